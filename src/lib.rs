@@ -2,6 +2,9 @@
 
 #[cfg(feature = "collector")]
 pub mod collector;
+pub mod config;
 mod secret;
+mod selector;
 
-pub use secret::{Fingerprint, Fingerprinter};
+pub use secret::{ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources};
+pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};

@@ -1,5 +1,19 @@
 //! Keys: where they come from, how they are held, what may be shown of them.
+//!
+//! Knows nothing of the rest of the crate. The invariants it owns:
+//! - a key's bytes are in memory that is wiped when the last [`ApiKey`] of it goes, and only this module reads them;
+//! - no error, `Debug` or `Display` of a type in here contains a key, or text that could be one;
+//! - a key that was read can be sent as a header: not empty, bounded, UTF-8, no control characters.
 
+mod error;
+mod exec;
+mod file;
 mod fingerprint;
+mod key;
+mod source;
 
+pub use error::{SecretError, SecretFault};
 pub use fingerprint::{Fingerprint, Fingerprinter};
+pub use key::ApiKey;
+pub(crate) use key::KeyScheme;
+pub use source::{KeySource, SecretSource, SecretSources};

@@ -1,0 +1,248 @@
+//! What a table of the configuration says for a selector, and the same as a value for programs without files.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+use crate::secret::KeySource;
+
+/// What the configuration says for an environment, a feature, a tenant or a route, or for all (`[defaults]`).
+///
+/// Everything is optional: what a binding leaves out comes from the bindings it is laid over.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Binding {
+    /// Where the key comes from. A key itself is never written in the configuration.
+    #[schemars(with = "Option<schema::KeySource>")]
+    pub(crate) api_key: Option<KeySource>,
+    /// The kind of destination: which header carries the key, which path takes spans, how sessions are spelled. Default: honeyhive.
+    pub(crate) backend: Option<BackendName>,
+    /// The destination's URL. With a path it is taken as it is; without one the backend's path is added. Default: the backend's own.
+    pub(crate) endpoint: Option<String>,
+    /// Another header or scheme for the key than the backend's.
+    pub(crate) auth: Option<Auth>,
+    /// Further headers of every request. Headers that carry keys are refused here.
+    #[schemars(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// The `source` of sessions and spans, such as `production`.
+    pub(crate) source: Option<String>,
+    /// Metadata of every session and, where the backend wants it there, of every span.
+    #[schemars(default)]
+    pub(crate) metadata: BTreeMap<String, serde_json::Value>,
+    /// Resource attributes, such as `service.name`. Texts, numbers and booleans.
+    #[schemars(default)]
+    pub(crate) resource: BTreeMap<String, serde_json::Value>,
+    /// Which traces are recorded. Default: all.
+    pub(crate) sampling: Option<Sampling>,
+    /// How much one span may hold. Defaults: 128 of each, as OpenTelemetry has it.
+    pub(crate) limits: Option<Limits>,
+    /// What is taken from requests that come in.
+    pub(crate) propagation: Option<Propagation>,
+}
+
+/// A kind of destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum BackendName {
+    /// HoneyHive: sessions by its API, spans by OTLP, a project per key.
+    #[default]
+    Honeyhive,
+    /// Any OTLP/HTTP receiver; the key as a bearer token unless `auth` says otherwise.
+    Otlp,
+    /// Langfuse.
+    Langfuse,
+    /// Arize Phoenix.
+    Phoenix,
+    /// LangSmith.
+    Langsmith,
+    /// Pydantic Logfire.
+    Logfire,
+    /// Braintrust.
+    Braintrust,
+    /// Honeycomb.
+    Honeycomb,
+    /// Grafana Cloud.
+    Grafana,
+}
+
+/// How the key is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// The header that carries the key.
+    #[serde(default = "default_auth_header")]
+    pub(crate) header: String,
+    /// How the key stands in it.
+    #[serde(default)]
+    pub(crate) scheme: AuthScheme,
+}
+
+fn default_auth_header() -> String {
+    "authorization".to_owned()
+}
+
+/// How the key stands in its header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthScheme {
+    /// `Bearer <key>`
+    #[default]
+    Bearer,
+    /// `Basic <base64 of the key>`, for keys of the form `user:secret`
+    Basic,
+    /// The key alone.
+    Raw,
+}
+
+/// Which traces are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// The part of all traces that is recorded, from 0.0 to 1.0. The spans of a trace share its fate.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) ratio: f64,
+}
+
+/// How much one span may hold; what is above is dropped and counted on the span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Attributes of a span. The session's and the source's are not counted, and never dropped.
+    pub attributes: Option<u32>,
+    /// Events of a span.
+    pub events: Option<u32>,
+    /// Links of a span.
+    pub links: Option<u32>,
+    /// Attributes of an event.
+    pub attributes_per_event: Option<u32>,
+    /// Attributes of a link.
+    pub attributes_per_link: Option<u32>,
+}
+
+/// What is taken from requests that come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Propagation {
+    /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's spans. Default: false.
+    pub trust_remote_parent: Option<bool>,
+}
+
+impl Binding {
+    /// A binding that says nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where the key comes from.
+    pub fn api_key(mut self, source: KeySource) -> Self {
+        self.api_key = Some(source);
+        self
+    }
+
+    /// The kind of destination.
+    pub fn backend(mut self, backend: BackendName) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// The destination's URL; checked when the registry is built.
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// Another header or scheme for the key than the backend's.
+    pub fn auth(mut self, header: impl Into<String>, scheme: AuthScheme) -> Self {
+        self.auth = Some(Auth {
+            header: header.into(),
+            scheme,
+        });
+        self
+    }
+
+    /// A further header of every request.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// The `source` of sessions and spans.
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// One entry of metadata.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// One resource attribute: a text, a number or a boolean.
+    pub fn resource(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.resource.insert(key.into(), value.into());
+        self
+    }
+
+    /// The part of all traces that is recorded, from 0.0 to 1.0.
+    pub fn sampling_ratio(mut self, ratio: f64) -> Self {
+        self.sampling = Some(Sampling { ratio });
+        self
+    }
+
+    /// How much one span may hold.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Whether a remote span may be the parent of this tracer's spans.
+    pub fn trust_remote_parent(mut self, trust: bool) -> Self {
+        self.propagation = Some(Propagation {
+            trust_remote_parent: Some(trust),
+        });
+        self
+    }
+
+    /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
+    ///
+    /// A change of backend also forgets the endpoint and the auth below it: they belong to the backend they were written for, and
+    /// a key must not be sent to another vendor's host.
+    pub(crate) fn overlay(&mut self, over: &Self) {
+        if over.backend.is_some() && over.backend != self.backend {
+            self.endpoint = None;
+            self.auth = None;
+        }
+        replace(&mut self.api_key, &over.api_key);
+        replace(&mut self.backend, &over.backend);
+        replace(&mut self.endpoint, &over.endpoint);
+        replace(&mut self.auth, &over.auth);
+        replace(&mut self.source, &over.source);
+        replace(&mut self.sampling, &over.sampling);
+        self.headers.extend(over.headers.clone());
+        self.metadata.extend(over.metadata.clone());
+        self.resource.extend(over.resource.clone());
+        if let Some(over) = over.limits {
+            let limits = self.limits.get_or_insert_default();
+            replace(&mut limits.attributes, &over.attributes);
+            replace(&mut limits.events, &over.events);
+            replace(&mut limits.links, &over.links);
+            replace(&mut limits.attributes_per_event, &over.attributes_per_event);
+            replace(&mut limits.attributes_per_link, &over.attributes_per_link);
+        }
+        if let Some(over) = over.propagation {
+            let propagation = self.propagation.get_or_insert_default();
+            replace(&mut propagation.trust_remote_parent, &over.trust_remote_parent);
+        }
+    }
+}
+
+/// Takes what the upper layer says, where it says something.
+pub(super) fn replace<T: Clone>(lower: &mut Option<T>, upper: &Option<T>) {
+    if upper.is_some() {
+        lower.clone_from(upper);
+    }
+}

@@ -1,0 +1,105 @@
+//! The configuration as written, one layer or several laid over one another.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+use super::binding::Binding;
+use super::export::Export;
+
+/// A configuration as written. Made from files by [`Config::load`](super::Config::load), or in code.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields, title = "tracer-registry configuration")]
+pub struct Document {
+    /// Which environment `registry.active()` gives, and which file is laid over the default one.
+    #[schemars(default)]
+    pub(crate) active_environment: Option<ActiveEnvironment>,
+    /// Every binding starts from here.
+    #[schemars(default)]
+    pub(crate) defaults: Binding,
+    /// By environment's name.
+    #[schemars(default)]
+    pub(crate) environments: BTreeMap<String, Binding>,
+    /// By feature's name.
+    #[schemars(default)]
+    pub(crate) features: BTreeMap<String, Binding>,
+    /// By tenant slug. The table `"*"` stands for every tenant without one of its own; `{tenant}` in it is the slug.
+    #[schemars(default)]
+    pub(crate) tenants: BTreeMap<String, Binding>,
+    /// For several parts at once; laid over the bindings of the parts.
+    #[schemars(default)]
+    pub(crate) routes: Vec<Route>,
+    /// How spans are sent, for all tracers.
+    #[schemars(default)]
+    pub(crate) export: Export,
+}
+
+/// The key of the table for every tenant without one of its own.
+pub(crate) const WILDCARD: &str = "*";
+
+/// Which environment is the active one.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
+pub enum ActiveEnvironment {
+    /// This one.
+    Name(String),
+    /// The one that a variable of the process names.
+    Variable(ActiveVariable),
+}
+
+/// A variable that names the active environment.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ActiveVariable {
+    /// The variable's name.
+    pub env: String,
+    /// The environment where the variable is not set or empty.
+    pub default: Option<String>,
+}
+
+/// A binding for selectors that have all of `when`'s parts.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Route {
+    /// The parts that a selector must have.
+    pub(crate) when: When,
+    /// What holds for it.
+    #[schemars(flatten)]
+    pub(crate) binding: Binding,
+}
+
+/// The parts that a route is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct When {
+    /// A tenant slug.
+    pub tenant: Option<String>,
+    /// An environment's name.
+    pub environment: Option<String>,
+    /// A feature's name.
+    pub feature: Option<String>,
+}
+
+impl Document {
+    /// Lays `over` on top of this one, table by table. A route for the same parts is laid over the earlier one.
+    pub(crate) fn overlay(&mut self, over: &Self) {
+        super::binding::replace(&mut self.active_environment, &over.active_environment);
+        self.defaults.overlay(&over.defaults);
+        for (mine, theirs) in [
+            (&mut self.environments, &over.environments),
+            (&mut self.features, &over.features),
+            (&mut self.tenants, &over.tenants),
+        ] {
+            for (name, binding) in theirs {
+                mine.entry(name.clone()).or_default().overlay(binding);
+            }
+        }
+        for route in &over.routes {
+            match self.routes.iter_mut().find(|mine| mine.when == route.when) {
+                Some(mine) => mine.binding.overlay(&route.binding),
+                None => self.routes.push(route.clone()),
+            }
+        }
+        self.export.overlay(&over.export);
+    }
+}

@@ -1,0 +1,155 @@
+//! `[export]`: how spans are queued, batched, sent and retried, for all tracers of a registry.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+
+use super::binding::replace;
+
+/// `[export]` as written.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Export {
+    /// How spans are encoded. Default: http/protobuf.
+    pub protocol: Option<Protocol>,
+    /// Default: gzip.
+    pub compression: Option<Compression>,
+    /// How long a span waits for others before its batch is sent. Default: 1s.
+    pub scheduled_delay: Option<HumanDuration>,
+    /// Spans in a request at the most. Default: 512.
+    #[schemars(range(min = 1))]
+    pub max_export_batch_size: Option<usize>,
+    /// Spans of one tracer that wait at the most; the newest is dropped and counted. Default: 8192.
+    #[schemars(range(min = 1))]
+    pub max_queue_size: Option<usize>,
+    /// Requests under way at the same time, all tracers together. Default: 64.
+    #[schemars(range(min = 1))]
+    pub max_concurrent_exports: Option<usize>,
+    /// How long one request may take. Default: 10s.
+    pub timeout: Option<HumanDuration>,
+    /// How long a registry that is dropped without `shutdown` goes on delivering. Default: 2s.
+    pub drop_timeout: Option<HumanDuration>,
+    /// What happens with a request that failed for a passing reason.
+    #[schemars(with = "Option<Retry>")]
+    pub retry: Retry,
+}
+
+/// `[export.retry]` as written.
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Retry {
+    /// The longest wait before the first repetition; it doubles each time, and each wait is drawn from zero to it. Default: 1s.
+    pub initial_backoff: Option<HumanDuration>,
+    /// The longest wait between two attempts. Default: 30s.
+    pub max_backoff: Option<HumanDuration>,
+    /// How long a request is repeated before its spans are dropped and counted. Default: 5m.
+    pub max_elapsed: Option<HumanDuration>,
+}
+
+/// How spans are encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// OTLP/HTTP with protobuf bodies.
+    #[default]
+    #[serde(rename = "http/protobuf")]
+    HttpProtobuf,
+    /// OTLP/HTTP with JSON bodies.
+    #[serde(rename = "http/json")]
+    HttpJson,
+}
+
+/// How bodies are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Compression {
+    /// gzip
+    #[default]
+    Gzip,
+    /// Bodies as they are.
+    None,
+}
+
+/// A duration as people write it: `500ms`, `1s`, `5m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub struct HumanDuration(#[schemars(with = "String", extend("examples" = ["500ms", "1s", "5m"]))] pub Duration);
+
+impl<'de> Deserialize<'de> for HumanDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration such as \"500ms\" or \"5m\": {error}")))
+    }
+}
+
+/// `[export]` with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportSettings {
+    /// How spans are encoded.
+    pub protocol: Protocol,
+    /// How bodies are compressed.
+    pub compression: Compression,
+    /// How long a span waits for others before its batch is sent.
+    pub scheduled_delay: Duration,
+    /// Spans in a request at the most.
+    pub max_export_batch_size: usize,
+    /// Spans of one tracer that wait at the most.
+    pub max_queue_size: usize,
+    /// Requests under way at the same time.
+    pub max_concurrent_exports: usize,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How long a registry that is dropped without `shutdown` goes on delivering.
+    pub drop_timeout: Duration,
+    /// What happens with a request that failed for a passing reason.
+    pub retry: RetrySettings,
+}
+
+/// `[export.retry]` with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// The longest wait before the first repetition.
+    pub initial_backoff: Duration,
+    /// The longest wait between two attempts.
+    pub max_backoff: Duration,
+    /// How long a request is repeated.
+    pub max_elapsed: Duration,
+}
+
+impl Export {
+    pub(super) fn overlay(&mut self, over: &Self) {
+        replace(&mut self.protocol, &over.protocol);
+        replace(&mut self.compression, &over.compression);
+        replace(&mut self.scheduled_delay, &over.scheduled_delay);
+        replace(&mut self.max_export_batch_size, &over.max_export_batch_size);
+        replace(&mut self.max_queue_size, &over.max_queue_size);
+        replace(&mut self.max_concurrent_exports, &over.max_concurrent_exports);
+        replace(&mut self.timeout, &over.timeout);
+        replace(&mut self.drop_timeout, &over.drop_timeout);
+        replace(&mut self.retry.initial_backoff, &over.retry.initial_backoff);
+        replace(&mut self.retry.max_backoff, &over.retry.max_backoff);
+        replace(&mut self.retry.max_elapsed, &over.retry.max_elapsed);
+    }
+
+    pub(super) fn settings(&self) -> ExportSettings {
+        let duration = |written: Option<HumanDuration>, default: Duration| written.map_or(default, |written| written.0);
+        ExportSettings {
+            protocol: self.protocol.unwrap_or_default(),
+            compression: self.compression.unwrap_or_default(),
+            scheduled_delay: duration(self.scheduled_delay, Duration::from_secs(1)),
+            max_export_batch_size: self.max_export_batch_size.unwrap_or(512),
+            max_queue_size: self.max_queue_size.unwrap_or(8192),
+            max_concurrent_exports: self.max_concurrent_exports.unwrap_or(64),
+            timeout: duration(self.timeout, Duration::from_secs(10)),
+            drop_timeout: duration(self.drop_timeout, Duration::from_secs(2)),
+            retry: RetrySettings {
+                initial_backoff: duration(self.retry.initial_backoff, Duration::from_secs(1)),
+                max_backoff: duration(self.retry.max_backoff, Duration::from_secs(30)),
+                max_elapsed: duration(self.retry.max_elapsed, Duration::from_mins(5)),
+            },
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What is wrong with a configuration: every fault, each with its place.
+
+use std::fmt;
+
+/// A configuration that cannot be used, with everything that is wrong with it. Nothing was started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", Listing(.faults))]
+pub struct ConfigError {
+    faults: Vec<ConfigFault>,
+}
+
+/// One fault: where it is, by file and key path, and which rule it breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {}{message}", if .key.is_empty() { String::new() } else { format!("{}: ", .key) })]
+pub struct ConfigFault {
+    file: String,
+    key: String,
+    message: String,
+}
+
+impl ConfigError {
+    /// Every fault, in the order of the layers and of their keys.
+    pub fn faults(&self) -> &[ConfigFault] {
+        &self.faults
+    }
+}
+
+impl ConfigFault {
+    /// The file, `the variables TRACER_REGISTRY__*`, or `the builder`.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The key path, such as `tenants.acme.endpoint`; empty where the file as a whole is meant.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The rule that is broken, and the value where that cannot be a secret.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// Collects the faults of one layer after another.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    file: String,
+    found: Vec<ConfigFault>,
+}
+
+impl Faults {
+    /// From here on, faults are in this file.
+    pub(super) fn enter(&mut self, file: impl Into<String>) {
+        self.file = file.into();
+    }
+
+    pub(super) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.found.push(ConfigFault {
+            file: self.file.clone(),
+            key: key.into(),
+            message: message.into(),
+        });
+    }
+
+    pub(super) fn into_result(self) -> Result<(), ConfigError> {
+        if self.found.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError { faults: self.found })
+        }
+    }
+}
+
+struct Listing<'a>(&'a [ConfigFault]);
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [only] => write!(f, "{only}"),
+            many => {
+                write!(f, "{} faults in the configuration, nothing was started", many.len())?;
+                many.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+            }
+        }
+    }
+}

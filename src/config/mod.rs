@@ -1,0 +1,29 @@
+//! Configuration: as written in files and variables, then as resolved for a selector.
+//!
+//! Two stages. [`Document`] is what the layers say, each checked by itself and then laid over one another; every fault
+//! of every layer is collected before anything is refused. [`Config`] is the checked whole, and
+//! [`Config::resolve`] merges it for one [`Selector`](crate::Selector): defaults < environment < feature < tenant < route.
+//!
+//! Knows selectors and key sources, nothing of backends or of how spans are sent. Reads no key.
+
+mod binding;
+mod check;
+mod document;
+mod endpoint;
+mod export;
+mod fault;
+mod layers;
+mod read;
+mod resolve;
+mod schema;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling};
+pub use document::{ActiveEnvironment, Document, Route};
+pub use endpoint::Endpoint;
+pub use export::{Compression, Export, ExportSettings, Protocol, Retry, RetrySettings};
+pub use fault::{ConfigError, ConfigFault};
+pub use resolve::{Config, ResolveError, ResolvedBinding};
+pub use schema::json_schema;

@@ -1,0 +1,78 @@
+//! `{tenant}`, `{environment}` and `{feature}` in a binding's texts.
+
+use std::path::PathBuf;
+
+use crate::secret::KeySource;
+use crate::selector::{Name, Part, Selector};
+
+/// Why a template cannot be filled in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The text has a placeholder for a part that the selector lacks.
+    #[error("{text:?} has {{{part}}} in it, and the selector names no {part}")]
+    NoPart {
+        /// The text.
+        text: String,
+        /// The part.
+        part: Part,
+    },
+    /// A name with `_` or `.` in a variable's name.
+    #[error("{name:?} cannot be part of a variable's name: `-` becomes `_` there, so names with `_` or `.` could meet others; use a file")]
+    Variable {
+        /// The name.
+        name: Name,
+    },
+}
+
+/// A text with its placeholders filled in.
+pub(super) fn fill(text: &str, selector: &Selector) -> Result<String, TemplateError> {
+    fill_with(text, selector, |name| Ok(name.to_string()))
+}
+
+/// A key's source with its placeholders filled in.
+pub(super) fn fill_source(source: &KeySource, selector: &Selector) -> Result<KeySource, TemplateError> {
+    Ok(match source {
+        KeySource::Env(name) => KeySource::Env(fill_with(name, selector, as_variable)?),
+        KeySource::File(path) => match path.to_str() {
+            Some(text) => KeySource::File(PathBuf::from(fill(text, selector)?)),
+            None => KeySource::File(path.clone()),
+        },
+        KeySource::Credential(name) => KeySource::Credential(fill(name, selector)?),
+        KeySource::Exec { command, timeout } => KeySource::Exec {
+            command: command.iter().map(|word| fill(word, selector)).collect::<Result<_, _>>()?,
+            timeout: *timeout,
+        },
+        KeySource::Provider { provider, name } => KeySource::Provider {
+            provider: provider.clone(),
+            name: fill(name, selector)?,
+        },
+    })
+}
+
+fn fill_with(
+    text: &str,
+    selector: &Selector,
+    spell: impl Fn(&Name) -> Result<String, TemplateError>,
+) -> Result<String, TemplateError> {
+    let mut filled = text.to_owned();
+    for part in Part::ALL {
+        let placeholder = format!("{{{part}}}");
+        if !filled.contains(&placeholder) {
+            continue;
+        }
+        let name = selector.get(part).ok_or_else(|| TemplateError::NoPart {
+            text: text.to_owned(),
+            part,
+        })?;
+        filled = filled.replace(&placeholder, &spell(name)?);
+    }
+    Ok(filled)
+}
+
+/// `acme-eu` as `ACME_EU`. One to one, because names with `_` or `.` are refused.
+fn as_variable(name: &Name) -> Result<String, TemplateError> {
+    if name.contains(['_', '.']) {
+        return Err(TemplateError::Variable { name: name.clone() });
+    }
+    Ok(name.to_ascii_uppercase().replace('-', "_"))
+}

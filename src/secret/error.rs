@@ -1,0 +1,92 @@
+//! Why a key could not be had: the source by name, the rule that was broken, never a part of the key.
+
+use std::io;
+use std::time::Duration;
+
+/// A key could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}: {fault}")]
+pub struct SecretError {
+    origin: String,
+    fault: SecretFault,
+}
+
+/// What was wrong with a source of a key, or with what it gave.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretFault {
+    /// The environment variable is not set.
+    #[error("not set")]
+    Unset,
+    /// The source gave nothing.
+    #[error("empty")]
+    Empty,
+    /// The source gave bytes that are not UTF-8.
+    #[error("not UTF-8 text")]
+    NotUtf8,
+    /// A newline, tab or other control character inside; a header cannot carry it.
+    #[error("contains a control character at byte {0}; a key is one line (one newline at the end is allowed)")]
+    ControlCharacter(usize),
+    /// The source gave more than a key can be.
+    #[error("larger than {0} bytes")]
+    TooLarge(usize),
+    /// There is no such file.
+    #[error("no such file")]
+    NotFound,
+    /// A folder, a pipe, a device.
+    #[error("not a regular file")]
+    NotAFile,
+    /// The file is there and cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::ErrorKind),
+    /// `$CREDENTIALS_DIRECTORY` is not set: the process was not started by systemd with credentials.
+    #[error("CREDENTIALS_DIRECTORY is not set; systemd sets it for a service with LoadCredential=")]
+    NoCredentialsDirectory,
+    /// The name would reach out of the credentials' folder.
+    #[error("not a credential's name: it may not contain '/' or be '..'")]
+    CredentialName,
+    /// The command cannot be started.
+    #[error("cannot be started: {0}")]
+    NotStarted(io::ErrorKind),
+    /// The command did not end in time, and was killed.
+    #[error("did not end within {0:?} and was killed")]
+    TimedOut(Duration),
+    /// The command failed. `stderr` is its first line, where that cannot contain the key.
+    #[error("ended with {status}{}", .stderr.as_ref().map(|line| format!(": {line}")).unwrap_or_default())]
+    Failed {
+        /// How it ended, such as `exit status: 1`.
+        status: String,
+        /// The first line of its standard error, or nothing where that could hold a key.
+        stderr: Option<String>,
+    },
+    /// No [`SecretSource`](super::SecretSource) of that name was given to the registry's builder.
+    #[error("no such provider; the program has: {0}")]
+    UnknownProvider(String),
+    /// The program's own [`SecretSource`](super::SecretSource) said so.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl SecretError {
+    pub(super) fn new(origin: impl Into<String>, fault: SecretFault) -> Self {
+        Self {
+            origin: origin.into(),
+            fault,
+        }
+    }
+
+    /// An error of a program's own [`SecretSource`](super::SecretSource); the message must not contain the key.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new("secret source", SecretFault::Refused(message.into()))
+    }
+
+    /// Where the key should have come from, such as `environment variable HH_API_KEY`.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// What was wrong.
+    pub fn fault(&self) -> &SecretFault {
+        &self.fault
+    }
+}

@@ -1,0 +1,43 @@
+//! Keys out of files: mounted secrets and systemd's credentials.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use super::key::{ApiKey, MAX_KEY_BYTES};
+use super::{SecretError, SecretFault};
+
+pub(super) fn read(path: &Path) -> Result<ApiKey, SecretError> {
+    read_key(path).map_err(|fault| SecretError::new(format!("file {}", path.display()), fault))
+}
+
+/// A credential that systemd passed to the service (systemd.exec(5), "Credentials").
+pub(super) fn read_credential(name: &str) -> Result<ApiKey, SecretError> {
+    let error = |fault| SecretError::new(format!("credential {name}"), fault);
+    if name.contains('/') || name == ".." || name == "." || name.is_empty() {
+        return Err(error(SecretFault::CredentialName));
+    }
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| error(SecretFault::NoCredentialsDirectory))?;
+    read_key(&Path::new(&folder).join(name)).map_err(error)
+}
+
+fn read_key(path: &Path) -> Result<ApiKey, SecretFault> {
+    // Asked before opening: opening a pipe without a writer would wait for ever.
+    let kind = fs::metadata(path).map_err(|error| fault_of(error.kind()))?;
+    if !kind.is_file() {
+        return Err(SecretFault::NotAFile);
+    }
+    let file = fs::File::open(path).map_err(|error| fault_of(error.kind()))?;
+    let mut bytes = Vec::with_capacity(MAX_KEY_BYTES + 3);
+    // One line end more than a key may have, and one byte more than that to see that it is too large.
+    let limit = u64::try_from(MAX_KEY_BYTES + 3).expect("a small constant");
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| fault_of(error.kind()))?;
+    ApiKey::from_output(bytes)
+}
+
+fn fault_of(kind: ErrorKind) -> SecretFault {
+    match kind {
+        ErrorKind::NotFound => SecretFault::NotFound,
+        other => SecretFault::Unreadable(other),
+    }
+}

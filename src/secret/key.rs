@@ -1,0 +1,97 @@
+//! The key itself.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Fingerprint, Fingerprinter, SecretFault};
+
+/// The largest key, in bytes. Far above any real one, and below what servers take as a header.
+pub(super) const MAX_KEY_BYTES: usize = 8 * 1024;
+
+/// A project's key, held in memory that is wiped on drop. `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct ApiKey(SecretString);
+
+/// How a key is written into its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyScheme {
+    /// `Bearer <key>`
+    Bearer,
+    /// `Basic <base64 of key>`, for keys of the form `user:secret`
+    Basic,
+    /// The key alone.
+    Raw,
+}
+
+impl ApiKey {
+    /// Checks that a secret can be sent as a header: not empty, at most 8 KiB, no control characters.
+    pub(super) fn new(secret: SecretString) -> Result<Self, SecretFault> {
+        let text = secret.expose_secret();
+        if text.is_empty() {
+            return Err(SecretFault::Empty);
+        }
+        if text.len() > MAX_KEY_BYTES {
+            return Err(SecretFault::TooLarge(MAX_KEY_BYTES));
+        }
+        if let Some(at) = text.find(char::is_control) {
+            return Err(SecretFault::ControlCharacter(at));
+        }
+        Ok(Self(secret))
+    }
+
+    /// Takes what a file or a command gave: one newline at the end is not part of the key, everything else is.
+    pub(super) fn from_output(mut bytes: Vec<u8>) -> Result<Self, SecretFault> {
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        if bytes.len() > MAX_KEY_BYTES {
+            return Err(SecretFault::TooLarge(MAX_KEY_BYTES));
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::new(SecretString::from(text)),
+            Err(error) => {
+                // Wipe what was read: it may be most of a key.
+                drop(secrecy::SecretSlice::from(error.into_bytes()));
+                Err(SecretFault::NotUtf8)
+            }
+        }
+    }
+
+    /// What may be shown of it.
+    pub fn fingerprint(&self, fingerprinter: &Fingerprinter) -> Fingerprint {
+        fingerprinter.fingerprint(self.0.expose_secret().as_bytes())
+    }
+
+    /// The header value that carries it, marked sensitive so that HTTP libraries neither log nor index it.
+    pub(crate) fn header_value(&self, scheme: KeyScheme) -> HeaderValue {
+        let key = self.0.expose_secret();
+        let text = match scheme {
+            KeyScheme::Bearer => SecretString::from(format!("Bearer {key}")),
+            KeyScheme::Basic => SecretString::from(format!("Basic {}", BASE64.encode(key))),
+            KeyScheme::Raw => self.0.clone(),
+        };
+        let mut value = HeaderValue::from_bytes(text.expose_secret().as_bytes())
+            .expect("a key without control characters is a valid header value");
+        value.set_sensitive(true);
+        value
+    }
+
+    /// Whether a text from a server or a command repeats the key.
+    pub(crate) fn appears_in(&self, text: &str) -> bool {
+        let key = self.0.expose_secret();
+        text.contains(key) || text.contains(&BASE64.encode(key))
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(..)")
+    }
+}

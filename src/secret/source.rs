@@ -1,0 +1,124 @@
+//! Where a key comes from, as configured, and how it is read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::{ApiKey, SecretError, SecretFault, exec, file};
+
+/// A place that keys are read from. Reading happens at the first look-up of a tracer, on the thread that looks it up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeySource {
+    /// An environment variable of the process.
+    Env(String),
+    /// A file; one newline at its end is not part of the key.
+    File(PathBuf),
+    /// A systemd credential: a file of that name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// A command that prints the key, run without a shell.
+    Exec {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// A [`SecretSource`] of the program, by the name it was given to the builder with, and what to ask it for.
+    Provider {
+        /// The source's name.
+        provider: String,
+        /// The secret's name in it.
+        name: String,
+    },
+}
+
+/// A secret manager of the program's own.
+///
+/// Given to the registry's builder under a name, and used by bindings whose key is `{ provider = "<that name>", name = "..." }`.
+/// Closures of the same shape are sources too.
+///
+/// `fetch` is called on the thread that looks a tracer up, outside any lock, once per tracer that is made. It may block; other
+/// look-ups of the same tracer wait for it, all others go on. It must not look up tracers of the same registry.
+pub trait SecretSource: Send + Sync + 'static {
+    /// Reads the secret of that name.
+    ///
+    /// # Errors
+    /// [`SecretError::refused`] with a message that says why, without the secret.
+    fn fetch(&self, name: &str) -> Result<SecretString, SecretError>;
+}
+
+impl<F> SecretSource for F
+where
+    F: Fn(&str) -> Result<SecretString, SecretError> + Send + Sync + 'static,
+{
+    fn fetch(&self, name: &str) -> Result<SecretString, SecretError> {
+        self(name)
+    }
+}
+
+/// The program's own [`SecretSource`]s by name.
+#[derive(Clone, Default)]
+pub struct SecretSources(BTreeMap<String, Arc<dyn SecretSource>>);
+
+impl SecretSources {
+    /// Adds a source, in place of an earlier one of that name.
+    pub fn insert(&mut self, name: impl Into<String>, source: impl SecretSource) {
+        self.0.insert(name.into(), Arc::new(source));
+    }
+}
+
+impl KeySource {
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// [`SecretError`] names the source and what was wrong, and never contains a part of the key.
+    pub fn read(&self, sources: &SecretSources) -> Result<ApiKey, SecretError> {
+        match self {
+            Self::Env(name) => read_variable(name).map_err(|fault| SecretError::new(self.to_string(), fault)),
+            Self::File(path) => file::read(path),
+            Self::Credential(name) => file::read_credential(name),
+            Self::Exec { command, timeout } => exec::read(command, *timeout),
+            Self::Provider { provider, name } => self.ask(sources, provider, name),
+        }
+    }
+
+    fn ask(&self, sources: &SecretSources, provider: &str, name: &str) -> Result<ApiKey, SecretError> {
+        let error = |fault| SecretError::new(self.to_string(), fault);
+        let source = sources.0.get(provider).ok_or_else(|| {
+            let known: Vec<&str> = sources.0.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            error(SecretFault::UnknownProvider(known))
+        })?;
+        let secret = source.fetch(name).map_err(|refused| error(refused.fault().clone()))?;
+        ApiKey::new(secret).map_err(error)
+    }
+}
+
+fn read_variable(name: &str) -> Result<ApiKey, SecretFault> {
+    let value = std::env::var_os(name).ok_or(SecretFault::Unset)?;
+    let text = value.into_string().map_err(|_| SecretFault::NotUtf8)?;
+    ApiKey::new(SecretString::from(text))
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Credential(name) => write!(f, "credential {name}"),
+            // The arguments stay unsaid: a token for the secret manager may be among them.
+            Self::Exec { command, .. } => write!(f, "command {}", command.first().map_or("", String::as_str)),
+            Self::Provider { provider, name } => write!(f, "provider {provider}, secret {name}"),
+        }
+    }
+}
+
+impl fmt::Debug for SecretSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
