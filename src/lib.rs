@@ -1,10 +1,27 @@
 //! Many isolated OpenTelemetry tracers in one process.
 
+mod backend;
 #[cfg(feature = "collector")]
 pub mod collector;
 pub mod config;
+mod context;
+mod export;
+mod ledger;
+mod registry;
 mod secret;
 mod selector;
+mod session;
+mod span;
+mod tracer;
 
-pub use secret::{ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources};
+pub use backend::DestinationError;
+pub use export::{EngineError, ExportError, Report, SessionEventsReport, TracerReport};
+pub use ledger::{DropReason, LedgerSnapshot};
+pub use registry::{BuildError, CheckedBinding, LookupError, RegistryBuilder, Status, TracerRegistry, TracerStatus};
+pub use secret::{
+    ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources,
+};
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
+pub use session::{Enrichment, Session, SessionBuilder};
+pub use span::ActiveSpan;
+pub use tracer::{IsolatedTracer, TracerHandle};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 /// The longest name, in bytes.
-pub const MAX_NAME_LEN: usize = 64;
+const MAX_NAME_LEN: usize = 64;
 
 /// How much of a refused name an error repeats, in characters.
 const SHOWN_CHARS: usize = 32;
@@ -26,7 +26,9 @@ pub struct Name(Arc<str>);
 
 /// Why a string is no [`Name`]. Carries the string cut and escaped, so that it is safe to print.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{shown} is not a name: {fault}; a name is 1 to 64 of a-z 0-9 - _ . that starts and ends with a letter or digit, without '..'")]
+#[error(
+    "{shown} is not a name: {fault}; a name is 1 to 64 of a-z 0-9 - _ . that starts and ends with a letter or digit, without '..'"
+)]
 pub struct NameError {
     shown: String,
     fault: NameFault,
@@ -38,7 +40,7 @@ pub enum NameFault {
     /// The string is empty.
     #[error("it is empty")]
     Empty,
-    /// The string is longer than [`MAX_NAME_LEN`] bytes.
+    /// The string is longer than 64 bytes.
     #[error("it is {0} bytes long")]
     TooLong(usize),
     /// A character that is not allowed; the most usual case is an upper-case letter.
@@ -102,7 +104,11 @@ fn fault_of(name: &str) -> Option<NameFault> {
 fn shown(text: &str) -> String {
     // Escaped to ASCII: a look-alike letter would otherwise be shown as the letter it imitates.
     let cut: String = text.chars().take(SHOWN_CHARS).flat_map(char::escape_default).collect();
-    let more = if text.chars().nth(SHOWN_CHARS).is_some() { "..." } else { "" };
+    let more = if text.chars().nth(SHOWN_CHARS).is_some() {
+        "..."
+    } else {
+        ""
+    };
     format!("\"{cut}{more}\"")
 }
 
@@ -210,7 +216,9 @@ impl Selector {
 
     /// The parts it has, in the order in which their bindings are merged.
     pub fn parts(&self) -> impl Iterator<Item = (Part, &Name)> {
-        Part::ALL.into_iter().filter_map(|part| self.get(part).map(|name| (part, name)))
+        Part::ALL
+            .into_iter()
+            .filter_map(|part| self.get(part).map(|name| (part, name)))
     }
 
     /// The only part, where there is just one.
@@ -248,6 +256,11 @@ impl SelectorParts {
     /// Adds or replaces the feature.
     pub fn feature(self, name: &str) -> Self {
         self.with(Part::Feature, name)
+    }
+
+    /// The name of a part as written, not checked.
+    pub fn get(&self, part: Part) -> Option<&str> {
+        self.parts[part as usize].as_deref()
     }
 
     fn with(mut self, part: Part, name: &str) -> Self {
@@ -298,7 +311,10 @@ impl FromStr for Selector {
         let mut written = SelectorParts::default();
         for piece in text.split(',') {
             let (word, name) = piece.split_once(':').ok_or_else(syntax)?;
-            let part = Part::ALL.into_iter().find(|part| part.as_str() == word).ok_or_else(syntax)?;
+            let part = Part::ALL
+                .into_iter()
+                .find(|part| part.as_str() == word)
+                .ok_or_else(syntax)?;
             if written.parts[part as usize].replace(name.to_owned()).is_some() {
                 return Err(syntax());
             }
@@ -407,7 +423,15 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_selectors_are_refused() {
-        for bad in ["", "acme", "tenant:", "tenant:acme,", "tenant:a,tenant:b", "project:a", "tenant:a:b"] {
+        for bad in [
+            "",
+            "acme",
+            "tenant:",
+            "tenant:acme,",
+            "tenant:a,tenant:b",
+            "project:a",
+            "tenant:a:b",
+        ] {
             assert!(bad.parse::<Selector>().is_err(), "{bad:?}");
         }
         assert_eq!(Selector::try_from(SelectorParts::default()), Err(SelectorError::Empty));

@@ -53,12 +53,21 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
     for (index, route) in document.routes.iter().enumerate() {
         let path = format!("routes[{index}]");
         if route.when == When::default() {
-            faults.add(format!("{path}.when"), "names no part; a route is for a tenant, an environment, a feature or several of them");
+            faults.add(
+                format!("{path}.when"),
+                "names no part; a route is for a tenant, an environment, a feature or several of them",
+            );
         } else if let Err(error) = selector(route) {
             faults.add(format!("{path}.when"), error.to_string());
         }
-        if let Some(first) = document.routes[..index].iter().position(|other| other.when == route.when) {
-            faults.add(format!("{path}.when"), format!("the same parts as routes[{first}]; which of the two holds would be chance"));
+        if let Some(first) = document.routes[..index]
+            .iter()
+            .position(|other| other.when == route.when)
+        {
+            faults.add(
+                format!("{path}.when"),
+                format!("the same parts as routes[{first}]; which of the two holds would be chance"),
+            );
         }
         binding(&route.binding, &path, faults);
     }
@@ -88,7 +97,10 @@ fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     if let Some(auth) = &binding.auth
         && HeaderName::try_from(&auth.header).is_err()
     {
-        faults.add(format!("{path}.auth.header"), format!("{:?} is no header's name", auth.header));
+        faults.add(
+            format!("{path}.auth.header"),
+            format!("{:?} is no header's name", auth.header),
+        );
     }
     for (name, value) in &binding.headers {
         if let Some(message) = header_fault(name, value) {
@@ -97,13 +109,19 @@ fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     }
     for (key, value) in &binding.resource {
         if matches!(value, Value::Null | Value::Array(_) | Value::Object(_)) {
-            faults.add(format!("{path}.resource.\"{key}\""), "a resource attribute is a text, a number or a boolean");
+            faults.add(
+                format!("{path}.resource.\"{key}\""),
+                "a resource attribute is a text, a number or a boolean",
+            );
         }
     }
     if let Some(sampling) = &binding.sampling
         && !(0.0..=1.0).contains(&sampling.ratio)
     {
-        faults.add(format!("{path}.sampling.ratio"), format!("{} is not between 0.0 and 1.0", sampling.ratio));
+        faults.add(
+            format!("{path}.sampling.ratio"),
+            format!("{} is not between 0.0 and 1.0", sampling.ratio),
+        );
     }
 }
 
@@ -117,7 +135,9 @@ fn header_fault(name: &str, value: &str) -> Option<String> {
     if OWN_HEADERS.contains(&header.as_str()) {
         return Some("this header is made with the request".to_owned());
     }
-    HeaderValue::from_str(value).is_err().then(|| "the value has characters that a header cannot carry".to_owned())
+    HeaderValue::from_str(value)
+        .is_err()
+        .then(|| "the value has characters that a header cannot carry".to_owned())
 }
 
 fn export(export: &Export, faults: &mut Faults) {

@@ -71,13 +71,29 @@ pub struct Route {
 /// The parts that a route is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct When {
+pub(crate) struct When {
     /// A tenant slug.
-    pub tenant: Option<String>,
+    pub(crate) tenant: Option<String>,
     /// An environment's name.
-    pub environment: Option<String>,
+    pub(crate) environment: Option<String>,
     /// A feature's name.
-    pub feature: Option<String>,
+    pub(crate) feature: Option<String>,
+}
+
+impl Route {
+    pub(crate) fn new(
+        tenant: Option<&str>,
+        environment: Option<&str>,
+        feature: Option<&str>,
+        binding: Binding,
+    ) -> Self {
+        let when = When {
+            tenant: tenant.map(str::to_owned),
+            environment: environment.map(str::to_owned),
+            feature: feature.map(str::to_owned),
+        };
+        Self { when, binding }
+    }
 }
 
 impl Document {

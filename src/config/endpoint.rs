@@ -58,13 +58,12 @@ impl Endpoint {
         })
     }
 
-    /// The URL for a path of the backend: the given path where the endpoint has one of its own, else the backend's.
-    pub(crate) fn with_default_path(&self, path: &str) -> String {
-        let path = if self.path.is_empty() { path } else { &self.path };
-        format!("{}{path}", self.origin)
+    /// The path it was given, empty where it has none.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
-    /// The URL of something else than spans at the same destination.
+    /// The URL of a path at the same scheme, host and port.
     pub(crate) fn join(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
@@ -72,7 +71,9 @@ impl Endpoint {
     /// An endpoint out of the table of backends.
     pub(crate) fn known(text: &'static str) -> Self {
         let (scheme, rest) = text.split_once("://").expect("the table of backends has absolute URLs");
-        let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
+        let (host, path) = rest
+            .split_once('/')
+            .map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
         Self {
             origin: format!("{scheme}://{host}"),
             path,

@@ -79,9 +79,9 @@ pub struct HumanDuration(#[schemars(with = "String", extend("examples" = ["500ms
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration such as \"500ms\" or \"5m\": {error}")))
+        humantime::parse_duration(&text).map(Self).map_err(|error| {
+            serde::de::Error::custom(format!("{text:?} is no duration such as \"500ms\" or \"5m\": {error}"))
+        })
     }
 }
 

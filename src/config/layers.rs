@@ -21,8 +21,12 @@ const DEFAULT: &str = "default";
 /// The layer for one machine, laid over all other files.
 const LOCAL: &str = "local";
 
-const EXTENSIONS: [(&str, FileFormat); 4] =
-    [("toml", FileFormat::Toml), ("yaml", FileFormat::Yaml), ("yml", FileFormat::Yaml), ("json", FileFormat::Json)];
+const EXTENSIONS: [(&str, FileFormat); 4] = [
+    ("toml", FileFormat::Toml),
+    ("yaml", FileFormat::Yaml),
+    ("yml", FileFormat::Yaml),
+    ("json", FileFormat::Json),
+];
 
 /// Reads all layers and lays them over one another; every fault is added to `faults`.
 ///
@@ -33,8 +37,16 @@ pub(super) fn load(path: &Path, variables: Option<BTreeMap<String, String>>, fau
     let from_variables = variables_layer(variables, faults);
     let is_folder = path.is_dir();
     let layered = is_folder || path.file_stem().is_some_and(|stem| stem == DEFAULT);
-    let folder = if is_folder { path } else { path.parent().unwrap_or(Path::new("")) };
-    let base = if is_folder { layer_file(folder, DEFAULT, faults) } else { Some(path.to_owned()) };
+    let folder = if is_folder {
+        path
+    } else {
+        path.parent().unwrap_or(Path::new(""))
+    };
+    let base = if is_folder {
+        layer_file(folder, DEFAULT, faults)
+    } else {
+        Some(path.to_owned())
+    };
     match base {
         Some(base) => {
             if !is_folder && layered {
@@ -49,8 +61,12 @@ pub(super) fn load(path: &Path, variables: Option<BTreeMap<String, String>>, fau
         }
     }
     if layered {
-        let local = layer_file(folder, LOCAL, faults).map(|file| file_layer(&file, faults)).unwrap_or_default();
-        let active = [&from_variables, &local, &whole].into_iter().find_map(|layer| active_environment(layer));
+        let local = layer_file(folder, LOCAL, faults)
+            .map(|file| file_layer(&file, faults))
+            .unwrap_or_default();
+        let active = [&from_variables, &local, &whole]
+            .into_iter()
+            .find_map(|layer| active_environment(layer));
         if let Some(environment) = active.filter(|name| name != DEFAULT && name != LOCAL)
             && Name::new(&environment).is_ok()
             && let Some(file) = layer_file(folder, &environment, faults)
@@ -58,7 +74,10 @@ pub(super) fn load(path: &Path, variables: Option<BTreeMap<String, String>>, fau
             let layer = file_layer(&file, faults);
             if layer.active_environment.is_some() {
                 faults.enter(file.display().to_string());
-                faults.add("active_environment", "the file of an environment cannot choose the environment; it belongs in default");
+                faults.add(
+                    "active_environment",
+                    "the file of an environment cannot choose the environment; it belongs in default",
+                );
             }
             whole.overlay(&layer);
         }
@@ -81,7 +100,9 @@ pub(super) fn active_environment(document: &Document) -> Option<String> {
 }
 
 fn layer_file(folder: &Path, layer: &str, faults: &mut Faults) -> Option<PathBuf> {
-    let candidates = EXTENSIONS.iter().map(|(extension, _)| folder.join(format!("{layer}.{extension}")));
+    let candidates = EXTENSIONS
+        .iter()
+        .map(|(extension, _)| folder.join(format!("{layer}.{extension}")));
     let mut found: Vec<PathBuf> = candidates.filter(|file| file.is_file()).collect();
     if found.len() > 1 {
         faults.enter(found[1].display().to_string());
@@ -112,7 +133,10 @@ fn file_layer(file: &Path, faults: &mut Faults) -> Document {
 fn variables_layer(variables: Option<BTreeMap<String, String>>, faults: &mut Faults) -> Document {
     faults.enter(VARIABLES);
     let given = variables.map(|variables| variables.into_iter().collect());
-    let source = Environment::with_prefix(PREFIX).separator("__").try_parsing(true).source(given);
+    let source = Environment::with_prefix(PREFIX)
+        .separator("__")
+        .try_parsing(true)
+        .source(given);
     layer(Parser::builder().add_source(source).build(), Path::new(""), faults)
 }
 

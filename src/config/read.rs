@@ -36,7 +36,9 @@ pub(super) fn document(value: Value, folder: &Path, faults: &mut Faults) -> Docu
         return Document::default();
     };
     let document = Document {
-        active_environment: table.value("active_environment").and_then(|value| active(value, table.faults)),
+        active_environment: table
+            .value("active_environment")
+            .and_then(|value| active(value, table.faults)),
         defaults: table.nested("defaults", |value, path, faults| binding(value, path, folder, faults)),
         environments: table.bindings("environments", folder),
         features: table.bindings("features", folder),
@@ -60,7 +62,10 @@ fn binding(value: Value, path: String, folder: &Path, faults: &mut Faults) -> Bi
 fn route(value: Value, path: String, folder: &Path, faults: &mut Faults) -> Option<Route> {
     let mut table = Table::new(value, path, faults)?;
     if !table.fields.contains_key("when") {
-        table.fault("when", "missing; a route says which parts it is for, as in when = { tenant = \"acme\", feature = \"search\" }");
+        table.fault(
+            "when",
+            "missing; a route says which parts it is for, as in when = { tenant = \"acme\", feature = \"search\" }",
+        );
     }
     let route = Route {
         when: table.nested("when", when),
@@ -129,7 +134,10 @@ fn retry(value: Value, path: String, faults: &mut Faults) -> Retry {
 fn key_source(value: Value, path: String, folder: &Path, faults: &mut Faults) -> Option<KeySource> {
     if !value.is_object() {
         // Whatever stands here may be a key: it is not repeated.
-        faults.add(path, format!("a key is never written in the configuration; {KEY_SOURCES}"));
+        faults.add(
+            path,
+            format!("a key is never written in the configuration; {KEY_SOURCES}"),
+        );
         return None;
     }
     let mut table = Table::new(value, path, faults)?;
@@ -139,15 +147,23 @@ fn key_source(value: Value, path: String, folder: &Path, faults: &mut Faults) ->
         .collect();
     let source = match given.as_slice() {
         ["env"] => table.take("env").map(KeySource::Env),
-        ["file"] => table.take::<PathBuf>("file").map(|path| KeySource::File(folder.join(path))),
+        ["file"] => table
+            .take::<PathBuf>("file")
+            .map(|path| KeySource::File(folder.join(path))),
         ["credential"] => table.take("credential").map(KeySource::Credential),
         ["exec"] => {
-            let timeout = table.take("timeout").map_or(EXEC_TIMEOUT, |HumanDuration(timeout)| timeout);
-            table.command("exec").map(|command| KeySource::Exec { command, timeout })
+            let timeout = table
+                .take("timeout")
+                .map_or(EXEC_TIMEOUT, |HumanDuration(timeout)| timeout);
+            table
+                .command("exec")
+                .map(|command| KeySource::Exec { command, timeout })
         }
         ["provider"] => {
             let (provider, name) = (table.take("provider"), table.required("name"));
-            provider.zip(name).map(|(provider, name)| KeySource::Provider { provider, name })
+            provider
+                .zip(name)
+                .map(|(provider, name)| KeySource::Provider { provider, name })
         }
         _ => {
             let message = format!("exactly one source is needed, found {}; {KEY_SOURCES}", given.len());
@@ -179,7 +195,9 @@ impl<'a> Table<'a> {
     fn binding(&mut self, folder: &Path) -> Binding {
         let path = self.path_of("api_key");
         Binding {
-            api_key: self.value("api_key").and_then(|value| key_source(value, path, folder, self.faults)),
+            api_key: self
+                .value("api_key")
+                .and_then(|value| key_source(value, path, folder, self.faults)),
             backend: self.take("backend"),
             endpoint: self.endpoint("endpoint"),
             auth: self.take("auth"),
@@ -201,7 +219,9 @@ impl<'a> Table<'a> {
     /// A field as serde reads it.
     fn take<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
         let value = self.value(field)?;
-        serde_json::from_value(value).map_err(|error| self.fault(field, error.to_string())).ok()
+        serde_json::from_value(value)
+            .map_err(|error| self.fault(field, error.to_string()))
+            .ok()
     }
 
     fn required(&mut self, field: &'static str) -> Option<String> {
@@ -230,7 +250,9 @@ impl<'a> Table<'a> {
                 Value::String(text) => {
                     headers.insert(name, text);
                 }
-                other => self.faults.add(path, format!("a text is expected, found {}", kind(&other))),
+                other => self
+                    .faults
+                    .add(path, format!("a text is expected, found {}", kind(&other))),
             }
         }
         headers
@@ -238,7 +260,9 @@ impl<'a> Table<'a> {
 
     /// A command: its words are not repeated, for a token may be among them.
     fn command(&mut self, field: &'static str) -> Option<Vec<String>> {
-        let words = self.value(field).and_then(|value| serde_json::from_value::<Vec<String>>(value).ok());
+        let words = self
+            .value(field)
+            .and_then(|value| serde_json::from_value::<Vec<String>>(value).ok());
         let command = words.filter(|words| words.first().is_some_and(|program| !program.is_empty()));
         if command.is_none() {
             self.fault(field, "a list of texts is expected, the program and its arguments");
@@ -295,10 +319,21 @@ impl<'a> Table<'a> {
 
     fn finish(self) {
         for field in self.fields.keys() {
-            let similar = self.known.iter().map(|known| (strsim::jaro_winkler(known, field), known));
-            let nearest = similar.max_by(|one, other| one.0.total_cmp(&other.0)).filter(|(score, _)| *score > 0.8);
-            let hint = nearest.map(|(_, known)| format!("; did you mean `{known}`?")).unwrap_or_default();
-            let path = if self.path.is_empty() { quoted(field) } else { format!("{}.{}", self.path, quoted(field)) };
+            let similar = self
+                .known
+                .iter()
+                .map(|known| (strsim::jaro_winkler(known, field), known));
+            let nearest = similar
+                .max_by(|one, other| one.0.total_cmp(&other.0))
+                .filter(|(score, _)| *score > 0.8);
+            let hint = nearest
+                .map(|(_, known)| format!("; did you mean `{known}`?"))
+                .unwrap_or_default();
+            let path = if self.path.is_empty() {
+                quoted(field)
+            } else {
+                format!("{}.{}", self.path, quoted(field))
+            };
             self.faults.add(path, format!("unknown field{hint}"));
         }
     }
@@ -309,14 +344,22 @@ impl<'a> Table<'a> {
     }
 
     fn path_of(&self, field: &str) -> String {
-        if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
+        if self.path.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{}.{field}", self.path)
+        }
     }
 }
 
 /// A key of a path, quoted where TOML would want it so.
 fn quoted(key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !key.is_empty() && key.chars().all(bare) { key.to_owned() } else { format!("\"{}\"", key.escape_default()) }
+    if !key.is_empty() && key.chars().all(bare) {
+        key.to_owned()
+    } else {
+        format!("\"{}\"", key.escape_default())
+    }
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -83,7 +83,11 @@ pub enum ResolveError {
 }
 
 fn suggestions(similar: &[String]) -> String {
-    if similar.is_empty() { String::new() } else { format!("; did you mean {}?", similar.join(", ")) }
+    if similar.is_empty() {
+        String::new()
+    } else {
+        format!("; did you mean {}?", similar.join(", "))
+    }
 }
 
 impl Config {
@@ -125,8 +129,15 @@ impl Config {
             && !document.environments.contains_key(name)
         {
             let known: Vec<&str> = document.environments.keys().map(String::as_str).collect();
-            let known = if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
-            faults.add("active_environment", format!("\"{}\" is no configured environment; {known}", name.escape_default()));
+            let known = if known.is_empty() {
+                "there are none".to_owned()
+            } else {
+                format!("there are {}", known.join(", "))
+            };
+            faults.add(
+                "active_environment",
+                format!("\"{}\" is no configured environment; {known}", name.escape_default()),
+            );
         }
         faults.into_result()?;
         let checked = "the layers were checked";
@@ -158,7 +169,9 @@ impl Config {
             let names = self.bindings(part).keys().filter_map(|name| Name::new(name).ok());
             names.map(move |name| Selector::of(part, name))
         });
-        single.chain(self.routes.iter().map(|(selector, _)| selector.clone())).collect()
+        single
+            .chain(self.routes.iter().map(|(selector, _)| selector.clone()))
+            .collect()
     }
 
     /// Whether tenants without a table of their own have a binding.
@@ -207,7 +220,11 @@ impl Config {
         ResolveError::Unknown {
             part,
             name: name.clone(),
-            similar: scored.into_iter().take(MAX_SUGGESTIONS).map(|(_, known)| known.clone()).collect(),
+            similar: scored
+                .into_iter()
+                .take(MAX_SUGGESTIONS)
+                .map(|(_, known)| known.clone())
+                .collect(),
         }
     }
 
@@ -221,7 +238,13 @@ impl Config {
 
     fn binding_of(&self, part: Part, name: &str) -> Option<&Binding> {
         let bindings = self.bindings(part);
-        let wildcard = || if part == Part::Tenant { bindings.get(WILDCARD) } else { None };
+        let wildcard = || {
+            if part == Part::Tenant {
+                bindings.get(WILDCARD)
+            } else {
+                None
+            }
+        };
         bindings.get(name).or_else(wildcard)
     }
 }
@@ -245,15 +268,23 @@ fn fill(merged: Binding, selector: &Selector) -> Result<ResolvedBinding, Resolve
     Ok(ResolvedBinding {
         api_key: template::fill_source(source, selector)?,
         backend: merged.backend.unwrap_or_default(),
-        endpoint: merged.endpoint.map(|text| Endpoint::new(&text).expect("the layers were checked")),
+        endpoint: merged
+            .endpoint
+            .map(|text| Endpoint::new(&text).expect("the layers were checked")),
         auth: merged.auth,
         headers,
-        source: merged.source.map(|source| template::fill(&source, selector)).transpose()?,
+        source: merged
+            .source
+            .map(|source| template::fill(&source, selector))
+            .transpose()?,
         metadata: fill_values(merged.metadata)?,
         resource: fill_values(merged.resource)?,
         sampling_ratio: merged.sampling.map_or(1.0, |sampling| sampling.ratio),
         limits: merged.limits.unwrap_or_default(),
-        trust_remote_parent: merged.propagation.and_then(|propagation| propagation.trust_remote_parent).unwrap_or(false),
+        trust_remote_parent: merged
+            .propagation
+            .and_then(|propagation| propagation.trust_remote_parent)
+            .unwrap_or(false),
         selector: selector.clone(),
     })
 }

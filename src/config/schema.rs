@@ -12,7 +12,10 @@ pub fn json_schema() -> serde_json::Value {
 /// Where a key comes from, as written. A literal key is refused.
 #[derive(JsonSchema)]
 #[schemars(untagged, deny_unknown_fields)]
-#[expect(dead_code, reason = "describes the written form; read.rs reads it with an error for each mistake")]
+#[expect(
+    dead_code,
+    reason = "describes the written form; read.rs reads it with an error for each mistake"
+)]
 pub(super) enum KeySource {
     /// An environment variable of the process.
     Env {

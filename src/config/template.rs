@@ -17,7 +17,9 @@ pub enum TemplateError {
         part: Part,
     },
     /// A name with `_` or `.` in a variable's name.
-    #[error("{name:?} cannot be part of a variable's name: `-` becomes `_` there, so names with `_` or `.` could meet others; use a file")]
+    #[error(
+        "{name:?} cannot be part of a variable's name: `-` becomes `_` there, so names with `_` or `.` could meet others; use a file"
+    )]
     Variable {
         /// The name.
         name: Name,
@@ -39,7 +41,10 @@ pub(super) fn fill_source(source: &KeySource, selector: &Selector) -> Result<Key
         },
         KeySource::Credential(name) => KeySource::Credential(fill(name, selector)?),
         KeySource::Exec { command, timeout } => KeySource::Exec {
-            command: command.iter().map(|word| fill(word, selector)).collect::<Result<_, _>>()?,
+            command: command
+                .iter()
+                .map(|word| fill(word, selector))
+                .collect::<Result<_, _>>()?,
             timeout: *timeout,
         },
         KeySource::Provider { provider, name } => KeySource::Provider {

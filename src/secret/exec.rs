@@ -24,7 +24,9 @@ pub(super) fn read(words: &[String], timeout: Duration) -> Result<ApiKey, Secret
 
 fn run(words: &[String], timeout: Duration) -> Result<ApiKey, SecretFault> {
     let deadline = Instant::now() + timeout;
-    let (program, arguments) = words.split_first().ok_or(SecretFault::NotStarted(io::ErrorKind::InvalidInput))?;
+    let (program, arguments) = words
+        .split_first()
+        .ok_or(SecretFault::NotStarted(io::ErrorKind::InvalidInput))?;
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -86,7 +88,8 @@ fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
 fn harmless_line(stderr: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(stderr);
     let line = text.lines().next()?.trim();
-    let could_be_key = |word: &str| word.len() >= 24 || (word.len() >= 8 && word.contains(|c: char| c.is_ascii_digit()));
+    let could_be_key =
+        |word: &str| word.len() >= 24 || (word.len() >= 8 && word.contains(|c: char| c.is_ascii_digit()));
     let printable = !line.is_empty() && line.len() <= 200 && !line.contains(char::is_control);
     (printable && !line.split_whitespace().any(could_be_key)).then(|| line.to_owned())
 }
@@ -128,8 +131,14 @@ mod tests {
     #[test]
     fn a_failing_command_shows_its_first_line_only_where_no_key_can_be_in_it() {
         let shown = sh("echo permission denied >&2; echo more >&2; exit 3", LONG).expect_err("fails");
-        assert_eq!(shown.to_string(), "command sh: ended with exit status: 3: permission denied");
-        for hidden in ["echo token hh_1234567890 denied >&2; exit 3", "echo partial; echo denied >&2; exit 3"] {
+        assert_eq!(
+            shown.to_string(),
+            "command sh: ended with exit status: 3: permission denied"
+        );
+        for hidden in [
+            "echo token hh_1234567890 denied >&2; exit 3",
+            "echo partial; echo denied >&2; exit 3",
+        ] {
             let error = sh(hidden, LONG).expect_err("fails");
             assert_eq!(error.to_string(), "command sh: ended with exit status: 3", "{hidden}");
         }
@@ -140,6 +149,9 @@ mod tests {
         let missing = read(&["/nonexistent/program".into()], LONG).expect_err("missing");
         assert_eq!(missing.fault(), &SecretFault::NotStarted(io::ErrorKind::NotFound));
         assert_eq!(sh("true", LONG).expect_err("empty").fault(), &SecretFault::Empty);
-        assert_eq!(sh("printf 'a\\nb'", LONG).expect_err("two lines").fault(), &SecretFault::ControlCharacter(1));
+        assert_eq!(
+            sh("printf 'a\\nb'", LONG).expect_err("two lines").fault(),
+            &SecretFault::ControlCharacter(1)
+        );
     }
 }

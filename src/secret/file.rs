@@ -31,7 +31,9 @@ fn read_key(path: &Path) -> Result<ApiKey, SecretFault> {
     let mut bytes = Vec::with_capacity(MAX_KEY_BYTES + 3);
     // One line end more than a key may have, and one byte more than that to see that it is too large.
     let limit = u64::try_from(MAX_KEY_BYTES + 3).expect("a small constant");
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| fault_of(error.kind()))?;
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| fault_of(error.kind()))?;
     ApiKey::from_output(bytes)
 }
 

@@ -90,7 +90,11 @@ impl KeySource {
         let error = |fault| SecretError::new(self.to_string(), fault);
         let source = sources.0.get(provider).ok_or_else(|| {
             let known: Vec<&str> = sources.0.keys().map(String::as_str).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
             error(SecretFault::UnknownProvider(known))
         })?;
         let secret = source.fetch(name).map_err(|refused| error(refused.fault().clone()))?;

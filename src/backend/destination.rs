@@ -1,0 +1,222 @@
+//! Where one tracer's requests go, and what they look like there. Has no key: that is attached when a request is sent.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use opentelemetry::{KeyValue, Value};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
+use opentelemetry_sdk::trace::{SpanData, SpanLimits};
+use serde_json::{Map, Value as Json};
+
+use super::attributes::{Spelling, flatten, to_otel};
+use super::honeyhive;
+use super::preset::{self, PathRule, Preset};
+use crate::config::{AuthScheme, BackendName, Endpoint, Limits, Protocol, ResolvedBinding};
+use crate::secret::KeyScheme;
+
+const TRACES: &str = "/v1/traces";
+
+/// Where one tracer's requests go.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) traces_url: String,
+    /// Where sessions are started and enriched, where the backend has sessions.
+    pub(crate) sessions: Option<SessionUrls>,
+    pub(crate) key_header: HeaderName,
+    pub(crate) key_scheme: KeyScheme,
+    /// Headers of every request, the key's excepted.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) spelling: &'static Spelling,
+    pub(crate) source: Option<Arc<str>>,
+    /// A binding's metadata, for sessions.
+    pub(crate) metadata: Map<String, Json>,
+    pub(crate) resource: Resource,
+    /// Attributes that a span may have of its own.
+    max_attributes: usize,
+    /// Attributes of every span of the tracer.
+    every_span: Vec<KeyValue>,
+}
+
+/// OpenTelemetry's default for each limit of a span (specification, "Span Limits").
+const DEFAULT_LIMIT: u32 = 128;
+
+#[derive(Debug)]
+pub(crate) struct SessionUrls {
+    pub(crate) start: String,
+    pub(crate) events: String,
+}
+
+/// Why a binding has no destination.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DestinationError {
+    /// The backend has no one address for everybody.
+    #[error("the backend {0:?} needs an endpoint: it has no one address for everybody")]
+    NoEndpoint(BackendName),
+    /// The backend takes protobuf only.
+    #[error("the backend {0:?} takes protobuf only; set export.protocol to \"http/protobuf\"")]
+    ProtobufOnly(BackendName),
+    /// The source cannot be sent as a header.
+    #[error("the source has characters that a header cannot carry")]
+    Source,
+}
+
+impl Destination {
+    pub(crate) fn new(binding: &ResolvedBinding, protocol: Protocol) -> Result<Self, DestinationError> {
+        let preset = preset::of(binding.backend);
+        if preset.protobuf_only && protocol != Protocol::HttpProtobuf {
+            return Err(DestinationError::ProtobufOnly(binding.backend));
+        }
+        let endpoint = match (&binding.endpoint, preset.endpoint) {
+            (Some(configured), _) => configured.clone(),
+            (None, Some(known)) => Endpoint::known(known),
+            (None, None) => return Err(DestinationError::NoEndpoint(binding.backend)),
+        };
+        let (header, scheme) = match &binding.auth {
+            Some(auth) => (auth.header.as_str(), auth.scheme),
+            None => (preset.header, preset.scheme),
+        };
+        Ok(Self {
+            traces_url: traces_url(preset, &endpoint),
+            sessions: preset.session_api.then(|| session_urls(preset, &endpoint)),
+            key_header: HeaderName::try_from(header).expect("the table and the configuration were checked"),
+            key_scheme: match scheme {
+                AuthScheme::Bearer => KeyScheme::Bearer,
+                AuthScheme::Basic => KeyScheme::Basic,
+                AuthScheme::Raw => KeyScheme::Raw,
+            },
+            headers: headers(preset, binding)?,
+            spelling: preset.spelling,
+            source: binding.source.as_deref().map(Arc::from),
+            metadata: binding.metadata.clone().into_iter().collect(),
+            resource: resource(preset.spelling, binding),
+            max_attributes: span_limits(&binding.limits).max_attributes_per_span as usize,
+            every_span: every_span(preset.spelling, binding),
+        })
+    }
+
+    /// The limits to give the SDK: one attribute more than configured, for the session's id, which comes first and so is never the one
+    /// that is dropped. [`finish`](Self::finish) takes it back from spans outside sessions.
+    pub(crate) fn sdk_limits(binding: &ResolvedBinding) -> SpanLimits {
+        let mut limits = span_limits(&binding.limits);
+        limits.max_attributes_per_span = limits.max_attributes_per_span.saturating_add(1);
+        limits
+    }
+
+    /// Adds what every span of the tracer carries. Identity is ours alone: what the program set under the same names is
+    /// taken out, so that a span can't claim another source or, inside a session, another session.
+    pub(crate) fn finish(&self, span: &mut SpanData) {
+        let has_session = span
+            .attributes
+            .first()
+            .is_some_and(|first| first.key.as_str() == self.spelling.session_id);
+        let allowed = self.max_attributes + usize::from(has_session);
+        if let Some(excess) = span.attributes.len().checked_sub(allowed) {
+            span.attributes.truncate(allowed);
+            span.dropped_attributes_count += u32::try_from(excess).unwrap_or(u32::MAX);
+        }
+        let mut index = 0;
+        span.attributes.retain(|attribute| {
+            let key = attribute.key.as_str();
+            let doubled_session = has_session && index > 0 && key == self.spelling.session_id;
+            let doubled_source = self.source.is_some() && Some(key) == self.spelling.source;
+            index += 1;
+            !doubled_session && !doubled_source
+        });
+        if let Some(key) = self.spelling.event_type
+            && !span.attributes.iter().any(|attribute| attribute.key.as_str() == key)
+        {
+            span.attributes
+                .push(KeyValue::new(key, honeyhive::event_type(&span.attributes)));
+        }
+        span.attributes.extend(self.every_span.iter().cloned());
+    }
+}
+
+fn span_limits(limits: &Limits) -> SpanLimits {
+    SpanLimits {
+        max_attributes_per_span: limits.attributes.unwrap_or(DEFAULT_LIMIT),
+        max_events_per_span: limits.events.unwrap_or(DEFAULT_LIMIT),
+        max_links_per_span: limits.links.unwrap_or(DEFAULT_LIMIT),
+        max_attributes_per_event: limits.attributes_per_event.unwrap_or(DEFAULT_LIMIT),
+        max_attributes_per_link: limits.attributes_per_link.unwrap_or(DEFAULT_LIMIT),
+    }
+}
+
+fn traces_url(preset: &Preset, endpoint: &Endpoint) -> String {
+    let path = endpoint.path();
+    match preset.path {
+        _ if path.is_empty() => endpoint.join(preset.traces_path),
+        _ if path.ends_with(TRACES) => endpoint.join(path),
+        PathRule::AsGiven => endpoint.join(path),
+        // A backend with a base path of its own (`/otlp`, `/api/public/otel`) is documented with it, so it is not added again;
+        // HoneyHive's is behind whatever prefix the deployment has.
+        PathRule::Base if preset.session_api => endpoint.join(&format!("{path}{}", preset.traces_path)),
+        PathRule::Base => endpoint.join(&format!("{path}{TRACES}")),
+    }
+}
+
+fn session_urls(preset: &Preset, endpoint: &Endpoint) -> SessionUrls {
+    let path = endpoint.path();
+    let base = path
+        .strip_suffix(preset.traces_path)
+        .or_else(|| path.strip_suffix(TRACES))
+        .unwrap_or(path);
+    SessionUrls {
+        start: endpoint.join(&format!("{base}{}", honeyhive::START_PATH)),
+        events: endpoint.join(&format!("{base}{}", honeyhive::EVENTS_PATH)),
+    }
+}
+
+fn headers(preset: &Preset, binding: &ResolvedBinding) -> Result<Vec<(HeaderName, HeaderValue)>, DestinationError> {
+    let known = preset
+        .headers
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    let mut headers: Vec<_> = known.collect();
+    headers.extend(binding.headers.iter().cloned());
+    if let (true, Some(source)) = (preset.session_api, &binding.source) {
+        let value = HeaderValue::from_str(source).map_err(|_| DestinationError::Source)?;
+        headers.push((HeaderName::from_static("x-source"), value));
+    }
+    Ok(headers)
+}
+
+/// Built from nothing but the SDK's own name: neither other detectors nor `OTEL_*` variables of the process have a say in it.
+fn resource(spelling: &Spelling, binding: &ResolvedBinding) -> Resource {
+    let mut attributes = vec![
+        KeyValue::new("service.name", "unknown_service"),
+        KeyValue::new("telemetry.distro.name", env!("CARGO_PKG_NAME")),
+        KeyValue::new("telemetry.distro.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("tracer_registry.selector", binding.selector.to_string()),
+    ];
+    if let (None, Some(source)) = (spelling.source, &binding.source) {
+        attributes.push(KeyValue::new("deployment.environment.name", source.clone()));
+    }
+    if spelling.metadata.is_none() {
+        let metadata = Json::Object(binding.metadata.clone().into_iter().collect());
+        flatten("tracer_registry.metadata.", &metadata, &mut attributes);
+    }
+    let configured = binding
+        .resource
+        .iter()
+        .filter_map(|(key, value)| Some(KeyValue::new(key.clone(), to_otel(value)?)));
+    attributes.extend(configured);
+    Resource::builder_empty()
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_attributes(attributes)
+        .build()
+}
+
+fn every_span(spelling: &Spelling, binding: &ResolvedBinding) -> Vec<KeyValue> {
+    let mut attributes = Vec::new();
+    if let (Some(key), Some(source)) = (spelling.source, &binding.source) {
+        let source: Arc<str> = source.as_str().into();
+        attributes.push(KeyValue::new(key, Value::String(source.into())));
+    }
+    if let Some(prefix) = spelling.metadata {
+        let metadata = Json::Object(binding.metadata.clone().into_iter().collect());
+        flatten(prefix, &metadata, &mut attributes);
+    }
+    attributes
+}

@@ -1,0 +1,82 @@
+//! HoneyHive's session API and its event types.
+//!
+//! A session is an event whose id is the session's id. The id is minted by us and `start` is idempotent, so nothing waits for an answer.
+//! The server merges enrichments as they arrive, except `outputs`, which it replaces: their order matters.
+
+use opentelemetry::KeyValue;
+use serde_json::{Map, Value, json};
+
+pub(super) const START_PATH: &str = "/session/start";
+pub(super) const EVENTS_PATH: &str = "/events";
+
+/// What a session starts with.
+pub(crate) struct SessionStart<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) source: Option<&'a str>,
+    pub(crate) inputs: &'a Map<String, Value>,
+    pub(crate) metadata: &'a Map<String, Value>,
+    pub(crate) user_properties: &'a Map<String, Value>,
+}
+
+/// The body of `POST /session/start`. Empty parts are left out.
+pub(crate) fn start_body(start: &SessionStart<'_>) -> Value {
+    let mut session = Map::new();
+    session.insert("session_id".into(), start.id.into());
+    session.insert("session_name".into(), start.name.into());
+    if let Some(source) = start.source {
+        session.insert("source".into(), source.into());
+    }
+    for (name, part) in [
+        ("inputs", start.inputs),
+        ("metadata", start.metadata),
+        ("user_properties", start.user_properties),
+    ] {
+        if !part.is_empty() {
+            session.insert(name.into(), Value::Object(part.clone()));
+        }
+    }
+    json!({ "session": session })
+}
+
+/// The body of `PUT /events`: a delta, only what is given.
+pub(crate) fn enrich_body(id: &str, mut delta: Map<String, Value>) -> Value {
+    delta.insert("event_id".into(), id.into());
+    Value::Object(delta)
+}
+
+/// The event type of a span that was given none, from what its instrumentation says of the operation.
+pub(super) fn event_type(attributes: &[KeyValue]) -> &'static str {
+    let text = |key: &str| {
+        let found = attributes.iter().find(|attribute| attribute.key.as_str() == key)?;
+        Some(found.value.as_str())
+    };
+    if let Some(operation) = text("gen_ai.operation.name") {
+        return match operation.as_ref() {
+            "chat" | "text_completion" | "generate_content" | "embeddings" => "model",
+            "invoke_agent" | "create_agent" | "invoke_workflow" => "chain",
+            _ => "tool",
+        };
+    }
+    match text("openinference.span.kind").as_deref() {
+        Some("LLM") => "model",
+        Some("CHAIN" | "AGENT") => "chain",
+        _ => "tool",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_event_type_comes_from_the_operation_and_never_from_the_name() {
+        let typed = |key: &'static str, value: &'static str| event_type(&[KeyValue::new(key, value)]);
+        assert_eq!(typed("gen_ai.operation.name", "chat"), "model");
+        assert_eq!(typed("gen_ai.operation.name", "invoke_agent"), "chain");
+        assert_eq!(typed("gen_ai.operation.name", "execute_tool"), "tool");
+        assert_eq!(typed("openinference.span.kind", "LLM"), "model");
+        assert_eq!(typed("openinference.span.kind", "AGENT"), "chain");
+        assert_eq!(typed("name", "app.models.load_user"), "tool");
+    }
+}

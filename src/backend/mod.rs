@@ -1,0 +1,13 @@
+//! How each kind of destination wants it: which header carries the key, which path takes spans, how things are spelled.
+//!
+//! [`Destination`] is all that the rest of the crate sees of a backend. Knows configuration and keys, nothing of queues or tracers.
+
+mod attributes;
+mod destination;
+mod honeyhive;
+mod preset;
+
+pub(crate) use attributes::flatten;
+pub(crate) use destination::Destination;
+pub use destination::DestinationError;
+pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};

@@ -1,0 +1,133 @@
+//! The table of backends. Each row's source is the vendor's documentation, named beside it.
+
+use super::attributes::Spelling;
+use crate::config::{AuthScheme, BackendName};
+
+/// What is known of a backend.
+#[derive(Debug)]
+pub(super) struct Preset {
+    /// Where it is, where there is one place for everybody.
+    pub(super) endpoint: Option<&'static str>,
+    /// The path that takes spans, from the endpoint's root.
+    pub(super) traces_path: &'static str,
+    /// What an endpoint's own path means.
+    pub(super) path: PathRule,
+    pub(super) header: &'static str,
+    pub(super) scheme: AuthScheme,
+    /// Headers of every request.
+    pub(super) headers: &'static [(&'static str, &'static str)],
+    pub(super) spelling: &'static Spelling,
+    /// Sessions by HoneyHive's API.
+    pub(super) session_api: bool,
+    /// Takes OTLP/HTTP with protobuf bodies only.
+    pub(super) protobuf_only: bool,
+}
+
+/// What the path of a configured endpoint means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PathRule {
+    /// It is the path that takes spans.
+    AsGiven,
+    /// It is the base that the backend's paths are added to, unless it already ends in `/v1/traces`.
+    Base,
+}
+
+const PLAIN: Preset = Preset {
+    endpoint: None,
+    traces_path: "/v1/traces",
+    path: PathRule::AsGiven,
+    header: "authorization",
+    scheme: AuthScheme::Bearer,
+    headers: &[],
+    spelling: &Spelling::PLAIN,
+    session_api: false,
+    protobuf_only: false,
+};
+
+/// <https://docs.honeyhive.ai/v2/integrations/opentelemetry-collector>
+const HONEYHIVE: Preset = Preset {
+    endpoint: Some("https://api.dp1.us.honeyhive.ai"),
+    traces_path: "/opentelemetry/v1/traces",
+    path: PathRule::Base,
+    spelling: &Spelling::HONEYHIVE,
+    session_api: true,
+    ..PLAIN
+};
+
+/// <https://langfuse.com/integrations/native/opentelemetry>: Basic with `public_key:secret_key`; protobuf and JSON, no gRPC.
+const LANGFUSE: Preset = Preset {
+    endpoint: Some("https://cloud.langfuse.com/api/public/otel"),
+    traces_path: "/api/public/otel/v1/traces",
+    path: PathRule::Base,
+    scheme: AuthScheme::Basic,
+    headers: &[("x-langfuse-ingestion-version", "4")],
+    spelling: &Spelling::LANGFUSE,
+    ..PLAIN
+};
+
+/// <https://arize.com/docs/phoenix/self-hosting/features/authentication>. The cloud's address has the space in it
+/// (`https://app.phoenix.arize.com/s/<space>`), so it must be configured. Answers 415 to JSON.
+const PHOENIX: Preset = Preset {
+    path: PathRule::Base,
+    protobuf_only: true,
+    ..PLAIN
+};
+
+/// <https://docs.langchain.com/langsmith/trace-with-opentelemetry>. The project is the header `Langsmith-Project`.
+const LANGSMITH: Preset = Preset {
+    endpoint: Some("https://api.smith.langchain.com/otel"),
+    traces_path: "/otel/v1/traces",
+    path: PathRule::Base,
+    header: "x-api-key",
+    scheme: AuthScheme::Raw,
+    spelling: &Spelling::LANGSMITH,
+    ..PLAIN
+};
+
+/// <https://logfire.pydantic.dev/docs/how-to-guides/alternative-clients>: the write token without a scheme. EU: `logfire-eu`.
+const LOGFIRE: Preset = Preset {
+    endpoint: Some("https://logfire-us.pydantic.dev"),
+    path: PathRule::Base,
+    scheme: AuthScheme::Raw,
+    ..PLAIN
+};
+
+/// <https://braintrust.dev/docs/integrations/sdk-integrations/opentelemetry/send-traces-and-logs>. The project is the header `x-bt-parent`.
+const BRAINTRUST: Preset = Preset {
+    endpoint: Some("https://api.braintrust.dev/otel"),
+    traces_path: "/otel/v1/traces",
+    path: PathRule::Base,
+    ..PLAIN
+};
+
+/// <https://docs.honeycomb.io/send-data/opentelemetry>. EU: `api.eu1.honeycomb.io`.
+const HONEYCOMB: Preset = Preset {
+    endpoint: Some("https://api.honeycomb.io"),
+    path: PathRule::Base,
+    header: "x-honeycomb-team",
+    scheme: AuthScheme::Raw,
+    ..PLAIN
+};
+
+/// <https://grafana.com/docs/grafana-cloud/send-data/otlp/send-data-otlp/>: Basic with `instance_id:token`. The address has the zone in
+/// it (`https://otlp-gateway-<zone>.grafana.net/otlp`), so it must be configured.
+const GRAFANA: Preset = Preset {
+    traces_path: "/otlp/v1/traces",
+    path: PathRule::Base,
+    scheme: AuthScheme::Basic,
+    ..PLAIN
+};
+
+pub(super) fn of(backend: BackendName) -> &'static Preset {
+    match backend {
+        BackendName::Honeyhive => &HONEYHIVE,
+        BackendName::Otlp => &PLAIN,
+        BackendName::Langfuse => &LANGFUSE,
+        BackendName::Phoenix => &PHOENIX,
+        BackendName::Langsmith => &LANGSMITH,
+        BackendName::Logfire => &LOGFIRE,
+        BackendName::Braintrust => &BRAINTRUST,
+        BackendName::Honeycomb => &HONEYCOMB,
+        BackendName::Grafana => &GRAFANA,
+    }
+}

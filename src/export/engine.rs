@@ -1,0 +1,211 @@
+//! The engine: threads, deadlines, and who sends next.
+//!
+//! A lane rings the bell when its first span arrives and when it has a full batch; the engine keeps the deadlines of timed lanes in one
+//! queue, since the delay is the same for all, and starts a task per lane that has something to send. Work is proportional to lanes
+//! with something to send, not to lanes that exist.
+//!
+//! The threads are the engine's own: it works in and out of tokio, in a current-thread runtime that stands still, and while a
+//! program ends. They run with telemetry suppressed, so that an instrumented HTTP client makes no spans about sending spans.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
+
+use super::account::Account;
+use super::deliver::{Outcome, Permits, deliver};
+use super::encode;
+use super::lane::Lane;
+use super::outbox::Outbox;
+use super::transport::{Call, Transport};
+use crate::backend::Destination;
+use crate::config::ExportSettings;
+use crate::context;
+use crate::ledger::DropReason;
+use crate::secret::ApiKey;
+
+/// Threads that encode and send.
+const WORKERS: usize = 2;
+/// Threads that resolve names; they end when they have had nothing to do for a while.
+const RESOLVERS: usize = 2;
+
+/// The engine of one registry. Dropped, it ends its threads without waiting for them.
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+/// What lanes and tasks need of the engine.
+pub(super) struct Shared {
+    pub(super) settings: ExportSettings,
+    pub(super) transport: Transport,
+    pub(super) permits: Permits,
+    bell: UnboundedSender<Ring>,
+    closing: AtomicBool,
+}
+
+/// What a lane or an outbox tells the engine.
+pub(super) enum Ring {
+    /// Has its first span: send when the delay is over.
+    Timed(Arc<Lane>),
+    /// Has a batch, or is being flushed.
+    Ready(Arc<Lane>),
+    /// Has session events.
+    Session(Arc<Outbox>),
+}
+
+/// Why the engine could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The threads could not be started.
+    #[error("the export threads cannot be started: {0}")]
+    Threads(std::io::ErrorKind),
+    /// The HTTP client could not be made.
+    #[error("the HTTP client cannot be made: {0}")]
+    Client(String),
+}
+
+impl Engine {
+    pub(crate) fn start(settings: ExportSettings) -> Result<Self, EngineError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .max_blocking_threads(RESOLVERS)
+            .thread_keep_alive(Duration::from_secs(1))
+            .thread_name("tracer-registry")
+            .on_thread_start(context::suppress_on_this_thread)
+            .enable_all()
+            .build()
+            .map_err(|error| EngineError::Threads(error.kind()))?;
+        let (bell, rung) = unbounded_channel();
+        let shared = Arc::new(Shared {
+            transport: Transport::new(settings.timeout)?,
+            permits: Permits::new(settings.max_concurrent_exports),
+            settings,
+            bell,
+            closing: AtomicBool::new(false),
+        });
+        runtime.spawn(dispatch(rung, Arc::clone(&shared)));
+        Ok(Self {
+            shared,
+            runtime: Mutex::new(Some(runtime)),
+        })
+    }
+
+    /// A new lane in a selector's books.
+    pub(crate) fn open_lane(&self, account: &Arc<Account>, destination: Destination, key: ApiKey) -> Arc<Lane> {
+        let lane = Lane::new(destination, key, Arc::clone(&self.shared), account);
+        account.open(&lane);
+        lane
+    }
+
+    /// From here on, lanes refuse what is new and count it.
+    pub(crate) fn close(&self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the threads. Does not wait: what they are at is lost, so the lanes must have been settled or abandoned.
+    pub(crate) fn stop(&self) {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
+    }
+
+    pub(crate) fn settings(&self) -> &ExportSettings {
+        &self.shared.settings
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // A runtime that is dropped by itself waits, and panics inside another runtime.
+        self.stop();
+    }
+}
+
+impl Shared {
+    pub(super) fn ring(&self, ring: Ring) {
+        // Nobody listens once the engine stopped; its lanes have been closed by then, and count for themselves.
+        drop(self.bell.send(ring));
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed) // A span that ends at the same moment may fall on either side.
+    }
+}
+
+impl Ring {
+    pub(super) fn timed(lane: &Arc<Lane>) -> Self {
+        Self::Timed(Arc::clone(lane))
+    }
+
+    pub(super) fn ready(lane: &Arc<Lane>) -> Self {
+        Self::Ready(Arc::clone(lane))
+    }
+}
+
+/// Waits for the bell and for the next deadline, and starts a task for each lane that has something to send.
+async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
+    let mut timed: VecDeque<(Instant, Arc<Lane>)> = VecDeque::new();
+    loop {
+        let next = match timed.front() {
+            Some((deadline, _)) => timeout_at(*deadline, rung.recv()).await,
+            None => Ok(rung.recv().await),
+        };
+        match next {
+            Ok(Some(Ring::Timed(lane))) => timed.push_back((Instant::now() + shared.settings.scheduled_delay, lane)),
+            Ok(Some(Ring::Ready(lane))) => {
+                if lane.start_ready() {
+                    tokio::spawn(run(lane, Arc::clone(&shared)));
+                }
+            }
+            Ok(Some(Ring::Session(outbox))) => {
+                tokio::spawn(outbox.run());
+            }
+            Ok(None) => return,
+            Err(_) => {}
+        }
+        let now = Instant::now();
+        while timed.front().is_some_and(|(deadline, _)| *deadline <= now) {
+            if let Some((_, lane)) = timed.pop_front()
+                && lane.start_timed()
+            {
+                tokio::spawn(run(lane, Arc::clone(&shared)));
+            }
+        }
+    }
+}
+
+/// Sends what is due of one lane, batch after batch.
+async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
+    while let Some(mut batch) = lane.take_batch() {
+        let count = batch.len() as u64;
+        batch.iter_mut().for_each(|span| lane.destination.finish(span));
+        let settings = &shared.settings;
+        let encoded = encode::spans(
+            batch,
+            &lane.destination.resource,
+            settings.protocol,
+            settings.compression,
+        );
+        let outcome = match encoded {
+            Ok(encoded) => {
+                let call = Call {
+                    method: http::Method::POST,
+                    url: lane.destination.traces_url.clone(),
+                    encoded,
+                };
+                deliver(&shared, &lane, &call, count).await
+            }
+            Err(error) => {
+                lane.note_failure(error);
+                Outcome::Dropped(DropReason::Encoding)
+            }
+        };
+        lane.settle(count, outcome);
+    }
+}

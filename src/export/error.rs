@@ -1,0 +1,64 @@
+//! Why a request failed, as `status()` and reports show it.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// Why a request to a tracer's destination failed. Never contains the key: a server's text that repeats it is left out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The server answered with a status that is no success.
+    #[error("{url} answered {status}{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    Status {
+        /// Where the request went.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the server said, cut, where it is text and does not repeat the key.
+        message: Option<String>,
+    },
+    /// The server took the request and rejected some of its spans.
+    #[error("{url} rejected {rejected} spans{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    PartialSuccess {
+        /// Where the request went.
+        url: String,
+        /// How many spans it rejected.
+        rejected: u64,
+        /// What the server said.
+        message: Option<String>,
+    },
+    /// No answer in time.
+    #[error("{url} did not answer within {timeout:?}")]
+    Timeout {
+        /// Where the request went.
+        url: String,
+        /// The time it had.
+        timeout: Duration,
+    },
+    /// No connection, or one that broke.
+    #[error("{url} cannot be reached: {reason}")]
+    Connection {
+        /// Where the request went.
+        url: String,
+        /// What broke.
+        reason: String,
+    },
+    /// The server sends elsewhere; a key never follows to another host.
+    #[error("{url} redirects elsewhere ({status}); a key is never sent to another host")]
+    Redirect {
+        /// Where the request went.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The spans cannot be encoded.
+    #[error("the spans cannot be encoded: {0}")]
+    Encoding(String),
+}
+
+impl Serialize for ExportError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

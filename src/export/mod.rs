@@ -1,0 +1,38 @@
+//! One engine that sends for all tracers of a registry, on a fixed few threads of its own.
+//!
+//! A tracer's way out is its [`Lane`]: its queue, its ledger, its destination and its key. A batch is taken from one lane and sent with
+//! that lane's key; no type in here holds the spans or the key of two lanes at once.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `lane` | queue, schedule and ledger of one tracer |
+//! | `outbox` | the ordered session events of one session |
+//! | `engine` | threads, deadlines, who sends next |
+//! | `deliver` | attempts, back-off, giving up |
+//! | `verdict` | what an answer means |
+//! | `transport` | one HTTP request |
+//! | `encode` | spans to bytes |
+//! | `processor` | the SDK's side of a lane |
+//! | `account` | all lanes that a selector ever had |
+//! | `report` | what a flush or a shutdown tells the caller |
+
+mod account;
+mod deliver;
+mod encode;
+mod engine;
+mod error;
+mod lane;
+mod outbox;
+mod processor;
+mod report;
+mod transport;
+mod verdict;
+
+pub(crate) use account::Account;
+pub(crate) use engine::Engine;
+pub use engine::EngineError;
+pub use error::ExportError;
+pub(crate) use lane::Lane;
+pub(crate) use outbox::{Outbox, SessionEvent};
+pub(crate) use processor::LaneProcessor;
+pub use report::{Report, SessionEventsReport, TracerReport};

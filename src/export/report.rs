@@ -1,0 +1,138 @@
+//! What a flush or a shutdown tells the caller: per tracer, what was delivered, what was not, and why.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::ExportError;
+use crate::ledger::{DropReason, Ledger};
+use crate::selector::Selector;
+
+/// What became of all tracers' spans since the last report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[must_use = "a report says what was not delivered"]
+pub struct Report {
+    /// By tracer, in the order of their selectors.
+    pub tracers: Vec<TracerReport>,
+}
+
+/// What became of one tracer's spans and session events since its last report.
+///
+/// A loss is told by the first report after it, also if it happened before the flush was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[must_use = "a report says what was not delivered"]
+pub struct TracerReport {
+    /// Whose.
+    pub selector: Selector,
+    /// Spans that the receiver took.
+    pub delivered: u64,
+    /// Spans that were dropped, by reason.
+    pub dropped: BTreeMap<DropReason, u64>,
+    /// Spans accepted before the flush that are neither delivered nor dropped yet; zero where the flush had the time it needed.
+    pub pending: u64,
+    /// The same for the starts and enrichments of sessions.
+    pub session_events: SessionEventsReport,
+    /// The last thing that went wrong, if anything did since the tracer was made.
+    pub last_error: Option<ExportError>,
+}
+
+/// What became of a tracer's session events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SessionEventsReport {
+    /// Taken by the receiver.
+    pub delivered: u64,
+    /// Dropped, by reason.
+    pub dropped: BTreeMap<DropReason, u64>,
+    /// Neither delivered nor dropped yet.
+    pub pending: u64,
+}
+
+impl Report {
+    /// Whether everything was delivered: nothing dropped, nothing left.
+    pub fn is_complete(&self) -> bool {
+        self.tracers.iter().all(TracerReport::is_complete)
+    }
+
+    /// Spans and session events that were dropped.
+    pub fn lost(&self) -> u64 {
+        self.tracers.iter().map(TracerReport::lost).sum()
+    }
+
+    /// Spans and session events that are neither delivered nor dropped yet.
+    pub fn pending(&self) -> u64 {
+        self.tracers
+            .iter()
+            .map(|tracer| tracer.pending + tracer.session_events.pending)
+            .sum()
+    }
+}
+
+impl TracerReport {
+    pub(super) fn new(
+        selector: Selector,
+        spans: &Ledger,
+        events: &Ledger,
+        complete: bool,
+        last_error: Option<ExportError>,
+    ) -> Self {
+        let (spans, events) = (spans.snapshot(), events.snapshot());
+        // What came in after the flush was asked for is not its business.
+        let pending = |count: u64| if complete { 0 } else { count };
+        Self {
+            selector,
+            delivered: spans.delivered,
+            pending: pending(spans.pending()),
+            dropped: spans.dropped,
+            session_events: SessionEventsReport {
+                delivered: events.delivered,
+                pending: pending(events.pending()),
+                dropped: events.dropped,
+            },
+            last_error,
+        }
+    }
+
+    /// Whether everything was delivered: nothing dropped, nothing left.
+    pub fn is_complete(&self) -> bool {
+        self.lost() == 0 && self.pending == 0 && self.session_events.pending == 0
+    }
+
+    /// Spans and session events that were dropped.
+    pub fn lost(&self) -> u64 {
+        self.dropped.values().chain(self.session_events.dropped.values()).sum()
+    }
+}
+
+impl fmt::Display for Report {
+    /// A line per tracer that has something to tell.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = self
+            .tracers
+            .iter()
+            .filter(|tracer| !tracer.is_complete() || tracer.delivered > 0);
+        lines.try_for_each(|tracer| writeln!(f, "{tracer}"))
+    }
+}
+
+impl fmt::Display for TracerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} spans delivered", self.selector, self.delivered)?;
+        for (reason, count) in &self.dropped {
+            write!(f, ", {count} dropped ({reason})")?;
+        }
+        if self.pending > 0 {
+            write!(f, ", {} not settled yet", self.pending)?;
+        }
+        for (reason, count) in &self.session_events.dropped {
+            write!(f, ", {count} session events dropped ({reason})")?;
+        }
+        if self.session_events.pending > 0 {
+            write!(f, ", {} session events not settled yet", self.session_events.pending)?;
+        }
+        match &self.last_error {
+            Some(error) if !self.is_complete() => write!(f, "; last error: {error}"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What an answer, or the lack of one, means for the spans that were sent.
+//!
+//! | answer | verdict |
+//! |---|---|
+//! | 2xx | delivered; spans named by a partial success are dropped as rejected and never repeated |
+//! | 401, 403 | dropped: the key was refused |
+//! | 408, 429, 5xx | repeated, after `Retry-After` where that is later than the back-off |
+//! | no connection, a broken one, no answer in time | repeated |
+//! | any other status | dropped: refused |
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+
+use super::ExportError;
+use super::transport::Answer;
+use crate::ledger::DropReason;
+use crate::secret::ApiKey;
+
+/// How much of what a server says is kept, in characters.
+const MAX_MESSAGE_CHARS: usize = 200;
+
+/// What becomes of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Taken; the receiver rejected some of its spans.
+    Delivered {
+        rejected: u64,
+        warning: Option<ExportError>,
+    },
+    /// To be sent again, not before `after` where the server said so.
+    Repeat {
+        after: Option<Duration>,
+        error: ExportError,
+    },
+    /// Not taken, and never will be.
+    Drop { reason: DropReason, error: ExportError },
+}
+
+/// Judges one attempt at a request of `sent` spans.
+pub(super) fn judge(
+    url: &str,
+    attempt: Result<Answer, ExportError>,
+    sent: u64,
+    key: &ApiKey,
+    now: SystemTime,
+) -> Verdict {
+    let answer = match attempt {
+        Ok(answer) => answer,
+        Err(error) => return Verdict::Repeat { after: None, error },
+    };
+    let status = answer.status;
+    if status.is_success() {
+        return delivered(url, &answer, sent, key);
+    }
+    if status.is_redirection() {
+        let error = ExportError::Redirect {
+            url: url.to_owned(),
+            status: status.as_u16(),
+        };
+        return Verdict::Drop {
+            reason: DropReason::Refused,
+            error,
+        };
+    }
+    let error = ExportError::Status {
+        url: url.to_owned(),
+        status: status.as_u16(),
+        message: said(&String::from_utf8_lossy(&answer.body), key),
+    };
+    let passing = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Drop {
+            reason: DropReason::Unauthorized,
+            error,
+        },
+        _ if passing || status.is_server_error() => Verdict::Repeat {
+            after: retry_after(&answer, now),
+            error,
+        },
+        _ => Verdict::Drop {
+            reason: DropReason::Refused,
+            error,
+        },
+    }
+}
+
+/// Success is the status; the body is read for a partial success only where it can be parsed.
+fn delivered(url: &str, answer: &Answer, sent: u64, key: &ApiKey) -> Verdict {
+    let (rejected, message) = partial_success(answer).unwrap_or_default();
+    let rejected = u64::try_from(rejected).unwrap_or(0).min(sent);
+    let warning = (rejected > 0 || !message.is_empty()).then(|| ExportError::PartialSuccess {
+        url: url.to_owned(),
+        rejected,
+        message: said(&message, key),
+    });
+    Verdict::Delivered { rejected, warning }
+}
+
+fn partial_success(answer: &Answer) -> Option<(i64, String)> {
+    let content_type = answer
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let is_json = content_type.starts_with("application/json") || answer.body.first() == Some(&b'{');
+    let response: ExportTraceServiceResponse = if is_json {
+        serde_json::from_slice(&answer.body).ok()?
+    } else {
+        prost::Message::decode(answer.body.clone()).ok()?
+    };
+    let partial = response.partial_success?;
+    Some((partial.rejected_spans, partial.error_message))
+}
+
+/// `Retry-After` in both its forms: seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(answer: &Answer, now: SystemTime) -> Option<Duration> {
+    let text = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// What a server said: cut, on one line, and not at all where it repeats the key.
+fn said(text: &str, key: &ApiKey) -> Option<String> {
+    if key.appears_in(text) {
+        return None;
+    }
+    let harmless = |c: char| {
+        if c.is_control() || c == char::REPLACEMENT_CHARACTER {
+            ' '
+        } else {
+            c
+        }
+    };
+    let cut: String = text.trim().chars().take(MAX_MESSAGE_CHARS).map(harmless).collect();
+    (!cut.is_empty()).then_some(cut)
+}

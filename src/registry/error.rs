@@ -1,0 +1,57 @@
+//! Why there is no registry, or no tracer.
+
+use std::thread::ThreadId;
+
+use crate::backend::DestinationError;
+use crate::config::{ConfigError, ResolveError};
+use crate::export::EngineError;
+use crate::secret::SecretError;
+use crate::selector::{Selector, SelectorError};
+
+/// Why a registry could not be made. Nothing was started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The configuration has faults.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The export engine cannot be started.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Why a look-up gave no tracer. Other tracers are not concerned, and the next look-up tries again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// What was asked for is no selector: a name breaks the rules of names, or there is none.
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
+    /// The configuration has nothing for it.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The binding has no place to send to.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// The key could not be read.
+    #[error("the key cannot be read: {0}")]
+    Secret(#[from] SecretError),
+    /// No environment is the active one.
+    #[error("no environment is active: active_environment is not configured")]
+    NoActiveEnvironment,
+    /// A secret source looked up the very tracer that it was asked for the key of.
+    #[error(
+        "{selector} was looked up on {thread:?} while that thread was making it: a secret source must not look up tracers of its registry"
+    )]
+    Recursive {
+        /// What was looked up.
+        selector: Selector,
+        /// The thread.
+        thread: ThreadId,
+    },
+    /// The caller that was making the tracer panicked.
+    #[error("the look-up that was making {0} panicked")]
+    Panicked(Selector),
+    /// The registry was shut down.
+    #[error("the registry was shut down")]
+    Shutdown,
+}

@@ -1,0 +1,307 @@
+//! The public face: look-ups, status, flush, shutdown. Owns the pool, the books and the engine.
+
+mod builder;
+mod error;
+mod pool;
+mod status;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+
+pub use builder::RegistryBuilder;
+pub use error::{BuildError, LookupError};
+pub use status::{CheckedBinding, Status, TracerStatus};
+
+use crate::backend::Destination;
+use crate::config::{Config, ResolvedBinding};
+use crate::export::{Account, Engine, Report};
+use crate::secret::{Fingerprinter, SecretSources};
+use crate::selector::{Name, Part, Selector, SelectorError};
+use crate::tracer::TracerHandle;
+use pool::Pool;
+
+/// Tracers by tenant, environment and feature, each made once, on its first look-up.
+///
+/// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`; make one at start-up and keep it. When the last clone is dropped without
+/// [`shutdown`](Self::shutdown), what is queued is delivered for up to `export.drop_timeout`, and what remains is told in one log line.
+#[derive(Clone)]
+pub struct TracerRegistry(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    sources: SecretSources,
+    fingerprinter: Fingerprinter,
+    engine: Engine,
+    pool: Pool,
+    /// The books of every selector that a tracer was ever made for.
+    accounts: DashMap<Selector, Arc<Account>>,
+    closed: AtomicBool,
+}
+
+impl TracerRegistry {
+    /// Reads the configuration from a file or a folder ([`Config::load`]) and starts the export threads. Reads no key.
+    ///
+    /// # Errors
+    /// [`BuildError::Config`] with every fault of the configuration; nothing was started.
+    pub fn from_config(path: impl AsRef<Path>) -> Result<Self, BuildError> {
+        Self::builder().config(Config::load(path)?).build()
+    }
+
+    /// A registry built in code: bindings without files, the program's own secret sources.
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
+    }
+
+    fn new(config: Config, sources: SecretSources, fingerprinter: Fingerprinter) -> Result<Self, BuildError> {
+        let engine = Engine::start(config.export().clone())?;
+        Ok(Self(Arc::new(Inner {
+            config,
+            sources,
+            fingerprinter,
+            engine,
+            pool: Pool::default(),
+            accounts: DashMap::new(),
+            closed: AtomicBool::new(false),
+        })))
+    }
+
+    /// The tracer of a tenant, by its slug.
+    ///
+    /// The first look-up of a name reads its key and makes its tracer, on the calling thread; callers that ask for the same name meanwhile
+    /// wait for that one. A look-up that fails leaves nothing behind, and the next one tries again.
+    ///
+    /// # Errors
+    /// [`LookupError`] for a name that is not allowed, not configured, or whose key cannot be read. Never another tenant's tracer.
+    pub fn tenant(&self, slug: &str) -> Result<TracerHandle, LookupError> {
+        self.single(Part::Tenant, slug)
+    }
+
+    /// The tracer of an environment, by its name.
+    ///
+    /// # Errors
+    /// As [`tenant`](Self::tenant).
+    pub fn environment(&self, name: &str) -> Result<TracerHandle, LookupError> {
+        self.single(Part::Environment, name)
+    }
+
+    /// The tracer of a feature, by its name.
+    ///
+    /// # Errors
+    /// As [`tenant`](Self::tenant).
+    pub fn feature(&self, name: &str) -> Result<TracerHandle, LookupError> {
+        self.single(Part::Feature, name)
+    }
+
+    /// The tracer of a selector, which may have several parts: their bindings are merged, and the result is a tracer of its own.
+    ///
+    /// # Errors
+    /// As [`tenant`](Self::tenant).
+    pub fn get<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
+    where
+        S: TryInto<Selector, Error = SelectorError>,
+    {
+        let selector = checked(selector)?;
+        if let Some((part, name)) = selector.single() {
+            return self.single(part, name);
+        }
+        match self.0.pool.find(&selector) {
+            Some(found) => self.open(found),
+            None => self.make_pooled(&selector),
+        }
+    }
+
+    /// The tracer of the active environment.
+    ///
+    /// # Errors
+    /// [`LookupError::NoActiveEnvironment`] where none is configured, else as [`tenant`](Self::tenant).
+    pub fn active(&self) -> Result<TracerHandle, LookupError> {
+        let name = self
+            .0
+            .config
+            .active_environment()
+            .ok_or(LookupError::NoActiveEnvironment)?;
+        self.single(Part::Environment, name)
+    }
+
+    /// A tracer of its own, outside the pool, for one request or one job: nothing is shared with other tracers of the same selector but the
+    /// engine and the books. When the last handle, span and session of it are gone, what it holds is sent, without anybody waiting.
+    ///
+    /// # Errors
+    /// As [`tenant`](Self::tenant).
+    pub fn dedicated<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
+    where
+        S: TryInto<Selector, Error = SelectorError>,
+    {
+        let selector = checked(selector)?;
+        self.0.check_open()?;
+        self.0.make(&selector)
+    }
+
+    /// How all tracers are doing.
+    pub fn status(&self) -> Status {
+        status::of(&self.0.sorted_accounts())
+    }
+
+    /// What the configuration is.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Tries every binding of the configuration: whether its key can be read, and where it would send. Makes no tracer.
+    pub fn check(&self) -> Vec<CheckedBinding> {
+        let selectors = self.0.config.selectors();
+        selectors
+            .into_iter()
+            .map(|selector| status::check(&self.0, selector))
+            .collect()
+    }
+
+    /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. What failed before, and was not
+    /// told yet, is told too.
+    ///
+    /// Blocks the thread: in async code use `spawn_blocking`, unless the program ends anyway.
+    pub fn force_flush(&self, timeout: Duration) -> Report {
+        self.0.flush(Instant::now() + timeout)
+    }
+
+    /// Refuses new look-ups and new spans (which are counted), sends what there is, waits for it up to `timeout`, gives up the rest, and says
+    /// per tracer what became of it. Handles stay valid; what is started on them afterwards comes to nothing, counted.
+    ///
+    /// Blocks the thread, as [`force_flush`](Self::force_flush) does. A second call reports what was not told by the first.
+    pub fn shutdown(&self, timeout: Duration) -> Report {
+        self.0.shutdown(timeout)
+    }
+
+    fn single(&self, part: Part, name: &str) -> Result<TracerHandle, LookupError> {
+        if let Some(found) = self.0.pool.find_single(part, name) {
+            return self.open(found);
+        }
+        // Names are checked on the way to a new tracer only: what is in the pool was checked when it came in.
+        let name = Name::new(name).map_err(|source| SelectorError::Name { part, source })?;
+        if !self.0.config.knows(part, &name) {
+            let routed = self.0.config.resolve(&Selector::of(part, name));
+            // A name that only a route knows resolves; any other is unknown, and says so.
+            return match routed {
+                Ok(binding) => self.make_pooled(&binding.selector),
+                Err(error) => Err(error.into()),
+            };
+        }
+        self.make_pooled(&Selector::of(part, name))
+    }
+
+    fn open(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
+        self.0.check_open()?;
+        Ok(found)
+    }
+
+    fn make_pooled(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
+        self.0.check_open()?;
+        self.0.pool.get_or_make(selector, || self.0.make(selector))
+    }
+}
+
+fn checked<S>(selector: S) -> Result<Selector, LookupError>
+where
+    S: TryInto<Selector, Error = SelectorError>,
+{
+    selector.try_into().map_err(LookupError::Selector)
+}
+
+impl Inner {
+    fn check_open(&self) -> Result<(), LookupError> {
+        // Relaxed: a look-up at the moment of the shutdown may fall on either side of it.
+        if self.closed.load(Ordering::Relaxed) {
+            Err(LookupError::Shutdown)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Resolves the binding, reads the key and makes the tracer. Nothing is left behind where any of it fails.
+    fn make(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
+        let binding = self.config.resolve(selector)?;
+        let destination = self.destination(&binding)?;
+        let key = binding.api_key.read(&self.sources)?;
+        let fingerprint = key.fingerprint(&self.fingerprinter);
+        let account = Arc::clone(
+            &self
+                .accounts
+                .entry(selector.clone())
+                .or_insert_with(|| Account::new(selector.clone())),
+        );
+        let lane = self.engine.open_lane(&account, destination, key);
+        Ok(TracerHandle::new(&binding, fingerprint, lane))
+    }
+
+    fn destination(&self, binding: &ResolvedBinding) -> Result<Destination, LookupError> {
+        Ok(Destination::new(binding, self.engine.settings().protocol)?)
+    }
+
+    /// In the order of their selectors. Clones, so that no lock of the map is held while anybody works.
+    fn sorted_accounts(&self) -> Vec<Arc<Account>> {
+        let mut accounts: Vec<Arc<Account>> = self.accounts.iter().map(|entry| Arc::clone(entry.value())).collect();
+        accounts.sort_by(|one, other| one.selector.cmp(&other.selector));
+        accounts
+    }
+
+    fn flush(&self, deadline: Instant) -> Report {
+        let accounts = self.sorted_accounts();
+        // All are asked first, then waited for: they are sent at the same time.
+        let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
+        let waited = accounts.iter().zip(&flushes).map(|(account, flush)| {
+            let complete = account.settle(flush, deadline);
+            account.report(flush, complete)
+        });
+        Report {
+            tracers: waited.collect(),
+        }
+    }
+
+    fn shutdown(&self, timeout: Duration) -> Report {
+        let deadline = Instant::now() + timeout;
+        self.closed.store(true, Ordering::SeqCst);
+        self.engine.close();
+        let accounts = self.sorted_accounts();
+        let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
+        for (account, flush) in accounts.iter().zip(&flushes) {
+            account.settle(flush, deadline);
+        }
+        self.engine.stop();
+        // Told after the end: nothing is pending any more, all of it is delivered or dropped.
+        let told = accounts.iter().zip(&flushes).map(|(account, flush)| {
+            account.abandon();
+            account.report(flush, true)
+        });
+        Report {
+            tracers: told.collect(),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        let report = self.shutdown(self.engine.settings().drop_timeout);
+        if !report.is_complete() {
+            tracing::warn!(
+                lost = report.lost(),
+                "a tracer registry was dropped without shutdown, and not everything was delivered in time:\n{report}"
+            );
+        }
+    }
+}
+
+impl fmt::Debug for TracerRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TracerRegistry")
+            .field("tracers", &self.0.pool.len())
+            .finish_non_exhaustive()
+    }
+}
