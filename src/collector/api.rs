@@ -59,7 +59,7 @@ pub(super) fn routes() -> Router<SharedRef> {
 }
 
 #[derive(Serialize)]
-struct Projects {
+struct Overview {
     projects: Vec<ProjectSummary>,
     requests_without_key: u64,
     refused_projects: u64,
@@ -69,7 +69,7 @@ async fn projects(State(shared): State<SharedRef>) -> Response {
     let store = &shared.store;
     answer::json(
         StatusCode::OK,
-        &Projects {
+        &Overview {
             projects: store.summaries(),
             requests_without_key: store.requests_without_key(),
             refused_projects: store.refused_projects(),
