@@ -7,6 +7,9 @@ mod json;
 mod message;
 mod read;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use prost::Message as _;
