@@ -1,0 +1,154 @@
+//! What the collector answers, in the format of the request.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+
+use super::otlp::{ExportTracePartialSuccess, ExportTraceServiceResponse, RpcStatus};
+use super::received::Format;
+
+/// Why a request is refused. An answer to it says so, and nothing of the request was stored.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+    }
+
+    pub(super) fn too_large(limit_bytes: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than {limit_bytes} bytes"),
+        )
+    }
+
+    pub(super) fn no_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "the request carries no key")
+    }
+
+    #[cfg(test)]
+    pub(super) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The `google.rpc.Status` that OTLP wants as the body of every refusal.
+    pub(super) fn to_response(&self, format: Format) -> Response {
+        rpc_status(self.status, &self.message, format)
+    }
+}
+
+/// A `google.rpc.Status` with the code of gRPC that goes with the status of HTTP.
+pub(super) fn rpc_status(status: StatusCode, message: &str, format: Format) -> Response {
+    let code = grpc_code(status);
+    match format {
+        Format::Protobuf => protobuf(
+            status,
+            &RpcStatus {
+                code,
+                message: message.to_owned(),
+            },
+        ),
+        Format::Json => json(status, &json!({ "code": code, "message": message })),
+    }
+}
+
+/// <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>
+fn grpc_code(status: StatusCode) -> i32 {
+    match status.as_u16() {
+        400 | 415 => 3,
+        401 => 16,
+        403 => 7,
+        404 => 5,
+        405 => 12,
+        413 | 429 => 8,
+        502..=504 => 14,
+        _ => 2,
+    }
+}
+
+/// The answer to an export. Full success is an empty message, as the specification asks.
+pub(super) fn exported(rejected_spans: u64, error_message: &str, format: Format) -> Response {
+    let partial = rejected_spans > 0;
+    match format {
+        Format::Protobuf => {
+            let rejected_spans = i64::try_from(rejected_spans).unwrap_or(i64::MAX);
+            let success = ExportTracePartialSuccess {
+                rejected_spans,
+                error_message: error_message.to_owned(),
+            };
+            protobuf(
+                StatusCode::OK,
+                &ExportTraceServiceResponse {
+                    partial_success: partial.then_some(success),
+                },
+            )
+        }
+        Format::Json if partial => {
+            // 64-bit integers are strings in the JSON mapping of protobuf.
+            let success = json!({ "rejectedSpans": rejected_spans.to_string(), "errorMessage": error_message });
+            json(StatusCode::OK, &json!({ "partialSuccess": success }))
+        }
+        Format::Json => json(StatusCode::OK, &json!({})),
+    }
+}
+
+/// A path that nothing is at.
+pub(super) fn not_found(path: &str) -> Response {
+    error(
+        StatusCode::NOT_FOUND,
+        &format!("there is nothing at {path:?}; GET / lists the paths"),
+    )
+}
+
+/// A path that takes other methods.
+pub(super) fn method_not_allowed(allowed: &[Method]) -> Response {
+    let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {list}"));
+    if let Ok(value) = HeaderValue::from_str(&list) {
+        response.headers_mut().insert(ALLOW, value);
+    }
+    response
+}
+
+/// An error for people and for clients that do not speak OTLP.
+pub(super) fn error(status: StatusCode, message: &str) -> Response {
+    json(status, &json!({ "error": message }))
+}
+
+pub(super) fn json<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => with_type(status, "application/json", body),
+        Err(fault) => with_type(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", fault.to_string()),
+    }
+}
+
+pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn protobuf(status: StatusCode, message: &impl prost::Message) -> Response {
+    with_type(status, "application/x-protobuf", message.encode_to_vec())
+}

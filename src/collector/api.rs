@@ -1,0 +1,190 @@
+//! The read-back interface: what was received, as JSON. Without a key, since it is a tool on loopback.
+
+use std::collections::HashMap;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::get;
+use http::{Method, StatusCode, Uri};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::answer;
+use super::model::Span;
+use super::project::{Project, ProjectSummary};
+use super::session::Session;
+use super::shared::SharedRef;
+
+/// How many spans are shown where the caller gives no limit.
+const DEFAULT_SPAN_LIMIT: usize = 1000;
+
+const WELCOME: &str = "\
+This is a local collector: it takes OpenTelemetry traces and shows whose project each span landed in.
+
+Send, with a key in Authorization (Bearer, Basic or raw), x-api-key, x-honeycomb-team or api-key:
+  POST {prefix}/v1/traces            OTLP/HTTP, protobuf or JSON, plain or gzip
+  POST {prefix}/session/start        {\"session\": {..}}
+  POST {prefix}/v1/sessions          the session itself
+  POST {prefix}/events               {\"event\": {..}}
+  PUT  {prefix}/events               {\"event_id\": .., \"metadata\": {..}, ..}
+
+Look, without a key; {project} is a name or a fingerprint:
+  GET /api/health
+  GET /api/projects
+  GET /api/projects/{project}
+  GET /api/projects/{project}/spans?limit=&session=&trace=
+  GET /api/projects/{project}/sessions
+  GET /api/projects/{project}/events
+  GET /api/projects/{project}/traces
+";
+
+pub(super) fn routes() -> Router<SharedRef> {
+    Router::new()
+        .route(
+            "/",
+            get(async || answer::with_type(StatusCode::OK, "text/plain; charset=utf-8", WELCOME)),
+        )
+        .route(
+            "/api/health",
+            get(async || answer::json(StatusCode::OK, &json!({ "status": "ok" }))),
+        )
+        .route("/api/projects", get(projects))
+        .route("/api/projects/{project}", get(project))
+        .route("/api/projects/{project}/spans", get(spans))
+        .route("/api/projects/{project}/sessions", get(sessions))
+        .route("/api/projects/{project}/events", get(events))
+        .route("/api/projects/{project}/traces", get(traces))
+        .method_not_allowed_fallback(async || answer::method_not_allowed(&[Method::GET]))
+}
+
+#[derive(Serialize)]
+struct Overview {
+    projects: Vec<ProjectSummary>,
+    requests_without_key: u64,
+    refused_projects: u64,
+}
+
+async fn projects(State(shared): State<SharedRef>) -> Response {
+    let store = &shared.store;
+    answer::json(
+        StatusCode::OK,
+        &Overview {
+            projects: store.summaries(),
+            requests_without_key: store.requests_without_key(),
+            refused_projects: store.refused_projects(),
+        },
+    )
+}
+
+async fn project(State(shared): State<SharedRef>, Path(name): Path<String>) -> Response {
+    show(&shared, &name, |project| {
+        answer::json(StatusCode::OK, project.summary())
+    })
+}
+
+async fn spans(State(shared): State<SharedRef>, Path(name): Path<String>, uri: Uri) -> Response {
+    let filter = match Filter::of(&uri) {
+        Ok(filter) => filter,
+        Err(message) => return answer::error(StatusCode::BAD_REQUEST, &message),
+    };
+    show(&shared, &name, |project| {
+        let fitting: Vec<&Span> = project
+            .spans()
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|span| filter.fits(span))
+            .collect();
+        let newest = &fitting[fitting.len().saturating_sub(filter.limit)..];
+        answer::json(StatusCode::OK, &json!({ "spans": newest, "found": fitting.len() }))
+    })
+}
+
+#[derive(Serialize)]
+struct ShownSession<'a> {
+    #[serde(flatten)]
+    session: &'a Session,
+    spans: usize,
+}
+
+async fn sessions(State(shared): State<SharedRef>, Path(name): Path<String>) -> Response {
+    show(&shared, &name, |project| {
+        let mut spans: HashMap<&str, usize> = HashMap::new();
+        for session in project.spans().iter().filter_map(|span| span.session_id.as_deref()) {
+            *spans.entry(session).or_default() += 1;
+        }
+        let shown = |session| ShownSession {
+            session,
+            spans: spans.get(&*session.id).copied().unwrap_or(0),
+        };
+        let sessions: Vec<_> = project.sessions().iter().map(|session| shown(session)).collect();
+        answer::json(StatusCode::OK, &json!({ "sessions": sessions }))
+    })
+}
+
+async fn events(State(shared): State<SharedRef>, Path(name): Path<String>) -> Response {
+    show(&shared, &name, |project| {
+        let events: Vec<_> = project.events().iter().map(AsRef::as_ref).collect();
+        answer::json(StatusCode::OK, &json!({ "events": events }))
+    })
+}
+
+async fn traces(State(shared): State<SharedRef>, Path(name): Path<String>) -> Response {
+    show(&shared, &name, |project| {
+        let shown = |trace: &super::Trace| json!({ "trace_id": trace.trace_id, "spans": trace.spans.len(), "tree": trace.tree() });
+        let traces: Vec<Value> = project.traces().iter().map(shown).collect();
+        answer::json(StatusCode::OK, &json!({ "traces": traces }))
+    })
+}
+
+fn show(shared: &SharedRef, name: &str, page: impl FnOnce(&Project) -> Response) -> Response {
+    match shared.store.project_called(name) {
+        Some(project) => page(&project),
+        None => answer::error(StatusCode::NOT_FOUND, &format!("there is no project {name:?}")),
+    }
+}
+
+/// Which spans are asked for.
+struct Filter {
+    limit: usize,
+    session: Option<String>,
+    trace: Option<String>,
+}
+
+impl Filter {
+    fn of(uri: &Uri) -> Result<Self, String> {
+        let mut filter = Self {
+            limit: DEFAULT_SPAN_LIMIT,
+            session: None,
+            trace: None,
+        };
+        // Only the query matters; the host is there because a URL needs one.
+        let url = format!("http://localhost/?{}", uri.query().unwrap_or_default());
+        let url = reqwest::Url::parse(&url).map_err(|error| format!("the query cannot be read: {error}"))?;
+        for (name, value) in url.query_pairs() {
+            match &*name {
+                "limit" => {
+                    filter.limit = value
+                        .parse()
+                        .map_err(|_| format!("limit must be a number, not {value:?}"))?;
+                }
+                "session" => filter.session = Some(value.into_owned()),
+                "trace" => filter.trace = Some(value.to_ascii_lowercase()),
+                _ => {
+                    return Err(format!(
+                        "unknown parameter {name:?}; there are limit, session and trace"
+                    ));
+                }
+            }
+        }
+        Ok(filter)
+    }
+
+    fn fits(&self, span: &Span) -> bool {
+        let session = self
+            .session
+            .as_ref()
+            .is_none_or(|session| span.session_id.as_ref() == Some(session));
+        session && self.trace.as_ref().is_none_or(|trace| span.trace_id == *trace)
+    }
+}

@@ -1,0 +1,164 @@
+//! What the collector can be told to do wrong.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+
+/// A misbehaviour, for [`LocalCollector::fault`](super::LocalCollector::fault).
+///
+/// Holds for every request that carries a key until it is cleared, unless narrowed by [`only`](Self::only),
+/// [`on`](Self::on) and [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang) and
+/// [`partial_success`](Self::partial_success) let anything of the request be stored.
+#[derive(Clone)]
+pub struct Fault {
+    pub(super) action: Action,
+    pub(super) delay: Duration,
+    pub(super) key: Option<String>,
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) times: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Serve,
+    Answer(Answer),
+    Garbage,
+    Hang,
+    Reset,
+    Truncate,
+    RejectSpans(u64),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<String>,
+    pub(super) location: Option<String>,
+    pub(super) body: Option<String>,
+}
+
+impl Fault {
+    /// Serves the request as ever, but `delay` later.
+    pub fn delay(delay: Duration) -> Self {
+        Self {
+            delay,
+            ..Self::of(Action::Serve)
+        }
+    }
+
+    /// Answers with `status` and a `google.rpc.Status` in the request's format. A number outside of 100 to 599, or one
+    /// of the informational ones, is answered as 500.
+    pub fn status(status: u16) -> Self {
+        Self::of(Action::Answer(Answer {
+            status,
+            retry_after: None,
+            location: None,
+            body: None,
+        }))
+    }
+
+    /// Refuses the key with 401; for 403 use [`status`](Self::status).
+    pub fn reject_key() -> Self {
+        Self::status(401)
+    }
+
+    /// Redirects to `url` with 307, which asks the client to repeat the request there, body and all.
+    pub fn redirect(url: impl Into<String>) -> Self {
+        let location = Some(url.into());
+        Self::of(Action::Answer(Answer {
+            status: 307,
+            retry_after: None,
+            location,
+            body: None,
+        }))
+    }
+
+    /// Answers 200 with a body that is neither protobuf nor JSON.
+    pub fn garbage() -> Self {
+        Self::of(Action::Garbage)
+    }
+
+    /// Takes the request and does not answer until the fault is cleared; then the request is served.
+    pub fn hang() -> Self {
+        Self::of(Action::Hang)
+    }
+
+    /// Takes the request and resets the connection without an answer.
+    pub fn reset() -> Self {
+        Self::of(Action::Reset)
+    }
+
+    /// Answers 200 and closes the connection in the middle of the body.
+    pub fn truncate() -> Self {
+        Self::of(Action::Truncate)
+    }
+
+    /// Refuses the first `rejected_spans` spans of a request by partial success and stores the others.
+    pub fn partial_success(rejected_spans: u64) -> Self {
+        Self::of(Action::RejectSpans(rejected_spans))
+    }
+
+    /// Sends a `Retry-After` header along, as written here. Nothing happens for faults that are not an answer.
+    pub fn retry_after(mut self, value: impl Into<String>) -> Self {
+        if let Action::Answer(answer) = &mut self.action {
+            answer.retry_after = Some(value.into());
+        }
+        self
+    }
+
+    /// Answers with this text instead of a `google.rpc.Status`. Nothing happens for faults that are not an answer.
+    pub fn body(mut self, text: impl Into<String>) -> Self {
+        if let Action::Answer(answer) = &mut self.action {
+            answer.body = Some(text.into());
+        }
+        self
+    }
+
+    /// Misbehaves only after `delay`.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Only for requests with this key.
+    pub fn only(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Only for this kind of call.
+    pub fn on(mut self, endpoint: Endpoint) -> Self {
+        self.endpoint = Some(endpoint);
+        self
+    }
+
+    /// Only for the next `count` requests that it fits; then the next fault in the order told has its turn.
+    pub fn times(mut self, count: u32) -> Self {
+        self.times = Some(count);
+        self
+    }
+
+    fn of(action: Action) -> Self {
+        Self {
+            action,
+            delay: Duration::ZERO,
+            key: None,
+            endpoint: None,
+            times: None,
+        }
+    }
+}
+
+// By hand: the key must not be printed.
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fault")
+            .field("action", &self.action)
+            .field("delay", &self.delay)
+            .field("only_one_key", &self.key.is_some())
+            .field("endpoint", &self.endpoint)
+            .field("times", &self.times)
+            .finish()
+    }
+}

@@ -1,0 +1,91 @@
+//! The calls of HoneyHive beside OTLP: sessions, their enrichment, events by themselves.
+
+use http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::answer::{self, Refusal};
+use super::body::ContentType;
+use super::receive::{Call, Outcome};
+use super::received::Format;
+use super::session::{self, OperationKind};
+
+/// `POST /session/start` with `{"session": {..}}`, or `POST /v1/sessions` with the bare object.
+pub(super) fn session(call: &Call<'_>, body: &[u8]) -> Result<Outcome, Refusal> {
+    let mut whole = object(call, body)?;
+    let session = match whole.remove("session") {
+        Some(Value::Object(session)) => session,
+        None if call.parts.uri.path().ends_with("/v1/sessions") => whole,
+        _ => return Err(Refusal::bad_request("the body must be {\"session\": {..}}")),
+    };
+    session::check(&session).map_err(Refusal::bad_request)?;
+    let id = session::id_or_new(session.get("session_id").or_else(|| session.get("event_id")));
+    call.shared
+        .store
+        .say(call.project, &id, OperationKind::Start, session, body.len());
+    let project = call.project_name.map_or_else(|| call.key.to_string(), str::to_owned);
+    let answer = json!({
+        "event_id": id,
+        "session_id": id,
+        "org_id": "local",
+        "workspace_id": "local",
+        "project_id": project,
+    });
+    Ok(Outcome {
+        sessions: vec![id],
+        ..answer::json(StatusCode::OK, &answer).into()
+    })
+}
+
+/// `POST /events` with `{"event": {..}}`, or `PUT /events` to enrich.
+pub(super) fn event(call: &Call<'_>, body: &[u8]) -> Result<Outcome, Refusal> {
+    let whole = object(call, body)?;
+    if call.parts.method == Method::PUT {
+        enrich(call, whole, body.len())
+    } else {
+        post(call, whole, body.len())
+    }
+}
+
+fn post(call: &Call<'_>, mut whole: Map<String, Value>, body_bytes: usize) -> Result<Outcome, Refusal> {
+    let Some(Value::Object(event)) = whole.remove("event") else {
+        return Err(Refusal::bad_request("the body must be {\"event\": {..}}"));
+    };
+    session::check(&event).map_err(Refusal::bad_request)?;
+    let id = session::id_or_new(event.get("event_id"));
+    let session = event.get("session_id").and_then(Value::as_str).map(str::to_owned);
+    call.shared
+        .store
+        .add_event(call.project, id.clone(), event, call.key, body_bytes);
+    let answer = json!({ "success": true, "event_id": id });
+    Ok(Outcome {
+        sessions: session.into_iter().collect(),
+        ..answer::json(StatusCode::OK, &answer).into()
+    })
+}
+
+/// An id that nobody started is taken too, and makes a session that says so: tests see mistakes in the order.
+fn enrich(call: &Call<'_>, whole: Map<String, Value>, body_bytes: usize) -> Result<Outcome, Refusal> {
+    let id = match whole.get("event_id").and_then(Value::as_str) {
+        Some(id) if !id.is_empty() => session::canonical(id),
+        _ => return Err(Refusal::bad_request("event_id must be a string that is not empty")),
+    };
+    session::check(&whole).map_err(Refusal::bad_request)?;
+    call.shared
+        .store
+        .say(call.project, &id, OperationKind::Enrich, whole, body_bytes);
+    let answer = json!({ "success": true, "event_id": id });
+    Ok(Outcome {
+        sessions: vec![id],
+        ..answer::json(StatusCode::OK, &answer).into()
+    })
+}
+
+/// JSON it must be, also where no content type says so.
+fn object(call: &Call<'_>, body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    match call.content_type {
+        ContentType::Known(Format::Json) | ContentType::Missing => {}
+        other => return Err(other.unsupported("application/json is")),
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad_request(format!("failed to decode JSON message: {error}")))
+}

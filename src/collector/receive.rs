@@ -1,0 +1,272 @@
+//! From a request to its answer: the order of the checks, the faults, the export of traces.
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{LOCATION, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+
+use super::answer::{self, Refusal};
+use super::body::{self, ContentType};
+use super::endpoint::Endpoint;
+use super::fault::{Action, Answer};
+use super::faults::Met;
+use super::received::{Format, Received};
+use super::recorder::RecordedRequest;
+use super::shared::{Shared, SharedRef};
+use super::store::ProjectId;
+use super::wire::Breaker;
+use super::{honeyhive, key, otlp};
+use crate::secret::Fingerprint;
+
+/// How much of a truncated answer is written: its head and a part of its body.
+const TRUNCATED_AFTER_BYTES: usize = 1024;
+
+/// A request whose key is known.
+pub(super) struct Call<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) parts: &'a Parts,
+    pub(super) endpoint: Endpoint,
+    pub(super) key: Fingerprint,
+    pub(super) project: ProjectId,
+    pub(super) project_name: Option<&'a str>,
+    pub(super) content_type: &'a ContentType,
+    /// How many spans a fault wants refused.
+    reject_spans: u64,
+}
+
+/// An answer, and what came of the request.
+pub(super) struct Outcome {
+    pub(super) response: Response,
+    pub(super) spans: usize,
+    pub(super) rejected_spans: u64,
+    pub(super) sessions: Vec<String>,
+}
+
+impl From<Response> for Outcome {
+    fn from(response: Response) -> Self {
+        Self {
+            response,
+            spans: 0,
+            rejected_spans: 0,
+            sessions: Vec::new(),
+        }
+    }
+}
+
+/// Everything that is not a page or the read-back interface.
+pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(endpoint) = Endpoint::of(parts.uri.path()) else {
+        return answer::not_found(parts.uri.path());
+    };
+    if !endpoint.methods().contains(&parts.method) {
+        return answer::method_not_allowed(endpoint.methods());
+    }
+    // The body is read before anything is refused: a client that is still writing may miss the answer.
+    let wire = body::collect(body, shared.max_body_bytes).await;
+    let wire_bytes = wire.as_ref().map_or(0, Bytes::len);
+    let body = match wire {
+        Ok(wire) => body::decompress(&parts.headers, &wire, shared.max_body_bytes).map_err(|refusal| (refusal, wire)),
+        Err(refusal) => Err((refusal, Bytes::new())),
+    };
+    let seen = body.as_ref().unwrap_or_else(|(_, wire)| wire).clone();
+    let content_type = ContentType::of(&parts.headers);
+    let format = content_type.format();
+
+    let Some(key) = key::of(&parts.headers) else {
+        record(&shared, &parts, seen, None, None);
+        shared.store.count_without_key();
+        return Refusal::no_key().to_response(format.unwrap_or(Format::Json));
+    };
+    let key = shared.fingerprinter.fingerprint(&key);
+    let Some((project, project_name)) = shared.store.open(key) else {
+        let refusal = Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there are as many projects as the collector may hold",
+        );
+        return refusal.to_response(format.unwrap_or(Format::Json));
+    };
+    let project_name = project_name.as_deref();
+    let body_bytes = seen.len();
+    record(&shared, &parts, seen, Some(key), project_name);
+
+    let call = Call {
+        shared: &shared,
+        parts: &parts,
+        endpoint,
+        key,
+        project,
+        project_name,
+        content_type: &content_type,
+        reject_spans: 0,
+    };
+    let outcome = match shared.faults.meet(key, endpoint) {
+        Some(met) => call.suffer(met, body.map_err(|(refusal, _)| refusal)).await,
+        None => Some(call.serve(body.map_err(|(refusal, _)| refusal))),
+    };
+    let Some(outcome) = outcome else {
+        return Response::new(Body::empty());
+    };
+    let status = outcome.response.status().as_u16();
+    shared.store.count_answer(project, status);
+    let received = Received {
+        project: project_name.map(str::to_owned),
+        key,
+        endpoint,
+        path: parts.uri.path().to_owned(),
+        format,
+        status,
+        wire_bytes,
+        body_bytes,
+        spans: outcome.spans,
+        rejected_spans: outcome.rejected_spans,
+        sessions: outcome.sessions,
+    };
+    shared.observers.iter().for_each(|observer| observer(&received));
+    outcome.response
+}
+
+fn record(shared: &Shared, parts: &Parts, body: Bytes, key: Option<Fingerprint>, project: Option<&str>) {
+    let Some(recorder) = &shared.recorder else { return };
+    recorder.record(RecordedRequest {
+        method: parts.method.to_string(),
+        path: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+        headers: key::redacted(&parts.headers),
+        body,
+        key,
+        project: project.map(str::to_owned),
+    });
+    shared.store.changes.tell();
+}
+
+impl Call<'_> {
+    /// The answer of a collector that behaves.
+    fn serve(&self, body: Result<Bytes, Refusal>) -> Outcome {
+        let served = body.and_then(|body| match self.endpoint {
+            Endpoint::Traces => self.traces(&body),
+            Endpoint::Sessions => honeyhive::session(self, &body),
+            Endpoint::Events => honeyhive::event(self, &body),
+        });
+        served.unwrap_or_else(|refusal| refusal.to_response(self.answer_format()).into())
+    }
+
+    fn traces(&self, body: &[u8]) -> Result<Outcome, Refusal> {
+        let Some(format) = self.content_type.format() else {
+            return Err(self
+                .content_type
+                .unsupported("application/x-protobuf and application/json are"));
+        };
+        let request = otlp::parse(format, body).map_err(|error| Refusal::bad_request(error.to_string()))?;
+        let source = self
+            .parts
+            .headers
+            .get("x-source")
+            .map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let mut batch = otlp::read(request, self.key, source.as_deref());
+
+        let faulted = usize::try_from(self.reject_spans)
+            .unwrap_or(usize::MAX)
+            .min(batch.arrivals.len());
+        batch.arrivals.drain(..faulted);
+        // A fault is told as it was ordered, also where the request had fewer spans than it refuses.
+        let rejected_spans = batch.rejected + self.reject_spans;
+        let message = batch
+            .rejection
+            .unwrap_or_else(|| "refused by a fault that the collector was told".to_owned());
+
+        let spans = batch.arrivals.len();
+        let mut sessions: Vec<String> = Vec::new();
+        for session in batch
+            .arrivals
+            .iter()
+            .filter_map(|arrival| arrival.span.session_id.as_ref())
+        {
+            if !sessions.contains(session) {
+                sessions.push(session.clone());
+            }
+        }
+        self.shared
+            .store
+            .add_spans(self.project, batch.arrivals, rejected_spans);
+        Ok(Outcome {
+            response: answer::exported(rejected_spans, &message, format),
+            spans,
+            rejected_spans,
+            sessions,
+        })
+    }
+
+    /// The answer of a collector that was told to misbehave; `None` where the connection breaks instead.
+    async fn suffer(mut self, met: Met, body: Result<Bytes, Refusal>) -> Option<Outcome> {
+        self.shared.store.changes.tell();
+        if !met.delay.is_zero() {
+            tokio::time::sleep(met.delay).await;
+        }
+        match met.action {
+            Action::Serve => {}
+            Action::Hang => self.shared.faults.until_cleared(met.id).await,
+            Action::RejectSpans(spans) => self.reject_spans = spans,
+            Action::Answer(ordered) => return Some(self.ordered(&ordered).into()),
+            Action::Garbage => {
+                let garbage: &[u8] = b"\xff\xfe neither protobuf nor JSON \x00";
+                let content_type = match self.answer_format() {
+                    Format::Protobuf => "application/x-protobuf",
+                    Format::Json => "application/json",
+                };
+                return Some(answer::with_type(StatusCode::OK, content_type, garbage).into());
+            }
+            Action::Reset => {
+                self.breaker()?.reset();
+                return None;
+            }
+            Action::Truncate => {
+                self.breaker()?.close_after(TRUNCATED_AFTER_BYTES);
+                let body = vec![b' '; 64 * TRUNCATED_AFTER_BYTES];
+                return Some(answer::with_type(StatusCode::OK, "application/json", body).into());
+            }
+        }
+        Some(self.serve(body))
+    }
+
+    fn ordered(&self, ordered: &Answer) -> Response {
+        let status = StatusCode::from_u16(ordered.status)
+            .ok()
+            .filter(|status| !status.is_informational());
+        let status = status
+            .filter(|status| status.as_u16() < 600)
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = match &ordered.body {
+            Some(text) => answer::with_type(status, "text/plain; charset=utf-8", text.clone()),
+            None if status.is_success() || status == StatusCode::NOT_MODIFIED => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = status;
+                response
+            }
+            None => answer::rpc_status(status, "the collector was told to answer so", self.answer_format()),
+        };
+        for (name, value) in [(RETRY_AFTER, &ordered.retry_after), (LOCATION, &ordered.location)] {
+            if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+
+    fn breaker(&self) -> Option<&Breaker> {
+        self.parts
+            .extensions
+            .get::<ConnectInfo<Breaker>>()
+            .map(|ConnectInfo(breaker)| breaker)
+    }
+
+    /// Only exports are answered in protobuf, and only those that came in it.
+    fn answer_format(&self) -> Format {
+        match self.endpoint {
+            Endpoint::Traces => self.content_type.format().unwrap_or(Format::Json),
+            Endpoint::Sessions | Endpoint::Events => Format::Json,
+        }
+    }
+}

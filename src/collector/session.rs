@@ -1,0 +1,176 @@
+//! A session: what was said of it, merged as the hosted service merges, and in which order it was said.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::model::Attributes;
+
+/// A session of one project. The same id under another project is another session.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Session {
+    /// The id, which is also the id of the session's event.
+    pub id: String,
+    /// What made it.
+    pub origin: SessionOrigin,
+    /// Name, as first given.
+    pub name: Option<String>,
+    /// Source, as first given.
+    pub source: Option<String>,
+    /// Inputs, merged.
+    pub inputs: Attributes,
+    /// Outputs, as last given.
+    pub outputs: Attributes,
+    /// Metadata, merged.
+    pub metadata: Attributes,
+    /// User properties, merged.
+    pub user_properties: Attributes,
+    /// Feedback, merged.
+    pub feedback: Attributes,
+    /// Metrics, merged.
+    pub metrics: Attributes,
+    /// Configuration, merged.
+    pub config: Attributes,
+    /// Duration in milliseconds, as last given.
+    pub duration_millis: Option<f64>,
+    /// Every start and enrichment in order of arrival, with its body as sent.
+    pub operations: Vec<Operation>,
+    /// Place in the order of arrival, over all projects, of what made it.
+    pub sequence: u64,
+}
+
+/// What made a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SessionOrigin {
+    /// A start.
+    Started,
+    /// A span that asked for it, and no start so far.
+    AutoCreated,
+    /// An enrichment that came before any start: a mistake in the sender's order.
+    EnrichedOnly,
+}
+
+/// A call that named a session.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Operation {
+    /// Which call.
+    pub kind: OperationKind,
+    /// Its body: for a start, the session object; for an enrichment, the whole.
+    pub body: Value,
+    /// Place in the order of arrival, over all projects.
+    pub sequence: u64,
+}
+
+/// A kind of [`Operation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OperationKind {
+    /// `POST /session/start` or `POST /v1/sessions`
+    Start,
+    /// `PUT /events`
+    Enrich,
+}
+
+impl Session {
+    pub(super) fn new(id: String, origin: SessionOrigin, sequence: u64) -> Self {
+        Self {
+            id,
+            origin,
+            name: None,
+            source: None,
+            inputs: Attributes::new(),
+            outputs: Attributes::new(),
+            metadata: Attributes::new(),
+            user_properties: Attributes::new(),
+            feedback: Attributes::new(),
+            metrics: Attributes::new(),
+            config: Attributes::new(),
+            duration_millis: None,
+            operations: Vec::new(),
+            sequence,
+        }
+    }
+
+    /// Takes in a call whose body was checked by [`check`].
+    pub(super) fn apply(&mut self, kind: OperationKind, body: Map<String, Value>, sequence: u64) {
+        let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+        if kind == OperationKind::Start {
+            self.origin = SessionOrigin::Started;
+            self.name = self.name.take().or_else(|| text("session_name"));
+            self.source = self.source.take().or_else(|| text("source"));
+        }
+        let merge = |into: &mut Attributes, name: &str| {
+            into.extend(object(&body, name).map(|(key, value)| (key.clone(), value.clone())));
+        };
+        merge(&mut self.inputs, "inputs");
+        merge(&mut self.metadata, "metadata");
+        merge(&mut self.user_properties, "user_properties");
+        merge(&mut self.feedback, "feedback");
+        merge(&mut self.metrics, "metrics");
+        merge(&mut self.config, "config");
+        if body.get("outputs").is_some_and(Value::is_object) {
+            self.outputs.clear();
+            merge(&mut self.outputs, "outputs");
+        }
+        self.duration_millis = body.get("duration").and_then(Value::as_f64).or(self.duration_millis);
+        self.operations.push(Operation {
+            kind,
+            body: Value::Object(body),
+            sequence,
+        });
+    }
+}
+
+fn object<'a>(body: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    body.get(name).and_then(Value::as_object).into_iter().flatten()
+}
+
+/// The rule for the fields that sessions and events share: what a field must be where it is given, `null` being "not
+/// given". Says which field breaks it.
+pub(super) fn check(body: &Map<String, Value>) -> Result<(), String> {
+    for name in [
+        "inputs",
+        "outputs",
+        "metadata",
+        "user_properties",
+        "feedback",
+        "metrics",
+        "config",
+    ] {
+        if body
+            .get(name)
+            .is_some_and(|value| !value.is_object() && !value.is_null())
+        {
+            return Err(format!("{name} must be an object"));
+        }
+    }
+    match body.get("duration") {
+        Some(value) if !value.is_number() && !value.is_null() => Err("duration must be a number".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// The id that a caller gave, in its canonical spelling, or a new one where it gave none or something else.
+pub(super) fn id_or_new(given: Option<&Value>) -> String {
+    let given = given.and_then(Value::as_str).and_then(uuid);
+    given.unwrap_or_else(Uuid::new_v4).hyphenated().to_string()
+}
+
+/// Lower case where it is a UUID, else as it is.
+pub(super) fn canonical(id: &str) -> String {
+    uuid(id).map_or_else(|| id.to_owned(), |uuid| uuid.hyphenated().to_string())
+}
+
+/// Only the hyphenated form is one on the wire.
+fn uuid(text: &str) -> Option<Uuid> {
+    if text.len() == 36 {
+        Uuid::try_parse(text).ok()
+    } else {
+        None
+    }
+}

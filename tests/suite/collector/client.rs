@@ -1,0 +1,247 @@
+//! A client small enough to do everything wrong that a test wants, and the messages it sends.
+//!
+//! Messages are written by the types of `opentelemetry-proto`, which the collector does not know.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message;
+use serde_json::Value;
+use tracer_registry::collector::LocalCollector;
+
+use super::PATIENCE;
+
+/// A request on a connection of its own.
+#[derive(Clone)]
+pub(super) struct Call {
+    method: &'static str,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    chunked: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+pub(super) fn get(path: &str) -> Call {
+    call("GET", path)
+}
+
+pub(super) fn post(path: &str) -> Call {
+    call("POST", path)
+}
+
+/// An export of spans under a key, in protobuf.
+pub(super) fn export(key: &str, spans: Vec<Span>) -> Call {
+    post("/v1/traces").bearer(key).protobuf(&request(spans))
+}
+
+pub(super) fn call(method: &'static str, path: &str) -> Call {
+    Call {
+        method,
+        path: path.to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        chunked: false,
+    }
+}
+
+impl Call {
+    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(super) fn bearer(self, key: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {key}"))
+    }
+
+    pub(super) fn body(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.header("Content-Type", content_type)
+    }
+
+    pub(super) fn json(self, body: &Value) -> Self {
+        self.body("application/json", body.to_string())
+    }
+
+    pub(super) fn protobuf(self, message: &impl Message) -> Self {
+        self.body("application/x-protobuf", message.encode_to_vec())
+    }
+
+    pub(super) fn gzip(self) -> Self {
+        self.gzip_called("gzip")
+    }
+
+    pub(super) fn gzip_called(mut self, encoding: &str) -> Self {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&self.body).expect("memory takes all");
+        self.body = encoder.finish().expect("memory takes all");
+        self.header("Content-Encoding", encoding)
+    }
+
+    pub(super) fn deflate(mut self) -> Self {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&self.body).expect("memory takes all");
+        self.body = encoder.finish().expect("memory takes all");
+        self.header("Content-Encoding", "deflate")
+    }
+
+    pub(super) fn chunked(mut self) -> Self {
+        self.chunked = true;
+        self
+    }
+
+    /// Sends and reads to the end of the connection. A body that is shorter than announced is an error.
+    pub(super) fn send(&self, collector: &LocalCollector) -> io::Result<Answer> {
+        self.begin(collector)?.finish()
+    }
+
+    /// Sends, and leaves the answer to be read later.
+    pub(super) fn begin(&self, collector: &LocalCollector) -> io::Result<Pending> {
+        let mut stream = TcpStream::connect(collector.addr())?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut bytes = format!(
+            "{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",
+            self.method, self.path
+        );
+        for (name, value) in &self.headers {
+            bytes += &format!("{name}: {value}\r\n");
+        }
+        let mut bytes = bytes.into_bytes();
+        if self.chunked {
+            bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+            for chunk in self.body.chunks(7) {
+                bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                bytes.extend_from_slice(chunk);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(b"0\r\n\r\n");
+        } else {
+            bytes.extend_from_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
+            bytes.extend_from_slice(&self.body);
+        }
+        stream.write_all(&bytes)?;
+        Ok(Pending(stream))
+    }
+
+    /// Sends and gives the status.
+    pub(super) fn status(&self, collector: &LocalCollector) -> u16 {
+        self.send(collector).expect("the collector answers").status
+    }
+}
+
+/// A request whose answer was not read yet.
+pub(super) struct Pending(TcpStream);
+
+impl Pending {
+    pub(super) fn finish(mut self) -> io::Result<Answer> {
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes)?;
+        let broken = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let end = bytes
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .ok_or_else(broken)?;
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let mut lines = head.split("\r\n");
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1)?.parse().ok())
+            .ok_or_else(broken)?;
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let answer = Answer {
+            status,
+            headers,
+            body: bytes.split_off(end + 4),
+        };
+        match answer.header("content-length").map(str::parse::<usize>) {
+            Some(Ok(length)) if answer.body.len() == length => Ok(answer),
+            None => Ok(answer),
+            _ => Err(broken()),
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    pub(super) fn protobuf<M: Message + Default>(&self) -> M {
+        assert_eq!(self.header("content-type"), Some("application/x-protobuf"));
+        M::decode(&self.body[..]).expect("the body is protobuf")
+    }
+}
+
+/// A span with valid ids made from `id`, all in one trace.
+pub(super) fn span(name: &str, id: u8) -> Span {
+    Span {
+        trace_id: vec![0xab; 16],
+        span_id: vec![id; 8],
+        name: name.to_owned(),
+        kind: 1,
+        start_time_unix_nano: 1_000 + u64::from(id),
+        end_time_unix_nano: 2_000_000 + u64::from(id),
+        ..Span::default()
+    }
+}
+
+pub(super) fn request(spans: Vec<Span>) -> ExportTraceServiceRequest {
+    let resource = Resource {
+        attributes: vec![attribute("service.name", text("shop"))],
+        ..Resource::default()
+    };
+    let scope = InstrumentationScope {
+        name: "scope".to_owned(),
+        version: "1.2".to_owned(),
+        ..Default::default()
+    };
+    let scope_spans = vec![ScopeSpans {
+        scope: Some(scope),
+        spans,
+        ..ScopeSpans::default()
+    }];
+    let group = ResourceSpans {
+        resource: Some(resource),
+        scope_spans,
+        ..ResourceSpans::default()
+    };
+    ExportTraceServiceRequest {
+        resource_spans: vec![group],
+    }
+}
+
+pub(super) fn attribute(key: &str, value: any_value::Value) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    }
+}
+
+pub(super) fn text(text: &str) -> any_value::Value {
+    any_value::Value::StringValue(text.to_owned())
+}

@@ -1,0 +1,347 @@
+//! What is taken, what is refused, and how that is said.
+
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use serde_json::json;
+use tracer_registry::collector::LocalCollector;
+
+use super::client::{Call, call, export, get, post, request, span};
+use super::{collector, span_names};
+
+/// `google.rpc.Status`
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+#[test]
+fn the_key_alone_chooses_the_project() {
+    let collector = collector();
+    assert_eq!(export("key-a", vec![span("one", 1)]).status(&collector), 200);
+    assert_eq!(
+        export("key-b", vec![span("two", 2)])
+            .header("X-Project", "acme")
+            .status(&collector),
+        200
+    );
+    assert_eq!(export("key-c", vec![span("three", 3)]).status(&collector), 200);
+    assert_eq!(span_names(&collector, "acme"), ["one"]);
+    assert_eq!(span_names(&collector, "bolt"), ["two"]);
+    let third = collector.project_of_key("key-c").unwrap();
+    assert_eq!((third.name(), third.spans().len()), (None, 1));
+    assert_eq!(third.fingerprint(), collector.fingerprint("key-c"));
+    assert_eq!(third.spans()[0].key, collector.fingerprint("key-c"));
+}
+
+#[test]
+fn a_key_is_taken_from_each_header_that_carries_one() {
+    for (name, value) in [
+        ("Authorization", "Bearer key-a"),
+        ("Authorization", "bearer key-a"),
+        ("Authorization", "Basic a2V5LWE="),
+        ("Authorization", "key-a"),
+        ("x-api-key", "key-a"),
+        ("x-honeycomb-team", "key-a"),
+        ("api_key", "key-a"),
+        ("api-key", "key-a"),
+    ] {
+        let collector = collector();
+        let call = post("/v1/traces")
+            .header(name, value)
+            .protobuf(&request(vec![span("one", 1)]));
+        assert_eq!(call.status(&collector), 200, "{name}: {value}");
+        assert_eq!(span_names(&collector, "acme"), ["one"], "{name}: {value}");
+    }
+}
+
+#[test]
+fn a_request_without_a_key_is_refused_in_its_own_format() {
+    let collector = collector();
+    let plain = post("/v1/traces").protobuf(&request(vec![span("one", 1)]));
+    for call in [
+        plain.clone(),
+        plain.clone().header("Authorization", "Bearer "),
+        plain.bearer("None"),
+    ] {
+        let answer = call.send(&collector).unwrap();
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.protobuf::<RpcStatus>().code, 16);
+    }
+    let answer = post("/v1/traces").json(&json!({})).send(&collector).unwrap();
+    assert_eq!((answer.status, answer.json()["code"].as_i64()), (401, Some(16)));
+    assert_eq!(collector.requests_without_key(), 4);
+    assert!(span_names(&collector, "acme").is_empty());
+}
+
+#[test]
+fn every_path_that_ends_in_v1_traces_takes_spans() {
+    let collector = collector();
+    let paths = [
+        "/v1/traces",
+        "/opentelemetry/v1/traces",
+        "/api/public/otel/v1/traces",
+        "/insert/opentelemetry/v1/traces",
+    ];
+    for (number, path) in (1..).zip(paths) {
+        let call = post(path).bearer("key-a").protobuf(&request(vec![span(path, number)]));
+        assert_eq!(call.status(&collector), 200, "{path}");
+    }
+    assert_eq!(span_names(&collector, "acme"), paths);
+}
+
+#[test]
+fn a_body_is_taken_plain_compressed_and_in_chunks() {
+    let plain = post("/v1/traces")
+        .bearer("key-a")
+        .protobuf(&request(vec![span("one", 1)]));
+    let calls: [(&str, Call); 7] = [
+        ("plain", plain.clone()),
+        ("identity", plain.clone().header("Content-Encoding", "identity")),
+        ("gzip", plain.clone().gzip()),
+        ("x-gzip", plain.clone().gzip_called("X-GZIP")),
+        ("deflate", plain.clone().deflate()),
+        ("chunked", plain.clone().chunked()),
+        ("chunked gzip", plain.clone().gzip().chunked()),
+    ];
+    for (what, call) in calls {
+        let collector = collector();
+        assert_eq!(call.status(&collector), 200, "{what}");
+        assert_eq!(span_names(&collector, "acme"), ["one"], "{what}");
+    }
+}
+
+#[test]
+fn content_types_are_read_as_http_means_them() {
+    let body = serde_json::to_vec(&request(vec![span("one", 1)])).unwrap();
+    for (content_type, status) in [
+        ("application/json", 200),
+        ("Application/JSON; charset=utf-8", 200),
+        ("application/json;charset=UTF-8", 200),
+        ("text/plain", 415),
+        ("application/jsonp", 415),
+        ("application/x-protobuf", 400),
+        ("application/protobuf", 400),
+    ] {
+        let call = post("/v1/traces").bearer("key-a").body(content_type, body.clone());
+        assert_eq!(call.status(&collector()), status, "{content_type}");
+    }
+}
+
+#[test]
+fn other_encodings_and_a_missing_content_type_are_unsupported_and_say_what_is() {
+    let collector = collector();
+    let zstd = export("key-a", vec![])
+        .header("Content-Encoding", "zstd")
+        .send(&collector)
+        .unwrap();
+    assert_eq!(zstd.status, 415);
+    assert!(
+        zstd.protobuf::<RpcStatus>()
+            .message
+            .contains("\"zstd\" is not supported; gzip")
+    );
+    let untyped = post("/v1/traces").bearer("key-a").send(&collector).unwrap();
+    assert_eq!(untyped.status, 415);
+    assert!(
+        untyped.json()["message"]
+            .as_str()
+            .unwrap()
+            .contains("application/x-protobuf")
+    );
+}
+
+#[test]
+fn full_success_is_an_empty_message() {
+    let collector = collector();
+    let answer = export("key-a", vec![span("one", 1)]).send(&collector).unwrap();
+    assert_eq!(
+        answer.protobuf::<ExportTraceServiceResponse>(),
+        ExportTraceServiceResponse::default()
+    );
+    assert!(answer.body.is_empty());
+    let body = serde_json::to_value(request(vec![span("two", 2)])).unwrap();
+    let answer = post("/v1/traces").bearer("key-a").json(&body).send(&collector).unwrap();
+    assert_eq!(answer.json(), json!({}));
+}
+
+#[test]
+fn an_empty_export_is_a_check_of_the_connection_and_succeeds() {
+    let collector = collector();
+    let nothing = ExportTraceServiceRequest::default();
+    assert_eq!(
+        post("/v1/traces").bearer("key-a").protobuf(&nothing).status(&collector),
+        200
+    );
+    assert_eq!(
+        post("/v1/traces")
+            .bearer("key-a")
+            .protobuf(&nothing)
+            .gzip()
+            .status(&collector),
+        200
+    );
+    assert_eq!(
+        post("/v1/traces").bearer("key-a").json(&json!({})).status(&collector),
+        200
+    );
+    assert_eq!(
+        post("/v1/traces")
+            .bearer("key-a")
+            .json(&json!({ "resourceSpans": null }))
+            .status(&collector),
+        200
+    );
+    assert_eq!(
+        post("/v1/traces")
+            .bearer("key-a")
+            .body("application/json", "")
+            .status(&collector),
+        200
+    );
+    let compressed_nothing = post("/v1/traces").bearer("key-a").body("application/x-protobuf", "");
+    assert_eq!(
+        compressed_nothing.header("Content-Encoding", "gzip").status(&collector),
+        200
+    );
+    assert_eq!(collector.project("acme").unwrap().summary().requests, 6);
+}
+
+#[test]
+fn a_span_with_invalid_ids_is_rejected_by_partial_success_and_the_others_are_kept() {
+    let collector = collector();
+    let invalid = |change: fn(&mut opentelemetry_proto::tonic::trace::v1::Span)| {
+        let mut span = span("invalid", 9);
+        change(&mut span);
+        span
+    };
+    let spans = vec![
+        span("one", 1),
+        invalid(|span| span.trace_id = vec![1; 8]),
+        invalid(|span| span.trace_id = vec![0; 16]),
+        invalid(|span| span.span_id = vec![]),
+        invalid(|span| span.span_id = vec![0; 8]),
+        invalid(|span| span.parent_span_id = vec![1; 4]),
+        span("two", 2),
+    ];
+    let answer = export("key-a", spans.clone()).send(&collector).unwrap();
+    assert_eq!(answer.status, 200);
+    let partial = answer.protobuf::<ExportTraceServiceResponse>().partial_success.unwrap();
+    assert_eq!(partial.rejected_spans, 5);
+    assert_eq!(
+        partial.error_message,
+        "resourceSpans[0].scopeSpans[0].spans[1]: traceId has 8 bytes, 16 are required"
+    );
+    assert_eq!(span_names(&collector, "acme"), ["one", "two"]);
+    assert_eq!(collector.project("acme").unwrap().summary().rejected_spans, 5);
+
+    let body = serde_json::to_value(request(spans)).unwrap();
+    let answer = post("/v1/traces").bearer("key-b").json(&body).send(&collector).unwrap();
+    assert_eq!(answer.json()["partialSuccess"]["rejectedSpans"], "5");
+    assert_eq!(span_names(&collector, "bolt"), ["one", "two"]);
+}
+
+#[test]
+fn a_parent_of_zeros_is_no_parent() {
+    let collector = collector();
+    let mut root = span("root", 1);
+    root.parent_span_id = vec![0; 8];
+    assert_eq!(export("key-a", vec![root]).status(&collector), 200);
+    assert_eq!(collector.project("acme").unwrap().spans()[0].parent_span_id, None);
+}
+
+#[test]
+fn a_body_that_cannot_be_parsed_is_answered_with_what_and_where() {
+    let collector = collector();
+    let call = post("/v1/traces").bearer("key-a");
+    // resource_spans > scope_spans > spans > name, which is not UTF-8
+    let body = vec![0x0a, 0x08, 0x12, 0x06, 0x12, 0x04, 0x2a, 0x02, 0xff, 0xfe];
+    let answer = call
+        .clone()
+        .body("application/x-protobuf", body)
+        .send(&collector)
+        .unwrap();
+    assert_eq!(answer.status, 400);
+    let status = answer.protobuf::<RpcStatus>();
+    assert_eq!(status.code, 3);
+    assert!(status.message.contains("Span.name"), "{}", status.message);
+
+    let body = "{\"resourceSpans\": [\n {\"scopeSpans\": [{\"spans\": [{\"kind\": \"SPAN_KIND_ODD\"}]}]}]}";
+    let answer = call.body("application/json", body).send(&collector).unwrap();
+    assert_eq!((answer.status, answer.json()["code"].as_i64()), (400, Some(3)));
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("SPAN_KIND_ODD") && message.contains("line 2"),
+        "{message}"
+    );
+    assert!(span_names(&collector, "acme").is_empty());
+    assert_eq!(collector.project("acme").unwrap().summary().answers[&400], 2);
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_before_and_after_decompression() {
+    let collector = LocalCollector::builder()
+        .project("acme", "key-a")
+        .max_body_bytes(2000)
+        .start()
+        .unwrap();
+    let large = export("key-a", vec![span(&"x".repeat(5000), 1)]);
+    for call in [large.clone(), large.clone().chunked(), large.clone().gzip()] {
+        let answer = call.send(&collector).unwrap();
+        assert_eq!(answer.status, 413);
+        assert_eq!(
+            answer.protobuf::<RpcStatus>().message,
+            "the body is larger than 2000 bytes"
+        );
+    }
+    assert!(span_names(&collector, "acme").is_empty());
+    assert_eq!(export("key-a", vec![span("small", 1)]).gzip().status(&collector), 200);
+}
+
+#[test]
+fn a_small_body_that_unpacks_to_a_huge_one_stops_at_the_limit() {
+    let collector = LocalCollector::builder().max_body_bytes(1_000_000).start().unwrap();
+    let bomb = post("/v1/traces")
+        .bearer("key-a")
+        .body("application/x-protobuf", vec![0; 50_000_000])
+        .gzip();
+    // 50 MB of zeros pack to some 200 kB, so it is not the packed size that is over the limit.
+    let answer = bomb.send(&collector).unwrap();
+    assert_eq!(answer.status, 413);
+}
+
+#[test]
+fn wrong_methods_and_other_paths_are_said_to_be_so() {
+    let collector = collector();
+    let answer = get("/v1/traces").bearer("key-a").send(&collector).unwrap();
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
+    let answer = call("DELETE", "/events").bearer("key-a").send(&collector).unwrap();
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, PUT")));
+    for path in ["/v1/metrics", "/v1/info", "/v1/tracesx", "/api/other"] {
+        let answer = post(path).bearer("key-a").send(&collector).unwrap();
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.json()["error"].as_str().unwrap().contains(path));
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn no_body_is_answered_with_anything_but_success_or_bad_request(
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+            json in any::<bool>(),
+        ) {
+            static COLLECTOR: std::sync::LazyLock<LocalCollector> = std::sync::LazyLock::new(collector);
+            let content_type = if json { "application/json" } else { "application/x-protobuf" };
+            let status = post("/v1/traces").bearer("key-a").body(content_type, body).status(&COLLECTOR);
+            prop_assert!(status == 200 || status == 400, "{status}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What the owner of a collector sees besides the spans, and that no key is in it.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use tracer_registry::Fingerprinter;
+use tracer_registry::collector::{Endpoint, Fault, Format, LocalCollector, Received};
+
+use super::client::{attribute, export, get, post, span, text};
+use super::{collector, span_names};
+
+#[test]
+fn fingerprints_agree_with_those_of_the_fingerprinter_that_was_given() {
+    let fingerprinter = Fingerprinter::new();
+    let builder = LocalCollector::builder()
+        .project("acme", "key-a")
+        .fingerprinter(fingerprinter.clone());
+    let collector = builder.start().unwrap();
+    assert_eq!(collector.projects()[0].fingerprint, fingerprinter.fingerprint(b"key-a"));
+    assert!(
+        collector
+            .project_of_fingerprint(fingerprinter.fingerprint(b"key-a"))
+            .is_some()
+    );
+    assert_eq!(
+        collector.fingerprinter().fingerprint(b"key-a"),
+        fingerprinter.fingerprint(b"key-a")
+    );
+}
+
+#[test]
+fn a_project_can_be_named_later_and_by_a_second_key() {
+    let collector = collector();
+    export("key-1", vec![span("before", 1)]).status(&collector);
+    collector.name_project("late", "key-1");
+    collector.name_project("late", "key-2");
+    export("key-2", vec![span("rotated", 2)]).status(&collector);
+    assert_eq!(span_names(&collector, "late"), ["before", "rotated"]);
+    let late = collector.project("late").unwrap();
+    assert_eq!(
+        late.summary().keys,
+        [collector.fingerprint("key-1"), collector.fingerprint("key-2")]
+    );
+    assert_eq!(collector.project_of_key("key-2").unwrap().name(), Some("late"));
+    assert_eq!(collector.projects().len(), 3);
+    assert!(collector.project("none").is_none() && collector.project_of_key("none").is_none());
+}
+
+#[test]
+fn an_observer_is_told_of_each_request() {
+    let seen: Arc<Mutex<Vec<Received>>> = Arc::default();
+    let told = Arc::clone(&seen);
+    let observer = move |received: &Received| told.lock().unwrap().push(received.clone());
+    let collector = LocalCollector::builder()
+        .project("acme", "key-a")
+        .observer(observer)
+        .start()
+        .unwrap();
+    let mut linked = span("one", 1);
+    linked.attributes = vec![attribute("session.id", text("s-1"))];
+    export("key-a", vec![linked.clone(), linked, span("two", 2)])
+        .gzip()
+        .status(&collector);
+    collector.fault(Fault::status(500).times(1));
+    post("/session/start")
+        .bearer("key-b")
+        .json(&json!({ "session": {} }))
+        .status(&collector);
+
+    let seen = seen.lock().unwrap();
+    let [export, start] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(
+        (export.project.as_deref(), export.endpoint),
+        (Some("acme"), Endpoint::Traces)
+    );
+    assert_eq!((export.spans, export.rejected_spans, export.status), (3, 0, 200));
+    assert_eq!(
+        (&export.sessions[..], export.format),
+        (&["s-1".to_owned()][..], Some(Format::Protobuf))
+    );
+    assert!(
+        export.wire_bytes > 0 && export.body_bytes > export.wire_bytes,
+        "{export:?}"
+    );
+    assert_eq!(
+        (start.project.as_deref(), start.endpoint, start.status),
+        (None, Endpoint::Sessions, 500)
+    );
+    assert_eq!(start.key, collector.fingerprint("key-b"));
+}
+
+#[test]
+fn recorded_requests_show_every_byte_but_the_key() {
+    let collector = LocalCollector::builder()
+        .project("acme", "canary")
+        .record_requests(1_000_000)
+        .start()
+        .unwrap();
+    collector.fault(Fault::status(500).times(1));
+    let call = export("canary", vec![span("visible", 1)])
+        .header("X-Source", "production")
+        .gzip();
+    assert_eq!((call.status(&collector), call.status(&collector)), (500, 200));
+    assert_eq!(post("/v1/traces?x=1").json(&json!({})).status(&collector), 401);
+    let requests = collector.requests();
+    assert_eq!(requests.len(), 3);
+    assert_eq!(requests[0], requests[1]);
+    assert_eq!(
+        (requests[0].method.as_str(), requests[0].project.as_deref()),
+        ("POST", Some("acme"))
+    );
+    assert!(
+        requests[0].body.windows(7).any(|bytes| bytes == b"visible"),
+        "the body is kept unpacked"
+    );
+    assert_eq!(requests[0].header("authorization"), Some("redacted"));
+    assert_eq!(requests[0].header("x-source"), Some("production"));
+    assert_eq!((requests[2].path.as_str(), requests[2].key), ("/v1/traces?x=1", None));
+    assert!(!format!("{requests:?}").contains("canary"));
+}
+
+#[test]
+fn recorded_requests_stay_within_their_bound_and_none_are_kept_unasked() {
+    let bounded = LocalCollector::builder().record_requests(5_000).start().unwrap();
+    for number in 1..=20 {
+        export("key-a", vec![span("one", number)]).status(&bounded);
+    }
+    let kept = bounded.requests().len();
+    assert!(kept > 0 && kept < 20, "{kept}");
+    assert_eq!(bounded.dropped_requests() + kept as u64, 20);
+
+    let unasked = collector();
+    export("key-a", vec![]).status(&unasked);
+    assert!(unasked.requests().is_empty());
+}
+
+#[test]
+fn a_clear_forgets_what_came_and_keeps_names_and_faults() {
+    let builder = LocalCollector::builder()
+        .project("acme", "key-a")
+        .record_requests(1_000_000);
+    let collector = builder.start().unwrap();
+    let fault = collector.fault(Fault::status(503).only("key-b"));
+    export("key-a", vec![span("one", 1)]).status(&collector);
+    collector.clear();
+    let acme = collector.project("acme").unwrap();
+    assert_eq!(
+        (acme.spans().len(), acme.summary().requests, collector.requests().len()),
+        (0, 0, 0)
+    );
+    export("key-a", vec![span("two", 1)]).status(&collector);
+    assert_eq!(span_names(&collector, "acme"), ["two"]);
+    assert_eq!(export("key-b", vec![]).status(&collector), 503);
+    assert_eq!(collector.fault_hits(fault), 1);
+}
+
+#[test]
+fn nothing_that_is_shown_has_a_key_in_it() {
+    let builder = LocalCollector::builder()
+        .project("acme", "canary")
+        .record_requests(1_000_000);
+    let fault = Fault::reject_key().only("canary").times(1);
+    let mut shown = format!("{builder:?} {fault:?}");
+    let collector = builder.start().unwrap();
+    collector.fault(fault);
+    export("canary", vec![]).status(&collector);
+    export("canary", vec![span("one", 1)]).status(&collector);
+    let session = json!({ "session": { "session_name": "s" } });
+    post("/session/start")
+        .bearer("canary")
+        .json(&session)
+        .status(&collector);
+    shown += &format!(
+        "{collector:?} {:?} {:?}",
+        collector.project("acme"),
+        collector.requests()
+    );
+    for path in [
+        "/",
+        "/api/projects",
+        "/api/projects/acme",
+        "/api/projects/acme/spans",
+        "/api/projects/acme/sessions",
+    ] {
+        let answer = get(path).send(&collector).unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+        shown += &String::from_utf8(answer.body).unwrap();
+    }
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(!shown.contains("Y2FuYXJ5"), "nor in base64");
+}
