@@ -91,8 +91,9 @@ impl TracerHandle {
     /// # }
     /// ```
     ///
-    /// The span's parent and session are those of the place where `in_span` is called, also if the future is spawned; it starts when the
-    /// future is first polled.
+    /// The span starts when the future is first polled, with the parent and the session of that moment, so that
+    /// `session.scope(acme.in_span(..))` is in the session. A future that is spawned as it is, and so is first polled where nothing is current,
+    /// has those of the place where `in_span` was called.
     ///
     /// # Cancel safety
     /// A future that is dropped ends the span at that moment.
@@ -102,9 +103,9 @@ impl TracerHandle {
         F: FnOnce(ActiveSpan) -> Fut,
         Fut: Future,
     {
-        let (handle, builder, from) = (self.clone(), SpanBuilder::from_name(name), context::current());
+        let (handle, builder, called_in) = (self.clone(), SpanBuilder::from_name(name), context::current());
         async move {
-            let open = handle.open(builder, &from);
+            let open = handle.open(builder, &context::current_or(called_in));
             let cx = open.span.context().clone();
             let future = {
                 // The closure itself runs before its future is first polled: spans it makes are children too.

@@ -23,7 +23,7 @@ mod tests;
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling};
 pub use document::{ActiveEnvironment, Document, Route};
 pub use endpoint::Endpoint;
-pub use export::{Compression, Export, ExportSettings, Protocol, Retry, RetrySettings};
+pub use export::{Compression, Export, ExportSettings, HumanDuration, Protocol, Retry, RetrySettings};
 pub use fault::{ConfigError, ConfigFault};
 pub use resolve::{Config, ResolveError, ResolvedBinding};
 pub use schema::json_schema;

@@ -1,4 +1,6 @@
-//! The integration tests: one binary, so that they are linked once.
+//! Behaviour, tested against real parts: a real receiver on loopback, real files, real processes. One binary, so that they are linked
+//! once.
 
-#[cfg(feature = "collector")]
 mod collector;
+mod isolation;
+mod support;

@@ -1,0 +1,110 @@
+//! A registry and a collector that know each other, for the other tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tracer_registry::collector::{CollectorBuilder, LocalCollector, Project};
+use tracer_registry::config::{BackendName, Binding, Export, HumanDuration, Retry};
+use tracer_registry::{Fingerprinter, KeySource, RegistryBuilder, SecretError, TracerRegistry};
+
+/// Longer than anything here takes; reached only where something is broken.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) struct World {
+    pub(crate) collector: LocalCollector,
+    pub(crate) registry: TracerRegistry,
+}
+
+/// The key that a name has in these tests.
+pub(crate) fn key_of(name: &str) -> String {
+    format!("hh_key_of_{name}_canary")
+}
+
+/// A secret source that knows every name.
+pub(crate) fn keys() -> impl Fn(&str) -> Result<SecretString, SecretError> + Send + Sync + 'static {
+    |name: &str| Ok(SecretString::from(key_of(name)))
+}
+
+/// A binding whose key is that of `name`.
+pub(crate) fn binding(name: &str) -> Binding {
+    Binding::new().api_key(KeySource::Provider {
+        provider: "test".into(),
+        name: name.into(),
+    })
+}
+
+/// Sends soon, and repeats soon.
+pub(crate) fn quick() -> Export {
+    Export {
+        scheduled_delay: Some(HumanDuration(Duration::from_millis(5))),
+        timeout: Some(HumanDuration(Duration::from_secs(20))),
+        retry: Retry {
+            initial_backoff: Some(HumanDuration(Duration::from_millis(5))),
+            max_backoff: Some(HumanDuration(Duration::from_millis(20))),
+            max_elapsed: Some(HumanDuration(Duration::from_secs(30))),
+        },
+        ..Export::default()
+    }
+}
+
+pub(crate) fn collector(tenants: &[&str], fingerprinter: &Fingerprinter) -> CollectorBuilder {
+    let builder = LocalCollector::builder().fingerprinter(fingerprinter.clone()).record_requests(64 << 20);
+    tenants.iter().fold(builder, |builder, tenant| builder.project(*tenant, key_of(tenant)))
+}
+
+pub(crate) fn registry(url: &str, tenants: &[&str], fingerprinter: &Fingerprinter) -> RegistryBuilder {
+    let builder = TracerRegistry::builder()
+        .fingerprinter(fingerprinter.clone())
+        .secret_source("test", keys())
+        .defaults(Binding::new().backend(BackendName::Honeyhive).endpoint(url).source("test"))
+        .export(quick());
+    tenants.iter().fold(builder, |builder, tenant| builder.tenant(*tenant, binding(tenant)))
+}
+
+impl World {
+    /// Tenants, each with a project of its own name.
+    pub(crate) fn new(tenants: &[&str]) -> Self {
+        Self::with(tenants, |builder| builder)
+    }
+
+    pub(crate) fn with(tenants: &[&str], adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> Self {
+        let fingerprinter = Fingerprinter::new();
+        let collector = collector(tenants, &fingerprinter).start().expect("a free port");
+        let registry = adapt(registry(&collector.url(), tenants, &fingerprinter)).build().expect("a valid configuration");
+        Self { collector, registry }
+    }
+
+    /// Sends everything, and expects that all of it arrives.
+    pub(crate) fn flush(&self) {
+        let report = self.registry.force_flush(LONG);
+        assert!(report.is_complete(), "{report:#?}");
+    }
+
+    pub(crate) fn project(&self, name: &str) -> Project {
+        self.collector.project(name).expect("named when the collector was made")
+    }
+
+    /// Every tenant's traces as text.
+    pub(crate) fn trees(&self, tenants: &[&str]) -> BTreeMap<String, String> {
+        tenants.iter().map(|tenant| ((*tenant).to_owned(), self.project(tenant).tree())).collect()
+    }
+
+    /// Looks through every byte received under the key of `tenant` for something that is another's.
+    pub(crate) fn assert_no_trace_of(&self, foreign: &str, tenant: &str) {
+        for request in self.collector.requests().iter().filter(|request| request.project.as_deref() == Some(tenant)) {
+            let headers = request.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+            for bytes in headers.chain([request.path.as_bytes(), &request.body]) {
+                let found = bytes.windows(foreign.len()).any(|window| window == foreign.as_bytes());
+                assert!(!found, "{foreign:?} was sent under the key of {tenant}");
+            }
+        }
+    }
+
+    pub(crate) fn span(&self, tenant: &str, name: &str) -> Arc<tracer_registry::collector::Span> {
+        let project = self.project(tenant);
+        let found = project.spans().iter().find(|span| span.name == name).cloned();
+        found.unwrap_or_else(|| panic!("{tenant} has no span {name}: {}", project.tree()))
+    }
+}
