@@ -9,8 +9,9 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,6 +23,8 @@ use super::encode;
 use super::lane::Lane;
 use super::outbox::Outbox;
 use super::transport::{Call, Transport};
+use super::verdict::{Verdict, judge};
+use super::ExportError;
 use crate::backend::Destination;
 use crate::config::ExportSettings;
 use crate::context;
@@ -100,6 +103,17 @@ impl Engine {
         let lane = Lane::new(destination, key, Arc::clone(&self.shared), account);
         account.open(&lane);
         lane
+    }
+
+    /// Sends an empty export once, in the background; the answer comes through the channel, or nothing where the engine is stopped.
+    pub(crate) fn probe(&self, destination: Destination, key: ApiKey) -> Receiver<Result<(), ExportError>> {
+        let (answer, receiver) = sync_channel(1);
+        let shared = Arc::clone(&self.shared);
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = runtime.as_ref() {
+            runtime.spawn(async move { drop(answer.send(probe(&shared, &destination, &key).await)) });
+        }
+        receiver
     }
 
     /// From here on, lanes refuse what is new and count it.
@@ -207,5 +221,20 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
             }
         };
         lane.settle(count, outcome);
+    }
+}
+
+async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Result<(), ExportError> {
+    let settings = &shared.settings;
+    let encoded = encode::spans(Vec::new(), &destination.resource, settings.protocol, settings.compression)?;
+    let call = Call {
+        method: http::Method::POST,
+        url: destination.traces_url.clone(),
+        encoded,
+    };
+    let answer = shared.transport.send(&call, destination, key).await;
+    match judge(&call.url, answer, 0, key, SystemTime::now()) {
+        Verdict::Delivered { .. } => Ok(()),
+        Verdict::Repeat { error, .. } | Verdict::Drop { error, .. } => Err(error),
     }
 }

@@ -15,7 +15,7 @@ use dashmap::DashMap;
 
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
-pub use status::{CheckedBinding, Status, TracerStatus};
+pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
 use crate::backend::Destination;
 use crate::config::{Config, ResolvedBinding};
@@ -152,13 +152,10 @@ impl TracerRegistry {
         &self.0.config
     }
 
-    /// Tries every binding of the configuration: whether its key can be read, and where it would send. Makes no tracer.
-    pub fn check(&self) -> Vec<CheckedBinding> {
-        let selectors = self.0.config.selectors();
-        selectors
-            .into_iter()
-            .map(|selector| status::check(&self.0, selector))
-            .collect()
+    /// Tries every binding of the configuration: whether its key can be read, where it would send, and, where asked, whether the endpoint
+    /// takes the key. Makes no tracer. Blocks the thread, for up to `export.timeout` where endpoints are asked.
+    pub fn check(&self, probe: Probe) -> Vec<CheckedBinding> {
+        status::check(&self.0, probe)
     }
 
     /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. What failed before, and was not
