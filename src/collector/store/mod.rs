@@ -96,7 +96,14 @@ impl Store {
                 record.keys.push(key);
             }
             state.by_name.insert(name.to_owned(), id);
-            state.by_key.insert(key, id);
+            let before = state.by_key.insert(key, id).filter(|before| *before != id);
+            if let Some(before) = before {
+                // The last key stays: it is the fingerprint that the project is shown by.
+                let keys = &mut state.records[before.0].keys;
+                if keys.len() > 1 {
+                    keys.retain(|other| *other != key);
+                }
+            }
         });
     }
 
