@@ -19,8 +19,8 @@ pub(super) enum CliError {
     Json(#[from] serde_json::Error),
     #[error("the demo's {what}")]
     Demo { what: &'static str, source: io::Error },
-    #[error("a request to the demo's service failed")]
-    Request(#[from] reqwest::Error),
+    #[error("a request to the demo's service failed: {0}")]
+    Request(String),
 }
 
 impl CliError {

@@ -67,9 +67,9 @@ pub enum EngineError {
     /// The threads could not be started.
     #[error("the export threads cannot be started: {0}")]
     Threads(std::io::ErrorKind),
-    /// The HTTP client could not be made.
-    #[error("the HTTP client cannot be made: {0}")]
-    Client(String),
+    /// TLS could not be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
 }
 
 impl Engine {

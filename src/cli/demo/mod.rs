@@ -129,8 +129,8 @@ fn keep(out: &mut impl Write, arguments: &Arguments, collector: &LocalCollector)
         out.flush()?;
     }
     let (sender, interrupt) = mpsc::channel();
-    interrupted(move || drop(sender.send(())))?;
-    // An error means that the sender is gone, which it is only after the signal.
-    drop(interrupt.recv());
+    // The end of the channel is the signal; nothing is sent through it.
+    interrupted(move || drop::<mpsc::Sender<()>>(sender))?;
+    while interrupt.recv().is_ok() {}
     Ok(())
 }

@@ -6,8 +6,11 @@ use std::thread;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use axum::routing::post;
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::{self, JoinSet};
@@ -22,6 +25,9 @@ const ENVIRONMENTS: [&str; 3] = ["development", "staging", "production"];
 const CLIENTS: u64 = 16;
 /// Every so manieth request has a tracer of its own.
 const DEDICATED_EVERY: u64 = 10;
+
+/// The client that asks the questions.
+type Client = legacy::Client<HttpConnector, String>;
 
 #[derive(Clone)]
 struct Service {
@@ -38,9 +44,9 @@ pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, reques
     let router = Router::new().route("/ask", post(ask)).with_state(service);
     let server = task::spawn(axum::serve(listener, router).into_future());
 
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let client: Client = legacy::Client::builder(TokioExecutor::new()).build_http();
     let next = Arc::new(AtomicU64::new(0));
-    let mut clients: JoinSet<Result<(), reqwest::Error>> = JoinSet::new();
+    let mut clients: JoinSet<Result<(), CliError>> = JoinSet::new();
     for _ in 0..CLIENTS.min(requests) {
         let (client, next, url) = (client.clone(), Arc::clone(&next), format!("http://{address}/ask"));
         clients.spawn(async move {
@@ -49,9 +55,7 @@ pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, reques
                 if number >= requests {
                     return Ok(());
                 }
-                let tenant = TENANTS[number as usize % TENANTS.len()];
-                let question = client.post(&url).header("x-tenant", tenant).header("x-request", number);
-                question.body(format!("question {number}")).send().await?.error_for_status()?;
+                question(&client, &url, number).await?;
             }
         });
     }
@@ -60,6 +64,20 @@ pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, reques
     }
     server.abort();
     Ok(())
+}
+
+async fn question(client: &Client, url: &str, number: u64) -> Result<(), CliError> {
+    let tenant = TENANTS[number as usize % TENANTS.len()];
+    let question = Request::post(url).header("x-tenant", tenant).header("x-request", number);
+    let question = question.body(format!("question {number}")).expect("the demo's own address and headers are valid");
+    let answer = client.request(question).await.map_err(|error| CliError::Request(error.to_string()))?;
+    let status = answer.status();
+    // Read to its end, so that the connection can be used again.
+    let body = answer.into_body().collect().await.map_err(|error| CliError::Request(error.to_string()))?.to_bytes();
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(CliError::Request(format!("{status}: {}", String::from_utf8_lossy(&body))))
 }
 
 async fn ask(State(service): State<Service>, headers: HeaderMap, question: String) -> Result<String, (StatusCode, String)> {
