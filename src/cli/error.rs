@@ -7,7 +7,7 @@ use tracer_registry::{BuildError, LookupError};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
-    #[error("the configuration cannot be used")]
+    #[error("there is no registry")]
     Build(#[from] BuildError),
     #[error("a tracer cannot be had")]
     Lookup(#[from] LookupError),

@@ -1,6 +1,7 @@
 //! What a table of the configuration says for a selector, and the same as a value for programs without files.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,12 @@ pub struct Limits {
 pub struct Propagation {
     /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's spans. Default: false.
     pub trust_remote_parent: Option<bool>,
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 impl Binding {

@@ -67,9 +67,6 @@ pub enum EngineError {
     /// The threads could not be started.
     #[error("the export threads cannot be started: {0}")]
     Threads(std::io::ErrorKind),
-    /// TLS could not be set up.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
 }
 
 impl Engine {
@@ -85,7 +82,7 @@ impl Engine {
             .map_err(|error| EngineError::Threads(error.kind()))?;
         let (bell, rung) = unbounded_channel();
         let shared = Arc::new(Shared {
-            transport: Transport::new(settings.timeout)?,
+            transport: Transport::new(settings.timeout),
             permits: Permits::new(settings.max_concurrent_exports),
             settings,
             bell,

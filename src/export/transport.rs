@@ -12,7 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::encode::Encoded;
-use super::{EngineError, ExportError};
+use super::ExportError;
 use crate::backend::Destination;
 use crate::secret::ApiKey;
 
@@ -51,12 +51,20 @@ pub(super) struct Answer {
 pub(super) struct Transport {
     client: Client<Connector, Full<Bytes>>,
     timeout: Duration,
+    /// Why `https` cannot be had, such as a system without certificates. Endpoints without TLS work all the same.
+    no_tls: Option<String>,
 }
 
 impl Transport {
-    pub(super) fn new(timeout: Duration) -> Result<Self, EngineError> {
-        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).pool_timer(TokioTimer::new()).build(connector()?);
-        Ok(Self { client, timeout })
+    pub(super) fn new(timeout: Duration) -> Self {
+        let (connector, no_tls) = connector();
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
+        Self {
+            client: client.build(connector),
+            timeout,
+            no_tls,
+        }
     }
 
     /// Sends once, with the key of the lane that the call is from.
@@ -92,6 +100,9 @@ impl Transport {
     }
 
     async fn send_to(&self, uri: &Uri, call: &Call, to: &Destination, key: &ApiKey) -> Result<Answer, String> {
+        if let (Some("https"), Some(reason)) = (uri.scheme_str(), &self.no_tls) {
+            return Err(format!("TLS cannot be set up: {reason}"));
+        }
         let mut request = Request::new(Full::new(call.encoded.body.clone()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri.clone();
@@ -143,27 +154,39 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     cause.to_string()
 }
 
+fn plain() -> HttpConnector {
+    let mut http = HttpConnector::new();
+    http.set_nodelay(true);
+    http
+}
+
+/// The connector, and why `https` cannot be had if it cannot.
 #[cfg(feature = "tls")]
-fn connector() -> Result<Connector, EngineError> {
+fn connector() -> (Connector, Option<String>) {
     use rustls_platform_verifier::BuilderVerifierExt;
 
     // Given explicitly: rustls' process-wide default is not ours to set or to depend on.
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|error| EngineError::Tls(error.to_string()))?
-        .with_no_client_auth();
-    let mut http = HttpConnector::new();
+    let builder = || {
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has all cipher suites of the default versions")
+    };
+    let (tls, reason) = match builder().with_platform_verifier() {
+        Ok(tls) => (tls, None),
+        Err(error) => (builder().with_root_certificates(rustls::RootCertStore::empty()), Some(error.to_string())),
+    };
+    let mut http = plain();
     http.enforce_http(false);
-    http.set_nodelay(true);
-    Ok(hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http))
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls.with_no_client_auth())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http);
+    (connector, reason)
 }
 
 #[cfg(not(feature = "tls"))]
-#[expect(clippy::unnecessary_wraps, reason = "the version with TLS can fail")]
-fn connector() -> Result<Connector, EngineError> {
-    let mut http = HttpConnector::new();
-    http.set_nodelay(true);
-    Ok(http)
+fn connector() -> (Connector, Option<String>) {
+    (plain(), None)
 }
