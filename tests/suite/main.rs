@@ -2,6 +2,8 @@
 //! once.
 
 mod architecture;
+#[cfg(feature = "cli")]
+mod cli;
 mod collector;
 mod isolation;
 mod support;

@@ -1,6 +1,5 @@
 //! A registry and a collector that know each other, for the other tests.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,10 +85,6 @@ impl World {
         self.collector.project(name).expect("named when the collector was made")
     }
 
-    /// Every tenant's traces as text.
-    pub(crate) fn trees(&self, tenants: &[&str]) -> BTreeMap<String, String> {
-        tenants.iter().map(|tenant| ((*tenant).to_owned(), self.project(tenant).tree())).collect()
-    }
 
     /// Looks through every byte received under the key of `tenant` for something that is another's.
     pub(crate) fn assert_no_trace_of(&self, foreign: &str, tenant: &str) {
