@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::mpsc;
 
 use clap::Args;
-use tracer_registry::collector::{LocalCollector, Received};
+use tracer_registry::collector::{Format, LocalCollector, Received};
 
 use super::Outcome;
 use super::error::CliError;
@@ -44,9 +44,15 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
 
 fn line(received: &Received) -> String {
     let project = received.project.clone().unwrap_or_else(|| received.key.to_string());
-    let sessions = if received.sessions.is_empty() { String::new() } else { format!(", sessions {}", received.sessions.join(" ")) };
-    format!(
-        "{project}  {} {}: {} spans, {} bytes{sessions}",
-        received.path, received.status, received.spans, received.body_bytes
-    )
+    let format = match received.format {
+        Some(Format::Protobuf) => " of protobuf",
+        Some(Format::Json) => " of JSON",
+        None => "",
+    };
+    let sessions = match received.sessions.as_slice() {
+        [] => String::new(),
+        sessions => format!(", session {}", sessions.join(" ")),
+    };
+    let spans = if received.spans == 1 { "1 span".to_owned() } else { format!("{} spans", received.spans) };
+    format!("{project}  {} {}: {spans}, {} bytes{format}{sessions}", received.path, received.status, received.body_bytes)
 }

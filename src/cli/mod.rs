@@ -71,7 +71,7 @@ fn tell(error: &CliError) {
     let mut text = format!("error: {error}\n");
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!("  caused by: {error}\n"));
+        text = format!("{text}  caused by: {error}\n");
         cause = error.source();
     }
     // Where standard error is closed too, the exit code says it.

@@ -289,7 +289,8 @@ impl Drop for Inner {
         if !report.is_complete() {
             tracing::warn!(
                 lost = report.lost(),
-                "a tracer registry was dropped without shutdown, and not everything was delivered in time:\n{report}"
+                "a tracer registry was dropped without shutdown, and not everything was delivered: {}",
+                report.to_string().trim_end().replace('\n', "; ")
             );
         }
     }

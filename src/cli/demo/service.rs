@@ -23,7 +23,7 @@ const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 const ENVIRONMENTS: [&str; 3] = ["development", "staging", "production"];
 /// Requests under way at the same time.
 const CLIENTS: u64 = 16;
-/// Every so manieth request has a tracer of its own.
+/// One request of so many has a tracer of its own.
 const DEDICATED_EVERY: u64 = 10;
 
 /// The client that asks the questions.
@@ -67,7 +67,7 @@ pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, reques
 }
 
 async fn question(client: &Client, url: &str, number: u64) -> Result<(), CliError> {
-    let tenant = TENANTS[number as usize % TENANTS.len()];
+    let tenant = of_request(&TENANTS, number);
     let question = Request::post(url).header("x-tenant", tenant).header("x-request", number);
     let question = question.body(format!("question {number}")).expect("the demo's own address and headers are valid");
     let answer = client.request(question).await.map_err(|error| CliError::Request(error.to_string()))?;
@@ -144,7 +144,7 @@ impl Service {
 
     /// On a plain thread, for an environment, while the tenant's span is current on the thread that waits.
     fn bookkeeping(&self, number: u64) -> Result<(), LookupError> {
-        let environment = self.registry.environment(ENVIRONMENTS[number as usize % ENVIRONMENTS.len()])?;
+        let environment = self.registry.environment(of_request(&ENVIRONMENTS, number))?;
         self.tally.in_span_sync(&environment, "count request", |_| {
             thread::scope(|threads| {
                 threads.spawn(|| self.tally.in_span_sync(&environment, "write counter", |_| ()));
@@ -166,6 +166,15 @@ impl Service {
             format!("{variant} answer from {ranked:?}")
         });
         Ok(write.await)
+    }
+}
+
+/// The names take turns.
+fn of_request(names: &[&'static str; 3], number: u64) -> &'static str {
+    match number % 3 {
+        0 => names[0],
+        1 => names[1],
+        _ => names[2],
     }
 }
 
