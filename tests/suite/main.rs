@@ -5,5 +5,6 @@ mod architecture;
 #[cfg(feature = "cli")]
 mod cli;
 mod collector;
+mod examples;
 mod isolation;
 mod support;
