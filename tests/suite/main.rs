@@ -7,4 +7,5 @@ mod cli;
 mod collector;
 mod examples;
 mod isolation;
+mod readme;
 mod support;
