@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The environment that the process runs in; in a file it is usually `active_environment = { env = "ENVIRONMENT" }`.
     let active = registry.active()?;
     active.in_span_sync("rehearse the release", |_| {
-        active.in_span_sync("charge test card", |_| ())
+        active.in_span_sync("charge test card", |_| ());
     });
 
     // A name that is not configured is an error. It never falls back to another environment's key.

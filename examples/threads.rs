@@ -45,12 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
 
     // A task: the future is wrapped, and keeps its scope whichever thread polls it.
-    let tracer = acme.clone();
-    let task = async move {
-        tracer
-            .in_span("in a task", async |_| tokio::task::yield_now().await)
-            .await
-    };
+    let task = acme.in_span("in a task", async |_| tokio::task::yield_now().await);
     tokio::spawn(session.scope(task)).await?;
 
     // A blocking task is a thread again.
@@ -63,7 +58,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Without any of this the span still lands with its tracer, and in no session.
     let _in_session = session.enter();
-    thread::scope(|threads| drop(threads.spawn(|| acme.in_span_sync("not in the session", |_| ()))));
+    thread::scope(|threads| {
+        threads.spawn(|| acme.in_span_sync("not in the session", |_| ()));
+    });
 
     let report = registry.shutdown(Duration::from_secs(5));
     assert!(report.is_complete(), "{report}");

@@ -32,15 +32,13 @@ fn command(example: &str) -> Command {
         .and_then(|deps| deps.parent())
         .map(|profile| profile.join("examples"));
     let built: Option<PathBuf> = built.map(|folder| folder.join(format!("{example}{}", std::env::consts::EXE_SUFFIX)));
-    match built.filter(|binary| binary.is_file()) {
-        Some(binary) => Command::new(binary),
-        None => {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["run", "--quiet", "--features", "collector", "--example", example]);
-            cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-            cargo
-        }
+    if let Some(binary) = built.filter(|binary| binary.is_file()) {
+        return Command::new(binary);
     }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--features", "collector", "--example", example]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
 }
 
 #[test]
