@@ -1,4 +1,4 @@
-//! Many isolated OpenTelemetry tracers in one process.
+#![doc = include_str!("../README.md")]
 
 mod backend;
 #[cfg(feature = "collector")]

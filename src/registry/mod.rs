@@ -99,6 +99,18 @@ impl TracerRegistry {
 
     /// The tracer of a selector, which may have several parts: their bindings are merged, and the result is a tracer of its own.
     ///
+    /// Takes what [`Selector::tenant`] and its like make, with names not yet checked, or a `&Selector`.
+    ///
+    /// ```
+    /// # use tracer_registry::{LookupError, Selector, TracerRegistry};
+    /// # fn demo(registry: &TracerRegistry) -> Result<(), LookupError> {
+    /// let both = registry.get(Selector::tenant("acme").feature("search"))?;
+    /// let again = registry.get(both.selector())?;
+    /// assert!(again.same_tracer(&both));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`tenant`](Self::tenant).
     pub fn get<S>(&self, selector: S) -> Result<TracerHandle, LookupError>

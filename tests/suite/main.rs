@@ -5,5 +5,7 @@ mod architecture;
 #[cfg(feature = "cli")]
 mod cli;
 mod collector;
+mod examples;
 mod isolation;
+mod readme;
 mod support;
