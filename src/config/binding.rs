@@ -1,17 +1,20 @@
 //! What a table of the configuration says for a selector, and the same as a value for programs without files.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::Endpoint;
 use super::schema;
 use crate::secret::KeySource;
 
 /// What the configuration says for an environment, a feature, a tenant or a route, or for all (`[defaults]`).
 ///
-/// Everything is optional: what a binding leaves out comes from the bindings it is laid over.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
+/// Everything is optional: what a binding leaves out comes from the bindings it is laid over. `Debug` shows no value that could be a key by
+/// mistake.
+#[derive(Clone, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Binding {
     /// Where the key comes from. A key itself is never written in the configuration.
@@ -32,7 +35,7 @@ pub struct Binding {
     #[schemars(default)]
     pub(crate) metadata: BTreeMap<String, serde_json::Value>,
     /// Resource attributes, such as `service.name`. Texts, numbers and booleans.
-    #[schemars(default)]
+    #[schemars(default, schema_with = "schema::attributes")]
     pub(crate) resource: BTreeMap<String, serde_json::Value>,
     /// Which traces are recorded. Default: all.
     pub(crate) sampling: Option<Sampling>,
@@ -80,7 +83,7 @@ pub struct Auth {
     pub(crate) scheme: AuthScheme,
 }
 
-fn default_auth_header() -> String {
+pub(super) fn default_auth_header() -> String {
     "authorization".to_owned()
 }
 
@@ -209,10 +212,11 @@ impl Binding {
 
     /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
     ///
-    /// A change of backend also forgets the endpoint and the auth below it: they belong to the backend they were written for, and
+    /// A change of backend also forgets the key, the endpoint and the auth below it: they belong to the backend they were written for, and
     /// a key must not be sent to another vendor's host.
     pub(crate) fn overlay(&mut self, over: &Self) {
         if over.backend.is_some() && over.backend != self.backend {
+            self.api_key = None;
             self.endpoint = None;
             self.auth = None;
         }
@@ -237,6 +241,24 @@ impl Binding {
             let propagation = self.propagation.get_or_insert_default();
             replace(&mut propagation.trust_remote_parent, &over.trust_remote_parent);
         }
+    }
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Binding")
+            .field("api_key", &self.api_key)
+            .field("backend", &self.backend)
+            .field("endpoint", &self.endpoint.as_deref().map(Endpoint::new))
+            .field("auth", &self.auth)
+            .field("headers", &self.headers.keys())
+            .field("source", &self.source)
+            .field("metadata", &self.metadata.keys())
+            .field("resource", &self.resource.keys())
+            .field("sampling", &self.sampling)
+            .field("limits", &self.limits)
+            .field("propagation", &self.propagation)
+            .finish()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::Uri;
+use reqwest::Url;
 
 /// An absolute `http` or `https` URL without user, query or fragment.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -13,48 +13,54 @@ pub struct Endpoint {
     path: String,
 }
 
-/// Why a text is no endpoint. The text itself is repeated only where it cannot hold a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a text is no endpoint. The text itself is not repeated: a password or a key may be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum EndpointError {
     #[error("the URL has a user or password in it; the key is sent in a header, say where it comes from with api_key")]
     UserInfo,
-    #[error("{0:?} is no URL such as \"https://collector.example:4318\"")]
-    Syntax(String),
-    #[error("{0:?} is no http:// or https:// URL")]
-    Scheme(String),
-    #[error("{0:?} has a query or fragment; an endpoint has neither")]
-    Query(String),
+    #[error("no URL such as \"https://collector.example:4318\"")]
+    Syntax,
+    #[error("no http:// or https:// URL")]
+    Scheme,
+    #[error("the URL has a query or fragment; an endpoint has neither")]
+    Query,
     #[cfg(not(feature = "tls"))]
-    #[error("{0:?} needs TLS, and this program was built without the feature `tls` of tracer-registry")]
-    NoTls(String),
+    #[error("the URL needs TLS, and this program was built without the feature `tls` of tracer-registry")]
+    NoTls,
 }
 
 impl Endpoint {
     pub(super) fn new(text: &str) -> Result<Self, EndpointError> {
+        let endpoint = Self::parse(text)?;
+        #[cfg(not(feature = "tls"))]
+        if endpoint.origin.starts_with("https:") {
+            return Err(EndpointError::NoTls);
+        }
+        Ok(endpoint)
+    }
+
+    fn parse(text: &str) -> Result<Self, EndpointError> {
         if text.contains('@') {
             return Err(EndpointError::UserInfo);
         }
         if text.contains(['?', '#']) {
-            return Err(EndpointError::Query(text.to_owned()));
+            return Err(EndpointError::Query);
         }
-        let uri: Uri = text.parse().map_err(|_| EndpointError::Syntax(text.to_owned()))?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(EndpointError::Syntax(text.to_owned()));
-        };
-        match scheme {
-            "http" => {}
-            #[cfg(feature = "tls")]
-            "https" => {}
-            #[cfg(not(feature = "tls"))]
-            "https" => return Err(EndpointError::NoTls(text.to_owned())),
-            _ => return Err(EndpointError::Scheme(text.to_owned())),
+        let (scheme, rest) = text.split_once("://").ok_or(EndpointError::Syntax)?;
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(EndpointError::Scheme);
         }
-        if authority.host().is_empty() {
-            return Err(EndpointError::Syntax(text.to_owned()));
+        // The URL standard's parser repairs much of this; what is written here should be what was meant.
+        if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains('\\') || rest.starts_with(['/', ':']) {
+            return Err(EndpointError::Syntax);
+        }
+        let url = Url::parse(text).map_err(|_| EndpointError::Syntax)?;
+        if url.port() == Some(0) {
+            return Err(EndpointError::Syntax);
         }
         Ok(Self {
-            origin: format!("{scheme}://{}", authority.as_str().to_ascii_lowercase()),
-            path: uri.path().trim_end_matches('/').to_owned(),
+            origin: url.origin().ascii_serialization(),
+            path: url.path().trim_end_matches('/').to_owned(),
         })
     }
 
@@ -70,14 +76,7 @@ impl Endpoint {
 
     /// An endpoint out of the table of backends.
     pub(crate) fn known(text: &'static str) -> Self {
-        let (scheme, rest) = text.split_once("://").expect("the table of backends has absolute URLs");
-        let (host, path) = rest
-            .split_once('/')
-            .map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
-        Self {
-            origin: format!("{scheme}://{host}"),
-            path,
-        }
+        Self::parse(text).expect("the table of backends has valid URLs")
     }
 }
 
