@@ -18,8 +18,14 @@ const POLL: Duration = Duration::from_millis(2);
 const MAX_STDERR_BYTES: usize = 1024;
 
 pub(super) fn read(words: &[String], timeout: Duration) -> Result<ApiKey, SecretError> {
-    let program = words.first().map_or("", String::as_str);
-    run(words, timeout).map_err(|fault| SecretError::new(format!("command {program}"), fault))
+    run(words, timeout).map_err(|fault| SecretError::new(format!("command {}", shown_program(words)), fault))
+}
+
+/// What a message says of a command: the program. Where a whole command line stands in its place, only the first word of it, for a token
+/// may be among the others.
+pub(super) fn shown_program(words: &[String]) -> &str {
+    let first = words.first().map(|program| program.split_whitespace().next());
+    first.flatten().unwrap_or_default()
 }
 
 fn run(words: &[String], timeout: Duration) -> Result<ApiKey, SecretFault> {
