@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod making;
 mod pool;
 mod status;
 
@@ -9,6 +10,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -23,6 +25,7 @@ use crate::export::{Account, Engine, Report};
 use crate::secret::{Fingerprinter, SecretSources};
 use crate::selector::{Name, Part, Selector, SelectorError};
 use crate::tracer::TracerHandle;
+use making::Making;
 use pool::Pool;
 
 /// Tracers by tenant, environment and feature, each made once, on its first look-up.
@@ -139,6 +142,7 @@ impl TracerRegistry {
     {
         let selector = checked(selector)?;
         self.0.check_open()?;
+        let _making = self.0.begin_making(&selector)?;
         self.0.make(&selector)
     }
 
@@ -201,6 +205,8 @@ impl TracerRegistry {
 
     fn make_pooled(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
         self.0.check_open()?;
+        // Before there is a slot that others could wait for, and before this thread waits for anybody.
+        let _making = self.0.begin_making(selector)?;
         self.0.pool.get_or_make(selector, || self.0.make(selector))
     }
 }
@@ -220,6 +226,13 @@ impl Inner {
         } else {
             Ok(())
         }
+    }
+
+    fn begin_making(&self, selector: &Selector) -> Result<Making, LookupError> {
+        Making::begin(self).ok_or_else(|| LookupError::Recursive {
+            selector: selector.clone(),
+            thread: thread::current().id(),
+        })
     }
 
     /// Resolves the binding, reads the key and makes the tracer. Nothing is left behind where any of it fails.
