@@ -98,8 +98,8 @@ fn environment_layer(folder: &Path, environment: &str, faults: &mut Faults) -> D
     let Some(file) = layer_file(folder, environment, faults) else {
         return Document::default();
     };
-    let layer = file_layer(Layer::Environment, &file, faults);
-    if layer.active_environment.is_some() {
+    let mut layer = file_layer(Layer::Environment, &file, faults);
+    if layer.active_environment.take().is_some() {
         faults.add(
             "active_environment",
             "the file of an environment cannot choose the environment; it belongs in default",

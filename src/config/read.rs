@@ -81,6 +81,8 @@ fn routes(table: &mut Table<'_>, folder: &Path) -> Vec<Route> {
     let mut routes = Vec::new();
     for (value, path) in table.items("routes") {
         let Some(mut table) = Table::new(value, path, table.faults) else {
+            // Keeps the place, so that the others keep their numbers.
+            routes.push(Route::default());
             continue;
         };
         // A route without parts is a fault of the next stage.

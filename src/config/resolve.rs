@@ -1,6 +1,7 @@
 //! The checked configuration, and what it says for one selector.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use http::{HeaderName, HeaderValue};
@@ -31,8 +32,8 @@ pub struct Config {
     export: ExportSettings,
 }
 
-/// What the configuration says for one selector, everything filled in.
-#[derive(Clone, Debug, PartialEq)]
+/// What the configuration says for one selector, everything filled in. `Debug` shows no value that could be a key by mistake.
+#[derive(Clone, PartialEq)]
 pub struct ResolvedBinding {
     /// What it is for.
     pub selector: Selector,
@@ -313,4 +314,24 @@ fn fill(merged: Binding, selector: &Selector) -> Result<ResolvedBinding, Resolve
             .unwrap_or(false),
         selector: selector.clone(),
     })
+}
+
+impl fmt::Debug for ResolvedBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&HeaderName> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("ResolvedBinding")
+            .field("selector", &self.selector)
+            .field("api_key", &self.api_key)
+            .field("backend", &self.backend)
+            .field("endpoint", &self.endpoint)
+            .field("auth", &self.auth)
+            .field("headers", &headers)
+            .field("source", &self.source)
+            .field("metadata", &self.metadata.keys())
+            .field("resource", &self.resource.keys())
+            .field("sampling_ratio", &self.sampling_ratio)
+            .field("limits", &self.limits)
+            .field("trust_remote_parent", &self.trust_remote_parent)
+            .finish()
+    }
 }
