@@ -106,7 +106,7 @@ impl TracerRegistry {
     /// As [`tenant`](Self::tenant).
     pub fn get<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
     where
-        S: TryInto<Selector, Error = SelectorError>,
+        S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
         if let Some((part, name)) = selector.single() {
@@ -138,7 +138,7 @@ impl TracerRegistry {
     /// As [`tenant`](Self::tenant).
     pub fn dedicated<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
     where
-        S: TryInto<Selector, Error = SelectorError>,
+        S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
         self.0.check_open()?;
@@ -213,9 +213,9 @@ impl TracerRegistry {
 
 fn checked<S>(selector: S) -> Result<Selector, LookupError>
 where
-    S: TryInto<Selector, Error = SelectorError>,
+    S: TryInto<Selector, Error: Into<SelectorError>>,
 {
-    selector.try_into().map_err(LookupError::Selector)
+    selector.try_into().map_err(|error| LookupError::Selector(error.into()))
 }
 
 impl Inner {
