@@ -220,26 +220,26 @@ impl Binding {
             self.endpoint = None;
             self.auth = None;
         }
-        replace(&mut self.api_key, &over.api_key);
-        replace(&mut self.backend, &over.backend);
-        replace(&mut self.endpoint, &over.endpoint);
-        replace(&mut self.auth, &over.auth);
-        replace(&mut self.source, &over.source);
-        replace(&mut self.sampling, &over.sampling);
+        replace(&mut self.api_key, over.api_key.as_ref());
+        replace(&mut self.backend, over.backend.as_ref());
+        replace(&mut self.endpoint, over.endpoint.as_ref());
+        replace(&mut self.auth, over.auth.as_ref());
+        replace(&mut self.source, over.source.as_ref());
+        replace(&mut self.sampling, over.sampling.as_ref());
         self.headers.extend(over.headers.clone());
         self.metadata.extend(over.metadata.clone());
         self.resource.extend(over.resource.clone());
         if let Some(over) = over.limits {
             let limits = self.limits.get_or_insert_default();
-            replace(&mut limits.attributes, &over.attributes);
-            replace(&mut limits.events, &over.events);
-            replace(&mut limits.links, &over.links);
-            replace(&mut limits.attributes_per_event, &over.attributes_per_event);
-            replace(&mut limits.attributes_per_link, &over.attributes_per_link);
+            replace(&mut limits.attributes, over.attributes.as_ref());
+            replace(&mut limits.events, over.events.as_ref());
+            replace(&mut limits.links, over.links.as_ref());
+            replace(&mut limits.attributes_per_event, over.attributes_per_event.as_ref());
+            replace(&mut limits.attributes_per_link, over.attributes_per_link.as_ref());
         }
         if let Some(over) = over.propagation {
             let propagation = self.propagation.get_or_insert_default();
-            replace(&mut propagation.trust_remote_parent, &over.trust_remote_parent);
+            replace(&mut propagation.trust_remote_parent, over.trust_remote_parent.as_ref());
         }
     }
 }
@@ -263,8 +263,8 @@ impl fmt::Debug for Binding {
 }
 
 /// Takes what the upper layer says, where it says something.
-pub(super) fn replace<T: Clone>(lower: &mut Option<T>, upper: &Option<T>) {
-    if upper.is_some() {
-        lower.clone_from(upper);
+pub(super) fn replace<T: Clone>(lower: &mut Option<T>, upper: Option<&T>) {
+    if let Some(upper) = upper {
+        *lower = Some(upper.clone());
     }
 }

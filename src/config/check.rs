@@ -127,8 +127,7 @@ fn key_source(source: &KeySource) -> Vec<String> {
                 messages.push("file is the path of a file".to_owned());
             }
         }
-        KeySource::Credential(name) => texts.push(name),
-        KeySource::Provider { name, .. } => texts.push(name),
+        KeySource::Credential(name) | KeySource::Provider { name, .. } => texts.push(name),
         KeySource::Exec { command, .. } => {
             texts.extend(command.iter().map(String::as_str));
             match command.first() {

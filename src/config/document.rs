@@ -100,7 +100,7 @@ impl Route {
 impl Document {
     /// Lays `over` on top of this one, table by table. A route for the same parts is laid over the earlier one.
     pub(crate) fn overlay(&mut self, over: &Self) {
-        super::binding::replace(&mut self.active_environment, &over.active_environment);
+        super::binding::replace(&mut self.active_environment, over.active_environment.as_ref());
         self.defaults.overlay(&over.defaults);
         for (mine, theirs) in [
             (&mut self.environments, &over.environments),

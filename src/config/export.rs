@@ -121,17 +121,17 @@ pub struct RetrySettings {
 
 impl Export {
     pub(super) fn overlay(&mut self, over: &Self) {
-        replace(&mut self.protocol, &over.protocol);
-        replace(&mut self.compression, &over.compression);
-        replace(&mut self.scheduled_delay, &over.scheduled_delay);
-        replace(&mut self.max_export_batch_size, &over.max_export_batch_size);
-        replace(&mut self.max_queue_size, &over.max_queue_size);
-        replace(&mut self.max_concurrent_exports, &over.max_concurrent_exports);
-        replace(&mut self.timeout, &over.timeout);
-        replace(&mut self.drop_timeout, &over.drop_timeout);
-        replace(&mut self.retry.initial_backoff, &over.retry.initial_backoff);
-        replace(&mut self.retry.max_backoff, &over.retry.max_backoff);
-        replace(&mut self.retry.max_elapsed, &over.retry.max_elapsed);
+        replace(&mut self.protocol, over.protocol.as_ref());
+        replace(&mut self.compression, over.compression.as_ref());
+        replace(&mut self.scheduled_delay, over.scheduled_delay.as_ref());
+        replace(&mut self.max_export_batch_size, over.max_export_batch_size.as_ref());
+        replace(&mut self.max_queue_size, over.max_queue_size.as_ref());
+        replace(&mut self.max_concurrent_exports, over.max_concurrent_exports.as_ref());
+        replace(&mut self.timeout, over.timeout.as_ref());
+        replace(&mut self.drop_timeout, over.drop_timeout.as_ref());
+        replace(&mut self.retry.initial_backoff, over.retry.initial_backoff.as_ref());
+        replace(&mut self.retry.max_backoff, over.retry.max_backoff.as_ref());
+        replace(&mut self.retry.max_elapsed, over.retry.max_elapsed.as_ref());
     }
 
     pub(super) fn settings(&self) -> ExportSettings {
@@ -148,7 +148,7 @@ impl Export {
             retry: RetrySettings {
                 initial_backoff: duration(self.retry.initial_backoff, Duration::from_secs(1)),
                 max_backoff: duration(self.retry.max_backoff, Duration::from_secs(30)),
-                max_elapsed: duration(self.retry.max_elapsed, Duration::from_mins(5)),
+                max_elapsed: duration(self.retry.max_elapsed, Duration::from_secs(300)),
             },
         }
     }

@@ -186,11 +186,11 @@ impl Config {
         // Stable: among routes with equally many parts the one written last wins.
         routes.sort_by_key(|(when, _)| when.parts().count());
         for (part, name) in selector.parts() {
-            let routed = || routes.iter().any(|(when, _)| when.get(part) == Some(name));
+            let by_a_route = || routes.iter().any(|(when, _)| when.get(part) == Some(name));
             match self.binding_of(part, name) {
                 Some(binding) => merged.overlay(binding),
                 // A name may be known by a route alone.
-                None if routed() => {}
+                None if by_a_route() => {}
                 None => return Err(self.unknown(part, name)),
             }
         }

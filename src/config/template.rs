@@ -86,9 +86,12 @@ pub(super) fn without_placeholders(text: &str) -> String {
 ///
 /// Between two placeholders there must be a character that no name can bring in.
 pub(super) fn ambiguous(text: &str, as_variable: bool) -> Option<String> {
-    let from_a_name = |c: char| match as_variable {
-        true => c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_',
-        false => c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.'),
+    let from_a_name = |c: char| {
+        if as_variable {
+            c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
+        } else {
+            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.')
+        }
     };
     let mut placed: Vec<(usize, usize, Part)> = Vec::new();
     for part in Part::ALL {

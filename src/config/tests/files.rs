@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{Folder, listed, resolve};
+use crate::config::ConfigFault;
 
 /// The only fault of a folder.
 fn fault_of(folder: &Folder) -> (String, String) {
@@ -37,7 +38,7 @@ fn two_files_for_one_layer_clash() {
         ("local.yaml", ""),
     ]);
     let whole = folder.load(&[]).expect_err("clashes");
-    let keys: Vec<&str> = whole.faults().iter().map(|fault| fault.key()).collect();
+    let keys: Vec<&str> = whole.faults().iter().map(ConfigFault::key).collect();
     assert_eq!(keys, ["default.toml", "local.yaml"], "{whole}");
     let by_file = folder.load_alone("default.json").expect_err("clashes");
     assert_eq!(by_file.faults().len(), 2, "{by_file}");

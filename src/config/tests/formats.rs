@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Folder, listed, resolve};
+use crate::config::ConfigFault;
 use crate::config::parse::{Written, parse};
 
 const TOML: &str = r#"
@@ -117,7 +118,7 @@ fn names_are_never_folded_to_lower_case() {
         ),
     ] {
         let error = Folder::new(&[(name, text)]).load(&[]).expect_err(name);
-        let keys: Vec<&str> = error.faults().iter().map(|fault| fault.key()).collect();
+        let keys: Vec<&str> = error.faults().iter().map(ConfigFault::key).collect();
         assert_eq!(keys, ["Tenants", "tenants.\"a.b\".Metadata", "tenants.ACME"], "{error}");
     }
 }

@@ -11,10 +11,8 @@ fn env(name: &str) -> KeySource {
 #[test]
 fn defaults_environment_feature_tenant_and_route_are_laid_over_one_another_in_this_order() {
     let tables = ["defaults", "environments.e", "features.f", "tenants.t"];
-    let mut text = String::new();
-    for table in tables {
-        text += &format!("[{table}]\nsource = '{table}'\nmetadata = {{ last = '{table}', '{table}' = true }}\n");
-    }
+    let table = |table| format!("[{table}]\nsource = '{table}'\nmetadata = {{ last = '{table}', '{table}' = true }}\n");
+    let mut text = tables.map(table).concat();
     text += "[[routes]]\nwhen = { environment = 'e', feature = 'f', tenant = 't' }\nmetadata = { last = 'route' }\napi_key = { env = 'K' }";
     let config = toml(&text).expect("valid");
     let all = resolve(&config, "environment:e,feature:f,tenant:t");

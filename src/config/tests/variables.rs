@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Folder, listed, resolve};
+use crate::config::ConfigFault;
 use crate::secret::KeySource;
 
 const BASE: &str = "[tenants.acme]\napi_key = { env = 'A' }\nsource = 'kept'";
@@ -82,7 +83,7 @@ fn faults_in_variables_have_their_key_path() {
             ("TRACER_REGISTRY__DEFAULTS__METADATA", "table"),
         ])
         .expect_err("faults");
-    let keys: Vec<&str> = error.faults().iter().map(|fault| fault.key()).collect();
+    let keys: Vec<&str> = error.faults().iter().map(ConfigFault::key).collect();
     let expected = [
         "default",
         "defaults.metadata",
