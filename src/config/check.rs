@@ -1,17 +1,22 @@
 //! The rules that a layer's values must keep, whoever wrote them.
 
+use std::time::Duration;
+
 use http::HeaderName;
 use serde_json::Value;
 
 use super::binding::Binding;
 use super::document::{Document, Route, WILDCARD, When};
 use super::endpoint::Endpoint;
-use super::export::Export;
+use super::export::{Export, HumanDuration, MAX_CONCURRENT_EXPORTS};
 use super::fault::Faults;
 use super::table::quoted;
 use super::{header, template};
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector, SelectorError, SelectorParts};
+
+/// The longest duration of the configuration. Far above any that helps, and far below what the clock can add.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn document(document: &Document, faults: &mut Faults) {
     binding(&document.defaults, "defaults", faults);
@@ -128,7 +133,8 @@ fn key_source(source: &KeySource) -> Vec<String> {
             }
         }
         KeySource::Credential(name) | KeySource::Provider { name, .. } => texts.push(name),
-        KeySource::Exec { command, .. } => {
+        KeySource::Exec { command, timeout } => {
+            messages.extend(duration(*timeout, Zero::HasNone).map(|message| format!("timeout {message}")));
             texts.extend(command.iter().map(String::as_str));
             match command.first() {
                 None => messages.push("exec is a program and its arguments".to_owned()),
@@ -160,7 +166,41 @@ fn export(export: &Export, faults: &mut Faults) {
             faults.add(format!("export.{field}"), "must be at least 1");
         }
     }
-    if export.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
-        faults.add("export.timeout", "must be more than zero");
+    if export
+        .max_concurrent_exports
+        .is_some_and(|most| most > MAX_CONCURRENT_EXPORTS)
+    {
+        faults.add(
+            "export.max_concurrent_exports",
+            format!("must be at most {MAX_CONCURRENT_EXPORTS}"),
+        );
     }
+    let retry = &export.retry;
+    for (field, value, zero) in [
+        ("scheduled_delay", export.scheduled_delay, Zero::HasAMeaning),
+        ("timeout", export.timeout, Zero::HasNone),
+        ("drop_timeout", export.drop_timeout, Zero::HasAMeaning),
+        // Without a pause between attempts, a receiver in trouble would be asked without end.
+        ("retry.initial_backoff", retry.initial_backoff, Zero::HasNone),
+        ("retry.max_backoff", retry.max_backoff, Zero::HasNone),
+        ("retry.max_elapsed", retry.max_elapsed, Zero::HasAMeaning),
+    ] {
+        if let Some(message) = value.and_then(|HumanDuration(value)| duration(value, zero)) {
+            faults.add(format!("export.{field}"), message);
+        }
+    }
+}
+
+/// Whether a duration of zero says something: "at once", "not at all".
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zero {
+    HasAMeaning,
+    HasNone,
+}
+
+fn duration(value: Duration, zero: Zero) -> Option<String> {
+    if value.is_zero() && zero == Zero::HasNone {
+        return Some("must be more than zero".to_owned());
+    }
+    (value > LONGEST).then(|| format!("must be at most {}", humantime::format_duration(LONGEST)))
 }

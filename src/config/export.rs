@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::binding::replace;
 
+/// The most requests under way at the same time: more than a process has sockets for.
+pub(super) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
+
 /// `[export]` as written.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -24,7 +27,7 @@ pub struct Export {
     #[schemars(range(min = 1))]
     pub max_queue_size: Option<usize>,
     /// Requests under way at the same time, all tracers together. Default: 64.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MAX_CONCURRENT_EXPORTS))]
     pub max_concurrent_exports: Option<usize>,
     /// How long one request may take. Default: 10s.
     pub timeout: Option<HumanDuration>,

@@ -134,7 +134,11 @@ fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
         parse::parse(&text, *written)
     });
     match parsed {
-        Ok(value) => layer(value, file.parent().unwrap_or(Path::new("")), faults),
+        Ok(value) => {
+            // Absolute, so that it is the same folder after the process went to another one.
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+            layer(value, file.parent().unwrap_or(Path::new("")), faults)
+        }
         Err(message) => {
             faults.add_unread(message);
             Document::default()

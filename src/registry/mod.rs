@@ -170,7 +170,7 @@ impl TracerRegistry {
     ///
     /// Blocks the thread: in async code use `spawn_blocking`, unless the program ends anyway.
     pub fn force_flush(&self, timeout: Duration) -> Report {
-        self.0.flush(Instant::now() + timeout)
+        self.0.flush(after(timeout))
     }
 
     /// Refuses new look-ups and new spans (which are counted), sends what there is, waits for it up to `timeout`, gives up the rest, and says
@@ -216,6 +216,13 @@ where
     S: TryInto<Selector, Error: Into<SelectorError>>,
 {
     selector.try_into().map_err(|error| LookupError::Selector(error.into()))
+}
+
+/// The moment when a timeout is over. One that the clock cannot add, such as `Duration::MAX`, is over in a year.
+fn after(timeout: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + YEAR)
 }
 
 impl Inner {
@@ -276,7 +283,7 @@ impl Inner {
     }
 
     fn shutdown(&self, timeout: Duration) -> Report {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(timeout);
         self.closed.store(true, Ordering::SeqCst);
         self.engine.close();
         let accounts = self.sorted_accounts();

@@ -14,6 +14,8 @@ use super::{SecretError, SecretFault};
 
 /// How often a command that closed its output is asked whether it ended.
 const POLL: Duration = Duration::from_millis(2);
+/// The longest that a command is waited for, whatever its timeout says: the clock cannot add every duration.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much of a command's standard error is looked at.
 const MAX_STDERR_BYTES: usize = 1024;
 
@@ -29,7 +31,7 @@ pub(super) fn shown_program(words: &[String]) -> &str {
 }
 
 fn run(words: &[String], timeout: Duration) -> Result<ApiKey, SecretFault> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout.min(LONGEST);
     let (program, arguments) = words
         .split_first()
         .ok_or(SecretFault::NotStarted(io::ErrorKind::InvalidInput))?;

@@ -17,7 +17,7 @@ use tracer_registry::config::Binding;
 use tracer_registry::{Fingerprinter, KeySource, LookupError, SecretError, SecretFault, SecretSources, TracerRegistry};
 
 use crate::child::is_child;
-use crate::support::{LONG, binding};
+use crate::support::binding;
 
 /// Reads a key and says what it is, as far as that can be said: whether it is `expected`.
 fn is_key(source: &KeySource, expected: &str) -> bool {
@@ -211,7 +211,7 @@ fn without_the_folder_of_the_service_there_is_no_credential() {
 fn a_command_gets_the_tenant_as_one_argument_and_its_arguments_are_never_shown() {
     let exec = |command: &[&str]| KeySource::Exec {
         command: command.iter().map(|&word| word.to_owned()).collect(),
-        timeout: LONG,
+        timeout: Duration::from_secs(3600),
     };
     let registry = TracerRegistry::builder()
         .tenant(

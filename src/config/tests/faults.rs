@@ -162,6 +162,36 @@ fn a_fault_says_the_rule_and_what_may_have_been_meant() {
 }
 
 #[test]
+fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
+    for line in [
+        "scheduled_delay = '25h'",
+        "scheduled_delay = '500000000000y'",
+        "timeout = '0s'",
+        "timeout = '2days'",
+        "drop_timeout = '1y'",
+        "max_queue_size = 0",
+        "max_concurrent_exports = 0",
+        "max_concurrent_exports = 65537",
+        "max_concurrent_exports = 9223372036854775807",
+        "retry = { initial_backoff = '0s' }",
+        "retry = { max_backoff = '0ms' }",
+        "retry = { max_elapsed = '1month' }",
+    ] {
+        assert_eq!(faults(&format!("[export]\n{line}")).len(), 1, "{line}");
+    }
+    for exec in ["timeout = '0s'", "timeout = '1y'"] {
+        assert_eq!(
+            faults(&format!("[defaults.api_key]\nexec = ['pass']\n{exec}")).len(),
+            1,
+            "{exec}"
+        );
+    }
+    let edges =
+        "[export]\nscheduled_delay = '0s'\ntimeout = '24h'\ndrop_timeout = '0s'\nretry = { max_elapsed = '0s' }";
+    assert!(toml(edges).is_ok());
+}
+
+#[test]
 fn one_fault_is_one_line_and_several_are_a_list() {
     let one = toml("x = 1").expect_err("a fault").to_string();
     assert!(

@@ -184,6 +184,28 @@ fn relative_key_files_begin_at_the_folder_of_the_file_that_names_them() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_relative_path_of_a_configuration_names_the_same_key_files_after_the_process_went_elsewhere() {
+    let folder = Folder::new(&[("default.toml", DEFAULT)]);
+    let up: std::path::PathBuf = std::env::current_dir()
+        .expect("a folder")
+        .iter()
+        .skip(1)
+        .map(|_| "..")
+        .collect();
+    let relative = up.join(folder.0.path().strip_prefix("/").expect("absolute"));
+    let config = super::Config::load_with(&relative, &super::vars(&[])).expect("valid");
+    let KeySource::File(key) = resolve(&config, "tenant:acme").api_key else {
+        panic!("its key is in a file")
+    };
+    assert!(relative.is_relative() && key.is_absolute(), "{}", key.display());
+    std::fs::create_dir(folder.path("keys")).expect("created");
+    std::fs::write(folder.path("keys/acme"), "").expect("written");
+    let real = |path: &std::path::Path| path.canonicalize().expect("there");
+    assert_eq!(real(&key), real(&folder.path("keys/acme")));
+}
+
 #[test]
 fn a_route_for_the_same_parts_in_a_later_layer_is_laid_over_the_earlier_one() {
     let route = |rest: &str| format!("[[routes]]\nwhen = {{ tenant = 'acme', feature = 'search' }}\n{rest}");

@@ -75,6 +75,7 @@ fn what_the_schema_refuses_the_reader_refuses_too() {
         json!({"routes": [{"when": {"tenant": "t"}, "unknown": 1}]}),
         json!({"routes": [{"when": {"project": "t"}}]}),
         json!({"export": {"max_queue_size": 0}}),
+        json!({"export": {"max_concurrent_exports": 65537}}),
         json!({"export": {"timeout": 5}}),
         json!({"export": {"retry": null}}),
         json!({"active_environment": {"default": "e"}}),

@@ -146,7 +146,7 @@ fn a_configuration_shows_no_value_that_could_be_a_key() {
     let binding = Binding::new()
         .api_key(KeySource::Exec {
             command: vec![format!("vault -token={CANARY}")],
-            timeout: std::time::Duration::ZERO,
+            timeout: std::time::Duration::from_secs(1),
         })
         .endpoint(format!("https://{CANARY}@host"))
         .auth("x-key", AuthScheme::Raw)
