@@ -2,10 +2,15 @@
 //! once.
 
 mod architecture;
+mod child;
 #[cfg(feature = "cli")]
 mod cli;
 mod collector;
+mod config;
 mod examples;
 mod isolation;
+mod keys;
+mod lookup;
 mod readme;
+mod silence;
 mod support;
