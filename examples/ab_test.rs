@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(&file, "key-of-answers")?;
     let registry = TracerRegistry::builder()
         .defaults(Binding::new().endpoint(collector.url()).source("production"))
-        .feature("answers", Binding::new().api_key(KeySource::File(file)))
+        .feature("answers", Binding::new().api_key(KeySource::file(file)))
         .build()?;
 
     // One tracer for both variants: they are to be compared, so they belong into one project. The session tells them apart.

@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in ENVIRONMENTS {
         let file = secrets.path().join(name);
         fs::write(&file, key_of(name))?;
-        builder = builder.environment(name, Binding::new().api_key(KeySource::File(file)).source(name));
+        builder = builder.environment(name, Binding::new().api_key(KeySource::file(file)).source(name));
     }
     let registry = builder.build()?;
 

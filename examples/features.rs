@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in names {
         fs::write(secrets.path().join(name), format!("key-of-{name}\n"))?;
     }
-    let key = |name: &str| Binding::new().api_key(KeySource::File(secrets.path().join(name)));
+    let key = |name: &str| Binding::new().api_key(KeySource::file(secrets.path().join(name)));
     let registry = TracerRegistry::builder()
         .defaults(Binding::new().endpoint(collector.url()).source("production"))
         .feature("customer_experience", key("customer_experience"))

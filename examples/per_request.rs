@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(&file, "key-of-acme")?;
     let registry = TracerRegistry::builder()
         .defaults(Binding::new().endpoint(collector.url()))
-        .tenant("acme", Binding::new().api_key(KeySource::File(file)))
+        .tenant("acme", Binding::new().api_key(KeySource::file(file)))
         .build()?;
 
     // Two requests get two tracers, and neither of them is the pooled one.

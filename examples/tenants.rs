@@ -52,10 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Every tenant without a binding of its own: the slug is filled in.
         .tenant(
             "*",
-            Binding::new().api_key(KeySource::Provider {
-                provider: "vault".into(),
-                name: "tenants/{tenant}".into(),
-            }),
+            Binding::new().api_key(KeySource::provider("vault", "tenants/{tenant}")),
         )
         .build()?;
 

@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     fs::write(&file, "key-of-acme")?;
     let registry = TracerRegistry::builder()
         .defaults(Binding::new().endpoint(collector.url()))
-        .tenant("acme", Binding::new().api_key(KeySource::File(file)))
+        .tenant("acme", Binding::new().api_key(KeySource::file(file)))
         .build()?;
     let acme = registry.tenant("acme")?;
     let session = acme.session("job").start();

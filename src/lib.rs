@@ -14,6 +14,11 @@ mod session;
 mod span;
 mod tracer;
 
+/// The release of OpenTelemetry that handles and spans are of.
+pub use opentelemetry;
+/// What a [`SecretSource`] gives: text that is wiped on drop and not printed.
+pub use secrecy::SecretString;
+
 pub use backend::DestinationError;
 pub use export::{EngineError, ExportError, Report, SessionEventsReport, TracerReport};
 pub use ledger::{DropReason, LedgerSnapshot};

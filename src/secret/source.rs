@@ -74,6 +74,24 @@ impl SecretSources {
 }
 
 impl KeySource {
+    /// The environment variable of that name.
+    pub fn env(name: impl Into<String>) -> Self {
+        Self::Env(name.into())
+    }
+
+    /// The file at that path.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::File(path.into())
+    }
+
+    /// A secret of a [`SecretSource`] that the program gave to the registry's builder.
+    pub fn provider(provider: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::Provider {
+            provider: provider.into(),
+            name: name.into(),
+        }
+    }
+
     /// Reads the key.
     ///
     /// # Errors

@@ -31,12 +31,12 @@ fn fault(source: &KeySource) -> SecretFault {
 fn file(folder: &TempDir, content: impl AsRef<[u8]>) -> KeySource {
     let path = folder.path().join("key");
     fs::write(&path, content).expect("written");
-    KeySource::File(path)
+    KeySource::file(path)
 }
 
 /// A registry with one tenant, `acme`, whose key is in a file.
 fn with_file(path: &Path) -> TracerRegistry {
-    let acme = Binding::new().api_key(KeySource::File(path.to_owned()));
+    let acme = Binding::new().api_key(KeySource::file(path.to_owned()));
     TracerRegistry::builder().tenant("acme", acme).build().expect("valid")
 }
 
@@ -140,7 +140,7 @@ fn a_file_that_is_no_key_is_an_error() {
         (PathBuf::new(), SecretFault::NotFound),
         ("/dev/zero".into(), SecretFault::NotAFile),
     ] {
-        assert_eq!(fault(&KeySource::File(path.clone())), expected, "{}", path.display());
+        assert_eq!(fault(&KeySource::file(path.clone())), expected, "{}", path.display());
     }
 }
 
@@ -156,16 +156,16 @@ fn a_pipe_is_an_error_and_nobody_waits_for_it() {
             .expect("mkfifo is there")
             .success()
     );
-    assert_eq!(fault(&KeySource::File(pipe.clone())), SecretFault::NotAFile);
+    assert_eq!(fault(&KeySource::file(pipe.clone())), SecretFault::NotAFile);
     // As mounted secrets are: a link to the file of the current version.
     std::os::unix::fs::symlink(&pipe, folder.path().join("link")).expect("linked");
     assert_eq!(
-        fault(&KeySource::File(folder.path().join("link"))),
+        fault(&KeySource::file(folder.path().join("link"))),
         SecretFault::NotAFile
     );
     fs::write(folder.path().join("real"), "hh_key").expect("written");
     std::os::unix::fs::symlink("real", folder.path().join("mounted")).expect("linked");
-    assert!(is_key(&KeySource::File(folder.path().join("mounted")), "hh_key"));
+    assert!(is_key(&KeySource::file(folder.path().join("mounted")), "hh_key"));
 }
 
 #[test]

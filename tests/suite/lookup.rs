@@ -144,7 +144,7 @@ fn a_name_that_is_unknown_or_not_allowed_is_an_error_that_helps() {
 #[test]
 fn a_million_wrong_names_leave_nothing_behind() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let missing = Binding::new().api_key(KeySource::File(folder.path().join("{tenant}")));
+    let missing = Binding::new().api_key(KeySource::file(folder.path().join("{tenant}")));
     let without = registry(&["acme"]).build().expect("valid");
     let with = registry(&[])
         .tenant("*", missing)

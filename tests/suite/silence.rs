@@ -75,10 +75,7 @@ fn keys_and_their_sources_do_not_show_what_they_hold() {
     let mut sources = SecretSources::default();
     let in_source = secret.clone();
     sources.insert("vault", move |_: &str| Ok(SecretString::from(in_source.clone())));
-    let source = KeySource::Provider {
-        provider: "vault".into(),
-        name: "a".into(),
-    };
+    let source = KeySource::provider("vault", "a");
     let key: ApiKey = source.read(&sources).expect("a key");
     let fingerprinter = Fingerprinter::new();
     debug("ApiKey", &key);

@@ -28,10 +28,7 @@ pub(crate) fn keys() -> impl Fn(&str) -> Result<SecretString, SecretError> + Sen
 
 /// A binding whose key is that of `name`.
 pub(crate) fn binding(name: &str) -> Binding {
-    Binding::new().api_key(KeySource::Provider {
-        provider: "test".into(),
-        name: name.into(),
-    })
+    Binding::new().api_key(KeySource::provider("test", name))
 }
 
 /// Sends soon, and repeats soon.
