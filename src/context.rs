@@ -232,7 +232,11 @@ pub(crate) fn current() -> Context {
 /// The current context of the thread, or another one where nothing at all is current.
 pub(crate) fn current_or(other: Context) -> Context {
     let now = current();
-    if now.has_active_span() || now.get::<Scope>().is_some() { now } else { other }
+    if now.has_active_span() || now.get::<Scope>().is_some() {
+        now
+    } else {
+        other
+    }
 }
 
 /// Makes a context the current one of the thread until the guard is dropped.

@@ -101,10 +101,15 @@ impl Transport {
     }
 }
 
-/// Follows to the same scheme, host and port only: the request carries a key.
+/// Follows to the same scheme, host and port only: the request carries a key. And only where method and body go along: by the other
+/// statuses a client may ask again with an empty `GET`, whose 200 would count the spans as delivered (RFC 9110, 15.4).
 fn same_host(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let from = attempt.previous().first().map(reqwest::Url::origin);
-    if from == Some(attempt.url().origin()) && attempt.previous().len() <= MAX_REDIRECTS {
+    let whole = matches!(
+        attempt.status(),
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    );
+    if whole && from == Some(attempt.url().origin()) && attempt.previous().len() <= MAX_REDIRECTS {
         attempt.follow()
     } else {
         attempt.stop()

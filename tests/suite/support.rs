@@ -50,17 +50,28 @@ pub(crate) fn quick() -> Export {
 }
 
 pub(crate) fn collector(tenants: &[&str], fingerprinter: &Fingerprinter) -> CollectorBuilder {
-    let builder = LocalCollector::builder().fingerprinter(fingerprinter.clone()).record_requests(64 << 20);
-    tenants.iter().fold(builder, |builder, tenant| builder.project(*tenant, key_of(tenant)))
+    let builder = LocalCollector::builder()
+        .fingerprinter(fingerprinter.clone())
+        .record_requests(64 << 20);
+    tenants
+        .iter()
+        .fold(builder, |builder, tenant| builder.project(*tenant, key_of(tenant)))
 }
 
 pub(crate) fn registry(url: &str, tenants: &[&str], fingerprinter: &Fingerprinter) -> RegistryBuilder {
     let builder = TracerRegistry::builder()
         .fingerprinter(fingerprinter.clone())
         .secret_source("test", keys())
-        .defaults(Binding::new().backend(BackendName::Honeyhive).endpoint(url).source("test"))
+        .defaults(
+            Binding::new()
+                .backend(BackendName::Honeyhive)
+                .endpoint(url)
+                .source("test"),
+        )
         .export(quick());
-    tenants.iter().fold(builder, |builder, tenant| builder.tenant(*tenant, binding(tenant)))
+    tenants
+        .iter()
+        .fold(builder, |builder, tenant| builder.tenant(*tenant, binding(tenant)))
 }
 
 impl World {
@@ -72,7 +83,9 @@ impl World {
     pub(crate) fn with(tenants: &[&str], adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> Self {
         let fingerprinter = Fingerprinter::new();
         let collector = collector(tenants, &fingerprinter).start().expect("a free port");
-        let registry = adapt(registry(&collector.url(), tenants, &fingerprinter)).build().expect("a valid configuration");
+        let registry = adapt(registry(&collector.url(), tenants, &fingerprinter))
+            .build()
+            .expect("a valid configuration");
         Self { collector, registry }
     }
 
@@ -88,13 +101,24 @@ impl World {
 
     /// Every tenant's traces as text.
     pub(crate) fn trees(&self, tenants: &[&str]) -> BTreeMap<String, String> {
-        tenants.iter().map(|tenant| ((*tenant).to_owned(), self.project(tenant).tree())).collect()
+        tenants
+            .iter()
+            .map(|tenant| ((*tenant).to_owned(), self.project(tenant).tree()))
+            .collect()
     }
 
     /// Looks through every byte received under the key of `tenant` for something that is another's.
     pub(crate) fn assert_no_trace_of(&self, foreign: &str, tenant: &str) {
-        for request in self.collector.requests().iter().filter(|request| request.project.as_deref() == Some(tenant)) {
-            let headers = request.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        for request in self
+            .collector
+            .requests()
+            .iter()
+            .filter(|request| request.project.as_deref() == Some(tenant))
+        {
+            let headers = request
+                .headers
+                .iter()
+                .flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
             for bytes in headers.chain([request.path.as_bytes(), &request.body]) {
                 let found = bytes.windows(foreign.len()).any(|window| window == foreign.as_bytes());
                 assert!(!found, "{foreign:?} was sent under the key of {tenant}");
