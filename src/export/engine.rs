@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
 use super::account::Account;
-use super::deliver::{Outcome, Permits, deliver};
+use super::deliver::{Load, Outcome, Permits, deliver};
 use super::encode;
 use super::lane::Lane;
 use super::outbox::Outbox;
@@ -30,8 +30,9 @@ use crate::secret::ApiKey;
 
 /// Threads that encode and send.
 const WORKERS: usize = 2;
-/// Threads that resolve names; they end when they have had nothing to do for a while.
-const RESOLVERS: usize = 2;
+/// Threads that resolve names; they end when they have had nothing to do for a while. More than a few names whose servers do not
+/// answer may hold, since nothing can end such a look-up.
+const RESOLVERS: usize = 16;
 
 /// The engine of one registry. Dropped, it ends its threads without waiting for them.
 pub(crate) struct Engine {
@@ -128,6 +129,23 @@ impl Drop for Engine {
 }
 
 impl Shared {
+    /// For tests that are the engine themselves: what lanes need, and the other end of the bell.
+    #[cfg(test)]
+    pub(super) fn without_threads(
+        settings: ExportSettings,
+        transport: Transport,
+    ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
+        let (bell, rung) = unbounded_channel();
+        let shared = Self {
+            transport,
+            permits: Permits::new(settings.max_concurrent_exports),
+            settings,
+            bell,
+            closing: AtomicBool::new(false),
+        };
+        (Arc::new(shared), rung)
+    }
+
     pub(super) fn ring(&self, ring: Ring) {
         // Nobody listens once the engine stopped; its lanes have been closed by then, and count for themselves.
         drop(self.bell.send(ring));
@@ -157,7 +175,12 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
             None => Ok(rung.recv().await),
         };
         match next {
-            Ok(Some(Ring::Timed(lane))) => timed.push_back((Instant::now() + shared.settings.scheduled_delay, lane)),
+            Ok(Some(Ring::Timed(lane))) => {
+                // A delay that no clock can show never ends; such a lane is sent when it has a batch, or is flushed.
+                if let Some(deadline) = Instant::now().checked_add(shared.settings.scheduled_delay) {
+                    timed.push_back((deadline, lane));
+                }
+            }
             Ok(Some(Ring::Ready(lane))) => {
                 if lane.start_ready() {
                     tokio::spawn(run(lane, Arc::clone(&shared)));
@@ -199,10 +222,10 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
                     url: lane.destination.traces_url.clone(),
                     encoded,
                 };
-                deliver(&shared, &lane, &call, count).await
+                deliver(&shared, &lane, &call, Load::Spans(count)).await
             }
             Err(error) => {
-                lane.note_failure(error);
+                lane.note_failure(false, error);
                 Outcome::Dropped(DropReason::Encoding)
             }
         };

@@ -36,7 +36,7 @@ pub(super) struct Answer {
 }
 
 /// The shared connections.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Transport {
     client: reqwest::Client,
     timeout: Duration,

@@ -9,6 +9,9 @@
 //! | 3xx that was not followed | dropped: refused |
 //! | any other status | dropped: refused |
 
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -149,6 +152,7 @@ fn said(text: &str, key: &ApiKey) -> Option<String> {
             c
         }
     };
-    let cut: String = text.trim().chars().take(MAX_MESSAGE_CHARS).map(harmless).collect();
+    let line: String = text.chars().map(harmless).collect();
+    let cut: String = line.trim().chars().take(MAX_MESSAGE_CHARS).collect();
     (!cut.is_empty()).then_some(cut)
 }

@@ -166,7 +166,7 @@ impl TracerRegistry {
     ///
     /// Blocks the thread: in async code use `spawn_blocking`, unless the program ends anyway.
     pub fn force_flush(&self, timeout: Duration) -> Report {
-        self.0.flush(Instant::now() + timeout)
+        self.0.flush(deadline(timeout))
     }
 
     /// Refuses new look-ups and new spans (which are counted), sends what there is, waits for it up to `timeout`, gives up the rest, and says
@@ -212,6 +212,13 @@ where
     selector.try_into().map_err(LookupError::Selector)
 }
 
+/// The end of a time from now. `Duration::MAX` and the like, which no clock can show, mean longer than any program runs.
+fn deadline(timeout: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + CENTURY)
+}
+
 impl Inner {
     fn check_open(&self) -> Result<(), LookupError> {
         // Relaxed: a look-up at the moment of the shutdown may fall on either side of it.
@@ -254,8 +261,8 @@ impl Inner {
         // All are asked first, then waited for: they are sent at the same time.
         let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
         let waited = accounts.iter().zip(&flushes).map(|(account, flush)| {
-            let complete = account.settle(flush, deadline);
-            account.report(flush, complete)
+            account.settle(flush, deadline);
+            account.report(flush)
         });
         Report {
             tracers: waited.collect(),
@@ -263,7 +270,7 @@ impl Inner {
     }
 
     fn shutdown(&self, timeout: Duration) -> Report {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline(timeout);
         self.closed.store(true, Ordering::SeqCst);
         self.engine.close();
         let accounts = self.sorted_accounts();
@@ -275,7 +282,7 @@ impl Inner {
         // Told after the end: nothing is pending any more, all of it is delivered or dropped.
         let told = accounts.iter().zip(&flushes).map(|(account, flush)| {
             account.abandon();
-            account.report(flush, true)
+            account.report(flush)
         });
         Report {
             tracers: told.collect(),
