@@ -2,5 +2,13 @@
 //! once.
 
 mod collector;
+mod encodings;
+mod faults_out;
+mod flush;
 mod isolation;
+mod keys;
+mod ledger;
+mod processes;
+mod runtimes;
+mod sessions;
 mod support;

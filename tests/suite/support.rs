@@ -1,13 +1,20 @@
 //! A registry and a collector that know each other, for the other tests.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use tracer_registry::collector::{CollectorBuilder, LocalCollector, Project};
 use tracer_registry::config::{BackendName, Binding, Export, HumanDuration, Retry};
-use tracer_registry::{Fingerprinter, KeySource, RegistryBuilder, SecretError, TracerRegistry};
+use tracer_registry::{
+    Fingerprinter, KeySource, Part, RegistryBuilder, SecretError, TracerHandle, TracerRegistry, TracerStatus,
+};
 
 /// Longer than anything here takes; reached only where something is broken.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -131,4 +138,92 @@ impl World {
         let found = project.spans().iter().find(|span| span.name == name).cloned();
         found.unwrap_or_else(|| panic!("{tenant} has no span {name}: {}", project.tree()))
     }
+}
+
+pub(crate) fn human(millis: u64) -> Option<HumanDuration> {
+    Some(HumanDuration(Duration::from_millis(millis)))
+}
+
+/// Waits until something holds, and says what was seen last where it does not.
+pub(crate) fn wait_for<T: Debug>(what: &str, mut seen: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
+    let begun = Instant::now();
+    loop {
+        let now = seen();
+        if holds(&now) {
+            return now;
+        }
+        assert!(begun.elapsed() < LONG, "{what}: last seen {now:#?}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+impl World {
+    pub(crate) fn tenant(&self, name: &str) -> TracerHandle {
+        self.registry.tenant(name).expect("configured")
+    }
+
+    pub(crate) fn status(&self, tenant: &str) -> TracerStatus {
+        let status = self.registry.status();
+        let of_tenant =
+            |status: &&TracerStatus| status.selector.get(Part::Tenant).is_some_and(|name| **name == *tenant);
+        let found = status.tracers.iter().find(of_tenant);
+        found
+            .cloned()
+            .unwrap_or_else(|| panic!("{tenant} was not looked up: {status:#?}"))
+    }
+
+    /// What arrived of a tenant, by name, in order of arrival.
+    pub(crate) fn names(&self, tenant: &str) -> Vec<String> {
+        self.project(tenant)
+            .spans()
+            .iter()
+            .map(|span| span.name.clone())
+            .collect()
+    }
+}
+
+/// Runs one test of this binary alone in a process of its own, with variables that only it sees. The test finds itself in
+/// there by [`child`].
+pub(crate) fn in_a_process_of_its_own(test: &str, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, "");
+    command.envs(variables.iter().copied());
+    let output = command.output().expect("it starts");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success() && text.contains("1 passed"), "{test}: {text}");
+    text
+}
+
+const CHILD: &str = "TRACER_REGISTRY_TEST_CHILD";
+
+/// Whether this process was started by [`in_a_process_of_its_own`].
+pub(crate) fn child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// A server that answers each request with the next text of a script, and then closes the connection. Gives its URL; the
+/// requests as they came are got by joining.
+pub(crate) fn scripted(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let server = std::thread::spawn(move || answers.iter().map(|answer| serve(&listener, answer)).collect());
+    (url, server)
+}
+
+fn serve(listener: &TcpListener, answer: &str) -> String {
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).expect("a head") > 0, "{head:?}");
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.map_or(0, |length| length.parse().expect("a number"));
+    std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).expect("a body");
+    reader.into_inner().write_all(answer.as_bytes()).expect("it listens");
+    head
 }
