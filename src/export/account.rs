@@ -93,13 +93,6 @@ impl Account {
         }
     }
 
-    /// Waits for a flush, up to the deadline.
-    pub(crate) fn settle(&self, flush: &AccountFlush, deadline: Instant) {
-        for (lane, mark) in &flush.lanes {
-            lane.await_flush(mark, deadline);
-        }
-    }
-
     /// All that happened since the report before the flush, and what of the flush is not settled yet.
     pub(crate) fn report(&self, flush: &AccountFlush) -> TracerReport {
         // Before the books are read: what is settled in between is told twice, as pending and as what became of it, rather than not at all.
@@ -137,6 +130,15 @@ impl Account {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AccountFlush {
+    /// Waits until all of it is settled, or until the deadline.
+    pub(crate) fn settle(&self, deadline: Instant) {
+        for (lane, mark) in &self.lanes {
+            lane.await_flush(mark, deadline);
+        }
     }
 }
 

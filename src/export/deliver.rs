@@ -115,13 +115,11 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
 async fn send(shared: &Shared, lane: &Lane, call: &Call) -> (Result<Answer, ExportError>, bool) {
     let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key));
-    match tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
-        Ok(result) => (result, false),
-        Err(_) => {
-            lane.note_slow();
-            (sending.await, true)
-        }
+    if let Ok(result) = tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
+        return (result, false);
     }
+    lane.note_slow();
+    (sending.await, true)
 }
 
 /// Full jitter: a random time up to a bound that doubles with each attempt.

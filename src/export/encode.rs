@@ -73,8 +73,8 @@ fn compressed(mut encoded: Encoded, compression: Compression) -> Encoded {
     if compression == Compression::None {
         return encoded;
     }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 4), flate2::Compression::fast());
-    let written = encoder.write_all(&encoded.body).and_then(|()| encoder.finish());
+    let mut gzip = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 4), flate2::Compression::fast());
+    let written = gzip.write_all(&encoded.body).and_then(|()| gzip.finish());
     if let Ok(body) = written {
         encoded
             .headers

@@ -207,7 +207,9 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
 async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
     while let Some(mut batch) = lane.take_batch() {
         let count = batch.len() as u64;
-        batch.iter_mut().for_each(|span| lane.destination.finish(span));
+        for span in &mut batch {
+            lane.destination.finish(span);
+        }
         let settings = &shared.settings;
         let encoded = encode::spans(
             batch,

@@ -51,6 +51,7 @@ pub struct CheckedBinding {
     pub error: Option<LookupError>,
 }
 
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 fn as_text<S: Serializer>(error: &Option<LookupError>, serializer: S) -> Result<S::Ok, S::Error> {
     match error {
         Some(error) => serializer.collect_str(error),

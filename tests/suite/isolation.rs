@@ -22,7 +22,7 @@ fn a_span_started_under_another_tracers_span_is_a_root_of_its_own() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     a.in_span_sync("a-outer", |_| {
-        b.in_span_sync("b-inner", |_| a.in_span_sync("a-inner", |_| ()))
+        b.in_span_sync("b-inner", |_| a.in_span_sync("a-inner", |_| ()));
     });
     world.flush();
     let (outer, inner, foreign) = (
@@ -82,7 +82,7 @@ fn spans_of_another_registry_or_of_a_plain_provider_are_no_parents() {
     let plain = SdkTracerProvider::builder().build().tracer("plain");
     theirs.in_span_sync("theirs", |_| ours.start_span("under-theirs").end());
     plain.in_span("plain", |_| {
-        ours.in_span_sync("under-plain", |_| ours.start_span("child").end())
+        ours.in_span_sync("under-plain", |_| ours.start_span("child").end());
     });
     world.flush();
     assert_eq!(world.span("a", "under-theirs").parent_span_id, None);

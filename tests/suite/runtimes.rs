@@ -196,6 +196,12 @@ fn where_telemetry_is_suppressed_nothing_is_made() {
         let _scope = a.enter();
         a.in_span_sync("in-scope", |_| ());
     }
+    // Made where it is loud, run where it is quiet.
+    let future = a.in_span("future", async |_| a.start_span("in-future").end());
+    {
+        let _quiet = Context::enter_telemetry_suppressed_scope();
+        futures_util::FutureExt::now_or_never(future).expect("it does not wait");
+    }
     a.start_span("loud").end();
     world.flush();
     assert_eq!(world.names("a"), ["loud"]);

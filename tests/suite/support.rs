@@ -189,13 +189,13 @@ pub(crate) fn in_a_process_of_its_own(test: &str, variables: &[(&str, &str)]) ->
     command.args(["--exact", test, "--nocapture"]).env(CHILD, "");
     command.envs(variables.iter().copied());
     let output = command.output().expect("it starts");
-    let text = format!(
+    let said = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(output.status.success() && text.contains("1 passed"), "{test}: {text}");
-    text
+    assert!(output.status.success() && said.contains("1 passed"), "{test}: {said}");
+    said
 }
 
 const CHILD: &str = "TRACER_REGISTRY_TEST_CHILD";

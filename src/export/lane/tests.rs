@@ -152,6 +152,12 @@ impl Engine {
         self.check();
     }
 
+    fn all(&mut self, steps: impl IntoIterator<Item = Step>) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
     fn start(&mut self, started: bool) {
         assert!(!(started && self.runs), "two tasks for one lane");
         self.runs |= started;
@@ -202,7 +208,7 @@ proptest! {
     #[test]
     fn whatever_the_order_every_span_is_sent_once_in_order_and_flushes_end(steps in steps()) {
         let mut engine = engine();
-        steps.into_iter().for_each(|step| engine.step(step));
+        engine.all(steps);
         engine.drain();
         let spans = engine.account.snapshot().spans.snapshot();
         prop_assert_eq!(spans.pending(), 0);
@@ -218,7 +224,7 @@ proptest! {
     #[test]
     fn a_lane_whose_tracer_is_gone_sends_what_it_has_and_leaves_its_ledger_to_the_account(steps in steps()) {
         let mut engine = engine();
-        steps.into_iter().for_each(|step| engine.step(step));
+        engine.all(steps);
         engine.step(Step::Retire);
         // Without any deadline: what is left goes at once.
         while engine.runs || !engine.bell.is_empty() {
@@ -234,14 +240,14 @@ proptest! {
     #[test]
     fn after_the_end_nothing_is_pending_and_nothing_comes_back(before in steps(), after in steps(), retire: bool) {
         let mut engine = engine();
-        before.into_iter().for_each(|step| engine.step(step));
+        engine.all(before);
         if retire {
             engine.step(Step::Retire);
         }
         engine.step(Step::Abandon);
         let settled = engine.account.snapshot().spans.snapshot();
         prop_assert_eq!(settled.pending(), 0);
-        after.into_iter().filter(|step| !(retire && matches!(step, Step::Push))).for_each(|step| engine.step(step));
+        engine.all(after.into_iter().filter(|step| !(retire && matches!(step, Step::Push))));
         engine.drain();
         let spans = engine.account.snapshot().spans.snapshot();
         prop_assert_eq!(spans.delivered, settled.delivered);

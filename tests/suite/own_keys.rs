@@ -71,7 +71,7 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
             .tenant("basic", to("basic").auth("authorization", AuthScheme::Basic))
             .tenant("raw", to("raw").auth("x-api-key", AuthScheme::Raw))
     });
-    let mut shown = String::new();
+    let mut shown = Vec::new();
     for tenant in tenants {
         let key = key_of(tenant);
         let tracer = world.tenant(tenant);
@@ -80,24 +80,33 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
                 gate.collector.fault(Fault::status(status).body(format!("no: {echo}")));
                 let session = tracer.session("s").start();
                 session.enrich(Enrichment::new().metadata("m", 1));
-                tracer.in_span_sync("span", |span| shown += &format!("{span:?}"));
+                tracer.in_span_sync("span", |span| shown.push(format!("{span:?}")));
                 let report = world.registry.force_flush(LONG);
                 assert_eq!(report.lost(), 3, "{report}");
                 let status = world.registry.status();
-                shown += &format!("{report:?} {report} {status:?}");
-                shown += &serde_json::to_string(&(report, status)).expect("they can be shown");
-                shown += &format!("{session:?} {:?}", tracer.session("x"));
+                shown.push(format!("{report:?} {report} {status:?}"));
+                shown.push(serde_json::to_string(&(report, status)).expect("they can be shown"));
+                shown.push(format!("{session:?} {:?}", tracer.session("x")));
                 gate.collector.clear_faults();
             }
         }
-        shown += &format!("{tracer:?} {:?} {}", tracer.fingerprint(), tracer.fingerprint());
-        shown += &format!("{:?}", tracer.tracer("library"));
+        shown.push(format!(
+            "{tracer:?} {:?} {}",
+            tracer.fingerprint(),
+            tracer.fingerprint()
+        ));
+        shown.push(format!("{:?}", tracer.tracer("library")));
     }
     let checked = world.registry.check();
-    shown += &format!("{:?} {:?} {checked:?}", world.registry, world.registry.config());
-    shown += &serde_json::to_string(&checked).expect("it can be shown");
+    shown.push(format!(
+        "{:?} {:?} {checked:?}",
+        world.registry,
+        world.registry.config()
+    ));
+    shown.push(serde_json::to_string(&checked).expect("it can be shown"));
     let report = world.registry.shutdown(LONG);
-    shown += &format!("{report:?} {:?}", world.registry.tenant("bearer"));
+    shown.push(format!("{report:?} {:?}", world.registry.tenant("bearer")));
+    let shown = shown.join(" ");
     assert!(shown.contains("answered 401"), "something was refused: {shown}");
     for tenant in tenants {
         let key = key_of(tenant);
