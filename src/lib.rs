@@ -1,4 +1,4 @@
-//! Many isolated OpenTelemetry tracers in one process.
+#![doc = include_str!("../README.md")]
 
 mod backend;
 #[cfg(feature = "collector")]
@@ -17,7 +17,9 @@ mod tracer;
 pub use backend::DestinationError;
 pub use export::{EngineError, ExportError, Report, SessionEventsReport, TracerReport};
 pub use ledger::{DropReason, LedgerSnapshot};
-pub use registry::{BuildError, CheckedBinding, LookupError, RegistryBuilder, Status, TracerRegistry, TracerStatus};
+pub use registry::{
+    BuildError, CheckedBinding, Connection, LookupError, Probe, RegistryBuilder, Status, TracerRegistry, TracerStatus,
+};
 pub use secret::{
     ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources,
 };

@@ -48,18 +48,21 @@ pub struct Enrichment {
     parts: Map<String, Value>,
 }
 
-impl SessionBuilder {
-    pub(crate) fn new(tracer: TracerHandle, name: String) -> Self {
-        Self {
-            tracer,
-            name,
+impl TracerHandle {
+    /// Starts to build a session: a group of spans with an id and metadata of its own.
+    pub fn session(&self, name: impl Into<String>) -> SessionBuilder {
+        SessionBuilder {
+            tracer: self.clone(),
+            name: name.into(),
             id: None,
             inputs: Map::new(),
             metadata: Map::new(),
             user_properties: Map::new(),
         }
     }
+}
 
+impl SessionBuilder {
     /// The session's id, where another one than a new random UUID is wanted.
     pub fn id(mut self, id: Uuid) -> Self {
         self.id = Some(id);

@@ -14,7 +14,6 @@ use crate::context::{self, Identity, Parent, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
-use crate::session::SessionBuilder;
 use crate::span::ActiveSpan;
 
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
@@ -126,11 +125,6 @@ impl TracerHandle {
     /// Starts a span under the current one of this tracer and gives it to the caller, who ends it (or drops it). It is not made current.
     pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> Span {
         self.start_in(&self.0.sdk, SpanBuilder::from_name(name), &context::current())
-    }
-
-    /// Starts to build a session: a group of spans with an id and metadata of its own.
-    pub fn session(&self, name: impl Into<String>) -> SessionBuilder {
-        SessionBuilder::new(self.clone(), name.into())
     }
 
     /// Runs a future for this tracer: spans made in it by whatever means that go by the current context belong to the tracer. Moves with the

@@ -54,10 +54,10 @@ pub(crate) struct SessionUrls {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {
     /// The backend has no one address for everybody.
-    #[error("the backend {0:?} needs an endpoint: it has no one address for everybody")]
+    #[error("the backend {0} needs an endpoint: it has no one address for everybody")]
     NoEndpoint(BackendName),
     /// The backend takes protobuf only.
-    #[error("the backend {0:?} takes protobuf only; set export.protocol to \"http/protobuf\"")]
+    #[error("the backend {0} takes protobuf only; set export.protocol to \"http/protobuf\"")]
     ProtobufOnly(BackendName),
     /// The source cannot be sent as a header.
     #[error("the source has characters that a header cannot carry")]

@@ -158,10 +158,7 @@ impl Filter {
             session: None,
             trace: None,
         };
-        // Only the query matters; the host is there because a URL needs one.
-        let url = format!("http://localhost/?{}", uri.query().unwrap_or_default());
-        let url = reqwest::Url::parse(&url).map_err(|error| format!("the query cannot be read: {error}"))?;
-        for (name, value) in url.query_pairs() {
+        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             match &*name {
                 "limit" => {
                     filter.limit = value

@@ -105,7 +105,7 @@ impl CollectorBuilder {
     }
 
     /// Is called with each answered request that carried a key, before the answer is written. It runs on the server's
-    /// thread: while it does, nothing is served. Several may be given.
+    /// thread: while it does, nothing is served, and where it panics the request stays unanswered. Several may be given.
     pub fn observer(mut self, observer: impl Fn(&Received) + Send + Sync + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self

@@ -19,9 +19,7 @@ pub(super) fn session(call: &Call<'_>, body: &[u8]) -> Result<Outcome, Refusal> 
     };
     session::check(&session).map_err(Refusal::bad_request)?;
     let id = session::id_or_new(session.get("session_id").or_else(|| session.get("event_id")));
-    call.shared
-        .store
-        .say(call.project, &id, OperationKind::Start, session, body.len());
+    call.shared.store.say(call.project, &id, OperationKind::Start, session);
     let project = call.project_name.map_or_else(|| call.key.to_string(), str::to_owned);
     let answer = json!({
         "event_id": id,
@@ -40,22 +38,20 @@ pub(super) fn session(call: &Call<'_>, body: &[u8]) -> Result<Outcome, Refusal> 
 pub(super) fn event(call: &Call<'_>, body: &[u8]) -> Result<Outcome, Refusal> {
     let whole = object(call, body)?;
     if call.parts.method == Method::PUT {
-        enrich(call, whole, body.len())
+        enrich(call, whole)
     } else {
-        post(call, whole, body.len())
+        post(call, whole)
     }
 }
 
-fn post(call: &Call<'_>, mut whole: Map<String, Value>, body_bytes: usize) -> Result<Outcome, Refusal> {
+fn post(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     let Some(Value::Object(event)) = whole.remove("event") else {
         return Err(Refusal::bad_request("the body must be {\"event\": {..}}"));
     };
     session::check(&event).map_err(Refusal::bad_request)?;
     let id = session::id_or_new(event.get("event_id"));
     let session = event.get("session_id").and_then(Value::as_str).map(str::to_owned);
-    call.shared
-        .store
-        .add_event(call.project, id.clone(), event, call.key, body_bytes);
+    call.shared.store.add_event(call.project, id.clone(), event, call.key);
     let answer = json!({ "success": true, "event_id": id });
     Ok(Outcome {
         sessions: session.into_iter().collect(),
@@ -64,15 +60,13 @@ fn post(call: &Call<'_>, mut whole: Map<String, Value>, body_bytes: usize) -> Re
 }
 
 /// An id that nobody started is taken too, and makes a session that says so: tests see mistakes in the order.
-fn enrich(call: &Call<'_>, whole: Map<String, Value>, body_bytes: usize) -> Result<Outcome, Refusal> {
+fn enrich(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     let id = match whole.get("event_id").and_then(Value::as_str) {
         Some(id) if !id.is_empty() => session::canonical(id),
         _ => return Err(Refusal::bad_request("event_id must be a string that is not empty")),
     };
     session::check(&whole).map_err(Refusal::bad_request)?;
-    call.shared
-        .store
-        .say(call.project, &id, OperationKind::Enrich, whole, body_bytes);
+    call.shared.store.say(call.project, &id, OperationKind::Enrich, whole);
     let answer = json!({ "success": true, "event_id": id });
     Ok(Outcome {
         sessions: vec![id],

@@ -54,6 +54,7 @@ mod session;
 mod shared;
 mod store;
 mod tree;
+mod weight;
 mod wire;
 
 pub use builder::CollectorBuilder;

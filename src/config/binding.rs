@@ -1,6 +1,7 @@
 //! What a table of the configuration says for a selector, and the same as a value for programs without files.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,8 @@ pub struct Binding {
     pub(crate) api_key: Option<KeySource>,
     /// The kind of destination: which header carries the key, which path takes spans, how sessions are spelled. Default: honeyhive.
     pub(crate) backend: Option<BackendName>,
-    /// The destination's URL. With a path it is taken as it is; without one the backend's path is added. Default: the backend's own.
+    /// The destination's URL. Without a path it gets the backend's paths. The path of an `otlp` endpoint is taken as it is; that of any other
+    /// is the base that the backend's paths are added to, unless it ends in `/v1/traces`. Default: the backend's own.
     pub(crate) endpoint: Option<String>,
     /// Another header or scheme for the key than the backend's.
     pub(crate) auth: Option<Auth>,
@@ -128,6 +130,12 @@ pub struct Limits {
 pub struct Propagation {
     /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's spans. Default: false.
     pub trust_remote_parent: Option<bool>,
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 impl Binding {

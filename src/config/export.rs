@@ -13,7 +13,7 @@ use super::binding::replace;
 pub struct Export {
     /// How spans are encoded. Default: http/protobuf.
     pub protocol: Option<Protocol>,
-    /// Default: gzip.
+    /// How bodies are compressed. Default: gzip.
     pub compression: Option<Compression>,
     /// How long a span waits for others before its batch is sent. Default: 1s.
     pub scheduled_delay: Option<HumanDuration>,
@@ -65,10 +65,10 @@ pub enum Protocol {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Compression {
-    /// gzip
+    /// With gzip.
     #[default]
     Gzip,
-    /// Bodies as they are.
+    /// Not at all.
     None,
 }
 

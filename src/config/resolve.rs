@@ -103,6 +103,14 @@ impl Config {
         Self::load_with_variables(path.as_ref(), None)
     }
 
+    /// As [`load`](Self::load), without the variables `TRACER_REGISTRY__SECTION__KEY`: what the files say, whatever process reads them.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault of every layer.
+    pub fn load_files(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        Self::load_with_variables(path.as_ref(), Some(BTreeMap::new()))
+    }
+
     pub(super) fn load_with_variables(
         path: &Path,
         variables: Option<BTreeMap<String, String>>,
@@ -177,6 +185,12 @@ impl Config {
     /// Whether tenants without a table of their own have a binding.
     pub fn has_wildcard(&self) -> bool {
         self.document.tenants.contains_key(WILDCARD)
+    }
+
+    /// Where the keys of tenants without a table of their own come from, placeholders as written; `None` where there is no wildcard.
+    pub(crate) fn wildcard_key(&self) -> Option<Option<&KeySource>> {
+        let wildcard = self.document.tenants.get(WILDCARD)?;
+        Some(wildcard.api_key.as_ref().or(self.document.defaults.api_key.as_ref()))
     }
 
     /// Whether a name is configured; a cheap question that allocates nothing.

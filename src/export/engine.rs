@@ -9,19 +9,22 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
+use super::ExportError;
 use super::account::Account;
 use super::deliver::{Load, Outcome, Permits, deliver};
 use super::encode;
 use super::lane::Lane;
 use super::outbox::Outbox;
 use super::transport::{Call, Transport};
+use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
 use crate::config::ExportSettings;
 use crate::context;
@@ -65,9 +68,6 @@ pub enum EngineError {
     /// The threads could not be started.
     #[error("the export threads cannot be started: {0}")]
     Threads(std::io::ErrorKind),
-    /// The HTTP client could not be made.
-    #[error("the HTTP client cannot be made: {0}")]
-    Client(String),
 }
 
 impl Engine {
@@ -83,7 +83,7 @@ impl Engine {
             .map_err(|error| EngineError::Threads(error.kind()))?;
         let (bell, rung) = unbounded_channel();
         let shared = Arc::new(Shared {
-            transport: Transport::new(settings.timeout)?,
+            transport: Transport::new(settings.timeout),
             permits: Permits::new(settings.max_concurrent_exports),
             settings,
             bell,
@@ -101,6 +101,17 @@ impl Engine {
         let lane = Lane::new(destination, key, Arc::clone(&self.shared), account);
         account.open(&lane);
         lane
+    }
+
+    /// Sends an empty export once, in the background; the answer comes through the channel, or nothing where the engine is stopped.
+    pub(crate) fn probe(&self, destination: Destination, key: ApiKey) -> Receiver<Result<(), ExportError>> {
+        let (answer, receiver) = sync_channel(1);
+        let shared = Arc::clone(&self.shared);
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = runtime.as_ref() {
+            runtime.spawn(async move { drop(answer.send(probe(&shared, &destination, &key).await)) });
+        }
+        receiver
     }
 
     /// From here on, lanes refuse what is new and count it.
@@ -232,5 +243,25 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
             }
         };
         lane.settle(count, outcome);
+    }
+}
+
+async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Result<(), ExportError> {
+    let settings = &shared.settings;
+    let encoded = encode::spans(
+        Vec::new(),
+        &destination.resource,
+        settings.protocol,
+        settings.compression,
+    )?;
+    let call = Call {
+        method: http::Method::POST,
+        url: destination.traces_url.clone(),
+        encoded,
+    };
+    let answer = shared.transport.send(&call, destination, key).await;
+    match judge(&call.url, answer, 0, key, SystemTime::now()) {
+        Verdict::Delivered { .. } => Ok(()),
+        Verdict::Repeat { error, .. } | Verdict::Drop { error, .. } => Err(error),
     }
 }

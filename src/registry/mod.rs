@@ -15,7 +15,7 @@ use dashmap::DashMap;
 
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
-pub use status::{CheckedBinding, Status, TracerStatus};
+pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
 use crate::backend::Destination;
 use crate::config::{Config, ResolvedBinding};
@@ -99,6 +99,18 @@ impl TracerRegistry {
 
     /// The tracer of a selector, which may have several parts: their bindings are merged, and the result is a tracer of its own.
     ///
+    /// Takes what [`Selector::tenant`] and its like make, with names not yet checked, or a `&Selector`.
+    ///
+    /// ```
+    /// # use tracer_registry::{LookupError, Selector, TracerRegistry};
+    /// # fn demo(registry: &TracerRegistry) -> Result<(), LookupError> {
+    /// let both = registry.get(Selector::tenant("acme").feature("search"))?;
+    /// let again = registry.get(both.selector())?;
+    /// assert!(again.same_tracer(&both));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`tenant`](Self::tenant).
     pub fn get<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
@@ -152,13 +164,10 @@ impl TracerRegistry {
         &self.0.config
     }
 
-    /// Tries every binding of the configuration: whether its key can be read, and where it would send. Makes no tracer.
-    pub fn check(&self) -> Vec<CheckedBinding> {
-        let selectors = self.0.config.selectors();
-        selectors
-            .into_iter()
-            .map(|selector| status::check(&self.0, selector))
-            .collect()
+    /// Tries every binding of the configuration: whether its key can be read, where it would send, and, where asked, whether the endpoint
+    /// takes the key. Makes no tracer. Blocks the thread, for up to `export.timeout` where endpoints are asked.
+    pub fn check(&self, probe: Probe) -> Vec<CheckedBinding> {
+        status::check(&self.0, probe)
     }
 
     /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. What failed before, and was not
@@ -299,7 +308,8 @@ impl Drop for Inner {
         if !report.is_complete() {
             tracing::warn!(
                 lost = report.lost(),
-                "a tracer registry was dropped without shutdown, and not everything was delivered in time:\n{report}"
+                "a tracer registry was dropped without shutdown, and not everything was delivered: {}",
+                report.to_string().trim_end().replace('\n', "; ")
             );
         }
     }

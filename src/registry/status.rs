@@ -6,9 +6,11 @@ use std::time::SystemTime;
 use serde::{Serialize, Serializer};
 
 use super::{Inner, LookupError};
+use crate::backend::Destination;
+use crate::config::ResolveError;
 use crate::export::{Account, ExportError};
 use crate::ledger::LedgerSnapshot;
-use crate::secret::Fingerprint;
+use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::Selector;
 
 /// All tracers at one moment.
@@ -38,8 +40,8 @@ pub struct TracerStatus {
 /// What a binding comes to, without making a tracer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckedBinding {
-    /// What it is for.
-    pub selector: Selector,
+    /// What it is for; `tenant:*` for tenants without a table of their own, whose key cannot be tried without a name.
+    pub selector: String,
     /// Where its key comes from.
     pub key_source: Option<String>,
     /// Where its spans would go.
@@ -49,6 +51,36 @@ pub struct CheckedBinding {
     /// Why a look-up of it would fail.
     #[serde(serialize_with = "as_text")]
     pub error: Option<LookupError>,
+    /// Whether its endpoint took the key.
+    pub connection: Connection,
+}
+
+/// How far [`TracerRegistry::check`](super::TracerRegistry::check) goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Reads the keys.
+    Keys,
+    /// Also sends an empty export with each key.
+    Connect,
+}
+
+/// What an endpoint said to an empty export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Connection {
+    /// It was not asked.
+    NotTried,
+    /// It took the key.
+    Accepted,
+    /// It did not.
+    Failed(ExportError),
+}
+
+impl CheckedBinding {
+    /// Whether a look-up would fail, or the endpoint did not take the key.
+    pub fn is_faulty(&self) -> bool {
+        self.error.is_some() || matches!(self.connection, Connection::Failed(_))
+    }
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
@@ -83,23 +115,60 @@ pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
     }
 }
 
-pub(super) fn check(registry: &Inner, selector: Selector) -> CheckedBinding {
-    let mut checked = CheckedBinding {
-        selector,
-        key_source: None,
-        endpoint: None,
-        fingerprint: None,
-        error: None,
-    };
-    checked.error = try_binding(registry, &mut checked).err();
+/// Tries every binding; the endpoints are asked all at once.
+pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
+    let mut asked = Vec::new();
+    let mut checked: Vec<CheckedBinding> = Vec::new();
+    for selector in registry.config.selectors() {
+        let mut binding = CheckedBinding::new(selector.to_string());
+        match try_binding(registry, &selector, &mut binding) {
+            Ok((destination, key)) if probe == Probe::Connect => {
+                asked.push((checked.len(), registry.engine.probe(destination, key)));
+            }
+            Ok(_) => {}
+            Err(error) => binding.error = Some(error),
+        }
+        checked.push(binding);
+    }
+    for (index, answer) in asked {
+        checked[index].connection = match answer.recv() {
+            Ok(Ok(())) => Connection::Accepted,
+            Ok(Err(error)) => Connection::Failed(error),
+            // The engine was stopped meanwhile.
+            Err(_) => Connection::NotTried,
+        };
+    }
+    checked.extend(registry.config.wildcard_key().map(|source| CheckedBinding {
+        key_source: source.map(ToString::to_string),
+        error: source.is_none().then(|| ResolveError::NoKey.into()),
+        ..CheckedBinding::new("tenant:*".to_owned())
+    }));
     checked
 }
 
-fn try_binding(registry: &Inner, checked: &mut CheckedBinding) -> Result<(), LookupError> {
-    let binding = registry.config.resolve(&checked.selector)?;
+fn try_binding(
+    registry: &Inner,
+    selector: &Selector,
+    checked: &mut CheckedBinding,
+) -> Result<(Destination, ApiKey), LookupError> {
+    let binding = registry.config.resolve(selector)?;
     checked.key_source = Some(binding.api_key.to_string());
-    checked.endpoint = Some(registry.destination(&binding)?.traces_url);
+    let destination = registry.destination(&binding)?;
+    checked.endpoint = Some(destination.traces_url.clone());
     let key = binding.api_key.read(&registry.sources)?;
     checked.fingerprint = Some(key.fingerprint(&registry.fingerprinter));
-    Ok(())
+    Ok((destination, key))
+}
+
+impl CheckedBinding {
+    fn new(selector: String) -> Self {
+        Self {
+            selector,
+            key_source: None,
+            endpoint: None,
+            fingerprint: None,
+            error: None,
+            connection: Connection::NotTried,
+        }
+    }
 }

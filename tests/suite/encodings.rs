@@ -75,7 +75,7 @@ fn protobuf_and_json_with_and_without_gzip_say_the_same() {
             let inner = world.span("a", "inner");
             assert_eq!(inner.attributes["honeyhive_event_type"], "tool");
             assert_eq!(inner.scope.name, "lib");
-            trees.push(world.trees(&["a"]));
+            trees.push(world.project("a").tree());
         }
     }
     assert!(trees.iter().all(|tree| *tree == trees[0]), "{trees:#?}");

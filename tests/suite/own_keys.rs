@@ -5,9 +5,9 @@ use std::thread;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use opentelemetry::trace::{Span as _, TracerProvider};
-use tracer_registry::Enrichment;
 use tracer_registry::collector::Fault;
 use tracer_registry::config::{AuthScheme, BackendName};
+use tracer_registry::{Enrichment, Probe};
 
 use crate::support::{LONG, World, binding, key_of};
 
@@ -97,7 +97,7 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
         ));
         shown.push(format!("{:?}", tracer.tracer("library")));
     }
-    let checked = world.registry.check();
+    let checked = world.registry.check(Probe::Connect);
     shown.push(format!(
         "{:?} {:?} {checked:?}",
         world.registry,

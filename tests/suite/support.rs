@@ -1,6 +1,5 @@
 //! A registry and a collector that know each other, for the other tests.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -104,14 +103,6 @@ impl World {
 
     pub(crate) fn project(&self, name: &str) -> Project {
         self.collector.project(name).expect("named when the collector was made")
-    }
-
-    /// Every tenant's traces as text.
-    pub(crate) fn trees(&self, tenants: &[&str]) -> BTreeMap<String, String> {
-        tenants
-            .iter()
-            .map(|tenant| ((*tenant).to_owned(), self.project(tenant).tree()))
-            .collect()
     }
 
     /// Looks through every byte received under the key of `tenant` for something that is another's.

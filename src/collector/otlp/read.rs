@@ -5,18 +5,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::message;
 use crate::collector::model::{Attributes, Resource, Scope, Span, SpanEvent, SpanLink, SpanStatus};
+use crate::collector::weight;
 use crate::secret::Fingerprint;
-
-/// What a span costs beside its encoded bytes: the struct, the node of its map, its place in two queues.
-const SPAN_OVERHEAD_BYTES: usize = 1024;
-
-/// What an event or a link costs beside its encoded bytes; mostly the node of its map.
-const PART_OVERHEAD_BYTES: usize = 768;
 
 /// A span that is ready to be stored.
 pub(in crate::collector) struct Arrival {
@@ -45,13 +39,12 @@ pub(in crate::collector) fn read(
 ) -> Batch {
     let mut batch = Batch::default();
     for (resource_index, group) in request.resource_spans.into_iter().enumerate() {
-        let resource_bytes = group.resource.as_ref().map_or(0, prost::Message::encoded_len);
         let resource = Arc::new(resource(group.resource.unwrap_or_default(), group.schema_url));
         for (scope_index, group) in group.scope_spans.into_iter().enumerate() {
-            // Resource and scope are shared by the spans of the group, and so is their cost.
-            let shared_bytes = resource_bytes + group.scope.as_ref().map_or(0, prost::Message::encoded_len);
-            let each_bytes = 2 * shared_bytes / group.spans.len().max(1);
             let scope = Arc::new(scope(group.scope.unwrap_or_default(), group.schema_url));
+            // Resource and scope are shared by the spans of the group, and so is their weight.
+            let shared_bytes = weight::resource(&resource) + weight::scope(&scope);
+            let each_bytes = shared_bytes / group.spans.len().max(1);
             for (span_index, span) in group.spans.into_iter().enumerate() {
                 if let Some(fault) = id_fault(&span) {
                     batch.rejected += 1;
@@ -62,9 +55,8 @@ pub(in crate::collector) fn read(
                     });
                     continue;
                 }
-                let parts_bytes = (span.events.len() + span.links.len()) * PART_OVERHEAD_BYTES;
-                let bytes = SPAN_OVERHEAD_BYTES + 2 * span.encoded_len() + parts_bytes + each_bytes;
                 let span = self::span(span, key, source, &resource, &scope);
+                let bytes = weight::span(&span) + each_bytes;
                 let auto_session = auto_session(&span);
                 batch.arrivals.push(Arrival {
                     span,

@@ -18,10 +18,8 @@ use super::otlp::Arrival;
 use super::posted::PostedEvent;
 use super::project::{Project, ProjectSummary};
 use super::session::{OperationKind, SessionOrigin};
+use super::weight;
 use crate::secret::Fingerprint;
-
-/// What a body of JSON costs in memory, as a multiple of its length.
-const JSON_FACTOR: usize = 4;
 
 /// What a session or an event costs beside its bodies.
 const SESSION_OVERHEAD_BYTES: usize = 1024;
@@ -96,7 +94,14 @@ impl Store {
                 record.keys.push(key);
             }
             state.by_name.insert(name.to_owned(), id);
-            state.by_key.insert(key, id);
+            let before = state.by_key.insert(key, id).filter(|before| *before != id);
+            if let Some(before) = before {
+                // The last key stays: it is the fingerprint that the project is shown by.
+                let keys = &mut state.records[before.0].keys;
+                if keys.len() > 1 {
+                    keys.retain(|other| *other != key);
+                }
+            }
         });
     }
 
@@ -142,17 +147,11 @@ impl Store {
         });
     }
 
-    /// Takes in a start or an enrichment; what it names need not be there. `body_bytes` is its size as text.
-    pub(super) fn say(
-        &self,
-        id: ProjectId,
-        about: &str,
-        kind: OperationKind,
-        body: Map<String, Value>,
-        body_bytes: usize,
-    ) {
+    /// Takes in a start or an enrichment; what it names need not be there.
+    pub(super) fn say(&self, id: ProjectId, about: &str, kind: OperationKind, body: Map<String, Value>) {
         self.change(|state| {
-            let bytes = body_bytes * JSON_FACTOR;
+            // Once as it was sent, once merged.
+            let bytes = 2 * weight::object(&body);
             if kind == OperationKind::Enrich && state.records[id.0].is_event(about) {
                 return state.retention.enrich_event(&mut state.records, id, about, body, bytes);
             }
@@ -166,17 +165,10 @@ impl Store {
         });
     }
 
-    pub(super) fn add_event(
-        &self,
-        id: ProjectId,
-        event_id: String,
-        body: Map<String, Value>,
-        key: Fingerprint,
-        body_bytes: usize,
-    ) {
+    pub(super) fn add_event(&self, id: ProjectId, event_id: String, body: Map<String, Value>, key: Fingerprint) {
         self.change(|state| {
+            let bytes = SESSION_OVERHEAD_BYTES + weight::object(&body);
             let event = PostedEvent::new(event_id, body, key, state.next());
-            let bytes = SESSION_OVERHEAD_BYTES + body_bytes * JSON_FACTOR;
             state.retention.add_event(&mut state.records, id, event, bytes);
         });
     }

@@ -112,14 +112,16 @@ impl Call {
     pub(super) fn begin(&self, collector: &LocalCollector) -> io::Result<Pending> {
         let mut stream = TcpStream::connect(collector.addr())?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut bytes = format!(
+        let headers: Vec<String> = self
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let start = format!(
             "{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",
             self.method, self.path
         );
-        for (name, value) in &self.headers {
-            bytes += &format!("{name}: {value}\r\n");
-        }
-        let mut bytes = bytes.into_bytes();
+        let mut bytes = (start + &headers.concat()).into_bytes();
         if self.chunked {
             bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
             for chunk in self.body.chunks(7) {

@@ -18,6 +18,26 @@ fn two_collectors_do_not_know_each_other() {
 }
 
 #[test]
+fn many_senders_at_once_land_each_in_its_own_project() {
+    let collector = collector();
+    std::thread::scope(|scope| {
+        for sender in 0..8 {
+            let (key, name) = if sender % 2 == 0 {
+                ("key-a", "even")
+            } else {
+                ("key-b", "odd")
+            };
+            let collector = &collector;
+            scope.spawn(move || {
+                (1..=20).for_each(|id| assert_eq!(export(key, vec![span(name, id)]).status(collector), 200));
+            });
+        }
+    });
+    assert_eq!(span_names(&collector, "acme"), ["even"; 80]);
+    assert_eq!(span_names(&collector, "bolt"), ["odd"; 80]);
+}
+
+#[test]
 fn an_address_that_is_taken_or_none_is_an_error_that_names_it() {
     let collector = collector();
     let taken = collector.addr().to_string();

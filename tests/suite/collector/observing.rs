@@ -42,6 +42,13 @@ fn a_project_can_be_named_later_and_by_a_second_key() {
         [collector.fingerprint("key-1"), collector.fingerprint("key-2")]
     );
     assert_eq!(collector.project_of_key("key-2").unwrap().name(), Some("late"));
+    collector.name_project("acme", "key-2");
+    export("key-2", vec![span("moved", 3)]).status(&collector);
+    assert_eq!(span_names(&collector, "acme"), ["moved"]);
+    assert_eq!(
+        collector.project("late").unwrap().summary().keys,
+        [collector.fingerprint("key-1")]
+    );
     assert_eq!(collector.projects().len(), 3);
     assert!(collector.project("none").is_none() && collector.project_of_key("none").is_none());
 }
@@ -170,11 +177,12 @@ fn nothing_that_is_shown_has_a_key_in_it() {
         .bearer("canary")
         .json(&session)
         .status(&collector);
-    shown += &format!(
-        "{collector:?} {:?} {:?}",
-        collector.project("acme"),
-        collector.requests()
-    );
+    shown += &[
+        format!("{collector:?}"),
+        format!("{:?}", collector.project("acme")),
+        format!("{:?}", collector.requests()),
+    ]
+    .concat();
     for path in [
         "/",
         "/api/projects",

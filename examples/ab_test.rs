@@ -1,0 +1,68 @@
+//! How is an A/B test traced: which variant answered, and how did it do?
+#![expect(clippy::print_stdout, reason = "an example shows what it did")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::time::Duration;
+
+use tracer_registry::collector::LocalCollector;
+use tracer_registry::config::Binding;
+use tracer_registry::{Enrichment, KeySource, TracerRegistry};
+
+/// Every third request gets the new prompt.
+fn variant_of(request: u32) -> &'static str {
+    if request % 3 == 1 { "friendly" } else { "terse" }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let collector = LocalCollector::builder().project("answers", "key-of-answers").start()?;
+    let secrets = tempfile::tempdir()?;
+    let file = secrets.path().join("answers");
+    fs::write(&file, "key-of-answers")?;
+    let registry = TracerRegistry::builder()
+        .defaults(Binding::new().endpoint(collector.url()).source("production"))
+        .feature("answers", Binding::new().api_key(KeySource::File(file)))
+        .build()?;
+
+    // One tracer for both variants: they are to be compared, so they belong into one project. The session tells them apart.
+    let answers = registry.feature("answers")?;
+    for request in 0..30 {
+        let variant = variant_of(request);
+        let session = answers
+            .session("answer")
+            .metadata("variant", variant)
+            .input("request", request)
+            .start();
+        {
+            let _in_session = session.enter();
+            answers.in_span_sync("answer", |span| span.set_attribute("prompt", variant));
+        }
+        // Known only later, when the user has said what they think; the session's handle is all that is needed for it.
+        let helpful = variant == "friendly" || request % 2 == 0;
+        session.enrich(
+            Enrichment::new()
+                .feedback("helpful", helpful)
+                .metric("tokens", 100 + request),
+        );
+    }
+
+    let report = registry.shutdown(Duration::from_secs(5));
+    assert!(report.is_complete(), "{report}");
+    let project = collector.project("answers").expect("named above");
+    let mut outcomes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for session in project.sessions() {
+        let variant = session.metadata["variant"].as_str().ok_or("the variant is a text")?;
+        let outcome = outcomes.entry(variant).or_default();
+        outcome.0 += 1;
+        outcome.1 += usize::from(session.feedback["helpful"] == true);
+        // The session's span is the one that this variant made.
+        let spans = project.spans_of_session(&session.id);
+        assert!(spans.len() == 1 && spans[0].attributes["prompt"] == variant);
+    }
+    for (variant, (sessions, helpful)) in &outcomes {
+        println!("{variant}: {sessions} sessions, {helpful} helpful");
+    }
+    assert_eq!(outcomes, BTreeMap::from([("friendly", (10, 10)), ("terse", (20, 10))]));
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! How is a registry configured from files: layers, tenants without a table of their own, keys from a folder?
+#![expect(clippy::print_stdout, reason = "an example shows what it did")]
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tracer_registry::collector::LocalCollector;
+use tracer_registry::{Selector, TracerRegistry};
+
+const DEFAULT: &str = r#"
+active_environment = "production"
+
+[defaults]
+endpoint = "{endpoint}"
+
+[environments.production]
+api_key = { file = "keys/production" }      # relative to the folder of this file
+
+[tenants.acme]
+api_key = { file = "keys/acme" }
+metadata = { plan = "enterprise" }
+
+[tenants."*"]                               # any tenant without a table of its own
+api_key = { file = "keys/{tenant}" }
+metadata = { plan = "free" }
+"#;
+
+/// Laid over the default file because it is called as the active environment.
+const PRODUCTION: &str = r#"
+[defaults]
+source = "production"
+
+[tenants.acme.metadata]
+region = "eu"
+"#;
+
+fn write(folder: &Path, endpoint: &str) -> std::io::Result<()> {
+    fs::write(folder.join("default.toml"), DEFAULT.replace("{endpoint}", endpoint))?;
+    fs::write(folder.join("production.toml"), PRODUCTION)?;
+    fs::create_dir(folder.join("keys"))?;
+    ["production", "acme", "globex"]
+        .iter()
+        .try_for_each(|name| fs::write(folder.join("keys").join(name), format!("key-of-{name}")))
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let names = ["production", "acme", "globex"];
+    let collector = names
+        .into_iter()
+        .fold(LocalCollector::builder(), |builder, name| {
+            builder.project(name, format!("key-of-{name}"))
+        })
+        .start()?;
+    let folder = tempfile::tempdir()?;
+    write(folder.path(), &collector.url())?;
+
+    let registry = TracerRegistry::from_config(folder.path())?;
+    registry.active()?.in_span_sync("start up", |_| ());
+    for tenant in ["acme", "globex"] {
+        let tracer = registry.tenant(tenant)?;
+        tracer.in_span_sync(format!("request of {tenant}"), |_| ());
+    }
+    // The wildcard knows every tenant, but a tenant without a key file gets no tracer, and no other key.
+    let error = registry.tenant("hooli").expect_err("there is no key file").to_string();
+    println!(
+        "refused: {}\n",
+        error.replace(&folder.path().display().to_string(), "<folder>")
+    );
+
+    let plan = |tenant: &str| -> Result<String, Box<dyn Error>> {
+        let binding = registry.config().resolve(&Selector::tenant(tenant).try_into()?)?;
+        Ok(serde_json::to_string(&binding.metadata)?)
+    };
+    println!("acme has {}, globex has {}\n", plan("acme")?, plan("globex")?);
+    let report = registry.shutdown(Duration::from_secs(5));
+    assert!(report.is_complete(), "{report}");
+    for (name, expected) in [
+        ("production", "start up\n"),
+        ("acme", "request of acme\n"),
+        ("globex", "request of globex\n"),
+    ] {
+        let project = collector.project(name).expect("named above");
+        println!("project {name}\n{}", project.tree());
+        assert_eq!(project.tree(), expected);
+        assert!(
+            project
+                .spans()
+                .iter()
+                .all(|span| span.source.as_deref() == Some("production"))
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! How is one request or one job isolated completely, with a tracer that lives no longer than it does?
+#![expect(clippy::print_stdout, reason = "an example shows what it did")]
+
+use std::error::Error;
+use std::fs;
+use std::time::Duration;
+
+use tracer_registry::collector::LocalCollector;
+use tracer_registry::config::Binding;
+use tracer_registry::{Enrichment, KeySource, LookupError, Selector, TracerRegistry};
+
+const REQUESTS: u32 = 3;
+
+/// Serves one request with a tracer of its own. Nothing has to be closed: when the function returns, what the tracer holds is sent
+/// in the background.
+fn serve(registry: &TracerRegistry, number: u32) -> Result<(), LookupError> {
+    let tracer = registry.dedicated(Selector::tenant("acme"))?;
+    let session = tracer
+        .session(format!("request {number}"))
+        .input("number", number)
+        .start();
+    let _in_session = session.enter();
+    let rows = tracer.in_span_sync(format!("request {number}"), |_| {
+        tracer.in_span_sync("load rows", |span| {
+            span.set_attribute("rows", i64::from(number));
+            number
+        })
+    });
+    session.enrich(Enrichment::new().outputs(rows));
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let collector = LocalCollector::builder().project("acme", "key-of-acme").start()?;
+    let secrets = tempfile::tempdir()?;
+    let file = secrets.path().join("acme");
+    fs::write(&file, "key-of-acme")?;
+    let registry = TracerRegistry::builder()
+        .defaults(Binding::new().endpoint(collector.url()))
+        .tenant("acme", Binding::new().api_key(KeySource::File(file)))
+        .build()?;
+
+    // Two requests get two tracers, and neither of them is the pooled one.
+    let (one, other) = (
+        registry.dedicated(Selector::tenant("acme"))?,
+        registry.dedicated(Selector::tenant("acme"))?,
+    );
+    assert!(!one.same_tracer(&other) && !one.same_tracer(&registry.tenant("acme")?));
+    // A span of one is no parent for a span of the other, although key and project are the same.
+    one.in_span_sync("of one", |_| other.in_span_sync("of the other", |_| ()));
+    drop((one, other));
+
+    for number in 1..=REQUESTS {
+        serve(&registry, number)?;
+    }
+    // The books go on where tracers end: all of them are counted under the selector they were made for.
+    let report = registry.shutdown(Duration::from_secs(5));
+    print!("{report}");
+    assert!(report.is_complete(), "{report}");
+
+    let project = collector.project("acme").expect("named above");
+    println!("project acme\n{}", project.tree());
+    assert_eq!(project.traces().len(), 5);
+    let mut sessions = project.sessions().to_vec();
+    sessions.sort_by(|one, other| one.name.cmp(&other.name));
+    for session in sessions {
+        let spans = project.spans_of_session(&session.id);
+        println!(
+            "{}: {} spans, outputs {}",
+            session.name.as_deref().unwrap_or("?"),
+            spans.len(),
+            session.outputs["result"]
+        );
+        assert_eq!(spans.len(), 2);
+    }
+    assert_eq!(project.sessions().len(), 3);
+    Ok(())
+}

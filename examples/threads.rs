@@ -1,0 +1,79 @@
+//! How does a session follow the work to other threads and tasks?
+//!
+//! A scope is captured with the work, never inherited from where it happens to run: a new thread begins outside of every scope.
+#![expect(clippy::print_stdout, reason = "an example shows what it did")]
+
+use std::error::Error;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use tracer_registry::collector::LocalCollector;
+use tracer_registry::config::Binding;
+use tracer_registry::{KeySource, TracerRegistry};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let collector = LocalCollector::builder().project("acme", "key-of-acme").start()?;
+    let secrets = tempfile::tempdir()?;
+    let file = secrets.path().join("acme");
+    fs::write(&file, "key-of-acme")?;
+    let registry = TracerRegistry::builder()
+        .defaults(Binding::new().endpoint(collector.url()))
+        .tenant("acme", Binding::new().api_key(KeySource::File(file)))
+        .build()?;
+    let acme = registry.tenant("acme")?;
+    let session = acme.session("job").start();
+
+    // A thread: clones of the handles go in, and the thread enters the session itself.
+    let (tracer, of_thread) = (acme.clone(), session.clone());
+    let worker = thread::spawn(move || {
+        let _in_session = of_thread.enter();
+        tracer.in_span_sync("on a thread", |_| ());
+    });
+    worker.join().expect("it does not panic");
+
+    // Scoped threads borrow.
+    thread::scope(|threads| {
+        for number in 1..=2 {
+            let (acme, session) = (&acme, &session);
+            threads.spawn(move || {
+                let _in_session = session.enter();
+                acme.in_span_sync(format!("on scoped thread {number}"), |_| ());
+            });
+        }
+    });
+
+    // A task: the future is wrapped, and keeps its scope whichever thread polls it.
+    let task = acme.in_span("in a task", async |_| tokio::task::yield_now().await);
+    tokio::spawn(session.scope(task)).await?;
+
+    // A blocking task is a thread again.
+    let (tracer, of_blocking) = (acme.clone(), session.clone());
+    let blocking = tokio::task::spawn_blocking(move || {
+        let _in_session = of_blocking.enter();
+        tracer.in_span_sync("in a blocking task", |_| ());
+    });
+    blocking.await?;
+
+    // Without any of this the span still lands with its tracer, and in no session.
+    let _in_session = session.enter();
+    thread::scope(|threads| {
+        threads.spawn(|| acme.in_span_sync("not in the session", |_| ()));
+    });
+
+    let report = registry.shutdown(Duration::from_secs(5));
+    assert!(report.is_complete(), "{report}");
+    let project = collector.project("acme").expect("named above");
+    let (inside, outside): (Vec<_>, Vec<_>) = project
+        .spans()
+        .iter()
+        .partition(|span| span.session_id.as_deref() == Some(session.id()));
+    for (title, spans) in [("in the session", &inside), ("outside", &outside)] {
+        let mut names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();
+        names.sort_unstable();
+        println!("{title}: {}", names.join(", "));
+    }
+    assert_eq!((inside.len(), outside.len()), (5, 1));
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What the demo's service says it made: the count that the collector's is held against, and a mark on every span.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracer_registry::{ActiveSpan, Selector, TracerHandle};
+
+/// The attribute that says whose a span was when it was made.
+pub(super) const OWNER: &str = "demo.owner";
+
+/// Counts spans by the tracer that was told to make them. Independent of the registry's own ledgers.
+#[derive(Clone, Default)]
+pub(super) struct Tally(Arc<Mutex<BTreeMap<Selector, u64>>>);
+
+impl Tally {
+    /// An async span, counted and marked.
+    pub(super) async fn in_span<T>(
+        &self,
+        tracer: &TracerHandle,
+        name: &'static str,
+        work: impl AsyncFnOnce(ActiveSpan) -> T,
+    ) -> T {
+        let owner = tracer.selector().clone();
+        let marked = async |span: ActiveSpan| {
+            self.mark(&owner, &span);
+            work(span).await
+        };
+        tracer.in_span(name, marked).await
+    }
+
+    /// A span around a closure, counted and marked.
+    pub(super) fn in_span_sync<T>(
+        &self,
+        tracer: &TracerHandle,
+        name: &'static str,
+        work: impl FnOnce(ActiveSpan) -> T,
+    ) -> T {
+        tracer.in_span_sync(name, |span| {
+            self.mark(tracer.selector(), &span);
+            work(span)
+        })
+    }
+
+    /// How many spans each tracer was told to make.
+    pub(super) fn made(&self) -> BTreeMap<Selector, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn mark(&self, owner: &Selector, span: &ActiveSpan) {
+        span.set_attribute(OWNER, owner.to_string());
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(owner.clone())
+            .or_default() += 1;
+    }
+}

@@ -1,0 +1,42 @@
+//! Text tables with columns as wide as they need to be.
+
+use std::io::{self, Write};
+
+/// How the cells of a column stand.
+#[derive(Clone, Copy)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// Writes a header and rows, two spaces between columns.
+pub(super) fn write<const N: usize>(
+    out: &mut impl Write,
+    columns: [(&str, Align); N],
+    rows: &[[String; N]],
+) -> io::Result<()> {
+    let width = |index: usize| {
+        let cells = rows.iter().map(|row| row[index].chars().count());
+        cells.chain([columns[index].0.chars().count()]).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let header: [String; N] = columns.map(|(name, _)| name.to_owned());
+    for (index, row) in std::iter::once(&header).chain(rows).enumerate() {
+        let cells = row
+            .iter()
+            .zip(columns)
+            .zip(widths)
+            .map(|((cell, (_, align)), width)| match align {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
+            });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        let line = line.trim_end();
+        if index == 0 {
+            writeln!(out, "\x1b[1m{line}\x1b[0m")?
+        } else {
+            writeln!(out, "{line}")?
+        }
+    }
+    Ok(())
+}

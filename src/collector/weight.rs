@@ -1,0 +1,77 @@
+//! How much memory a value takes, about.
+//!
+//! Lengths on the wire say little: an attribute with a map of one number in it is some ten bytes there and more than a
+//! thousand here. So what counts is what allocates: nodes of maps, texts, arrays.
+
+use serde_json::{Map, Value};
+
+use super::model::{Attributes, Resource, Scope, Span, SpanEvent, SpanLink};
+
+/// A node of a map has room for eleven names and values, whatever it holds.
+const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
+
+/// Nodes are at least half full, but for the only one.
+const ENTRIES_PER_NODE: usize = 6;
+
+/// What the allocator takes for itself, and the places in the queues.
+const OVERHEAD_BYTES: usize = 128;
+
+/// A span, without the resource and the scope that it shares.
+pub(super) fn span(span: &Span) -> usize {
+    let texts = [
+        &span.trace_id,
+        &span.span_id,
+        &span.name,
+        &span.trace_state,
+        &span.status.message,
+    ];
+    let optional = [&span.parent_span_id, &span.session_id, &span.source];
+    let texts = texts.into_iter().chain(optional.into_iter().flatten());
+    size_of::<Span>()
+        + OVERHEAD_BYTES
+        + texts.map(String::len).sum::<usize>()
+        + attributes(&span.attributes)
+        + span.events.iter().map(event).sum::<usize>()
+        + span.links.iter().map(link).sum::<usize>()
+}
+
+pub(super) fn resource(resource: &Resource) -> usize {
+    size_of::<Resource>() + attributes(&resource.attributes)
+}
+
+pub(super) fn scope(scope: &Scope) -> usize {
+    size_of::<Scope>() + scope.name.len() + scope.version.len() + attributes(&scope.attributes)
+}
+
+/// The body of a call.
+pub(super) fn object(object: &Map<String, Value>) -> usize {
+    entries(object.len(), object.iter())
+}
+
+fn event(event: &SpanEvent) -> usize {
+    size_of::<SpanEvent>() + event.name.len() + attributes(&event.attributes)
+}
+
+fn link(link: &SpanLink) -> usize {
+    let texts = link.trace_id.len() + link.span_id.len() + link.trace_state.len();
+    size_of::<SpanLink>() + texts + attributes(&link.attributes)
+}
+
+fn attributes(attributes: &Attributes) -> usize {
+    entries(attributes.len(), attributes.iter())
+}
+
+fn entries<'a>(count: usize, entries: impl Iterator<Item = (&'a String, &'a Value)>) -> usize {
+    let nodes = count.div_ceil(ENTRIES_PER_NODE) * NODE_BYTES;
+    nodes + entries.map(|(name, value)| name.len() + heap(value)).sum::<usize>()
+}
+
+/// What a value takes beside its place.
+fn heap(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len() + 16,
+        Value::Array(values) => values.len() * size_of::<Value>() + 16 + values.iter().map(heap).sum::<usize>(),
+        Value::Object(map) => object(map),
+    }
+}

@@ -1,0 +1,145 @@
+//! The examples do what they say: each is run as a process, and must show where everything landed.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Runs an example and expects success, and its lines to hold these, one after the other.
+fn expect_lines(example: &str, expected: &[&str]) {
+    let output = command(example).output().expect("the example can be started");
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{example}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
+    let mut lines = stdout.lines();
+    for line in expected {
+        assert!(
+            lines.any(|found| found == *line),
+            "{example} did not show {line:?} in its place:\n{stdout}"
+        );
+    }
+}
+
+/// The example as cargo built it beside this test, or by way of cargo where it was not built.
+fn command(example: &str) -> Command {
+    let this = std::env::current_exe().expect("a test has a path");
+    let built = this
+        .parent()
+        .and_then(|deps| deps.parent())
+        .map(|profile| profile.join("examples"));
+    let built: Option<PathBuf> = built.map(|folder| folder.join(format!("{example}{}", std::env::consts::EXE_SUFFIX)));
+    if let Some(binary) = built.filter(|binary| binary.is_file()) {
+        return Command::new(binary);
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--features", "collector", "--example", example]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
+}
+
+#[test]
+fn environments_each_have_a_project() {
+    expect_lines(
+        "environments",
+        &[
+            "refused: environment \"prod\" is not configured; did you mean production?",
+            "project development",
+            "try an idea",
+            "project staging",
+            "rehearse the release",
+            "└─ charge test card",
+            "project production",
+            "charge card",
+        ],
+    );
+}
+
+#[test]
+fn tenants_that_run_at_the_same_time_each_have_a_project() {
+    expect_lines(
+        "tenants",
+        &[
+            "refused: the key cannot be read: provider vault, secret tenants/hooli: no such secret",
+            "project acme",
+            "audit initech",
+            "project globex",
+            "answer",
+            "└─ retrieve",
+            "project initech",
+            "answer",
+            "└─ retrieve",
+        ],
+    );
+}
+
+#[test]
+fn features_each_have_a_project_and_a_route_has_its_own() {
+    expect_lines(
+        "features",
+        &[
+            "project customer_experience",
+            "handle query",
+            "└─ format answer",
+            "project search",
+            "search",
+            "└─ rank",
+            "project acme-search",
+            "search for acme",
+            "acme-search: index \"v2\", plan \"enterprise\"",
+        ],
+    );
+}
+
+#[test]
+fn variants_of_an_ab_test_can_be_counted() {
+    expect_lines(
+        "ab_test",
+        &["friendly: 10 sessions, 10 helpful", "terse: 20 sessions, 10 helpful"],
+    );
+}
+
+#[test]
+fn a_request_can_have_a_tracer_of_its_own() {
+    expect_lines(
+        "per_request",
+        &[
+            "tenant:acme: 8 spans delivered",
+            "project acme",
+            "request 1: 2 spans, outputs 1",
+            "request 2: 2 spans, outputs 2",
+            "request 3: 2 spans, outputs 3",
+        ],
+    );
+}
+
+#[test]
+fn a_session_follows_threads_and_tasks() {
+    expect_lines(
+        "threads",
+        &[
+            "in the session: in a blocking task, in a task, on a thread, on scoped thread 1, on scoped thread 2",
+            "outside: not in the session",
+        ],
+    );
+}
+
+#[test]
+fn a_configuration_is_layered_from_files() {
+    expect_lines(
+        "config_file",
+        &[
+            "refused: the key cannot be read: file <folder>/keys/hooli: no such file",
+            "acme has {\"plan\":\"enterprise\",\"region\":\"eu\"}, globex has {\"plan\":\"free\"}",
+            "project production",
+            "start up",
+            "project acme",
+            "request of acme",
+            "project globex",
+            "request of globex",
+        ],
+    );
+}
