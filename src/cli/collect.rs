@@ -50,7 +50,7 @@ fn line(received: &Received) -> String {
     let format = match received.format {
         Some(Format::Protobuf) => " of protobuf",
         Some(Format::Json) => " of JSON",
-        None => "",
+        Some(_) | None => "",
     };
     let sessions = match received.sessions.as_slice() {
         [] => String::new(),

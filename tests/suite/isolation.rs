@@ -42,6 +42,7 @@ fn a_span_started_under_another_tracers_span_is_a_root_of_its_own() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "as a third party would")]
 fn the_ancestor_is_found_whoever_made_the_spans_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
@@ -176,7 +177,7 @@ fn what_is_set_on_a_span_lands_on_it_whichever_span_is_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     a.in_span_sync("a-span", |span| {
-        b.in_span_sync("b-span", |_| span.set_attribute("canary", "for-a"))
+        b.in_span_sync("b-span", |_| span.set_attribute("canary", "for-a"));
     });
     world.flush();
     assert_eq!(world.span("a", "a-span").attributes["canary"], "for-a");
@@ -295,6 +296,10 @@ fn each_tracer_keeps_its_own_limits_and_sampling_whichever_was_made_first() {
     );
 }
 
+#[expect(
+    clippy::async_yields_async,
+    reason = "the task is to outlive the span that it was started in"
+)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spawned_future_belongs_to_where_it_was_made() {
     let world = World::new(&["a", "b"]);

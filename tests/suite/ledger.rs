@@ -69,7 +69,9 @@ fn the_books_are_right_at_every_moment_and_the_receiver_agrees_in_the_end() {
                         .force_flush(std::time::Duration::from_millis(random.random_range(0..5))),
                 );
             }
-            makers.into_iter().for_each(|maker| maker.join().expect("no panic"));
+            for maker in makers {
+                maker.join().expect("no panic");
+            }
             world.collector.clear_faults();
             drop(world.registry.force_flush(LONG));
             done.store(true, Ordering::SeqCst);

@@ -11,6 +11,7 @@ mod faults_out;
 mod flush;
 mod isolation;
 mod ledger;
+mod neighbours;
 mod own_keys;
 mod processes;
 mod readme;

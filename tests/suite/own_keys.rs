@@ -28,7 +28,7 @@ fn three_hundred_tenants_at_once_each_get_their_own_and_nothing_else() {
                         let session = tracer.session(tenant).metadata("of", tenant).start();
                         let _inside = session.enter();
                         tracer.in_span_sync(format!("{tenant} outer"), |_| {
-                            tracer.start_span(format!("{tenant} inner")).end()
+                            tracer.start_span(format!("{tenant} inner")).end();
                         });
                         session.enrich(Enrichment::new().metadata("also-of", tenant));
                     }

@@ -131,6 +131,7 @@ impl World {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the fields it is for may be left out")]
 pub(crate) fn human(millis: u64) -> Option<HumanDuration> {
     Some(HumanDuration(Duration::from_millis(millis)))
 }
@@ -192,6 +193,10 @@ pub(crate) fn in_a_process_of_its_own(test: &str, variables: &[(&str, &str)]) ->
 const CHILD: &str = "TRACER_REGISTRY_TEST_CHILD";
 
 /// Whether this process was started by [`in_a_process_of_its_own`].
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test looks whether it was started as it should be"
+)]
 pub(crate) fn child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
