@@ -114,6 +114,8 @@ fn retry_after_is_waited_for_also_by_a_flush() {
 #[test]
 fn a_receiver_that_asks_for_an_eternity_is_given_up_and_the_tracer_goes_on() {
     let world = World::new(&["a"]);
+    // First a second, so that the eternity and the time so far are more than a clock can show.
+    world.collector.fault(Fault::status(429).retry_after("1").times(1));
     world
         .collector
         .fault(Fault::status(429).retry_after(u64::MAX.to_string()).times(1));
