@@ -5,6 +5,7 @@
 //! (lower-case ASCII only, so there are no look-alikes and nothing to fold).
 
 use std::borrow::Borrow;
+use std::convert::Infallible;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
@@ -300,6 +301,13 @@ impl TryFrom<&Selector> for Selector {
 
     fn try_from(selector: &Selector) -> Result<Self, Self::Error> {
         Ok(selector.clone())
+    }
+}
+
+// A selector is taken wherever something is that may be none: every selector is a selector.
+impl From<Infallible> for SelectorError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

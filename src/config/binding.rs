@@ -6,13 +6,15 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::Endpoint;
 use super::schema;
 use crate::secret::KeySource;
 
 /// What the configuration says for an environment, a feature, a tenant or a route, or for all (`[defaults]`).
 ///
-/// Everything is optional: what a binding leaves out comes from the bindings it is laid over.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
+/// Everything is optional: what a binding leaves out comes from the bindings it is laid over. `Debug` shows no value that could be a key by
+/// mistake.
+#[derive(Clone, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Binding {
     /// Where the key comes from. A key itself is never written in the configuration.
@@ -34,7 +36,7 @@ pub struct Binding {
     #[schemars(default)]
     pub(crate) metadata: BTreeMap<String, serde_json::Value>,
     /// Resource attributes, such as `service.name`. Texts, numbers and booleans.
-    #[schemars(default)]
+    #[schemars(default, schema_with = "schema::attributes")]
     pub(crate) resource: BTreeMap<String, serde_json::Value>,
     /// Which traces are recorded. Default: all.
     pub(crate) sampling: Option<Sampling>,
@@ -82,7 +84,7 @@ pub struct Auth {
     pub(crate) scheme: AuthScheme,
 }
 
-fn default_auth_header() -> String {
+pub(super) fn default_auth_header() -> String {
     "authorization".to_owned()
 }
 
@@ -217,40 +219,59 @@ impl Binding {
 
     /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
     ///
-    /// A change of backend also forgets the endpoint and the auth below it: they belong to the backend they were written for, and
+    /// A change of backend also forgets the key, the endpoint and the auth below it: they belong to the backend they were written for, and
     /// a key must not be sent to another vendor's host.
     pub(crate) fn overlay(&mut self, over: &Self) {
         if over.backend.is_some() && over.backend != self.backend {
+            self.api_key = None;
             self.endpoint = None;
             self.auth = None;
         }
-        replace(&mut self.api_key, &over.api_key);
-        replace(&mut self.backend, &over.backend);
-        replace(&mut self.endpoint, &over.endpoint);
-        replace(&mut self.auth, &over.auth);
-        replace(&mut self.source, &over.source);
-        replace(&mut self.sampling, &over.sampling);
+        replace(&mut self.api_key, over.api_key.as_ref());
+        replace(&mut self.backend, over.backend.as_ref());
+        replace(&mut self.endpoint, over.endpoint.as_ref());
+        replace(&mut self.auth, over.auth.as_ref());
+        replace(&mut self.source, over.source.as_ref());
+        replace(&mut self.sampling, over.sampling.as_ref());
         self.headers.extend(over.headers.clone());
         self.metadata.extend(over.metadata.clone());
         self.resource.extend(over.resource.clone());
         if let Some(over) = over.limits {
             let limits = self.limits.get_or_insert_default();
-            replace(&mut limits.attributes, &over.attributes);
-            replace(&mut limits.events, &over.events);
-            replace(&mut limits.links, &over.links);
-            replace(&mut limits.attributes_per_event, &over.attributes_per_event);
-            replace(&mut limits.attributes_per_link, &over.attributes_per_link);
+            replace(&mut limits.attributes, over.attributes.as_ref());
+            replace(&mut limits.events, over.events.as_ref());
+            replace(&mut limits.links, over.links.as_ref());
+            replace(&mut limits.attributes_per_event, over.attributes_per_event.as_ref());
+            replace(&mut limits.attributes_per_link, over.attributes_per_link.as_ref());
         }
         if let Some(over) = over.propagation {
             let propagation = self.propagation.get_or_insert_default();
-            replace(&mut propagation.trust_remote_parent, &over.trust_remote_parent);
+            replace(&mut propagation.trust_remote_parent, over.trust_remote_parent.as_ref());
         }
     }
 }
 
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Binding")
+            .field("api_key", &self.api_key)
+            .field("backend", &self.backend)
+            .field("endpoint", &self.endpoint.as_deref().map(Endpoint::new))
+            .field("auth", &self.auth)
+            .field("headers", &self.headers.keys())
+            .field("source", &self.source)
+            .field("metadata", &self.metadata.keys())
+            .field("resource", &self.resource.keys())
+            .field("sampling", &self.sampling)
+            .field("limits", &self.limits)
+            .field("propagation", &self.propagation)
+            .finish()
+    }
+}
+
 /// Takes what the upper layer says, where it says something.
-pub(super) fn replace<T: Clone>(lower: &mut Option<T>, upper: &Option<T>) {
-    if upper.is_some() {
-        lower.clone_from(upper);
+pub(super) fn replace<T: Clone>(lower: &mut Option<T>, upper: Option<&T>) {
+    if let Some(upper) = upper {
+        *lower = Some(upper.clone());
     }
 }

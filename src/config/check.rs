@@ -1,37 +1,22 @@
 //! The rules that a layer's values must keep, whoever wrote them.
 
-use http::{HeaderName, HeaderValue};
+use std::time::Duration;
+
+use http::HeaderName;
 use serde_json::Value;
 
 use super::binding::Binding;
 use super::document::{Document, Route, WILDCARD, When};
 use super::endpoint::Endpoint;
-use super::export::Export;
+use super::export::{Export, HumanDuration, MAX_CONCURRENT_EXPORTS};
 use super::fault::Faults;
+use super::table::quoted;
+use super::{header, template};
+use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector, SelectorError, SelectorParts};
 
-/// Headers that carry keys: a value for one of them would be a key written in the configuration.
-const KEY_HEADERS: [&str; 8] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-api-key",
-    "api-key",
-    "api_key",
-    "x-honeycomb-team",
-    "x-auth-token",
-];
-
-/// Headers that are made with the request.
-const OWN_HEADERS: [&str; 7] = [
-    "content-type",
-    "content-length",
-    "content-encoding",
-    "transfer-encoding",
-    "host",
-    "connection",
-    "x-source",
-];
+/// The longest duration of the configuration. Far above any that helps, and far below what the clock can add.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn document(document: &Document, faults: &mut Faults) {
     binding(&document.defaults, "defaults", faults);
@@ -41,7 +26,7 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
         (Part::Tenant, "tenants", &document.tenants),
     ] {
         for (name, binding_of_name) in bindings {
-            let path = format!("{table}.{name}");
+            let path = format!("{table}.{}", quoted(name));
             if !(part == Part::Tenant && name == WILDCARD)
                 && let Err(error) = Name::new(name)
             {
@@ -52,18 +37,15 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
     }
     for (index, route) in document.routes.iter().enumerate() {
         let path = format!("routes[{index}]");
+        let before = &document.routes[..index];
         if route.when == When::default() {
             faults.add(
                 format!("{path}.when"),
-                "names no part; a route is for a tenant, an environment, a feature or several of them",
+                "names no part; a route says what it is for, as in when = { tenant = \"acme\", feature = \"search\" }",
             );
         } else if let Err(error) = selector(route) {
             faults.add(format!("{path}.when"), error.to_string());
-        }
-        if let Some(first) = document.routes[..index]
-            .iter()
-            .position(|other| other.when == route.when)
-        {
+        } else if let Some(first) = before.iter().position(|other| other.when == route.when) {
             faults.add(
                 format!("{path}.when"),
                 format!("the same parts as routes[{first}]; which of the two holds would be chance"),
@@ -91,26 +73,32 @@ pub(super) fn selector(route: &Route) -> Result<Selector, SelectorError> {
 }
 
 fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
+    if let Some(source) = &binding.api_key {
+        for message in key_source(source) {
+            faults.add(format!("{path}.api_key"), message);
+        }
+    }
     if let Some(Err(error)) = binding.endpoint.as_deref().map(Endpoint::new) {
         faults.add(format!("{path}.endpoint"), error.to_string());
     }
-    if let Some(auth) = &binding.auth
-        && HeaderName::try_from(&auth.header).is_err()
-    {
-        faults.add(
-            format!("{path}.auth.header"),
-            format!("{:?} is no header's name", auth.header),
-        );
+    let auth = binding.auth.as_ref().map(|auth| header::of_the_key(&auth.header));
+    if let Some(Err(message)) = auth {
+        faults.add(format!("{path}.auth.header"), message);
     }
     for (name, value) in &binding.headers {
-        if let Some(message) = header_fault(name, value) {
-            faults.add(format!("{path}.headers.{name}"), message);
+        match HeaderName::try_from(name) {
+            Err(_) => faults.add(format!("{path}.headers"), header::NO_NAME),
+            Ok(known) => {
+                if let Some(message) = header::fault(&known, value, binding.auth.as_ref()) {
+                    faults.add(format!("{path}.headers.{}", quoted(name)), message);
+                }
+            }
         }
     }
     for (key, value) in &binding.resource {
         if matches!(value, Value::Null | Value::Array(_) | Value::Object(_)) {
             faults.add(
-                format!("{path}.resource.\"{key}\""),
+                format!("{path}.resource.{}", quoted(key)),
                 "a resource attribute is a text, a number or a boolean",
             );
         }
@@ -125,19 +113,47 @@ fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     }
 }
 
-fn header_fault(name: &str, value: &str) -> Option<String> {
-    let Ok(header) = HeaderName::try_from(name) else {
-        return Some("is no header's name".to_owned());
-    };
-    if KEY_HEADERS.contains(&header.as_str()) {
-        return Some("this header carries a key, and a key is never written in the configuration; use api_key, and auth for another header".to_owned());
+/// What is wrong with where a key comes from. What is written there is not repeated: it may be the key itself.
+fn key_source(source: &KeySource) -> Vec<String> {
+    let mut messages = Vec::new();
+    let mut texts: Vec<&str> = Vec::new();
+    match source {
+        KeySource::Env(name) => {
+            texts.push(name);
+            let fixed = template::without_placeholders(name);
+            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.is_empty() || !fixed.chars().all(allowed) || name.starts_with(|c: char| c.is_ascii_digit()) {
+                messages.push("env is the name of a variable: letters, digits and `_`".to_owned());
+            }
+        }
+        KeySource::File(path) => {
+            texts.extend(path.to_str());
+            if path.as_os_str().is_empty() {
+                messages.push("file is the path of a file".to_owned());
+            }
+        }
+        KeySource::Credential(name) | KeySource::Provider { name, .. } => texts.push(name),
+        KeySource::Exec { command, timeout } => {
+            messages.extend(duration(*timeout, Zero::HasNone).map(|message| format!("timeout {message}")));
+            texts.extend(command.iter().map(String::as_str));
+            match command.first() {
+                None => messages.push("exec is a program and its arguments".to_owned()),
+                Some(program) if program.is_empty() => messages.push("exec begins with a program".to_owned()),
+                // A name comes from outside: it may say what is asked for, never which program runs.
+                Some(program) if template::without_placeholders(program) != *program => {
+                    messages.push("the program of exec cannot depend on a name; its arguments can".to_owned());
+                }
+                Some(_) => {}
+            }
+        }
     }
-    if OWN_HEADERS.contains(&header.as_str()) {
-        return Some("this header is made with the request".to_owned());
-    }
-    HeaderValue::from_str(value)
-        .is_err()
-        .then(|| "the value has characters that a header cannot carry".to_owned())
+    let as_variable = matches!(source, KeySource::Env(_));
+    messages.extend(
+        texts
+            .into_iter()
+            .filter_map(|text| template::ambiguous(text, as_variable)),
+    );
+    messages
 }
 
 fn export(export: &Export, faults: &mut Faults) {
@@ -150,7 +166,41 @@ fn export(export: &Export, faults: &mut Faults) {
             faults.add(format!("export.{field}"), "must be at least 1");
         }
     }
-    if export.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
-        faults.add("export.timeout", "must be more than zero");
+    if export
+        .max_concurrent_exports
+        .is_some_and(|most| most > MAX_CONCURRENT_EXPORTS)
+    {
+        faults.add(
+            "export.max_concurrent_exports",
+            format!("must be at most {MAX_CONCURRENT_EXPORTS}"),
+        );
     }
+    let retry = &export.retry;
+    for (field, value, zero) in [
+        ("scheduled_delay", export.scheduled_delay, Zero::HasAMeaning),
+        ("timeout", export.timeout, Zero::HasNone),
+        ("drop_timeout", export.drop_timeout, Zero::HasAMeaning),
+        // Without a pause between attempts, a receiver in trouble would be asked without end.
+        ("retry.initial_backoff", retry.initial_backoff, Zero::HasNone),
+        ("retry.max_backoff", retry.max_backoff, Zero::HasNone),
+        ("retry.max_elapsed", retry.max_elapsed, Zero::HasAMeaning),
+    ] {
+        if let Some(message) = value.and_then(|HumanDuration(value)| duration(value, zero)) {
+            faults.add(format!("export.{field}"), message);
+        }
+    }
+}
+
+/// Whether a duration of zero says something: "at once", "not at all".
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zero {
+    HasAMeaning,
+    HasNone,
+}
+
+fn duration(value: Duration, zero: Zero) -> Option<String> {
+    if value.is_zero() && zero == Zero::HasNone {
+        return Some("must be more than zero".to_owned());
+    }
+    (value > LONGEST).then(|| format!("must be at most {}", humantime::format_duration(LONGEST)))
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 
 use super::binding::Binding;
 use super::export::Export;
+use super::schema;
 
 /// A configuration as written. Made from files by [`Config::load`](super::Config::load), or in code.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -18,13 +19,13 @@ pub struct Document {
     #[schemars(default)]
     pub(crate) defaults: Binding,
     /// By environment's name.
-    #[schemars(default)]
+    #[schemars(default, schema_with = "schema::names")]
     pub(crate) environments: BTreeMap<String, Binding>,
     /// By feature's name.
-    #[schemars(default)]
+    #[schemars(default, schema_with = "schema::names")]
     pub(crate) features: BTreeMap<String, Binding>,
     /// By tenant slug. The table `"*"` stands for every tenant without one of its own; `{tenant}` in it is the slug.
-    #[schemars(default)]
+    #[schemars(default, schema_with = "schema::names_and_wildcard")]
     pub(crate) tenants: BTreeMap<String, Binding>,
     /// For several parts at once; laid over the bindings of the parts.
     #[schemars(default)]
@@ -99,7 +100,7 @@ impl Route {
 impl Document {
     /// Lays `over` on top of this one, table by table. A route for the same parts is laid over the earlier one.
     pub(crate) fn overlay(&mut self, over: &Self) {
-        super::binding::replace(&mut self.active_environment, &over.active_environment);
+        super::binding::replace(&mut self.active_environment, over.active_environment.as_ref());
         self.defaults.overlay(&over.defaults);
         for (mine, theirs) in [
             (&mut self.environments, &over.environments),

@@ -1,6 +1,7 @@
 //! A checked URL of a destination.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
 
@@ -13,47 +14,60 @@ pub struct Endpoint {
     path: String,
 }
 
-/// Why a text is no endpoint. The text itself is repeated only where it cannot hold a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a text is no endpoint. The text itself is not repeated: a password or a key may be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum EndpointError {
     #[error("the URL has a user or password in it; the key is sent in a header, say where it comes from with api_key")]
     UserInfo,
-    #[error("{0:?} is no URL such as \"https://collector.example:4318\"")]
-    Syntax(String),
-    #[error("{0:?} is no http:// or https:// URL")]
-    Scheme(String),
-    #[error("{0:?} has a query or fragment; an endpoint has neither")]
-    Query(String),
+    #[error("no URL such as \"https://collector.example:4318\"")]
+    Syntax,
+    #[error("no http:// or https:// URL")]
+    Scheme,
+    #[error("the URL has a query or fragment; an endpoint has neither")]
+    Query,
     #[cfg(not(feature = "tls"))]
-    #[error("{0:?} needs TLS, and this program was built without the feature `tls` of tracer-registry")]
-    NoTls(String),
+    #[error("the URL needs TLS, and this program was built without the feature `tls` of tracer-registry")]
+    NoTls,
 }
 
 impl Endpoint {
     pub(super) fn new(text: &str) -> Result<Self, EndpointError> {
+        let endpoint = Self::parse(text)?;
+        #[cfg(not(feature = "tls"))]
+        if endpoint.origin.starts_with("https:") {
+            return Err(EndpointError::NoTls);
+        }
+        Ok(endpoint)
+    }
+
+    fn parse(text: &str) -> Result<Self, EndpointError> {
         if text.contains('@') {
             return Err(EndpointError::UserInfo);
         }
         if text.contains(['?', '#']) {
-            return Err(EndpointError::Query(text.to_owned()));
+            return Err(EndpointError::Query);
         }
-        let uri: Uri = text.parse().map_err(|_| EndpointError::Syntax(text.to_owned()))?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(EndpointError::Syntax(text.to_owned()));
-        };
-        match scheme {
-            "http" => {}
-            #[cfg(feature = "tls")]
-            "https" => {}
-            #[cfg(not(feature = "tls"))]
-            "https" => return Err(EndpointError::NoTls(text.to_owned())),
-            _ => return Err(EndpointError::Scheme(text.to_owned())),
+        let (scheme, rest) = text.split_once("://").ok_or(EndpointError::Syntax)?;
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(EndpointError::Scheme);
         }
-        if authority.host().is_empty() {
-            return Err(EndpointError::Syntax(text.to_owned()));
+        if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains('\\') || rest.starts_with(['/', ':']) {
+            return Err(EndpointError::Syntax);
         }
+        let uri: Uri = text.parse().map_err(|_| EndpointError::Syntax)?;
+        let authority = uri
+            .authority()
+            .ok_or(EndpointError::Syntax)?
+            .as_str()
+            .to_ascii_lowercase();
+        if !is_host_and_port(&authority) || uri.path().split('/').any(|segment| segment == "." || segment == "..") {
+            return Err(EndpointError::Syntax);
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let default_port = if scheme == "https" { ":443" } else { ":80" };
+        let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
         Ok(Self {
-            origin: format!("{scheme}://{}", authority.as_str().to_ascii_lowercase()),
+            origin: format!("{scheme}://{authority}"),
             path: uri.path().trim_end_matches('/').to_owned(),
         })
     }
@@ -70,15 +84,39 @@ impl Endpoint {
 
     /// An endpoint out of the table of backends.
     pub(crate) fn known(text: &'static str) -> Self {
-        let (scheme, rest) = text.split_once("://").expect("the table of backends has absolute URLs");
-        let (host, path) = rest
-            .split_once('/')
-            .map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
-        Self {
-            origin: format!("{scheme}://{host}"),
-            path,
-        }
+        Self::parse(text).expect("the table of backends has valid URLs")
     }
+}
+
+/// The URI parser checks characters only: what they mean is checked here.
+fn is_host_and_port(authority: &str) -> bool {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("ipv6", port),
+        Some(_) => return false,
+        None => authority
+            .find(':')
+            .map_or((authority, ""), |colon| authority.split_at(colon)),
+    };
+    let is_port = |digits: &str| {
+        let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        all_digits && digits.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    let is_label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !label.is_empty() && label.bytes().all(allowed)
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    // A last label of digits makes it an address (WHATWG URL, "ends in a number").
+    let numeric = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_host = if numeric {
+        name.parse::<Ipv4Addr>().is_ok()
+    } else {
+        name.split('.').all(is_label)
+    };
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 impl fmt::Display for Endpoint {

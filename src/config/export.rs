@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::binding::replace;
 
+/// The most requests under way at the same time: more than a process has sockets for.
+pub(super) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
+
 /// `[export]` as written.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -24,7 +27,7 @@ pub struct Export {
     #[schemars(range(min = 1))]
     pub max_queue_size: Option<usize>,
     /// Requests under way at the same time, all tracers together. Default: 64.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MAX_CONCURRENT_EXPORTS))]
     pub max_concurrent_exports: Option<usize>,
     /// How long one request may take. Default: 10s.
     pub timeout: Option<HumanDuration>,
@@ -121,17 +124,17 @@ pub struct RetrySettings {
 
 impl Export {
     pub(super) fn overlay(&mut self, over: &Self) {
-        replace(&mut self.protocol, &over.protocol);
-        replace(&mut self.compression, &over.compression);
-        replace(&mut self.scheduled_delay, &over.scheduled_delay);
-        replace(&mut self.max_export_batch_size, &over.max_export_batch_size);
-        replace(&mut self.max_queue_size, &over.max_queue_size);
-        replace(&mut self.max_concurrent_exports, &over.max_concurrent_exports);
-        replace(&mut self.timeout, &over.timeout);
-        replace(&mut self.drop_timeout, &over.drop_timeout);
-        replace(&mut self.retry.initial_backoff, &over.retry.initial_backoff);
-        replace(&mut self.retry.max_backoff, &over.retry.max_backoff);
-        replace(&mut self.retry.max_elapsed, &over.retry.max_elapsed);
+        replace(&mut self.protocol, over.protocol.as_ref());
+        replace(&mut self.compression, over.compression.as_ref());
+        replace(&mut self.scheduled_delay, over.scheduled_delay.as_ref());
+        replace(&mut self.max_export_batch_size, over.max_export_batch_size.as_ref());
+        replace(&mut self.max_queue_size, over.max_queue_size.as_ref());
+        replace(&mut self.max_concurrent_exports, over.max_concurrent_exports.as_ref());
+        replace(&mut self.timeout, over.timeout.as_ref());
+        replace(&mut self.drop_timeout, over.drop_timeout.as_ref());
+        replace(&mut self.retry.initial_backoff, over.retry.initial_backoff.as_ref());
+        replace(&mut self.retry.max_backoff, over.retry.max_backoff.as_ref());
+        replace(&mut self.retry.max_elapsed, over.retry.max_elapsed.as_ref());
     }
 
     pub(super) fn settings(&self) -> ExportSettings {
@@ -148,7 +151,7 @@ impl Export {
             retry: RetrySettings {
                 initial_backoff: duration(self.retry.initial_backoff, Duration::from_secs(1)),
                 max_backoff: duration(self.retry.max_backoff, Duration::from_secs(30)),
-                max_elapsed: duration(self.retry.max_elapsed, Duration::from_mins(5)),
+                max_elapsed: duration(self.retry.max_elapsed, Duration::from_secs(300)),
             },
         }
     }

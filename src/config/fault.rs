@@ -42,33 +42,70 @@ impl ConfigFault {
     }
 }
 
+/// The layers, in the order in which they are laid over one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Layer {
+    #[default]
+    Default,
+    Environment,
+    Local,
+    Variables,
+    /// All of them together.
+    Whole,
+}
+
 /// Collects the faults of one layer after another.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
+    layer: Layer,
     file: String,
-    found: Vec<ConfigFault>,
+    found: Vec<(Layer, ConfigFault)>,
+    unread: bool,
 }
 
 impl Faults {
     /// From here on, faults are in this file.
-    pub(super) fn enter(&mut self, file: impl Into<String>) {
+    pub(super) fn enter(&mut self, layer: Layer, file: impl Into<String>) {
+        self.layer = layer;
         self.file = file.into();
     }
 
+    /// The layer that is being read.
+    pub(super) fn layer(&self) -> Layer {
+        self.layer
+    }
+
     pub(super) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.found.push(ConfigFault {
+        let fault = ConfigFault {
             file: self.file.clone(),
             key: key.into(),
             message: message.into(),
-        });
+        };
+        self.found.push((self.layer, fault));
+    }
+
+    /// A fault of a whole file, of which nothing is known then.
+    pub(super) fn add_unread(&mut self, message: impl Into<String>) {
+        self.unread = true;
+        self.add("", message);
+    }
+
+    /// Whether a file could not be read: what seems to be missing may be in it.
+    pub(super) fn some_file_is_unread(&self) -> bool {
+        self.unread
     }
 
     pub(super) fn into_result(self) -> Result<(), ConfigError> {
         if self.found.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError { faults: self.found })
+            return Ok(());
         }
+        let mut found = self.found;
+        found.sort_by(|(one_layer, one), (other_layer, other)| {
+            (one_layer, &one.file, &one.key).cmp(&(other_layer, &other.file, &other.key))
+        });
+        Err(ConfigError {
+            faults: found.into_iter().map(|(_, fault)| fault).collect(),
+        })
     }
 }
 

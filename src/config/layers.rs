@@ -1,40 +1,37 @@
 //! Which files a configuration is made of: `default`, the active environment's, `local`, then variables.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use config::{Config as Parser, Environment, File, FileFormat};
-use serde_json::Value;
-
 use super::document::{ActiveEnvironment, Document};
-use super::fault::Faults;
+use super::fault::{Faults, Layer};
+use super::parse::{self, Written};
+use super::variables::Variables;
 use super::{check, read};
 use crate::selector::Name;
 
-/// The prefix of variables that are laid over the files.
-const PREFIX: &str = "TRACER_REGISTRY";
 /// What faults in variables name in place of a file.
 const VARIABLES: &str = "the variables TRACER_REGISTRY__*";
 /// The layer that all others are laid over.
 const DEFAULT: &str = "default";
 /// The layer for one machine, laid over all other files.
 const LOCAL: &str = "local";
+/// The largest configuration file: some hundred thousand tenants.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
-const EXTENSIONS: [(&str, FileFormat); 4] = [
-    ("toml", FileFormat::Toml),
-    ("yaml", FileFormat::Yaml),
-    ("yml", FileFormat::Yaml),
-    ("json", FileFormat::Json),
+const EXTENSIONS: [(&str, Written); 4] = [
+    ("toml", Written::Toml),
+    ("yaml", Written::Yaml),
+    ("yml", Written::Yaml),
+    ("json", Written::Json),
 ];
 
 /// Reads all layers and lays them over one another; every fault is added to `faults`.
 ///
-/// A folder, or a file called `default`, is layered with its neighbours. Any other file stands alone. `variables` are those of the
-/// process where nothing else is given.
-pub(super) fn load(path: &Path, variables: Option<BTreeMap<String, String>>, faults: &mut Faults) -> Document {
+/// A folder, or a file called `default`, is layered with its neighbours. Any other file stands alone.
+pub(super) fn load(path: &Path, variables: &Variables, faults: &mut Faults) -> Document {
     let mut whole = Document::default();
-    let from_variables = variables_layer(variables, faults);
     let is_folder = path.is_dir();
     let layered = is_folder || path.file_stem().is_some_and(|stem| stem == DEFAULT);
     let folder = if is_folder {
@@ -42,122 +39,135 @@ pub(super) fn load(path: &Path, variables: Option<BTreeMap<String, String>>, fau
     } else {
         path.parent().unwrap_or(Path::new(""))
     };
-    let base = if is_folder {
+    faults.enter(Layer::Default, folder.display().to_string());
+    // Asked also where the file is given: two default files beside one another are a fault.
+    let found = if layered {
         layer_file(folder, DEFAULT, faults)
     } else {
-        Some(path.to_owned())
+        None
     };
-    match base {
-        Some(base) => {
-            if !is_folder && layered {
-                // Asked for its faults: two default files beside one another.
-                layer_file(folder, DEFAULT, faults);
-            }
-            whole.overlay(&file_layer(&base, faults));
-        }
-        None => {
-            faults.enter(folder.display().to_string());
-            faults.add("", "the folder has no default.toml, default.yaml or default.json");
-        }
+    match (is_folder, found) {
+        (false, _) => whole.overlay(&file_layer(Layer::Default, path, faults)),
+        (true, Some(file)) => whole.overlay(&file_layer(Layer::Default, &file, faults)),
+        (true, None) => faults.add_unread("the folder has no default.toml, default.yaml, default.yml or default.json"),
     }
+    let mut local = Document::default();
     if layered {
-        let local = layer_file(folder, LOCAL, faults)
-            .map(|file| file_layer(&file, faults))
-            .unwrap_or_default();
-        let active = [&from_variables, &local, &whole]
-            .into_iter()
-            .find_map(|layer| active_environment(layer));
-        if let Some(environment) = active.filter(|name| name != DEFAULT && name != LOCAL)
-            && Name::new(&environment).is_ok()
-            && let Some(file) = layer_file(folder, &environment, faults)
-        {
-            let layer = file_layer(&file, faults);
-            if layer.active_environment.is_some() {
-                faults.enter(file.display().to_string());
-                faults.add(
-                    "active_environment",
-                    "the file of an environment cannot choose the environment; it belongs in default",
-                );
-            }
-            whole.overlay(&layer);
+        faults.enter(Layer::Local, folder.display().to_string());
+        if let Some(file) = layer_file(folder, LOCAL, faults) {
+            local = file_layer(Layer::Local, &file, faults);
         }
-        whole.overlay(&local);
     }
+    faults.enter(Layer::Variables, VARIABLES);
+    let from_variables = layer(variables.tree(faults), Path::new(""), faults);
+    if layered {
+        let choice = [&from_variables, &local, &whole]
+            .into_iter()
+            .find_map(|layer| layer.active_environment.as_ref());
+        // Only a name makes a file's name: `../../etc/passwd` is refused when the whole is checked.
+        if let Some(ActiveName(Ok(environment))) = choice.and_then(|choice| active_name(choice, variables))
+            && environment != DEFAULT
+            && environment != LOCAL
+            && Name::new(&environment).is_ok()
+        {
+            whole.overlay(&environment_layer(folder, &environment, faults));
+        }
+    }
+    whole.overlay(&local);
     whole.overlay(&from_variables);
-    faults.enter(path.display().to_string());
+    faults.enter(Layer::Whole, path.display().to_string());
     whole
 }
 
-/// The environment that a layer makes the active one, if it says so and the variable it names has a value.
-pub(super) fn active_environment(document: &Document) -> Option<String> {
-    match document.active_environment.as_ref()? {
-        ActiveEnvironment::Name(name) => Some(name.clone()),
-        ActiveEnvironment::Variable(variable) => {
-            let value = std::env::var(&variable.env).ok().filter(|value| !value.is_empty());
-            value.or_else(|| variable.default.clone())
-        }
+/// The active environment as a layer or a variable names it; an error for a value that is not UTF-8.
+pub(super) struct ActiveName(pub(super) Result<String, ()>);
+
+/// What the choice of the active environment comes to, if it comes to a name.
+pub(super) fn active_name(choice: &ActiveEnvironment, variables: &Variables) -> Option<ActiveName> {
+    match choice {
+        ActiveEnvironment::Name(name) => Some(ActiveName(Ok(name.clone()))),
+        ActiveEnvironment::Variable(variable) => match variables.get(&variable.env) {
+            Some(value) => Some(ActiveName(value.to_str().map(str::to_owned).ok_or(()))),
+            None => variable.default.clone().map(|name| ActiveName(Ok(name))),
+        },
     }
+}
+
+fn environment_layer(folder: &Path, environment: &str, faults: &mut Faults) -> Document {
+    faults.enter(Layer::Environment, folder.display().to_string());
+    let Some(file) = layer_file(folder, environment, faults) else {
+        return Document::default();
+    };
+    let mut layer = file_layer(Layer::Environment, &file, faults);
+    if layer.active_environment.take().is_some() {
+        faults.add(
+            "active_environment",
+            "the file of an environment cannot choose the environment; it belongs in default",
+        );
+    }
+    layer
 }
 
 fn layer_file(folder: &Path, layer: &str, faults: &mut Faults) -> Option<PathBuf> {
     let candidates = EXTENSIONS
         .iter()
         .map(|(extension, _)| folder.join(format!("{layer}.{extension}")));
-    let mut found: Vec<PathBuf> = candidates.filter(|file| file.is_file()).collect();
+    // Whatever is there, also a link to nothing: a layer that cannot be read is a fault, not a layer less.
+    let mut found: Vec<PathBuf> = candidates.filter(|file| fs::symlink_metadata(file).is_ok()).collect();
     if found.len() > 1 {
-        faults.enter(found[1].display().to_string());
-        faults.add("", format!("clashes with {}: a layer is one file", found[0].display()));
+        let clash = format!("clashes with {}: a layer is one file", found[1].display());
+        faults.add(file_name(&found[0]), clash);
     }
     (!found.is_empty()).then(|| found.swap_remove(0))
 }
 
-fn file_layer(file: &Path, faults: &mut Faults) -> Document {
-    faults.enter(file.display().to_string());
-    let extension = file.extension().unwrap_or_default();
-    let Some((_, format)) = EXTENSIONS.iter().find(|(known, _)| extension == *known) else {
-        faults.add("", "a configuration file ends in .toml, .yaml, .yml or .json");
-        return Document::default();
-    };
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) => {
-            faults.add("", format!("cannot be read: {}", error.kind()));
-            return Document::default();
-        }
-    };
-    let parsed = Parser::builder().add_source(File::from_str(&text, *format)).build();
-    let folder = file.parent().unwrap_or(Path::new(""));
-    layer(parsed, folder, faults)
+fn file_name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn variables_layer(variables: Option<BTreeMap<String, String>>, faults: &mut Faults) -> Document {
-    faults.enter(VARIABLES);
-    let given = variables.map(|variables| variables.into_iter().collect());
-    let source = Environment::with_prefix(PREFIX)
-        .separator("__")
-        .try_parsing(true)
-        .source(given);
-    layer(Parser::builder().add_source(source).build(), Path::new(""), faults)
-}
-
-fn layer(parsed: Result<Parser, config::ConfigError>, folder: &Path, faults: &mut Faults) -> Document {
-    let value = parsed.and_then(Parser::try_deserialize::<Value>);
-    match value {
+fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
+    faults.enter(rank, file.display().to_string());
+    let parsed = read_text(file).and_then(|text| {
+        let extension = file.extension().unwrap_or_default();
+        let format = EXTENSIONS.iter().find(|(known, _)| extension == *known);
+        let (_, written) = format.ok_or("a configuration file ends in .toml, .yaml, .yml or .json")?;
+        parse::parse(&text, *written)
+    });
+    match parsed {
         Ok(value) => {
-            let document = read::document(value, folder, faults);
-            check::document(&document, faults);
-            document
+            // Absolute, so that it is the same folder after the process went to another one.
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+            layer(value, file.parent().unwrap_or(Path::new("")), faults)
         }
-        Err(error) => {
-            faults.add("", without_source_text(&error.to_string()));
+        Err(message) => {
+            faults.add_unread(message);
             Document::default()
         }
     }
 }
 
-/// A parser's message without the lines of the file that some parsers quote: a key could be on one of them.
-fn without_source_text(message: &str) -> String {
-    let quoted = |line: &&str| line.trim_start().starts_with(|c: char| c == '|' || c.is_ascii_digit());
-    let kept: Vec<&str> = message.lines().filter(|line| !quoted(line)).map(str::trim).collect();
-    kept.join(": ")
+fn read_text(file: &Path) -> Result<String, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {}", error.kind());
+    // Asked before opening: opening a pipe without a writer would wait for ever.
+    if !fs::metadata(file).map_err(unreadable)?.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|open| open.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("larger than {} MiB", MAX_FILE_BYTES >> 20));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid].split(|byte| *byte == b'\n').count();
+        format!("line {line}: not UTF-8 text")
+    })
+}
+
+fn layer(value: serde_json::Value, folder: &Path, faults: &mut Faults) -> Document {
+    let document = read::document(value, folder, faults);
+    check::document(&document, faults);
+    document
 }

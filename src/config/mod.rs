@@ -12,13 +12,17 @@ mod document;
 mod endpoint;
 mod export;
 mod fault;
+mod header;
 mod layers;
+mod parse;
 mod read;
 mod resolve;
 mod schema;
+mod table;
 mod template;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling};
 pub use document::{ActiveEnvironment, Document, Route};

@@ -1,17 +1,20 @@
 //! The checked configuration, and what it says for one selector.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::binding::{Auth, BackendName, Binding, Limits};
-use super::document::{Document, WILDCARD};
+use super::document::{ActiveEnvironment, Document, WILDCARD};
 use super::endpoint::Endpoint;
 use super::export::ExportSettings;
-use super::fault::{ConfigError, Faults};
+use super::fault::{ConfigError, Faults, Layer};
+use super::layers::ActiveName;
 use super::template::{self, TemplateError};
+use super::variables::Variables;
 use super::{check, layers};
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector};
@@ -29,8 +32,8 @@ pub struct Config {
     export: ExportSettings,
 }
 
-/// What the configuration says for one selector, everything filled in.
-#[derive(Clone, Debug, PartialEq)]
+/// What the configuration says for one selector, everything filled in. `Debug` shows no value that could be a key by mistake.
+#[derive(Clone, PartialEq)]
 pub struct ResolvedBinding {
     /// What it is for.
     pub selector: Selector,
@@ -95,29 +98,29 @@ impl Config {
     ///
     /// A folder, or a file called `default.toml` (`.yaml`, `.yml`, `.json`), is layered: `default`, then the file called as the active
     /// environment, then `local`, then the variables `TRACER_REGISTRY__SECTION__KEY`. A file of any other name stands alone, below the
-    /// variables. Reads no key.
+    /// variables. An environment called `default` or `local` has no file of its own. Reads no key.
+    ///
+    /// Variables are folded to lower case, so they reach only names in lower case; a variable that is set to nothing says nothing. A list,
+    /// and metadata that is a number or a boolean, are written as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
     ///
     /// # Errors
     /// [`ConfigError`] with every fault of every layer.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        Self::load_with_variables(path.as_ref(), None)
+        Self::load_with(path.as_ref(), &Variables::of_the_process())
     }
 
-    /// As [`load`](Self::load), without the variables `TRACER_REGISTRY__SECTION__KEY`: what the files say, whatever process reads them.
+    /// As [`load`](Self::load), as if the process had no variables: what the files say, whoever reads them.
     ///
     /// # Errors
     /// [`ConfigError`] with every fault of every layer.
     pub fn load_files(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        Self::load_with_variables(path.as_ref(), Some(BTreeMap::new()))
+        Self::load_with(path.as_ref(), &Variables::none())
     }
 
-    pub(super) fn load_with_variables(
-        path: &Path,
-        variables: Option<BTreeMap<String, String>>,
-    ) -> Result<Self, ConfigError> {
+    pub(super) fn load_with(path: &Path, variables: &Variables) -> Result<Self, ConfigError> {
         let mut faults = Faults::default();
         let document = layers::load(path, variables, &mut faults);
-        Self::finish(document, faults)
+        Self::finish(document, variables, faults)
     }
 
     /// Checks a configuration made in code.
@@ -126,31 +129,17 @@ impl Config {
     /// [`ConfigError`] with every fault.
     pub fn from_document(document: Document) -> Result<Self, ConfigError> {
         let mut faults = Faults::default();
-        faults.enter("the builder");
+        faults.enter(Layer::Whole, "the builder");
         check::document(&document, &mut faults);
-        Self::finish(document, faults)
+        Self::finish(document, &Variables::of_the_process(), faults)
     }
 
-    fn finish(document: Document, mut faults: Faults) -> Result<Self, ConfigError> {
-        let active_environment = layers::active_environment(&document);
-        if let Some(name) = &active_environment
-            && !document.environments.contains_key(name)
-        {
-            let known: Vec<&str> = document.environments.keys().map(String::as_str).collect();
-            let known = if known.is_empty() {
-                "there are none".to_owned()
-            } else {
-                format!("there are {}", known.join(", "))
-            };
-            faults.add(
-                "active_environment",
-                format!("\"{}\" is no configured environment; {known}", name.escape_default()),
-            );
-        }
+    fn finish(document: Document, variables: &Variables, mut faults: Faults) -> Result<Self, ConfigError> {
+        let active_environment = active_environment(&document, variables, &mut faults);
         faults.into_result()?;
         let checked = "the layers were checked";
         Ok(Self {
-            active_environment: active_environment.map(|name| Name::new(&name).expect(checked)),
+            active_environment,
             routes: document
                 .routes
                 .iter()
@@ -205,15 +194,17 @@ impl Config {
     /// [`ResolveError`] for a name that is not configured, a selector without a key, or a template that cannot be filled in.
     pub fn resolve(&self, selector: &Selector) -> Result<ResolvedBinding, ResolveError> {
         let mut merged = self.document.defaults.clone();
+        // Said or not, this is the backend that the defaults are written for.
+        merged.backend.get_or_insert_default();
         let mut routes: Vec<_> = self.routes.iter().filter(|(when, _)| selector.contains(when)).collect();
         // Stable: among routes with equally many parts the one written last wins.
         routes.sort_by_key(|(when, _)| when.parts().count());
         for (part, name) in selector.parts() {
-            let routed = || routes.iter().any(|(when, _)| when.get(part) == Some(name));
+            let by_a_route = || routes.iter().any(|(when, _)| when.get(part) == Some(name));
             match self.binding_of(part, name) {
                 Some(binding) => merged.overlay(binding),
                 // A name may be known by a route alone.
-                None if routed() => {}
+                None if by_a_route() => {}
                 None => return Err(self.unknown(part, name)),
             }
         }
@@ -263,6 +254,42 @@ impl Config {
     }
 }
 
+/// The name of the active environment, if one is chosen; a fault for one that is not configured.
+fn active_environment(document: &Document, variables: &Variables, faults: &mut Faults) -> Option<Name> {
+    let choice = document.active_environment.as_ref()?;
+    let ActiveName(name) = layers::active_name(choice, variables)?;
+    let known = document.environments.keys().map(String::as_str);
+    if let Ok(name) = &name
+        && document.environments.contains_key(name)
+    {
+        // A name that is not allowed is a fault of the table that has it.
+        return Name::new(name).ok();
+    }
+    // Where a file could not be read, the environment may well be in it.
+    if !faults.some_file_is_unread() {
+        // A variable's value is not repeated: whoever named the wrong variable may have named one with a key in it.
+        let said = match (choice, &name) {
+            (ActiveEnvironment::Name(name), _) => format!("\"{}\"", name.escape_default()),
+            (ActiveEnvironment::Variable(variable), _) if variables.get(&variable.env).is_some() => {
+                format!("what the variable {} says", variable.env.escape_default())
+            }
+            (ActiveEnvironment::Variable(_), Ok(default)) => format!("the default \"{}\"", default.escape_default()),
+            (ActiveEnvironment::Variable(_), Err(())) => "the default".to_owned(),
+        };
+        let known: Vec<&str> = known.collect();
+        let known = if known.is_empty() {
+            "there are none".to_owned()
+        } else {
+            format!("there are {}", known.join(", "))
+        };
+        faults.add(
+            "active_environment",
+            format!("{said} is no configured environment; {known}"),
+        );
+    }
+    None
+}
+
 fn fill(merged: Binding, selector: &Selector) -> Result<ResolvedBinding, ResolveError> {
     let source = merged.api_key.as_ref().ok_or(ResolveError::NoKey)?;
     let mut headers = Vec::with_capacity(merged.headers.len());
@@ -301,4 +328,24 @@ fn fill(merged: Binding, selector: &Selector) -> Result<ResolvedBinding, Resolve
             .unwrap_or(false),
         selector: selector.clone(),
     })
+}
+
+impl fmt::Debug for ResolvedBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&HeaderName> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("ResolvedBinding")
+            .field("selector", &self.selector)
+            .field("api_key", &self.api_key)
+            .field("backend", &self.backend)
+            .field("endpoint", &self.endpoint)
+            .field("auth", &self.auth)
+            .field("headers", &headers)
+            .field("source", &self.source)
+            .field("metadata", &self.metadata.keys())
+            .field("resource", &self.resource.keys())
+            .field("sampling_ratio", &self.sampling_ratio)
+            .field("limits", &self.limits)
+            .field("trust_remote_parent", &self.trust_remote_parent)
+            .finish()
+    }
 }

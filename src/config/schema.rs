@@ -1,12 +1,68 @@
 //! The JSON Schema of the configuration, generated from the types it is read into.
 
-use schemars::JsonSchema;
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, json_schema as schema};
+use serde_json::Value;
 
 use super::document::Document;
 
 /// The JSON Schema (draft 2020-12) that a configuration file satisfies.
-pub fn json_schema() -> serde_json::Value {
-    schemars::schema_for!(Document).to_value()
+pub fn json_schema() -> Value {
+    let mut schema = schemars::schema_for!(Document).to_value();
+    without_null(&mut schema);
+    schema
+}
+
+/// What may be left out is left out: TOML has no null, and the reader takes none.
+fn without_null(schema: &mut Value) {
+    if let Some(choices) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
+        choices.retain(|choice| choice.get("type").and_then(Value::as_str) != Some("null"));
+        if let [only] = choices.as_mut_slice() {
+            let only = only.take();
+            let said = schema.as_object_mut().expect("it has an anyOf");
+            said.remove("anyOf");
+            said.extend(only.as_object().cloned().unwrap_or_default());
+        }
+    }
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_mut_slice() {
+            schema["type"] = only.take();
+        }
+    }
+    match schema {
+        Value::Object(entries) => entries.values_mut().for_each(without_null),
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        _ => {}
+    }
+}
+
+/// Bindings by name, with the rules of names. The wildcard is allowed where it has a meaning.
+fn by_name(generator: &mut schemars::SchemaGenerator, wildcard: bool) -> schemars::Schema {
+    let mut bindings = generator.subschema_for::<BTreeMap<String, super::Binding>>();
+    let name =
+        serde_json::json!({ "pattern": r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$", "not": { "pattern": r"\.\." } });
+    let names = if wildcard {
+        serde_json::json!({ "anyOf": [{ "const": super::document::WILDCARD }, name] })
+    } else {
+        name
+    };
+    bindings.insert("propertyNames".to_owned(), names);
+    bindings
+}
+
+pub(super) fn names(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    by_name(generator, false)
+}
+
+pub(super) fn names_and_wildcard(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    by_name(generator, true)
+}
+
+/// Resource attributes are single values.
+pub(super) fn attributes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
 }
 
 /// Where a key comes from, as written. A literal key is refused.

@@ -74,6 +74,41 @@ fn fill_with(
     Ok(filled)
 }
 
+/// The text with its placeholders taken out.
+pub(super) fn without_placeholders(text: &str) -> String {
+    let placeholders = Part::ALL.map(|part| format!("{{{part}}}"));
+    placeholders
+        .iter()
+        .fold(text.to_owned(), |text, placeholder| text.replace(placeholder, ""))
+}
+
+/// Whether two selectors could meet in one text: `{tenant}_{feature}` is the same for `a` and `b_c` as for `a_b` and `c`.
+///
+/// Between two placeholders there must be a character that no name can bring in.
+pub(super) fn ambiguous(text: &str, as_variable: bool) -> Option<String> {
+    let from_a_name = |c: char| {
+        if as_variable {
+            c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
+        } else {
+            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.')
+        }
+    };
+    let mut placed: Vec<(usize, usize, Part)> = Vec::new();
+    for part in Part::ALL {
+        let placeholder = format!("{{{part}}}");
+        let found = text.match_indices(&placeholder);
+        placed.extend(found.map(|(start, found)| (start, start + found.len(), part)));
+    }
+    placed.sort_unstable();
+    let pairs = placed.iter().zip(placed.iter().skip(1));
+    let mut met =
+        pairs.filter(|((_, end, one), (start, _, other))| one != other && text[*end..*start].chars().all(from_a_name));
+    met.next().map(|((_, _, one), (_, _, other))| {
+        let between = if as_variable { "a lower-case letter" } else { "`/`" };
+        format!("different names could meet in one text: put {between} between {{{one}}} and {{{other}}}")
+    })
+}
+
 /// `acme-eu` as `ACME_EU`. One to one, because names with `_` or `.` are refused.
 fn as_variable(name: &Name) -> Result<String, TemplateError> {
     if name.contains(['_', '.']) {

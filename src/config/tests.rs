@@ -1,1 +1,79 @@
+//! What the parts of the configuration promise, each over real files in a folder of the test's own.
 
+mod faults;
+mod files;
+mod formats;
+mod layering;
+mod merging;
+mod properties;
+mod schema;
+mod secrets;
+mod urls;
+mod variables;
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::variables::Variables;
+use super::{Config, ConfigError, ResolveError, ResolvedBinding};
+use crate::selector::Selector;
+
+/// A folder with configuration files.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = Self(TempDir::new().expect("a temporary folder"));
+        for (name, text) in files {
+            fs::write(folder.path(name), text).expect("written");
+        }
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn load(&self, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::load_with(self.0.path(), &vars(variables))
+    }
+
+    fn load_alone(&self, name: &str) -> Result<Config, ConfigError> {
+        Config::load_with(&self.path(name), &vars(&[]))
+    }
+}
+
+fn vars(variables: &[(&str, &str)]) -> Variables {
+    variables
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+/// One TOML file, without variables.
+fn toml(text: &str) -> Result<Config, ConfigError> {
+    Folder::new(&[("default.toml", text)]).load(&[])
+}
+
+/// The faults of one TOML file as `key: message`.
+fn faults(text: &str) -> Vec<String> {
+    listed(&toml(text).expect_err("has faults"))
+}
+
+fn listed(error: &ConfigError) -> Vec<String> {
+    let shown = error
+        .faults()
+        .iter()
+        .map(|fault| format!("{}: {}", fault.key(), fault.message()));
+    shown.collect()
+}
+
+fn try_resolve(config: &Config, selector: &str) -> Result<ResolvedBinding, ResolveError> {
+    config.resolve(&selector.parse::<Selector>().expect("a selector"))
+}
+
+fn resolve(config: &Config, selector: &str) -> ResolvedBinding {
+    try_resolve(config, selector).expect("resolves")
+}

@@ -186,12 +186,7 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
             None => Ok(rung.recv().await),
         };
         match next {
-            Ok(Some(Ring::Timed(lane))) => {
-                // A delay that no clock can show never ends; such a lane is sent when it has a batch, or is flushed.
-                if let Some(deadline) = Instant::now().checked_add(shared.settings.scheduled_delay) {
-                    timed.push_back((deadline, lane));
-                }
-            }
+            Ok(Some(Ring::Timed(lane))) => timed.push_back((Instant::now() + shared.settings.scheduled_delay, lane)),
             Ok(Some(Ring::Ready(lane))) => {
                 if lane.start_ready() {
                     tokio::spawn(run(lane, Arc::clone(&shared)));

@@ -36,11 +36,13 @@ pub enum LookupError {
     #[error("the key cannot be read: {0}")]
     Secret(#[from] SecretError),
     /// No environment is the active one.
-    #[error("no environment is active: active_environment is not configured")]
-    NoActiveEnvironment,
-    /// A secret source looked up the very tracer that it was asked for the key of.
     #[error(
-        "{selector} was looked up on {thread:?} while that thread was making it: a secret source must not look up tracers of its registry"
+        "no environment is active: active_environment is not configured, or its variable is not set and it has no default"
+    )]
+    NoActiveEnvironment,
+    /// A secret source looked up a tracer of the registry that was asking it for a key.
+    #[error(
+        "{selector} was looked up on {thread:?} while that thread was making a tracer: a secret source must not look up tracers of its registry"
     )]
     Recursive {
         /// What was looked up.

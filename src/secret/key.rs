@@ -5,6 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderValue;
+use secrecy::zeroize::Zeroize as _;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Fingerprint, Fingerprinter, SecretFault};
@@ -51,17 +52,15 @@ impl ApiKey {
                 bytes.pop();
             }
         }
-        if bytes.len() > MAX_KEY_BYTES {
-            return Err(SecretFault::TooLarge(MAX_KEY_BYTES));
-        }
-        match String::from_utf8(bytes) {
-            Ok(text) => Self::new(SecretString::from(text)),
-            Err(error) => {
-                // Wipe what was read: it may be most of a key.
-                drop(secrecy::SecretSlice::from(error.into_bytes()));
-                Err(SecretFault::NotUtf8)
-            }
-        }
+        let key = if bytes.len() > MAX_KEY_BYTES {
+            Err(SecretFault::TooLarge(MAX_KEY_BYTES))
+        } else {
+            // Copied into a string of exactly its size: making a larger one smaller may leave a copy behind that nobody wipes.
+            let text = std::str::from_utf8(&bytes).map_err(|_| SecretFault::NotUtf8);
+            text.and_then(|text| Self::new(SecretString::from(text.to_owned())))
+        };
+        bytes.zeroize();
+        key
     }
 
     /// What may be shown of it.

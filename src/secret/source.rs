@@ -11,7 +11,9 @@ use secrecy::SecretString;
 use super::{ApiKey, SecretError, SecretFault, exec, file};
 
 /// A place that keys are read from. Reading happens at the first look-up of a tracer, on the thread that looks it up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Display` and `Debug` name the place, without the arguments of a command: a token for the secret manager may be among them.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeySource {
     /// An environment variable of the process.
@@ -114,10 +116,15 @@ impl fmt::Display for KeySource {
             Self::Env(name) => write!(f, "environment variable {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Credential(name) => write!(f, "credential {name}"),
-            // The arguments stay unsaid: a token for the secret manager may be among them.
-            Self::Exec { command, .. } => write!(f, "command {}", command.first().map_or("", String::as_str)),
+            Self::Exec { command, .. } => write!(f, "command {}", exec::shown_program(command)),
             Self::Provider { provider, name } => write!(f, "provider {provider}, secret {name}"),
         }
+    }
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -18,7 +18,7 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// Sends only what is flushed.
 fn patient() -> Export {
     Export {
-        scheduled_delay: Some(tracer_registry::config::HumanDuration(Duration::MAX)),
+        scheduled_delay: human(3_600_000),
         timeout: human(60_000),
         ..quick()
     }
@@ -158,7 +158,7 @@ fn after_the_shutdown_look_ups_are_refused_and_what_is_made_is_counted() {
     for refused in [
         world.registry.tenant("a").map(drop),
         world.registry.tenant("b").map(drop),
-        world.registry.dedicated(&a.selector().clone()).map(drop),
+        world.registry.dedicated(a.selector()).map(drop),
         world.registry.get(a.selector()).map(drop),
     ] {
         assert_eq!(refused, Err(LookupError::Shutdown));

@@ -10,7 +10,8 @@ use tracer_registry::collector::Fault;
 use tracer_registry::config::{Compression, Export, Protocol};
 use tracing::field::{Field, Visit};
 
-use crate::support::{World, child, collector, human, in_a_process_of_its_own, quick, registry};
+use crate::child::is_child;
+use crate::support::{World, collector, human, quick, registry};
 
 const VARIABLES: [(&str, &str); 17] = [
     (
@@ -40,24 +41,8 @@ const VARIABLES: [(&str, &str); 17] = [
 
 #[test]
 fn variables_of_the_process_change_nothing() {
-    in_a_process_of_its_own("processes::among_variables_of_the_process", &VARIABLES);
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test looks whether it was started as it should be"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-#[test]
-fn among_variables_of_the_process() {
-    if !child() {
+    if !is_child("processes::variables_of_the_process_change_nothing", &VARIABLES) {
         return;
-    }
-    for (name, value) in VARIABLES {
-        assert_eq!(variable(name).as_deref(), Some(value));
     }
     for compression in [Compression::None, Compression::Gzip] {
         for protocol in [Protocol::HttpProtobuf, Protocol::HttpJson] {
@@ -95,31 +80,33 @@ fn among_variables_of_the_process() {
     }
 }
 
-const URL: &str = "TRACER_REGISTRY_TEST_URL";
-
 #[test]
 fn a_program_that_ends_without_a_shutdown_delivers_what_is_queued() {
+    const TEST: &str = "processes::a_program_that_ends_without_a_shutdown_delivers_what_is_queued";
+    const URL: &str = "COLLECTOR_URL";
     let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
-    in_a_process_of_its_own("processes::a_program_that_just_ends", &[(URL, &collector.url())]);
+    if is_child(TEST, &[(URL, collector.url())]) {
+        // That of the process that started this one.
+        return just_end(&variable(URL));
+    }
     let project = collector.project("a").expect("named");
     assert_eq!(project.spans().len(), 1000);
     assert_eq!(project.sessions().len(), 1);
 }
 
-#[test]
-fn a_program_that_just_ends() {
-    let (true, Some(url)) = (child(), variable(URL)) else {
-        return;
-    };
+#[expect(clippy::disallowed_methods, reason = "how a test tells its child something")]
+fn variable(name: &str) -> String {
+    std::env::var(name).expect("given")
+}
+
+fn just_end(url: &str) {
     let export = Export {
         scheduled_delay: human(3_600_000),
         drop_timeout: human(30_000),
         ..quick()
     };
-    let registry = registry(&url, &["a"], &Fingerprinter::new())
-        .export(export)
-        .build()
-        .expect("valid");
+    let registry = registry(url, &["a"], &Fingerprinter::new()).export(export);
+    let registry = registry.build().expect("valid");
     let a = registry.tenant("a").expect("configured");
     let session = a.session("s").start();
     let _inside = session.enter();

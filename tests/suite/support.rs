@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -172,33 +171,6 @@ impl World {
             .map(|span| span.name.clone())
             .collect()
     }
-}
-
-/// Runs one test of this binary alone in a process of its own, with variables that only it sees. The test finds itself in
-/// there by [`child`].
-pub(crate) fn in_a_process_of_its_own(test: &str, variables: &[(&str, &str)]) -> String {
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["--exact", test, "--nocapture"]).env(CHILD, "");
-    command.envs(variables.iter().copied());
-    let output = command.output().expect("it starts");
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success() && said.contains("1 passed"), "{test}: {said}");
-    said
-}
-
-const CHILD: &str = "TRACER_REGISTRY_TEST_CHILD";
-
-/// Whether this process was started by [`in_a_process_of_its_own`].
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test looks whether it was started as it should be"
-)]
-pub(crate) fn child() -> bool {
-    std::env::var_os(CHILD).is_some()
 }
 
 /// A server that answers each request with the next text of a script, and then closes the connection. Gives its URL; the

@@ -1,0 +1,248 @@
+//! Every fault of a configuration is told at once, each with its file and its key.
+
+use super::{Folder, faults, toml};
+
+#[test]
+fn all_faults_of_all_layers_are_told_at_once_in_the_order_of_layers_and_keys() {
+    let folder = Folder::new(&[
+        (
+            "default.toml",
+            r#"
+active_environment = { env = "STAGE" }
+unknown = 1
+[environments.eu]
+[defaults]
+source = 5
+bakend = "otlp"
+[tenants.acme]
+api_key = "hh_canary_1"
+endpoint = "https://user:hh_canary_2@host"
+headers = { Authorization = "Bearer hh_canary_3", "bad name" = "x", x-ok = "line\nbreak" }
+auth = { header = "not a header", scheme = "digest", extra = 1 }
+resource = { list = [1] }
+[tenants.ACME]
+api_key = { env = "A", file = "b" }
+[tenants."a b"]
+api_key = { exec = "pass hh_canary_4" }
+[features.f]
+sampling = { ratio = 1.5 }
+limits = { events = "many", attribute = 1 }
+backend = "honeybee"
+[[routes]]
+when = { tenant = "t" }
+[[routes]]
+when = { tenant = "t" }
+[[routes]]
+source = "for nobody"
+[[routes]]
+when = { tenant = "../t" }
+[export]
+scheduled_delay = "5 parsecs"
+max_export_batch_size = 0
+timeout = "0s"
+"#,
+        ),
+        ("eu.toml", "active_environment = 'us'\n[defaults]\nendpoint = 'nowhere'"),
+        ("local.yaml", "export: { retry: { max_backoff: 30 } }"),
+        ("local.json", "{}"),
+    ]);
+    let error = folder
+        .load(&[
+            ("STAGE", "eu"),
+            ("TRACER_REGISTRY__TENANTS__ACME__API_KEY", "hh_canary_5"),
+        ])
+        .expect_err("faults");
+    let shown: Vec<String> = error
+        .faults()
+        .iter()
+        .map(|fault| {
+            let file = fault.file().rsplit('/').next().expect("a name");
+            let file = if fault.key() == "local.yaml" { "(folder)" } else { file };
+            format!("{file} {}", fault.key())
+        })
+        .collect();
+    let expected = [
+        "default.toml defaults.bakend",
+        "default.toml defaults.source",
+        "default.toml export.max_export_batch_size",
+        "default.toml export.scheduled_delay",
+        "default.toml export.timeout",
+        "default.toml features.f.backend",
+        "default.toml features.f.limits.attribute",
+        "default.toml features.f.limits.events",
+        "default.toml features.f.sampling.ratio",
+        "default.toml routes[1].when",
+        "default.toml routes[2].when",
+        "default.toml routes[3].when",
+        "default.toml tenants.\"a b\"",
+        "default.toml tenants.\"a b\".api_key.exec",
+        "default.toml tenants.ACME",
+        "default.toml tenants.ACME.api_key",
+        "default.toml tenants.acme.api_key",
+        "default.toml tenants.acme.auth.extra",
+        "default.toml tenants.acme.auth.header",
+        "default.toml tenants.acme.auth.scheme",
+        "default.toml tenants.acme.endpoint",
+        "default.toml tenants.acme.headers",
+        "default.toml tenants.acme.headers.Authorization",
+        "default.toml tenants.acme.headers.x-ok",
+        "default.toml tenants.acme.resource.list",
+        "default.toml unknown",
+        "eu.toml active_environment",
+        "eu.toml defaults.endpoint",
+        "(folder) local.yaml",
+        "local.yaml export.retry.max_backoff",
+        "the variables TRACER_REGISTRY__* tenants.acme.api_key",
+    ];
+    assert_eq!(shown, expected, "{error}");
+    assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+    let again = folder.load(&[
+        ("STAGE", "eu"),
+        ("TRACER_REGISTRY__TENANTS__ACME__API_KEY", "hh_canary_5"),
+    ]);
+    assert_eq!(again.expect_err("the same faults"), error);
+}
+
+#[test]
+fn a_fault_says_the_rule_and_what_may_have_been_meant() {
+    for (text, expected) in [
+        ("tenant = {}", "tenant: unknown field; did you mean `tenants`?"),
+        (
+            "[defaults]\nbackend = 'honeyhve'",
+            "defaults.backend: one of \"honeyhive\", \"otlp\", \"langfuse\", \"phoenix\", \"langsmith\", \"logfire\", \"braintrust\", \"honeycomb\", \"grafana\" (is \"honeyhive\" meant?) is expected, found a text",
+        ),
+        (
+            "[export]\ntimeout = 5",
+            "export.timeout: a duration such as \"500ms\" or \"5m\" is expected, found a number",
+        ),
+        (
+            "[export]\nmax_queue_size = 0",
+            "export.max_queue_size: must be at least 1",
+        ),
+        (
+            "[tenants]\nacme = 'x'",
+            "tenants.acme: a table is expected, found a text",
+        ),
+        ("[defaults.sampling]", "defaults.sampling.ratio: missing"),
+        (
+            "[defaults.sampling]\nratio = -0.1",
+            "defaults.sampling.ratio: -0.1 is not between 0.0 and 1.0",
+        ),
+        (
+            "[defaults.api_key]",
+            "defaults.api_key: exactly one source is needed, found 0; a key comes from { env = \"VARIABLE\" }, { file = \"/path\" }, { credential = \"name\" }, { exec = [\"command\", \"argument\"] } or { provider = \"name\", name = \"secret\" }",
+        ),
+        ("[defaults.api_key]\nprovider = 'p'", "defaults.api_key.name: missing"),
+        (
+            "[defaults.api_key]\nenv = ''",
+            "defaults.api_key: env is the name of a variable: letters, digits and `_`",
+        ),
+        (
+            "[defaults.api_key]\nexec = []",
+            "defaults.api_key: exec is a program and its arguments",
+        ),
+        (
+            "[defaults.auth]\nheader = 'Content-Type'",
+            "defaults.auth.header: this header is made with the request, and cannot carry the key",
+        ),
+        (
+            "[defaults.headers]\nx-source = 'x'",
+            "defaults.headers.x-source: this header is made with the request",
+        ),
+    ] {
+        assert_eq!(faults(text), [expected], "{text}");
+    }
+    let name = faults("[tenants.ACME]");
+    assert!(
+        name[0].starts_with("tenants.ACME: \"ACME\" is not a name: it contains 'A'"),
+        "{name:?}"
+    );
+    let long = faults(&format!("[tenants.{}]", "x".repeat(10_000)));
+    assert!(long[0].len() < 400, "a long name is cut: {}", long[0].len());
+}
+
+#[test]
+fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
+    for line in [
+        "scheduled_delay = '25h'",
+        "scheduled_delay = '500000000000y'",
+        "timeout = '0s'",
+        "timeout = '2days'",
+        "drop_timeout = '1y'",
+        "max_queue_size = 0",
+        "max_concurrent_exports = 0",
+        "max_concurrent_exports = 65537",
+        "max_concurrent_exports = 9223372036854775807",
+        "retry = { initial_backoff = '0s' }",
+        "retry = { max_backoff = '0ms' }",
+        "retry = { max_elapsed = '1month' }",
+    ] {
+        assert_eq!(faults(&format!("[export]\n{line}")).len(), 1, "{line}");
+    }
+    for exec in ["timeout = '0s'", "timeout = '1y'"] {
+        assert_eq!(
+            faults(&format!("[defaults.api_key]\nexec = ['pass']\n{exec}")).len(),
+            1,
+            "{exec}"
+        );
+    }
+    let edges =
+        "[export]\nscheduled_delay = '0s'\ntimeout = '24h'\ndrop_timeout = '0s'\nretry = { max_elapsed = '0s' }";
+    assert!(toml(edges).is_ok());
+}
+
+#[test]
+fn one_fault_is_one_line_and_several_are_a_list() {
+    let one = toml("x = 1").expect_err("a fault").to_string();
+    assert!(
+        one.ends_with("default.toml: x: unknown field") && !one.contains('\n'),
+        "{one}"
+    );
+    let two = toml("x = 1\ny = 2").expect_err("faults").to_string();
+    assert_eq!(two.lines().count(), 3, "{two}");
+    assert!(
+        two.starts_with("2 faults in the configuration, nothing was started\n  "),
+        "{two}"
+    );
+}
+
+#[test]
+fn headers_that_carry_keys_are_refused_whatever_they_are_called() {
+    for name in [
+        "Authorization",
+        "proxy-authorization",
+        "X-Api-Key",
+        "api-key",
+        "x-honeycomb-team",
+        "Cookie",
+        "x-auth-token",
+        "x-vendor-secret",
+        "private-token",
+        "x-goog-api-key",
+        "ocp-apim-subscription-api-key",
+    ] {
+        let said = faults(&format!("[defaults.headers]\n{name} = 'hh_canary'"));
+        assert!(
+            said.len() == 1 && said[0].contains("never written in the configuration"),
+            "{said:?}"
+        );
+        assert!(!said[0].contains("canary"), "{said:?}");
+    }
+    for value in ["Bearer hh_canary", "bearer hh_canary", "Basic aGhfY2FuYXJ5"] {
+        assert_eq!(
+            faults(&format!("[defaults.headers]\nx-plain = '{value}'")).len(),
+            1,
+            "{value}"
+        );
+    }
+    let own = faults("[defaults]\nauth = { header = 'X-Mine' }\nheaders = { x-mine = 'hh_canary' }");
+    assert_eq!(own.len(), 1, "{own:?}");
+    for harmless in [
+        "x-team = 'Bearer'",
+        "langsmith-project = 'p'",
+        "x-bt-parent = 'project_id:1'",
+        "x-author = 'basic'",
+    ] {
+        assert!(toml(&format!("[defaults.headers]\n{harmless}")).is_ok(), "{harmless}");
+    }
+}

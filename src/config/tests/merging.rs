@@ -1,0 +1,195 @@
+//! What the configuration says for a selector.
+
+use super::{faults, resolve, toml, try_resolve};
+use crate::config::{Auth, AuthScheme, BackendName, ResolveError};
+use crate::secret::KeySource;
+
+fn env(name: &str) -> KeySource {
+    KeySource::Env(name.into())
+}
+
+#[test]
+fn defaults_environment_feature_tenant_and_route_are_laid_over_one_another_in_this_order() {
+    let tables = ["defaults", "environments.e", "features.f", "tenants.t"];
+    let table = |table| format!("[{table}]\nsource = '{table}'\nmetadata = {{ last = '{table}', '{table}' = true }}\n");
+    let mut text = tables.map(table).concat();
+    text += "[[routes]]\nwhen = { environment = 'e', feature = 'f', tenant = 't' }\nmetadata = { last = 'route' }\napi_key = { env = 'K' }";
+    let config = toml(&text).expect("valid");
+    let all = resolve(&config, "environment:e,feature:f,tenant:t");
+    assert_eq!(all.source.as_deref(), Some("tenants.t"));
+    assert_eq!(all.metadata["last"], "route");
+    assert!(
+        tables.iter().all(|table| all.metadata[*table] == true),
+        "{:?}",
+        all.metadata
+    );
+    assert_eq!(
+        try_resolve(&config, "environment:e,feature:f"),
+        Err(ResolveError::NoKey)
+    );
+}
+
+#[test]
+fn the_key_is_the_last_one_set_and_without_any_there_is_none() {
+    let config = toml(
+        "[defaults]\napi_key = { env = 'D' }\n[environments.e]\napi_key = { env = 'E' }\n[features.f]\n[tenants.t]\napi_key = { env = 'T' }",
+    )
+    .expect("valid");
+    for (selector, key) in [
+        ("environment:e", "E"),
+        ("feature:f", "D"),
+        ("environment:e,feature:f", "E"),
+        ("environment:e,feature:f,tenant:t", "T"),
+    ] {
+        assert_eq!(resolve(&config, selector).api_key, env(key), "{selector}");
+    }
+    let without = toml("[tenants.t]\n[tenants.other]\napi_key = { env = 'OTHER' }").expect("valid");
+    assert_eq!(try_resolve(&without, "tenant:t"), Err(ResolveError::NoKey));
+}
+
+#[test]
+fn routes_with_fewer_parts_come_before_those_with_more_whichever_was_written_first() {
+    let route = |when: &str, source: &str| format!("[[routes]]\nwhen = {{ {when} }}\nsource = '{source}'\n");
+    let config = toml(&format!(
+        "[defaults]\napi_key = {{ env = 'K' }}\n[environments.e]\n[features.f]\n[tenants.t]\n{}{}{}{}",
+        route("environment = 'e', feature = 'f', tenant = 't'", "three"),
+        route("feature = 'f', tenant = 't'", "two"),
+        route("tenant = 't'", "one"),
+        route("environment = 'e', tenant = 't'", "also-two"),
+    ))
+    .expect("valid");
+    for (selector, source) in [
+        ("tenant:t", "one"),
+        ("feature:f,tenant:t", "two"),
+        ("environment:e,tenant:t", "also-two"),
+        ("environment:e,feature:f,tenant:t", "three"),
+    ] {
+        assert_eq!(resolve(&config, selector).source.as_deref(), Some(source), "{selector}");
+    }
+    assert_eq!(
+        resolve(&config, "environment:e,feature:f").source,
+        None,
+        "no route has all its parts in it"
+    );
+}
+
+#[test]
+fn a_change_of_backend_forgets_key_endpoint_and_auth_below_it() {
+    let config = toml(
+        r#"
+[defaults]
+endpoint = "https://honeyhive.example"
+auth = { header = "x-key", scheme = "raw" }
+api_key = { env = "HONEYHIVE" }
+headers = { "x-team" = "a" }
+[tenants.same]
+backend = "honeyhive"
+[tenants.other]
+backend = "langfuse"
+[tenants.own]
+backend = "langfuse"
+api_key = { env = "LANGFUSE" }
+"#,
+    )
+    .expect("valid");
+    let same = resolve(&config, "tenant:same");
+    assert_eq!(same.endpoint.expect("kept").to_string(), "https://honeyhive.example");
+    let auth = Auth {
+        header: "x-key".into(),
+        scheme: AuthScheme::Raw,
+    };
+    assert_eq!((same.auth, same.api_key), (Some(auth), env("HONEYHIVE")));
+    assert_eq!(try_resolve(&config, "tenant:other"), Err(ResolveError::NoKey));
+    let own = resolve(&config, "tenant:own");
+    assert_eq!(
+        (own.backend, own.endpoint, own.auth),
+        (BackendName::Langfuse, None, None)
+    );
+    assert_eq!((own.api_key, own.headers.len()), (env("LANGFUSE"), 1));
+}
+
+#[test]
+fn the_wildcard_is_for_tenants_without_a_table_and_a_table_does_not_inherit_from_it() {
+    let config = toml(
+        "[tenants.'*']\napi_key = { file = '/keys/{tenant}' }\nsource = '{tenant}'\nmetadata = { who = '{tenant}', n = 1 }\n[tenants.acme]",
+    )
+    .expect("valid");
+    let any = resolve(&config, "tenant:any-one");
+    assert_eq!(any.api_key, KeySource::File("/keys/any-one".into()));
+    assert_eq!(
+        (any.source.as_deref(), &any.metadata["who"]),
+        (Some("any-one"), &"any-one".into())
+    );
+    assert_eq!(try_resolve(&config, "tenant:acme"), Err(ResolveError::NoKey));
+    assert!(
+        faults("[environments.'*']\n[features.'*']").len() == 2,
+        "a wildcard is for tenants only"
+    );
+}
+
+#[test]
+fn a_name_is_known_by_a_route_alone() {
+    let config = toml("[[routes]]\nwhen = { tenant = 't', feature = 'f' }\napi_key = { env = 'K' }").expect("valid");
+    assert_eq!(resolve(&config, "tenant:t,feature:f").api_key, env("K"));
+    assert!(matches!(
+        try_resolve(&config, "tenant:t"),
+        Err(ResolveError::Unknown { .. })
+    ));
+}
+
+#[test]
+fn an_unknown_name_is_answered_with_names_that_are_like_it() {
+    let config =
+        toml("[tenants.acme]\n[tenants.acme-eu]\n[tenants.globex]\n[tenants.acne]\n[tenants.acmee]").expect("valid");
+    let error = try_resolve(&config, "tenant:acm").expect_err("unknown");
+    assert_eq!(
+        error.to_string(),
+        "tenant \"acm\" is not configured; did you mean acme, acmee, acme-eu?"
+    );
+    let error = try_resolve(&config, "feature:acme").expect_err("unknown");
+    assert_eq!(error.to_string(), "feature \"acme\" is not configured");
+}
+
+#[test]
+fn a_placeholder_for_a_part_that_is_not_asked_for_is_an_error() {
+    let config = toml("[tenants.t]\napi_key = { file = '/{environment}/t' }\n[environments.e]").expect("valid");
+    let error = try_resolve(&config, "tenant:t").expect_err("no environment");
+    assert!(
+        error.to_string().ends_with("the selector names no environment"),
+        "{error}"
+    );
+    let both = resolve(&config, "environment:e,tenant:t");
+    assert_eq!(both.api_key, KeySource::File("/e/t".into()));
+}
+
+#[test]
+fn two_placeholders_between_which_names_could_meet_are_refused() {
+    for refused in [
+        "{ env = '{tenant}_{feature}' }",
+        "{ env = '{tenant}{feature}' }",
+        "{ env = 'A_{tenant}_FOR_{feature}' }",
+        "{ file = '/keys/{tenant}-{feature}' }",
+        "{ file = '/keys/{feature}.x.{tenant}' }",
+        "{ credential = '{environment}_{tenant}' }",
+        "{ exec = ['pass', '{tenant}-{feature}'] }",
+        "{ provider = 'p', name = '{tenant}{feature}' }",
+    ] {
+        let said = faults(&format!("[defaults]\napi_key = {refused}"));
+        assert!(said.len() == 1 && said[0].contains("could meet"), "{refused}: {said:?}");
+    }
+    for allowed in [
+        "{ env = '{tenant}_x_{feature}' }",
+        "{ file = '/keys/{tenant}/{feature}' }",
+        "{ file = '/keys/{tenant}/{tenant}-key' }",
+        "{ exec = ['pass', '{tenant}', '{feature}'] }",
+        "{ provider = 'p', name = '{tenant}/{feature}' }",
+    ] {
+        assert!(toml(&format!("[defaults]\napi_key = {allowed}")).is_ok(), "{allowed}");
+    }
+}
+
+#[test]
+fn a_name_never_chooses_the_program_that_runs() {
+    let said = faults("[tenants.'*']\napi_key = { exec = ['{tenant}', 'x'] }");
+    assert!(said[0].contains("cannot depend on a name"), "{said:?}");
+}

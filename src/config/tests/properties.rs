@@ -1,0 +1,277 @@
+//! What holds for all names, all configurations and all texts.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::Folder;
+use crate::config::binding::Limits;
+use crate::config::document::Route;
+use crate::config::parse::{Written, parse};
+use crate::config::template::fill_source;
+use crate::config::{Binding, Document};
+use crate::secret::KeySource;
+use crate::selector::{Name, Part, Selector, SelectorParts};
+
+/// Names that are allowed.
+fn name() -> impl Strategy<Value = Name> {
+    "[a-z0-9]([a-z0-9._-]{0,12}[a-z0-9])?".prop_filter_map("two dots", |text| Name::new(&text).ok())
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    let part = || proptest::option::of(name());
+    (part(), part(), part()).prop_filter_map("no part", |(environment, feature, tenant)| {
+        let mut written = SelectorParts::default();
+        if let Some(name) = &environment {
+            written = written.environment(name);
+        }
+        if let Some(name) = &feature {
+            written = written.feature(name);
+        }
+        if let Some(name) = &tenant {
+            written = written.tenant(name);
+        }
+        Selector::try_from(written).ok()
+    })
+}
+
+fn binding() -> impl Strategy<Value = Binding> {
+    let maps = || btree_map("[a-c]", 0..3_i32, 0..3);
+    let limit = || proptest::option::of(0..3_u32);
+    (
+        proptest::option::of("[a-c]"),
+        proptest::option::of("[a-c]"),
+        maps(),
+        maps(),
+        limit(),
+        limit(),
+    )
+        .prop_map(|(source, key, metadata, resource, events, links)| {
+            let mut binding = Binding::new();
+            binding.source = source;
+            binding.api_key = key.map(KeySource::Env);
+            binding.metadata = metadata.into_iter().map(|(key, value)| (key, value.into())).collect();
+            binding.resource = resource.into_iter().map(|(key, value)| (key, value.into())).collect();
+            if events.is_some() || links.is_some() {
+                let none = Limits::default();
+                binding.limits = Some(Limits { events, links, ..none });
+            }
+            binding
+        })
+}
+
+fn document() -> impl Strategy<Value = Document> {
+    let bindings = || btree_map("[a-c]", binding(), 0..3);
+    let routes = btree_map("[a-c]", binding(), 0..3);
+    (binding(), bindings(), bindings(), routes).prop_map(|(defaults, tenants, features, routes)| Document {
+        defaults,
+        tenants,
+        features,
+        routes: routes
+            .into_iter()
+            .map(|(tenant, binding)| Route::new(Some(&tenant), None, None, binding))
+            .collect(),
+        ..Document::default()
+    })
+}
+
+/// The fields that there are, so that random tables get past the first of them.
+const FIELDS: [&str; 40] = [
+    "active_environment",
+    "defaults",
+    "environments",
+    "features",
+    "tenants",
+    "routes",
+    "export",
+    "when",
+    "tenant",
+    "feature",
+    "api_key",
+    "backend",
+    "endpoint",
+    "auth",
+    "headers",
+    "source",
+    "metadata",
+    "resource",
+    "sampling",
+    "limits",
+    "propagation",
+    "env",
+    "file",
+    "credential",
+    "exec",
+    "timeout",
+    "provider",
+    "name",
+    "header",
+    "scheme",
+    "ratio",
+    "events",
+    "retry",
+    "protocol",
+    "scheduled_delay",
+    "max_queue_size",
+    "max_backoff",
+    "default",
+    "trust_remote_parent",
+    "*",
+];
+
+/// Any JSON, with fields and values that mean something here among them.
+fn any_json() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        any::<String>(),
+        prop::sample::select(vec![
+            "honeyhive",
+            "acme",
+            "ACME",
+            "{tenant}",
+            "{tenant}{feature}",
+            "5m",
+            "1e400s",
+            "99999999999999999999y",
+            "http://[::1",
+            "https://h",
+            "http/json",
+            "raw",
+            "default",
+            "",
+            "a\nb",
+            "\0",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text.prop_map(Value::from),
+    ];
+    let key = || prop_oneof![4 => prop::sample::select(FIELDS.to_vec()).prop_map(str::to_owned), 1 => any::<String>()];
+    leaf.prop_recursive(6, 64, 6, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map(key(), inner, 0..6).prop_map(|entries| Value::Object(Map::from_iter(entries))),
+        ]
+    })
+}
+
+/// The key's source for a tenant, where it has one.
+fn filled(template: &KeySource, tenant: &Name) -> Option<KeySource> {
+    fill_source(template, &Selector::of(Part::Tenant, tenant.clone())).ok()
+}
+
+proptest! {
+    #[test]
+    fn a_selector_is_what_its_text_says(selector in selector()) {
+        prop_assert_eq!(selector.to_string().parse::<Selector>(), Ok(selector.clone()));
+        prop_assert_eq!(serde_json::to_value(&selector).expect("a text"), json!(selector.to_string()));
+    }
+
+    #[test]
+    fn a_text_that_is_read_as_a_selector_or_a_name_is_written_the_same_way(text in "\\PC{0,20}|[a-z:,.]{0,20}|(tenant|feature):[a-zA-Z0-9._-]{1,70}") {
+        if let Ok(name) = Name::new(&text) {
+            prop_assert_eq!(name.as_str(), &text);
+        }
+        if let Ok(selector) = text.parse::<Selector>() {
+            let mut pieces: Vec<&str> = text.split(',').collect();
+            pieces.sort_unstable();
+            prop_assert_eq!(selector.to_string(), pieces.join(","));
+        }
+    }
+
+    #[test]
+    fn every_name_is_one_plain_component_of_a_path(name in name()) {
+        let path = Path::new("/keys").join(name.as_str());
+        let components: Vec<Component<'_>> = path.components().collect();
+        prop_assert_eq!(components.len(), 3);
+        prop_assert_eq!(components[2], Component::Normal(name.as_str().as_ref()));
+        prop_assert!(path.starts_with("/keys"));
+        prop_assert!(!name.starts_with(['-', '.']));
+    }
+
+    #[test]
+    fn two_tenants_never_meet_in_one_source(one in name(), other in name()) {
+        for template in [
+            KeySource::Env("HH_{tenant}_KEY".into()),
+            KeySource::File("/keys/{tenant}.key".into()),
+            KeySource::Credential("hh-{tenant}".into()),
+            KeySource::Provider { provider: "p".into(), name: "x{tenant}x".into() },
+        ] {
+            if let (Some(first), Some(second)) = (filled(&template, &one), filled(&template, &other)) {
+                prop_assert_eq!(first == second, one == other);
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_differ_in_one_sign_never_meet_in_a_variable(parts in vec("[a-z0-9]{1,3}", 2..4), signs in vec("[-_.]", 3), others in vec("[-_.]", 3)) {
+        let join = |signs: &[String]| {
+            let mut text = parts[0].clone();
+            for (sign, part) in signs.iter().zip(&parts[1..]) {
+                text += sign;
+                text += part;
+            }
+            Name::new(&text).expect("allowed")
+        };
+        let (one, other) = (join(&signs), join(&others));
+        let template = KeySource::Env("{tenant}".into());
+        if let (Some(first), Some(second)) = (filled(&template, &one), filled(&template, &other)) {
+            prop_assert_eq!(first == second, one == other);
+        }
+    }
+
+    #[test]
+    fn laying_layers_over_one_another_may_begin_at_either_end(a in document(), b in document(), c in document()) {
+        let over = |below: &Document, above: &Document| {
+            let mut whole = below.clone();
+            whole.overlay(above);
+            whole
+        };
+        prop_assert_eq!(over(&over(&a, &b), &c), over(&a, &over(&b, &c)));
+        prop_assert_eq!(over(&a, &Document::default()), a.clone());
+        prop_assert_eq!(over(&Document::default(), &a), a.clone());
+        prop_assert_eq!(over(&a, &a), a);
+    }
+
+    #[test]
+    fn random_values_are_a_configuration_or_have_faults(value in any_json(), name in name()) {
+        let root = if value.is_object() { value } else { json!({"defaults": value}) };
+        if let Ok(config) = Folder::new(&[("alone.json", &root.to_string())]).load_alone("alone.json") {
+            for selector in config.selectors() {
+                drop(config.resolve(&selector));
+            }
+            drop(config.resolve(&Selector::of(Part::Tenant, name)));
+            let schema = jsonschema::validator_for(&crate::config::json_schema()).expect("a schema");
+            prop_assert!(schema.is_valid(&root), "the reader takes what the schema refuses: {}", root);
+        }
+    }
+
+    #[test]
+    fn random_variables_are_laid_over_or_have_faults(variables in btree_map("TRACER_REGISTRY__(TENANTS|DEFAULTS|EXPORT|X)(__[A-Z_*.-]{0,8}){0,3}", "\\PC{0,8}|[0-9.]{1,4}|true", 0..5)) {
+        let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        drop(Folder::new(&[("default.toml", "")]).load(&variables));
+    }
+
+    #[test]
+    fn random_texts_are_values_or_errors_of_one_line(text in "\\PC{0,40}|[a-c:\\[\\]{}'\"=.,#&*!|>%@ \n\t-]{0,60}") {
+        for written in [Written::Toml, Written::Yaml, Written::Json] {
+            if let Err(message) = parse(&text, written) {
+                prop_assert!(!message.contains('\n'), "{:?}: {:?}", written, message);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_as_json_reads_the_same(value in btree_map("[a-c.]{1,3}", any::<i64>(), 0..4)) {
+        let value: BTreeMap<String, i64> = value;
+        prop_assert_eq!(parse(&json!(value).to_string(), Written::Json), Ok(json!(value)));
+    }
+}

@@ -1,0 +1,107 @@
+//! The schema says of a file what the reader says.
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+use super::Folder;
+use crate::config::json_schema;
+
+fn validator() -> Validator {
+    jsonschema::validator_for(&json_schema()).expect("a valid schema")
+}
+
+fn is_read(value: &Value) -> bool {
+    Folder::new(&[("default.json", &value.to_string())]).load(&[]).is_ok()
+}
+
+#[test]
+fn what_the_reader_takes_satisfies_the_schema() {
+    let schema = validator();
+    for good in [
+        json!({}),
+        json!({"active_environment": "e", "environments": {"e": {}}}),
+        json!({"active_environment": {"env": "E"}}),
+        json!({"active_environment": {"env": "E_", "default": "e"}, "environments": {"e": {}}}),
+        json!({"defaults": {"api_key": {"env": "K"}}}),
+        json!({"defaults": {"api_key": {"exec": ["pass"], "timeout": "1s"}}}),
+        json!({"defaults": {"api_key": {"provider": "p", "name": "n"}}}),
+        json!({"defaults": {"auth": {}, "backend": "otlp", "endpoint": "http://localhost"}}),
+        json!({"defaults": {"headers": {"x-a": "b"}, "metadata": {"a": null, "b": [1], "c": {"d": 1}}}}),
+        json!({"defaults": {"resource": {"service.name": "s", "n": 1, "b": true}}}),
+        json!({"defaults": {"sampling": {"ratio": 1}, "limits": {}, "propagation": {}}}),
+        json!({"tenants": {"*": {}, "a.b-c_d": {}, "0": {}}}),
+        json!({"routes": [{"when": {"tenant": "t"}, "api_key": {"credential": "c"}, "source": "s"}]}),
+        json!({"export": {"protocol": "http/json", "compression": "none", "timeout": "1m 5s", "retry": {"max_backoff": "1s"}}}),
+    ] {
+        assert!(is_read(&good), "{good}");
+        if let Err(error) = schema.validate(&good) {
+            panic!("{good}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_the_schema_refuses_the_reader_refuses_too() {
+    let schema = validator();
+    for bad in [
+        json!([]),
+        json!({"unknown": 1}),
+        json!({"defaults": null}),
+        json!({"defaults": {"unknown": 1}}),
+        json!({"defaults": {"source": null}}),
+        json!({"defaults": {"api_key": "hh_key"}}),
+        json!({"defaults": {"api_key": ["hh_key"]}}),
+        json!({"defaults": {"api_key": {}}}),
+        json!({"defaults": {"api_key": {"key": "hh_key"}}}),
+        json!({"defaults": {"api_key": {"env": "K", "file": "f"}}}),
+        json!({"defaults": {"api_key": {"env": "K", "timeout": "1s"}}}),
+        json!({"defaults": {"api_key": {"exec": "pass"}}}),
+        json!({"defaults": {"api_key": {"exec": []}}}),
+        json!({"defaults": {"api_key": {"provider": "p"}}}),
+        json!({"defaults": {"backend": "honeybee"}}),
+        json!({"defaults": {"auth": {"scheme": "digest"}}}),
+        json!({"defaults": {"auth": "bearer"}}),
+        json!({"defaults": {"headers": {"x-a": 1}}}),
+        json!({"defaults": {"resource": {"a": [1]}}}),
+        json!({"defaults": {"sampling": {}}}),
+        json!({"defaults": {"sampling": {"ratio": 1.5}}}),
+        json!({"defaults": {"limits": {"attributes": -1}}}),
+        json!({"defaults": {"propagation": {"trust_remote_parent": "yes"}}}),
+        json!({"tenants": {"ACME": {}}}),
+        json!({"tenants": {"a..b": {}}}),
+        json!({"features": {"*": {}}}),
+        json!({"routes": {}}),
+        json!({"routes": [{"api_key": {"env": "K"}}]}),
+        json!({"routes": [{"when": {"tenant": "t"}, "unknown": 1}]}),
+        json!({"routes": [{"when": {"project": "t"}}]}),
+        json!({"export": {"max_queue_size": 0}}),
+        json!({"export": {"max_concurrent_exports": 65537}}),
+        json!({"export": {"timeout": 5}}),
+        json!({"export": {"retry": null}}),
+        json!({"active_environment": {"default": "e"}}),
+        json!({"active_environment": 1}),
+    ] {
+        assert!(!is_read(&bad), "{bad}");
+        assert!(!schema.is_valid(&bad), "{bad}");
+    }
+}
+
+#[test]
+fn every_field_of_the_schema_is_described() {
+    fn undescribed(path: &str, value: &Value, found: &mut Vec<String>) {
+        let Value::Object(entries) = value else { return };
+        if let Some(Value::Object(properties)) = entries.get("properties") {
+            for (name, property) in properties {
+                if property.get("description").is_none() {
+                    found.push(format!("{path}/{name}"));
+                }
+            }
+        }
+        for (name, entry) in entries {
+            undescribed(&format!("{path}/{name}"), entry, found);
+        }
+    }
+    let mut found = Vec::new();
+    undescribed("", &json_schema(), &mut found);
+    assert!(found.is_empty(), "{found:?}");
+}

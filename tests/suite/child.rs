@@ -1,0 +1,34 @@
+//! A test in a process of its own, for what a process has only one of: its variables.
+
+use std::env;
+use std::ffi::OsStr;
+use std::process::Command;
+
+/// Tells the process which test it was started for.
+const MARK: &str = "SUITE_CHILD_OF";
+
+/// Runs a test of this binary, by its full name, once more in a process with these variables and `PATH` only; gives whether this is that
+/// process. The caller goes on where it is, and returns where it is not.
+pub(crate) fn is_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> bool {
+    let label = variables
+        .iter()
+        .fold(test.to_owned(), |label, (name, _)| format!("{label} {name}"));
+    if env::var_os(MARK).is_some() {
+        return env::var_os(MARK).is_some_and(|mark| *mark == *label);
+    }
+    let output = Command::new(env::current_exe().expect("a test knows its binary"))
+        .args(["--exact", test, "--nocapture"])
+        .env_clear()
+        .envs(env::var_os("PATH").map(|path| ("PATH", path)))
+        .envs(variables.iter().map(|(name, value)| (name, value.as_ref())))
+        .env(MARK, label)
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}\n{complained}"
+    );
+    false
+}

@@ -1,0 +1,170 @@
+//! The files that are shipped, and configuration as a program meets it: its own files and its own variables.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tracer_registry::config::{Binding, Config, ConfigFault, json_schema};
+use tracer_registry::{BuildError, LookupError, Selector, TracerRegistry};
+
+use crate::child::is_child;
+
+fn shipped() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config")
+}
+
+fn resolve(config: &Config, selector: &str) -> tracer_registry::config::ResolvedBinding {
+    config
+        .resolve(&selector.parse().expect("a selector"))
+        .expect("configured")
+}
+
+#[test]
+fn the_shipped_files_are_valid_in_each_environment_and_differ_where_they_should() {
+    let test = "config::the_shipped_files_are_valid_in_each_environment_and_differ_where_they_should";
+    for (environment, sampling, keys) in [
+        ("", 1.0, "/run/secrets/"),
+        ("development", 1.0, "/run/secrets/"),
+        ("staging", 1.0, "/run/secrets/staging/"),
+        ("production", 0.1, "/run/secrets/"),
+    ] {
+        let mark = format!("WITH_{}", environment.to_uppercase());
+        if !is_child(test, &[("ENVIRONMENT", environment), (&mark, "1")]) {
+            continue;
+        }
+        let config = Config::load(shipped()).expect("valid");
+        let expected = if environment.is_empty() {
+            "development"
+        } else {
+            environment
+        };
+        assert_eq!(config.active_environment().map(|name| &**name), Some(expected));
+        assert_eq!(config.selectors().len(), 8, "{:?}", config.selectors());
+        for selector in config.selectors() {
+            let binding = config.resolve(&selector).expect("complete");
+            let endpoint = binding.endpoint.expect("configured");
+            assert_eq!(endpoint.to_string(), "https://api.dp1.us.honeyhive.ai", "{selector}");
+            assert_eq!(binding.metadata["stage"], expected, "{selector}");
+        }
+        let globex = resolve(&config, "tenant:globex");
+        assert!((globex.sampling_ratio - sampling).abs() < f64::EPSILON);
+        assert_eq!(globex.api_key.to_string(), format!("file {keys}globex_api_key"));
+        let any = resolve(&config, "tenant:initech");
+        assert_eq!(any.api_key.to_string(), format!("file {keys}tenants/initech"));
+        let routed = resolve(&config, "tenant:acme,feature:search");
+        assert_eq!(routed.api_key.to_string(), "file /run/secrets/acme_search_api_key");
+        assert_eq!(routed.metadata["plan"], "enterprise");
+        assert_eq!(routed.metadata["team"], "retrieval");
+    }
+}
+
+#[test]
+fn the_shipped_files_satisfy_the_schema() {
+    let schema = jsonschema::validator_for(&json_schema()).expect("a valid schema");
+    for name in ["default", "development", "staging", "production"] {
+        let text = fs::read_to_string(shipped().join(format!("{name}.toml"))).expect("shipped");
+        let source = config::File::from_str(&text, config::FileFormat::Toml);
+        let parsed = config::Config::builder().add_source(source).build().expect("TOML");
+        let value: Value = parsed.try_deserialize().expect("values");
+        if let Err(error) = schema.validate(&value) {
+            panic!("{name}.toml: {error}");
+        }
+        assert!(name != "default" || value["routes"].is_array(), "it was read");
+    }
+}
+
+#[test]
+fn the_shipped_files_make_a_registry_whose_bindings_lack_nothing_but_their_keys() {
+    let test = "config::the_shipped_files_make_a_registry_whose_bindings_lack_nothing_but_their_keys";
+    if !is_child::<&str>(test, &[]) {
+        return;
+    }
+    let registry = TracerRegistry::from_config(shipped().join("default.toml")).expect("valid");
+    let checked = registry.check(tracer_registry::Probe::Keys);
+    assert_eq!(checked.len(), 9);
+    let (any_tenant, named): (Vec<_>, Vec<_>) = checked.into_iter().partition(|binding| binding.selector == "tenant:*");
+    assert_eq!(any_tenant[0].error, None, "its key cannot be tried without a name");
+    for binding in named {
+        assert!(matches!(binding.error, Some(LookupError::Secret(_))), "{binding:?}");
+        let endpoint = binding.endpoint.expect("known");
+        assert_eq!(endpoint, "https://api.dp1.us.honeyhive.ai/opentelemetry/v1/traces");
+    }
+}
+
+#[test]
+fn variables_of_the_process_are_laid_over_the_shipped_files() {
+    let test = "config::variables_of_the_process_are_laid_over_the_shipped_files";
+    let variables = [
+        ("ENVIRONMENT", "staging"),
+        ("HH_API_KEY_STAGING", "hh_staging"),
+        ("TRACER_REGISTRY__DEFAULTS__ENDPOINT", "http://127.0.0.1:4318"),
+        ("TRACER_REGISTRY__TENANTS__ACME__API_KEY__ENV", "ACME_KEY"),
+        ("ACME_KEY", "hh_acme"),
+    ];
+    if !is_child(test, &variables) {
+        return;
+    }
+    let registry = TracerRegistry::from_config(shipped()).expect("valid");
+    let staging = registry.active().expect("its key is there");
+    assert_eq!(staging.selector().to_string(), "environment:staging");
+    registry.tenant("acme").expect("its key is there");
+    let acme = resolve(registry.config(), "tenant:acme");
+    assert_eq!(acme.endpoint.expect("configured").to_string(), "http://127.0.0.1:4318");
+    let error = registry.tenant("globex").expect_err("no file");
+    assert!(matches!(error, LookupError::Secret(_)), "{error}");
+}
+
+#[test]
+fn a_configuration_with_faults_starts_nothing_and_says_all_of_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(
+        folder.path().join("default.toml"),
+        "[tenants.ACME]\napi_key = 'hh_canary'\n[exports]",
+    )
+    .expect("written");
+    let error = TracerRegistry::from_config(folder.path()).expect_err("faults");
+    let BuildError::Config(config) = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(config.faults().len(), 3, "{config}");
+    assert!(!format!("{error} {error:?}").contains("canary"));
+}
+
+#[test]
+fn a_registry_made_in_code_is_checked_by_the_same_rules() {
+    let binding = Binding::new;
+    let error = TracerRegistry::builder()
+        .tenant("ACME", binding())
+        .tenant("acme", binding().endpoint("https://user:hh_canary@host"))
+        .environment("*", binding())
+        .defaults(
+            binding()
+                .header("Authorization", "Bearer hh_canary")
+                .sampling_ratio(7.0),
+        )
+        .route(&Selector::tenant("a").feature("f"), binding())
+        .route(
+            &Selector::feature("f").tenant("a"),
+            binding().resource("list", serde_json::json!([1])),
+        )
+        .active_environment("production")
+        .build()
+        .expect_err("faults");
+    let BuildError::Config(config) = &error else {
+        panic!("{error:?}")
+    };
+    let keys: Vec<&str> = config.faults().iter().map(ConfigFault::key).collect();
+    let expected = [
+        "active_environment",
+        "defaults.headers.Authorization",
+        "defaults.sampling.ratio",
+        "environments.\"*\"",
+        "routes[1].resource.list",
+        "routes[1].when",
+        "tenants.ACME",
+        "tenants.acme.endpoint",
+    ];
+    assert_eq!(keys, expected, "{config}");
+    assert!(config.faults().iter().all(|fault| fault.file() == "the builder"));
+    assert!(!format!("{error} {error:?}").contains("canary"));
+}

@@ -1,0 +1,269 @@
+//! Keys out of variables, files, credentials, commands and the program's own sources.
+
+mod sources;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tracer_registry::config::Binding;
+use tracer_registry::{Fingerprinter, KeySource, LookupError, SecretFault, SecretSources, TracerRegistry};
+
+use crate::child::is_child;
+
+/// Reads a key and says what it is, as far as that can be said: whether it is `expected`.
+fn is_key(source: &KeySource, expected: &str) -> bool {
+    let key = source.read(&SecretSources::default()).expect("a key");
+    let fingerprinter = Fingerprinter::new();
+    key.fingerprint(&fingerprinter) == fingerprinter.fingerprint(expected.as_bytes())
+}
+
+fn fault(source: &KeySource) -> SecretFault {
+    let error = source.read(&SecretSources::default()).expect_err("no key");
+    assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+    error.fault().clone()
+}
+
+fn file(folder: &TempDir, content: impl AsRef<[u8]>) -> KeySource {
+    let path = folder.path().join("key");
+    fs::write(&path, content).expect("written");
+    KeySource::File(path)
+}
+
+/// A registry with one tenant, `acme`, whose key is in a file.
+fn with_file(path: &Path) -> TracerRegistry {
+    let acme = Binding::new().api_key(KeySource::File(path.to_owned()));
+    TracerRegistry::builder().tenant("acme", acme).build().expect("valid")
+}
+
+/// How many tracers there are, and of how many selectors there are books.
+fn left(registry: &TracerRegistry) -> (String, usize) {
+    (format!("{registry:?}"), registry.status().tracers.len())
+}
+
+fn nothing_is_left(registry: &TracerRegistry) -> bool {
+    left(registry) == ("TracerRegistry { tracers: 0, .. }".to_owned(), 0)
+}
+
+#[test]
+fn a_variable_is_a_key_as_it_is_or_an_error() {
+    let test = "keys::a_variable_is_a_key_as_it_is_or_an_error";
+    let mut variables: Vec<(&str, OsString)> = [
+        ("GOOD", "hh_key"),
+        ("SPACES", " hh_key "),
+        ("EMPTY", ""),
+        ("LINES", "hh_canary\nhh_canary"),
+        ("NEWLINE", "hh_canary\n"),
+        ("TAB", "\thh_canary"),
+    ]
+    .map(|(name, value)| (name, value.into()))
+    .into();
+    let large: OsString = "a".repeat(8 * 1024 + 1).into();
+    variables.push(("LARGE", large));
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStringExt;
+        variables.push(("BYTES", OsString::from_vec(b"hh_canary\xff".to_vec())));
+    }
+    if !is_child(test, &variables) {
+        return;
+    }
+    let variable = |name: &str| KeySource::Env(name.to_owned());
+    assert!(is_key(&variable("GOOD"), "hh_key"));
+    assert!(is_key(&variable("SPACES"), " hh_key "));
+    for (name, expected) in [
+        ("UNSET", SecretFault::Unset),
+        ("", SecretFault::Unset),
+        ("A=B", SecretFault::Unset),
+        ("EMPTY", SecretFault::Empty),
+        ("LINES", SecretFault::ControlCharacter(9)),
+        ("NEWLINE", SecretFault::ControlCharacter(9)),
+        ("TAB", SecretFault::ControlCharacter(0)),
+        ("LARGE", SecretFault::TooLarge(8 * 1024)),
+        #[cfg(unix)]
+        ("BYTES", SecretFault::NotUtf8),
+    ] {
+        assert_eq!(fault(&variable(name)), expected, "{name}");
+    }
+    let error = variable("UNSET").read(&SecretSources::default()).expect_err("unset");
+    assert_eq!(error.to_string(), "environment variable UNSET: not set");
+}
+
+#[test]
+fn one_line_end_is_not_part_of_the_key_and_everything_else_is() {
+    let folder = TempDir::new().expect("a temporary folder");
+    for (content, key) in [
+        ("hh_key", "hh_key"),
+        ("hh_key\n", "hh_key"),
+        ("hh_key\r\n", "hh_key"),
+        ("hh_key  \n", "hh_key  "),
+        (" hh_key", " hh_key"),
+        ("schlüssel\n", "schlüssel"),
+    ] {
+        assert!(is_key(&file(&folder, content), key), "{content:?}");
+    }
+    let largest = "a".repeat(8 * 1024);
+    for end in ["", "\n", "\r\n"] {
+        assert!(is_key(&file(&folder, format!("{largest}{end}")), &largest));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_key_is_an_error() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let large = vec![b'a'; 1 << 20];
+    let contents: [(&[u8], SecretFault); 9] = [
+        (b"", SecretFault::Empty),
+        (b"\n", SecretFault::Empty),
+        (b"\r\n", SecretFault::Empty),
+        (b"hh_canary\n\n", SecretFault::ControlCharacter(9)),
+        (b"hh_canary\nhh_canary\n", SecretFault::ControlCharacter(9)),
+        (b"hh_canary\r", SecretFault::ControlCharacter(9)),
+        (b"hh_canary\xff", SecretFault::NotUtf8),
+        (b"hh_canary\0", SecretFault::ControlCharacter(9)),
+        (&large, SecretFault::TooLarge(8 * 1024)),
+    ];
+    for (content, expected) in contents {
+        assert_eq!(fault(&file(&folder, content)), expected);
+    }
+    for (path, expected) in [
+        (folder.path().join("missing"), SecretFault::NotFound),
+        (folder.path().to_owned(), SecretFault::NotAFile),
+        (
+            folder.path().join("key/below"),
+            SecretFault::Unreadable(ErrorKind::NotADirectory),
+        ),
+        (PathBuf::new(), SecretFault::NotFound),
+        ("/dev/zero".into(), SecretFault::NotAFile),
+    ] {
+        assert_eq!(fault(&KeySource::File(path.clone())), expected, "{}", path.display());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_an_error_and_nobody_waits_for_it() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let pipe = folder.path().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .expect("mkfifo is there")
+            .success()
+    );
+    assert_eq!(fault(&KeySource::File(pipe.clone())), SecretFault::NotAFile);
+    // As mounted secrets are: a link to the file of the current version.
+    std::os::unix::fs::symlink(&pipe, folder.path().join("link")).expect("linked");
+    assert_eq!(
+        fault(&KeySource::File(folder.path().join("link"))),
+        SecretFault::NotAFile
+    );
+    fs::write(folder.path().join("real"), "hh_key").expect("written");
+    std::os::unix::fs::symlink("real", folder.path().join("mounted")).expect("linked");
+    assert!(is_key(&KeySource::File(folder.path().join("mounted")), "hh_key"));
+}
+
+#[test]
+fn a_credential_is_a_file_in_the_folder_of_the_service_and_nowhere_else() {
+    let test = "keys::a_credential_is_a_file_in_the_folder_of_the_service_and_nowhere_else";
+    let folder = TempDir::new().expect("a temporary folder");
+    let credentials = folder.path().join("credentials");
+    fs::create_dir(&credentials).expect("created");
+    fs::write(credentials.join("acme"), "hh_key\n").expect("written");
+    fs::write(folder.path().join("outside"), "hh_canary").expect("written");
+    if !is_child(test, &[("CREDENTIALS_DIRECTORY", credentials.as_os_str())]) {
+        return;
+    }
+    let credential = |name: &str| KeySource::Credential(name.to_owned());
+    assert!(is_key(&credential("acme"), "hh_key"));
+    for (name, expected) in [
+        ("../outside", SecretFault::CredentialName),
+        ("/etc/passwd", SecretFault::CredentialName),
+        ("..", SecretFault::CredentialName),
+        (".", SecretFault::CredentialName),
+        ("", SecretFault::CredentialName),
+        ("globex", SecretFault::NotFound),
+    ] {
+        assert_eq!(fault(&credential(name)), expected, "{name}");
+    }
+}
+
+#[test]
+fn without_the_folder_of_the_service_there_is_no_credential() {
+    if is_child::<&str>("keys::without_the_folder_of_the_service_there_is_no_credential", &[]) {
+        assert_eq!(
+            fault(&KeySource::Credential("acme".into())),
+            SecretFault::NoCredentialsDirectory
+        );
+    }
+}
+
+#[test]
+fn a_command_gets_the_tenant_as_one_argument_and_its_arguments_are_never_shown() {
+    let exec = |command: &[&str]| KeySource::Exec {
+        command: command.iter().map(|&word| word.to_owned()).collect(),
+        timeout: Duration::from_secs(3600),
+    };
+    let registry = TracerRegistry::builder()
+        .tenant(
+            "*",
+            Binding::new().api_key(exec(&["printf", "hh_key_of_%s", "{tenant}"])),
+        )
+        .tenant("failing", Binding::new().api_key(exec(&["false", "--token=hh_canary"])))
+        .tenant("whole", Binding::new().api_key(exec(&["vault read --token=hh_canary"])))
+        .tenant(
+            "many",
+            Binding::new().api_key(exec(&["printf", "hh_canary\nhh_canary"])),
+        )
+        .build()
+        .expect("valid");
+    let (acme, globex) = (
+        registry.tenant("acme").expect("printed"),
+        registry.tenant("globex").expect("printed"),
+    );
+    assert_ne!(acme.fingerprint(), globex.fingerprint());
+    for tenant in ["failing", "whole", "many"] {
+        let error = registry.tenant(tenant).expect_err("no key");
+        assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+    }
+    let checked = format!(
+        "{:?} {registry:?} {:?}",
+        registry.check(tracer_registry::Probe::Keys),
+        registry.config()
+    );
+    assert!(!checked.contains("canary"), "{checked}");
+}
+
+#[test]
+fn a_look_up_that_failed_leaves_nothing_and_the_next_one_tries_again() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("acme");
+    let registry = with_file(&path);
+    for (content, expected) in [
+        (None, SecretFault::NotFound),
+        (Some("".as_bytes()), SecretFault::Empty),
+        (Some(b"hh_canary\nhh_canary"), SecretFault::ControlCharacter(9)),
+        (Some(b"\xff"), SecretFault::NotUtf8),
+    ] {
+        if let Some(content) = content {
+            fs::write(&path, content).expect("written");
+        }
+        match registry.tenant("acme") {
+            Err(LookupError::Secret(error)) => assert_eq!(error.fault(), &expected),
+            other => panic!("{other:?}"),
+        }
+        assert!(nothing_is_left(&registry), "{:?}", left(&registry));
+    }
+    fs::write(&path, "hh_key\n").expect("written");
+    let first = registry.tenant("acme").expect("a key is there");
+    fs::remove_file(&path).expect("removed");
+    let second = registry.tenant("acme").expect("made already");
+    assert!(first.same_tracer(&second));
+    // One that is made anew reads the key anew.
+    assert!(registry.dedicated(tracer_registry::Selector::tenant("acme")).is_err());
+}

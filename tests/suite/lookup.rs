@@ -1,0 +1,277 @@
+//! Looking tracers up: once made, found again, never somebody else's.
+
+mod threads;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use opentelemetry::trace::Span as _;
+use secrecy::SecretString;
+use tracer_registry::config::Binding;
+use tracer_registry::{
+    Fingerprinter, KeySource, LookupError, RegistryBuilder, Selector, SelectorError, TracerRegistry,
+};
+
+use crate::support::{self, binding, key_of};
+
+/// Nothing is sent in these tests, so nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+fn registry(tenants: &[&str]) -> RegistryBuilder {
+    support::registry(NOWHERE, tenants, &Fingerprinter::new())
+}
+
+fn pooled(registry: &TracerRegistry) -> String {
+    format!("{registry:?}")
+}
+
+#[test]
+fn the_same_name_is_the_same_tracer_and_another_kind_of_name_is_another() {
+    let registry = registry(&["a"])
+        .environment("a", binding("a"))
+        .feature("a", binding("a"))
+        .build()
+        .expect("valid");
+    let tenant = registry.tenant("a").expect("configured");
+    for again in [
+        registry.tenant("a"),
+        registry.get(Selector::tenant("a")),
+        registry.get(tenant.selector()),
+        registry.get("tenant:a".parse::<Selector>().expect("a selector")),
+    ] {
+        assert!(tenant.same_tracer(&again.expect("configured")));
+    }
+    let others = [
+        registry.environment("a"),
+        registry.feature("a"),
+        registry.get(Selector::tenant("a").feature("a")),
+    ];
+    for other in others {
+        assert!(!tenant.same_tracer(&other.expect("configured")));
+    }
+    assert_eq!(pooled(&registry), "TracerRegistry { tracers: 4, .. }");
+}
+
+#[test]
+fn several_parts_are_one_tracer_in_whatever_order_with_the_key_of_the_last_part_or_the_route() {
+    let fingerprinter = Fingerprinter::new();
+    let registry = support::registry(NOWHERE, &["a", "b"], &fingerprinter)
+        .environment("e", binding("e"))
+        .feature("f", binding("f"))
+        .feature("keyless", Binding::new())
+        .route(&Selector::tenant("a").feature("f"), binding("route"))
+        .build()
+        .expect("valid");
+    let key = |selector| registry.get(selector).expect("configured").fingerprint();
+    for (selector, name) in [
+        (Selector::tenant("a").feature("f"), "route"),
+        (Selector::feature("f").tenant("a").environment("e"), "route"),
+        (Selector::tenant("b").feature("f"), "b"),
+        (Selector::environment("e").feature("f"), "f"),
+        (Selector::environment("e").feature("keyless"), "e"),
+        (Selector::environment("e").tenant("a"), "a"),
+    ] {
+        assert_eq!(
+            key(selector.clone()),
+            fingerprinter.fingerprint(key_of(name).as_bytes()),
+            "{selector:?}"
+        );
+    }
+    let one = registry.get(Selector::tenant("a").feature("f")).expect("configured");
+    let other = registry.get(Selector::feature("f").tenant("a")).expect("configured");
+    assert!(one.same_tracer(&other));
+    assert!(
+        matches!(registry.feature("keyless"), Err(LookupError::Resolve(_))),
+        "no key is taken instead"
+    );
+    let unknown = registry
+        .get(Selector::tenant("a").feature("g"))
+        .expect_err("no such feature");
+    assert_eq!(unknown.to_string(), "feature \"g\" is not configured");
+}
+
+#[test]
+fn a_name_that_is_unknown_or_not_allowed_is_an_error_that_helps() {
+    let registry = registry(&["acme", "globex"]).build().expect("valid");
+    for (name, expected) in [
+        ("acmee", "tenant \"acmee\" is not configured; did you mean acme?"),
+        ("xyz", "tenant \"xyz\" is not configured"),
+    ] {
+        assert_eq!(registry.tenant(name).expect_err("unknown").to_string(), expected);
+    }
+    let error = registry.tenant("ACME").expect_err("not allowed").to_string();
+    assert!(
+        error.starts_with("tenant: \"ACME\" is not a name: it contains 'A'; a name is 1 to 64 of"),
+        "{error}"
+    );
+    let long = "a".repeat(100_000);
+    for name in [
+        "",
+        "../acme",
+        "acme/",
+        "*",
+        "{tenant}",
+        "acme\n",
+        "acme\0",
+        "аcme",
+        "acme..eu",
+        ".",
+        long.as_str(),
+    ] {
+        for error in [
+            registry.tenant(name).expect_err(name),
+            registry.environment(name).expect_err(name),
+            registry.feature(name).expect_err(name),
+            registry.get(Selector::tenant("acme").feature(name)).expect_err(name),
+            registry.dedicated(Selector::tenant(name)).expect_err(name),
+        ] {
+            assert!(
+                matches!(error, LookupError::Selector(SelectorError::Name { .. })),
+                "{error:?}"
+            );
+            assert!(error.to_string().len() < 400 && error.to_string().is_ascii(), "{error}");
+        }
+    }
+    let empty = tracer_registry::SelectorParts::default();
+    assert_eq!(
+        registry.get(empty).expect_err("nothing asked for"),
+        LookupError::Selector(SelectorError::Empty)
+    );
+    assert_eq!(pooled(&registry), "TracerRegistry { tracers: 0, .. }");
+}
+
+#[test]
+fn a_million_wrong_names_leave_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let missing = Binding::new().api_key(KeySource::File(folder.path().join("{tenant}")));
+    let without = registry(&["acme"]).build().expect("valid");
+    let with = registry(&[])
+        .tenant("*", missing)
+        .feature("f", Binding::new())
+        .build()
+        .expect("valid");
+    let ask = |from: usize, to: usize| {
+        for n in from..to {
+            let name = format!("wrong-{n}");
+            // Most of them cost a look at the configuration, some a look at the disk.
+            let failed = match n % 100 {
+                0 => with.tenant(&name).is_err(),
+                1 => with.get(Selector::tenant(&name).feature("f")).is_err(),
+                2 => with.dedicated(Selector::tenant(&name)).is_err(),
+                3 => without.get(Selector::tenant("acme").feature(&name)).is_err(),
+                n if n < 20 => without.tenant(&name).is_err(),
+                _ => without.feature(&format!("{name}/..")).is_err(),
+            };
+            assert!(failed, "{name}");
+        }
+    };
+    // Shards of the pool that were never used have no memory yet.
+    ask(0, 10_000);
+    let used = allocation_counter::measure(|| ask(10_000, 1_000_000));
+    assert!(used.bytes_current.abs() < 4096, "{used:?}");
+    for registry in [&with, &without] {
+        assert_eq!(pooled(registry), "TracerRegistry { tracers: 0, .. }");
+        assert!(registry.status().tracers.is_empty());
+    }
+}
+
+#[test]
+fn finding_a_tracer_that_was_made_allocates_nothing() {
+    let registry = registry(&["acme"])
+        .environment("production", binding("p"))
+        .feature("f", binding("f"))
+        .active_environment("production")
+        .build()
+        .expect("valid");
+    let both = Selector::try_from(Selector::tenant("acme").feature("f")).expect("valid");
+    let single = Selector::try_from(Selector::tenant("acme")).expect("valid");
+    let ask = || {
+        let found = [
+            registry.tenant("acme"),
+            registry.environment("production"),
+            registry.feature("f"),
+            registry.active(),
+            registry.get(&both),
+            registry.get(&single),
+        ];
+        assert!(found.iter().all(Result::is_ok));
+    };
+    ask();
+    let used = allocation_counter::measure(|| (0..100).for_each(|_| ask()));
+    assert_eq!(used.count_total, 0, "{used:?}");
+}
+
+#[test]
+fn the_active_tracer_is_that_of_the_active_environment_or_none() {
+    let registry = registry(&[])
+        .environment("staging", binding("s"))
+        .active_environment("staging")
+        .build()
+        .expect("valid");
+    let active = registry.active().expect("configured");
+    assert!(active.same_tracer(&registry.environment("staging").expect("configured")));
+    let without = self::registry(&[])
+        .environment("staging", binding("s"))
+        .build()
+        .expect("valid");
+    assert_eq!(
+        without.active().expect_err("none is active"),
+        LookupError::NoActiveEnvironment
+    );
+}
+
+#[test]
+fn a_dedicated_tracer_is_its_own_and_not_in_the_pool() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let registry = registry(&["a"])
+        .secret_source("test", move |name: &str| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(SecretString::from(key_of(name)))
+        })
+        .build()
+        .expect("valid");
+    let one = registry.dedicated(Selector::tenant("a")).expect("configured");
+    let two = registry.dedicated(Selector::tenant("a")).expect("configured");
+    assert_eq!(pooled(&registry), "TracerRegistry { tracers: 0, .. }");
+    let shared = registry.tenant("a").expect("configured");
+    assert!(!one.same_tracer(&two) && !one.same_tracer(&shared));
+    assert_eq!(one.fingerprint(), shared.fingerprint());
+    assert_eq!(calls.load(Ordering::Relaxed), 3, "each reads its key");
+    assert_eq!(
+        registry.status().tracers.len(),
+        1,
+        "the books are those of the selector"
+    );
+}
+
+#[test]
+fn after_shutdown_nothing_is_found_and_nothing_is_made() {
+    let registry = registry(&["a", "b"])
+        .environment("e", binding("e"))
+        .active_environment("e")
+        .build()
+        .expect("valid");
+    let held = registry.tenant("a").expect("configured");
+    let clone = registry.clone();
+    // A program that has all the time there is may say so.
+    assert!(registry.force_flush(Duration::MAX).is_complete());
+    assert!(registry.shutdown(Duration::MAX).is_complete());
+    for refused in [
+        clone.tenant("a"),
+        clone.tenant("b"),
+        clone.active(),
+        clone.get(Selector::tenant("a").environment("e")),
+        clone.dedicated(Selector::tenant("a")),
+    ] {
+        assert_eq!(refused.expect_err("shut down"), LookupError::Shutdown);
+    }
+    assert!(
+        clone
+            .tenant("ACME")
+            .is_err_and(|error| matches!(error, LookupError::Selector(_)))
+    );
+    held.start_span("after").end();
+    assert_eq!(pooled(&registry), "TracerRegistry { tracers: 1, .. }");
+}

@@ -1,0 +1,154 @@
+//! Many look-ups at once, and look-ups from within look-ups.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::thread;
+
+use secrecy::SecretString;
+use tracer_registry::config::Binding;
+use tracer_registry::{LookupError, Selector, TracerHandle, TracerRegistry};
+
+use super::registry;
+use crate::support::{LONG, binding, key_of};
+
+#[test]
+fn a_tracer_is_made_once_however_many_threads_ask_at_once() {
+    const THREADS: usize = 32;
+    let calls: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+    let counted = Arc::clone(&calls);
+    let registry = registry(&[])
+        .tenant("*", binding("{tenant}"))
+        .feature("f", Binding::new())
+        .secret_source("test", move |name: &str| {
+            *counted.lock().expect("no panic").entry(name.to_owned()).or_default() += 1;
+            Ok(SecretString::from(key_of(name)))
+        })
+        .build()
+        .expect("valid");
+    for round in 0..20 {
+        let (single, both) = (format!("single-{round}"), format!("both-{round}"));
+        let begin = Barrier::new(THREADS);
+        let handles: Vec<TracerHandle> = thread::scope(|threads| {
+            let ask = |n: usize| {
+                begin.wait();
+                if n.is_multiple_of(2) {
+                    registry.tenant(&single).expect("configured")
+                } else {
+                    registry.get(Selector::tenant(&both).feature("f")).expect("configured")
+                }
+            };
+            let asking: Vec<_> = (0..THREADS).map(|n| threads.spawn(move || ask(n))).collect();
+            asking
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic"))
+                .collect()
+        });
+        for (n, handle) in handles.iter().enumerate() {
+            assert!(handle.same_tracer(&handles[n % 2]), "{n}");
+        }
+        let calls = calls.lock().expect("no panic");
+        assert_eq!((calls[&single], calls[&both]), (1, 1));
+    }
+}
+
+#[test]
+fn a_source_that_is_slow_for_one_tenant_delays_no_other() {
+    let (open, gate) = mpsc::channel::<()>();
+    let (tell, begun) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let registry = registry(&["slow"])
+        .tenant("*", binding("{tenant}"))
+        .secret_source("test", move |name: &str| {
+            if name == "slow" {
+                tell.send(()).expect("the test is there");
+                gate.lock().expect("no panic").recv_timeout(LONG).expect("opened");
+            }
+            Ok(SecretString::from(key_of(name)))
+        })
+        .build()
+        .expect("valid");
+    thread::scope(|threads| {
+        let slow = threads.spawn(|| registry.tenant("slow"));
+        begun.recv_timeout(LONG).expect("it began");
+        // Enough names for every shard of the pool to be among them, the slow one's too.
+        for n in 0..1_000 {
+            registry.tenant(&format!("t{n}")).expect("not concerned");
+            registry.tenant(&format!("t{n}")).expect("found");
+        }
+        registry.status();
+        open.send(()).expect("it waits");
+        slow.join().expect("no panic").expect("a key at last");
+    });
+}
+
+/// A source that looks tenants up in a registry that is made after it: `a` looks up `b`, and `b` looks up `a`.
+fn looking_up(known: &[&str]) -> (TracerRegistry, Arc<Mutex<Vec<LookupError>>>) {
+    let slot: Arc<OnceLock<TracerRegistry>> = Arc::default();
+    let refused: Arc<Mutex<Vec<LookupError>>> = Arc::default();
+    let (inner, errors) = (Arc::clone(&slot), Arc::clone(&refused));
+    let registry = registry(&["a", "b"])
+        .tenant("made", binding("made"))
+        .secret_source("test", move |name: &str| {
+            let asked = match name {
+                "a" => "b",
+                "b" => "a",
+                _ => return Ok(SecretString::from(key_of(name))),
+            };
+            let registry = inner.get().expect("made before the first look-up");
+            registry.tenant("made").expect("what is there already may be had");
+            let asked = [
+                registry.tenant(asked),
+                registry.tenant(name),
+                registry.dedicated(Selector::tenant(asked)),
+            ];
+            let found = asked.into_iter().filter_map(Result::err);
+            errors.lock().expect("no panic").extend(found);
+            Ok(SecretString::from(key_of(name)))
+        })
+        .build()
+        .expect("valid");
+    for name in known {
+        registry.tenant(name).expect("configured");
+    }
+    slot.set(registry.clone()).expect("set once");
+    (registry, refused)
+}
+
+#[test]
+fn a_source_that_looks_up_tracers_of_its_registry_is_refused_and_never_waits_in_a_circle() {
+    for _ in 0..100 {
+        let (registry, refused) = looking_up(&["made"]);
+        let begin = Barrier::new(2);
+        thread::scope(|threads| {
+            for name in ["a", "b"] {
+                let (registry, begin) = (&registry, &begin);
+                threads.spawn(move || {
+                    begin.wait();
+                    registry.tenant(name).expect("its own key can be read");
+                });
+            }
+        });
+        let refused = refused.lock().expect("no panic");
+        let recursive = refused
+            .iter()
+            .all(|error| matches!(error, LookupError::Recursive { .. }));
+        // One of the two may have been made before the other asked for it; a tracer that is being made is never given.
+        assert!(recursive && refused.len() >= 4, "{refused:?}");
+    }
+}
+
+#[test]
+fn a_source_may_look_up_tracers_of_another_registry() {
+    let other = registry(&["tracing-the-source"]).build().expect("valid");
+    let registry = registry(&["a"])
+        .secret_source("test", move |name: &str| {
+            other
+                .tenant("tracing-the-source")
+                .expect("another registry knows nothing of this one");
+            Ok(SecretString::from(key_of(name)))
+        })
+        .build()
+        .expect("valid");
+    registry.tenant("a").expect("configured");
+}
