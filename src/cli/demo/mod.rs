@@ -141,6 +141,9 @@ fn show(
 }
 
 fn keep(out: &mut impl Write, arguments: &Arguments, collector: &LocalCollector) -> Result<(), CliError> {
+    let (sender, interrupt) = mpsc::channel();
+    // The end of the channel is the signal; nothing is sent through it. Before anybody is told.
+    interrupted(move || drop::<mpsc::Sender<()>>(sender))?;
     let told = format!("the collector stays up: {}/api/projects; ctrl-c ends", collector.url());
     // With --json, standard output is one document and nothing else.
     if arguments.json {
@@ -149,9 +152,6 @@ fn keep(out: &mut impl Write, arguments: &Arguments, collector: &LocalCollector)
         writeln!(out, "{told}")?;
         out.flush()?;
     }
-    let (sender, interrupt) = mpsc::channel();
-    // The end of the channel is the signal; nothing is sent through it.
-    interrupted(move || drop::<mpsc::Sender<()>>(sender))?;
     while interrupt.recv().is_ok() {}
     Ok(())
 }
