@@ -42,8 +42,10 @@ struct Scope {
     identity: Arc<Identity>,
     session: Option<SessionStamp>,
     /// The contexts of other tracers that this scope hides, the one hidden last at the end; none has hidden ones of its own.
-    hidden: Option<Arc<[(Arc<Identity>, Context)]>>,
+    hidden: Option<Hidden>,
 }
+
+type Hidden = Arc<[(Arc<Identity>, Context)]>;
 
 /// The parent of a span that is about to be started.
 #[derive(Debug)]
@@ -183,7 +185,7 @@ fn hidden<'cx>(identity: &Arc<Identity>, cx: &'cx Context) -> Option<&'cx Contex
 }
 
 /// What a scope of `identity` hides when it is entered from a context of another tracer's scope.
-fn hide(identity: &Arc<Identity>, from: &Context) -> Option<Arc<[(Arc<Identity>, Context)]>> {
+fn hide(identity: &Arc<Identity>, from: &Context) -> Option<Hidden> {
     let scope = from.get::<Scope>()?;
     // Kept without what it hides itself: the list stays flat, so that dropping it is not recursive.
     let mut kept = from.with_value(Scope {
@@ -232,7 +234,8 @@ pub(crate) fn current() -> Context {
 /// The current context of the thread, or another one where nothing at all is current.
 pub(crate) fn current_or(other: Context) -> Context {
     let now = current();
-    if now.has_active_span() || now.get::<Scope>().is_some() { now } else { other }
+    let says_something = now.has_active_span() || now.get::<Scope>().is_some() || now.is_telemetry_suppressed();
+    if says_something { now } else { other }
 }
 
 /// Makes a context the current one of the thread until the guard is dropped.

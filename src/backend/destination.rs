@@ -1,5 +1,8 @@
 //! Where one tracer's requests go, and what they look like there. Has no key: that is attached when a request is sent.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
@@ -129,7 +132,13 @@ impl Destination {
             span.attributes
                 .push(KeyValue::new(key, honeyhive::event_type(&span.attributes)));
         }
-        span.attributes.extend(self.every_span.iter().cloned());
+        // A name stands once on a span (OTLP, "attribute keys MUST be unique"): what the program set is nearer than a binding's metadata.
+        let own = span.attributes.len();
+        for attribute in &self.every_span {
+            if !span.attributes[..own].iter().any(|set| set.key == attribute.key) {
+                span.attributes.push(attribute.clone());
+            }
+        }
     }
 }
 

@@ -29,7 +29,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         Ok(registry) => registry,
         Err(BuildError::Config(faults)) if arguments.json => {
             let faults = faults.faults().iter();
-            let faults = faults.map(|fault| json!({"file": fault.file(), "key": fault.key(), "message": fault.message()}));
+            let faults =
+                faults.map(|fault| json!({"file": fault.file(), "key": fault.key(), "message": fault.message()}));
             write_json(out, &json!({"faults": faults.collect::<Vec<_>>()}))?;
             return Ok(Outcome::Fault);
         }
@@ -57,7 +58,13 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
         .iter()
         .map(|binding| {
             let fingerprint = binding.fingerprint.map(|fingerprint| fingerprint.to_string());
-            [binding.selector.clone(), text(&binding.key_source), text(&fingerprint), text(&binding.endpoint), result(binding)]
+            [
+                binding.selector.clone(),
+                text(&binding.key_source),
+                text(&fingerprint),
+                text(&binding.endpoint),
+                result(binding),
+            ]
         })
         .collect();
     let columns = [

@@ -31,10 +31,14 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         .observer(move |received| drop(lines.send(Event::Received(line(received)))))
         .start()?;
     let url = collector.url();
-    writeln!(out, "listening on {url}: spans on {url}/v1/traces, HoneyHive clients with HH_API_URL={url}")?;
+    // Before anybody is told that it can be ended.
+    super::interrupted(move || drop(sender.send(Event::Interrupted)))?;
+    writeln!(
+        out,
+        "listening on {url}: spans on {url}/v1/traces, HoneyHive clients with HH_API_URL={url}"
+    )?;
     writeln!(out, "what was received: {url}/api/projects; ctrl-c ends")?;
     out.flush()?;
-    super::interrupted(move || drop(sender.send(Event::Interrupted)))?;
     while let Ok(Event::Received(line)) = events.recv() {
         writeln!(out, "{line}")?;
         out.flush()?;
@@ -53,6 +57,13 @@ fn line(received: &Received) -> String {
         [] => String::new(),
         sessions => format!(", session {}", sessions.join(" ")),
     };
-    let spans = if received.spans == 1 { "1 span".to_owned() } else { format!("{} spans", received.spans) };
-    format!("{project}  {} {}: {spans}, {} bytes{format}{sessions}", received.path, received.status, received.body_bytes)
+    let spans = if received.spans == 1 {
+        "1 span".to_owned()
+    } else {
+        format!("{} spans", received.spans)
+    };
+    format!(
+        "{project}  {} {}: {spans}, {} bytes{format}{sessions}",
+        received.path, received.status, received.body_bytes
+    )
 }

@@ -78,30 +78,33 @@ fn tell(error: &CliError) {
     drop(err.write_all(text.as_bytes()));
 }
 
-/// Calls `then` when the process is told to end by ctrl-c or SIGTERM.
+/// Calls `then` when the process is told to end by ctrl-c or SIGTERM. Both are listened for when this returns, so that a caller may say
+/// afterwards that it can be ended.
 fn interrupted(then: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let told = {
+        let _inside = runtime.enter();
+        told_to_end()?
+    };
     std::thread::spawn(move || {
-        runtime.block_on(signal());
+        runtime.block_on(told);
         then();
     });
     Ok(())
 }
 
 #[cfg(unix)]
-async fn signal() {
+fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            let either = (std::pin::pin!(tokio::signal::ctrl_c()), std::pin::pin!(terminate.recv()));
-            futures_util::future::select(either.0, either.1).await;
-        }
-        Err(_) => drop(tokio::signal::ctrl_c().await),
-    }
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        let either = (std::pin::pin!(terminate.recv()), std::pin::pin!(interrupt.recv()));
+        futures_util::future::select(either.0, either.1).await;
+    })
 }
 
 #[cfg(not(unix))]
-async fn signal() {
-    drop(tokio::signal::ctrl_c().await);
+fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }

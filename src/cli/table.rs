@@ -22,13 +22,21 @@ pub(super) fn write<const N: usize>(
     let widths: [usize; N] = std::array::from_fn(width);
     let header: [String; N] = columns.map(|(name, _)| name.to_owned());
     for (index, row) in std::iter::once(&header).chain(rows).enumerate() {
-        let cells = row.iter().zip(columns).zip(widths).map(|((cell, (_, align)), width)| match align {
-            Align::Left => format!("{cell:<width$}"),
-            Align::Right => format!("{cell:>width$}"),
-        });
+        let cells = row
+            .iter()
+            .zip(columns)
+            .zip(widths)
+            .map(|((cell, (_, align)), width)| match align {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
+            });
         let line = cells.collect::<Vec<_>>().join("  ");
         let line = line.trim_end();
-        if index == 0 { writeln!(out, "\x1b[1m{line}\x1b[0m")? } else { writeln!(out, "{line}")? }
+        if index == 0 {
+            writeln!(out, "\x1b[1m{line}\x1b[0m")?
+        } else {
+            writeln!(out, "{line}")?
+        }
     }
     Ok(())
 }

@@ -55,7 +55,11 @@ impl Endpoint {
             return Err(EndpointError::Syntax);
         }
         let uri: Uri = text.parse().map_err(|_| EndpointError::Syntax)?;
-        let authority = uri.authority().ok_or(EndpointError::Syntax)?.as_str().to_ascii_lowercase();
+        let authority = uri
+            .authority()
+            .ok_or(EndpointError::Syntax)?
+            .as_str()
+            .to_ascii_lowercase();
         if !is_host_and_port(&authority) || uri.path().split('/').any(|segment| segment == "." || segment == "..") {
             return Err(EndpointError::Syntax);
         }
@@ -89,7 +93,9 @@ fn is_host_and_port(authority: &str) -> bool {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("ipv6", port),
         Some(_) => return false,
-        None => authority.find(':').map_or((authority, ""), |colon| authority.split_at(colon)),
+        None => authority
+            .find(':')
+            .map_or((authority, ""), |colon| authority.split_at(colon)),
     };
     let is_port = |digits: &str| {
         let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -101,8 +107,15 @@ fn is_host_and_port(authority: &str) -> bool {
     };
     let name = host.strip_suffix('.').unwrap_or(host);
     // A last label of digits makes it an address (WHATWG URL, "ends in a number").
-    let numeric = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    let is_host = if numeric { name.parse::<Ipv4Addr>().is_ok() } else { name.split('.').all(is_label) };
+    let numeric = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_host = if numeric {
+        name.parse::<Ipv4Addr>().is_ok()
+    } else {
+        name.split('.').all(is_label)
+    };
     is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 

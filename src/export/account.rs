@@ -1,9 +1,10 @@
 //! All lanes that a selector ever had, and the ledgers of those that are gone: a name's ledger goes on across its tracers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use super::lane::{FlushMark, Lane, LaneSnapshot};
+use super::ExportError;
+use super::lane::{FlushMark, Lane, Unsettled};
 use super::report::TracerReport;
 use crate::ledger::Ledger;
 use crate::selector::Selector;
@@ -17,10 +18,18 @@ pub(crate) struct Account {
 #[derive(Default)]
 struct State {
     lanes: Vec<Arc<Lane>>,
-    /// The ledgers of lanes that are gone, for spans and for session events.
-    retired: (Ledger, Ledger),
+    /// What is left of the lanes that are gone.
+    retired: Retired,
     /// Where the books stood when the last report was made: what happened since has not been told yet.
     reported: (Ledger, Ledger),
+}
+
+#[derive(Default)]
+struct Retired {
+    spans: Ledger,
+    events: Ledger,
+    last_error: Option<ExportError>,
+    last_delivery: Option<SystemTime>,
 }
 
 /// A flush of all lanes of a selector.
@@ -32,10 +41,14 @@ pub(crate) struct AccountFlush {
 
 /// The books of a selector at one moment.
 pub(crate) struct AccountSnapshot {
-    /// All lanes together, in the order they were made; the last one is the newest.
+    /// Of all lanes that ever were, together.
     pub(crate) spans: Ledger,
     pub(crate) events: Ledger,
-    pub(crate) lanes: Vec<LaneSnapshot>,
+    /// Lanes that are there.
+    pub(crate) lanes: usize,
+    /// Of the newest lane that has one; of the lanes that are gone where none has.
+    pub(crate) last_error: Option<ExportError>,
+    pub(crate) last_delivery: Option<SystemTime>,
 }
 
 impl Account {
@@ -56,10 +69,13 @@ impl Account {
         let Some(at) = state.lanes.iter().position(|open| std::ptr::eq(open.as_ref(), lane)) else {
             return;
         };
-        let lane = state.lanes.swap_remove(at);
+        let lane = state.lanes.remove(at);
         let snapshot = lane.snapshot();
-        state.retired.0.add(&snapshot.spans);
-        state.retired.1.add(&snapshot.events);
+        let retired = &mut state.retired;
+        retired.spans.add(&snapshot.spans);
+        retired.events.add(&snapshot.events);
+        retired.last_error = snapshot.last_error.or(retired.last_error.take());
+        retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
     }
 
     /// Makes everything that the selector's lanes hold due now.
@@ -77,15 +93,15 @@ impl Account {
         }
     }
 
-    /// Waits for a flush, up to the deadline; whether all of it is settled.
-    pub(crate) fn settle(&self, flush: &AccountFlush, deadline: Instant) -> bool {
-        let waited = flush.lanes.iter().map(|(lane, mark)| lane.await_flush(mark, deadline));
-        // Every lane is asked, also after one that did not finish in time.
-        waited.fold(true, |all, one| all && one)
-    }
-
-    /// All that happened since the report before the flush.
-    pub(crate) fn report(&self, flush: &AccountFlush, complete: bool) -> TracerReport {
+    /// All that happened since the report before the flush, and what of the flush is not settled yet.
+    pub(crate) fn report(&self, flush: &AccountFlush) -> TracerReport {
+        // Before the books are read: what is settled in between is told twice, as pending and as what became of it, rather than not at all.
+        let mut pending = Unsettled::default();
+        for (lane, mark) in &flush.lanes {
+            let unsettled = lane.unsettled(mark);
+            pending.spans += unsettled.spans;
+            pending.events += unsettled.events;
+        }
         let mut state = self.lock();
         let books = state.books();
         state.reported = (books.spans, books.events);
@@ -94,8 +110,8 @@ impl Account {
             self.selector.clone(),
             &books.spans.since(&flush.reported.0),
             &books.events.since(&flush.reported.1),
-            complete,
-            books.lanes.into_iter().rev().find_map(|lane| lane.last_error),
+            pending,
+            books.last_error,
         )
     }
 
@@ -117,14 +133,31 @@ impl Account {
     }
 }
 
+impl AccountFlush {
+    /// Waits until all of it is settled, or until the deadline.
+    pub(crate) fn settle(&self, deadline: Instant) {
+        for (lane, mark) in &self.lanes {
+            lane.await_flush(mark, deadline);
+        }
+    }
+}
+
 impl State {
     fn books(&self) -> AccountSnapshot {
-        let (mut spans, mut events) = self.retired;
-        let lanes: Vec<LaneSnapshot> = self.lanes.iter().map(|lane| lane.snapshot()).collect();
-        for lane in &lanes {
-            spans.add(&lane.spans);
-            events.add(&lane.events);
+        let mut books = AccountSnapshot {
+            spans: self.retired.spans,
+            events: self.retired.events,
+            lanes: self.lanes.len(),
+            last_error: None,
+            last_delivery: self.retired.last_delivery,
+        };
+        for lane in self.lanes.iter().map(|lane| lane.snapshot()) {
+            books.spans.add(&lane.spans);
+            books.events.add(&lane.events);
+            books.last_error = lane.last_error.or(books.last_error.take());
+            books.last_delivery = books.last_delivery.max(lane.last_delivery);
         }
-        AccountSnapshot { spans, events, lanes }
+        books.last_error = books.last_error.or_else(|| self.retired.last_error.clone());
+        books
     }
 }

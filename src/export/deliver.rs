@@ -2,14 +2,16 @@
 //!
 //! A request that waits for its repetition holds no permit, so it takes nothing from other tracers.
 
+use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::ExportError;
 use super::engine::Shared;
 use super::lane::Lane;
-use super::transport::Call;
+use super::transport::{Answer, Call};
 use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
 use crate::ledger::DropReason;
@@ -23,8 +25,8 @@ pub(super) enum Outcome {
 
 /// The requests that may be under way at the same time.
 ///
-/// A lane whose last attempt failed or was slow waits in a line of its own: endpoints that hang use up that line, and the healthy
-/// ones go on as if they were not there.
+/// A lane whose last attempt was slow waits in a line of its own: endpoints that hang use up that line, and the healthy ones go on as if
+/// they were not there.
 #[derive(Debug)]
 pub(super) struct Permits {
     healthy: Semaphore,
@@ -40,48 +42,84 @@ impl Permits {
     }
 
     async fn acquire(&self, lane: &Lane) -> SemaphorePermit<'_> {
-        let line = if lane.is_suspect() {
-            &self.suspect
-        } else {
-            &self.healthy
-        };
-        line.acquire().await.expect("the engine never closes its semaphores")
+        if !lane.is_suspect() {
+            let permit = turn(&self.healthy).await;
+            // What was learnt of the lane meanwhile counts: a hundred requests of one that hangs may stand in this line.
+            if !lane.is_suspect() {
+                return permit;
+            }
+        }
+        turn(&self.suspect).await
     }
 }
 
-/// Sends a request of `count` spans (or of one session event) until there is a verdict.
-pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, count: u64) -> Outcome {
+async fn turn(line: &Semaphore) -> SemaphorePermit<'_> {
+    line.acquire().await.expect("nobody closes these semaphores")
+}
+
+/// What a request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    Spans(u64),
+    SessionEvent,
+}
+
+/// Sends a request until there is a verdict.
+pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Load) -> Outcome {
     let retry = &shared.settings.retry;
+    let count = match load {
+        Load::Spans(count) => count,
+        Load::SessionEvent => 1,
+    };
     let started = Instant::now();
     let mut attempt = 0;
     loop {
-        let permit = shared.permits.acquire(lane).await;
-        let sent = Instant::now();
-        let result = shared.transport.send(call, &lane.destination, &lane.key).await;
-        drop(permit);
-        let verdict = judge(&call.url, result, count, &lane.key, SystemTime::now());
-        let slow = sent.elapsed() > shared.settings.timeout / 4;
-        match verdict {
+        let (result, slow, flushes) = {
+            let _turn = match load {
+                Load::Spans(_) => None,
+                Load::SessionEvent => Some(turn(&lane.session_turns).await),
+            };
+            let _permit = shared.permits.acquire(lane).await;
+            let flushes = lane.flushes();
+            let (result, slow) = send(shared, lane, call).await;
+            (result, slow, flushes)
+        };
+        match judge(&call.url, result, count, &lane.key, SystemTime::now()) {
             Verdict::Delivered { rejected, warning } => {
                 lane.note_success(slow, warning);
                 return Outcome::Delivered { rejected };
             }
             Verdict::Drop { reason, error } => {
-                lane.note_failure(error);
+                lane.note_failure(slow, error);
                 return Outcome::Dropped(reason);
             }
             Verdict::Repeat { after, error } => {
-                lane.note_failure(error);
+                lane.note_failure(slow, error);
                 let wait = backoff(retry, attempt).max(after.unwrap_or_default());
-                if started.elapsed() + wait > retry.max_elapsed {
+                // Saturating: what a server asks for may be any number of seconds.
+                if started.elapsed().saturating_add(wait) > retry.max_elapsed {
                     return Outcome::Dropped(DropReason::RetriesExhausted);
                 }
                 // A flush may shorten our own back-off, never what the server asked for.
-                lane.wait_before_repeating(wait, after.is_none()).await;
+                if after.is_none() {
+                    lane.wait_before_repeating(wait, flushes).await;
+                } else {
+                    tokio::time::sleep(wait).await;
+                }
                 attempt += 1;
             }
         }
     }
+}
+
+/// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
+async fn send(shared: &Shared, lane: &Lane, call: &Call) -> (Result<Answer, ExportError>, bool) {
+    let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key));
+    if let Ok(result) = tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
+        return (result, false);
+    }
+    lane.note_slow();
+    (sending.await, true)
 }
 
 /// Full jitter: a random time up to a bound that doubles with each attempt.

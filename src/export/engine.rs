@@ -17,14 +17,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
+use super::ExportError;
 use super::account::Account;
-use super::deliver::{Outcome, Permits, deliver};
+use super::deliver::{Load, Outcome, Permits, deliver};
 use super::encode;
 use super::lane::Lane;
 use super::outbox::Outbox;
 use super::transport::{Call, Transport};
 use super::verdict::{Verdict, judge};
-use super::ExportError;
 use crate::backend::Destination;
 use crate::config::ExportSettings;
 use crate::context;
@@ -33,8 +33,9 @@ use crate::secret::ApiKey;
 
 /// Threads that encode and send.
 const WORKERS: usize = 2;
-/// Threads that resolve names; they end when they have had nothing to do for a while.
-const RESOLVERS: usize = 2;
+/// Threads that resolve names; they end when they have had nothing to do for a while. More than a few names whose servers do not
+/// answer may hold, since nothing can end such a look-up.
+const RESOLVERS: usize = 16;
 
 /// The engine of one registry. Dropped, it ends its threads without waiting for them.
 pub(crate) struct Engine {
@@ -139,6 +140,23 @@ impl Drop for Engine {
 }
 
 impl Shared {
+    /// For tests that are the engine themselves: what lanes need, and the other end of the bell.
+    #[cfg(test)]
+    pub(super) fn without_threads(
+        settings: ExportSettings,
+        transport: Transport,
+    ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
+        let (bell, rung) = unbounded_channel();
+        let shared = Self {
+            transport,
+            permits: Permits::new(settings.max_concurrent_exports),
+            settings,
+            bell,
+            closing: AtomicBool::new(false),
+        };
+        (Arc::new(shared), rung)
+    }
+
     pub(super) fn ring(&self, ring: Ring) {
         // Nobody listens once the engine stopped; its lanes have been closed by then, and count for themselves.
         drop(self.bell.send(ring));
@@ -195,7 +213,9 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
 async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
     while let Some(mut batch) = lane.take_batch() {
         let count = batch.len() as u64;
-        batch.iter_mut().for_each(|span| lane.destination.finish(span));
+        for span in &mut batch {
+            lane.destination.finish(span);
+        }
         let settings = &shared.settings;
         let encoded = encode::spans(
             batch,
@@ -210,10 +230,10 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
                     url: lane.destination.traces_url.clone(),
                     encoded,
                 };
-                deliver(&shared, &lane, &call, count).await
+                deliver(&shared, &lane, &call, Load::Spans(count)).await
             }
             Err(error) => {
-                lane.note_failure(error);
+                lane.note_failure(false, error);
                 Outcome::Dropped(DropReason::Encoding)
             }
         };
@@ -223,7 +243,12 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
 
 async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Result<(), ExportError> {
     let settings = &shared.settings;
-    let encoded = encode::spans(Vec::new(), &destination.resource, settings.protocol, settings.compression)?;
+    let encoded = encode::spans(
+        Vec::new(),
+        &destination.resource,
+        settings.protocol,
+        settings.compression,
+    )?;
     let call = Call {
         method: http::Method::POST,
         url: destination.traces_url.clone(),

@@ -44,8 +44,11 @@ pub enum ExportError {
         /// What broke.
         reason: String,
     },
-    /// The server sends elsewhere; a key never follows to another host.
-    #[error("{url} redirects elsewhere ({status}); a key is never sent to another host")]
+    /// The server sends elsewhere, and the request was not sent there: a key never goes to another host, and spans go along by 307 and
+    /// 308 only.
+    #[error(
+        "{url} redirects elsewhere ({status}); followed are 307 and 308 to the same host, a key is never sent to another one"
+    )]
     Redirect {
         /// Where the request went.
         url: String,

@@ -3,7 +3,7 @@
 //! | schedule | event | next |
 //! |---|---|---|
 //! | idle | a span arrives | timed (ready, where one span is a full batch) |
-//! | timed | the queue holds a batch, or a flush is asked for | ready |
+//! | timed | the queue holds a batch or is full, a flush is asked for, or the tracer is gone | ready |
 //! | timed | the delay is over | running |
 //! | ready | the engine comes to it | running |
 //! | running | all that was due is settled, some spans are left | timed |
@@ -13,12 +13,16 @@
 //! Everything that counts or changes is behind one mutex, held for a few instructions: a sender takes it to pull a batch out and to
 //! settle one, never while it works.
 
-use std::collections::{BTreeMap, VecDeque};
+mod events;
+mod state;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_sdk::trace::SpanData;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 use super::ExportError;
 use super::account::Account;
@@ -28,6 +32,8 @@ use crate::backend::Destination;
 use crate::ledger::{DropReason, Ledger};
 use crate::secret::ApiKey;
 use crate::selector::Selector;
+pub(super) use state::{FlushMark, Unsettled};
+use state::{Schedule, State};
 
 /// One tracer's way out.
 pub(crate) struct Lane {
@@ -39,48 +45,8 @@ pub(crate) struct Lane {
     state: Mutex<State>,
     /// Rung whenever something was settled.
     settled: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    spans: VecDeque<SpanData>,
-    schedule: Schedule,
-    /// Spans that ever entered the queue, left it for a request, and were settled; each counts up in queue order.
-    pushed: u64,
-    taken: u64,
-    settled: u64,
-    /// Spans up to this number are to be sent without waiting for more.
-    due: u64,
-    ledger: Ledger,
-    /// Session events, counted like spans.
-    events: Ledger,
-    /// Unsettled session events by the flush they were accepted before; flushes count up.
-    unsettled_events: BTreeMap<u64, u64>,
-    flush: u64,
-    suspect: bool,
-    last_error: Option<ExportError>,
-    last_delivery: Option<SystemTime>,
-    /// Wakes requests that wait for their repetition.
-    hurry: Option<Arc<Notify>>,
-    /// The tracer is gone: once all is settled the account takes the ledger over.
-    retiring: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Schedule {
-    #[default]
-    Idle,
-    Timed,
-    Ready,
-    Running,
-    Closed,
-}
-
-/// How far a flush has to see things settled.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FlushMark {
-    spans: u64,
-    events: u64,
+    /// Session events that may be under way at the same time; spans go one batch after the other anyway.
+    pub(super) session_turns: Semaphore,
 }
 
 /// What a lane says of itself.
@@ -93,11 +59,14 @@ pub(crate) struct LaneSnapshot {
 
 impl Lane {
     pub(super) fn new(destination: Destination, key: ApiKey, shared: Arc<Shared>, account: &Arc<Account>) -> Arc<Self> {
+        // One tracer with thousands of sessions must not take all places where others are to be sent.
+        let session_turns = Semaphore::new((shared.settings.max_concurrent_exports / 4).max(1));
         Arc::new(Self {
             selector: account.selector.clone(),
             destination,
             key,
             shared,
+            session_turns,
             account: Arc::downgrade(account),
             state: Mutex::default(),
             settled: Condvar::new(),
@@ -119,7 +88,9 @@ impl Lane {
         state.spans.push_back(span);
         state.pushed += 1;
         state.ledger.enqueue();
-        let ring = if state.spans.len() >= settings.max_export_batch_size {
+        // A full queue is sent as well: it would only drop while it waits.
+        let full = settings.max_export_batch_size.min(settings.max_queue_size);
+        let ring = if state.spans.len() >= full {
             state.make_ready()
         } else {
             state.make_timed()
@@ -204,62 +175,6 @@ impl Lane {
         self.settled.notify_all();
     }
 
-    /// Counts a session event in; the number to settle it by, or `None` where it is dropped and counted.
-    pub(super) fn accept_event(&self) -> Option<u64> {
-        let mut state = self.lock();
-        if state.schedule == Schedule::Closed || self.shared.is_closing() {
-            state.events.refuse(DropReason::AfterShutdown);
-            return None;
-        }
-        if state.events.queued() >= self.shared.settings.max_queue_size as u64 {
-            state.events.refuse(DropReason::QueueFull);
-            return None;
-        }
-        state.events.enqueue();
-        let flush = state.flush;
-        *state.unsettled_events.entry(flush).or_default() += 1;
-        Some(flush)
-    }
-
-    /// Counts a session event that the backend has no place for.
-    pub(super) fn refuse_event(&self) {
-        self.lock().events.refuse(DropReason::Unsupported);
-    }
-
-    /// A session event goes out; false where the lane is closed.
-    pub(super) fn take_event(&self) -> bool {
-        let mut state = self.lock();
-        let open = state.schedule != Schedule::Closed;
-        if open {
-            state.events.take(1);
-        }
-        open
-    }
-
-    /// A session event has its outcome.
-    pub(super) fn settle_event(&self, flush: u64, outcome: Outcome) {
-        let mut state = self.lock();
-        if state.schedule == Schedule::Closed {
-            return;
-        }
-        match outcome {
-            Outcome::Delivered { .. } => {
-                state.events.deliver(1);
-                state.last_delivery = Some(SystemTime::now());
-            }
-            Outcome::Dropped(reason) => state.events.drop_in_flight(1, reason),
-        }
-        if let Some(left) = state.unsettled_events.get_mut(&flush) {
-            *left -= 1;
-            if *left == 0 {
-                state.unsettled_events.remove(&flush);
-            }
-        }
-        drop(state);
-        self.settled.notify_all();
-        self.retire_if_done();
-    }
-
     /// Makes all that was accepted so far due now, and says how far to wait.
     pub(super) fn begin_flush(self: &Arc<Self>) -> FlushMark {
         let mut state = self.lock();
@@ -283,13 +198,13 @@ impl Lane {
         mark
     }
 
-    /// Waits until all that was accepted before the mark is settled, or until the deadline; whether it is.
-    pub(super) fn await_flush(&self, mark: &FlushMark, deadline: Instant) -> bool {
+    /// Waits until all that was accepted before the mark is settled, or until the deadline.
+    pub(super) fn await_flush(&self, mark: &FlushMark, deadline: Instant) {
         let mut state = self.lock();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if state.settled_up_to(mark) || left.is_zero() {
-                return state.settled_up_to(mark);
+            if state.unsettled(mark) == Unsettled::default() || left.is_zero() {
+                return;
             }
             state = self
                 .settled
@@ -299,18 +214,17 @@ impl Lane {
         }
     }
 
+    /// What was accepted before the mark and is not settled yet.
+    pub(super) fn unsettled(&self, mark: &FlushMark) -> Unsettled {
+        self.lock().unsettled(mark)
+    }
+
     /// The end of a shutdown: what is not settled is dropped and counted, what is still under way no longer counts.
     pub(super) fn abandon(&self) {
-        let mut state = self.lock();
-        if state.schedule != Schedule::Closed {
-            state.schedule = Schedule::Closed;
-            state.ledger.abandon(DropReason::Shutdown);
-            state.events.abandon(DropReason::Shutdown);
-            state.spans = VecDeque::new();
-            state.unsettled_events.clear();
-        }
-        drop(state);
+        let left = self.lock().close(DropReason::Shutdown);
         self.settled.notify_all();
+        drop(left);
+        self.retire_if_done();
     }
 
     /// The tracer and all its spans are gone: what is queued goes out now, then the account takes the ledger over.
@@ -331,7 +245,7 @@ impl Lane {
 
     fn retire_if_done(&self) {
         let state = self.lock();
-        let done = state.retiring && state.ledger.pending() == 0 && state.events.pending() == 0;
+        let done = state.retiring && state.is_settled();
         drop(state);
         if done && let Some(account) = self.account.upgrade() {
             account.retire(self);
@@ -352,6 +266,11 @@ impl Lane {
         self.lock().suspect
     }
 
+    /// An attempt takes long: what comes next waits in the line of the suspects.
+    pub(super) fn note_slow(&self) {
+        self.lock().suspect = true;
+    }
+
     pub(super) fn note_success(&self, slow: bool, warning: Option<ExportError>) {
         let mut state = self.lock();
         state.suspect = slow;
@@ -360,21 +279,31 @@ impl Lane {
         }
     }
 
-    pub(super) fn note_failure(&self, error: ExportError) {
+    /// A quick refusal costs the others nothing, so it makes no suspect: that line may be full of those that hang.
+    pub(super) fn note_failure(&self, slow: bool, error: ExportError) {
         let mut state = self.lock();
-        state.suspect = true;
+        state.suspect = slow;
         state.last_error = Some(error);
     }
 
-    /// Waits before a repetition; a flush ends the wait early where that is allowed.
-    pub(super) async fn wait_before_repeating(&self, wait: Duration, may_hurry: bool) {
+    /// How many flushes were asked for so far.
+    pub(super) fn flushes(&self) -> u64 {
+        self.lock().flush
+    }
+
+    /// Waits before a repetition; a flush ends the wait early, also one that was asked for since there were `flushes` of them.
+    pub(super) async fn wait_before_repeating(&self, wait: Duration, flushes: u64) {
+        let hurry = {
+            let mut state = self.lock();
+            if state.flush != flushes {
+                return;
+            }
+            // Made under the lock: from here on it hears every flush.
+            Arc::clone(state.hurry.get_or_insert_default()).notified_owned()
+        };
         let sleep = tokio::time::sleep(wait);
-        if !may_hurry {
-            return sleep.await;
-        }
-        let hurry = Arc::clone(self.lock().hurry.get_or_insert_default());
         // Either end of the wait is the same to the caller.
-        futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(hurry.notified())).await;
+        futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(hurry)).await;
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -384,37 +313,5 @@ impl Lane {
     /// A panic while the lock was held can only come from the allocator; the numbers behind it are still whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Everything in the queue is due now. Gives the bell to ring where the engine does not know of it yet.
-    fn make_ready(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
-        self.due = self.pushed;
-        match self.schedule {
-            Schedule::Idle | Schedule::Timed => {
-                self.schedule = Schedule::Ready;
-                Some(Ring::ready)
-            }
-            Schedule::Ready | Schedule::Running | Schedule::Closed => None,
-        }
-    }
-
-    /// A span waits for others from now on. Gives the bell to ring where the engine does not know of the lane yet.
-    fn make_timed(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
-        let idle = self.schedule == Schedule::Idle;
-        if idle {
-            self.schedule = Schedule::Timed;
-        }
-        idle.then_some(Ring::timed)
-    }
-
-    fn settled_up_to(&self, mark: &FlushMark) -> bool {
-        let closed = self.schedule == Schedule::Closed;
-        let events = self
-            .unsettled_events
-            .first_key_value()
-            .is_none_or(|(flush, _)| *flush > mark.events);
-        closed || (self.settled >= mark.spans && events)
     }
 }

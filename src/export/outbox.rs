@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Method;
 use serde_json::Value;
 
-use super::deliver::deliver;
+use super::deliver::{Load, deliver};
 use super::encode;
 use super::engine::Ring;
 use super::lane::Lane;
@@ -65,7 +65,7 @@ impl Outbox {
             if !self.lane.take_event() {
                 return;
             }
-            let outcome = deliver(self.lane.shared(), &self.lane, &self.call(&event), 1).await;
+            let outcome = deliver(self.lane.shared(), &self.lane, &self.call(&event), Load::SessionEvent).await;
             self.lane.settle_event(flush, outcome);
         }
     }

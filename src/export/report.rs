@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::ExportError;
+use super::lane::Unsettled;
 use crate::ledger::{DropReason, Ledger};
 use crate::selector::Selector;
 
@@ -44,7 +45,7 @@ pub struct SessionEventsReport {
     pub delivered: u64,
     /// Dropped, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
-    /// Neither delivered nor dropped yet.
+    /// Accepted before the flush, and neither delivered nor dropped yet.
     pub pending: u64,
 }
 
@@ -73,20 +74,18 @@ impl TracerReport {
         selector: Selector,
         spans: &Ledger,
         events: &Ledger,
-        complete: bool,
+        pending: Unsettled,
         last_error: Option<ExportError>,
     ) -> Self {
         let (spans, events) = (spans.snapshot(), events.snapshot());
-        // What came in after the flush was asked for is not its business.
-        let pending = |count: u64| if complete { 0 } else { count };
         Self {
             selector,
             delivered: spans.delivered,
-            pending: pending(spans.pending()),
+            pending: pending.spans,
             dropped: spans.dropped,
             session_events: SessionEventsReport {
                 delivered: events.delivered,
-                pending: pending(events.pending()),
+                pending: pending.events,
                 dropped: events.dropped,
             },
             last_error,

@@ -11,8 +11,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::encode::Encoded;
 use super::ExportError;
+use super::encode::Encoded;
 use crate::backend::Destination;
 use crate::secret::ApiKey;
 
@@ -47,7 +47,7 @@ pub(super) struct Answer {
 }
 
 /// The shared connections. No proxy that a variable of the process names is used: it would see keys that were not meant for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Transport {
     client: Client<Connector, Full<Bytes>>,
     timeout: Duration,
@@ -84,13 +84,22 @@ impl Transport {
 
     /// Redirects that keep the method are followed on the same scheme, host and port only: the request carries a key.
     async fn exchange(&self, call: &Call, to: &Destination, key: &ApiKey) -> Result<Answer, String> {
-        let mut uri: Uri = call.url.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+        let mut uri: Uri = call
+            .url
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| error.to_string())?;
         let mut redirects = 0;
         loop {
             let answer = self.send_to(&uri, call, to, key).await?;
-            let keeps_method =
-                matches!(answer.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-            let next = if keeps_method && redirects < MAX_REDIRECTS { same_host(&uri, &answer.headers) } else { None };
+            let keeps_method = matches!(
+                answer.status,
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+            );
+            let next = if keeps_method && redirects < MAX_REDIRECTS {
+                same_host(&uri, &answer.headers)
+            } else {
+                None
+            };
             match next {
                 Some(next) => uri = next,
                 None => return Ok(answer),
@@ -139,8 +148,15 @@ fn same_host(from: &Uri, headers: &HeaderMap) -> Option<Uri> {
     let Some(authority) = to.authority() else {
         // A path alone, as most servers give it.
         let mut parts = from.clone().into_parts();
-        parts.path_and_query = to.path_and_query().filter(|path| path.as_str().starts_with('/')).cloned();
-        return parts.path_and_query.is_some().then(|| Uri::from_parts(parts).ok()).flatten();
+        parts.path_and_query = to
+            .path_and_query()
+            .filter(|path| path.as_str().starts_with('/'))
+            .cloned();
+        return parts
+            .path_and_query
+            .is_some()
+            .then(|| Uri::from_parts(parts).ok())
+            .flatten();
     };
     (to.scheme() == from.scheme() && Some(authority) == from.authority()).then_some(to)
 }
@@ -174,7 +190,10 @@ fn connector() -> (Connector, Option<String>) {
     };
     let (tls, reason) = match builder().with_platform_verifier() {
         Ok(tls) => (tls, None),
-        Err(error) => (builder().with_root_certificates(rustls::RootCertStore::empty()), Some(error.to_string())),
+        Err(error) => (
+            builder().with_root_certificates(rustls::RootCertStore::empty()),
+            Some(error.to_string()),
+        ),
     };
     let mut http = plain();
     http.enforce_http(false);

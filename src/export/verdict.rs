@@ -6,7 +6,11 @@
 //! | 401, 403 | dropped: the key was refused |
 //! | 408, 429, 5xx | repeated, after `Retry-After` where that is later than the back-off |
 //! | no connection, a broken one, no answer in time | repeated |
+//! | 3xx that was not followed | dropped: refused |
 //! | any other status | dropped: refused |
+
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, SystemTime};
 
@@ -106,13 +110,24 @@ fn partial_success(answer: &Answer) -> Option<(i64, String)> {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let is_json = content_type.starts_with("application/json") || answer.body.first() == Some(&b'{');
-    let response: ExportTraceServiceResponse = if is_json {
-        serde_json::from_slice(&answer.body).ok()?
-    } else {
-        prost::Message::decode(answer.body.clone()).ok()?
-    };
+    if is_json {
+        return json_partial_success(&serde_json::from_slice(&answer.body).ok()?);
+    }
+    let response: ExportTraceServiceResponse = prost::Message::decode(answer.body.clone()).ok()?;
     let partial = response.partial_success?;
     Some((partial.rejected_spans, partial.error_message))
+}
+
+/// By hand: in JSON a 64-bit integer is a text, and many servers send a number (protobuf's JSON mapping allows both to be read).
+fn json_partial_success(response: &serde_json::Value) -> Option<(i64, String)> {
+    let partial = response.get("partialSuccess")?.as_object()?;
+    let rejected = match partial.get("rejectedSpans") {
+        Some(serde_json::Value::String(text)) => text.parse().unwrap_or(0),
+        Some(number) => number.as_i64().unwrap_or(0),
+        None => 0,
+    };
+    let message = partial.get("errorMessage").and_then(serde_json::Value::as_str);
+    Some((rejected, message.unwrap_or_default().to_owned()))
 }
 
 /// `Retry-After` in both its forms: seconds, or a date (RFC 9110, 10.2.3).
@@ -137,6 +152,7 @@ fn said(text: &str, key: &ApiKey) -> Option<String> {
             c
         }
     };
-    let cut: String = text.trim().chars().take(MAX_MESSAGE_CHARS).map(harmless).collect();
+    let line: String = text.chars().map(harmless).collect();
+    let cut: String = line.trim().chars().take(MAX_MESSAGE_CHARS).collect();
     (!cut.is_empty()).then_some(cut)
 }

@@ -283,8 +283,8 @@ impl Inner {
         // All are asked first, then waited for: they are sent at the same time.
         let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
         let waited = accounts.iter().zip(&flushes).map(|(account, flush)| {
-            let complete = account.settle(flush, deadline);
-            account.report(flush, complete)
+            flush.settle(deadline);
+            account.report(flush)
         });
         Report {
             tracers: waited.collect(),
@@ -297,14 +297,14 @@ impl Inner {
         self.engine.close();
         let accounts = self.sorted_accounts();
         let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
-        for (account, flush) in accounts.iter().zip(&flushes) {
-            account.settle(flush, deadline);
+        for flush in &flushes {
+            flush.settle(deadline);
         }
         self.engine.stop();
         // Told after the end: nothing is pending any more, all of it is delivered or dropped.
         let told = accounts.iter().zip(&flushes).map(|(account, flush)| {
             account.abandon();
-            account.report(flush, true)
+            account.report(flush)
         });
         Report {
             tracers: told.collect(),

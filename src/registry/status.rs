@@ -103,11 +103,11 @@ pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
         let books = account.snapshot();
         TracerStatus {
             selector: account.selector.clone(),
-            tracers: books.lanes.len(),
+            tracers: books.lanes,
             spans: books.spans.snapshot(),
             session_events: books.events.snapshot(),
-            last_delivery: books.lanes.iter().filter_map(|lane| lane.last_delivery).max(),
-            last_error: books.lanes.into_iter().rev().find_map(|lane| lane.last_error),
+            last_error: books.last_error,
+            last_delivery: books.last_delivery,
         }
     });
     Status {

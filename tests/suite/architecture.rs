@@ -12,13 +12,22 @@ const ORDER: [&str; 11] = [
 fn a_module_names_only_modules_above_it() {
     let mut wrong = Vec::new();
     for file in rust_files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
-        let inside = file.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).expect("a file of src");
+        let inside = file
+            .strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+            .expect("a file of src");
         let module = inside.iter().next().and_then(|part| part.to_str()).expect("a name");
         let module = module.trim_end_matches(".rs");
         let text = fs::read_to_string(&file).expect("a readable file");
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n");
         for named in code.split("crate::").skip(1) {
-            let named: String = named.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let named: String = named
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                .collect();
             if named.is_empty() || named == module || allowed(module, &named) {
                 continue;
             }

@@ -19,7 +19,10 @@ fn binary() -> Command {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    binary().args(arguments).output().expect("the binary was built with the tests")
+    binary()
+        .args(arguments)
+        .output()
+        .expect("the binary was built with the tests")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -44,7 +47,10 @@ fn the_demo_finds_every_span_in_its_own_project() {
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
     assert!(stdout.ends_with("isolated: 0 lost, 0 leaked\n"), "{stdout}");
-    assert!(stdout.contains("POST /ask\n├─ retrieve\n│  └─ check permissions\n"), "{stdout}");
+    assert!(
+        stdout.contains("POST /ask\n├─ retrieve\n│  └─ check permissions\n"),
+        "{stdout}"
+    );
     assert!(!stdout.contains('\x1b'), "no colours where nobody looks: {stdout}");
     assert!(!stdout.contains("hh_demo_"), "no keys");
     assert_eq!(stderr, "");
@@ -59,7 +65,11 @@ fn the_demos_json_is_one_document_that_adds_up() {
     let projects = found["projects"].as_array().expect("a list");
     assert_eq!(projects.len(), 9);
     for project in projects {
-        project["selector"].as_str().expect("a text").parse::<Selector>().expect("a selector");
+        project["selector"]
+            .as_str()
+            .expect("a text")
+            .parse::<Selector>()
+            .expect("a selector");
         assert_eq!(project["fingerprint"].as_str().map(str::len), Some(12));
         assert!(project["spans_sent"].as_u64() > Some(0), "{project}");
         assert_eq!(project["spans_sent"], project["spans_received"], "{project}");
@@ -76,9 +86,16 @@ fn a_collector_that_is_kept_can_be_asked_until_it_is_told_to_end() {
         .spawn()
         .expect("the binary was built with the tests");
     let stdout = BufReader::new(demo.stdout.take().expect("piped"));
-    let kept = stdout.lines().map_while(Result::ok).find(|line| line.starts_with("the collector stays up"));
+    let kept = stdout
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("the collector stays up"));
     let kept = kept.expect("it says where to look");
-    let address = kept.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
+    let address = kept
+        .split("http://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .expect("an address");
     let projects = get(address, "/api/projects");
     assert!(projects.contains("tenant:acme"), "{projects}");
     terminate(&demo);
@@ -90,7 +107,11 @@ fn get(address: &str, path: &str) -> String {
     use std::io::{Read, Write};
 
     let mut stream = std::net::TcpStream::connect(address).expect("it listens");
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").expect("written");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )
+    .expect("written");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("text");
     answer
@@ -117,11 +138,24 @@ fn check_names_every_binding_and_shows_no_key() {
     assert_eq!(output.status.code(), Some(1), "one of the keys is not there");
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
     let bindings = found["bindings"].as_array().expect("a list");
-    let by = |selector: &str| bindings.iter().find(|binding| binding["selector"] == selector).expect("listed");
-    assert_eq!(by("environment:production")["error"], "the key cannot be read: environment variable TRACER_TEST_UNSET: not set");
+    let by = |selector: &str| {
+        bindings
+            .iter()
+            .find(|binding| binding["selector"] == selector)
+            .expect("listed")
+    };
+    assert_eq!(
+        by("environment:production")["error"],
+        "the key cannot be read: environment variable TRACER_TEST_UNSET: not set"
+    );
     assert_eq!(by("tenant:up")["error"], Value::Null);
     assert_eq!(by("tenant:up")["connection"], "not_tried");
-    assert!(by("tenant:*")["key_source"].as_str().expect("a text").ends_with("{tenant}"));
+    assert!(
+        by("tenant:*")["key_source"]
+            .as_str()
+            .expect("a text")
+            .ends_with("{tenant}")
+    );
     let table = run(&["check", "--config", &file]);
     assert!(!format!("{}{}", text(&output.stdout), text(&table.stdout)).contains(&key_of("up")));
     drop(folder);
@@ -142,8 +176,17 @@ fn check_connects_where_it_is_asked_to() {
     let output = run(&["check", "--config", &file, "--connect"]);
     let stdout = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{stdout}");
-    let line = |name: &str| stdout.lines().find(|line| line.starts_with(name)).expect("a line").to_owned();
-    assert!(line("tenant:taken").ends_with("ok, the endpoint takes the key"), "{stdout}");
+    let line = |name: &str| {
+        stdout
+            .lines()
+            .find(|line| line.starts_with(name))
+            .expect("a line")
+            .to_owned()
+    };
+    assert!(
+        line("tenant:taken").ends_with("ok, the endpoint takes the key"),
+        "{stdout}"
+    );
     assert!(line("tenant:refused").contains("answered 401"), "{stdout}");
 }
 
@@ -185,7 +228,10 @@ fn check_tells_all_faults_of_a_configuration_at_once() {
         "export.scheduled_delay",
         "export.max_export_batch_size",
     ] {
-        assert!(stderr.contains(&format!("tracing.toml: {key}: ")), "{key} is not in {stderr}");
+        assert!(
+            stderr.contains(&format!("tracing.toml: {key}: ")),
+            "{key} is not in {stderr}"
+        );
     }
     assert!(!stderr.contains("canary"), "{stderr}");
     assert_eq!(text(&output.stdout), "");
@@ -210,10 +256,17 @@ fn the_environment_chooses_which_variables_hold_the_keys() {
     let (code, stdout) = checked(Some("hh_canary"));
     assert_eq!(code, Some(0), "{stdout}");
     assert!(!stdout.contains("hh_canary"));
-    for (value, fault) in [(None, "not set"), (Some(""), "empty"), (Some("hh_can\nary"), "control character at byte 6")] {
+    for (value, fault) in [
+        (None, "not set"),
+        (Some(""), "empty"),
+        (Some("hh_can\nary"), "control character at byte 6"),
+    ] {
         let (code, stdout) = checked(value);
         assert_eq!(code, Some(1));
-        assert!(stdout.contains("environment variable TRACER_TEST_KEY") && stdout.contains(fault), "{stdout}");
+        assert!(
+            stdout.contains("environment variable TRACER_TEST_KEY") && stdout.contains(fault),
+            "{stdout}"
+        );
         assert!(!stdout.contains("hh_can"), "{stdout}");
     }
 }
@@ -225,16 +278,26 @@ fn collect_prints_a_line_for_each_batch_until_it_is_told_to_end() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the binary was built with the tests");
-    let mut lines = BufReader::new(collect.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(collect.stdout.take().expect("piped"))
+        .lines()
+        .map_while(Result::ok);
     let first = lines.next().expect("it says where it listens");
-    let url = first.split_whitespace().find(|word| word.starts_with("http://")).expect("a URL").trim_end_matches(':');
+    let url = first
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"))
+        .expect("a URL")
+        .trim_end_matches(':');
     let fingerprinter = tracer_registry::Fingerprinter::new();
-    let registry = crate::support::registry(url, &["a"], &fingerprinter).build().expect("valid");
+    let registry = crate::support::registry(url, &["a"], &fingerprinter)
+        .build()
+        .expect("valid");
     let tracer = registry.tenant("a").expect("configured");
     drop(tracer.start_span("one"));
     drop(tracer.start_span("two"));
     assert!(registry.force_flush(LONG).is_complete());
-    let batch = lines.find(|line| line.contains("/opentelemetry/v1/traces")).expect("a line per batch");
+    let batch = lines
+        .find(|line| line.contains("/opentelemetry/v1/traces"))
+        .expect("a line per batch");
     assert!(batch.contains("200: 2 spans"), "{batch}");
     terminate(&collect);
     assert!(collect.wait().expect("it ends").success());
@@ -248,7 +311,10 @@ fn wrong_use_is_two_and_a_missing_file_is_one() {
     let missing = run(&["check", "--config", "/nonexistent/tracing.toml"]);
     assert_eq!(missing.status.code(), Some(1));
     let stderr = text(&missing.stderr);
-    assert!(stderr.starts_with("error: there is no registry\n  caused by: /nonexistent/tracing.toml: "), "{stderr}");
+    assert!(
+        stderr.starts_with("error: there is no registry\n  caused by: /nonexistent/tracing.toml: "),
+        "{stderr}"
+    );
 }
 
 #[test]

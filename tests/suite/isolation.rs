@@ -11,16 +11,25 @@ use tracer_registry::{Enrichment, TracerHandle};
 use crate::support::World;
 
 fn pair(world: &World) -> (TracerHandle, TracerHandle) {
-    (world.registry.tenant("a").expect("configured"), world.registry.tenant("b").expect("configured"))
+    (
+        world.registry.tenant("a").expect("configured"),
+        world.registry.tenant("b").expect("configured"),
+    )
 }
 
 #[test]
 fn a_span_started_under_another_tracers_span_is_a_root_of_its_own() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
-    a.in_span_sync("a-outer", |_| b.in_span_sync("b-inner", |_| a.in_span_sync("a-inner", |_| ())));
+    a.in_span_sync("a-outer", |_| {
+        b.in_span_sync("b-inner", |_| a.in_span_sync("a-inner", |_| ()));
+    });
     world.flush();
-    let (outer, inner, foreign) = (world.span("a", "a-outer"), world.span("a", "a-inner"), world.span("b", "b-inner"));
+    let (outer, inner, foreign) = (
+        world.span("a", "a-outer"),
+        world.span("a", "a-inner"),
+        world.span("b", "b-inner"),
+    );
     assert_eq!(foreign.parent_span_id, None);
     assert_ne!(foreign.trace_id, outer.trace_id);
     // Its own ancestor is found again, past the other tracer's span.
@@ -33,6 +42,7 @@ fn a_span_started_under_another_tracers_span_is_a_root_of_its_own() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "as a third party would")]
 fn the_ancestor_is_found_whoever_made_the_spans_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
@@ -51,10 +61,17 @@ fn the_ancestor_is_found_whoever_made_the_spans_current() {
     let (outer, middle) = (world.span("b", "b-outer"), world.span("a", "a-middle"));
     assert_eq!(middle.parent_span_id, None);
     for name in ["b-inner", "b-under-hand"] {
-        assert_eq!(world.span("b", name).parent_span_id.as_ref(), Some(&outer.span_id), "{name}");
+        assert_eq!(
+            world.span("b", name).parent_span_id.as_ref(),
+            Some(&outer.span_id),
+            "{name}"
+        );
     }
     assert_eq!(world.span("a", "a-hand").parent_span_id.as_ref(), Some(&middle.span_id));
-    assert_eq!(world.span("a", "a-under-hand").parent_span_id.as_ref(), Some(&world.span("a", "a-hand").span_id));
+    assert_eq!(
+        world.span("a", "a-under-hand").parent_span_id.as_ref(),
+        Some(&world.span("a", "a-hand").span_id)
+    );
 }
 
 #[test]
@@ -65,11 +82,16 @@ fn spans_of_another_registry_or_of_a_plain_provider_are_no_parents() {
     let theirs = other.registry.tenant("a").expect("configured");
     let plain = SdkTracerProvider::builder().build().tracer("plain");
     theirs.in_span_sync("theirs", |_| ours.start_span("under-theirs").end());
-    plain.in_span("plain", |_| ours.in_span_sync("under-plain", |_| ours.start_span("child").end()));
+    plain.in_span("plain", |_| {
+        ours.in_span_sync("under-plain", |_| ours.start_span("child").end());
+    });
     world.flush();
     assert_eq!(world.span("a", "under-theirs").parent_span_id, None);
     assert_eq!(world.span("a", "under-plain").parent_span_id, None);
-    assert_eq!(world.span("a", "child").parent_span_id.as_ref(), Some(&world.span("a", "under-plain").span_id));
+    assert_eq!(
+        world.span("a", "child").parent_span_id.as_ref(),
+        Some(&world.span("a", "under-plain").span_id)
+    );
 }
 
 #[tokio::test]
@@ -79,7 +101,9 @@ async fn a_function_traced_for_one_tenant_that_calls_one_traced_for_another_keep
     let (session_a, session_b) = (a.session("of-a").start(), b.session("of-b").start());
     session_a
         .scope(a.in_span("a-work", async |_| {
-            session_b.scope(b.in_span("b-work", async |_| tokio::task::yield_now().await)).await;
+            session_b
+                .scope(b.in_span("b-work", async |_| tokio::task::yield_now().await))
+                .await;
             // By hand, outside any scope of b: no session, and none of a's.
             b.start_span("b-by-hand").end();
             a.in_span("a-more", async |_| ()).await;
@@ -136,9 +160,13 @@ fn after_a_scope_or_a_session_ended_nothing_carries_it() {
     });
     drop(inside);
     world.flush();
-    for (name, inside) in
-        [("inside", true), ("after", false), ("in-future", true), ("after-future", false), ("on-thread", false)]
-    {
+    for (name, inside) in [
+        ("inside", true),
+        ("after", false),
+        ("in-future", true),
+        ("after-future", false),
+        ("on-thread", false),
+    ] {
         let expected = inside.then_some(session.id());
         assert_eq!(world.span("a", name).session_id.as_deref(), expected, "{name}");
     }
@@ -148,7 +176,9 @@ fn after_a_scope_or_a_session_ended_nothing_carries_it() {
 fn what_is_set_on_a_span_lands_on_it_whichever_span_is_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
-    a.in_span_sync("a-span", |span| b.in_span_sync("b-span", |_| span.set_attribute("canary", "for-a")));
+    a.in_span_sync("a-span", |span| {
+        b.in_span_sync("b-span", |_| span.set_attribute("canary", "for-a"));
+    });
     world.flush();
     assert_eq!(world.span("a", "a-span").attributes["canary"], "for-a");
     assert!(!world.span("b", "b-span").attributes.contains_key("canary"));
@@ -188,8 +218,19 @@ fn slugs_that_look_alike_are_each_their_own_tenant_or_refused() {
     for slug in similar {
         world.registry.tenant(slug).expect("configured").start_span(slug).end();
     }
-    for refused in ["ACME-EU", "../globex", "аcme-eu", "", " acme-eu", "acme-eu\n", "acme-eu/", "*", "{tenant}", "acme-eu\0", &"a".repeat(300)]
-    {
+    for refused in [
+        "ACME-EU",
+        "../globex",
+        "аcme-eu",
+        "",
+        " acme-eu",
+        "acme-eu\n",
+        "acme-eu/",
+        "*",
+        "{tenant}",
+        "acme-eu\0",
+        &"a".repeat(300),
+    ] {
         assert!(world.registry.tenant(refused).is_err(), "{refused:?}");
     }
     world.flush();
@@ -198,7 +239,11 @@ fn slugs_that_look_alike_are_each_their_own_tenant_or_refused() {
         let names: Vec<&str> = project.spans().iter().map(|span| span.name.as_str()).collect();
         assert_eq!(names, [slug]);
     }
-    assert_eq!(world.registry.status().tracers.len(), 3, "refused names leave nothing behind");
+    assert_eq!(
+        world.registry.status().tracers.len(),
+        3,
+        "refused names leave nothing behind"
+    );
 }
 
 #[test]
@@ -230,15 +275,31 @@ fn each_tracer_keeps_its_own_limits_and_sampling_whichever_was_made_first() {
             let span = world.span(tenant, name);
             let own = span.attributes.keys().filter(|key| key.starts_with('k')).count();
             assert_eq!(own, limit, "{tenant} {name}");
-            assert_eq!(span.dropped_attributes, 200 - u32::try_from(limit).expect("small"), "{tenant} {name}");
-            assert_eq!(span.session_id.is_some(), name == "in-session", "the session is never what is dropped");
+            assert_eq!(
+                span.dropped_attributes,
+                200 - u32::try_from(limit).expect("small"),
+                "{tenant} {name}"
+            );
+            assert_eq!(
+                span.session_id.is_some(),
+                name == "in-session",
+                "the session is never what is dropped"
+            );
         }
     }
     assert!(world.project("none").spans().is_empty());
     let status = world.registry.status();
-    assert_eq!(status.tracer(none.selector()).expect("looked up").spans.accepted, 0, "sampled is not accepted");
+    assert_eq!(
+        status.tracer(none.selector()).expect("looked up").spans.accepted,
+        0,
+        "sampled is not accepted"
+    );
 }
 
+#[expect(
+    clippy::async_yields_async,
+    reason = "the task is to outlive the span that it was started in"
+)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spawned_future_belongs_to_where_it_was_made() {
     let world = World::new(&["a", "b"]);
@@ -253,7 +314,9 @@ async fn a_spawned_future_belongs_to_where_it_was_made() {
                 tokio::spawn(a.in_span("spawned", async |_| tokio::task::yield_now().await))
             });
             let task = outer.await;
-            b.in_span("b-meanwhile", async move |_| task.await).await.expect("no panic");
+            b.in_span("b-meanwhile", async move |_| task.await)
+                .await
+                .expect("no panic");
         })
         .await;
     tokio::task::spawn_blocking(move || {

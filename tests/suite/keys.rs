@@ -231,7 +231,11 @@ fn a_command_gets_the_tenant_as_one_argument_and_its_arguments_are_never_shown()
         let error = registry.tenant(tenant).expect_err("no key");
         assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
     }
-    let checked = format!("{:?} {registry:?} {:?}", registry.check(tracer_registry::Probe::Keys), registry.config());
+    let checked = format!(
+        "{:?} {registry:?} {:?}",
+        registry.check(tracer_registry::Probe::Keys),
+        registry.config()
+    );
     assert!(!checked.contains("canary"), "{checked}");
 }
 

@@ -1,12 +1,18 @@
 //! A registry and a collector that know each other, for the other tests.
 
+use std::fmt::Debug;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use tracer_registry::collector::{CollectorBuilder, LocalCollector, Project};
 use tracer_registry::config::{BackendName, Binding, Export, HumanDuration, Retry};
-use tracer_registry::{Fingerprinter, KeySource, RegistryBuilder, SecretError, TracerRegistry};
+use tracer_registry::{
+    Fingerprinter, KeySource, Part, RegistryBuilder, SecretError, TracerHandle, TracerRegistry, TracerStatus,
+};
 
 /// Longer than anything here takes; reached only where something is broken.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -46,17 +52,28 @@ pub(crate) fn quick() -> Export {
 }
 
 pub(crate) fn collector(tenants: &[&str], fingerprinter: &Fingerprinter) -> CollectorBuilder {
-    let builder = LocalCollector::builder().fingerprinter(fingerprinter.clone()).record_requests(64 << 20);
-    tenants.iter().fold(builder, |builder, tenant| builder.project(*tenant, key_of(tenant)))
+    let builder = LocalCollector::builder()
+        .fingerprinter(fingerprinter.clone())
+        .record_requests(64 << 20);
+    tenants
+        .iter()
+        .fold(builder, |builder, tenant| builder.project(*tenant, key_of(tenant)))
 }
 
 pub(crate) fn registry(url: &str, tenants: &[&str], fingerprinter: &Fingerprinter) -> RegistryBuilder {
     let builder = TracerRegistry::builder()
         .fingerprinter(fingerprinter.clone())
         .secret_source("test", keys())
-        .defaults(Binding::new().backend(BackendName::Honeyhive).endpoint(url).source("test"))
+        .defaults(
+            Binding::new()
+                .backend(BackendName::Honeyhive)
+                .endpoint(url)
+                .source("test"),
+        )
         .export(quick());
-    tenants.iter().fold(builder, |builder, tenant| builder.tenant(*tenant, binding(tenant)))
+    tenants
+        .iter()
+        .fold(builder, |builder, tenant| builder.tenant(*tenant, binding(tenant)))
 }
 
 impl World {
@@ -68,7 +85,9 @@ impl World {
     pub(crate) fn with(tenants: &[&str], adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> Self {
         let fingerprinter = Fingerprinter::new();
         let collector = collector(tenants, &fingerprinter).start().expect("a free port");
-        let registry = adapt(registry(&collector.url(), tenants, &fingerprinter)).build().expect("a valid configuration");
+        let registry = adapt(registry(&collector.url(), tenants, &fingerprinter))
+            .build()
+            .expect("a valid configuration");
         Self { collector, registry }
     }
 
@@ -82,11 +101,18 @@ impl World {
         self.collector.project(name).expect("named when the collector was made")
     }
 
-
     /// Looks through every byte received under the key of `tenant` for something that is another's.
     pub(crate) fn assert_no_trace_of(&self, foreign: &str, tenant: &str) {
-        for request in self.collector.requests().iter().filter(|request| request.project.as_deref() == Some(tenant)) {
-            let headers = request.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        for request in self
+            .collector
+            .requests()
+            .iter()
+            .filter(|request| request.project.as_deref() == Some(tenant))
+        {
+            let headers = request
+                .headers
+                .iter()
+                .flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
             for bytes in headers.chain([request.path.as_bytes(), &request.body]) {
                 let found = bytes.windows(foreign.len()).any(|window| window == foreign.as_bytes());
                 assert!(!found, "{foreign:?} was sent under the key of {tenant}");
@@ -99,4 +125,70 @@ impl World {
         let found = project.spans().iter().find(|span| span.name == name).cloned();
         found.unwrap_or_else(|| panic!("{tenant} has no span {name}: {}", project.tree()))
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the fields it is for may be left out")]
+pub(crate) fn human(millis: u64) -> Option<HumanDuration> {
+    Some(HumanDuration(Duration::from_millis(millis)))
+}
+
+/// Waits until something holds, and says what was seen last where it does not.
+pub(crate) fn wait_for<T: Debug>(what: &str, mut seen: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
+    let begun = Instant::now();
+    loop {
+        let now = seen();
+        if holds(&now) {
+            return now;
+        }
+        assert!(begun.elapsed() < LONG, "{what}: last seen {now:#?}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+impl World {
+    pub(crate) fn tenant(&self, name: &str) -> TracerHandle {
+        self.registry.tenant(name).expect("configured")
+    }
+
+    pub(crate) fn status(&self, tenant: &str) -> TracerStatus {
+        let status = self.registry.status();
+        let of_tenant =
+            |status: &&TracerStatus| status.selector.get(Part::Tenant).is_some_and(|name| **name == *tenant);
+        let found = status.tracers.iter().find(of_tenant);
+        found
+            .cloned()
+            .unwrap_or_else(|| panic!("{tenant} was not looked up: {status:#?}"))
+    }
+
+    /// What arrived of a tenant, by name, in order of arrival.
+    pub(crate) fn names(&self, tenant: &str) -> Vec<String> {
+        self.project(tenant)
+            .spans()
+            .iter()
+            .map(|span| span.name.clone())
+            .collect()
+    }
+}
+
+/// A server that answers each request with the next text of a script, and then closes the connection. Gives its URL; the
+/// requests as they came are got by joining.
+pub(crate) fn scripted(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let server = std::thread::spawn(move || answers.iter().map(|answer| serve(&listener, answer)).collect());
+    (url, server)
+}
+
+fn serve(listener: &TcpListener, answer: &str) -> String {
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).expect("a head") > 0, "{head:?}");
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.map_or(0, |length| length.parse().expect("a number"));
+    std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).expect("a body");
+    reader.into_inner().write_all(answer.as_bytes()).expect("it listens");
+    head
 }

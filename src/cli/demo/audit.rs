@@ -36,12 +36,25 @@ pub(super) fn audit(collector: &LocalCollector, made: &BTreeMap<Selector, u64>) 
         leaked: 0,
     };
     for summary in collector.projects() {
-        let Some(project) = collector.project_of_fingerprint(summary.fingerprint) else { continue };
+        let Some(project) = collector.project_of_fingerprint(summary.fingerprint) else {
+            continue;
+        };
         let name = summary.name.unwrap_or_else(|| "(unknown key)".to_owned());
-        let sent = made.iter().find(|(selector, _)| selector.to_string() == name).map_or(0, |(_, count)| *count);
+        let sent = made
+            .iter()
+            .find(|(selector, _)| selector.to_string() == name)
+            .map_or(0, |(_, count)| *count);
         let own = |owner: Option<&serde_json::Value>| owner.and_then(serde_json::Value::as_str) == Some(&name);
-        let foreign = project.spans().iter().filter(|span| !own(span.attributes.get(OWNER))).count() as u64;
-        let foreign_sessions = project.sessions().iter().filter(|session| !own(session.metadata.get(OWNER))).count() as u64;
+        let foreign = project
+            .spans()
+            .iter()
+            .filter(|span| !own(span.attributes.get(OWNER)))
+            .count() as u64;
+        let foreign_sessions = project
+            .sessions()
+            .iter()
+            .filter(|session| !own(session.metadata.get(OWNER)))
+            .count() as u64;
         let received = project.spans().len() as u64 - foreign;
         findings.lost += sent.saturating_sub(received);
         findings.leaked += foreign + foreign_sessions + strangers(&project) + received.saturating_sub(sent);
@@ -60,12 +73,21 @@ pub(super) fn audit(collector: &LocalCollector, made: &BTreeMap<Selector, u64>) 
 
 /// Spans whose parent or session is not in the same project.
 fn strangers(project: &Project) -> u64 {
-    let spans: BTreeSet<(&str, &str)> =
-        project.spans().iter().map(|span| (span.trace_id.as_str(), span.span_id.as_str())).collect();
+    let spans: BTreeSet<(&str, &str)> = project
+        .spans()
+        .iter()
+        .map(|span| (span.trace_id.as_str(), span.span_id.as_str()))
+        .collect();
     let sessions: BTreeSet<&str> = project.sessions().iter().map(|session| session.id.as_str()).collect();
     let is_stranger = |span: &tracer_registry::collector::Span| {
-        let parent = span.parent_span_id.as_deref().is_none_or(|parent| spans.contains(&(&span.trace_id, parent)));
-        let session = span.session_id.as_deref().is_none_or(|session| sessions.contains(session));
+        let parent = span
+            .parent_span_id
+            .as_deref()
+            .is_none_or(|parent| spans.contains(&(&span.trace_id, parent)));
+        let session = span
+            .session_id
+            .as_deref()
+            .is_none_or(|session| sessions.contains(session));
         !parent || !session
     };
     project.spans().iter().filter(|span| is_stranger(span)).count() as u64

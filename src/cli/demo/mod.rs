@@ -47,8 +47,15 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         world.registry.get(&selector)?;
     }
     let started = Instant::now();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
-    runtime.block_on(service::serve_and_ask(world.registry.clone(), tally.clone(), arguments.requests))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()?;
+    runtime.block_on(service::serve_and_ask(
+        world.registry.clone(),
+        tally.clone(),
+        arguments.requests,
+    ))?;
     let report = world.registry.force_flush(FLUSH);
     let took = started.elapsed();
     let findings = audit(&world.collector, &tally.made());
@@ -107,12 +114,26 @@ fn show(
         ("foreign", Align::Right),
     ];
     table::write(out, columns, &rows)?;
-    let shown = collector.project(SHOWN).and_then(|project| project.traces().into_iter().next());
+    let shown = collector
+        .project(SHOWN)
+        .and_then(|project| project.traces().into_iter().next());
     if let Some(trace) = shown {
-        writeln!(out, "\na trace of {SHOWN}, in which spans of three other tracers were made:\n\n{}", trace.tree())?;
+        writeln!(
+            out,
+            "\na trace of {SHOWN}, in which spans of three other tracers were made:\n\n{}",
+            trace.tree()
+        )?;
     }
-    let (colour, word) = if findings.lost + findings.leaked == 0 { ("32", "isolated") } else { ("31", "NOT ISOLATED") };
-    writeln!(out, "\x1b[{colour}m{word}\x1b[0m: {} lost, {} leaked", findings.lost, findings.leaked)?;
+    let (colour, word) = if findings.lost + findings.leaked == 0 {
+        ("32", "isolated")
+    } else {
+        ("31", "NOT ISOLATED")
+    };
+    writeln!(
+        out,
+        "\x1b[{colour}m{word}\x1b[0m: {} lost, {} leaked",
+        findings.lost, findings.leaked
+    )?;
     if !report.is_complete() {
         write!(out, "not delivered:\n{report}")?;
     }
@@ -120,6 +141,9 @@ fn show(
 }
 
 fn keep(out: &mut impl Write, arguments: &Arguments, collector: &LocalCollector) -> Result<(), CliError> {
+    let (sender, interrupt) = mpsc::channel();
+    // The end of the channel is the signal; nothing is sent through it. Before anybody is told.
+    interrupted(move || drop::<mpsc::Sender<()>>(sender))?;
     let told = format!("the collector stays up: {}/api/projects; ctrl-c ends", collector.url());
     // With --json, standard output is one document and nothing else.
     if arguments.json {
@@ -128,9 +152,6 @@ fn keep(out: &mut impl Write, arguments: &Arguments, collector: &LocalCollector)
         writeln!(out, "{told}")?;
         out.flush()?;
     }
-    let (sender, interrupt) = mpsc::channel();
-    // The end of the channel is the signal; nothing is sent through it.
-    interrupted(move || drop::<mpsc::Sender<()>>(sender))?;
     while interrupt.recv().is_ok() {}
     Ok(())
 }

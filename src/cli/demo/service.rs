@@ -38,7 +38,9 @@ struct Service {
 /// Serves on a free port and asks `requests` questions, concurrently; returns when all are answered.
 pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, requests: u64) -> Result<(), CliError> {
     let demo = |what| move |source| CliError::Demo { what, source };
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(demo("service cannot listen"))?;
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .map_err(demo("service cannot listen"))?;
     let address = listener.local_addr().map_err(demo("service cannot listen"))?;
     let service = Service { registry, tally };
     let router = Router::new().route("/ask", post(ask)).with_state(service);
@@ -68,22 +70,49 @@ pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, reques
 
 async fn question(client: &Client, url: &str, number: u64) -> Result<(), CliError> {
     let tenant = of_request(&TENANTS, number);
-    let question = Request::post(url).header("x-tenant", tenant).header("x-request", number);
-    let question = question.body(format!("question {number}")).expect("the demo's own address and headers are valid");
-    let answer = client.request(question).await.map_err(|error| CliError::Request(error.to_string()))?;
+    let question = Request::post(url)
+        .header("x-tenant", tenant)
+        .header("x-request", number);
+    let question = question
+        .body(format!("question {number}"))
+        .expect("the demo's own address and headers are valid");
+    let answer = client
+        .request(question)
+        .await
+        .map_err(|error| CliError::Request(error.to_string()))?;
     let status = answer.status();
     // Read to its end, so that the connection can be used again.
-    let body = answer.into_body().collect().await.map_err(|error| CliError::Request(error.to_string()))?.to_bytes();
+    let body = answer
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| CliError::Request(error.to_string()))?
+        .to_bytes();
     if status.is_success() {
         return Ok(());
     }
-    Err(CliError::Request(format!("{status}: {}", String::from_utf8_lossy(&body))))
+    Err(CliError::Request(format!(
+        "{status}: {}",
+        String::from_utf8_lossy(&body)
+    )))
 }
 
-async fn ask(State(service): State<Service>, headers: HeaderMap, question: String) -> Result<String, (StatusCode, String)> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+async fn ask(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    question: String,
+) -> Result<String, (StatusCode, String)> {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let number = text("x-request").parse().unwrap_or(0);
-    service.answer(text("x-tenant"), number, question).await.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+    service
+        .answer(text("x-tenant"), number, question)
+        .await
+        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 impl Service {
@@ -116,9 +145,13 @@ impl Service {
         };
         let lookup = self.tally.in_span(tenant, "retrieve", async |_| {
             let found = self.tally.in_span(&search, "search", async |_| {
-                self.tally.in_span(&search, "read index", async |_| task::yield_now().await).await;
+                self.tally
+                    .in_span(&search, "read index", async |_| task::yield_now().await)
+                    .await;
                 // Back in the tenant's trace, in the middle of the feature's.
-                self.tally.in_span(tenant, "check permissions", async |_| vec![3, 1, 2]).await
+                self.tally
+                    .in_span(tenant, "check permissions", async |_| vec![3, 1, 2])
+                    .await
             });
             found.await
         });
@@ -158,7 +191,9 @@ impl Service {
         let experience = self.registry.feature("customer_experience")?;
         let variant = if number.is_multiple_of(2) { "short" } else { "friendly" };
         let experiment = session(&experience, "draft").metadata("variant", variant).start();
-        let draft = self.tally.in_span(&experience, "choose tone", async |_| task::yield_now().await);
+        let draft = self
+            .tally
+            .in_span(&experience, "choose tone", async |_| task::yield_now().await);
         experiment.scope(draft).await;
         experiment.enrich(Enrichment::new().feedback("helpful", !number.is_multiple_of(3)));
         let write = self.tally.in_span(tenant, "write answer", async |span| {

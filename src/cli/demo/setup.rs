@@ -40,13 +40,21 @@ impl World {
         let folder = tempfile::tempdir().map_err(demo("folder cannot be made"))?;
         let keys = write_keys(folder.path()).map_err(demo("keys cannot be written"))?;
         let fingerprinter = Fingerprinter::new();
-        let named = LocalCollector::builder().fingerprinter(fingerprinter.clone()).max_spans(usize::MAX).max_sessions(usize::MAX);
-        let named = keys.iter().fold(named, |builder, (selector, key)| builder.project(selector, key));
+        let named = LocalCollector::builder()
+            .fingerprinter(fingerprinter.clone())
+            .max_spans(usize::MAX)
+            .max_sessions(usize::MAX);
+        let named = keys
+            .iter()
+            .fold(named, |builder, (selector, key)| builder.project(selector, key));
         let collector = named.start()?;
         write_configuration(folder.path(), &collector.url()).map_err(demo("configuration cannot be written"))?;
         // The files only: a variable of the caller's must not send the demo's spans elsewhere.
         let config = Config::load_files(folder.path()).map_err(tracer_registry::BuildError::from)?;
-        let registry = TracerRegistry::builder().config(config).fingerprinter(fingerprinter).build()?;
+        let registry = TracerRegistry::builder()
+            .config(config)
+            .fingerprinter(fingerprinter)
+            .build()?;
         Ok(Self {
             collector,
             registry,
@@ -56,7 +64,9 @@ impl World {
 
     /// Every selector that has a project.
     pub(super) fn selectors() -> impl Iterator<Item = Selector> {
-        PROJECTS.into_iter().map(|(selector, _)| selector.parse().expect("the table has selectors in it"))
+        PROJECTS
+            .into_iter()
+            .map(|(selector, _)| selector.parse().expect("the table has selectors in it"))
     }
 }
 
@@ -73,5 +83,8 @@ fn write_keys(folder: &Path) -> io::Result<Vec<(String, String)>> {
 
 fn write_configuration(folder: &Path, endpoint: &str) -> io::Result<()> {
     fs::write(folder.join("default.toml"), CONFIGURATION)?;
-    fs::write(folder.join("local.toml"), format!("[defaults]\nendpoint = \"{endpoint}\"\n"))
+    fs::write(
+        folder.join("local.toml"),
+        format!("[defaults]\nendpoint = \"{endpoint}\"\n"),
+    )
 }

@@ -29,7 +29,12 @@ impl Tally {
     }
 
     /// A span around a closure, counted and marked.
-    pub(super) fn in_span_sync<T>(&self, tracer: &TracerHandle, name: &'static str, work: impl FnOnce(ActiveSpan) -> T) -> T {
+    pub(super) fn in_span_sync<T>(
+        &self,
+        tracer: &TracerHandle,
+        name: &'static str,
+        work: impl FnOnce(ActiveSpan) -> T,
+    ) -> T {
         tracer.in_span_sync(name, |span| {
             self.mark(tracer.selector(), &span);
             work(span)
@@ -43,6 +48,11 @@ impl Tally {
 
     fn mark(&self, owner: &Selector, span: &ActiveSpan) {
         span.set_attribute(OWNER, owner.to_string());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(owner.clone()).or_default() += 1;
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(owner.clone())
+            .or_default() += 1;
     }
 }

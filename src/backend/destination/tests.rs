@@ -1,0 +1,228 @@
+use super::*;
+use crate::config::{Binding, Config, Document};
+use crate::secret::KeySource;
+use crate::selector::{Name, Part, Selector};
+
+fn destination(binding: Binding, protocol: Protocol) -> Result<Destination, DestinationError> {
+    let mut document = Document::default();
+    let key = KeySource::Provider {
+        provider: "test".into(),
+        name: "key".into(),
+    };
+    document.tenants.insert("acme".into(), binding.api_key(key));
+    let config = Config::from_document(document).expect("valid");
+    let selector = Selector::of(Part::Tenant, Name::new("acme").expect("a name"));
+    Destination::new(&config.resolve(&selector).expect("configured"), protocol)
+}
+
+fn of(backend: BackendName, endpoint: Option<&str>) -> Destination {
+    let mut binding = Binding::new()
+        .backend(backend)
+        .source("production")
+        .metadata("plan", "pro");
+    if let Some(endpoint) = endpoint {
+        binding = binding.endpoint(endpoint);
+    }
+    destination(binding, Protocol::HttpProtobuf).expect("a destination")
+}
+
+#[test]
+fn each_backend_has_its_own_address_and_its_own_way_to_carry_the_key() {
+    use BackendName::{Braintrust, Grafana, Honeycomb, Honeyhive, Langfuse, Langsmith, Logfire, Otlp, Phoenix};
+    let grafana = Some("https://otlp-gateway-eu.grafana.net/otlp");
+    let phoenix = Some("https://app.phoenix.arize.com/s/space");
+    let otlp = Some("http://localhost:4318");
+    for (backend, endpoint, url, header, scheme) in [
+        (
+            Honeyhive,
+            None,
+            "https://api.dp1.us.honeyhive.ai/opentelemetry/v1/traces",
+            "authorization",
+            KeyScheme::Bearer,
+        ),
+        (
+            Otlp,
+            otlp,
+            "http://localhost:4318/v1/traces",
+            "authorization",
+            KeyScheme::Bearer,
+        ),
+        (
+            Langfuse,
+            None,
+            "https://cloud.langfuse.com/api/public/otel/v1/traces",
+            "authorization",
+            KeyScheme::Basic,
+        ),
+        (
+            Phoenix,
+            phoenix,
+            "https://app.phoenix.arize.com/s/space/v1/traces",
+            "authorization",
+            KeyScheme::Bearer,
+        ),
+        (
+            Langsmith,
+            None,
+            "https://api.smith.langchain.com/otel/v1/traces",
+            "x-api-key",
+            KeyScheme::Raw,
+        ),
+        (
+            Logfire,
+            None,
+            "https://logfire-us.pydantic.dev/v1/traces",
+            "authorization",
+            KeyScheme::Raw,
+        ),
+        (
+            Braintrust,
+            None,
+            "https://api.braintrust.dev/otel/v1/traces",
+            "authorization",
+            KeyScheme::Bearer,
+        ),
+        (
+            Honeycomb,
+            None,
+            "https://api.honeycomb.io/v1/traces",
+            "x-honeycomb-team",
+            KeyScheme::Raw,
+        ),
+        (
+            Grafana,
+            grafana,
+            "https://otlp-gateway-eu.grafana.net/otlp/v1/traces",
+            "authorization",
+            KeyScheme::Basic,
+        ),
+    ] {
+        let made = of(backend, endpoint);
+        assert_eq!(made.traces_url, url, "{backend:?}");
+        assert_eq!(made.key_header.as_str(), header, "{backend:?}");
+        assert_eq!(made.key_scheme, scheme, "{backend:?}");
+        assert_eq!(made.sessions.is_some(), backend == Honeyhive, "{backend:?}");
+    }
+}
+
+#[test]
+fn an_endpoints_path_means_what_the_backend_says() {
+    use BackendName::{Grafana, Honeyhive, Langfuse, Langsmith, Logfire, Otlp, Phoenix};
+    for (backend, endpoint, url) in [
+        (Otlp, "http://h:1", "http://h:1/v1/traces"),
+        (Otlp, "http://h:1/", "http://h:1/v1/traces"),
+        (
+            Otlp,
+            "http://h:1/insert/opentelemetry/v1/traces",
+            "http://h:1/insert/opentelemetry/v1/traces",
+        ),
+        (Otlp, "http://h:1/as/given", "http://h:1/as/given"),
+        (
+            Langfuse,
+            "https://self.hosted",
+            "https://self.hosted/api/public/otel/v1/traces",
+        ),
+        (
+            Langfuse,
+            "https://self.hosted/api/public/otel",
+            "https://self.hosted/api/public/otel/v1/traces",
+        ),
+        (
+            Langfuse,
+            "https://self.hosted/api/public/otel/v1/traces/",
+            "https://self.hosted/api/public/otel/v1/traces",
+        ),
+        (
+            Langsmith,
+            "https://eu.api.smith.langchain.com",
+            "https://eu.api.smith.langchain.com/otel/v1/traces",
+        ),
+        (Phoenix, "http://localhost:6006", "http://localhost:6006/v1/traces"),
+        (
+            Logfire,
+            "https://logfire-eu.pydantic.dev",
+            "https://logfire-eu.pydantic.dev/v1/traces",
+        ),
+        (Grafana, "https://g.net", "https://g.net/otlp/v1/traces"),
+        (Honeyhive, "https://hh.test", "https://hh.test/opentelemetry/v1/traces"),
+        (
+            Honeyhive,
+            "https://gate.test/hh",
+            "https://gate.test/hh/opentelemetry/v1/traces",
+        ),
+        (
+            Honeyhive,
+            "https://gate.test/hh/opentelemetry/v1/traces",
+            "https://gate.test/hh/opentelemetry/v1/traces",
+        ),
+    ] {
+        assert_eq!(of(backend, Some(endpoint)).traces_url, url, "{backend:?} {endpoint}");
+    }
+}
+
+#[test]
+fn sessions_are_beside_the_spans_behind_the_same_prefix() {
+    for (endpoint, base) in [
+        ("https://hh.test", "https://hh.test"),
+        ("https://hh.test/", "https://hh.test"),
+        ("https://gate.test/hh", "https://gate.test/hh"),
+        ("https://gate.test/hh/opentelemetry/v1/traces", "https://gate.test/hh"),
+        ("https://hh.test/opentelemetry/v1/traces", "https://hh.test"),
+        ("https://gate.test/a/v1/traces", "https://gate.test/a"),
+    ] {
+        let sessions = of(BackendName::Honeyhive, Some(endpoint))
+            .sessions
+            .expect("it has sessions");
+        assert_eq!(sessions.start, format!("{base}/session/start"), "{endpoint}");
+        assert_eq!(sessions.events, format!("{base}/events"), "{endpoint}");
+    }
+}
+
+#[test]
+fn what_a_backend_cannot_do_is_said_at_the_look_up() {
+    for backend in [BackendName::Grafana, BackendName::Phoenix, BackendName::Otlp] {
+        let made = destination(Binding::new().backend(backend), Protocol::HttpProtobuf);
+        assert_eq!(made.err(), Some(DestinationError::NoEndpoint(backend)));
+    }
+    let phoenix = Binding::new()
+        .backend(BackendName::Phoenix)
+        .endpoint("http://localhost:6006");
+    let made = destination(phoenix, Protocol::HttpJson);
+    assert_eq!(made.err(), Some(DestinationError::ProtobufOnly(BackendName::Phoenix)));
+    let made = destination(Binding::new().source("pro\nduction"), Protocol::HttpProtobuf);
+    assert_eq!(made.err(), Some(DestinationError::Source));
+}
+
+#[test]
+fn the_source_and_the_metadata_stand_where_the_backend_looks_for_them() {
+    let plain = of(BackendName::Otlp, Some("http://h:1"));
+    let resource = |key: &'static str| plain.resource.get(&key.into()).map(|value| value.to_string());
+    assert_eq!(resource("deployment.environment.name").as_deref(), Some("production"));
+    assert_eq!(resource("tracer_registry.metadata.plan").as_deref(), Some("pro"));
+    assert!(plain.every_span.is_empty() && plain.headers.is_empty());
+    let honeyhive = of(BackendName::Honeyhive, None);
+    assert_eq!(honeyhive.resource.get(&"deployment.environment.name".into()), None);
+    let shown: Vec<String> = honeyhive
+        .every_span
+        .iter()
+        .map(|kv| format!("{}={}", kv.key, kv.value))
+        .collect();
+    assert_eq!(shown, ["honeyhive.source=production", "honeyhive_metadata.plan=pro"]);
+    assert_eq!(
+        honeyhive.headers,
+        [(
+            HeaderName::from_static("x-source"),
+            HeaderValue::from_static("production")
+        )]
+    );
+    let langfuse = of(BackendName::Langfuse, None);
+    assert_eq!(langfuse.every_span[0].key.as_str(), "langfuse.trace.metadata.plan");
+    assert_eq!(langfuse.headers[0].0.as_str(), "x-langfuse-ingestion-version");
+}
+
+#[test]
+fn another_header_or_scheme_is_taken_in_place_of_the_backends() {
+    let binding = Binding::new().auth("X-Key", AuthScheme::Raw);
+    let made = destination(binding, Protocol::HttpProtobuf).expect("a destination");
+    assert_eq!((made.key_header.as_str(), made.key_scheme), ("x-key", KeyScheme::Raw));
+}

@@ -1,0 +1,66 @@
+//! The session events of a lane, as its ledger sees them; what they say and in which order they go is the outbox's.
+
+use std::time::SystemTime;
+
+use super::super::deliver::Outcome;
+use super::Lane;
+use super::state::Schedule;
+use crate::ledger::DropReason;
+
+impl Lane {
+    /// Counts a session event in; the number to settle it by, or `None` where it is dropped and counted.
+    pub(in super::super) fn accept_event(&self) -> Option<u64> {
+        let mut state = self.lock();
+        if state.schedule == Schedule::Closed || self.shared.is_closing() {
+            state.events.refuse(DropReason::AfterShutdown);
+            return None;
+        }
+        if state.events.queued() >= self.shared.settings.max_queue_size as u64 {
+            state.events.refuse(DropReason::QueueFull);
+            return None;
+        }
+        state.events.enqueue();
+        let flush = state.flush;
+        *state.unsettled_events.entry(flush).or_default() += 1;
+        Some(flush)
+    }
+
+    /// Counts a session event that the backend has no place for.
+    pub(in super::super) fn refuse_event(&self) {
+        self.lock().events.refuse(DropReason::Unsupported);
+    }
+
+    /// A session event goes out; false where the lane is closed.
+    pub(in super::super) fn take_event(&self) -> bool {
+        let mut state = self.lock();
+        let open = state.schedule != Schedule::Closed;
+        if open {
+            state.events.take(1);
+        }
+        open
+    }
+
+    /// A session event has its outcome.
+    pub(in super::super) fn settle_event(&self, flush: u64, outcome: Outcome) {
+        let mut state = self.lock();
+        if state.schedule == Schedule::Closed {
+            return;
+        }
+        match outcome {
+            Outcome::Delivered { .. } => {
+                state.events.deliver(1);
+                state.last_delivery = Some(SystemTime::now());
+            }
+            Outcome::Dropped(reason) => state.events.drop_in_flight(1, reason),
+        }
+        if let Some(left) = state.unsettled_events.get_mut(&flush) {
+            *left -= 1;
+            if *left == 0 {
+                state.unsettled_events.remove(&flush);
+            }
+        }
+        drop(state);
+        self.settled.notify_all();
+        self.retire_if_done();
+    }
+}

@@ -1,0 +1,115 @@
+//! What a lane's mutex guards: queue, schedule, counters. Every move of the schedule that needs a bell says which.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use opentelemetry_sdk::trace::SpanData;
+use tokio::sync::Notify;
+
+use super::super::ExportError;
+use super::super::engine::Ring;
+use super::Lane;
+use crate::ledger::{DropReason, Ledger};
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) spans: VecDeque<SpanData>,
+    pub(super) schedule: Schedule,
+    /// Spans that ever entered the queue, left it for a request, and were settled; each counts up in queue order.
+    pub(super) pushed: u64,
+    pub(super) taken: u64,
+    pub(super) settled: u64,
+    /// Spans up to this number are to be sent without waiting for more.
+    pub(super) due: u64,
+    pub(super) ledger: Ledger,
+    /// Session events, counted like spans.
+    pub(super) events: Ledger,
+    /// Unsettled session events by the flush they were accepted before; flushes count up.
+    pub(super) unsettled_events: BTreeMap<u64, u64>,
+    pub(super) flush: u64,
+    pub(super) suspect: bool,
+    pub(super) last_error: Option<ExportError>,
+    pub(super) last_delivery: Option<SystemTime>,
+    /// Wakes requests that wait for their repetition.
+    pub(super) hurry: Option<Arc<Notify>>,
+    /// The tracer is gone: once all is settled the account takes the ledger over.
+    pub(super) retiring: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Schedule {
+    #[default]
+    Idle,
+    Timed,
+    Ready,
+    Running,
+    Closed,
+}
+
+/// How far a flush has to see things settled.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct FlushMark {
+    pub(super) spans: u64,
+    pub(super) events: u64,
+}
+
+/// Spans and session events that are not settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Unsettled {
+    pub(in super::super) spans: u64,
+    pub(in super::super) events: u64,
+}
+
+impl State {
+    /// Everything in the queue is due now. Gives the bell to ring where the engine does not know of it yet.
+    pub(super) fn make_ready(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
+        self.due = self.pushed;
+        match self.schedule {
+            Schedule::Idle | Schedule::Timed => {
+                self.schedule = Schedule::Ready;
+                Some(Ring::ready)
+            }
+            Schedule::Ready | Schedule::Running | Schedule::Closed => None,
+        }
+    }
+
+    /// A span waits for others from now on. Gives the bell to ring where the engine does not know of the lane yet.
+    pub(super) fn make_timed(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
+        let idle = self.schedule == Schedule::Idle;
+        if idle {
+            self.schedule = Schedule::Timed;
+        }
+        idle.then_some(Ring::timed)
+    }
+
+    /// Closes the books: what is not settled is dropped. Gives the queue, to be freed outside the lock.
+    pub(super) fn close(&mut self, reason: DropReason) -> VecDeque<SpanData> {
+        if self.schedule != Schedule::Closed {
+            self.schedule = Schedule::Closed;
+            self.ledger.abandon(reason);
+            self.events.abandon(reason);
+            self.unsettled_events.clear();
+        }
+        std::mem::take(&mut self.spans)
+    }
+
+    /// What was accepted before a flush and is not settled yet.
+    pub(super) fn unsettled(&self, mark: &FlushMark) -> Unsettled {
+        if self.schedule == Schedule::Closed {
+            return Unsettled::default();
+        }
+        Unsettled {
+            spans: mark.spans.saturating_sub(self.settled),
+            events: self
+                .unsettled_events
+                .range(..=mark.events)
+                .map(|(_, count)| count)
+                .sum(),
+        }
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.ledger.pending() == 0 && self.events.pending() == 0
+    }
+}

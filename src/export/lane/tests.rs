@@ -1,0 +1,283 @@
+//! The schedule against a model of the engine: whatever happens in whatever order, no span is forgotten.
+
+use std::collections::VecDeque;
+use std::sync::LazyLock;
+use std::time::UNIX_EPOCH;
+
+use futures_util::FutureExt;
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
+use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+use proptest::prelude::*;
+use secrecy::SecretString;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::super::transport::Transport;
+use super::*;
+use crate::config::{Binding, Config, Document, Export};
+use crate::secret::{KeySource, SecretError, SecretSources};
+use crate::selector::{Name, Part};
+
+/// Made once, since a client reads the system's certificates. Nothing is sent.
+static TRANSPORT: LazyLock<Transport> = LazyLock::new(|| Transport::new(Duration::from_secs(1)));
+
+const QUEUE: usize = 7;
+const BATCH: usize = 3;
+
+/// The engine's part, one step at a time.
+struct Engine {
+    lane: Arc<Lane>,
+    account: Arc<Account>,
+    rung: UnboundedReceiver<Ring>,
+    bell: VecDeque<Ring>,
+    timed: VecDeque<Arc<Lane>>,
+    runs: bool,
+    in_flight: Option<u64>,
+    sent: Vec<String>,
+    accepted: u64,
+    marks: Vec<FlushMark>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Push,
+    Flush,
+    Bell,
+    Deadline,
+    Run,
+    Retire,
+    Abandon,
+}
+
+fn engine() -> Engine {
+    let mut document = Document::default();
+    let provider = |name: &str| KeySource::Provider {
+        provider: "test".into(),
+        name: name.into(),
+    };
+    document
+        .tenants
+        .insert("acme".into(), Binding::new().api_key(provider("acme")));
+    document.export = Export {
+        max_queue_size: Some(QUEUE),
+        max_export_batch_size: Some(BATCH),
+        ..Export::default()
+    };
+    let config = Config::from_document(document).expect("valid");
+    let selector = Selector::of(Part::Tenant, Name::new("acme").expect("a name"));
+    let binding = config.resolve(&selector).expect("configured");
+    let mut sources = SecretSources::default();
+    sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
+    let settings = config.export().clone();
+    let (shared, rung) = Shared::without_threads(settings.clone(), TRANSPORT.clone());
+    let account = Account::new(selector);
+    let destination = Destination::new(&binding, settings.protocol).expect("a destination");
+    let key = binding.api_key.read(&sources).expect("a key");
+    let lane = Lane::new(destination, key, shared, &account);
+    account.open(&lane);
+    Engine {
+        lane,
+        account,
+        rung,
+        bell: VecDeque::new(),
+        timed: VecDeque::new(),
+        runs: false,
+        in_flight: None,
+        sent: Vec::new(),
+        accepted: 0,
+        marks: Vec::new(),
+    }
+}
+
+fn span(name: String) -> SpanData {
+    SpanData {
+        span_context: SpanContext::empty_context(),
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: name.into(),
+        start_time: UNIX_EPOCH,
+        end_time: UNIX_EPOCH,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: opentelemetry::InstrumentationScope::default(),
+    }
+}
+
+impl Engine {
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Push => {
+                self.lane.push(span(self.accepted.to_string()));
+                self.accepted += 1;
+            }
+            Step::Flush => {
+                let mark = self.lane.begin_flush();
+                self.marks.push(mark);
+            }
+            Step::Bell => match self.bell.pop_front() {
+                Some(Ring::Timed(lane)) => self.timed.push_back(lane),
+                Some(Ring::Ready(lane)) => {
+                    let started = lane.start_ready();
+                    self.start(started);
+                }
+                Some(Ring::Session(_)) | None => {}
+            },
+            Step::Deadline => {
+                if let Some(lane) = self.timed.pop_front() {
+                    let started = lane.start_timed();
+                    self.start(started);
+                }
+            }
+            Step::Run if self.runs => match self.in_flight.take() {
+                Some(count) => self.lane.settle(count, Outcome::Delivered { rejected: 0 }),
+                None => match self.lane.take_batch() {
+                    Some(batch) => {
+                        self.in_flight = Some(batch.len() as u64);
+                        assert!(batch.len() <= BATCH);
+                        self.sent.extend(batch.into_iter().map(|span| span.name.into_owned()));
+                    }
+                    None => self.runs = false,
+                },
+            },
+            Step::Run => {}
+            Step::Retire => self.lane.retire(),
+            Step::Abandon => self.lane.abandon(),
+        }
+        while let Ok(ring) = self.rung.try_recv() {
+            self.bell.push_back(ring);
+        }
+        self.check();
+    }
+
+    fn all(&mut self, steps: impl IntoIterator<Item = Step>) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
+    fn start(&mut self, started: bool) {
+        assert!(!(started && self.runs), "two tasks for one lane");
+        self.runs |= started;
+    }
+
+    fn check(&self) {
+        let snapshot = self.account.snapshot();
+        assert_eq!(snapshot.spans.snapshot().accepted, self.accepted);
+        let state = self.lane.lock();
+        let in_bell = |wanted: fn(&Ring) -> bool| self.bell.iter().any(wanted);
+        match state.schedule {
+            Schedule::Idle => assert!(state.spans.is_empty(), "forgotten: {}", state.spans.len()),
+            Schedule::Timed => {
+                assert!(
+                    !self.timed.is_empty() || in_bell(|ring| matches!(ring, Ring::Timed(_))),
+                    "no deadline"
+                );
+            }
+            Schedule::Ready => assert!(in_bell(|ring| matches!(ring, Ring::Ready(_))), "nobody was rung"),
+            Schedule::Running => assert!(self.runs, "nobody runs"),
+            Schedule::Closed => assert_eq!(state.ledger.pending(), 0),
+        }
+        assert_eq!(state.ledger.queued(), state.spans.len() as u64);
+    }
+
+    /// Lets the engine work until it has nothing to do.
+    fn drain(&mut self) {
+        while self.runs || !self.bell.is_empty() || !self.timed.is_empty() {
+            for step in [Step::Bell, Step::Deadline, Step::Run] {
+                self.step(step);
+            }
+        }
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => Just(Step::Push),
+        1 => Just(Step::Flush),
+        3 => Just(Step::Bell),
+        1 => Just(Step::Deadline),
+        3 => Just(Step::Run),
+    ];
+    prop::collection::vec(step, 0..120)
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_order_every_span_is_sent_once_in_order_and_flushes_end(steps in steps()) {
+        let mut engine = engine();
+        engine.all(steps);
+        engine.drain();
+        let spans = engine.account.snapshot().spans.snapshot();
+        prop_assert_eq!(spans.pending(), 0);
+        prop_assert_eq!(spans.delivered, engine.sent.len() as u64);
+        prop_assert_eq!(spans.delivered + spans.lost(), engine.accepted);
+        let numbers: Vec<u64> = engine.sent.iter().map(|name| name.parse().expect("a number")).collect();
+        prop_assert!(numbers.is_sorted_by(|one, next| one < next));
+        for mark in &engine.marks {
+            prop_assert_eq!(engine.lane.unsettled(mark), Unsettled::default());
+        }
+    }
+
+    #[test]
+    fn a_lane_whose_tracer_is_gone_sends_what_it_has_and_leaves_its_ledger_to_the_account(steps in steps()) {
+        let mut engine = engine();
+        engine.all(steps);
+        engine.step(Step::Retire);
+        // Without any deadline: what is left goes at once.
+        while engine.runs || !engine.bell.is_empty() {
+            engine.step(Step::Bell);
+            engine.step(Step::Run);
+        }
+        let books = engine.account.snapshot();
+        prop_assert_eq!(books.lanes, 0);
+        prop_assert_eq!(books.spans.pending(), 0);
+        engine.drain();
+    }
+
+    #[test]
+    fn after_the_end_nothing_is_pending_and_nothing_comes_back(before in steps(), after in steps(), retire: bool) {
+        let mut engine = engine();
+        engine.all(before);
+        if retire {
+            engine.step(Step::Retire);
+        }
+        engine.step(Step::Abandon);
+        let settled = engine.account.snapshot().spans.snapshot();
+        prop_assert_eq!(settled.pending(), 0);
+        engine.all(after.into_iter().filter(|step| !(retire && matches!(step, Step::Push))));
+        engine.drain();
+        let spans = engine.account.snapshot().spans.snapshot();
+        prop_assert_eq!(spans.delivered, settled.delivered);
+        prop_assert_eq!(engine.account.snapshot().lanes, usize::from(!retire));
+    }
+}
+
+#[test]
+fn a_flush_after_the_attempt_began_ends_the_wait_before_the_next_one() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let engine = engine();
+    let _inside = runtime.enter();
+    let flushes = engine.lane.flushes();
+    let wait = || engine.lane.wait_before_repeating(Duration::from_secs(600), flushes);
+    let mut waiting = std::pin::pin!(wait());
+    assert!(waiting.as_mut().now_or_never().is_none(), "nobody is in a hurry");
+    engine.lane.begin_flush();
+    assert!(waiting.as_mut().now_or_never().is_some(), "a flush while it waits");
+    assert!(
+        wait().now_or_never().is_some(),
+        "a flush while the attempt was under way"
+    );
+}
+
+#[test]
+fn a_full_queue_is_sent_though_a_batch_would_take_more() {
+    let mut engine = engine();
+    (0..BATCH).for_each(|_| engine.step(Step::Push));
+    assert_eq!(engine.lane.lock().schedule, Schedule::Ready);
+}

@@ -1,0 +1,222 @@
+use std::time::UNIX_EPOCH;
+
+use http::HeaderValue;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+use proptest::prelude::*;
+use prost::Message;
+use secrecy::SecretString;
+
+use super::*;
+use crate::secret::{KeySource, SecretError, SecretSources};
+
+const URL: &str = "http://collector.test/v1/traces";
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+const NOW: u64 = 784_111_777;
+
+fn key(text: &'static str) -> ApiKey {
+    let mut sources = SecretSources::default();
+    sources.insert("test", move |_: &str| Ok::<_, SecretError>(SecretString::from(text)));
+    let source = KeySource::Provider {
+        provider: "test".into(),
+        name: "key".into(),
+    };
+    source.read(&sources).expect("given")
+}
+
+fn answer(status: u16, headers: &[(http::HeaderName, &'static str)], body: impl Into<bytes::Bytes>) -> Answer {
+    Answer {
+        status: StatusCode::from_u16(status).expect("a status"),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect(),
+        body: body.into(),
+    }
+}
+
+fn judged(answer: Answer) -> Verdict {
+    let now = UNIX_EPOCH + Duration::from_secs(NOW);
+    judge(URL, Ok(answer), 10, &key("user:secret-canary"), now)
+}
+
+fn reason(status: u16) -> Option<DropReason> {
+    match judged(answer(status, &[], "")) {
+        Verdict::Drop { reason, .. } => Some(reason),
+        Verdict::Repeat { .. } | Verdict::Delivered { .. } => None,
+    }
+}
+
+#[test]
+fn each_status_has_its_verdict() {
+    for status in 200..=599 {
+        let verdict = judged(answer(status, &[], "no"));
+        match status {
+            200..=299 => assert!(
+                matches!(
+                    verdict,
+                    Verdict::Delivered {
+                        rejected: 0,
+                        warning: None
+                    }
+                ),
+                "{status}"
+            ),
+            408 | 429 | 500..=599 => assert!(matches!(verdict, Verdict::Repeat { after: None, .. }), "{status}"),
+            401 | 403 => assert_eq!(reason(status), Some(DropReason::Unauthorized), "{status}"),
+            _ => assert_eq!(reason(status), Some(DropReason::Refused), "{status}"),
+        }
+    }
+}
+
+#[test]
+fn no_answer_is_repeated() {
+    let error = ExportError::Timeout {
+        url: URL.into(),
+        timeout: Duration::from_secs(1),
+    };
+    let verdict = judge(URL, Err(error.clone()), 1, &key("k-e-y"), UNIX_EPOCH);
+    assert_eq!(verdict, Verdict::Repeat { after: None, error });
+}
+
+#[test]
+fn retry_after_is_read_as_seconds_and_as_a_date_and_left_out_where_it_is_neither() {
+    for (text, expected) in [
+        ("7", Some(7)),
+        (" 7 ", Some(7)),
+        ("0", Some(0)),
+        ("18446744073709551615", Some(u64::MAX)),
+        ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+        ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
+        ("Sun Nov  6 08:49:38 1994", Some(1)),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+    ] {
+        let Verdict::Repeat { after, .. } = judged(answer(503, &[(RETRY_AFTER, text)], "")) else {
+            panic!("{text:?}")
+        };
+        assert_eq!(after, expected.map(Duration::from_secs), "{text:?}");
+    }
+}
+
+#[test]
+fn a_partial_success_is_read_in_either_encoding_whatever_the_content_type_says() {
+    let partial = |rejected_spans: i64, error_message: &str| ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess {
+            rejected_spans,
+            error_message: error_message.to_owned(),
+        }),
+    };
+    let protobuf = |rejected, message| bytes::Bytes::from(partial(rejected, message).encode_to_vec());
+    let cases: [(&str, bytes::Bytes, u64, Option<&str>); 16] = [
+        ("application/x-protobuf", protobuf(3, "no"), 3, Some("no")),
+        ("", protobuf(3, ""), 3, None),
+        ("application/x-protobuf", protobuf(0, "careful"), 0, Some("careful")),
+        ("application/x-protobuf", protobuf(-1, ""), 0, None),
+        ("application/x-protobuf", protobuf(11, ""), 10, None),
+        (
+            "application/x-protobuf",
+            bytes::Bytes::from_static(b"\x0a\x00"),
+            0,
+            None,
+        ),
+        ("application/x-protobuf", bytes::Bytes::new(), 0, None),
+        ("application/json", bytes::Bytes::new(), 0, None),
+        (
+            "application/json; charset=utf-8",
+            r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"no"}}"#.into(),
+            3,
+            Some("no"),
+        ),
+        (
+            "application/json",
+            r#"{"partialSuccess":{"rejectedSpans":3}}"#.into(),
+            3,
+            None,
+        ),
+        (
+            "application/x-protobuf",
+            r#"{"partialSuccess":{"errorMessage":"careful"}}"#.into(),
+            0,
+            Some("careful"),
+        ),
+        ("application/json", r#"{"partialSuccess":null}"#.into(), 0, None),
+        ("application/json", r#"{"partialSuccess":{}}"#.into(), 0, None),
+        (
+            "application/json",
+            r#"{"partialSuccess":{"rejectedSpans":"many","errorMessage":7}}"#.into(),
+            0,
+            None,
+        ),
+        ("application/json", "[]".into(), 0, None),
+        ("text/html", "<html>fine</html>".into(), 0, None),
+    ];
+    for (content_type, body, expected, message) in cases {
+        let Verdict::Delivered { rejected, warning } =
+            judged(answer(200, &[(CONTENT_TYPE, content_type)], body.clone()))
+        else {
+            panic!("{body:?}")
+        };
+        assert_eq!(rejected, expected, "{body:?}");
+        let said = match warning {
+            Some(ExportError::PartialSuccess { message, rejected, .. }) => {
+                assert_eq!(rejected, expected);
+                message
+            }
+            other => {
+                assert_eq!(other, None);
+                assert_eq!((expected, message), (0, None), "{body:?}");
+                None
+            }
+        };
+        assert_eq!(said.as_deref(), message, "{body:?}");
+    }
+}
+
+#[test]
+fn what_a_server_says_is_kept_short_on_one_line_and_never_where_it_repeats_the_key() {
+    let said = |body: &str| match judged(answer(400, &[], body.to_owned())) {
+        Verdict::Drop {
+            error: ExportError::Status { message, .. },
+            ..
+        } => message,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(said(" no\nway\u{7} ").as_deref(), Some("no way"));
+    assert_eq!(said("").as_deref(), None);
+    assert_eq!(said(&"x".repeat(1000)).map(|text| text.len()), Some(MAX_MESSAGE_CHARS));
+    for echo in [
+        "user:secret-canary",
+        "secret-canary",
+        "dXNlcjpzZWNyZXQtY2FuYXJ5",
+        "Basic dXNlcjpzZWNyZXQtY2FuYXJ5==",
+    ] {
+        assert_eq!(said(&format!("bad key {echo}")), None, "{echo}");
+        assert_eq!(
+            said(&format!("{}{echo}", "x".repeat(190))),
+            None,
+            "also where the cut would go through it"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_answer_makes_it_panic_or_reject_more_than_was_sent(
+        status in 100_u16..=999,
+        retry_after in prop::option::of("[ -~]{0,40}"),
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        sent in 0_u64..1000,
+    ) {
+        let mut answer = answer(200, &[], body);
+        answer.status = StatusCode::from_u16(status).expect("three digits");
+        if let Some(text) = retry_after {
+            answer.headers.insert(RETRY_AFTER, HeaderValue::from_str(&text).expect("printable"));
+        }
+        if let Verdict::Delivered { rejected, .. } = judge(URL, Ok(answer), sent, &key("k-e-y"), UNIX_EPOCH) {
+            prop_assert!(rejected <= sent);
+        }
+    }
+}

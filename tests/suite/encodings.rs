@@ -1,0 +1,146 @@
+//! What goes over the wire, in each encoding and each spelling.
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer, TracerProvider};
+use serde_json::json;
+use tracer_registry::config::{BackendName, Compression, Export, Protocol};
+use tracer_registry::{DropReason, Enrichment};
+
+use crate::support::{LONG, World, binding, quick};
+
+#[test]
+fn protobuf_and_json_with_and_without_gzip_say_the_same() {
+    let mut trees = Vec::new();
+    for (protocol, content_type) in [
+        (Protocol::HttpProtobuf, "application/x-protobuf"),
+        (Protocol::HttpJson, "application/json"),
+    ] {
+        for compression in [Compression::Gzip, Compression::None] {
+            let export = Export {
+                protocol: Some(protocol),
+                compression: Some(compression),
+                ..quick()
+            };
+            let nested = json!({"deep": {"list": [1, "two", {"three": true}], "nothing": null}});
+            let world = World::with(&["a"], |builder| {
+                builder
+                    .tenant("a", binding("a").metadata("nested", nested).metadata("plan", "pro"))
+                    .export(export)
+            });
+            let a = world.tenant("a");
+            let session = a.session("s").start();
+            let _inside = session.enter();
+            a.in_span_sync("outer", |span| {
+                span.set_attributes([
+                    KeyValue::new("gen_ai.operation.name", "chat"),
+                    KeyValue::new("n", i64::MAX),
+                ]);
+                span.set_attributes([KeyValue::new("f", -0.5), KeyValue::new("unicode", "ä\u{0}\u{1F600}")]);
+                span.add_event("event", vec![KeyValue::new("k", "v")]);
+                span.set_status(Status::error("no"));
+                let builder = SpanBuilder::from_name("inner").with_kind(SpanKind::Client);
+                drop(a.tracer("lib").build_with_context(builder, span.context()));
+            });
+            world.flush();
+            let request = world
+                .collector
+                .requests()
+                .iter()
+                .find(|r| r.path == "/opentelemetry/v1/traces")
+                .cloned()
+                .expect("sent");
+            assert_eq!(request.header("content-type"), Some(content_type));
+            assert_eq!(
+                request.header("content-encoding"),
+                (compression == Compression::Gzip).then_some("gzip")
+            );
+            assert_eq!(request.header("x-source"), Some("test"));
+            let outer = world.span("a", "outer");
+            let expected = json!({
+                "honeyhive.session_id": session.id(),
+                "honeyhive.source": "test",
+                "honeyhive_event_type": "model",
+                "honeyhive_metadata.plan": "pro",
+                "honeyhive_metadata.nested.deep.list.0": 1,
+                "honeyhive_metadata.nested.deep.list.1": "two",
+                "honeyhive_metadata.nested.deep.list.2.three": true,
+                "gen_ai.operation.name": "chat",
+                "n": i64::MAX,
+                "f": -0.5,
+                "unicode": "ä\u{0}\u{1F600}",
+            });
+            assert_eq!(serde_json::to_value(&outer.attributes).expect("JSON"), expected);
+            assert_eq!(outer.duplicate_attributes, 0);
+            assert_eq!(outer.events[0].attributes["k"], "v");
+            let inner = world.span("a", "inner");
+            assert_eq!(inner.attributes["honeyhive_event_type"], "tool");
+            assert_eq!(inner.scope.name, "lib");
+            trees.push(world.project("a").tree());
+        }
+    }
+    assert!(trees.iter().all(|tree| *tree == trees[0]), "{trees:#?}");
+}
+
+#[test]
+fn what_the_program_sets_itself_stands_once_and_identity_is_not_its_to_set() {
+    let world = World::with(&["a"], |builder| {
+        builder.tenant("a", binding("a").metadata("plan", "pro"))
+    });
+    let a = world.tenant("a");
+    let session = a.session("s").start();
+    let _inside = session.enter();
+    a.in_span_sync("span", |span| {
+        span.set_attribute("honeyhive_metadata.plan", "free");
+        span.set_attribute("honeyhive_event_type", "chain");
+        span.set_attribute("honeyhive.source", "forged");
+        span.set_attribute("honeyhive.session_id", "forged");
+    });
+    world.flush();
+    let span = world.span("a", "span");
+    assert_eq!(span.duplicate_attributes, 0);
+    assert_eq!(span.attributes["honeyhive_metadata.plan"], "free");
+    assert_eq!(span.attributes["honeyhive_event_type"], "chain");
+    assert_eq!(span.attributes["honeyhive.source"], "test");
+    assert_eq!(span.attributes["honeyhive.session_id"], session.id());
+}
+
+#[test]
+fn a_backend_without_sessions_has_them_as_attributes() {
+    let gate = World::new(&["a"]);
+    let url = gate.collector.url();
+    let plain = binding("a").backend(BackendName::Otlp).endpoint(&url).source("staging");
+    let plain = plain
+        .metadata("plan", "pro")
+        .resource("service.name", "shop")
+        .header("x-project", "p1");
+    let world = World::with(&[], |builder| builder.tenant("a", plain));
+    let a = world.tenant("a");
+    let session = a.session("s").metadata("variant", json!({"name": "b"})).start();
+    session.enrich(Enrichment::new().outputs("done"));
+    session.enrich(Enrichment::new());
+    {
+        let _inside = session.enter();
+        a.start_span("span").end();
+    }
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(report.tracers[0].session_events.dropped[&DropReason::Unsupported], 1);
+    assert_eq!(report.tracers[0].delivered, 1);
+    let span = gate.span("a", "span");
+    assert_eq!(span.attributes["session.id"], session.id());
+    assert_eq!(span.attributes["tracer_registry.session.variant.name"], "b");
+    assert_eq!(span.attributes.len(), 2);
+    let resource = &span.resource.attributes;
+    assert_eq!(resource["deployment.environment.name"], "staging");
+    assert_eq!(resource["tracer_registry.metadata.plan"], "pro");
+    assert_eq!(resource["tracer_registry.selector"], a.selector().to_string());
+    assert_eq!(resource["service.name"], "shop");
+    let requests = gate.collector.requests();
+    let [request] = requests.as_slice() else {
+        panic!("spans only: {requests:#?}")
+    };
+    assert_eq!(
+        (request.path.as_str(), request.header("x-project")),
+        ("/v1/traces", Some("p1"))
+    );
+    assert_eq!(request.header("x-source"), None);
+}

@@ -1,0 +1,354 @@
+//! What receivers do wrong, and what becomes of the spans.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::collector::{Endpoint, Fault, LocalCollector};
+use tracer_registry::config::{BackendName, Export, Retry};
+use tracer_registry::{DropReason, ExportError, Fingerprinter};
+
+use crate::support::{LONG, World, binding, collector, human, key_of, quick, registry, scripted, wait_for};
+
+#[test]
+fn what_passes_is_repeated_until_it_is_delivered() {
+    let statuses = [408_u16, 429, 500, 502, 503, 504, 599];
+    let names: Vec<String> = statuses.iter().map(|status| format!("s{status}")).collect();
+    let mut tenants: Vec<&str> = names.iter().map(String::as_str).collect();
+    tenants.extend(["reset", "truncated"]);
+    let world = World::new(&tenants);
+    let mut told: Vec<(&str, Fault)> = names
+        .iter()
+        .map(String::as_str)
+        .zip(statuses.map(Fault::status))
+        .collect();
+    told.extend([("reset", Fault::reset()), ("truncated", Fault::truncate())]);
+    let told: Vec<_> = told
+        .into_iter()
+        .map(|(tenant, fault)| (tenant, world.collector.fault(fault.times(2).only(key_of(tenant)))))
+        .collect();
+    for tenant in &tenants {
+        world.tenant(tenant).start_span("span").end();
+    }
+    world.flush();
+    for (tenant, fault) in told {
+        assert_eq!(world.collector.fault_hits(fault), 2, "{tenant}");
+        assert_eq!(world.names(tenant), ["span"], "{tenant}");
+        assert!(
+            world.status(tenant).last_error.is_some(),
+            "{tenant}: what went wrong stays visible"
+        );
+    }
+}
+
+#[test]
+fn a_receiver_that_does_not_answer_is_left_and_asked_again() {
+    let export = Export {
+        timeout: human(200),
+        ..quick()
+    };
+    let world = World::with(&["a"], |builder| builder.export(export));
+    let fault = world.collector.fault(Fault::hang().times(1));
+    world.tenant("a").start_span("span").end();
+    world.flush();
+    assert_eq!(world.collector.fault_hits(fault), 1);
+    assert_eq!(world.names("a"), ["span"]);
+    assert!(matches!(
+        world.status("a").last_error,
+        Some(ExportError::Timeout { .. })
+    ));
+}
+
+#[test]
+fn a_receiver_that_is_not_there_yet_gets_everything_once_it_is() {
+    let fingerprinter = Fingerprinter::new();
+    // An address that no other test takes ports of.
+    let early = collector(&["a"], &fingerprinter)
+        .listen("127.31.7.1:0")
+        .start()
+        .expect("a free port");
+    let (address, url) = (early.addr().to_string(), early.url());
+    drop(early);
+    let registry = registry(&url, &["a"], &fingerprinter).build().expect("valid");
+    let a = registry.tenant("a").expect("configured");
+    let session = a.session("s").start();
+    a.start_span("span").end();
+    let error = wait_for(
+        "a refused connection",
+        || registry.status().tracers[0].last_error.clone(),
+        Option::is_some,
+    );
+    assert!(matches!(error, Some(ExportError::Connection { .. })), "{error:?}");
+    let late = collector(&["a"], &fingerprinter)
+        .listen(address)
+        .start()
+        .expect("the port is still free");
+    let report = registry.force_flush(LONG);
+    assert!(report.is_complete(), "{report}");
+    let project = late.project("a").expect("named");
+    assert_eq!(project.spans().len(), 1);
+    assert!(project.session(session.id()).is_some());
+}
+
+#[test]
+fn retry_after_is_waited_for_also_by_a_flush() {
+    let world = World::new(&["seconds", "date"]);
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
+    world
+        .collector
+        .fault(Fault::status(429).retry_after("1").times(1).only(key_of("seconds")));
+    world
+        .collector
+        .fault(Fault::status(503).retry_after(date).times(1).only(key_of("date")));
+    for tenant in ["seconds", "date"] {
+        world.tenant(tenant).start_span("span").end();
+    }
+    let begun = Instant::now();
+    world.flush();
+    // A date has no fractions of a second, so of the two seconds one at least is left.
+    assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
+    for tenant in ["seconds", "date"] {
+        assert_eq!(world.names(tenant), ["span"], "{tenant}");
+    }
+}
+
+#[test]
+fn a_receiver_that_asks_for_an_eternity_is_given_up_and_the_tracer_goes_on() {
+    let world = World::new(&["a"]);
+    // First a second, so that the eternity and the time so far are more than a clock can show.
+    world.collector.fault(Fault::status(429).retry_after("1").times(1));
+    world
+        .collector
+        .fault(Fault::status(429).retry_after(u64::MAX.to_string()).times(1));
+    let a = world.tenant("a");
+    a.start_span("lost").end();
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(report.tracers[0].dropped[&DropReason::RetriesExhausted], 1);
+    a.start_span("next").end();
+    world.flush();
+    assert_eq!(world.names("a"), ["next"]);
+}
+
+#[test]
+fn a_refused_key_is_refused_at_once_and_never_repeated() {
+    let world = World::new(&["s401", "s403"]);
+    for (tenant, status) in [("s401", 401), ("s403", 403)] {
+        let fault = world
+            .collector
+            .fault(Fault::status(status).only(key_of(tenant)).on(Endpoint::Traces));
+        world.tenant(tenant).start_span("span").end();
+        let report = world.registry.force_flush(LONG);
+        let told = report
+            .tracers
+            .iter()
+            .find(|told| told.selector == *world.tenant(tenant).selector())
+            .expect("told");
+        assert_eq!(told.dropped[&DropReason::Unauthorized], 1);
+        assert!(matches!(told.last_error, Some(ExportError::Status { status: seen, .. }) if seen == status));
+        assert_eq!(world.collector.fault_hits(fault), 1);
+        // The next span is tried again: the key may be good by now.
+        world.collector.clear_fault(fault);
+        world.tenant(tenant).start_span("next").end();
+        world.flush();
+        assert_eq!(world.names(tenant), ["next"]);
+    }
+}
+
+#[test]
+fn a_request_that_is_refused_for_good_is_dropped_and_counted() {
+    let statuses = [400_u16, 404, 405, 413, 415, 422];
+    let names: Vec<String> = statuses.iter().map(|status| format!("s{status}")).collect();
+    let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::new(&tenants);
+    let told: Vec<_> = tenants
+        .iter()
+        .zip(statuses)
+        .map(|(tenant, status)| world.collector.fault(Fault::status(status).only(key_of(tenant))))
+        .collect();
+    for tenant in &tenants {
+        world.tenant(tenant).start_span("span").end();
+    }
+    let report = world.registry.force_flush(LONG);
+    assert!(!report.is_complete());
+    for (tracer, fault) in report.tracers.iter().zip(told) {
+        assert_eq!(tracer.dropped.get(&DropReason::Refused), Some(&1), "{tracer}");
+        assert_eq!(world.collector.fault_hits(fault), 1, "{tracer}");
+    }
+}
+
+#[test]
+fn spans_rejected_by_partial_success_are_counted_and_not_repeated() {
+    for protocol in [
+        tracer_registry::config::Protocol::HttpProtobuf,
+        tracer_registry::config::Protocol::HttpJson,
+    ] {
+        let export = Export {
+            protocol: Some(protocol),
+            scheduled_delay: human(60_000),
+            ..quick()
+        };
+        let world = World::with(&["a"], |builder| builder.export(export));
+        let fault = world.collector.fault(Fault::partial_success(2).times(1));
+        let a = world.tenant("a");
+        for name in ["one", "two", "three", "four", "five"] {
+            a.start_span(name).end();
+        }
+        let report = world.registry.force_flush(LONG);
+        assert_eq!(report.tracers[0].delivered, 3, "{protocol:?}");
+        assert_eq!(report.tracers[0].dropped[&DropReason::Rejected], 2, "{protocol:?}");
+        assert!(matches!(
+            report.tracers[0].last_error,
+            Some(ExportError::PartialSuccess { rejected: 2, .. })
+        ));
+        assert_eq!(world.collector.fault_hits(fault), 1);
+        assert_eq!(world.names("a"), ["three", "four", "five"], "{protocol:?}");
+        assert_eq!(world.project("a").summary().requests, 1);
+    }
+}
+
+#[test]
+fn success_is_the_status_whatever_the_body_says() {
+    let bodies = [
+        ("null", r#"{"partialSuccess": null}"#),
+        ("empty", ""),
+        ("json", r#"{"partialSuccess": {}, "more": [1]}"#),
+        ("text", "thank you"),
+    ];
+    let mut tenants: Vec<&str> = bodies.iter().map(|(tenant, _)| *tenant).collect();
+    tenants.extend(["garbage", "careful"]);
+    let world = World::new(&tenants);
+    for (tenant, body) in bodies {
+        world
+            .collector
+            .fault(Fault::status(200).body(body).only(key_of(tenant)));
+    }
+    let careful = r#"{"partialSuccess": {"rejectedSpans": 0, "errorMessage": "the clock is off"}}"#;
+    world.collector.fault(Fault::garbage().only(key_of("garbage")));
+    world
+        .collector
+        .fault(Fault::status(200).body(careful).only(key_of("careful")));
+    for tenant in &tenants {
+        world.tenant(tenant).start_span("span").end();
+    }
+    world.flush();
+    for tenant in &tenants {
+        let status = world.status(tenant);
+        assert_eq!((status.spans.delivered, status.spans.lost()), (1, 0), "{tenant}");
+        let error = status.last_error.map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(
+            error.contains("the clock is off"),
+            *tenant == "careful",
+            "{tenant}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_redirect_is_followed_on_the_same_host_only_and_no_key_goes_elsewhere() {
+    let world = World::new(&["same", "other"]);
+    let other = LocalCollector::builder()
+        .record_requests(1 << 20)
+        .start()
+        .expect("a free port");
+    let same_host = format!("{}/moved/v1/traces", world.collector.url());
+    world
+        .collector
+        .fault(Fault::redirect(same_host).times(1).only(key_of("same")));
+    world
+        .collector
+        .fault(Fault::redirect(format!("{}/v1/traces", other.url())).only(key_of("other")));
+    for tenant in ["same", "other"] {
+        world.tenant(tenant).start_span("span").end();
+    }
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(world.names("same"), ["span"]);
+    assert!(
+        world
+            .collector
+            .requests()
+            .iter()
+            .any(|request| request.path == "/moved/v1/traces")
+    );
+    assert_eq!(report.lost(), 1);
+    let status = world.status("other");
+    assert_eq!(status.spans.dropped[&DropReason::Refused], 1);
+    assert!(matches!(
+        status.last_error,
+        Some(ExportError::Redirect { status: 307, .. })
+    ));
+    assert!(other.requests().is_empty() && other.projects().is_empty());
+    assert_eq!(other.requests_without_key(), 0);
+}
+
+#[test]
+fn a_redirect_that_would_leave_the_spans_behind_is_not_followed() {
+    let answer = |status: u16| {
+        format!("HTTP/1.1 {status} x\r\nlocation: /v1/traces/\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+    };
+    let fine = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned();
+    for (status, followed) in [(301, false), (302, false), (303, false), (307, true), (308, true)] {
+        let script = if followed {
+            vec![answer(status), fine.clone()]
+        } else {
+            vec![answer(status)]
+        };
+        let (url, server) = scripted(script);
+        let registry = registry(&url, &[], &Fingerprinter::new())
+            .tenant("a", binding("a").backend(BackendName::Otlp).endpoint(&url))
+            .build()
+            .expect("valid");
+        registry.tenant("a").expect("configured").start_span("span").end();
+        let report = registry.force_flush(LONG);
+        assert_eq!(report.is_complete(), followed, "{status}: {report}");
+        let requests = server.join().expect("no panic");
+        assert!(
+            requests.iter().all(|head| head.starts_with("POST /v1/traces")),
+            "{status}: {requests:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_taken_within_the_time_for_repetitions_is_dropped() {
+    let export = Export {
+        retry: Retry {
+            initial_backoff: human(1),
+            max_backoff: human(2),
+            max_elapsed: human(30),
+        },
+        ..quick()
+    };
+    let world = World::with(&["a"], |builder| builder.export(export));
+    let fault = world.collector.fault(Fault::status(503));
+    world.tenant("a").start_span("span").end();
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(report.tracers[0].dropped[&DropReason::RetriesExhausted], 1);
+    assert!(world.collector.fault_hits(fault) >= 2);
+    assert!(report.to_string().contains("503"), "{report}");
+}
+
+#[test]
+fn a_full_queue_drops_the_newest_and_counts_it() {
+    let export = Export {
+        max_queue_size: Some(5),
+        timeout: human(60_000),
+        ..quick()
+    };
+    let world = World::with(&["a"], |builder| builder.export(export));
+    let fault = world.collector.fault(Fault::hang());
+    let a = world.tenant("a");
+    a.start_span("in-flight").end();
+    wait_for("the request", || world.collector.fault_hits(fault), |hits| *hits == 1);
+    for name in ["q1", "q2", "q3", "q4", "q5", "late-1", "late-2"] {
+        a.start_span(name).end();
+    }
+    let spans = world.status("a").spans;
+    assert_eq!((spans.accepted, spans.in_flight, spans.queued), (8, 1, 5));
+    assert_eq!(spans.dropped[&DropReason::QueueFull], 2);
+    world.collector.clear_faults();
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(
+        (report.tracers[0].delivered, report.lost(), report.pending()),
+        (6, 2, 0)
+    );
+    assert_eq!(world.names("a"), ["in-flight", "q1", "q2", "q3", "q4", "q5"]);
+}

@@ -1,0 +1,297 @@
+//! Flush and shutdown: they wait as long as they are told, and say what became of everything.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::collector::{Endpoint, Fault};
+use tracer_registry::config::Export;
+use tracer_registry::{DropReason, Enrichment, LookupError};
+
+use crate::support::{LONG, World, human, key_of, quick, wait_for};
+
+/// Much less than any timeout in these tests, much more than a call that does not wait takes.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Sends only what is flushed.
+fn patient() -> Export {
+    Export {
+        scheduled_delay: human(3_600_000),
+        timeout: human(60_000),
+        ..quick()
+    }
+}
+
+#[test]
+fn a_flush_waits_no_longer_than_it_was_told_and_says_what_is_pending() {
+    let world = World::with(&["a"], |builder| builder.export(patient()));
+    world.collector.fault(Fault::hang());
+    let a = world.tenant("a");
+    let _session = a.session("s").start();
+    a.start_span("span").end();
+    let begun = Instant::now();
+    let report = world.registry.force_flush(Duration::from_millis(200));
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    assert!(!report.is_complete());
+    assert_eq!((report.pending(), report.lost()), (2, 0));
+    assert_eq!(
+        (report.tracers[0].pending, report.tracers[0].session_events.pending),
+        (1, 1)
+    );
+    world.collector.clear_faults();
+    world.flush();
+}
+
+#[test]
+fn what_came_after_a_flush_was_asked_for_is_not_pending_of_it() {
+    let world = World::with(&["a"], |builder| builder.export(patient()));
+    let fault = world.collector.fault(Fault::hang());
+    let a = world.tenant("a");
+    a.start_span("before").end();
+    let report = thread::scope(|threads| {
+        let flush = threads.spawn(|| world.registry.force_flush(Duration::from_millis(400)));
+        wait_for("the request", || world.collector.fault_hits(fault), |hits| *hits == 1);
+        for _ in 0..10 {
+            a.start_span("after").end();
+        }
+        flush.join().expect("no panic")
+    });
+    assert_eq!(report.tracers[0].pending, 1, "{report}");
+    world.collector.clear_faults();
+    world.flush();
+    assert_eq!(world.names("a").len(), 11);
+}
+
+#[test]
+fn a_flush_of_all_sends_the_others_while_one_hangs() {
+    let names: Vec<String> = (0..20).map(|n| format!("t{n}")).collect();
+    let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::with(&tenants, |builder| builder.export(patient()));
+    world.collector.fault(Fault::hang().only(key_of("t3")));
+    for tenant in &tenants {
+        world.tenant(tenant).start_span("span").end();
+    }
+    let report = world.registry.force_flush(Duration::from_secs(1));
+    for tracer in &report.tracers {
+        let hangs = tracer.selector.to_string().ends_with("t3");
+        assert_eq!(tracer.is_complete(), !hangs, "{report:#?}");
+        assert_eq!((tracer.delivered, tracer.pending), if hangs { (0, 1) } else { (1, 0) });
+    }
+    drop(world.registry.shutdown(Duration::ZERO));
+}
+
+#[test]
+fn a_flush_with_nothing_to_do_is_immediate() {
+    let world = World::with(&["a"], |builder| builder.export(patient()));
+    let begun = Instant::now();
+    assert!(world.registry.force_flush(LONG).tracers.is_empty());
+    let a = world.tenant("a");
+    assert!(world.registry.force_flush(LONG).is_complete());
+    a.start_span("span").end();
+    world.flush();
+    assert!(
+        world.registry.force_flush(Duration::MAX).is_complete(),
+        "as long as it takes"
+    );
+    assert!(
+        world.registry.force_flush(Duration::ZERO).is_complete(),
+        "nothing is left"
+    );
+    assert!(begun.elapsed() < AT_ONCE);
+}
+
+#[test]
+fn a_loss_before_the_flush_is_told_by_the_next_report_and_by_that_one_only() {
+    let world = World::new(&["a"]);
+    world.collector.fault(Fault::status(400).times(1).on(Endpoint::Traces));
+    world
+        .collector
+        .fault(Fault::status(400).times(1).on(Endpoint::Sessions));
+    let a = world.tenant("a");
+    a.start_span("lost").end();
+    let _session = a.session("lost").start();
+    let settled = |status: &tracer_registry::TracerStatus| status.spans.lost() + status.session_events.lost() == 2;
+    wait_for("the losses", || world.status("a"), settled);
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(report.lost(), 2);
+    assert_eq!(report.tracers[0].dropped[&DropReason::Refused], 1);
+    assert_eq!(report.tracers[0].session_events.dropped[&DropReason::Refused], 1);
+    assert!(report.to_string().contains("refused"), "{report}");
+    a.start_span("fine").end();
+    let report = world.registry.force_flush(LONG);
+    assert_eq!((report.lost(), report.tracers[0].delivered), (0, 1));
+    assert_eq!(world.registry.shutdown(LONG).lost(), 0);
+}
+
+#[test]
+fn flushes_at_the_same_time_each_see_their_own_spans_settled() {
+    let world = World::with(&["a"], |builder| builder.export(patient()));
+    let a = world.tenant("a");
+    thread::scope(|threads| {
+        for maker in 0..4 {
+            let (a, world) = (&a, &world);
+            threads.spawn(move || {
+                for n in 0..20 {
+                    let name = format!("{maker}-{n}");
+                    a.start_span(name.clone()).end();
+                    let report = world.registry.force_flush(LONG);
+                    assert!(report.is_complete(), "{report}");
+                    assert!(world.names("a").contains(&name), "flushed, and not there: {name}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn after_the_shutdown_look_ups_are_refused_and_what_is_made_is_counted() {
+    let world = World::new(&["a", "b"]);
+    let a = world.tenant("a");
+    let session = a.session("s").start();
+    let open = a.start_span("open");
+    a.start_span("before").end();
+    let report = world.registry.shutdown(LONG);
+    assert!(report.is_complete(), "{report}");
+    for refused in [
+        world.registry.tenant("a").map(drop),
+        world.registry.tenant("b").map(drop),
+        world.registry.dedicated(a.selector()).map(drop),
+        world.registry.get(a.selector()).map(drop),
+    ] {
+        assert_eq!(refused, Err(LookupError::Shutdown));
+    }
+    drop(open);
+    a.in_span_sync("after", |_| ());
+    session.enrich(Enrichment::new().metadata("late", true));
+    let _late = a.session("late").start();
+    let status = world.status("a");
+    assert_eq!(status.spans.dropped[&DropReason::AfterShutdown], 2);
+    assert_eq!(status.session_events.dropped[&DropReason::AfterShutdown], 2);
+    assert_eq!((status.spans.pending(), status.session_events.pending()), (0, 0));
+    let again = world.registry.shutdown(LONG);
+    assert_eq!(again.lost(), 4, "{again}");
+    assert_eq!(world.registry.shutdown(LONG).lost(), 0);
+    assert_eq!(world.names("a"), ["before"]);
+}
+
+#[test]
+fn a_shutdown_against_a_receiver_that_hangs_returns_in_time_and_gives_up_the_rest() {
+    let world = World::with(&["a", "b"], |builder| builder.export(patient()));
+    world.collector.fault(Fault::hang().only(key_of("a")));
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let session = a.session("s").start();
+    session.enrich(Enrichment::new().metadata("m", 1));
+    for tracer in [&a, &b] {
+        for _ in 0..3 {
+            tracer.start_span("span").end();
+        }
+    }
+    let begun = Instant::now();
+    let report = world.registry.shutdown(Duration::from_millis(300));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    assert_eq!(report.tracers[0].dropped[&DropReason::Shutdown], 3);
+    assert_eq!(report.tracers[0].session_events.dropped[&DropReason::Shutdown], 2);
+    assert_eq!((report.tracers[1].delivered, report.tracers[1].lost()), (3, 0));
+    assert_eq!(report.pending(), 0, "nothing is pending after the end");
+    let status = world.status("a").spans;
+    assert_eq!((status.accepted, status.lost()), (3, 3));
+}
+
+#[test]
+fn a_request_that_waits_for_its_repetition_is_hurried_by_a_shutdown() {
+    let export = Export {
+        retry: tracer_registry::config::Retry {
+            initial_backoff: human(3_600_000),
+            max_backoff: human(3_600_000),
+            max_elapsed: human(36_000_000),
+        },
+        ..quick()
+    };
+    let world = World::with(&["a"], |builder| builder.export(export));
+    let fault = world.collector.fault(Fault::status(503).times(1));
+    world.tenant("a").start_span("span").end();
+    wait_for("the first attempt", || world.status("a").last_error, Option::is_some);
+    assert_eq!(world.collector.fault_hits(fault), 1);
+    let report = world.registry.shutdown(LONG);
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(world.names("a"), ["span"]);
+}
+
+#[test]
+fn whatever_races_with_a_shutdown_is_refused_delivered_or_counted() {
+    for _ in 0..10 {
+        let names: Vec<String> = (0..40).map(|n| format!("t{n}")).collect();
+        let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
+        let world = World::new(&tenants);
+        let (made, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        thread::scope(|threads| {
+            for maker in 0..3 {
+                let (world, tenants, made, stop) = (&world, &tenants, &made, &stop);
+                threads.spawn(move || {
+                    let mut held = Vec::new();
+                    for n in (0..).take_while(|_| !stop.load(Ordering::SeqCst)) {
+                        let tenant = tenants[(n * 3 + maker) % tenants.len()];
+                        let tracer = match (n + maker) % 2 {
+                            0 => world.registry.tenant(tenant),
+                            _ => world
+                                .registry
+                                .tenant(tenant)
+                                .and_then(|t| world.registry.dedicated(t.selector())),
+                        };
+                        held.extend(tracer.ok());
+                        if let Some(tracer) = held.get(n % held.len().max(1)) {
+                            tracer.start_span("span").end();
+                            made.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+            wait_for("some spans", || made.load(Ordering::SeqCst), |made| *made > 50);
+            let report = world.registry.shutdown(LONG);
+            assert_eq!(report.pending(), 0);
+            wait_for("some more", || made.load(Ordering::SeqCst), {
+                let now = made.load(Ordering::SeqCst);
+                move |made| *made > now + 20
+            });
+            stop.store(true, Ordering::SeqCst);
+        });
+        let (mut accepted, mut delivered) = (0, 0);
+        for tracer in world.registry.status().tracers {
+            assert_eq!(tracer.spans.pending(), 0, "{tracer:#?}");
+            let others = tracer
+                .spans
+                .dropped
+                .keys()
+                .filter(|reason| **reason != DropReason::AfterShutdown);
+            assert_eq!(others.count(), 0, "{tracer:#?}");
+            accepted += tracer.spans.accepted;
+            delivered += tracer.spans.delivered;
+        }
+        assert_eq!(accepted, made.load(Ordering::SeqCst));
+        let stored: usize = tenants.iter().map(|tenant| world.names(tenant).len()).sum();
+        assert_eq!(delivered, stored as u64);
+    }
+}
+
+#[test]
+fn flushes_and_shutdowns_from_many_threads_all_return() {
+    let world = Arc::new(World::with(&["a"], |builder| builder.export(patient())));
+    world.collector.fault(Fault::hang());
+    world.tenant("a").start_span("span").end();
+    let begun = Instant::now();
+    let threads: Vec<_> = (0..6)
+        .map(|n| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || match n % 2 {
+                0 => world.registry.force_flush(LONG).lost(),
+                _ => world.registry.shutdown(Duration::from_millis(100)).lost(),
+            })
+        })
+        .collect();
+    let told: u64 = threads.into_iter().map(|thread| thread.join().expect("no panic")).sum();
+    assert!(told >= 1, "the loss was told");
+    assert!(begun.elapsed() < AT_ONCE, "a shutdown ends flushes that wait");
+}

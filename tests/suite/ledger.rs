@@ -1,0 +1,148 @@
+//! The books: whatever happens, what was accepted is delivered, queued, in flight or dropped, and the receiver agrees.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tracer_registry::collector::{Fault, LocalCollector};
+use tracer_registry::config::Export;
+use tracer_registry::{Enrichment, LedgerSnapshot, TracerStatus};
+
+use crate::support::{LONG, World, key_of, quick};
+
+const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
+const SPANS: u64 = 600;
+
+/// A fault that, as far as the collector tells, stores what it delivers.
+fn fault(random: &mut StdRng) -> Fault {
+    let tenant = TENANTS[random.random_range(0..TENANTS.len())];
+    let fault = match random.random_range(0..9) {
+        0 => Fault::reset(),
+        1 => Fault::truncate(),
+        2 => Fault::partial_success(random.random_range(1..4)),
+        3 => Fault::status(429).retry_after("0"),
+        4 => Fault::status(401),
+        5 => Fault::status(400),
+        6 => Fault::delay(std::time::Duration::from_millis(random.random_range(1..20))),
+        _ => Fault::status(random.random_range(500..505)),
+    };
+    fault.times(1).only(key_of(tenant))
+}
+
+fn assert_adds_up(ledger: &LedgerSnapshot, context: &TracerStatus) {
+    let sum = ledger.delivered + ledger.queued + ledger.in_flight + ledger.lost();
+    assert_eq!(ledger.accepted, sum, "{context:#?}");
+}
+
+#[test]
+fn the_books_are_right_at_every_moment_and_the_receiver_agrees_in_the_end() {
+    for seed in [1, 2, 3] {
+        let export = Export {
+            max_queue_size: Some(100),
+            max_export_batch_size: Some(16),
+            ..quick()
+        };
+        let world = World::with(&TENANTS, |builder| builder.export(export));
+        // Of each tenant: spans that are about to be ended, and spans that were.
+        let (begun, ended) = (
+            [const { AtomicU64::new(0) }; TENANTS.len()],
+            [const { AtomicU64::new(0) }; TENANTS.len()],
+        );
+        let done = AtomicBool::new(false);
+        thread::scope(|threads| {
+            let watcher = threads.spawn(|| watch(&world, &begun, &ended, &done));
+            let mut makers = Vec::new();
+            for (index, tenant) in TENANTS.into_iter().enumerate() {
+                for _ in 0..2 {
+                    let (world, begun, ended) = (&world, &begun[index], &ended[index]);
+                    makers.push(threads.spawn(move || make(world, tenant, begun, ended)));
+                }
+            }
+            let mut random = StdRng::seed_from_u64(seed);
+            while makers.iter().any(|maker| !maker.is_finished()) {
+                world.collector.fault(fault(&mut random));
+                thread::yield_now();
+                drop(
+                    world
+                        .registry
+                        .force_flush(std::time::Duration::from_millis(random.random_range(0..5))),
+                );
+            }
+            for maker in makers {
+                maker.join().expect("no panic");
+            }
+            world.collector.clear_faults();
+            drop(world.registry.force_flush(LONG));
+            done.store(true, Ordering::SeqCst);
+            assert!(watcher.join().expect("no panic") > 10, "it had something to see");
+        });
+        for tenant in TENANTS {
+            assert_agrees(&world.collector, tenant, &world.status(tenant));
+        }
+    }
+}
+
+fn make(world: &World, tenant: &str, begun: &AtomicU64, ended: &AtomicU64) {
+    let tracer = world.tenant(tenant);
+    for n in 0..SPANS {
+        if n % 50 == 0 {
+            let session = tracer.session("s").start();
+            session.enrich(Enrichment::new().metadata("n", n));
+        }
+        let span = tracer.start_span("span");
+        begun.fetch_add(1, Ordering::SeqCst);
+        drop(span);
+        ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Looks at the books until it is told to stop; how often.
+fn watch(world: &World, begun: &[AtomicU64], ended: &[AtomicU64], done: &AtomicBool) -> u64 {
+    let mut looks = 0;
+    while !done.load(Ordering::SeqCst) {
+        let before: Vec<u64> = ended.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+        let status = world.registry.status();
+        let after: Vec<u64> = begun.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+        for tracer in &status.tracers {
+            assert_adds_up(&tracer.spans, tracer);
+            assert_adds_up(&tracer.session_events, tracer);
+            let index = TENANTS
+                .iter()
+                .position(|tenant| tracer.selector.to_string().ends_with(tenant))
+                .expect("one of them");
+            let accepted = tracer.spans.accepted;
+            assert!(
+                (before[index]..=after[index]).contains(&accepted),
+                "{} {tracer:#?} {}",
+                before[index],
+                after[index]
+            );
+        }
+        looks += 1;
+        thread::yield_now();
+    }
+    looks
+}
+
+fn assert_agrees(collector: &LocalCollector, tenant: &str, status: &TracerStatus) {
+    let project = collector.project(tenant).expect("named");
+    let spans = &status.spans;
+    assert_eq!((spans.queued, spans.in_flight), (0, 0), "{status:#?}");
+    assert_eq!(spans.accepted, 2 * SPANS, "{status:#?}");
+    assert_eq!(spans.delivered, project.spans().len() as u64, "{status:#?}");
+    let rejected = spans
+        .dropped
+        .get(&tracer_registry::DropReason::Rejected)
+        .copied()
+        .unwrap_or(0);
+    assert_eq!(rejected, project.summary().rejected_spans, "{status:#?}");
+    let operations: usize = project.sessions().iter().map(|session| session.operations.len()).sum();
+    let events = &status.session_events;
+    assert_eq!(
+        (events.pending(), events.accepted),
+        (0, 2 * 2 * SPANS.div_ceil(50)),
+        "{status:#?}"
+    );
+    assert_eq!(events.delivered, operations as u64, "{status:#?}");
+}

@@ -1,0 +1,114 @@
+//! One tracer in trouble, and the others.
+
+use std::time::Duration;
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::DropReason;
+use tracer_registry::collector::Fault;
+use tracer_registry::config::{Export, Retry};
+
+use crate::support::{LONG, World, binding, human, key_of, quick, wait_for};
+
+#[test]
+fn one_tracers_trouble_is_not_anothers() {
+    for fault in [
+        Fault::hang(),
+        Fault::status(500),
+        Fault::status(401),
+        Fault::reset(),
+        Fault::status(429).retry_after("60"),
+    ] {
+        let shown = format!("{fault:?}");
+        let world = World::new(&["a", "b"]);
+        world.collector.fault(fault.only(key_of("a")));
+        let (a, b) = (world.tenant("a"), world.tenant("b"));
+        let session = b.session("s").start();
+        for _ in 0..50 {
+            a.start_span("of-a").end();
+            b.start_span("of-b").end();
+        }
+        wait_for("b's spans", || world.project("b").spans().len(), |spans| *spans == 50);
+        wait_for(
+            "b's session",
+            || world.project("b").session(session.id()).is_some(),
+            |there| *there,
+        );
+        let status = wait_for("b's ledger", || world.status("b"), |status| status.spans.pending() == 0);
+        assert_eq!(
+            (status.spans.delivered, status.spans.lost(), status.last_error),
+            (50, 0, None),
+            "{shown}"
+        );
+        assert!(world.names("a").is_empty(), "{shown}");
+        drop(world.registry.shutdown(Duration::from_millis(10)));
+    }
+}
+
+#[test]
+fn most_tenants_hanging_do_not_keep_the_others_from_being_sent() {
+    let names: Vec<String> = (0..60).map(|n| format!("t{n}")).collect();
+    let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
+    let export = Export {
+        timeout: human(400),
+        max_concurrent_exports: Some(8),
+        ..quick()
+    };
+    let world = World::with(&tenants, |builder| builder.export(export));
+    let (hanging, healthy) = tenants.split_at(40);
+    for tenant in hanging {
+        world.collector.fault(Fault::hang().only(key_of(tenant)));
+    }
+    for round in 0..3 {
+        for tenant in &tenants {
+            world.tenant(tenant).start_span(format!("span-{round}")).end();
+        }
+        for tenant in healthy {
+            wait_for(tenant, || world.names(tenant).len(), |spans| *spans == round + 1);
+        }
+    }
+    drop(world.registry.shutdown(Duration::ZERO));
+}
+
+#[test]
+fn a_tenant_with_many_sessions_at_a_backend_that_hangs_does_not_take_all_places() {
+    let export = Export {
+        timeout: human(60_000),
+        max_concurrent_exports: Some(8),
+        ..quick()
+    };
+    let world = World::with(&["a", "b"], |builder| builder.export(export));
+    world.collector.fault(Fault::hang().only(key_of("a")));
+    let a = world.tenant("a");
+    for n in 0..200 {
+        let _session = a.session(format!("s{n}")).start();
+    }
+    wait_for(
+        "a's requests",
+        || world.status("a").session_events.in_flight,
+        |count| *count > 8,
+    );
+    world.tenant("b").start_span("span").end();
+    wait_for("b's span", || world.names("b"), |names| *names == ["span"]);
+    drop(world.registry.shutdown(Duration::ZERO));
+}
+
+#[test]
+fn a_binding_that_points_nowhere_loses_its_own_spans_only() {
+    let world = World::with(&["b"], |builder| {
+        let nowhere = binding("a").endpoint("http://127.31.7.2:9");
+        builder.tenant("a", nowhere).export(Export {
+            retry: Retry {
+                max_elapsed: human(30),
+                ..quick().retry
+            },
+            ..quick()
+        })
+    });
+    for tenant in ["a", "b"] {
+        world.tenant(tenant).start_span("span").end();
+    }
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(report.lost(), 1);
+    assert_eq!(world.status("a").spans.dropped[&DropReason::RetriesExhausted], 1);
+    assert_eq!(world.names("b"), ["span"]);
+}

@@ -1,0 +1,145 @@
+//! Keys: each request under its own, and no key in anything that can be seen.
+
+use std::thread;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use opentelemetry::trace::{Span as _, TracerProvider};
+use tracer_registry::collector::Fault;
+use tracer_registry::config::{AuthScheme, BackendName};
+use tracer_registry::{Enrichment, Probe};
+
+use crate::support::{LONG, World, binding, key_of};
+
+#[test]
+fn three_hundred_tenants_at_once_each_get_their_own_and_nothing_else() {
+    let names: Vec<String> = (0..300).map(|n| format!("tenant-{n}")).collect();
+    let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::new(&tenants);
+    thread::scope(|threads| {
+        for maker in 0..4_usize {
+            let (world, tenants) = (&world, &tenants);
+            threads.spawn(move || {
+                for round in 0..5 {
+                    // Each thread in an order of its own, so that tenants are made and used at the same time.
+                    for n in 0..tenants.len() {
+                        let tenant = tenants[(n * 7 + maker * 75 + round) % tenants.len()];
+                        let tracer = world.tenant(tenant);
+                        let session = tracer.session(tenant).metadata("of", tenant).start();
+                        let _inside = session.enter();
+                        tracer.in_span_sync(format!("{tenant} outer"), |_| {
+                            tracer.start_span(format!("{tenant} inner")).end();
+                        });
+                        session.enrich(Enrichment::new().metadata("also-of", tenant));
+                    }
+                }
+            });
+        }
+    });
+    world.flush();
+    for tenant in &tenants {
+        let project = world.project(tenant);
+        assert_eq!(project.spans().len(), 40, "{tenant}");
+        assert_eq!(project.sessions().len(), 20, "{tenant}");
+        for span in project.spans() {
+            assert!(
+                span.name == format!("{tenant} inner") || span.name == format!("{tenant} outer"),
+                "{tenant}: {}",
+                span.name
+            );
+            let session = span.session_id.as_deref().expect("in a session");
+            let session = project.session(session).expect("of the same project");
+            assert_eq!(session.name.as_deref(), Some(*tenant));
+            assert_eq!(session.metadata["also-of"], *tenant);
+        }
+        assert_eq!(world.status(tenant).spans.delivered, 40);
+        assert_eq!(project.summary().keys, [world.tenant(tenant).fingerprint()]);
+    }
+    assert_eq!(world.collector.projects().len(), 300);
+    assert_eq!(world.collector.requests_without_key(), 0);
+}
+
+#[test]
+fn a_key_that_a_server_repeats_is_shown_nowhere() {
+    let gate = World::new(&[]);
+    let url = gate.collector.url();
+    let tenants = ["bearer", "basic", "raw"];
+    let world = World::with(&[], |builder| {
+        let to = |name| binding(name).endpoint(&url);
+        builder
+            .tenant("bearer", to("bearer"))
+            .tenant("basic", to("basic").auth("authorization", AuthScheme::Basic))
+            .tenant("raw", to("raw").auth("x-api-key", AuthScheme::Raw))
+    });
+    let mut shown = Vec::new();
+    for tenant in tenants {
+        let key = key_of(tenant);
+        let tracer = world.tenant(tenant);
+        for echo in [BASE64.encode(&key), key] {
+            for status in [400, 401, 404] {
+                gate.collector.fault(Fault::status(status).body(format!("no: {echo}")));
+                let session = tracer.session("s").start();
+                session.enrich(Enrichment::new().metadata("m", 1));
+                tracer.in_span_sync("span", |span| shown.push(format!("{span:?}")));
+                let report = world.registry.force_flush(LONG);
+                assert_eq!(report.lost(), 3, "{report}");
+                let status = world.registry.status();
+                shown.push(format!("{report:?} {report} {status:?}"));
+                shown.push(serde_json::to_string(&(report, status)).expect("they can be shown"));
+                shown.push(format!("{session:?} {:?}", tracer.session("x")));
+                gate.collector.clear_faults();
+            }
+        }
+        shown.push(format!(
+            "{tracer:?} {:?} {}",
+            tracer.fingerprint(),
+            tracer.fingerprint()
+        ));
+        shown.push(format!("{:?}", tracer.tracer("library")));
+    }
+    let checked = world.registry.check(Probe::Connect);
+    shown.push(format!(
+        "{:?} {:?} {checked:?}",
+        world.registry,
+        world.registry.config()
+    ));
+    shown.push(serde_json::to_string(&checked).expect("it can be shown"));
+    let report = world.registry.shutdown(LONG);
+    shown.push(format!("{report:?} {:?}", world.registry.tenant("bearer")));
+    let shown = shown.join(" ");
+    assert!(shown.contains("answered 401"), "something was refused: {shown}");
+    for tenant in tenants {
+        let key = key_of(tenant);
+        let encoded = BASE64.encode(&key);
+        for secret in [key.as_str(), encoded.trim_end_matches('='), "_canary"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+}
+
+#[test]
+fn the_key_is_sent_in_the_way_of_the_binding() {
+    let gate = World::new(&["bearer", "basic", "raw"]);
+    let url = gate.collector.url();
+    let world = World::with(&["bearer"], |builder| {
+        let plain = |name| binding(name).backend(BackendName::Otlp).endpoint(&url);
+        builder
+            .tenant("bearer", plain("bearer"))
+            .tenant("raw", plain("raw").auth("x-api-key", AuthScheme::Raw))
+    });
+    for tenant in ["bearer", "raw"] {
+        world.tenant(tenant).start_span(tenant).end();
+    }
+    world.flush();
+    for tenant in ["bearer", "raw"] {
+        assert_eq!(gate.names(tenant), [tenant]);
+    }
+    let carried = |header: &str| {
+        gate.collector
+            .requests()
+            .iter()
+            .filter(|request| request.header(header).is_some())
+            .count()
+    };
+    assert_eq!((carried("authorization"), carried("x-api-key")), (1, 1));
+}

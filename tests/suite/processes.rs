@@ -1,0 +1,187 @@
+//! What only a process of its own can show: variables of the process, and its end.
+
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Mutex};
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::Span as _;
+use tracer_registry::Fingerprinter;
+use tracer_registry::collector::Fault;
+use tracer_registry::config::{Compression, Export, Protocol};
+use tracing::field::{Field, Visit};
+
+use crate::child::is_child;
+use crate::support::{World, collector, human, quick, registry};
+
+const VARIABLES: [(&str, &str); 17] = [
+    (
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "authorization=Bearer stolen,x-api-key=stolen,x-canary=stolen",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "authorization=Bearer stolen,x-canary=stolen",
+    ),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "::no url::"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+    ("OTEL_RESOURCE_ATTRIBUTES", "service.name=stolen,canary=stolen"),
+    ("OTEL_SERVICE_NAME", "stolen"),
+    ("OTEL_TRACES_SAMPLER", "always_off"),
+    ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1"),
+    ("OTEL_SPAN_EVENT_COUNT_LIMIT", "0"),
+    ("OTEL_SPAN_LINK_COUNT_LIMIT", "0"),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "1"),
+    ("HTTP_PROXY", "http://127.0.0.1:9"),
+    ("http_proxy", "http://127.0.0.1:9"),
+];
+
+#[test]
+fn variables_of_the_process_change_nothing() {
+    if !is_child("processes::variables_of_the_process_change_nothing", &VARIABLES) {
+        return;
+    }
+    for compression in [Compression::None, Compression::Gzip] {
+        for protocol in [Protocol::HttpProtobuf, Protocol::HttpJson] {
+            let export = Export {
+                compression: Some(compression),
+                protocol: Some(protocol),
+                ..quick()
+            };
+            let world = World::with(&["a", "b"], |builder| builder.export(export));
+            for tenant in ["a", "b"] {
+                let tracer = world.tenant(tenant);
+                let session = tracer.session("s").start();
+                let _inside = session.enter();
+                tracer.in_span_sync("span", |span| {
+                    span.set_attributes((0..100).map(|n| KeyValue::new(format!("k{n}"), n)));
+                    span.add_event("event", Vec::new());
+                });
+            }
+            world.flush();
+            for tenant in ["a", "b"] {
+                let span = world.span(tenant, "span");
+                assert_eq!(span.attributes.keys().filter(|key| key.starts_with('k')).count(), 100);
+                assert_eq!((span.events.len(), span.dropped_attributes), (1, 0));
+                assert_eq!(span.resource.attributes["service.name"], "unknown_service");
+                world.assert_no_trace_of("stolen", tenant);
+            }
+            assert_eq!(world.collector.projects().len(), 2, "nothing came under another key");
+            let requests = world.collector.requests();
+            let gzip = requests
+                .iter()
+                .filter(|request| request.header("content-encoding").is_some())
+                .count();
+            assert_eq!(gzip, if compression == Compression::Gzip { 2 } else { 0 });
+        }
+    }
+}
+
+#[test]
+fn a_program_that_ends_without_a_shutdown_delivers_what_is_queued() {
+    const TEST: &str = "processes::a_program_that_ends_without_a_shutdown_delivers_what_is_queued";
+    const URL: &str = "COLLECTOR_URL";
+    let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
+    if is_child(TEST, &[(URL, collector.url())]) {
+        // That of the process that started this one.
+        return just_end(&variable(URL));
+    }
+    let project = collector.project("a").expect("named");
+    assert_eq!(project.spans().len(), 1000);
+    assert_eq!(project.sessions().len(), 1);
+}
+
+#[expect(clippy::disallowed_methods, reason = "how a test tells its child something")]
+fn variable(name: &str) -> String {
+    std::env::var(name).expect("given")
+}
+
+fn just_end(url: &str) {
+    let export = Export {
+        scheduled_delay: human(3_600_000),
+        drop_timeout: human(30_000),
+        ..quick()
+    };
+    let registry = registry(url, &["a"], &Fingerprinter::new()).export(export);
+    let registry = registry.build().expect("valid");
+    let a = registry.tenant("a").expect("configured");
+    let session = a.session("s").start();
+    let _inside = session.enter();
+    for _ in 0..1000 {
+        a.start_span("span").end();
+    }
+}
+
+#[test]
+fn a_registry_that_is_dropped_tells_what_it_could_not_deliver_in_one_line() {
+    let export = Export {
+        drop_timeout: human(100),
+        ..quick()
+    };
+    let world = World::with(&["a", "b"], |builder| builder.export(export));
+    world.collector.fault(Fault::hang().only(crate::support::key_of("a")));
+    for tenant in ["a", "b"] {
+        world.tenant(tenant).start_span("span").end();
+    }
+    let log = Log::default();
+    let World { collector, registry } = world;
+    tracing::subscriber::with_default(log.clone(), || drop(registry));
+    let lines = log.0.lock().expect("not poisoned").clone();
+    let [line] = lines.as_slice() else { panic!("{lines:#?}") };
+    assert!(
+        line.contains("lost=1") && line.contains("tenant:a: 0 spans delivered, 1 dropped"),
+        "{line}"
+    );
+    assert!(!line.contains("_canary"), "{line}");
+    drop(collector);
+}
+
+#[test]
+fn a_registry_that_delivered_everything_is_dropped_without_a_word() {
+    let world = World::new(&["a"]);
+    world.tenant("a").start_span("span").end();
+    let log = Log::default();
+    let World { collector, registry } = world;
+    tracing::subscriber::with_default(log.clone(), || drop(registry));
+    assert_eq!(*log.0.lock().expect("not poisoned"), [""; 0]);
+    assert_eq!(collector.project("a").expect("named").spans().len(), 1);
+}
+
+/// Keeps this crate's warnings as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN && metadata.target().starts_with("tracer_registry")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().expect("not poisoned").push(line.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, "{field}={value:?} ").expect("a text takes everything");
+    }
+}

@@ -1,0 +1,245 @@
+//! Where tracers are used and dropped: in runtimes of each kind, without one, in tasks that are cancelled.
+
+use std::time::{Duration, Instant};
+
+use opentelemetry::Context;
+use opentelemetry::trace::{Span as _, TracerProvider};
+use tracer_registry::collector::Fault;
+use tracer_registry::config::Export;
+use tracer_registry::{DropReason, TracerHandle};
+
+use crate::support::{World, human, quick, wait_for};
+
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn a_current_thread_runtime_that_stands_still_does_not_stop_the_export() {
+    let world = World::new(&["a"]);
+    let a = world.tenant("a");
+    a.in_span("span", async |_| tokio::task::yield_now().await).await;
+    let _session = a.session("s").start();
+    // On this thread, the only one of the runtime.
+    world.flush();
+    assert_eq!(world.names("a"), ["span"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_of_many_tasks_arrive_and_the_registry_is_dropped_in_one() {
+    let world = World::new(&["a"]);
+    let a = world.tenant("a");
+    let tasks: Vec<_> = (0..100)
+        .map(|n| {
+            let a = a.clone();
+            tokio::spawn(async move {
+                a.in_span(format!("outer-{n}"), async |_| {
+                    tokio::task::yield_now().await;
+                    a.in_span(format!("inner-{n}"), async |_| tokio::task::yield_now().await)
+                        .await;
+                })
+                .await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    drop(a);
+    let World { collector, registry } = world;
+    drop(registry);
+    let project = collector.project("a").expect("named");
+    assert_eq!(project.spans().len(), 200);
+    for n in 0..100 {
+        let outer = project
+            .span_named(&format!("outer-{n}"))
+            .expect("there")
+            .span_id
+            .clone();
+        assert_eq!(
+            project.span_named(&format!("inner-{n}")).expect("there").parent_span_id,
+            Some(outer)
+        );
+    }
+}
+
+#[tokio::test]
+async fn dropped_inside_a_runtime_it_neither_panics_nor_waits_longer_than_configured() {
+    let export = Export {
+        drop_timeout: human(50),
+        timeout: human(60_000),
+        ..quick()
+    };
+    let world = World::with(&["a"], |builder| builder.export(export));
+    world.collector.fault(Fault::hang());
+    let a = world.tenant("a");
+    a.start_span("span").end();
+    let World { collector, registry } = world;
+    let begun = Instant::now();
+    drop(registry);
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    // A handle that outlives the registry still works, and comes to nothing.
+    a.start_span("after").end();
+    drop((a, collector));
+}
+
+#[test]
+fn a_dedicated_tracer_is_drained_when_it_is_dropped_and_its_ledger_goes_on() {
+    let export = Export {
+        scheduled_delay: human(3_600_000),
+        ..quick()
+    };
+    let world = World::with(&["a"], |builder| builder.export(export));
+    let pooled = world.tenant("a");
+    for n in 0..20 {
+        let dedicated = world.registry.dedicated(pooled.selector()).expect("configured");
+        assert!(!dedicated.same_tracer(&pooled));
+        dedicated.start_span(format!("span-{n}")).end();
+    }
+    // Nobody flushes, and the delay is an hour.
+    wait_for("the spans", || world.names("a").len(), |spans| *spans == 20);
+    let status = wait_for("the lanes to go", || world.status("a"), |status| status.tracers == 1);
+    assert_eq!((status.spans.accepted, status.spans.delivered), (20, 20));
+    assert!(status.last_delivery.is_some());
+}
+
+#[test]
+fn dropping_a_dedicated_tracer_does_not_wait_for_a_receiver_that_hangs() {
+    let export = Export {
+        timeout: human(60_000),
+        ..quick()
+    };
+    let world = World::with(&["a"], |builder| builder.export(export));
+    world.collector.fault(Fault::hang());
+    let selector = world.tenant("a").selector().clone();
+    let begun = Instant::now();
+    for _ in 0..10 {
+        let dedicated = world.registry.dedicated(&selector).expect("configured");
+        let session = dedicated.session("s").start();
+        let _inside = session.enter();
+        dedicated.start_span("span").end();
+    }
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    assert_eq!(world.status("a").tracers, 11, "what is not sent keeps its lane");
+    world.collector.clear_faults();
+    world.flush();
+    let status = wait_for("the lanes to go", || world.status("a"), |status| status.tracers == 1);
+    assert_eq!((status.spans.delivered, status.session_events.delivered), (10, 10));
+}
+
+#[test]
+fn what_went_wrong_with_a_tracer_that_is_gone_is_still_told() {
+    let world = World::new(&["a"]);
+    world.collector.fault(Fault::status(422));
+    let selector = world.tenant("a").selector().clone();
+    world
+        .registry
+        .dedicated(&selector)
+        .expect("configured")
+        .start_span("span")
+        .end();
+    let gone = wait_for("the lane to go", || world.status("a"), |status| status.tracers == 1);
+    assert_eq!(gone.spans.dropped[&DropReason::Refused], 1);
+    assert!(gone.last_error.is_some());
+    let report = world.registry.force_flush(AT_ONCE);
+    assert!(report.tracers[0].last_error.is_some() && report.lost() == 1, "{report}");
+}
+
+#[test]
+fn lanes_that_are_given_up_at_the_shutdown_go_with_their_tracers() {
+    let world = World::with(&["a"], |builder| {
+        builder.export(Export {
+            timeout: human(60_000),
+            ..quick()
+        })
+    });
+    world.collector.fault(Fault::hang());
+    let selector = world.tenant("a").selector().clone();
+    let before = world.registry.dedicated(&selector).expect("configured");
+    before.start_span("span").end();
+    drop(before);
+    let after = world.registry.dedicated(&selector).expect("configured");
+    after.start_span("span").end();
+    let report = world.registry.shutdown(Duration::from_millis(50));
+    assert_eq!(report.tracers[0].dropped[&DropReason::Shutdown], 2);
+    assert_eq!(world.status("a").tracers, 2, "the pooled one and the one that is held");
+    drop(after);
+    assert_eq!(world.status("a").tracers, 1);
+    assert_eq!(world.status("a").spans.accepted, 2);
+}
+
+#[test]
+fn spans_outlive_the_handle_they_were_started_by() {
+    let world = World::new(&["a"]);
+    let dedicated = world
+        .registry
+        .dedicated(world.tenant("a").selector())
+        .expect("configured");
+    let by_hand = dedicated.start_span("by-hand");
+    let tracer = dedicated.tracer("library");
+    drop(dedicated);
+    let by_tracer = opentelemetry::trace::Tracer::start(&tracer, "by-tracer");
+    drop(tracer);
+    std::thread::spawn(move || drop((by_hand, by_tracer)))
+        .join()
+        .expect("no panic");
+    wait_for("the spans", || world.names("a").len(), |spans| *spans == 2);
+    wait_for("the lane to go", || world.status("a").tracers, |tracers| *tracers == 1);
+}
+
+#[test]
+fn where_telemetry_is_suppressed_nothing_is_made() {
+    let world = World::new(&["a"]);
+    let a = world.tenant("a");
+    {
+        let _quiet = Context::enter_telemetry_suppressed_scope();
+        a.start_span("by-hand").end();
+        a.in_span_sync("sync", |_| a.start_span("child").end());
+        let _scope = a.enter();
+        a.in_span_sync("in-scope", |_| ());
+    }
+    // Made where it is loud, run where it is quiet.
+    let future = a.in_span("future", async |_| a.start_span("in-future").end());
+    {
+        let _quiet = Context::enter_telemetry_suppressed_scope();
+        futures_util::FutureExt::now_or_never(future).expect("it does not wait");
+    }
+    a.start_span("loud").end();
+    world.flush();
+    assert_eq!(world.names("a"), ["loud"]);
+    assert_eq!(world.status("a").spans.accepted, 1);
+}
+
+#[tokio::test]
+async fn a_future_that_is_cancelled_or_panics_ends_its_span() {
+    let world = World::new(&["a"]);
+    let a = world.tenant("a");
+    let cancelled = tokio::spawn(a.in_span("cancelled", async |_| std::future::pending::<()>().await));
+    tokio::task::yield_now().await;
+    cancelled.abort();
+    assert!(cancelled.await.expect_err("aborted").is_cancelled());
+    assert!(tokio::spawn(panics(a.clone())).await.expect_err("it panics").is_panic());
+    let unused = a.in_span("never-polled", async |_| ());
+    drop(unused);
+    let of_thread = a.clone();
+    let thread = std::thread::spawn(move || of_thread.in_span_sync("sync-panic", |_| panic!("on purpose")));
+    assert!(thread.join().is_err());
+    a.start_span("after").end();
+    world.flush();
+    let mut names = world.names("a");
+    names.sort();
+    assert_eq!(names, ["after", "async-panic", "cancelled", "sync-panic"]);
+    assert!(
+        world
+            .project("a")
+            .spans()
+            .iter()
+            .all(|span| span.parent_span_id.is_none())
+    );
+}
+
+async fn panics(a: TracerHandle) {
+    a.in_span("async-panic", async |_| {
+        tokio::task::yield_now().await;
+        panic!("on purpose");
+    })
+    .await;
+}

@@ -1,0 +1,180 @@
+//! Sessions: told in the order in which they were made, whatever the network does.
+
+use std::thread;
+
+use opentelemetry::trace::Span as _;
+use serde_json::json;
+use tracer_registry::collector::{Endpoint, Fault, OperationKind};
+use tracer_registry::{DropReason, Enrichment};
+use uuid::Uuid;
+
+use crate::support::{LONG, World, binding, key_of};
+
+#[test]
+fn a_start_comes_first_and_enrichments_in_order_also_where_each_is_repeated() {
+    let world = World::new(&["a"]);
+    world
+        .collector
+        .fault(Fault::status(503).times(2).on(Endpoint::Sessions));
+    world.collector.fault(Fault::reset().times(1).on(Endpoint::Events));
+    world.collector.fault(Fault::status(500).times(3).on(Endpoint::Events));
+    let session = world.tenant("a").session("chat").start();
+    for n in 0..20 {
+        session.enrich(
+            Enrichment::new()
+                .metadata("last", n)
+                .metadata(format!("n{n}"), n)
+                .outputs(json!({ format!("o{n}"): n })),
+        );
+    }
+    world.flush();
+    let project = world.project("a");
+    let stored = project.session(session.id()).expect("started");
+    let kinds: Vec<OperationKind> = stored.operations.iter().map(|operation| operation.kind).collect();
+    assert_eq!(kinds[0], OperationKind::Start);
+    assert_eq!(kinds[1..], [OperationKind::Enrich; 20]);
+    let order: Vec<_> = stored.operations[1..]
+        .iter()
+        .map(|operation| operation.body["metadata"]["last"].clone())
+        .collect();
+    assert_eq!(order, (0..20).map(|n| json!(n)).collect::<Vec<_>>());
+    assert_eq!(stored.metadata["last"], 19);
+    assert_eq!(stored.metadata.len(), 21, "metadata is merged");
+    assert_eq!(stored.outputs.len(), 1, "outputs are replaced");
+    assert_eq!(stored.outputs["o19"], 19);
+}
+
+#[test]
+fn a_session_starts_with_all_that_was_said_and_the_bindings_metadata_under_it() {
+    let plan = binding("a").metadata("plan", "pro").metadata("region", "eu");
+    let world = World::with(&["a"], |builder| builder.tenant("a", plan));
+    let id = Uuid::new_v4();
+    let builder = world
+        .tenant("a")
+        .session("chat")
+        .id(id)
+        .metadata("plan", "free")
+        .input("question", "why?");
+    let session = builder.user_property("tier", json!({"name": "gold"})).start();
+    assert_eq!(session.id(), id.to_string());
+    session.enrich(
+        Enrichment::new()
+            .feedback("rating", 5)
+            .metric("ms", 1.5)
+            .config("model", "m")
+            .user_property("seen", true)
+            .outputs("yes"),
+    );
+    session.enrich(Enrichment::new());
+    world.flush();
+    let project = world.project("a");
+    let stored = project.session(&id.to_string()).expect("started");
+    assert_eq!(stored.name.as_deref(), Some("chat"));
+    assert_eq!(stored.source.as_deref(), Some("test"));
+    let shown = serde_json::to_value(stored).expect("JSON");
+    assert_eq!(shown["metadata"], json!({"plan": "free", "region": "eu"}));
+    assert_eq!(shown["inputs"], json!({"question": "why?"}));
+    assert_eq!(
+        shown["user_properties"],
+        json!({"tier": {"name": "gold"}, "seen": true})
+    );
+    assert_eq!(shown["feedback"], json!({"rating": 5}));
+    assert_eq!(shown["metrics"], json!({"ms": 1.5}));
+    assert_eq!(shown["config"], json!({"model": "m"}));
+    assert_eq!(shown["outputs"], json!({"result": "yes"}));
+    assert_eq!(
+        stored.operations.len(),
+        2,
+        "an enrichment that says nothing is not sent"
+    );
+    assert_eq!(world.status("a").session_events.delivered, 2);
+}
+
+#[test]
+fn many_sessions_at_once_keep_their_own_order_and_their_own_spans() {
+    let world = World::new(&["a", "b"]);
+    world.collector.fault(Fault::status(503).times(20));
+    thread::scope(|threads| {
+        for tenant in ["a", "b", "a", "b"] {
+            let world = &world;
+            threads.spawn(move || {
+                let tracer = world.tenant(tenant);
+                let sessions: Vec<_> = (0..30).map(|n| tracer.session(format!("s{n}")).start()).collect();
+                for n in 0..5 {
+                    for session in &sessions {
+                        let _inside = session.enter();
+                        tracer.start_span(session.id().to_owned()).end();
+                        session.enrich(Enrichment::new().metadata("n", n));
+                    }
+                }
+            });
+        }
+    });
+    world.flush();
+    for tenant in ["a", "b"] {
+        let project = world.project(tenant);
+        assert_eq!(project.sessions().len(), 60);
+        for session in project.sessions() {
+            assert_eq!(session.operations[0].kind, OperationKind::Start);
+            let order: Vec<_> = session.operations[1..]
+                .iter()
+                .map(|operation| operation.body["metadata"]["n"].clone())
+                .collect();
+            assert_eq!(order, [0, 1, 2, 3, 4]);
+            let spans = project.spans_of_session(&session.id);
+            assert_eq!(spans.len(), 5);
+            assert!(spans.iter().all(|span| span.name == session.id));
+        }
+    }
+}
+
+#[test]
+fn a_session_whose_start_is_refused_is_counted_and_its_spans_arrive() {
+    let world = World::new(&["a", "b"]);
+    world
+        .collector
+        .fault(Fault::status(403).on(Endpoint::Sessions).only(key_of("a")));
+    let a = world.tenant("a");
+    let session = a.session("s").start();
+    {
+        let _inside = session.enter();
+        a.start_span("span").end();
+    }
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(report.tracers[0].session_events.dropped[&DropReason::Unauthorized], 1);
+    assert_eq!((report.tracers[0].delivered, report.lost()), (1, 1));
+}
+
+#[test]
+fn a_session_outlives_the_handle_it_was_made_by() {
+    let world = World::new(&["a"]);
+    let pooled = world.tenant("a");
+    let dedicated = world.registry.dedicated(pooled.selector()).expect("configured");
+    let session = dedicated.session("s").start();
+    drop(dedicated);
+    world.flush();
+    assert_eq!(world.status("a").tracers, 2, "the session keeps its tracer");
+    let tracer = session.tracer().clone();
+    {
+        let _inside = session.enter();
+        tracer.start_span("late").end();
+    }
+    session.enrich(Enrichment::new().metadata("late", true));
+    drop((tracer, session));
+    world.flush();
+    assert_eq!(world.names("a"), ["late"]);
+    assert_eq!(world.project("a").sessions()[0].metadata["late"], true);
+}
+
+#[test]
+fn a_scope_outlives_the_handle_of_its_session() {
+    let world = World::new(&["a"]);
+    let a = world.tenant("a");
+    let session = a.session("s").start();
+    let id = session.id().to_owned();
+    let scope = session.scope(async { a.start_span("inside").end() });
+    drop(session);
+    futures_util::FutureExt::now_or_never(scope).expect("it does not wait");
+    world.flush();
+    assert_eq!(world.span("a", "inside").session_id.as_deref(), Some(id.as_str()));
+}
