@@ -1,20 +1,24 @@
-//! From one lane's spans to the body of one request, by the conversions of `opentelemetry-proto`.
+//! From one lane's spans to the body of one request, by `opentelemetry-otlp`.
 //!
-//! Not by the exporter of `opentelemetry-otlp`: that one reads variables of the process for whatever it is not told, and some can't be told.
-//! `OTEL_EXPORTER_OTLP_COMPRESSION=gzip` alone makes it refuse to be built, with all spans lost.
+//! The crate's exporter is made for the one batch, with an [`HttpClient`] that keeps the request instead of sending it. So the encoding is
+//! the reference one, while status, `Retry-After`, repetition, compression and the key stay in our hands: the exporter never sees a key,
+//! and headers that `OTEL_EXPORTER_OTLP_HEADERS` adds to its request are not taken over.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
+use futures_util::FutureExt;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SpanData;
-use prost::Message;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 
 use super::ExportError;
 use crate::config::{Compression, Protocol};
@@ -24,6 +28,28 @@ use crate::config::{Compression, Protocol};
 pub(super) struct Encoded {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+}
+
+thread_local! {
+    static KEPT: Cell<Option<Request<Bytes>>> = const { Cell::new(None) };
+}
+
+/// Keeps the request on the thread that asked for it. Encoding never suspends, so no other batch can come between.
+#[derive(Debug)]
+struct Keep;
+
+impl HttpClient for Keep {
+    fn send_bytes<'life0, 'async_trait>(
+        &'life0 self,
+        request: Request<Bytes>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        KEPT.set(Some(request));
+        Box::pin(std::future::ready(Ok(Response::new(Bytes::new()))))
+    }
 }
 
 /// Encodes spans of one lane.
@@ -44,37 +70,53 @@ fn encode(
     protocol: Protocol,
     compression: Compression,
 ) -> Result<Encoded, ExportError> {
-    let request = ExportTraceServiceRequest {
-        resource_spans: group_spans_by_resource_and_scope(spans, &resource.into()),
-    };
-    let (content_type, body) = match protocol {
-        Protocol::HttpProtobuf => ("application/x-protobuf", request.encode_to_vec()),
-        Protocol::HttpJson => {
-            let body = serde_json::to_vec(&request).map_err(|error| ExportError::Encoding(error.to_string()))?;
-            ("application/json", body)
+    let error = |reason: String| ExportError::Encoding(reason);
+    let mut exporter = SpanExporter::builder()
+        .with_http()
+        .with_shared_http_client(Arc::new(Keep))
+        .with_protocol(match protocol {
+            Protocol::HttpProtobuf => opentelemetry_otlp::Protocol::HttpBinary,
+            Protocol::HttpJson => opentelemetry_otlp::Protocol::HttpJson,
+        })
+        // Said explicitly, or variables of the process would say it. The address is never used.
+        .with_endpoint("http://127.0.0.1/v1/traces")
+        .with_timeout(Duration::from_secs(1))
+        .with_retry_policy(RetryPolicy::disabled())
+        .build()
+        .map_err(|failed| error(failed.to_string()))?;
+    exporter.set_resource(resource);
+    let exported = exporter
+        .export(spans)
+        .now_or_never()
+        .ok_or_else(|| error("the encoder was suspended".to_owned()))?;
+    exported.map_err(|failed| error(failed.to_string()))?;
+    let request = KEPT
+        .take()
+        .ok_or_else(|| error("the encoder made no request".to_owned()))?;
+    let (parts, body) = request.into_parts();
+    let mut headers = HeaderMap::new();
+    for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+        if let Some(value) = parts.headers.get(&name) {
+            headers.insert(name, value.clone());
         }
-    };
-    Ok(compressed(plain(content_type, body), compression))
+    }
+    Ok(compressed(Encoded { headers, body }, compression))
 }
 
 /// The body of a session event.
 pub(super) fn json(value: &serde_json::Value) -> Encoded {
-    plain("application/json", value.to_string().into_bytes())
-}
-
-fn plain(content_type: &'static str, body: Vec<u8>) -> Encoded {
-    Encoded {
-        headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]),
-        body: body.into(),
-    }
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    let body = Bytes::from(value.to_string());
+    Encoded { headers, body }
 }
 
 fn compressed(mut encoded: Encoded, compression: Compression) -> Encoded {
-    if compression == Compression::None {
+    // A body is compressed already where another crate turned the exporter's own compression on.
+    if compression == Compression::None || encoded.headers.contains_key(CONTENT_ENCODING) {
         return encoded;
     }
-    let mut gzip = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 4), flate2::Compression::fast());
-    let written = gzip.write_all(&encoded.body).and_then(|()| gzip.finish());
+    let mut encoder = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 4), flate2::Compression::fast());
+    let written = encoder.write_all(&encoded.body).and_then(|()| encoder.finish());
     if let Ok(body) = written {
         encoded
             .headers
