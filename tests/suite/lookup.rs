@@ -142,7 +142,7 @@ fn a_name_that_is_unknown_or_not_allowed_is_an_error_that_helps() {
 }
 
 #[test]
-fn a_million_wrong_names_leave_nothing_behind() {
+fn two_hundred_thousand_wrong_names_leave_nothing_behind() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let missing = Binding::new().api_key(KeySource::file(folder.path().join("{tenant}")));
     let without = registry(&["acme"]).build().expect("valid");
@@ -168,7 +168,7 @@ fn a_million_wrong_names_leave_nothing_behind() {
     };
     // Shards of the pool that were never used have no memory yet.
     ask(0, 10_000);
-    let used = allocation_counter::measure(|| ask(10_000, 1_000_000));
+    let used = allocation_counter::measure(|| ask(10_000, 200_000));
     assert!(used.bytes_current.abs() < 4096, "{used:?}");
     for registry in [&with, &without] {
         assert_eq!(pooled(registry), "TracerRegistry { tracers: 0, .. }");

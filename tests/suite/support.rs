@@ -18,8 +18,9 @@ use tracer_registry::{
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
-    pub(crate) collector: LocalCollector,
+    /// First, so that it is dropped while the collector is there.
     pub(crate) registry: TracerRegistry,
+    pub(crate) collector: LocalCollector,
 }
 
 /// The key that a name has in these tests.
