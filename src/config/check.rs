@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::binding::Binding;
 use super::document::{Document, Route, WILDCARD, When};
 use super::endpoint::Endpoint;
-use super::export::{Export, HumanDuration, MAX_CONCURRENT_EXPORTS};
+use super::export::{Export, MAX_CONCURRENT_EXPORTS};
 use super::fault::Faults;
 use super::table::quoted;
 use super::{header, template};
@@ -185,7 +185,7 @@ fn export(export: &Export, faults: &mut Faults) {
         ("retry.max_backoff", retry.max_backoff, Zero::HasNone),
         ("retry.max_elapsed", retry.max_elapsed, Zero::HasAMeaning),
     ] {
-        if let Some(message) = value.and_then(|HumanDuration(value)| duration(value, zero)) {
+        if let Some(message) = value.and_then(|value| duration(value, zero)) {
             faults.add(format!("export.{field}"), message);
         }
     }

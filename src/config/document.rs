@@ -11,7 +11,7 @@ use super::schema;
 /// A configuration as written. Made from files by [`Config::load`](super::Config::load), or in code.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields, title = "tracer-registry configuration")]
-pub struct Document {
+pub(crate) struct Document {
     /// Which environment `registry.active()` gives, and which file is laid over the default one.
     #[schemars(default)]
     pub(crate) active_environment: Option<ActiveEnvironment>,
@@ -41,7 +41,7 @@ pub(crate) const WILDCARD: &str = "*";
 /// Which environment is the active one.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(untagged)]
-pub enum ActiveEnvironment {
+pub(crate) enum ActiveEnvironment {
     /// This one.
     Name(String),
     /// The one that a variable of the process names.
@@ -51,17 +51,17 @@ pub enum ActiveEnvironment {
 /// A variable that names the active environment.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct ActiveVariable {
+pub(crate) struct ActiveVariable {
     /// The variable's name.
-    pub env: String,
+    pub(crate) env: String,
     /// The environment where the variable is not set or empty.
-    pub default: Option<String>,
+    pub(crate) default: Option<String>,
 }
 
 /// A binding for selectors that have all of `when`'s parts.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Route {
+pub(crate) struct Route {
     /// The parts that a selector must have.
     pub(crate) when: When,
     /// What holds for it.

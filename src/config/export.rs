@@ -19,7 +19,8 @@ pub struct Export {
     /// How bodies are compressed. Default: gzip.
     pub compression: Option<Compression>,
     /// How long a span waits for others before its batch is sent. Default: 1s.
-    pub scheduled_delay: Option<HumanDuration>,
+    #[schemars(with = "Option<HumanDuration>")]
+    pub scheduled_delay: Option<Duration>,
     /// Spans in a request at the most. Default: 512.
     #[schemars(range(min = 1))]
     pub max_export_batch_size: Option<usize>,
@@ -30,9 +31,11 @@ pub struct Export {
     #[schemars(range(min = 1, max = MAX_CONCURRENT_EXPORTS))]
     pub max_concurrent_exports: Option<usize>,
     /// How long one request may take. Default: 10s.
-    pub timeout: Option<HumanDuration>,
+    #[schemars(with = "Option<HumanDuration>")]
+    pub timeout: Option<Duration>,
     /// How long a registry that is dropped without `shutdown` goes on delivering. Default: 2s.
-    pub drop_timeout: Option<HumanDuration>,
+    #[schemars(with = "Option<HumanDuration>")]
+    pub drop_timeout: Option<Duration>,
     /// What happens with a request that failed for a passing reason.
     #[schemars(with = "Option<Retry>")]
     pub retry: Retry,
@@ -43,11 +46,14 @@ pub struct Export {
 #[schemars(deny_unknown_fields)]
 pub struct Retry {
     /// The longest wait before the first repetition; it doubles each time, and each wait is drawn from zero to it. Default: 1s.
-    pub initial_backoff: Option<HumanDuration>,
+    #[schemars(with = "Option<HumanDuration>")]
+    pub initial_backoff: Option<Duration>,
     /// The longest wait between two attempts. Default: 30s.
-    pub max_backoff: Option<HumanDuration>,
+    #[schemars(with = "Option<HumanDuration>")]
+    pub max_backoff: Option<Duration>,
     /// How long a request is repeated before its spans are dropped and counted. Default: 5m.
-    pub max_elapsed: Option<HumanDuration>,
+    #[schemars(with = "Option<HumanDuration>")]
+    pub max_elapsed: Option<Duration>,
 }
 
 /// How spans are encoded.
@@ -77,7 +83,7 @@ pub enum Compression {
 
 /// A duration as people write it: `500ms`, `1s`, `5m`, `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub struct HumanDuration(#[schemars(with = "String", extend("examples" = ["500ms", "1s", "5m"]))] pub Duration);
+pub(super) struct HumanDuration(#[schemars(with = "String", extend("examples" = ["500ms", "1s", "5m"]))] pub(super) Duration);
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -138,20 +144,19 @@ impl Export {
     }
 
     pub(super) fn settings(&self) -> ExportSettings {
-        let duration = |written: Option<HumanDuration>, default: Duration| written.map_or(default, |written| written.0);
-        ExportSettings {
+                ExportSettings {
             protocol: self.protocol.unwrap_or_default(),
             compression: self.compression.unwrap_or_default(),
-            scheduled_delay: duration(self.scheduled_delay, Duration::from_secs(1)),
+            scheduled_delay: self.scheduled_delay.unwrap_or(Duration::from_secs(1)),
             max_export_batch_size: self.max_export_batch_size.unwrap_or(512),
             max_queue_size: self.max_queue_size.unwrap_or(8192),
             max_concurrent_exports: self.max_concurrent_exports.unwrap_or(64),
-            timeout: duration(self.timeout, Duration::from_secs(10)),
-            drop_timeout: duration(self.drop_timeout, Duration::from_secs(2)),
+            timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
+            drop_timeout: self.drop_timeout.unwrap_or(Duration::from_secs(2)),
             retry: RetrySettings {
-                initial_backoff: duration(self.retry.initial_backoff, Duration::from_secs(1)),
-                max_backoff: duration(self.retry.max_backoff, Duration::from_secs(30)),
-                max_elapsed: duration(self.retry.max_elapsed, Duration::from_secs(300)),
+                initial_backoff: self.retry.initial_backoff.unwrap_or(Duration::from_secs(1)),
+                max_backoff: self.retry.max_backoff.unwrap_or(Duration::from_secs(30)),
+                max_elapsed: self.retry.max_elapsed.unwrap_or(Duration::from_secs(300)),
             },
         }
     }

@@ -1,6 +1,6 @@
 //! Configuration: as written in files and variables, then as resolved for a selector.
 //!
-//! Two stages. [`Document`] is what the layers say, each checked by itself and then laid over one another; every fault
+//! Two stages. `Document` is what the layers say, each checked by itself and then laid over one another; every fault
 //! of every layer is collected before anything is refused. [`Config`] is the checked whole, and
 //! [`Config::resolve`] merges it for one [`Selector`](crate::Selector): defaults < environment < feature < tenant < route.
 //!
@@ -25,9 +25,9 @@ mod tests;
 mod variables;
 
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling};
-pub use document::{ActiveEnvironment, Document, Route};
+pub(crate) use document::{ActiveEnvironment, Document, Route};
 pub use endpoint::Endpoint;
-pub use export::{Compression, Export, ExportSettings, HumanDuration, Protocol, Retry, RetrySettings};
+pub use export::{Compression, Export, ExportSettings, Protocol, Retry, RetrySettings};
 pub use fault::{ConfigError, ConfigFault};
 pub use resolve::{Config, ResolveError, ResolvedBinding};
 pub use schema::json_schema;

@@ -106,22 +106,26 @@ fn export(table: &mut Table<'_>) -> Export {
     Export {
         protocol: table.choose("protocol", &["http/protobuf", "http/json"]),
         compression: table.choose("compression", &["gzip", "none"]),
-        scheduled_delay: table.take("scheduled_delay", DURATION),
+        scheduled_delay: duration(table, "scheduled_delay"),
         max_export_batch_size: table.take("max_export_batch_size", COUNT),
         max_queue_size: table.take("max_queue_size", COUNT),
         max_concurrent_exports: table.take("max_concurrent_exports", COUNT),
-        timeout: table.take("timeout", DURATION),
-        drop_timeout: table.take("drop_timeout", DURATION),
+        timeout: duration(table, "timeout"),
+        drop_timeout: duration(table, "drop_timeout"),
         retry: table.table("retry", retry).unwrap_or_default(),
     }
 }
 
 fn retry(table: &mut Table<'_>) -> Retry {
     Retry {
-        initial_backoff: table.take("initial_backoff", DURATION),
-        max_backoff: table.take("max_backoff", DURATION),
-        max_elapsed: table.take("max_elapsed", DURATION),
+        initial_backoff: duration(table, "initial_backoff"),
+        max_backoff: duration(table, "max_backoff"),
+        max_elapsed: duration(table, "max_elapsed"),
     }
+}
+
+fn duration(table: &mut Table<'_>, field: &'static str) -> Option<Duration> {
+    table.take(field, DURATION).map(|HumanDuration(duration)| duration)
 }
 
 /// The fields of a binding; the caller finishes the table, which may have others.

@@ -127,7 +127,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] with every fault.
-    pub fn from_document(document: Document) -> Result<Self, ConfigError> {
+    pub(crate) fn from_document(document: Document) -> Result<Self, ConfigError> {
         let mut faults = Faults::default();
         faults.enter(Layer::Whole, "the builder");
         check::document(&document, &mut faults);

@@ -16,7 +16,7 @@ pub struct RegistryBuilder {
 }
 
 impl RegistryBuilder {
-    /// A configuration that was loaded from files, in place of bindings given in code.
+    /// A configuration that was loaded from files, in place of bindings and settings given in code: both at once are an error.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
         self
@@ -84,9 +84,10 @@ impl RegistryBuilder {
     /// Checks everything and starts the export threads. Reads no key.
     ///
     /// # Errors
-    /// [`BuildError::Config`] with every fault, or [`BuildError::Engine`]; nothing was started.
+    /// [`BuildError`]; for a configuration with faults, every fault. Nothing was started.
     pub fn build(self) -> Result<TracerRegistry, BuildError> {
         let config = match self.config {
+            Some(_) if self.document != Document::default() => return Err(BuildError::TwoConfigurations),
             Some(config) => config,
             None => Config::from_document(self.document)?,
         };

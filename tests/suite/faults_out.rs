@@ -7,7 +7,7 @@ use tracer_registry::collector::{Endpoint, Fault, LocalCollector};
 use tracer_registry::config::{BackendName, Export, Retry};
 use tracer_registry::{DropReason, ExportError, Fingerprinter};
 
-use crate::support::{LONG, World, binding, collector, human, key_of, quick, registry, scripted, wait_for};
+use crate::support::{LONG, World, binding, collector, key_of, quick, registry, scripted, wait_for};
 
 #[test]
 fn what_passes_is_repeated_until_it_is_delivered() {
@@ -43,7 +43,7 @@ fn what_passes_is_repeated_until_it_is_delivered() {
 #[test]
 fn a_receiver_that_does_not_answer_is_left_and_asked_again() {
     let export = Export {
-        timeout: human(200),
+        timeout: Some(Duration::from_millis(200)),
         ..quick()
     };
     let world = World::with(&["a"], |builder| builder.export(export));
@@ -183,7 +183,7 @@ fn spans_rejected_by_partial_success_are_counted_and_not_repeated() {
     ] {
         let export = Export {
             protocol: Some(protocol),
-            scheduled_delay: human(60_000),
+            scheduled_delay: Some(Duration::from_millis(60_000)),
             ..quick()
         };
         let world = World::with(&["a"], |builder| builder.export(export));
@@ -311,9 +311,9 @@ fn a_redirect_that_would_leave_the_spans_behind_is_not_followed() {
 fn what_is_not_taken_within_the_time_for_repetitions_is_dropped() {
     let export = Export {
         retry: Retry {
-            initial_backoff: human(1),
-            max_backoff: human(2),
-            max_elapsed: human(30),
+            initial_backoff: Some(Duration::from_millis(1)),
+            max_backoff: Some(Duration::from_millis(2)),
+            max_elapsed: Some(Duration::from_millis(30)),
         },
         ..quick()
     };
@@ -330,7 +330,7 @@ fn what_is_not_taken_within_the_time_for_repetitions_is_dropped() {
 fn a_full_queue_drops_the_newest_and_counts_it() {
     let export = Export {
         max_queue_size: Some(5),
-        timeout: human(60_000),
+        timeout: Some(Duration::from_millis(60_000)),
         ..quick()
     };
     let world = World::with(&["a"], |builder| builder.export(export));

@@ -10,7 +10,7 @@ use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::Export;
 use tracer_registry::{DropReason, Enrichment, LookupError};
 
-use crate::support::{LONG, World, human, key_of, quick, wait_for};
+use crate::support::{LONG, World, key_of, quick, wait_for};
 
 /// Much less than any timeout in these tests, much more than a call that does not wait takes.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -18,8 +18,8 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// Sends only what is flushed.
 fn patient() -> Export {
     Export {
-        scheduled_delay: human(3_600_000),
-        timeout: human(60_000),
+        scheduled_delay: Some(Duration::from_millis(3_600_000)),
+        timeout: Some(Duration::from_millis(60_000)),
         ..quick()
     }
 }
@@ -204,9 +204,9 @@ fn a_shutdown_against_a_receiver_that_hangs_returns_in_time_and_gives_up_the_res
 fn a_request_that_waits_for_its_repetition_is_hurried_by_a_shutdown() {
     let export = Export {
         retry: tracer_registry::config::Retry {
-            initial_backoff: human(3_600_000),
-            max_backoff: human(3_600_000),
-            max_elapsed: human(36_000_000),
+            initial_backoff: Some(Duration::from_millis(3_600_000)),
+            max_backoff: Some(Duration::from_millis(3_600_000)),
+            max_elapsed: Some(Duration::from_millis(36_000_000)),
         },
         ..quick()
     };

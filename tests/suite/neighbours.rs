@@ -7,7 +7,7 @@ use tracer_registry::DropReason;
 use tracer_registry::collector::Fault;
 use tracer_registry::config::{Export, Retry};
 
-use crate::support::{LONG, World, binding, human, key_of, quick, wait_for};
+use crate::support::{LONG, World, binding, key_of, quick, wait_for};
 
 #[test]
 fn one_tracers_trouble_is_not_anothers() {
@@ -49,7 +49,7 @@ fn most_tenants_hanging_do_not_keep_the_others_from_being_sent() {
     let names: Vec<String> = (0..60).map(|n| format!("t{n}")).collect();
     let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
     let export = Export {
-        timeout: human(400),
+        timeout: Some(Duration::from_millis(400)),
         max_concurrent_exports: Some(8),
         ..quick()
     };
@@ -72,7 +72,7 @@ fn most_tenants_hanging_do_not_keep_the_others_from_being_sent() {
 #[test]
 fn a_tenant_with_many_sessions_at_a_backend_that_hangs_does_not_take_all_places() {
     let export = Export {
-        timeout: human(60_000),
+        timeout: Some(Duration::from_millis(60_000)),
         max_concurrent_exports: Some(8),
         ..quick()
     };
@@ -98,7 +98,7 @@ fn a_binding_that_points_nowhere_loses_its_own_spans_only() {
         let nowhere = binding("a").endpoint("http://127.31.7.2:9");
         builder.tenant("a", nowhere).export(Export {
             retry: Retry {
-                max_elapsed: human(30),
+                max_elapsed: Some(Duration::from_millis(30)),
                 ..quick().retry
             },
             ..quick()

@@ -1,5 +1,6 @@
 //! What only a process of its own can show: variables of the process, and its end.
 
+use std::time::Duration;
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,7 @@ use tracer_registry::config::{Compression, Export, Protocol};
 use tracing::field::{Field, Visit};
 
 use crate::child::is_child;
-use crate::support::{World, collector, human, quick, registry};
+use crate::support::{World, collector, quick, registry};
 
 const VARIABLES: [(&str, &str); 17] = [
     (
@@ -101,8 +102,8 @@ fn variable(name: &str) -> String {
 
 fn just_end(url: &str) {
     let export = Export {
-        scheduled_delay: human(3_600_000),
-        drop_timeout: human(30_000),
+        scheduled_delay: Some(Duration::from_millis(3_600_000)),
+        drop_timeout: Some(Duration::from_millis(30_000)),
         ..quick()
     };
     let registry = registry(url, &["a"], &Fingerprinter::new()).export(export);
@@ -118,7 +119,7 @@ fn just_end(url: &str) {
 #[test]
 fn a_registry_that_is_dropped_tells_what_it_could_not_deliver_in_one_line() {
     let export = Export {
-        drop_timeout: human(100),
+        drop_timeout: Some(Duration::from_millis(100)),
         ..quick()
     };
     let world = World::with(&["a", "b"], |builder| builder.export(export));

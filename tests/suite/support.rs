@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use tracer_registry::collector::{CollectorBuilder, LocalCollector, Project};
-use tracer_registry::config::{BackendName, Binding, Export, HumanDuration, Retry};
+use tracer_registry::config::{BackendName, Binding, Export, Retry};
 use tracer_registry::{
     Fingerprinter, KeySource, Part, RegistryBuilder, SecretError, TracerHandle, TracerRegistry, TracerStatus,
 };
@@ -41,12 +41,12 @@ pub(crate) fn binding(name: &str) -> Binding {
 /// Sends soon, and repeats soon.
 pub(crate) fn quick() -> Export {
     Export {
-        scheduled_delay: Some(HumanDuration(Duration::from_millis(5))),
-        timeout: Some(HumanDuration(Duration::from_secs(20))),
+        scheduled_delay: Some(Duration::from_millis(5)),
+        timeout: Some(Duration::from_secs(20)),
         retry: Retry {
-            initial_backoff: Some(HumanDuration(Duration::from_millis(5))),
-            max_backoff: Some(HumanDuration(Duration::from_millis(20))),
-            max_elapsed: Some(HumanDuration(Duration::from_secs(30))),
+            initial_backoff: Some(Duration::from_millis(5)),
+            max_backoff: Some(Duration::from_millis(20)),
+            max_elapsed: Some(Duration::from_secs(30)),
         },
         ..Export::default()
     }
@@ -126,11 +126,6 @@ impl World {
         let found = project.spans().iter().find(|span| span.name == name).cloned();
         found.unwrap_or_else(|| panic!("{tenant} has no span {name}: {}", project.tree()))
     }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "the fields it is for may be left out")]
-pub(crate) fn human(millis: u64) -> Option<HumanDuration> {
-    Some(HumanDuration(Duration::from_millis(millis)))
 }
 
 /// Waits until something holds, and says what was seen last where it does not.
