@@ -32,11 +32,8 @@ pub(super) fn write<const N: usize>(
             });
         let line = cells.collect::<Vec<_>>().join("  ");
         let line = line.trim_end();
-        if index == 0 {
-            writeln!(out, "\x1b[1m{line}\x1b[0m")?
-        } else {
-            writeln!(out, "{line}")?
-        }
+        let (bold, plain) = if index == 0 { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        writeln!(out, "{bold}{line}{plain}")?;
     }
     Ok(())
 }

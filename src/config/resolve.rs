@@ -177,9 +177,10 @@ impl Config {
     }
 
     /// Where the keys of tenants without a table of their own come from, placeholders as written; `None` where there is no wildcard.
-    pub(crate) fn wildcard_key(&self) -> Option<Option<&KeySource>> {
-        let wildcard = self.document.tenants.get(WILDCARD)?;
-        Some(wildcard.api_key.as_ref().or(self.document.defaults.api_key.as_ref()))
+    pub(crate) fn wildcard_key(&self) -> Option<Result<KeySource, ResolveError>> {
+        let mut merged = self.document.defaults.clone();
+        merged.overlay(self.document.tenants.get(WILDCARD)?);
+        Some(merged.api_key.ok_or(ResolveError::NoKey))
     }
 
     /// Whether a name is configured; a cheap question that allocates nothing.

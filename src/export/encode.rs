@@ -85,11 +85,11 @@ fn encode(
         .build()
         .map_err(|failed| error(failed.to_string()))?;
     exporter.set_resource(resource);
-    let exported = exporter
+    let result = exporter
         .export(spans)
         .now_or_never()
         .ok_or_else(|| error("the encoder was suspended".to_owned()))?;
-    exported.map_err(|failed| error(failed.to_string()))?;
+    result.map_err(|failed| error(failed.to_string()))?;
     let request = KEPT
         .take()
         .ok_or_else(|| error("the encoder made no request".to_owned()))?;
@@ -115,8 +115,8 @@ fn compressed(mut encoded: Encoded, compression: Compression) -> Encoded {
     if compression == Compression::None || encoded.headers.contains_key(CONTENT_ENCODING) {
         return encoded;
     }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 4), flate2::Compression::fast());
-    let written = encoder.write_all(&encoded.body).and_then(|()| encoder.finish());
+    let mut gzip = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 4), flate2::Compression::fast());
+    let written = gzip.write_all(&encoded.body).and_then(|()| gzip.finish());
     if let Ok(body) = written {
         encoded
             .headers

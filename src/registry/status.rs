@@ -7,7 +7,6 @@ use serde::{Serialize, Serializer};
 
 use super::{Inner, LookupError};
 use crate::backend::Destination;
-use crate::config::ResolveError;
 use crate::export::{Account, ExportError};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
@@ -139,8 +138,8 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
         };
     }
     checked.extend(registry.config.wildcard_key().map(|source| CheckedBinding {
-        key_source: source.map(ToString::to_string),
-        error: source.is_none().then(|| ResolveError::NoKey.into()),
+        key_source: source.as_ref().ok().map(ToString::to_string),
+        error: source.err().map(Into::into),
         ..CheckedBinding::new("tenant:*".to_owned())
     }));
     checked

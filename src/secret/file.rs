@@ -11,6 +11,7 @@ pub(super) fn read(path: &Path) -> Result<ApiKey, SecretError> {
     read_key(path).map_err(|fault| SecretError::new(format!("file {}", path.display()), fault))
 }
 
+#[expect(clippy::disallowed_methods, reason = "systemd names the folder in a variable")]
 /// A credential that systemd passed to the service (systemd.exec(5), "Credentials").
 pub(super) fn read_credential(name: &str) -> Result<ApiKey, SecretError> {
     let error = |fault| SecretError::new(format!("credential {name}"), fault);

@@ -1,4 +1,5 @@
 //! The key itself.
+#![expect(clippy::disallowed_methods, reason = "this is where the bytes of a key are read")]
 
 use std::fmt;
 

@@ -122,6 +122,7 @@ impl KeySource {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a variable is one of the sources")]
 fn read_variable(name: &str) -> Result<ApiKey, SecretFault> {
     let value = std::env::var_os(name).ok_or(SecretFault::Unset)?;
     let text = value.into_string().map_err(|_| SecretFault::NotUtf8)?;

@@ -1,4 +1,5 @@
 //! A test in a process of its own, for what a process has only one of: its variables.
+#![expect(clippy::disallowed_methods, reason = "a variable tells a test that it is the child")]
 
 use std::env;
 use std::ffi::OsStr;

@@ -183,7 +183,7 @@ fn spans_rejected_by_partial_success_are_counted_and_not_repeated() {
     ] {
         let export = Export {
             protocol: Some(protocol),
-            scheduled_delay: Some(Duration::from_millis(60_000)),
+            scheduled_delay: Some(Duration::from_secs(60)),
             ..quick()
         };
         let world = World::with(&["a"], |builder| builder.export(export));
@@ -330,7 +330,7 @@ fn what_is_not_taken_within_the_time_for_repetitions_is_dropped() {
 fn a_full_queue_drops_the_newest_and_counts_it() {
     let export = Export {
         max_queue_size: Some(5),
-        timeout: Some(Duration::from_millis(60_000)),
+        timeout: Some(Duration::from_secs(60)),
         ..quick()
     };
     let world = World::with(&["a"], |builder| builder.export(export));

@@ -18,8 +18,8 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// Sends only what is flushed.
 fn patient() -> Export {
     Export {
-        scheduled_delay: Some(Duration::from_millis(3_600_000)),
-        timeout: Some(Duration::from_millis(60_000)),
+        scheduled_delay: Some(Duration::from_secs(3_600)),
+        timeout: Some(Duration::from_secs(60)),
         ..quick()
     }
 }
@@ -204,9 +204,9 @@ fn a_shutdown_against_a_receiver_that_hangs_returns_in_time_and_gives_up_the_res
 fn a_request_that_waits_for_its_repetition_is_hurried_by_a_shutdown() {
     let export = Export {
         retry: tracer_registry::config::Retry {
-            initial_backoff: Some(Duration::from_millis(3_600_000)),
-            max_backoff: Some(Duration::from_millis(3_600_000)),
-            max_elapsed: Some(Duration::from_millis(36_000_000)),
+            initial_backoff: Some(Duration::from_secs(3_600)),
+            max_backoff: Some(Duration::from_secs(3_600)),
+            max_elapsed: Some(Duration::from_secs(36_000)),
         },
         ..quick()
     };

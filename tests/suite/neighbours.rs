@@ -72,7 +72,7 @@ fn most_tenants_hanging_do_not_keep_the_others_from_being_sent() {
 #[test]
 fn a_tenant_with_many_sessions_at_a_backend_that_hangs_does_not_take_all_places() {
     let export = Export {
-        timeout: Some(Duration::from_millis(60_000)),
+        timeout: Some(Duration::from_secs(60)),
         max_concurrent_exports: Some(8),
         ..quick()
     };

@@ -102,8 +102,8 @@ fn variable(name: &str) -> String {
 
 fn just_end(url: &str) {
     let export = Export {
-        scheduled_delay: Some(Duration::from_millis(3_600_000)),
-        drop_timeout: Some(Duration::from_millis(30_000)),
+        scheduled_delay: Some(Duration::from_secs(3_600)),
+        drop_timeout: Some(Duration::from_secs(30)),
         ..quick()
     };
     let registry = registry(url, &["a"], &Fingerprinter::new()).export(export);

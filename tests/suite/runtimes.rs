@@ -65,7 +65,7 @@ async fn spans_of_many_tasks_arrive_and_the_registry_is_dropped_in_one() {
 async fn dropped_inside_a_runtime_it_neither_panics_nor_waits_longer_than_configured() {
     let export = Export {
         drop_timeout: Some(Duration::from_millis(50)),
-        timeout: Some(Duration::from_millis(60_000)),
+        timeout: Some(Duration::from_secs(60)),
         ..quick()
     };
     let world = World::with(&["a"], |builder| builder.export(export));
@@ -84,7 +84,7 @@ async fn dropped_inside_a_runtime_it_neither_panics_nor_waits_longer_than_config
 #[test]
 fn a_dedicated_tracer_is_drained_when_it_is_dropped_and_its_ledger_goes_on() {
     let export = Export {
-        scheduled_delay: Some(Duration::from_millis(3_600_000)),
+        scheduled_delay: Some(Duration::from_secs(3_600)),
         ..quick()
     };
     let world = World::with(&["a"], |builder| builder.export(export));
@@ -104,7 +104,7 @@ fn a_dedicated_tracer_is_drained_when_it_is_dropped_and_its_ledger_goes_on() {
 #[test]
 fn dropping_a_dedicated_tracer_does_not_wait_for_a_receiver_that_hangs() {
     let export = Export {
-        timeout: Some(Duration::from_millis(60_000)),
+        timeout: Some(Duration::from_secs(60)),
         ..quick()
     };
     let world = World::with(&["a"], |builder| builder.export(export));
@@ -147,7 +147,7 @@ fn what_went_wrong_with_a_tracer_that_is_gone_is_still_told() {
 fn lanes_that_are_given_up_at_the_shutdown_go_with_their_tracers() {
     let world = World::with(&["a"], |builder| {
         builder.export(Export {
-            timeout: Some(Duration::from_millis(60_000)),
+            timeout: Some(Duration::from_secs(60)),
             ..quick()
         })
     });

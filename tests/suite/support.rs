@@ -89,7 +89,7 @@ impl World {
         let registry = adapt(registry(&collector.url(), tenants, &fingerprinter))
             .build()
             .expect("a valid configuration");
-        Self { collector, registry }
+        Self { registry, collector }
     }
 
     /// Sends everything, and expects that all of it arrives.
