@@ -83,7 +83,9 @@ pub enum Compression {
 
 /// A duration as people write it: `500ms`, `1s`, `5m`, `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub(super) struct HumanDuration(#[schemars(with = "String", extend("examples" = ["500ms", "1s", "5m"]))] pub(super) Duration);
+pub(super) struct HumanDuration(
+    #[schemars(with = "String", extend("examples" = ["500ms", "1s", "5m"]))] pub(super) Duration,
+);
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -144,7 +146,7 @@ impl Export {
     }
 
     pub(super) fn settings(&self) -> ExportSettings {
-                ExportSettings {
+        ExportSettings {
             protocol: self.protocol.unwrap_or_default(),
             compression: self.compression.unwrap_or_default(),
             scheduled_delay: self.scheduled_delay.unwrap_or(Duration::from_secs(1)),

@@ -15,7 +15,9 @@ pub enum BuildError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Bindings or settings were given to the builder in code, and a loaded configuration as well.
-    #[error("the builder was given a loaded configuration and bindings or settings in code; one of them would be ignored")]
+    #[error(
+        "the builder was given a loaded configuration and bindings or settings in code; one of them would be ignored"
+    )]
     TwoConfigurations,
     /// The export engine cannot be started.
     #[error(transparent)]

@@ -1,8 +1,8 @@
 //! What only a process of its own can show: variables of the process, and its end.
 
-use std::time::Duration;
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
@@ -185,4 +185,29 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         write!(self.0, "{field}={value:?} ").expect("a text takes everything");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn tracers_cost_no_threads() {
+    if !is_child::<&str>("processes::tracers_cost_no_threads", &[]) {
+        return;
+    }
+    let threads = || std::fs::read_dir("/proc/self/task").expect("Linux").count();
+    let names: Vec<String> = (0..500).map(|n| format!("tenant-{n}")).collect();
+    let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::new(&tenants);
+    world.tenant("tenant-0").start_span("first").end();
+    world.flush();
+    let with_one = threads();
+    for tenant in &tenants {
+        world.tenant(tenant).start_span("span").end();
+        let dedicated = world
+            .registry
+            .dedicated(tracer_registry::Selector::tenant(tenant))
+            .expect("configured");
+        dedicated.start_span("dedicated").end();
+    }
+    world.flush();
+    assert_eq!(threads(), with_one);
 }

@@ -18,9 +18,7 @@ use crate::support::binding;
 
 #[test]
 fn a_source_that_the_program_lacks_or_that_refuses_is_an_error_of_that_look_up_alone() {
-    let named = |provider: &str| {
-        Binding::new().api_key(KeySource::provider(provider, "{tenant}"))
-    };
+    let named = |provider: &str| Binding::new().api_key(KeySource::provider(provider, "{tenant}"));
     let registry = TracerRegistry::builder()
         .tenant("unknown", named("vualt"))
         .tenant("refused", named("vault"))
