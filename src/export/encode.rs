@@ -2,12 +2,11 @@
 //!
 //! The crate's exporter is made for the one batch, with an [`HttpClient`] that keeps the request instead of sending it. So the encoding is
 //! the reference one, while status, `Retry-After`, repetition, compression and the key stay in our hands: the exporter never sees a key,
-//! and headers that `OTEL_EXPORTER_OTLP_HEADERS` adds to its request are not taken over.
+//! and headers that `OTEL_EXPORTER_OTLP_HEADERS` adds to its request, or puts in the place of its own, are not taken over.
 
-use std::cell::Cell;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,13 +29,15 @@ pub(super) struct Encoded {
     pub(super) body: Bytes,
 }
 
-thread_local! {
-    static KEPT: Cell<Option<Request<Bytes>>> = const { Cell::new(None) };
-}
+/// Keeps the request of one encoding. It ends with the encoding, so no other batch can be in it.
+#[derive(Debug, Default)]
+struct Keep(Mutex<Option<Request<Bytes>>>);
 
-/// Keeps the request on the thread that asked for it. Encoding never suspends, so no other batch can come between.
-#[derive(Debug)]
-struct Keep;
+impl Keep {
+    fn take(&self) -> Option<Request<Bytes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 impl HttpClient for Keep {
     fn send_bytes<'life0, 'async_trait>(
@@ -47,7 +48,7 @@ impl HttpClient for Keep {
         'life0: 'async_trait,
         Self: 'async_trait,
     {
-        KEPT.set(Some(request));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
         Box::pin(std::future::ready(Ok(Response::new(Bytes::new()))))
     }
 }
@@ -71,9 +72,10 @@ fn encode(
     compression: Compression,
 ) -> Result<Encoded, ExportError> {
     let error = |reason: String| ExportError::Encoding(reason);
+    let keep = Arc::new(Keep::default());
     let mut exporter = SpanExporter::builder()
         .with_http()
-        .with_shared_http_client(Arc::new(Keep))
+        .with_shared_http_client(Arc::clone(&keep) as Arc<dyn HttpClient>)
         .with_protocol(match protocol {
             Protocol::HttpProtobuf => opentelemetry_otlp::Protocol::HttpBinary,
             Protocol::HttpJson => opentelemetry_otlp::Protocol::HttpJson,
@@ -90,15 +92,18 @@ fn encode(
         .now_or_never()
         .ok_or_else(|| error("the encoder was suspended".to_owned()))?;
     result.map_err(|failed| error(failed.to_string()))?;
-    let request = KEPT
+    let request = keep
         .take()
         .ok_or_else(|| error("the encoder made no request".to_owned()))?;
-    let (parts, body) = request.into_parts();
-    let mut headers = HeaderMap::new();
-    for name in [CONTENT_TYPE, CONTENT_ENCODING] {
-        if let Some(value) = parts.headers.get(&name) {
-            headers.insert(name, value.clone());
-        }
+    let body = request.into_body();
+    // No header of the request is taken over: a variable of the process may have set any of them, these two as well.
+    let content_type = match protocol {
+        Protocol::HttpProtobuf => "application/x-protobuf",
+        Protocol::HttpJson => "application/json",
+    };
+    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+    if let Some(encoding) = encoding_of(&body) {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
     Ok(compressed(Encoded { headers, body }, compression))
 }
@@ -108,6 +113,16 @@ pub(super) fn json(value: &serde_json::Value) -> Encoded {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     let body = Bytes::from(value.to_string());
     Encoded { headers, body }
+}
+
+/// How the exporter compressed a body, where another crate turned its own compression on. By the formats' magic numbers (RFC 1952, 2.3.1;
+/// RFC 8878, 3.1.1): a protobuf request begins with the tag 0x0a, a JSON one with a brace.
+fn encoding_of(body: &[u8]) -> Option<&'static str> {
+    match body {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        _ => None,
+    }
 }
 
 fn compressed(mut encoded: Encoded, compression: Compression) -> Encoded {

@@ -21,7 +21,7 @@ const VARIABLES: [(&str, &str); 17] = [
     ),
     (
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-        "authorization=Bearer stolen,x-canary=stolen",
+        "authorization=Bearer stolen,x-canary=stolen,content-type=text/stolen,content-encoding=br",
     ),
     ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
     ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd"),
