@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
-use super::binding::Binding;
+use super::binding::{BackendName, Binding};
 use super::export::Export;
 use super::schema;
 
@@ -101,6 +101,10 @@ impl Document {
     /// Lays `over` on top of this one, table by table. A route for the same parts is laid over the earlier one.
     pub(crate) fn overlay(&mut self, over: &Self) {
         super::binding::replace(&mut self.active_environment, over.active_environment.as_ref());
+        if over.defaults.backend == Some(BackendName::default()) {
+            // Said or not, the lower layer's defaults are written for this backend: saying so above changes nothing.
+            self.defaults.backend.get_or_insert_default();
+        }
         self.defaults.overlay(&over.defaults);
         for (mine, theirs) in [
             (&mut self.environments, &over.environments),

@@ -178,7 +178,7 @@ impl Config {
 
     /// Where the keys of tenants without a table of their own come from, placeholders as written; `None` where there is no wildcard.
     pub(crate) fn wildcard_key(&self) -> Option<Result<KeySource, ResolveError>> {
-        let mut merged = self.document.defaults.clone();
+        let mut merged = self.defaults();
         merged.overlay(self.document.tenants.get(WILDCARD)?);
         Some(merged.api_key.ok_or(ResolveError::NoKey))
     }
@@ -194,9 +194,7 @@ impl Config {
     /// # Errors
     /// [`ResolveError`] for a name that is not configured, a selector without a key, or a template that cannot be filled in.
     pub fn resolve(&self, selector: &Selector) -> Result<ResolvedBinding, ResolveError> {
-        let mut merged = self.document.defaults.clone();
-        // Said or not, this is the backend that the defaults are written for.
-        merged.backend.get_or_insert_default();
+        let mut merged = self.defaults();
         let mut routes: Vec<_> = self.routes.iter().filter(|(when, _)| selector.contains(when)).collect();
         // Stable: among routes with equally many parts the one written last wins.
         routes.sort_by_key(|(when, _)| when.parts().count());
@@ -232,6 +230,14 @@ impl Config {
                 .map(|(_, known)| known.clone())
                 .collect(),
         }
+    }
+
+    /// What every binding starts from.
+    fn defaults(&self) -> Binding {
+        let mut defaults = self.document.defaults.clone();
+        // Said or not, this is the backend that the defaults are written for.
+        defaults.backend.get_or_insert_default();
+        defaults
     }
 
     fn bindings(&self, part: Part) -> &BTreeMap<String, Binding> {

@@ -1,6 +1,6 @@
 //! Which layers there are, and which of them wins.
 
-use super::{Folder, listed, resolve};
+use super::{Folder, listed, resolve, try_resolve};
 use crate::secret::KeySource;
 
 const DEFAULT: &str = r#"
@@ -223,5 +223,27 @@ fn a_route_for_the_same_parts_in_a_later_layer_is_laid_over_the_earlier_one() {
     assert_eq!(
         (both.api_key, both.source.as_deref()),
         (KeySource::Env("A".into()), Some("b"))
+    );
+}
+
+#[test]
+fn a_layer_that_only_says_the_default_backend_forgets_nothing_of_those_below_it() {
+    let folder = Folder::new(&[
+        (
+            "default.toml",
+            "[defaults]\napi_key = { env = 'K' }\nendpoint = 'https://own.example'\n[tenants.acme]",
+        ),
+        ("local.toml", "[defaults]\nbackend = 'honeyhive'"),
+    ]);
+    let acme = resolve(&folder.load(&[]).expect("valid"), "tenant:acme");
+    assert_eq!(acme.api_key, KeySource::Env("K".into()));
+    assert_eq!(
+        acme.endpoint.expect("the layer below has it").to_string(),
+        "https://own.example"
+    );
+    let over = [("TRACER_REGISTRY__DEFAULTS__BACKEND", "langfuse")];
+    assert!(
+        try_resolve(&folder.load(&over).expect("valid"), "tenant:acme").is_err(),
+        "another backend does"
     );
 }
