@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use opentelemetry::baggage::{BaggageExt, KeyValueMetadata};
-use opentelemetry::trace::{SpanId, TraceContextExt, TraceId};
+use opentelemetry::trace::{Span as _, SpanContext, SpanId, TraceContextExt, TraceId};
 use opentelemetry::{Context, ContextGuard, KeyValue};
-use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Span};
 
 /// How many hidden scopes of other tracers a scope remembers; the ones hidden first are forgotten beyond that.
 const MAX_HIDDEN: usize = 32;
@@ -41,18 +41,26 @@ pub(crate) type SessionStamp = Arc<[KeyValue]>;
 struct Scope {
     identity: Arc<Identity>,
     session: Option<SessionStamp>,
-    /// The contexts of other tracers that this scope hides, the one hidden last at the end; none has hidden ones of its own.
-    hidden: Option<Hidden>,
+    /// The innermost span of the tracer that our own functions made current, for where somebody else's span lies over it.
+    span: Option<SpanContext>,
+    /// What this scope hides, the one hidden last at the end; none of it hides anything itself.
+    hidden: Option<Arc<[Hidden]>>,
 }
 
-type Hidden = Arc<[(Arc<Identity>, Context)]>;
+/// A context of another tracer, over which a scope was entered.
+#[derive(Clone)]
+struct Hidden {
+    /// The tracer of the scope that it is; `None` where there was but a span that somebody had made current by hand.
+    owner: Option<Arc<Identity>>,
+    cx: Context,
+}
 
 /// The parent of a span that is about to be started.
 #[derive(Debug)]
 pub(crate) enum Parent {
     /// The active span of the given context.
     Active,
-    /// The active span of a context that is hidden.
+    /// The active span of this context, which is hidden in the given one.
     Hidden(Context),
     /// A new trace.
     None,
@@ -108,28 +116,30 @@ impl IdGenerator for SpanIds {
 
 /// Chooses the parent of a span that `identity` starts in a context.
 pub(crate) fn parent(identity: &Arc<Identity>, cx: &Context, trust_remote: bool) -> Parent {
-    let active = cx.span();
-    let active = active.span_context();
-    if active.is_valid() {
-        let may = if active.is_remote() {
+    let may = |span: &SpanContext| {
+        let own = if span.is_remote() {
             trust_remote
         } else {
-            identity.made(active.span_id())
+            identity.made(span.span_id())
         };
-        if may {
-            return Parent::Active;
-        }
+        span.is_valid() && own
+    };
+    if may(cx.span().span_context()) {
+        return Parent::Active;
+    }
+    if let Some(span) = own_scope(identity, cx).and_then(|scope| scope.span.as_ref()) {
+        return Parent::Hidden(Context::new().with_remote_span_context(span.clone()));
     }
     match hidden(identity, cx) {
-        Some(hidden) if identity.made(hidden.span().span_context().span_id()) => Parent::Hidden(hidden.clone()),
+        Some(hidden) if may(hidden.span().span_context()) => Parent::Hidden(hidden.clone()),
         _ => Parent::None,
     }
 }
 
 /// The session of a span that `identity` starts in a context: that of its innermost scope, if any.
 pub(crate) fn session<'cx>(identity: &Arc<Identity>, cx: &'cx Context) -> Option<&'cx SessionStamp> {
-    let own = |cx: &'cx Context| cx.get::<Scope>().filter(|scope| Arc::ptr_eq(&scope.identity, identity));
-    own(cx).or_else(|| hidden(identity, cx).and_then(own))?.session.as_ref()
+    let innermost = own_scope(identity, cx).or_else(|| own_scope(identity, hidden(identity, cx)?));
+    innermost?.session.as_ref()
 }
 
 /// A context in which code runs for `identity`, made from the one it is entered from.
@@ -138,35 +148,17 @@ pub(crate) fn session<'cx>(identity: &Arc<Identity>, cx: &'cx Context) -> Option
 /// under another tracer's span, that context is hidden as a whole, with its span, its baggage and all else in it, and the innermost
 /// context of this tracer, if there is one, is continued.
 pub(crate) fn enter(identity: &Arc<Identity>, session: Option<SessionStamp>, from: &Context) -> Context {
-    let outer = from.get::<Scope>();
-    let active = from.span();
-    let active = active.span_context();
-    let foreign = active.is_valid() && !active.is_remote() && !identity.made(active.span_id());
-    let in_own_scope = outer.is_none_or(|scope| Arc::ptr_eq(&scope.identity, identity));
-    let entered = if in_own_scope && !foreign {
-        let scope = Scope {
-            identity: Arc::clone(identity),
-            session: session.or_else(|| outer.and_then(|scope| scope.session.clone())),
-            hidden: outer.and_then(|scope| scope.hidden.clone()),
-        };
-        from.with_value(scope)
+    let own = own_scope(identity, from);
+    let in_other_scope = own.is_none() && from.get::<Scope>().is_some();
+    let entered = if in_other_scope || is_foreign(identity, from) {
+        enter_over(identity, session, own, from)
     } else {
-        let own = if in_own_scope { None } else { hidden(identity, from) };
-        let inherited = if in_own_scope {
-            outer
-        } else {
-            own.and_then(|own| own.get::<Scope>())
-        };
-        let scope = Scope {
+        from.with_value(Scope {
             identity: Arc::clone(identity),
-            session: session.or_else(|| inherited.and_then(|scope| scope.session.clone())),
-            hidden: if in_own_scope {
-                outer.and_then(|scope| scope.hidden.clone())
-            } else {
-                hide(identity, from)
-            },
-        };
-        own.cloned().unwrap_or_default().with_value(scope)
+            session: session.or_else(|| own.and_then(|own| own.session.clone())),
+            span: own.and_then(|own| own.span.clone()),
+            hidden: own.and_then(|own| own.hidden.clone()),
+        })
     };
     if from.is_telemetry_suppressed() {
         entered.with_telemetry_suppressed()
@@ -175,46 +167,116 @@ pub(crate) fn enter(identity: &Arc<Identity>, session: Option<SessionStamp>, fro
     }
 }
 
-/// The hidden context of a tracer.
+/// A context with a span of `identity` current in its scope.
+pub(crate) fn with_own_span(entered: &Context, span: Span) -> Context {
+    let made = Some(span.span_context().clone()).filter(SpanContext::is_valid);
+    match (made, entered.get::<Scope>()) {
+        (Some(made), Some(scope)) => {
+            let scope = Scope {
+                span: Some(made),
+                ..scope.clone()
+            };
+            entered.with_value(scope).with_span(span)
+        }
+        _ => entered.with_span(span),
+    }
+}
+
+/// Enters over something of another tracer: its scope, or a span of it that somebody made current by hand in or outside our own.
+fn enter_over(identity: &Arc<Identity>, session: Option<SessionStamp>, own: Option<&Scope>, from: &Context) -> Context {
+    let inner = hidden(identity, from);
+    let innermost = own.or_else(|| own_scope(identity, inner?));
+    let active = from.span();
+    let active = Some(active.span_context()).filter(|active| !active.is_remote() && identity.made(active.span_id()));
+    let span = active.or_else(|| innermost?.span.as_ref()).cloned();
+    let scope = Scope {
+        identity: Arc::clone(identity),
+        session: session.or_else(|| innermost.and_then(|scope| scope.session.clone())),
+        span: span.clone(),
+        hidden: hide(identity, from),
+    };
+    match (own, active, inner) {
+        // Our own scope, under a span of somebody else's.
+        (Some(_), _, _) => with_span_of(from, scope),
+        // Our own context further out, with its span and its baggage.
+        (None, None, Some(inner)) => inner.with_value(scope),
+        // Our own span, made current by hand in another tracer's scope; or nothing of ours.
+        (None, _, _) => {
+            let bare = Context::new().with_value(scope);
+            span.map_or(bare.clone(), |span| bare.with_remote_span_context(span))
+        }
+    }
+}
+
+/// The scope of a context, where it is that of `identity`.
+fn own_scope<'cx>(identity: &Arc<Identity>, cx: &'cx Context) -> Option<&'cx Scope> {
+    cx.get::<Scope>().filter(|scope| Arc::ptr_eq(&scope.identity, identity))
+}
+
+/// Whether a local span that `identity` did not make is active.
+fn is_foreign(identity: &Identity, cx: &Context) -> bool {
+    let active = cx.span();
+    let active = active.span_context();
+    active.is_valid() && !active.is_remote() && !identity.made(active.span_id())
+}
+
+/// The innermost hidden context of a tracer, or with a span of it.
 fn hidden<'cx>(identity: &Arc<Identity>, cx: &'cx Context) -> Option<&'cx Context> {
     let hidden = cx.get::<Scope>()?.hidden.as_ref()?;
     hidden
         .iter()
-        .find(|(owner, _)| Arc::ptr_eq(owner, identity))
-        .map(|(_, cx)| cx)
+        .rev()
+        .find(|hidden| hidden.is_of(identity))
+        .map(|hidden| &hidden.cx)
 }
 
-/// What a scope of `identity` hides when it is entered from a context of another tracer's scope.
-fn hide(identity: &Arc<Identity>, from: &Context) -> Option<Hidden> {
-    let scope = from.get::<Scope>()?;
-    // Kept without what it hides itself: the list stays flat, so that dropping it is not recursive.
-    let mut kept = from.with_value(Scope {
-        hidden: None,
-        ..scope.clone()
-    });
-    if !scope.identity.made(from.span().span_context().span_id()) {
-        // A third party made a span of somebody else active in here: it is not the owner's to come back to.
-        kept = kept_without_span(scope, &kept);
-    }
-    let others = scope
-        .hidden
+/// What a scope of `identity` hides when it is entered over a context of another tracer.
+fn hide(identity: &Arc<Identity>, from: &Context) -> Option<Arc<[Hidden]>> {
+    let outer = from.get::<Scope>();
+    let before = outer.and_then(|outer| outer.hidden.as_deref()).unwrap_or_default();
+    let mut hidden: Vec<Hidden> = before
         .iter()
-        .flat_map(|hidden| hidden.iter())
-        .filter(|(owner, _)| !Arc::ptr_eq(owner, identity));
-    let mut hidden: Vec<_> = others.cloned().collect();
-    hidden.push((Arc::clone(&scope.identity), kept));
+        .filter(|hidden| !hidden.is_of(identity))
+        .cloned()
+        .collect();
+    let other = outer.filter(|outer| !Arc::ptr_eq(&outer.identity, identity));
+    if let Some(other) = other {
+        // Kept without what it hides itself: the list stays flat, so that dropping it is not recursive.
+        let scope = Scope {
+            hidden: None,
+            ..other.clone()
+        };
+        let cx = if is_foreign(&other.identity, from) {
+            with_span_of(from, scope)
+        } else {
+            from.with_value(scope)
+        };
+        hidden.push(Hidden {
+            owner: Some(Arc::clone(&other.identity)),
+            cx,
+        });
+    }
+    if is_foreign(identity, from) && other.is_none_or(|other| is_foreign(&other.identity, from)) {
+        // Nobody's scope has this span in it. Its id is kept, for a tracer that finds it to be its own, and nothing else that is current.
+        let span = from.span().span_context().clone();
+        hidden.push(Hidden {
+            owner: None,
+            cx: Context::new().with_remote_span_context(span),
+        });
+    }
     let excess = hidden.len().saturating_sub(MAX_HIDDEN);
     hidden.drain(..excess);
-    Some(hidden.into())
+    (!hidden.is_empty()).then(|| hidden.into())
 }
 
-fn kept_without_span(scope: &Scope, kept: &Context) -> Context {
+/// A context with another scope, and the span that the scope remembers in place of the one that is active.
+fn with_span_of(cx: &Context, scope: Scope) -> Context {
+    if let Some(span) = scope.span.clone() {
+        return cx.with_value(scope).with_remote_span_context(span);
+    }
     // A context cannot be freed of its span; it is built anew with what is known to belong in it.
-    let bare = Context::new().with_value(Scope {
-        hidden: None,
-        ..scope.clone()
-    });
-    let baggage = kept.baggage().iter();
+    let bare = Context::new().with_value(scope);
+    let baggage = cx.baggage().iter();
     let baggage: Vec<KeyValueMetadata> = baggage
         .map(|(key, (value, metadata))| KeyValueMetadata::new(key.clone(), value.clone(), metadata.clone()))
         .collect();
@@ -222,6 +284,15 @@ fn kept_without_span(scope: &Scope, kept: &Context) -> Context {
         bare
     } else {
         bare.with_baggage(baggage)
+    }
+}
+
+impl Hidden {
+    fn is_of(&self, identity: &Arc<Identity>) -> bool {
+        match &self.owner {
+            Some(owner) => Arc::ptr_eq(owner, identity),
+            None => identity.made(self.cx.span().span_context().span_id()),
+        }
     }
 }
 

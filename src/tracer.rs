@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use opentelemetry::trace::{FutureExt as _, SpanBuilder, TraceContextExt as _, Tracer, TracerProvider};
+use opentelemetry::trace::{FutureExt as _, SpanBuilder, Tracer, TracerProvider};
 use opentelemetry::{Context, ContextGuard, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
@@ -173,7 +173,7 @@ impl TracerHandle {
         let entered = context::enter(&self.0.identity, None, from);
         let span = self.start_in(sdk, builder, &entered);
         Open {
-            span: ActiveSpan::new(entered.with_span(span)),
+            span: ActiveSpan::new(context::with_own_span(&entered, span)),
         }
     }
 

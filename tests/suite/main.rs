@@ -19,7 +19,6 @@ mod neighbours;
 mod own_keys;
 mod processes;
 mod readme;
-mod review;
 mod runtimes;
 mod sessions;
 mod silence;
