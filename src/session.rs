@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use opentelemetry::trace::FutureExt as _;
 use opentelemetry::{Context, ContextGuard};
@@ -196,6 +197,13 @@ impl Enrichment {
     /// One property of the user.
     pub fn user_property(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.entry("user_properties", key, value)
+    }
+
+    /// How long the session took, which the backend shows with it.
+    pub fn duration(mut self, duration: Duration) -> Self {
+        self.parts
+            .insert("duration".to_owned(), (duration.as_secs_f64() * 1000.0).into());
+        self
     }
 
     /// The outputs, in place of all outputs told earlier. A table; any other value is put into one, as `result`.

@@ -71,7 +71,8 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
         Load::Spans(count) => count,
         Load::SessionEvent => 1,
     };
-    let started = Instant::now();
+    // From the first attempt on: waiting for a turn is nobody's refusal.
+    let mut started = None;
     let mut attempt = 0;
     loop {
         let (result, slow, flushes) = {
@@ -81,6 +82,7 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
             };
             let _permit = shared.permits.acquire(lane).await;
             let flushes = lane.flushes();
+            started.get_or_insert_with(Instant::now);
             let (result, slow) = send(shared, lane, call).await;
             (result, slow, flushes)
         };
@@ -97,7 +99,8 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
                 lane.note_failure(slow, error);
                 let wait = backoff(retry, attempt).max(after.unwrap_or_default());
                 // Saturating: what a server asks for may be any number of seconds.
-                if started.elapsed().saturating_add(wait) > retry.max_elapsed {
+                let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
+                if elapsed.saturating_add(wait) > retry.max_elapsed {
                     return Outcome::Dropped(DropReason::RetriesExhausted);
                 }
                 // A flush may shorten our own back-off, never what the server asked for.

@@ -201,7 +201,7 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
         let now = Instant::now();
         while timed.front().is_some_and(|(deadline, _)| *deadline <= now) {
             if let Some((_, lane)) = timed.pop_front()
-                && lane.start_timed()
+                && lane.start_timed(now.into_std())
             {
                 tokio::spawn(run(lane, Arc::clone(&shared)));
             }

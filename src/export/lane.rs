@@ -93,7 +93,7 @@ impl Lane {
         let ring = if state.spans.len() >= full {
             state.make_ready()
         } else {
-            state.make_timed()
+            state.make_timed(settings.scheduled_delay)
         };
         drop(state);
         if let Some(ring) = ring {
@@ -101,10 +101,10 @@ impl Lane {
         }
     }
 
-    /// The delay of a timed lane is over; false where something else came first.
-    pub(super) fn start_timed(&self) -> bool {
+    /// A deadline that the lane rang for has come; false where something else came first.
+    pub(super) fn start_timed(&self, now: Instant) -> bool {
         let mut state = self.lock();
-        let timed = state.schedule == Schedule::Timed;
+        let timed = state.is_over(now);
         if timed {
             state.due = state.pushed;
             state.schedule = Schedule::Running;
@@ -145,7 +145,11 @@ impl Lane {
             return Some(batch);
         }
         let empty = state.spans.is_empty();
-        state.schedule = if empty { Schedule::Idle } else { Schedule::Timed };
+        if empty {
+            state.schedule = Schedule::Idle;
+        } else {
+            state.start_timer(self.shared.settings.scheduled_delay);
+        }
         drop(state);
         if empty {
             self.retire_if_done();

@@ -127,7 +127,12 @@ impl Transport {
         let (parts, mut incoming) = response.into_parts();
         let mut body = BytesMut::new();
         while let Some(frame) = incoming.frame().await {
-            let frame = frame.map_err(|error| innermost(&error))?;
+            let frame = match frame {
+                Ok(frame) => frame,
+                // A refusal is one whatever became of its text. A success that breaks off may have had a partial success in it.
+                Err(_) if parts.status.is_client_error() => break,
+                Err(error) => return Err(innermost(&error)),
+            };
             let Some(data) = frame.data_ref() else { continue };
             body.extend_from_slice(&data[..data.len().min(MAX_ANSWER_BYTES - body.len())]);
             if body.len() == MAX_ANSWER_BYTES {

@@ -70,14 +70,20 @@ fn run(words: &[String], timeout: Duration) -> Result<ApiKey, SecretFault> {
 fn collect(pipe: Option<impl Read + Send + 'static>, limit: usize) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     if let Some(mut pipe) = pipe {
-        thread::spawn(move || {
+        let read = move || {
             let mut kept = Vec::with_capacity(limit);
             let bound = u64::try_from(limit).expect("a small constant");
             // An error while reading leaves what came before it, which the checks of a key then judge.
             drop(pipe.by_ref().take(bound).read_to_end(&mut kept));
             drop(sender.send(kept));
             drop(io::copy(&mut pipe, &mut io::sink()));
-        });
+        };
+        // Where no thread can be had, the channel's end says at once that there is no output.
+        drop(
+            thread::Builder::new()
+                .name("tracer-registry-exec".to_owned())
+                .spawn(read),
+        );
     }
     receiver
 }

@@ -233,6 +233,11 @@ fn check_tells_all_faults_of_a_configuration_at_once() {
             "{key} is not in {stderr}"
         );
     }
+    assert!(
+        stderr.contains("caused by: 11 faults in the configuration, nothing was started\n"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.matches("tracing.toml: ").count(), 11, "one line each: {stderr}");
     assert!(!stderr.contains("canary"), "{stderr}");
     assert_eq!(text(&output.stdout), "");
 }

@@ -1,6 +1,7 @@
 //! Sessions: told in the order in which they were made, whatever the network does.
 
 use std::thread;
+use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use serde_json::json;
@@ -177,4 +178,14 @@ fn a_scope_outlives_the_handle_of_its_session() {
     futures_util::FutureExt::now_or_never(scope).expect("it does not wait");
     world.flush();
     assert_eq!(world.span("a", "inside").session_id.as_deref(), Some(id.as_str()));
+}
+
+#[test]
+fn the_duration_of_a_session_is_told_in_milliseconds() {
+    let world = World::new(&["a"]);
+    let session = world.tenant("a").session("timed").start();
+    session.enrich(Enrichment::new().duration(Duration::from_micros(12_500)));
+    world.flush();
+    let stored = world.project("a").session(session.id()).cloned().expect("started");
+    assert_eq!(stored.duration_millis, Some(12.5));
 }

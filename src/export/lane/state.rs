@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Notify;
@@ -16,6 +16,8 @@ use crate::ledger::{DropReason, Ledger};
 pub(super) struct State {
     pub(super) spans: VecDeque<SpanData>,
     pub(super) schedule: Schedule,
+    /// When a timed lane is due.
+    pub(super) timed_until: Option<Instant>,
     /// Spans that ever entered the queue, left it for a request, and were settled; each counts up in queue order.
     pub(super) pushed: u64,
     pub(super) taken: u64,
@@ -75,12 +77,23 @@ impl State {
     }
 
     /// A span waits for others from now on. Gives the bell to ring where the engine does not know of the lane yet.
-    pub(super) fn make_timed(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
+    pub(super) fn make_timed(&mut self, delay: Duration) -> Option<fn(&Arc<Lane>) -> Ring> {
         let idle = self.schedule == Schedule::Idle;
         if idle {
-            self.schedule = Schedule::Timed;
+            self.start_timer(delay);
         }
         idle.then_some(Ring::timed)
+    }
+
+    /// The lane is timed from now on.
+    pub(super) fn start_timer(&mut self, delay: Duration) {
+        self.schedule = Schedule::Timed;
+        self.timed_until = Instant::now().checked_add(delay);
+    }
+
+    /// Whether the lane is timed, and its time is over. The engine may still hold a deadline of an earlier time, which does not count.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.schedule == Schedule::Timed && self.timed_until.is_some_and(|until| until <= now)
     }
 
     /// Closes the books: what is not settled is dropped. Gives the queue, to be freed outside the lock.

@@ -127,7 +127,7 @@ impl Engine {
             },
             Step::Deadline => {
                 if let Some(lane) = self.timed.pop_front() {
-                    let started = lane.start_timed();
+                    let started = lane.start_timed(Instant::now() + Duration::from_secs(3600));
                     self.start(started);
                 }
             }
