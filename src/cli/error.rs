@@ -7,7 +7,7 @@ use tracer_registry::{BuildError, LookupError};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
-    #[error("there is no registry")]
+    #[error("the registry cannot be made")]
     Build(#[from] BuildError),
     #[error("a tracer cannot be had")]
     Lookup(#[from] LookupError),

@@ -147,7 +147,10 @@ fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
 }
 
 fn read_text(file: &Path) -> Result<String, String> {
-    let unreadable = |error: io::Error| format!("cannot be read: {}", error.kind());
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "no such file or folder".to_owned(),
+        other => format!("cannot be read: {other}"),
+    };
     // Asked before opening: opening a pipe without a writer would wait for ever.
     if !fs::metadata(file).map_err(unreadable)?.is_file() {
         return Err("not a regular file".to_owned());

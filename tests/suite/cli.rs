@@ -317,7 +317,7 @@ fn wrong_use_is_two_and_a_missing_file_is_one() {
     assert_eq!(missing.status.code(), Some(1));
     let stderr = text(&missing.stderr);
     assert!(
-        stderr.starts_with("error: there is no registry\n  caused by: /nonexistent/tracing.toml: "),
+        stderr.starts_with("error: the registry cannot be made\n  caused by: /nonexistent/tracing.toml: "),
         "{stderr}"
     );
 }

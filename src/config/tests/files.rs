@@ -21,8 +21,8 @@ fn a_file_that_is_not_there_or_of_no_known_kind_is_a_fault() {
             "settings.ini",
             ": a configuration file ends in .toml, .yaml, .yml or .json",
         ),
-        ("missing.toml", ": cannot be read: entity not found"),
-        ("missing", ": cannot be read: entity not found"),
+        ("missing.toml", ": no such file or folder"),
+        ("missing", ": no such file or folder"),
     ] {
         let error = folder.load_alone(name).expect_err(name);
         assert_eq!(listed(&error), [expected]);
@@ -89,7 +89,7 @@ fn links_are_followed_and_one_that_leads_nowhere_is_a_fault() {
         crate::secret::KeySource::File(folder.path("key"))
     );
     symlink("nowhere", folder.path("local.toml")).expect("linked");
-    assert_eq!(fault_of(&folder).1, ": cannot be read: entity not found");
+    assert_eq!(fault_of(&folder).1, ": no such file or folder");
 }
 
 #[cfg(unix)]
