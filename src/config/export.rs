@@ -27,7 +27,8 @@ pub struct Export {
     /// Spans of one tracer that wait at the most; the newest is dropped and counted. Default: 8192.
     #[schemars(range(min = 1))]
     pub max_queue_size: Option<usize>,
-    /// Requests under way at the same time, all tracers together. Default: 64.
+    /// Requests under way at the same time, all tracers together. As many again may be waiting for receivers that are slow to answer, and
+    /// an eighth of it for those that were slow before. Default: 64.
     #[schemars(range(min = 1, max = MAX_CONCURRENT_EXPORTS))]
     pub max_concurrent_exports: Option<usize>,
     /// How long one request may take. Default: 10s.

@@ -26,30 +26,58 @@ pub(super) enum Outcome {
 /// The requests that may be under way at the same time.
 ///
 /// A lane whose last attempt was slow waits in a line of its own: endpoints that hang use up that line, and the healthy ones go on as if
-/// they were not there.
+/// they were not there. A request that turns out to be slow gives its place among the healthy ones up, as long as there is room beside
+/// them: so many endpoints may begin to hang at once without others having to wait for their time to be over.
 #[derive(Debug)]
 pub(super) struct Permits {
     healthy: Semaphore,
+    /// Beside the healthy line, for requests that began in it.
+    slow: Semaphore,
     suspect: Semaphore,
+}
+
+/// The right to have a request under way.
+struct Permit<'a> {
+    held: SemaphorePermit<'a>,
+    /// Where a slow request may move to, if it began among the healthy ones.
+    beside: Option<&'a Semaphore>,
 }
 
 impl Permits {
     pub(super) fn new(max_concurrent: usize) -> Self {
         Self {
             healthy: Semaphore::new(max_concurrent),
+            slow: Semaphore::new(max_concurrent),
             suspect: Semaphore::new((max_concurrent / 8).max(1)),
         }
     }
 
-    async fn acquire(&self, lane: &Lane) -> SemaphorePermit<'_> {
+    async fn acquire(&self, lane: &Lane) -> Permit<'_> {
         if !lane.is_suspect() {
-            let permit = turn(&self.healthy).await;
+            let held = turn(&self.healthy).await;
             // What was learnt of the lane meanwhile counts: a hundred requests of one that hangs may stand in this line.
             if !lane.is_suspect() {
-                return permit;
+                return Permit {
+                    held,
+                    beside: Some(&self.slow),
+                };
             }
         }
-        turn(&self.suspect).await
+        Permit {
+            held: turn(&self.suspect).await,
+            beside: None,
+        }
+    }
+}
+
+impl Permit<'_> {
+    /// The request is slow: its place among the healthy ones is free again, if there is room beside them.
+    fn step_aside(&mut self) {
+        if let Some(room) = self.beside.take()
+            && let Ok(place) = room.try_acquire()
+        {
+            self.held = place;
+        }
     }
 }
 
@@ -80,10 +108,10 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
                 Load::Spans(_) => None,
                 Load::SessionEvent => Some(turn(&lane.session_turns).await),
             };
-            let _permit = shared.permits.acquire(lane).await;
+            let mut permit = shared.permits.acquire(lane).await;
             let flushes = lane.flushes();
             started.get_or_insert_with(Instant::now);
-            let (result, slow) = send(shared, lane, call).await;
+            let (result, slow) = send(shared, lane, call, &mut permit).await;
             (result, slow, flushes)
         };
         match judge(&call.url, result, count, &lane.key, SystemTime::now()) {
@@ -116,12 +144,18 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
 }
 
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
-async fn send(shared: &Shared, lane: &Lane, call: &Call) -> (Result<Answer, ExportError>, bool) {
+async fn send(
+    shared: &Shared,
+    lane: &Lane,
+    call: &Call,
+    permit: &mut Permit<'_>,
+) -> (Result<Answer, ExportError>, bool) {
     let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key));
     if let Ok(result) = tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
         return (result, false);
     }
     lane.note_slow();
+    permit.step_aside();
     (sending.await, true)
 }
 

@@ -1,13 +1,12 @@
 //! What must never cross from one tracer to another.
 
+mod by_hand;
+
 use std::sync::Arc;
 use std::thread;
 
-use opentelemetry::trace::{
-    Span as _, SpanBuilder, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
-    TracerProvider,
-};
-use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry::trace::{Span as _, SpanBuilder, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracer_registry::{Enrichment, TracerHandle};
 
@@ -331,132 +330,4 @@ async fn a_spawned_future_belongs_to_where_it_was_made() {
     })
     .await
     .expect("no panic");
-}
-
-/// Makes a span current as a third party does, without entering its tracer.
-fn by_hand(span: impl opentelemetry::trace::Span + Send + Sync + 'static) -> ContextGuard {
-    Context::current_with_span(span).attach()
-}
-
-#[test]
-fn a_span_made_current_by_hand_in_a_session_is_found_again_past_another_tracers_session() {
-    let world = World::new(&["a", "b"]);
-    let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let third_party = b.tracer("third-party");
-    let (of_a, of_b) = (a.session("of-a").start(), b.session("of-b").start());
-    let in_b = of_b.enter();
-    let outer = by_hand(third_party.start("b-outer"));
-    let in_a = of_a.enter();
-    let middle = by_hand(a.start_span("a-middle"));
-    third_party.start("b-by-hand").end();
-    b.in_span_sync("b-by-closure", |_| ());
-    drop(middle);
-    drop(in_a);
-    drop(outer);
-    drop(in_b);
-    world.flush();
-    for name in ["b-by-hand", "b-by-closure"] {
-        let span = world.span("b", name);
-        assert_eq!(
-            span.parent_span_id.as_ref(),
-            Some(&world.span("b", "b-outer").span_id),
-            "{name}"
-        );
-        assert_eq!(span.session_id.as_deref(), Some(of_b.id()), "{name}");
-    }
-    assert_eq!(world.span("a", "a-middle").parent_span_id, None);
-    world.assert_no_trace_of(of_b.id(), "a");
-    world.assert_no_trace_of(of_a.id(), "b");
-}
-
-#[test]
-fn an_ancestor_that_was_made_current_by_hand_outside_any_scope_is_found_past_another_tracer() {
-    let world = World::new(&["a", "b"]);
-    let (a, b) = pair(&world);
-    let outer = by_hand(b.start_span("b-outer"));
-    a.in_span_sync("a-middle", |_| {
-        b.start_span("b-started").end();
-        b.in_span_sync("b-inner", |_| a.in_span_sync("a-inner", |_| ()));
-    });
-    drop(outer);
-    world.flush();
-    let parent = |tenant: &str, name: &str| world.span(tenant, name).parent_span_id.clone();
-    let outer = Some(world.span("b", "b-outer").span_id.clone());
-    assert_eq!(
-        (parent("b", "b-started"), parent("b", "b-inner")),
-        (outer.clone(), outer)
-    );
-    assert_eq!(parent("a", "a-middle"), None);
-    assert_eq!(
-        parent("a", "a-inner"),
-        Some(world.span("a", "a-middle").span_id.clone())
-    );
-}
-
-#[test]
-fn a_span_that_is_covered_by_hand_with_another_tracers_is_still_the_parent() {
-    let world = World::new(&["a", "b"]);
-    let (a, b) = pair(&world);
-    let session = b.session("of-b").start();
-    let in_session = session.enter();
-    b.in_span_sync("b-outer", |_| {
-        let covered = by_hand(a.start_span("a-over"));
-        b.start_span("b-started").end();
-        b.in_span_sync("b-inner", |_| {
-            a.in_span_sync("a-inner", |_| b.start_span("b-innermost").end())
-        });
-        drop(covered);
-        b.start_span("b-after").end();
-    });
-    drop(in_session);
-    world.flush();
-    let parent = |name: &str| world.span("b", name).parent_span_id.clone();
-    let outer = Some(world.span("b", "b-outer").span_id.clone());
-    for name in ["b-started", "b-inner", "b-after"] {
-        assert_eq!(parent(name), outer, "{name}");
-        assert_eq!(
-            world.span("b", name).session_id.as_deref(),
-            Some(session.id()),
-            "{name}"
-        );
-    }
-    assert_eq!(parent("b-innermost"), Some(world.span("b", "b-inner").span_id.clone()));
-    assert_eq!(world.span("a", "a-over").parent_span_id, None);
-    assert_eq!(
-        world.span("a", "a-inner").parent_span_id,
-        Some(world.span("a", "a-over").span_id.clone())
-    );
-    world.assert_no_trace_of(session.id(), "a");
-}
-
-#[test]
-fn a_remote_parent_is_taken_where_the_binding_trusts_it_and_nowhere_else() {
-    let world = World::with(&["trusts", "doubts"], |builder| {
-        builder.tenant("trusts", crate::support::binding("trusts").trust_remote_parent(true))
-    });
-    let (trusts, doubts) = (world.tenant("trusts"), world.tenant("doubts"));
-    let remote = SpanContext::new(
-        TraceId::from(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c),
-        SpanId::from(0x00f0_67aa_0ba9_02b7),
-        TraceFlags::SAMPLED,
-        true,
-        TraceState::NONE,
-    );
-    let incoming = Context::new().with_remote_span_context(remote.clone()).attach();
-    trusts.start_span("trusted").end();
-    doubts.in_span_sync("doubted", |_| ());
-    let in_trusts = trusts.enter();
-    doubts.in_span_sync("between", |_| trusts.start_span("trusted-further-in").end());
-    drop(in_trusts);
-    drop(incoming);
-    world.flush();
-    for name in ["trusted", "trusted-further-in"] {
-        let span = world.span("trusts", name);
-        assert_eq!(span.parent_span_id, Some(remote.span_id().to_string()), "{name}");
-        assert_eq!(span.trace_id, remote.trace_id().to_string(), "{name}");
-    }
-    for name in ["doubted", "between"] {
-        assert_eq!(world.span("doubts", name).parent_span_id, None, "{name}");
-    }
-    world.assert_no_trace_of(&remote.trace_id().to_string(), "doubts");
 }

@@ -70,6 +70,39 @@ fn most_tenants_hanging_do_not_keep_the_others_from_being_sent() {
 }
 
 #[test]
+fn as_many_tenants_as_there_are_places_may_begin_to_hang_at_once() {
+    let names: Vec<String> = (0..8).map(|n| format!("t{n}")).collect();
+    let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
+    let export = Export {
+        timeout: Some(Duration::from_secs(8)),
+        max_concurrent_exports: Some(4),
+        ..quick()
+    };
+    let world = World::with(&tenants, |builder| builder.export(export));
+    let (hanging, healthy) = tenants.split_at(4);
+    for tenant in hanging {
+        world.collector.fault(Fault::hang().only(key_of(tenant)));
+        world.tenant(tenant).start_span("span").end();
+    }
+    let under_way = || {
+        hanging
+            .iter()
+            .map(|tenant| world.status(tenant).spans.in_flight)
+            .sum::<u64>()
+    };
+    wait_for("requests that hang", under_way, |count| *count == 4);
+    for tenant in healthy {
+        world.tenant(tenant).start_span("span").end();
+        wait_for(tenant, || world.names(tenant).len(), |spans| *spans == 1);
+    }
+    // They were sent before the time of any that hangs was over.
+    for tenant in hanging {
+        assert_eq!(world.status(tenant).last_error, None, "{tenant}");
+    }
+    drop(world.registry.shutdown(Duration::ZERO));
+}
+
+#[test]
 fn a_tenant_with_many_sessions_at_a_backend_that_hangs_does_not_take_all_places() {
     let export = Export {
         timeout: Some(Duration::from_secs(60)),
