@@ -59,6 +59,9 @@ pub enum DestinationError {
     /// The backend takes protobuf only.
     #[error("the backend {0} takes protobuf only; set export.protocol to \"http/protobuf\"")]
     ProtobufOnly(BackendName),
+    /// An `https` address, in a program that was built without the feature `tls`.
+    #[error("{0} needs TLS, and this program was built without the feature `tls` of tracer-registry")]
+    NoTls(String),
     /// The source cannot be sent as a header.
     #[error("the source has characters that a header cannot carry")]
     Source,

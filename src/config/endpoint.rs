@@ -25,22 +25,10 @@ pub(super) enum EndpointError {
     Scheme,
     #[error("the URL has a query or fragment; an endpoint has neither")]
     Query,
-    #[cfg(not(feature = "tls"))]
-    #[error("the URL needs TLS, and this program was built without the feature `tls` of tracer-registry")]
-    NoTls,
 }
 
 impl Endpoint {
     pub(super) fn new(text: &str) -> Result<Self, EndpointError> {
-        let endpoint = Self::parse(text)?;
-        #[cfg(not(feature = "tls"))]
-        if endpoint.origin.starts_with("https:") {
-            return Err(EndpointError::NoTls);
-        }
-        Ok(endpoint)
-    }
-
-    fn parse(text: &str) -> Result<Self, EndpointError> {
         if text.contains('@') {
             return Err(EndpointError::UserInfo);
         }
@@ -84,7 +72,7 @@ impl Endpoint {
 
     /// An endpoint out of the table of backends.
     pub(crate) fn known(text: &'static str) -> Self {
-        Self::parse(text).expect("the table of backends has valid URLs")
+        Self::new(text).expect("the table of backends has valid URLs")
     }
 }
 

@@ -19,7 +19,7 @@ pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
 pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
-use crate::backend::Destination;
+use crate::backend::{Destination, DestinationError};
 use crate::config::{Config, ResolvedBinding};
 use crate::export::{Account, Engine, Report};
 use crate::secret::{Fingerprinter, SecretSources};
@@ -268,7 +268,11 @@ impl Inner {
     }
 
     fn destination(&self, binding: &ResolvedBinding) -> Result<Destination, LookupError> {
-        Ok(Destination::new(binding, self.engine.settings().protocol)?)
+        let destination = Destination::new(binding, self.engine.settings().protocol)?;
+        if cfg!(not(feature = "tls")) && destination.traces_url.starts_with("https:") {
+            return Err(DestinationError::NoTls(destination.traces_url).into());
+        }
+        Ok(destination)
     }
 
     /// In the order of their selectors. Clones, so that no lock of the map is held while anybody works.
