@@ -138,8 +138,10 @@ pub(crate) fn parent(identity: &Arc<Identity>, cx: &Context, trust_remote: bool)
 
 /// The session of a span that `identity` starts in a context: that of its innermost scope, if any.
 pub(crate) fn session<'cx>(identity: &Arc<Identity>, cx: &'cx Context) -> Option<&'cx SessionStamp> {
-    let innermost = own_scope(identity, cx).or_else(|| own_scope(identity, hidden(identity, cx)?));
-    innermost?.session.as_ref()
+    own_scope(identity, cx)
+        .or_else(|| hidden_scope(identity, cx))?
+        .session
+        .as_ref()
 }
 
 /// A context in which code runs for `identity`, made from the one it is entered from.
@@ -185,7 +187,7 @@ pub(crate) fn with_own_span(entered: &Context, span: Span) -> Context {
 /// Enters over something of another tracer: its scope, or a span of it that somebody made current by hand in or outside our own.
 fn enter_over(identity: &Arc<Identity>, session: Option<SessionStamp>, own: Option<&Scope>, from: &Context) -> Context {
     let inner = hidden(identity, from);
-    let innermost = own.or_else(|| own_scope(identity, inner?));
+    let innermost = own.or_else(|| hidden_scope(identity, from));
     let active = from.span();
     let active = Some(active.span_context()).filter(|active| !active.is_remote() && identity.made(active.span_id()));
     let span = active.or_else(|| innermost?.span.as_ref()).cloned();
@@ -228,6 +230,12 @@ fn hidden<'cx>(identity: &Arc<Identity>, cx: &'cx Context) -> Option<&'cx Contex
         .rev()
         .find(|hidden| hidden.is_of(identity))
         .map(|hidden| &hidden.cx)
+}
+
+/// The innermost hidden scope of a tracer; a span made current by hand further in has none, and does not stand in its way.
+fn hidden_scope<'cx>(identity: &Arc<Identity>, cx: &'cx Context) -> Option<&'cx Scope> {
+    let hidden = cx.get::<Scope>()?.hidden.as_ref()?;
+    hidden.iter().rev().find_map(|hidden| own_scope(identity, &hidden.cx))
 }
 
 /// What a scope of `identity` hides when it is entered over a context of another tracer.

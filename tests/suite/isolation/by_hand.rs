@@ -135,3 +135,35 @@ fn a_remote_parent_is_taken_where_the_binding_trusts_it_and_nowhere_else() {
     }
     world.assert_no_trace_of(&remote.trace_id().to_string(), "doubts");
 }
+
+#[test]
+fn a_session_further_out_is_found_past_a_span_of_its_tracer_that_was_made_current_by_hand() {
+    let world = World::new(&["a", "b", "c"]);
+    let (a, b, c) = (world.tenant("a"), world.tenant("b"), world.tenant("c"));
+    let session = b.session("of-b").start();
+    let in_b = session.enter();
+    let in_a = a.enter();
+    let covering = by_hand(b.start_span("b-by-hand"));
+    c.in_span_sync("c-span", |_| {
+        b.start_span("b-started").end();
+        b.in_span_sync("b-inner", |_| ());
+    });
+    drop(covering);
+    drop(in_a);
+    drop(in_b);
+    world.flush();
+    for name in ["b-by-hand", "b-started", "b-inner"] {
+        assert_eq!(
+            world.span("b", name).session_id.as_deref(),
+            Some(session.id()),
+            "{name}"
+        );
+    }
+    for name in ["b-started", "b-inner"] {
+        let parent = world.span("b", name).parent_span_id.clone();
+        assert_eq!(parent, Some(world.span("b", "b-by-hand").span_id.clone()), "{name}");
+    }
+    for other in ["a", "c"] {
+        world.assert_no_trace_of(session.id(), other);
+    }
+}
