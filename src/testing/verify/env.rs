@@ -1,0 +1,198 @@
+//! What is current at one place of a program, by lexical rules alone, and which handles the code there can reach.
+
+use std::rc::Rc;
+
+use super::program::{OpId, Who};
+
+/// What is current, the innermost first. A captured one is the same value.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Env(Option<Rc<Node<Frame>>>);
+
+/// What the code has in its variables, whatever is current.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reach(Option<Rc<Node<Handle>>>);
+
+#[derive(Debug)]
+struct Node<T> {
+    value: T,
+    outer: Option<Rc<Node<T>>>,
+}
+
+/// One thing that is current.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Frame {
+    /// A span that was made current by a function of the crate, which also enters its tracer's scope.
+    Span { who: Who, op: OpId },
+    /// A span that was made current with OpenTelemetry's own means.
+    ByHand { who: Who, op: OpId },
+    /// A tracer's scope.
+    Scope { who: Who },
+    /// A session's scope.
+    Session { who: Who, op: OpId },
+    /// A baggage entry.
+    Baggage { who: Who, op: OpId },
+    /// What `extract` took from incoming headers.
+    Incoming { who: Who, taken: Taken },
+}
+
+/// What a tracer takes from incoming headers; the operation says which ones they were.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) op: OpId,
+    pub(crate) parent: bool,
+    pub(crate) session: bool,
+    pub(crate) baggage: bool,
+}
+
+/// One thing in reach.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Handle {
+    Span {
+        who: Who,
+        op: OpId,
+    },
+    Session {
+        who: Who,
+        op: OpId,
+    },
+    Dedicated {
+        member: usize,
+        op: OpId,
+    },
+    /// The span has ended from here on.
+    Ended(OpId),
+    /// All spans further out have ended.
+    AllEnded,
+}
+
+/// The parent of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parent {
+    None,
+    Span(OpId),
+    /// The one in the headers of that operation.
+    Remote(OpId),
+}
+
+/// The session of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InSession {
+    None,
+    Started(OpId),
+    /// The one in the headers of that operation.
+    Incoming(OpId),
+}
+
+impl Env {
+    pub(crate) fn with(&self, frame: Frame) -> Self {
+        Self(Some(Rc::new(Node {
+            value: frame,
+            outer: self.0.clone(),
+        })))
+    }
+
+    fn frames(&self) -> impl Iterator<Item = Frame> {
+        walk(self.0.as_deref()).copied()
+    }
+
+    /// The innermost enclosing span of the tracer, or the remote parent that it took, if that is nearer.
+    pub(crate) fn parent(&self, of: Who) -> Parent {
+        let mut found = self.frames().filter_map(|frame| match frame {
+            Frame::Span { who, op } | Frame::ByHand { who, op } if who == of => Some(Parent::Span(op)),
+            Frame::Incoming { who, taken } if who == of && taken.parent => Some(Parent::Remote(taken.op)),
+            _ => None,
+        });
+        found.next().unwrap_or(Parent::None)
+    }
+
+    /// The innermost enclosing session of the tracer.
+    pub(crate) fn session(&self, of: Who) -> InSession {
+        let mut found = self.frames().filter_map(|frame| match frame {
+            Frame::Session { who, op } if who == of => Some(InSession::Started(op)),
+            Frame::Incoming { who, taken } if who == of && taken.session => Some(InSession::Incoming(taken.op)),
+            _ => None,
+        });
+        found.next().unwrap_or(InSession::None)
+    }
+
+    /// The tracer's own baggage: the operations that set an entry, and the headers that it begins with.
+    pub(crate) fn baggage(&self, of: Who) -> (Vec<OpId>, Option<Taken>) {
+        let mut set = Vec::new();
+        for frame in self.frames() {
+            match frame {
+                Frame::Baggage { who, op } if who == of => set.push(op),
+                Frame::Incoming { who, taken } if who == of && taken.baggage => return (set, Some(taken)),
+                _ => {}
+            }
+        }
+        (set, None)
+    }
+
+    /// Whose baggage would be set here: the tracer of the innermost scope. A span made current by hand has none.
+    pub(crate) fn owner(&self) -> Option<Who> {
+        self.frames().find_map(|frame| match frame {
+            Frame::Span { who, .. }
+            | Frame::Scope { who }
+            | Frame::Session { who, .. }
+            | Frame::Incoming { who, .. } => Some(who),
+            Frame::ByHand { .. } | Frame::Baggage { .. } => None,
+        })
+    }
+
+    /// Whether a span of the tracer may be made current by hand: not directly over another tracer's that was too. A context holds one span,
+    /// so there the first leaves no trace (docs/decisions/0001).
+    pub(crate) fn may_by_hand(&self, of: Who) -> bool {
+        let nearest = self.frames().find(|frame| !matches!(frame, Frame::Baggage { .. }));
+        !matches!(nearest, Some(Frame::ByHand { who, .. }) if who != of)
+    }
+}
+
+impl Reach {
+    pub(crate) fn with(&self, handle: Handle) -> Self {
+        Self(Some(Rc::new(Node {
+            value: handle,
+            outer: self.0.clone(),
+        })))
+    }
+
+    pub(crate) fn handles(&self) -> impl Iterator<Item = Handle> {
+        walk(self.0.as_deref()).copied()
+    }
+
+    /// The tracer that is meant here.
+    pub(crate) fn resolve(&self, who: Who) -> Who {
+        let is_around = |op| {
+            self.handles()
+                .any(|handle| matches!(handle, Handle::Dedicated { op: made, .. } if made == op))
+        };
+        Who {
+            dedicated: who.dedicated.filter(|op| is_around(*op)),
+            ..who
+        }
+    }
+
+    pub(crate) fn session(&self, wanted: OpId) -> Option<Who> {
+        self.handles().find_map(|handle| match handle {
+            Handle::Session { who, op } if op == wanted => Some(who),
+            _ => None,
+        })
+    }
+
+    /// A span that is around, and whether it is open still.
+    pub(crate) fn span(&self, wanted: OpId) -> Option<bool> {
+        let mut open = true;
+        for handle in self.handles() {
+            match handle {
+                Handle::AllEnded => open = false,
+                Handle::Ended(op) if op == wanted => open = false,
+                Handle::Span { op, .. } if op == wanted => return Some(open),
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+fn walk<T>(node: Option<&Node<T>>) -> impl Iterator<Item = &T> {
+    std::iter::successors(node, |node| node.outer.as_deref()).map(|node| &node.value)
+}

@@ -1,0 +1,269 @@
+//! The oracle: what a program must come to, from its text alone.
+//!
+//! It knows lexical rules and nothing of contexts, ids or exporters: what encloses an operation decides, a captured scope carries it along, and a
+//! thread or a task without one begins with nothing.
+
+use std::collections::BTreeMap;
+
+use super::cast::{Backend, Member};
+use super::env::{Env, Frame, Handle, InSession, Parent, Reach, Taken};
+use super::program::{Carried, How, Kind, Lie, Op, OpId, Program, Who};
+
+/// What a program must come to.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    pub(crate) spans: BTreeMap<OpId, ExpectedSpan>,
+    pub(crate) sessions: BTreeMap<OpId, ExpectedSession>,
+    pub(crate) headers: BTreeMap<OpId, ExpectedHeaders>,
+    /// Whether a rule for programs is broken, so that nothing can be said of it.
+    pub(crate) is_invalid: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExpectedSpan {
+    pub(crate) who: Who,
+    pub(crate) parent: Parent,
+    pub(crate) session: InSession,
+    /// The operations that set an attribute on it from elsewhere, while it was open.
+    pub(crate) late: Vec<OpId>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExpectedSession {
+    pub(crate) who: Who,
+    /// In the order in which they are made. Those of one strand must arrive in this order; of different ones any order is right.
+    pub(crate) enrichments: Vec<Enriched>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Enriched {
+    pub(crate) strand: OpId,
+    /// The operation that it is of; the session's own for its end.
+    pub(crate) op: OpId,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExpectedHeaders {
+    pub(crate) who: Who,
+    pub(crate) parent: Parent,
+    /// The operations that set the entries.
+    pub(crate) baggage: Vec<OpId>,
+    /// The incoming headers that the entries of are kept.
+    pub(crate) incoming: Option<OpId>,
+}
+
+/// Where an operation stands.
+#[derive(Clone)]
+struct Place {
+    env: Env,
+    reach: Reach,
+    strand: OpId,
+}
+
+struct Oracle<'a> {
+    cast: &'a [Member],
+    workers: &'a [(OpId, Who)],
+    expected: Expected,
+}
+
+/// Reads a program as its reader would.
+pub(crate) fn expect(program: &Program, cast: &[Member]) -> Expected {
+    let mut oracle = Oracle {
+        cast,
+        workers: &program.workers,
+        expected: Expected::default(),
+    };
+    for (op, who) in &program.workers {
+        oracle.span(*op, *who, &Env::default());
+    }
+    for (index, thread) in (0..).zip(&program.threads) {
+        let place = Place {
+            env: Env::default(),
+            reach: Reach::default(),
+            // Not an id of an operation: those count from one thread's to the next from below.
+            strand: OpId::MAX - index,
+        };
+        oracle.block(&thread.block, &place);
+    }
+    oracle.expected
+}
+
+impl Oracle<'_> {
+    fn block(&mut self, block: &[Op], place: &Place) {
+        block.iter().for_each(|op| self.op(op, place));
+    }
+
+    fn op(&mut self, op: &Op, place: &Place) {
+        let (env, reach) = (&place.env, &place.reach);
+        let carried = |carried: bool| if carried { env.clone() } else { Env::default() };
+        match &op.kind {
+            Kind::Span { who, how } => self.current_span(op, reach.resolve(*who), *how, place),
+            Kind::SpawnSpan { who } | Kind::Panic { who } | Kind::Select { who } | Kind::Abort { who } => {
+                self.current_span(op, reach.resolve(*who), How::Closure, place);
+            }
+            Kind::Loose { who, .. } => {
+                self.span(op.id, reach.resolve(*who), env);
+                self.block(&op.body, place);
+            }
+            Kind::Scope { who } => {
+                let who = reach.resolve(*who);
+                self.block(&op.body, &place.inside(Frame::Scope { who }));
+            }
+            Kind::Session { who, current, end, .. } => self.session(op, reach.resolve(*who), *current, *end, place),
+            Kind::Enrich { session } => self.enrich(*session, op.id, place),
+            Kind::Late { span } => {
+                if reach.span(*span) == Some(true)
+                    && let Some(span) = self.expected.spans.get_mut(span)
+                {
+                    span.late.push(op.id);
+                }
+            }
+            Kind::Baggage { who } => {
+                let who = reach.resolve(*who);
+                self.expected.is_invalid |= env.owner() != Some(who);
+                self.block(&op.body, &place.inside(Frame::Baggage { who, op: op.id }));
+            }
+            Kind::Inject { who } => self.inject(op.id, reach.resolve(*who), env),
+            Kind::Incoming { who, lie } => {
+                let who = reach.resolve(*who);
+                let taken = taken(op.id, *lie, &self.cast[who.member]);
+                self.block(&op.body, &place.inside(Frame::Incoming { who, taken }));
+            }
+            Kind::Dedicated { member } => {
+                let member = *member;
+                self.block(&op.body, &place.reaching(Handle::Dedicated { member, op: op.id }));
+            }
+            Kind::Misname { .. } | Kind::Yield => {}
+            Kind::Thread { carried: along, .. } | Kind::Blocking { carried: along } => {
+                self.block(&op.body, &place.at(carried(*along)));
+            }
+            Kind::Spawn { carried: along } => self.block(&op.body, &place.at(carried(*along != Carried::Nothing))),
+            Kind::Channel { worker, carried: along } => {
+                let env = if *along { env.clone() } else { self.worker(*worker) };
+                self.block(&op.body, &place.at(env));
+            }
+            Kind::JoinSet { carried: along } => {
+                for child in op.body.iter() {
+                    let strand = child.id;
+                    self.op(child, &Place { strand, ..place.at(carried(*along)) });
+                }
+            }
+            Kind::Deferred { carried: along } => {
+                let place = place.at(carried(*along)).reaching(Handle::AllEnded);
+                self.block(&op.body, &Place { strand: op.id, ..place });
+            }
+            // Its items are made in what was captured, whoever reads them.
+            Kind::Stream { .. } => self.block(&op.body, place),
+        }
+    }
+
+    fn current_span(&mut self, op: &Op, who: Who, how: How, place: &Place) {
+        self.span(op.id, who, &place.env);
+        let handle = Handle::Span { who, op: op.id };
+        let How::ByHand { ended_after } = how else {
+            let inside = place.inside(Frame::Span { who, op: op.id }).reaching(handle);
+            self.block(&op.body, &inside);
+            return;
+        };
+        self.expected.is_invalid |= !place.env.may_by_hand(who);
+        let open = place.inside(Frame::ByHand { who, op: op.id }).reaching(handle);
+        let (before, after) = op.body.split_at(ended_after.min(op.body.len()));
+        self.block(before, &open);
+        // It stays current, and so the parent, but takes nothing any more.
+        self.block(after, &open.reaching(Handle::Ended(op.id)));
+    }
+
+    fn span(&mut self, op: OpId, who: Who, env: &Env) {
+        self.expected.spans.insert(
+            op,
+            ExpectedSpan {
+                who,
+                parent: env.parent(who),
+                session: env.session(who),
+                late: Vec::new(),
+            },
+        );
+    }
+
+    fn session(&mut self, op: &Op, who: Who, current: bool, end: bool, place: &Place) {
+        self.expected.sessions.insert(
+            op.id,
+            ExpectedSession {
+                who,
+                enrichments: Vec::new(),
+            },
+        );
+        let reaching = place.reaching(Handle::Session { who, op: op.id });
+        if current {
+            self.block(&op.body, &reaching.inside(Frame::Session { who, op: op.id }));
+        } else {
+            self.block(&op.body, &reaching);
+        }
+        if end {
+            self.enrich(op.id, op.id, &reaching);
+        }
+    }
+
+    fn enrich(&mut self, session: OpId, op: OpId, place: &Place) {
+        if place.reach.session(session).is_some()
+            && let Some(session) = self.expected.sessions.get_mut(&session)
+        {
+            let strand = place.strand;
+            session.enrichments.push(Enriched { strand, op });
+        }
+    }
+
+    fn inject(&mut self, op: OpId, who: Who, env: &Env) {
+        let (baggage, taken) = env.baggage(who);
+        self.expected.headers.insert(
+            op,
+            ExpectedHeaders {
+                who,
+                parent: env.parent(who),
+                baggage,
+                incoming: taken.map(|taken| taken.op),
+            },
+        );
+    }
+
+    /// What is current on a worker's thread: the span that it runs in.
+    fn worker(&self, index: usize) -> Env {
+        let worker = self.workers.get(index).copied();
+        worker.map_or_else(Env::default, |(op, who)| Env::default().with(Frame::Span { who, op }))
+    }
+}
+
+/// What a member takes from headers that lie.
+pub(crate) fn taken(op: OpId, lie: Lie, member: &Member) -> Taken {
+    let has_parent = matches!(lie, Lie::Parent | Lie::ParentOf(_) | Lie::Session);
+    Taken {
+        op,
+        parent: has_parent && member.trusts_parents,
+        session: false,
+        baggage: true,
+    }
+}
+
+impl Member {
+    /// Whether its backend takes the starts and enrichments of sessions.
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.backend == Backend::Honeyhive
+    }
+}
+
+impl Place {
+    fn inside(&self, frame: Frame) -> Self {
+        self.at(self.env.with(frame))
+    }
+
+    fn at(&self, env: Env) -> Self {
+        Self { env, ..self.clone() }
+    }
+
+    fn reaching(&self, handle: Handle) -> Self {
+        Self {
+            reach: self.reach.with(handle),
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Random programs, the same ones for the same seed.
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::cast::Member;
+use super::env::{Env, Frame, Handle, Reach};
+use super::expect::taken;
+use super::program::{Block, Carried, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
+
+/// How deep blocks stand in one another.
+const MAX_DEPTH: usize = 9;
+/// How many tracers meet in one tree of operations, so that they come back further in.
+const COMPANY: usize = 4;
+/// Threads that live as long as the program.
+const WORKERS: usize = 2;
+
+/// Makes a program of about so many operations.
+pub(crate) fn generate(seed: u64, operations: usize, threads: usize, cast: &[Member]) -> Program {
+    let mut generator = Generator {
+        rng: StdRng::seed_from_u64(seed),
+        cast,
+        next: 1,
+        company: Vec::new(),
+        left: 0,
+    };
+    let workers = (0..WORKERS)
+        .map(|_| (generator.id(), Who::pooled(generator.rng.random_range(0..cast.len()))))
+        .collect();
+    let threads = (0..threads.max(1))
+        .map(|thread| {
+            let share = operations / threads.max(1) + usize::from(thread < operations % threads.max(1));
+            generator.thread(share)
+        })
+        .collect();
+    Program { threads, workers }
+}
+
+struct Generator<'a> {
+    rng: StdRng,
+    cast: &'a [Member],
+    next: OpId,
+    /// The tracers of the tree that is being made.
+    company: Vec<usize>,
+    /// Operations that the thread may still have.
+    left: usize,
+}
+
+#[derive(Clone)]
+struct Place {
+    mode: Mode,
+    env: Env,
+    reach: Reach,
+    depth: usize,
+    /// A worker does not send to itself.
+    in_channel: bool,
+}
+
+impl Generator<'_> {
+    fn id(&mut self) -> OpId {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn thread(&mut self, operations: usize) -> Thread {
+        self.left = operations;
+        let mode = if self.rng.random_ratio(2, 3) {
+            Mode::Async
+        } else {
+            Mode::Sync
+        };
+        let mut block = Vec::new();
+        while self.left > 0 {
+            let members: Vec<usize> = (0..self.cast.len()).collect();
+            self.company = members.choose_multiple(&mut self.rng, COMPANY).copied().collect();
+            let place = Place {
+                mode,
+                env: Env::default(),
+                reach: Reach::default(),
+                depth: 0,
+                in_channel: false,
+            };
+            block.push(self.op(&place));
+        }
+        Thread {
+            mode,
+            block: block.into(),
+        }
+    }
+
+    fn block(&mut self, place: &Place) -> Block {
+        let wanted = self.rng.random_range(1..=4);
+        (0..wanted)
+            .map_while(|_| (self.left > 0).then(|| self.op(place)))
+            .collect()
+    }
+
+    fn op(&mut self, place: &Place) -> Op {
+        self.left -= 1;
+        let id = self.id();
+        // A place may have no use for the first choice; a leaf fits everywhere.
+        let found = (0..4).find_map(|_| self.kind(place));
+        let kind = found.unwrap_or_else(|| Kind::Inject { who: self.who(place) });
+        let mode = self.body_mode(&kind, place.mode);
+        let inside = self.inside(id, &kind, mode, place);
+        let is_leaf = matches!(
+            kind,
+            Kind::Enrich { .. } | Kind::Late { .. } | Kind::Inject { .. } | Kind::Misname { .. } | Kind::Yield
+        );
+        let body = if is_leaf { Block::default() } else { self.block(&inside) };
+        Op { id, kind, mode, body }
+    }
+
+    /// Some kind that fits here, or `None` where the roll fell on one that does not.
+    fn kind(&mut self, place: &Place) -> Option<Kind> {
+        let who = self.who(place);
+        if place.depth >= MAX_DEPTH {
+            return self.leaf(place, who);
+        }
+        let roll = self.rng.random_range(0..100);
+        if roll < 25 {
+            return self.leaf(place, who);
+        }
+        if roll < 60 {
+            return self.span(place, who);
+        }
+        if roll < 80 {
+            return self.around(place, who);
+        }
+        match place.mode {
+            Mode::Sync => Some(self.moved(place)),
+            Mode::Async if roll < 85 => Some(self.moved(place)),
+            Mode::Async => Some(self.task(who)),
+        }
+    }
+
+    fn leaf(&mut self, place: &Place, who: Who) -> Option<Kind> {
+        match self.rng.random_range(0..12) {
+            0..4 => Some(Kind::Loose {
+                who,
+                elsewhere: self.rng.random_ratio(1, 4),
+            })
+            .filter(|_| place.depth < MAX_DEPTH),
+            4..6 => {
+                let sessions = place.reach.handles().filter_map(|handle| match handle {
+                    Handle::Session { op, .. } => Some(op),
+                    _ => None,
+                });
+                let session = *sessions.collect::<Vec<_>>().choose(&mut self.rng)?;
+                Some(Kind::Enrich { session })
+            }
+            6..9 => Some(Kind::Late {
+                span: self.span_in_reach(place)?,
+            }),
+            9 => Some(Kind::Misname {
+                member: who.member,
+                how: *[Misname::Unknown, Misname::NotAName, Misname::OtherRegistry].choose(&mut self.rng)?,
+            }),
+            10 => Some(Kind::Yield).filter(|_| place.mode == Mode::Async),
+            _ => Some(Kind::Inject { who }),
+        }
+    }
+
+    fn span(&mut self, place: &Place, who: Who) -> Option<Kind> {
+        let how = match self.rng.random_range(0..10) {
+            0..5 => How::Closure,
+            5..7 => How::Trait,
+            _ => How::ByHand {
+                ended_after: self.rng.random_range(0..5),
+            },
+        };
+        let fits = !matches!(how, How::ByHand { .. }) || place.env.may_by_hand(place.reach.resolve(who));
+        fits.then_some(Kind::Span { who, how })
+    }
+
+    fn around(&mut self, place: &Place, who: Who) -> Option<Kind> {
+        match self.rng.random_range(0..16) {
+            0..4 => Some(Kind::Scope { who }),
+            4..8 => Some(Kind::Session {
+                who,
+                given: self.rng.random_bool(0.5),
+                current: self.rng.random_ratio(4, 5),
+                end: self.rng.random_ratio(1, 4),
+            }),
+            8..11 => Some(Kind::Baggage {
+                who: place.env.owner()?,
+            }),
+            11..14 => Some(Kind::Incoming {
+                who,
+                lie: self.lie(place, who)?,
+            }),
+            14 => Some(Kind::Panic { who }),
+            _ => Some(Kind::Dedicated { member: who.member }),
+        }
+    }
+
+    fn lie(&mut self, place: &Place, who: Who) -> Option<Lie> {
+        let believes = self.cast[who.member].trusts_parents;
+        match self.rng.random_range(0..5) {
+            0 => Some(Lie::Parent),
+            // Who trusts headers is given no real ids of others: he would be right to use them.
+            1 if !believes => Some(Lie::ParentOf(self.span_in_reach(place)?)),
+            2 => Some(Lie::Session),
+            3 => {
+                let sessions = place.reach.handles().filter_map(|handle| match handle {
+                    Handle::Session { op, .. } => Some(op),
+                    _ => None,
+                });
+                Some(Lie::SessionOf(*sessions.collect::<Vec<_>>().choose(&mut self.rng)?))
+            }
+            _ => Some(Lie::Baggage(self.rng.random_range(0..self.cast.len()))),
+        }
+    }
+
+    /// Ways of work to another thread.
+    fn moved(&mut self, place: &Place) -> Kind {
+        let carried = self.rng.random_ratio(3, 4);
+        if !place.in_channel && self.rng.random_bool(0.5) {
+            let worker = self.rng.random_range(0..WORKERS);
+            return Kind::Channel { worker, carried };
+        }
+        let scoped = self.rng.random_bool(0.5);
+        Kind::Thread { carried, scoped }
+    }
+
+    fn task(&mut self, who: Who) -> Kind {
+        let carried = self.rng.random_ratio(3, 4);
+        match self.rng.random_range(0..14) {
+            0..4 => Kind::Spawn {
+                carried: *[Carried::Nothing, Carried::Scope, Carried::Context]
+                    .choose(&mut self.rng)
+                    .unwrap_or(&Carried::Scope),
+            },
+            4..6 => Kind::SpawnSpan { who },
+            6..8 => Kind::JoinSet { carried },
+            8 => Kind::Blocking { carried },
+            9..11 => Kind::Select { who },
+            11 => Kind::Abort { who },
+            12 => Kind::Deferred { carried },
+            _ => Kind::Stream { reader: who },
+        }
+    }
+
+    fn who(&mut self, place: &Place) -> Who {
+        let member = *self.company.choose(&mut self.rng).unwrap_or(&0);
+        let dedicated = place.reach.handles().find_map(|handle| match handle {
+            Handle::Dedicated { member: made, op } if made == member => Some(op),
+            _ => None,
+        });
+        Who {
+            member,
+            dedicated: dedicated.filter(|_| self.rng.random_bool(0.5)),
+        }
+    }
+
+    fn span_in_reach(&mut self, place: &Place) -> Option<OpId> {
+        let spans = place.reach.handles().filter_map(|handle| match handle {
+            Handle::Span { op, .. } => Some(op),
+            _ => None,
+        });
+        spans.take(6).collect::<Vec<_>>().choose(&mut self.rng).copied()
+    }
+
+    fn body_mode(&mut self, kind: &Kind, outer: Mode) -> Mode {
+        match (outer, kind) {
+            (Mode::Sync, _)
+            | (
+                _,
+                Kind::Thread { .. }
+                | Kind::Channel { .. }
+                | Kind::Blocking { .. }
+                | Kind::Span { how: How::Trait, .. },
+            ) => Mode::Sync,
+            (
+                Mode::Async,
+                Kind::Spawn { .. }
+                | Kind::SpawnSpan { .. }
+                | Kind::JoinSet { .. }
+                | Kind::Select { .. }
+                | Kind::Abort { .. }
+                | Kind::Deferred { .. }
+                | Kind::Stream { .. },
+            ) => Mode::Async,
+            (Mode::Async, _) if self.rng.random_ratio(1, 4) => Mode::Sync,
+            (Mode::Async, _) => Mode::Async,
+        }
+    }
+
+    /// What holds inside an operation, as far as it decides what may stand there.
+    fn inside(&self, id: OpId, kind: &Kind, mode: Mode, place: &Place) -> Place {
+        let (env, reach) = (&place.env, &place.reach);
+        let kept = |carried: bool| if carried { env.clone() } else { Env::default() };
+        let current = |who: Who| {
+            let who = reach.resolve(who);
+            (
+                env.with(Frame::Span { who, op: id }),
+                reach.with(Handle::Span { who, op: id }),
+            )
+        };
+        let (env, reach) = match kind {
+            Kind::Span {
+                who,
+                how: How::ByHand { .. },
+            } => {
+                let who = reach.resolve(*who);
+                (
+                    env.with(Frame::ByHand { who, op: id }),
+                    reach.with(Handle::Span { who, op: id }),
+                )
+            }
+            Kind::Span { who, .. }
+            | Kind::SpawnSpan { who }
+            | Kind::Panic { who }
+            | Kind::Select { who }
+            | Kind::Abort { who } => current(*who),
+            Kind::Scope { who } => (
+                env.with(Frame::Scope {
+                    who: reach.resolve(*who),
+                }),
+                reach.clone(),
+            ),
+            Kind::Session { who, current, .. } => {
+                let who = reach.resolve(*who);
+                let env = if *current {
+                    env.with(Frame::Session { who, op: id })
+                } else {
+                    env.clone()
+                };
+                (env, reach.with(Handle::Session { who, op: id }))
+            }
+            Kind::Baggage { who } => {
+                let who = reach.resolve(*who);
+                (env.with(Frame::Baggage { who, op: id }), reach.clone())
+            }
+            Kind::Incoming { who, lie } => {
+                let who = reach.resolve(*who);
+                let taken = taken(id, *lie, &self.cast[who.member]);
+                (env.with(Frame::Incoming { who, taken }), reach.clone())
+            }
+            Kind::Dedicated { member } => (
+                env.clone(),
+                reach.with(Handle::Dedicated {
+                    member: *member,
+                    op: id,
+                }),
+            ),
+            Kind::Thread { carried, .. }
+            | Kind::Blocking { carried }
+            | Kind::JoinSet { carried }
+            | Kind::Deferred { carried } => (kept(*carried), reach.clone()),
+            Kind::Spawn { carried } => (kept(*carried != Carried::Nothing), reach.clone()),
+            // Nothing that hangs on whose span the worker is in is made there.
+            Kind::Channel { carried, .. } => (kept(*carried), reach.clone()),
+            Kind::Loose { .. }
+            | Kind::Enrich { .. }
+            | Kind::Late { .. }
+            | Kind::Inject { .. }
+            | Kind::Misname { .. }
+            | Kind::Stream { .. }
+            | Kind::Yield => (env.clone(), reach.clone()),
+        };
+        Place {
+            mode,
+            env,
+            reach,
+            depth: place.depth + 1,
+            in_channel: place.in_channel || matches!(kind, Kind::Channel { .. }),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Programs: trees of operations that move work around, as values that can be printed, made smaller and run again.
+//!
+//! A block is synchronous or asynchronous. A synchronous block has synchronous operations only, so nothing in a program blocks on a task of the
+//! runtime that it runs on.
+
+use std::sync::Arc;
+
+/// Which operation: unique in a program, and kept when the program is made smaller.
+pub(crate) type OpId = u32;
+
+/// A tracer of the cast, or a dedicated one that an enclosing operation made for the same selector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Who {
+    /// Its place in the cast.
+    pub(crate) member: usize,
+    /// The [`Kind::Dedicated`] that made it; where that is not around, the pooled tracer is meant.
+    pub(crate) dedicated: Option<OpId>,
+}
+
+/// Operations one after the other.
+pub(crate) type Block = Arc<[Op]>;
+
+/// What runs at the same time on the same tracers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Program {
+    /// A thread each.
+    pub(crate) threads: Vec<Thread>,
+    /// Threads that live as long as the program and take work from a channel, each inside a span of this tracer.
+    pub(crate) workers: Vec<(OpId, Who)>,
+}
+
+/// What one thread does.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Thread {
+    pub(crate) mode: Mode,
+    pub(crate) block: Block,
+}
+
+/// How the operations of a block run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Sync,
+    Async,
+}
+
+/// One operation, with what happens inside it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Op {
+    pub(crate) id: OpId,
+    pub(crate) kind: Kind,
+    /// Of the body.
+    pub(crate) mode: Mode,
+    pub(crate) body: Block,
+}
+
+/// What an operation does around its body.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// A span, current for the body.
+    Span { who: Who, how: How },
+    /// A span that is not current, ended after the body.
+    Loose { who: Who, elsewhere: bool },
+    /// The tracer's scope, by `enter` or by `scope`.
+    Scope { who: Who },
+    /// A session.
+    Session {
+        who: Who,
+        given: bool,
+        current: bool,
+        end: bool,
+    },
+    /// More about the session that an enclosing operation started.
+    Enrich { session: OpId },
+    /// An attribute on the span that an enclosing operation started.
+    Late { span: OpId },
+    /// A baggage entry for the body, inside a scope of `who`.
+    Baggage { who: Who },
+    /// The headers of an outgoing request.
+    Inject { who: Who },
+    /// The headers of an incoming request, taken in for the body.
+    Incoming { who: Who, lie: Lie },
+    /// A tracer of its own for the body.
+    Dedicated { member: usize },
+    /// A look-up of a name that is not there, in the registry of a member.
+    Misname { member: usize, how: Misname },
+    /// A panic after the body, inside a span, caught around it.
+    Panic { who: Who },
+    /// A thread.
+    Thread { carried: bool, scoped: bool },
+    /// A message to a worker, which does the body.
+    Channel { worker: usize, carried: bool },
+    /// A task that is waited for.
+    Spawn { carried: Carried },
+    /// `tokio::spawn` of an `in_span` future as it is.
+    SpawnSpan { who: Who },
+    /// A task for each operation of the body, at the same time.
+    JoinSet { carried: bool },
+    /// A blocking task.
+    Blocking { carried: bool },
+    /// A `select!` that drops the branch with the body and its open span.
+    Select { who: Who },
+    /// A task that is aborted with its span open.
+    Abort { who: Who },
+    /// A task that does the body after all spans around it have ended.
+    Deferred { carried: bool },
+    /// A stream whose items do the body, read inside a scope of `reader`.
+    Stream { reader: Who },
+    /// Lets other tasks run.
+    Yield,
+}
+
+/// How a span is made current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// `in_span` or `in_span_sync`.
+    Closure,
+    /// `in_span` of OpenTelemetry's `Tracer`.
+    Trait,
+    /// `Context::with_span`, the span ended after so many operations of the body.
+    ByHand { ended_after: usize },
+}
+
+/// What goes with a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carried {
+    Nothing,
+    /// By [`Scope`](crate::Scope).
+    Scope,
+    /// By OpenTelemetry's `with_current_context`.
+    Context,
+}
+
+/// What incoming headers claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// A parent that nobody knows.
+    Parent,
+    /// The ids of the span that an enclosing operation started, of whatever tracer.
+    ParentOf(OpId),
+    /// Baggage with a canary of that member.
+    Baggage(usize),
+    /// A session that nobody knows, and a parent.
+    Session,
+    /// The session that an enclosing operation started, of whatever tracer.
+    SessionOf(OpId),
+}
+
+/// What is wrong with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misname {
+    Unknown,
+    NotAName,
+    OtherRegistry,
+}
+
+impl Who {
+    pub(crate) fn pooled(member: usize) -> Self {
+        Self {
+            member,
+            dedicated: None,
+        }
+    }
+}
+
+impl Program {
+    /// How many operations there are.
+    pub(crate) fn len(&self) -> usize {
+        self.threads.iter().map(|thread| count(&thread.block)).sum()
+    }
+
+    /// Every operation, outer ones first.
+    pub(crate) fn each(&self, mut see: impl FnMut(&Op)) {
+        fn walk(block: &[Op], see: &mut impl FnMut(&Op)) {
+            for op in block {
+                see(op);
+                walk(&op.body, see);
+            }
+        }
+        for thread in &self.threads {
+            walk(&thread.block, &mut see);
+        }
+    }
+}
+
+fn count(block: &[Op]) -> usize {
+    block.iter().map(|op| 1 + count(&op.body)).sum()
+}
+
+impl Kind {
+    /// The name of the kind in tables.
+    pub(crate) fn name(&self, mode: Mode) -> &'static str {
+        match (self, mode) {
+            (Self::Span { how: How::Closure, .. }, Mode::Sync) => "span by closure",
+            (Self::Span { how: How::Closure, .. }, Mode::Async) => "span by async closure",
+            (Self::Span { how: How::Trait, .. }, _) => "span by the Tracer trait",
+            (
+                Self::Span {
+                    how: How::ByHand { .. },
+                    ..
+                },
+                _,
+            ) => "span made current by hand",
+            (Self::Loose { .. }, _) => "span that is not current",
+            (Self::Scope { .. }, _) => "scope",
+            (Self::Session { .. }, _) => "session",
+            (Self::Enrich { .. }, _) => "enrichment",
+            (Self::Late { .. }, _) => "late attribute",
+            (Self::Baggage { .. }, _) => "baggage",
+            (Self::Inject { .. }, _) => "outgoing headers",
+            (Self::Incoming { .. }, _) => "incoming headers that lie",
+            (Self::Dedicated { .. }, _) => "dedicated tracer",
+            (Self::Misname { .. }, _) => "look-up of a wrong name",
+            (Self::Panic { .. }, _) => "panic",
+            (Self::Thread { .. }, _) => "thread",
+            (Self::Channel { .. }, _) => "message to a worker",
+            (Self::Spawn { .. } | Self::SpawnSpan { .. }, _) => "task",
+            (Self::JoinSet { .. }, _) => "set of tasks",
+            (Self::Blocking { .. }, _) => "blocking task",
+            (Self::Select { .. }, _) => "select! that drops a branch",
+            (Self::Abort { .. }, _) => "aborted task",
+            (Self::Deferred { .. }, _) => "task that outlives its spans",
+            (Self::Stream { .. }, _) => "stream",
+            (Self::Yield, _) => "yield",
+        }
+    }
+}

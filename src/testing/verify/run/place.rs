@@ -1,0 +1,231 @@
+//! Where an operation runs: what it has in its variables, and what both kinds of blocks do with it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, mpsc};
+
+use opentelemetry::baggage::BaggageExt as _;
+use opentelemetry::trace::{Span as _, TraceContextExt as _};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::Span;
+
+use super::super::headers;
+use super::super::program::{Kind, Lie, Op, OpId, Who};
+use super::super::subject::{Active, Subject, given_id};
+use super::{Root, Run, lock};
+
+pub(super) struct Place<S: Subject> {
+    pub(super) run: Arc<Run<S>>,
+    pub(super) reach: Option<Arc<Reach<S>>>,
+    pub(super) root: Arc<Root>,
+}
+
+/// One handle in reach, and the ones further out.
+pub(super) struct Reach<S: Subject> {
+    op: OpId,
+    /// The member of the cast that it is of.
+    member: usize,
+    handle: Handle<S>,
+    outer: Option<Arc<Reach<S>>>,
+}
+
+enum Handle<S: Subject> {
+    Span(Active),
+    Session(S::Session),
+    Dedicated(S::Tracer),
+}
+
+impl<S: Subject> Clone for Place<S> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.run), self.reach.clone(), Arc::clone(&self.root))
+    }
+}
+
+impl<S: Subject> Place<S> {
+    pub(super) fn new(run: Arc<Run<S>>, reach: Option<Arc<Reach<S>>>, root: Arc<Root>) -> Self {
+        Self { run, reach, root }
+    }
+
+    pub(super) fn tracer(&self, who: Who) -> S::Tracer {
+        let dedicated = who.dedicated.and_then(|op| match self.find(op)?.handle {
+            Handle::Dedicated(ref tracer) => Some(tracer.clone()),
+            _ => None,
+        });
+        dedicated.unwrap_or_else(|| self.run.subject.tracer(who.member))
+    }
+
+    pub(super) fn name(&self, who: Who, op: &Op) -> String {
+        self.run.cast[who.member].canary(op.id)
+    }
+
+    /// The body of a span: what every span says of itself, and the span in reach.
+    pub(super) fn in_span(&self, who: Who, op: &Op, span: Active) -> Self {
+        span.set("work".to_owned(), self.name(who, op));
+        if op.id.is_multiple_of(4) {
+            span.event(self.name(who, op));
+        }
+        self.reaching(op, who, Handle::Span(span))
+    }
+
+    pub(super) fn in_dedicated(&self, op: &Op, member: usize) -> Self {
+        let tracer = self.run.subject.dedicated(member);
+        self.reaching(op, Who::pooled(member), Handle::Dedicated(tracer))
+    }
+
+    pub(super) fn in_session(&self, op: &Op, who: Who, session: S::Session) -> Self {
+        self.reaching(op, who, Handle::Session(session))
+    }
+
+    fn reaching(&self, op: &Op, who: Who, handle: Handle<S>) -> Self {
+        let reach = Reach {
+            op: op.id,
+            member: who.member,
+            handle,
+            outer: self.reach.clone(),
+        };
+        Self::new(
+            Arc::clone(&self.run),
+            Some(Arc::new(reach)),
+            Arc::clone(&self.root),
+        )
+    }
+
+    fn find(&self, op: OpId) -> Option<&Reach<S>> {
+        let mut reaches = std::iter::successors(self.reach.as_deref(), |reach| reach.outer.as_deref());
+        reaches.find(|reach| reach.op == op)
+    }
+
+    /// A span that is about to be made current by hand: the context with it, and the span.
+    pub(super) fn by_hand(&self, who: Who, op: &Op) -> (Context, Active) {
+        let span = self.run.subject.start(&self.tracer(who), self.name(who, op));
+        let cx = current().with_span(span);
+        (cx.clone(), Active::Context(cx))
+    }
+
+    pub(super) fn loose(&self, who: Who, op: &Op) -> Span {
+        let mut span = self.run.subject.start(&self.tracer(who), self.name(who, op));
+        span.set_attribute(KeyValue::new("work", self.name(who, op)));
+        span
+    }
+
+    pub(super) fn session(&self, who: Who, op: &Op, given: bool) -> S::Session {
+        let (subject, canary) = (&self.run.subject, self.name(who, op));
+        let id = given.then(|| given_id(self.run.seed, op.id));
+        let session = subject.session(&self.tracer(who), id, canary.clone(), canary);
+        lock(&self.run.observed).sessions.insert(op.id, subject.session_id(&session));
+        session
+    }
+
+    /// The current context with a baggage entry more.
+    pub(super) fn baggage(&self, who: Who, op: &Op) -> Context {
+        let cx = current();
+        let here = cx.baggage().iter();
+        let mut entries: Vec<KeyValue> = here
+            .map(|(key, (value, _))| KeyValue::new(key.clone(), value.to_string()))
+            .collect();
+        entries.push(KeyValue::new(baggage_key(op.id), self.name(who, op)));
+        cx.with_baggage(entries)
+    }
+
+    /// Takes in headers that lie; what is current for the body.
+    pub(super) fn incoming(&self, who: Who, lie: Lie, op: &Op) -> S::Captured {
+        let headers = self.lying(lie, op);
+        let captured = self.run.subject.extract(&self.tracer(who), &headers);
+        lock(&self.run.observed).incoming.insert(op.id, headers);
+        captured
+    }
+
+    fn lying(&self, lie: Lie, op: &Op) -> HashMap<String, String> {
+        let seed = self.run.seed;
+        let mut lying = HashMap::new();
+        let mut say = |name: &str, value: String| lying.insert(name.to_owned(), value);
+        match lie {
+            Lie::Parent => {
+                say("traceparent", headers::unknown_parent(seed, op.id));
+            }
+            Lie::ParentOf(span) => {
+                if let Some(Handle::Span(span)) = self.find(span).map(|reach| &reach.handle) {
+                    let (trace, span) = span.ids();
+                    say("traceparent", headers::traceparent(&trace, &span));
+                }
+            }
+            Lie::Baggage(member) => {
+                let canary = self.run.cast[member].canary(op.id);
+                say("baggage", format!("{}={canary}", baggage_key(op.id)));
+            }
+            Lie::Session => {
+                say("traceparent", headers::unknown_parent(seed, op.id));
+                say("baggage", format!("session.id={}", headers::unknown_session(seed, op.id)));
+            }
+            Lie::SessionOf(session) => {
+                if let Some(Handle::Session(session)) = self.find(session).map(|reach| &reach.handle) {
+                    say("baggage", format!("session.id={}", self.run.subject.session_id(session)));
+                }
+            }
+        }
+        lying
+    }
+
+    /// Hands the body to a worker and waits until it is done.
+    pub(super) fn send(&self, worker: usize, carried: bool, op: &Op) {
+        let captured = carried.then(|| self.run.subject.capture());
+        let (place, block) = (self.clone(), Arc::clone(&op.body));
+        let (done, wait) = mpsc::sync_channel::<()>(1);
+        let job = Box::new(move || {
+            let _entered = captured.map(|captured| place.run.subject.enter_captured(&captured));
+            place.block(&block);
+            drop(done);
+        });
+        if let Some(worker) = self.run.workers.get(worker)
+            && worker.send(job).is_ok()
+        {
+            // Nothing is sent: the end of the channel says that it is done.
+            drop(wait.recv());
+        }
+    }
+
+    /// Operations without a body.
+    pub(super) fn leaf(&self, op: &Op) {
+        let (subject, cast) = (&self.run.subject, &self.run.cast);
+        match op.kind {
+            Kind::Enrich { session } => {
+                if let Some(reach) = self.find(session)
+                    && let Handle::Session(session) = &reach.handle
+                {
+                    subject.enrich(session, cast[reach.member].canary(op.id));
+                }
+            }
+            Kind::Late { span } => {
+                if let Some(reach) = self.find(span)
+                    && let Handle::Span(span) = &reach.handle
+                {
+                    span.set(late_key(op.id), cast[reach.member].canary(op.id));
+                }
+            }
+            Kind::Inject { who } => {
+                let headers = subject.inject(&self.tracer(who));
+                lock(&self.run.observed).headers.insert(op.id, headers);
+            }
+            Kind::Misname { member, how } => {
+                if let Some(wrong) = subject.misname(member, how) {
+                    lock(&self.run.observed).misnamed.push((op.id, member, wrong));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The name of the attribute that an operation sets on a span elsewhere.
+pub(in super::super) fn late_key(op: OpId) -> String {
+    format!("late.{op}")
+}
+
+/// The name of the baggage entry that an operation sets.
+pub(in super::super) fn baggage_key(op: OpId) -> String {
+    format!("b{op}")
+}
+
+#[expect(clippy::disallowed_methods, reason = "as a third party would")]
+pub(super) fn current() -> Context {
+    Context::current()
+}

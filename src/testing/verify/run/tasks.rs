@@ -1,0 +1,223 @@
+//! Operations with asynchronous bodies, and tasks.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, pending};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use opentelemetry::trace::FutureExt as _;
+use tokio::sync::oneshot;
+use tokio::task::{JoinSet, spawn_blocking, yield_now};
+
+use super::super::program::{Block, Carried, How, Kind, Mode, Op, Who};
+use super::super::subject::{Active, Subject};
+use super::place::Place;
+use super::sync::end;
+use super::{Told, joined, lock, root, told};
+
+impl<S: Subject> Place<S> {
+    pub(super) fn block_async(self, block: Block) -> BoxFuture<'static, ()> {
+        async move {
+            for op in block.iter() {
+                self.op_async(op).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn body(&self, op: &Op) -> BoxFuture<'static, ()> {
+        self.clone().block_async(Arc::clone(&op.body))
+    }
+
+    async fn op_async(&self, op: &Op) {
+        match op.kind {
+            Kind::Yield => yield_now().await,
+            Kind::Blocking { carried } => self.blocking(carried, op).await,
+            _ if op.mode == Mode::Sync => self.op(op),
+            Kind::Span { .. }
+            | Kind::Loose { .. }
+            | Kind::Scope { .. }
+            | Kind::Session { .. }
+            | Kind::Baggage { .. }
+            | Kind::Incoming { .. }
+            | Kind::Dedicated { .. }
+            | Kind::Panic { .. } => self.around(op).await,
+            Kind::Spawn { carried } => {
+                let body = self.body(op);
+                let task = match carried {
+                    Carried::Nothing => tokio::spawn(body),
+                    Carried::Context => tokio::spawn(body.with_current_context()),
+                    Carried::Scope => tokio::spawn(self.captured(body)),
+                };
+                joined(task.await);
+            }
+            Kind::SpawnSpan { who } => joined(tokio::spawn(self.span(who, op)).await),
+            Kind::JoinSet { carried } => self.join_set(carried, op).await,
+            Kind::Select { who } => self.select(who, op).await,
+            Kind::Abort { who } => self.abort(who, op).await,
+            Kind::Deferred { carried } => self.defer(carried, op),
+            Kind::Stream { reader } => self.stream(reader, op).await,
+            _ => self.leaf(op),
+        }
+    }
+
+    /// Operations that something holds for the body of.
+    async fn around(&self, op: &Op) {
+        let subject = &*self.run.subject;
+        match op.kind {
+            Kind::Span {
+                who,
+                how: How::ByHand { ended_after },
+            } => {
+                let (cx, span) = self.by_hand(who, op);
+                let inside = self.in_span(who, op, span.clone());
+                let (before, after) = op.body.split_at(ended_after.min(op.body.len()));
+                let (before, after): (Block, Block) = (before.into(), after.into());
+                let body = async move {
+                    inside.clone().block_async(before).await;
+                    span.end();
+                    inside.block_async(after).await;
+                };
+                body.with_context(cx).await;
+            }
+            Kind::Span { who, .. } => self.span(who, op).await,
+            Kind::Loose { who, elsewhere } => {
+                let span = self.loose(who, op);
+                self.body(op).await;
+                end(span, elsewhere);
+            }
+            Kind::Scope { who } => subject.scope(&self.tracer(who), self.body(op)).await,
+            Kind::Session {
+                who,
+                given,
+                current,
+                end,
+            } => {
+                let session = self.session(who, op, given);
+                let body = self.in_session(op, who, session.clone()).body(op);
+                if current {
+                    subject.session_scope(&session, body).await;
+                } else {
+                    body.await;
+                }
+                if end {
+                    subject.end_session(&session);
+                }
+            }
+            Kind::Baggage { who } => self.body(op).with_context(self.baggage(who, op)).await,
+            Kind::Incoming { who, lie } => {
+                let captured = self.incoming(who, lie, op);
+                subject.captured_scope(&captured, self.body(op)).await;
+            }
+            Kind::Dedicated { member } => self.in_dedicated(op, member).body(op).await,
+            Kind::Panic { who } => {
+                let panicking = self.span_then(who, op, async || resume_unwind(Box::new(Told)));
+                told(AssertUnwindSafe(panicking).catch_unwind().await);
+            }
+            _ => {}
+        }
+    }
+
+    /// The body in a span of its own.
+    fn span(&self, who: Who, op: &Op) -> impl Future<Output = ()> + Send + use<S> {
+        self.span_then(who, op, async || ())
+    }
+
+    /// The body in a span of its own, and then something more before the span ends.
+    fn span_then<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        who: Who,
+        op: &Op,
+        then: impl FnOnce() -> F + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + use<S, F, impl FnOnce() -> F + Send + 'static> {
+        let (place, op_inside) = (self.clone(), op.clone());
+        let body = move |span: Active| async move {
+            let inside = place.in_span(who, &op_inside, span);
+            inside.body(&op_inside).await;
+            then().await;
+        };
+        self.run.subject.span(&self.tracer(who), self.name(who, op), body)
+    }
+
+    fn captured(&self, body: BoxFuture<'static, ()>) -> impl Future<Output = ()> + Send + 'static + use<S> {
+        let captured = self.run.subject.capture();
+        self.run.subject.captured_scope(&captured, body)
+    }
+
+    async fn blocking(&self, carried: bool, op: &Op) {
+        let captured = carried.then(|| self.run.subject.capture());
+        let (place, block) = (self.clone(), Arc::clone(&op.body));
+        let task = spawn_blocking(move || {
+            let _entered = captured.map(|captured| place.run.subject.enter_captured(&captured));
+            place.block(&block);
+        });
+        joined(task.await);
+    }
+
+    async fn join_set(&self, carried: bool, op: &Op) {
+        let mut tasks = JoinSet::new();
+        for child in op.body.iter() {
+            let body = self.clone().block_async(Block::from([child.clone()]));
+            if carried {
+                tasks.spawn(self.captured(body));
+            } else {
+                tasks.spawn(body);
+            }
+        }
+        while let Some(ended) = tasks.join_next().await {
+            joined(ended);
+        }
+    }
+
+    /// Drops the branch when its body is done, with the span open.
+    async fn select(&self, who: Who, op: &Op) {
+        let (done, is_done) = oneshot::channel::<()>();
+        let stays_open = self.span_then(who, op, || {
+            drop(done);
+            pending()
+        });
+        tokio::select! {
+            () = stays_open => {}
+            _ = is_done => {}
+        }
+    }
+
+    /// Aborts the task when its body is done, with the span open.
+    async fn abort(&self, who: Who, op: &Op) {
+        let (done, is_done) = oneshot::channel::<()>();
+        let task = tokio::spawn(self.span_then(who, op, || {
+            drop(done);
+            pending()
+        }));
+        drop(is_done.await);
+        task.abort();
+        joined(task.await);
+    }
+
+    /// Puts the body off until the block of the thread is done.
+    fn defer(&self, carried: bool, op: &Op) {
+        let captured = carried.then(|| self.run.subject.capture());
+        let (outer, reach) = (Arc::clone(&self.root), self.reach.clone());
+        let body = root(Arc::clone(&self.run), reach, Mode::Async, Arc::clone(&op.body));
+        let body = match &captured {
+            Some(captured) => self.run.subject.captured_scope(captured, body).boxed(),
+            None => body,
+        };
+        let task = tokio::spawn(async move {
+            // Closed, and never given out.
+            drop(outer.gate.acquire().await);
+            body.await;
+        });
+        lock(&self.root.deferred).push(task);
+    }
+
+    /// Does an item of the body at a time in what is current here, while somebody reads them in another scope.
+    async fn stream(&self, reader: Who, op: &Op) {
+        let (place, children) = (self.clone(), op.body.to_vec());
+        let items = stream::iter(children).then(move |child| place.clone().block_async(Block::from([child])));
+        let captured = self.run.subject.capture();
+        let items = self.run.subject.captured_stream(&captured, items.boxed());
+        let read = items.for_each(|()| async { yield_now().await });
+        self.run.subject.scope(&self.tracer(reader), read).await;
+    }
+}

@@ -1,0 +1,137 @@
+//! What a program is run on: this crate, or plain providers.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry_sdk::trace::Span;
+use uuid::Uuid;
+
+use super::program::{Misname, OpId};
+use crate::ActiveSpan;
+
+/// Everything that programs do with tracers. Implemented by [`Ours`](super::ours::Ours) and [`Peer`](super::peer::Peer).
+pub(super) trait Subject: Send + Sync + 'static {
+    /// A handle of a tracer.
+    type Tracer: Clone + Send + Sync + 'static;
+    /// A handle of a session.
+    type Session: Clone + Send + Sync + 'static;
+    /// What was current at one place.
+    type Captured: Clone + Send + Sync + 'static;
+
+    fn tracer(&self, member: usize) -> Self::Tracer;
+    fn dedicated(&self, member: usize) -> Self::Tracer;
+    /// Looks up a name that is not there; what came of it where it was not the right error.
+    fn misname(&self, member: usize, how: Misname) -> Option<String>;
+
+    fn span_sync(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
+    fn span_by_trait(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
+    fn span<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        tracer: &Self::Tracer,
+        name: String,
+        body: impl FnOnce(Active) -> F + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static;
+    fn start(&self, tracer: &Self::Tracer, name: String) -> Span;
+
+    fn enter(&self, tracer: &Self::Tracer) -> ContextGuard;
+    fn scope<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        tracer: &Self::Tracer,
+        body: F,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    fn session(&self, tracer: &Self::Tracer, id: Option<Uuid>, name: String, canary: String) -> Self::Session;
+    fn session_id(&self, session: &Self::Session) -> String;
+    fn enter_session(&self, session: &Self::Session) -> ContextGuard;
+    fn session_scope<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        session: &Self::Session,
+        body: F,
+    ) -> impl Future<Output = ()> + Send + 'static;
+    fn enrich(&self, session: &Self::Session, canary: String);
+    fn end_session(&self, session: &Self::Session);
+
+    fn capture(&self) -> Self::Captured;
+    fn enter_captured(&self, captured: &Self::Captured) -> ContextGuard;
+    fn captured_scope<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        captured: &Self::Captured,
+        body: F,
+    ) -> impl Future<Output = ()> + Send + 'static;
+    fn captured_stream<S: futures_util::Stream<Item = ()> + Send + Unpin + 'static>(
+        &self,
+        captured: &Self::Captured,
+        stream: S,
+    ) -> impl futures_util::Stream<Item = ()> + Send + 'static;
+
+    fn inject(&self, tracer: &Self::Tracer) -> HashMap<String, String>;
+    fn extract(&self, tracer: &Self::Tracer, headers: &HashMap<String, String>) -> Self::Captured;
+
+    /// Sends what there is; says what was not delivered, or does not add up.
+    fn flush(&self, timeout: Duration) -> Flushed;
+}
+
+/// What the subject's own books say after a flush.
+#[derive(Debug, Default)]
+pub(super) struct Flushed {
+    /// By member: spans that were accepted, delivered and dropped since the last flush, and the same of session events. Empty where the
+    /// subject keeps no books.
+    pub(super) books: Vec<Books>,
+    /// What went wrong, as the subject says it.
+    pub(super) incomplete: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Books {
+    pub(super) accepted: u64,
+    pub(super) delivered: u64,
+    pub(super) dropped: u64,
+    pub(super) events_delivered: u64,
+    pub(super) events_dropped: u64,
+}
+
+/// An open span, by reference.
+#[derive(Clone)]
+pub(super) enum Active {
+    Span(ActiveSpan),
+    Context(Context),
+}
+
+impl Active {
+    pub(super) fn set(&self, key: String, value: String) {
+        match self {
+            Self::Span(span) => span.set_attribute(key, value),
+            Self::Context(cx) => cx.span().set_attribute(KeyValue::new(key, value)),
+        }
+    }
+
+    pub(super) fn event(&self, name: String) {
+        match self {
+            Self::Span(span) => span.add_event(name, Vec::new()),
+            Self::Context(cx) => cx.span().add_event(name, Vec::new()),
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if let Self::Context(cx) = self {
+            cx.span().end();
+        }
+    }
+
+    /// Trace id and span id, as headers have them.
+    pub(super) fn ids(&self) -> (String, String) {
+        let span = match self {
+            Self::Span(span) => span.span_context(),
+            Self::Context(cx) => cx.span().span_context().clone(),
+        };
+        (span.trace_id().to_string(), span.span_id().to_string())
+    }
+}
+
+/// The id of a session that is started with an id of the program's own.
+pub(super) fn given_id(seed: u64, op: OpId) -> Uuid {
+    uuid::Builder::from_random_bytes((u128::from(seed) << 64 | 0x5e55_1011_0000_0000 | u128::from(op)).to_be_bytes())
+        .into_uuid()
+}
