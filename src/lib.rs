@@ -7,10 +7,13 @@ pub mod config;
 mod context;
 mod export;
 mod ledger;
+mod propagation;
 mod registry;
+mod scope;
 mod secret;
 mod selector;
 mod session;
+mod session_record;
 mod span;
 mod tracer;
 
@@ -25,6 +28,7 @@ pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     BuildError, CheckedBinding, Connection, LookupError, Probe, RegistryBuilder, Status, TracerRegistry, TracerStatus,
 };
+pub use scope::Scope;
 pub use secret::{
     ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources,
 };

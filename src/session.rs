@@ -7,38 +7,30 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::trace::FutureExt as _;
 use opentelemetry::{Context, ContextGuard};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::backend::{Destination, SessionStart, enrich_body, flatten, start_body};
-use crate::context::{self, SessionStamp};
-use crate::export::{Outbox, SessionEvent};
-use crate::tracer::{TracerHandle, stamp};
+use crate::context::{self, InScope};
+use crate::session_record::{Beginning, SessionRecord};
+use crate::tracer::TracerHandle;
 
 /// A session that is about to be started. Made by [`TracerHandle::session`].
 #[must_use = "a session begins with `start`"]
 pub struct SessionBuilder {
     tracer: TracerHandle,
-    name: String,
     id: Option<Uuid>,
-    inputs: Map<String, Value>,
-    metadata: Map<String, Value>,
-    user_properties: Map<String, Value>,
+    beginning: Beginning,
 }
 
 /// A handle of a session. Cheap to clone; works on any thread and in any task, and keeps its tracer.
 ///
-/// Spans made in its scope carry its id. Outside its scope nothing does: a session is not current by being there.
+/// Spans made in its scope carry its id. Outside its scope nothing does, unless it [is the default](Self::make_default): a session is
+/// not current by being there.
 #[derive(Clone)]
-pub struct Session(Arc<Instance>);
-
-struct Instance {
-    id: Arc<str>,
+pub struct Session {
+    record: Arc<SessionRecord>,
     tracer: TracerHandle,
-    stamp: SessionStamp,
-    outbox: Arc<Outbox>,
 }
 
 /// Something learnt of a session after its start. Only what is given is sent.
@@ -54,11 +46,11 @@ impl TracerHandle {
     pub fn session(&self, name: impl Into<String>) -> SessionBuilder {
         SessionBuilder {
             tracer: self.clone(),
-            name: name.into(),
             id: None,
-            inputs: Map::new(),
-            metadata: Map::new(),
-            user_properties: Map::new(),
+            beginning: Beginning {
+                name: name.into(),
+                ..Beginning::default()
+            },
         }
     }
 }
@@ -72,59 +64,67 @@ impl SessionBuilder {
 
     /// One entry of metadata, over the binding's of the same key.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.metadata.insert(key.into(), value.into());
+        self.beginning.metadata.insert(key.into(), value.into());
         self
     }
 
     /// One input.
     pub fn input(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.inputs.insert(key.into(), value.into());
+        self.beginning.inputs.insert(key.into(), value.into());
         self
     }
 
     /// One property of the user.
     pub fn user_property(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.user_properties.insert(key.into(), value.into());
+        self.beginning.user_properties.insert(key.into(), value.into());
         self
     }
 
     /// Starts the session. Never waits: it is told to the backend in the background, and what fails is in the tracer's ledger.
+    ///
+    /// Where the backend has no sessions, or the binding says `auto_create`, nothing is called: name, metadata and user properties are on every
+    /// span of the session, and inputs, if there are any, on a span of their own called `session.start`.
     pub fn start(self) -> Session {
-        let destination = &self.tracer.lane().destination;
-        let id: Arc<str> = self.id.unwrap_or_else(Uuid::new_v4).hyphenated().to_string().into();
-        let outbox = Outbox::new(Arc::clone(self.tracer.lane()));
-        // The binding's metadata is on every span of backends without sessions already.
-        let stamp = session_stamp(destination, &id, &self.metadata);
-        if destination.sessions.is_some() {
-            let mut metadata = destination.metadata.clone();
-            metadata.extend(self.metadata);
-            outbox.push(SessionEvent::Start(start_body(&SessionStart {
-                id: &id,
-                name: &self.name,
-                source: destination.source.as_deref(),
-                inputs: &self.inputs,
-                metadata: &metadata,
-                user_properties: &self.user_properties,
-            })));
-        }
-        Session(Arc::new(Instance {
-            id,
-            stamp,
-            outbox,
+        let id = self.id.unwrap_or_else(Uuid::new_v4);
+        Session {
+            record: SessionRecord::start(self.tracer.lane(), id, self.beginning),
             tracer: self.tracer,
-        }))
+        }
     }
 }
 
 impl Session {
+    /// The session that the current scope is in: what [`scope`](Self::scope) and [`enter`](Self::enter) made current, the session that came
+    /// with a request, or that of the trace where each trace is a session.
+    pub fn current() -> Option<Self> {
+        Self::of_context(&context::current())
+    }
+
+    pub(crate) fn of_context(cx: &Context) -> Option<Self> {
+        let (owner, session) = context::scope_of(cx)?;
+        let record = Arc::clone(&session?.session).downcast::<SessionRecord>();
+        Some(Self {
+            record: record.ok()?,
+            tracer: TracerHandle::of_scope(owner)?,
+        })
+    }
+
+    /// A session that somebody else started, to go on with.
+    pub(crate) fn resume(tracer: &TracerHandle, id: Uuid) -> Self {
+        Self {
+            record: SessionRecord::resume(tracer.lane(), id),
+            tracer: tracer.clone(),
+        }
+    }
+
     /// The session's id.
     pub fn id(&self) -> &str {
-        &self.0.id
+        self.record.id()
     }
 
     /// The tracer that it is of.
     pub fn tracer(&self) -> &TracerHandle {
-        &self.0.tracer
+        &self.tracer
     }
 
     /// Runs a future in the session: spans of its tracer made in it carry the session's id. Moves with the future from thread to thread, and
@@ -133,39 +133,45 @@ impl Session {
     /// # Cancel safety
     /// As that of the future.
     pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        future.with_context(self.context())
+        InScope::new(future, self.context(&context::current()))
     }
 
-    /// Makes this thread run in the session until the guard is dropped, which must happen on the same thread.
+    /// Makes this thread run in the session until the guard is dropped. As [`TracerHandle::enter`], the guard stays on its thread:
+    ///
+    /// ```compile_fail,E0277
+    /// # fn demo(session: tracer_registry::Session) {
+    /// let entered = session.enter();
+    /// std::thread::spawn(move || drop(entered));
+    /// # }
+    /// ```
     #[must_use = "the scope ends when the guard is dropped"]
     pub fn enter(&self) -> ContextGuard {
-        context::attach(self.context())
+        context::attach(self.context(&context::current()))
+    }
+
+    /// Makes it the session of all spans of its tracer that are started outside any session, in place of the one that was, until
+    /// [`end`](Self::end).
+    pub fn make_default(&self) {
+        self.tracer.set_default_session(self.record.stamp());
     }
 
     /// Tells the backend more about the session, after everything told before. Never waits.
     ///
-    /// A backend without sessions has no place for it: it is counted as dropped ([`DropReason::Unsupported`](crate::DropReason)).
+    /// Where the backend has no sessions, or the binding says `auto_create`, it is a span of its own called `session.enrich`, with the session's
+    /// id and what is told as attributes.
     pub fn enrich(&self, enrichment: Enrichment) {
-        if !enrichment.parts.is_empty() {
-            self.0
-                .outbox
-                .push(SessionEvent::Enrich(enrich_body(&self.0.id, enrichment.parts)));
-        }
+        self.record.enrich(enrichment.parts);
     }
 
-    fn context(&self) -> Context {
-        self.0
-            .tracer
-            .scope_context(Some(Arc::clone(&self.0.stamp)), &context::current())
+    /// Ends the session: tells its duration, and spans that are started from now on do not carry it, whatever scope they are in. The
+    /// spans that are open keep it. What is learnt later can still be told by [`enrich`](Self::enrich). A second call does nothing.
+    pub fn end(&self) {
+        self.record.end();
     }
-}
 
-fn session_stamp(destination: &Destination, id: &Arc<str>, metadata: &Map<String, Value>) -> SessionStamp {
-    let mut attributes = vec![stamp(destination.spelling.session_id, Arc::clone(id))];
-    if let Some(prefix) = destination.spelling.session_metadata {
-        flatten(prefix, &Value::Object(metadata.clone()), &mut attributes);
+    pub(crate) fn context(&self, from: &Context) -> Context {
+        self.tracer.scope_context(Some(self.record.scope()), from)
     }
-    attributes.into()
 }
 
 impl Enrichment {
@@ -227,12 +233,17 @@ impl Enrichment {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Session({} of {})", self.0.id, self.0.tracer.selector())
+        write!(f, "Session({} of {})", self.id(), self.tracer.selector())
     }
 }
 
 impl fmt::Debug for SessionBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionBuilder({} of {})", self.name, self.tracer.selector())
+        write!(
+            f,
+            "SessionBuilder({} of {})",
+            self.beginning.name,
+            self.tracer.selector()
+        )
     }
 }

@@ -17,6 +17,10 @@ pub(crate) struct Spelling {
     pub(crate) metadata: Option<&'static str>,
     /// The prefix of a session's metadata on the session's spans, where the backend has no sessions of its own.
     pub(crate) session_metadata: Option<&'static str>,
+    /// The attribute with the session's name, where nothing else tells the backend of the session.
+    pub(crate) session_name: &'static str,
+    /// The attribute that makes the backend make the session.
+    pub(crate) session_auto_create: Option<&'static str>,
     /// The attribute with a span's event type.
     pub(crate) event_type: Option<&'static str>,
 }
@@ -28,6 +32,8 @@ impl Spelling {
         source: None,
         metadata: None,
         session_metadata: Some("tracer_registry.session."),
+        session_name: "tracer_registry.session.name",
+        session_auto_create: None,
         event_type: None,
     };
 
@@ -36,6 +42,8 @@ impl Spelling {
         source: Some("honeyhive.source"),
         metadata: Some("honeyhive_metadata."),
         session_metadata: None,
+        session_name: "honeyhive.session_name",
+        session_auto_create: Some("honeyhive.session_auto_create"),
         event_type: Some("honeyhive_event_type"),
     };
 
@@ -53,6 +61,12 @@ impl Spelling {
         session_metadata: Some("langsmith.metadata."),
         ..Self::PLAIN
     };
+}
+
+impl Spelling {
+    pub(crate) fn session_part(&self, part: &str) -> String {
+        format!("{}{part}.", self.session_metadata.unwrap_or("tracer_registry.session."))
+    }
 }
 
 /// A JSON value as attributes: nested tables with dotted keys, a list's index as a key, nulls left out.

@@ -15,7 +15,8 @@ use serde_json::{Map, Value as Json};
 use super::attributes::{Spelling, flatten, to_otel};
 use super::honeyhive;
 use super::preset::{self, PathRule, Preset};
-use crate::config::{AuthScheme, BackendName, Endpoint, Limits, Protocol, ResolvedBinding};
+use super::session_id::trace_session_id;
+use crate::config::{AuthScheme, BackendName, Endpoint, Limits, Protocol, ResolvedBinding, SessionMode};
 use crate::secret::KeyScheme;
 
 const TRACES: &str = "/v1/traces";
@@ -24,13 +25,15 @@ const TRACES: &str = "/v1/traces";
 #[derive(Debug)]
 pub(crate) struct Destination {
     pub(crate) traces_url: String,
-    /// Where sessions are started and enriched, where the backend has sessions.
+    /// Where sessions are started and enriched, where that is done by calls.
     pub(crate) sessions: Option<SessionUrls>,
     pub(crate) key_header: HeaderName,
     pub(crate) key_scheme: KeyScheme,
     /// Headers of every request, the key's excepted.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) spelling: &'static Spelling,
+    /// A span without a session has that of its trace.
+    pub(crate) session_per_trace: bool,
     pub(crate) source: Option<Arc<str>>,
     /// A binding's metadata, for sessions.
     pub(crate) metadata: Map<String, Json>,
@@ -84,7 +87,9 @@ impl Destination {
         };
         Ok(Self {
             traces_url: traces_url(preset, &endpoint),
-            sessions: preset.session_api.then(|| session_urls(preset, &endpoint)),
+            sessions: (preset.session_api && binding.sessions != SessionMode::AutoCreate)
+                .then(|| session_urls(preset, &endpoint)),
+            session_per_trace: binding.sessions == SessionMode::PerTrace,
             key_header: HeaderName::try_from(header).expect("the table and the configuration were checked"),
             key_scheme: match scheme {
                 AuthScheme::Bearer => KeyScheme::Bearer,
@@ -112,10 +117,16 @@ impl Destination {
     /// Adds what every span of the tracer carries. Identity is ours alone: what the program set under the same names is
     /// taken out, so that a span can't claim another source or, inside a session, another session.
     pub(crate) fn finish(&self, span: &mut SpanData) {
-        let has_session = span
+        let mut has_session = span
             .attributes
             .first()
             .is_some_and(|first| first.key.as_str() == self.spelling.session_id);
+        if self.session_per_trace && !has_session {
+            let id: Arc<str> = trace_session_id(span.span_context.trace_id()).to_string().into();
+            let id = KeyValue::new(self.spelling.session_id, Value::String(id.into()));
+            span.attributes.insert(0, id);
+            has_session = true;
+        }
         let allowed = self.max_attributes + usize::from(has_session);
         if let Some(excess) = span.attributes.len().checked_sub(allowed) {
             span.attributes.truncate(allowed);

@@ -6,8 +6,10 @@ mod attributes;
 mod destination;
 mod honeyhive;
 mod preset;
+mod session_id;
 
 pub(crate) use attributes::flatten;
 pub(crate) use destination::Destination;
 pub use destination::DestinationError;
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
+pub(crate) use session_id::{session_id_of_text, trace_session_id};

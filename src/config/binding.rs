@@ -42,8 +42,10 @@ pub struct Binding {
     pub(crate) sampling: Option<Sampling>,
     /// How much one span may hold. Defaults: 128 of each, as OpenTelemetry has it.
     pub(crate) limits: Option<Limits>,
-    /// What is taken from requests that come in.
+    /// What is taken from requests that come in, and given to those that go out.
     pub(crate) propagation: Option<Propagation>,
+    /// How sessions come about. Default: explicit.
+    pub(crate) sessions: Option<SessionMode>,
 }
 
 /// A kind of destination.
@@ -126,12 +128,28 @@ pub struct Limits {
     pub attributes_per_link: Option<u32>,
 }
 
-/// What is taken from requests that come in.
+/// What is taken from requests that come in, and given to those that go out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Propagation {
     /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's spans. Default: false.
     pub trust_remote_parent: Option<bool>,
+    /// Whether the session's id goes along, as the baggage entry `session.id`, and is taken from there. Default: false.
+    pub session_id: Option<bool>,
+}
+
+/// How sessions come about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SessionMode {
+    /// The program starts them; spans outside have none.
+    #[default]
+    Explicit,
+    /// As `explicit`, and each trace that is begun outside a session is one, with the trace's id as its own.
+    PerTrace,
+    /// The program starts them, and the backend makes them from attributes of their spans: nothing else is sent.
+    AutoCreate,
 }
 
 impl fmt::Display for BackendName {
@@ -211,9 +229,19 @@ impl Binding {
 
     /// Whether a remote span may be the parent of this tracer's spans.
     pub fn trust_remote_parent(mut self, trust: bool) -> Self {
-        self.propagation = Some(Propagation {
-            trust_remote_parent: Some(trust),
-        });
+        self.propagation.get_or_insert_default().trust_remote_parent = Some(trust);
+        self
+    }
+
+    /// Whether the session's id goes along with requests, as the baggage entry `session.id`, and is taken from there.
+    pub fn propagate_session_id(mut self, propagate: bool) -> Self {
+        self.propagation.get_or_insert_default().session_id = Some(propagate);
+        self
+    }
+
+    /// How sessions come about.
+    pub fn sessions(mut self, mode: SessionMode) -> Self {
+        self.sessions = Some(mode);
         self
     }
 
@@ -233,6 +261,7 @@ impl Binding {
         replace(&mut self.auth, over.auth.as_ref());
         replace(&mut self.source, over.source.as_ref());
         replace(&mut self.sampling, over.sampling.as_ref());
+        replace(&mut self.sessions, over.sessions.as_ref());
         self.headers.extend(over.headers.clone());
         self.metadata.extend(over.metadata.clone());
         self.resource.extend(over.resource.clone());
@@ -247,6 +276,7 @@ impl Binding {
         if let Some(over) = over.propagation {
             let propagation = self.propagation.get_or_insert_default();
             replace(&mut propagation.trust_remote_parent, over.trust_remote_parent.as_ref());
+            replace(&mut propagation.session_id, over.session_id.as_ref());
         }
     }
 }
@@ -265,6 +295,7 @@ impl fmt::Debug for Binding {
             .field("sampling", &self.sampling)
             .field("limits", &self.limits)
             .field("propagation", &self.propagation)
+            .field("sessions", &self.sessions)
             .finish()
     }
 }

@@ -24,7 +24,7 @@ mod template;
 mod tests;
 mod variables;
 
-pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling};
+pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
 pub(crate) use document::{ActiveEnvironment, Document, Route};
 pub use endpoint::Endpoint;
 pub use export::{Compression, Export, ExportSettings, Protocol, Retry, RetrySettings};

@@ -146,7 +146,9 @@ fn binding(table: &mut Table<'_>, folder: &Path) -> Binding {
         limits: table.table("limits", limits),
         propagation: table.table("propagation", |table| Propagation {
             trust_remote_parent: table.take("trust_remote_parent", "true or false"),
+            session_id: table.take("session_id", "true or false"),
         }),
+        sessions: table.choose("sessions", &["explicit", "per_trace", "auto_create"]),
     }
 }
 

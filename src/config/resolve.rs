@@ -7,7 +7,7 @@ use std::path::Path;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::binding::{Auth, BackendName, Binding, Limits};
+use super::binding::{Auth, BackendName, Binding, Limits, SessionMode};
 use super::document::{ActiveEnvironment, Document, WILDCARD};
 use super::endpoint::Endpoint;
 use super::export::ExportSettings;
@@ -59,6 +59,10 @@ pub struct ResolvedBinding {
     pub limits: Limits,
     /// Whether a remote span may be a parent.
     pub trust_remote_parent: bool,
+    /// Whether the session's id goes along with requests, and is taken from there.
+    pub propagate_session_id: bool,
+    /// How sessions come about.
+    pub sessions: SessionMode,
 }
 
 /// Why the configuration has nothing for a selector.
@@ -313,6 +317,7 @@ fn fill(merged: Binding, selector: &Selector) -> Result<ResolvedBinding, Resolve
         });
         filled.collect()
     };
+    let propagation = merged.propagation.unwrap_or_default();
     Ok(ResolvedBinding {
         api_key: template::fill_source(source, selector)?,
         backend: merged.backend.unwrap_or_default(),
@@ -329,10 +334,9 @@ fn fill(merged: Binding, selector: &Selector) -> Result<ResolvedBinding, Resolve
         resource: fill_values(merged.resource)?,
         sampling_ratio: merged.sampling.map_or(1.0, |sampling| sampling.ratio),
         limits: merged.limits.unwrap_or_default(),
-        trust_remote_parent: merged
-            .propagation
-            .and_then(|propagation| propagation.trust_remote_parent)
-            .unwrap_or(false),
+        trust_remote_parent: propagation.trust_remote_parent.unwrap_or(false),
+        propagate_session_id: propagation.session_id.unwrap_or(false),
+        sessions: merged.sessions.unwrap_or_default(),
         selector: selector.clone(),
     })
 }
@@ -353,6 +357,8 @@ impl fmt::Debug for ResolvedBinding {
             .field("sampling_ratio", &self.sampling_ratio)
             .field("limits", &self.limits)
             .field("trust_remote_parent", &self.trust_remote_parent)
+            .field("propagate_session_id", &self.propagate_session_id)
+            .field("sessions", &self.sessions)
             .finish()
     }
 }

@@ -12,6 +12,7 @@
 //! | `verdict` | what an answer means |
 //! | `transport` | one HTTP request |
 //! | `encode` | spans to bytes |
+//! | `record` | spans that are made here, for what is told of a session |
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
 //! | `report` | what a flush or a shutdown tells the caller |
@@ -24,6 +25,7 @@ mod error;
 mod lane;
 mod outbox;
 mod processor;
+mod record;
 mod report;
 mod transport;
 mod verdict;

@@ -22,6 +22,7 @@ pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 use crate::backend::{Destination, DestinationError};
 use crate::config::{Config, ResolvedBinding};
 use crate::export::{Account, Engine, Report};
+use crate::scope::Scope;
 use crate::secret::{Fingerprinter, SecretSources};
 use crate::selector::{Name, Part, Selector, SelectorError};
 use crate::tracer::TracerHandle;
@@ -156,6 +157,22 @@ impl TracerRegistry {
         self.0.check_open()?;
         let _making = self.0.begin_making(&selector)?;
         self.0.make(&selector)
+    }
+
+    /// The tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this thread or in
+    /// this task.
+    ///
+    /// ```
+    /// use tracer_registry::TracerRegistry;
+    ///
+    /// fn deep_inside() {
+    ///     if let Some(tracer) = TracerRegistry::current() {
+    ///         tracer.in_span_sync("deep inside", |_| ());
+    ///     }
+    /// }
+    /// ```
+    pub fn current() -> Option<TracerHandle> {
+        Scope::current().tracer()
     }
 
     /// How all tracers are doing.

@@ -4,8 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 11] = [
-    "selector", "secret", "config", "ledger", "backend", "context", "export", "span", "tracer", "session", "registry",
+const ORDER: [&str; 14] = [
+    "selector",
+    "secret",
+    "config",
+    "ledger",
+    "backend",
+    "context",
+    "export",
+    "span",
+    "session_record",
+    "tracer",
+    "session",
+    "scope",
+    "propagation",
+    "registry",
 ];
 
 #[test]

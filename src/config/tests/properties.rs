@@ -79,7 +79,7 @@ fn document() -> impl Strategy<Value = Document> {
 }
 
 /// The fields that there are, so that random tables get past the first of them.
-const FIELDS: [&str; 40] = [
+const FIELDS: [&str; 42] = [
     "active_environment",
     "defaults",
     "environments",
@@ -119,6 +119,8 @@ const FIELDS: [&str; 40] = [
     "max_backoff",
     "default",
     "trust_remote_parent",
+    "session_id",
+    "sessions",
     "*",
 ];
 

@@ -67,6 +67,7 @@ fn a_key_in_the_place_of_any_value_is_a_fault_that_does_not_repeat_it() {
         "limits = { events = KEY }",
         "propagation = KEY",
         "propagation = { trust_remote_parent = KEY }",
+        "sessions = KEY",
         "apikey = KEY",
         "api-key = { KEY = KEY }".trim_end(),
     ] {

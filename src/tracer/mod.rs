@@ -1,20 +1,27 @@
 //! One isolated tracer, and the handle that callers hold.
 
+mod default_session;
+mod isolated;
+mod start;
+
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use opentelemetry::trace::{FutureExt as _, SpanBuilder, Tracer, TracerProvider};
-use opentelemetry::{Context, ContextGuard, InstrumentationScope, KeyValue};
+use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
+use opentelemetry::{Context, ContextGuard};
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
 use crate::backend::Destination;
 use crate::config::ResolvedBinding;
-use crate::context::{self, Identity, Parent, SessionStamp, SpanIds};
+use crate::context::{self, Identity, InScope, Owner, Parent, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::span::ActiveSpan;
+use default_session::DefaultSession;
+pub use isolated::IsolatedTracer;
 
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
 const SCOPE: &str = "tracer-registry";
@@ -34,17 +41,12 @@ struct Instance {
     fingerprint: Fingerprint,
     identity: Arc<Identity>,
     trust_remote_parent: bool,
+    propagate_session_id: bool,
     provider: SdkTracerProvider,
     /// The SDK's tracer for spans made by the handle itself.
     sdk: SdkTracer,
     lane: Arc<Lane>,
-}
-
-/// OpenTelemetry's `Tracer` of one [`TracerHandle`], for one instrumentation scope.
-#[derive(Clone)]
-pub struct IsolatedTracer {
-    handle: TracerHandle,
-    sdk: SdkTracer,
+    default_session: DefaultSession,
 }
 
 impl TracerHandle {
@@ -63,9 +65,11 @@ impl TracerHandle {
             fingerprint,
             identity,
             trust_remote_parent: binding.trust_remote_parent,
+            propagate_session_id: binding.propagate_session_id,
             sdk: provider.tracer(SCOPE),
             provider,
             lane,
+            default_session: DefaultSession::default(),
         }))
     }
 
@@ -111,7 +115,7 @@ impl TracerHandle {
                 let _entered = context::attach(cx.clone());
                 f(open.span.clone())
             };
-            future.with_context(cx).await
+            InScope::new(future, cx).await
         }
     }
 
@@ -125,6 +129,7 @@ impl TracerHandle {
     /// Starts a span under the current one of this tracer and gives it to the caller, who ends it (or drops it). It is not made current.
     pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> Span {
         self.start_in(&self.0.sdk, SpanBuilder::from_name(name), &context::current())
+            .0
     }
 
     /// Runs a future for this tracer: spans made in it by whatever means that go by the current context belong to the tracer. Moves with the
@@ -133,7 +138,7 @@ impl TracerHandle {
     /// # Cancel safety
     /// As that of the future.
     pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        future.with_context(self.scope_context(None, &context::current()))
+        InScope::new(future, self.scope_context(None, &context::current()))
     }
 
     /// Makes this thread run for this tracer until the guard is dropped.
@@ -151,8 +156,47 @@ impl TracerHandle {
         context::attach(self.scope_context(None, &context::current()))
     }
 
-    pub(crate) fn scope_context(&self, session: Option<SessionStamp>, from: &Context) -> Context {
-        context::enter(&self.0.identity, session, from)
+    pub(crate) fn scope_context(&self, session: Option<SessionScope>, from: &Context) -> Context {
+        context::enter(&self.owner(), session, from)
+    }
+
+    /// The tracer of a scope.
+    pub(crate) fn of_scope(owner: &Owner) -> Option<Self> {
+        let tracer = Arc::clone(&owner.tracer).downcast::<Instance>();
+        tracer.ok().map(Self)
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    pub(crate) fn trusts_remote_parent(&self) -> bool {
+        self.0.trust_remote_parent
+    }
+
+    pub(crate) fn propagates_session_id(&self) -> bool {
+        self.0.propagate_session_id
+    }
+
+    /// The id of the session that a span which is started now would carry, where it is not that of its trace.
+    pub(crate) fn session_id(&self, cx: &Context) -> Option<String> {
+        let mut builder = SpanBuilder::default();
+        self.stamp_session(&mut builder, cx);
+        let id = builder.attributes?.into_iter().next()?;
+        Some(id.value.as_str().into_owned())
+    }
+
+    fn owner(&self) -> Owner {
+        Owner {
+            identity: Arc::clone(&self.0.identity),
+            tracer: Arc::clone(&self.0) as Arc<dyn Any + Send + Sync>,
+        }
+    }
+
+    /// The innermost span of this tracer that is open and current, also where spans of other tracers are current further in: for code deep
+    /// inside that was not given the span.
+    pub fn current_span(&self) -> Option<ActiveSpan> {
+        context::with_open_span(&self.0.identity, &context::current()).map(ActiveSpan::new)
     }
 
     pub(crate) fn lane(&self) -> &Arc<Lane> {
@@ -164,49 +208,17 @@ impl TracerHandle {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
-        self.open_in(&self.0.sdk, builder, from)
+    pub(crate) fn set_default_session(&self, stamp: &Arc<SessionStamp>) {
+        self.0.default_session.set(stamp);
     }
 
-    /// Starts a span and makes the context in which it is current.
-    fn open_in(&self, sdk: &SdkTracer, builder: SpanBuilder, from: &Context) -> Open {
-        let entered = context::enter(&self.0.identity, None, from);
-        let span = self.start_in(sdk, builder, &entered);
-        Open {
-            span: ActiveSpan::new(context::with_own_span(&entered, span)),
+    /// What goes out with requests: the parent that a span would have now.
+    pub(crate) fn outgoing_span(&self, cx: &Context) -> Option<SpanContext> {
+        match context::parent(&self.0.identity, cx, self.0.trust_remote_parent) {
+            Parent::Active => Some(cx.span().span_context().clone()),
+            Parent::Hidden(hidden) => Some(hidden.span().span_context().clone()),
+            Parent::None => None,
         }
-    }
-
-    /// The one way to the SDK: parent and session are chosen here.
-    fn start_in(&self, sdk: &SdkTracer, mut builder: SpanBuilder, cx: &Context) -> Span {
-        if cx.is_telemetry_suppressed() {
-            return sdk.build_with_context(builder, cx);
-        }
-        let identity = &self.0.identity;
-        if let Some(session) = context::session(identity, cx) {
-            let own = builder.attributes.take().unwrap_or_default();
-            let mut attributes = Vec::with_capacity(session.len() + own.len() + 4);
-            attributes.extend(session.iter().cloned());
-            attributes.extend(own);
-            builder.attributes = Some(attributes);
-        }
-        match context::parent(identity, cx, self.0.trust_remote_parent) {
-            Parent::Active => sdk.build_with_context(builder, cx),
-            Parent::Hidden(hidden) => sdk.build_with_context(builder, &hidden),
-            Parent::None => sdk.build_with_context(builder, &Context::new()),
-        }
-    }
-}
-
-/// Ends its span when it goes, however the code that it was opened for came to its end.
-struct Open {
-    span: ActiveSpan,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        // Explicitly: a clone of the context may outlive the closure, in a task that it spawned.
-        self.span.end();
     }
 }
 
@@ -219,63 +231,8 @@ fn sampler(ratio: f64) -> Sampler {
     Sampler::ParentBased(Box::new(root))
 }
 
-impl TracerProvider for TracerHandle {
-    type Tracer = IsolatedTracer;
-
-    fn tracer_with_scope(&self, scope: InstrumentationScope) -> IsolatedTracer {
-        IsolatedTracer {
-            sdk: self.0.provider.tracer_with_scope(scope),
-            handle: self.clone(),
-        }
-    }
-}
-
-impl Tracer for IsolatedTracer {
-    type Span = Span;
-
-    fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> Span {
-        self.handle.start_in(&self.sdk, builder, parent_cx)
-    }
-
-    // The trait's own versions would leave another tracer's scope in place around the new span.
-    fn in_span_with_builder<T, F>(&self, builder: SpanBuilder, f: F) -> T
-    where
-        F: FnOnce(Context) -> T,
-    {
-        self.in_span_with_builder_and_context(builder, &context::current(), f)
-    }
-
-    fn in_span_with_builder_and_context<T, F>(&self, builder: SpanBuilder, parent_cx: &Context, f: F) -> T
-    where
-        F: FnOnce(Context) -> T,
-    {
-        let open = self.handle.open_in(&self.sdk, builder, parent_cx);
-        let cx = open.span.context().clone();
-        let _entered = context::attach(cx.clone());
-        f(cx)
-    }
-}
-
-impl IsolatedTracer {
-    /// The handle that this tracer is of.
-    pub fn handle(&self) -> &TracerHandle {
-        &self.handle
-    }
-}
-
 impl fmt::Debug for TracerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TracerHandle({})", self.0.selector)
     }
-}
-
-impl fmt::Debug for IsolatedTracer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IsolatedTracer({})", self.handle.0.selector)
-    }
-}
-
-/// An attribute that every span of a session carries.
-pub(crate) fn stamp(key: &'static str, value: Arc<str>) -> KeyValue {
-    KeyValue::new(key, opentelemetry::Value::String(value.into()))
 }

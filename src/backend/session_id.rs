@@ -1,0 +1,54 @@
+//! Ids of sessions: UUIDs, as backends with sessions want them.
+
+use opentelemetry::trace::TraceId;
+use uuid::Uuid;
+
+/// The session that a trace is: the trace's id, in the form of a random UUID. It can be computed wherever the trace is known, so nobody
+/// has to keep it.
+pub(crate) fn trace_session_id(trace: TraceId) -> Uuid {
+    uuid::Builder::from_random_bytes(trace.to_bytes()).into_uuid()
+}
+
+/// A session's id that came from outside: a UUID in its usual form, with hyphens, or nothing.
+pub(crate) fn session_id_of_text(text: &str) -> Option<Uuid> {
+    const HYPHENATED: usize = 36;
+    let id = (text.len() == HYPHENATED).then(|| Uuid::try_parse(text).ok())??;
+    (!id.is_nil()).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traces_session_is_a_random_uuid_and_always_the_same() {
+        let trace = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").expect("an id");
+        let id = trace_session_id(trace);
+        assert_eq!(id.to_string(), "0af76519-16cd-43dd-8448-eb211c80319c");
+        assert_eq!(id.get_version_num(), 4);
+        assert_eq!(trace_session_id(TraceId::from(u128::MAX)).get_version_num(), 4);
+    }
+
+    #[test]
+    fn an_id_from_outside_is_a_hyphenated_uuid_or_nothing() {
+        let good = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        assert_eq!(session_id_of_text(good).map(|id| id.to_string()).as_deref(), Some(good));
+        assert_eq!(
+            session_id_of_text(&good.to_uppercase())
+                .map(|id| id.to_string())
+                .as_deref(),
+            Some(good)
+        );
+        for bad in [
+            "",
+            "acme",
+            "67e5504410b1426f9247bb680e5fe0c8",
+            "{67e55044-10b1-426f-9247-bb680e5fe0c8}",
+            "67e55044-10b1-426f-9247-bb680e5fe0c8 ",
+            "67e55044-10b1-426f-9247-bb680e5fe0cg",
+            "00000000-0000-0000-0000-000000000000",
+        ] {
+            assert_eq!(session_id_of_text(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Span ids that tell their tracer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use opentelemetry::trace::{SpanId, TraceId};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+
+/// What makes a tracer's span ids its own. Two are the same only if they are the same allocation.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    key: [u64; 2],
+    next: AtomicU32,
+    traces: RandomIdGenerator,
+}
+
+/// The SDK's generator of ids for one tracer.
+#[derive(Debug)]
+pub(crate) struct SpanIds(pub(crate) Arc<Identity>);
+
+impl Identity {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            key: rand::random(),
+            // A random start: ids of two processes in one trace rarely meet.
+            next: AtomicU32::new(rand::random()),
+            traces: RandomIdGenerator::default(),
+        })
+    }
+
+    /// Whether this tracer made the id.
+    pub(crate) fn made(&self, id: SpanId) -> bool {
+        let id = u64::from_be_bytes(id.to_bytes());
+        (id & u64::from(u32::MAX)) == self.check(id >> 32)
+    }
+
+    /// A count spread over all 32 bits, and its check. Not zero: that id would be invalid.
+    fn next_id(&self) -> SpanId {
+        loop {
+            // Relaxed: only the count itself matters, no other memory hangs on it. Multiplying by an odd number is one to one, so ids do not
+            // repeat before four thousand million spans.
+            let count =
+                self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B1) ^ (self.key[1] >> 32) as u32;
+            let id = (u64::from(count) << 32) | self.check(u64::from(count));
+            if id != 0 {
+                return SpanId::from(id);
+            }
+        }
+    }
+
+    /// 32 bits that depend on the count and on both halves of the key (a multiply-mix of the kind hash tables use).
+    fn check(&self, count: u64) -> u64 {
+        let mut mixed = (count ^ self.key[0]).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+        mixed = (mixed ^ (mixed >> 32) ^ self.key[1]).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
+        mixed >> 32
+    }
+}
+
+impl IdGenerator for SpanIds {
+    fn new_trace_id(&self) -> TraceId {
+        self.0.traces.new_trace_id()
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        self.0.next_id()
+    }
+}

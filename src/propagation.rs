@@ -1,0 +1,82 @@
+//! What goes along with requests between processes: W3C trace context and baggage, of one tracer.
+//!
+//! Only a tracer's own go out. What comes in chooses neither tracer nor key; it is a parent, or a session, where the binding says so.
+
+use opentelemetry::baggage::BaggageExt;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::TraceContextExt;
+use opentelemetry::{Context, Key};
+use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+
+use crate::backend::{session_id_of_text, trace_session_id};
+use crate::context;
+use crate::scope::Scope;
+use crate::session::Session;
+use crate::tracer::TracerHandle;
+
+/// The baggage entry with a session's id: OpenTelemetry's name for it.
+const SESSION_ID: &str = "session.id";
+
+impl TracerHandle {
+    /// Writes what belongs to this tracer into the headers of a request: `traceparent` and `tracestate` of its innermost span, and `baggage`
+    /// that was set in its innermost scope. Whatever other tracers have current, and baggage that was set outside of any scope, stays here.
+    ///
+    /// Where the binding says `propagation.session_id`, the session's id is the baggage entry `session.id`. Where there is nothing to write,
+    /// nothing is written: headers that are there already are replaced, and not removed.
+    pub fn inject(&self, injector: &mut dyn Injector) {
+        let cx = context::current();
+        let span = self.outgoing_span(&cx);
+        let mut baggage = context::baggage(self.identity(), &cx)
+            .map(context::copied)
+            .unwrap_or_default();
+        if self.propagates_session_id() {
+            // The name is the session's: an entry that was set by hand, or came in, does not pass for one.
+            baggage.remove(SESSION_ID);
+            let of_trace = || Some(trace_session_id(span.as_ref()?.trace_id()).to_string());
+            let of_trace = || self.lane().destination.session_per_trace.then(of_trace).flatten();
+            if let Some(id) = self.session_id(&cx).or_else(of_trace) {
+                baggage.insert(Key::from_static_str(SESSION_ID), id);
+            }
+        }
+        let mut outgoing = Context::new();
+        if let Some(span) = span {
+            outgoing = outgoing.with_remote_span_context(span);
+        }
+        TraceContextPropagator::new().inject_context(&outgoing, injector);
+        BaggagePropagator::new().inject_context(&outgoing.with_baggage(baggage), injector);
+    }
+
+    /// Reads the headers of a request that came in, and gives the scope in which to answer it: this tracer's, whatever the headers say.
+    ///
+    /// The remote span is the parent where the binding says `propagation.trust_remote_parent`, and the baggage entry `session.id` is the
+    /// session where it says `propagation.session_id` and the entry is a UUID with hyphens. Incoming baggage is this tracer's baggage from
+    /// there on, in place of what was. Headers that cannot be read are as if they were not there.
+    ///
+    /// ```
+    /// # use std::collections::HashMap;
+    /// # async fn handle(acme: tracer_registry::TracerHandle, headers: HashMap<String, String>) {
+    /// let answer = acme.extract(&headers).scope(acme.in_span("POST /ask", async |_| "42")).await;
+    /// # }
+    /// ```
+    pub fn extract(&self, extractor: &dyn Extractor) -> Scope {
+        let incoming = BaggagePropagator::new().extract_with_context(&Context::new(), extractor);
+        let incoming = TraceContextPropagator::new().extract_with_context(&incoming, extractor);
+        let session = self
+            .propagates_session_id()
+            .then(|| incoming.baggage().get(SESSION_ID))
+            .flatten();
+        let session = session.and_then(|id| session_id_of_text(id.as_str()));
+        let current = context::current();
+        let mut cx = match session {
+            Some(id) => Session::resume(self, id).context(&current),
+            None => self.scope_context(None, &current),
+        };
+        if !incoming.baggage().is_empty() {
+            cx = cx.with_baggage(context::copied(incoming.baggage()));
+        }
+        if self.trusts_remote_parent() && incoming.has_active_span() {
+            cx = context::with_trusted_span(&cx, incoming.span().span_context().clone());
+        }
+        cx.into()
+    }
+}

@@ -1,0 +1,193 @@
+//! A session as its tracer's lane knows it: what is told of it, in order, by calls or by spans.
+//!
+//! Where the backend has an API for sessions, their start and enrichments are calls of the [`Outbox`]. Where it has none, or is to make
+//! sessions from attributes, the session's data is on its spans, and what is learnt later is a short span of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::TraceId;
+use opentelemetry::{KeyValue, Value as OtelValue};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::backend::{SessionStart, enrich_body, flatten, start_body, trace_session_id};
+use crate::context::{SessionScope, SessionStamp};
+use crate::export::{Lane, Outbox, SessionEvent};
+
+/// One session of one tracer.
+pub(crate) struct SessionRecord {
+    id: Arc<str>,
+    stamp: Arc<SessionStamp>,
+    lane: Arc<Lane>,
+    outbox: Arc<Outbox>,
+    began: SystemTime,
+}
+
+/// What a session starts with.
+#[derive(Default)]
+pub(crate) struct Beginning {
+    pub(crate) name: String,
+    pub(crate) inputs: Map<String, Value>,
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) user_properties: Map<String, Value>,
+}
+
+impl SessionRecord {
+    /// Starts a session, and tells it.
+    pub(crate) fn start(lane: &Arc<Lane>, id: Uuid, beginning: Beginning) -> Arc<Self> {
+        let id = text(id);
+        let attributes = stamp_attributes(lane, &id, &beginning);
+        let record = Self::new(lane, id, attributes);
+        record.tell_start(beginning);
+        record
+    }
+
+    /// Starts the session of a trace, and tells it. Its spans have their session from the trace's id, not from a scope.
+    pub(crate) fn start_of_trace(lane: &Arc<Lane>, trace: TraceId, name: String) -> Arc<Self> {
+        let record = Self::new(lane, text(trace_session_id(trace)), Vec::new());
+        record.tell_start(Beginning {
+            name,
+            ..Beginning::default()
+        });
+        record
+    }
+
+    /// Goes on with a session that somebody else started.
+    pub(crate) fn resume(lane: &Arc<Lane>, id: Uuid) -> Arc<Self> {
+        let id = text(id);
+        let attributes = vec![session_id(lane, &id)];
+        Self::new(lane, id, attributes)
+    }
+
+    fn new(lane: &Arc<Lane>, id: Arc<str>, attributes: Vec<KeyValue>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            stamp: Arc::new(SessionStamp {
+                attributes,
+                ended: AtomicBool::new(false),
+            }),
+            lane: Arc::clone(lane),
+            outbox: Outbox::new(Arc::clone(lane)),
+            began: SystemTime::now(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn stamp(&self) -> &Arc<SessionStamp> {
+        &self.stamp
+    }
+
+    /// Itself, as a scope carries it.
+    pub(crate) fn scope(self: &Arc<Self>) -> SessionScope {
+        SessionScope {
+            stamp: Arc::clone(&self.stamp),
+            session: Arc::clone(self) as _,
+        }
+    }
+
+    /// Tells more of it, by the parts of an enrichment.
+    pub(crate) fn enrich(&self, parts: Map<String, Value>) {
+        if parts.is_empty() {
+            return;
+        }
+        if self.has_calls() {
+            self.outbox.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
+        } else {
+            self.tell_by_span("session.enrich", SystemTime::now(), parts);
+        }
+    }
+
+    /// Ends it, once: spans started from now on do not carry it, and the duration is told.
+    pub(crate) fn end(&self) {
+        // Relaxed: only the flag itself matters.
+        if self.stamp.ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let duration = self.began.elapsed().unwrap_or(Duration::ZERO);
+        let parts = Map::from_iter([("duration".to_owned(), Value::from(duration.as_secs_f64() * 1000.0))]);
+        if self.has_calls() {
+            self.outbox.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
+        } else {
+            self.tell_by_span("session.end", self.began, parts);
+        }
+    }
+
+    fn has_calls(&self) -> bool {
+        self.lane.destination.sessions.is_some()
+    }
+
+    fn tell_start(&self, beginning: Beginning) {
+        let destination = &self.lane.destination;
+        if !self.has_calls() {
+            // All else is on every span of the session.
+            if !beginning.inputs.is_empty() {
+                let parts = Map::from_iter([("inputs".to_owned(), Value::Object(beginning.inputs))]);
+                self.tell_by_span("session.start", self.began, parts);
+            }
+            return;
+        }
+        let mut metadata = destination.metadata.clone();
+        metadata.extend(beginning.metadata);
+        self.outbox.push(SessionEvent::Start(start_body(&SessionStart {
+            id: &self.id,
+            name: &beginning.name,
+            source: destination.source.as_deref(),
+            inputs: &beginning.inputs,
+            metadata: &metadata,
+            user_properties: &beginning.user_properties,
+        })));
+    }
+
+    /// A span of its own, with the session's attributes and the parts of an enrichment.
+    fn tell_by_span(&self, name: &'static str, start: SystemTime, parts: Map<String, Value>) {
+        let mut attributes = self.stamp.attributes.clone();
+        if attributes.is_empty() {
+            attributes.push(session_id(&self.lane, &self.id));
+        }
+        for (part, value) in parts {
+            let prefix = self.lane.destination.spelling.session_part(&part);
+            flatten(&prefix, &value, &mut attributes);
+        }
+        self.lane.record(name, start, attributes);
+    }
+}
+
+/// What the spans of a session carry: its id and, where nothing else tells the backend of the session, its data.
+fn stamp_attributes(lane: &Lane, id: &Arc<str>, beginning: &Beginning) -> Vec<KeyValue> {
+    let destination = &lane.destination;
+    let mut attributes = vec![session_id(lane, id)];
+    if destination.sessions.is_some() {
+        return attributes;
+    }
+    let spelling = destination.spelling;
+    attributes.extend(spelling.session_auto_create.map(|key| KeyValue::new(key, true)));
+    attributes.push(KeyValue::new(spelling.session_name, beginning.name.clone()));
+    // The binding's metadata is on every span already.
+    for (part, entries) in [
+        ("metadata", &beginning.metadata),
+        ("user_properties", &beginning.user_properties),
+    ] {
+        flatten(
+            &spelling.session_part(part),
+            &Value::Object(entries.clone()),
+            &mut attributes,
+        );
+    }
+    attributes
+}
+
+fn session_id(lane: &Lane, id: &Arc<str>) -> KeyValue {
+    KeyValue::new(
+        lane.destination.spelling.session_id,
+        OtelValue::String(Arc::clone(id).into()),
+    )
+}
+
+fn text(id: Uuid) -> Arc<str> {
+    id.hyphenated().to_string().into()
+}

@@ -1,0 +1,28 @@
+//! The session of spans that are started outside any.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::context::SessionStamp;
+
+/// The session of spans that are started outside any. Spans ask for it at their start, so where there is none they take no lock.
+#[derive(Default)]
+pub(super) struct DefaultSession {
+    is_set: AtomicBool,
+    stamp: RwLock<Option<Arc<SessionStamp>>>,
+}
+
+impl DefaultSession {
+    pub(super) fn set(&self, stamp: &Arc<SessionStamp>) {
+        *self.stamp.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(stamp));
+        // Release, for the load in `get`: who sees the flag sees the stamp.
+        self.is_set.store(true, Ordering::Release);
+    }
+
+    pub(super) fn get(&self) -> Option<Arc<SessionStamp>> {
+        if !self.is_set.load(Ordering::Acquire) {
+            return None;
+        }
+        self.stamp.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

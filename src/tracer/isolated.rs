@@ -1,0 +1,67 @@
+//! OpenTelemetry's side of a handle: its `TracerProvider`, its `Tracer`.
+
+use std::fmt;
+
+use opentelemetry::trace::{SpanBuilder, Tracer, TracerProvider};
+use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry_sdk::trace::{SdkTracer, Span};
+
+use super::TracerHandle;
+use crate::context;
+
+/// OpenTelemetry's `Tracer` of one [`TracerHandle`], for one instrumentation scope.
+#[derive(Clone)]
+pub struct IsolatedTracer {
+    handle: TracerHandle,
+    sdk: SdkTracer,
+}
+
+impl TracerProvider for TracerHandle {
+    type Tracer = IsolatedTracer;
+
+    fn tracer_with_scope(&self, scope: InstrumentationScope) -> IsolatedTracer {
+        IsolatedTracer {
+            sdk: self.0.provider.tracer_with_scope(scope),
+            handle: self.clone(),
+        }
+    }
+}
+
+impl Tracer for IsolatedTracer {
+    type Span = Span;
+
+    fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> Span {
+        self.handle.start_in(&self.sdk, builder, parent_cx).0
+    }
+
+    // The trait's own versions would leave another tracer's scope in place around the new span.
+    fn in_span_with_builder<T, F>(&self, builder: SpanBuilder, f: F) -> T
+    where
+        F: FnOnce(Context) -> T,
+    {
+        self.in_span_with_builder_and_context(builder, &context::current(), f)
+    }
+
+    fn in_span_with_builder_and_context<T, F>(&self, builder: SpanBuilder, parent_cx: &Context, f: F) -> T
+    where
+        F: FnOnce(Context) -> T,
+    {
+        let open = self.handle.open_in(&self.sdk, builder, parent_cx);
+        let cx = open.span.context().clone();
+        let _entered = context::attach(cx.clone());
+        f(cx)
+    }
+}
+
+impl IsolatedTracer {
+    /// The handle that this tracer is of.
+    pub fn handle(&self) -> &TracerHandle {
+        &self.handle
+    }
+}
+
+impl fmt::Debug for IsolatedTracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IsolatedTracer({})", self.handle.0.selector)
+    }
+}
