@@ -15,6 +15,8 @@ mod selector;
 mod session;
 mod session_record;
 mod span;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tracer;
 
 /// The release of OpenTelemetry that handles and spans are of.

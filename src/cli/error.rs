@@ -3,6 +3,7 @@
 use std::io;
 
 use tracer_registry::collector::CollectorError;
+use tracer_registry::testing::VerifyError;
 use tracer_registry::{BuildError, LookupError};
 
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,8 @@ pub(super) enum CliError {
     Output(#[from] io::Error),
     #[error("the output cannot be written as JSON")]
     Json(#[from] serde_json::Error),
+    #[error("nothing can be verified")]
+    Verify(#[from] VerifyError),
     #[error("the demo's {what}")]
     Demo { what: &'static str, source: io::Error },
     #[error("a request to the demo's service failed: {0}")]

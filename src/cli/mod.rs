@@ -6,6 +6,7 @@ mod demo;
 mod error;
 mod schema;
 mod table;
+mod verify;
 
 use std::error::Error;
 use std::io::Write;
@@ -28,6 +29,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Runs a small multi-tenant service against a local collector and shows whose project each span landed in
     Demo(demo::Arguments),
+    /// Runs random programs on many tracers and proves that nothing leaks from one to another
+    Verify(verify::Arguments),
     /// Says of every binding of a configuration where its key comes from and whether it works
     Check(check::Arguments),
     /// Runs the local collector until interrupted, a line per request received
@@ -50,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let mut out = stdout();
     let result = match cli.command {
         Command::Demo(arguments) => demo::run(&arguments, &mut out),
+        Command::Verify(arguments) => verify::run(&arguments, &mut out),
         Command::Check(arguments) => check::run(&arguments, &mut out),
         Command::Collect(arguments) => collect::run(&arguments, &mut out),
         Command::Schema => schema::run(&mut out),

@@ -4,6 +4,4 @@
 
 mod verify;
 
-pub use verify::{
-    Counts, Failure, Finding, FindingKind, Outcome, SideReport, Verify, VerifyError, VerifyReport, verify,
-};
+pub use verify::{Failure, Finding, FindingKind, SideReport, Verify, VerifyError, VerifyReport, verify};

@@ -1,11 +1,15 @@
 //! The cast: which tracers a run has, with their keys, their backends and their settings. Made from a number alone.
 
-use crate::{Part, Selector, SelectorParts};
+use crate::config::SessionMode;
+use crate::{Part, SelectorParts};
 
 use super::program::OpId;
 
 /// How many registries share the process and the collector.
 pub(crate) const REGISTRIES: usize = 2;
+
+/// The name of an environment of the second registry that the first has not, without its number.
+pub(crate) const ONLY_THERE: &str = "x";
 
 /// What the name of every canary begins with.
 pub(crate) const CANARY: &str = "canary-";
@@ -16,19 +20,21 @@ pub(crate) struct Member {
     pub(crate) registry: usize,
     pub(crate) parts: Vec<(Part, String)>,
     pub(crate) backend: Backend,
+    pub(crate) sessions: SessionMode,
     pub(crate) trusts_parents: bool,
+    pub(crate) takes_sessions: bool,
     /// Stands in every canary of the project, and in nobody else's.
     pub(crate) token: String,
     pub(crate) key: String,
     pub(crate) source: String,
 }
 
-/// How a member's backend has sessions.
+/// What a member's backend is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
-    /// By calls of its own.
+    /// Sessions by calls of their own.
     Honeyhive,
-    /// As an attribute of spans.
+    /// Sessions as attributes of spans.
     Otlp,
 }
 
@@ -44,11 +50,27 @@ impl Member {
             } else {
                 Backend::Honeyhive
             },
+            sessions: match index % 7 {
+                2 | 5 => SessionMode::PerTrace,
+                3 => SessionMode::AutoCreate,
+                _ => SessionMode::Explicit,
+            },
             trusts_parents: index % 4 == 2,
+            takes_sessions: index % 5 > 2,
             key: format!("key-of-{token}"),
             source: format!("source-of-{token}"),
             token,
         }
+    }
+
+    /// Whether the starts and enrichments of its sessions are calls, and not attributes of spans.
+    pub(crate) fn has_calls(&self) -> bool {
+        self.backend == Backend::Honeyhive && self.sessions != SessionMode::AutoCreate
+    }
+
+    /// Whether a span outside any session has that of its trace.
+    pub(crate) fn has_sessions_of_traces(&self) -> bool {
+        self.sessions == SessionMode::PerTrace
     }
 
     /// Something that belongs to this member's project and to nobody else's.
@@ -57,23 +79,14 @@ impl Member {
     }
 
     /// What it is looked up by.
-    pub(crate) fn selector(&self) -> Option<Selector> {
-        Selector::try_from(self.selector_parts()?).ok()
-    }
-
-    pub(crate) fn selector_parts(&self) -> Option<SelectorParts> {
-        let mut parts = self.parts.iter();
-        let (part, name) = parts.next()?;
-        let first = match part {
-            Part::Tenant => Selector::tenant(name),
-            Part::Environment => Selector::environment(name),
-            Part::Feature => Selector::feature(name),
-        };
-        Some(parts.fold(first, |selector, (part, name)| match part {
-            Part::Tenant => selector.tenant(name),
-            Part::Environment => selector.environment(name),
-            Part::Feature => selector.feature(name),
-        }))
+    pub(crate) fn selector_parts(&self) -> SelectorParts {
+        self.parts
+            .iter()
+            .fold(SelectorParts::default(), |selector, (part, name)| match part {
+                Part::Tenant => selector.tenant(name),
+                Part::Environment => selector.environment(name),
+                Part::Feature => selector.feature(name),
+            })
     }
 
     /// How it is shown.
@@ -100,5 +113,6 @@ pub(crate) fn cast(tenants: usize) -> Vec<Member> {
     (0..2).for_each(|index| add(0, named(Part::Feature, "f", index)));
     add(0, vec![(Part::Tenant, "t0".to_owned()), (Part::Feature, "f0".to_owned())]);
     (0..tenants.div_ceil(4)).for_each(|index| add(1, named(Part::Tenant, "t", index)));
+    add(1, named(Part::Environment, ONLY_THERE, 0));
     members
 }

@@ -27,12 +27,14 @@ pub(crate) enum Frame {
     ByHand { who: Who, op: OpId },
     /// A tracer's scope.
     Scope { who: Who },
-    /// A session's scope.
-    Session { who: Who, op: OpId },
+    /// A session's scope, and whether the session is ended when the operation is done.
+    Session { who: Who, op: OpId, ends: bool },
     /// A baggage entry.
     Baggage { who: Who, op: OpId },
     /// What `extract` took from incoming headers.
     Incoming { who: Who, taken: Taken },
+    /// The operations further out are done.
+    AllDone,
 }
 
 /// What a tracer takes from incoming headers; the operation says which ones they were.
@@ -107,12 +109,18 @@ impl Env {
 
     /// The innermost enclosing session of the tracer.
     pub(crate) fn session(&self, of: Who) -> InSession {
-        let mut found = self.frames().filter_map(|frame| match frame {
-            Frame::Session { who, op } if who == of => Some(InSession::Started(op)),
-            Frame::Incoming { who, taken } if who == of && taken.session => Some(InSession::Incoming(taken.op)),
-            _ => None,
-        });
-        found.next().unwrap_or(InSession::None)
+        let mut done = false;
+        for frame in self.frames() {
+            match frame {
+                Frame::AllDone => done = true,
+                // One that has ended is not carried any more, and hides the ones further out all the same.
+                Frame::Session { who, ends: true, .. } if who == of && done => return InSession::None,
+                Frame::Session { who, op, .. } if who == of => return InSession::Started(op),
+                Frame::Incoming { who, taken } if who == of && taken.session => return InSession::Incoming(taken.op),
+                _ => {}
+            }
+        }
+        InSession::None
     }
 
     /// The tracer's own baggage: the operations that set an entry, and the headers that it begins with.
@@ -135,14 +143,14 @@ impl Env {
             | Frame::Scope { who }
             | Frame::Session { who, .. }
             | Frame::Incoming { who, .. } => Some(who),
-            Frame::ByHand { .. } | Frame::Baggage { .. } => None,
+            Frame::ByHand { .. } | Frame::Baggage { .. } | Frame::AllDone => None,
         })
     }
 
     /// Whether a span of the tracer may be made current by hand: not directly over another tracer's that was too. A context holds one span,
     /// so there the first leaves no trace (docs/decisions/0001).
     pub(crate) fn may_by_hand(&self, of: Who) -> bool {
-        let nearest = self.frames().find(|frame| !matches!(frame, Frame::Baggage { .. }));
+        let nearest = self.frames().find(|frame| !matches!(frame, Frame::Baggage { .. } | Frame::AllDone));
         !matches!(nearest, Some(Frame::ByHand { who, .. }) if who != of)
     }
 }

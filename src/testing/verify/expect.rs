@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cast::{Backend, Member};
+use super::cast::Member;
 use super::env::{Env, Frame, Handle, InSession, Parent, Reach, Taken};
 use super::program::{Carried, How, Kind, Lie, Op, OpId, Program, Who};
 
@@ -15,6 +15,8 @@ pub(crate) struct Expected {
     pub(crate) spans: BTreeMap<OpId, ExpectedSpan>,
     pub(crate) sessions: BTreeMap<OpId, ExpectedSession>,
     pub(crate) headers: BTreeMap<OpId, ExpectedHeaders>,
+    /// What is taken from incoming headers, and by which member.
+    pub(crate) incoming: BTreeMap<OpId, (usize, Taken)>,
     /// Whether a rule for programs is broken, so that nothing can be said of it.
     pub(crate) is_invalid: bool,
 }
@@ -48,8 +50,9 @@ pub(crate) struct ExpectedHeaders {
     pub(crate) parent: Parent,
     /// The operations that set the entries.
     pub(crate) baggage: Vec<OpId>,
-    /// The incoming headers that the entries of are kept.
+    /// The incoming headers whose entries are in it.
     pub(crate) incoming: Option<OpId>,
+    pub(crate) session: InSession,
 }
 
 /// Where an operation stands.
@@ -126,7 +129,8 @@ impl Oracle<'_> {
             Kind::Inject { who } => self.inject(op.id, reach.resolve(*who), env),
             Kind::Incoming { who, lie } => {
                 let who = reach.resolve(*who);
-                let taken = taken(op.id, *lie, &self.cast[who.member]);
+                let taken = taken(op.id, *lie, &self.cast[who.member], reach);
+                self.expected.incoming.insert(op.id, (who.member, taken));
                 self.block(&op.body, &place.inside(Frame::Incoming { who, taken }));
             }
             Kind::Dedicated { member } => {
@@ -149,7 +153,10 @@ impl Oracle<'_> {
                 }
             }
             Kind::Deferred { carried: along } => {
-                let place = place.at(carried(*along)).reaching(Handle::AllEnded);
+                let place = place
+                    .at(carried(*along))
+                    .inside(Frame::AllDone)
+                    .reaching(Handle::AllEnded);
                 self.block(&op.body, &Place { strand: op.id, ..place });
             }
             // Its items are made in what was captured, whoever reads them.
@@ -195,7 +202,12 @@ impl Oracle<'_> {
         );
         let reaching = place.reaching(Handle::Session { who, op: op.id });
         if current {
-            self.block(&op.body, &reaching.inside(Frame::Session { who, op: op.id }));
+            let frame = Frame::Session {
+                who,
+                op: op.id,
+                ends: end,
+            };
+            self.block(&op.body, &reaching.inside(frame));
         } else {
             self.block(&op.body, &reaching);
         }
@@ -222,6 +234,7 @@ impl Oracle<'_> {
                 parent: env.parent(who),
                 baggage,
                 incoming: taken.map(|taken| taken.op),
+                session: env.session(who),
             },
         );
     }
@@ -234,20 +247,19 @@ impl Oracle<'_> {
 }
 
 /// What a member takes from headers that lie.
-pub(crate) fn taken(op: OpId, lie: Lie, member: &Member) -> Taken {
-    let has_parent = matches!(lie, Lie::Parent | Lie::ParentOf(_) | Lie::Session);
+pub(crate) fn taken(op: OpId, lie: Lie, member: &Member, reach: &Reach) -> Taken {
+    let (parent, baggage) = match lie {
+        Lie::Parent => (true, false),
+        Lie::ParentOf(span) => (reach.span(span).is_some(), false),
+        Lie::Baggage(_) => (false, true),
+        Lie::Session => (true, true),
+        Lie::SessionOf(session) => (false, reach.session(session).is_some()),
+    };
     Taken {
         op,
-        parent: has_parent && member.trusts_parents,
-        session: false,
-        baggage: true,
-    }
-}
-
-impl Member {
-    /// Whether its backend takes the starts and enrichments of sessions.
-    pub(crate) fn has_sessions(&self) -> bool {
-        self.backend == Backend::Honeyhive
+        parent: parent && member.trusts_parents,
+        session: lie == Lie::Session && member.takes_sessions,
+        baggage,
     }
 }
 

@@ -100,7 +100,7 @@ impl Generator<'_> {
         self.left -= 1;
         let id = self.id();
         // A place may have no use for the first choice; a leaf fits everywhere.
-        let found = (0..4).find_map(|_| self.kind(place));
+        let found = (0..6).find_map(|_| self.kind(place));
         let kind = found.unwrap_or_else(|| Kind::Inject { who: self.who(place) });
         let mode = self.body_mode(&kind, place.mode);
         let inside = self.inside(id, &kind, mode, place);
@@ -196,13 +196,13 @@ impl Generator<'_> {
     }
 
     fn lie(&mut self, place: &Place, who: Who) -> Option<Lie> {
-        let believes = self.cast[who.member].trusts_parents;
+        let member = &self.cast[who.member];
         match self.rng.random_range(0..5) {
             0 => Some(Lie::Parent),
             // Who trusts headers is given no real ids of others: he would be right to use them.
-            1 if !believes => Some(Lie::ParentOf(self.span_in_reach(place)?)),
+            1 if !member.trusts_parents => Some(Lie::ParentOf(self.span_in_reach(place)?)),
             2 => Some(Lie::Session),
-            3 => {
+            3 if !member.takes_sessions => {
                 let sessions = place.reach.handles().filter_map(|handle| match handle {
                     Handle::Session { op, .. } => Some(op),
                     _ => None,
@@ -320,10 +320,14 @@ impl Generator<'_> {
                 }),
                 reach.clone(),
             ),
-            Kind::Session { who, current, .. } => {
+            Kind::Session { who, current, end, .. } => {
                 let who = reach.resolve(*who);
                 let env = if *current {
-                    env.with(Frame::Session { who, op: id })
+                    env.with(Frame::Session {
+                        who,
+                        op: id,
+                        ends: *end,
+                    })
                 } else {
                     env.clone()
                 };
@@ -335,7 +339,7 @@ impl Generator<'_> {
             }
             Kind::Incoming { who, lie } => {
                 let who = reach.resolve(*who);
-                let taken = taken(id, *lie, &self.cast[who.member]);
+                let taken = taken(id, *lie, &self.cast[who.member], reach);
                 (env.with(Frame::Incoming { who, taken }), reach.clone())
             }
             Kind::Dedicated { member } => (

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry::{Context, ContextGuard, KeyValue};
 use opentelemetry_sdk::trace::Span;
@@ -32,39 +34,39 @@ pub(super) trait Subject: Send + Sync + 'static {
         tracer: &Self::Tracer,
         name: String,
         body: impl FnOnce(Active) -> F + Send + 'static,
-    ) -> impl Future<Output = ()> + Send + 'static;
+    ) -> BoxFuture<'static, ()>;
     fn start(&self, tracer: &Self::Tracer, name: String) -> Span;
 
     fn enter(&self, tracer: &Self::Tracer) -> ContextGuard;
-    fn scope<F: Future<Output = ()> + Send + 'static>(
+    fn scope(
         &self,
         tracer: &Self::Tracer,
-        body: F,
-    ) -> impl Future<Output = ()> + Send + 'static;
+        body: BoxFuture<'static, ()>,
+    ) -> BoxFuture<'static, ()>;
 
     fn session(&self, tracer: &Self::Tracer, id: Option<Uuid>, name: String, canary: String) -> Self::Session;
     fn session_id(&self, session: &Self::Session) -> String;
     fn enter_session(&self, session: &Self::Session) -> ContextGuard;
-    fn session_scope<F: Future<Output = ()> + Send + 'static>(
+    fn session_scope(
         &self,
         session: &Self::Session,
-        body: F,
-    ) -> impl Future<Output = ()> + Send + 'static;
+        body: BoxFuture<'static, ()>,
+    ) -> BoxFuture<'static, ()>;
     fn enrich(&self, session: &Self::Session, canary: String);
     fn end_session(&self, session: &Self::Session);
 
     fn capture(&self) -> Self::Captured;
     fn enter_captured(&self, captured: &Self::Captured) -> ContextGuard;
-    fn captured_scope<F: Future<Output = ()> + Send + 'static>(
+    fn captured_scope(
         &self,
         captured: &Self::Captured,
-        body: F,
-    ) -> impl Future<Output = ()> + Send + 'static;
-    fn captured_stream<S: futures_util::Stream<Item = ()> + Send + Unpin + 'static>(
+        body: BoxFuture<'static, ()>,
+    ) -> BoxFuture<'static, ()>;
+    fn captured_stream(
         &self,
         captured: &Self::Captured,
-        stream: S,
-    ) -> impl futures_util::Stream<Item = ()> + Send + 'static;
+        stream: BoxStream<'static, ()>,
+    ) -> BoxStream<'static, ()>;
 
     fn inject(&self, tracer: &Self::Tracer) -> HashMap<String, String>;
     fn extract(&self, tracer: &Self::Tracer, headers: &HashMap<String, String>) -> Self::Captured;
@@ -90,6 +92,19 @@ pub(super) struct Books {
     pub(super) dropped: u64,
     pub(super) events_delivered: u64,
     pub(super) events_dropped: u64,
+}
+
+impl Books {
+    /// What came to them since.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            accepted: self.accepted - before.accepted,
+            delivered: self.delivered - before.delivered,
+            dropped: self.dropped - before.dropped,
+            events_delivered: self.events_delivered - before.events_delivered,
+            events_dropped: self.events_dropped - before.events_dropped,
+        }
+    }
 }
 
 /// An open span, by reference.

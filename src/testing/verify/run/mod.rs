@@ -19,6 +19,7 @@ use super::cast::Member;
 use super::program::{Block, Mode, OpId, Program};
 use super::subject::Subject;
 use place::{Place, Reach};
+pub(super) use place::{baggage_key, late_key};
 
 /// What only the running program can see.
 #[derive(Debug, Default)]

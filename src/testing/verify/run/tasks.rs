@@ -119,17 +119,16 @@ impl<S: Subject> Place<S> {
     }
 
     /// The body in a span of its own.
-    fn span(&self, who: Who, op: &Op) -> impl Future<Output = ()> + Send + use<S> {
+    fn span(&self, who: Who, op: &Op) -> BoxFuture<'static, ()> {
         self.span_then(who, op, async || ())
     }
 
     /// The body in a span of its own, and then something more before the span ends.
-    fn span_then<F: Future<Output = ()> + Send + 'static>(
-        &self,
-        who: Who,
-        op: &Op,
-        then: impl FnOnce() -> F + Send + 'static,
-    ) -> impl Future<Output = ()> + Send + use<S, F, impl FnOnce() -> F + Send + 'static> {
+    fn span_then<T, F>(&self, who: Who, op: &Op, then: T) -> BoxFuture<'static, ()>
+    where
+        T: FnOnce() -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let (place, op_inside) = (self.clone(), op.clone());
         let body = move |span: Active| async move {
             let inside = place.in_span(who, &op_inside, span);
@@ -139,7 +138,7 @@ impl<S: Subject> Place<S> {
         self.run.subject.span(&self.tracer(who), self.name(who, op), body)
     }
 
-    fn captured(&self, body: BoxFuture<'static, ()>) -> impl Future<Output = ()> + Send + 'static + use<S> {
+    fn captured(&self, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         let captured = self.run.subject.capture();
         self.run.subject.captured_scope(&captured, body)
     }
@@ -217,7 +216,7 @@ impl<S: Subject> Place<S> {
         let items = stream::iter(children).then(move |child| place.clone().block_async(Block::from([child])));
         let captured = self.run.subject.capture();
         let items = self.run.subject.captured_stream(&captured, items.boxed());
-        let read = items.for_each(|()| async { yield_now().await });
+        let read = items.for_each(|()| yield_now()).boxed();
         self.run.subject.scope(&self.tracer(reader), read).await;
     }
 }

@@ -1,0 +1,75 @@
+//! The headers of outgoing requests, and the subject's own books.
+
+use super::super::env::InSession;
+use super::super::finding::FindingKind;
+use super::super::headers;
+use super::super::run::baggage_key;
+use super::super::subject::Flushed;
+use super::Check;
+
+impl Check<'_> {
+    pub(super) fn check_headers(&mut self) {
+        let expected = self.expected;
+        for (op, wanted) in &expected.headers {
+            let (member, observed) = (wanted.who.member, self.observed);
+            let Some(seen) = observed.headers.get(op) else {
+                self.find(FindingKind::WrongHeaders, member, Some(*op), "headers", "none, it did not run");
+                continue;
+            };
+            let Ok(parent) = self.parent_ids(wanted.parent) else {
+                continue;
+            };
+            let trace = parent.map(|(trace, _)| trace.to_owned());
+            let parent = parent.map(|(trace, span)| headers::traceparent(trace, span));
+            if seen.get("traceparent") != parent.as_ref() {
+                let (expected, seen) = (format!("traceparent {parent:?}"), format!("{:?}", seen.get("traceparent")));
+                self.find(FindingKind::WrongHeaders, member, Some(*op), expected, seen);
+            }
+            let of = &self.cast[member];
+            let mut baggage: Vec<(String, String)> = wanted
+                .baggage
+                .iter()
+                .map(|set| (baggage_key(*set), of.canary(*set)))
+                .collect();
+            let incoming = wanted.incoming.and_then(|incoming| observed.incoming.get(&incoming));
+            let incoming = incoming.map(headers::baggage).unwrap_or_default().into_iter();
+            baggage.extend(incoming.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            if of.takes_sessions {
+                baggage.retain(|(key, _)| key != "session.id");
+                // A trusted trace that goes through is nobody's session here until there is a span of it.
+                let trace = trace.as_deref().filter(|_| wanted.session == InSession::None);
+                let session = self.session_id(wanted.who, wanted.session, trace);
+                baggage.extend(session.map(|id| ("session.id".to_owned(), id)));
+            }
+            baggage.sort_unstable();
+            let expected: Vec<(&str, &str)> = baggage.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let seen = headers::baggage(seen);
+            if seen != expected {
+                let (expected, seen) = (format!("baggage {expected:?}"), format!("{seen:?}"));
+                self.find(FindingKind::WrongHeaders, member, Some(*op), expected, seen);
+            }
+        }
+    }
+
+    pub(super) fn check_books(&mut self, flushed: &Flushed) {
+        if let Some(incomplete) = &flushed.incomplete {
+            self.findings
+                .add(FindingKind::Incomplete, "all", None, "everything delivered", incomplete);
+        }
+        for (member, books) in flushed.books.iter().enumerate() {
+            let project = self.projects[member].as_ref();
+            let spans = project.map_or(0, |project| project.spans().len() as u64);
+            let calls = project.map_or(0, |project| {
+                let operations = project.sessions().iter().map(|session| session.operations.len() as u64);
+                operations.sum()
+            });
+            let agree = [books.accepted, books.delivered] == [spans; 2]
+                && books.events_delivered == calls
+                && books.dropped + books.events_dropped == 0;
+            if !agree {
+                let expected = format!("{spans} spans and {calls} session events delivered, none dropped");
+                self.find(FindingKind::WrongBooks, member, None, expected, format!("{books:?}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The sessions: each started once, with its own data, and enriched with all that was told, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::env::{InSession, Parent};
+use super::super::expect::ExpectedSession;
+use super::super::finding::FindingKind;
+use super::super::program::OpId;
+use super::{Check, parse_canary, session_of_trace};
+use crate::collector::{OperationKind, Session};
+
+impl Check<'_> {
+    pub(super) fn check_sessions(&mut self) {
+        let expected = self.expected;
+        let mut known: BTreeSet<(usize, String)> = BTreeSet::new();
+        for (op, session) in &expected.sessions {
+            let member = session.who.member;
+            let Some(id) = self.observed.sessions.get(op) else {
+                continue;
+            };
+            known.insert((member, id.clone()));
+            if !self.cast[member].has_calls() {
+                continue;
+            }
+            match self.session(member, id) {
+                Some(found) => self.check_session(*op, session, &found),
+                None => self.find(FindingKind::Lost, member, Some(*op), "a session", "none"),
+            }
+        }
+        for ((member, id), spans) in self.sessions_of_traces() {
+            known.insert((member, id.clone()));
+            let found = self.session(member, &id);
+            let starts = found.iter().flat_map(|session| &session.operations);
+            let mut seen: Vec<&str> = starts.filter_map(|operation| operation.body.get("session_name")?.as_str()).collect();
+            seen.sort_unstable();
+            let mut expected: Vec<String> = spans.iter().map(|op| self.cast[member].canary(*op)).collect();
+            expected.sort_unstable();
+            if seen != expected {
+                let (expected, seen) = (format!("the trace's session, started by {expected:?}"), format!("{seen:?}"));
+                self.find(FindingKind::WrongSessionData, member, spans.first().copied(), expected, seen);
+            }
+        }
+        for member in 0..self.projects.len() {
+            let sessions = self.projects[member].iter().flat_map(|project| project.sessions());
+            let stray: Vec<String> = sessions
+                .filter(|session| !known.contains(&(member, session.id.clone())))
+                .map(|session| session.id.clone())
+                .collect();
+            for id in stray {
+                self.find(FindingKind::Unexpected, member, None, "no such session", id);
+            }
+        }
+    }
+
+    fn session(&self, member: usize, id: &str) -> Option<Arc<Session>> {
+        let sessions = self.projects[member].as_ref()?.sessions();
+        sessions.iter().find(|session| session.id == id).cloned()
+    }
+
+    fn check_session(&mut self, op: OpId, expected: &ExpectedSession, found: &Session) {
+        let member = expected.who.member;
+        let canary = self.cast[member].canary(op);
+        let starts = found.operations.iter().filter(|operation| operation.kind == OperationKind::Start);
+        let starts = starts.count();
+        if starts != 1 || found.operations[0].kind != OperationKind::Start {
+            let seen = format!("{starts} starts in {} calls", found.operations.len());
+            self.find(FindingKind::Duplicated, member, Some(op), "one start, and first", seen);
+        }
+        let data = [
+            found.name.as_deref(),
+            text(&found.metadata, "m"),
+            text(&found.inputs, "i"),
+            text(&found.user_properties, "u"),
+        ];
+        let others = found.metadata.keys().filter(|key| !["m", "enriched"].contains(&key.as_str())).count();
+        if data != [Some(canary.as_str()); 4] || others > 0 {
+            self.find(FindingKind::WrongSessionData, member, Some(op), canary, format!("{data:?}"));
+        }
+        if found.source.as_deref() != Some(&self.cast[member].source) {
+            let (expected, seen) = (self.cast[member].source.clone(), format!("{:?}", found.source));
+            self.find(FindingKind::WrongSource, member, Some(op), expected, seen);
+        }
+        self.check_enrichments(op, expected, found);
+    }
+
+    fn check_enrichments(&mut self, op: OpId, expected: &ExpectedSession, found: &Session) {
+        let member = expected.who.member;
+        let mut seen: Vec<OpId> = Vec::new();
+        for operation in found.operations.iter().filter(|operation| operation.kind == OperationKind::Enrich) {
+            let value = operation.body.pointer("/metadata/enriched").and_then(Value::as_str);
+            match value.map(parse_canary) {
+                None if operation.body.get("duration").is_some() => seen.push(op),
+                Some(Some((_, enriched))) => seen.push(enriched),
+                _ => self.find(FindingKind::Unexpected, member, Some(op), "an enrichment with a canary", &operation.body),
+            }
+        }
+        let (mut wanted, mut there): (Vec<OpId>, Vec<OpId>) =
+            (expected.enrichments.iter().map(|enriched| enriched.op).collect(), seen.clone());
+        wanted.sort_unstable();
+        there.sort_unstable();
+        if wanted != there {
+            let kind = if there.len() < wanted.len() {
+                FindingKind::Lost
+            } else {
+                FindingKind::Duplicated
+            };
+            let (expected, seen) = (format!("enrichments {wanted:?}"), format!("{there:?}"));
+            self.find(kind, member, Some(op), expected, seen);
+            return;
+        }
+        let mut strands: BTreeMap<OpId, Vec<OpId>> = BTreeMap::new();
+        for enriched in &expected.enrichments {
+            strands.entry(enriched.strand).or_default().push(enriched.op);
+        }
+        for strand in strands.into_values() {
+            let arrived: Vec<OpId> = seen.iter().copied().filter(|op| strand.contains(op)).collect();
+            if arrived != strand {
+                let (expected, seen) = (format!("enrichments in the order {strand:?}"), format!("{arrived:?}"));
+                self.find(FindingKind::WrongOrder, member, Some(op), expected, seen);
+            }
+        }
+    }
+
+    /// Sessions that are traces, and the first spans that this process has of them: each starts the session.
+    fn sessions_of_traces(&self) -> BTreeMap<(usize, String), Vec<OpId>> {
+        let mut sessions: BTreeMap<(usize, String), Vec<OpId>> = BTreeMap::new();
+        for (op, span) in &self.expected.spans {
+            let member = &self.cast[span.who.member];
+            let is_first = !matches!(span.parent, Parent::Span(_)) && span.session == InSession::None;
+            if let Some(found) = self.own_span(*op).filter(|_| is_first)
+                && member.has_sessions_of_traces()
+                && member.has_calls()
+            {
+                let id = session_of_trace(&found.trace_id);
+                sessions.entry((span.who.member, id)).or_default().push(*op);
+            }
+        }
+        sessions
+    }
+}
+
+fn text<'a>(attributes: &'a crate::collector::Attributes, key: &str) -> Option<&'a str> {
+    attributes.get(key).and_then(Value::as_str)
+}

@@ -1,0 +1,59 @@
+//! Random programs, an oracle that says what they must come to, and a collector that says what they came to.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | `program` | operations as values, and as text |
+//! | `cast` | the tracers that they use |
+//! | `generate` | programs from a seed |
+//! | `env`, `expect` | the oracle: lexical rules and nothing else |
+//! | `run` | the interpreter |
+//! | `subject`, `ours`, `peer` | what it runs on: this crate, or plain providers |
+//! | `stage` | a subject with its collector: runs a program, flushes, checks |
+//! | `check`, `scan`, `finding` | what was received against what was expected |
+//! | `shrink` | the shortest program that still shows a finding |
+//! | `rounds`, `options`, `report` | what the caller asks and gets |
+//!
+//! The oracle and the interpreter know the program and nothing of one another.
+
+mod cast;
+mod check;
+mod env;
+mod expect;
+mod finding;
+mod generate;
+mod headers;
+mod options;
+mod ours;
+mod program;
+mod report;
+mod rounds;
+mod run;
+mod scan;
+mod stage;
+mod subject;
+
+pub use finding::{Finding, FindingKind};
+pub use options::Verify;
+pub use report::{Failure, SideReport, VerifyReport};
+pub use rounds::verify;
+
+use crate::collector::CollectorError;
+use crate::{BuildError, LookupError};
+
+/// Why nothing could be verified.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The local collector did not start.
+    #[error("the local collector cannot be started")]
+    Collector(#[from] CollectorError),
+    /// A registry could not be made.
+    #[error("a registry cannot be made")]
+    Build(#[from] BuildError),
+    /// A tracer could not be made.
+    #[error("a tracer cannot be had")]
+    Lookup(#[from] LookupError),
+    /// The system gave no threads.
+    #[error("the runtime cannot be started")]
+    Runtime(#[from] std::io::Error),
+}

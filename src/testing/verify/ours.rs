@@ -1,0 +1,284 @@
+//! Programs on this crate's own tracers.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use opentelemetry::ContextGuard;
+use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::trace::Span;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::VerifyError;
+use super::cast::{Backend, Member, ONLY_THERE, REGISTRIES};
+use super::program::Misname;
+use super::subject::{Active, Books, Flushed, Subject};
+use crate::collector::LocalCollector;
+use crate::config::{BackendName, Binding, Export, Protocol};
+use crate::{
+    Enrichment, KeySource, LookupError, Part, RegistryBuilder, Scope, SecretError, Selector, Session, TracerHandle,
+    TracerRegistry,
+};
+
+/// Spans and session events of one tracer in a round all fit.
+const QUEUE: usize = 1 << 20;
+
+/// The registries, and the tracers of the cast.
+pub(super) struct Ours {
+    registries: Vec<TracerRegistry>,
+    members: Vec<(usize, Selector)>,
+    /// What the books said at the last flush.
+    told: Mutex<Vec<Books>>,
+}
+
+impl Ours {
+    /// Builds the registries and makes every tracer of the cast.
+    pub(super) fn new(cast: &[Member], collector: &LocalCollector) -> Result<Self, VerifyError> {
+        let mut registries = Vec::new();
+        for index in 0..REGISTRIES {
+            let members = || cast.iter().filter(|member| member.registry == index);
+            let keys: HashMap<String, String> = members()
+                .map(|member| (member.token.clone(), member.key.clone()))
+                .collect();
+            let export = Export {
+                protocol: (index > 0).then_some(Protocol::HttpJson),
+                scheduled_delay: Some(Duration::from_millis(50)),
+                max_queue_size: Some(QUEUE),
+                timeout: Some(Duration::from_secs(60)),
+                ..Export::default()
+            };
+            let secrets = move |name: &str| match keys.get(name) {
+                Some(key) => Ok(SecretString::from(key.clone())),
+                None => Err(SecretError::refused("not a member of the cast")),
+            };
+            let builder = TracerRegistry::builder()
+                .fingerprinter(collector.fingerprinter().clone())
+                .secret_source("verify", secrets)
+                .defaults(Binding::new().backend(BackendName::Honeyhive))
+                .export(export);
+            registries.push(members().fold(builder, |builder, member| bind(builder, member, collector)).build()?);
+        }
+        let mut members = Vec::new();
+        for member in cast {
+            let selector = Selector::try_from(member.selector_parts()).map_err(LookupError::from)?;
+            registries[member.registry].get(&selector)?;
+            members.push((member.registry, selector));
+        }
+        let told = Mutex::new(vec![Books::default(); members.len()]);
+        Ok(Self {
+            registries,
+            members,
+            told,
+        })
+    }
+
+    fn books(&self) -> Vec<Books> {
+        let statuses: Vec<_> = self.registries.iter().map(TracerRegistry::status).collect();
+        let of_member = |(registry, selector): &(usize, Selector)| {
+            let Some(status) = statuses[*registry].tracer(selector) else {
+                return Books::default();
+            };
+            Books {
+                accepted: status.spans.accepted,
+                delivered: status.spans.delivered,
+                dropped: status.spans.dropped.values().sum(),
+                events_delivered: status.session_events.delivered,
+                events_dropped: status.session_events.dropped.values().sum(),
+            }
+        };
+        self.members.iter().map(of_member).collect()
+    }
+}
+
+fn bind(builder: RegistryBuilder, member: &Member, collector: &LocalCollector) -> RegistryBuilder {
+    let (backend, path) = match member.backend {
+        Backend::Honeyhive => (BackendName::Honeyhive, ""),
+        Backend::Otlp => (BackendName::Otlp, "/v1/traces"),
+    };
+    let binding = Binding::new()
+        .backend(backend)
+        .endpoint(format!("{}{path}", collector.url()))
+        .api_key(KeySource::provider("verify", &member.token))
+        .source(&member.source)
+        .sessions(member.sessions)
+        .trust_remote_parent(member.trusts_parents)
+        .propagate_session_id(member.takes_sessions);
+    match member.parts.as_slice() {
+        [(Part::Tenant, name)] => builder.tenant(name, binding),
+        [(Part::Environment, name)] => builder.environment(name, binding),
+        [(Part::Feature, name)] => builder.feature(name, binding),
+        _ => builder.route(&member.selector_parts(), binding),
+    }
+}
+
+impl Subject for Ours {
+    type Tracer = TracerHandle;
+    type Session = Session;
+    type Captured = Scope;
+
+    fn tracer(&self, member: usize) -> TracerHandle {
+        let (registry, selector) = &self.members[member];
+        let registry = &self.registries[*registry];
+        let found = match selector.single() {
+            Some((Part::Tenant, name)) => registry.tenant(name),
+            Some((Part::Environment, name)) => registry.environment(name),
+            Some((Part::Feature, name)) => registry.feature(name),
+            None => registry.get(selector),
+        };
+        found.expect("it was looked up when the cast was made, and nothing evicts it")
+    }
+
+    fn dedicated(&self, member: usize) -> TracerHandle {
+        let (registry, selector) = &self.members[member];
+        let made = self.registries[*registry].dedicated(selector);
+        made.expect("the pooled one of the same selector was made")
+    }
+
+    fn misname(&self, member: usize, how: Misname) -> Option<String> {
+        let (index, _) = self.members[member];
+        let registry = &self.registries[index];
+        let found = match how {
+            Misname::Unknown => registry.tenant("nobody"),
+            Misname::NotAName => registry.tenant("../t0"),
+            Misname::OtherRegistry if index == 0 => registry.environment(&format!("{ONLY_THERE}0")),
+            Misname::OtherRegistry => registry.environment("e0"),
+        };
+        match (how, found) {
+            (Misname::NotAName, Err(LookupError::Selector(_)))
+            | (Misname::Unknown | Misname::OtherRegistry, Err(LookupError::Resolve(_))) => None,
+            (_, Ok(tracer)) => Some(format!("the tracer of {}", tracer.selector())),
+            (_, Err(error)) => Some(error.to_string()),
+        }
+    }
+
+    fn span_sync(&self, tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
+        tracer.in_span_sync(name, |span| body(Active::Span(span)));
+    }
+
+    fn span_by_trait(&self, tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
+        tracer
+            .tracer("third-party")
+            .in_span(name, |cx| body(Active::Context(cx)));
+    }
+
+    fn span<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        tracer: &TracerHandle,
+        name: String,
+        body: impl FnOnce(Active) -> F + Send + 'static,
+    ) -> BoxFuture<'static, ()> {
+        tracer.in_span(name, |span| body(Active::Span(span))).boxed()
+    }
+
+    fn start(&self, tracer: &TracerHandle, name: String) -> Span {
+        tracer.start_span(name)
+    }
+
+    fn enter(&self, tracer: &TracerHandle) -> ContextGuard {
+        tracer.enter()
+    }
+
+    fn scope(
+        &self,
+        tracer: &TracerHandle,
+        body: BoxFuture<'static, ()>,
+    ) -> BoxFuture<'static, ()> {
+        tracer.scope(body).boxed()
+    }
+
+    fn session(&self, tracer: &TracerHandle, id: Option<Uuid>, name: String, canary: String) -> Session {
+        let session = tracer
+            .session(name)
+            .metadata("m", canary.clone())
+            .input("i", canary.clone())
+            .user_property("u", canary);
+        match id {
+            Some(id) => session.id(id).start(),
+            None => session.start(),
+        }
+    }
+
+    fn session_id(&self, session: &Session) -> String {
+        session.id().to_owned()
+    }
+
+    fn enter_session(&self, session: &Session) -> ContextGuard {
+        session.enter()
+    }
+
+    fn session_scope(
+        &self,
+        session: &Session,
+        body: BoxFuture<'static, ()>,
+    ) -> BoxFuture<'static, ()> {
+        session.scope(body).boxed()
+    }
+
+    fn enrich(&self, session: &Session, canary: String) {
+        session.enrich(Enrichment::new().metadata("enriched", canary));
+    }
+
+    fn end_session(&self, session: &Session) {
+        session.end();
+    }
+
+    fn capture(&self) -> Scope {
+        Scope::current()
+    }
+
+    fn enter_captured(&self, captured: &Scope) -> ContextGuard {
+        captured.enter()
+    }
+
+    fn captured_scope(
+        &self,
+        captured: &Scope,
+        body: BoxFuture<'static, ()>,
+    ) -> BoxFuture<'static, ()> {
+        captured.scope(body).boxed()
+    }
+
+    fn captured_stream(
+        &self,
+        captured: &Scope,
+        stream: BoxStream<'static, ()>,
+    ) -> BoxStream<'static, ()> {
+        captured.stream(stream).boxed()
+    }
+
+    fn inject(&self, tracer: &TracerHandle) -> HashMap<String, String> {
+        let mut headers = HashMap::new();
+        tracer.inject(&mut headers);
+        headers
+    }
+
+    fn extract(&self, tracer: &TracerHandle, headers: &HashMap<String, String>) -> Scope {
+        tracer.extract(headers)
+    }
+
+    fn flush(&self, timeout: Duration) -> Flushed {
+        let reports: Vec<_> = self
+            .registries
+            .iter()
+            .map(|registry| registry.force_flush(timeout))
+            .collect();
+        let incomplete: Vec<String> = reports
+            .iter()
+            .filter(|report| !report.is_complete())
+            .map(ToString::to_string)
+            .collect();
+        let now = self.books();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let books = now.iter().zip(told.iter()).map(|(now, told)| now.since(told)).collect();
+        *told = now;
+        Flushed {
+            books,
+            incomplete: (!incomplete.is_empty()).then(|| incomplete.concat()),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Rounds: a program of a bounded size each, on tracers that live through all of them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::VerifyError;
+use super::cast::{Member, cast};
+use super::expect::expect;
+use super::generate::generate;
+use super::options::Verify;
+use super::ours::Ours;
+use super::report::{Failure, SideReport, VerifyReport};
+use super::stage::Stage;
+
+/// Operations of a round, so that memory stays bounded.
+const ROUND: usize = 4000;
+
+/// Runs random programs until as much was tried as was asked, or a deviation was found.
+///
+/// Blocks the thread, and starts threads and a runtime of its own: not for asynchronous code.
+///
+/// # Errors
+/// [`VerifyError`] where there is nothing to try it on: no port, no thread, no registry. A deviation is no error, it is in the report.
+pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
+    let cast: Arc<[Member]> = cast(options.tenants).into();
+    let runtime = runtime()?;
+    let ours = Stage::new(&cast, runtime.handle(), Ours::new)?;
+    let mut report = VerifyReport {
+        seed: options.seed,
+        tracers: cast.len(),
+        threads: options.threads,
+        rounds: 0,
+        operations: std::collections::BTreeMap::new(),
+        ours: SideReport::default(),
+        peer: None,
+        failure: None,
+    };
+    let began = Instant::now();
+    let mut left = options.operations;
+    loop {
+        let size = match options.duration {
+            Some(duration) if began.elapsed() >= duration => break,
+            Some(_) => ROUND,
+            None if left == 0 => break,
+            None => left.min(ROUND),
+        };
+        left = left.saturating_sub(size);
+        let seed = round_seed(options.seed, report.rounds);
+        let program = generate(seed, size, options.threads, &cast);
+        debug_assert!(!expect(&program, &cast).is_invalid, "the generator keeps the rules");
+        program.each(|op| *report.operations.entry(op.kind.name(op.mode)).or_default() += 1);
+        report.rounds += 1;
+        let played = ours.play(&program, seed);
+        report.ours.add(&played.checked, played.took);
+        if !played.checked.findings.counts.is_empty() {
+            report.failure = Some(Failure {
+                seed,
+                command: command(options, seed, size),
+                findings: played.checked.findings.first,
+                operations: program.len(),
+                reproduced: true,
+                program: String::new(),
+            });
+            break;
+        }
+    }
+    Ok(report)
+}
+
+fn runtime() -> Result<Runtime, VerifyError> {
+    Ok(Builder::new_multi_thread().worker_threads(4).build()?)
+}
+
+/// The seed of a round; that of the first is the one that was asked for.
+fn round_seed(seed: u64, round: u64) -> u64 {
+    seed.wrapping_add(round.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+fn command(options: &Verify, seed: u64, operations: usize) -> String {
+    format!(
+        "tracer-registry verify --seed {seed} --tenants {} --operations {operations} --threads {}",
+        options.tenants, options.threads
+    )
+}

@@ -1,0 +1,89 @@
+//! A subject with a collector of its own: runs programs on it and checks them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::VerifyError;
+use super::cast::Member;
+use super::check::{Checked, check};
+use super::expect::expect;
+use super::finding::FindingKind;
+use super::program::Program;
+use super::run::run;
+use super::subject::Subject;
+use crate::collector::LocalCollector;
+
+/// How long a round may take to be delivered.
+const FLUSH: Duration = Duration::from_secs(60);
+/// More than a round sends.
+const RECORDED_BYTES: usize = 1 << 30;
+/// More than a round has.
+const HELD: usize = 1 << 20;
+
+pub(super) struct Stage<S> {
+    subject: Arc<S>,
+    cast: Arc<[Member]>,
+    collector: LocalCollector,
+    runtime: Handle,
+}
+
+/// What a program came to, and how long running, flushing and checking took.
+pub(super) struct Played {
+    pub(super) checked: Checked,
+    pub(super) took: [Duration; 3],
+}
+
+/// A collector that holds a whole round, and knows every project of the cast by name.
+pub(super) fn collector(cast: &[Member]) -> Result<LocalCollector, VerifyError> {
+    let builder = LocalCollector::builder()
+        .record_requests(RECORDED_BYTES)
+        .max_spans(HELD)
+        .max_sessions(HELD)
+        .max_bytes(RECORDED_BYTES);
+    let builder = cast
+        .iter()
+        .fold(builder, |builder, member| builder.project(member.name(), &member.key));
+    Ok(builder.start()?)
+}
+
+impl<S: Subject> Stage<S> {
+    pub(super) fn new(
+        cast: &Arc<[Member]>,
+        runtime: &Handle,
+        subject: impl FnOnce(&[Member], &LocalCollector) -> Result<S, VerifyError>,
+    ) -> Result<Self, VerifyError> {
+        let collector = collector(cast)?;
+        Ok(Self {
+            subject: Arc::new(subject(cast, &collector)?),
+            cast: Arc::clone(cast),
+            collector,
+            runtime: runtime.clone(),
+        })
+    }
+
+    /// Runs a program, sends everything, checks it, and forgets it.
+    pub(super) fn play(&self, program: &Program, seed: u64) -> Played {
+        let expected = expect(program, &self.cast);
+        let began = Instant::now();
+        let running = || run(program, &self.subject, &self.cast, seed, &self.runtime);
+        let ran = catch_unwind(AssertUnwindSafe(running));
+        let ran_at = Instant::now();
+        let flushed = self.subject.flush(FLUSH);
+        let flushed_at = Instant::now();
+        let panicked = ran.is_err();
+        let observed = ran.unwrap_or_default();
+        let mut checked = check(&self.cast, &expected, &observed, &flushed, &self.collector);
+        if panicked {
+            let findings = &mut checked.findings;
+            findings.add(FindingKind::Incomplete, "all", None, "a program that ends", "a panic");
+        }
+        self.collector.clear();
+        Played {
+            checked,
+            took: [ran_at - began, flushed_at - ran_at, flushed_at.elapsed()],
+        }
+    }
+}
