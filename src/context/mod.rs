@@ -78,7 +78,9 @@ pub(crate) enum Parent {
 
 /// Chooses the parent of a span that `identity` starts in a context.
 pub(crate) fn parent(identity: &Identity, cx: &Context, trust_remote: bool) -> Parent {
-    if may_be_parent(identity, cx, trust_remote) {
+    // A remote span in another tracer's scope came to that one; who trusts remote spans trusts those that come to itself.
+    let trusts_active = trust_remote && cx.get::<Scope>().is_none_or(|scope| scope.is_of(identity));
+    if may_be_parent(identity, cx, trusts_active) {
         return Parent::Active;
     }
     let Some(scope) = cx.get::<Scope>() else {

@@ -50,7 +50,6 @@ pub(crate) struct Taken {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Handle {
     Span {
-        who: Who,
         op: OpId,
     },
     Session {

@@ -9,10 +9,12 @@ use super::env::{Env, Frame, Handle, Reach};
 use super::expect::taken;
 use super::program::{Block, Carried, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
 
-/// How deep blocks stand in one another.
-const MAX_DEPTH: usize = 9;
+/// How deep blocks stand in one another at the most; each tree has a bound of its own up to here.
+const MAX_DEPTH: usize = 10;
 /// How many tracers meet in one tree of operations, so that they come back further in.
 const COMPANY: usize = 4;
+/// Operations of one tree at the most: what is set late on its spans stays within the limit for attributes.
+const MAX_TREE: usize = 80;
 /// Threads that live as long as the program.
 const WORKERS: usize = 2;
 
@@ -24,6 +26,8 @@ pub(crate) fn generate(seed: u64, operations: usize, threads: usize, cast: &[Mem
         next: 1,
         company: Vec::new(),
         left: 0,
+        tree: 0,
+        depth: MAX_DEPTH,
     };
     let workers = (0..WORKERS)
         .map(|_| (generator.id(), Who::pooled(generator.rng.random_range(0..cast.len()))))
@@ -31,7 +35,7 @@ pub(crate) fn generate(seed: u64, operations: usize, threads: usize, cast: &[Mem
     let threads = (0..threads.max(1))
         .map(|thread| {
             let share = operations / threads.max(1) + usize::from(thread < operations % threads.max(1));
-            generator.thread(share)
+            generator.thread(share, thread == 0)
         })
         .collect();
     Program { threads, workers }
@@ -45,6 +49,10 @@ struct Generator<'a> {
     company: Vec<usize>,
     /// Operations that the thread may still have.
     left: usize,
+    /// Operations that the tree may still have.
+    tree: usize,
+    /// How deep its blocks stand in one another.
+    depth: usize,
 }
 
 #[derive(Clone)]
@@ -63,9 +71,9 @@ impl Generator<'_> {
         self.next - 1
     }
 
-    fn thread(&mut self, operations: usize) -> Thread {
+    fn thread(&mut self, operations: usize, is_first: bool) -> Thread {
         self.left = operations;
-        let mode = if self.rng.random_ratio(2, 3) {
+        let mode = if is_first || self.rng.random_ratio(2, 3) {
             Mode::Async
         } else {
             Mode::Sync
@@ -73,6 +81,8 @@ impl Generator<'_> {
         let mut block = Vec::new();
         while self.left > 0 {
             let members: Vec<usize> = (0..self.cast.len()).collect();
+            self.tree = self.rng.random_range(1..=MAX_TREE);
+            self.depth = self.rng.random_range(3..=MAX_DEPTH);
             self.company = members.choose_multiple(&mut self.rng, COMPANY).copied().collect();
             let place = Place {
                 mode,
@@ -92,12 +102,13 @@ impl Generator<'_> {
     fn block(&mut self, place: &Place) -> Block {
         let wanted = self.rng.random_range(1..=4);
         (0..wanted)
-            .map_while(|_| (self.left > 0).then(|| self.op(place)))
+            .map_while(|_| (self.left > 0 && self.tree > 0).then(|| self.op(place)))
             .collect()
     }
 
     fn op(&mut self, place: &Place) -> Op {
         self.left -= 1;
+        self.tree = self.tree.saturating_sub(1);
         let id = self.id();
         // A place may have no use for the first choice; a leaf fits everywhere.
         let found = (0..6).find_map(|_| self.kind(place));
@@ -108,41 +119,42 @@ impl Generator<'_> {
             kind,
             Kind::Enrich { .. } | Kind::Late { .. } | Kind::Inject { .. } | Kind::Misname { .. } | Kind::Yield
         );
-        let body = if is_leaf { Block::default() } else { self.block(&inside) };
+        let body = if is_leaf || place.depth >= self.depth { Block::default() } else { self.block(&inside) };
         Op { id, kind, mode, body }
     }
 
     /// Some kind that fits here, or `None` where the roll fell on one that does not.
     fn kind(&mut self, place: &Place) -> Option<Kind> {
         let who = self.who(place);
-        if place.depth >= MAX_DEPTH {
+        if place.depth >= self.depth {
             return self.leaf(place, who);
         }
         let roll = self.rng.random_range(0..100);
-        if roll < 25 {
+        if roll < 20 {
             return self.leaf(place, who);
         }
-        if roll < 60 {
+        if roll < 58 {
             return self.span(place, who);
         }
-        if roll < 80 {
+        if roll < 84 {
             return self.around(place, who);
         }
         match place.mode {
+            // A thread costs more than all else here.
+            Mode::Sync if roll < 92 => self.leaf(place, who),
             Mode::Sync => Some(self.moved(place)),
-            Mode::Async if roll < 85 => Some(self.moved(place)),
+            Mode::Async if roll < 86 => Some(self.moved(place)),
             Mode::Async => Some(self.task(who)),
         }
     }
 
     fn leaf(&mut self, place: &Place, who: Who) -> Option<Kind> {
-        match self.rng.random_range(0..12) {
+        match self.rng.random_range(0..16) {
             0..4 => Some(Kind::Loose {
                 who,
-                elsewhere: self.rng.random_ratio(1, 4),
-            })
-            .filter(|_| place.depth < MAX_DEPTH),
-            4..6 => {
+                elsewhere: self.rng.random_ratio(1, 8),
+            }),
+            4..7 => {
                 let sessions = place.reach.handles().filter_map(|handle| match handle {
                     Handle::Session { op, .. } => Some(op),
                     _ => None,
@@ -150,14 +162,14 @@ impl Generator<'_> {
                 let session = *sessions.collect::<Vec<_>>().choose(&mut self.rng)?;
                 Some(Kind::Enrich { session })
             }
-            6..9 => Some(Kind::Late {
+            7..11 => Some(Kind::Late {
                 span: self.span_in_reach(place)?,
             }),
-            9 => Some(Kind::Misname {
+            11 => Some(Kind::Misname {
                 member: who.member,
                 how: *[Misname::Unknown, Misname::NotAName, Misname::OtherRegistry].choose(&mut self.rng)?,
             }),
-            10 => Some(Kind::Yield).filter(|_| place.mode == Mode::Async),
+            12..14 => Some(Kind::Yield).filter(|_| place.mode == Mode::Async),
             _ => Some(Kind::Inject { who }),
         }
     }
@@ -165,7 +177,9 @@ impl Generator<'_> {
     fn span(&mut self, place: &Place, who: Who) -> Option<Kind> {
         let how = match self.rng.random_range(0..10) {
             0..5 => How::Closure,
-            5..7 => How::Trait,
+            // Has synchronous bodies only, and in an asynchronous block those are to be the smaller part.
+            5 => How::Trait,
+            6 if place.mode == Mode::Sync => How::Trait,
             _ => How::ByHand {
                 ended_after: self.rng.random_range(0..5),
             },
@@ -216,7 +230,7 @@ impl Generator<'_> {
     /// Ways of work to another thread.
     fn moved(&mut self, place: &Place) -> Kind {
         let carried = self.rng.random_ratio(3, 4);
-        if !place.in_channel && self.rng.random_bool(0.5) {
+        if !place.in_channel && self.rng.random_ratio(2, 3) {
             let worker = self.rng.random_range(0..WORKERS);
             return Kind::Channel { worker, carried };
         }
@@ -282,7 +296,7 @@ impl Generator<'_> {
                 | Kind::Deferred { .. }
                 | Kind::Stream { .. },
             ) => Mode::Async,
-            (Mode::Async, _) if self.rng.random_ratio(1, 4) => Mode::Sync,
+            (Mode::Async, _) if self.rng.random_ratio(1, 8) => Mode::Sync,
             (Mode::Async, _) => Mode::Async,
         }
     }
@@ -295,7 +309,7 @@ impl Generator<'_> {
             let who = reach.resolve(who);
             (
                 env.with(Frame::Span { who, op: id }),
-                reach.with(Handle::Span { who, op: id }),
+                reach.with(Handle::Span { op: id }),
             )
         };
         let (env, reach) = match kind {
@@ -306,7 +320,7 @@ impl Generator<'_> {
                 let who = reach.resolve(*who);
                 (
                     env.with(Frame::ByHand { who, op: id }),
-                    reach.with(Handle::Span { who, op: id }),
+                    reach.with(Handle::Span { op: id }),
                 )
             }
             Kind::Span { who, .. }

@@ -74,7 +74,12 @@ pub(super) fn run<S: Subject>(
     thread::scope(|threads| {
         for (receiver, (op, who)) in receivers.into_iter().zip(&program.workers) {
             let (tracer, name) = (subject.tracer(who.member), cast[who.member].canary(*op));
-            threads.spawn(move || subject.span_sync(&tracer, name, |_| receiver.into_iter().for_each(|job| job())));
+            threads.spawn(move || {
+                subject.span_sync(&tracer, name.clone(), |span| {
+                    span.set("work".to_owned(), name);
+                    receiver.into_iter().for_each(|job| job());
+                });
+            });
         }
         let mains: Vec<_> = program
             .threads

@@ -179,7 +179,7 @@ impl<S: Subject> Place<S> {
             && worker.send(job).is_ok()
         {
             // Nothing is sent: the end of the channel says that it is done.
-            drop(wait.recv());
+            let _ended = wait.recv();
         }
     }
 
