@@ -9,6 +9,7 @@ mod export;
 mod ledger;
 mod propagation;
 mod registry;
+mod routing;
 mod scope;
 mod secret;
 mod selector;
@@ -28,6 +29,7 @@ pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     BuildError, CheckedBinding, Connection, LookupError, Probe, RegistryBuilder, Status, TracerRegistry, TracerStatus,
 };
+pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
     ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources,
