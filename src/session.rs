@@ -3,6 +3,8 @@
 //! The id is minted here, so a session can be used at once; its start and its enrichments are sent behind it, in the order in which they
 //! were made. Nothing in here waits.
 
+mod nesting;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +18,12 @@ use crate::backend::{Destination, SessionStart, enrich_body, flatten, start_body
 use crate::context::{self, SessionStamp};
 use crate::export::{Outbox, SessionEvent};
 use crate::tracer::{TracerHandle, stamp};
+use nesting::bounded;
 
 /// A session that is about to be started. Made by [`TracerHandle::session`].
+///
+/// Values are told as JSON has them: a number that it has no form for (NaN, an infinity) is null, and so is a table or list that is
+/// nested more than 64 levels deep.
 #[must_use = "a session begins with `start`"]
 pub struct SessionBuilder {
     tracer: TracerHandle,
@@ -43,7 +49,10 @@ struct Instance {
 
 /// Something learnt of a session after its start. Only what is given is sent.
 ///
-/// The receiver merges all parts key by key, except `outputs`, which it replaces.
+/// The receiver merges all parts key by key, except `outputs` and `duration`, which it replaces.
+///
+/// Values are told as JSON has them: a number that it has no form for (NaN, an infinity) is null, and so is a table or list that is
+/// nested more than 64 levels deep. What a null means is the receiver's to say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Enrichment {
     parts: Map<String, Value>,
@@ -72,19 +81,19 @@ impl SessionBuilder {
 
     /// One entry of metadata, over the binding's of the same key.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.metadata.insert(key.into(), value.into());
+        self.metadata.insert(key.into(), bounded(value));
         self
     }
 
     /// One input.
     pub fn input(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.inputs.insert(key.into(), value.into());
+        self.inputs.insert(key.into(), bounded(value));
         self
     }
 
     /// One property of the user.
     pub fn user_property(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.user_properties.insert(key.into(), value.into());
+        self.user_properties.insert(key.into(), bounded(value));
         self
     }
 
@@ -208,7 +217,7 @@ impl Enrichment {
 
     /// The outputs, in place of all outputs told earlier. A table; any other value is put into one, as `result`.
     pub fn outputs(mut self, outputs: impl Into<Value>) -> Self {
-        let outputs = match outputs.into() {
+        let outputs = match bounded(outputs) {
             Value::Object(outputs) => outputs,
             other => Map::from_iter([("result".to_owned(), other)]),
         };
@@ -219,7 +228,7 @@ impl Enrichment {
     fn entry(mut self, part: &str, key: impl Into<String>, value: impl Into<Value>) -> Self {
         let entries = self.parts.entry(part).or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(entries) = entries {
-            entries.insert(key.into(), value.into());
+            entries.insert(key.into(), bounded(value));
         }
         self
     }
