@@ -153,6 +153,9 @@ impl Session {
 
     /// Tells the backend more about the session, after everything told before. Never waits.
     ///
+    /// Enrichments that wait behind each other go out in one request, where the backend ends up with the same as if each had been sent by
+    /// itself. Each still counts by itself, and one that the backend refuses takes no other with it.
+    ///
     /// A backend without sessions has no place for it: it is counted as dropped ([`DropReason::Unsupported`](crate::DropReason)).
     pub fn enrich(&self, enrichment: Enrichment) {
         if !enrichment.parts.is_empty() {

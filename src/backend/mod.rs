@@ -5,9 +5,11 @@
 mod attributes;
 mod destination;
 mod honeyhive;
+mod merged;
 mod preset;
 
 pub(crate) use attributes::flatten;
 pub(crate) use destination::Destination;
 pub use destination::DestinationError;
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
+pub(crate) use merged::Merged;
