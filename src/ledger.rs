@@ -27,7 +27,7 @@ pub enum DropReason {
     /// The receiver did not take it in the time that repetitions may last.
     #[error("not taken within the time for repetitions")]
     RetriesExhausted,
-    /// It could not be encoded.
+    /// It could not be encoded. Also what a request carried whose encoding or sending panicked, which may still have arrived.
     #[error("it could not be encoded")]
     Encoding,
     /// The backend has no place for it, such as enrichments of a session on a backend without sessions.

@@ -3,6 +3,8 @@
 //! The id is minted here, so a session can be used at once; its start and its enrichments are sent behind it, in the order in which they
 //! were made. Nothing in here waits.
 
+mod nesting;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +16,12 @@ use uuid::Uuid;
 use crate::context::{self, InScope};
 use crate::session_record::{Beginning, SessionRecord};
 use crate::tracer::TracerHandle;
+use nesting::bounded;
 
 /// A session that is about to be started. Made by [`TracerHandle::session`].
+///
+/// Values are told as JSON has them: a number that it has no form for (NaN, an infinity) is null, and so is a table or list that is
+/// nested more than 64 levels deep.
 #[must_use = "a session begins with `start`"]
 pub struct SessionBuilder {
     tracer: TracerHandle,
@@ -35,7 +41,10 @@ pub struct Session {
 
 /// Something learnt of a session after its start. Only what is given is sent.
 ///
-/// The receiver merges all parts key by key, except `outputs`, which it replaces.
+/// The receiver merges all parts key by key, except `outputs` and `duration`, which it replaces.
+///
+/// Values are told as JSON has them: a number that it has no form for (NaN, an infinity) is null, and so is a table or list that is
+/// nested more than 64 levels deep. What a null means is the receiver's to say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Enrichment {
     parts: Map<String, Value>,
@@ -64,19 +73,19 @@ impl SessionBuilder {
 
     /// One entry of metadata, over the binding's of the same key.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.beginning.metadata.insert(key.into(), value.into());
+        self.beginning.metadata.insert(key.into(), bounded(value));
         self
     }
 
     /// One input.
     pub fn input(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.beginning.inputs.insert(key.into(), value.into());
+        self.beginning.inputs.insert(key.into(), bounded(value));
         self
     }
 
     /// One property of the user.
     pub fn user_property(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.beginning.user_properties.insert(key.into(), value.into());
+        self.beginning.user_properties.insert(key.into(), bounded(value));
         self
     }
 
@@ -157,6 +166,9 @@ impl Session {
 
     /// Tells the backend more about the session, after everything told before. Never waits.
     ///
+    /// Enrichments that wait behind each other go out in one request, where the backend ends up with the same as if each had been sent by
+    /// itself. Each still counts by itself, and one that the backend refuses takes no other with it.
+    ///
     /// Where the backend has no sessions, or the binding says `auto_create`, it is a span of its own called `session.enrich`, with the session's
     /// id and what is told as attributes.
     pub fn enrich(&self, enrichment: Enrichment) {
@@ -214,7 +226,7 @@ impl Enrichment {
 
     /// The outputs, in place of all outputs told earlier. A table; any other value is put into one, as `result`.
     pub fn outputs(mut self, outputs: impl Into<Value>) -> Self {
-        let outputs = match outputs.into() {
+        let outputs = match bounded(outputs) {
             Value::Object(outputs) => outputs,
             other => Map::from_iter([("result".to_owned(), other)]),
         };
@@ -225,7 +237,7 @@ impl Enrichment {
     fn entry(mut self, part: &str, key: impl Into<String>, value: impl Into<Value>) -> Self {
         let entries = self.parts.entry(part).or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(entries) = entries {
-            entries.insert(key.into(), value.into());
+            entries.insert(key.into(), bounded(value));
         }
         self
     }

@@ -40,9 +40,9 @@ pub(crate) fn start_body(start: &SessionStart<'_>) -> Value {
 }
 
 /// The body of `PUT /events`: a delta, only what is given.
-pub(crate) fn enrich_body(id: &str, mut delta: Map<String, Value>) -> Value {
+pub(crate) fn enrich_body(id: &str, mut delta: Map<String, Value>) -> Map<String, Value> {
     delta.insert("event_id".into(), id.into());
-    Value::Object(delta)
+    delta
 }
 
 /// The event type of a span that was given none, from what its instrumentation says of the operation.

@@ -5,6 +5,7 @@
 mod attributes;
 mod destination;
 mod honeyhive;
+mod merged;
 mod preset;
 mod session_id;
 
@@ -12,4 +13,5 @@ pub(crate) use attributes::flatten;
 pub(crate) use destination::Destination;
 pub use destination::DestinationError;
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
+pub(crate) use merged::Merged;
 pub(crate) use session_id::{session_id_of_text, trace_session_id};

@@ -5,6 +5,7 @@ mod architecture;
 mod child;
 #[cfg(feature = "cli")]
 mod cli;
+mod coalescing;
 mod collector;
 mod config;
 mod encodings;

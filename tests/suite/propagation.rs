@@ -17,7 +17,7 @@ const SESSION: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
 /// Three tenants: one that trusts nothing, one that trusts remote parents, one that sends its session along.
 fn world() -> World {
-    World::with(&["a", "b"], |builder| {
+    World::with(&["a", "b", "trusts", "sessions"], |builder| {
         builder
             .tenant("trusts", binding("trusts").trust_remote_parent(true))
             .tenant("sessions", binding("sessions").propagate_session_id(true))

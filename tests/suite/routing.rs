@@ -37,17 +37,17 @@ async fn spans_of_the_tracing_crate_go_to_the_scopes_tracer_as_children_of_its_s
     let layer = tracing_opentelemetry::layer().with_tracer(routing.tracer("tracing"));
     let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     let session = b.session("s").start();
-    let inside_b = session.scope(b.in_span("b", {
-        let (a, b) = (a.clone(), b.clone());
-        async move |_| {
-            third_party(async move {
+    a.in_span("a", async |_| {
+        let inside_b = async |_| {
+            third_party(async {
                 b.in_span("b within", async |_| ()).await;
                 a.in_span("a within", async |_| third_party(async {}).await).await;
             })
             .await;
-        }
-    }));
-    a.in_span("a", async |_| inside_b.await).await;
+        };
+        session.scope(b.in_span("b", inside_b)).await;
+    })
+    .await;
     third_party(async {}).await;
     assert_eq!(routing.unrouted(), 1, "the one in no scope");
     world.flush();

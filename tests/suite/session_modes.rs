@@ -208,7 +208,7 @@ fn without_sessions_at_the_backend_all_that_is_told_of_one_is_on_spans() {
     assert_eq!(enriched.attributes["tracer_registry.session.config.model"], "m");
     let end = gate.span("a", "session.end");
     assert!(end.attributes["tracer_registry.session.duration_ms"].as_f64().is_some());
-    world.registry.shutdown(crate::support::LONG);
+    assert!(world.registry.shutdown(crate::support::LONG).is_complete());
     session.enrich(Enrichment::new().feedback("late", true));
     let refused = &world.status("a").spans.dropped;
     assert_eq!(refused.get(&DropReason::AfterShutdown), Some(&1));
