@@ -12,10 +12,13 @@ use opentelemetry::{Context, ContextGuard};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::backend::{Destination, SessionStart, enrich_body, flatten, start_body};
+use crate::backend::{DataPart, Destination, SessionStart, cut_values, enrich_body, flatten, start_body};
 use crate::context::{self, SessionStamp};
 use crate::export::{Outbox, SessionEvent};
 use crate::tracer::{TracerHandle, stamp};
+
+/// The attribute that counts the values of a session's data that were left out of the session's spans, or shortened.
+const SESSION_CUT_VALUES: &str = "tracer_registry.session.cut_values";
 
 /// A session that is about to be started. Made by [`TracerHandle::session`].
 #[must_use = "a session begins with `start`"]
@@ -162,8 +165,10 @@ impl Session {
 
 fn session_stamp(destination: &Destination, id: &Arc<str>, metadata: &Map<String, Value>) -> SessionStamp {
     let mut attributes = vec![stamp(destination.spelling.session_id, Arc::clone(id))];
-    if let Some(prefix) = destination.spelling.session_metadata {
-        flatten(prefix, &Value::Object(metadata.clone()), &mut attributes);
+    if destination.sessions.is_none() {
+        let prefix = destination.spelling.session_part(DataPart::Metadata);
+        let cut = flatten(&prefix, &Value::Object(metadata.clone()), &mut attributes);
+        attributes.extend(cut_values(SESSION_CUT_VALUES, cut));
     }
     attributes.into()
 }

@@ -173,7 +173,7 @@ impl TracerHandle {
         let entered = context::enter(&self.0.identity, None, from);
         let span = self.start_in(sdk, builder, &entered);
         Open {
-            span: ActiveSpan::new(context::with_own_span(&entered, span)),
+            span: ActiveSpan::new(context::with_own_span(&entered, span), Arc::clone(&self.0.lane)),
         }
     }
 

@@ -4,10 +4,13 @@
 
 mod attributes;
 mod destination;
+mod flatten;
 mod honeyhive;
 mod preset;
 
-pub(crate) use attributes::flatten;
+pub use attributes::EventType;
+pub(crate) use attributes::{DataPart, Spelling};
 pub(crate) use destination::Destination;
 pub use destination::DestinationError;
+pub(crate) use flatten::{CUT_VALUES, cut_values, dismantle, flatten, shorten_text};
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};

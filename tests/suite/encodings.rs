@@ -127,7 +127,7 @@ fn a_backend_without_sessions_has_them_as_attributes() {
     assert_eq!(report.tracers[0].delivered, 1);
     let span = gate.span("a", "span");
     assert_eq!(span.attributes["session.id"], session.id());
-    assert_eq!(span.attributes["tracer_registry.session.variant.name"], "b");
+    assert_eq!(span.attributes["tracer_registry.session.metadata.variant.name"], "b");
     assert_eq!(span.attributes.len(), 2);
     let resource = &span.resource.attributes;
     assert_eq!(resource["deployment.environment.name"], "staging");
