@@ -110,8 +110,8 @@ impl ActiveSpan {
 
     /// Adds an error as an event, sets the status to error, and sets `error.type`.
     ///
-    /// The type is the Rust type's name, such as `std::io::error::Error`; that of a `dyn Error` is not known, and `_OTHER`. HoneyHive is told the message and
-    /// the type as its own attributes too.
+    /// The type is the Rust type's name, such as `std::io::error::Error`; that of a `dyn Error` is not known, and `_OTHER`. HoneyHive is told
+    /// message and type by attributes of its own too.
     pub fn record_error<E: Error + ?Sized>(&self, error: &E) {
         let span = self.cx.span();
         if !span.is_recording() {

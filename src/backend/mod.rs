@@ -1,6 +1,6 @@
 //! How each kind of destination wants it: which header carries the key, which path takes spans, how things are spelled.
 //!
-//! [`Destination`] is all that the rest of the crate sees of a backend. Knows configuration and keys, nothing of queues or tracers.
+//! [`Destination`] and its [`Spelling`] are all that the rest of the crate sees of a backend. Knows configuration and keys, nothing of queues or tracers.
 
 mod attributes;
 mod destination;
