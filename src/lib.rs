@@ -23,7 +23,7 @@ pub use opentelemetry;
 /// What a [`SecretSource`] gives: text that is wiped on drop and not printed.
 pub use secrecy::SecretString;
 
-pub use backend::DestinationError;
+pub use backend::{DestinationError, EventType};
 pub use export::{EngineError, ExportError, Report, SessionEventsReport, TracerReport};
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{

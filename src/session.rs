@@ -13,8 +13,9 @@ use opentelemetry::{Context, ContextGuard};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::backend::DataPart;
 use crate::context::{self, InScope};
-use crate::session_record::{Beginning, SessionRecord};
+use crate::session_record::{Beginning, DURATION, SessionRecord};
 use crate::tracer::TracerHandle;
 use nesting::bounded;
 
@@ -194,33 +195,33 @@ impl Enrichment {
 
     /// One entry of metadata.
     pub fn metadata(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("metadata", key, value)
+        self.entry(DataPart::Metadata, key, value)
     }
 
     /// One entry of feedback, such as a rating by the user.
     pub fn feedback(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("feedback", key, value)
+        self.entry(DataPart::Feedback, key, value)
     }
 
     /// One metric.
     pub fn metric(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("metrics", key, value)
+        self.entry(DataPart::Metrics, key, value)
     }
 
     /// One entry of configuration, such as the model's name.
     pub fn config(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("config", key, value)
+        self.entry(DataPart::Config, key, value)
     }
 
     /// One property of the user.
     pub fn user_property(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("user_properties", key, value)
+        self.entry(DataPart::UserProperties, key, value)
     }
 
     /// How long the session took, which the backend shows with it.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.parts
-            .insert("duration".to_owned(), (duration.as_secs_f64() * 1000.0).into());
+            .insert(DURATION.to_owned(), (duration.as_secs_f64() * 1000.0).into());
         self
     }
 
@@ -230,12 +231,16 @@ impl Enrichment {
             Value::Object(outputs) => outputs,
             other => Map::from_iter([("result".to_owned(), other)]),
         };
-        self.parts.insert("outputs".to_owned(), Value::Object(outputs));
+        self.parts
+            .insert(DataPart::Outputs.name().to_owned(), Value::Object(outputs));
         self
     }
 
-    fn entry(mut self, part: &str, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        let entries = self.parts.entry(part).or_insert_with(|| Value::Object(Map::new()));
+    fn entry(mut self, part: DataPart, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        let entries = self
+            .parts
+            .entry(part.name())
+            .or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(entries) = entries {
             entries.insert(key.into(), bounded(value));
         }

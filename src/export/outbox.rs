@@ -59,10 +59,6 @@ impl Outbox {
 
     /// Takes an event. Never waits; an event that cannot be kept is dropped and counted.
     pub(crate) fn push(self: &Arc<Self>, event: SessionEvent) {
-        if self.lane.destination.sessions.is_none() {
-            self.lane.refuse_event();
-            return;
-        }
         // Counted and queued under the outbox's lock, so that the order of counting is the order of sending.
         let mut state = self.lock();
         let Some(flush) = self.lane.accept_event() else { return };
@@ -137,7 +133,7 @@ impl Outbox {
             .destination
             .sessions
             .as_ref()
-            .expect("`push` refuses events where there are no sessions");
+            .expect("events are for backends with sessions");
         let (method, url, encoded) = match events.first().map(|first| &first.event) {
             Some(SessionEvent::Start(body)) => (Method::POST, &urls.start, encode::json(body)?),
             _ => (

@@ -15,6 +15,7 @@ mod flush;
 mod isolation;
 mod keys;
 mod ledger;
+mod llm;
 mod lookup;
 mod neighbours;
 mod own_keys;

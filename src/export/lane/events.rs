@@ -25,11 +25,6 @@ impl Lane {
         Some(flush)
     }
 
-    /// Counts a session event that the backend has no place for.
-    pub(in super::super) fn refuse_event(&self) {
-        self.lock().events.refuse(DropReason::Unsupported);
-    }
-
     /// Session events go out in one request; false where the lane is closed.
     pub(in super::super) fn take_events(&self, count: usize) -> bool {
         let mut state = self.lock();

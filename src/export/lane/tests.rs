@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
 
 use futures_util::FutureExt;
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -310,4 +311,32 @@ fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
     engine.all([Step::Push]);
     engine.drain();
     assert_eq!(engine.sent, ["1"]);
+}
+
+#[test]
+fn cut_values_are_kept_until_their_span_ends_and_no_longer() {
+    let lane = engine().lane;
+    let push = |id: u64| {
+        let mut span = span("span".to_owned());
+        let (trace, flags) = (TraceId::from(1), TraceFlags::SAMPLED);
+        span.span_context = SpanContext::new(trace, SpanId::from(id), flags, false, TraceState::NONE);
+        lane.push(span);
+    };
+    let ended = |id: u64| {
+        push(id);
+        let state = lane.lock();
+        state.spans.back().expect("it was taken").attributes.clone()
+    };
+    lane.note_cut(SpanId::from(1), 2);
+    lane.note_cut(SpanId::from(2), 1);
+    lane.note_cut(SpanId::from(1), 3);
+    assert_eq!(ended(1), [KeyValue::new(CUT_VALUES, 5)]);
+    assert_eq!(ended(1), []);
+    lane.forget_cut(SpanId::from(2));
+    assert_eq!(ended(2), []);
+    assert!(lane.lock().cut_values.is_empty());
+    lane.note_cut(SpanId::from(3), 1);
+    lane.abandon();
+    push(3);
+    assert!(lane.lock().cut_values.is_empty(), "also where the span is refused");
 }
