@@ -3,8 +3,8 @@
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer, TracerProvider};
 use serde_json::json;
-use tracer_registry::config::{BackendName, Compression, Export, Protocol};
 use tracer_registry::Enrichment;
+use tracer_registry::config::{BackendName, Compression, Export, Protocol};
 
 use crate::support::{LONG, World, binding, quick};
 

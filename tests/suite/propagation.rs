@@ -69,7 +69,6 @@ fn only_a_tracers_own_span_and_its_own_baggage_go_out() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "as a third party would")]
 fn what_is_set_outside_of_any_scope_is_nobodys_and_stays() {
     let world = world();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
@@ -156,7 +155,6 @@ fn a_remote_parent_that_is_trusted_is_the_parent_and_goes_further() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "as a third party would")]
 fn a_trusted_parent_is_found_under_another_tracers_span_that_was_made_current_by_hand() {
     let world = world();
     let (trusts, b) = (world.tenant("trusts"), world.tenant("b"));
@@ -239,7 +237,7 @@ fn a_session_goes_along_where_the_binding_says_so() {
         let session = Session::current().expect("the one that came in");
         assert_eq!(session.id(), SESSION);
         sessions.in_span_sync("answer", |_| {
-            assert_eq!(injected(&sessions)["baggage"], sent["baggage"])
+            assert_eq!(injected(&sessions)["baggage"], sent["baggage"]);
         });
         session.enrich(tracer_registry::Enrichment::new().metadata("from", "the other process"));
     });

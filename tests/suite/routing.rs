@@ -83,7 +83,6 @@ fn instrumentation_that_got_a_provider_once_follows_the_scope() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "as a third party would")]
 fn outside_any_scope_spans_go_to_the_default_that_was_named_or_nowhere_and_are_counted() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));

@@ -184,10 +184,10 @@ async fn a_message_brings_its_scope_along_whatever_the_receiver_is_in() {
         }
     });
     a.in_span_sync("first", |_| {
-        jobs.send((Scope::current(), "of first")).expect("a worker")
+        jobs.send((Scope::current(), "of first")).expect("a worker");
     });
     a.in_span_sync("second", |_| {
-        jobs.send((Scope::current(), "of second")).expect("a worker")
+        jobs.send((Scope::current(), "of second")).expect("a worker");
     });
     jobs.send((Scope::current(), "of nobody")).expect("a worker");
     drop(jobs);

@@ -30,7 +30,7 @@ fn where_each_trace_is_a_session_it_has_the_traces_id_and_is_started_once() {
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let (current, trace) = a.in_span_sync("root", |span| {
         b.in_span_sync("b", |_| {
-            a.in_span_sync("child", |_| a.tracer("t").start("by hand").end())
+            a.in_span_sync("child", |_| a.tracer("t").start("by hand").end());
         });
         let session = Session::current().expect("the trace's");
         session.enrich(Enrichment::new().outputs("done"));
