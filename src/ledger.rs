@@ -27,12 +27,9 @@ pub enum DropReason {
     /// The receiver did not take it in the time that repetitions may last.
     #[error("not taken within the time for repetitions")]
     RetriesExhausted,
-    /// It could not be encoded.
+    /// It could not be encoded. Also what a request carried whose encoding or sending panicked, which may still have arrived.
     #[error("it could not be encoded")]
     Encoding,
-    /// The backend has no place for it, such as enrichments of a session on a backend without sessions.
-    #[error("the backend has no place for it")]
-    Unsupported,
     /// Not delivered by the end of the shutdown's time. A request that was under way may still have arrived.
     #[error("not delivered before the shutdown's end")]
     Shutdown,
@@ -43,14 +40,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::QueueFull,
         Self::Unauthorized,
         Self::Refused,
         Self::Rejected,
         Self::RetriesExhausted,
         Self::Encoding,
-        Self::Unsupported,
         Self::Shutdown,
         Self::AfterShutdown,
     ];

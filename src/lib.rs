@@ -9,6 +9,7 @@ mod export;
 mod ledger;
 mod propagation;
 mod registry;
+mod routing;
 mod scope;
 mod secret;
 mod selector;
@@ -24,12 +25,13 @@ pub use opentelemetry;
 /// What a [`SecretSource`] gives: text that is wiped on drop and not printed.
 pub use secrecy::SecretString;
 
-pub use backend::DestinationError;
+pub use backend::{DestinationError, EventType};
 pub use export::{EngineError, ExportError, Report, SessionEventsReport, TracerReport};
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     BuildError, CheckedBinding, Connection, LookupError, Probe, RegistryBuilder, Status, TracerRegistry, TracerStatus,
 };
+pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
     ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources,

@@ -3,6 +3,8 @@
 //! The id is minted here, so a session can be used at once; its start and its enrichments are sent behind it, in the order in which they
 //! were made. Nothing in here waits.
 
+mod nesting;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +13,16 @@ use opentelemetry::{Context, ContextGuard};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::backend::DataPart;
 use crate::context::{self, InScope};
-use crate::session_record::{Beginning, SessionRecord};
+use crate::session_record::{Beginning, DURATION, SessionRecord};
 use crate::tracer::TracerHandle;
+use nesting::bounded;
 
 /// A session that is about to be started. Made by [`TracerHandle::session`].
+///
+/// Values are told as JSON has them: a number that it has no form for (NaN, an infinity) is null, and so is a table or list that is
+/// nested more than 64 levels deep.
 #[must_use = "a session begins with `start`"]
 pub struct SessionBuilder {
     tracer: TracerHandle,
@@ -35,7 +42,10 @@ pub struct Session {
 
 /// Something learnt of a session after its start. Only what is given is sent.
 ///
-/// The receiver merges all parts key by key, except `outputs`, which it replaces.
+/// The receiver merges all parts key by key, except `outputs` and `duration`, which it replaces.
+///
+/// Values are told as JSON has them: a number that it has no form for (NaN, an infinity) is null, and so is a table or list that is
+/// nested more than 64 levels deep. What a null means is the receiver's to say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Enrichment {
     parts: Map<String, Value>,
@@ -64,19 +74,19 @@ impl SessionBuilder {
 
     /// One entry of metadata, over the binding's of the same key.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.beginning.metadata.insert(key.into(), value.into());
+        self.beginning.metadata.insert(key.into(), bounded(value));
         self
     }
 
     /// One input.
     pub fn input(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.beginning.inputs.insert(key.into(), value.into());
+        self.beginning.inputs.insert(key.into(), bounded(value));
         self
     }
 
     /// One property of the user.
     pub fn user_property(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.beginning.user_properties.insert(key.into(), value.into());
+        self.beginning.user_properties.insert(key.into(), bounded(value));
         self
     }
 
@@ -157,6 +167,9 @@ impl Session {
 
     /// Tells the backend more about the session, after everything told before. Never waits.
     ///
+    /// Enrichments that wait behind each other go out in one request, where the backend ends up with the same as if each had been sent by
+    /// itself. Each still counts by itself, and one that the backend refuses takes no other with it.
+    ///
     /// Where the backend has no sessions, or the binding says `auto_create`, it is a span of its own called `session.enrich`, with the session's
     /// id and what is told as attributes.
     pub fn enrich(&self, enrichment: Enrichment) {
@@ -182,50 +195,54 @@ impl Enrichment {
 
     /// One entry of metadata.
     pub fn metadata(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("metadata", key, value)
+        self.entry(DataPart::Metadata, key, value)
     }
 
     /// One entry of feedback, such as a rating by the user.
     pub fn feedback(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("feedback", key, value)
+        self.entry(DataPart::Feedback, key, value)
     }
 
     /// One metric.
     pub fn metric(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("metrics", key, value)
+        self.entry(DataPart::Metrics, key, value)
     }
 
     /// One entry of configuration, such as the model's name.
     pub fn config(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("config", key, value)
+        self.entry(DataPart::Config, key, value)
     }
 
     /// One property of the user.
     pub fn user_property(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.entry("user_properties", key, value)
+        self.entry(DataPart::UserProperties, key, value)
     }
 
     /// How long the session took, which the backend shows with it.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.parts
-            .insert("duration".to_owned(), (duration.as_secs_f64() * 1000.0).into());
+            .insert(DURATION.to_owned(), (duration.as_secs_f64() * 1000.0).into());
         self
     }
 
     /// The outputs, in place of all outputs told earlier. A table; any other value is put into one, as `result`.
     pub fn outputs(mut self, outputs: impl Into<Value>) -> Self {
-        let outputs = match outputs.into() {
+        let outputs = match bounded(outputs) {
             Value::Object(outputs) => outputs,
             other => Map::from_iter([("result".to_owned(), other)]),
         };
-        self.parts.insert("outputs".to_owned(), Value::Object(outputs));
+        self.parts
+            .insert(DataPart::Outputs.name().to_owned(), Value::Object(outputs));
         self
     }
 
-    fn entry(mut self, part: &str, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        let entries = self.parts.entry(part).or_insert_with(|| Value::Object(Map::new()));
+    fn entry(mut self, part: DataPart, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        let entries = self
+            .parts
+            .entry(part.name())
+            .or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(entries) = entries {
-            entries.insert(key.into(), value.into());
+            entries.insert(key.into(), bounded(value));
         }
         self
     }

@@ -12,9 +12,17 @@ use opentelemetry::{KeyValue, Value as OtelValue};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::backend::{SessionStart, enrich_body, flatten, start_body, trace_session_id};
+use crate::backend::{
+    CUT_VALUES, DataPart, SessionStart, cut_values, enrich_body, flatten, start_body, trace_session_id,
+};
 use crate::context::{SessionScope, SessionStamp};
 use crate::export::{Lane, Outbox, SessionEvent};
+
+/// The attribute that counts the values of a session's data that were left out of the session's spans, or shortened.
+const SESSION_CUT_VALUES: &str = "tracer_registry.session.cut_values";
+
+/// What an enrichment calls the duration, in milliseconds.
+pub(crate) const DURATION: &str = "duration";
 
 /// One session of one tracer.
 pub(crate) struct SessionRecord {
@@ -98,7 +106,7 @@ impl SessionRecord {
         if self.has_calls() {
             self.outbox.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
         } else {
-            self.tell_by_span("session.enrich", SystemTime::now(), parts);
+            self.tell_by_span("session.enrich", SystemTime::now(), &parts);
         }
     }
 
@@ -109,11 +117,11 @@ impl SessionRecord {
             return;
         }
         let duration = self.began.elapsed().unwrap_or(Duration::ZERO);
-        let parts = Map::from_iter([("duration".to_owned(), Value::from(duration.as_secs_f64() * 1000.0))]);
+        let parts = Map::from_iter([(DURATION.to_owned(), Value::from(duration.as_secs_f64() * 1000.0))]);
         if self.has_calls() {
             self.outbox.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
         } else {
-            self.tell_by_span("session.end", self.began, parts);
+            self.tell_by_span("session.end", self.began, &parts);
         }
     }
 
@@ -126,8 +134,8 @@ impl SessionRecord {
         if !self.has_calls() {
             // All else is on every span of the session.
             if !beginning.inputs.is_empty() {
-                let parts = Map::from_iter([("inputs".to_owned(), Value::Object(beginning.inputs))]);
-                self.tell_by_span("session.start", self.began, parts);
+                let parts = Map::from_iter([(DataPart::Inputs.name().to_owned(), Value::Object(beginning.inputs))]);
+                self.tell_by_span("session.start", self.began, &parts);
             }
             return;
         }
@@ -144,15 +152,21 @@ impl SessionRecord {
     }
 
     /// A span of its own, with the session's attributes and the parts of an enrichment.
-    fn tell_by_span(&self, name: &'static str, start: SystemTime, parts: Map<String, Value>) {
+    fn tell_by_span(&self, name: &'static str, start: SystemTime, parts: &Map<String, Value>) {
+        let spelling = self.lane.destination.spelling;
         let mut attributes = self.stamp.attributes.clone();
         if attributes.is_empty() {
             attributes.push(session_id(&self.lane, &self.id));
         }
-        for (part, value) in parts {
-            let prefix = self.lane.destination.spelling.session_part(&part);
-            flatten(&prefix, &value, &mut attributes);
+        let mut cut = 0;
+        for part in DataPart::ALL {
+            if let Some(value) = parts.get(part.name()) {
+                cut += flatten(&spelling.session_part(part), value, &mut attributes);
+            }
         }
+        let duration = parts.get(DURATION).and_then(Value::as_f64);
+        attributes.extend(duration.map(|millis| KeyValue::new(spelling.session_duration(), millis)));
+        attributes.extend(cut_values(CUT_VALUES, cut));
         self.lane.record(name, start, attributes);
     }
 }
@@ -167,17 +181,16 @@ fn stamp_attributes(lane: &Lane, id: &Arc<str>, beginning: &Beginning) -> Vec<Ke
     let spelling = destination.spelling;
     attributes.extend(spelling.session_auto_create.map(|key| KeyValue::new(key, true)));
     attributes.push(KeyValue::new(spelling.session_name, beginning.name.clone()));
-    // The binding's metadata is on every span already.
+    // The binding's metadata is on every span, or on the resource, already.
+    let mut cut = 0;
     for (part, entries) in [
-        ("metadata", &beginning.metadata),
-        ("user_properties", &beginning.user_properties),
+        (DataPart::Metadata, &beginning.metadata),
+        (DataPart::UserProperties, &beginning.user_properties),
     ] {
-        flatten(
-            &spelling.session_part(part),
-            &Value::Object(entries.clone()),
-            &mut attributes,
-        );
+        let entries = Value::Object(entries.clone());
+        cut += flatten(&spelling.session_part(part), &entries, &mut attributes);
     }
+    attributes.extend(cut_values(SESSION_CUT_VALUES, cut));
     attributes
 }
 

@@ -3,21 +3,94 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use opentelemetry::trace::{SpanContext, Status, TraceContextExt};
 use opentelemetry::{Context, Key, KeyValue, Value};
+use serde_json::Value as Json;
+
+use crate::backend::{DataPart, EventType, Spelling, dismantle, shorten_text};
+use crate::export::Lane;
+
+/// `error.type` of an error whose type is not known (semantic conventions, "error.type").
+const OTHER_ERROR: &str = "_OTHER";
 
 /// An open span, by reference: clones are the same span, on whatever thread, and what is set lands on it whichever span is current.
 ///
-/// It ends when the function that made it returns, not when this is dropped; what is set after that is ignored.
+/// It ends when the function that made it returns, not when this is dropped; what is set after that is ignored. What is set twice
+/// under one name has the value that was set last.
+///
+/// # Data of LLM work
+/// Inputs, outputs, metadata, metrics, feedback and configuration are JSON values under the names of the tracer's backend: HoneyHive's, else
+/// those of OpenTelemetry's `gen_ai` conventions, else names of our own; the README has the table. Tables and lists become one
+/// attribute for each text, number and boolean in them, with the keys and indices on the way joined by dots; nulls are left out.
+///
+/// One call takes up to 128 values that lie up to 16 tables and lists deep, texts of up to 32 KiB and names of up to 1 KiB. Messages, which are
+/// one attribute with JSON text, may have 256 KiB of names and texts in them. What is beyond is left out, a text's end as well, and the
+/// attribute `tracer_registry.cut_values` counts the values that this happened to; it is there whatever the span's limit. What is
+/// within these bounds but not within the span's limit of attributes is in its count of dropped attributes.
+///
+/// A value may be nested as deep as it likes once it is here. To make it, to clone it or to drop it elsewhere is the caller's:
+/// `serde_json` does that by recursion.
 #[derive(Clone)]
 pub struct ActiveSpan {
     cx: Context,
+    /// Kept by the span anyway.
+    lane: Arc<Lane>,
 }
 
 impl ActiveSpan {
-    pub(crate) fn new(cx: Context) -> Self {
-        Self { cx }
+    pub(crate) fn new(cx: Context, lane: Arc<Lane>) -> Self {
+        Self { cx, lane }
+    }
+
+    /// Says what kind of work the span is.
+    ///
+    /// On HoneyHive a span that is not told is what its `gen_ai.operation.name` says, else its `openinference.span.kind`, else a tool.
+    /// Elsewhere this sets `gen_ai.operation.name`, to `chat`, `execute_tool` or `invoke_workflow`; where the operation is another, such as
+    /// `embeddings`, set that attribute instead.
+    pub fn event_type(&self, event_type: EventType) {
+        self.cx.span().set_attribute(self.spelling().event_type(event_type));
+    }
+
+    /// One input.
+    pub fn input(&self, key: impl AsRef<str>, value: impl Into<Json>) {
+        self.tell_entry(DataPart::Inputs, key.as_ref(), value.into());
+    }
+
+    /// Inputs: a table; any other value is taken as the one input `input`.
+    pub fn inputs(&self, inputs: impl Into<Json>) {
+        self.tell_table(DataPart::Inputs, "input", inputs.into());
+    }
+
+    /// One output.
+    pub fn output(&self, key: impl AsRef<str>, value: impl Into<Json>) {
+        self.tell_entry(DataPart::Outputs, key.as_ref(), value.into());
+    }
+
+    /// Outputs: a table; any other value is taken as the one output `result`.
+    pub fn outputs(&self, outputs: impl Into<Json>) {
+        self.tell_table(DataPart::Outputs, "result", outputs.into());
+    }
+
+    /// One entry of metadata.
+    pub fn metadata(&self, key: impl AsRef<str>, value: impl Into<Json>) {
+        self.tell_entry(DataPart::Metadata, key.as_ref(), value.into());
+    }
+
+    /// One metric, such as `input_tokens`.
+    pub fn metric(&self, key: impl AsRef<str>, value: impl Into<Json>) {
+        self.tell_entry(DataPart::Metrics, key.as_ref(), value.into());
+    }
+
+    /// One entry of feedback, such as a rating by the user.
+    pub fn feedback(&self, key: impl AsRef<str>, value: impl Into<Json>) {
+        self.tell_entry(DataPart::Feedback, key.as_ref(), value.into());
+    }
+
+    /// One entry of configuration, such as `model` or `temperature`.
+    pub fn config(&self, key: impl AsRef<str>, value: impl Into<Json>) {
+        self.tell_entry(DataPart::Config, key.as_ref(), value.into());
     }
 
     /// Sets an attribute.
@@ -35,11 +108,25 @@ impl ActiveSpan {
         self.cx.span().add_event(name, attributes);
     }
 
-    /// Adds an error as an event and sets the status to error.
-    pub fn record_error(&self, error: &dyn Error) {
+    /// Adds an error as an event, sets the status to error, and sets `error.type`.
+    ///
+    /// The type is the Rust type's name, such as `std::io::error::Error`; that of a `dyn Error` is not known, and `_OTHER`. HoneyHive is told
+    /// message and type by attributes of its own too.
+    pub fn record_error<E: Error + ?Sized>(&self, error: &E) {
         let span = self.cx.span();
-        span.record_error(error);
-        span.set_status(Status::error(error.to_string()));
+        if !span.is_recording() {
+            return;
+        }
+        let (message, cut) = shorten_text(&error.to_string());
+        let error_type = type_of::<E>();
+        let mut event = vec![KeyValue::new("exception.message", message.clone())];
+        if error_type != OTHER_ERROR {
+            event.push(KeyValue::new("exception.type", error_type));
+        }
+        span.add_event("exception", event);
+        span.set_attributes(self.spelling().error(&message, error_type));
+        span.set_status(Status::error(message));
+        self.note_cut(cut);
     }
 
     /// Sets the status.
@@ -60,6 +147,51 @@ impl ActiveSpan {
     pub(crate) fn end(&self) {
         self.cx.span().end();
     }
+
+    fn spelling(&self) -> &'static Spelling {
+        self.lane.destination.spelling
+    }
+
+    fn tell_entry(&self, part: DataPart, key: &str, value: Json) {
+        self.tell(part, [(key, &value)]);
+        dismantle(value);
+    }
+
+    fn tell_table(&self, part: DataPart, key_of_others: &str, value: Json) {
+        match &value {
+            Json::Object(entries) => self.tell(part, entries.iter().map(|(key, value)| (key.as_str(), value))),
+            other => self.tell(part, [(key_of_others, other)]),
+        }
+        dismantle(value);
+    }
+
+    fn tell<'a>(&self, part: DataPart, entries: impl IntoIterator<Item = (&'a str, &'a Json)>) {
+        let span = self.cx.span();
+        if span.is_recording() {
+            let spelled = self.spelling().span_data(part, entries);
+            span.set_attributes(spelled.attributes);
+            self.note_cut(spelled.cut);
+        }
+    }
+
+    fn note_cut(&self, values: u64) {
+        if values == 0 {
+            return;
+        }
+        let span = self.cx.span();
+        let id = span.span_context().span_id();
+        self.lane.note_cut(id, values);
+        // The span takes the count along when it ends. Where it ended on another thread just before, nobody would.
+        if !span.is_recording() {
+            self.lane.forget_cut(id);
+        }
+    }
+}
+
+/// The type's name, without the references to it.
+fn type_of<E: ?Sized>() -> &'static str {
+    let name = std::any::type_name::<E>().trim_start_matches('&');
+    if name.starts_with("dyn ") { OTHER_ERROR } else { name }
 }
 
 impl fmt::Debug for ActiveSpan {

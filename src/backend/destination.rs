@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
@@ -12,7 +13,8 @@ use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{SpanData, SpanLimits};
 use serde_json::{Map, Value as Json};
 
-use super::attributes::{Spelling, flatten, to_otel};
+use super::attributes::Spelling;
+use super::flatten::{CUT_VALUES, cut_values, flatten, to_otel};
 use super::honeyhive;
 use super::preset::{self, PathRule, Preset};
 use super::session_id::trace_session_id;
@@ -85,6 +87,7 @@ impl Destination {
             Some(auth) => (auth.header.as_str(), auth.scheme),
             None => (preset.header, preset.scheme),
         };
+        let metadata = metadata(preset.spelling, binding);
         Ok(Self {
             traces_url: traces_url(preset, &endpoint),
             sessions: (preset.session_api && binding.sessions != SessionMode::AutoCreate)
@@ -100,9 +103,9 @@ impl Destination {
             spelling: preset.spelling,
             source: binding.source.as_deref().map(Arc::from),
             metadata: binding.metadata.clone().into_iter().collect(),
-            resource: resource(preset.spelling, binding),
+            resource: resource(preset.spelling, binding, metadata.resource),
             max_attributes: span_limits(&binding.limits).max_attributes_per_span as usize,
-            every_span: every_span(preset.spelling, binding),
+            every_span: every_span(preset.spelling, binding, metadata.every_span),
         })
     }
 
@@ -117,6 +120,8 @@ impl Destination {
     /// Adds what every span of the tracer carries. Identity is ours alone: what the program set under the same names is
     /// taken out, so that a span can't claim another source or, inside a session, another session.
     pub(crate) fn finish(&self, span: &mut SpanData) {
+        // Put there by the lane, whatever the limit: how much was lost is not what is to be lost next.
+        let cut = span.attributes.pop_if(|last| last.key.as_str() == CUT_VALUES);
         let mut has_session = span
             .attributes
             .first()
@@ -132,26 +137,37 @@ impl Destination {
             span.attributes.truncate(allowed);
             span.dropped_attributes_count += u32::try_from(excess).unwrap_or(u32::MAX);
         }
-        let mut index = 0;
-        span.attributes.retain(|attribute| {
-            let key = attribute.key.as_str();
-            let doubled_session = has_session && index > 0 && key == self.spelling.session_id;
-            let doubled_source = self.source.is_some() && Some(key) == self.spelling.source;
-            index += 1;
-            !doubled_session && !doubled_source
-        });
-        if let Some(key) = self.spelling.event_type
-            && !span.attributes.iter().any(|attribute| attribute.key.as_str() == key)
-        {
-            span.attributes
-                .push(KeyValue::new(key, honeyhive::event_type(&span.attributes)));
+        span.attributes.extend(cut);
+        self.keep_last(&mut span.attributes, has_session);
+        if self.spelling.needs_event_type && !span.attributes.iter().any(|set| self.spelling.is_event_type(set)) {
+            let event_type = honeyhive::event_type(&span.attributes);
+            span.attributes.push(self.spelling.event_type(event_type));
         }
-        // A name stands once on a span (OTLP, "attribute keys MUST be unique"): what the program set is nearer than a binding's metadata.
+        // What the program set is nearer than a binding's metadata.
         let own = span.attributes.len();
         for attribute in &self.every_span {
             if !span.attributes[..own].iter().any(|set| set.key == attribute.key) {
                 span.attributes.push(attribute.clone());
             }
+        }
+    }
+
+    /// A name stands once on a span (OTLP, "attribute keys MUST be unique"), and what is set later replaces what was set before (trace API,
+    /// "Set Attributes"); the SDK keeps both.
+    fn keep_last(&self, attributes: &mut Vec<KeyValue>, has_session: bool) {
+        let mut seen = HashSet::with_capacity(attributes.len() + 1);
+        if self.source.is_some() {
+            seen.extend(self.spelling.source);
+        }
+        if has_session {
+            seen.insert(self.spelling.session_id);
+        }
+        let from_last = attributes.iter().enumerate().rev();
+        let mut kept: Vec<bool> = from_last
+            .map(|(index, attribute)| seen.insert(attribute.key.as_str()) || (has_session && index == 0))
+            .collect();
+        if kept.contains(&false) {
+            attributes.retain(|_| kept.pop().unwrap_or(true));
         }
     }
 }
@@ -206,7 +222,7 @@ fn headers(preset: &Preset, binding: &ResolvedBinding) -> Result<Vec<(HeaderName
 }
 
 /// Built from nothing but the SDK's own name: neither other detectors nor `OTEL_*` variables of the process have a say in it.
-fn resource(spelling: &Spelling, binding: &ResolvedBinding) -> Resource {
+fn resource(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Resource {
     let mut attributes = vec![
         KeyValue::new("service.name", "unknown_service"),
         KeyValue::new("telemetry.distro.name", env!("CARGO_PKG_NAME")),
@@ -216,10 +232,7 @@ fn resource(spelling: &Spelling, binding: &ResolvedBinding) -> Resource {
     if let (None, Some(source)) = (spelling.source, &binding.source) {
         attributes.push(KeyValue::new("deployment.environment.name", source.clone()));
     }
-    if spelling.metadata.is_none() {
-        let metadata = Json::Object(binding.metadata.clone().into_iter().collect());
-        flatten("tracer_registry.metadata.", &metadata, &mut attributes);
-    }
+    attributes.extend(metadata);
     let configured = binding
         .resource
         .iter()
@@ -231,15 +244,33 @@ fn resource(spelling: &Spelling, binding: &ResolvedBinding) -> Resource {
         .build()
 }
 
-fn every_span(spelling: &Spelling, binding: &ResolvedBinding) -> Vec<KeyValue> {
+fn every_span(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
     let mut attributes = Vec::new();
     if let (Some(key), Some(source)) = (spelling.source, &binding.source) {
         let source: Arc<str> = source.as_str().into();
         attributes.push(KeyValue::new(key, Value::String(source.into())));
     }
-    if let Some(prefix) = spelling.metadata {
-        let metadata = Json::Object(binding.metadata.clone().into_iter().collect());
-        flatten(prefix, &metadata, &mut attributes);
-    }
+    attributes.extend(metadata);
     attributes
+}
+
+/// A binding's metadata as attributes.
+struct Metadata {
+    every_span: Vec<KeyValue>,
+    resource: Vec<KeyValue>,
+}
+
+fn metadata(spelling: &Spelling, binding: &ResolvedBinding) -> Metadata {
+    let mut attributes = Vec::new();
+    let table = Json::Object(binding.metadata.clone().into_iter().collect());
+    let prefix = spelling.metadata.unwrap_or("tracer_registry.metadata.");
+    let cut = flatten(prefix, &table, &mut attributes);
+    let (every_span, mut resource) = match spelling.metadata {
+        Some(_) => (attributes, Vec::new()),
+        None => (Vec::new(), attributes),
+    };
+    if let Some(cut) = cut_values(CUT_VALUES, cut) {
+        resource.push(cut);
+    }
+    Metadata { every_span, resource }
 }

@@ -6,6 +6,8 @@
 use opentelemetry::KeyValue;
 use serde_json::{Map, Value, json};
 
+use super::attributes::EventType;
+
 pub(super) const START_PATH: &str = "/session/start";
 pub(super) const EVENTS_PATH: &str = "/events";
 
@@ -40,43 +42,69 @@ pub(crate) fn start_body(start: &SessionStart<'_>) -> Value {
 }
 
 /// The body of `PUT /events`: a delta, only what is given.
-pub(crate) fn enrich_body(id: &str, mut delta: Map<String, Value>) -> Value {
+pub(crate) fn enrich_body(id: &str, mut delta: Map<String, Value>) -> Map<String, Value> {
     delta.insert("event_id".into(), id.into());
-    Value::Object(delta)
+    delta
 }
 
 /// The event type of a span that was given none, from what its instrumentation says of the operation.
-pub(super) fn event_type(attributes: &[KeyValue]) -> &'static str {
+pub(super) fn event_type(attributes: &[KeyValue]) -> EventType {
     let text = |key: &str| {
         let found = attributes.iter().find(|attribute| attribute.key.as_str() == key)?;
         Some(found.value.as_str())
     };
-    if let Some(operation) = text("gen_ai.operation.name") {
-        return match operation.as_ref() {
-            "chat" | "text_completion" | "generate_content" | "embeddings" => "model",
-            "invoke_agent" | "create_agent" | "invoke_workflow" => "chain",
-            _ => "tool",
-        };
+    match text("gen_ai.operation.name").as_deref() {
+        Some("chat" | "text_completion" | "generate_content" | "embeddings") => return EventType::Model,
+        Some("invoke_agent" | "create_agent" | "invoke_workflow") => return EventType::Chain,
+        Some("execute_tool" | "retrieval") => return EventType::Tool,
+        // An operation that HoneyHive has no type for says no more than none.
+        _ => {}
     }
     match text("openinference.span.kind").as_deref() {
-        Some("LLM") => "model",
-        Some("CHAIN" | "AGENT") => "chain",
-        _ => "tool",
+        Some("LLM") => EventType::Model,
+        Some("CHAIN" | "AGENT") => EventType::Chain,
+        _ => EventType::Tool,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::EventType::{Chain, Model, Tool};
     use super::*;
 
     #[test]
     fn the_event_type_comes_from_the_operation_and_never_from_the_name() {
-        let typed = |key: &'static str, value: &'static str| event_type(&[KeyValue::new(key, value)]);
-        assert_eq!(typed("gen_ai.operation.name", "chat"), "model");
-        assert_eq!(typed("gen_ai.operation.name", "invoke_agent"), "chain");
-        assert_eq!(typed("gen_ai.operation.name", "execute_tool"), "tool");
-        assert_eq!(typed("openinference.span.kind", "LLM"), "model");
-        assert_eq!(typed("openinference.span.kind", "AGENT"), "chain");
-        assert_eq!(typed("name", "app.models.load_user"), "tool");
+        let typed = |attributes: &[(&'static str, &'static str)]| {
+            let attributes: Vec<KeyValue> = attributes
+                .iter()
+                .map(|(key, value)| KeyValue::new(*key, *value))
+                .collect();
+            event_type(&attributes)
+        };
+        for (operations, expected) in [
+            (
+                &["chat", "text_completion", "generate_content", "embeddings"][..],
+                Model,
+            ),
+            (&["invoke_agent", "create_agent", "invoke_workflow"], Chain),
+            (&["execute_tool", "retrieval", "something_new"], Tool),
+        ] {
+            for operation in operations {
+                assert_eq!(typed(&[("gen_ai.operation.name", operation)]), expected, "{operation}");
+            }
+        }
+        for (kind, expected) in [
+            ("LLM", Model),
+            ("CHAIN", Chain),
+            ("AGENT", Chain),
+            ("EMBEDDING", Tool),
+            ("TOOL", Tool),
+        ] {
+            assert_eq!(typed(&[("openinference.span.kind", kind)]), expected, "{kind}");
+        }
+        let both = |operation| typed(&[("openinference.span.kind", "LLM"), ("gen_ai.operation.name", operation)]);
+        assert_eq!(both("retrieval"), Tool, "the operation is looked at first");
+        assert_eq!(both("something_new"), Model);
+        assert_eq!(typed(&[("name", "app.models.load_user")]), Tool);
     }
 }

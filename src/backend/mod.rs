@@ -1,15 +1,20 @@
 //! How each kind of destination wants it: which header carries the key, which path takes spans, how things are spelled.
 //!
-//! [`Destination`] is all that the rest of the crate sees of a backend. Knows configuration and keys, nothing of queues or tracers.
+//! [`Destination`] and its [`Spelling`] are all that the rest of the crate sees of a backend. Knows configuration and keys, nothing of queues or tracers.
 
 mod attributes;
 mod destination;
+mod flatten;
 mod honeyhive;
+mod merged;
 mod preset;
 mod session_id;
 
-pub(crate) use attributes::flatten;
+pub use attributes::EventType;
+pub(crate) use attributes::{DataPart, Spelling};
 pub(crate) use destination::Destination;
 pub use destination::DestinationError;
+pub(crate) use flatten::{CUT_VALUES, cut_values, dismantle, flatten, shorten_text};
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
+pub(crate) use merged::Merged;
 pub(crate) use session_id::{session_id_of_text, trace_session_id};

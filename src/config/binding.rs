@@ -116,7 +116,7 @@ pub struct Sampling {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Attributes of a span. The session's and the source's are not counted, and never dropped.
+    /// Attributes of a span. The session's id, the source and the count of cut values are not counted, and never dropped.
     pub attributes: Option<u32>,
     /// Events of a span.
     pub events: Option<u32>,

@@ -2,9 +2,11 @@
 //!
 //! A request that waits for its repetition holds no permit, so it takes nothing from other tracers.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt;
 use rand::Rng;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -89,7 +91,20 @@ async fn turn(line: &Semaphore) -> SemaphorePermit<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Load {
     Spans(u64),
+    /// One session event, or several that are told as one.
     SessionEvent,
+}
+
+/// Sees a request through, from its encoding to its outcome. What it carries is dropped where it cannot be encoded, and where the code that
+/// encodes and sends it panics: the lane or the outbox that it is of goes on with the next.
+pub(super) async fn see_through(lane: &Lane, request: impl Future<Output = Result<Outcome, ExportError>>) -> Outcome {
+    // What a panic leaves behind is the request's own; permits go back as they are dropped, and locks are taken in spite of a panic.
+    let ended = AssertUnwindSafe(request).catch_unwind().await;
+    let outcome = ended.unwrap_or_else(|_| Err(ExportError::Encoding("encoding or sending it panicked".to_owned())));
+    outcome.unwrap_or_else(|error| {
+        lane.note_failure(false, error);
+        Outcome::Dropped(DropReason::Encoding)
+    })
 }
 
 /// Sends a request until there is a verdict.

@@ -18,6 +18,7 @@ use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use serde::Serialize;
 
 use super::ExportError;
 use crate::config::{Compression, Protocol};
@@ -109,10 +110,13 @@ fn encode(
 }
 
 /// The body of a session event.
-pub(super) fn json(value: &serde_json::Value) -> Encoded {
+pub(super) fn json(value: &impl Serialize) -> Result<Encoded, ExportError> {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    let body = Bytes::from(value.to_string());
-    Encoded { headers, body }
+    let body = serde_json::to_vec(value).map_err(|error| ExportError::Encoding(error.to_string()))?;
+    Ok(Encoded {
+        headers,
+        body: body.into(),
+    })
 }
 
 /// How the exporter compressed a body, where another crate turned its own compression on. By the formats' magic numbers (RFC 1952, 2.3.1;

@@ -13,13 +13,14 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use opentelemetry_sdk::trace::SpanData;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
 use super::ExportError;
 use super::account::Account;
-use super::deliver::{Load, Outcome, Permits, deliver};
+use super::deliver::{Load, Outcome, Permits, deliver, see_through};
 use super::encode;
 use super::lane::Lane;
 use super::outbox::Outbox;
@@ -28,7 +29,6 @@ use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
 use crate::config::ExportSettings;
 use crate::context;
-use crate::ledger::DropReason;
 use crate::secret::ApiKey;
 
 /// Threads that encode and send.
@@ -211,34 +211,31 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
 
 /// Sends what is due of one lane, batch after batch.
 async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
-    while let Some(mut batch) = lane.take_batch() {
+    while let Some(batch) = lane.take_batch() {
         let count = batch.len() as u64;
-        for span in &mut batch {
-            lane.destination.finish(span);
-        }
-        let settings = &shared.settings;
-        let encoded = encode::spans(
-            batch,
-            &lane.destination.resource,
-            settings.protocol,
-            settings.compression,
-        );
-        let outcome = match encoded {
-            Ok(encoded) => {
-                let call = Call {
-                    method: http::Method::POST,
-                    url: lane.destination.traces_url.clone(),
-                    encoded,
-                };
-                deliver(&shared, &lane, &call, Load::Spans(count)).await
-            }
-            Err(error) => {
-                lane.note_failure(false, error);
-                Outcome::Dropped(DropReason::Encoding)
-            }
-        };
+        let outcome = see_through(&lane, send(&lane, &shared, batch)).await;
         lane.settle(count, outcome);
     }
+}
+
+async fn send(lane: &Lane, shared: &Shared, mut batch: Vec<SpanData>) -> Result<Outcome, ExportError> {
+    let count = batch.len() as u64;
+    for span in &mut batch {
+        lane.destination.finish(span);
+    }
+    let settings = &shared.settings;
+    let encoded = encode::spans(
+        batch,
+        &lane.destination.resource,
+        settings.protocol,
+        settings.compression,
+    )?;
+    let call = Call {
+        method: http::Method::POST,
+        url: lane.destination.traces_url.clone(),
+        encoded,
+    };
+    Ok(deliver(shared, lane, &call, Load::Spans(count)).await)
 }
 
 async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Result<(), ExportError> {

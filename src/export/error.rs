@@ -55,8 +55,8 @@ pub enum ExportError {
         /// The HTTP status.
         status: u16,
     },
-    /// The spans cannot be encoded.
-    #[error("the spans cannot be encoded: {0}")]
+    /// What a request was to carry cannot be encoded, or the code that encodes and sends it panicked.
+    #[error("the request cannot be made: {0}")]
     Encoding(String),
 }
 

@@ -16,11 +16,12 @@
 mod events;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Semaphore;
 
@@ -28,7 +29,7 @@ use super::ExportError;
 use super::account::Account;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
-use crate::backend::Destination;
+use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::ledger::{DropReason, Ledger};
 use crate::secret::ApiKey;
 use crate::selector::Selector;
@@ -73,10 +74,27 @@ impl Lane {
         })
     }
 
+    /// Values of a span that is open were cut. Kept here and not on the span, whose attributes may be at their limit by now.
+    pub(crate) fn note_cut(&self, span: SpanId, values: u64) {
+        let mut state = self.lock();
+        let cut = state.cut_values.entry(span).or_default();
+        *cut = cut.saturating_add(values);
+    }
+
+    /// The span had ended when [`note_cut`](Self::note_cut) was called, and will not come for the count.
+    pub(crate) fn forget_cut(&self, span: SpanId) {
+        self.lock().cut_values.remove(&span);
+    }
+
     /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted.
-    pub(super) fn push(self: &Arc<Self>, span: SpanData) {
+    pub(super) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
         let mut state = self.lock();
+        if !state.cut_values.is_empty()
+            && let Some(cut) = state.cut_values.remove(&span.span_context.span_id())
+        {
+            span.attributes.extend(cut_values(CUT_VALUES, cut));
+        }
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
             state.ledger.refuse(DropReason::AfterShutdown);
             return;

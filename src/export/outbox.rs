@@ -1,16 +1,25 @@
-//! The ordered events of one session: each goes out when the one before it has its outcome.
+//! The ordered events of one session: each request goes out when the one before it has its outcome.
+//!
+//! A start goes by itself. An enrichment takes those behind it along that can be told in the same request unseen ([`Merged`]). Each stays
+//! an event of its own: it is counted and settled by itself, and where the request is refused, sent by itself.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::deliver::{Load, deliver};
+use super::ExportError;
+use super::deliver::{Load, Outcome, deliver, see_through};
 use super::encode;
 use super::engine::Ring;
 use super::lane::Lane;
 use super::transport::Call;
+use crate::backend::Merged;
+use crate::ledger::DropReason;
 
 /// One message about a session.
 #[derive(Debug)]
@@ -18,7 +27,7 @@ pub(crate) enum SessionEvent {
     /// `POST /session/start`
     Start(Value),
     /// `PUT /events`
-    Enrich(Value),
+    Enrich(Map<String, Value>),
 }
 
 /// The events of one session that are not settled yet.
@@ -29,9 +38,15 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<(SessionEvent, u64)>,
+    waiting: VecDeque<Waiting>,
     /// A task of the engine is at work on it.
     running: bool,
+}
+
+struct Waiting {
+    event: SessionEvent,
+    /// What the lane settles it by.
+    flush: u64,
 }
 
 impl Outbox {
@@ -44,14 +59,10 @@ impl Outbox {
 
     /// Takes an event. Never waits; an event that cannot be kept is dropped and counted.
     pub(crate) fn push(self: &Arc<Self>, event: SessionEvent) {
-        if self.lane.destination.sessions.is_none() {
-            self.lane.refuse_event();
-            return;
-        }
         // Counted and queued under the outbox's lock, so that the order of counting is the order of sending.
         let mut state = self.lock();
         let Some(flush) = self.lane.accept_event() else { return };
-        state.waiting.push_back((event, flush));
+        state.waiting.push_back(Waiting { event, flush });
         let idle = !std::mem::replace(&mut state.running, true);
         drop(state);
         if idle {
@@ -59,45 +70,106 @@ impl Outbox {
         }
     }
 
-    /// Sends event after event until none is left.
+    /// Sends request after request until no event is left.
     pub(super) async fn run(self: Arc<Self>) {
-        while let Some((event, flush)) = self.next() {
-            if !self.lane.take_event() {
+        while let Some(events) = self.next() {
+            if !self.lane.take_events(events.len()) {
                 return;
             }
-            let outcome = deliver(self.lane.shared(), &self.lane, &self.call(&event), Load::SessionEvent).await;
-            self.lane.settle_event(flush, outcome);
+            match self.send(&events).await {
+                // One of them may be what is wrong with the request: the others are not to go with it.
+                Outcome::Dropped(reason) if events.len() > 1 && is_about_the_request(reason) => {
+                    for one in events.chunks(1) {
+                        if self.lane.is_closed() {
+                            return;
+                        }
+                        self.settle(one, self.send(one).await);
+                    }
+                }
+                outcome => self.settle(&events, outcome),
+            }
         }
     }
 
-    fn next(&self) -> Option<(SessionEvent, u64)> {
+    /// The events of the next request.
+    fn next(&self) -> Option<Vec<Waiting>> {
+        let mut events = self.take_row()?;
+        let count = Merged::of(enrichments(&events)).count().max(1);
+        let rest = events.split_off(count);
+        if !rest.is_empty() {
+            // To where they were: nothing else takes from the front.
+            let mut state = self.lock();
+            rest.into_iter().rev().for_each(|event| state.waiting.push_front(event));
+        }
+        Some(events)
+    }
+
+    /// A start, or as many enrichments in a row as may be in one request. Whether they can be is found out without the lock.
+    fn take_row(&self) -> Option<Vec<Waiting>> {
         let mut state = self.lock();
-        let next = state.waiting.pop_front();
-        if next.is_none() {
+        if state.waiting.is_empty() {
             *state = State::default();
+            return None;
         }
-        next
+        let row = state.waiting.iter().take(Merged::MAX_COUNT);
+        let count = row
+            .take_while(|waiting| matches!(waiting.event, SessionEvent::Enrich(_)))
+            .count()
+            .max(1);
+        Some(state.waiting.drain(..count).collect())
     }
 
-    fn call(&self, event: &SessionEvent) -> Call {
+    async fn send(&self, events: &[Waiting]) -> Outcome {
+        see_through(&self.lane, async {
+            let call = self.call(events)?;
+            Ok(deliver(self.lane.shared(), &self.lane, &call, Load::SessionEvent).await)
+        })
+        .await
+    }
+
+    fn call(&self, events: &[Waiting]) -> Result<Call, ExportError> {
         let urls = self
             .lane
             .destination
             .sessions
             .as_ref()
-            .expect("`push` refuses events where there are no sessions");
-        let (method, url, body) = match event {
-            SessionEvent::Start(body) => (Method::POST, &urls.start, body),
-            SessionEvent::Enrich(body) => (Method::PUT, &urls.events, body),
+            .expect("events are for backends with sessions");
+        let (method, url, encoded) = match events.first().map(|first| &first.event) {
+            Some(SessionEvent::Start(body)) => (Method::POST, &urls.start, encode::json(body)?),
+            _ => (
+                Method::PUT,
+                &urls.events,
+                encode::json(&Merged::of(enrichments(events)))?,
+            ),
         };
-        Call {
+        Ok(Call {
             method,
             url: url.clone(),
-            encoded: encode::json(body),
-        }
+            encoded,
+        })
+    }
+
+    fn settle(&self, events: &[Waiting], outcome: Outcome) {
+        self.lane
+            .settle_events(events.iter().map(|waiting| waiting.flush), outcome);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn enrichments(events: &[Waiting]) -> impl Iterator<Item = &Map<String, Value>> {
+    events.iter().filter_map(|waiting| match &waiting.event {
+        SessionEvent::Start(_) => None,
+        SessionEvent::Enrich(delta) => Some(delta),
+    })
+}
+
+/// Whether another request might fare better for what it says. The others are about the key, the server or the time.
+fn is_about_the_request(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::Refused | DropReason::Rejected | DropReason::Encoding
+    )
 }

@@ -196,7 +196,8 @@ impl TracerHandle {
     /// The innermost span of this tracer that is open and current, also where spans of other tracers are current further in: for code deep
     /// inside that was not given the span.
     pub fn current_span(&self) -> Option<ActiveSpan> {
-        context::with_open_span(&self.0.identity, &context::current()).map(ActiveSpan::new)
+        let cx = context::with_open_span(&self.0.identity, &context::current())?;
+        Some(ActiveSpan::new(cx, Arc::clone(&self.0.lane)))
     }
 
     pub(crate) fn lane(&self) -> &Arc<Lane> {

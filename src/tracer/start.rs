@@ -37,7 +37,7 @@ impl TracerHandle {
             None => entered,
         };
         Open {
-            span: ActiveSpan::new(context::with_own_span(&entered, span)),
+            span: ActiveSpan::new(context::with_own_span(&entered, span), Arc::clone(self.lane())),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "selector",
     "secret",
     "config",
@@ -19,6 +19,7 @@ const ORDER: [&str; 14] = [
     "scope",
     "propagation",
     "registry",
+    "routing",
 ];
 
 #[test]

@@ -3,8 +3,8 @@
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer, TracerProvider};
 use serde_json::json;
+use tracer_registry::Enrichment;
 use tracer_registry::config::{BackendName, Compression, Export, Protocol};
-use tracer_registry::{DropReason, Enrichment};
 
 use crate::support::{LONG, World, binding, quick};
 
@@ -123,12 +123,13 @@ fn a_backend_without_sessions_has_them_as_attributes() {
         a.start_span("span").end();
     }
     let report = world.registry.force_flush(LONG);
-    assert_eq!(report.tracers[0].session_events.dropped[&DropReason::Unsupported], 1);
-    assert_eq!(report.tracers[0].delivered, 1);
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(gate.names("a"), ["session.enrich", "span"]);
     let span = gate.span("a", "span");
     assert_eq!(span.attributes["session.id"], session.id());
-    assert_eq!(span.attributes["tracer_registry.session.variant.name"], "b");
-    assert_eq!(span.attributes.len(), 2);
+    assert_eq!(span.attributes["tracer_registry.session.metadata.variant.name"], "b");
+    assert_eq!(span.attributes["tracer_registry.session.name"], "s");
+    assert_eq!(span.attributes.len(), 3);
     let resource = &span.resource.attributes;
     assert_eq!(resource["deployment.environment.name"], "staging");
     assert_eq!(resource["tracer_registry.metadata.plan"], "pro");

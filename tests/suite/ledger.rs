@@ -5,7 +5,7 @@ use std::thread;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tracer_registry::collector::{Fault, LocalCollector};
+use tracer_registry::collector::{Fault, LocalCollector, SessionOrigin};
 use tracer_registry::config::Export;
 use tracer_registry::{Enrichment, LedgerSnapshot, TracerStatus};
 
@@ -13,6 +13,8 @@ use crate::support::{LONG, World, key_of, quick};
 
 const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
 const SPANS: u64 = 600;
+/// Of each session; they may go out together.
+const ENRICHMENTS: u64 = 4;
 
 /// A fault that, as far as the collector tells, stores what it delivers.
 fn fault(random: &mut StdRng) -> Fault {
@@ -88,7 +90,9 @@ fn make(world: &World, tenant: &str, begun: &AtomicU64, ended: &AtomicU64) {
     for n in 0..SPANS {
         if n % 50 == 0 {
             let session = tracer.session("s").start();
-            session.enrich(Enrichment::new().metadata("n", n));
+            for e in 0..ENRICHMENTS {
+                session.enrich(Enrichment::new().metadata(format!("e{e}"), n));
+            }
         }
         let span = tracer.start_span("span");
         begun.fetch_add(1, Ordering::SeqCst);
@@ -137,12 +141,16 @@ fn assert_agrees(collector: &LocalCollector, tenant: &str, status: &TracerStatus
         .copied()
         .unwrap_or(0);
     assert_eq!(rejected, project.summary().rejected_spans, "{status:#?}");
-    let operations: usize = project.sessions().iter().map(|session| session.operations.len()).sum();
+    // Each enrichment named a key of its own, in whichever request it came.
+    let sessions = project.sessions().iter();
+    let told: usize = sessions
+        .map(|session| usize::from(session.origin == SessionOrigin::Started) + session.metadata.len())
+        .sum();
     let events = &status.session_events;
     assert_eq!(
         (events.pending(), events.accepted),
-        (0, 2 * 2 * SPANS.div_ceil(50)),
+        (0, 2 * (1 + ENRICHMENTS) * SPANS.div_ceil(50)),
         "{status:#?}"
     );
-    assert_eq!(events.delivered, operations as u64, "{status:#?}");
+    assert_eq!(events.delivered, told as u64, "{status:#?}");
 }

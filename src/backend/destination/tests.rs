@@ -226,3 +226,17 @@ fn another_header_or_scheme_is_taken_in_place_of_the_backends() {
     let made = destination(binding, Protocol::HttpProtobuf).expect("a destination");
     assert_eq!((made.key_header.as_str(), made.key_scheme), ("x-key", KeyScheme::Raw));
 }
+
+#[test]
+fn metadata_of_a_binding_that_is_cut_is_counted_on_the_resource() {
+    let many = |binding: Binding| (0..130).fold(binding, |binding, n| binding.metadata(format!("n{n}"), n));
+    for backend in [BackendName::Honeyhive, BackendName::Otlp] {
+        let binding = many(Binding::new().backend(backend).endpoint("http://h:1"));
+        let made = destination(binding, Protocol::HttpProtobuf).expect("a destination");
+        assert_eq!(
+            made.resource.get(&CUT_VALUES.into()),
+            Some(Value::I64(2)),
+            "{backend:?}"
+        );
+    }
+}

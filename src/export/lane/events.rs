@@ -25,38 +25,41 @@ impl Lane {
         Some(flush)
     }
 
-    /// Counts a session event that the backend has no place for.
-    pub(in super::super) fn refuse_event(&self) {
-        self.lock().events.refuse(DropReason::Unsupported);
-    }
-
-    /// A session event goes out; false where the lane is closed.
-    pub(in super::super) fn take_event(&self) -> bool {
+    /// Session events go out in one request; false where the lane is closed.
+    pub(in super::super) fn take_events(&self, count: usize) -> bool {
         let mut state = self.lock();
         let open = state.schedule != Schedule::Closed;
         if open {
-            state.events.take(1);
+            state.events.take(count as u64);
         }
         open
     }
 
-    /// A session event has its outcome.
-    pub(in super::super) fn settle_event(&self, flush: u64, outcome: Outcome) {
+    /// The lane's books are closed: what is under way no longer counts, and nothing more is to be sent.
+    pub(in super::super) fn is_closed(&self) -> bool {
+        self.lock().schedule == Schedule::Closed
+    }
+
+    /// The session events of one request have their outcome; each is named by the number that it was accepted with.
+    pub(in super::super) fn settle_events(&self, flushes: impl ExactSizeIterator<Item = u64>, outcome: Outcome) {
+        let count = flushes.len() as u64;
         let mut state = self.lock();
         if state.schedule == Schedule::Closed {
             return;
         }
         match outcome {
             Outcome::Delivered { .. } => {
-                state.events.deliver(1);
+                state.events.deliver(count);
                 state.last_delivery = Some(SystemTime::now());
             }
-            Outcome::Dropped(reason) => state.events.drop_in_flight(1, reason),
+            Outcome::Dropped(reason) => state.events.drop_in_flight(count, reason),
         }
-        if let Some(left) = state.unsettled_events.get_mut(&flush) {
-            *left -= 1;
-            if *left == 0 {
-                state.unsettled_events.remove(&flush);
+        for flush in flushes {
+            if let Some(left) = state.unsettled_events.get_mut(&flush) {
+                *left -= 1;
+                if *left == 0 {
+                    state.unsettled_events.remove(&flush);
+                }
             }
         }
         drop(state);

@@ -1,9 +1,10 @@
 //! What a lane's mutex guards: queue, schedule, counters. Every move of the schedule that needs a bell says which.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Notify;
 
@@ -15,6 +16,8 @@ use crate::ledger::{DropReason, Ledger};
 #[derive(Default)]
 pub(super) struct State {
     pub(super) spans: VecDeque<SpanData>,
+    /// How many values were cut from spans that are open, where any were.
+    pub(super) cut_values: HashMap<SpanId, u64>,
     pub(super) schedule: Schedule,
     /// When a timed lane is due.
     pub(super) timed_until: Option<Instant>,

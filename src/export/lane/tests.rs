@@ -5,12 +5,14 @@ use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
 
 use futures_util::FutureExt;
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::super::deliver::see_through;
 use super::super::transport::Transport;
 use super::*;
 use crate::config::{Binding, Config, Document, Export};
@@ -48,7 +50,8 @@ enum Step {
     Abandon,
 }
 
-fn engine() -> Engine {
+/// A lane that nobody sends for, in books of its own, and the other end of its bell.
+pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
     let mut document = Document::default();
     let provider = |name: &str| KeySource::Provider {
         provider: "test".into(),
@@ -56,7 +59,7 @@ fn engine() -> Engine {
     };
     document
         .tenants
-        .insert("acme".into(), Binding::new().api_key(provider("acme")));
+        .insert("acme".into(), binding.api_key(provider("acme")));
     document.export = Export {
         max_queue_size: Some(QUEUE),
         max_export_batch_size: Some(BATCH),
@@ -74,6 +77,11 @@ fn engine() -> Engine {
     let key = binding.api_key.read(&sources).expect("a key");
     let lane = Lane::new(destination, key, shared, &account);
     account.open(&lane);
+    (lane, account, rung)
+}
+
+fn engine() -> Engine {
+    let (lane, account, rung) = lane(Binding::new());
     Engine {
         lane,
         account,
@@ -280,4 +288,55 @@ fn a_full_queue_is_sent_though_a_batch_would_take_more() {
     let mut engine = engine();
     (0..BATCH).for_each(|_| engine.step(Step::Push));
     assert_eq!(engine.lane.lock().schedule, Schedule::Ready);
+}
+
+#[test]
+fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
+    let mut engine = engine();
+    engine.all([Step::Push, Step::Flush, Step::Bell, Step::Bell]);
+    let batch = engine.lane.take_batch().expect("it is due");
+    let panics = async {
+        let outcome = batch.first().map(|_| Outcome::Delivered { rejected: 0 });
+        assert_eq!(outcome, None, "on purpose");
+        Ok(Outcome::Delivered { rejected: 0 })
+    };
+    let outcome = see_through(&engine.lane, panics)
+        .now_or_never()
+        .expect("it does not wait");
+    engine.lane.settle(1, outcome);
+    let snapshot = engine.lane.snapshot();
+    assert_eq!(snapshot.spans.snapshot().dropped[&DropReason::Encoding], 1);
+    assert!(matches!(snapshot.last_error, Some(ExportError::Encoding(_))));
+    assert_eq!(engine.lane.unsettled(&engine.marks[0]), Unsettled::default());
+    engine.all([Step::Push]);
+    engine.drain();
+    assert_eq!(engine.sent, ["1"]);
+}
+
+#[test]
+fn cut_values_are_kept_until_their_span_ends_and_no_longer() {
+    let lane = engine().lane;
+    let push = |id: u64| {
+        let mut span = span("span".to_owned());
+        let (trace, flags) = (TraceId::from(1), TraceFlags::SAMPLED);
+        span.span_context = SpanContext::new(trace, SpanId::from(id), flags, false, TraceState::NONE);
+        lane.push(span);
+    };
+    let ended = |id: u64| {
+        push(id);
+        let state = lane.lock();
+        state.spans.back().expect("it was taken").attributes.clone()
+    };
+    lane.note_cut(SpanId::from(1), 2);
+    lane.note_cut(SpanId::from(2), 1);
+    lane.note_cut(SpanId::from(1), 3);
+    assert_eq!(ended(1), [KeyValue::new(CUT_VALUES, 5)]);
+    assert_eq!(ended(1), []);
+    lane.forget_cut(SpanId::from(2));
+    assert_eq!(ended(2), []);
+    assert!(lane.lock().cut_values.is_empty());
+    lane.note_cut(SpanId::from(3), 1);
+    lane.abandon();
+    push(3);
+    assert!(lane.lock().cut_values.is_empty(), "also where the span is refused");
 }

@@ -1,0 +1,89 @@
+//! How deep a value may be nested that a session is told.
+//!
+//! Writing, copying, comparing and freeing a value are recursive: one that is nested ten thousand levels deep overflows the stack of
+//! whichever thread does so. So a value is cut where it comes in, before anything else is done with it.
+
+use serde_json::Value;
+
+/// How many tables and lists may be one in the other. The body around a value adds three, and readers commonly give up at 128 (serde_json
+/// does).
+pub(super) const MAX_LEVELS: usize = 64;
+
+/// A value as it may be told: a table or list that is nested deeper than [`MAX_LEVELS`] is null, so that lists keep their places.
+pub(super) fn bounded(value: impl Into<Value>) -> Value {
+    let mut value = value.into();
+    cut(&mut value, MAX_LEVELS);
+    value
+}
+
+fn cut(value: &mut Value, levels: usize) {
+    match value {
+        Value::Array(_) | Value::Object(_) if levels == 0 => take_apart(value.take()),
+        Value::Array(items) => items.iter_mut().for_each(|item| cut(item, levels - 1)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| cut(field, levels - 1)),
+        _ => {}
+    }
+}
+
+/// Frees a value level by level: the drop of a value as it is goes as deep as the value.
+fn take_apart(value: Value) {
+    let mut left = vec![value];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(items) => left.extend(items),
+            Value::Object(fields) => left.extend(fields.into_iter().map(|(_, field)| field)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    /// Lists and tables by turns, with a text beside each inner one.
+    fn nested(levels: usize) -> Value {
+        (0..levels).fold(json!("core"), |inner, level| {
+            if level % 2 == 0 {
+                Value::Array(vec![json!("beside"), inner])
+            } else {
+                Value::Object(Map::from_iter([
+                    ("beside".to_owned(), json!("beside")),
+                    ("in".to_owned(), inner),
+                ]))
+            }
+        })
+    }
+
+    fn levels(value: &Value) -> usize {
+        let inner = match value {
+            Value::Array(items) => items.iter().map(levels).max(),
+            Value::Object(fields) => fields.values().map(levels).max(),
+            _ => return 0,
+        };
+        1 + inner.unwrap_or(0)
+    }
+
+    #[test]
+    fn a_value_within_the_bound_is_as_it_was() {
+        for value in [json!(7), json!({}), nested(3), nested(MAX_LEVELS)] {
+            assert_eq!(bounded(value.clone()), value);
+        }
+    }
+
+    #[test]
+    fn what_is_deeper_is_null_and_all_beside_it_stays() {
+        let value = bounded(nested(MAX_LEVELS + 1));
+        assert_eq!(levels(&value), MAX_LEVELS);
+        let text = value.to_string();
+        assert_eq!(text.matches(r#""beside""#).count(), MAX_LEVELS + MAX_LEVELS / 2);
+        assert_eq!((text.matches("null").count(), text.matches("core").count()), (1, 0));
+    }
+
+    #[test]
+    fn a_value_a_hundred_thousand_levels_deep_overflows_nothing() {
+        assert_eq!(levels(&bounded(nested(100_000))), MAX_LEVELS);
+    }
+}

@@ -1,0 +1,232 @@
+//! Enrichments that wait behind each other go out together, and nobody can tell: not the receiver's state, not the ledger.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracer_registry::collector::{Endpoint, Fault, FaultId, OperationKind, Session as Stored};
+use tracer_registry::{DropReason, Enrichment, Fingerprinter, LedgerSnapshot, Session};
+
+use crate::support::{LONG, World, collector, registry, wait_for};
+
+/// A session whose start hangs until the fault is cleared: what is told of it meanwhile waits.
+fn held_up(world: &World) -> (Session, FaultId) {
+    let hang = world.collector.fault(Fault::hang().on(Endpoint::Sessions));
+    let session = world.tenant("a").session("chat").start();
+    wait_for("the start", || world.collector.fault_hits(hang), |hits| *hits == 1);
+    (session, hang)
+}
+
+fn events(world: &World) -> LedgerSnapshot {
+    world.status("a").session_events
+}
+
+fn stored(world: &World, session: &Session) -> Stored {
+    world.project("a").session(session.id()).cloned().expect("it was told")
+}
+
+/// How often the collector was asked to take an enrichment, also where it did not.
+fn puts(world: &World) -> usize {
+    let requests = world.collector.requests();
+    requests.iter().filter(|request| request.method == "PUT").count()
+}
+
+fn keys(table: &BTreeMap<String, Value>) -> Vec<&str> {
+    table.keys().map(String::as_str).collect()
+}
+
+#[test]
+fn many_quick_enrichments_behind_a_slow_start_make_few_requests_and_a_flush_waits_for_all() {
+    let world = World::new(&["a"]);
+    let (session, hang) = held_up(&world);
+    for n in 0..1000 {
+        session.enrich(
+            Enrichment::new()
+                .metadata("last", n)
+                .metadata(format!("n{n}"), n)
+                .metric("sum", n * 2)
+                .outputs(json!({ format!("o{n}"): n })),
+        );
+    }
+    let report = world.registry.force_flush(Duration::from_millis(50));
+    assert_eq!(report.tracers[0].session_events.pending, 1001, "each counts by itself");
+    let ledger = events(&world);
+    assert_eq!((ledger.accepted, ledger.in_flight, ledger.queued), (1001, 1, 1000));
+    world.collector.clear_fault(hang);
+    world.flush();
+    assert_eq!(puts(&world), 1000_usize.div_ceil(64));
+    let ledger = events(&world);
+    assert_eq!((ledger.accepted, ledger.delivered, ledger.pending()), (1001, 1001, 0));
+    let stored = stored(&world, &session);
+    assert_eq!(stored.operations[0].kind, OperationKind::Start);
+    assert_eq!(stored.metadata.len(), 1001);
+    assert_eq!(
+        (&stored.metadata["last"], &stored.metrics["sum"]),
+        (&json!(999), &json!(1998))
+    );
+    assert_eq!(keys(&stored.outputs), ["o999"], "outputs are replaced");
+}
+
+#[test]
+fn the_order_is_kept_where_merged_requests_are_repeated() {
+    let world = World::new(&["a"]);
+    let (session, hang) = held_up(&world);
+    world.collector.fault(Fault::status(503).times(3).on(Endpoint::Events));
+    world.collector.fault(Fault::reset().times(1).on(Endpoint::Events));
+    for n in 0..200 {
+        session.enrich(Enrichment::new().metadata("last", n).metadata(format!("n{n}"), n));
+    }
+    world.collector.clear_fault(hang);
+    world.flush();
+    let stored = stored(&world, &session);
+    let told = stored.operations[1..].iter().map(|told| {
+        let metadata = told.body["metadata"].as_object().expect("a table");
+        (metadata["last"].as_u64().expect("a number"), metadata.len())
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(63, 65), (127, 65), (191, 65), (199, 9)]);
+    assert_eq!((stored.metadata.len(), puts(&world)), (201, 8));
+    assert_eq!(events(&world).delivered, 201);
+}
+
+#[test]
+fn what_a_receiver_could_see_is_not_merged() {
+    let world = World::new(&["a"]);
+    let (session, hang) = held_up(&world);
+    let told = [
+        json!({"x": 1}),
+        json!({"y": 2}),
+        json!("plain"),
+        json!(3),
+        json!(null),
+        json!(4),
+        json!([5]),
+    ];
+    for value in told {
+        session.enrich(Enrichment::new().config("same", value));
+    }
+    world.collector.clear_fault(hang);
+    world.flush();
+    let stored = stored(&world, &session);
+    let order: Vec<&Value> = stored.operations[1..]
+        .iter()
+        .map(|told| &told.body["config"]["same"])
+        .collect();
+    // The second table goes along with the two plain values that end it.
+    assert_eq!(
+        order,
+        [&json!({"x": 1}), &json!(3), &json!(null), &json!(4), &json!([5])]
+    );
+    assert_eq!(events(&world).delivered, 8);
+}
+
+#[test]
+fn one_delta_that_is_refused_takes_no_other_with_it() {
+    let fingerprinter = Fingerprinter::new();
+    let collector = collector(&["a"], &fingerprinter).max_body_bytes(10_000);
+    let collector = collector.start().expect("a free port");
+    let registry = registry(&collector.url(), &["a"], &fingerprinter)
+        .build()
+        .expect("valid");
+    let world = World { registry, collector };
+    let (session, hang) = held_up(&world);
+    for n in 0..6 {
+        // The collector refuses what is larger than it takes: the fourth by itself, and whatever carries it.
+        let text = if n == 3 { "x".repeat(20_000) } else { n.to_string() };
+        session.enrich(Enrichment::new().metadata(format!("n{n}"), text).metadata("last", n));
+    }
+    world.collector.clear_fault(hang);
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(
+        report.tracers[0].session_events.dropped[&DropReason::Refused],
+        1,
+        "{report:#?}"
+    );
+    let ledger = events(&world);
+    assert_eq!(
+        (ledger.accepted, ledger.delivered, ledger.lost(), ledger.pending()),
+        (7, 6, 1, 0)
+    );
+    let stored = stored(&world, &session);
+    assert_eq!(keys(&stored.metadata), ["last", "n0", "n1", "n2", "n4", "n5"]);
+    let order: Vec<&Value> = stored.operations[1..]
+        .iter()
+        .map(|told| &told.body["metadata"]["last"])
+        .collect();
+    assert_eq!(order, [0, 1, 2, 4, 5], "one by one, in order");
+    assert_eq!(puts(&world), 7);
+}
+
+#[test]
+fn a_refusal_of_the_key_drops_all_that_went_together_and_each_is_counted() {
+    let world = World::new(&["a"]);
+    let (session, hang) = held_up(&world);
+    world.collector.fault(Fault::status(401).times(1).on(Endpoint::Events));
+    for n in 0..5 {
+        session.enrich(Enrichment::new().metadata(format!("n{n}"), n));
+    }
+    world.collector.clear_fault(hang);
+    let report = world.registry.force_flush(LONG);
+    let ledger = &report.tracers[0].session_events;
+    assert_eq!((ledger.delivered, ledger.dropped[&DropReason::Unauthorized]), (1, 5));
+    assert_eq!(puts(&world), 1);
+}
+
+#[test]
+fn a_shutdown_counts_each_of_a_merged_request_that_hangs() {
+    let world = World::new(&["a"]);
+    let (session, hang) = held_up(&world);
+    world.collector.fault(Fault::hang().on(Endpoint::Events));
+    for n in 0..5 {
+        session.enrich(Enrichment::new().metadata(format!("n{n}"), n));
+    }
+    world.collector.clear_fault(hang);
+    wait_for("the merged request", || events(&world), |ledger| ledger.in_flight == 5);
+    session.enrich(Enrichment::new().metadata("behind", true));
+    let report = world.registry.shutdown(Duration::from_millis(50));
+    let ledger = &report.tracers[0].session_events;
+    assert_eq!(
+        (ledger.delivered, ledger.dropped[&DropReason::Shutdown], ledger.pending),
+        (1, 6, 0)
+    );
+}
+
+#[test]
+fn a_value_nested_without_end_is_cut_and_overflows_nothing() {
+    let nested = || (0..10_000).fold(json!("core"), |inner, _| Value::Array(vec![json!("beside"), inner]));
+    let world = World::new(&["a"]);
+    let builder = world.tenant("a").session("deep").metadata("m", nested());
+    let session = builder.input("i", nested()).user_property("u", nested()).start();
+    let enrichment = Enrichment::new()
+        .metadata("e", nested())
+        .feedback("f", nested())
+        .outputs(nested());
+    assert_eq!(enrichment.clone(), enrichment);
+    assert!(!format!("{enrichment:?}").contains("core"));
+    session.enrich(enrichment);
+    world.flush();
+    let stored = stored(&world, &session);
+    for value in [
+        &stored.metadata["m"],
+        &stored.inputs["i"],
+        &stored.user_properties["u"],
+        &stored.metadata["e"],
+        &stored.feedback["f"],
+        &stored.outputs["result"],
+    ] {
+        let text = value.to_string();
+        assert_eq!((text.matches("beside").count(), text.matches("null").count()), (64, 1));
+    }
+}
+
+#[test]
+fn numbers_that_json_has_no_form_for_are_null() {
+    let world = World::new(&["a"]);
+    let session = world.tenant("a").session("s").metadata("nan", f64::NAN).start();
+    session.enrich(Enrichment::new().metric("infinite", f64::INFINITY));
+    world.flush();
+    let stored = stored(&world, &session);
+    assert_eq!(
+        (&stored.metadata["nan"], &stored.metrics["infinite"]),
+        (&Value::Null, &Value::Null)
+    );
+}

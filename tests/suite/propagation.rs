@@ -1,0 +1,277 @@
+//! What goes along with requests, and what comes in with them.
+
+use std::collections::HashMap;
+
+use opentelemetry::baggage::BaggageExt;
+use opentelemetry::trace::TraceContextExt;
+use opentelemetry::{Context, ContextGuard, KeyValue};
+use tracer_registry::{Scope, Session, TracerHandle, TracerRegistry};
+use uuid::Uuid;
+
+use crate::support::{World, binding};
+
+type Headers = HashMap<String, String>;
+
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const SESSION: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+
+/// Three tenants: one that trusts nothing, one that trusts remote parents, one that sends its session along.
+fn world() -> World {
+    World::with(&["a", "b", "trusts", "sessions"], |builder| {
+        builder
+            .tenant("trusts", binding("trusts").trust_remote_parent(true))
+            .tenant("sessions", binding("sessions").propagate_session_id(true))
+    })
+}
+
+fn headers(entries: &[(&str, &str)]) -> Headers {
+    let entries = entries
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    entries.collect()
+}
+
+fn injected(tracer: &TracerHandle) -> Headers {
+    let mut headers = Headers::new();
+    tracer.inject(&mut headers);
+    headers
+}
+
+#[expect(clippy::disallowed_methods, reason = "as a program sets its baggage")]
+fn set_baggage(key: &'static str, value: &'static str) -> ContextGuard {
+    Context::current().with_baggage([KeyValue::new(key, value)]).attach()
+}
+
+#[test]
+fn only_a_tracers_own_span_and_its_own_baggage_go_out() {
+    let world = world();
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    assert_eq!(injected(&a), Headers::new(), "nothing is current");
+    a.in_span_sync("a", |span| {
+        let _baggage = set_baggage("plan", "of-a");
+        let own = injected(&a);
+        let id = span.span_context();
+        assert_eq!(own["traceparent"], format!("00-{}-{}-01", id.trace_id(), id.span_id()));
+        assert_eq!(own["baggage"], "plan=of-a");
+        assert_eq!(injected(&b), Headers::new(), "b has nothing of its own");
+        b.in_span_sync("b", |span| {
+            assert_eq!(injected(&a), own, "a's are found past b's");
+            let _baggage = set_baggage("plan", "of-b");
+            let theirs = injected(&b);
+            assert!(theirs["traceparent"].contains(&span.span_context().span_id().to_string()));
+            assert_eq!(theirs["baggage"], "plan=of-b");
+            assert_eq!(injected(&a), own);
+        });
+    });
+    world.flush();
+    world.assert_no_trace_of("of-b", "a");
+    world.assert_no_trace_of("of-a", "b");
+}
+
+#[test]
+fn what_is_set_outside_of_any_scope_is_nobodys_and_stays() {
+    let world = world();
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let _baggage = set_baggage("plan", "of-nobody");
+    assert_eq!(injected(&a), Headers::new());
+    let _by_hand = Context::current_with_span(b.start_span("by hand")).attach();
+    assert_eq!(injected(&a), Headers::new());
+    assert_eq!(injected(&b).get("baggage"), None);
+}
+
+#[test]
+fn headers_choose_neither_tracer_nor_session_nor_parent_unless_the_binding_says_so() {
+    let world = world();
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    // Lies: ids, session and slug of another tenant.
+    let lies = b.in_span_sync("b's", |span| {
+        let id = span.span_context();
+        let parent = format!("00-{}-{}-01", id.trace_id(), id.span_id());
+        let baggage = format!("tenant=b,session.id={SESSION},honeyhive.session_id={SESSION},plan=free");
+        headers(&[
+            ("traceparent", &parent),
+            ("baggage", &baggage),
+            ("x-tenant", "b"),
+            ("x-honeyhive-project", "b"),
+        ])
+    });
+    a.extract(&lies).run(|| {
+        assert!(TracerRegistry::current().expect("a scope").same_tracer(&a));
+        assert!(Session::current().is_none());
+        a.in_span_sync("answer", |_| ());
+    });
+    world.flush();
+    let answer = world.span("a", "answer");
+    assert_eq!(answer.parent_span_id, None);
+    assert_eq!(answer.attributes.get("honeyhive.session_id"), None);
+    world.assert_no_trace_of(SESSION, "a");
+    world.assert_no_trace_of(&world.span("b", "b's").trace_id, "a");
+    assert_eq!(world.names("b"), ["b's"]);
+}
+
+#[test]
+fn a_remote_parent_that_is_trusted_is_the_parent_and_goes_further() {
+    let world = world();
+    let (trusts, b) = (world.tenant("trusts"), world.tenant("b"));
+    let incoming = headers(&[("traceparent", PARENT), ("tracestate", "vendor=1")]);
+    trusts.extract(&incoming).run(|| {
+        let passed_on = injected(&trusts);
+        assert_eq!(
+            (passed_on["traceparent"].as_str(), passed_on["tracestate"].as_str()),
+            (PARENT, "vendor=1")
+        );
+        b.in_span_sync("between", |_| {
+            assert!(!injected(&b)["traceparent"].contains("0af7651916cd43dd8448eb211c80319c"));
+            trusts.in_span_sync("answer", |_| {
+                let within = injected(&trusts);
+                assert!(
+                    within["traceparent"].contains("0af7651916cd43dd8448eb211c80319c"),
+                    "{within:?}"
+                );
+                assert_ne!(within["traceparent"], PARENT);
+            });
+        });
+    });
+    // A span made before the request came in is not its parent.
+    trusts.in_span_sync("server", |_| {
+        let nothing = headers(&[]);
+        trusts.extract(&nothing).run(|| drop(trusts.start_span("own child")));
+        trusts
+            .extract(&incoming)
+            .run(|| drop(trusts.start_span("remote child")));
+    });
+    world.flush();
+    for name in ["answer", "remote child"] {
+        let span = world.span("trusts", name);
+        assert_eq!(span.parent_span_id.as_deref(), Some("b7ad6b7169203331"));
+        assert_eq!(span.trace_id, "0af7651916cd43dd8448eb211c80319c");
+    }
+    let server = world.span("trusts", "server");
+    assert_eq!(
+        world.span("trusts", "own child").parent_span_id.as_ref(),
+        Some(&server.span_id)
+    );
+    world.assert_no_trace_of("0af7651916cd43dd8448eb211c80319c", "b");
+}
+
+#[test]
+fn a_trusted_parent_is_found_under_another_tracers_span_that_was_made_current_by_hand() {
+    let world = world();
+    let (trusts, b) = (world.tenant("trusts"), world.tenant("b"));
+    trusts.extract(&headers(&[("traceparent", PARENT)])).run(|| {
+        let _by_hand = Context::current_with_span(b.start_span("by hand")).attach();
+        drop(trusts.start_span("child"));
+        assert_eq!(injected(&trusts)["traceparent"], PARENT);
+    });
+    world.flush();
+    assert_eq!(
+        world.span("trusts", "child").parent_span_id.as_deref(),
+        Some("b7ad6b7169203331")
+    );
+}
+
+#[test]
+fn headers_that_cannot_be_read_are_as_if_they_were_not_there() {
+    let world = world();
+    let (trusts, sessions) = (world.tenant("trusts"), world.tenant("sessions"));
+    let long = format!("a={}", "x".repeat(9000));
+    for (name, value) in [
+        ("traceparent", ""),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c"),
+        ("traceparent", "00-00000000000000000000000000000000-b7ad6b7169203331-01"),
+        ("traceparent", "00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01"),
+        ("traceparent", "zz-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("baggage", "session.id"),
+        ("baggage", "session.id=acme"),
+        ("baggage", "session.id=../../etc/passwd"),
+        ("baggage", "session.id=00000000-0000-0000-0000-000000000000"),
+        ("baggage", "=;=;=,,,"),
+        ("baggage", "%ff%fe=%00"),
+        ("baggage", long.as_str()),
+    ] {
+        let bad = headers(&[(name, value)]);
+        trusts.extract(&bad).run(|| drop(trusts.start_span("root")));
+        sessions.extract(&bad).run(|| {
+            assert!(Session::current().is_none(), "{name}: {value}");
+            drop(sessions.start_span("no session"));
+        });
+    }
+    world.flush();
+    let roots = world.project("trusts");
+    assert!(
+        roots.spans().iter().all(|span| span.parent_span_id.is_none()),
+        "{}",
+        roots.tree()
+    );
+    let without = world.project("sessions");
+    let none = without
+        .spans()
+        .iter()
+        .all(|span| !span.attributes.contains_key("honeyhive.session_id"));
+    assert!(none, "{}", without.tree());
+    assert_eq!((roots.spans().len(), without.spans().len()), (12, 12));
+}
+
+#[test]
+fn a_session_goes_along_where_the_binding_says_so() {
+    let world = world();
+    let (sessions, a) = (world.tenant("sessions"), world.tenant("a"));
+    let own = sessions
+        .session("s")
+        .id(SESSION.parse::<Uuid>().expect("a UUID"))
+        .start();
+    let sent = {
+        let _in_session = own.enter();
+        // The entry's name is the session's: what is set by hand does not pass for one.
+        let _lie = set_baggage("session.id", "another");
+        injected(&sessions)
+    };
+    assert_eq!(sent["baggage"], format!("session.id={SESSION}"));
+    {
+        let _no_session = sessions.enter();
+        let _lie = set_baggage("session.id", SESSION);
+        assert_eq!(injected(&sessions).get("baggage"), None);
+    }
+    // The other process.
+    sessions.extract(&sent).run(|| {
+        let session = Session::current().expect("the one that came in");
+        assert_eq!(session.id(), SESSION);
+        sessions.in_span_sync("answer", |_| {
+            assert_eq!(injected(&sessions)["baggage"], sent["baggage"]);
+        });
+        session.enrich(tracer_registry::Enrichment::new().metadata("from", "the other process"));
+    });
+    a.extract(&sent)
+        .run(|| a.in_span_sync("a's", |_| assert!(Session::current().is_none())));
+    world.flush();
+    let project = world.project("sessions");
+    assert_eq!(
+        world.span("sessions", "answer").attributes["honeyhive.session_id"],
+        SESSION
+    );
+    let session = project.session(SESSION).expect("started once");
+    assert_eq!(
+        session.operations.len(),
+        2,
+        "a start by the first, an enrichment by the second: {session:#?}"
+    );
+    assert_eq!(session.metadata["from"], "the other process");
+    world.assert_no_trace_of(SESSION, "a");
+}
+
+#[test]
+fn a_scope_of_a_request_is_a_value_that_can_go_to_another_thread() {
+    let world = world();
+    let trusts = world.tenant("trusts");
+    let scope: Scope = trusts.extract(&headers(&[("traceparent", PARENT), ("baggage", "plan=pro")]));
+    let there = std::thread::spawn(scope.wrap({
+        let trusts = trusts.clone();
+        move || trusts.in_span_sync("there", |_| injected(&trusts))
+    }));
+    assert_eq!(there.join().expect("no panic")["baggage"], "plan=pro");
+    world.flush();
+    assert_eq!(
+        world.span("trusts", "there").parent_span_id.as_deref(),
+        Some("b7ad6b7169203331")
+    );
+}
