@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use opentelemetry::trace::{SpanBuilder, Tracer, TracerProvider};
+use opentelemetry::trace::{SpanBuilder, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span};
@@ -121,6 +121,27 @@ impl Tracer for RoutingTracer {
         }
         let nowhere = routing.nowhere.tracer_with_scope(instrumentation);
         nowhere.build_with_context(builder, &Context::new())
+    }
+
+    // The trait's own versions would make the span current without its tracer's scope remembering it.
+    fn in_span_with_builder<T, F>(&self, builder: SpanBuilder, f: F) -> T
+    where
+        F: FnOnce(Context) -> T,
+    {
+        self.in_span_with_builder_and_context(builder, Scope::current().context(), f)
+    }
+
+    fn in_span_with_builder_and_context<T, F>(&self, builder: SpanBuilder, parent_cx: &Context, f: F) -> T
+    where
+        F: FnOnce(Context) -> T,
+    {
+        if let Some(tracer) = self.provider.route(parent_cx) {
+            let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
+            return tracer.in_span_with_builder_and_context(builder, parent_cx, f);
+        }
+        let cx = parent_cx.with_span(self.build_with_context(builder, parent_cx));
+        let _current = cx.clone().attach();
+        f(cx)
     }
 }
 

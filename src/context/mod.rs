@@ -212,10 +212,12 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>,
         let bare = hidden.get::<Scope>().is_none();
         bare.then(|| hidden.span().span_context().clone())
     });
+    // The span that is active in our own context further out: where it was made current by hand, the scope there does not remember it.
+    let in_outer = outer.and_then(|outer| own_active(identity, outer));
     let scope = Scope {
         owner: owner.clone(),
         session: session.or_else(|| before?.session.clone()),
-        span: by_hand.clone().or_else(|| before?.span.clone()),
+        span: by_hand.clone().or_else(|| in_outer.or_else(|| before?.span.clone())),
         hidden: hide(identity, from),
     };
     if own.is_some() {

@@ -68,6 +68,14 @@ impl Member {
         self.backend == Backend::Honeyhive && self.sessions != SessionMode::AutoCreate
     }
 
+    /// What is before the names of a session's data, where that is attributes of spans.
+    pub(crate) fn session_prefix(&self) -> &'static str {
+        match self.backend {
+            Backend::Honeyhive => "honeyhive_",
+            Backend::Otlp => "tracer_registry.session.",
+        }
+    }
+
     /// Whether a span outside any session has that of its trace.
     pub(crate) fn has_sessions_of_traces(&self) -> bool {
         self.sessions == SessionMode::PerTrace

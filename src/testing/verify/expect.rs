@@ -167,6 +167,7 @@ impl Oracle<'_> {
     fn current_span(&mut self, op: &Op, who: Who, how: How, place: &Place) {
         self.span(op.id, who, &place.env);
         let handle = Handle::Span { op: op.id };
+        self.expected.is_invalid |= how == How::Routed && place.env.owner() != Some(who);
         let How::ByHand { ended_after } = how else {
             let inside = place.inside(Frame::Span { who, op: op.id }).reaching(handle);
             self.block(&op.body, &inside);

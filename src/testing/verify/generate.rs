@@ -184,6 +184,12 @@ impl Generator<'_> {
                 ended_after: self.rng.random_range(0..5),
             },
         };
+        if let (How::Trait, Some(owner)) = (how, place.env.owner())
+            && self.rng.random_bool(0.5)
+        {
+            let how = How::Routed;
+            return Some(Kind::Span { who: owner, how });
+        }
         let fits = !matches!(how, How::ByHand { .. }) || place.env.may_by_hand(place.reach.resolve(who));
         fits.then_some(Kind::Span { who, how })
     }
@@ -284,7 +290,10 @@ impl Generator<'_> {
                 Kind::Thread { .. }
                 | Kind::Channel { .. }
                 | Kind::Blocking { .. }
-                | Kind::Span { how: How::Trait, .. },
+                | Kind::Span {
+                    how: How::Trait | How::Routed,
+                    ..
+                },
             ) => Mode::Sync,
             (
                 Mode::Async,

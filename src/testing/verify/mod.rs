@@ -2,7 +2,7 @@
 //!
 //! | part | what it is |
 //! |---|---|
-//! | `program` | operations as values, and as text |
+//! | `program`, `print` | operations as values, and as text |
 //! | `cast` | the tracers that they use |
 //! | `generate` | programs from a seed |
 //! | `env`, `expect` | the oracle: lexical rules and nothing else |
@@ -24,11 +24,13 @@ mod generate;
 mod headers;
 mod options;
 mod ours;
+mod print;
 mod program;
 mod report;
 mod rounds;
 mod run;
 mod scan;
+mod shrink;
 mod stage;
 mod subject;
 

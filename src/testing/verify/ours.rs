@@ -21,7 +21,7 @@ use super::subject::{Active, Books, Flushed, Subject};
 use crate::collector::LocalCollector;
 use crate::config::{BackendName, Binding, Export, Protocol};
 use crate::{
-    Enrichment, KeySource, LookupError, Part, RegistryBuilder, Scope, SecretError, Selector, Session, TracerHandle,
+    Enrichment, KeySource, LookupError, Part, RegistryBuilder, RoutingProvider, Scope, SecretError, Selector, Session, TracerHandle,
     TracerRegistry,
 };
 
@@ -32,6 +32,7 @@ const QUEUE: usize = 1 << 20;
 pub(super) struct Ours {
     registries: Vec<TracerRegistry>,
     members: Vec<(usize, Selector)>,
+    routing: RoutingProvider,
     /// What the books said at the last flush.
     told: Mutex<Vec<Books>>,
 }
@@ -73,6 +74,7 @@ impl Ours {
         Ok(Self {
             registries,
             members,
+            routing: RoutingProvider::new(),
             told,
         })
     }
@@ -166,6 +168,12 @@ impl Subject for Ours {
             .in_span(name, |cx| body(Active::Context(cx)));
     }
 
+    fn span_by_routing(&self, _tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
+        self.routing
+            .tracer("third-party")
+            .in_span(name, |cx| body(Active::Context(cx)));
+    }
+
     fn span<F: Future<Output = ()> + Send + 'static>(
         &self,
         tracer: &TracerHandle,
@@ -219,8 +227,12 @@ impl Subject for Ours {
         session.scope(body).boxed()
     }
 
-    fn enrich(&self, session: &Session, canary: String) {
-        session.enrich(Enrichment::new().metadata("enriched", canary));
+    fn enrich(&self, session: &Session, key: String, canary: String) {
+        session.enrich(
+            Enrichment::new()
+                .metadata(key, canary.clone())
+                .metadata("last", canary),
+        );
     }
 
     fn end_session(&self, session: &Session) {

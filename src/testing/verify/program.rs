@@ -116,6 +116,8 @@ pub(crate) enum How {
     Closure,
     /// `in_span` of OpenTelemetry's `Tracer`.
     Trait,
+    /// The same of a [`RoutingProvider`](crate::RoutingProvider)'s, inside a scope of the tracer.
+    Routed,
     /// `Context::with_span`, the span ended after so many operations of the body.
     ByHand { ended_after: usize },
 }
@@ -192,6 +194,7 @@ impl Kind {
         match (self, mode) {
             (Self::Span { how: How::Closure, .. }, Mode::Sync) => "span by closure",
             (Self::Span { how: How::Closure, .. }, Mode::Async) => "span by async closure",
+            (Self::Span { how: How::Routed, .. }, _) => "span by a routing provider",
             (Self::Span { how: How::Trait, .. }, _) => "span by the Tracer trait",
             (
                 Self::Span {

@@ -1,21 +1,33 @@
 //! Rounds: a program of a bounded size each, on tracers that live through all of them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
 use super::VerifyError;
 use super::cast::{Member, cast};
 use super::expect::expect;
+use super::finding::Finding;
 use super::generate::generate;
 use super::options::Verify;
 use super::ours::Ours;
+use super::print::print;
+use super::program::Program;
 use super::report::{Failure, SideReport, VerifyReport};
+use super::shrink::{Budget, shrink};
 use super::stage::Stage;
 
 /// Operations of a round, so that memory stays bounded.
 const ROUND: usize = 4000;
+
+/// How often a program that needs its threads is tried before it is held to show nothing.
+const TRIES_AT_ONCE: usize = 4;
+/// How long a program is made shorter.
+const SHRINKING: Budget = Budget {
+    tries: 2000,
+    time: Duration::from_secs(30),
+};
 
 /// Runs random programs until as much was tried as was asked, or a deviation was found.
 ///
@@ -55,18 +67,75 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
         let played = ours.play(&program, seed);
         report.ours.add(&played.checked, played.took);
         if !played.checked.findings.counts.is_empty() {
+            let found = played.checked.findings.first;
+            let shortest = shortest(program, &found, |program| {
+                let stage = Stage::new(&cast, runtime.handle(), Ours::new).ok()?;
+                Some(stage.play(program, seed).checked.findings.first)
+            }, &cast);
             report.failure = Some(Failure {
                 seed,
                 command: command(options, seed, size),
-                findings: played.checked.findings.first,
-                operations: program.len(),
-                reproduced: true,
-                program: String::new(),
+                operations: shortest.program.len(),
+                program: print(&shortest.program, &cast),
+                reproduced: shortest.reproduced,
+                findings: shortest.findings,
             });
             break;
         }
     }
     Ok(report)
+}
+
+struct Shortest {
+    program: Program,
+    findings: Vec<Finding>,
+    reproduced: bool,
+}
+
+/// Makes a program shorter that showed `found`. First a single thread at a time, which repeats itself; else all of them, several times.
+fn shortest(
+    program: Program,
+    found: &[Finding],
+    mut play: impl FnMut(&Program) -> Option<Vec<Finding>>,
+    cast: &[Member],
+) -> Shortest {
+    let kind = found.first().map(|finding| finding.kind);
+    let mut findings = Vec::new();
+    let mut shows = |program: &Program, times: usize| {
+        if expect(program, cast).is_invalid {
+            return false;
+        }
+        (0..times).any(|_| {
+            let Some(seen) = play(program) else { return false };
+            let shows = seen.iter().any(|finding| Some(finding.kind) == kind);
+            if shows {
+                findings = seen;
+            }
+            shows
+        })
+    };
+    let alone = program.threads.iter().map(|thread| Program {
+        threads: vec![thread.clone()],
+        workers: program.workers.clone(),
+    });
+    let alone = alone.collect::<Vec<_>>().into_iter().find(|program| shows(program, 1));
+    let (begin, times) = match alone {
+        Some(alone) => (alone, 1),
+        None if shows(&program, TRIES_AT_ONCE) => (program, TRIES_AT_ONCE),
+        None => {
+            return Shortest {
+                program,
+                findings: found.to_vec(),
+                reproduced: false,
+            };
+        }
+    };
+    let program = shrink(begin, SHRINKING, |program| shows(program, times));
+    Shortest {
+        program,
+        findings,
+        reproduced: true,
+    }
 }
 
 fn runtime() -> Result<Runtime, VerifyError> {

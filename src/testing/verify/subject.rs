@@ -29,6 +29,8 @@ pub(super) trait Subject: Send + Sync + 'static {
 
     fn span_sync(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
     fn span_by_trait(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
+    /// By instrumentation that knows nothing of tracers, in a scope of `tracer`.
+    fn span_by_routing(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
     fn span<F: Future<Output = ()> + Send + 'static>(
         &self,
         tracer: &Self::Tracer,
@@ -52,7 +54,8 @@ pub(super) trait Subject: Send + Sync + 'static {
         session: &Self::Session,
         body: BoxFuture<'static, ()>,
     ) -> BoxFuture<'static, ()>;
-    fn enrich(&self, session: &Self::Session, canary: String);
+    /// Two entries of metadata: one of that key, and one that each enrichment sets again.
+    fn enrich(&self, session: &Self::Session, key: String, canary: String);
     fn end_session(&self, session: &Self::Session);
 
     fn capture(&self) -> Self::Captured;
@@ -117,7 +120,10 @@ pub(super) enum Active {
 impl Active {
     pub(super) fn set(&self, key: String, value: String) {
         match self {
-            Self::Span(span) => span.set_attribute(key, value),
+            Self::Span(span) => {
+                span.metadata("work", value.as_str());
+                span.set_attribute(key, value);
+            }
             Self::Context(cx) => cx.span().set_attribute(KeyValue::new(key, value)),
         }
     }

@@ -167,3 +167,50 @@ fn a_session_further_out_is_found_past_a_span_of_its_tracer_that_was_made_curren
         world.assert_no_trace_of(session.id(), other);
     }
 }
+
+#[test]
+fn a_span_made_current_by_hand_in_its_scope_is_found_past_another_scope_and_another_span_by_hand() {
+    let world = World::new(&["a", "b"]);
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let in_a = a.enter();
+    let outer = by_hand(a.start_span("a-outer"));
+    let in_b = b.enter();
+    let in_a_again = a.enter();
+    let covering = by_hand(b.start_span("b-over"));
+    a.start_span("a-started").end();
+    a.in_span_sync("a-inner", |_| ());
+    drop(covering);
+    drop(in_a_again);
+    drop(in_b);
+    drop(outer);
+    drop(in_a);
+    world.flush();
+    for name in ["a-started", "a-inner"] {
+        let parent = world.span("a", name).parent_span_id.clone();
+        assert_eq!(parent, Some(world.span("a", "a-outer").span_id.clone()), "{name}");
+    }
+    assert_eq!(world.span("b", "b-over").parent_span_id, None);
+}
+
+#[test]
+fn a_remote_span_in_another_tracers_scope_is_no_parent_also_where_remote_parents_are_trusted() {
+    let world = World::with(&["a", "b"], |builder| {
+        let trusting = |name: &str| crate::support::binding(name).trust_remote_parent(true);
+        builder.tenant("a", trusting("a")).tenant("b", trusting("b"))
+    });
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+    let headers = std::collections::HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+    a.extract(&headers).run(|| {
+        a.start_span("a-started").end();
+        b.start_span("b-started").end();
+        b.in_span_sync("b-inner", |_| ());
+    });
+    world.flush();
+    let came_in = world.span("a", "a-started").parent_span_id.clone();
+    assert_eq!(came_in.as_deref(), Some("00f067aa0ba902b7"));
+    for name in ["b-started", "b-inner"] {
+        assert_eq!(world.span("b", name).parent_span_id, None, "{name}");
+    }
+    world.assert_no_trace_of("0af7651916cd43dd8448eb211c80319c", "b");
+}

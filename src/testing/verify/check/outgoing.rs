@@ -6,6 +6,8 @@ use super::super::headers;
 use super::super::run::baggage_key;
 use super::super::subject::Flushed;
 use super::Check;
+use super::sessions::told_by;
+use crate::collector::OperationKind;
 
 impl Check<'_> {
     pub(super) fn check_headers(&mut self) {
@@ -59,15 +61,19 @@ impl Check<'_> {
         for (member, books) in flushed.books.iter().enumerate() {
             let project = self.projects[member].as_ref();
             let spans = project.map_or(0, |project| project.spans().len() as u64);
-            let calls = project.map_or(0, |project| {
-                let operations = project.sessions().iter().map(|session| session.operations.len() as u64);
-                operations.sum()
+            let events = project.map_or(0, |project| {
+                let operations = project.sessions().iter().flat_map(|session| &session.operations);
+                let told = operations.map(|operation| match operation.kind {
+                    OperationKind::Start => 1,
+                    OperationKind::Enrich => told_by(operation).len() as u64,
+                });
+                told.sum()
             });
             let agree = [books.accepted, books.delivered] == [spans; 2]
-                && books.events_delivered == calls
+                && books.events_delivered == events
                 && books.dropped + books.events_dropped == 0;
             if !agree {
-                let expected = format!("{spans} spans and {calls} session events delivered, none dropped");
+                let expected = format!("{spans} spans and {events} session events delivered, none dropped");
                 self.find(FindingKind::WrongBooks, member, None, expected, format!("{books:?}"));
             }
         }

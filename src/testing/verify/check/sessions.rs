@@ -10,7 +10,7 @@ use super::super::expect::ExpectedSession;
 use super::super::finding::FindingKind;
 use super::super::program::OpId;
 use super::{Check, parse_canary, session_of_trace};
-use crate::collector::{OperationKind, Session};
+use crate::collector::{Operation, OperationKind, Session};
 
 impl Check<'_> {
     pub(super) fn check_sessions(&mut self) {
@@ -75,7 +75,12 @@ impl Check<'_> {
             text(&found.inputs, "i"),
             text(&found.user_properties, "u"),
         ];
-        let others = found.metadata.keys().filter(|key| !["m", "enriched"].contains(&key.as_str())).count();
+        let own = |key: &str| ["m", "last"].contains(&key) || enriched(key).is_some();
+        let others = found.metadata.iter().filter(|(key, value)| {
+            let canary = value.as_str().and_then(parse_canary);
+            !own(key) || enriched(key).is_some_and(|op| canary.map(|(_, found)| found) != Some(op))
+        });
+        let others = others.count();
         if data != [Some(canary.as_str()); 4] || others > 0 {
             self.find(FindingKind::WrongSessionData, member, Some(op), canary, format!("{data:?}"));
         }
@@ -86,19 +91,15 @@ impl Check<'_> {
         self.check_enrichments(op, expected, found);
     }
 
+    /// Enrichments that wait behind each other may go out in one request, so calls are not counted but what they tell.
     fn check_enrichments(&mut self, op: OpId, expected: &ExpectedSession, found: &Session) {
         let member = expected.who.member;
-        let mut seen: Vec<OpId> = Vec::new();
-        for operation in found.operations.iter().filter(|operation| operation.kind == OperationKind::Enrich) {
-            let value = operation.body.pointer("/metadata/enriched").and_then(Value::as_str);
-            match value.map(parse_canary) {
-                None if operation.body.get("duration").is_some() => seen.push(op),
-                Some(Some((_, enriched))) => seen.push(enriched),
-                _ => self.find(FindingKind::Unexpected, member, Some(op), "an enrichment with a canary", &operation.body),
-            }
+        let mut seen: Vec<(OpId, usize)> = Vec::new();
+        for (call, operation) in found.operations.iter().enumerate() {
+            seen.extend(told_by(operation).into_iter().map(|told| (told.unwrap_or(op), call)));
         }
-        let (mut wanted, mut there): (Vec<OpId>, Vec<OpId>) =
-            (expected.enrichments.iter().map(|enriched| enriched.op).collect(), seen.clone());
+        let mut wanted: Vec<OpId> = expected.enrichments.iter().map(|enriched| enriched.op).collect();
+        let mut there: Vec<OpId> = seen.iter().map(|(op, _)| *op).collect();
         wanted.sort_unstable();
         there.sort_unstable();
         if wanted != there {
@@ -111,15 +112,24 @@ impl Check<'_> {
             self.find(kind, member, Some(op), expected, seen);
             return;
         }
+        let calls: BTreeMap<OpId, usize> = seen.into_iter().collect();
         let mut strands: BTreeMap<OpId, Vec<OpId>> = BTreeMap::new();
         for enriched in &expected.enrichments {
             strands.entry(enriched.strand).or_default().push(enriched.op);
         }
-        for strand in strands.into_values() {
-            let arrived: Vec<OpId> = seen.iter().copied().filter(|op| strand.contains(op)).collect();
-            if arrived != strand {
-                let (expected, seen) = (format!("enrichments in the order {strand:?}"), format!("{arrived:?}"));
+        for strand in strands.values() {
+            if !strand.is_sorted_by_key(|op| calls.get(op)) {
+                let (expected, seen) = (format!("enrichments in the order {strand:?}"), format!("in the calls {calls:?}"));
                 self.find(FindingKind::WrongOrder, member, Some(op), expected, seen);
+            }
+        }
+        // What each sets again is what the last one said, where it is known which one that is.
+        let last = expected.enrichments.iter().rev().find(|enriched| enriched.op != op);
+        if let Some(last) = last.filter(|_| strands.len() == 1) {
+            let canary = self.cast[member].canary(last.op);
+            let seen = text(&found.metadata, "last");
+            if seen != Some(&canary) {
+                self.find(FindingKind::WrongOrder, member, Some(op), format!("{canary} last"), format!("{seen:?}"));
             }
         }
     }
@@ -140,6 +150,19 @@ impl Check<'_> {
         }
         sessions
     }
+}
+
+/// The enrichments that a call tells of, or the one start; `None` for the session's end.
+pub(super) fn told_by(operation: &Operation) -> Vec<Option<OpId>> {
+    let metadata = operation.body.get("metadata").and_then(Value::as_object);
+    let keys = metadata.iter().flat_map(|metadata| metadata.keys());
+    let ends = operation.body.get("duration").map(|_| None);
+    keys.filter_map(|key| enriched(key)).map(Some).chain(ends).collect()
+}
+
+/// The operation whose enrichment sets an entry.
+fn enriched(key: &str) -> Option<OpId> {
+    key.strip_prefix('e')?.parse().ok()
 }
 
 fn text<'a>(attributes: &'a crate::collector::Attributes, key: &str) -> Option<&'a str> {

@@ -198,7 +198,7 @@ impl Check<'_> {
         let session = wanted.session_data.filter(|_| !self.cast[member].has_calls());
         let expected = session.map(|session| self.cast[member].canary(session));
         for part in ["metadata.m", "user_properties.u"] {
-            let seen = found.attributes.get(&format!("tracer_registry.session.{part}"));
+            let seen = found.attributes.get(&format!("{}{part}", self.cast[member].session_prefix()));
             let seen = seen.map(|seen| seen.as_str().unwrap_or_default());
             if seen != expected.as_deref() {
                 let (expected, seen) = (format!("{part} {expected:?}"), format!("{seen:?}"));
@@ -241,11 +241,13 @@ fn told(span: &Span) -> Option<(&str, Told)> {
     let text = |key: &str| span.attributes.get(key).and_then(Value::as_str);
     match span.name.as_str() {
         "session.start" => {
-            let (token, op) = parse_canary(text("tracer_registry.session.inputs.i")?)?;
+            let input = text("honeyhive_inputs.i").or_else(|| text("tracer_registry.session.inputs.i"));
+            let (token, op) = parse_canary(input?)?;
             Some((token, Told::SessionStart(op)))
         }
         "session.enrich" => {
-            let (token, op) = parse_canary(text("tracer_registry.session.metadata.enriched")?)?;
+            let last = text("honeyhive_metadata.last").or_else(|| text("tracer_registry.session.metadata.last"));
+            let (token, op) = parse_canary(last?)?;
             Some((token, Told::Enrichment(op)))
         }
         "session.end" => {

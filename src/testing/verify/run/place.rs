@@ -191,7 +191,7 @@ impl<S: Subject> Place<S> {
                 if let Some(reach) = self.find(session)
                     && let Handle::Session(session) = &reach.handle
                 {
-                    subject.enrich(session, cast[reach.member].canary(op.id));
+                    subject.enrich(session, enriched_key(op.id), cast[reach.member].canary(op.id));
                 }
             }
             Kind::Late { span } => {
@@ -218,6 +218,11 @@ impl<S: Subject> Place<S> {
 /// The name of the attribute that an operation sets on a span elsewhere.
 pub(in super::super) fn late_key(op: OpId) -> String {
     format!("late.{op}")
+}
+
+/// The name of the entry of metadata that an enrichment sets.
+fn enriched_key(op: OpId) -> String {
+    format!("e{op}")
 }
 
 /// The name of the baggage entry that an operation sets.

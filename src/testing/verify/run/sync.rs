@@ -28,6 +28,11 @@ impl<S: Subject> Place<S> {
                     self.in_span(who, op, span).block(&op.body);
                 });
             }
+            Kind::Span { who, how: How::Routed } => {
+                subject.span_by_routing(&self.tracer(who), self.name(who, op), |span| {
+                    self.in_span(who, op, span).block(&op.body);
+                });
+            }
             Kind::Span {
                 who,
                 how: How::ByHand { ended_after },
