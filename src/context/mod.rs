@@ -77,10 +77,13 @@ struct Place {
 ///
 /// Empty, and not one with an invalid span in it: the sampler takes that for a parent that is not sampled.
 pub(crate) fn parent<'cx>(identity: &Identity, cx: &'cx Context, trust_remote: bool) -> Cow<'cx, Context> {
-    if may_be_parent(identity, cx, trust_remote) {
+    let scope = cx.get::<Scope>();
+    // A remote span in another tracer's scope came to that one: who trusts remote spans trusts those that come to itself.
+    let trust_active = trust_remote && scope.is_none_or(|scope| scope.is_of(identity));
+    if may_be_parent(identity, cx, trust_active) {
         return Cow::Borrowed(cx);
     }
-    let Some(scope) = cx.get::<Scope>() else {
+    let Some(scope) = scope else {
         return Cow::Owned(Context::new());
     };
     if scope.is_of(identity)
@@ -217,13 +220,15 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>,
         let bare = hidden.get::<Scope>().is_none();
         bare.then(|| hidden.span().span_context().clone())
     });
+    // The span that is active in our own context further out: where it was made current by hand, the scope there does not remember it.
+    let in_outer = outer.and_then(|outer| own_active(identity, outer));
     let scope = Scope {
         place: Arc::new(Place {
             owner: owner.clone(),
             session: session.or_else(|| before?.place.session.clone()),
             hidden: hide(identity, from),
         }),
-        span: by_hand.clone().or_else(|| before?.span.clone()),
+        span: by_hand.clone().or(in_outer).or_else(|| before?.span.clone()),
     };
     if own.is_some() {
         // Our own scope, under a span of somebody else's.
