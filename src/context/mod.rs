@@ -14,6 +14,7 @@ mod identity;
 mod in_scope;
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -56,44 +57,43 @@ pub(crate) struct SessionScope {
 /// "This code runs for that tracer, and that session."
 #[derive(Clone)]
 struct Scope {
-    owner: Owner,
-    session: Option<SessionScope>,
+    /// Shared by the scopes of all spans in one place, so that a span that is made current costs one clone.
+    place: Arc<Place>,
     /// The innermost span of the tracer that our own functions made current, for where somebody else's span lies over it.
     span: Option<SpanContext>,
-    /// The contexts that this scope hides, the one hidden last at the end: other tracers' scopes, and bare ids of spans that somebody had
+}
+
+/// Where a scope was entered, and for whom.
+#[derive(Clone)]
+struct Place {
+    owner: Owner,
+    session: Option<SessionScope>,
+    /// The contexts that the scope hides, the one hidden last at the end: other tracers' scopes, and bare ids of spans that somebody had
     /// made current by hand. None of them hides anything itself.
-    hidden: Option<Arc<[Context]>>,
+    hidden: Option<Box<[Context]>>,
 }
 
-/// The parent of a span that is about to be started.
-#[derive(Debug)]
-pub(crate) enum Parent {
-    /// The active span of the given context.
-    Active,
-    /// The active span of this context, which is hidden in the given one.
-    Hidden(Context),
-    /// A new trace.
-    None,
-}
-
-/// Chooses the parent of a span that `identity` starts in a context.
-pub(crate) fn parent(identity: &Identity, cx: &Context, trust_remote: bool) -> Parent {
-    // A remote span in another tracer's scope came to that one; who trusts remote spans trusts those that come to itself.
-    let trusts_active = trust_remote && cx.get::<Scope>().is_none_or(|scope| scope.is_of(identity));
-    if may_be_parent(identity, cx, trusts_active) {
-        return Parent::Active;
+/// The context to start a span of `identity` in: the span that is active there is its parent. Empty for a new trace.
+///
+/// Empty, and not one with an invalid span in it: the sampler takes that for a parent that is not sampled.
+pub(crate) fn parent<'cx>(identity: &Identity, cx: &'cx Context, trust_remote: bool) -> Cow<'cx, Context> {
+    let scope = cx.get::<Scope>();
+    // A remote span in another tracer's scope came to that one: who trusts remote spans trusts those that come to itself.
+    let trust_active = trust_remote && scope.is_none_or(|scope| scope.is_of(identity));
+    if may_be_parent(identity, cx, trust_active) {
+        return Cow::Borrowed(cx);
     }
-    let Some(scope) = cx.get::<Scope>() else {
-        return Parent::None;
+    let Some(scope) = scope else {
+        return Cow::Owned(Context::new());
     };
     if scope.is_of(identity)
         && let Some(span) = &scope.span
     {
-        return Parent::Hidden(Context::new().with_remote_span_context(span.clone()));
+        return Cow::Owned(Context::new().with_remote_span_context(span.clone()));
     }
     match scope.hidden(identity) {
-        Some(hidden) if may_be_parent(identity, hidden, trust_remote) => Parent::Hidden(hidden.clone()),
-        _ => Parent::None,
+        Some(hidden) if may_be_parent(identity, hidden, trust_remote) => Cow::Borrowed(hidden),
+        _ => Cow::Owned(Context::new()),
     }
 }
 
@@ -110,14 +110,18 @@ fn may_be_parent(identity: &Identity, cx: &Context, trust_remote: bool) -> bool 
 
 /// The session of a span that `identity` starts in a context: that of its innermost scope, if any.
 pub(crate) fn session<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx SessionScope> {
-    let scope = own_scope(identity, own_context(identity, cx)?)?;
-    scope.session.as_ref()
+    let scope = cx.get::<Scope>()?;
+    if scope.is_of(identity) {
+        return scope.place.session.as_ref();
+    }
+    let outer = scope.outer(identity)?.get::<Scope>()?;
+    outer.place.session.as_ref()
 }
 
 /// The tracer and the session that code in a context runs for.
 pub(crate) fn scope_of(cx: &Context) -> Option<(&Owner, Option<&SessionScope>)> {
     let scope = cx.get::<Scope>()?;
-    Some((&scope.owner, scope.session.as_ref()))
+    Some((&scope.place.owner, scope.place.session.as_ref()))
 }
 
 /// The baggage of a tracer: what was set in its innermost scope, and never what was set outside of any.
@@ -150,15 +154,19 @@ pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context
         match own {
             Some(own) if session.is_none() && (active.is_none() || active == own.span) => return from.clone(),
             Some(own) => from.with_value(Scope {
-                session: session.or_else(|| own.session.clone()),
+                place: match session {
+                    Some(session) => own.in_session(session),
+                    None => Arc::clone(&own.place),
+                },
                 span: active.or_else(|| own.span.clone()),
-                ..own.clone()
             }),
             None => from.with_value(Scope {
-                owner: owner.clone(),
-                session,
+                place: Arc::new(Place {
+                    owner: owner.clone(),
+                    session,
+                    hidden: None,
+                }),
                 span: active,
-                hidden: None,
             }),
         }
     };
@@ -183,8 +191,8 @@ pub(crate) fn with_trusted_span(entered: &Context, span: SpanContext) -> Context
 fn remembering(entered: &Context, span: &SpanContext) -> Context {
     match entered.get::<Scope>() {
         Some(scope) if span.is_valid() => entered.with_value(Scope {
+            place: Arc::clone(&scope.place),
             span: Some(span.clone()),
-            ..scope.clone()
         }),
         _ => entered.clone(),
     }
@@ -194,8 +202,8 @@ fn remembering(entered: &Context, span: &SpanContext) -> Context {
 pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context {
     match entered.get::<Scope>() {
         Some(scope) => entered.with_value(Scope {
-            session: Some(session),
-            ..scope.clone()
+            place: scope.in_session(session),
+            span: scope.span.clone(),
         }),
         None => entered.clone(),
     }
@@ -215,10 +223,12 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>,
     // The span that is active in our own context further out: where it was made current by hand, the scope there does not remember it.
     let in_outer = outer.and_then(|outer| own_active(identity, outer));
     let scope = Scope {
-        owner: owner.clone(),
-        session: session.or_else(|| before?.session.clone()),
-        span: by_hand.clone().or_else(|| in_outer.or_else(|| before?.span.clone())),
-        hidden: hide(identity, from),
+        place: Arc::new(Place {
+            owner: owner.clone(),
+            session: session.or_else(|| before?.place.session.clone()),
+            hidden: hide(identity, from),
+        }),
+        span: by_hand.clone().or(in_outer).or_else(|| before?.span.clone()),
     };
     if own.is_some() {
         // Our own scope, under a span of somebody else's.
@@ -244,8 +254,7 @@ fn own_context<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx Contex
     if scope.is_of(identity) {
         return Some(cx);
     }
-    let hidden = scope.hidden.as_ref()?;
-    hidden.iter().rev().find(|hidden| own_scope(identity, hidden).is_some())
+    scope.outer(identity)
 }
 
 /// The active span, where `identity` made it.
@@ -261,9 +270,11 @@ fn is_foreign(identity: &Identity, cx: &Context) -> bool {
 }
 
 /// What a scope of `identity` hides when it is entered over a context of another tracer.
-fn hide(identity: &Identity, from: &Context) -> Option<Arc<[Context]>> {
+fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
     let outer = from.get::<Scope>();
-    let before = outer.and_then(|outer| outer.hidden.as_deref()).unwrap_or_default();
+    let before = outer
+        .and_then(|outer| outer.place.hidden.as_deref())
+        .unwrap_or_default();
     let mut hidden: Vec<Context> = before
         .iter()
         .filter(|hidden| !is_hidden_of(identity, hidden))
@@ -273,16 +284,19 @@ fn hide(identity: &Identity, from: &Context) -> Option<Arc<[Context]>> {
     if let Some(other) = other {
         // Kept without what it hides itself: the list stays flat, so that dropping it is not recursive.
         let scope = Scope {
-            hidden: None,
-            ..other.clone()
+            place: Arc::new(Place {
+                hidden: None,
+                ..Place::clone(&other.place)
+            }),
+            span: other.span.clone(),
         };
-        hidden.push(if is_foreign(&other.owner.identity, from) {
+        hidden.push(if is_foreign(other.identity(), from) {
             with_span_of(from, scope)
         } else {
             from.with_value(scope)
         });
     }
-    if is_foreign(identity, from) && other.is_none_or(|other| is_foreign(&other.owner.identity, from)) {
+    if is_foreign(identity, from) && other.is_none_or(|other| is_foreign(other.identity(), from)) {
         // Nobody's scope has this span in it. Its id is kept, for a tracer that finds it to be its own, and nothing else that is current.
         let span = from.span().span_context().clone();
         hidden.push(Context::new().with_remote_span_context(span));
@@ -332,14 +346,31 @@ impl SessionStamp {
 }
 
 impl Scope {
+    fn identity(&self) -> &Identity {
+        &self.place.owner.identity
+    }
+
     fn is_of(&self, identity: &Identity) -> bool {
-        std::ptr::eq(&raw const *self.owner.identity, identity)
+        std::ptr::eq(self.identity(), identity)
     }
 
     /// The innermost context of a tracer, or with a span of it, that this scope hides.
     fn hidden(&self, identity: &Identity) -> Option<&Context> {
-        let hidden = self.hidden.as_ref()?;
+        let hidden = self.place.hidden.as_ref()?;
         hidden.iter().rev().find(|hidden| is_hidden_of(identity, hidden))
+    }
+
+    /// The innermost context with a scope of a tracer that this scope hides.
+    fn outer(&self, identity: &Identity) -> Option<&Context> {
+        let hidden = self.place.hidden.as_ref()?;
+        hidden.iter().rev().find(|hidden| own_scope(identity, hidden).is_some())
+    }
+
+    fn in_session(&self, session: SessionScope) -> Arc<Place> {
+        Arc::new(Place {
+            session: Some(session),
+            ..Place::clone(&self.place)
+        })
     }
 }
 

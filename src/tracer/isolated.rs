@@ -31,7 +31,7 @@ impl Tracer for IsolatedTracer {
     type Span = Span;
 
     fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> Span {
-        self.handle.start_in(&self.sdk, builder, parent_cx).0
+        self.handle.start_in(&self.sdk, builder, parent_cx)
     }
 
     // The trait's own versions would leave another tracer's scope in place around the new span.

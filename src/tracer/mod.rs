@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
 use crate::backend::Destination;
 use crate::config::ResolvedBinding;
-use crate::context::{self, Identity, InScope, Owner, Parent, SessionScope, SessionStamp, SpanIds};
+use crate::context::{self, Identity, InScope, Owner, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
@@ -129,7 +129,6 @@ impl TracerHandle {
     /// Starts a span under the current one of this tracer and gives it to the caller, who ends it (or drops it). It is not made current.
     pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> Span {
         self.start_in(&self.0.sdk, SpanBuilder::from_name(name), &context::current())
-            .0
     }
 
     /// Runs a future for this tracer: spans made in it by whatever means that go by the current context belong to the tracer. Moves with the
@@ -215,11 +214,8 @@ impl TracerHandle {
 
     /// What goes out with requests: the parent that a span would have now.
     pub(crate) fn outgoing_span(&self, cx: &Context) -> Option<SpanContext> {
-        match context::parent(&self.0.identity, cx, self.0.trust_remote_parent) {
-            Parent::Active => Some(cx.span().span_context().clone()),
-            Parent::Hidden(hidden) => Some(hidden.span().span_context().clone()),
-            Parent::None => None,
-        }
+        let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
+        parent.has_active_span().then(|| parent.span().span_context().clone())
     }
 }
 

@@ -7,7 +7,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::TracerHandle;
-use crate::context::{self, Parent};
+use crate::context;
 use crate::session_record::SessionRecord;
 use crate::span::ActiveSpan;
 
@@ -30,33 +30,49 @@ impl TracerHandle {
 
     /// Starts a span and makes the context in which it is current.
     pub(super) fn open_in(&self, sdk: &SdkTracer, builder: SpanBuilder, from: &Context) -> Open {
-        let entered = self.scope_context(None, from);
-        let (span, session) = self.start_in(sdk, builder, &entered);
-        let entered = match session {
-            Some(session) => context::with_session(&entered, session.scope()),
-            None => entered,
-        };
+        let mut entered = self.scope_context(None, from);
+        let mut session = None;
+        let span = self.start(sdk, builder, &entered, &mut session);
+        if let Some(session) = session {
+            entered = context::with_session(&entered, session.scope());
+        }
         Open {
             span: ActiveSpan::new(context::with_own_span(&entered, span), Arc::clone(self.lane())),
         }
     }
 
-    /// The one way to the SDK: parent and session are chosen here. Also gives the session that the span is the first of.
-    pub(super) fn start_in(
+    /// Starts a span.
+    pub(super) fn start_in(&self, sdk: &SdkTracer, builder: SpanBuilder, cx: &Context) -> Span {
+        self.start(sdk, builder, cx, &mut None)
+    }
+
+    /// The one way to the SDK: parent and session are chosen here. Where each trace is a session, also gives the one that the span begins.
+    fn start(
         &self,
         sdk: &SdkTracer,
         mut builder: SpanBuilder,
         cx: &Context,
-    ) -> (Span, Option<Arc<SessionRecord>>) {
+        begun: &mut Option<Arc<SessionRecord>>,
+    ) -> Span {
         if cx.is_telemetry_suppressed() {
-            return (sdk.build_with_context(builder, cx), None);
+            return sdk.build_with_context(builder, cx);
         }
         let has_session = self.stamp_session(&mut builder, cx);
         let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
-        if self.lane().destination.session_per_trace && !has_session {
-            return self.start_in_session_of_trace(sdk, builder, cx, &parent);
+        if has_session || !self.lane().destination.session_per_trace {
+            return sdk.build_with_context(builder, &parent);
         }
-        (build(sdk, builder, cx, &parent), None)
+        // The first span that this process has of a trace starts its session. Where that was started elsewhere, starting it again changes
+        // nothing.
+        let is_first = parent.span().span_context().is_remote() || !parent.has_active_span();
+        let name = is_first.then(|| builder.name.clone().into_owned());
+        let span = sdk.build_with_context(builder, &parent);
+        // Where sampling left the trace out there is nothing to show in a session.
+        if let Some(name) = name.filter(|_| span.is_recording()) {
+            let trace = span.span_context().trace_id();
+            *begun = Some(SessionRecord::start_of_trace(self.lane(), trace, name));
+        }
+        span
     }
 
     /// Puts the session's attributes first: that of the scope, else the tracer's default.
@@ -72,37 +88,6 @@ impl TracerHandle {
             prepend(builder, attributes);
         }
         attributes.is_some()
-    }
-
-    /// Starts a span that has its session from its trace, and the session itself with the first span that this process has of the trace.
-    /// A session that was started elsewhere is the same one: starting it again changes nothing.
-    fn start_in_session_of_trace(
-        &self,
-        sdk: &SdkTracer,
-        builder: SpanBuilder,
-        cx: &Context,
-        parent: &Parent,
-    ) -> (Span, Option<Arc<SessionRecord>>) {
-        let is_first = match parent {
-            Parent::Active => cx.span().span_context().is_remote(),
-            Parent::Hidden(hidden) => hidden.span().span_context().is_remote(),
-            Parent::None => true,
-        };
-        let name = is_first.then(|| builder.name.clone().into_owned());
-        let span = build(sdk, builder, cx, parent);
-        let trace = span.span_context().trace_id();
-        // Where sampling left the trace out there is nothing to show in a session.
-        let name = name.filter(|_| span.is_recording());
-        let session = name.map(|name| SessionRecord::start_of_trace(self.lane(), trace, name));
-        (span, session)
-    }
-}
-
-fn build(sdk: &SdkTracer, builder: SpanBuilder, cx: &Context, parent: &Parent) -> Span {
-    match parent {
-        Parent::Active => sdk.build_with_context(builder, cx),
-        Parent::Hidden(hidden) => sdk.build_with_context(builder, hidden),
-        Parent::None => sdk.build_with_context(builder, &Context::new()),
     }
 }
 

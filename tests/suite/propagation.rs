@@ -171,6 +171,24 @@ fn a_trusted_parent_is_found_under_another_tracers_span_that_was_made_current_by
 }
 
 #[test]
+fn a_remote_span_that_came_to_one_tracer_is_no_parent_to_another_that_trusts_remote_spans_too() {
+    let world = world();
+    let (trusts, a) = (world.tenant("trusts"), world.tenant("a"));
+    let incoming = headers(&[("traceparent", PARENT)]);
+    let other = world.registry.dedicated(tracer_registry::Selector::tenant("trusts"));
+    let other = other.expect("configured");
+    other.extract(&incoming).run(|| {
+        drop(trusts.start_span("not to this one"));
+        assert_eq!(injected(&trusts), Headers::new());
+    });
+    a.extract(&incoming).run(|| drop(trusts.start_span("nor here")));
+    world.flush();
+    for name in ["not to this one", "nor here"] {
+        assert_eq!(world.span("trusts", name).parent_span_id, None);
+    }
+}
+
+#[test]
 fn headers_that_cannot_be_read_are_as_if_they_were_not_there() {
     let world = world();
     let (trusts, sessions) = (world.tenant("trusts"), world.tenant("sessions"));

@@ -1,0 +1,212 @@
+//! What a span costs in a scope, and what a scope costs: against the stock SDK, in the same run.
+//!
+//! `cargo bench --bench spans` prints the ratios of the medians at the end. Both sides drop their spans at the end: the peer's processor does
+//! nothing, and the tracers belong to a registry that was shut down, so theirs count a span and let it go.
+
+use std::fs;
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use criterion::Criterion;
+use opentelemetry::trace::{FutureExt as _, Span as _, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanLimits, SpanProcessor};
+use tracer_registry::config::Binding;
+use tracer_registry::{KeySource, Scope, TracerHandle, TracerRegistry};
+
+/// Drops every span.
+#[derive(Debug)]
+struct Drops;
+
+impl SpanProcessor for Drops {
+    fn on_start(&self, _span: &mut Span, _cx: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        drop(black_box(span));
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+fn stock() -> SdkTracerProvider {
+    SdkTracerProvider::builder()
+        .with_resource(Resource::builder_empty().build())
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+        .with_span_limits(SpanLimits::default())
+        .with_span_processor(Drops)
+        .build()
+}
+
+/// Two tracers of a registry that was shut down: whatever they are given is counted, and dropped.
+fn ours() -> (TracerHandle, TracerHandle) {
+    let binding = || {
+        Binding::new()
+            .endpoint("http://127.0.0.1:9")
+            .api_key(KeySource::provider("fixed", "key"))
+    };
+    let registry = TracerRegistry::builder()
+        .secret_source("fixed", |_: &str| Ok("a key".into()))
+        .tenant("a", binding())
+        .tenant("b", binding())
+        .build()
+        .expect("a valid configuration");
+    let pair = (
+        registry.tenant("a").expect("configured"),
+        registry.tenant("b").expect("configured"),
+    );
+    assert!(registry.shutdown(Duration::ZERO).is_complete());
+    pair
+}
+
+fn attributes() -> Vec<KeyValue> {
+    vec![
+        KeyValue::new("gen_ai.operation.name", "chat"),
+        KeyValue::new("gen_ai.request.model", "a-model"),
+        KeyValue::new("gen_ai.usage.input_tokens", 120),
+        KeyValue::new("retry", false),
+    ]
+}
+
+/// Starts and ends a span with four attributes.
+fn span<T: Tracer>(tracer: &T) {
+    let builder = tracer.span_builder("answer").with_attributes(attributes());
+    builder.start(tracer).end();
+}
+
+/// The same with the attribute of a session, as a program without sessions would set it.
+fn span_of_session(tracer: &SdkTracer, session: &str) {
+    let mut all = Vec::with_capacity(8);
+    all.push(KeyValue::new("honeyhive.session_id", session.to_owned()));
+    all.extend(attributes());
+    tracer.span_builder("answer").with_attributes(all).start(tracer).end();
+}
+
+fn spans(criterion: &mut Criterion) {
+    let provider = stock();
+    let peer = provider.tracer("bench");
+    let (a, b) = ours();
+    let otel = a.tracer("bench");
+    let session = a.session("bench").start();
+
+    let mut group = criterion.benchmark_group("span in a scope");
+    group.bench_function("stock", |bencher| {
+        let _under = Context::new().with_span(peer.start("request")).attach();
+        bencher.iter(|| span(&peer));
+    });
+    group.bench_function("ours", |bencher| {
+        a.in_span_sync("request", |_| bencher.iter(|| span(&otel)));
+    });
+    group.finish();
+
+    let mut group = criterion.benchmark_group("span in a session");
+    group.bench_function("stock", |bencher| {
+        let _under = Context::new().with_span(peer.start("request")).attach();
+        bencher.iter(|| span_of_session(&peer, session.id()));
+    });
+    group.bench_function("ours", |bencher| {
+        let _in_session = session.enter();
+        a.in_span_sync("request", |_| bencher.iter(|| span(&otel)));
+    });
+    group.finish();
+
+    let mut group = criterion.benchmark_group("span current in a closure");
+    group.bench_function("stock", |bencher| {
+        let _under = Context::new().with_span(peer.start("request")).attach();
+        bencher.iter(|| peer.in_span("answer", |cx| black_box(&cx).span().is_recording()));
+    });
+    group.bench_function("ours", |bencher| {
+        a.in_span_sync("request", |_| {
+            bencher.iter(|| a.in_span_sync("answer", |span| black_box(span.context()).span().is_recording()));
+        });
+    });
+    group.bench_function("ours, past another tracer", |bencher| {
+        a.in_span_sync("request", |_| {
+            b.in_span_sync("between", |_| {
+                bencher.iter(|| a.in_span_sync("answer", |span| black_box(span.context()).span().is_recording()));
+            });
+        });
+    });
+    group.finish();
+}
+
+fn scopes(criterion: &mut Criterion) {
+    let (a, b) = ours();
+    let session = a.session("bench").start();
+    let mut group = criterion.benchmark_group("scope");
+    group.bench_function("enter and leave", |bencher| bencher.iter(|| drop(black_box(a.enter()))));
+    group.bench_function("enter and leave a session", |bencher| {
+        bencher.iter(|| drop(black_box(session.enter())));
+    });
+    group.bench_function("enter and leave in its own", |bencher| {
+        let _in_a = a.enter();
+        bencher.iter(|| drop(black_box(a.enter())));
+    });
+    group.bench_function("enter and leave in another tracer's", |bencher| {
+        b.in_span_sync("b", |_| bencher.iter(|| drop(black_box(session.enter()))));
+    });
+    group.bench_function("capture and run", |bencher| {
+        let _in_session = session.enter();
+        bencher.iter(|| Scope::current().run(|| black_box(1)));
+    });
+    group.bench_function("wrap and poll a future", |bencher| {
+        bencher.iter(|| futures_util::FutureExt::now_or_never(session.scope(async { black_box(1) })));
+    });
+    group.bench_function("wrap and poll a future, stock", |bencher| {
+        let cx = Context::new().with_value(1_u64);
+        bencher.iter(|| futures_util::FutureExt::now_or_never(async { black_box(1) }.with_context(cx.clone())));
+    });
+    group.finish();
+}
+
+/// A tracer of its own per request, from the look-up to the drop.
+fn dedicated(criterion: &mut Criterion) {
+    let registry = TracerRegistry::builder()
+        .secret_source("fixed", |_: &str| Ok("a key".into()))
+        .defaults(Binding::new().endpoint("http://127.0.0.1:9"))
+        .tenant("a", Binding::new().api_key(KeySource::provider("fixed", "key")))
+        .build()
+        .expect("a valid configuration");
+    let tenant = tracer_registry::Selector::try_from(tracer_registry::Selector::tenant("a")).expect("a name");
+    criterion.bench_function("dedicated tracer, made and dropped", |bencher| {
+        bencher.iter(|| registry.dedicated(&tenant).expect("configured"));
+    });
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    spans(&mut criterion);
+    scopes(&mut criterion);
+    dedicated(&mut criterion);
+    criterion.final_summary();
+    println!("\nmedians of this run");
+    for (group, ours, stock) in [
+        ("span in a scope", "ours", "stock"),
+        ("span in a session", "ours", "stock"),
+        ("span current in a closure", "ours", "stock"),
+        ("span current in a closure", "ours, past another tracer", "stock"),
+        ("scope", "wrap and poll a future", "wrap and poll a future, stock"),
+    ] {
+        if let (Some(mine), Some(theirs)) = (median(group, ours), median(group, stock)) {
+            let ratio = mine / theirs;
+            println!("{group:<26} {ours:<27} {mine:>7.1} ns, stock {theirs:>7.1} ns: {ratio:.2} times");
+        }
+    }
+}
+
+/// The median that criterion has just written, in nanoseconds.
+fn median(group: &str, function: &str) -> Option<f64> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let file = target.join("criterion").join(group).join(function);
+    let text = fs::read_to_string(file.join("new/estimates.json")).ok()?;
+    let estimates: serde_json::Value = serde_json::from_str(&text).ok()?;
+    estimates["median"]["point_estimate"].as_f64()
+}
