@@ -24,6 +24,7 @@ mod generate;
 mod headers;
 mod options;
 mod ours;
+mod peer;
 mod print;
 mod program;
 mod report;
@@ -55,6 +56,9 @@ pub enum VerifyError {
     /// A tracer could not be made.
     #[error("a tracer cannot be had")]
     Lookup(#[from] LookupError),
+    /// A plain provider could not be made.
+    #[error("a plain provider cannot be made: {0}")]
+    Peer(String),
     /// The system gave no threads.
     #[error("the runtime cannot be started")]
     Runtime(#[from] std::io::Error),

@@ -123,6 +123,8 @@ impl Subject for Ours {
     type Session = Session;
     type Captured = Scope;
 
+    const TELLS_SESSIONS: bool = true;
+
     fn tracer(&self, member: usize) -> TracerHandle {
         let (registry, selector) = &self.members[member];
         let registry = &self.registries[*registry];

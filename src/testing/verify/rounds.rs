@@ -12,6 +12,7 @@ use super::finding::Finding;
 use super::generate::generate;
 use super::options::Verify;
 use super::ours::Ours;
+use super::peer::{self, Peer};
 use super::print::print;
 use super::program::Program;
 use super::report::{Failure, SideReport, VerifyReport};
@@ -39,6 +40,12 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
     let cast: Arc<[Member]> = cast(options.tenants).into();
     let runtime = runtime()?;
     let ours = Stage::new(&cast, runtime.handle(), Ours::new)?;
+    let peer = match options.peer {
+        true => Some(Stage::new(&peer::cast(&cast), runtime.handle(), |cast, collector| {
+            Peer::new(cast, collector, runtime.handle())
+        })?),
+        false => None,
+    };
     let mut report = VerifyReport {
         seed: options.seed,
         tracers: cast.len(),
@@ -46,7 +53,7 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
         rounds: 0,
         operations: std::collections::BTreeMap::new(),
         ours: SideReport::default(),
-        peer: None,
+        peer: options.peer.then(SideReport::default),
         failure: None,
     };
     let began = Instant::now();
@@ -66,6 +73,10 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
         report.rounds += 1;
         let played = ours.play(&program, seed);
         report.ours.add(&played.checked, played.took);
+        if let (Some(peer), Some(report)) = (&peer, &mut report.peer) {
+            let played = peer.play(&peer::adapted(&program), seed);
+            report.add(&played.checked, played.took);
+        }
         if !played.checked.findings.counts.is_empty() {
             let found = played.checked.findings.first;
             let shortest = shortest(program, &found, |program| {
@@ -139,7 +150,7 @@ fn shortest(
 }
 
 fn runtime() -> Result<Runtime, VerifyError> {
-    Ok(Builder::new_multi_thread().worker_threads(4).build()?)
+    Ok(Builder::new_multi_thread().worker_threads(4).enable_all().build()?)
 }
 
 /// The seed of a round; that of the first is the one that was asked for.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::program::{Block, Op, OpId, Program, Thread};
+use super::program::{Block, Kind, Op, OpId, Program, Thread};
 
 /// How much may be spent on making a program shorter.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +91,7 @@ impl<F: FnMut(&Program) -> bool> Shrinking<F> {
 
     fn without_surroundings(&mut self, mut best: Program) -> Program {
         for id in ids(&best) {
-            let shorter = map(&best, &|block| hoisted(block, id));
+            let shorter = map(&best, &|block| hoisted(block, &HashSet::from([id])));
             if shorter.len() < best.len() && self.shows(&shorter) {
                 best = shorter;
             }
@@ -118,6 +118,18 @@ fn map(program: &Program, change: &impl Fn(&[Op]) -> Block) -> Program {
     }
 }
 
+/// The program with the bodies of dedicated tracers in their places: the pooled ones are meant then.
+pub(crate) fn without_dedicated(program: &Program) -> Program {
+    let mut dedicated = Vec::new();
+    program.each(|op| {
+        if matches!(op.kind, Kind::Dedicated { .. }) {
+            dedicated.push(op.id);
+        }
+    });
+    let dedicated: HashSet<OpId> = dedicated.into_iter().collect();
+    map(program, &|block| hoisted(block, &dedicated))
+}
+
 fn without(block: &[Op], gone: &HashSet<OpId>) -> Block {
     let kept = block.iter().filter(|op| !gone.contains(&op.id));
     kept.map(|op| Op {
@@ -127,17 +139,15 @@ fn without(block: &[Op], gone: &HashSet<OpId>) -> Block {
     .collect()
 }
 
-/// The block with an operation's body in its place. Always a program again: what may stand in a synchronous block may stand in any.
-fn hoisted(block: &[Op], id: OpId) -> Block {
+/// The block with the bodies of some operations in their places. Always a program again: what may stand in a synchronous block may stand in any.
+fn hoisted(block: &[Op], around: &HashSet<OpId>) -> Block {
     let mut ops = Vec::new();
     for op in block {
-        if op.id == id {
-            ops.extend(op.body.iter().cloned());
+        let body = hoisted(&op.body, around);
+        if around.contains(&op.id) {
+            ops.extend(body.iter().cloned());
         } else {
-            ops.push(Op {
-                body: hoisted(&op.body, id),
-                ..op.clone()
-            });
+            ops.push(Op { body, ..op.clone() });
         }
     }
     ops.into()

@@ -75,7 +75,14 @@ impl<S: Subject> Stage<S> {
         let flushed_at = Instant::now();
         let panicked = ran.is_err();
         let observed = ran.unwrap_or_default();
-        let mut checked = check(&self.cast, &expected, &observed, &flushed, &self.collector);
+        let mut checked = check(
+            &self.cast,
+            &expected,
+            &observed,
+            &flushed,
+            &self.collector,
+            S::TELLS_SESSIONS,
+        );
         if panicked {
             let findings = &mut checked.findings;
             findings.add(FindingKind::Incomplete, "all", None, "a program that ends", "a panic");

@@ -22,6 +22,9 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// What was current at one place.
     type Captured: Clone + Send + Sync + 'static;
 
+    /// Whether it has sessions beside their ids: starts, data, enrichments.
+    const TELLS_SESSIONS: bool;
+
     fn tracer(&self, member: usize) -> Self::Tracer;
     fn dedicated(&self, member: usize) -> Self::Tracer;
     /// Looks up a name that is not there; what came of it where it was not the right error.

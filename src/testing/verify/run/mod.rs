@@ -19,7 +19,7 @@ use super::cast::Member;
 use super::program::{Block, Mode, OpId, Program};
 use super::subject::Subject;
 use place::{Place, Reach};
-pub(super) use place::{baggage_key, late_key};
+pub(super) use place::{baggage_key, current, late_key, with_entry};
 
 /// What only the running program can see.
 #[derive(Debug, Default)]

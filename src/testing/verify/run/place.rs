@@ -117,13 +117,7 @@ impl<S: Subject> Place<S> {
 
     /// The current context with a baggage entry more.
     pub(super) fn baggage(&self, who: Who, op: &Op) -> Context {
-        let cx = current();
-        let here = cx.baggage().iter();
-        let mut entries: Vec<KeyValue> = here
-            .map(|(key, (value, _))| KeyValue::new(key.clone(), value.to_string()))
-            .collect();
-        entries.push(KeyValue::new(baggage_key(op.id), self.name(who, op)));
-        cx.with_baggage(entries)
+        with_entry(KeyValue::new(baggage_key(op.id), self.name(who, op)))
     }
 
     /// Takes in headers that lie; what is current for the body.
@@ -230,7 +224,16 @@ pub(in super::super) fn baggage_key(op: OpId) -> String {
     format!("b{op}")
 }
 
+/// The current context with a baggage entry more, by OpenTelemetry's own means.
+pub(in super::super) fn with_entry(entry: KeyValue) -> Context {
+    let cx = current();
+    let here = cx.baggage().iter();
+    let here = here.map(|(key, (value, _))| KeyValue::new(key.clone(), value.to_string()));
+    let entries: Vec<KeyValue> = here.chain([entry]).collect();
+    cx.with_baggage(entries)
+}
+
 #[expect(clippy::disallowed_methods, reason = "as a third party would")]
-pub(super) fn current() -> Context {
+pub(in super::super) fn current() -> Context {
     Context::current()
 }
