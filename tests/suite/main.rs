@@ -29,3 +29,5 @@ mod session_modes;
 mod sessions;
 mod silence;
 mod support;
+#[cfg(feature = "cli")]
+mod verify;

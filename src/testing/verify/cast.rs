@@ -119,7 +119,10 @@ pub(crate) fn cast(tenants: usize) -> Vec<Member> {
     (0..tenants).for_each(|index| add(0, named(Part::Tenant, "t", index)));
     (0..2).for_each(|index| add(0, named(Part::Environment, "e", index)));
     (0..2).for_each(|index| add(0, named(Part::Feature, "f", index)));
-    add(0, vec![(Part::Tenant, "t0".to_owned()), (Part::Feature, "f0".to_owned())]);
+    add(
+        0,
+        vec![(Part::Tenant, "t0".to_owned()), (Part::Feature, "f0".to_owned())],
+    );
     (0..tenants.div_ceil(4)).for_each(|index| add(1, named(Part::Tenant, "t", index)));
     add(1, named(Part::Environment, ONLY_THERE, 0));
     members

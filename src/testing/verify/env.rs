@@ -108,12 +108,21 @@ impl Env {
 
     /// The innermost enclosing session of the tracer.
     pub(crate) fn session(&self, of: Who) -> InSession {
+        self.innermost_session(of, false)
+    }
+
+    /// The same, and where it has ended still that one: what is current is not what is carried.
+    pub(crate) fn current_session(&self, of: Who) -> InSession {
+        self.innermost_session(of, true)
+    }
+
+    fn innermost_session(&self, of: Who, ended_too: bool) -> InSession {
         let mut done = false;
         for frame in self.frames() {
             match frame {
                 Frame::AllDone => done = true,
                 // One that has ended is not carried any more, and hides the ones further out all the same.
-                Frame::Session { who, ends: true, .. } if who == of && done => return InSession::None,
+                Frame::Session { who, ends: true, .. } if who == of && done && !ended_too => return InSession::None,
                 Frame::Session { who, op, .. } if who == of => return InSession::Started(op),
                 Frame::Incoming { who, taken } if who == of && taken.session => return InSession::Incoming(taken.op),
                 _ => {}
@@ -149,7 +158,9 @@ impl Env {
     /// Whether a span of the tracer may be made current by hand: not directly over another tracer's that was too. A context holds one span,
     /// so there the first leaves no trace (docs/decisions/0001).
     pub(crate) fn may_by_hand(&self, of: Who) -> bool {
-        let nearest = self.frames().find(|frame| !matches!(frame, Frame::Baggage { .. } | Frame::AllDone));
+        let nearest = self
+            .frames()
+            .find(|frame| !matches!(frame, Frame::Baggage { .. } | Frame::AllDone));
         !matches!(nearest, Some(Frame::ByHand { who, .. }) if who != of)
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Expected {
     pub(crate) spans: BTreeMap<OpId, ExpectedSpan>,
     pub(crate) sessions: BTreeMap<OpId, ExpectedSession>,
     pub(crate) headers: BTreeMap<OpId, ExpectedHeaders>,
+    /// Whose scope, and which session, is current.
+    pub(crate) current: BTreeMap<OpId, Option<(Who, InSession)>>,
     /// What is taken from incoming headers, and by which member.
     pub(crate) incoming: BTreeMap<OpId, (usize, Taken)>,
     /// Whether a rule for programs is broken, so that nothing can be said of it.
@@ -126,6 +128,10 @@ impl Oracle<'_> {
                 self.expected.is_invalid |= env.owner() != Some(who);
                 self.block(&op.body, &place.inside(Frame::Baggage { who, op: op.id }));
             }
+            Kind::Ask => {
+                let current = env.owner().map(|who| (who, env.current_session(who)));
+                self.expected.current.insert(op.id, current);
+            }
             Kind::Inject { who } => self.inject(op.id, reach.resolve(*who), env),
             Kind::Incoming { who, lie } => {
                 let who = reach.resolve(*who);
@@ -149,7 +155,13 @@ impl Oracle<'_> {
             Kind::JoinSet { carried: along } => {
                 for child in op.body.iter() {
                     let strand = child.id;
-                    self.op(child, &Place { strand, ..place.at(carried(*along)) });
+                    self.op(
+                        child,
+                        &Place {
+                            strand,
+                            ..place.at(carried(*along))
+                        },
+                    );
                 }
             }
             Kind::Deferred { carried: along } => {

@@ -55,6 +55,8 @@ pub enum FindingKind {
     WrongOrder,
     /// Outgoing headers with another parent, or other baggage.
     WrongHeaders,
+    /// Code that was told that another tracer or another session is current.
+    WrongCurrent,
     /// A look-up of a wrong name that gave a tracer, or another error.
     WrongLookup,
     /// A request without a key.
@@ -96,7 +98,7 @@ impl Findings {
 
 impl FindingKind {
     /// Every kind, in the order in which they are told.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Leaked,
         Self::Lost,
         Self::Duplicated,
@@ -109,6 +111,7 @@ impl FindingKind {
         Self::WrongSessionData,
         Self::WrongOrder,
         Self::WrongHeaders,
+        Self::WrongCurrent,
         Self::WrongLookup,
         Self::NoKey,
         Self::WrongBooks,
@@ -131,6 +134,7 @@ impl fmt::Display for FindingKind {
             Self::WrongSessionData => "wrong session data",
             Self::WrongOrder => "wrong order",
             Self::WrongHeaders => "wrong headers",
+            Self::WrongCurrent => "wrong current scope",
             Self::WrongLookup => "wrong look-up",
             Self::NoKey => "no key",
             Self::WrongBooks => "wrong books",

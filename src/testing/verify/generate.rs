@@ -73,7 +73,7 @@ impl Generator<'_> {
 
     fn thread(&mut self, operations: usize, is_first: bool) -> Thread {
         self.left = operations;
-        let mode = if is_first || self.rng.random_ratio(2, 3) {
+        let mode = if is_first || self.rng.random_ratio(3, 4) {
             Mode::Async
         } else {
             Mode::Sync
@@ -117,9 +117,18 @@ impl Generator<'_> {
         let inside = self.inside(id, &kind, mode, place);
         let is_leaf = matches!(
             kind,
-            Kind::Enrich { .. } | Kind::Late { .. } | Kind::Inject { .. } | Kind::Misname { .. } | Kind::Yield
+            Kind::Enrich { .. }
+                | Kind::Late { .. }
+                | Kind::Inject { .. }
+                | Kind::Ask
+                | Kind::Misname { .. }
+                | Kind::Yield
         );
-        let body = if is_leaf || place.depth >= self.depth { Block::default() } else { self.block(&inside) };
+        let body = if is_leaf || place.depth >= self.depth {
+            Block::default()
+        } else {
+            self.block(&inside)
+        };
         Op { id, kind, mode, body }
     }
 
@@ -169,7 +178,8 @@ impl Generator<'_> {
                 member: who.member,
                 how: *[Misname::Unknown, Misname::NotAName, Misname::OtherRegistry].choose(&mut self.rng)?,
             }),
-            12..14 => Some(Kind::Yield).filter(|_| place.mode == Mode::Async),
+            12 => Some(Kind::Ask),
+            13 => Some(Kind::Yield).filter(|_| place.mode == Mode::Async),
             _ => Some(Kind::Inject { who }),
         }
     }
@@ -305,7 +315,7 @@ impl Generator<'_> {
                 | Kind::Deferred { .. }
                 | Kind::Stream { .. },
             ) => Mode::Async,
-            (Mode::Async, _) if self.rng.random_ratio(1, 8) => Mode::Sync,
+            (Mode::Async, _) if self.rng.random_ratio(1, 12) => Mode::Sync,
             (Mode::Async, _) => Mode::Async,
         }
     }
@@ -383,6 +393,7 @@ impl Generator<'_> {
             | Kind::Enrich { .. }
             | Kind::Late { .. }
             | Kind::Inject { .. }
+            | Kind::Ask
             | Kind::Misname { .. }
             | Kind::Stream { .. }
             | Kind::Yield => (env.clone(), reach.clone()),

@@ -34,6 +34,8 @@ mod scan;
 mod shrink;
 mod stage;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 pub use finding::{Finding, FindingKind};
 pub use options::Verify;

@@ -21,8 +21,8 @@ use super::subject::{Active, Books, Flushed, Subject};
 use crate::collector::LocalCollector;
 use crate::config::{BackendName, Binding, Export, Protocol};
 use crate::{
-    Enrichment, KeySource, LookupError, Part, RegistryBuilder, RoutingProvider, Scope, SecretError, Selector, Session, TracerHandle,
-    TracerRegistry,
+    Enrichment, Fingerprint, KeySource, LookupError, Part, RegistryBuilder, RoutingProvider, Scope, SecretError,
+    Selector, Session, TracerHandle, TracerRegistry,
 };
 
 /// Spans and session events of one tracer in a round all fit.
@@ -32,6 +32,7 @@ const QUEUE: usize = 1 << 20;
 pub(super) struct Ours {
     registries: Vec<TracerRegistry>,
     members: Vec<(usize, Selector)>,
+    fingerprints: Vec<Fingerprint>,
     routing: RoutingProvider,
     /// What the books said at the last flush.
     told: Mutex<Vec<Books>>,
@@ -62,18 +63,23 @@ impl Ours {
                 .secret_source("verify", secrets)
                 .defaults(Binding::new().backend(BackendName::Honeyhive))
                 .export(export);
-            registries.push(members().fold(builder, |builder, member| bind(builder, member, collector)).build()?);
+            registries.push(
+                members()
+                    .fold(builder, |builder, member| bind(builder, member, collector))
+                    .build()?,
+            );
         }
-        let mut members = Vec::new();
+        let (mut members, mut fingerprints) = (Vec::new(), Vec::new());
         for member in cast {
             let selector = Selector::try_from(member.selector_parts()).map_err(LookupError::from)?;
-            registries[member.registry].get(&selector)?;
+            fingerprints.push(registries[member.registry].get(&selector)?.fingerprint());
             members.push((member.registry, selector));
         }
         let told = Mutex::new(vec![Books::default(); members.len()]);
         Ok(Self {
             registries,
             members,
+            fingerprints,
             routing: RoutingProvider::new(),
             told,
         })
@@ -193,11 +199,7 @@ impl Subject for Ours {
         tracer.enter()
     }
 
-    fn scope(
-        &self,
-        tracer: &TracerHandle,
-        body: BoxFuture<'static, ()>,
-    ) -> BoxFuture<'static, ()> {
+    fn scope(&self, tracer: &TracerHandle, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         tracer.scope(body).boxed()
     }
 
@@ -221,20 +223,12 @@ impl Subject for Ours {
         session.enter()
     }
 
-    fn session_scope(
-        &self,
-        session: &Session,
-        body: BoxFuture<'static, ()>,
-    ) -> BoxFuture<'static, ()> {
+    fn session_scope(&self, session: &Session, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         session.scope(body).boxed()
     }
 
     fn enrich(&self, session: &Session, key: String, canary: String) {
-        session.enrich(
-            Enrichment::new()
-                .metadata(key, canary.clone())
-                .metadata("last", canary),
-        );
+        session.enrich(Enrichment::new().metadata(key, canary.clone()).metadata("last", canary));
     }
 
     fn end_session(&self, session: &Session) {
@@ -249,20 +243,22 @@ impl Subject for Ours {
         captured.enter()
     }
 
-    fn captured_scope(
-        &self,
-        captured: &Scope,
-        body: BoxFuture<'static, ()>,
-    ) -> BoxFuture<'static, ()> {
+    fn captured_scope(&self, captured: &Scope, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         captured.scope(body).boxed()
     }
 
-    fn captured_stream(
-        &self,
-        captured: &Scope,
-        stream: BoxStream<'static, ()>,
-    ) -> BoxStream<'static, ()> {
+    fn captured_stream(&self, captured: &Scope, stream: BoxStream<'static, ()>) -> BoxStream<'static, ()> {
         captured.stream(stream).boxed()
+    }
+
+    fn current(&self) -> Option<(Option<usize>, Option<String>)> {
+        let tracer = TracerRegistry::current();
+        // Names may be the same in two registries, keys are not.
+        let is_of = |tracer: &TracerHandle, member: usize| {
+            self.fingerprints[member] == tracer.fingerprint() && self.members[member].1 == *tracer.selector()
+        };
+        let member = tracer.and_then(|tracer| (0..self.members.len()).find(|member| is_of(&tracer, *member)));
+        Some((member, Session::current().map(|session| session.id().to_owned())))
     }
 
     fn inject(&self, tracer: &TracerHandle) -> HashMap<String, String> {

@@ -19,7 +19,10 @@ pub(crate) fn print(program: &Program, cast: &[Member]) -> String {
     });
     for (index, (op, who)) in program.workers.iter().enumerate() {
         if used.contains(&index) {
-            let line = format!("worker {index}: {}.in_span(|| for job in inbox {{ job() }})", printer.name(*who));
+            let line = format!(
+                "worker {index}: {}.in_span(|| for job in inbox {{ job() }})",
+                printer.name(*who)
+            );
             printer.line(0, &line, *op);
         }
     }
@@ -92,13 +95,14 @@ impl Printer<'_> {
         match &op.kind {
             Kind::Span { who, how: How::Closure } => format!("{}.in_span", self.name(*who)),
             Kind::Span { who, how: How::Trait } => format!("{}.tracer().in_span", self.name(*who)),
-            Kind::Span {
-                who,
-                how: How::Routed,
-            } => format!("routing provider in the scope of {}: in_span", self.name(*who)),
+            Kind::Span { who, how: How::Routed } => {
+                format!("routing provider in the scope of {}: in_span", self.name(*who))
+            }
             Kind::Span { who, .. } => format!("with Context::with_span({}.start_span())", self.name(*who)),
             Kind::Loose { who, elsewhere: false } => format!("{}.start_span(), ended after", self.name(*who)),
-            Kind::Loose { who, elsewhere: true } => format!("{}.start_span(), ended on a thread after", self.name(*who)),
+            Kind::Loose { who, elsewhere: true } => {
+                format!("{}.start_span(), ended on a thread after", self.name(*who))
+            }
             Kind::Scope { who } => format!("{}.scope", self.name(*who)),
             Kind::Session { who, current, end, .. } => {
                 let current = if *current { ".scope" } else { ", not entered," };
@@ -108,6 +112,7 @@ impl Printer<'_> {
             Kind::Enrich { session } => format!("the session of #{session} is enriched"),
             Kind::Late { span } => format!("the span of #{span} gets an attribute"),
             Kind::Baggage { who } => format!("with baggage of {}", self.name(*who)),
+            Kind::Ask => "TracerRegistry::current(), Session::current()".to_owned(),
             Kind::Inject { who } => format!("{}.inject()", self.name(*who)),
             Kind::Incoming { who, lie } => format!("{}.extract({}).scope", self.name(*who), self.lie(*lie)),
             Kind::Dedicated { member } => format!("a dedicated tracer of [{}]", self.cast[*member].name()),

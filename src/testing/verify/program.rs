@@ -75,6 +75,8 @@ pub(crate) enum Kind {
     Late { span: OpId },
     /// A baggage entry for the body, inside a scope of `who`.
     Baggage { who: Who },
+    /// The question which tracer and which session are current.
+    Ask,
     /// The headers of an outgoing request.
     Inject { who: Who },
     /// The headers of an incoming request, taken in for the body.
@@ -209,6 +211,7 @@ impl Kind {
             (Self::Enrich { .. }, _) => "enrichment",
             (Self::Late { .. }, _) => "late attribute",
             (Self::Baggage { .. }, _) => "baggage",
+            (Self::Ask, _) => "question what is current",
             (Self::Inject { .. }, _) => "outgoing headers",
             (Self::Incoming { .. }, _) => "incoming headers that lie",
             (Self::Dedicated { .. }, _) => "dedicated tracer",

@@ -79,10 +79,15 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
         }
         if !played.checked.findings.counts.is_empty() {
             let found = played.checked.findings.first;
-            let shortest = shortest(program, &found, |program| {
-                let stage = Stage::new(&cast, runtime.handle(), Ours::new).ok()?;
-                Some(stage.play(program, seed).checked.findings.first)
-            }, &cast);
+            let shortest = shortest(
+                program,
+                &found,
+                |program| {
+                    let stage = Stage::new(&cast, runtime.handle(), Ours::new).ok()?;
+                    Some(stage.play(program, seed).checked.findings.first)
+                },
+                &cast,
+            );
             report.failure = Some(Failure {
                 seed,
                 command: command(options, seed, size),
@@ -149,7 +154,7 @@ fn shortest(
     }
 }
 
-fn runtime() -> Result<Runtime, VerifyError> {
+pub(super) fn runtime() -> Result<Runtime, VerifyError> {
     Ok(Builder::new_multi_thread().worker_threads(4).enable_all().build()?)
 }
 

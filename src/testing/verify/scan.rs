@@ -92,7 +92,11 @@ fn each_trace_id(text: &[u8], mut see: impl FnMut([u8; TRACE_ID_LENGTH])) {
     let mut place = 0;
     while place < text.len() {
         if text[place].is_ascii_hexdigit() {
-            let before = text[..place].iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            let before = text[..place]
+                .iter()
+                .rev()
+                .take_while(|byte| byte.is_ascii_hexdigit())
+                .count();
             let after = text[place..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
             let run = &text[place - before..place + after];
             (0..(run.len() + 1).saturating_sub(digits)).for_each(|from| see(from_hex(&run[from..from + digits])));

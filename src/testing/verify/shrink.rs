@@ -71,7 +71,10 @@ impl<F: FnMut(&Program) -> bool> Shrinking<F> {
             let mut place = 0;
             loop {
                 let ids = ids(&best);
-                let Some(chunk) = ids.get(place..(place + size).min(ids.len())).filter(|chunk| !chunk.is_empty()) else {
+                let Some(chunk) = ids
+                    .get(place..(place + size).min(ids.len()))
+                    .filter(|chunk| !chunk.is_empty())
+                else {
                     break;
                 };
                 let chunk: HashSet<OpId> = chunk.iter().copied().collect();

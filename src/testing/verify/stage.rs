@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 use super::VerifyError;
 use super::cast::Member;
 use super::check::{Checked, check};
-use super::expect::expect;
+use super::expect::{Expected, expect};
 use super::finding::FindingKind;
 use super::program::Program;
-use super::run::run;
-use super::subject::Subject;
+use super::run::{Observed, run};
+use super::subject::{Flushed, Subject};
 use crate::collector::LocalCollector;
 
 /// How long a round may take to be delivered.
@@ -26,8 +26,16 @@ const HELD: usize = 1 << 20;
 pub(super) struct Stage<S> {
     subject: Arc<S>,
     cast: Arc<[Member]>,
-    collector: LocalCollector,
+    pub(super) collector: LocalCollector,
     runtime: Handle,
+}
+
+/// A program that was run, and everything of it delivered.
+pub(super) struct Performed {
+    pub(super) observed: Observed,
+    pub(super) flushed: Flushed,
+    pub(super) panicked: bool,
+    took: [Duration; 2],
 }
 
 /// What a program came to, and how long running, flushing and checking took.
@@ -67,30 +75,47 @@ impl<S: Subject> Stage<S> {
     /// Runs a program, sends everything, checks it, and forgets it.
     pub(super) fn play(&self, program: &Program, seed: u64) -> Played {
         let expected = expect(program, &self.cast);
+        let performed = self.perform(program, seed);
+        let began = Instant::now();
+        let checked = self.judge(&expected, &performed);
+        let [running, flushing] = performed.took;
+        Played {
+            checked,
+            took: [running, flushing, began.elapsed()],
+        }
+    }
+
+    /// Runs a program and sends everything.
+    pub(super) fn perform(&self, program: &Program, seed: u64) -> Performed {
         let began = Instant::now();
         let running = || run(program, &self.subject, &self.cast, seed, &self.runtime);
         let ran = catch_unwind(AssertUnwindSafe(running));
         let ran_at = Instant::now();
         let flushed = self.subject.flush(FLUSH);
-        let flushed_at = Instant::now();
-        let panicked = ran.is_err();
-        let observed = ran.unwrap_or_default();
+        Performed {
+            panicked: ran.is_err(),
+            observed: ran.unwrap_or_default(),
+            flushed,
+            took: [ran_at - began, ran_at.elapsed()],
+        }
+    }
+
+    /// Checks what was received since the last time, and forgets it.
+    pub(super) fn judge(&self, expected: &Expected, performed: &Performed) -> Checked {
+        let Performed { observed, flushed, .. } = performed;
         let mut checked = check(
             &self.cast,
-            &expected,
-            &observed,
-            &flushed,
+            expected,
+            observed,
+            flushed,
             &self.collector,
             S::TELLS_SESSIONS,
         );
-        if panicked {
+        if performed.panicked {
             let findings = &mut checked.findings;
             findings.add(FindingKind::Incomplete, "all", None, "a program that ends", "a panic");
         }
         self.collector.clear();
-        Played {
-            checked,
-            took: [ran_at - began, flushed_at - ran_at, flushed_at.elapsed()],
-        }
+        checked
     }
 }

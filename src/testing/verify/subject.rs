@@ -43,37 +43,23 @@ pub(super) trait Subject: Send + Sync + 'static {
     fn start(&self, tracer: &Self::Tracer, name: String) -> Span;
 
     fn enter(&self, tracer: &Self::Tracer) -> ContextGuard;
-    fn scope(
-        &self,
-        tracer: &Self::Tracer,
-        body: BoxFuture<'static, ()>,
-    ) -> BoxFuture<'static, ()>;
+    fn scope(&self, tracer: &Self::Tracer, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
 
     fn session(&self, tracer: &Self::Tracer, id: Option<Uuid>, name: String, canary: String) -> Self::Session;
     fn session_id(&self, session: &Self::Session) -> String;
     fn enter_session(&self, session: &Self::Session) -> ContextGuard;
-    fn session_scope(
-        &self,
-        session: &Self::Session,
-        body: BoxFuture<'static, ()>,
-    ) -> BoxFuture<'static, ()>;
+    fn session_scope(&self, session: &Self::Session, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
     /// Two entries of metadata: one of that key, and one that each enrichment sets again.
     fn enrich(&self, session: &Self::Session, key: String, canary: String);
     fn end_session(&self, session: &Self::Session);
 
     fn capture(&self) -> Self::Captured;
     fn enter_captured(&self, captured: &Self::Captured) -> ContextGuard;
-    fn captured_scope(
-        &self,
-        captured: &Self::Captured,
-        body: BoxFuture<'static, ()>,
-    ) -> BoxFuture<'static, ()>;
-    fn captured_stream(
-        &self,
-        captured: &Self::Captured,
-        stream: BoxStream<'static, ()>,
-    ) -> BoxStream<'static, ()>;
+    fn captured_scope(&self, captured: &Self::Captured, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
+    fn captured_stream(&self, captured: &Self::Captured, stream: BoxStream<'static, ()>) -> BoxStream<'static, ()>;
 
+    /// The member whose scope is current, and its session; `None` where the subject has no such question.
+    fn current(&self) -> Option<(Option<usize>, Option<String>)>;
     fn inject(&self, tracer: &Self::Tracer) -> HashMap<String, String>;
     fn extract(&self, tracer: &Self::Tracer, headers: &HashMap<String, String>) -> Self::Captured;
 

@@ -82,6 +82,7 @@ pub(super) fn check(
         check.check_sessions();
     }
     check.check_headers();
+    check.check_current();
     check.check_books(flushed);
     check.check_requests(collector);
     for (op, member, seen) in &observed.misnamed {
@@ -93,7 +94,12 @@ pub(super) fn check(
     Checked {
         spans: check.arrived.values().map(|arrivals| arrivals.len() as u64).sum(),
         sessions: expected.sessions.len() as u64,
-        enrichments: expected.sessions.values().map(|session| session.enrichments.len() as u64).sum(),
+        enrichments: expected
+            .sessions
+            .values()
+            .filter(|_| tells_sessions)
+            .map(|session| session.enrichments.len() as u64)
+            .sum(),
         requests: requests.len() as u64,
         bytes,
         findings: check.findings,
@@ -142,7 +148,9 @@ impl Check<'_> {
             InSession::Started(op) => self.observed.sessions.get(&op).cloned(),
             InSession::Incoming(op) => {
                 let headers = self.observed.incoming.get(&op)?;
-                let id = headers::baggage(headers).into_iter().find(|(key, _)| *key == "session.id")?;
+                let id = headers::baggage(headers)
+                    .into_iter()
+                    .find(|(key, _)| *key == "session.id")?;
                 Some(id.1.to_owned())
             }
             InSession::None if self.cast[who.member].has_sessions_of_traces() => trace.map(session_of_trace),
@@ -165,7 +173,9 @@ impl Check<'_> {
         }
         for (op, session) in &self.expected.sessions {
             if let Some(id) = self.observed.sessions.get(op) {
-                owners.sessions.insert(id.clone().into_bytes(), Some(session.who.member));
+                owners
+                    .sessions
+                    .insert(id.clone().into_bytes(), Some(session.who.member));
             }
         }
         // Ids from incoming headers are those of the one who takes them, or nobody's. Real ids of others keep their owners.
@@ -179,7 +189,10 @@ impl Check<'_> {
                 let session = session_of_trace(trace).into_bytes();
                 owners.sessions.entry(session).or_insert(owner);
             }
-            for (_, id) in headers::baggage(lying).into_iter().filter(|(key, _)| *key == "session.id") {
+            for (_, id) in headers::baggage(lying)
+                .into_iter()
+                .filter(|(key, _)| *key == "session.id")
+            {
                 let owner = taken.session.then_some(*member);
                 owners.sessions.entry(id.as_bytes().to_vec()).or_insert(owner);
             }
@@ -196,8 +209,13 @@ impl Check<'_> {
         let unseen = collector.dropped_requests();
         if unseen > 0 {
             let expected = "all requests kept to be looked through";
-            self.findings
-                .add(FindingKind::Incomplete, "the collector", None, expected, format!("{unseen} not kept"));
+            self.findings.add(
+                FindingKind::Incomplete,
+                "the collector",
+                None,
+                expected,
+                format!("{unseen} not kept"),
+            );
         }
     }
 }

@@ -15,7 +15,13 @@ impl Check<'_> {
         for (op, wanted) in &expected.headers {
             let (member, observed) = (wanted.who.member, self.observed);
             let Some(seen) = observed.headers.get(op) else {
-                self.find(FindingKind::WrongHeaders, member, Some(*op), "headers", "none, it did not run");
+                self.find(
+                    FindingKind::WrongHeaders,
+                    member,
+                    Some(*op),
+                    "headers",
+                    "none, it did not run",
+                );
                 continue;
             };
             let Ok(parent) = self.parent_ids(wanted.parent) else {
@@ -24,7 +30,10 @@ impl Check<'_> {
             let trace = parent.map(|(trace, _)| trace.to_owned());
             let parent = parent.map(|(trace, span)| headers::traceparent(trace, span));
             if seen.get("traceparent") != parent.as_ref() {
-                let (expected, seen) = (format!("traceparent {parent:?}"), format!("{:?}", seen.get("traceparent")));
+                let (expected, seen) = (
+                    format!("traceparent {parent:?}"),
+                    format!("{:?}", seen.get("traceparent")),
+                );
                 self.find(FindingKind::WrongHeaders, member, Some(*op), expected, seen);
             }
             let of = &self.cast[member];
@@ -44,11 +53,47 @@ impl Check<'_> {
                 baggage.extend(session.map(|id| ("session.id".to_owned(), id)));
             }
             baggage.sort_unstable();
-            let expected: Vec<(&str, &str)> = baggage.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            let expected: Vec<(&str, &str)> = baggage
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect();
             let seen = headers::baggage(seen);
             if seen != expected {
                 let (expected, seen) = (format!("baggage {expected:?}"), format!("{seen:?}"));
                 self.find(FindingKind::WrongHeaders, member, Some(*op), expected, seen);
+            }
+        }
+    }
+
+    /// What was current where code asked.
+    pub(super) fn check_current(&mut self) {
+        let expected = self.expected;
+        for (op, wanted) in &expected.current {
+            let Some((member, session)) = self.observed.current.get(op) else {
+                continue;
+            };
+            let wanted_member = wanted.map(|(who, _)| who.member);
+            if *member != wanted_member {
+                let shown = |member: Option<usize>| member.map_or("none", |member| self.names[member].as_str());
+                let (expected, seen) = (shown(wanted_member).to_owned(), shown(*member).to_owned());
+                self.find(
+                    FindingKind::WrongCurrent,
+                    wanted_member.unwrap_or(0),
+                    Some(*op),
+                    expected,
+                    seen,
+                );
+                continue;
+            }
+            let Some((who, wanted)) = *wanted else { continue };
+            // The session of a trace is current inside the trace's first span alone; spans tell enough of it.
+            if wanted == InSession::None && self.cast[who.member].has_sessions_of_traces() {
+                continue;
+            }
+            let wanted = self.session_id(who, wanted, None);
+            if *session != wanted {
+                let (expected, seen) = (format!("the session {wanted:?}"), format!("{session:?}"));
+                self.find(FindingKind::WrongCurrent, who.member, Some(*op), expected, seen);
             }
         }
     }

@@ -34,13 +34,24 @@ impl Check<'_> {
             known.insert((member, id.clone()));
             let found = self.session(member, &id);
             let starts = found.iter().flat_map(|session| &session.operations);
-            let mut seen: Vec<&str> = starts.filter_map(|operation| operation.body.get("session_name")?.as_str()).collect();
+            let mut seen: Vec<&str> = starts
+                .filter_map(|operation| operation.body.get("session_name")?.as_str())
+                .collect();
             seen.sort_unstable();
             let mut expected: Vec<String> = spans.iter().map(|op| self.cast[member].canary(*op)).collect();
             expected.sort_unstable();
             if seen != expected {
-                let (expected, seen) = (format!("the trace's session, started by {expected:?}"), format!("{seen:?}"));
-                self.find(FindingKind::WrongSessionData, member, spans.first().copied(), expected, seen);
+                let (expected, seen) = (
+                    format!("the trace's session, started by {expected:?}"),
+                    format!("{seen:?}"),
+                );
+                self.find(
+                    FindingKind::WrongSessionData,
+                    member,
+                    spans.first().copied(),
+                    expected,
+                    seen,
+                );
             }
         }
         for member in 0..self.projects.len() {
@@ -63,7 +74,10 @@ impl Check<'_> {
     fn check_session(&mut self, op: OpId, expected: &ExpectedSession, found: &Session) {
         let member = expected.who.member;
         let canary = self.cast[member].canary(op);
-        let starts = found.operations.iter().filter(|operation| operation.kind == OperationKind::Start);
+        let starts = found
+            .operations
+            .iter()
+            .filter(|operation| operation.kind == OperationKind::Start);
         let starts = starts.count();
         if starts != 1 || found.operations[0].kind != OperationKind::Start {
             let seen = format!("{starts} starts in {} calls", found.operations.len());
@@ -82,7 +96,13 @@ impl Check<'_> {
         });
         let others = others.count();
         if data != [Some(canary.as_str()); 4] || others > 0 {
-            self.find(FindingKind::WrongSessionData, member, Some(op), canary, format!("{data:?}"));
+            self.find(
+                FindingKind::WrongSessionData,
+                member,
+                Some(op),
+                canary,
+                format!("{data:?}"),
+            );
         }
         if found.source.as_deref() != Some(&self.cast[member].source) {
             let (expected, seen) = (self.cast[member].source.clone(), format!("{:?}", found.source));
@@ -119,7 +139,10 @@ impl Check<'_> {
         }
         for strand in strands.values() {
             if !strand.is_sorted_by_key(|op| calls.get(op)) {
-                let (expected, seen) = (format!("enrichments in the order {strand:?}"), format!("in the calls {calls:?}"));
+                let (expected, seen) = (
+                    format!("enrichments in the order {strand:?}"),
+                    format!("in the calls {calls:?}"),
+                );
                 self.find(FindingKind::WrongOrder, member, Some(op), expected, seen);
             }
         }
@@ -129,7 +152,13 @@ impl Check<'_> {
             let canary = self.cast[member].canary(last.op);
             let seen = text(&found.metadata, "last");
             if seen != Some(&canary) {
-                self.find(FindingKind::WrongOrder, member, Some(op), format!("{canary} last"), format!("{seen:?}"));
+                self.find(
+                    FindingKind::WrongOrder,
+                    member,
+                    Some(op),
+                    format!("{canary} last"),
+                    format!("{seen:?}"),
+                );
             }
         }
     }

@@ -33,7 +33,13 @@ impl Check<'_> {
                 if token != self.cast[member].token {
                     let owner = self.cast.iter().position(|owner| owner.token == token);
                     let place = format!("{told:?} in the project of {}", self.names[member]);
-                    self.find(FindingKind::Leaked, owner.unwrap_or(member), Some(told.op()), "its own project", place);
+                    self.find(
+                        FindingKind::Leaked,
+                        owner.unwrap_or(member),
+                        Some(told.op()),
+                        "its own project",
+                        place,
+                    );
                 }
                 let span = Arc::clone(span);
                 self.arrived.entry(told).or_default().push(Arrival { member, span });
@@ -83,7 +89,13 @@ impl Check<'_> {
                 };
                 self.check_stamp(told.op(), &wanted, &found);
                 if let Some(parent) = &found.parent_span_id {
-                    self.find(FindingKind::WrongParent, session.who.member, Some(told.op()), "no parent", parent);
+                    self.find(
+                        FindingKind::WrongParent,
+                        session.who.member,
+                        Some(told.op()),
+                        "no parent",
+                        parent,
+                    );
                 }
             }
         }
@@ -94,7 +106,13 @@ impl Check<'_> {
             .map(|(told, arrivals)| (*told, arrivals[0].member))
             .collect();
         for (told, member) in stray {
-            self.find(FindingKind::Unexpected, member, Some(told.op()), "no such span", format!("{told:?}"));
+            self.find(
+                FindingKind::Unexpected,
+                member,
+                Some(told.op()),
+                "no such span",
+                format!("{told:?}"),
+            );
         }
     }
 
@@ -132,7 +150,10 @@ impl Check<'_> {
         let (trace, parent) = parent.unzip();
         let (trace, parent) = (trace.map(str::to_owned), parent.map(str::to_owned));
         if found.parent_span_id != parent {
-            let (expected, seen) = (self.shown_parent(span.parent), self.shown_id(found.parent_span_id.as_deref()));
+            let (expected, seen) = (
+                self.shown_parent(span.parent),
+                self.shown_id(found.parent_span_id.as_deref()),
+            );
             self.find(FindingKind::WrongParent, member, Some(op), expected, seen);
         }
         match trace {
@@ -163,7 +184,10 @@ impl Check<'_> {
         let Some(id) = id else {
             return "no parent".to_owned();
         };
-        let mut arrivals = self.arrived.iter().flat_map(|(told, arrivals)| arrivals.iter().map(move |arrival| (told, arrival)));
+        let mut arrivals = self
+            .arrived
+            .iter()
+            .flat_map(|(told, arrivals)| arrivals.iter().map(move |arrival| (told, arrival)));
         match arrivals.find(|(_, arrival)| arrival.span.span_id == id) {
             Some((told, arrival)) => format!("the span of #{} of {}", told.op(), self.names[arrival.member]),
             None => format!("{id}, which nobody made"),
@@ -186,7 +210,10 @@ impl Check<'_> {
         }
         let source = |name: &str| {
             let attributes = [&found.attributes, &found.resource.attributes];
-            attributes.into_iter().find_map(|attributes| attributes.get(name)).and_then(Value::as_str)
+            attributes
+                .into_iter()
+                .find_map(|attributes| attributes.get(name))
+                .and_then(Value::as_str)
         };
         let seen = source("honeyhive.source").or_else(|| source("deployment.environment.name"));
         if seen != Some(&self.cast[member].source) {
@@ -201,7 +228,9 @@ impl Check<'_> {
         let session = wanted.session_data.filter(|_| !self.cast[member].has_calls());
         let expected = session.map(|session| self.cast[member].canary(session));
         for part in ["metadata.m", "user_properties.u"] {
-            let seen = found.attributes.get(&format!("{}{part}", self.cast[member].session_prefix()));
+            let seen = found
+                .attributes
+                .get(&format!("{}{part}", self.cast[member].session_prefix()));
             let seen = seen.map(|seen| seen.as_str().unwrap_or_default());
             if seen != expected.as_deref() {
                 let (expected, seen) = (format!("{part} {expected:?}"), format!("{seen:?}"));
@@ -215,17 +244,29 @@ impl Check<'_> {
         let text = |key: &str| found.attributes.get(key).and_then(Value::as_str);
         let wrong_work = text("work") != Some(&member.canary(op));
         let expected: BTreeSet<OpId> = span.late.iter().copied().collect();
-        let keys = found.attributes.keys().filter_map(|key| key.strip_prefix("late.")?.parse().ok());
+        let keys = found
+            .attributes
+            .keys()
+            .filter_map(|key| key.strip_prefix("late.")?.parse().ok());
         let seen: BTreeSet<OpId> = keys.collect();
         let other_value = expected
             .intersection(&seen)
             .find(|late| text(&late_key(**late)) != Some(&member.canary(**late)))
             .copied();
         if wrong_work {
-            self.find(FindingKind::WrongAttribute, span.who.member, Some(op), "its own `work`", "another");
+            self.find(
+                FindingKind::WrongAttribute,
+                span.who.member,
+                Some(op),
+                "its own `work`",
+                "another",
+            );
         }
         if expected != seen || other_value.is_some() {
-            let (expected, seen) = (format!("set late by {expected:?}"), format!("{seen:?}, values other for {other_value:?}"));
+            let (expected, seen) = (
+                format!("set late by {expected:?}"),
+                format!("{seen:?}, values other for {other_value:?}"),
+            );
             self.find(FindingKind::WrongAttribute, span.who.member, Some(op), expected, seen);
         }
     }

@@ -59,10 +59,7 @@ impl HttpClient for KeyedClient {
         parts
             .headers
             .extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
-        let sent = self
-            .client
-            .inner
-            .request(Request::from_parts(parts, Full::new(body)));
+        let sent = self.client.inner.request(Request::from_parts(parts, Full::new(body)));
         let answered = self.client.runtime.spawn(async move {
             let (parts, body) = sent.await?.into_parts();
             let body = body.collect().await?.to_bytes();

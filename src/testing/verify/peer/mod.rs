@@ -220,6 +220,10 @@ impl Subject for Peer {
         items.boxed()
     }
 
+    fn current(&self) -> Option<(Option<usize>, Option<String>)> {
+        None
+    }
+
     fn inject(&self, _tracer: &SdkTracer) -> HashMap<String, String> {
         let mut headers = HashMap::new();
         TraceContextPropagator::new().inject_context(&current(), &mut headers);
@@ -233,7 +237,10 @@ impl Subject for Peer {
     }
 
     fn flush(&self, _timeout: Duration) -> Flushed {
-        let failed = self.providers.iter().filter_map(|provider| provider.force_flush().err());
+        let failed = self
+            .providers
+            .iter()
+            .filter_map(|provider| provider.force_flush().err());
         let failed: Vec<String> = failed.map(|error| error.to_string()).collect();
         Flushed {
             books: Vec::new(),

@@ -28,6 +28,8 @@ pub(super) struct Observed {
     pub(super) sessions: BTreeMap<OpId, String>,
     /// The headers that were made for outgoing requests.
     pub(super) headers: BTreeMap<OpId, HashMap<String, String>>,
+    /// The member whose scope was current, and the session.
+    pub(super) current: BTreeMap<OpId, (Option<usize>, Option<String>)>,
     /// The headers that came in.
     pub(super) incoming: BTreeMap<OpId, HashMap<String, String>>,
     /// What came of look-ups that should have failed in another way.

@@ -82,11 +82,7 @@ impl<S: Subject> Place<S> {
             handle,
             outer: self.reach.clone(),
         };
-        Self::new(
-            Arc::clone(&self.run),
-            Some(Arc::new(reach)),
-            Arc::clone(&self.root),
-        )
+        Self::new(Arc::clone(&self.run), Some(Arc::new(reach)), Arc::clone(&self.root))
     }
 
     fn find(&self, op: OpId) -> Option<&Reach<S>> {
@@ -111,7 +107,9 @@ impl<S: Subject> Place<S> {
         let (subject, canary) = (&self.run.subject, self.name(who, op));
         let id = given.then(|| given_id(self.run.seed, op.id));
         let session = subject.session(&self.tracer(who), id, canary.clone(), canary);
-        lock(&self.run.observed).sessions.insert(op.id, subject.session_id(&session));
+        lock(&self.run.observed)
+            .sessions
+            .insert(op.id, subject.session_id(&session));
         session
     }
 
@@ -148,11 +146,17 @@ impl<S: Subject> Place<S> {
             }
             Lie::Session => {
                 say("traceparent", headers::unknown_parent(seed, op.id));
-                say("baggage", format!("session.id={}", headers::unknown_session(seed, op.id)));
+                say(
+                    "baggage",
+                    format!("session.id={}", headers::unknown_session(seed, op.id)),
+                );
             }
             Lie::SessionOf(session) => {
                 if let Some(Handle::Session(session)) = self.find(session).map(|reach| &reach.handle) {
-                    say("baggage", format!("session.id={}", self.run.subject.session_id(session)));
+                    say(
+                        "baggage",
+                        format!("session.id={}", self.run.subject.session_id(session)),
+                    );
                 }
             }
         }
@@ -193,6 +197,11 @@ impl<S: Subject> Place<S> {
                     && let Handle::Span(span) = &reach.handle
                 {
                     span.set(late_key(op.id), cast[reach.member].canary(op.id));
+                }
+            }
+            Kind::Ask => {
+                if let Some(current) = subject.current() {
+                    lock(&self.run.observed).current.insert(op.id, current);
                 }
             }
             Kind::Inject { who } => {

@@ -1,0 +1,46 @@
+//! What programs the generator makes.
+
+use std::collections::BTreeSet;
+
+use super::super::expect::expect;
+use super::super::generate::generate;
+use super::super::print::print;
+use super::super::program::{Mode, Op};
+use super::members;
+
+#[test]
+fn the_same_seed_makes_the_same_program() {
+    let cast = members();
+    assert_eq!(generate(7, 500, 3, &cast), generate(7, 500, 3, &cast));
+    assert_ne!(generate(7, 500, 3, &cast), generate(8, 500, 3, &cast));
+}
+
+#[test]
+fn programs_keep_the_rules_and_have_the_size_that_was_asked() {
+    let cast = members();
+    for seed in 0..200 {
+        let program = generate(seed, 300, 3, &cast);
+        assert_eq!(program.len(), 300);
+        assert!(
+            !expect(&program, &cast).is_invalid,
+            "seed {seed}:\n{}",
+            print(&program, &cast)
+        );
+        program.each(assert_no_task_in_a_synchronous_block);
+    }
+}
+
+fn assert_no_task_in_a_synchronous_block(op: &Op) {
+    if op.mode == Mode::Sync {
+        assert!(op.body.iter().all(|inner| inner.mode == Mode::Sync), "#{}", op.id);
+    }
+}
+
+#[test]
+fn every_kind_of_operation_is_tried() {
+    let mut tried = BTreeSet::new();
+    generate(1, 20_000, 4, &members()).each(|op| {
+        tried.insert(op.kind.name(op.mode));
+    });
+    assert_eq!(tried.len(), 27, "{tried:#?}");
+}

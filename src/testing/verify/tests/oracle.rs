@@ -1,0 +1,164 @@
+//! What the oracle says of programs written by hand.
+
+use super::super::env::{InSession, Parent};
+use super::super::expect::{Enriched, Expected, expect};
+use super::super::program::{Kind, Lie, OpId, Program, Who};
+use super::{A, B, by_hand, members, op, program, session, span};
+
+fn expected(program: &Program) -> Expected {
+    expect(program, &members())
+}
+
+fn parent(expected: &Expected, op: OpId) -> Parent {
+    expected.spans[&op].parent
+}
+
+#[test]
+fn a_parent_is_the_innermost_span_of_the_same_tracer() {
+    let expected = expected(&program(vec![span(1, A, vec![span(2, B, vec![span(3, A, vec![])])])]));
+    assert_eq!(parent(&expected, 1), Parent::None);
+    assert_eq!(parent(&expected, 2), Parent::None);
+    assert_eq!(parent(&expected, 3), Parent::Span(1));
+}
+
+#[test]
+fn a_session_is_the_innermost_of_the_same_tracer_and_a_scope_does_not_end_it() {
+    let inner = op(
+        2,
+        Kind::Scope { who: B },
+        vec![op(
+            3,
+            Kind::Scope { who: A },
+            vec![span(4, A, vec![span(5, B, vec![])])],
+        )],
+    );
+    let expected = expected(&program(vec![session(1, A, vec![inner]), span(6, A, vec![])]));
+    assert_eq!(expected.spans[&4].session, InSession::Started(1));
+    assert_eq!(expected.spans[&5].session, InSession::None);
+    assert_eq!(expected.spans[&6].session, InSession::None);
+}
+
+#[test]
+fn a_thread_carries_what_was_captured_and_nothing_else() {
+    for (carried, there) in [(true, Parent::Span(1)), (false, Parent::None)] {
+        let thread = Kind::Thread { carried, scoped: true };
+        let expected = expected(&program(vec![span(
+            1,
+            A,
+            vec![op(2, thread, vec![span(3, A, vec![])])],
+        )]));
+        assert_eq!(parent(&expected, 3), there, "carried: {carried}");
+    }
+}
+
+#[test]
+fn a_message_without_a_scope_is_worked_on_in_the_workers_own_span() {
+    let message = |carried| Kind::Channel { worker: 0, carried };
+    let expected = expected(&program(vec![span(
+        1,
+        B,
+        vec![
+            op(2, message(false), vec![span(3, B, vec![]), span(4, A, vec![])]),
+            op(5, message(true), vec![span(6, B, vec![])]),
+        ],
+    )]));
+    assert_eq!(parent(&expected, 3), Parent::Span(9000));
+    assert_eq!(parent(&expected, 4), Parent::None);
+    assert_eq!(parent(&expected, 6), Parent::Span(1));
+}
+
+#[test]
+fn what_is_set_late_lands_only_on_open_spans() {
+    let late = |id| op(id, Kind::Late { span: 1 }, vec![]);
+    let expected = expected(&program(vec![by_hand(1, A, vec![late(2), late(3)])]));
+    assert_eq!(expected.spans[&1].late, [2], "the span ends after the first operation");
+    let put_off = op(4, Kind::Deferred { carried: true }, vec![late(5), span(6, A, vec![])]);
+    let expected = self::expected(&program(vec![span(1, A, vec![put_off])]));
+    assert!(expected.spans[&1].late.is_empty());
+    assert_eq!(parent(&expected, 6), Parent::Span(1), "an ended span is a parent still");
+}
+
+#[test]
+fn baggage_is_that_of_the_innermost_scope() {
+    let baggage = |id, who, body| op(id, Kind::Baggage { who }, body);
+    let inject = |id, who| op(id, Kind::Inject { who }, vec![]);
+    let inner = span(4, B, vec![baggage(5, B, vec![inject(6, A), inject(7, B)])]);
+    let covered = by_hand(3, B, vec![baggage(8, A, vec![inject(9, A)])]);
+    let within = program(vec![span(1, A, vec![baggage(2, A, vec![inner, covered])])]);
+    let expected = expected(&within);
+    assert!(!expected.is_invalid);
+    assert_eq!(expected.headers[&6].baggage, [2]);
+    assert_eq!(expected.headers[&7].baggage, [5]);
+    assert_eq!(expected.headers[&9].baggage, [8, 2]);
+    assert_eq!(expected.headers[&6].parent, Parent::Span(1));
+}
+
+#[test]
+fn headers_choose_nothing_where_they_are_not_trusted() {
+    let members = members();
+    let trusting = |trusts: bool| {
+        let found = members.iter().position(|member| member.trusts_parents == trusts);
+        Who::pooled(found.expect("the cast has both"))
+    };
+    for (who, there) in [(trusting(true), Parent::Remote(1)), (trusting(false), Parent::None)] {
+        let lie = Lie::Parent;
+        let expected = expected(&program(vec![op(
+            1,
+            Kind::Incoming { who, lie },
+            vec![span(2, who, vec![])],
+        )]));
+        assert_eq!(parent(&expected, 2), there);
+    }
+}
+
+#[test]
+fn the_enrichments_of_one_strand_have_an_order() {
+    let enrich = |id| op(id, Kind::Enrich { session: 1 }, vec![]);
+    let tasks = op(3, Kind::JoinSet { carried: false }, vec![enrich(4), enrich(5)]);
+    let expected = expected(&program(vec![session(1, A, vec![enrich(2), tasks, enrich(6)])]));
+    let main = OpId::MAX;
+    let strands = [(main, 2), (4, 4), (5, 5), (main, 6)].map(|(strand, op)| Enriched { strand, op });
+    assert_eq!(expected.sessions[&1].enrichments, strands);
+}
+
+#[test]
+fn an_ended_session_is_not_carried_by_what_runs_later() {
+    let put_off = op(2, Kind::Deferred { carried: true }, vec![span(3, A, vec![])]);
+    let ending = |end| {
+        let (who, given, current) = (A, true, true);
+        Kind::Session {
+            who,
+            given,
+            current,
+            end,
+        }
+    };
+    for (end, there) in [(true, InSession::None), (false, InSession::Started(1))] {
+        let expected = expected(&program(vec![op(1, ending(end), vec![put_off.clone()])]));
+        assert_eq!(expected.spans[&3].session, there, "ended: {end}");
+    }
+}
+
+#[test]
+fn two_spans_by_hand_directly_over_one_another_are_beyond_what_can_be_said() {
+    assert!(expected(&program(vec![by_hand(1, A, vec![by_hand(2, B, vec![])])])).is_invalid);
+    let between = |inner| program(vec![by_hand(1, A, vec![op(3, Kind::Scope { who: B }, vec![inner])])]);
+    assert!(!expected(&between(by_hand(2, B, vec![]))).is_invalid);
+    assert!(!expected(&program(vec![by_hand(1, A, vec![by_hand(2, A, vec![])])])).is_invalid);
+}
+
+#[test]
+fn a_dedicated_tracer_is_another_one_than_the_pooled() {
+    let own = Who {
+        dedicated: Some(1),
+        ..A
+    };
+    let dedicated = |body| op(1, Kind::Dedicated { member: A.member }, body);
+    let expected = expected(&program(vec![dedicated(vec![span(
+        2,
+        A,
+        vec![span(3, own, vec![span(4, A, vec![])])],
+    )])]));
+    assert_eq!(parent(&expected, 3), Parent::None);
+    assert_eq!(parent(&expected, 4), Parent::Span(2));
+}
