@@ -6,6 +6,7 @@ pub mod collector;
 pub mod config;
 mod context;
 mod export;
+mod faults;
 mod ledger;
 mod propagation;
 mod registry;

@@ -9,6 +9,7 @@ use opentelemetry_sdk::trace::Span;
 
 use super::Identity;
 use super::scope::{Owner, Place, Scope, SessionScope, is_foreign, is_hidden_of, own_active, own_context, own_scope};
+use crate::faults::{self, Fault, planted};
 
 /// How many hidden scopes of other tracers a scope remembers; the ones hidden first are forgotten beyond that.
 const MAX_HIDDEN: usize = 32;
@@ -20,6 +21,9 @@ const MAX_HIDDEN: usize = 32;
 /// context of this tracer, if there is one, is continued.
 pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context) -> Context {
     let identity = &*owner.identity;
+    if let (true, Some(session)) = (planted(Fault::SessionOfThread), &session) {
+        faults::set_of_thread(session);
+    }
     let own = own_scope(identity, from);
     let in_other_scope = own.is_none() && from.get::<Scope>().is_some();
     let entered = if in_other_scope || is_foreign(identity, from) {
@@ -111,6 +115,11 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>,
     }
     // Our own context further out, with its span and its baggage, if there is one.
     let entered = outer.cloned().unwrap_or_default().with_value(scope);
+    let entered = if planted(Fault::BaggageShared) {
+        entered.with_baggage(copied(from.baggage()))
+    } else {
+        entered
+    };
     match by_hand {
         Some(span) => entered.with_remote_span_context(span),
         None => entered,

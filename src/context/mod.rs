@@ -21,6 +21,7 @@ use opentelemetry::baggage::{Baggage, BaggageExt};
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, ContextGuard};
 
+use crate::faults::{self, Fault, planted};
 pub(crate) use enter::{copied, enter, with_own_span, with_session, with_trusted_span};
 pub(crate) use identity::{Identity, SpanIds};
 pub(crate) use in_scope::InScope;
@@ -31,6 +32,9 @@ use scope::{Scope, own_context};
 ///
 /// Empty, and not one with an invalid span in it: the sampler takes that for a parent that is not sampled.
 pub(crate) fn parent<'cx>(identity: &Identity, cx: &'cx Context, trust_remote: bool) -> Cow<'cx, Context> {
+    if planted(Fault::ParentUnchecked) && cx.has_active_span() {
+        return Cow::Borrowed(cx);
+    }
     let scope = cx.get::<Scope>();
     // A remote span in another tracer's scope came to that one: who trusts remote spans trusts those that come to itself.
     let trust_active = trust_remote && scope.is_none_or(|scope| scope.is_of(identity));
@@ -64,6 +68,9 @@ fn may_be_parent(identity: &Identity, cx: &Context, trust_remote: bool) -> bool 
 
 /// The session of a span that `identity` starts in a context: that of its innermost scope, if any.
 pub(crate) fn session<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx SessionScope> {
+    if planted(Fault::SessionOfThread) {
+        return faults::of_thread();
+    }
     let scope = cx.get::<Scope>()?;
     if scope.is_of(identity) {
         return scope.place.session.as_ref();
@@ -107,6 +114,9 @@ pub(crate) fn current_or(other: Context) -> Context {
 
 /// Makes a context the current one of the thread until the guard is dropped.
 pub(crate) fn attach(cx: Context) -> ContextGuard {
+    if planted(Fault::ScopeLeftBehind) && faults::now_and_then() {
+        std::mem::forget(cx.clone().attach());
+    }
     cx.attach()
 }
 
