@@ -6,6 +6,7 @@ pub mod collector;
 pub mod config;
 mod context;
 mod export;
+mod faults;
 mod ledger;
 mod propagation;
 mod registry;
@@ -40,3 +41,10 @@ pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, Se
 pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::ActiveSpan;
 pub use tracer::{IsolatedTracer, TracerHandle};
+
+/// The pages of `docs/`, so that their code is compiled and run.
+#[cfg(doctest)]
+mod docs {
+    #[doc = include_str!("../docs/context.md")]
+    mod context {}
+}

@@ -30,6 +30,7 @@ use super::account::Account;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use crate::backend::{CUT_VALUES, Destination, cut_values};
+use crate::faults::{self, Fault, planted};
 use crate::ledger::{DropReason, Ledger};
 use crate::secret::ApiKey;
 use crate::selector::Selector;
@@ -102,6 +103,14 @@ impl Lane {
         if state.spans.len() >= settings.max_queue_size {
             state.ledger.refuse(DropReason::QueueFull);
             return;
+        }
+        if planted(Fault::SpanLost) && faults::now_and_then() {
+            return;
+        }
+        if planted(Fault::SpanDoubled) && faults::now_and_then() {
+            state.spans.push_back(span.clone());
+            state.pushed += 1;
+            state.ledger.enqueue();
         }
         state.spans.push_back(span);
         state.pushed += 1;

@@ -22,8 +22,9 @@ pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 use crate::backend::{Destination, DestinationError};
 use crate::config::{Config, ResolvedBinding};
 use crate::export::{Account, Engine, Report};
+use crate::faults::{Fault, planted};
 use crate::scope::Scope;
-use crate::secret::{Fingerprinter, SecretSources};
+use crate::secret::{ApiKey, Fingerprinter, SecretSources};
 use crate::selector::{Name, Part, Selector, SelectorError};
 use crate::tracer::TracerHandle;
 use making::Making;
@@ -272,7 +273,11 @@ impl Inner {
     fn make(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
         let binding = self.config.resolve(selector)?;
         let destination = self.destination(&binding)?;
-        let key = binding.api_key.read(&self.sources)?;
+        let key = if planted(Fault::KeysSwapped) {
+            self.key_of_neighbour(selector)?
+        } else {
+            binding.api_key.read(&self.sources)?
+        };
         let fingerprint = key.fingerprint(&self.fingerprinter);
         let account = Arc::clone(
             &self
@@ -282,6 +287,14 @@ impl Inner {
         );
         let lane = self.engine.open_lane(&account, destination, key);
         Ok(TracerHandle::new(&binding, fingerprint, lane))
+    }
+
+    /// The key of the tracer that a selector would be swapped with, if keys were swapped.
+    fn key_of_neighbour(&self, selector: &Selector) -> Result<ApiKey, LookupError> {
+        let all = self.config.selectors();
+        let at = all.iter().position(|known| known == selector).unwrap_or_default();
+        let neighbour = all.get(at ^ 1).unwrap_or(selector);
+        Ok(self.config.resolve(neighbour)?.api_key.read(&self.sources)?)
     }
 
     fn destination(&self, binding: &ResolvedBinding) -> Result<Destination, LookupError> {

@@ -17,6 +17,7 @@ use crate::backend::Destination;
 use crate::config::ResolvedBinding;
 use crate::context::{self, Identity, InScope, Owner, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
+use crate::faults::{Fault, planted};
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::span::ActiveSpan;
@@ -64,8 +65,8 @@ impl TracerHandle {
             selector: binding.selector.clone(),
             fingerprint,
             identity,
-            trust_remote_parent: binding.trust_remote_parent,
-            propagate_session_id: binding.propagate_session_id,
+            trust_remote_parent: binding.trust_remote_parent || planted(Fault::RemoteTrusted),
+            propagate_session_id: binding.propagate_session_id || planted(Fault::SessionIdTaken),
             sdk: provider.tracer(SCOPE),
             provider,
             lane,

@@ -1,6 +1,7 @@
 //! What must never cross from one tracer to another.
 
 mod by_hand;
+mod instances;
 
 use std::sync::Arc;
 use std::thread;

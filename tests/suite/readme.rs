@@ -1,4 +1,4 @@
-//! The README names a test for each promise: the tests it names are there.
+//! The README names a test for each promise, and a page one for each case: the tests they name are there.
 
 use std::fs;
 use std::path::Path;
@@ -13,19 +13,24 @@ fn source_of(module: &str) -> String {
     source
 }
 
+/// Names of tests in the last column of the table with this head.
+fn named_in(text: &str, head: &str) -> Vec<String> {
+    let (_, table) = text.split_once(head).expect("the table is there");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|line| line.trim_end_matches('|').rsplit('|').next());
+    cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned))
+        .collect()
+}
+
 #[test]
-fn every_test_that_the_readme_names_is_there() {
-    let readme = include_str!("../../README.md");
-    let (_, table) = readme
-        .split_once("| promise | test |")
-        .expect("the README has the table");
-    let cells = table
-        .lines()
-        .skip(2)
-        .take_while(|line| line.starts_with('|'))
-        .filter_map(|line| line.split('|').nth(2));
-    let named: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
-    assert!(named.len() > 10, "{named:?}");
+fn every_test_that_the_readme_and_the_pages_name_is_there() {
+    let mut named = named_in(include_str!("../../README.md"), "| promise | test |");
+    named.extend(named_in(
+        include_str!("../../docs/isolation.md"),
+        "| # | situation | what holds | test |",
+    ));
+    assert!(named.len() > 40, "{named:?}");
     for name in named {
         let (module, test) = name.split_once("::").expect("a test is named with its module");
         assert!(

@@ -1,0 +1,186 @@
+//! How a scope is entered, and what it hides.
+
+use std::sync::Arc;
+
+use opentelemetry::Context;
+use opentelemetry::baggage::{Baggage, BaggageExt};
+use opentelemetry::trace::{Span as _, SpanContext, TraceContextExt};
+use opentelemetry_sdk::trace::Span;
+
+use super::Identity;
+use super::scope::{Owner, Place, Scope, SessionScope, is_foreign, is_hidden_of, own_active, own_context, own_scope};
+use crate::faults::{self, Fault, planted};
+
+/// How many hidden scopes of other tracers a scope remembers; the ones hidden first are forgotten beyond that.
+const MAX_HIDDEN: usize = 32;
+
+/// A context in which code runs for a tracer, made from the one it is entered from.
+///
+/// Inside the same tracer's scope everything stays, with another session where one is given. Inside another tracer's scope, or
+/// under another tracer's span, that context is hidden as a whole, with its span, its baggage and all else in it, and the innermost
+/// context of this tracer, if there is one, is continued.
+pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context) -> Context {
+    let identity = &*owner.identity;
+    if let (true, Some(session)) = (planted(Fault::SessionOfThread), &session) {
+        faults::set_of_thread(session);
+    }
+    let own = own_scope(identity, from);
+    let in_other_scope = own.is_none() && from.get::<Scope>().is_some();
+    let entered = if in_other_scope || is_foreign(identity, from) {
+        enter_over(owner, session, own, from)
+    } else {
+        let active = own_active(identity, from);
+        match own {
+            Some(own) if session.is_none() && (active.is_none() || active == own.span) => return from.clone(),
+            Some(own) => from.with_value(Scope {
+                place: match session {
+                    Some(session) => own.in_session(session),
+                    None => Arc::clone(&own.place),
+                },
+                span: active.or_else(|| own.span.clone()),
+            }),
+            None => from.with_value(Scope {
+                place: Arc::new(Place {
+                    owner: owner.clone(),
+                    session,
+                    hidden: None,
+                }),
+                span: active,
+            }),
+        }
+    };
+    if from.is_telemetry_suppressed() {
+        entered.with_telemetry_suppressed()
+    } else {
+        entered
+    }
+}
+
+/// A context with a span of the tracer current in its scope.
+pub(crate) fn with_own_span(entered: &Context, span: Span) -> Context {
+    remembering(entered, span.span_context()).with_span(span)
+}
+
+/// A context with a remote span current in the scope of a tracer that trusts it.
+pub(crate) fn with_trusted_span(entered: &Context, span: SpanContext) -> Context {
+    remembering(entered, &span).with_remote_span_context(span)
+}
+
+/// A context whose scope remembers a span of its tracer.
+fn remembering(entered: &Context, span: &SpanContext) -> Context {
+    match entered.get::<Scope>() {
+        Some(scope) if span.is_valid() => entered.with_value(Scope {
+            place: Arc::clone(&scope.place),
+            span: Some(span.clone()),
+        }),
+        _ => entered.clone(),
+    }
+}
+
+/// A context with another session in the scope of a tracer.
+pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context {
+    match entered.get::<Scope>() {
+        Some(scope) => entered.with_value(Scope {
+            place: scope.in_session(session),
+            span: scope.span.clone(),
+        }),
+        None => entered.clone(),
+    }
+}
+
+/// Enters over something of another tracer: its scope, or a span of it that somebody made current by hand in or outside our own.
+fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>, from: &Context) -> Context {
+    let identity = &*owner.identity;
+    let outer = own_context(identity, from);
+    let before = outer.and_then(|outer| own_scope(identity, outer));
+    // A span of ours that was made current by hand in another tracer's scope; the id is all that is taken from there.
+    let by_hand = own_active(identity, from).or_else(|| {
+        let hidden = from.get::<Scope>()?.hidden(identity)?;
+        let bare = hidden.get::<Scope>().is_none();
+        bare.then(|| hidden.span().span_context().clone())
+    });
+    // The span that is active in our own context further out: where it was made current by hand, the scope there does not remember it.
+    let in_outer = outer.and_then(|outer| own_active(identity, outer));
+    let scope = Scope {
+        place: Arc::new(Place {
+            owner: owner.clone(),
+            session: session.or_else(|| before?.place.session.clone()),
+            hidden: hide(identity, from),
+        }),
+        span: by_hand.clone().or(in_outer).or_else(|| before?.span.clone()),
+    };
+    if own.is_some() {
+        // Our own scope, under a span of somebody else's.
+        return with_span_of(from, scope);
+    }
+    // Our own context further out, with its span and its baggage, if there is one.
+    let entered = outer.cloned().unwrap_or_default().with_value(scope);
+    let entered = if planted(Fault::BaggageShared) {
+        entered.with_baggage(copied(from.baggage()))
+    } else {
+        entered
+    };
+    match by_hand {
+        Some(span) => entered.with_remote_span_context(span),
+        None => entered,
+    }
+}
+
+/// What a scope of `identity` hides when it is entered over a context of another tracer.
+fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
+    let outer = from.get::<Scope>();
+    let before = outer
+        .and_then(|outer| outer.place.hidden.as_deref())
+        .unwrap_or_default();
+    let mut hidden: Vec<Context> = before
+        .iter()
+        .filter(|hidden| !is_hidden_of(identity, hidden))
+        .cloned()
+        .collect();
+    let other = outer.filter(|outer| !outer.is_of(identity));
+    if let Some(other) = other {
+        // Kept without what it hides itself: the list stays flat, so that dropping it is not recursive.
+        let scope = Scope {
+            place: Arc::new(Place {
+                hidden: None,
+                ..Place::clone(&other.place)
+            }),
+            span: other.span.clone(),
+        };
+        hidden.push(if is_foreign(other.identity(), from) {
+            with_span_of(from, scope)
+        } else {
+            from.with_value(scope)
+        });
+    }
+    if is_foreign(identity, from) && other.is_none_or(|other| is_foreign(other.identity(), from)) {
+        // Nobody's scope has this span in it. Its id is kept, for a tracer that finds it to be its own, and nothing else that is current.
+        let span = from.span().span_context().clone();
+        hidden.push(Context::new().with_remote_span_context(span));
+    }
+    let excess = hidden.len().saturating_sub(MAX_HIDDEN);
+    hidden.drain(..excess);
+    (!hidden.is_empty()).then(|| hidden.into())
+}
+
+/// A context with another scope, and the span that the scope remembers in place of the one that is active.
+fn with_span_of(cx: &Context, scope: Scope) -> Context {
+    if let Some(span) = scope.span.clone() {
+        return cx.with_value(scope).with_remote_span_context(span);
+    }
+    // A context cannot be freed of its span; it is built anew with what is known to belong in it.
+    let bare = Context::new().with_value(scope);
+    if cx.baggage().is_empty() {
+        bare
+    } else {
+        bare.with_baggage(copied(cx.baggage()))
+    }
+}
+
+/// The same baggage once more.
+pub(crate) fn copied(baggage: &Baggage) -> Baggage {
+    let entries = baggage.iter();
+    entries
+        .map(|(key, (value, metadata))| (key.clone(), (value.clone(), metadata.clone())))
+        .collect()
+}

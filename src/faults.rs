@@ -1,0 +1,87 @@
+//! Isolation broken on purpose, to see that what proves it notices.
+//!
+//! Compiled in only by `--cfg tracer_registry_faults`, which `.ci/faults` sets; then the variable `TRACER_REGISTRY_FAULT` chooses one. In every
+//! other build [`planted`] is a constant.
+
+/// A way to break isolation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Whatever span is active is the parent.
+    ParentUnchecked,
+    /// The session is the last one that the thread entered, whatever the scope.
+    SessionOfThread,
+    /// Two tracers send under each other's key.
+    KeysSwapped,
+    /// A scope that is entered in another one keeps that one's baggage.
+    BaggageShared,
+    /// Remote spans are parents also where the binding does not trust them.
+    RemoteTrusted,
+    /// A session's id in a request is taken also where the binding does not say so.
+    SessionIdTaken,
+    /// A scope that was left stays on its thread.
+    ScopeLeftBehind,
+    /// Now and then a span is lost without being counted.
+    SpanLost,
+    /// Now and then a span is sent twice.
+    SpanDoubled,
+}
+
+/// Whether isolation is broken in this way.
+#[cfg(not(tracer_registry_faults))]
+pub(crate) const fn planted(_: Fault) -> bool {
+    false
+}
+
+#[cfg(tracer_registry_faults)]
+pub(crate) use planting::planted;
+pub(crate) use planting::{now_and_then, of_thread, set_of_thread};
+
+#[cfg(not(tracer_registry_faults))]
+mod planting {
+    pub(crate) const fn now_and_then() -> bool {
+        false
+    }
+
+    pub(crate) fn set_of_thread<T>(_: &T) {}
+
+    pub(crate) const fn of_thread<T>() -> Option<&'static T> {
+        None
+    }
+}
+
+#[cfg(tracer_registry_faults)]
+mod planting {
+    use std::any::Any;
+    use std::cell::Cell;
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::Fault;
+
+    #[expect(clippy::disallowed_methods, reason = "never in a build that anybody uses")]
+    static CHOSEN: LazyLock<String> = LazyLock::new(|| std::env::var("TRACER_REGISTRY_FAULT").unwrap_or_default());
+
+    thread_local! {
+        static OF_THREAD: Cell<Option<&'static (dyn Any + Send + Sync)>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn planted(fault: Fault) -> bool {
+        !CHOSEN.is_empty() && *CHOSEN == format!("{fault:?}")
+    }
+
+    /// True every now and then: a fault that is always there is too easy to find.
+    pub(crate) fn now_and_then() -> bool {
+        static ASKED: AtomicU64 = AtomicU64::new(0);
+        ASKED.fetch_add(1, Ordering::Relaxed) % 97 == 96
+    }
+
+    /// Keeps something for whoever asks on this thread. Leaked: it is not for long.
+    pub(crate) fn set_of_thread<T: Clone + Send + Sync + 'static>(value: &T) {
+        let kept: &'static T = Box::leak(Box::new(value.clone()));
+        OF_THREAD.set(Some(kept));
+    }
+
+    pub(crate) fn of_thread<T: 'static>() -> Option<&'static T> {
+        OF_THREAD.get()?.downcast_ref()
+    }
+}

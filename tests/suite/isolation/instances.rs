@@ -1,0 +1,126 @@
+//! Tracers that differ in one thing, and tracers that come and go beside others.
+
+use serde_json::json;
+use tracer_registry::config::{AuthScheme, BackendName, Binding, SessionMode};
+use tracer_registry::{Enrichment, LookupError, Selector, TracerRegistry};
+
+use crate::support::{LONG, World, binding};
+
+#[test]
+fn bindings_that_differ_in_one_field_are_never_one_tracer() {
+    let elsewhere = World::new(&["same"]);
+    let url = elsewhere.collector.url();
+    type Change = fn(Binding, &str) -> Binding;
+    let changes: [(&str, Change); 8] = [
+        ("endpoint", |binding, url| binding.endpoint(url)),
+        ("header", |binding, _| binding.header("x-project", "other")),
+        ("sessions", |binding, _| binding.sessions(SessionMode::AutoCreate)),
+        ("source", |binding, _| binding.source("other")),
+        ("metadata", |binding, _| binding.metadata("plan", "other")),
+        ("resource", |binding, _| binding.resource("service.name", "other")),
+        ("sampling", |binding, _| binding.sampling_ratio(0.0)),
+        ("auth", |binding, _| binding.auth("x-api-key", AuthScheme::Raw)),
+    ];
+    // All with the same key: only the field tells them apart.
+    let world = World::with(&["same"], |builder| {
+        changes.iter().fold(builder, |builder, (name, change)| {
+            builder.tenant(*name, change(binding("same"), &url))
+        })
+    });
+    let base = world.tenant("same");
+    for (name, _) in &changes {
+        let tracer = world.tenant(name);
+        assert!(!tracer.same_tracer(&base), "{name}");
+        let session = tracer.session(*name).start();
+        let _in_session = session.enter();
+        base.in_span_sync(format!("base beside {name}"), |_| {
+            tracer.in_span_sync(format!("of {name}"), |_| ())
+        });
+    }
+    world.flush();
+    let here = world.project("same");
+    for (name, _) in &changes {
+        let beside = world.span("same", &format!("base beside {name}"));
+        assert_eq!(beside.parent_span_id, None);
+        assert_eq!(beside.attributes["honeyhive.source"], "test");
+        assert_eq!(beside.attributes.get("honeyhive_metadata.plan"), None);
+        assert_eq!(beside.attributes.get("honeyhive.session_id"), None);
+        assert_eq!(beside.resource.attributes["service.name"], "unknown_service");
+    }
+    assert_eq!(elsewhere.names("same"), ["of endpoint"]);
+    assert!(here.span_named("of endpoint").is_none() && here.span_named("of sampling").is_none());
+    assert_eq!(world.span("same", "of source").attributes["honeyhive.source"], "other");
+    assert_eq!(
+        world.span("same", "of metadata").attributes["honeyhive_metadata.plan"],
+        "other"
+    );
+    assert_eq!(
+        world.span("same", "of resource").resource.attributes["service.name"],
+        "other"
+    );
+    for request in world.collector.requests() {
+        let body = String::from_utf8_lossy(&request.body);
+        let of_header = body.contains("of header") || body.contains("\"session_name\":\"header\"");
+        assert_eq!(
+            request.header("x-project").is_some(),
+            of_header,
+            "{} {body}",
+            request.path
+        );
+        let of_auth = body.contains("of auth") || body.contains("\"session_name\":\"auth\"");
+        assert_eq!(
+            request.header("x-api-key").is_some(),
+            of_auth,
+            "{} {body}",
+            request.path
+        );
+    }
+}
+
+#[test]
+fn a_tracer_notices_nothing_of_others_that_are_flushed_made_again_or_shut_down() {
+    let world = World::new(&["a", "b"]);
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let session = b.session("s").start();
+    let outer = b.in_span_sync("outer", |span| {
+        let _in_session = session.enter();
+        // A's tracers come and go, a flush and a whole registry with them.
+        for round in 0..20 {
+            let tracer = world.registry.dedicated(Selector::tenant("a")).expect("configured");
+            let _in_a = tracer.enter();
+            tracer.in_span_sync("a's", |_| drop(b.start_span(format!("inner {round}"))));
+        }
+        let _in_a = a.enter();
+        assert!(world.registry.force_flush(LONG).is_complete());
+        let other = TracerRegistry::builder()
+            .secret_source("test", crate::support::keys())
+            .tenant(
+                "a",
+                binding("a").backend(BackendName::Otlp).endpoint(world.collector.url()),
+            )
+            .build()
+            .expect("a valid configuration");
+        let theirs = other.tenant("a").expect("configured");
+        theirs.in_span_sync("of the other registry", |_| drop(b.start_span("inner last")));
+        assert!(other.shutdown(LONG).is_complete());
+        assert!(matches!(other.tenant("a"), Err(LookupError::Shutdown)));
+        drop(theirs);
+        b.start_span("after the shutdown");
+        session.enrich(Enrichment::new().metadata("still", "there"));
+        span.span_context().span_id().to_string()
+    });
+    world.flush();
+    let project = world.project("b");
+    assert_eq!(project.spans().len(), 23, "{}", project.tree());
+    for span in project.spans().iter().filter(|span| span.name != "outer") {
+        assert_eq!(span.parent_span_id.as_ref(), Some(&outer), "{}", project.tree());
+        assert_eq!(span.attributes["honeyhive.session_id"], session.id());
+    }
+    assert_eq!(
+        project.session(session.id()).expect("started").metadata["still"],
+        json!("there")
+    );
+    assert_eq!(world.project("a").spans().len(), 21);
+    let books = world.status("b").spans;
+    assert_eq!((books.accepted, books.delivered, books.lost()), (23, 23, 0));
+}
