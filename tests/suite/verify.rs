@@ -29,7 +29,11 @@ fn programs_of_several_seeds_leak_nothing() {
         let report = verify(&asked).expect("a port and threads");
         assert!(report.is_clean(), "{:#?}", report.failure);
         assert_eq!((report.rounds, report.total_operations()), (1, 1500));
-        assert!(report.ours.spans > 300 && report.ours.sessions > 20, "{:#?}", report.ours);
+        assert!(
+            report.ours.spans > 300 && report.ours.sessions > 20,
+            "{:#?}",
+            report.ours
+        );
         assert!(report.ours.bytes > 100_000, "{:#?}", report.ours);
     }
 }
@@ -72,7 +76,11 @@ fn the_comparison_stands_side_by_side() {
     assert!(stdout.contains("this crate  plain providers"), "{stdout}");
     let lost = stdout.lines().find(|line| line.starts_with("lost"));
     let lost: Vec<&str> = lost.expect("a row").split_whitespace().collect();
-    assert_eq!(lost, ["lost", "0", "0"], "variables of the process have no say: {stdout}");
+    assert_eq!(
+        lost,
+        ["lost", "0", "0"],
+        "variables of the process have no say: {stdout}"
+    );
 }
 
 #[test]

@@ -95,7 +95,9 @@ pub(crate) fn expect(program: &Program, cast: &[Member]) -> Expected {
 
 impl Oracle<'_> {
     fn block(&mut self, block: &[Op], place: &Place) {
-        block.iter().for_each(|op| self.op(op, place));
+        for op in block {
+            self.op(op, place);
+        }
     }
 
     fn op(&mut self, op: &Op, place: &Place) {

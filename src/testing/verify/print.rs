@@ -54,7 +54,9 @@ impl Printer<'_> {
     }
 
     fn block(&mut self, depth: usize, block: &[Op]) {
-        block.iter().for_each(|op| self.op(depth, op));
+        for op in block {
+            self.op(depth, op);
+        }
     }
 
     fn op(&mut self, depth: usize, op: &Op) {

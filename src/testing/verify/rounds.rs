@@ -40,12 +40,13 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
     let cast: Arc<[Member]> = cast(options.tenants).into();
     let runtime = runtime()?;
     let ours = Stage::new(&cast, runtime.handle(), Ours::new)?;
-    let peer = match options.peer {
-        true => Some(Stage::new(&peer::cast(&cast), runtime.handle(), |cast, collector| {
+    let peer_cast = peer::cast(&cast);
+    let on_stage = || {
+        Stage::new(&peer_cast, runtime.handle(), |cast, collector| {
             Peer::new(cast, collector, runtime.handle())
-        })?),
-        false => None,
+        })
     };
+    let peer = options.peer.then(on_stage).transpose()?;
     let mut report = VerifyReport {
         seed: options.seed,
         tracers: cast.len(),

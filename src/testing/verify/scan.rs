@@ -1,8 +1,10 @@
 //! Every byte of every request, looked through once for what is somebody else's.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use memchr::{memchr_iter, memmem};
+use uuid::Uuid;
 
 use super::cast::{CANARY, Member};
 use super::finding::{FindingKind, Findings};
@@ -28,55 +30,87 @@ pub(super) fn scan<'a>(
     findings: &mut Findings,
 ) -> u64 {
     let names: BTreeMap<String, usize> = (0..).zip(cast).map(|(index, member)| (member.name(), index)).collect();
-    let tokens: HashMap<&[u8], usize> = (0..)
-        .zip(cast)
-        .map(|(index, member)| (member.token.as_bytes(), index))
-        .collect();
-    let canary = memmem::Finder::new(CANARY);
+    let tokens = (0..).zip(cast);
+    let scanner = Scanner {
+        owners,
+        tokens: tokens.map(|(index, member)| (member.token.as_bytes(), index)).collect(),
+        canary: memmem::Finder::new(CANARY),
+    };
     let mut bytes = 0;
     for request in requests {
-        let owner = request.project.as_deref().and_then(|name| names.get(name)).copied();
+        let place = request.project.as_deref().and_then(|name| names.get(name)).copied();
         let headers = request
             .headers
             .iter()
             .flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
         for text in headers.chain([request.path.as_bytes(), &request.body]) {
             bytes += text.len() as u64;
-            let mut met = |whose: Option<usize>, what: &str, found: &[u8]| {
-                if whose == owner && whose.is_some() {
-                    return;
-                }
-                let tenant = whose.map_or_else(|| "nobody".to_owned(), |whose| cast[whose].name());
-                let place = owner.map_or_else(|| "an unknown key".to_owned(), |owner| cast[owner].name());
-                let found = String::from_utf8_lossy(found);
-                let seen = format!("{what} {found} in {} under the key of {place}", request.path);
-                findings.add(FindingKind::Leaked, &tenant, None, "only under its own key", seen);
-            };
-            for place in canary.find_iter(text) {
-                let rest = &text[place + CANARY.len()..];
-                let token = rest.split(|byte| *byte == b'-').next().unwrap_or_default();
-                let op = rest.get(token.len()..).unwrap_or_default();
-                let digits = op.iter().skip(1).take_while(|byte| byte.is_ascii_digit()).count();
-                let shown = &text[place..place + CANARY.len() + token.len() + (1 + digits).min(op.len())];
-                met(tokens.get(token).copied(), "the canary", shown);
-            }
-            for (place, _) in memchr_iter(b'-', text).filter_map(|dash| Some((dash.checked_sub(8)?, dash))) {
-                if let Some(id) = text.get(place..place + UUID_LENGTH)
-                    && [13, 18, 23].iter().all(|at| id[*at] == b'-')
-                    && let Some(owner) = owners.sessions.get(id)
-                {
-                    met(*owner, "the session", id);
-                }
-            }
-            each_trace_id(text, |id| {
-                if let Some(owner) = owners.traces.get(&id) {
-                    let shown: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-                    met(*owner, "the trace", shown.as_bytes());
+            scanner.each_owned(text, |owner, found| {
+                if owner.is_none() || owner != place {
+                    let tenant = owner.map_or_else(|| "nobody".to_owned(), |owner| cast[owner].name());
+                    let key = place.map_or_else(|| "an unknown key".to_owned(), |place| cast[place].name());
+                    let seen = format!("{found} in {} under the key of {key}", request.path);
+                    findings.add(FindingKind::Leaked, &tenant, None, "only under its own key", seen);
                 }
             });
         }
     }
     bytes
+}
+
+/// What is found in a text.
+enum Found<'t> {
+    Canary(&'t [u8]),
+    Session(&'t [u8]),
+    Trace([u8; TRACE_ID_LENGTH]),
+}
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Canary(text) => write!(f, "the canary {}", String::from_utf8_lossy(text)),
+            Self::Session(text) => write!(f, "the session {}", String::from_utf8_lossy(text)),
+            Self::Trace(id) => write!(f, "the trace {}", Uuid::from_bytes(*id).simple()),
+        }
+    }
+}
+
+struct Scanner<'a> {
+    owners: &'a Owners,
+    tokens: HashMap<&'a [u8], usize>,
+    canary: memmem::Finder<'static>,
+}
+
+impl Scanner<'_> {
+    /// Everything in a text that is somebody's: whose, and what.
+    fn each_owned<'t>(&self, text: &'t [u8], mut met: impl FnMut(Option<usize>, Found<'t>)) {
+        for place in self.canary.find_iter(text) {
+            let rest = &text[place + CANARY.len()..];
+            let token = rest.split(|byte| *byte == b'-').next().unwrap_or_default();
+            let op = rest.get(token.len() + 1..).unwrap_or_default();
+            let digits = op.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let length = CANARY.len() + token.len() + 1 + digits;
+            let shown = text.get(place..place + length).unwrap_or(&text[place..]);
+            met(self.tokens.get(token).copied(), Found::Canary(shown));
+        }
+        for dash in memchr_iter(b'-', text) {
+            // The first of the four dashes of a UUID.
+            let id = dash
+                .checked_sub(8)
+                .and_then(|place| text.get(place..place + UUID_LENGTH));
+            let Some(id) = id.filter(|id| [13, 18, 23].iter().all(|at| id[*at] == b'-')) else {
+                continue;
+            };
+            if let Some(owner) = self.owners.sessions.get(id) {
+                met(*owner, Found::Session(id));
+            }
+        }
+        each_trace_id(text, |id| {
+            if let Some(owner) = self.owners.traces.get(&id) {
+                met(*owner, Found::Trace(id));
+            }
+        });
+    }
 }
 
 /// Everything that may be a trace id: 16 bytes behind their length, as protobuf has it, and 32 hexadecimal digits.

@@ -7,6 +7,8 @@ mod spans;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::cast::{CANARY, Member};
 use super::env::{InSession, Parent};
 use super::expect::Expected;
@@ -228,8 +230,7 @@ fn session_of_trace(trace: &str) -> String {
     let mut id = from_hex(trace.as_bytes());
     id[6] = (id[6] & 0x0f) | 0x40;
     id[8] = (id[8] & 0x3f) | 0x80;
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    Uuid::from_bytes(id).hyphenated().to_string()
 }
 
 /// The token and the operation of a canary.

@@ -10,7 +10,7 @@ use super::super::expect::ExpectedSession;
 use super::super::finding::FindingKind;
 use super::super::program::OpId;
 use super::{Check, parse_canary, session_of_trace};
-use crate::collector::{Operation, OperationKind, Session};
+use crate::collector::{Operation, OperationKind, Project, Session};
 
 impl Check<'_> {
     pub(super) fn check_sessions(&mut self) {
@@ -55,7 +55,7 @@ impl Check<'_> {
             }
         }
         for member in 0..self.projects.len() {
-            let sessions = self.projects[member].iter().flat_map(|project| project.sessions());
+            let sessions = self.projects[member].iter().flat_map(Project::sessions);
             let stray: Vec<String> = sessions
                 .filter(|session| !known.contains(&(member, session.id.clone())))
                 .map(|session| session.id.clone())

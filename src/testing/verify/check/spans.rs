@@ -10,8 +10,8 @@ use super::super::expect::ExpectedSpan;
 use super::super::finding::FindingKind;
 use super::super::program::{OpId, Who};
 use super::super::run::late_key;
-use super::{Arrival, Check, Missing, Told, parse_canary};
-use crate::collector::Span;
+use super::{Arrival, Check, Told, parse_canary};
+use crate::collector::{Project, Span};
 
 /// What a span is expected to be, beside its parent and its attributes.
 struct Wanted {
@@ -25,7 +25,7 @@ impl Check<'_> {
     /// Puts every span that arrived beside the operation that it tells of.
     pub(super) fn sort_spans(&mut self) {
         for (member, project) in std::mem::take(&mut self.projects).into_iter().enumerate() {
-            for span in project.iter().flat_map(|project| project.spans()) {
+            for span in project.iter().flat_map(Project::spans) {
                 let Some((token, told)) = told(span) else {
                     self.find(FindingKind::Unexpected, member, None, "no such span", &span.name);
                     continue;
@@ -131,8 +131,11 @@ impl Check<'_> {
     /// The one span that arrived for it.
     fn only(&mut self, told: Told, who: Who) -> Option<Arc<Span>> {
         let arrivals = self.arrived.get(&told).map_or(&[][..], Vec::as_slice);
-        let own = arrivals.iter().filter(|arrival| arrival.member == who.member);
-        let (count, found) = (own.clone().count(), own.last().map(|arrival| Arc::clone(&arrival.span)));
+        let mut own = arrivals.iter().filter(|arrival| arrival.member == who.member);
+        let (count, found) = (
+            own.clone().count(),
+            own.next_back().map(|arrival| Arc::clone(&arrival.span)),
+        );
         match count {
             0 => self.find(FindingKind::Lost, who.member, Some(told.op()), "one span", "none"),
             1 => {}
@@ -144,21 +147,20 @@ impl Check<'_> {
     fn check_parent(&mut self, op: OpId, span: &ExpectedSpan, found: &Span, roots: &mut HashMap<String, OpId>) {
         let member = span.who.member;
         let Ok(parent) = self.parent_ids(span.parent) else {
-            let Missing = Missing;
             return;
         };
         let (trace, parent) = parent.unzip();
         let (trace, parent) = (trace.map(str::to_owned), parent.map(str::to_owned));
         if found.parent_span_id != parent {
             let (expected, seen) = (
-                self.shown_parent(span.parent),
+                shown_parent(span.parent),
                 self.shown_id(found.parent_span_id.as_deref()),
             );
             self.find(FindingKind::WrongParent, member, Some(op), expected, seen);
         }
         match trace {
             Some(trace) if trace != found.trace_id => {
-                let expected = format!("the trace {trace} of {}", self.shown_parent(span.parent));
+                let expected = format!("the trace {trace} of {}", shown_parent(span.parent));
                 self.find(FindingKind::WrongTrace, member, Some(op), expected, &found.trace_id);
             }
             Some(_) => {}
@@ -168,14 +170,6 @@ impl Check<'_> {
                     self.find(FindingKind::WrongTrace, member, Some(op), "a new trace", seen);
                 }
             }
-        }
-    }
-
-    fn shown_parent(&self, parent: Parent) -> String {
-        match parent {
-            Parent::None => "no parent".to_owned(),
-            Parent::Span(op) => format!("the span of #{op}"),
-            Parent::Remote(op) => format!("the remote span of #{op}"),
         }
     }
 
@@ -277,6 +271,14 @@ impl Told {
         match self {
             Self::Span(op) | Self::SessionStart(op) | Self::Enrichment(op) | Self::SessionEnd(op) => op,
         }
+    }
+}
+
+fn shown_parent(parent: Parent) -> String {
+    match parent {
+        Parent::None => "no parent".to_owned(),
+        Parent::Span(op) => format!("the span of #{op}"),
+        Parent::Remote(op) => format!("the remote span of #{op}"),
     }
 }
 

@@ -79,7 +79,9 @@ pub(super) fn run<S: Subject>(
             threads.spawn(move || {
                 subject.span_sync(&tracer, name.clone(), |span| {
                     span.set("work".to_owned(), name);
-                    receiver.into_iter().for_each(|job| job());
+                    for job in receiver {
+                        job();
+                    }
                 });
             });
         }

@@ -14,7 +14,9 @@ use super::{Told, told};
 
 impl<S: Subject> Place<S> {
     pub(super) fn block(&self, block: &[Op]) {
-        block.iter().for_each(|op| self.op(op));
+        for op in block {
+            self.op(op);
+        }
     }
 
     pub(super) fn op(&self, op: &Op) {

@@ -1,13 +1,15 @@
 //! Random programs, the same ones for the same seed.
 
+mod place;
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::cast::Member;
-use super::env::{Env, Frame, Handle, Reach};
-use super::expect::taken;
+use super::env::{Env, Handle, Reach};
 use super::program::{Block, Carried, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
+use place::Place;
 
 /// How deep blocks stand in one another at the most; each tree has a bound of its own up to here.
 const MAX_DEPTH: usize = 10;
@@ -53,16 +55,6 @@ struct Generator<'a> {
     tree: usize,
     /// How deep its blocks stand in one another.
     depth: usize,
-}
-
-#[derive(Clone)]
-struct Place {
-    mode: Mode,
-    env: Env,
-    reach: Reach,
-    depth: usize,
-    /// A worker does not send to itself.
-    in_channel: bool,
 }
 
 impl Generator<'_> {
@@ -114,7 +106,7 @@ impl Generator<'_> {
         let found = (0..6).find_map(|_| self.kind(place));
         let kind = found.unwrap_or_else(|| Kind::Inject { who: self.who(place) });
         let mode = self.body_mode(&kind, place.mode);
-        let inside = self.inside(id, &kind, mode, place);
+        let inside = place.inside(id, &kind, mode, self.cast);
         let is_leaf = matches!(
             kind,
             Kind::Enrich { .. }
@@ -317,93 +309,6 @@ impl Generator<'_> {
             ) => Mode::Async,
             (Mode::Async, _) if self.rng.random_ratio(1, 12) => Mode::Sync,
             (Mode::Async, _) => Mode::Async,
-        }
-    }
-
-    /// What holds inside an operation, as far as it decides what may stand there.
-    fn inside(&self, id: OpId, kind: &Kind, mode: Mode, place: &Place) -> Place {
-        let (env, reach) = (&place.env, &place.reach);
-        let kept = |carried: bool| if carried { env.clone() } else { Env::default() };
-        let current = |who: Who| {
-            let who = reach.resolve(who);
-            (
-                env.with(Frame::Span { who, op: id }),
-                reach.with(Handle::Span { op: id }),
-            )
-        };
-        let (env, reach) = match kind {
-            Kind::Span {
-                who,
-                how: How::ByHand { .. },
-            } => {
-                let who = reach.resolve(*who);
-                (
-                    env.with(Frame::ByHand { who, op: id }),
-                    reach.with(Handle::Span { op: id }),
-                )
-            }
-            Kind::Span { who, .. }
-            | Kind::SpawnSpan { who }
-            | Kind::Panic { who }
-            | Kind::Select { who }
-            | Kind::Abort { who } => current(*who),
-            Kind::Scope { who } => (
-                env.with(Frame::Scope {
-                    who: reach.resolve(*who),
-                }),
-                reach.clone(),
-            ),
-            Kind::Session { who, current, end, .. } => {
-                let who = reach.resolve(*who);
-                let env = if *current {
-                    env.with(Frame::Session {
-                        who,
-                        op: id,
-                        ends: *end,
-                    })
-                } else {
-                    env.clone()
-                };
-                (env, reach.with(Handle::Session { who, op: id }))
-            }
-            Kind::Baggage { who } => {
-                let who = reach.resolve(*who);
-                (env.with(Frame::Baggage { who, op: id }), reach.clone())
-            }
-            Kind::Incoming { who, lie } => {
-                let who = reach.resolve(*who);
-                let taken = taken(id, *lie, &self.cast[who.member], reach);
-                (env.with(Frame::Incoming { who, taken }), reach.clone())
-            }
-            Kind::Dedicated { member } => (
-                env.clone(),
-                reach.with(Handle::Dedicated {
-                    member: *member,
-                    op: id,
-                }),
-            ),
-            Kind::Thread { carried, .. }
-            | Kind::Blocking { carried }
-            | Kind::JoinSet { carried }
-            | Kind::Deferred { carried } => (kept(*carried), reach.clone()),
-            Kind::Spawn { carried } => (kept(*carried != Carried::Nothing), reach.clone()),
-            // Nothing that hangs on whose span the worker is in is made there.
-            Kind::Channel { carried, .. } => (kept(*carried), reach.clone()),
-            Kind::Loose { .. }
-            | Kind::Enrich { .. }
-            | Kind::Late { .. }
-            | Kind::Inject { .. }
-            | Kind::Ask
-            | Kind::Misname { .. }
-            | Kind::Stream { .. }
-            | Kind::Yield => (env.clone(), reach.clone()),
-        };
-        Place {
-            mode,
-            env,
-            reach,
-            depth: place.depth + 1,
-            in_channel: place.in_channel || matches!(kind, Kind::Channel { .. }),
         }
     }
 }

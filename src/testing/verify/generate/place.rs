@@ -1,0 +1,105 @@
+//! Where an operation is to stand, as far as it decides what may stand there.
+
+use super::super::cast::Member;
+use super::super::env::{Env, Frame, Handle, Reach};
+use super::super::expect::taken;
+use super::super::program::{Carried, How, Kind, Mode, OpId, Who};
+
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) mode: Mode,
+    pub(super) env: Env,
+    pub(super) reach: Reach,
+    pub(super) depth: usize,
+    /// A worker does not send to itself.
+    pub(super) in_channel: bool,
+}
+
+impl Place {
+    /// What holds inside an operation, as far as it decides what may stand there.
+    pub(super) fn inside(&self, id: OpId, kind: &Kind, mode: Mode, cast: &[Member]) -> Self {
+        let (env, reach) = (&self.env, &self.reach);
+        let kept = |carried: bool| if carried { env.clone() } else { Env::default() };
+        let current = |who: Who| {
+            let who = reach.resolve(who);
+            (
+                env.with(Frame::Span { who, op: id }),
+                reach.with(Handle::Span { op: id }),
+            )
+        };
+        let (env, reach) = match kind {
+            Kind::Span {
+                who,
+                how: How::ByHand { .. },
+            } => {
+                let who = reach.resolve(*who);
+                (
+                    env.with(Frame::ByHand { who, op: id }),
+                    reach.with(Handle::Span { op: id }),
+                )
+            }
+            Kind::Span { who, .. }
+            | Kind::SpawnSpan { who }
+            | Kind::Panic { who }
+            | Kind::Select { who }
+            | Kind::Abort { who } => current(*who),
+            Kind::Scope { who } => (
+                env.with(Frame::Scope {
+                    who: reach.resolve(*who),
+                }),
+                reach.clone(),
+            ),
+            Kind::Session { who, current, end, .. } => {
+                let who = reach.resolve(*who);
+                let env = if *current {
+                    env.with(Frame::Session {
+                        who,
+                        op: id,
+                        ends: *end,
+                    })
+                } else {
+                    env.clone()
+                };
+                (env, reach.with(Handle::Session { who, op: id }))
+            }
+            Kind::Baggage { who } => {
+                let who = reach.resolve(*who);
+                (env.with(Frame::Baggage { who, op: id }), reach.clone())
+            }
+            Kind::Incoming { who, lie } => {
+                let who = reach.resolve(*who);
+                let taken = taken(id, *lie, &cast[who.member], reach);
+                (env.with(Frame::Incoming { who, taken }), reach.clone())
+            }
+            Kind::Dedicated { member } => (
+                env.clone(),
+                reach.with(Handle::Dedicated {
+                    member: *member,
+                    op: id,
+                }),
+            ),
+            // On a worker without a scope the worker's own span is current; nothing that hangs on it is made there.
+            Kind::Thread { carried, .. }
+            | Kind::Channel { carried, .. }
+            | Kind::Blocking { carried }
+            | Kind::JoinSet { carried }
+            | Kind::Deferred { carried } => (kept(*carried), reach.clone()),
+            Kind::Spawn { carried } => (kept(*carried != Carried::Nothing), reach.clone()),
+            Kind::Loose { .. }
+            | Kind::Enrich { .. }
+            | Kind::Late { .. }
+            | Kind::Inject { .. }
+            | Kind::Ask
+            | Kind::Misname { .. }
+            | Kind::Stream { .. }
+            | Kind::Yield => (env.clone(), reach.clone()),
+        };
+        Self {
+            mode,
+            env,
+            reach,
+            depth: self.depth + 1,
+            in_channel: self.in_channel || matches!(kind, Kind::Channel { .. }),
+        }
+    }
+}
