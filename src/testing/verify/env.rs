@@ -27,14 +27,24 @@ pub(crate) enum Frame {
     ByHand { who: Who, op: OpId },
     /// A tracer's scope.
     Scope { who: Who },
-    /// A session's scope, and whether the session is ended when the operation is done.
-    Session { who: Who, op: OpId, ends: bool },
+    /// The scope of the session that an operation started.
+    Session { who: Who, op: OpId, end: End },
     /// A baggage entry.
     Baggage { who: Who, op: OpId },
     /// What `extract` took from incoming headers.
     Incoming { who: Who, taken: Taken },
     /// The operations further out are done.
     AllDone,
+}
+
+/// When a session is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Never,
+    /// When the operation that started it is done.
+    Later,
+    /// Before the place that is looked at.
+    Already,
 }
 
 /// What a tracer takes from incoming headers; the operation says which ones they were.
@@ -55,6 +65,7 @@ pub(crate) enum Handle {
     Session {
         who: Who,
         op: OpId,
+        end: End,
     },
     Dedicated {
         member: usize,
@@ -122,7 +133,9 @@ impl Env {
             match frame {
                 Frame::AllDone => done = true,
                 // One that has ended is not carried any more, and hides the ones further out all the same.
-                Frame::Session { who, ends: true, .. } if who == of && done && !ended_too => return InSession::None,
+                Frame::Session { who, end, .. } if who == of && end.is_over(done) && !ended_too => {
+                    return InSession::None;
+                }
                 Frame::Session { who, op, .. } if who == of => return InSession::Started(op),
                 Frame::Incoming { who, taken } if who == of && taken.session => return InSession::Incoming(taken.op),
                 _ => {}
@@ -165,6 +178,16 @@ impl Env {
     }
 }
 
+impl End {
+    pub(crate) fn of(ends: bool) -> Self {
+        if ends { Self::Later } else { Self::Never }
+    }
+
+    fn is_over(self, done: bool) -> bool {
+        self == Self::Already || (self == Self::Later && done)
+    }
+}
+
 impl Reach {
     pub(crate) fn with(&self, handle: Handle) -> Self {
         Self(Some(Rc::new(Node {
@@ -189,11 +212,20 @@ impl Reach {
         }
     }
 
-    pub(crate) fn session(&self, wanted: OpId) -> Option<Who> {
-        self.handles().find_map(|handle| match handle {
-            Handle::Session { who, op } if op == wanted => Some(who),
-            _ => None,
-        })
+    /// The tracer of a session that is around, and when the session is ended.
+    pub(crate) fn session(&self, wanted: OpId) -> Option<(Who, End)> {
+        let mut done = false;
+        for handle in self.handles() {
+            match handle {
+                Handle::AllEnded => done = true,
+                Handle::Session { who, end, op } if op == wanted && end.is_over(done) => {
+                    return Some((who, End::Already));
+                }
+                Handle::Session { who, end, op } if op == wanted => return Some((who, end)),
+                _ => {}
+            }
+        }
+        None
     }
 
     /// A span that is around, and whether it is open still.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::cast::Member;
-use super::env::{Env, Frame, Handle, InSession, Parent, Reach, Taken};
+use super::env::{End, Env, Frame, Handle, InSession, Parent, Reach, Taken};
 use super::program::{Carried, How, Kind, Lie, Op, OpId, Program, Who};
 
 /// What a program must come to.
@@ -117,6 +117,13 @@ impl Oracle<'_> {
                 self.block(&op.body, &place.inside(Frame::Scope { who }));
             }
             Kind::Session { who, current, end, .. } => self.session(op, reach.resolve(*who), *current, *end, place),
+            Kind::Rejoin { session } => match reach.session(*session) {
+                Some((who, end)) => {
+                    let op_of = *session;
+                    self.block(&op.body, &place.inside(Frame::Session { who, op: op_of, end }));
+                }
+                None => self.block(&op.body, place),
+            },
             Kind::Enrich { session } => self.enrich(*session, op.id, place),
             Kind::Late { span } => {
                 if reach.span(*span) == Some(true)
@@ -131,7 +138,12 @@ impl Oracle<'_> {
                 self.block(&op.body, &place.inside(Frame::Baggage { who, op: op.id }));
             }
             Kind::Ask => {
-                let current = env.owner().map(|who| (who, env.current_session(who)));
+                let current = env.owner().map(|who| {
+                    // Where no session is carried, that of a trace may be current inside its first span.
+                    let of_trace = self.cast[who.member].has_sessions_of_traces();
+                    let none = of_trace && env.session(who) == InSession::None;
+                    (who, if none { InSession::None } else { env.current_session(who) })
+                });
                 self.expected.current.insert(op.id, current);
             }
             Kind::Inject { who } => self.inject(op.id, reach.resolve(*who), env),
@@ -215,12 +227,17 @@ impl Oracle<'_> {
                 enrichments: Vec::new(),
             },
         );
-        let reaching = place.reaching(Handle::Session { who, op: op.id });
+        let (op_id, ends) = (op.id, End::of(end));
+        let reaching = place.reaching(Handle::Session {
+            who,
+            op: op_id,
+            end: ends,
+        });
         if current {
             let frame = Frame::Session {
                 who,
                 op: op.id,
-                ends: end,
+                end: ends,
             };
             self.block(&op.body, &reaching.inside(frame));
         } else {

@@ -111,6 +111,7 @@ impl Printer<'_> {
                 let end = if *end { ", ended after" } else { "" };
                 format!("{}.session().start(){current}{end}", self.name(*who))
             }
+            Kind::Rejoin { session } => format!("the session of #{session}.scope"),
             Kind::Enrich { session } => format!("the session of #{session} is enriched"),
             Kind::Late { span } => format!("the span of #{span} gets an attribute"),
             Kind::Baggage { who } => format!("with baggage of {}", self.name(*who)),

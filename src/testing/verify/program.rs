@@ -69,6 +69,8 @@ pub(crate) enum Kind {
         current: bool,
         end: bool,
     },
+    /// The session that an enclosing operation started, entered once more wherever this is.
+    Rejoin { session: OpId },
     /// More about the session that an enclosing operation started.
     Enrich { session: OpId },
     /// An attribute on the span that an enclosing operation started.
@@ -208,6 +210,7 @@ impl Kind {
             (Self::Loose { .. }, _) => "span that is not current",
             (Self::Scope { .. }, _) => "scope",
             (Self::Session { .. }, _) => "session",
+            (Self::Rejoin { .. }, _) => "session entered elsewhere",
             (Self::Enrich { .. }, _) => "enrichment",
             (Self::Late { .. }, _) => "late attribute",
             (Self::Baggage { .. }, _) => "baggage",

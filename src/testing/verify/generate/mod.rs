@@ -155,14 +155,9 @@ impl Generator<'_> {
                 who,
                 elsewhere: self.rng.random_ratio(1, 8),
             }),
-            4..7 => {
-                let sessions = place.reach.handles().filter_map(|handle| match handle {
-                    Handle::Session { op, .. } => Some(op),
-                    _ => None,
-                });
-                let session = *sessions.collect::<Vec<_>>().choose(&mut self.rng)?;
-                Some(Kind::Enrich { session })
-            }
+            4..7 => Some(Kind::Enrich {
+                session: self.session_in_reach(place)?,
+            }),
             7..11 => Some(Kind::Late {
                 span: self.span_in_reach(place)?,
             }),
@@ -197,7 +192,7 @@ impl Generator<'_> {
     }
 
     fn around(&mut self, place: &Place, who: Who) -> Option<Kind> {
-        match self.rng.random_range(0..16) {
+        match self.rng.random_range(0..18) {
             0..4 => Some(Kind::Scope { who }),
             4..8 => Some(Kind::Session {
                 who,
@@ -213,6 +208,9 @@ impl Generator<'_> {
                 lie: self.lie(place, who)?,
             }),
             14 => Some(Kind::Panic { who }),
+            15..17 => Some(Kind::Rejoin {
+                session: self.session_in_reach(place)?,
+            }),
             _ => Some(Kind::Dedicated { member: who.member }),
         }
     }
@@ -224,13 +222,7 @@ impl Generator<'_> {
             // Who trusts headers is given no real ids of others: he would be right to use them.
             1 if !member.trusts_parents => Some(Lie::ParentOf(self.span_in_reach(place)?)),
             2 => Some(Lie::Session),
-            3 if !member.takes_sessions => {
-                let sessions = place.reach.handles().filter_map(|handle| match handle {
-                    Handle::Session { op, .. } => Some(op),
-                    _ => None,
-                });
-                Some(Lie::SessionOf(*sessions.collect::<Vec<_>>().choose(&mut self.rng)?))
-            }
+            3 if !member.takes_sessions => Some(Lie::SessionOf(self.session_in_reach(place)?)),
             _ => Some(Lie::Baggage(self.rng.random_range(0..self.cast.len()))),
         }
     }
@@ -274,6 +266,14 @@ impl Generator<'_> {
             member,
             dedicated: dedicated.filter(|_| self.rng.random_bool(0.5)),
         }
+    }
+
+    fn session_in_reach(&mut self, place: &Place) -> Option<OpId> {
+        let sessions = place.reach.handles().filter_map(|handle| match handle {
+            Handle::Session { op, .. } => Some(op),
+            _ => None,
+        });
+        sessions.collect::<Vec<_>>().choose(&mut self.rng).copied()
     }
 
     fn span_in_reach(&mut self, place: &Place) -> Option<OpId> {

@@ -1,7 +1,7 @@
 //! Where an operation is to stand, as far as it decides what may stand there.
 
 use super::super::cast::Member;
-use super::super::env::{Env, Frame, Handle, Reach};
+use super::super::env::{End, Env, Frame, Handle, Reach};
 use super::super::expect::taken;
 use super::super::program::{Carried, How, Kind, Mode, OpId, Who};
 
@@ -55,12 +55,20 @@ impl Place {
                     env.with(Frame::Session {
                         who,
                         op: id,
-                        ends: *end,
+                        end: End::of(*end),
                     })
                 } else {
                     env.clone()
                 };
-                (env, reach.with(Handle::Session { who, op: id }))
+                let end = End::of(*end);
+                (env, reach.with(Handle::Session { who, op: id, end }))
+            }
+            Kind::Rejoin { session: op } => {
+                let entered = reach
+                    .session(*op)
+                    .map(|(who, end)| Frame::Session { who, op: *op, end });
+                let env = entered.map_or_else(|| env.clone(), |entered| env.with(entered));
+                (env, reach.clone())
             }
             Kind::Baggage { who } => {
                 let who = reach.resolve(*who);

@@ -85,6 +85,14 @@ impl<S: Subject> Place<S> {
         Self::new(Arc::clone(&self.run), Some(Arc::new(reach)), Arc::clone(&self.root))
     }
 
+    /// The session that an enclosing operation started.
+    pub(super) fn session_in_reach(&self, session: OpId) -> Option<S::Session> {
+        match &self.find(session)?.handle {
+            Handle::Session(session) => Some(session.clone()),
+            _ => None,
+        }
+    }
+
     fn find(&self, op: OpId) -> Option<&Reach<S>> {
         let mut reaches = std::iter::successors(self.reach.as_deref(), |reach| reach.outer.as_deref());
         reaches.find(|reach| reach.op == op)

@@ -70,6 +70,11 @@ impl<S: Subject> Place<S> {
                     subject.end_session(&session);
                 }
             }
+            Kind::Rejoin { session } => {
+                let session = self.session_in_reach(session);
+                let _entered = session.map(|session| subject.enter_session(&session));
+                self.block(&op.body);
+            }
             Kind::Baggage { who } => {
                 let _attached = self.baggage(who, op).attach();
                 self.block(&op.body);

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::{BoxFuture, pending, select};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use opentelemetry::trace::FutureExt as _;
 use tokio::sync::oneshot;
@@ -38,6 +38,7 @@ impl<S: Subject> Place<S> {
             | Kind::Loose { .. }
             | Kind::Scope { .. }
             | Kind::Session { .. }
+            | Kind::Rejoin { .. }
             | Kind::Baggage { .. }
             | Kind::Incoming { .. }
             | Kind::Dedicated { .. }
@@ -104,6 +105,10 @@ impl<S: Subject> Place<S> {
                     subject.end_session(&session);
                 }
             }
+            Kind::Rejoin { session } => match self.session_in_reach(session) {
+                Some(session) => subject.session_scope(&session, self.body(op)).await,
+                None => self.body(op).await,
+            },
             Kind::Baggage { who } => self.body(op).with_context(self.baggage(who, op)).await,
             Kind::Incoming { who, lie } => {
                 let captured = self.incoming(who, lie, op);
@@ -175,9 +180,13 @@ impl<S: Subject> Place<S> {
             drop(done);
             pending()
         });
-        tokio::select! {
-            () = stays_open => {}
-            _ = is_done => {}
+        if op.id.is_multiple_of(2) {
+            tokio::select! {
+                () = stays_open => {}
+                _ = is_done => {}
+            }
+        } else {
+            drop(select(stays_open, is_done).await);
         }
     }
 
