@@ -5,12 +5,13 @@
 
 use std::error::Error;
 use std::fs;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::Binding;
-use tracer_registry::{KeySource, TracerRegistry};
+use tracer_registry::{KeySource, Scope, TracerRegistry};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -56,6 +57,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     blocking.await?;
 
+    // A channel: the message brings its scope along, whatever the receiver is in.
+    let (jobs, inbox) = mpsc::channel::<(Scope, &'static str)>();
+    let tracer = acme.clone();
+    let receiver = thread::spawn(move || {
+        for (scope, name) in inbox {
+            scope.run(|| tracer.in_span_sync(name, |_| ()));
+        }
+    });
+    session
+        .scope(async { jobs.send((Scope::current(), "from a channel")) })
+        .await?;
+    drop(jobs);
+    receiver.join().expect("it does not panic");
+
     // Without any of this the span still lands with its tracer, and in no session.
     let _in_session = session.enter();
     thread::scope(|threads| {
@@ -74,6 +89,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         names.sort_unstable();
         println!("{title}: {}", names.join(", "));
     }
-    assert_eq!((inside.len(), outside.len()), (5, 1));
+    assert_eq!((inside.len(), outside.len()), (6, 1));
     Ok(())
 }

@@ -121,8 +121,22 @@ fn a_session_follows_threads_and_tasks() {
     expect_lines(
         "threads",
         &[
-            "in the session: in a blocking task, in a task, on a thread, on scoped thread 1, on scoped thread 2",
+            "in the session: from a channel, in a blocking task, in a task, on a thread, on scoped thread 1, on scoped thread 2",
             "outside: not in the session",
+        ],
+    );
+}
+
+#[test]
+fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
+    expect_lines(
+        "propagation",
+        &[
+            "acme, by both services:",
+            "ask",
+            "└─ POST /answer",
+            "globex, which trusts nobody:",
+            "POST /answer",
         ],
     );
 }
