@@ -105,7 +105,13 @@ impl Oracle<'_> {
         let carried = |carried: bool| if carried { env.clone() } else { Env::default() };
         match &op.kind {
             Kind::Span { who, how } => self.current_span(op, reach.resolve(*who), *how, place),
-            Kind::SpawnSpan { who } | Kind::Panic { who } | Kind::Select { who } | Kind::Abort { who } => {
+            Kind::Select { who, on_drop } | Kind::Abort { who, on_drop } => {
+                let who = reach.resolve(*who);
+                self.current_span(op, who, How::Closure, place);
+                // What a future holds is dropped where the future ran, whoever drops it.
+                self.span(*on_drop, who, &env.with(Frame::Span { who, op: op.id }));
+            }
+            Kind::SpawnSpan { who } | Kind::Panic { who } => {
                 self.current_span(op, reach.resolve(*who), How::Closure, place);
             }
             Kind::Loose { who, .. } => {
@@ -142,7 +148,14 @@ impl Oracle<'_> {
                     // Where no session is carried, that of a trace may be current inside its first span.
                     let of_trace = self.cast[who.member].has_sessions_of_traces();
                     let none = of_trace && env.session(who) == InSession::None;
-                    (who, if none { InSession::None } else { env.current_session(who) })
+                    (
+                        who,
+                        if none {
+                            InSession::None
+                        } else {
+                            env.current_session(who)
+                        },
+                    )
                 });
                 self.expected.current.insert(op.id, current);
             }

@@ -135,8 +135,18 @@ impl Printer<'_> {
             Kind::SpawnSpan { who } => format!("tokio::spawn of {}.in_span", self.name(*who)),
             Kind::JoinSet { carried } => format!("a task each{}", with(*carried)),
             Kind::Blocking { carried } => format!("spawn_blocking{}", with(*carried)),
-            Kind::Select { who } => format!("select! that drops {}.in_span", self.name(*who)),
-            Kind::Abort { who } => format!("an aborted task with {}.in_span", self.name(*who)),
+            Kind::Select { who, on_drop } => {
+                format!(
+                    "select! that drops (and that starts #{on_drop}) {}.in_span",
+                    self.name(*who)
+                )
+            }
+            Kind::Abort { who, on_drop } => {
+                format!(
+                    "an aborted task with (and its drop starts #{on_drop}) {}.in_span",
+                    self.name(*who)
+                )
+            }
             Kind::Deferred { carried } => format!("tokio::spawn{}, begun after the thread's block", with(*carried)),
             Kind::Stream { reader } => format!("scope.stream, read in the scope of {}, of", self.name(*reader)),
             Kind::Yield => "yield_now()".to_owned(),

@@ -101,10 +101,10 @@ pub(crate) enum Kind {
     JoinSet { carried: bool },
     /// A blocking task.
     Blocking { carried: bool },
-    /// A `select!` that drops the branch with the body and its open span.
-    Select { who: Who },
-    /// A task that is aborted with its span open.
-    Abort { who: Who },
+    /// A `select!` that drops the branch with the body and its open span, and with a value that starts a span when it is dropped.
+    Select { who: Who, on_drop: OpId },
+    /// A task that is aborted with its span open, and with such a value.
+    Abort { who: Who, on_drop: OpId },
     /// A task that does the body after all spans around it have ended.
     Deferred { carried: bool },
     /// A stream whose items do the body, read inside a scope of `reader`.

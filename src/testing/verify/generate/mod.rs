@@ -249,8 +249,14 @@ impl Generator<'_> {
             4..6 => Kind::SpawnSpan { who },
             6..8 => Kind::JoinSet { carried },
             8 => Kind::Blocking { carried },
-            9..11 => Kind::Select { who },
-            11 => Kind::Abort { who },
+            9..11 => Kind::Select {
+                who,
+                on_drop: self.id(),
+            },
+            11 => Kind::Abort {
+                who,
+                on_drop: self.id(),
+            },
             12 => Kind::Deferred { carried },
             _ => Kind::Stream { reader: who },
         }

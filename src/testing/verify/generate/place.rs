@@ -41,8 +41,8 @@ impl Place {
             Kind::Span { who, .. }
             | Kind::SpawnSpan { who }
             | Kind::Panic { who }
-            | Kind::Select { who }
-            | Kind::Abort { who } => current(*who),
+            | Kind::Select { who, .. }
+            | Kind::Abort { who, .. } => current(*who),
             Kind::Scope { who } => (
                 env.with(Frame::Scope {
                     who: reach.resolve(*who),

@@ -5,15 +5,31 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, pending, select};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use opentelemetry::trace::FutureExt as _;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{FutureExt as _, Span as _};
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, spawn_blocking, yield_now};
 
-use super::super::program::{Block, Carried, How, Kind, Mode, Op, Who};
+use super::super::program::{Block, Carried, How, Kind, Mode, Op, OpId, Who};
 use super::super::subject::{Active, Subject};
 use super::place::Place;
 use super::sync::end;
-use super::{Told, joined, lock, root, told};
+use super::{Run, Told, joined, lock, root, told};
+
+/// Starts a span when it is dropped.
+struct OnDrop<S: Subject> {
+    run: Arc<Run<S>>,
+    tracer: S::Tracer,
+    name: String,
+}
+
+impl<S: Subject> Drop for OnDrop<S> {
+    fn drop(&mut self) {
+        let mut span = self.run.subject.start(&self.tracer, self.name.clone());
+        span.set_attribute(KeyValue::new("work", self.name.clone()));
+        span.end();
+    }
+}
 
 impl<S: Subject> Place<S> {
     pub(super) fn block_async(self, block: Block) -> BoxFuture<'static, ()> {
@@ -54,8 +70,8 @@ impl<S: Subject> Place<S> {
             }
             Kind::SpawnSpan { who } => joined(tokio::spawn(self.span(who, op)).await),
             Kind::JoinSet { carried } => self.join_set(carried, op).await,
-            Kind::Select { who } => self.select(who, op).await,
-            Kind::Abort { who } => self.abort(who, op).await,
+            Kind::Select { who, on_drop } => self.select(who, on_drop, op).await,
+            Kind::Abort { who, on_drop } => self.abort(who, on_drop, op).await,
             Kind::Deferred { carried } => self.defer(carried, op),
             Kind::Stream { reader } => self.stream(reader, op).await,
             _ => self.leaf(op),
@@ -173,12 +189,23 @@ impl<S: Subject> Place<S> {
         }
     }
 
+    fn on_drop(&self, who: Who, op: OpId) -> OnDrop<S> {
+        let name = self.run.cast[who.member].canary(op);
+        OnDrop {
+            run: Arc::clone(&self.run),
+            tracer: self.tracer(who),
+            name,
+        }
+    }
+
     /// Drops the branch when its body is done, with the span open.
-    async fn select(&self, who: Who, op: &Op) {
+    async fn select(&self, who: Who, on_drop: OpId, op: &Op) {
         let (done, is_done) = oneshot::channel::<()>();
-        let stays_open = self.span_then(who, op, || {
+        let held = self.on_drop(who, on_drop);
+        let stays_open = self.span_then(who, op, || async move {
+            let _held = held;
             drop(done);
-            pending()
+            pending().await
         });
         if op.id.is_multiple_of(2) {
             tokio::select! {
@@ -191,11 +218,13 @@ impl<S: Subject> Place<S> {
     }
 
     /// Aborts the task when its body is done, with the span open.
-    async fn abort(&self, who: Who, op: &Op) {
+    async fn abort(&self, who: Who, on_drop: OpId, op: &Op) {
         let (done, is_done) = oneshot::channel::<()>();
-        let task = tokio::spawn(self.span_then(who, op, || {
+        let held = self.on_drop(who, on_drop);
+        let task = tokio::spawn(self.span_then(who, op, || async move {
+            let _held = held;
             drop(done);
-            pending()
+            pending().await
         }));
         drop(is_done.await);
         task.abort();
