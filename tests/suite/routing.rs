@@ -122,3 +122,20 @@ fn the_context_that_is_given_decides_before_the_current_one() {
     assert_chain(&world, "a", &["a", "given"]);
     assert_eq!(world.span("b", "root").parent_span_id, None);
 }
+
+#[test]
+fn a_routed_span_that_is_made_current_is_found_under_another_tracers_span_made_current_by_hand() {
+    let world = World::new(&["a", "b"]);
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let driver = RoutingProvider::new().tracer("driver");
+    let in_a = a.enter();
+    driver.in_span("routed", |_| {
+        let over = Context::current_with_span(b.start_span("b over it")).attach();
+        a.start_span("a within").end();
+        drop(over);
+    });
+    drop(in_a);
+    world.flush();
+    assert_chain(&world, "a", &["routed", "a within"]);
+    assert_chain(&world, "b", &["b over it"]);
+}

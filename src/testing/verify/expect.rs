@@ -296,7 +296,7 @@ pub(crate) fn taken(op: OpId, lie: Lie, member: &Member, reach: &Reach) -> Taken
     let (parent, baggage) = match lie {
         Lie::Parent => (true, false),
         Lie::ParentOf(span) => (reach.span(span).is_some(), false),
-        Lie::Baggage(_) => (false, true),
+        Lie::Baggage(_) | Lie::Garbage => (false, true),
         Lie::Session => (true, true),
         Lie::SessionOf(session) => (false, reach.session(session).is_some()),
     };

@@ -159,6 +159,7 @@ impl Printer<'_> {
             Lie::ParentOf(op) => format!("the span of #{op} as parent"),
             Lie::Baggage(member) => format!("baggage with a canary of [{}]", self.cast[member].name()),
             Lie::Session => "a parent and a session that nobody made".to_owned(),
+            Lie::Garbage => "a parent and a session that are no ids".to_owned(),
             Lie::SessionOf(op) => format!("the session of #{op}"),
         }
     }

@@ -149,6 +149,8 @@ pub(crate) enum Lie {
     Session,
     /// The session that an enclosing operation started, of whatever tracer.
     SessionOf(OpId),
+    /// A parent and a session that are no ids at all.
+    Garbage,
 }
 
 /// What is wrong with a name.

@@ -185,7 +185,7 @@ impl Check<'_> {
             let Some(lying) = self.observed.incoming.get(op) else {
                 continue;
             };
-            if let Some((trace, _)) = headers::parent_ids(lying) {
+            if let Some((trace, _)) = headers::parent_ids(lying).filter(|(trace, _)| trace.len() == 32) {
                 let owner = taken.parent.then_some(*member);
                 owners.traces.entry(from_hex(trace.as_bytes())).or_insert(owner);
                 let session = session_of_trace(trace).into_bytes();

@@ -217,8 +217,9 @@ impl Generator<'_> {
 
     fn lie(&mut self, place: &Place, who: Who) -> Option<Lie> {
         let member = &self.cast[who.member];
-        match self.rng.random_range(0..5) {
+        match self.rng.random_range(0..6) {
             0 => Some(Lie::Parent),
+            4 => Some(Lie::Garbage),
             // Who trusts headers is given no real ids of others: he would be right to use them.
             1 if !member.trusts_parents => Some(Lie::ParentOf(self.span_in_reach(place)?)),
             2 => Some(Lie::Session),

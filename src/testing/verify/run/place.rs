@@ -159,6 +159,10 @@ impl<S: Subject> Place<S> {
                     format!("session.id={}", headers::unknown_session(seed, op.id)),
                 );
             }
+            Lie::Garbage => {
+                say("traceparent", headers::traceparent("no-trace", "no-span"));
+                say("baggage", format!("session.id=nobody-{}", op.id));
+            }
             Lie::SessionOf(session) => {
                 if let Some(Handle::Session(session)) = self.find(session).map(|reach| &reach.handle) {
                     say(

@@ -162,3 +162,38 @@ fn a_dedicated_tracer_is_another_one_than_the_pooled() {
     assert_eq!(parent(&expected, 3), Parent::None);
     assert_eq!(parent(&expected, 4), Parent::Span(2));
 }
+
+#[test]
+fn a_session_can_be_entered_again_wherever_its_handle_is_in_reach() {
+    let again = op(
+        3,
+        Kind::Rejoin { session: 1 },
+        vec![span(4, A, vec![]), span(5, B, vec![])],
+    );
+    let elsewhere = op(
+        2,
+        Kind::Thread {
+            carried: false,
+            scoped: false,
+        },
+        vec![again.clone(), span(6, A, vec![])],
+    );
+    let expected = expected(&program(vec![session(1, A, vec![elsewhere])]));
+    assert_eq!(expected.spans[&4].session, InSession::Started(1));
+    assert_eq!(expected.spans[&5].session, InSession::None);
+    assert_eq!(expected.spans[&6].session, InSession::None);
+    let alone = self::expected(&program(vec![again]));
+    assert_eq!(
+        alone.spans[&4].session,
+        InSession::None,
+        "what is not there is not entered"
+    );
+}
+
+#[test]
+fn what_a_dropped_future_holds_is_dropped_in_its_span() {
+    let dropped = Kind::Select { who: A, on_drop: 3 };
+    let expected = expected(&program(vec![span(1, A, vec![op(2, dropped, vec![])])]));
+    assert_eq!(parent(&expected, 2), Parent::Span(1));
+    assert_eq!(parent(&expected, 3), Parent::Span(2));
+}
