@@ -41,7 +41,7 @@ pub(crate) enum Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Never,
-    /// When the operation that started it is done.
+    /// Within the operation that started it.
     Later,
     /// Before the place that is looked at.
     Already,
@@ -179,10 +179,6 @@ impl Env {
 }
 
 impl End {
-    pub(crate) fn of(ends: bool) -> Self {
-        if ends { Self::Later } else { Self::Never }
-    }
-
     fn is_over(self, done: bool) -> bool {
         self == Self::Already || (self == Self::Later && done)
     }

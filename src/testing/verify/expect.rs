@@ -214,7 +214,7 @@ impl Oracle<'_> {
         };
         self.expected.is_invalid |= !place.env.may_by_hand(who);
         let open = place.inside(Frame::ByHand { who, op: op.id }).reaching(handle);
-        let (before, after) = op.body.split_at(ended_after.min(op.body.len()));
+        let (before, after) = op.split(ended_after);
         self.block(before, &open);
         // It stays current, and so the parent, but takes nothing any more.
         self.block(after, &open.reaching(Handle::Ended(op.id)));
@@ -232,33 +232,29 @@ impl Oracle<'_> {
         );
     }
 
-    fn session(&mut self, op: &Op, who: Who, current: bool, end: bool, place: &Place) {
-        self.expected.sessions.insert(
-            op.id,
-            ExpectedSession {
-                who,
-                enrichments: Vec::new(),
-            },
-        );
-        let (op_id, ends) = (op.id, End::of(end));
-        let reaching = place.reaching(Handle::Session {
-            who,
-            op: op_id,
-            end: ends,
-        });
-        if current {
-            let frame = Frame::Session {
-                who,
-                op: op.id,
-                end: ends,
-            };
-            self.block(&op.body, &reaching.inside(frame));
-        } else {
-            self.block(&op.body, &reaching);
-        }
-        if end {
-            self.enrich(op.id, op.id, &reaching);
-        }
+    fn session(&mut self, op: &Op, who: Who, current: bool, ended_after: Option<usize>, place: &Place) {
+        let enrichments = Vec::new();
+        self.expected
+            .sessions
+            .insert(op.id, ExpectedSession { who, enrichments });
+        let inside = |end: End| {
+            let op = op.id;
+            let reaching = place.reaching(Handle::Session { who, op, end });
+            if current {
+                reaching.inside(Frame::Session { who, op, end })
+            } else {
+                reaching
+            }
+        };
+        let Some(ended_after) = ended_after else {
+            self.block(&op.body, &inside(End::Never));
+            return;
+        };
+        let (before, after) = op.split(ended_after);
+        self.block(before, &inside(End::Later));
+        let ended = inside(End::Already);
+        self.enrich(op.id, op.id, &ended);
+        self.block(after, &ended);
     }
 
     fn enrich(&mut self, session: OpId, op: OpId, place: &Place) {

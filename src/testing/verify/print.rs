@@ -70,18 +70,21 @@ impl Printer<'_> {
             Mode::Async => "async ",
         };
         self.line(depth, &format!("{line} {mode}{{"), op.id);
-        if let Kind::Span {
-            how: How::ByHand { ended_after },
-            ..
-        } = op.kind
-        {
-            let (before, after) = op.body.split_at(ended_after.min(op.body.len()));
-            self.block(depth + 1, before);
-            self.line(depth + 1, "span.end()", op.id);
-            self.block(depth + 1, after);
-        } else {
-            self.block(depth + 1, &op.body);
+        let ended = match op.kind {
+            Kind::Span {
+                how: How::ByHand { ended_after },
+                ..
+            } => Some((ended_after, "span.end()")),
+            Kind::Session { end: Some(after), .. } => Some((after, "session.end()")),
+            _ => None,
+        };
+        let (after, end) = ended.unwrap_or((usize::MAX, ""));
+        let (before, rest) = op.split(after);
+        self.block(depth + 1, before);
+        if !end.is_empty() {
+            self.line(depth + 1, end, op.id);
         }
+        self.block(depth + 1, rest);
         let _infallible = writeln!(self.text, "{:depth$}}}", "", depth = 4 * depth);
     }
 
@@ -106,10 +109,9 @@ impl Printer<'_> {
                 format!("{}.start_span(), ended on a thread after", self.name(*who))
             }
             Kind::Scope { who } => format!("{}.scope", self.name(*who)),
-            Kind::Session { who, current, end, .. } => {
+            Kind::Session { who, current, .. } => {
                 let current = if *current { ".scope" } else { ", not entered," };
-                let end = if *end { ", ended after" } else { "" };
-                format!("{}.session().start(){current}{end}", self.name(*who))
+                format!("{}.session().start(){current}", self.name(*who))
             }
             Kind::Rejoin { session } => format!("the session of #{session}.scope"),
             Kind::Enrich { session } => format!("the session of #{session} is enriched"),

@@ -62,12 +62,12 @@ pub(crate) enum Kind {
     Loose { who: Who, elsewhere: bool },
     /// The tracer's scope, by `enter` or by `scope`.
     Scope { who: Who },
-    /// A session.
+    /// A session, perhaps ended after so many operations of the body.
     Session {
         who: Who,
         given: bool,
         current: bool,
-        end: bool,
+        end: Option<usize>,
     },
     /// The session that an enclosing operation started, entered once more wherever this is.
     Rejoin { session: OpId },
@@ -192,6 +192,13 @@ impl Program {
 
 fn count(block: &[Op]) -> usize {
     block.iter().map(|op| 1 + count(&op.body)).sum()
+}
+
+impl Op {
+    /// The body up to a point, and the rest.
+    pub(crate) fn split(&self, after: usize) -> (&[Op], &[Op]) {
+        self.body.split_at(after.min(self.body.len()))
+    }
 }
 
 impl Kind {

@@ -49,7 +49,7 @@ fn session(id: OpId, who: Who, body: Vec<Op>) -> Op {
         who,
         given: true,
         current: true,
-        end: false,
+        end: None,
     };
     op(id, kind, body)
 }

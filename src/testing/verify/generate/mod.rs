@@ -198,7 +198,7 @@ impl Generator<'_> {
                 who,
                 given: self.rng.random_bool(0.5),
                 current: self.rng.random_ratio(4, 5),
-                end: self.rng.random_ratio(1, 4),
+                end: self.rng.random_ratio(1, 3).then(|| self.rng.random_range(0..5)),
             }),
             8..11 => Some(Kind::Baggage {
                 who: place.env.owner()?,
@@ -241,7 +241,7 @@ impl Generator<'_> {
 
     fn task(&mut self, who: Who) -> Kind {
         let carried = self.rng.random_ratio(3, 4);
-        match self.rng.random_range(0..14) {
+        match self.rng.random_range(0..16) {
             0..4 => Kind::Spawn {
                 carried: *[Carried::Nothing, Carried::Scope, Carried::Context]
                     .choose(&mut self.rng)
@@ -258,7 +258,7 @@ impl Generator<'_> {
                 who,
                 on_drop: self.id(),
             },
-            12 => Kind::Deferred { carried },
+            12..15 => Kind::Deferred { carried },
             _ => Kind::Stream { reader: who },
         }
     }

@@ -49,18 +49,19 @@ impl Place {
                 }),
                 reach.clone(),
             ),
-            Kind::Session { who, current, end, .. } => {
+            Kind::Session { who, current, .. } => {
                 let who = reach.resolve(*who);
                 let env = if *current {
                     env.with(Frame::Session {
                         who,
                         op: id,
-                        end: End::of(*end),
+                        end: End::Never,
                     })
                 } else {
                     env.clone()
                 };
-                let end = End::of(*end);
+                // That it ends decides nothing about what may stand there.
+                let end = End::Never;
                 (env, reach.with(Handle::Session { who, op: id, end }))
             }
             Kind::Rejoin { session: op } => {

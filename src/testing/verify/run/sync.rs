@@ -42,7 +42,7 @@ impl<S: Subject> Place<S> {
                 let (cx, span) = self.by_hand(who, op);
                 let _current = cx.attach();
                 let inside = self.in_span(who, op, span.clone());
-                let (before, after) = op.body.split_at(ended_after.min(op.body.len()));
+                let (before, after) = op.split(ended_after);
                 inside.block(before);
                 span.end();
                 inside.block(after);
@@ -63,12 +63,14 @@ impl<S: Subject> Place<S> {
                 end,
             } => {
                 let session = self.session(who, op, given);
-                let entered = current.then(|| subject.enter_session(&session));
-                self.in_session(op, who, session.clone()).block(&op.body);
-                drop(entered);
-                if end {
+                let _entered = current.then(|| subject.enter_session(&session));
+                let inside = self.in_session(op, who, session.clone());
+                let (before, after) = op.split(end.unwrap_or(usize::MAX));
+                inside.block(before);
+                if end.is_some() {
                     subject.end_session(&session);
                 }
+                inside.block(after);
             }
             Kind::Rejoin { session } => {
                 let session = self.session_in_reach(session);

@@ -88,7 +88,7 @@ impl<S: Subject> Place<S> {
             } => {
                 let (cx, span) = self.by_hand(who, op);
                 let inside = self.in_span(who, op, span.clone());
-                let (before, after) = op.body.split_at(ended_after.min(op.body.len()));
+                let (before, after) = op.split(ended_after);
                 let (before, after): (Block, Block) = (before.into(), after.into());
                 let body = async move {
                     inside.clone().block_async(before).await;
@@ -111,14 +111,21 @@ impl<S: Subject> Place<S> {
                 end,
             } => {
                 let session = self.session(who, op, given);
-                let body = self.in_session(op, who, session.clone()).body(op);
+                let inside = self.in_session(op, who, session.clone());
+                let (before, after) = op.split(end.unwrap_or(usize::MAX));
+                let (before, after): (Block, Block) = (before.into(), after.into());
+                let (run, ending) = (Arc::clone(&self.run), end.map(|_| session.clone()));
+                let body = async move {
+                    inside.clone().block_async(before).await;
+                    if let Some(session) = ending {
+                        run.subject.end_session(&session);
+                    }
+                    inside.block_async(after).await;
+                };
                 if current {
-                    subject.session_scope(&session, body).await;
+                    subject.session_scope(&session, body.boxed()).await;
                 } else {
                     body.await;
-                }
-                if end {
-                    subject.end_session(&session);
                 }
             }
             Kind::Rejoin { session } => match self.session_in_reach(session) {

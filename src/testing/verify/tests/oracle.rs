@@ -133,10 +133,30 @@ fn an_ended_session_is_not_carried_by_what_runs_later() {
             end,
         }
     };
-    for (end, there) in [(true, InSession::None), (false, InSession::Started(1))] {
+    for (end, there) in [(Some(9), InSession::None), (None, InSession::Started(1))] {
         let expected = expected(&program(vec![op(1, ending(end), vec![put_off.clone()])]));
-        assert_eq!(expected.spans[&3].session, there, "ended: {end}");
+        assert_eq!(expected.spans[&3].session, there, "ended: {end:?}");
     }
+}
+
+#[test]
+fn an_ended_session_is_not_carried_by_what_is_started_in_its_scope() {
+    let (who, given, current, end) = (A, true, true, Some(1));
+    let ending = Kind::Session {
+        who,
+        given,
+        current,
+        end,
+    };
+    let outer = session(1, A, vec![op(2, ending, vec![span(3, A, vec![]), span(4, A, vec![])])]);
+    let expected = expected(&program(vec![outer]));
+    assert_eq!(expected.spans[&3].session, InSession::Started(2));
+    assert_eq!(
+        expected.spans[&4].session,
+        InSession::None,
+        "nor is the one further out"
+    );
+    assert_eq!(expected.sessions[&2].enrichments.len(), 1);
 }
 
 #[test]
