@@ -8,6 +8,7 @@ mod context;
 mod export;
 mod faults;
 mod ledger;
+mod nesting;
 mod propagation;
 mod registry;
 mod routing;

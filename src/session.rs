@@ -3,8 +3,6 @@
 //! The id is minted here, so a session can be used at once; its start and its enrichments are sent behind it, in the order in which they
 //! were made. Nothing in here waits.
 
-mod nesting;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +13,9 @@ use uuid::Uuid;
 
 use crate::backend::DataPart;
 use crate::context::{self, InScope};
+use crate::nesting::bounded;
 use crate::session_record::{Beginning, DURATION, SessionRecord};
 use crate::tracer::TracerHandle;
-use nesting::bounded;
 
 /// A session that is about to be started. Made by [`TracerHandle::session`].
 ///

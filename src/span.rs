@@ -9,8 +9,9 @@ use opentelemetry::trace::{SpanContext, Status, TraceContextExt};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use serde_json::Value as Json;
 
-use crate::backend::{DataPart, EventType, Spelling, dismantle, shorten_text};
+use crate::backend::{DataPart, EventType, Spelling, shorten_text};
 use crate::export::Lane;
+use crate::nesting::take_apart;
 
 /// `error.type` of an error whose type is not known (semantic conventions, "error.type").
 const OTHER_ERROR: &str = "_OTHER";
@@ -154,7 +155,7 @@ impl ActiveSpan {
 
     fn tell_entry(&self, part: DataPart, key: &str, value: Json) {
         self.tell(part, [(key, &value)]);
-        dismantle(value);
+        take_apart(value);
     }
 
     fn tell_table(&self, part: DataPart, key_of_others: &str, value: Json) {
@@ -162,7 +163,7 @@ impl ActiveSpan {
             Json::Object(entries) => self.tell(part, entries.iter().map(|(key, value)| (key.as_str(), value))),
             other => self.tell(part, [(key_of_others, other)]),
         }
-        dismantle(value);
+        take_apart(value);
     }
 
     fn tell<'a>(&self, part: DataPart, entries: impl IntoIterator<Item = (&'a str, &'a Json)>) {

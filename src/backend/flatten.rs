@@ -218,19 +218,6 @@ fn values_in(value: &Json) -> u64 {
     count
 }
 
-/// Drops a value however deep it is: left to itself it would be dropped by recursion.
-pub(crate) fn dismantle(value: Json) {
-    let is_container = |value: &Json| value.is_array() || value.is_object();
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        match value {
-            Json::Array(items) => open.extend(items.into_iter().filter(is_container)),
-            Json::Object(entries) => open.extend(entries.into_values().filter(is_container)),
-            _ => {}
-        }
-    }
-}
-
 /// A text, number or boolean as OpenTelemetry has it.
 pub(crate) fn to_otel(value: &Json) -> Option<Value> {
     match value {

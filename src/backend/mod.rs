@@ -14,7 +14,7 @@ pub use attributes::EventType;
 pub(crate) use attributes::{DataPart, Spelling};
 pub(crate) use destination::Destination;
 pub use destination::DestinationError;
-pub(crate) use flatten::{CUT_VALUES, cut_values, dismantle, flatten, shorten_text};
+pub(crate) use flatten::{CUT_VALUES, cut_values, flatten, shorten_text};
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
 pub(crate) use merged::Merged;
 pub(crate) use session_id::{session_id_of_text, trace_session_id};

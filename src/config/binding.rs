@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
 use super::schema;
+use crate::nesting::bounded;
 use crate::secret::KeySource;
 
 /// What the configuration says for an environment, a feature, a tenant or a route, or for all (`[defaults]`).
@@ -203,15 +204,15 @@ impl Binding {
         self
     }
 
-    /// One entry of metadata.
+    /// One entry of metadata. A table or list that is nested more than 64 levels deep is null.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
-        self.metadata.insert(key.into(), value.into());
+        self.metadata.insert(key.into(), bounded(value));
         self
     }
 
     /// One resource attribute: a text, a number or a boolean.
     pub fn resource(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
-        self.resource.insert(key.into(), value.into());
+        self.resource.insert(key.into(), bounded(value));
         self
     }
 

@@ -1,4 +1,4 @@
-//! How deep a value may be nested that a session is told.
+//! How deep a value may be nested that a program gives.
 //!
 //! Writing, copying, comparing and freeing a value are recursive: one that is nested ten thousand levels deep overflows the stack of
 //! whichever thread does so. So a value is cut where it comes in, before anything else is done with it.
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 /// How many tables and lists may be one in the other. The body around a value adds three, and readers commonly give up at 128 (serde_json
 /// does).
-pub(super) const MAX_LEVELS: usize = 64;
+pub(crate) const MAX_LEVELS: usize = 64;
 
 /// A value as it may be told: a table or list that is nested deeper than [`MAX_LEVELS`] is null, so that lists keep their places.
-pub(super) fn bounded(value: impl Into<Value>) -> Value {
+pub(crate) fn bounded(value: impl Into<Value>) -> Value {
     let mut value = value.into();
     cut(&mut value, MAX_LEVELS);
     value
@@ -26,12 +26,13 @@ fn cut(value: &mut Value, levels: usize) {
 }
 
 /// Frees a value level by level: the drop of a value as it is goes as deep as the value.
-fn take_apart(value: Value) {
+pub(crate) fn take_apart(value: Value) {
+    let is_container = |value: &Value| value.is_array() || value.is_object();
     let mut left = vec![value];
     while let Some(value) = left.pop() {
         match value {
-            Value::Array(items) => left.extend(items),
-            Value::Object(fields) => left.extend(fields.into_iter().map(|(_, field)| field)),
+            Value::Array(items) => left.extend(items.into_iter().filter(is_container)),
+            Value::Object(fields) => left.extend(fields.into_iter().map(|(_, field)| field).filter(is_container)),
             _ => {}
         }
     }
