@@ -54,6 +54,15 @@ struct Root {
     deferred: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// Opens the gate when it goes.
+struct Opening(Arc<Root>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.gate.close();
+    }
+}
+
 /// Why an operation panics: it was told to. Not by `panic!`, which would print it.
 struct Told;
 
@@ -116,12 +125,14 @@ fn root<S: Subject>(
             gate: Semaphore::new(0),
             deferred: Mutex::default(),
         });
+        // Also where the block panics: what waits at the gate keeps the workers waiting.
+        let opening = Opening(Arc::clone(&root));
         let place = Place::new(run, reach, Arc::clone(&root));
         match mode {
             Mode::Sync => place.block(&block),
             Mode::Async => place.block_async(block).await,
         }
-        root.gate.close();
+        drop(opening);
         let deferred = std::mem::take(&mut *lock(&root.deferred));
         for task in deferred {
             joined(task.await);

@@ -212,7 +212,7 @@ impl<S: Subject> Place<S> {
         let stays_open = self.span_then(who, op, || async move {
             let _held = held;
             drop(done);
-            pending().await
+            pending::<()>().await;
         });
         if op.id.is_multiple_of(2) {
             tokio::select! {
@@ -231,7 +231,7 @@ impl<S: Subject> Place<S> {
         let task = tokio::spawn(self.span_then(who, op, || async move {
             let _held = held;
             drop(done);
-            pending().await
+            pending::<()>().await;
         }));
         drop(is_done.await);
         task.abort();
