@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench spans` prints the ratios of the medians at the end. Both sides drop their spans at the end: the peer's processor does
 //! nothing, and the tracers belong to a registry that was shut down, so theirs count a span and let it go.
+#![expect(clippy::print_stdout, reason = "a benchmark shows what it measured")]
 
 use std::fs;
 use std::hint::black_box;
@@ -204,6 +205,7 @@ fn main() {
 
 /// The median that criterion has just written, in nanoseconds.
 fn median(group: &str, function: &str) -> Option<f64> {
+    #[expect(clippy::disallowed_methods, reason = "where cargo puts things is no configuration of ours")]
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let file = target.join("criterion").join(group).join(function);
     let text = fs::read_to_string(file.join("new/estimates.json")).ok()?;

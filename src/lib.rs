@@ -48,4 +48,7 @@ pub use tracer::{IsolatedTracer, TracerHandle};
 mod docs {
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../docs/verify.md")]
+    mod verify {}
 }
