@@ -205,7 +205,10 @@ fn main() {
 
 /// The median that criterion has just written, in nanoseconds.
 fn median(group: &str, function: &str) -> Option<f64> {
-    #[expect(clippy::disallowed_methods, reason = "where cargo puts things is no configuration of ours")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "where cargo puts things is no configuration of ours"
+    )]
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let file = target.join("criterion").join(group).join(function);
     let text = fs::read_to_string(file.join("new/estimates.json")).ok()?;

@@ -6,11 +6,13 @@ use tracer_registry::{Enrichment, LookupError, Selector, TracerRegistry};
 
 use crate::support::{LONG, World, binding};
 
+/// A change of one field; some need the URL of another receiver.
+type Change = fn(Binding, &str) -> Binding;
+
 #[test]
 fn bindings_that_differ_in_one_field_are_never_one_tracer() {
     let elsewhere = World::new(&["same"]);
     let url = elsewhere.collector.url();
-    type Change = fn(Binding, &str) -> Binding;
     let changes: [(&str, Change); 8] = [
         ("endpoint", |binding, url| binding.endpoint(url)),
         ("header", |binding, _| binding.header("x-project", "other")),
@@ -34,7 +36,7 @@ fn bindings_that_differ_in_one_field_are_never_one_tracer() {
         let session = tracer.session(*name).start();
         let _in_session = session.enter();
         base.in_span_sync(format!("base beside {name}"), |_| {
-            tracer.in_span_sync(format!("of {name}"), |_| ())
+            tracer.in_span_sync(format!("of {name}"), |_| ());
         });
     }
     world.flush();
