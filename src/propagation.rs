@@ -4,7 +4,7 @@
 
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::TraceContextExt;
+use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry::{Context, Key};
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 
@@ -21,8 +21,10 @@ impl TracerHandle {
     /// Writes what belongs to this tracer into the headers of a request: `traceparent` and `tracestate` of its innermost span, and `baggage`
     /// that was set in its innermost scope. Whatever other tracers have current, and baggage that was set outside of any scope, stays here.
     ///
-    /// Where the binding says `propagation.session_id`, the session's id is the baggage entry `session.id`. Where there is nothing to write,
-    /// nothing is written: headers that are there already are replaced, and not removed.
+    /// Where the binding says `propagation.session_id`, the session's id is the baggage entry `session.id`.
+    ///
+    /// The headers are to be those of this request alone. OpenTelemetry's `Injector` can replace a header and not remove one, so where the tracer
+    /// has no span or no baggage, a `traceparent` or `baggage` that is there already stays: one that another tracer wrote, or that came in.
     pub fn inject(&self, injector: &mut dyn Injector) {
         let cx = context::current();
         let span = self.outgoing_span(&cx);
@@ -32,9 +34,10 @@ impl TracerHandle {
         if self.propagates_session_id() {
             // The name is the session's: an entry that was set by hand, or came in, does not pass for one.
             baggage.remove(SESSION_ID);
-            let of_trace = || Some(trace_session_id(span.as_ref()?.trace_id()).to_string());
-            let of_trace = || self.lane().destination.session_per_trace.then(of_trace).flatten();
-            if let Some(id) = self.session_id(&cx).or_else(of_trace) {
+            let is_session = |span: &&SpanContext| self.identity().marked(span.span_id());
+            let of_trace = span.as_ref().filter(is_session).map(SpanContext::trace_id);
+            let of_trace = of_trace.map(|trace| trace_session_id(trace).to_string());
+            if let Some(id) = self.session_id(&cx).or(of_trace) {
                 baggage.insert(Key::from_static_str(SESSION_ID), id);
             }
         }
@@ -49,8 +52,8 @@ impl TracerHandle {
     /// Reads the headers of a request that came in, and gives the scope in which to answer it: this tracer's, whatever the headers say.
     ///
     /// The remote span is the parent where the binding says `propagation.trust_remote_parent`, and the baggage entry `session.id` is the
-    /// session where it says `propagation.session_id` and the entry is a UUID with hyphens. Incoming baggage is this tracer's baggage from
-    /// there on, in place of what was. Headers that cannot be read are as if they were not there.
+    /// session where it says `propagation.session_id` and the entry is a UUID with hyphens; where it does not say so, the entry is left out. The
+    /// request's baggage is this tracer's baggage from there on, in place of what was. Headers that cannot be read are as if they were not there.
     ///
     /// ```
     /// # use std::collections::HashMap;
@@ -71,8 +74,13 @@ impl TracerHandle {
             Some(id) => Session::resume(self, id).context(&current),
             None => self.scope_context(None, &current),
         };
-        if !incoming.baggage().is_empty() {
-            cx = cx.with_baggage(context::copied(incoming.baggage()));
+        let mut baggage = context::copied(incoming.baggage());
+        if !self.propagates_session_id() {
+            // Nor does it choose one in the next process.
+            baggage.remove(SESSION_ID);
+        }
+        if !(baggage.is_empty() && cx.baggage().is_empty()) {
+            cx = cx.with_baggage(baggage);
         }
         if self.trusts_remote_parent() && incoming.has_active_span() {
             cx = context::with_trusted_span(&cx, incoming.span().span_context().clone());

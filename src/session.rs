@@ -174,8 +174,11 @@ impl Session {
         self.record.enrich(enrichment.parts);
     }
 
-    /// Ends the session: tells its duration, and spans that are started from now on do not carry it, whatever scope they are in. The
+    /// Ends the session: tells its duration, and spans that are started from now on do not carry it, whatever scope of it they are in. The
     /// spans that are open keep it. What is learnt later can still be told by [`enrich`](Self::enrich). A second call does nothing.
+    ///
+    /// A session that came with a request ends here for this request alone; its duration is told where it was started. The session of a
+    /// trace, where each trace is one, stays on the spans of the trace.
     pub fn end(&self) {
         self.record.end();
     }

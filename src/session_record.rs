@@ -4,7 +4,7 @@
 //! sessions from attributes, the session's data is on its spans, and what is learnt later is a short span of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::TraceId;
@@ -28,9 +28,12 @@ pub(crate) const DURATION: &str = "duration";
 pub(crate) struct SessionRecord {
     id: Arc<str>,
     stamp: Arc<SessionStamp>,
+    /// Its spans have it from their trace, not from a scope.
+    is_of_trace: bool,
     lane: Arc<Lane>,
     outbox: Arc<Outbox>,
-    began: SystemTime,
+    /// `None` where somebody else began it.
+    began: Option<SystemTime>,
 }
 
 /// What a session starts with.
@@ -47,39 +50,45 @@ impl SessionRecord {
     pub(crate) fn start(lane: &Arc<Lane>, id: Uuid, beginning: Beginning) -> Arc<Self> {
         let id = text(id);
         let attributes = stamp_attributes(lane, &id, &beginning);
-        let record = Self::new(lane, id, attributes);
+        let record = Arc::new(Self::new(lane, id, attributes));
         record.tell_start(beginning);
         record
     }
 
     /// Starts the session of a trace, and tells it. Its spans have their session from the trace's id, not from a scope.
     pub(crate) fn start_of_trace(lane: &Arc<Lane>, trace: TraceId, name: String) -> Arc<Self> {
-        let record = Self::new(lane, text(trace_session_id(trace)), Vec::new());
+        let id = text(trace_session_id(trace));
+        let attributes = vec![session_id(lane, &id)];
+        let record = Self {
+            is_of_trace: true,
+            ..Self::new(lane, id, attributes)
+        };
         record.tell_start(Beginning {
             name,
             ..Beginning::default()
         });
-        record
+        Arc::new(record)
     }
 
     /// Goes on with a session that somebody else started.
     pub(crate) fn resume(lane: &Arc<Lane>, id: Uuid) -> Arc<Self> {
         let id = text(id);
         let attributes = vec![session_id(lane, &id)];
-        Self::new(lane, id, attributes)
+        Arc::new(Self {
+            began: None,
+            ..Self::new(lane, id, attributes)
+        })
     }
 
-    fn new(lane: &Arc<Lane>, id: Arc<str>, attributes: Vec<KeyValue>) -> Arc<Self> {
-        Arc::new(Self {
+    fn new(lane: &Arc<Lane>, id: Arc<str>, attributes: Vec<KeyValue>) -> Self {
+        Self {
             id,
-            stamp: Arc::new(SessionStamp {
-                attributes,
-                ended: AtomicBool::new(false),
-            }),
+            stamp: Arc::new(SessionStamp::new(attributes)),
+            is_of_trace: false,
             lane: Arc::clone(lane),
             outbox: Outbox::new(Arc::clone(lane)),
-            began: SystemTime::now(),
-        })
+            began: Some(SystemTime::now()),
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -93,7 +102,11 @@ impl SessionRecord {
     /// Itself, as a scope carries it.
     pub(crate) fn scope(self: &Arc<Self>) -> SessionScope {
         SessionScope {
-            stamp: Arc::clone(&self.stamp),
+            stamp: if self.is_of_trace {
+                Arc::default()
+            } else {
+                Arc::clone(&self.stamp)
+            },
             session: Arc::clone(self) as _,
         }
     }
@@ -110,18 +123,19 @@ impl SessionRecord {
         }
     }
 
-    /// Ends it, once: spans started from now on do not carry it, and the duration is told.
+    /// Ends it, once: spans started from now on do not carry it, and the duration is told by who began it.
     pub(crate) fn end(&self) {
         // Relaxed: only the flag itself matters.
         if self.stamp.ended.swap(true, Ordering::Relaxed) {
             return;
         }
-        let duration = self.began.elapsed().unwrap_or(Duration::ZERO);
+        let Some(began) = self.began else { return };
+        let duration = began.elapsed().unwrap_or(Duration::ZERO);
         let parts = Map::from_iter([(DURATION.to_owned(), Value::from(duration.as_secs_f64() * 1000.0))]);
         if self.has_calls() {
             self.outbox.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
         } else {
-            self.tell_by_span("session.end", self.began, &parts);
+            self.tell_by_span("session.end", began, &parts);
         }
     }
 
@@ -135,7 +149,7 @@ impl SessionRecord {
             // All else is on every span of the session.
             if !beginning.inputs.is_empty() {
                 let parts = Map::from_iter([(DataPart::Inputs.name().to_owned(), Value::Object(beginning.inputs))]);
-                self.tell_by_span("session.start", self.began, &parts);
+                self.tell_by_span("session.start", SystemTime::now(), &parts);
             }
             return;
         }
@@ -155,9 +169,6 @@ impl SessionRecord {
     fn tell_by_span(&self, name: &'static str, start: SystemTime, parts: &Map<String, Value>) {
         let spelling = self.lane.destination.spelling;
         let mut attributes = self.stamp.attributes.clone();
-        if attributes.is_empty() {
-            attributes.push(session_id(&self.lane, &self.id));
-        }
         let mut cut = 0;
         for part in DataPart::ALL {
             if let Some(value) = parts.get(part.name()) {

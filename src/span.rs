@@ -101,6 +101,8 @@ impl ActiveSpan {
 
     /// Sets several attributes.
     pub fn set_attributes(&self, attributes: impl IntoIterator<Item = KeyValue>) {
+        // The caller's iterator runs before the span is locked, not while it is.
+        let attributes: Vec<KeyValue> = attributes.into_iter().collect();
         self.cx.span().set_attributes(attributes);
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use opentelemetry::trace::TraceId;
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
@@ -119,24 +120,28 @@ impl Destination {
 
     /// Adds what every span of the tracer carries. Identity is ours alone: what the program set under the same names is
     /// taken out, so that a span can't claim another source or, inside a session, another session.
-    pub(crate) fn finish(&self, span: &mut SpanData) {
+    ///
+    /// `session_of` is the span's trace, where that is a session.
+    pub(crate) fn finish(&self, span: &mut SpanData, session_of: Option<TraceId>) {
         // Put there by the lane, whatever the limit: how much was lost is not what is to be lost next.
         let cut = span.attributes.pop_if(|last| last.key.as_str() == CUT_VALUES);
-        let mut has_session = span
+        let has_session = span
             .attributes
             .first()
             .is_some_and(|first| first.key.as_str() == self.spelling.session_id);
-        if self.session_per_trace && !has_session {
-            let id: Arc<str> = trace_session_id(span.span_context.trace_id()).to_string().into();
+        // The SDK keeps one more than is allowed; a span that is made here may have any number.
+        if !has_session && span.attributes.len() == self.max_attributes + 1 {
+            span.attributes.pop();
+            span.dropped_attributes_count += 1;
+        }
+        // A session that the program started comes before that of the trace.
+        let session_of = session_of.filter(|_| !has_session);
+        if let Some(trace) = session_of {
+            let id: Arc<str> = trace_session_id(trace).to_string().into();
             let id = KeyValue::new(self.spelling.session_id, Value::String(id.into()));
             span.attributes.insert(0, id);
-            has_session = true;
         }
-        let allowed = self.max_attributes + usize::from(has_session);
-        if let Some(excess) = span.attributes.len().checked_sub(allowed) {
-            span.attributes.truncate(allowed);
-            span.dropped_attributes_count += u32::try_from(excess).unwrap_or(u32::MAX);
-        }
+        let has_session = has_session || session_of.is_some();
         span.attributes.extend(cut);
         self.keep_last(&mut span.attributes, has_session);
         if self.spelling.needs_event_type && !span.attributes.iter().any(|set| self.spelling.is_event_type(set)) {

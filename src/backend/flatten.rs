@@ -224,8 +224,9 @@ pub(crate) fn to_otel(value: &Json) -> Option<Value> {
         Json::Bool(boolean) => Some(Value::Bool(*boolean)),
         Json::Number(number) => Some(match (number.as_i64(), number.as_f64()) {
             (Some(integer), _) => Value::I64(integer),
-            (None, Some(float)) => Value::F64(float),
-            (None, None) => Value::String(number.to_string().into()),
+            (None, Some(float)) if number.is_f64() => Value::F64(float),
+            // An integer that OpenTelemetry has no number for: as text it is still exact.
+            (None, _) => Value::String(number.to_string().into()),
         }),
         Json::String(text) => Some(Value::String(text.clone().into())),
         Json::Null | Json::Array(_) | Json::Object(_) => None,

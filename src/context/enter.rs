@@ -1,5 +1,6 @@
 //! How a scope is entered, and what it hides.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use opentelemetry::Context;
@@ -39,7 +40,7 @@ pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context
                 },
                 span: active.or_else(|| own.span.clone()),
             }),
-            None => from.with_value(Scope {
+            None => without_baggage(from).with_value(Scope {
                 place: Arc::new(Place {
                     owner: owner.clone(),
                     session,
@@ -53,6 +54,15 @@ pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context
         entered.with_telemetry_suppressed()
     } else {
         entered
+    }
+}
+
+/// A context without the baggage that was set in it: what was set in no scope is nobody's, and would else become that of whoever comes first.
+fn without_baggage(cx: &Context) -> Cow<'_, Context> {
+    if cx.baggage().is_empty() {
+        Cow::Borrowed(cx)
+    } else {
+        Cow::Owned(cx.with_baggage(Baggage::new()))
     }
 }
 

@@ -1,10 +1,19 @@
 //! Span ids that tell their tracer.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+
+/// What the check of a marked id differs in.
+const MARK: u64 = 0x5A5A_5A5A;
+
+thread_local! {
+    /// Whether the span that this thread is about to start is marked: the SDK asks for its id without saying what it is for.
+    static MARKING: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What makes a tracer's span ids its own. Two are the same only if they are the same allocation.
 #[derive(Debug)]
@@ -30,8 +39,27 @@ impl Identity {
 
     /// Whether this tracer made the id.
     pub(crate) fn made(&self, id: SpanId) -> bool {
+        let differs = self.differs(id);
+        differs == 0 || differs == MARK
+    }
+
+    /// Whether this tracer made the id, and marked it: its span has its session from its trace.
+    pub(crate) fn marked(&self, id: SpanId) -> bool {
+        self.differs(id) == MARK
+    }
+
+    /// Starts a span with a marked id.
+    pub(crate) fn marking<T>(start: impl FnOnce() -> T) -> T {
+        MARKING.set(true);
+        let started = start();
+        MARKING.set(false);
+        started
+    }
+
+    /// What an id's check differs in from the one that this tracer would have made.
+    fn differs(&self, id: SpanId) -> u64 {
         let id = u64::from_be_bytes(id.to_bytes());
-        (id & u64::from(u32::MAX)) == self.check(id >> 32)
+        (id & u64::from(u32::MAX)) ^ self.check(id >> 32)
     }
 
     /// A count spread over all 32 bits, and its check. Not zero: that id would be invalid.
@@ -41,7 +69,8 @@ impl Identity {
             // repeat before four thousand million spans.
             let count =
                 self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B1) ^ (self.key[1] >> 32) as u32;
-            let id = (u64::from(count) << 32) | self.check(u64::from(count));
+            let mark = if MARKING.get() { MARK } else { 0 };
+            let id = (u64::from(count) << 32) | (self.check(u64::from(count)) ^ mark);
             if id != 0 {
                 return SpanId::from(id);
             }

@@ -18,7 +18,7 @@ pub(crate) struct Owner {
 }
 
 /// What a session puts on the spans of its scope.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SessionStamp {
     /// The session's id first, then what the backend wants besides. Empty where spans have their session from their trace.
     pub(crate) attributes: Vec<KeyValue>,
@@ -81,6 +81,13 @@ pub(super) fn is_foreign(identity: &Identity, cx: &Context) -> bool {
 }
 
 impl SessionStamp {
+    pub(crate) fn new(attributes: Vec<KeyValue>) -> Self {
+        Self {
+            attributes,
+            ended: AtomicBool::new(false),
+        }
+    }
+
     /// The attributes of a span that is started now, if it is to carry any.
     pub(crate) fn carried(&self) -> Option<&[KeyValue]> {
         // Relaxed: a span that is started at the moment of the session's end may fall on either side of it.

@@ -221,7 +221,7 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
 async fn send(lane: &Lane, shared: &Shared, mut batch: Vec<SpanData>) -> Result<Outcome, ExportError> {
     let count = batch.len() as u64;
     for span in &mut batch {
-        lane.destination.finish(span);
+        lane.finish(span);
     }
     let settings = &shared.settings;
     let encoded = encode::spans(

@@ -30,6 +30,7 @@ use super::account::Account;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use crate::backend::{CUT_VALUES, Destination, cut_values};
+use crate::context::Identity;
 use crate::faults::{self, Fault, planted};
 use crate::ledger::{DropReason, Ledger};
 use crate::secret::ApiKey;
@@ -40,6 +41,7 @@ use state::{Schedule, State};
 /// One tracer's way out.
 pub(crate) struct Lane {
     pub(crate) selector: Selector,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) destination: Destination,
     pub(super) key: ApiKey,
     shared: Arc<Shared>,
@@ -65,6 +67,7 @@ impl Lane {
         let session_turns = Semaphore::new((shared.settings.max_concurrent_exports / 4).max(1));
         Arc::new(Self {
             selector: account.selector.clone(),
+            identity: Identity::new(),
             destination,
             key,
             shared,
@@ -184,6 +187,21 @@ impl Lane {
             self.shared.ring(Ring::timed(self));
         }
         None
+    }
+
+    /// Makes a span what is sent: with its session, its source and all that every span has, and without links to other tracers' spans. A link
+    /// has their ids in it, and whoever made it may not have known whose they are.
+    pub(super) fn finish(&self, span: &mut SpanData) {
+        let before = span.links.links.len();
+        span.links
+            .links
+            .retain(|link| link.span_context.is_remote() || self.identity.made(link.span_context.span_id()));
+        let foreign = u32::try_from(before - span.links.links.len()).unwrap_or(u32::MAX);
+        span.links.dropped_count = span.links.dropped_count.saturating_add(foreign);
+        let own = &span.span_context;
+        let is_of_trace = self.destination.session_per_trace && self.identity.marked(own.span_id());
+        let session_of = is_of_trace.then(|| own.trace_id());
+        self.destination.finish(span, session_of);
     }
 
     /// A batch of `count` spans has its outcome.

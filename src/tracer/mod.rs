@@ -52,7 +52,7 @@ struct Instance {
 
 impl TracerHandle {
     pub(crate) fn new(binding: &ResolvedBinding, fingerprint: Fingerprint, lane: Arc<Lane>) -> Self {
-        let identity = Identity::new();
+        let identity = Arc::clone(&lane.identity);
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
             .with_resource(lane.destination.resource.clone())
@@ -193,8 +193,8 @@ impl TracerHandle {
         }
     }
 
-    /// The innermost span of this tracer that is open and current, also where spans of other tracers are current further in: for code deep
-    /// inside that was not given the span.
+    /// The innermost span of this tracer that is open and current, also past scopes of other tracers: for code deep inside that was not given
+    /// the span. Not past a span of another tracer that somebody made current by hand: of what that covers only the id is known.
     pub fn current_span(&self) -> Option<ActiveSpan> {
         let cx = context::with_open_span(&self.0.identity, &context::current())?;
         Some(ActiveSpan::new(cx, Arc::clone(&self.0.lane)))

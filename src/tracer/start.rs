@@ -7,7 +7,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::TracerHandle;
-use crate::context;
+use crate::context::{self, Identity};
 use crate::session_record::SessionRecord;
 use crate::span::ActiveSpan;
 
@@ -59,14 +59,24 @@ impl TracerHandle {
         }
         let has_session = self.stamp_session(&mut builder, cx);
         let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
-        if has_session || !self.lane().destination.session_per_trace {
+        if !self.lane().destination.session_per_trace {
             return sdk.build_with_context(builder, &parent);
         }
-        // The first span that this process has of a trace starts its session. Where that was started elsewhere, starting it again changes
+        // Each span says by its id whether its trace was begun outside a session, and so is one: there is nowhere else to look that up.
+        let over = parent.span().span_context().clone();
+        let is_first = over.is_remote() || !parent.has_active_span();
+        let is_session = if is_first {
+            !has_session
+        } else {
+            self.0.identity.marked(over.span_id())
+        };
+        if !is_session {
+            return sdk.build_with_context(builder, &parent);
+        }
+        // The first span that this process has of the trace starts its session. Where that was started elsewhere, starting it again changes
         // nothing.
-        let is_first = parent.span().span_context().is_remote() || !parent.has_active_span();
         let name = is_first.then(|| builder.name.clone().into_owned());
-        let span = sdk.build_with_context(builder, &parent);
+        let span = Identity::marking(|| sdk.build_with_context(builder, &parent));
         // Where sampling left the trace out there is nothing to show in a session.
         if let Some(name) = name.filter(|_| span.is_recording()) {
             let trace = span.span_context().trace_id();

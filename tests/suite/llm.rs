@@ -296,6 +296,23 @@ fn what_is_told_of_a_span_that_ended_or_is_not_recorded_is_ignored() {
 }
 
 #[test]
+fn attributes_may_be_made_by_code_that_uses_the_span() {
+    let world = World::new(&["a"]);
+    world.tenant("a").in_span_sync("span", |span| {
+        span.set_attributes((0..2).map(|index| {
+            span.metadata("seen", index);
+            opentelemetry::KeyValue::new(format!("k{index}"), true)
+        }));
+        span.metadata("large", u64::MAX);
+    });
+    world.flush();
+    let span = world.span("a", "span");
+    assert_eq!(span.attributes["k1"], true);
+    assert_eq!(span.attributes["honeyhive_metadata.seen"], 1);
+    assert_eq!(span.attributes["honeyhive_metadata.large"], u64::MAX.to_string());
+}
+
+#[test]
 fn what_is_told_of_one_tenants_span_lands_on_it_while_anothers_is_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));

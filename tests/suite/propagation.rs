@@ -74,6 +74,11 @@ fn what_is_set_outside_of_any_scope_is_nobodys_and_stays() {
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let _baggage = set_baggage("plan", "of-nobody");
     assert_eq!(injected(&a), Headers::new());
+    for tracer in [&a, &b] {
+        tracer.in_span_sync("in a scope", |_| assert_eq!(injected(tracer).get("baggage"), None));
+        let _entered = tracer.enter();
+        assert_eq!(injected(tracer), Headers::new());
+    }
     let _by_hand = Context::current_with_span(b.start_span("by hand")).attach();
     assert_eq!(injected(&a), Headers::new());
     assert_eq!(injected(&b).get("baggage"), None);
@@ -275,6 +280,38 @@ fn a_session_goes_along_where_the_binding_says_so() {
     );
     assert_eq!(session.metadata["from"], "the other process");
     world.assert_no_trace_of(SESSION, "a");
+}
+
+#[test]
+fn each_request_has_its_own_baggage_and_ends_no_session_of_another_process() {
+    let world = world();
+    let (sessions, a) = (world.tenant("sessions"), world.tenant("a"));
+    let first = headers(&[("baggage", &format!("user=one,session.id={SESSION}"))]);
+    a.extract(&first).run(|| {
+        assert_eq!(
+            injected(&a)["baggage"],
+            "user=one",
+            "the id does not choose a session in the next process either"
+        );
+        a.extract(&headers(&[]))
+            .run(|| assert_eq!(injected(&a), Headers::new()));
+    });
+    sessions.extract(&first).run(|| {
+        Session::current().expect("the one that came in").end();
+        sessions.start_span("after its end");
+    });
+    world.flush();
+    assert_eq!(
+        world
+            .span("sessions", "after its end")
+            .attributes
+            .get("honeyhive.session_id"),
+        None
+    );
+    assert!(
+        world.project("sessions").session(SESSION).is_none(),
+        "no duration is told by who did not start it"
+    );
 }
 
 #[test]

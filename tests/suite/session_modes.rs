@@ -83,6 +83,91 @@ fn a_session_that_the_program_starts_comes_before_that_of_the_trace() {
 }
 
 #[test]
+fn a_trace_that_is_begun_in_a_session_is_none() {
+    let world = with(SessionMode::PerTrace, |binding| binding);
+    let a = world.tenant("a");
+    let session = a.session("own").start();
+    let open = {
+        let _in_session = session.enter();
+        a.in_span_sync("root", |_| {
+            session.end();
+            a.in_span_sync("after the end", |_| ());
+        });
+        a.start_span("after the end, too")
+    };
+    drop(open);
+    let next = a.session("next").start();
+    a.in_span_sync("outside", |_| {
+        let _in_session = next.enter();
+        a.in_span_sync("in it", |_| ());
+    });
+    world.flush();
+    let session_of = |name: &str| world.span("a", name).attributes.get(ID).cloned();
+    assert_eq!(session_of("root").expect("one"), session.id());
+    assert_eq!(session_of("after the end"), None, "nobody started a session for it");
+    assert_eq!(session_of("in it").expect("one"), next.id());
+    let outside = session_of("outside").expect("that of its trace");
+    let begun = session_of("after the end, too").expect("that of its trace");
+    let mut known: Vec<_> = world
+        .project("a")
+        .sessions()
+        .iter()
+        .map(|told| told.id.clone())
+        .collect();
+    let mut expected = [
+        session.id(),
+        next.id(),
+        outside.as_str().expect("text"),
+        begun.as_str().expect("text"),
+    ];
+    known.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(known, expected);
+}
+
+#[test]
+fn the_session_of_a_trace_can_be_the_default() {
+    let world = with(SessionMode::PerTrace, |binding| binding);
+    let a = world.tenant("a");
+    let session = a.in_span_sync("root", |_| Session::current().expect("the trace's"));
+    session.make_default();
+    a.start_span("by default");
+    session.end();
+    a.start_span("after");
+    world.flush();
+    assert_eq!(world.span("a", "by default").attributes[ID], session.id());
+    assert_ne!(world.span("a", "after").attributes[ID], session.id());
+}
+
+#[test]
+fn the_data_of_a_session_leaves_room_for_what_is_learnt_of_it_later() {
+    let gate = World::new(&["a"]);
+    let limits = tracer_registry::config::Limits {
+        attributes: Some(4),
+        ..Default::default()
+    };
+    let world = plain(&gate, |binding| binding.limits(limits));
+    let a = world.tenant("a");
+    let much: Vec<u32> = (0..100).collect();
+    let session = a.session("s").metadata("much", much.clone()).start();
+    session.enrich(
+        Enrichment::new()
+            .feedback("helpful", true)
+            .outputs(json!({ "much": much })),
+    );
+    session.end();
+    world.flush();
+    let enriched = gate.span("a", "session.enrich");
+    assert_eq!(enriched.attributes["tracer_registry.session.feedback.helpful"], true);
+    assert_eq!(enriched.attributes["tracer_registry.session.outputs.much.99"], 99);
+    assert!(
+        gate.span("a", "session.end")
+            .attributes
+            .contains_key("tracer_registry.session.duration_ms")
+    );
+}
+
+#[test]
 fn the_session_of_a_trace_that_came_in_is_that_of_the_trace() {
     let world = with(SessionMode::PerTrace, |binding| {
         binding.trust_remote_parent(true).propagate_session_id(true)

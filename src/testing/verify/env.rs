@@ -150,7 +150,8 @@ impl Env {
         for frame in self.frames() {
             match frame {
                 Frame::Baggage { who, op } if who == of => set.push(op),
-                Frame::Incoming { who, taken } if who == of && taken.baggage => return (set, Some(taken)),
+                // In place of what was, also where the request has none.
+                Frame::Incoming { who, taken } if who == of => return (set, taken.baggage.then_some(taken)),
                 _ => {}
             }
         }

@@ -76,7 +76,7 @@ pub struct Failure {
 impl VerifyReport {
     /// Whether nothing of this crate's leaked, got lost, came twice, or deviated in any other way.
     pub fn is_clean(&self) -> bool {
-        self.ours.total() == 0
+        self.rounds > 0 && self.ours.spans > 0 && self.ours.total() == 0
     }
 
     /// How many operations were run.

@@ -61,7 +61,7 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
     let mut left = options.operations;
     loop {
         let size = match options.duration {
-            Some(duration) if began.elapsed() >= duration => break,
+            Some(duration) if report.rounds > 0 && began.elapsed() >= duration => break,
             Some(_) => ROUND,
             None if left == 0 => break,
             None => left.min(ROUND),

@@ -1,5 +1,6 @@
 //! Tracers that differ in one thing, and tracers that come and go beside others.
 
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use serde_json::json;
 use tracer_registry::config::{AuthScheme, BackendName, Binding, SessionMode};
 use tracer_registry::{Enrichment, LookupError, Selector, TracerRegistry};
@@ -76,6 +77,35 @@ fn bindings_that_differ_in_one_field_are_never_one_tracer() {
             "{} {body}",
             request.path
         );
+    }
+}
+
+#[test]
+fn a_span_links_to_its_own_tracers_spans_and_to_those_of_other_processes() {
+    let world = World::new(&["a", "b"]);
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let of_a = a.in_span_sync("cause", |span| span.span_context());
+    let own = b.in_span_sync("own cause", |span| span.span_context());
+    let remote = SpanContext::new(
+        TraceId::from(7),
+        SpanId::from(7),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    b.in_span_sync("effect", |span| {
+        for cause in [&of_a, &own, &remote] {
+            span.context().span().add_link(cause.clone(), Vec::new());
+        }
+    });
+    world.flush();
+    let effect = world.span("b", "effect");
+    let linked: Vec<String> = effect.links.iter().map(|link| link.span_id.clone()).collect();
+    assert_eq!(linked, [own.span_id().to_string(), remote.span_id().to_string()]);
+    let trace_of_a = of_a.trace_id().to_bytes();
+    for request in world.collector.requests() {
+        let found = request.body.windows(16).any(|window| window == trace_of_a);
+        assert_eq!(found, request.project.as_deref() == Some("a"), "{}", request.path);
     }
 }
 

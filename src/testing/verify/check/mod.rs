@@ -144,7 +144,18 @@ impl Check<'_> {
         }
     }
 
-    /// The id of a session; `trace` is that of the span, where there is one.
+    /// Whether the trace of a span was begun outside a session, and so is one where traces are.
+    fn has_session_of_trace(&self, op: OpId) -> bool {
+        match self.expected.spans.get(&op) {
+            Some(span) => match span.parent {
+                Parent::Span(parent) => self.has_session_of_trace(parent),
+                Parent::None | Parent::Remote(_) => span.session == InSession::None,
+            },
+            None => false,
+        }
+    }
+
+    /// The id of a session; `trace` is that of the span, where that may be one.
     fn session_id(&self, who: Who, session: InSession, trace: Option<&str>) -> Option<String> {
         match session {
             InSession::Started(op) => self.observed.sessions.get(&op).cloned(),

@@ -1,6 +1,6 @@
 //! The headers of outgoing requests, and the subject's own books.
 
-use super::super::env::InSession;
+use super::super::env::{InSession, Parent};
 use super::super::finding::FindingKind;
 use super::super::headers;
 use super::super::run::baggage_key;
@@ -45,10 +45,11 @@ impl Check<'_> {
             let incoming = wanted.incoming.and_then(|incoming| observed.incoming.get(&incoming));
             let incoming = incoming.map(headers::baggage).unwrap_or_default().into_iter();
             baggage.extend(incoming.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            baggage.retain(|(key, _)| key != "session.id");
             if of.takes_sessions {
-                baggage.retain(|(key, _)| key != "session.id");
                 // A trusted trace that goes through is nobody's session here until there is a span of it.
-                let trace = trace.as_deref().filter(|_| wanted.session == InSession::None);
+                let is_session = matches!(wanted.parent, Parent::Span(op) if self.has_session_of_trace(op));
+                let trace = trace.as_deref().filter(|_| is_session);
                 let session = self.session_id(wanted.who, wanted.session, trace);
                 baggage.extend(session.map(|id| ("session.id".to_owned(), id)));
             }
@@ -70,6 +71,17 @@ impl Check<'_> {
         let expected = self.expected;
         for (op, wanted) in &expected.current {
             let Some((member, session)) = self.observed.current.get(op) else {
+                // Plain providers have no scopes to ask about.
+                if self.tells_sessions {
+                    let expected = "an answer";
+                    self.find(
+                        FindingKind::WrongCurrent,
+                        0,
+                        Some(*op),
+                        expected,
+                        "none, it did not run",
+                    );
+                }
                 continue;
             };
             let wanted_member = wanted.map(|(who, _)| who.member);

@@ -19,6 +19,13 @@ impl Check<'_> {
         for (op, session) in &expected.sessions {
             let member = session.who.member;
             let Some(id) = self.observed.sessions.get(op) else {
+                self.find(
+                    FindingKind::Lost,
+                    member,
+                    Some(*op),
+                    "a session",
+                    "none, it did not run",
+                );
                 continue;
             };
             known.insert((member, id.clone()));

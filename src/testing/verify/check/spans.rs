@@ -58,7 +58,10 @@ impl Check<'_> {
             self.check_parent(*op, span, &found, &mut roots);
             let wanted = Wanted {
                 who: span.who,
-                session: self.session_id(span.who, span.session, Some(&found.trace_id)),
+                session: {
+                    let trace = self.has_session_of_trace(*op).then_some(found.trace_id.as_str());
+                    self.session_id(span.who, span.session, trace)
+                },
                 session_data: match span.session {
                     InSession::Started(session) => Some(session),
                     _ => None,
