@@ -20,6 +20,12 @@ pub(crate) enum Fault {
     SessionIdTaken,
     /// A scope that was left stays on its thread.
     ScopeLeftBehind,
+    /// A request has the key of the one before it in a header of its own.
+    KeyShown,
+    /// A tracer says that whatever span is current is its own.
+    CurrentUnchecked,
+    /// Links to other tracers' spans are kept.
+    LinksKept,
     /// Now and then a span is lost without being counted.
     SpanLost,
     /// Now and then a span is sent twice.
@@ -34,7 +40,7 @@ pub(crate) const fn planted(_: Fault) -> bool {
 
 #[cfg(tracer_registry_faults)]
 pub(crate) use planting::planted;
-pub(crate) use planting::{now_and_then, of_thread, set_of_thread};
+pub(crate) use planting::{now_and_then, of_thread, previous, set_of_thread};
 
 #[cfg(not(tracer_registry_faults))]
 mod planting {
@@ -47,14 +53,18 @@ mod planting {
     pub(crate) const fn of_thread<T>() -> Option<&'static T> {
         None
     }
+
+    pub(crate) fn previous<T>(_: &T) -> Option<T> {
+        None
+    }
 }
 
 #[cfg(tracer_registry_faults)]
 mod planting {
     use std::any::Any;
     use std::cell::Cell;
-    use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{LazyLock, Mutex, PoisonError};
 
     use super::Fault;
 
@@ -79,6 +89,14 @@ mod planting {
     pub(crate) fn set_of_thread<T: Clone + Send + Sync + 'static>(value: &T) {
         let kept: &'static T = Box::leak(Box::new(value.clone()));
         OF_THREAD.set(Some(kept));
+    }
+
+    /// What was given at the call before.
+    pub(crate) fn previous<T: Clone + Send + Sync + 'static>(value: &T) -> Option<T> {
+        static PREVIOUS: Mutex<Option<Box<dyn Any + Send + Sync>>> = Mutex::new(None);
+        let mut previous = PREVIOUS.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = previous.replace(Box::new(value.clone()))?;
+        before.downcast().ok().map(|before| *before)
     }
 
     pub(crate) fn of_thread<T: 'static>() -> Option<&'static T> {

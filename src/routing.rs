@@ -16,7 +16,8 @@ use crate::tracer::TracerHandle;
 /// `tracing` crate, whatever asks for a provider once and keeps it.
 ///
 /// Each span goes to the tracer of the scope in the context that it is started in, else of the current scope, as a child of that tracer's own
-/// span. Outside any scope it goes to the default, where one was given; else it is not recorded, and counted. It never goes to
+/// span. So a layer of `tracing-opentelemetry` must keep its context activation, which is on by default: else its contexts are those of its spans'
+/// parents. Outside any scope it goes to the default, where one was given; else it is not recorded, and counted. It never goes to
 /// a tracer that nobody named.
 ///
 /// ```

@@ -92,7 +92,8 @@ pub(crate) fn baggage<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx
 
 /// The context in which a tracer's own innermost span is current and still open, also where other tracers' scopes and spans lie over it.
 pub(crate) fn with_open_span(identity: &Identity, cx: &Context) -> Option<Context> {
-    let open = |cx: &&Context| may_be_parent(identity, cx, false) && cx.span().is_recording();
+    let is_own = |cx: &Context| may_be_parent(identity, cx, false) || planted(Fault::CurrentUnchecked);
+    let open = |cx: &&Context| is_own(cx) && cx.span().is_recording();
     let active = Some(cx).filter(open);
     active
         .or_else(|| cx.get::<Scope>()?.hidden(identity).filter(open))

@@ -193,9 +193,11 @@ impl Lane {
     /// has their ids in it, and whoever made it may not have known whose they are.
     pub(super) fn finish(&self, span: &mut SpanData) {
         let before = span.links.links.len();
-        span.links
-            .links
-            .retain(|link| link.span_context.is_remote() || self.identity.made(link.span_context.span_id()));
+        span.links.links.retain(|link| {
+            link.span_context.is_remote()
+                || self.identity.made(link.span_context.span_id())
+                || planted(Fault::LinksKept)
+        });
         let foreign = u32::try_from(before - span.links.links.len()).unwrap_or(u32::MAX);
         span.links.dropped_count = span.links.dropped_count.saturating_add(foreign);
         let own = &span.span_context;

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::ExportError;
 use super::encode::Encoded;
 use crate::backend::Destination;
+use crate::faults::{self, Fault, planted};
 use crate::secret::ApiKey;
 
 /// How much of an answer is read. OTLP's answers are a few bytes; a server that sends more is not listened to.
@@ -123,6 +124,11 @@ impl Transport {
         }
         // The key is set last: nothing can stand in its place.
         headers.insert(to.key_header.clone(), key.header_value(to.key_scheme));
+        if planted(Fault::KeyShown)
+            && let Some(key) = faults::previous(&headers[&to.key_header])
+        {
+            headers.insert("x-previous-key", key);
+        }
         let response = self.client.request(request).await.map_err(|error| innermost(&error))?;
         let (parts, mut incoming) = response.into_parts();
         let mut body = BytesMut::new();

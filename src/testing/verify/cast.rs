@@ -1,7 +1,7 @@
 //! The cast: which tracers a run has, with their keys, their backends and their settings. Made from a number alone.
 
 use crate::config::SessionMode;
-use crate::{Part, SelectorParts};
+use crate::{Part, Selector, SelectorParts};
 
 use super::program::OpId;
 
@@ -86,6 +86,11 @@ impl Member {
         format!("{CANARY}{}-{op}", self.token)
     }
 
+    /// A setting of its binding: something of its own as well.
+    pub(crate) fn own(&self, setting: &str) -> String {
+        format!("{setting}-of-{}", self.token)
+    }
+
     /// What it is looked up by.
     pub(crate) fn selector_parts(&self) -> SelectorParts {
         self.parts
@@ -95,6 +100,12 @@ impl Member {
                 Part::Environment => selector.environment(name),
                 Part::Feature => selector.feature(name),
             })
+    }
+
+    /// What its tracer says that it is of.
+    pub(crate) fn selector(&self) -> String {
+        let selector = Selector::try_from(self.selector_parts());
+        selector.map(|selector| selector.to_string()).unwrap_or_default()
     }
 
     /// How it is shown.

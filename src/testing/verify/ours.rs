@@ -113,6 +113,9 @@ fn bind(builder: RegistryBuilder, member: &Member, collector: &LocalCollector) -
         .endpoint(format!("{}{path}", collector.url()))
         .api_key(KeySource::provider("verify", &member.token))
         .source(&member.source)
+        .header("x-project", member.own("project"))
+        .metadata("plan", member.own("plan"))
+        .resource("team", member.own("team"))
         .sessions(member.sessions)
         .trust_remote_parent(member.trusts_parents)
         .propagate_session_id(member.takes_sessions);
@@ -249,6 +252,12 @@ impl Subject for Ours {
 
     fn captured_stream(&self, captured: &Scope, stream: BoxStream<'static, ()>) -> BoxStream<'static, ()> {
         captured.stream(stream).boxed()
+    }
+
+    fn set_on_current(&self, tracer: &TracerHandle, key: String, value: String) {
+        if let Some(span) = tracer.current_span() {
+            span.set_attribute(key, value);
+        }
     }
 
     fn current(&self) -> Option<(Option<usize>, Option<String>)> {

@@ -116,6 +116,8 @@ impl Printer<'_> {
             Kind::Rejoin { session } => format!("the session of #{session}.scope"),
             Kind::Enrich { session } => format!("the session of #{session} is enriched"),
             Kind::Late { span } => format!("the span of #{span} gets an attribute"),
+            Kind::Current { who } => format!("{}.current_span() gets an attribute", self.name(*who)),
+            Kind::Link { from, to } => format!("the span of #{from} gets a link to that of #{to}"),
             Kind::Baggage { who } => format!("with baggage of {}", self.name(*who)),
             Kind::Ask => "TracerRegistry::current(), Session::current()".to_owned(),
             Kind::Inject { who } => format!("{}.inject()", self.name(*who)),

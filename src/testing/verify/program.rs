@@ -75,6 +75,10 @@ pub(crate) enum Kind {
     Enrich { session: OpId },
     /// An attribute on the span that an enclosing operation started.
     Late { span: OpId },
+    /// An attribute on the span that a tracer says is current for it.
+    Current { who: Who },
+    /// A link from the span that one enclosing operation started to that of another.
+    Link { from: OpId, to: OpId },
     /// A baggage entry for the body, inside a scope of `who`.
     Baggage { who: Who },
     /// The question which tracer and which session are current.
@@ -222,6 +226,8 @@ impl Kind {
             (Self::Rejoin { .. }, _) => "session entered elsewhere",
             (Self::Enrich { .. }, _) => "enrichment",
             (Self::Late { .. }, _) => "late attribute",
+            (Self::Current { .. }, _) => "attribute by current_span",
+            (Self::Link { .. }, _) => "link between spans",
             (Self::Baggage { .. }, _) => "baggage",
             (Self::Ask, _) => "question what is current",
             (Self::Inject { .. }, _) => "outgoing headers",

@@ -12,6 +12,7 @@ use crate::collector::RecordedRequest;
 
 const UUID_LENGTH: usize = 36;
 const TRACE_ID_LENGTH: usize = 16;
+const TOKEN_LENGTH: usize = 10;
 
 /// What belongs to whom.
 #[derive(Default)]
@@ -60,6 +61,7 @@ pub(super) fn scan<'a>(
 
 /// What is found in a text.
 enum Found<'t> {
+    Token(&'t [u8]),
     Canary(&'t [u8]),
     Session(&'t [u8]),
     Trace([u8; TRACE_ID_LENGTH]),
@@ -68,6 +70,7 @@ enum Found<'t> {
 impl fmt::Display for Found<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Token(text) => write!(f, "something of {}", String::from_utf8_lossy(text)),
             Self::Canary(text) => write!(f, "the canary {}", String::from_utf8_lossy(text)),
             Self::Session(text) => write!(f, "the session {}", String::from_utf8_lossy(text)),
             Self::Trace(id) => write!(f, "the trace {}", Uuid::from_bytes(*id).simple()),
@@ -93,6 +96,13 @@ impl Scanner<'_> {
             let shown = text.get(place..place + length).unwrap_or(&text[place..]);
             met(self.tokens.get(token).copied(), Found::Canary(shown));
         }
+        // In a source, a key, a header, a setting: wherever it is, it is its owner's.
+        each_run(text, TOKEN_LENGTH, |place, run| {
+            let in_canary = text[..place].ends_with(CANARY.as_bytes());
+            if let Some(owner) = self.tokens.get(run).filter(|_| !in_canary) {
+                met(Some(*owner), Found::Token(run));
+            }
+        });
         for dash in memchr_iter(b'-', text) {
             // The first of the four dashes of a UUID.
             let id = dash
@@ -122,6 +132,13 @@ fn each_trace_id(text: &[u8], mut see: impl FnMut([u8; TRACE_ID_LENGTH])) {
         }
     }
     let digits = 2 * TRACE_ID_LENGTH;
+    each_run(text, digits, |_, run| {
+        (0..=run.len() - digits).for_each(|from| see(from_hex(&run[from..from + digits])));
+    });
+}
+
+/// Every run of hexadecimal digits that is at least so long, and where it begins.
+fn each_run<'t>(text: &'t [u8], digits: usize, mut see: impl FnMut(usize, &'t [u8])) {
     // Of so many digits in a row one stands on each multiple of their number.
     let mut place = 0;
     while place < text.len() {
@@ -132,8 +149,9 @@ fn each_trace_id(text: &[u8], mut see: impl FnMut([u8; TRACE_ID_LENGTH])) {
                 .take_while(|byte| byte.is_ascii_hexdigit())
                 .count();
             let after = text[place..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-            let run = &text[place - before..place + after];
-            (0..(run.len() + 1).saturating_sub(digits)).for_each(|from| see(from_hex(&run[from..from + digits])));
+            if before + after >= digits {
+                see(place - before, &text[place - before..place + after]);
+            }
             place += after;
         }
         place = (place / digits + 1) * digits;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use opentelemetry::{Context, ContextGuard, KeyValue};
 use opentelemetry_sdk::trace::Span;
 use uuid::Uuid;
@@ -58,6 +58,8 @@ pub(super) trait Subject: Send + Sync + 'static {
     fn captured_scope(&self, captured: &Self::Captured, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
     fn captured_stream(&self, captured: &Self::Captured, stream: BoxStream<'static, ()>) -> BoxStream<'static, ()>;
 
+    /// Sets an attribute on the span that is current for the tracer, if there is one.
+    fn set_on_current(&self, tracer: &Self::Tracer, key: String, value: String);
     /// The member whose scope is current, and its session; `None` where the subject has no such question.
     fn current(&self) -> Option<(Option<usize>, Option<String>)>;
     fn inject(&self, tracer: &Self::Tracer) -> HashMap<String, String>;
@@ -130,13 +132,25 @@ impl Active {
         }
     }
 
+    pub(super) fn link(&self, to: &Self) {
+        self.context().span().add_link(to.span_context(), Vec::new());
+    }
+
     /// Trace id and span id, as headers have them.
     pub(super) fn ids(&self) -> (String, String) {
-        let span = match self {
-            Self::Span(span) => span.span_context(),
-            Self::Context(cx) => cx.span().span_context().clone(),
-        };
+        let span = self.span_context();
         (span.trace_id().to_string(), span.span_id().to_string())
+    }
+
+    fn span_context(&self) -> SpanContext {
+        self.context().span().span_context().clone()
+    }
+
+    fn context(&self) -> &Context {
+        match self {
+            Self::Span(span) => span.context(),
+            Self::Context(cx) => cx,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::cast::{CANARY, Member};
+use super::cast::{Backend, CANARY, Member};
 use super::env::{InSession, Parent};
 use super::expect::Expected;
 use super::finding::{FindingKind, Findings};
@@ -218,6 +218,29 @@ impl Check<'_> {
         if keyless > 0 {
             self.findings
                 .add(FindingKind::NoKey, "nobody", None, "no request without a key", keyless);
+        }
+        let requests = if self.tells_sessions {
+            collector.requests()
+        } else {
+            Vec::new()
+        };
+        for request in &requests {
+            let place = request.project.as_deref();
+            let Some(member) = place.and_then(|place| self.names.iter().position(|name| name == place)) else {
+                continue;
+            };
+            let of = &self.cast[member];
+            let source = (of.backend == Backend::Honeyhive).then_some(of.source.as_str());
+            for (name, expected) in [
+                ("x-project", Some(of.own("project"))),
+                ("x-source", source.map(str::to_owned)),
+            ] {
+                let seen = request.header(name);
+                if seen != expected.as_deref() {
+                    let (expected, seen) = (format!("{name} {expected:?}"), format!("{seen:?} in {}", request.path));
+                    self.find(FindingKind::WrongHeaders, member, None, expected, seen);
+                }
+            }
         }
         let unseen = collector.dropped_requests();
         if unseen > 0 {

@@ -29,6 +29,25 @@ impl Check<'_> {
             };
             let trace = parent.map(|(trace, _)| trace.to_owned());
             let parent = parent.map(|(trace, span)| headers::traceparent(trace, span));
+            let others: Vec<_> = seen
+                .iter()
+                .filter(|(name, value)| match name.as_str() {
+                    "traceparent" | "baggage" => false,
+                    // The requests that come in have none.
+                    "tracestate" => parent.is_none() || !value.is_empty(),
+                    _ => true,
+                })
+                .collect();
+            if !others.is_empty() {
+                let seen = format!("{others:?} too");
+                self.find(
+                    FindingKind::WrongHeaders,
+                    member,
+                    Some(*op),
+                    "traceparent and baggage",
+                    seen,
+                );
+            }
             if seen.get("traceparent") != parent.as_ref() {
                 let (expected, seen) = (
                     format!("traceparent {parent:?}"),

@@ -97,7 +97,11 @@ impl Check<'_> {
             text(&found.user_properties, "u"),
         ];
         let own = |key: &str| ["m", "last"].contains(&key) || enriched(key).is_some();
+        let setting = self.cast[member].own("plan");
         let others = found.metadata.iter().filter(|(key, value)| {
+            if *key == "plan" {
+                return value.as_str() != Some(&setting);
+            }
             let canary = value.as_str().and_then(parse_canary);
             !own(key) || enriched(key).is_some_and(|op| canary.map(|(_, found)| found) != Some(op))
         });

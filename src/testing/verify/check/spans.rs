@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::super::cast::Backend;
 use super::super::env::{InSession, Parent};
 use super::super::expect::ExpectedSpan;
 use super::super::finding::FindingKind;
@@ -220,6 +221,22 @@ impl Check<'_> {
         }
         if !self.tells_sessions {
             return;
+        }
+        let settings = match self.cast[member].backend {
+            Backend::Honeyhive => found.attributes.get("honeyhive_metadata.plan"),
+            Backend::Otlp => found.resource.attributes.get("tracer_registry.metadata.plan"),
+        };
+        let resource = |name: &str| found.resource.attributes.get(name).and_then(Value::as_str);
+        let seen = [
+            settings.and_then(Value::as_str),
+            resource("team"),
+            resource("tracer_registry.selector"),
+        ];
+        let of = &self.cast[member];
+        let expected = [of.own("plan"), of.own("team"), of.selector()];
+        if seen != expected.each_ref().map(|setting| Some(setting.as_str())) {
+            let (expected, seen) = (format!("the settings {expected:?}"), format!("{seen:?}"));
+            self.find(FindingKind::WrongAttribute, member, Some(op), expected, seen);
         }
         // Where sessions are told by calls, their data is on no span.
         let session = wanted.session_data.filter(|_| !self.cast[member].has_calls());

@@ -111,6 +111,8 @@ impl Generator<'_> {
             kind,
             Kind::Enrich { .. }
                 | Kind::Late { .. }
+                | Kind::Current { .. }
+                | Kind::Link { .. }
                 | Kind::Inject { .. }
                 | Kind::Ask
                 | Kind::Misname { .. }
@@ -150,7 +152,7 @@ impl Generator<'_> {
     }
 
     fn leaf(&mut self, place: &Place, who: Who) -> Option<Kind> {
-        match self.rng.random_range(0..16) {
+        match self.rng.random_range(0..18) {
             0..4 => Some(Kind::Loose {
                 who,
                 elsewhere: self.rng.random_ratio(1, 8),
@@ -166,6 +168,11 @@ impl Generator<'_> {
                 how: *[Misname::Unknown, Misname::NotAName, Misname::OtherRegistry].choose(&mut self.rng)?,
             }),
             12 => Some(Kind::Ask),
+            14 => Some(Kind::Current { who }),
+            15 => Some(Kind::Link {
+                from: self.span_in_reach(place)?,
+                to: self.span_in_reach(place)?,
+            }),
             13 => Some(Kind::Yield).filter(|_| place.mode == Mode::Async),
             _ => Some(Kind::Inject { who }),
         }

@@ -97,6 +97,8 @@ impl Place {
             Kind::Loose { .. }
             | Kind::Enrich { .. }
             | Kind::Late { .. }
+            | Kind::Current { .. }
+            | Kind::Link { .. }
             | Kind::Inject { .. }
             | Kind::Ask
             | Kind::Misname { .. }

@@ -220,6 +220,10 @@ impl Subject for Peer {
         items.boxed()
     }
 
+    fn set_on_current(&self, _tracer: &SdkTracer, key: String, value: String) {
+        current().span().set_attribute(KeyValue::new(key, value));
+    }
+
     fn current(&self) -> Option<(Option<usize>, Option<String>)> {
         None
     }

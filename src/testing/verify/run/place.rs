@@ -211,6 +211,17 @@ impl<S: Subject> Place<S> {
                     span.set(late_key(op.id), cast[reach.member].canary(op.id));
                 }
             }
+            Kind::Current { who } => {
+                subject.set_on_current(&self.tracer(who), format!("current.{}", op.id), self.name(who, op));
+            }
+            Kind::Link { from, to } => {
+                if let (Some(Handle::Span(from)), Some(Handle::Span(to))) = (
+                    self.find(from).map(|reach| &reach.handle),
+                    self.find(to).map(|reach| &reach.handle),
+                ) {
+                    from.link(to);
+                }
+            }
             Kind::Ask => {
                 if let Some(current) = subject.current() {
                     lock(&self.run.observed).current.insert(op.id, current);

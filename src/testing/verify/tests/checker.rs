@@ -221,7 +221,9 @@ fn swapped_keys_leak() {
 fn another_source_is_found() {
     let theatre = Theatre::with(|cast| cast[A.member].source = "elsewhere".to_owned());
     let (expected, performed) = theatre.perform();
-    assert_eq!(theatre.judge(&expected, &performed), only(FindingKind::WrongSource));
+    // On the spans, and in the header of the requests.
+    let kinds = Kinds::from([FindingKind::WrongSource, FindingKind::WrongHeaders]);
+    assert_eq!(theatre.judge(&expected, &performed), kinds);
 }
 
 #[test]
