@@ -13,6 +13,7 @@ use super::document::{ActiveEnvironment, ActiveVariable, Document, Route, When};
 use super::export::{Export, HumanDuration, Retry};
 use super::fault::{Faults, Layer};
 use super::table::{COUNT, DURATION, TEXT, Table, kind};
+use crate::nesting::bounded;
 use crate::secret::KeySource;
 
 /// How long a command that prints a key may take, unless its `timeout` says otherwise.
@@ -207,7 +208,7 @@ fn values(table: &mut Table<'_>, field: &'static str) -> BTreeMap<String, Value>
             .unwrap_or(value)
     };
     let entries = table.entries(field).into_iter();
-    entries.map(|(key, value, _)| (key, typed(value))).collect()
+    entries.map(|(key, value, _)| (key, bounded(typed(value)))).collect()
 }
 
 fn key_source(value: Value, path: String, folder: &Path, faults: &mut Faults) -> Option<KeySource> {

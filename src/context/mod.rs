@@ -4,7 +4,7 @@
 //!
 //! - Every span id says whose it is. A tracer's [`Identity`] makes its ids, half of them a count and half a check under a key of the
 //!   tracer's own, so "is the active span mine?" is exact, whoever made it active, and costs a few instructions (the chance that a foreign
-//!   id passes is one in four thousand million).
+//!   id passes is one in two thousand million).
 //! - A [`Scope`] in the context says for whom code runs. Where one tracer's scope hides another's, the hidden context is kept
 //!   in it, so that a scope further in finds its own ancestor and its own session again.
 //!

@@ -95,7 +95,11 @@ pub(super) fn check(
     let bytes = scan(requests.iter().map(AsRef::as_ref), cast, &owners, &mut check.findings);
     Checked {
         spans: check.arrived.values().map(|arrivals| arrivals.len() as u64).sum(),
-        sessions: expected.sessions.len() as u64,
+        sessions: if tells_sessions {
+            expected.sessions.len() as u64
+        } else {
+            0
+        },
         enrichments: expected
             .sessions
             .values()
