@@ -1,6 +1,7 @@
 //! `verify`: proof on the user's own machine that nothing leaks.
 
 use std::io::Write;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use clap::Args;
@@ -19,17 +20,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// How many tenants the first of two registries has
-    #[arg(long, value_name = "N", default_value_t = 12)]
-    tenants: usize,
+    #[arg(long, value_name = "N", default_value = "12")]
+    tenants: NonZeroUsize,
     /// How many operations are tried
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
-    operations: usize,
-    /// How many threads run at the same time on the same tracers
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    threads: usize,
+    #[arg(long, value_name = "N", default_value = "20000")]
+    operations: NonZeroUsize,
+    /// How many threads run at the same time on the same tracers, at most 256
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
     /// Go on for so many seconds, however many operations that are
     #[arg(long, value_name = "N", conflicts_with = "operations")]
-    seconds: Option<u64>,
+    seconds: Option<NonZeroU64>,
     /// Also run the same programs on plain providers and count what they leak; the exit code is about this crate alone
     #[arg(long)]
     peer: bool,
@@ -41,12 +42,12 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
     let asked = Verify::new()
         .seed(arguments.seed)
-        .tenants(arguments.tenants)
-        .operations(arguments.operations)
-        .threads(arguments.threads)
+        .tenants(arguments.tenants.get())
+        .operations(arguments.operations.get())
+        .threads(arguments.threads.into())
         .peer(arguments.peer);
     let asked = match arguments.seconds {
-        Some(seconds) => asked.duration(Duration::from_secs(seconds)),
+        Some(seconds) => asked.duration(Duration::from_secs(seconds.get())),
         None => asked,
     };
     let report = verify(&asked)?;

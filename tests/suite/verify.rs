@@ -69,6 +69,23 @@ fn the_command_ends_with_its_summary() {
 }
 
 #[test]
+fn nothing_to_try_is_wrong_use() {
+    for wrong in [
+        "--tenants=0",
+        "--operations=0",
+        "--threads=0",
+        "--threads=257",
+        "--seconds=0",
+        "--seed=-1",
+    ] {
+        let output = run(&[wrong]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+        let flag = wrong.split('=').next().expect("a flag");
+        assert!(text(&output.stderr).contains(flag), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn the_comparison_stands_side_by_side() {
     let output = run(&["--operations", "600", "--tenants", "4", "--peer"]);
     let stdout = text(&output.stdout);
