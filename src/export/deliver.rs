@@ -21,7 +21,11 @@ use crate::ledger::DropReason;
 /// What became of a request in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Delivered { rejected: u64 },
+    Delivered {
+        rejected: u64,
+    },
+    /// Not taken as it is; parts of it may be.
+    Refused(DropReason),
     Dropped(DropReason),
 }
 
@@ -108,14 +112,21 @@ pub(super) async fn see_through(lane: &Lane, request: impl Future<Output = Resul
 }
 
 /// Sends a request until there is a verdict.
-pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Load) -> Outcome {
+///
+/// `started` is when the first attempt was made, at this request or at one that this is a part of: the time for repetitions is counted
+/// from there.
+pub(super) async fn deliver(
+    shared: &Shared,
+    lane: &Lane,
+    call: &Call,
+    load: Load,
+    started: &mut Option<Instant>,
+) -> Outcome {
     let retry = &shared.settings.retry;
     let count = match load {
         Load::Spans(count) => count,
         Load::SessionEvent => 1,
     };
-    // From the first attempt on: waiting for a turn is nobody's refusal.
-    let mut started = None;
     let mut attempt = 0;
     loop {
         let (result, slow, flushes) = {
@@ -125,6 +136,7 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
             };
             let mut permit = shared.permits.acquire(lane).await;
             let flushes = lane.flushes();
+            // Not before: waiting for a turn is nobody's refusal.
             started.get_or_insert_with(Instant::now);
             let (result, slow) = send(shared, lane, call, &mut permit).await;
             (result, slow, flushes)
@@ -133,6 +145,10 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
             Verdict::Delivered { rejected, warning } => {
                 lane.note_success(slow, warning);
                 return Outcome::Delivered { rejected };
+            }
+            Verdict::Refuse { reason, error } => {
+                lane.note_failure(slow, error);
+                return Outcome::Refused(reason);
             }
             Verdict::Drop { reason, error } => {
                 lane.note_failure(slow, error);

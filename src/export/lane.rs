@@ -186,7 +186,12 @@ impl Lane {
         None
     }
 
-    /// A batch of `count` spans has its outcome.
+    /// Whether a part of several spans that was refused is to be sent in halves.
+    pub(super) fn may_split(&self) -> bool {
+        self.lock().halving.may_split()
+    }
+
+    /// A batch of `count` spans, or a part of one, has its outcome. Parts come in the order of the queue.
     pub(super) fn settle(&self, count: u64, outcome: Outcome) {
         let mut state = self.lock();
         if state.schedule == Schedule::Closed {
@@ -198,8 +203,11 @@ impl Lane {
                 state.ledger.deliver(count - rejected);
                 state.ledger.drop_in_flight(rejected, DropReason::Rejected);
                 state.last_delivery = Some(SystemTime::now());
+                if rejected < count {
+                    state.halving.taken();
+                }
             }
-            Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
+            Outcome::Refused(reason) | Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
         }
         state.settled += count;
         drop(state);

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `lane` | queue, schedule and ledger of one tracer |
 //! | `outbox` | the ordered session events of one session |
+//! | `batch` | a batch on its way: whole, and in halves where it is refused |
 //! | `engine` | threads, deadlines, who sends next |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
@@ -18,6 +19,7 @@
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
+mod batch;
 mod deliver;
 mod encode;
 mod engine;

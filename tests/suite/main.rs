@@ -12,6 +12,7 @@ mod encodings;
 mod examples;
 mod faults_out;
 mod flush;
+mod halving;
 mod isolation;
 mod keys;
 mod ledger;
