@@ -28,7 +28,8 @@ pub enum DropReason {
     /// The receiver took the request and rejected some of its spans (OTLP's partial success).
     #[error("the receiver rejected it")]
     Rejected,
-    /// The receiver did not take it in the time that repetitions may last.
+    /// The receiver did not take it in the time that repetitions may last. It may have waited all that time for a receiver that fails,
+    /// without being sent.
     #[error("not taken within the time for repetitions")]
     RetriesExhausted,
     /// It could not be encoded. Also what a request carried whose encoding or sending panicked, which may still have arrived.

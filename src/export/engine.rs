@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::ExportError;
 use super::account::Account;
 use super::batch;
+use super::breaker::Endpoints;
 use super::deliver::Permits;
 use super::encode;
 use super::lane::Lane;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) settings: ExportSettings,
     pub(super) transport: Transport,
     pub(super) permits: Permits,
+    pub(super) endpoints: Endpoints,
     bell: UnboundedSender<Ring>,
     closing: AtomicBool,
 }
@@ -85,6 +87,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             transport: Transport::new(settings.timeout),
             permits: Permits::new(settings.max_concurrent_exports),
+            endpoints: Endpoints::default(),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -150,6 +153,7 @@ impl Shared {
         let shared = Self {
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
+            endpoints: Endpoints::default(),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -229,8 +233,9 @@ async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Resu
         url: destination.traces_url.clone(),
         encoded,
     };
-    let answer = shared.transport.send(&call, destination, key).await;
-    match judge(&call.url, answer, 0, key, SystemTime::now()) {
+    // A person wants to know: it is asked whatever the breakers say.
+    let attempt = shared.transport.send(&call, destination, key).await;
+    match judge(&call.url, attempt.result, 0, key, SystemTime::now()) {
         Verdict::Delivered { .. } => Ok(()),
         Verdict::Repeat { error, .. } | Verdict::Refuse { error, .. } | Verdict::Drop { error, .. } => Err(error),
     }

@@ -27,8 +27,10 @@ use tokio::sync::Semaphore;
 
 use super::ExportError;
 use super::account::Account;
+use super::breaker::Breakers;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
+use super::gate::Gates;
 use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::faults::{self, Fault, planted};
 use crate::ledger::{DropReason, Ledger};
@@ -42,6 +44,7 @@ pub(crate) struct Lane {
     pub(crate) selector: Selector,
     pub(crate) destination: Destination,
     pub(super) key: ApiKey,
+    pub(super) gates: Gates,
     shared: Arc<Shared>,
     account: Weak<Account>,
     state: Mutex<State>,
@@ -57,6 +60,7 @@ pub(crate) struct LaneSnapshot {
     pub(crate) events: Ledger,
     pub(crate) last_error: Option<ExportError>,
     pub(crate) last_delivery: Option<SystemTime>,
+    pub(crate) breakers: Breakers,
 }
 
 impl Lane {
@@ -65,6 +69,7 @@ impl Lane {
         let session_turns = Semaphore::new((shared.settings.max_concurrent_exports / 4).max(1));
         Arc::new(Self {
             selector: account.selector.clone(),
+            gates: Gates::new(shared.endpoints.get(&destination.origin)),
             destination,
             key,
             shared,
@@ -231,6 +236,7 @@ impl Lane {
             hurry.notify_waiters();
         }
         drop(state);
+        self.gates.hurry();
         if let Some(ring) = ring {
             self.shared.ring(ring(self));
         }
@@ -298,6 +304,7 @@ impl Lane {
             events: state.events,
             last_error: state.last_error.clone(),
             last_delivery: state.last_delivery,
+            breakers: self.gates.status(),
         }
     }
 
@@ -323,6 +330,24 @@ impl Lane {
         let mut state = self.lock();
         state.suspect = slow;
         state.last_error = Some(error);
+    }
+
+    /// A request waits at a breaker: told where nothing else is known of why nothing arrives.
+    pub(super) fn note_held_up(&self) {
+        let error = self.unavailable();
+        self.lock().last_error.get_or_insert(error);
+    }
+
+    /// A request was given up that was never sent.
+    pub(super) fn note_not_asked(&self) {
+        let error = self.unavailable();
+        self.lock().last_error = Some(error);
+    }
+
+    fn unavailable(&self) -> ExportError {
+        ExportError::Unavailable {
+            url: self.destination.origin.clone(),
+        }
     }
 
     /// How many flushes were asked for so far.

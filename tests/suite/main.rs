@@ -2,6 +2,7 @@
 //! once.
 
 mod architecture;
+mod breakers;
 mod child;
 #[cfg(feature = "cli")]
 mod cli;
