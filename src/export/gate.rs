@@ -13,6 +13,9 @@
 //! A tracer has one breaker for spans and one for session events. They are different paths at the receiver, and one that fails is not to
 //! hold the other up.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::breaker::{Breaker, Breakers, Pass};
