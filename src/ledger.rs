@@ -18,13 +18,18 @@ pub enum DropReason {
     /// The receiver refused the key (401, 403).
     #[error("the receiver refused the key")]
     Unauthorized,
-    /// The receiver refused the request for good (any other 4xx, a redirect to another host).
-    #[error("the receiver refused the request")]
+    /// The receiver refused it for good (any other 4xx, a redirect to another host). Of spans that were sent together, those that are
+    /// taken without the refused one are delivered.
+    #[error("the receiver refused it")]
     Refused,
+    /// The receiver found it too large (413), also where it was sent alone.
+    #[error("the receiver found it too large")]
+    TooLarge,
     /// The receiver took the request and rejected some of its spans (OTLP's partial success).
     #[error("the receiver rejected it")]
     Rejected,
-    /// The receiver did not take it in the time that repetitions may last.
+    /// The receiver did not take it in the time that repetitions may last. It may have waited all that time for a receiver that fails,
+    /// without being sent.
     #[error("not taken within the time for repetitions")]
     RetriesExhausted,
     /// It could not be encoded. Also what a request carried whose encoding or sending panicked, which may still have arrived.
@@ -40,10 +45,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::Unauthorized,
         Self::Refused,
+        Self::TooLarge,
         Self::Rejected,
         Self::RetriesExhausted,
         Self::Encoding,

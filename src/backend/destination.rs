@@ -27,6 +27,8 @@ const TRACES: &str = "/v1/traces";
 /// Where one tracer's requests go.
 #[derive(Debug)]
 pub(crate) struct Destination {
+    /// Scheme, host and port of all its addresses.
+    pub(crate) origin: String,
     pub(crate) traces_url: String,
     /// Where sessions are started and enriched, where that is done by calls.
     pub(crate) sessions: Option<SessionUrls>,
@@ -90,6 +92,7 @@ impl Destination {
         };
         let metadata = metadata(preset.spelling, binding);
         Ok(Self {
+            origin: endpoint.origin().to_owned(),
             traces_url: traces_url(preset, &endpoint),
             sessions: (preset.session_api && binding.sessions != SessionMode::AutoCreate)
                 .then(|| session_urls(preset, &endpoint)),

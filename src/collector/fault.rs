@@ -8,7 +8,7 @@ use super::endpoint::Endpoint;
 /// A misbehaviour, for [`LocalCollector::fault`](super::LocalCollector::fault).
 ///
 /// Holds for every request that carries a key until it is cleared, unless narrowed by [`only`](Self::only),
-/// [`on`](Self::on) and [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang) and
+/// [`on`](Self::on), [`when_body_contains`](Self::when_body_contains) and [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang) and
 /// [`partial_success`](Self::partial_success) let anything of the request be stored.
 #[derive(Clone)]
 pub struct Fault {
@@ -16,6 +16,7 @@ pub struct Fault {
     pub(super) delay: Duration,
     pub(super) key: Option<String>,
     pub(super) endpoint: Option<Endpoint>,
+    pub(super) body_contains: Option<String>,
     pub(super) times: Option<u32>,
 }
 
@@ -133,6 +134,13 @@ impl Fault {
         self
     }
 
+    /// Only for requests with this text in their body, unpacked. Texts stand in protobuf and in JSON as they are, where JSON escapes none of
+    /// their characters.
+    pub fn when_body_contains(mut self, text: impl Into<String>) -> Self {
+        self.body_contains = Some(text.into());
+        self
+    }
+
     /// Only for the next `count` requests that it fits; then the next fault in the order told has its turn.
     pub fn times(mut self, count: u32) -> Self {
         self.times = Some(count);
@@ -145,6 +153,7 @@ impl Fault {
             delay: Duration::ZERO,
             key: None,
             endpoint: None,
+            body_contains: None,
             times: None,
         }
     }
@@ -158,6 +167,7 @@ impl fmt::Debug for Fault {
             .field("delay", &self.delay)
             .field("only_one_key", &self.key.is_some())
             .field("endpoint", &self.endpoint)
+            .field("body_contains", &self.body_contains)
             .field("times", &self.times)
             .finish()
     }

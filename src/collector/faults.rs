@@ -25,6 +25,7 @@ struct Told {
     delay: Duration,
     key: Option<Fingerprint>,
     endpoint: Option<Endpoint>,
+    body_contains: Option<String>,
     /// How many requests it still holds for; `None` is all.
     left: Option<u32>,
     cleared: bool,
@@ -51,6 +52,7 @@ impl Faults {
             action,
             delay,
             endpoint,
+            body_contains,
             times: left,
             ..
         } = fault;
@@ -60,6 +62,7 @@ impl Faults {
             delay,
             key,
             endpoint,
+            body_contains,
             left,
             cleared: false,
             hits: 0,
@@ -68,12 +71,12 @@ impl Faults {
     }
 
     /// The first fault in the order told that fits the request; counts the hit.
-    pub(super) fn meet(&self, key: Fingerprint, endpoint: Endpoint) -> Option<Met> {
+    pub(super) fn meet(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> Option<Met> {
         let mut told = self.lock();
         let (index, fault) = told
             .iter_mut()
             .enumerate()
-            .find(|(_, fault)| fault.fits(key, endpoint))?;
+            .find(|(_, fault)| fault.fits(key, endpoint, body))?;
         fault.hits += 1;
         fault.left = fault.left.map(|left| left - 1);
         Some(Met {
@@ -118,10 +121,18 @@ impl Faults {
 }
 
 impl Told {
-    fn fits(&self, key: Fingerprint, endpoint: Endpoint) -> bool {
+    fn fits(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> bool {
         !self.cleared
             && self.left != Some(0)
             && self.key.is_none_or(|only| only == key)
             && self.endpoint.is_none_or(|only| only == endpoint)
+            && self
+                .body_contains
+                .as_ref()
+                .is_none_or(|text| contains(body, text.as_bytes()))
     }
+}
+
+fn contains(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|window| window == text)
 }

@@ -91,7 +91,7 @@ pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -
     };
     let project_name = project_name.as_deref();
     let body_bytes = seen.len();
-    record(&shared, &parts, seen, Some(key), project_name);
+    record(&shared, &parts, seen.clone(), Some(key), project_name);
 
     let call = Call {
         shared: &shared,
@@ -103,7 +103,7 @@ pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -
         content_type: &content_type,
         reject_spans: 0,
     };
-    let outcome = match shared.faults.meet(key, endpoint) {
+    let outcome = match shared.faults.meet(key, endpoint, &seen) {
         Some(met) => call.suffer(met, body.map_err(|(refusal, _)| refusal)).await,
         None => Some(call.serve(body.map_err(|(refusal, _)| refusal))),
     };

@@ -65,6 +65,11 @@ impl Endpoint {
         &self.path
     }
 
+    /// Scheme, host and port, without the port where it is the scheme's own.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// The URL of a path at the same scheme, host and port.
     pub(crate) fn join(&self, path: &str) -> String {
         format!("{}{path}", self.origin)

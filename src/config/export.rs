@@ -52,7 +52,8 @@ pub struct Retry {
     /// The longest wait between two attempts. Default: 30s.
     #[schemars(with = "Option<HumanDuration>")]
     pub max_backoff: Option<Duration>,
-    /// How long a request is repeated before its spans are dropped and counted. Default: 5m.
+    /// How long a request is repeated before its spans are dropped and counted, from its first attempt, or from when it first waited for a
+    /// receiver that fails. Default: 5m.
     #[schemars(with = "Option<HumanDuration>")]
     pub max_elapsed: Option<Duration>,
 }
@@ -127,8 +128,17 @@ pub struct RetrySettings {
     pub initial_backoff: Duration,
     /// The longest wait between two attempts.
     pub max_backoff: Duration,
-    /// How long a request is repeated.
+    /// How long a request is repeated, from its first attempt or from when it first waited for a receiver that fails.
     pub max_elapsed: Duration,
+}
+
+impl RetrySettings {
+    /// The longest wait before a repetition, after `before` waits: it doubles each time, up to its bound.
+    pub(crate) fn longest_wait(&self, before: u32) -> Duration {
+        self.initial_backoff
+            .saturating_mul(2_u32.saturating_pow(before))
+            .min(self.max_backoff)
+    }
 }
 
 impl Export {

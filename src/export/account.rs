@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::ExportError;
+use super::breaker::Breakers;
 use super::lane::{FlushMark, Lane, Unsettled};
 use super::report::TracerReport;
 use crate::ledger::Ledger;
@@ -49,6 +50,8 @@ pub(crate) struct AccountSnapshot {
     /// Of the newest lane that has one; of the lanes that are gone where none has.
     pub(crate) last_error: Option<ExportError>,
     pub(crate) last_delivery: Option<SystemTime>,
+    /// Of the newest lane.
+    pub(crate) breakers: Breakers,
 }
 
 impl Account {
@@ -150,12 +153,14 @@ impl State {
             lanes: self.lanes.len(),
             last_error: None,
             last_delivery: self.retired.last_delivery,
+            breakers: Breakers::default(),
         };
         for lane in self.lanes.iter().map(|lane| lane.snapshot()) {
             books.spans.add(&lane.spans);
             books.events.add(&lane.events);
             books.last_error = lane.last_error.or(books.last_error.take());
             books.last_delivery = books.last_delivery.max(lane.last_delivery);
+            books.breakers = lane.breakers;
         }
         books.last_error = books.last_error.or_else(|| self.retired.last_error.clone());
         books

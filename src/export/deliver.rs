@@ -1,6 +1,7 @@
 //! Attempts at one request until there is a verdict: back-off with full jitter, `Retry-After`, giving up.
 //!
-//! A request that waits for its repetition holds no permit, so it takes nothing from other tracers.
+//! A request that waits for its repetition holds no permit, so it takes nothing from other tracers. One that waits at an open breaker does
+//! so without a back-off of its own: the breaker's pause is one for all, and it doubles in the same way.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -12,8 +13,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ExportError;
 use super::engine::Shared;
+use super::gate::{Entry, Gate, Showed};
 use super::lane::Lane;
-use super::transport::{Answer, Call};
+use super::transport::{Attempt, Call};
 use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
 use crate::ledger::DropReason;
@@ -21,7 +23,11 @@ use crate::ledger::DropReason;
 /// What became of a request in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Delivered { rejected: u64 },
+    Delivered {
+        rejected: u64,
+    },
+    /// Not taken as it is; parts of it may be.
+    Refused(DropReason),
     Dropped(DropReason),
 }
 
@@ -108,31 +114,55 @@ pub(super) async fn see_through(lane: &Lane, request: impl Future<Output = Resul
 }
 
 /// Sends a request until there is a verdict.
-pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Load) -> Outcome {
+///
+/// At a breaker it waits no longer than `export.retry.max_elapsed` in all; where it was not sent before, `export.timeout` at the least.
+///
+/// `started` is when this request, or one that it is a part of, was first sent or first met an open breaker: the time for repetitions is
+/// counted from there. Waiting for a place is nobody's refusal, and does not count.
+pub(super) async fn deliver(
+    shared: &Shared,
+    lane: &Lane,
+    call: &Call,
+    load: Load,
+    started: &mut Option<Instant>,
+) -> Outcome {
     let retry = &shared.settings.retry;
-    let count = match load {
-        Load::Spans(count) => count,
-        Load::SessionEvent => 1,
+    let (count, gate) = match load {
+        Load::Spans(count) => (count, lane.gates.for_spans()),
+        Load::SessionEvent => (1, lane.gates.for_session_events()),
     };
-    // From the first attempt on: waiting for a turn is nobody's refusal.
-    let mut started = None;
     let mut attempt = 0;
     loop {
-        let (result, slow, flushes) = {
-            let _turn = match load {
-                Load::Spans(_) => None,
-                Load::SessionEvent => Some(turn(&lane.session_turns).await),
+        let (verdict, slow, flushes) = {
+            // One that was not sent yet has at least the time that a probe may take.
+            let at_least = if attempt == 0 {
+                shared.settings.timeout
+            } else {
+                Duration::ZERO
             };
-            let mut permit = shared.permits.acquire(lane).await;
+            let patience = retry.max_elapsed.max(at_least);
+            let admitted = admit(shared, lane, load, gate, patience, started);
+            let Some(mut place) = admitted.await else {
+                if attempt == 0 {
+                    lane.note_not_asked();
+                }
+                return Outcome::Dropped(DropReason::RetriesExhausted);
+            };
             let flushes = lane.flushes();
             started.get_or_insert_with(Instant::now);
-            let (result, slow) = send(shared, lane, call, &mut permit).await;
-            (result, slow, flushes)
+            let (sent, slow) = send(shared, lane, call, &mut place.permit).await;
+            let verdict = judge(&call.url, sent.result, count, &lane.key, SystemTime::now());
+            place.entry.showed(Showed::by(&verdict, sent.connected), retry);
+            (verdict, slow, flushes)
         };
-        match judge(&call.url, result, count, &lane.key, SystemTime::now()) {
+        match verdict {
             Verdict::Delivered { rejected, warning } => {
                 lane.note_success(slow, warning);
                 return Outcome::Delivered { rejected };
+            }
+            Verdict::Refuse { reason, error } => {
+                lane.note_failure(slow, error);
+                return Outcome::Refused(reason);
             }
             Verdict::Drop { reason, error } => {
                 lane.note_failure(slow, error);
@@ -140,17 +170,19 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
             }
             Verdict::Repeat { after, error } => {
                 lane.note_failure(slow, error);
-                let wait = backoff(retry, attempt).max(after.unwrap_or_default());
-                // Saturating: what a server asks for may be any number of seconds.
-                let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
-                if elapsed.saturating_add(wait) > retry.max_elapsed {
-                    return Outcome::Dropped(DropReason::RetriesExhausted);
-                }
-                // A flush may shorten our own back-off, never what the server asked for.
-                if after.is_none() {
-                    lane.wait_before_repeating(wait, flushes).await;
-                } else {
-                    tokio::time::sleep(wait).await;
+                if after.is_some() || gate.is_ready() {
+                    let wait = backoff(retry, attempt).max(after.unwrap_or_default());
+                    // Saturating: what a server asks for may be any number of seconds.
+                    let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
+                    if elapsed.saturating_add(wait) > retry.max_elapsed {
+                        return Outcome::Dropped(DropReason::RetriesExhausted);
+                    }
+                    // A flush may shorten our own back-off, never what the server asked for.
+                    if after.is_none() {
+                        lane.wait_before_repeating(wait, flushes).await;
+                    } else {
+                        tokio::time::sleep(wait).await;
+                    }
                 }
                 attempt += 1;
             }
@@ -158,16 +190,52 @@ pub(super) async fn deliver(shared: &Shared, lane: &Lane, call: &Call, load: Loa
     }
 }
 
+/// What a request has while it is under way.
+struct Place<'a> {
+    entry: Entry<'a>,
+    permit: Permit<'a>,
+    /// Of session events.
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+/// Waits until the breakers let a request through and there is a place for it; at the breakers without a place, and no longer than its
+/// patience. `None` where that is over.
+async fn admit<'a>(
+    shared: &'a Shared,
+    lane: &'a Lane,
+    load: Load,
+    gate: Gate<'a>,
+    patience: Duration,
+    started: &mut Option<Instant>,
+) -> Option<Place<'a>> {
+    loop {
+        if !gate.is_ready() {
+            lane.note_held_up();
+            let elapsed = started.get_or_insert_with(Instant::now).elapsed();
+            let left = patience.saturating_sub(elapsed);
+            tokio::time::timeout(left, gate.ready()).await.ok()?;
+        }
+        let turn = match load {
+            Load::Spans(_) => None,
+            Load::SessionEvent => Some(turn(&lane.session_turns).await),
+        };
+        let permit = shared.permits.acquire(lane).await;
+        // A breaker may have opened meanwhile, or somebody else be its probe: then the place is for others.
+        if let Some(entry) = gate.enter() {
+            return Some(Place {
+                entry,
+                permit,
+                _turn: turn,
+            });
+        }
+    }
+}
+
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
-async fn send(
-    shared: &Shared,
-    lane: &Lane,
-    call: &Call,
-    permit: &mut Permit<'_>,
-) -> (Result<Answer, ExportError>, bool) {
+async fn send(shared: &Shared, lane: &Lane, call: &Call, permit: &mut Permit<'_>) -> (Attempt, bool) {
     let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key));
-    if let Ok(result) = tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
-        return (result, false);
+    if let Ok(sent) = tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
+        return (sent, false);
     }
     lane.note_slow();
     permit.step_aside();
@@ -176,9 +244,6 @@ async fn send(
 
 /// Full jitter: a random time up to a bound that doubles with each attempt.
 fn backoff(retry: &RetrySettings, attempt: u32) -> Duration {
-    let bound = retry
-        .initial_backoff
-        .saturating_mul(2_u32.saturating_pow(attempt))
-        .min(retry.max_backoff);
+    let bound = retry.longest_wait(attempt);
     bound.mul_f64(rand::rng().random_range(0.0..=1.0))
 }

@@ -13,14 +13,15 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use opentelemetry_sdk::trace::SpanData;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
 use super::ExportError;
 use super::account::Account;
-use super::deliver::{Load, Outcome, Permits, deliver, see_through};
+use super::batch;
+use super::breaker::Endpoints;
+use super::deliver::Permits;
 use super::encode;
 use super::lane::Lane;
 use super::outbox::Outbox;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) settings: ExportSettings,
     pub(super) transport: Transport,
     pub(super) permits: Permits,
+    pub(super) endpoints: Endpoints,
     bell: UnboundedSender<Ring>,
     closing: AtomicBool,
 }
@@ -85,6 +87,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             transport: Transport::new(settings.timeout),
             permits: Permits::new(settings.max_concurrent_exports),
+            endpoints: Endpoints::default(),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -150,6 +153,7 @@ impl Shared {
         let shared = Self {
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
+            endpoints: Endpoints::default(),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -212,30 +216,8 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
 /// Sends what is due of one lane, batch after batch.
 async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
     while let Some(batch) = lane.take_batch() {
-        let count = batch.len() as u64;
-        let outcome = see_through(&lane, send(&lane, &shared, batch)).await;
-        lane.settle(count, outcome);
+        batch::send(&lane, &shared, batch).await;
     }
-}
-
-async fn send(lane: &Lane, shared: &Shared, mut batch: Vec<SpanData>) -> Result<Outcome, ExportError> {
-    let count = batch.len() as u64;
-    for span in &mut batch {
-        lane.finish(span);
-    }
-    let settings = &shared.settings;
-    let encoded = encode::spans(
-        batch,
-        &lane.destination.resource,
-        settings.protocol,
-        settings.compression,
-    )?;
-    let call = Call {
-        method: http::Method::POST,
-        url: lane.destination.traces_url.clone(),
-        encoded,
-    };
-    Ok(deliver(shared, lane, &call, Load::Spans(count)).await)
 }
 
 async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Result<(), ExportError> {
@@ -251,9 +233,10 @@ async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Resu
         url: destination.traces_url.clone(),
         encoded,
     };
-    let answer = shared.transport.send(&call, destination, key).await;
-    match judge(&call.url, answer, 0, key, SystemTime::now()) {
+    // A person wants to know: it is asked whatever the breakers say.
+    let attempt = shared.transport.send(&call, destination, key).await;
+    match judge(&call.url, attempt.result, 0, key, SystemTime::now()) {
         Verdict::Delivered { .. } => Ok(()),
-        Verdict::Repeat { error, .. } | Verdict::Drop { error, .. } => Err(error),
+        Verdict::Repeat { error, .. } | Verdict::Refuse { error, .. } | Verdict::Drop { error, .. } => Err(error),
     }
 }

@@ -44,6 +44,14 @@ pub enum ExportError {
         /// What broke.
         reason: String,
     },
+    /// Nothing was sent: others failed before, and the breaker did not let it through in its time.
+    #[error(
+        "{url} was not asked: requests to it failed several times in a row, and one at a time tries whether it is back"
+    )]
+    Unavailable {
+        /// Scheme, host and port of where the request was to go.
+        url: String,
+    },
     /// The server sends elsewhere, and the request was not sent there: a key never goes to another host, and spans go along by 307 and
     /// 308 only.
     #[error(

@@ -14,6 +14,7 @@
 //! settle one, never while it works.
 
 mod events;
+mod finish;
 mod state;
 #[cfg(test)]
 pub(super) mod tests;
@@ -21,14 +22,15 @@ pub(super) mod tests;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Semaphore;
 
 use super::ExportError;
 use super::account::Account;
+use super::breaker::Breakers;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
+use super::gate::Gates;
 use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::context::Identity;
 use crate::faults::{self, Fault, planted};
@@ -44,6 +46,7 @@ pub(crate) struct Lane {
     pub(crate) identity: Arc<Identity>,
     pub(crate) destination: Destination,
     pub(super) key: ApiKey,
+    pub(super) gates: Gates,
     shared: Arc<Shared>,
     account: Weak<Account>,
     state: Mutex<State>,
@@ -59,6 +62,7 @@ pub(crate) struct LaneSnapshot {
     pub(crate) events: Ledger,
     pub(crate) last_error: Option<ExportError>,
     pub(crate) last_delivery: Option<SystemTime>,
+    pub(crate) breakers: Breakers,
 }
 
 impl Lane {
@@ -68,6 +72,7 @@ impl Lane {
         Arc::new(Self {
             selector: account.selector.clone(),
             identity: Identity::new(),
+            gates: Gates::new(shared.endpoints.get(&destination.origin)),
             destination,
             key,
             shared,
@@ -76,18 +81,6 @@ impl Lane {
             state: Mutex::default(),
             settled: Condvar::new(),
         })
-    }
-
-    /// Values of a span that is open were cut. Kept here and not on the span, whose attributes may be at their limit by now.
-    pub(crate) fn note_cut(&self, span: SpanId, values: u64) {
-        let mut state = self.lock();
-        let cut = state.cut_values.entry(span).or_default();
-        *cut = cut.saturating_add(values);
-    }
-
-    /// The span had ended when [`note_cut`](Self::note_cut) was called, and will not come for the count.
-    pub(crate) fn forget_cut(&self, span: SpanId) {
-        self.lock().cut_values.remove(&span);
     }
 
     /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted.
@@ -189,24 +182,12 @@ impl Lane {
         None
     }
 
-    /// Makes a span what is sent: with its session, its source and all that every span has, and without links to other tracers' spans. A link
-    /// has their ids in it, and whoever made it may not have known whose they are.
-    pub(super) fn finish(&self, span: &mut SpanData) {
-        let before = span.links.links.len();
-        span.links.links.retain(|link| {
-            link.span_context.is_remote()
-                || self.identity.made(link.span_context.span_id())
-                || planted(Fault::LinksKept)
-        });
-        let foreign = u32::try_from(before - span.links.links.len()).unwrap_or(u32::MAX);
-        span.links.dropped_count = span.links.dropped_count.saturating_add(foreign);
-        let own = &span.span_context;
-        let is_of_trace = self.destination.session_per_trace && self.identity.marked(own.span_id());
-        let session_of = is_of_trace.then(|| own.trace_id());
-        self.destination.finish(span, session_of);
+    /// Whether a part of several spans that was refused is to be sent in halves.
+    pub(super) fn may_split(&self) -> bool {
+        self.lock().halving.may_split()
     }
 
-    /// A batch of `count` spans has its outcome.
+    /// A batch of `count` spans, or a part of one, has its outcome. Parts come in the order of the queue.
     pub(super) fn settle(&self, count: u64, outcome: Outcome) {
         let mut state = self.lock();
         if state.schedule == Schedule::Closed {
@@ -218,8 +199,11 @@ impl Lane {
                 state.ledger.deliver(count - rejected);
                 state.ledger.drop_in_flight(rejected, DropReason::Rejected);
                 state.last_delivery = Some(SystemTime::now());
+                if rejected < count {
+                    state.halving.taken();
+                }
             }
-            Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
+            Outcome::Refused(reason) | Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
         }
         state.settled += count;
         drop(state);
@@ -243,6 +227,7 @@ impl Lane {
             hurry.notify_waiters();
         }
         drop(state);
+        self.gates.hurry();
         if let Some(ring) = ring {
             self.shared.ring(ring(self));
         }
@@ -310,6 +295,7 @@ impl Lane {
             events: state.events,
             last_error: state.last_error.clone(),
             last_delivery: state.last_delivery,
+            breakers: self.gates.status(),
         }
     }
 
@@ -335,6 +321,24 @@ impl Lane {
         let mut state = self.lock();
         state.suspect = slow;
         state.last_error = Some(error);
+    }
+
+    /// A request waits at a breaker: told where nothing else is known of why nothing arrives.
+    pub(super) fn note_held_up(&self) {
+        let error = self.unavailable();
+        self.lock().last_error.get_or_insert(error);
+    }
+
+    /// A request was given up that was never sent.
+    pub(super) fn note_not_asked(&self) {
+        let error = self.unavailable();
+        self.lock().last_error = Some(error);
+    }
+
+    fn unavailable(&self) -> ExportError {
+        ExportError::Unavailable {
+            url: self.destination.origin.clone(),
+        }
     }
 
     /// How many flushes were asked for so far.

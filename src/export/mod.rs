@@ -7,7 +7,10 @@
 //! |---|---|
 //! | `lane` | queue, schedule and ledger of one tracer |
 //! | `outbox` | the ordered session events of one session |
+//! | `batch` | a batch on its way: whole, and in halves where it is refused |
 //! | `engine` | threads, deadlines, who sends next |
+//! | `breaker` | while a receiver fails, one at a time tries for all |
+//! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
 //! | `transport` | one HTTP request |
@@ -18,10 +21,13 @@
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
+mod batch;
+mod breaker;
 mod deliver;
 mod encode;
 mod engine;
 mod error;
+mod gate;
 mod lane;
 mod outbox;
 mod processor;
@@ -31,6 +37,7 @@ mod transport;
 mod verdict;
 
 pub(crate) use account::Account;
+pub use breaker::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;

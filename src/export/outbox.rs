@@ -78,7 +78,9 @@ impl Outbox {
             }
             match self.send(&events).await {
                 // One of them may be what is wrong with the request: the others are not to go with it.
-                Outcome::Dropped(reason) if events.len() > 1 && is_about_the_request(reason) => {
+                Outcome::Refused(reason) | Outcome::Dropped(reason)
+                    if events.len() > 1 && is_about_the_request(reason) =>
+                {
                     for one in events.chunks(1) {
                         if self.lane.is_closed() {
                             return;
@@ -122,7 +124,7 @@ impl Outbox {
     async fn send(&self, events: &[Waiting]) -> Outcome {
         see_through(&self.lane, async {
             let call = self.call(events)?;
-            Ok(deliver(self.lane.shared(), &self.lane, &call, Load::SessionEvent).await)
+            Ok(deliver(self.lane.shared(), &self.lane, &call, Load::SessionEvent, &mut None).await)
         })
         .await
     }
@@ -170,6 +172,6 @@ fn enrichments(events: &[Waiting]) -> impl Iterator<Item = &Map<String, Value>> 
 fn is_about_the_request(reason: DropReason) -> bool {
     matches!(
         reason,
-        DropReason::Refused | DropReason::Rejected | DropReason::Encoding
+        DropReason::Refused | DropReason::TooLarge | DropReason::Rejected | DropReason::Encoding
     )
 }

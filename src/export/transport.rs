@@ -8,7 +8,7 @@ use http::header::{LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{CaptureConnection, HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::ExportError;
@@ -47,6 +47,20 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
+/// What became of one attempt.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) result: Result<Answer, ExportError>,
+    /// A connection came about, whatever happened on it.
+    pub(super) connected: bool,
+}
+
+/// Why an exchange failed.
+struct Broken {
+    reason: String,
+    connected: bool,
+}
+
 /// The shared connections. No proxy that a variable of the process names is used: it would see keys that were not meant for it.
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
@@ -69,29 +83,37 @@ impl Transport {
     }
 
     /// Sends once, with the key of the lane that the call is from.
-    pub(super) async fn send(&self, call: &Call, to: &Destination, key: &ApiKey) -> Result<Answer, ExportError> {
-        match tokio::time::timeout(self.timeout, self.exchange(call, to, key)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(reason)) => Err(ExportError::Connection {
-                url: call.url.clone(),
-                reason,
-            }),
-            Err(_) => Err(ExportError::Timeout {
-                url: call.url.clone(),
-                timeout: self.timeout,
-            }),
-        }
+    pub(super) async fn send(&self, call: &Call, to: &Destination, key: &ApiKey) -> Attempt {
+        let mut connection = None;
+        let ended = tokio::time::timeout(self.timeout, self.exchange(call, to, key, &mut connection)).await;
+        let url = || call.url.clone();
+        let (result, connected) = match ended {
+            Ok(Ok(answer)) => (Ok(answer), true),
+            Ok(Err(Broken { reason, connected })) => (Err(ExportError::Connection { url: url(), reason }), connected),
+            Err(_) => {
+                let timeout = self.timeout;
+                let connected = connection.is_some_and(|captured| captured.connection_metadata().is_some());
+                (Err(ExportError::Timeout { url: url(), timeout }), connected)
+            }
+        };
+        Attempt { result, connected }
     }
 
     /// Redirects that keep the method are followed on the same scheme, host and port only: the request carries a key.
-    async fn exchange(&self, call: &Call, to: &Destination, key: &ApiKey) -> Result<Answer, String> {
+    async fn exchange(
+        &self,
+        call: &Call,
+        to: &Destination,
+        key: &ApiKey,
+        connection: &mut Option<CaptureConnection>,
+    ) -> Result<Answer, Broken> {
         let mut uri: Uri = call
             .url
             .parse()
-            .map_err(|error: http::uri::InvalidUri| error.to_string())?;
+            .map_err(|error: http::uri::InvalidUri| Broken::before(error.to_string()))?;
         let mut redirects = 0;
         loop {
-            let answer = self.send_to(&uri, call, to, key).await?;
+            let answer = self.send_to(&uri, call, to, key, connection).await?;
             let keeps_method = matches!(
                 answer.status,
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
@@ -109,9 +131,16 @@ impl Transport {
         }
     }
 
-    async fn send_to(&self, uri: &Uri, call: &Call, to: &Destination, key: &ApiKey) -> Result<Answer, String> {
+    async fn send_to(
+        &self,
+        uri: &Uri,
+        call: &Call,
+        to: &Destination,
+        key: &ApiKey,
+        connection: &mut Option<CaptureConnection>,
+    ) -> Result<Answer, Broken> {
         if let (Some("https"), Some(reason)) = (uri.scheme_str(), &self.no_tls) {
-            return Err(format!("TLS cannot be set up: {reason}"));
+            return Err(Broken::before(format!("TLS cannot be set up: {reason}")));
         }
         let mut request = Request::new(Full::new(call.encoded.body.clone()));
         *request.method_mut() = call.method.clone();
@@ -129,7 +158,11 @@ impl Transport {
         {
             headers.insert("x-previous-key", key);
         }
-        let response = self.client.request(request).await.map_err(|error| innermost(&error))?;
+        *connection = Some(capture_connection(&mut request));
+        let response = self.client.request(request).await.map_err(|error| Broken {
+            reason: innermost(&error),
+            connected: !error.is_connect(),
+        })?;
         let (parts, mut incoming) = response.into_parts();
         let mut body = BytesMut::new();
         while let Some(frame) = incoming.frame().await {
@@ -137,7 +170,12 @@ impl Transport {
                 Ok(frame) => frame,
                 // A refusal is one whatever became of its text. A success that breaks off may have had a partial success in it.
                 Err(_) if parts.status.is_client_error() => break,
-                Err(error) => return Err(innermost(&error)),
+                Err(error) => {
+                    return Err(Broken {
+                        reason: innermost(&error),
+                        connected: true,
+                    });
+                }
             };
             let Some(data) = frame.data_ref() else { continue };
             body.extend_from_slice(&data[..data.len().min(MAX_ANSWER_BYTES - body.len())]);
@@ -150,6 +188,16 @@ impl Transport {
             headers: parts.headers,
             body: body.freeze(),
         })
+    }
+}
+
+impl Broken {
+    /// No connection was made.
+    fn before(reason: String) -> Self {
+        Self {
+            reason,
+            connected: false,
+        }
     }
 }
 

@@ -6,8 +6,9 @@
 //! | 401, 403 | dropped: the key was refused |
 //! | 408, 429, 5xx | repeated, after `Retry-After` where that is later than the back-off |
 //! | no connection, a broken one, no answer in time | repeated |
-//! | 3xx that was not followed | dropped: refused |
-//! | any other status | dropped: refused |
+//! | 413 | refused, as too large: parts of it may be taken |
+//! | any other 4xx | refused: parts of it may be taken |
+//! | 3xx that was not followed, any other status | dropped: refused |
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,9 @@ pub(super) enum Verdict {
         after: Option<Duration>,
         error: ExportError,
     },
-    /// Not taken, and never will be.
+    /// Not taken, and never will be as it is: another request might fare better for what it carries.
+    Refuse { reason: DropReason, error: ExportError },
+    /// Not taken, and never will be, whatever it carries.
     Drop { reason: DropReason, error: ExportError },
 }
 
@@ -82,6 +85,14 @@ pub(super) fn judge(
         },
         _ if passing || status.is_server_error() => Verdict::Repeat {
             after: retry_after(&answer, now),
+            error,
+        },
+        StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refuse {
+            reason: DropReason::TooLarge,
+            error,
+        },
+        _ if status.is_client_error() => Verdict::Refuse {
+            reason: DropReason::Refused,
             error,
         },
         _ => Verdict::Drop {

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Inner, LookupError};
 use crate::backend::Destination;
-use crate::export::{Account, ExportError};
+use crate::export::{Account, Breakers, ExportError};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::Selector;
@@ -34,6 +34,8 @@ pub struct TracerStatus {
     pub last_error: Option<ExportError>,
     /// When the receiver last took something.
     pub last_delivery: Option<SystemTime>,
+    /// Whether its requests are let through; of the newest tracer, where it has several.
+    pub breakers: Breakers,
 }
 
 /// What a binding comes to, without making a tracer.
@@ -107,6 +109,7 @@ pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
             session_events: books.events.snapshot(),
             last_error: books.last_error,
             last_delivery: books.last_delivery,
+            breakers: books.breakers,
         }
     });
     Status {

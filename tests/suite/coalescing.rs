@@ -137,7 +137,7 @@ fn one_delta_that_is_refused_takes_no_other_with_it() {
     world.collector.clear_fault(hang);
     let report = world.registry.force_flush(LONG);
     assert_eq!(
-        report.tracers[0].session_events.dropped[&DropReason::Refused],
+        report.tracers[0].session_events.dropped[&DropReason::TooLarge],
         1,
         "{report:#?}"
     );

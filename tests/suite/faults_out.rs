@@ -169,8 +169,13 @@ fn a_request_that_is_refused_for_good_is_dropped_and_counted() {
     }
     let report = world.registry.force_flush(LONG);
     assert!(!report.is_complete());
-    for (tracer, fault) in report.tracers.iter().zip(told) {
-        assert_eq!(tracer.dropped.get(&DropReason::Refused), Some(&1), "{tracer}");
+    for ((tracer, fault), status) in report.tracers.iter().zip(told).zip(statuses) {
+        let reason = if status == 413 {
+            DropReason::TooLarge
+        } else {
+            DropReason::Refused
+        };
+        assert_eq!(tracer.dropped.get(&reason), Some(&1), "{tracer}");
         assert_eq!(world.collector.fault_hits(fault), 1, "{tracer}");
     }
 }

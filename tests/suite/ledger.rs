@@ -25,7 +25,7 @@ fn fault(random: &mut StdRng) -> Fault {
         2 => Fault::partial_success(random.random_range(1..4)),
         3 => Fault::status(429).retry_after("0"),
         4 => Fault::status(401),
-        5 => Fault::status(400),
+        5 => Fault::status([400, 413][random.random_range(0..2)]),
         6 => Fault::delay(std::time::Duration::from_millis(random.random_range(1..20))),
         _ => Fault::status(random.random_range(500..505)),
     };

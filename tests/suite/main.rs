@@ -2,6 +2,7 @@
 //! once.
 
 mod architecture;
+mod breakers;
 mod child;
 #[cfg(feature = "cli")]
 mod cli;
@@ -12,6 +13,7 @@ mod encodings;
 mod examples;
 mod faults_out;
 mod flush;
+mod halving;
 mod isolation;
 mod keys;
 mod ledger;

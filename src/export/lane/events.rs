@@ -52,7 +52,7 @@ impl Lane {
                 state.events.deliver(count);
                 state.last_delivery = Some(SystemTime::now());
             }
-            Outcome::Dropped(reason) => state.events.drop_in_flight(count, reason),
+            Outcome::Refused(reason) | Outcome::Dropped(reason) => state.events.drop_in_flight(count, reason),
         }
         for flush in flushes {
             if let Some(left) = state.unsettled_events.get_mut(&flush) {

@@ -9,6 +9,7 @@ use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Notify;
 
 use super::super::ExportError;
+use super::super::batch::Halving;
 use super::super::engine::Ring;
 use super::Lane;
 use crate::ledger::{DropReason, Ledger};
@@ -33,6 +34,7 @@ pub(super) struct State {
     /// Unsettled session events by the flush they were accepted before; flushes count up.
     pub(super) unsettled_events: BTreeMap<u64, u64>,
     pub(super) flush: u64,
+    pub(super) halving: Halving,
     pub(super) suspect: bool,
     pub(super) last_error: Option<ExportError>,
     pub(super) last_delivery: Option<SystemTime>,

@@ -80,5 +80,13 @@ fn only_what_is_said_of_the_request_is_tried_again_by_one() {
         .into_iter()
         .filter(|reason| is_about_the_request(*reason))
         .collect();
-    assert_eq!(about, [DropReason::Refused, DropReason::Rejected, DropReason::Encoding]);
+    assert_eq!(
+        about,
+        [
+            DropReason::Refused,
+            DropReason::TooLarge,
+            DropReason::Rejected,
+            DropReason::Encoding
+        ]
+    );
 }

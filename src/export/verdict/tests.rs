@@ -42,7 +42,7 @@ fn judged(answer: Answer) -> Verdict {
 fn reason(status: u16) -> Option<DropReason> {
     match judged(answer(status, &[], "")) {
         Verdict::Drop { reason, .. } => Some(reason),
-        Verdict::Repeat { .. } | Verdict::Delivered { .. } => None,
+        Verdict::Refuse { .. } | Verdict::Repeat { .. } | Verdict::Delivered { .. } => None,
     }
 }
 
@@ -63,6 +63,17 @@ fn each_status_has_its_verdict() {
             ),
             408 | 429 | 500..=599 => assert!(matches!(verdict, Verdict::Repeat { after: None, .. }), "{status}"),
             401 | 403 => assert_eq!(reason(status), Some(DropReason::Unauthorized), "{status}"),
+            400..=499 => {
+                let expected = if status == 413 {
+                    DropReason::TooLarge
+                } else {
+                    DropReason::Refused
+                };
+                assert!(
+                    matches!(verdict, Verdict::Refuse { reason, .. } if reason == expected),
+                    "{status}"
+                );
+            }
             _ => assert_eq!(reason(status), Some(DropReason::Refused), "{status}"),
         }
     }
@@ -178,7 +189,7 @@ fn a_partial_success_is_read_in_either_encoding_whatever_the_content_type_says()
 #[test]
 fn what_a_server_says_is_kept_short_on_one_line_and_never_where_it_repeats_the_key() {
     let said = |body: &str| match judged(answer(400, &[], body.to_owned())) {
-        Verdict::Drop {
+        Verdict::Refuse {
             error: ExportError::Status { message, .. },
             ..
         } => message,

@@ -1,0 +1,181 @@
+//! A breaker: while a receiver fails, requests to it wait instead of trying, and one at a time tries for all.
+//!
+//! The states and their moves are [`circuit`]'s. Here are the lock, the clock and those who wait. A request that waits holds nothing.
+
+mod circuit;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::Rng;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::config::RetrySettings;
+use circuit::{Answer, Circuit, Phase, Wait};
+
+/// The breakers on a tracer's way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Breakers {
+    /// How the receiver treats the tracer's spans.
+    pub spans: BreakerStatus,
+    /// How it treats what is told of the tracer's sessions.
+    pub session_events: BreakerStatus,
+    /// Whether connections to its scheme, host and port come about; the same one for all tracers of the registry that send there.
+    pub endpoint: BreakerStatus,
+}
+
+/// A breaker at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BreakerStatus {
+    /// Whether requests are let through.
+    pub state: BreakerState,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
+/// Whether a breaker lets requests through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// It does.
+    #[default]
+    Closed,
+    /// It does not.
+    Open {
+        /// Then the next request is let through, as a probe.
+        until: SystemTime,
+    },
+    /// A probe is under way; all others wait for what becomes of it.
+    HalfOpen,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    circuit: Mutex<Circuit>,
+    /// Rung for all who wait, whenever what they wait for may have changed.
+    changed: Notify,
+}
+
+/// A request that was let through. Dropped without an outcome it tells nothing, and if it was the probe, another one is let through.
+#[must_use]
+pub(super) struct Pass<'a> {
+    breaker: &'a Breaker,
+    probe: Option<u64>,
+}
+
+/// The breakers of endpoints, by scheme, host and port. None is forgotten: the configuration has a few of them.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints(Mutex<HashMap<String, Arc<Breaker>>>);
+
+impl Breaker {
+    /// Whether a request would be let through.
+    pub(super) fn is_ready(&self) -> bool {
+        self.lock().wait(Instant::now()).is_none()
+    }
+
+    /// Waits until a request would be let through. Of all who wait for a probe's time only one is, so ask again.
+    pub(super) async fn ready(&self) {
+        loop {
+            // Made before the look: from here on it hears every change.
+            let changed = self.changed.notified();
+            let wait = self.lock().wait(Instant::now());
+            match wait {
+                None => return,
+                // Either end of the wait is the same: there is a look again.
+                Some(Wait::Until(until)) => drop(tokio::time::timeout_at(until.into(), changed).await),
+                Some(Wait::ForTheProbe) => changed.await,
+            }
+        }
+    }
+
+    pub(super) fn enter(&self) -> Option<Pass<'_>> {
+        let probe = match self.lock().ask(Instant::now()) {
+            Answer::Enter => None,
+            Answer::Probe(probe) => Some(probe),
+            Answer::Wait(_) => return None,
+        };
+        Some(Pass { breaker: self, probe })
+    }
+
+    /// Somebody cannot wait: what is not let through for a while longer is to be tried now.
+    pub(super) fn hurry(&self) {
+        self.change(Circuit::hurry);
+    }
+
+    pub(super) fn status(&self) -> BreakerStatus {
+        let circuit = *self.lock();
+        let state = match circuit.phase {
+            Phase::Closed => BreakerState::Closed,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+            Phase::Open { until, .. } => {
+                let left = until.saturating_duration_since(Instant::now());
+                let now = SystemTime::now();
+                BreakerState::Open {
+                    until: now.checked_add(left).unwrap_or(now),
+                }
+            }
+        };
+        BreakerStatus {
+            state,
+            failures: circuit.failures,
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Circuit)) {
+        let mut circuit = self.lock();
+        let before = circuit.phase;
+        change(&mut circuit);
+        let changed = circuit.phase != before;
+        drop(circuit);
+        if changed {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// A panic while the lock was held can only come from the allocator; nothing is allocated under it.
+    fn lock(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass<'_> {
+    pub(super) fn succeeded(mut self) {
+        self.probe = None;
+        self.breaker.change(Circuit::succeed);
+    }
+
+    pub(super) fn failed(mut self, retry: &RetrySettings) {
+        let probe = self.probe.take();
+        self.breaker
+            .change(|circuit| circuit.fail(Instant::now(), probe, |openings| pause(retry, openings)));
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(probe) = self.probe {
+            self.breaker.change(|circuit| circuit.give_up(Instant::now(), probe));
+        }
+    }
+}
+
+impl Endpoints {
+    pub(super) fn get(&self, origin: &str) -> Arc<Breaker> {
+        let mut breakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(breaker) = breakers.get(origin) {
+            return Arc::clone(breaker);
+        }
+        Arc::clone(breakers.entry(origin.to_owned()).or_default())
+    }
+}
+
+/// As long as a wait between two repetitions may be, and half of it at the least: a random time that is next to nothing would be no pause.
+/// No longer than a quarter of the time for repetitions, so that a request sees some probes before it is given up.
+fn pause(retry: &RetrySettings, openings: u32) -> Duration {
+    retry
+        .longest_wait(openings)
+        .min(retry.max_elapsed / 4)
+        .mul_f64(rand::rng().random_range(0.5..=1.0))
+}

@@ -1,0 +1,143 @@
+//! The breakers that a request has to pass, and what an attempt tells them.
+//!
+//! | what an attempt showed | breaker of the tracer | breaker of the endpoint |
+//! |---|---|---|
+//! | no connection came about: refused, unreachable, no such name, no TLS, not in time | nothing | failure |
+//! | a connection that broke, no answer in time, 408, 5xx | failure | success |
+//! | any other answer; 429; 408 and 5xx with `Retry-After` | success | success |
+//!
+//! An endpoint is shared by tracers with keys of their own. What happens on a connection may be about the key: a gateway may let one
+//! tenant hang and serve the next. So only what no key can have to do with stops the others. A 401 or 403 is an answer: it drops what was
+//! sent, and stops nothing. A receiver that says when to come back is at work, and is waited for as it says.
+//!
+//! A tracer has one breaker for spans and one for session events. They are different paths at the receiver, and one that fails is not to
+//! hold the other up.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use super::breaker::{Breaker, Breakers, Pass};
+use super::error::ExportError;
+use super::verdict::Verdict;
+use crate::config::RetrySettings;
+
+/// The breakers on one tracer's way.
+#[derive(Debug)]
+pub(super) struct Gates {
+    spans: Breaker,
+    session_events: Breaker,
+    endpoint: Arc<Breaker>,
+}
+
+/// The breakers on one request's way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gate<'a> {
+    own: &'a Breaker,
+    endpoint: &'a Breaker,
+}
+
+/// A request that all breakers let through.
+pub(super) struct Entry<'a> {
+    own: Pass<'a>,
+    endpoint: Pass<'a>,
+}
+
+/// What an attempt showed of the receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Showed {
+    AtWork,
+    Failing,
+    Unreachable,
+}
+
+impl Gates {
+    pub(super) fn new(endpoint: Arc<Breaker>) -> Self {
+        Self {
+            spans: Breaker::default(),
+            session_events: Breaker::default(),
+            endpoint,
+        }
+    }
+
+    pub(super) fn for_spans(&self) -> Gate<'_> {
+        Gate {
+            own: &self.spans,
+            endpoint: &self.endpoint,
+        }
+    }
+
+    pub(super) fn for_session_events(&self) -> Gate<'_> {
+        Gate {
+            own: &self.session_events,
+            endpoint: &self.endpoint,
+        }
+    }
+
+    pub(super) fn hurry(&self) {
+        for breaker in [&self.spans, &self.session_events, self.endpoint.as_ref()] {
+            breaker.hurry();
+        }
+    }
+
+    pub(super) fn status(&self) -> Breakers {
+        Breakers {
+            spans: self.spans.status(),
+            session_events: self.session_events.status(),
+            endpoint: self.endpoint.status(),
+        }
+    }
+}
+
+impl<'a> Gate<'a> {
+    pub(super) fn is_ready(self) -> bool {
+        self.own.is_ready() && self.endpoint.is_ready()
+    }
+
+    /// Waits until a request would be let through; whether it still is, [`enter`](Self::enter) says.
+    pub(super) async fn ready(self) {
+        while !self.is_ready() {
+            self.endpoint.ready().await;
+            self.own.ready().await;
+        }
+    }
+
+    pub(super) fn enter(self) -> Option<Entry<'a>> {
+        // Where the second does not let it through, the first one's pass is given back as it is dropped.
+        let own = self.own.enter()?;
+        let endpoint = self.endpoint.enter()?;
+        Some(Entry { own, endpoint })
+    }
+}
+
+impl Entry<'_> {
+    pub(super) fn showed(self, showed: Showed, retry: &RetrySettings) {
+        match showed {
+            Showed::AtWork => {
+                self.own.succeeded();
+                self.endpoint.succeeded();
+            }
+            Showed::Failing => {
+                self.own.failed(retry);
+                self.endpoint.succeeded();
+            }
+            Showed::Unreachable => self.endpoint.failed(retry),
+        }
+    }
+}
+
+impl Showed {
+    pub(super) fn by(verdict: &Verdict, connected: bool) -> Self {
+        match verdict {
+            Verdict::Repeat { after: None, error } => match error {
+                ExportError::Status { status: 429, .. } => Self::AtWork,
+                _ if connected => Self::Failing,
+                _ => Self::Unreachable,
+            },
+            Verdict::Repeat { .. } | Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => {
+                Self::AtWork
+            }
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Receivers that fail for a while: few requests while they do, everything once they are back, and nothing for the others to notice.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::collector::{Endpoint, Fault, LocalCollector};
+use tracer_registry::config::{Export, Retry};
+use tracer_registry::{BreakerState, BreakerStatus, DropReason, ExportError, Fingerprinter, TracerStatus};
+
+use crate::support::{LONG, World, binding, collector, key_of, quick, registry, wait_for};
+
+const CLOSED: BreakerStatus = BreakerStatus {
+    state: BreakerState::Closed,
+    failures: 0,
+};
+
+/// Tries again after half a second to a second, then after one to two, and so on.
+fn slow_pauses() -> Export {
+    Export {
+        retry: Retry {
+            initial_backoff: Some(Duration::from_secs(1)),
+            max_backoff: Some(Duration::from_secs(10)),
+            max_elapsed: Some(Duration::from_secs(120)),
+        },
+        ..quick()
+    }
+}
+
+fn names(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}{n}")).collect()
+}
+
+fn texts(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+fn of(statuses: &[TracerStatus], tenant: &str) -> TracerStatus {
+    let wanted = format!("tenant:{tenant}");
+    let found = statuses.iter().find(|status| status.selector.to_string() == wanted);
+    found.cloned().expect("it was looked up")
+}
+
+fn is_open(status: &BreakerStatus) -> bool {
+    matches!(status.state, BreakerState::Open { .. })
+}
+
+fn assert_adds_up(status: &TracerStatus) {
+    for ledger in [&status.spans, &status.session_events] {
+        let sum = ledger.delivered + ledger.queued + ledger.in_flight + ledger.lost();
+        assert_eq!(ledger.accepted, sum, "{status:#?}");
+    }
+}
+
+/// An address where nobody listens: free, and of no other test.
+fn nobody(ip: &str) -> String {
+    let early = LocalCollector::builder()
+        .listen(format!("{ip}:0"))
+        .start()
+        .expect("a free port");
+    early.addr().to_string()
+}
+
+#[test]
+fn a_dead_endpoint_with_many_tenants_is_tried_seldom_and_gets_everything_once_it_is_back() {
+    let dead = names("dead", 50);
+    let fingerprinter = Fingerprinter::new();
+    let address = nobody("127.31.7.3");
+    let living = collector(&["b"], &fingerprinter).start().expect("a free port");
+    let mut builder = registry(&living.url(), &["b"], &fingerprinter).export(slow_pauses());
+    for tenant in &dead {
+        builder = builder.tenant(tenant, binding(tenant).endpoint(format!("http://{address}")));
+    }
+    let registry = builder.build().expect("valid");
+    let tenant = |name: &str| registry.tenant(name).expect("configured");
+    let statuses = || registry.status().tracers;
+
+    // One of them finds out. A flush only to have it sooner: it ends the back-off, of which there is one for each failure.
+    tenant("dead0").start_span("span").end();
+    let found_out = || {
+        drop(registry.force_flush(Duration::from_millis(1)));
+        of(&statuses(), "dead0").breakers.endpoint
+    };
+    wait_for("an open breaker", found_out, is_open);
+    // Those behind it are not sent, and say why; another endpoint's notice nothing.
+    for name in &dead {
+        tenant(name).start_span("span").end();
+        let _session = tenant(name).session("s").start();
+    }
+    tenant("b").start_span("span").end();
+    wait_for(
+        "b's span",
+        || living.project("b").expect("named").spans().len(),
+        |spans| *spans == 1,
+    );
+    let waiting = |statuses: &Vec<TracerStatus>| {
+        let of_dead = statuses
+            .iter()
+            .filter(|status| status.selector.to_string().contains("dead"));
+        of_dead
+            .filter(|status| status.spans.in_flight > 0 && status.session_events.in_flight > 0)
+            .count()
+            == 50
+    };
+    let seen = wait_for("all to wait", statuses, waiting);
+    let tried = |status: &&TracerStatus| matches!(status.last_error, Some(ExportError::Connection { .. }));
+    let failures = of(&seen, "dead0").breakers.endpoint.failures;
+    assert!((5..=12).contains(&failures), "{failures}");
+    let found_by = seen.iter().filter(tried).count();
+    assert!(found_by <= 6, "{found_by} of them found out by themselves");
+    for status in &seen {
+        assert_adds_up(status);
+        let (error, breakers) = (&status.last_error, &status.breakers);
+        if status.selector.to_string() == "tenant:b" {
+            assert_eq!((error, breakers.endpoint, breakers.spans), (&None, CLOSED, CLOSED));
+        } else {
+            assert!(error.is_some(), "{status:#?}");
+            assert_eq!(breakers.spans, CLOSED, "it never came to treat anybody badly");
+        }
+    }
+
+    let back = collector(&texts(&dead), &fingerprinter)
+        .listen(address)
+        .start()
+        .expect("the port is still free");
+    let report = registry.force_flush(LONG);
+    assert!(report.is_complete(), "{report}");
+    for name in &dead {
+        let project = back.project(name).expect("named");
+        let expected = if name == "dead0" { 2 } else { 1 };
+        assert_eq!(
+            (project.spans().len(), project.sessions().len()),
+            (expected, 1),
+            "{name}"
+        );
+    }
+    for status in statuses() {
+        assert_adds_up(&status);
+        assert_eq!(status.breakers.endpoint, CLOSED);
+    }
+}
+
+#[test]
+fn a_receiver_that_fails_one_tenant_stops_that_one_and_is_asked_seldom() {
+    for fault in [Fault::status(503), Fault::reset(), Fault::hang()] {
+        let shown = format!("{fault:?}");
+        let export = Export {
+            timeout: Some(Duration::from_millis(100)),
+            ..slow_pauses()
+        };
+        let world = World::with(&["a", "b"], |builder| builder.export(export));
+        let fault = world.collector.fault(fault.only(key_of("a")));
+        world.tenant("a").start_span("span").end();
+        let sessions: Vec<_> = (0..100)
+            .map(|n| world.tenant("a").session(format!("s{n}")).start())
+            .collect();
+        let breakers = || {
+            drop(world.registry.force_flush(Duration::from_millis(1)));
+            world.status("a").breakers
+        };
+        wait_for("both to open", breakers, |breakers| {
+            breakers.spans.failures >= 5 && breakers.session_events.failures >= 5
+        });
+        let before = world.collector.fault_hits(fault);
+        // Sixteen session events may be under way together; then there is a probe now and then.
+        assert!(before < 200, "{shown}: {before}");
+        assert_eq!(world.status("a").breakers.endpoint, CLOSED, "{shown}: it is there");
+        world.tenant("b").start_span("span").end();
+        wait_for("b's span", || world.names("b"), |names| *names == ["span"]);
+        let b = world.status("b");
+        assert_eq!(
+            (b.breakers.spans, b.breakers.endpoint, &b.last_error),
+            (CLOSED, CLOSED, &None),
+            "{shown}"
+        );
+        assert_adds_up(&world.status("a"));
+        world.collector.clear_fault(fault);
+        world.flush();
+        assert_eq!(world.names("a"), ["span"], "{shown}");
+        assert_eq!(world.project("a").sessions().len(), sessions.len(), "{shown}");
+        let a = world.status("a");
+        assert_eq!(
+            (a.breakers.spans, a.breakers.session_events),
+            (CLOSED, CLOSED),
+            "{shown}"
+        );
+        assert_adds_up(&a);
+    }
+}
+
+#[test]
+fn a_receiver_of_sessions_that_fails_does_not_hold_up_spans() {
+    let world = World::with(&["a"], |builder| builder.export(slow_pauses()));
+    let fault = world.collector.fault(Fault::status(500).on(Endpoint::Sessions));
+    let _sessions: Vec<_> = (0..30)
+        .map(|n| world.tenant("a").session(format!("s{n}")).start())
+        .collect();
+    let events = || world.status("a").breakers.session_events;
+    wait_for("an open breaker", events, |status| status.failures >= 5);
+    for n in 0..5 {
+        world.tenant("a").start_span("span").end();
+        wait_for("the span", || world.names("a").len(), |spans| *spans == n + 1);
+    }
+    assert_eq!(world.status("a").breakers.spans, CLOSED);
+    world.collector.clear_fault(fault);
+    world.flush();
+}
+
+#[test]
+fn an_answer_that_is_about_the_key_or_says_when_to_come_back_opens_nothing() {
+    for fault in [
+        Fault::status(401),
+        Fault::status(403),
+        Fault::status(429),
+        Fault::status(503).retry_after("0"),
+    ] {
+        let shown = format!("{fault:?}");
+        let world = World::new(&["a"]);
+        let fault = world.collector.fault(fault.on(Endpoint::Traces));
+        let hits = || {
+            if world.status("a").spans.pending() == 0 {
+                world.tenant("a").start_span("span").end();
+            }
+            world.collector.fault_hits(fault)
+        };
+        world.tenant("a");
+        wait_for("many answers", hits, |hits| *hits >= 8);
+        let breakers = world.status("a").breakers;
+        assert_eq!((breakers.spans, breakers.endpoint), (CLOSED, CLOSED), "{shown}");
+        drop(world.registry.shutdown(Duration::ZERO));
+    }
+}
+
+#[test]
+fn a_connection_that_does_not_come_about_in_time_is_the_endpoints_failure() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let _inside = runtime.enter();
+    // A listener that takes no more: it is full, and nobody accepts.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket
+        .bind("127.31.7.4:0".parse().expect("an address"))
+        .expect("a free port");
+    let listener = socket.listen(1).expect("a listener");
+    let address = listener.local_addr().expect("bound");
+    let full: Vec<TcpStream> =
+        std::iter::from_fn(|| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok())
+            .take(16)
+            .collect();
+    assert!(full.len() < 16, "it takes whatever comes");
+    let world = World::with(&["b"], |builder| {
+        let export = Export {
+            timeout: Some(Duration::from_millis(50)),
+            ..quick()
+        };
+        builder
+            .export(export)
+            .tenant("a", binding("a").endpoint(format!("http://{address}")))
+    });
+    world.tenant("a").start_span("span").end();
+    let endpoint = || world.status("a").breakers.endpoint;
+    wait_for("an open breaker", endpoint, |status| status.failures >= 6);
+    let a = world.status("a");
+    assert!(matches!(a.last_error, Some(ExportError::Timeout { .. })), "{a:#?}");
+    assert_eq!(a.breakers.spans, CLOSED);
+    world.tenant("b").start_span("span").end();
+    wait_for("b's span", || world.names("b"), |names| *names == ["span"]);
+    assert!(world.status("b").breakers.endpoint == CLOSED);
+    drop(world.registry.shutdown(Duration::ZERO));
+}
+
+#[test]
+fn nothing_waits_at_a_breaker_longer_than_it_would_be_repeated() {
+    let nowhere = format!("http://{}", nobody("127.31.7.5"));
+    let tenants = names("t", 20);
+    let fingerprinter = Fingerprinter::new();
+    let export = Export {
+        timeout: Some(Duration::from_millis(200)),
+        retry: Retry {
+            max_elapsed: Some(Duration::from_millis(200)),
+            ..slow_pauses().retry
+        },
+        ..quick()
+    };
+    let registry = registry(&nowhere, &texts(&tenants), &fingerprinter)
+        .export(export)
+        .build()
+        .expect("valid");
+    for round in 0..3 {
+        for name in &tenants {
+            registry.tenant(name).expect("configured").start_span("span").end();
+        }
+        let report = registry.force_flush(LONG);
+        for tracer in &report.tracers {
+            assert_eq!(tracer.dropped[&DropReason::RetriesExhausted], 1, "{round}: {tracer}");
+            assert!(tracer.last_error.is_some(), "{round}: {tracer}");
+        }
+    }
+    let statuses = registry.status().tracers;
+    statuses.iter().for_each(assert_adds_up);
+    let failures = statuses[0].breakers.endpoint.failures;
+    assert!((5..60).contains(&failures), "{failures}");
+}
+
+#[test]
+fn a_flush_and_a_shutdown_keep_their_time_at_an_open_breaker_and_what_is_open_is_told() {
+    let nowhere = format!("http://{}", nobody("127.31.7.6"));
+    let registry = registry(&nowhere, &["a"], &Fingerprinter::new())
+        .export(slow_pauses())
+        .build()
+        .expect("valid");
+    registry.tenant("a").expect("configured").start_span("span").end();
+    let endpoint = || {
+        drop(registry.force_flush(Duration::from_millis(1)));
+        registry.status().tracers[0].breakers.endpoint
+    };
+    wait_for("an open breaker", endpoint, is_open);
+    let told = serde_json::to_value(registry.status()).expect("serializable");
+    let endpoint = &told["tracers"][0]["breakers"]["endpoint"];
+    assert!(
+        endpoint["failures"].as_u64().is_some_and(|failures| failures >= 5),
+        "{endpoint}"
+    );
+    assert!(
+        endpoint["state"] == "half_open" || endpoint["state"]["open"]["until"].is_object(),
+        "{endpoint}"
+    );
+    let begun = Instant::now();
+    assert_eq!(registry.force_flush(Duration::from_millis(50)).pending(), 1);
+    let report = registry.shutdown(Duration::from_millis(50));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(report.tracers[0].dropped[&DropReason::Shutdown], 1);
+    assert!(matches!(
+        report.tracers[0].last_error,
+        Some(ExportError::Connection { .. })
+    ));
+}

@@ -1,0 +1,170 @@
+//! Batches that are refused: what is wrong with one span is not the others' loss, and what is wrong with the receiver costs few requests.
+
+use std::time::Duration;
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::collector::{Endpoint, Fault};
+use tracer_registry::config::{Compression, Export, Protocol};
+use tracer_registry::{DropReason, ExportError, Fingerprinter};
+
+use crate::support::{LONG, World, collector, key_of, quick, registry};
+
+const BAD: &str = "the-poison";
+
+/// Everything waits for a flush, so that it is one batch.
+fn patient() -> Export {
+    Export {
+        scheduled_delay: Some(Duration::from_secs(600)),
+        ..quick()
+    }
+}
+
+fn names(count: usize, bad: &[usize]) -> Vec<String> {
+    let name = |n| {
+        if bad.contains(&n) {
+            format!("{BAD}-{n}")
+        } else {
+            format!("span-{n}")
+        }
+    };
+    (0..count).map(name).collect()
+}
+
+fn good(names: &[String]) -> Vec<String> {
+    names.iter().filter(|name| !name.starts_with(BAD)).cloned().collect()
+}
+
+#[test]
+fn one_span_that_is_refused_is_dropped_alone_and_its_neighbours_are_delivered() {
+    for (status, reason, protocol, bad) in [
+        (400, DropReason::Refused, Protocol::HttpProtobuf, 0),
+        (422, DropReason::Refused, Protocol::HttpJson, 99),
+        (413, DropReason::TooLarge, Protocol::HttpProtobuf, 57),
+    ] {
+        let export = Export {
+            protocol: Some(protocol),
+            ..patient()
+        };
+        let world = World::with(&["a", "b"], |builder| builder.export(export));
+        let fault = world.collector.fault(Fault::status(status).when_body_contains(BAD));
+        let names = names(100, &[bad]);
+        for name in &names {
+            world.tenant("a").start_span(name.clone()).end();
+            world.tenant("b").start_span("of-b").end();
+        }
+        let report = world.registry.force_flush(LONG);
+        let a = &report.tracers[0];
+        assert_eq!(
+            (a.delivered, a.dropped[&reason], a.lost(), a.pending),
+            (99, 1, 1, 0),
+            "{status}"
+        );
+        assert!(matches!(a.last_error, Some(ExportError::Status { status: seen, .. }) if seen == status));
+        assert_eq!(report.tracers[1].delivered, 100, "{status}");
+        assert_eq!(world.names("a"), good(&names), "{status}: in their order");
+        // Once with each part that it was in: a hundred is halved seven times, or six where it comes out so.
+        let refused = world.collector.fault_hits(fault);
+        assert!((7..=8).contains(&refused), "{status}: {refused}");
+    }
+}
+
+#[test]
+fn bad_spans_all_over_a_batch_are_found_also_where_requests_are_repeated() {
+    let world = World::with(&["a"], |builder| builder.export(patient()));
+    for fault in [Fault::status(503).times(1), Fault::reset().times(1)] {
+        world.collector.fault(fault);
+    }
+    world.collector.fault(Fault::status(400).when_body_contains(BAD));
+    let names = names(512, &[0, 1, 100, 255, 256, 300, 511]);
+    for name in &names {
+        world.tenant("a").start_span(name.clone()).end();
+    }
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(report.tracers[0].dropped[&DropReason::Refused], 7);
+    assert_eq!(
+        (report.tracers[0].delivered, report.lost(), report.pending()),
+        (505, 7, 0)
+    );
+    assert_eq!(world.names("a"), good(&names));
+}
+
+#[test]
+fn what_is_too_large_together_arrives_in_parts() {
+    let fingerprinter = Fingerprinter::new();
+    let collector = collector(&["a"], &fingerprinter)
+        .max_body_bytes(20_000)
+        .start()
+        .expect("a free port");
+    let export = Export {
+        compression: Some(Compression::None),
+        ..patient()
+    };
+    let registry = registry(&collector.url(), &["a"], &fingerprinter)
+        .export(export)
+        .build()
+        .expect("valid");
+    let a = registry.tenant("a").expect("configured");
+    for n in 0..100 {
+        a.in_span_sync(n.to_string(), |span| span.set_attribute("text", "x".repeat(1000)));
+    }
+    a.in_span_sync("huge", |span| span.set_attribute("text", "x".repeat(30_000)));
+    let report = registry.force_flush(LONG);
+    let told = &report.tracers[0];
+    assert_eq!(
+        (told.delivered, told.dropped[&DropReason::TooLarge], told.lost()),
+        (100, 1, 1)
+    );
+    let spans = collector.project("a").expect("named").spans().len();
+    assert_eq!(spans, 100);
+}
+
+#[test]
+fn a_receiver_that_refuses_everything_is_asked_a_bounded_number_of_times() {
+    for (status, reason) in [(404, DropReason::Refused), (413, DropReason::TooLarge)] {
+        let world = World::with(&["a"], |builder| builder.export(patient()));
+        let fault = world.collector.fault(Fault::status(status));
+        let mut before = 0;
+        for (batch, most) in [65, 1, 1].into_iter().enumerate() {
+            for _ in 0..500 {
+                world.tenant("a").start_span("span").end();
+            }
+            let report = world.registry.force_flush(LONG);
+            assert_eq!(report.tracers[0].dropped[&reason], 500, "{status}");
+            let hits = world.collector.fault_hits(fault);
+            assert!(
+                hits - before <= most,
+                "{status}: batch {batch} took {} requests",
+                hits - before
+            );
+            before = hits;
+        }
+        // It takes something again: from then on a bad span is found again.
+        world.collector.clear_fault(fault);
+        world.tenant("a").start_span("fine").end();
+        world.flush();
+        world.collector.fault(Fault::status(status).when_body_contains(BAD));
+        let names = names(100, &[31]);
+        for name in &names {
+            world.tenant("a").start_span(name.clone()).end();
+        }
+        let report = world.registry.force_flush(LONG);
+        assert_eq!((report.tracers[0].delivered, report.lost()), (99, 1), "{status}");
+    }
+}
+
+#[test]
+fn a_key_that_is_refused_and_a_redirect_are_not_about_the_spans() {
+    for fault in [
+        Fault::status(401),
+        Fault::status(403),
+        Fault::redirect("http://127.0.0.2:9/"),
+    ] {
+        let world = World::with(&["a"], |builder| builder.export(patient()));
+        let fault = world.collector.fault(fault.only(key_of("a")).on(Endpoint::Traces));
+        for _ in 0..100 {
+            world.tenant("a").start_span("span").end();
+        }
+        assert_eq!(world.registry.force_flush(LONG).lost(), 100);
+        assert_eq!(world.collector.fault_hits(fault), 1);
+    }
+}
