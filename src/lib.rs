@@ -28,7 +28,7 @@ pub use opentelemetry;
 pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
-pub use export::{EngineError, ExportError, Report, SessionEventsReport, TracerReport};
+pub use export::{EngineError, ExportError, Report, SessionEventsReport, TlsError, TlsFault, TracerReport};
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     BuildError, CheckedBinding, Connection, LookupError, Probe, RegistryBuilder, Status, TracerRegistry, TracerStatus,

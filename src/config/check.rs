@@ -11,6 +11,7 @@ use super::endpoint::Endpoint;
 use super::export::{Compression, Export, MAX_CONCURRENT_EXPORTS};
 use super::fault::Faults;
 use super::table::quoted;
+use super::tls::Tls;
 use super::{header, template};
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector, SelectorError, SelectorParts};
@@ -84,6 +85,9 @@ fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     let auth = binding.auth.as_ref().map(|auth| header::of_the_key(&auth.header));
     if let Some(Err(message)) = auth {
         faults.add(format!("{path}.auth.header"), message);
+    }
+    for (setting, message) in binding.tls.iter().flat_map(Tls::faults) {
+        faults.add(format!("{path}.tls.{setting}"), message);
     }
     for (name, value) in &binding.headers {
         match HeaderName::try_from(name) {

@@ -22,6 +22,7 @@ mod table;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod variables;
 
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
@@ -31,3 +32,4 @@ pub use export::{Compression, Export, ExportSettings, Protocol, Retry, RetrySett
 pub use fault::{ConfigError, ConfigFault};
 pub use resolve::{Config, ResolveError, ResolvedBinding};
 pub use schema::json_schema;
+pub use tls::Tls;

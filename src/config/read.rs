@@ -13,6 +13,7 @@ use super::document::{ActiveEnvironment, ActiveVariable, Document, Route, When};
 use super::export::{Export, HumanDuration, Retry};
 use super::fault::{Faults, Layer};
 use super::table::{COUNT, DURATION, TEXT, Table, kind};
+use super::tls::Tls;
 use crate::secret::KeySource;
 
 /// How long a command that prints a key may take, unless its `timeout` says otherwise.
@@ -138,6 +139,7 @@ fn binding(table: &mut Table<'_>, folder: &Path) -> Binding {
         backend: table.choose("backend", &BACKENDS),
         endpoint: table.take("endpoint", "a URL"),
         auth: table.table("auth", auth),
+        tls: table.table("tls", |table| tls(table, folder)),
         headers: headers(table),
         source: table.take("source", TEXT),
         metadata: values(table, "metadata"),
@@ -158,6 +160,25 @@ fn auth(table: &mut Table<'_>) -> Auth {
             .take("header", "a header's name")
             .unwrap_or_else(default_auth_header),
         scheme: table.choose("scheme", &["bearer", "basic", "raw"]).unwrap_or_default(),
+    }
+}
+
+fn tls(table: &mut Table<'_>, folder: &Path) -> Tls {
+    let mut file = |setting| {
+        let path: Option<PathBuf> = table.take(setting, "the path of a PEM file");
+        // Nothing written stays nothing, so that it is refused.
+        path.map(|path| {
+            if path.as_os_str().is_empty() {
+                path
+            } else {
+                folder.join(path)
+            }
+        })
+    };
+    Tls {
+        ca: file("ca"),
+        cert: file("cert"),
+        key: file("key"),
     }
 }
 

@@ -14,6 +14,7 @@ use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
 use super::template::{self, TemplateError};
+use super::tls::Tls;
 use super::variables::Variables;
 use super::{check, layers};
 use crate::secret::KeySource;
@@ -45,6 +46,8 @@ pub struct ResolvedBinding {
     pub endpoint: Option<Endpoint>,
     /// How the key is sent, where not in the backend's way.
     pub auth: Option<Auth>,
+    /// Certificates for an `https` endpoint.
+    pub tls: Tls,
     /// Further headers of every request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The `source` of sessions and spans.
@@ -325,6 +328,7 @@ fn fill(merged: Binding, selector: &Selector) -> Result<ResolvedBinding, Resolve
             .endpoint
             .map(|text| Endpoint::new(&text).expect("the layers were checked")),
         auth: merged.auth,
+        tls: merged.tls.unwrap_or_default().fill(selector)?,
         headers,
         source: merged
             .source
@@ -350,6 +354,7 @@ impl fmt::Debug for ResolvedBinding {
             .field("backend", &self.backend)
             .field("endpoint", &self.endpoint)
             .field("auth", &self.auth)
+            .field("tls", &self.tls)
             .field("headers", &headers)
             .field("source", &self.source)
             .field("metadata", &self.metadata.keys())

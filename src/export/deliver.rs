@@ -165,7 +165,8 @@ async fn send(
     call: &Call,
     permit: &mut Permit<'_>,
 ) -> (Result<Answer, ExportError>, bool) {
-    let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key));
+    let transport = &shared.transport;
+    let mut sending = pin!(transport.send(call, &lane.destination, &lane.key, &lane.connections));
     if let Ok(result) = tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
         return (result, false);
     }

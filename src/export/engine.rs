@@ -20,10 +20,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::ExportError;
 use super::account::Account;
+use super::connections::{Connections, Way};
 use super::deliver::{Load, Outcome, Permits, deliver, see_through};
 use super::encode;
 use super::lane::Lane;
 use super::outbox::Outbox;
+use super::tls::TlsError;
 use super::transport::{Call, Transport};
 use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
@@ -96,20 +98,39 @@ impl Engine {
         })
     }
 
+    /// The connections of a way, shared with the lanes that go it already. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`TlsError`] where a certificate of it cannot be used.
+    pub(crate) fn connections(&self, way: &Way) -> Result<Arc<Connections>, TlsError> {
+        self.shared.transport.connections(way)
+    }
+
     /// A new lane in a selector's books.
-    pub(crate) fn open_lane(&self, account: &Arc<Account>, destination: Destination, key: ApiKey) -> Arc<Lane> {
-        let lane = Lane::new(destination, key, Arc::clone(&self.shared), account);
+    pub(crate) fn open_lane(
+        &self,
+        account: &Arc<Account>,
+        destination: Destination,
+        connections: Arc<Connections>,
+        key: ApiKey,
+    ) -> Arc<Lane> {
+        let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), account);
         account.open(&lane);
         lane
     }
 
     /// Sends an empty export once, in the background; the answer comes through the channel, or nothing where the engine is stopped.
-    pub(crate) fn probe(&self, destination: Destination, key: ApiKey) -> Receiver<Result<(), ExportError>> {
+    pub(crate) fn probe(
+        &self,
+        destination: Destination,
+        connections: Arc<Connections>,
+        key: ApiKey,
+    ) -> Receiver<Result<(), ExportError>> {
         let (answer, receiver) = sync_channel(1);
         let shared = Arc::clone(&self.shared);
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = runtime.as_ref() {
-            runtime.spawn(async move { drop(answer.send(probe(&shared, &destination, &key).await)) });
+            runtime.spawn(async move { drop(answer.send(probe(&shared, &destination, &connections, &key).await)) });
         }
         receiver
     }
@@ -238,7 +259,12 @@ async fn send(lane: &Lane, shared: &Shared, mut batch: Vec<SpanData>) -> Result<
     Ok(deliver(shared, lane, &call, Load::Spans(count)).await)
 }
 
-async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Result<(), ExportError> {
+async fn probe(
+    shared: &Shared,
+    destination: &Destination,
+    connections: &Connections,
+    key: &ApiKey,
+) -> Result<(), ExportError> {
     let settings = &shared.settings;
     let encoded = encode::spans(
         Vec::new(),
@@ -251,7 +277,7 @@ async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Resu
         url: destination.traces_url.clone(),
         encoded,
     };
-    let answer = shared.transport.send(&call, destination, key).await;
+    let answer = shared.transport.send(&call, destination, key, connections).await;
     match judge(&call.url, answer, 0, key, SystemTime::now()) {
         Verdict::Delivered { .. } => Ok(()),
         Verdict::Repeat { error, .. } | Verdict::Drop { error, .. } => Err(error),

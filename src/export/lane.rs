@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 
 use super::ExportError;
 use super::account::Account;
+use super::connections::Connections;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use crate::backend::{CUT_VALUES, Destination, cut_values};
@@ -42,6 +43,7 @@ pub(crate) struct Lane {
     pub(crate) selector: Selector,
     pub(crate) destination: Destination,
     pub(super) key: ApiKey,
+    pub(super) connections: Arc<Connections>,
     shared: Arc<Shared>,
     account: Weak<Account>,
     state: Mutex<State>,
@@ -60,13 +62,20 @@ pub(crate) struct LaneSnapshot {
 }
 
 impl Lane {
-    pub(super) fn new(destination: Destination, key: ApiKey, shared: Arc<Shared>, account: &Arc<Account>) -> Arc<Self> {
+    pub(super) fn new(
+        destination: Destination,
+        connections: Arc<Connections>,
+        key: ApiKey,
+        shared: Arc<Shared>,
+        account: &Arc<Account>,
+    ) -> Arc<Self> {
         // One tracer with thousands of sessions must not take all places where others are to be sent.
         let session_turns = Semaphore::new((shared.settings.max_concurrent_exports / 4).max(1));
         Arc::new(Self {
             selector: account.selector.clone(),
             destination,
             key,
+            connections,
             shared,
             session_turns,
             account: Arc::downgrade(account),

@@ -11,6 +11,9 @@
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
 //! | `transport` | one HTTP request |
+//! | `connections` | connections, shared by lanes that go the same way |
+//! | `connector` | one new connection |
+//! | `tls` | certificates, from their files |
 //! | `encode` | spans to bytes |
 //! | `record` | spans that are made here, for what is told of a session |
 //! | `processor` | the SDK's side of a lane |
@@ -18,6 +21,9 @@
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
+mod connections;
+#[cfg(feature = "tls")]
+mod connector;
 mod deliver;
 mod encode;
 mod engine;
@@ -27,10 +33,12 @@ mod outbox;
 mod processor;
 mod record;
 mod report;
+mod tls;
 mod transport;
 mod verdict;
 
 pub(crate) use account::Account;
+pub(crate) use connections::{Connections, Way};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
@@ -38,3 +46,4 @@ pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;
 pub use report::{Report, SessionEventsReport, TracerReport};
+pub use tls::{TlsError, TlsFault};

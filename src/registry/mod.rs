@@ -21,7 +21,7 @@ pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
 use crate::backend::{Destination, DestinationError};
 use crate::config::{Config, ResolvedBinding};
-use crate::export::{Account, Engine, Report};
+use crate::export::{Account, Connections, Engine, Report, Way};
 use crate::faults::{Fault, planted};
 use crate::scope::Scope;
 use crate::secret::{ApiKey, Fingerprinter, SecretSources};
@@ -273,6 +273,7 @@ impl Inner {
     fn make(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
         let binding = self.config.resolve(selector)?;
         let destination = self.destination(&binding)?;
+        let connections = self.connections(&binding, &destination)?;
         let key = if planted(Fault::KeysSwapped) {
             self.key_of_neighbour(selector)?
         } else {
@@ -285,7 +286,7 @@ impl Inner {
                 .entry(selector.clone())
                 .or_insert_with(|| Account::new(selector.clone())),
         );
-        let lane = self.engine.open_lane(&account, destination, key);
+        let lane = self.engine.open_lane(&account, destination, connections, key);
         Ok(TracerHandle::new(&binding, fingerprint, lane))
     }
 
@@ -303,6 +304,15 @@ impl Inner {
             return Err(DestinationError::NoTls(destination.traces_url).into());
         }
         Ok(destination)
+    }
+
+    fn connections(
+        &self,
+        binding: &ResolvedBinding,
+        destination: &Destination,
+    ) -> Result<Arc<Connections>, LookupError> {
+        let way = Way::new(&destination.traces_url, &binding.tls);
+        Ok(self.engine.connections(&way)?)
     }
 
     /// In the order of their selectors. Clones, so that no lock of the map is held while anybody works.

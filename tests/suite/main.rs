@@ -29,5 +29,7 @@ mod session_modes;
 mod sessions;
 mod silence;
 mod support;
+mod tls;
+mod tls_server;
 #[cfg(feature = "cli")]
 mod verify;

@@ -1,7 +1,7 @@
 //! What the configuration says for a selector.
 
-use super::{faults, resolve, toml, try_resolve};
-use crate::config::{Auth, AuthScheme, BackendName, ResolveError};
+use super::{Folder, faults, resolve, toml, try_resolve};
+use crate::config::{Auth, AuthScheme, BackendName, ResolveError, Tls};
 use crate::secret::KeySource;
 
 fn env(name: &str) -> KeySource {
@@ -199,4 +199,38 @@ fn two_placeholders_between_which_names_could_meet_are_refused() {
 fn a_name_never_chooses_the_program_that_runs() {
     let said = faults("[tenants.'*']\napi_key = { exec = ['{tenant}', 'x'] }");
     assert!(said[0].contains("cannot depend on a name"), "{said:?}");
+}
+
+#[test]
+fn certificates_are_merged_by_file_a_pair_is_replaced_as_one_and_paths_start_at_the_file_that_names_them() {
+    let folder = Folder::new(&[(
+        "default.toml",
+        "[defaults]\napi_key = { env = 'K' }\ntls = { ca = 'ca.pem', cert = '/c/{tenant}.pem', key = '/c/{tenant}.key' }\n\
+         [tenants.same]\n[tenants.own.tls]\ncert = 'own.pem'\nkey = 'own.key'\n\
+         [tenants.other]\nbackend = 'otlp'\nendpoint = 'https://other.example'\napi_key = { env = 'K' }",
+    )]);
+    let config = folder.load(&[]).expect("valid");
+    let in_folder = |name: &str| Some(folder.path(name));
+    let same = resolve(&config, "tenant:same").tls;
+    assert_eq!(same.ca, in_folder("ca.pem"));
+    assert_eq!(same.cert, Some("/c/same.pem".into()));
+    let own = resolve(&config, "tenant:own").tls;
+    assert_eq!(
+        (own.ca, own.cert, own.key),
+        (in_folder("ca.pem"), in_folder("own.pem"), in_folder("own.key"))
+    );
+    assert_eq!(
+        resolve(&config, "tenant:other").tls,
+        Tls::default(),
+        "another backend's"
+    );
+    assert_eq!(
+        faults("[defaults.tls]\ncert = 'c.pem'\nca = ''\n[tenants.'*'.tls]\nkey = '{tenant}{feature}'"),
+        [
+            "defaults.tls.ca: the path of a PEM file is expected",
+            "defaults.tls.key: missing; cert and key belong together",
+            "tenants.\"*\".tls.cert: missing; cert and key belong together",
+            "tenants.\"*\".tls.key: different names could meet in one text: put `/` between {tenant} and {feature}",
+        ]
+    );
 }
