@@ -1,8 +1,13 @@
 //! Connections, shared by all lanes that go the same way: to the same server, as the same client.
+//!
+//! HTTP/2 has many requests on one connection, and one that the server does not read may keep the others from being read. So there a lane
+//! that was slow before has a connection for each of its requests to itself, and where a request turns out to be slow, the next ones of all
+//! other lanes begin on a new connection. With HTTP/1.1 each request under way has a connection to itself anyway.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -39,11 +44,29 @@ pub(crate) struct Way {
 
 /// The connections that go one way.
 pub(crate) struct Connections {
-    pub(super) client: HttpClient,
+    connector: Connector,
+    shared: Mutex<SharedClient>,
+    /// The server chose HTTP/2.
+    multiplexes: Arc<AtomicBool>,
     #[cfg(feature = "tls")]
     identity: Arc<Identity>,
     way: Way,
     ways: Weak<Ways>,
+}
+
+/// The client that lanes share, until one of its connections has a slow request on it.
+struct SharedClient {
+    client: HttpClient,
+    /// How many there were before.
+    generation: u64,
+}
+
+/// What one request is sent on.
+pub(super) struct Line<'a> {
+    pub(super) client: HttpClient,
+    connections: &'a Connections,
+    /// Of the shared client that it is.
+    generation: Option<u64>,
 }
 
 /// All ways that some lane goes.
@@ -103,17 +126,25 @@ impl Ways {
         Ok(made)
     }
 
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::unnecessary_wraps, reason = "with TLS, certificates are read")
+    )]
     fn make(self: &Arc<Self>, way: &Way) -> Result<Connections, TlsError> {
         let mut dial = HttpConnector::new();
         dial.set_nodelay(true);
-        let mut client = Client::builder(TokioExecutor::new());
-        client.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
+        let multiplexes = Arc::new(AtomicBool::new(false));
         #[cfg(feature = "tls")]
         let identity = Arc::new(Identity::new(&way.tls, &self.platform)?);
         #[cfg(feature = "tls")]
-        let dial = Connector::new(dial, Arc::clone(&identity));
+        let dial = Connector::new(dial, Arc::clone(&identity), Arc::clone(&multiplexes));
         Ok(Connections {
-            client: client.build(dial),
+            shared: Mutex::new(SharedClient {
+                client: pooling(&dial),
+                generation: 0,
+            }),
+            connector: dial,
+            multiplexes,
             #[cfg(feature = "tls")]
             identity,
             way: way.clone(),
@@ -126,14 +157,72 @@ impl Ways {
     }
 }
 
+impl Connections {
+    /// What a request of a lane is sent on; `is_suspect` says that the lane's last one was slow.
+    pub(super) fn line(&self, is_suspect: bool) -> Line<'_> {
+        if is_suspect && self.multiplexes() {
+            let mut builder = Client::builder(TokioExecutor::new());
+            return Line {
+                client: builder.pool_max_idle_per_host(0).build(self.connector.clone()),
+                connections: self,
+                generation: None,
+            };
+        }
+        let shared = self.shared();
+        Line {
+            client: shared.client.clone(),
+            connections: self,
+            generation: Some(shared.generation),
+        }
+    }
+
+    fn multiplexes(&self) -> bool {
+        self.multiplexes.load(Ordering::Relaxed) // As where it is stored.
+    }
+
+    fn shared(&self) -> MutexGuard<'_, SharedClient> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line<'_> {
+    /// A request on it is slow: requests from now on go on another connection, unless they do already.
+    pub(super) fn note_slow(&self) {
+        let connections = self.connections;
+        if !connections.multiplexes() {
+            return;
+        }
+        let next = pooling(&connections.connector);
+        let mut shared = connections.shared();
+        if self.generation == Some(shared.generation) {
+            shared.generation += 1;
+            let last = std::mem::replace(&mut shared.client, next);
+            drop(shared);
+            // What is under way on it has handles of its own.
+            drop(last);
+        }
+    }
+
+    /// A request on it failed on the way. Gives the reason in words.
+    pub(super) fn note_failure(&self, error: &(dyn Error + 'static)) -> String {
+        self.connections.note_failure(error)
+    }
+}
+
+/// A client that keeps connections for the next request.
+fn pooling(connector: &Connector) -> HttpClient {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
+    builder.build(connector.clone())
+}
+
 #[cfg(feature = "tls")]
 impl Connections {
     fn check(&self) -> Result<(), TlsError> {
         self.identity.check()
     }
 
-    /// A request failed on the way. Gives the reason in words.
-    pub(super) fn note_failure(&self, error: &(dyn Error + 'static)) -> String {
+    fn note_failure(&self, error: &(dyn Error + 'static)) -> String {
         self.identity.note_failure();
         self.identity.explain(error).unwrap_or_else(|| innermost(error))
     }
@@ -150,8 +239,7 @@ impl Connections {
         Ok(())
     }
 
-    /// A request failed on the way. Gives the reason in words.
-    pub(super) fn note_failure(&self, error: &(dyn Error + 'static)) -> String {
+    fn note_failure(&self, error: &(dyn Error + 'static)) -> String {
         innermost(error)
     }
 }

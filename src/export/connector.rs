@@ -4,11 +4,12 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -22,19 +23,30 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub(super) struct Connector {
     dial: HttpConnector,
     identity: Arc<Identity>,
+    /// Set when a server chose HTTP/2.
+    multiplexes: Arc<AtomicBool>,
 }
 
 impl Connector {
-    pub(super) fn new(mut dial: HttpConnector, identity: Arc<Identity>) -> Self {
+    pub(super) fn new(mut dial: HttpConnector, identity: Arc<Identity>, multiplexes: Arc<AtomicBool>) -> Self {
         dial.enforce_http(false);
-        Self { dial, identity }
+        Self {
+            dial,
+            identity,
+            multiplexes,
+        }
     }
 
     async fn connect(self, to: Uri) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, BoxError> {
         let config = self.identity.current().await?;
         let mut https = HttpsConnector::from((self.dial, config));
         poll_fn(|cx| https.poll_ready(cx)).await?;
-        https.call(to).await
+        let connection = https.call(to).await?;
+        if connection.connected().is_negotiated_h2() {
+            // Relaxed: who asks a moment too early shares a connection once more.
+            self.multiplexes.store(true, Ordering::Relaxed);
+        }
+        Ok(connection)
     }
 }
 

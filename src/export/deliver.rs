@@ -165,12 +165,13 @@ async fn send(
     call: &Call,
     permit: &mut Permit<'_>,
 ) -> (Result<Answer, ExportError>, bool) {
-    let transport = &shared.transport;
-    let mut sending = pin!(transport.send(call, &lane.destination, &lane.key, &lane.connections));
+    let on = lane.connections.line(lane.is_suspect());
+    let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key, &on));
     if let Ok(result) = tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
         return (result, false);
     }
     lane.note_slow();
+    on.note_slow();
     permit.step_aside();
     (sending.await, true)
 }

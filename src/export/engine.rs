@@ -277,7 +277,10 @@ async fn probe(
         url: destination.traces_url.clone(),
         encoded,
     };
-    let answer = shared.transport.send(&call, destination, key, connections).await;
+    let answer = shared
+        .transport
+        .send(&call, destination, key, &connections.line(false))
+        .await;
     match judge(&call.url, answer, 0, key, SystemTime::now()) {
         Verdict::Delivered { .. } => Ok(()),
         Verdict::Repeat { error, .. } | Verdict::Drop { error, .. } => Err(error),

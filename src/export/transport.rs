@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 
 use super::ExportError;
-use super::connections::{Connections, Way, Ways};
+use super::connections::{Connections, Line, Way, Ways};
 use super::encode::Encoded;
 use super::tls::TlsError;
 use crate::backend::Destination;
@@ -65,7 +65,7 @@ impl Transport {
         call: &Call,
         to: &Destination,
         key: &ApiKey,
-        on: &Connections,
+        on: &Line<'_>,
     ) -> Result<Answer, ExportError> {
         match tokio::time::timeout(self.timeout, exchange(call, to, key, on)).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -82,7 +82,7 @@ impl Transport {
 }
 
 /// Redirects that keep the method are followed on the same scheme, host and port only: the request carries a key.
-async fn exchange(call: &Call, to: &Destination, key: &ApiKey, on: &Connections) -> Result<Answer, String> {
+async fn exchange(call: &Call, to: &Destination, key: &ApiKey, on: &Line<'_>) -> Result<Answer, String> {
     let mut uri: Uri = call
         .url
         .parse()
@@ -107,7 +107,7 @@ async fn exchange(call: &Call, to: &Destination, key: &ApiKey, on: &Connections)
     }
 }
 
-async fn send_to(uri: &Uri, call: &Call, to: &Destination, key: &ApiKey, on: &Connections) -> Result<Answer, String> {
+async fn send_to(uri: &Uri, call: &Call, to: &Destination, key: &ApiKey, on: &Line<'_>) -> Result<Answer, String> {
     let mut request = Request::new(Full::new(call.encoded.body.clone()));
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = uri.clone();

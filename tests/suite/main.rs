@@ -12,6 +12,7 @@ mod encodings;
 mod examples;
 mod faults_out;
 mod flush;
+mod http2;
 mod isolation;
 mod keys;
 mod ledger;

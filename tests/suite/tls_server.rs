@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -45,7 +46,7 @@ pub(crate) struct Manner {
     pub(crate) alpn: Vec<&'static str>,
     /// Closes each connection after one answer.
     pub(crate) one_request_each: bool,
-    /// Never reads nor answers requests whose key has this in it.
+    /// Never reads nor answers requests whose key has this in it, until it is let go.
     pub(crate) hang: Option<&'static str>,
 }
 
@@ -72,6 +73,7 @@ pub(crate) struct TlsServer {
 struct Seen {
     manner: Manner,
     asked: Mutex<Vec<Asked>>,
+    lets_go: AtomicBool,
 }
 
 impl Authority {
@@ -138,6 +140,11 @@ impl TlsServer {
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.seen.asked.lock().expect("not poisoned").clone()
+    }
+
+    /// From here on, nothing hangs.
+    pub(crate) fn let_go(&self) {
+        self.seen.lets_go.store(true, Ordering::SeqCst);
     }
 }
 
@@ -217,7 +224,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let key = request.headers().get(AUTHORIZATION).map(HeaderValue::to_str);
     let key = key.expect("a key").expect("text").to_owned();
-    let hangs = seen.manner.hang.is_some_and(|hangs| key.contains(hangs));
+    let hangs = seen.manner.hang.is_some_and(|hangs| key.contains(hangs)) && !seen.lets_go.load(Ordering::SeqCst);
     seen.asked.lock().expect("not poisoned").push(Asked {
         connection,
         version: request.version(),

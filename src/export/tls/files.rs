@@ -59,6 +59,12 @@ fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
         .expect("ring has all cipher suites of the default versions")
 }
 
+/// HTTP/2 where the server speaks it.
+pub(super) fn with_protocols(mut config: ClientConfig) -> ClientConfig {
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
+}
+
 /// Reads the files. Each configuration remembers its own TLS sessions, so none is resumed under another client certificate.
 pub(super) fn read(files: &Tls, platform: Option<&Arc<dyn ServerCertVerifier>>) -> Result<ClientConfig, TlsError> {
     let trusting = match &files.ca {
@@ -66,12 +72,13 @@ pub(super) fn read(files: &Tls, platform: Option<&Arc<dyn ServerCertVerifier>>) 
         None => trusting_platform(platform),
     };
     let (Some(cert), Some(key)) = (&files.cert, &files.key) else {
-        return Ok(trusting.with_no_client_auth());
+        return Ok(with_protocols(trusting.with_no_client_auth()));
     };
     let chain = certificates(cert)?;
     let private = private_key(key)?;
     trusting
         .with_client_auth_cert(chain, private)
+        .map(with_protocols)
         .map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => TlsError::new(key, TlsFault::OtherKey(cert.clone())),
             rustls::Error::InvalidCertificate(_) => TlsError::new(cert, TlsFault::BadCertificate(1)),

@@ -45,7 +45,7 @@ impl Platform {
             .map_err(|error| error.to_string());
         let config = files::trusting_platform(verifier.as_ref().ok()).with_no_client_auth();
         Self {
-            config: Arc::new(config),
+            config: Arc::new(files::with_protocols(config)),
             verifier,
         }
     }
