@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::proxy::Proxy;
 use super::schema;
 use super::tls::Tls;
 use crate::nesting::bounded;
@@ -31,6 +32,9 @@ pub struct Binding {
     pub(crate) auth: Option<Auth>,
     /// Certificates for an `https` endpoint. Default: the platform's authorities, no client certificate.
     pub(crate) tls: Option<Tls>,
+    /// What requests go through. Default: nothing, whatever variables of the process say.
+    #[schemars(with = "Option<schema::Proxy>")]
+    pub(crate) proxy: Option<Proxy>,
     /// Further headers of every request. Headers that carry keys are refused here.
     #[schemars(default)]
     pub(crate) headers: BTreeMap<String, String>,
@@ -201,6 +205,12 @@ impl Binding {
         self
     }
 
+    /// What requests go through.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
     /// A further header of every request.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
@@ -270,6 +280,8 @@ impl Binding {
         replace(&mut self.backend, over.backend.as_ref());
         replace(&mut self.endpoint, over.endpoint.as_ref());
         replace(&mut self.auth, over.auth.as_ref());
+        // As one: the credentials are for the proxy that they were written with.
+        replace(&mut self.proxy, over.proxy.as_ref());
         replace(&mut self.source, over.source.as_ref());
         replace(&mut self.sampling, over.sampling.as_ref());
         replace(&mut self.sessions, over.sessions.as_ref());
@@ -303,6 +315,7 @@ impl fmt::Debug for Binding {
             .field("endpoint", &self.endpoint.as_deref().map(Endpoint::new))
             .field("auth", &self.auth)
             .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
             .field("headers", &self.headers.keys())
             .field("source", &self.source)
             .field("metadata", &self.metadata.keys())

@@ -89,6 +89,14 @@ fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     for (setting, message) in binding.tls.iter().flat_map(Tls::faults) {
         faults.add(format!("{path}.tls.{setting}"), message);
     }
+    if let Some(proxy) = &binding.proxy {
+        if let Some((setting, message)) = proxy.fault() {
+            faults.add(format!("{path}.proxy.{setting}"), message);
+        }
+        for message in proxy.credentials.iter().flat_map(key_source) {
+            faults.add(format!("{path}.proxy.credentials"), message);
+        }
+    }
     for (name, value) in &binding.headers {
         match HeaderName::try_from(name) {
             Err(_) => faults.add(format!("{path}.headers"), header::NO_NAME),

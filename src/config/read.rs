@@ -12,6 +12,7 @@ use super::binding::{Auth, Binding, Limits, Propagation, Sampling, default_auth_
 use super::document::{ActiveEnvironment, ActiveVariable, Document, Route, When};
 use super::export::{Export, HumanDuration, Retry};
 use super::fault::{Faults, Layer};
+use super::proxy::{Address, Proxy};
 use super::table::{COUNT, DURATION, TEXT, Table, kind};
 use super::tls::Tls;
 use crate::secret::KeySource;
@@ -140,6 +141,7 @@ fn binding(table: &mut Table<'_>, folder: &Path) -> Binding {
         endpoint: table.take("endpoint", "a URL"),
         auth: table.table("auth", auth),
         tls: table.table("tls", |table| tls(table, folder)),
+        proxy: table.table("proxy", |table| proxy(table, folder)).flatten(),
         headers: headers(table),
         source: table.take("source", TEXT),
         metadata: values(table, "metadata"),
@@ -180,6 +182,23 @@ fn tls(table: &mut Table<'_>, folder: &Path) -> Tls {
         cert: file("cert"),
         key: file("key"),
     }
+}
+
+fn proxy(table: &mut Table<'_>, folder: &Path) -> Option<Proxy> {
+    let path = table.path_of("credentials");
+    let credentials = table.value("credentials");
+    let credentials = credentials.and_then(|value| key_source(value, path, folder, table.faults));
+    let (url, env) = (table.take("url", "a URL"), table.take("env", TEXT));
+    let address = match (url, env) {
+        (Some(url), None) => Address::Url(url),
+        (None, Some(env)) => Address::Env(env),
+        _ => {
+            let message = "a proxy is { url = \"http://proxy.example:3128\" } or { env = \"HTTPS_PROXY\" }";
+            table.faults.add(table.path.clone(), message);
+            return None;
+        }
+    };
+    Some(Proxy { address, credentials })
 }
 
 fn sampling(table: &mut Table<'_>) -> Option<Sampling> {

@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Uri;
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 #[cfg(feature = "tls")]
 use super::connector::Connector;
+use super::dial::Dial;
+use super::proxy::Proxy;
 use super::tls::TlsError;
 #[cfg(feature = "tls")]
 use super::tls::{Identity, Platform};
@@ -28,18 +30,19 @@ use crate::config::Tls;
 const IDLE: Duration = Duration::from_secs(20);
 
 #[cfg(not(feature = "tls"))]
-type Connector = HttpConnector;
+type Connector = Dial;
 
 pub(super) type HttpClient = Client<Connector, Full<Bytes>>;
 
 /// What lanes must have in common to share connections.
 ///
-/// Client certificates are in it: a request never goes over a connection that was made as another client.
+/// Client certificates and a proxy's credentials are in it: a request never goes over a connection that was made as another client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Way {
     /// Scheme, host and port.
     origin: String,
     tls: Tls,
+    proxy: Option<Arc<Proxy>>,
 }
 
 /// The connections that go one way.
@@ -75,11 +78,13 @@ pub(super) struct Ways {
     #[cfg(feature = "tls")]
     platform: Platform,
     open: Mutex<HashMap<Way, Weak<Connections>>>,
+    #[cfg(feature = "tls")]
+    timeout: Duration,
 }
 
 impl Way {
     /// The way to a URL. Certificates matter where it is `https`.
-    pub(crate) fn new(url: &str, tls: &Tls) -> Self {
+    pub(crate) fn new(url: &str, tls: &Tls, proxy: Option<Proxy>) -> Self {
         let authority = url.find("://").map_or(0, |at| at + 3);
         let end = url[authority..].find('/').map_or(url.len(), |at| authority + at);
         Self {
@@ -89,13 +94,18 @@ impl Way {
             } else {
                 Tls::default()
             },
+            proxy: proxy.map(Arc::new),
         }
     }
 }
 
 impl Ways {
-    pub(super) fn new() -> Arc<Self> {
+    /// `timeout` is how long making a connection may take, where no request waits for it any more.
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "TCP has its own"))]
+    pub(super) fn new(timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
+            #[cfg(feature = "tls")]
+            timeout,
             #[cfg(feature = "tls")]
             platform: Platform::new(),
             open: Mutex::default(),
@@ -131,13 +141,12 @@ impl Ways {
         expect(clippy::unnecessary_wraps, reason = "with TLS, certificates are read")
     )]
     fn make(self: &Arc<Self>, way: &Way) -> Result<Connections, TlsError> {
-        let mut dial = HttpConnector::new();
-        dial.set_nodelay(true);
+        let dial = Dial::new(way.proxy.clone());
         let multiplexes = Arc::new(AtomicBool::new(false));
         #[cfg(feature = "tls")]
         let identity = Arc::new(Identity::new(&way.tls, &self.platform)?);
         #[cfg(feature = "tls")]
-        let dial = Connector::new(dial, Arc::clone(&identity), Arc::clone(&multiplexes));
+        let dial = Connector::new(dial, Arc::clone(&identity), Arc::clone(&multiplexes), self.timeout);
         Ok(Connections {
             shared: Mutex::new(SharedClient {
                 client: pooling(&dial),
@@ -186,6 +195,12 @@ impl Connections {
 }
 
 impl Line<'_> {
+    /// The proxy that forwards requests to a URL, and so has to be told in each who asks. In a tunnel, it was told already.
+    pub(super) fn forwarding_proxy(&self, url: &Uri) -> Option<&Proxy> {
+        let proxy = self.connections.way.proxy.as_deref();
+        proxy.filter(|_| url.scheme_str() == Some("http"))
+    }
+
     /// A request on it is slow: requests from now on go on another connection, unless they do already.
     pub(super) fn note_slow(&self) {
         let connections = self.connections;

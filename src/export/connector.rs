@@ -1,4 +1,4 @@
-//! One new connection: to the server, and TLS over it.
+//! One new connection: TCP, and TLS over it.
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -6,14 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use hyper_util::client::legacy::connect::Connection;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::dial::{Dial, Reached};
 use super::tls::Identity;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -21,23 +22,24 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// Makes connections for one [`Way`](super::connections::Way).
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    dial: HttpConnector,
+    dial: Dial,
     identity: Arc<Identity>,
     /// Set when a server chose HTTP/2.
     multiplexes: Arc<AtomicBool>,
+    timeout: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(mut dial: HttpConnector, identity: Arc<Identity>, multiplexes: Arc<AtomicBool>) -> Self {
-        dial.enforce_http(false);
+    pub(super) fn new(dial: Dial, identity: Arc<Identity>, multiplexes: Arc<AtomicBool>, timeout: Duration) -> Self {
         Self {
             dial,
             identity,
             multiplexes,
+            timeout,
         }
     }
 
-    async fn connect(self, to: Uri) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, BoxError> {
+    async fn connect(self, to: Uri) -> Result<MaybeHttpsStream<TokioIo<Reached>>, BoxError> {
         let config = self.identity.current().await?;
         let mut https = HttpsConnector::from((self.dial, config));
         poll_fn(|cx| https.poll_ready(cx)).await?;
@@ -51,7 +53,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = MaybeHttpsStream<TokioIo<Reached>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -60,6 +62,8 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(to))
+        // A request that found another connection leaves this one to be made in the background, where its own time does not end it.
+        let connecting = tokio::time::timeout(self.timeout, self.clone().connect(to));
+        Box::pin(async { connecting.await? })
     }
 }

@@ -13,6 +13,8 @@
 //! | `transport` | one HTTP request |
 //! | `connections` | connections, shared by lanes that go the same way |
 //! | `connector` | one new connection |
+//! | `dial` | TCP, to the server or to a proxy |
+//! | `proxy`, `tunnel` | who the proxy is, and the way through it |
 //! | `tls` | certificates, from their files |
 //! | `encode` | spans to bytes |
 //! | `record` | spans that are made here, for what is told of a session |
@@ -25,16 +27,20 @@ mod connections;
 #[cfg(feature = "tls")]
 mod connector;
 mod deliver;
+mod dial;
 mod encode;
 mod engine;
 mod error;
 mod lane;
 mod outbox;
 mod processor;
+mod proxy;
 mod record;
 mod report;
 mod tls;
 mod transport;
+#[cfg(feature = "tls")]
+mod tunnel;
 mod verdict;
 
 pub(crate) use account::Account;
@@ -45,5 +51,6 @@ pub use error::ExportError;
 pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;
+pub(crate) use proxy::{Credentials, Proxy};
 pub use report::{Report, SessionEventsReport, TracerReport};
 pub use tls::{TlsError, TlsFault};

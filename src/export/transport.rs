@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{LOCATION, USER_AGENT};
+use http::header::{LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 
 use super::ExportError;
 use super::connections::{Connections, Line, Way, Ways};
 use super::encode::Encoded;
+use super::proxy::Proxy;
 use super::tls::TlsError;
 use crate::backend::Destination;
 use crate::secret::ApiKey;
@@ -38,8 +39,8 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-/// Sends requests, each on the connections of its lane. No proxy that a variable of the process names is used: it would see keys that were
-/// not meant for it.
+/// Sends requests, each on the connections of its lane. No proxy is used that the configuration does not name, whatever variables of the
+/// process say: it would see keys that were not meant for it.
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
     ways: Arc<Ways>,
@@ -49,7 +50,7 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(timeout: Duration) -> Self {
         Self {
-            ways: Ways::new(),
+            ways: Ways::new(timeout),
             timeout,
         }
     }
@@ -117,6 +118,10 @@ async fn send_to(uri: &Uri, call: &Call, to: &Destination, key: &ApiKey, on: &Li
     for (name, value) in &to.headers {
         headers.insert(name.clone(), value.clone());
     }
+    let proxy = on.forwarding_proxy(uri);
+    if let Some(value) = proxy.and_then(Proxy::authorization) {
+        headers.insert(PROXY_AUTHORIZATION, value);
+    }
     // The key is set last: nothing can stand in its place.
     headers.insert(to.key_header.clone(), key.header_value(to.key_scheme));
     let response = on
@@ -138,6 +143,9 @@ async fn send_to(uri: &Uri, call: &Call, to: &Destination, key: &ApiKey, on: &Li
         if body.len() == MAX_ANSWER_BYTES {
             break;
         }
+    }
+    if proxy.is_some_and(|proxy| proxy.is_repeated_in(&String::from_utf8_lossy(&body))) {
+        body.clear();
     }
     Ok(Answer {
         status: parts.status,

@@ -43,6 +43,9 @@ pub enum LookupError {
     /// A certificate, or the key of one, cannot be used.
     #[error("the certificates cannot be used: {0}")]
     Tls(#[from] TlsError),
+    /// The user and password for the proxy could not be read.
+    #[error("the proxy's credentials cannot be read: {0}")]
+    ProxyCredentials(SecretError),
     /// No environment is the active one.
     #[error(
         "no environment is active: active_environment is not configured, or its variable is not set and it has no default"

@@ -20,11 +20,11 @@ pub use error::{BuildError, LookupError};
 pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
 use crate::backend::{Destination, DestinationError};
-use crate::config::{Config, ResolvedBinding};
-use crate::export::{Account, Connections, Engine, Report, Way};
+use crate::config::{Config, ResolvedBinding, ResolvedProxy};
+use crate::export::{Account, Connections, Credentials, Engine, Proxy, Report, Way};
 use crate::faults::{Fault, planted};
 use crate::scope::Scope;
-use crate::secret::{ApiKey, Fingerprinter, SecretSources};
+use crate::secret::{ApiKey, Fingerprinter, KeySource, SecretSources};
 use crate::selector::{Name, Part, Selector, SelectorError};
 use crate::tracer::TracerHandle;
 use making::Making;
@@ -311,8 +311,25 @@ impl Inner {
         binding: &ResolvedBinding,
         destination: &Destination,
     ) -> Result<Arc<Connections>, LookupError> {
-        let way = Way::new(&destination.traces_url, &binding.tls);
+        let proxy = match &binding.proxy {
+            Some(proxy) => Some(self.proxy(proxy)?),
+            None => None,
+        };
+        let way = Way::new(&destination.traces_url, &binding.tls, proxy);
         Ok(self.engine.connections(&way)?)
+    }
+
+    fn proxy(&self, proxy: &ResolvedProxy) -> Result<Proxy, LookupError> {
+        let read = |source: &KeySource| {
+            let key = source.read(&self.sources).map_err(LookupError::ProxyCredentials)?;
+            Ok::<_, LookupError>(Credentials {
+                source: source.clone(),
+                fingerprint: key.fingerprint(&self.fingerprinter),
+                key,
+            })
+        };
+        let credentials = proxy.credentials.as_ref().map(read).transpose()?;
+        Ok(Proxy::new(proxy.url.to_string(), credentials))
     }
 
     /// In the order of their selectors. Clones, so that no lock of the map is held while anybody works.

@@ -22,6 +22,8 @@ mod neighbours;
 mod own_keys;
 mod processes;
 mod propagation;
+mod proxies;
+mod proxy;
 mod readme;
 mod routing;
 mod runtimes;

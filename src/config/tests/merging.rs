@@ -1,6 +1,6 @@
 //! What the configuration says for a selector.
 
-use super::{Folder, faults, resolve, toml, try_resolve};
+use super::{Folder, faults, listed, resolve, toml, try_resolve};
 use crate::config::{Auth, AuthScheme, BackendName, ResolveError, Tls};
 use crate::secret::KeySource;
 
@@ -233,4 +233,71 @@ fn certificates_are_merged_by_file_a_pair_is_replaced_as_one_and_paths_start_at_
             "tenants.\"*\".tls.key: different names could meet in one text: put `/` between {tenant} and {feature}",
         ]
     );
+}
+
+#[test]
+fn a_proxy_is_replaced_as_one_and_a_variable_counts_where_it_is_named() {
+    let text = "[defaults]\napi_key = { env = 'K' }\nproxy = { url = 'http://proxy:3128/', credentials = { file = '/c/{tenant}' } }\n\
+                [tenants.same]\n[tenants.own]\nproxy = { url = 'http://OWN' }\n\
+                [tenants.variable]\nproxy = { env = 'HTTPS_PROXY' }\n[tenants.unset]\nproxy = { env = 'UNSET' }";
+    let folder = Folder::new(&[("default.toml", text)]);
+    let variables = [
+        ("HTTPS_PROXY", "http://from.variable:8080"),
+        ("HTTP_PROXY", "http://no:1"),
+    ];
+    let config = folder.load(&variables).expect("valid");
+    let proxy = |tenant: &str| {
+        let proxy = resolve(&config, &format!("tenant:{tenant}")).proxy?;
+        Some((
+            proxy.url.to_string(),
+            proxy.credentials.map(|source| source.to_string()),
+        ))
+    };
+    let of = |url: &str, credentials: Option<&str>| Some((url.to_owned(), credentials.map(str::to_owned)));
+    assert_eq!(proxy("same"), of("http://proxy:3128", Some("file /c/same")));
+    assert_eq!(proxy("own"), of("http://own", None));
+    assert_eq!(proxy("variable"), of("http://from.variable:8080", None));
+    assert_eq!(proxy("unset"), None);
+    let error = folder
+        .load(&[("HTTPS_PROXY", "http://user:hh_canary@proxy:3128")])
+        .expect_err("a password");
+    assert_eq!(
+        listed(&error),
+        [
+            "tenants.variable.proxy.env: the value of HTTPS_PROXY: the URL has a user or password in it; say where they come from with credentials"
+        ]
+    );
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_a_fault() {
+    for (proxy, fault) in [
+        (
+            "{}",
+            ": a proxy is { url = \"http://proxy.example:3128\" } or { env = \"HTTPS_PROXY\" }",
+        ),
+        (
+            "{ url = 'https://proxy:3128' }",
+            ".url: a proxy is spoken to by http://; what goes to an https endpoint is encrypted all the way through it",
+        ),
+        (
+            "{ url = 'http://proxy:3128/path' }",
+            ".url: the URL of a proxy has no path",
+        ),
+        (
+            "{ url = 'socks5://proxy:3128' }",
+            ".url: no URL of a proxy such as \"http://proxy.example:3128\"",
+        ),
+        (
+            "{ url = 'http://u:p@proxy:3128' }",
+            ".url: the URL has a user or password in it; say where they come from with credentials",
+        ),
+        ("{ env = '' }", ".env: env is the name of a variable"),
+    ] {
+        assert_eq!(
+            faults(&format!("[defaults]\nproxy = {proxy}")),
+            [format!("defaults.proxy{fault}")],
+            "{proxy}"
+        );
+    }
 }

@@ -76,7 +76,7 @@ pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, Unbo
     let account = Account::new(selector);
     let destination = Destination::new(&binding, settings.protocol).expect("a destination");
     let key = binding.api_key.read(&sources).expect("a key");
-    let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls));
+    let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
     let lane = Lane::new(destination, connections.expect("no files"), key, shared, &account);
     account.open(&lane);
     (lane, account, rung)
