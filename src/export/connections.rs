@@ -4,7 +4,7 @@
 //! that was slow before has a connection for each of its requests to itself, and where a request turns out to be slow, the next ones of all
 //! other lanes begin on a new connection. With HTTP/1.1 each request under way has a connection to itself anyway.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +28,9 @@ use crate::config::Tls;
 
 /// How long an unused connection is kept. Below what servers and load balancers commonly do, so that we close first.
 const IDLE: Duration = Duration::from_secs(20);
+
+/// How many ways are kept that no lane goes at the moment. Their connections end when they are unused, as all do.
+const KEPT: usize = 64;
 
 #[cfg(not(feature = "tls"))]
 type Connector = Dial;
@@ -78,6 +81,8 @@ pub(super) struct Ways {
     #[cfg(feature = "tls")]
     platform: Platform,
     open: Mutex<HashMap<Way, Weak<Connections>>>,
+    /// The last few that were asked for. Where each request has a tracer of its own, no lane keeps them from one to the next.
+    recent: Mutex<VecDeque<Arc<Connections>>>,
     #[cfg(feature = "tls")]
     timeout: Duration,
 }
@@ -109,6 +114,7 @@ impl Ways {
             #[cfg(feature = "tls")]
             platform: Platform::new(),
             open: Mutex::default(),
+            recent: Mutex::default(),
         })
     }
 
@@ -117,6 +123,24 @@ impl Ways {
     /// # Errors
     /// [`TlsError`] where a certificate cannot be used now, also where it could when the connections were made.
     pub(super) fn connections(self: &Arc<Self>, way: &Way) -> Result<Arc<Connections>, TlsError> {
+        let connections = self.find_or_make(way)?;
+        self.keep(&connections);
+        Ok(connections)
+    }
+
+    fn keep(&self, connections: &Arc<Connections>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.iter().any(|kept| Arc::ptr_eq(kept, connections)) {
+            return;
+        }
+        recent.push_back(Arc::clone(connections));
+        let oldest = if recent.len() > KEPT { recent.pop_front() } else { None };
+        drop(recent);
+        // Not under a lock: it may be the last one, which takes itself out of the map.
+        drop(oldest);
+    }
+
+    fn find_or_make(self: &Arc<Self>, way: &Way) -> Result<Arc<Connections>, TlsError> {
         let found = self.lock().get(way).and_then(Weak::upgrade);
         if let Some(found) = found {
             found.check()?;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use opentelemetry::trace::Span as _;
 use tempfile::TempDir;
 use tracer_registry::config::{BackendName, Binding, Tls};
-use tracer_registry::{Connection, Fingerprinter, LookupError, Probe, RegistryBuilder, TlsFault, TracerRegistry};
+use tracer_registry::{
+    Connection, Fingerprinter, LookupError, Probe, RegistryBuilder, Selector, TlsFault, TracerRegistry,
+};
 
 use crate::support::{LONG, binding, key_of, registry, wait_for};
 use crate::tls_server::{Authority, Issued, Manner, TlsServer};
@@ -175,6 +177,23 @@ fn tenants_with_certificates_of_their_own_never_meet_on_a_connection_and_those_w
             "one after the other, b, b2 and b3 need one connection: {connections:?}"
         );
     }
+}
+
+#[test]
+fn tracers_that_come_and_go_one_after_the_other_share_a_connection() {
+    let (files, authority) = (Files::new(), Authority::new("own"));
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let ca = files.write("ca.pem", &authority.pem);
+    let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
+    for _ in 0..5 {
+        let dedicated = registry.dedicated(Selector::tenant("a")).expect("configured");
+        dedicated.start_span("span").end();
+        drop(dedicated);
+        assert!(registry.force_flush(LONG).is_complete());
+        wait_for("its end", || registry.status().tracers[0].tracers, |there| *there == 0);
+    }
+    let connections: Vec<usize> = server.asked().iter().map(|asked| asked.connection).collect();
+    assert_eq!(connections, [0; 5]);
 }
 
 #[test]

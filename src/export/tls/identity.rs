@@ -1,6 +1,7 @@
 //! One TLS identity: what was read from its files, and when to read them again.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +21,6 @@ pub(in super::super) struct Platform {
 }
 
 /// The certificates of a binding.
-#[derive(Debug)]
 pub(in super::super) struct Identity {
     files: Tls,
     platform: Platform,
@@ -28,7 +28,6 @@ pub(in super::super) struct Identity {
 }
 
 /// What was read last.
-#[derive(Debug)]
 struct Read {
     config: Arc<ClientConfig>,
     /// How the files looked before they were read; nothing where they are to be read again however they look.
@@ -140,6 +139,13 @@ impl Identity {
     /// What is behind it is whole whoever panicked.
     fn lock(&self) -> MutexGuard<'_, Read> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Without what was read from the files: a private key is in it.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({:?})", self.files)
     }
 }
 
