@@ -29,7 +29,8 @@ pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, Report, SessionEventsReport, TracerReport,
+    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, Report, SessionEventsReport, TlsError, TlsFault,
+    TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{

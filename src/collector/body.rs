@@ -15,6 +15,11 @@ use super::received::Format;
 /// when the answer comes sees a broken connection instead of the answer.
 const DISCARD_FACTOR: usize = 4;
 
+#[cfg(feature = "zstd")]
+const SUPPORTED: &str = "gzip, deflate, zstd and identity";
+#[cfg(not(feature = "zstd"))]
+const SUPPORTED: &str = "gzip, deflate and identity";
+
 /// Reads the body as it comes over the wire.
 pub(super) async fn collect(body: Body, limit_bytes: usize) -> Result<Bytes, Refusal> {
     let mut stream = body.into_data_stream();
@@ -51,11 +56,29 @@ pub(super) fn decompress(headers: &HeaderMap, body: &Bytes, limit_bytes: usize) 
         b"gzip" | b"x-gzip" | b"deflate" if body.is_empty() => Ok(Bytes::new()),
         b"gzip" | b"x-gzip" => inflate("gzip", MultiGzDecoder::new(&body[..]), limit_bytes),
         b"deflate" => inflate("deflate", ZlibDecoder::new(&body[..]), limit_bytes),
+        #[cfg(feature = "zstd")]
+        b"zstd" if body.is_empty() => Ok(Bytes::new()),
+        #[cfg(feature = "zstd")]
+        b"zstd" => inflate("zstd", zstd_decoder(body, limit_bytes)?, limit_bytes),
         _ => Err(Refusal::unsupported(format!(
-            "content encoding {:?} is not supported; gzip, deflate and identity are",
+            "content encoding {:?} is not supported; {SUPPORTED} are",
             String::from_utf8_lossy(encoding)
         ))),
     }
+}
+
+/// A frame says how much memory its decoder needs: no more is given than the limit may take, and no less than every decoder should give
+/// (RFC 8878, 3.1.1.1.2).
+#[cfg(feature = "zstd")]
+fn zstd_decoder(body: &[u8], limit_bytes: usize) -> Result<impl Read, Refusal> {
+    const LEAST_WINDOW_LOG: u32 = 23;
+    const LARGEST_WINDOW_LOG: u32 = 27;
+    let window = limit_bytes.checked_next_power_of_two().map_or(u32::MAX, usize::ilog2);
+    let made = zstd::Decoder::with_buffer(body).and_then(|mut decoder| {
+        decoder.window_log_max(window.clamp(LEAST_WINDOW_LOG, LARGEST_WINDOW_LOG))?;
+        Ok(decoder)
+    });
+    made.map_err(|error| Refusal::bad_request(format!("the body cannot be read as zstd: {error}")))
 }
 
 /// Stops one byte over the limit, so that a small body that unpacks to gigabytes costs no more than the limit.
@@ -135,6 +158,21 @@ mod tests {
         let body = gzip(&[7; 1000]);
         assert_eq!(decompress(&encoded("GZip"), &body, 1000).unwrap(), vec![7; 1000]);
         assert_eq!(decompress(&encoded("gzip"), &body, 999).unwrap_err().status(), 413);
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn a_zstd_body_is_bounded_and_checked_as_a_gzip_body_is() {
+        let body: Bytes = zstd::bulk::compress(&[7; 1000], 1).unwrap().into();
+        assert_eq!(decompress(&encoded("zstd"), &body, 1000).unwrap(), vec![7; 1000]);
+        assert_eq!(decompress(&encoded("zstd"), &body, 999).unwrap_err().status(), 413);
+        let cut = body.slice(..body.len() - 1);
+        for broken in [Bytes::from_static(b"plain"), cut] {
+            assert_eq!(decompress(&encoded("zstd"), &broken, 1000).unwrap_err().status(), 400);
+        }
+        // A frame whose header asks for two gigabytes of memory.
+        let greedy = Bytes::from_static(&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00]);
+        assert_eq!(decompress(&encoded("zstd"), &greedy, 1000).unwrap_err().status(), 400);
     }
 
     #[test]

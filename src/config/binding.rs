@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::proxy::Proxy;
 use super::schema;
+use super::tls::Tls;
 use crate::nesting::bounded;
 use crate::secret::KeySource;
 
@@ -28,6 +30,11 @@ pub struct Binding {
     pub(crate) endpoint: Option<String>,
     /// Another header or scheme for the key than the backend's.
     pub(crate) auth: Option<Auth>,
+    /// Certificates for an `https` endpoint. Default: the platform's authorities, no client certificate.
+    pub(crate) tls: Option<Tls>,
+    /// What requests go through. Default: nothing, whatever variables of the process say.
+    #[schemars(with = "Option<schema::Proxy>")]
+    pub(crate) proxy: Option<Proxy>,
     /// Further headers of every request. Headers that carry keys are refused here.
     #[schemars(default)]
     pub(crate) headers: BTreeMap<String, String>,
@@ -192,6 +199,18 @@ impl Binding {
         self
     }
 
+    /// Certificates for an `https` endpoint.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// What requests go through.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
     /// A further header of every request.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
@@ -248,21 +267,27 @@ impl Binding {
 
     /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
     ///
-    /// A change of backend also forgets the key, the endpoint and the auth below it: they belong to the backend they were written for, and
-    /// a key must not be sent to another vendor's host.
+    /// A change of backend also forgets the key, the endpoint, the auth and the certificates below it: they belong to the backend they were
+    /// written for, and a key must not be sent to another vendor's host.
     pub(crate) fn overlay(&mut self, over: &Self) {
         if over.backend.is_some() && over.backend != self.backend {
             self.api_key = None;
             self.endpoint = None;
             self.auth = None;
+            self.tls = None;
         }
         replace(&mut self.api_key, over.api_key.as_ref());
         replace(&mut self.backend, over.backend.as_ref());
         replace(&mut self.endpoint, over.endpoint.as_ref());
         replace(&mut self.auth, over.auth.as_ref());
+        // As one: the credentials are for the proxy that they were written with.
+        replace(&mut self.proxy, over.proxy.as_ref());
         replace(&mut self.source, over.source.as_ref());
         replace(&mut self.sampling, over.sampling.as_ref());
         replace(&mut self.sessions, over.sessions.as_ref());
+        if let Some(over) = &over.tls {
+            self.tls.get_or_insert_default().overlay(over);
+        }
         self.headers.extend(over.headers.clone());
         self.metadata.extend(over.metadata.clone());
         self.resource.extend(over.resource.clone());
@@ -289,6 +314,8 @@ impl fmt::Debug for Binding {
             .field("backend", &self.backend)
             .field("endpoint", &self.endpoint.as_deref().map(Endpoint::new))
             .field("auth", &self.auth)
+            .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
             .field("headers", &self.headers.keys())
             .field("source", &self.source)
             .field("metadata", &self.metadata.keys())

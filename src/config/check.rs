@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::binding::Binding;
 use super::document::{Document, Route, WILDCARD, When};
 use super::endpoint::Endpoint;
-use super::export::{Export, MAX_CONCURRENT_EXPORTS};
+use super::export::{Compression, Export, MAX_CONCURRENT_EXPORTS};
 use super::fault::Faults;
 use super::table::quoted;
+use super::tls::Tls;
 use super::{header, template};
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector, SelectorError, SelectorParts};
@@ -84,6 +85,17 @@ fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     let auth = binding.auth.as_ref().map(|auth| header::of_the_key(&auth.header));
     if let Some(Err(message)) = auth {
         faults.add(format!("{path}.auth.header"), message);
+    }
+    for (setting, message) in binding.tls.iter().flat_map(Tls::faults) {
+        faults.add(format!("{path}.tls.{setting}"), message);
+    }
+    if let Some(proxy) = &binding.proxy {
+        if let Some((setting, message)) = proxy.fault() {
+            faults.add(format!("{path}.proxy.{setting}"), message);
+        }
+        for message in proxy.credentials.iter().flat_map(key_source) {
+            faults.add(format!("{path}.proxy.credentials"), message);
+        }
     }
     for (name, value) in &binding.headers {
         match HeaderName::try_from(name) {
@@ -173,6 +185,12 @@ fn export(export: &Export, faults: &mut Faults) {
         faults.add(
             "export.max_concurrent_exports",
             format!("must be at most {MAX_CONCURRENT_EXPORTS}"),
+        );
+    }
+    if cfg!(not(feature = "zstd")) && export.compression == Some(Compression::Zstd) {
+        faults.add(
+            "export.compression",
+            "zstd needs the feature `zstd` of tracer-registry, and this program was built without it",
         );
     }
     let retry = &export.retry;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use super::binding::{BackendName, Binding};
 use super::export::Export;
 use super::schema;
+use super::table::quoted;
 
 /// A configuration as written. Made from files by [`Config::load`](super::Config::load), or in code.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -98,6 +99,25 @@ impl Route {
 }
 
 impl Document {
+    /// Every binding, with its key path.
+    pub(super) fn bindings(&self) -> impl Iterator<Item = (String, &Binding)> {
+        let tables = [
+            ("environments", &self.environments),
+            ("features", &self.features),
+            ("tenants", &self.tenants),
+        ];
+        let named = tables.into_iter().flat_map(|(table, bindings)| {
+            let paths = bindings.keys().map(move |name| format!("{table}.{}", quoted(name)));
+            paths.zip(bindings.values())
+        });
+        let routes = self.routes.iter().enumerate();
+        let routes = routes.map(|(index, route)| (format!("routes[{index}]"), &route.binding));
+        [("defaults".to_owned(), &self.defaults)]
+            .into_iter()
+            .chain(named)
+            .chain(routes)
+    }
+
     /// Lays `over` on top of this one, table by table. A route for the same parts is laid over the earlier one.
     pub(crate) fn overlay(&mut self, over: &Self) {
         super::binding::replace(&mut self.active_environment, over.active_environment.as_ref());

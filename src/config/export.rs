@@ -79,6 +79,8 @@ pub enum Compression {
     /// With gzip.
     #[default]
     Gzip,
+    /// With zstd; the program must have been built with the feature `zstd`.
+    Zstd,
     /// Not at all.
     None,
 }

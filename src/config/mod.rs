@@ -15,6 +15,7 @@ mod fault;
 mod header;
 mod layers;
 mod parse;
+mod proxy;
 mod read;
 mod resolve;
 mod schema;
@@ -22,6 +23,7 @@ mod table;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod variables;
 
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
@@ -29,5 +31,7 @@ pub(crate) use document::{ActiveEnvironment, Document, Route};
 pub use endpoint::Endpoint;
 pub use export::{Compression, Export, ExportSettings, Protocol, Retry, RetrySettings};
 pub use fault::{ConfigError, ConfigFault};
+pub use proxy::{Proxy, ResolvedProxy};
 pub use resolve::{Config, ResolveError, ResolvedBinding};
 pub use schema::json_schema;
+pub use tls::Tls;

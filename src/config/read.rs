@@ -12,7 +12,9 @@ use super::binding::{Auth, Binding, Limits, Propagation, Sampling, default_auth_
 use super::document::{ActiveEnvironment, ActiveVariable, Document, Route, When};
 use super::export::{Export, HumanDuration, Retry};
 use super::fault::{Faults, Layer};
+use super::proxy::{Address, Proxy};
 use super::table::{COUNT, DURATION, TEXT, Table, kind};
+use super::tls::Tls;
 use crate::nesting::bounded;
 use crate::secret::KeySource;
 
@@ -106,7 +108,7 @@ fn when(table: &mut Table<'_>) -> When {
 fn export(table: &mut Table<'_>) -> Export {
     Export {
         protocol: table.choose("protocol", &["http/protobuf", "http/json"]),
-        compression: table.choose("compression", &["gzip", "none"]),
+        compression: table.choose("compression", &["gzip", "zstd", "none"]),
         scheduled_delay: duration(table, "scheduled_delay"),
         max_export_batch_size: table.take("max_export_batch_size", COUNT),
         max_queue_size: table.take("max_queue_size", COUNT),
@@ -139,6 +141,8 @@ fn binding(table: &mut Table<'_>, folder: &Path) -> Binding {
         backend: table.choose("backend", &BACKENDS),
         endpoint: table.take("endpoint", "a URL"),
         auth: table.table("auth", auth),
+        tls: table.table("tls", |table| tls(table, folder)),
+        proxy: table.table("proxy", |table| proxy(table, folder)).flatten(),
         headers: headers(table),
         source: table.take("source", TEXT),
         metadata: values(table, "metadata"),
@@ -160,6 +164,42 @@ fn auth(table: &mut Table<'_>) -> Auth {
             .unwrap_or_else(default_auth_header),
         scheme: table.choose("scheme", &["bearer", "basic", "raw"]).unwrap_or_default(),
     }
+}
+
+fn tls(table: &mut Table<'_>, folder: &Path) -> Tls {
+    let mut file = |setting| {
+        let path: Option<PathBuf> = table.take(setting, "the path of a PEM file");
+        // Nothing written stays nothing, so that it is refused.
+        path.map(|path| {
+            if path.as_os_str().is_empty() {
+                path
+            } else {
+                folder.join(path)
+            }
+        })
+    };
+    Tls {
+        ca: file("ca"),
+        cert: file("cert"),
+        key: file("key"),
+    }
+}
+
+fn proxy(table: &mut Table<'_>, folder: &Path) -> Option<Proxy> {
+    let path = table.path_of("credentials");
+    let credentials = table.value("credentials");
+    let credentials = credentials.and_then(|value| key_source(value, path, folder, table.faults));
+    let (url, env) = (table.take("url", "a URL"), table.take("env", TEXT));
+    let address = match (url, env) {
+        (Some(url), None) => Address::Url(url),
+        (None, Some(env)) => Address::Env(env),
+        _ => {
+            let message = "a proxy is { url = \"http://proxy.example:3128\" } or { env = \"HTTPS_PROXY\" }";
+            table.faults.add(table.path.clone(), message);
+            return None;
+        }
+    };
+    Some(Proxy { address, credentials })
 }
 
 fn sampling(table: &mut Table<'_>) -> Option<Sampling> {

@@ -13,9 +13,11 @@ use super::endpoint::Endpoint;
 use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
+use super::proxy::{OfVariables, ResolvedProxy};
 use super::template::{self, TemplateError};
+use super::tls::Tls;
 use super::variables::Variables;
-use super::{check, layers};
+use super::{check, layers, proxy};
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector};
 
@@ -30,6 +32,7 @@ pub struct Config {
     routes: Vec<(Selector, Binding)>,
     active_environment: Option<Name>,
     export: ExportSettings,
+    proxies: OfVariables,
 }
 
 /// What the configuration says for one selector, everything filled in. `Debug` shows no value that could be a key by mistake.
@@ -45,6 +48,10 @@ pub struct ResolvedBinding {
     pub endpoint: Option<Endpoint>,
     /// How the key is sent, where not in the backend's way.
     pub auth: Option<Auth>,
+    /// Certificates for an `https` endpoint.
+    pub tls: Tls,
+    /// What requests go through.
+    pub proxy: Option<ResolvedProxy>,
     /// Further headers of every request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The `source` of sessions and spans.
@@ -140,10 +147,12 @@ impl Config {
 
     fn finish(document: Document, variables: &Variables, mut faults: Faults) -> Result<Self, ConfigError> {
         let active_environment = active_environment(&document, variables, &mut faults);
+        let proxies = proxy::of_variables(&document, variables, &mut faults);
         faults.into_result()?;
         let checked = "the layers were checked";
         Ok(Self {
             active_environment,
+            proxies,
             routes: document
                 .routes
                 .iter()
@@ -214,7 +223,7 @@ impl Config {
         for (_, binding) in routes {
             merged.overlay(binding);
         }
-        fill(merged, selector)
+        fill(merged, selector, &self.proxies)
     }
 
     /// The error for a name that is not configured, with names that are like it.
@@ -301,7 +310,7 @@ fn active_environment(document: &Document, variables: &Variables, faults: &mut F
     None
 }
 
-fn fill(merged: Binding, selector: &Selector) -> Result<ResolvedBinding, ResolveError> {
+fn fill(merged: Binding, selector: &Selector, proxies: &OfVariables) -> Result<ResolvedBinding, ResolveError> {
     let source = merged.api_key.as_ref().ok_or(ResolveError::NoKey)?;
     let mut headers = Vec::with_capacity(merged.headers.len());
     for (name, value) in &merged.headers {
@@ -325,6 +334,11 @@ fn fill(merged: Binding, selector: &Selector) -> Result<ResolvedBinding, Resolve
             .endpoint
             .map(|text| Endpoint::new(&text).expect("the layers were checked")),
         auth: merged.auth,
+        tls: merged.tls.unwrap_or_default().fill(selector)?,
+        proxy: match &merged.proxy {
+            Some(proxy) => proxy.resolve(proxies, selector)?,
+            None => None,
+        },
         headers,
         source: merged
             .source
@@ -350,6 +364,8 @@ impl fmt::Debug for ResolvedBinding {
             .field("backend", &self.backend)
             .field("endpoint", &self.endpoint)
             .field("auth", &self.auth)
+            .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
             .field("headers", &headers)
             .field("source", &self.source)
             .field("metadata", &self.metadata.keys())

@@ -104,3 +104,27 @@ pub(super) enum KeySource {
         name: String,
     },
 }
+
+/// What requests go through, as written.
+#[derive(JsonSchema)]
+#[schemars(untagged, deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "describes the written form; read.rs reads it with an error for each mistake"
+)]
+pub(super) enum Proxy {
+    /// A proxy by its URL.
+    Url {
+        /// The proxy's URL, such as `http://proxy.example:3128`, without user and password.
+        url: String,
+        /// Where `user:password` comes from. Default: none are sent.
+        credentials: Option<KeySource>,
+    },
+    /// The proxy that a variable of the process names; none where it is not set.
+    Env {
+        /// The variable's name, such as `HTTPS_PROXY`.
+        env: String,
+        /// Where `user:password` comes from. Default: none are sent.
+        credentials: Option<KeySource>,
+    },
+}

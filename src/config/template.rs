@@ -1,6 +1,6 @@
 //! `{tenant}`, `{environment}` and `{feature}` in a binding's texts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector};
@@ -31,14 +31,19 @@ pub(super) fn fill(text: &str, selector: &Selector) -> Result<String, TemplateEr
     fill_with(text, selector, |name| Ok(name.to_string()))
 }
 
+/// A path with its placeholders filled in.
+pub(super) fn fill_path(path: &Path, selector: &Selector) -> Result<PathBuf, TemplateError> {
+    match path.to_str() {
+        Some(text) => Ok(PathBuf::from(fill(text, selector)?)),
+        None => Ok(path.to_owned()),
+    }
+}
+
 /// A key's source with its placeholders filled in.
 pub(super) fn fill_source(source: &KeySource, selector: &Selector) -> Result<KeySource, TemplateError> {
     Ok(match source {
         KeySource::Env(name) => KeySource::Env(fill_with(name, selector, as_variable)?),
-        KeySource::File(path) => match path.to_str() {
-            Some(text) => KeySource::File(PathBuf::from(fill(text, selector)?)),
-            None => KeySource::File(path.clone()),
-        },
+        KeySource::File(path) => KeySource::File(fill_path(path, selector)?),
         KeySource::Credential(name) => KeySource::Credential(fill(name, selector)?),
         KeySource::Exec { command, timeout } => KeySource::Exec {
             command: command

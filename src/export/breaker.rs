@@ -4,8 +4,7 @@
 
 mod circuit;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
@@ -64,10 +63,6 @@ pub(super) struct Pass<'a> {
     breaker: &'a Breaker,
     probe: Option<u64>,
 }
-
-/// The breakers of endpoints, by scheme, host and port. None is forgotten: the configuration has a few of them.
-#[derive(Debug, Default)]
-pub(super) struct Endpoints(Mutex<HashMap<String, Arc<Breaker>>>);
 
 impl Breaker {
     /// Whether a request would be let through.
@@ -158,16 +153,6 @@ impl Drop for Pass<'_> {
         if let Some(probe) = self.probe {
             self.breaker.change(|circuit| circuit.give_up(Instant::now(), probe));
         }
-    }
-}
-
-impl Endpoints {
-    pub(super) fn get(&self, origin: &str) -> Arc<Breaker> {
-        let mut breakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(breaker) = breakers.get(origin) {
-            return Arc::clone(breaker);
-        }
-        Arc::clone(breakers.entry(origin.to_owned()).or_default())
     }
 }
 

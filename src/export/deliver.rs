@@ -233,11 +233,13 @@ async fn admit<'a>(
 
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
 async fn send(shared: &Shared, lane: &Lane, call: &Call, permit: &mut Permit<'_>) -> (Attempt, bool) {
-    let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key));
+    let on = lane.connections.line(lane.is_suspect());
+    let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key, &on));
     if let Ok(sent) = tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
         return (sent, false);
     }
     lane.note_slow();
+    on.note_slow();
     permit.step_aside();
     (sending.await, true)
 }

@@ -23,6 +23,10 @@ use serde::Serialize;
 use super::ExportError;
 use crate::config::{Compression, Protocol};
 
+/// The fastest of the regular levels, as gzip's is.
+#[cfg(feature = "zstd")]
+const ZSTD_LEVEL: i32 = 1;
+
 /// A body, and the headers that say what it is.
 #[derive(Clone, Debug)]
 pub(super) struct Encoded {
@@ -131,16 +135,26 @@ fn encoding_of(body: &[u8]) -> Option<&'static str> {
 
 fn compressed(mut encoded: Encoded, compression: Compression) -> Encoded {
     // A body is compressed already where another crate turned the exporter's own compression on.
-    if compression == Compression::None || encoded.headers.contains_key(CONTENT_ENCODING) {
+    if encoded.headers.contains_key(CONTENT_ENCODING) {
         return encoded;
     }
-    let mut gzip = GzEncoder::new(Vec::with_capacity(encoded.body.len() / 4), flate2::Compression::fast());
-    let written = gzip.write_all(&encoded.body).and_then(|()| gzip.finish());
+    let (name, written) = match compression {
+        Compression::None => return encoded,
+        Compression::Gzip => ("gzip", gzip(&encoded.body)),
+        #[cfg(feature = "zstd")]
+        Compression::Zstd => ("zstd", zstd::bulk::compress(&encoded.body, ZSTD_LEVEL)),
+        #[cfg(not(feature = "zstd"))]
+        Compression::Zstd => unreachable!("the configuration was checked"),
+    };
     if let Ok(body) = written {
-        encoded
-            .headers
-            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        encoded.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
         encoded.body = body.into();
     }
     encoded
+}
+
+fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+    gzip.write_all(body)?;
+    gzip.finish()
 }

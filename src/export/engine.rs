@@ -20,11 +20,12 @@ use tokio::time::{Instant, timeout_at};
 use super::ExportError;
 use super::account::Account;
 use super::batch;
-use super::breaker::Endpoints;
+use super::connections::{Connections, Way};
 use super::deliver::Permits;
 use super::encode;
 use super::lane::Lane;
 use super::outbox::Outbox;
+use super::tls::TlsError;
 use super::transport::{Call, Transport};
 use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
@@ -49,7 +50,6 @@ pub(super) struct Shared {
     pub(super) settings: ExportSettings,
     pub(super) transport: Transport,
     pub(super) permits: Permits,
-    pub(super) endpoints: Endpoints,
     bell: UnboundedSender<Ring>,
     closing: AtomicBool,
 }
@@ -87,7 +87,6 @@ impl Engine {
         let shared = Arc::new(Shared {
             transport: Transport::new(settings.timeout),
             permits: Permits::new(settings.max_concurrent_exports),
-            endpoints: Endpoints::default(),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -99,20 +98,39 @@ impl Engine {
         })
     }
 
+    /// The connections of a way, shared with the lanes that go it already. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`TlsError`] where a certificate of it cannot be used.
+    pub(crate) fn connections(&self, way: &Way) -> Result<Arc<Connections>, TlsError> {
+        self.shared.transport.connections(way)
+    }
+
     /// A new lane in a selector's books.
-    pub(crate) fn open_lane(&self, account: &Arc<Account>, destination: Destination, key: ApiKey) -> Arc<Lane> {
-        let lane = Lane::new(destination, key, Arc::clone(&self.shared), account);
+    pub(crate) fn open_lane(
+        &self,
+        account: &Arc<Account>,
+        destination: Destination,
+        connections: Arc<Connections>,
+        key: ApiKey,
+    ) -> Arc<Lane> {
+        let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), account);
         account.open(&lane);
         lane
     }
 
     /// Sends an empty export once, in the background; the answer comes through the channel, or nothing where the engine is stopped.
-    pub(crate) fn probe(&self, destination: Destination, key: ApiKey) -> Receiver<Result<(), ExportError>> {
+    pub(crate) fn probe(
+        &self,
+        destination: Destination,
+        connections: Arc<Connections>,
+        key: ApiKey,
+    ) -> Receiver<Result<(), ExportError>> {
         let (answer, receiver) = sync_channel(1);
         let shared = Arc::clone(&self.shared);
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = runtime.as_ref() {
-            runtime.spawn(async move { drop(answer.send(probe(&shared, &destination, &key).await)) });
+            runtime.spawn(async move { drop(answer.send(probe(&shared, &destination, &connections, &key).await)) });
         }
         receiver
     }
@@ -153,7 +171,6 @@ impl Shared {
         let shared = Self {
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
-            endpoints: Endpoints::default(),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -220,7 +237,12 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
     }
 }
 
-async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Result<(), ExportError> {
+async fn probe(
+    shared: &Shared,
+    destination: &Destination,
+    connections: &Connections,
+    key: &ApiKey,
+) -> Result<(), ExportError> {
     let settings = &shared.settings;
     let encoded = encode::spans(
         Vec::new(),
@@ -234,7 +256,10 @@ async fn probe(shared: &Shared, destination: &Destination, key: &ApiKey) -> Resu
         encoded,
     };
     // A person wants to know: it is asked whatever the breakers say.
-    let attempt = shared.transport.send(&call, destination, key).await;
+    let attempt = shared
+        .transport
+        .send(&call, destination, key, &connections.line(false))
+        .await;
     match judge(&call.url, attempt.result, 0, key, SystemTime::now()) {
         Verdict::Delivered { .. } => Ok(()),
         Verdict::Repeat { error, .. } | Verdict::Refuse { error, .. } | Verdict::Drop { error, .. } => Err(error),

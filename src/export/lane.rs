@@ -28,6 +28,7 @@ use tokio::sync::Semaphore;
 use super::ExportError;
 use super::account::Account;
 use super::breaker::Breakers;
+use super::connections::Connections;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
@@ -47,6 +48,7 @@ pub(crate) struct Lane {
     pub(crate) destination: Destination,
     pub(super) key: ApiKey,
     pub(super) gates: Gates,
+    pub(super) connections: Arc<Connections>,
     shared: Arc<Shared>,
     account: Weak<Account>,
     state: Mutex<State>,
@@ -66,15 +68,22 @@ pub(crate) struct LaneSnapshot {
 }
 
 impl Lane {
-    pub(super) fn new(destination: Destination, key: ApiKey, shared: Arc<Shared>, account: &Arc<Account>) -> Arc<Self> {
+    pub(super) fn new(
+        destination: Destination,
+        connections: Arc<Connections>,
+        key: ApiKey,
+        shared: Arc<Shared>,
+        account: &Arc<Account>,
+    ) -> Arc<Self> {
         // One tracer with thousands of sessions must not take all places where others are to be sent.
         let session_turns = Semaphore::new((shared.settings.max_concurrent_exports / 4).max(1));
         Arc::new(Self {
             selector: account.selector.clone(),
             identity: Identity::new(),
-            gates: Gates::new(shared.endpoints.get(&destination.origin)),
+            gates: Gates::new(Arc::clone(&connections.breaker)),
             destination,
             key,
+            connections,
             shared,
             session_turns,
             account: Arc::downgrade(account),

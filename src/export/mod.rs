@@ -14,6 +14,11 @@
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
 //! | `transport` | one HTTP request |
+//! | `connections` | connections, shared by lanes that go the same way |
+//! | `connector` | one new connection |
+//! | `dial` | TCP, to the server or to a proxy |
+//! | `proxy`, `tunnel` | who the proxy is, and the way through it |
+//! | `tls` | certificates, from their files |
 //! | `encode` | spans to bytes |
 //! | `record` | spans that are made here, for what is told of a session |
 //! | `processor` | the SDK's side of a lane |
@@ -23,7 +28,11 @@
 mod account;
 mod batch;
 mod breaker;
+mod connections;
+#[cfg(feature = "tls")]
+mod connector;
 mod deliver;
+mod dial;
 mod encode;
 mod engine;
 mod error;
@@ -31,17 +40,24 @@ mod gate;
 mod lane;
 mod outbox;
 mod processor;
+mod proxy;
 mod record;
 mod report;
+mod tls;
 mod transport;
+#[cfg(feature = "tls")]
+mod tunnel;
 mod verdict;
 
 pub(crate) use account::Account;
 pub use breaker::{BreakerState, BreakerStatus, Breakers};
+pub(crate) use connections::{Connections, Way};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
 pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;
+pub(crate) use proxy::{Credentials, Proxy};
 pub use report::{Report, SessionEventsReport, TracerReport};
+pub use tls::{TlsError, TlsFault};

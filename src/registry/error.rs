@@ -4,7 +4,7 @@ use std::thread::ThreadId;
 
 use crate::backend::DestinationError;
 use crate::config::{ConfigError, ResolveError};
-use crate::export::EngineError;
+use crate::export::{EngineError, TlsError};
 use crate::secret::SecretError;
 use crate::selector::{Selector, SelectorError};
 
@@ -40,6 +40,12 @@ pub enum LookupError {
     /// The key could not be read.
     #[error("the key cannot be read: {0}")]
     Secret(#[from] SecretError),
+    /// A certificate, or the key of one, cannot be used.
+    #[error("the certificates cannot be used: {0}")]
+    Tls(#[from] TlsError),
+    /// The user and password for the proxy could not be read.
+    #[error("the proxy's credentials cannot be read: {0}")]
+    ProxyCredentials(SecretError),
     /// No environment is the active one.
     #[error(
         "no environment is active: active_environment is not configured, or its variable is not set and it has no default"

@@ -20,11 +20,11 @@ pub use error::{BuildError, LookupError};
 pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
 use crate::backend::{Destination, DestinationError};
-use crate::config::{Config, ResolvedBinding};
-use crate::export::{Account, Engine, Report};
+use crate::config::{Config, ResolvedBinding, ResolvedProxy};
+use crate::export::{Account, Connections, Credentials, Engine, Proxy, Report, Way};
 use crate::faults::{Fault, planted};
 use crate::scope::Scope;
-use crate::secret::{ApiKey, Fingerprinter, SecretSources};
+use crate::secret::{ApiKey, Fingerprinter, KeySource, SecretSources};
 use crate::selector::{Name, Part, Selector, SelectorError};
 use crate::tracer::TracerHandle;
 use making::Making;
@@ -273,6 +273,7 @@ impl Inner {
     fn make(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
         let binding = self.config.resolve(selector)?;
         let destination = self.destination(&binding)?;
+        let connections = self.connections(&binding, &destination)?;
         let key = if planted(Fault::KeysSwapped) {
             self.key_of_neighbour(selector)?
         } else {
@@ -285,7 +286,7 @@ impl Inner {
                 .entry(selector.clone())
                 .or_insert_with(|| Account::new(selector.clone())),
         );
-        let lane = self.engine.open_lane(&account, destination, key);
+        let lane = self.engine.open_lane(&account, destination, connections, key);
         Ok(TracerHandle::new(&binding, fingerprint, lane))
     }
 
@@ -303,6 +304,32 @@ impl Inner {
             return Err(DestinationError::NoTls(destination.traces_url).into());
         }
         Ok(destination)
+    }
+
+    fn connections(
+        &self,
+        binding: &ResolvedBinding,
+        destination: &Destination,
+    ) -> Result<Arc<Connections>, LookupError> {
+        let proxy = match &binding.proxy {
+            Some(proxy) => Some(self.proxy(proxy)?),
+            None => None,
+        };
+        let way = Way::new(&destination.traces_url, &binding.tls, proxy);
+        Ok(self.engine.connections(&way)?)
+    }
+
+    fn proxy(&self, proxy: &ResolvedProxy) -> Result<Proxy, LookupError> {
+        let read = |source: &KeySource| {
+            let key = source.read(&self.sources).map_err(LookupError::ProxyCredentials)?;
+            Ok::<_, LookupError>(Credentials {
+                source: source.clone(),
+                fingerprint: key.fingerprint(&self.fingerprinter),
+                key,
+            })
+        };
+        let credentials = proxy.credentials.as_ref().map(read).transpose()?;
+        Ok(Proxy::new(proxy.url.to_string(), credentials))
     }
 
     /// In the order of their selectors. Clones, so that no lock of the map is held while anybody works.

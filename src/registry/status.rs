@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Inner, LookupError};
 use crate::backend::Destination;
-use crate::export::{Account, Breakers, ExportError};
+use crate::export::{Account, Breakers, Connections, ExportError};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::Selector;
@@ -124,8 +124,8 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     for selector in registry.config.selectors() {
         let mut binding = CheckedBinding::new(selector.to_string());
         match try_binding(registry, &selector, &mut binding) {
-            Ok((destination, key)) if probe == Probe::Connect => {
-                asked.push((checked.len(), registry.engine.probe(destination, key)));
+            Ok((destination, connections, key)) if probe == Probe::Connect => {
+                asked.push((checked.len(), registry.engine.probe(destination, connections, key)));
             }
             Ok(_) => {}
             Err(error) => binding.error = Some(error),
@@ -152,14 +152,15 @@ fn try_binding(
     registry: &Inner,
     selector: &Selector,
     checked: &mut CheckedBinding,
-) -> Result<(Destination, ApiKey), LookupError> {
+) -> Result<(Destination, Arc<Connections>, ApiKey), LookupError> {
     let binding = registry.config.resolve(selector)?;
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;
     checked.endpoint = Some(destination.traces_url.clone());
     let key = binding.api_key.read(&registry.sources)?;
     checked.fingerprint = Some(key.fingerprint(&registry.fingerprinter));
-    Ok((destination, key))
+    let connections = registry.connections(&binding, &destination)?;
+    Ok((destination, connections, key))
 }
 
 impl CheckedBinding {

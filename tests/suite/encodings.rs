@@ -9,13 +9,17 @@ use tracer_registry::config::{BackendName, Compression, Export, Protocol};
 use crate::support::{LONG, World, binding, quick};
 
 #[test]
-fn protobuf_and_json_with_and_without_gzip_say_the_same() {
+fn protobuf_and_json_however_compressed_say_the_same() {
+    let mut compressions = vec![(Compression::Gzip, Some("gzip")), (Compression::None, None)];
+    if cfg!(feature = "zstd") {
+        compressions.push((Compression::Zstd, Some("zstd")));
+    }
     let mut trees = Vec::new();
     for (protocol, content_type) in [
         (Protocol::HttpProtobuf, "application/x-protobuf"),
         (Protocol::HttpJson, "application/json"),
     ] {
-        for compression in [Compression::Gzip, Compression::None] {
+        for (compression, content_encoding) in compressions.iter().copied() {
             let export = Export {
                 protocol: Some(protocol),
                 compression: Some(compression),
@@ -50,10 +54,7 @@ fn protobuf_and_json_with_and_without_gzip_say_the_same() {
                 .cloned()
                 .expect("sent");
             assert_eq!(request.header("content-type"), Some(content_type));
-            assert_eq!(
-                request.header("content-encoding"),
-                (compression == Compression::Gzip).then_some("gzip")
-            );
+            assert_eq!(request.header("content-encoding"), content_encoding);
             assert_eq!(request.header("x-source"), Some("test"));
             let outer = world.span("a", "outer");
             let expected = json!({

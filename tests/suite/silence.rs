@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use secrecy::SecretString;
-use tracer_registry::config::{Binding, Config};
+use tracer_registry::config::{Binding, Config, Proxy};
 use tracer_registry::{
     ApiKey, Enrichment, Fingerprinter, KeySource, Part, SecretError, SecretSources, Selector, TracerRegistry,
 };
@@ -94,7 +94,8 @@ fn keys_and_their_sources_do_not_show_what_they_hold() {
         &Binding::new()
             .api_key(exec.clone())
             .header("authorization", &*secret)
-            .endpoint(format!("http://{secret}@h")),
+            .endpoint(format!("http://{secret}@h"))
+            .proxy(Proxy::url(format!("http://u:{secret}@h")).credentials(exec.clone())),
     );
     let failed = exec.read(&sources).expect_err("no such program, or no time");
     debug("SecretError", &failed);

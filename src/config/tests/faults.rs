@@ -246,3 +246,14 @@ fn headers_that_carry_keys_are_refused_whatever_they_are_called() {
         assert!(toml(&format!("[defaults.headers]\n{harmless}")).is_ok(), "{harmless}");
     }
 }
+
+#[test]
+fn zstd_is_a_setting_of_programs_that_were_built_with_it() {
+    let text = "[export]\ncompression = 'zstd'";
+    if cfg!(feature = "zstd") {
+        assert!(toml(text).is_ok());
+    } else {
+        let said = "export.compression: zstd needs the feature `zstd` of tracer-registry, and this program was built without it";
+        assert_eq!(faults(text)[0], said);
+    }
+}

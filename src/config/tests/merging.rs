@@ -1,7 +1,7 @@
 //! What the configuration says for a selector.
 
-use super::{faults, resolve, toml, try_resolve};
-use crate::config::{Auth, AuthScheme, BackendName, ResolveError};
+use super::{Folder, faults, listed, resolve, toml, try_resolve};
+use crate::config::{Auth, AuthScheme, BackendName, ResolveError, Tls};
 use crate::secret::KeySource;
 
 fn env(name: &str) -> KeySource {
@@ -199,4 +199,105 @@ fn two_placeholders_between_which_names_could_meet_are_refused() {
 fn a_name_never_chooses_the_program_that_runs() {
     let said = faults("[tenants.'*']\napi_key = { exec = ['{tenant}', 'x'] }");
     assert!(said[0].contains("cannot depend on a name"), "{said:?}");
+}
+
+#[test]
+fn certificates_are_merged_by_file_a_pair_is_replaced_as_one_and_paths_start_at_the_file_that_names_them() {
+    let folder = Folder::new(&[(
+        "default.toml",
+        "[defaults]\napi_key = { env = 'K' }\ntls = { ca = 'ca.pem', cert = '/c/{tenant}.pem', key = '/c/{tenant}.key' }\n\
+         [tenants.same]\n[tenants.own.tls]\ncert = 'own.pem'\nkey = 'own.key'\n\
+         [tenants.other]\nbackend = 'otlp'\nendpoint = 'https://other.example'\napi_key = { env = 'K' }",
+    )]);
+    let config = folder.load(&[]).expect("valid");
+    let in_folder = |name: &str| Some(folder.path(name));
+    let same = resolve(&config, "tenant:same").tls;
+    assert_eq!(same.ca, in_folder("ca.pem"));
+    assert_eq!(same.cert, Some("/c/same.pem".into()));
+    let own = resolve(&config, "tenant:own").tls;
+    assert_eq!(
+        (own.ca, own.cert, own.key),
+        (in_folder("ca.pem"), in_folder("own.pem"), in_folder("own.key"))
+    );
+    assert_eq!(
+        resolve(&config, "tenant:other").tls,
+        Tls::default(),
+        "another backend's"
+    );
+    assert_eq!(
+        faults("[defaults.tls]\ncert = 'c.pem'\nca = ''\n[tenants.'*'.tls]\nkey = '{tenant}{feature}'"),
+        [
+            "defaults.tls.ca: the path of a PEM file is expected",
+            "defaults.tls.key: missing; cert and key belong together",
+            "tenants.\"*\".tls.cert: missing; cert and key belong together",
+            "tenants.\"*\".tls.key: different names could meet in one text: put `/` between {tenant} and {feature}",
+        ]
+    );
+}
+
+#[test]
+fn a_proxy_is_replaced_as_one_and_a_variable_counts_where_it_is_named() {
+    let text = "[defaults]\napi_key = { env = 'K' }\nproxy = { url = 'http://proxy:3128/', credentials = { file = '/c/{tenant}' } }\n\
+                [tenants.same]\n[tenants.own]\nproxy = { url = 'http://OWN' }\n\
+                [tenants.variable]\nproxy = { env = 'HTTPS_PROXY' }\n[tenants.unset]\nproxy = { env = 'UNSET' }";
+    let folder = Folder::new(&[("default.toml", text)]);
+    let variables = [
+        ("HTTPS_PROXY", "http://from.variable:8080"),
+        ("HTTP_PROXY", "http://no:1"),
+    ];
+    let config = folder.load(&variables).expect("valid");
+    let proxy = |tenant: &str| {
+        let proxy = resolve(&config, &format!("tenant:{tenant}")).proxy?;
+        Some((
+            proxy.url.to_string(),
+            proxy.credentials.map(|source| source.to_string()),
+        ))
+    };
+    let of = |url: &str, credentials: Option<&str>| Some((url.to_owned(), credentials.map(str::to_owned)));
+    assert_eq!(proxy("same"), of("http://proxy:3128", Some("file /c/same")));
+    assert_eq!(proxy("own"), of("http://own", None));
+    assert_eq!(proxy("variable"), of("http://from.variable:8080", None));
+    assert_eq!(proxy("unset"), None);
+    let error = folder
+        .load(&[("HTTPS_PROXY", "http://user:hh_canary@proxy:3128")])
+        .expect_err("a password");
+    assert_eq!(
+        listed(&error),
+        [
+            "tenants.variable.proxy.env: the value of HTTPS_PROXY: the URL has a user or password in it; say where they come from with credentials"
+        ]
+    );
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_a_fault() {
+    for (proxy, fault) in [
+        (
+            "{}",
+            ": a proxy is { url = \"http://proxy.example:3128\" } or { env = \"HTTPS_PROXY\" }",
+        ),
+        (
+            "{ url = 'https://proxy:3128' }",
+            ".url: a proxy is spoken to by http://; what goes to an https endpoint is encrypted all the way through it",
+        ),
+        (
+            "{ url = 'http://proxy:3128/path' }",
+            ".url: the URL of a proxy has no path",
+        ),
+        (
+            "{ url = 'socks5://proxy:3128' }",
+            ".url: no URL of a proxy such as \"http://proxy.example:3128\"",
+        ),
+        (
+            "{ url = 'http://u:p@proxy:3128' }",
+            ".url: the URL has a user or password in it; say where they come from with credentials",
+        ),
+        ("{ env = '' }", ".env: env is the name of a variable"),
+    ] {
+        assert_eq!(
+            faults(&format!("[defaults]\nproxy = {proxy}")),
+            [format!("defaults.proxy{fault}")],
+            "{proxy}"
+        );
+    }
 }

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::super::connections::Way;
 use super::super::deliver::see_through;
 use super::super::transport::Transport;
 use super::*;
@@ -75,7 +76,8 @@ pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, Unbo
     let account = Account::new(selector);
     let destination = Destination::new(&binding, settings.protocol).expect("a destination");
     let key = binding.api_key.read(&sources).expect("a key");
-    let lane = Lane::new(destination, key, shared, &account);
+    let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
+    let lane = Lane::new(destination, connections.expect("no files"), key, shared, &account);
     account.open(&lane);
     (lane, account, rung)
 }

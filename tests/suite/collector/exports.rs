@@ -132,15 +132,16 @@ fn content_types_are_read_as_http_means_them() {
 #[test]
 fn other_encodings_and_a_missing_content_type_are_unsupported_and_say_what_is() {
     let collector = collector();
-    let zstd = export("key-a", vec![])
-        .header("Content-Encoding", "zstd")
+    let brotli = export("key-a", vec![])
+        .header("Content-Encoding", "br")
         .send(&collector)
         .unwrap();
-    assert_eq!(zstd.status, 415);
+    assert_eq!(brotli.status, 415);
     assert!(
-        zstd.protobuf::<RpcStatus>()
+        brotli
+            .protobuf::<RpcStatus>()
             .message
-            .contains("\"zstd\" is not supported; gzip")
+            .contains("\"br\" is not supported; gzip")
     );
     let untyped = post("/v1/traces").bearer("key-a").send(&collector).unwrap();
     assert_eq!(untyped.status, 415);

@@ -1,0 +1,65 @@
+//! Why the certificates of a binding cannot be used: the file and the rule, never the content.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// A file that a binding's `tls` names cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {fault}", .file.display())]
+pub struct TlsError {
+    file: PathBuf,
+    fault: TlsFault,
+}
+
+/// What is wrong with a file that a binding's `tls` names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsFault {
+    /// There is no such file.
+    #[error("no such file")]
+    NotFound,
+    /// A folder, a pipe, a device.
+    #[error("not a regular file")]
+    NotAFile,
+    /// The file is there and cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(ErrorKind),
+    /// The file is larger than any bundle of certificates.
+    #[error("larger than {0} bytes")]
+    TooLarge(usize),
+    /// No PEM, or PEM without a certificate, or with one that breaks off.
+    #[error("no PEM certificates can be read from it; each is between BEGIN CERTIFICATE and END CERTIFICATE")]
+    NoCertificate,
+    /// No PEM, or PEM without a private key. A key that is encrypted is none.
+    #[error("no PEM private key can be read from it; an encrypted one is not supported")]
+    NoKey,
+    /// PEM, and in it something else than a certificate.
+    #[error("certificate {0} in it is none that can be used")]
+    BadCertificate(usize),
+    /// A private key of a kind that is not known.
+    #[error("the private key in it is of no kind that can be used; RSA, ECDSA and Ed25519 are")]
+    BadKey,
+    /// The private key is that of another certificate.
+    #[error("the private key in it is not that of the certificate in {}", .0.display())]
+    OtherKey(PathBuf),
+}
+
+impl TlsError {
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS no file is read"))]
+    pub(super) fn new(file: &Path, fault: TlsFault) -> Self {
+        Self {
+            file: file.to_owned(),
+            fault,
+        }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What is wrong with it.
+    pub fn fault(&self) -> &TlsFault {
+        &self.fault
+    }
+}

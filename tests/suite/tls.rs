@@ -1,0 +1,325 @@
+//! Certificates: whom the exporter believes, who it says it is, and that no tenant is taken for another one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use opentelemetry::trace::Span as _;
+use tempfile::TempDir;
+use tracer_registry::config::{BackendName, Binding, Tls};
+use tracer_registry::{
+    Connection, Fingerprinter, LookupError, Probe, RegistryBuilder, Selector, TlsFault, TracerRegistry,
+};
+
+use crate::support::{LONG, binding, key_of, registry, wait_for};
+use crate::tls_server::{Authority, Issued, Manner, TlsServer};
+
+/// Files of a test's own.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("written");
+        path
+    }
+
+    /// The settings that name a client certificate, and the authority of the server.
+    fn client(&self, name: &str, issued: &Issued, ca: &Path) -> Tls {
+        Tls {
+            ca: Some(ca.to_owned()),
+            cert: Some(self.write(&format!("{name}.pem"), &issued.cert)),
+            key: Some(self.write(&format!("{name}.key"), &issued.key)),
+        }
+    }
+}
+
+fn trusting(ca: &Path) -> Tls {
+    Tls {
+        ca: Some(ca.to_owned()),
+        ..Tls::default()
+    }
+}
+
+fn at(server: &TlsServer, tenants: &[(&str, Tls)]) -> RegistryBuilder {
+    let builder = registry(&server.url, &[], &Fingerprinter::new());
+    let builder = builder.defaults(Binding::new().backend(BackendName::Otlp).endpoint(&server.url));
+    tenants.iter().fold(builder, |builder, (name, tls)| {
+        builder.tenant(*name, binding(name).tls(tls.clone()))
+    })
+}
+
+fn span(registry: &TracerRegistry, tenant: &str) {
+    registry.tenant(tenant).expect("configured").start_span("span").end();
+}
+
+fn deliver(registry: &TracerRegistry, tenant: &str) {
+    span(registry, tenant);
+    let report = registry.force_flush(LONG);
+    assert!(report.is_complete(), "{report:#?}");
+}
+
+/// Waits until the only tracer's last error has a text in it.
+fn wait_for_error(registry: &TracerRegistry, text: &str) {
+    let last_error = || {
+        registry.status().tracers[0]
+            .last_error
+            .as_ref()
+            .map(ToString::to_string)
+    };
+    wait_for(text, last_error, |error| {
+        error.as_ref().is_some_and(|error| error.contains(text))
+    });
+}
+
+#[test]
+fn a_server_whose_authority_is_named_is_believed() {
+    let (files, authority) = (Files::new(), Authority::new("own"));
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    // A bundle: the authority is the second one in it.
+    let bundle = format!("a comment\n{}\n{}", Authority::new("other").pem, authority.pem);
+    let ca = files.write("ca.pem", &bundle);
+    let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
+    deliver(&registry, "a");
+    assert_eq!(server.asked()[0].key, format!("Bearer {}", key_of("a")));
+    let checked = registry.check(Probe::Connect);
+    assert_eq!(checked[0].connection, Connection::Accepted, "{checked:#?}");
+}
+
+#[test]
+fn a_server_that_is_not_believed_gets_no_request_and_the_error_says_whom_it_would_have_to_be_of() {
+    let (files, authority) = (Files::new(), Authority::new("own"));
+    let other = files.write("other.pem", &Authority::new("other").pem);
+    let own = files.write("own.pem", &authority.pem);
+    for (host, tls, said) in [
+        ("127.0.0.1", Tls::default(), "the platform's authorities are"),
+        ("127.0.0.1", trusting(&other), "other.pem are"),
+        ("elsewhere.example", trusting(&own), "not valid for name"),
+    ] {
+        let server = TlsServer::start(&authority.issue(host), Manner::default());
+        let registry = at(&server, &[("a", tls)]).build().expect("valid");
+        span(&registry, "a");
+        wait_for_error(&registry, "the server's certificate is not accepted");
+        wait_for_error(&registry, said);
+        assert_eq!(server.asked(), []);
+    }
+}
+
+#[test]
+fn a_client_certificate_is_shown_where_one_is_demanded() {
+    let (files, authority) = (Files::new(), Authority::new("own"));
+    let manner = Manner {
+        clients: Some(authority.pem.clone()),
+        ..Manner::default()
+    };
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), manner);
+    let ca = files.write("ca.pem", &authority.pem);
+    let client = authority.issue("client-a");
+    let with = at(&server, &[("a", files.client("a", &client, &ca))])
+        .build()
+        .expect("valid");
+    deliver(&with, "a");
+    assert_eq!(server.asked()[0].client, Some(client.der()));
+    let without = at(&server, &[("b", trusting(&ca))]).build().expect("valid");
+    span(&without, "b");
+    wait_for_error(&without, "the server wants a client certificate");
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn tenants_with_certificates_of_their_own_never_meet_on_a_connection_and_those_without_share_theirs() {
+    for alpn in [vec![], vec!["h2"]] {
+        let (files, authority) = (Files::new(), Authority::new("own"));
+        let manner = Manner {
+            clients: Some(authority.pem.clone()),
+            alpn,
+            ..Manner::default()
+        };
+        let server = TlsServer::start(&authority.issue("127.0.0.1"), manner);
+        let ca = files.write("ca.pem", &authority.pem);
+        let issued = ["a", "b"].map(|name| (name, authority.issue(name)));
+        let mut tenants: Vec<(&str, Tls)> = Vec::new();
+        for (name, issued) in &issued {
+            tenants.push((name, files.client(name, issued, &ca)));
+        }
+        // Two more with the files of `b`: they are the same client.
+        tenants.extend(["b2", "b3"].map(|name| (name, tenants[1].1.clone())));
+        let registry = at(&server, &tenants).build().expect("valid");
+        for _ in 0..5 {
+            for tenant in ["a", "b", "b2", "b3"] {
+                deliver(&registry, tenant);
+            }
+        }
+        for _ in 0..50 {
+            span(&registry, "a");
+            span(&registry, "b");
+        }
+        assert!(registry.force_flush(LONG).is_complete());
+        let asked = server.asked();
+        let mut connections = [Vec::new(), Vec::new()];
+        for request in &asked {
+            let is_a = request.key == format!("Bearer {}", key_of("a"));
+            let whose = usize::from(!is_a);
+            assert_eq!(request.client, Some(issued[whose].1.der()), "{}", request.key);
+            connections[whose].push(request.connection);
+        }
+        assert!(connections[0].iter().all(|of_a| !connections[1].contains(of_a)));
+        let first = connections[1][0];
+        assert!(
+            connections[1][..15].iter().all(|connection| *connection == first),
+            "one after the other, b, b2 and b3 need one connection: {connections:?}"
+        );
+    }
+}
+
+#[test]
+fn tracers_that_come_and_go_one_after_the_other_share_a_connection() {
+    let (files, authority) = (Files::new(), Authority::new("own"));
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let ca = files.write("ca.pem", &authority.pem);
+    let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
+    for _ in 0..5 {
+        let dedicated = registry.dedicated(Selector::tenant("a")).expect("configured");
+        dedicated.start_span("span").end();
+        drop(dedicated);
+        assert!(registry.force_flush(LONG).is_complete());
+        wait_for("its end", || registry.status().tracers[0].tracers, |there| *there == 0);
+    }
+    let connections: Vec<usize> = server.asked().iter().map(|asked| asked.connection).collect();
+    assert_eq!(connections, [0; 5]);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_an_error_of_that_look_up_alone_and_is_named_without_its_content() {
+    let (files, authority) = (Files::new(), Authority::new("own"));
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let ca = files.write("ca.pem", &authority.pem);
+    let (one, other) = (authority.issue("one"), authority.issue("other"));
+    let good = files.client("good", &one, &ca);
+    let canary = files.write("canary.pem", "hh_canary");
+    let broken = files.write(
+        "broken.pem",
+        "-----BEGIN CERTIFICATE-----\nhh_canary\n-----END CERTIFICATE-----\n",
+    );
+    let no_certificate = files.write(
+        "no-certificate.pem",
+        "-----BEGIN CERTIFICATE-----\naGhfY2FuYXJ5\n-----END CERTIFICATE-----\n",
+    );
+    let encrypted = files.write(
+        "encrypted.key",
+        &one.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+    );
+    let others = files.write("others.key", &other.key);
+    let missing = files.path("missing.pem");
+    let large = files.write("large.pem", &"x".repeat((1 << 20) + 1));
+    let with_ca = |ca: &Path| (trusting(ca), ca.to_owned());
+    let with_cert = |cert: &Path| {
+        (
+            Tls {
+                cert: Some(cert.to_owned()),
+                ..good.clone()
+            },
+            cert.to_owned(),
+        )
+    };
+    let with_key = |key: &Path| {
+        (
+            Tls {
+                key: Some(key.to_owned()),
+                ..good.clone()
+            },
+            key.to_owned(),
+        )
+    };
+    let cert = good.cert.clone().expect("set");
+    for ((tls, file), fault) in [
+        (with_ca(&missing), TlsFault::NotFound),
+        (with_ca(files.0.path()), TlsFault::NotAFile),
+        (with_ca(&large), TlsFault::TooLarge(1 << 20)),
+        (with_ca(&canary), TlsFault::NoCertificate),
+        (with_ca(&broken), TlsFault::NoCertificate),
+        (with_ca(&no_certificate), TlsFault::BadCertificate(1)),
+        (with_cert(&missing), TlsFault::NotFound),
+        (with_cert(&others), TlsFault::NoCertificate),
+        (with_cert(&no_certificate), TlsFault::BadCertificate(1)),
+        (with_key(&missing), TlsFault::NotFound),
+        (with_key(&canary), TlsFault::NoKey),
+        (with_key(&cert), TlsFault::NoKey),
+        (with_key(&encrypted), TlsFault::NoKey),
+        (with_key(&others), TlsFault::OtherKey(cert.clone())),
+    ] {
+        let registry = at(&server, &[("a", tls), ("b", good.clone())]).build().expect("valid");
+        let error = registry.tenant("a").expect_err("unusable");
+        let LookupError::Tls(said) = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!((said.file(), said.fault()), (&*file, &fault));
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(&file.display().to_string()), "{text}");
+        assert!(
+            !text.contains("canary\n") && !text.contains("aGhf") && !text.contains("hh_"),
+            "{text}"
+        );
+        assert_eq!(registry.check(Probe::Keys)[0].error, Some(error));
+        deliver(&registry, "b");
+    }
+    let registry = at(&server, &[("a", trusting(&missing))]).build().expect("valid");
+    registry.tenant("a").expect_err("missing");
+    fs::write(&missing, &authority.pem).expect("written");
+    deliver(&registry, "a");
+}
+
+#[test]
+fn a_changed_authority_counts_from_the_next_connection_on() {
+    let (files, authority) = (Files::new(), Authority::new("new"));
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let ca = files.write("ca.pem", &Authority::new("old").pem);
+    let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
+    span(&registry, "a");
+    wait_for_error(&registry, "the server's certificate is not accepted");
+    // Half of it is there: what was read before goes on counting, and the error says so.
+    fs::write(&ca, &authority.pem[..100]).expect("written");
+    wait_for_error(&registry, "ca.pem: no PEM certificates can be read from it");
+    fs::write(&ca, &authority.pem).expect("written");
+    assert!(registry.force_flush(LONG).is_complete());
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn a_changed_client_certificate_is_shown_once_its_key_is_there_too() {
+    let (files, authority) = (Files::new(), Authority::new("own"));
+    let manner = Manner {
+        clients: Some(authority.pem.clone()),
+        one_request_each: true,
+        ..Manner::default()
+    };
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), manner);
+    let ca = files.write("ca.pem", &authority.pem);
+    let (old, new) = (authority.issue("old"), authority.issue("new"));
+    let registry = at(&server, &[("a", files.client("a", &old, &ca))])
+        .build()
+        .expect("valid");
+    deliver(&registry, "a");
+    files.write("a.pem", &new.cert);
+    deliver(&registry, "a");
+    files.write("a.key", &new.key);
+    deliver(&registry, "a");
+    let shown: Vec<_> = server.asked().into_iter().map(|asked| asked.client).collect();
+    assert_eq!(shown, [Some(old.der()), Some(old.der()), Some(new.der())]);
+}
+
+#[test]
+fn an_endpoint_without_tls_needs_no_certificates() {
+    let files = Files::new();
+    let world = crate::support::World::with(&[], |builder| {
+        builder.tenant("a", binding("a").tls(trusting(&files.path("missing.pem"))))
+    });
+    deliver(&world.registry, "a");
+}
