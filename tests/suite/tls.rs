@@ -7,7 +7,7 @@ use opentelemetry::trace::Span as _;
 use tempfile::TempDir;
 use tracer_registry::config::{BackendName, Binding, Tls};
 use tracer_registry::{
-    Connection, Fingerprinter, LookupError, Probe, RegistryBuilder, Selector, TlsFault, TracerRegistry,
+    BreakerState, Connection, Fingerprinter, LookupError, Probe, RegistryBuilder, Selector, TlsFault, TracerRegistry,
 };
 
 use crate::support::{LONG, binding, key_of, registry, wait_for};
@@ -322,4 +322,24 @@ fn an_endpoint_without_tls_needs_no_certificates() {
         builder.tenant("a", binding("a").tls(trusting(&files.path("missing.pem"))))
     });
     deliver(&world.registry, "a");
+}
+
+#[test]
+fn one_tenants_wrong_authority_does_not_stop_others_at_the_same_endpoint() {
+    let (files, authority) = (Files::new(), Authority::new("own"));
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let ca = files.write("ca.pem", &authority.pem);
+    let wrong = files.write("wrong.pem", &Authority::new("other").pem);
+    let registry = at(&server, &[("a", trusting(&wrong)), ("b", trusting(&ca))]);
+    let registry = registry.build().expect("valid");
+    span(&registry, "a");
+    let breaker = || registry.status().tracers[0].breakers.endpoint.state;
+    wait_for("an open breaker", breaker, |state| *state != BreakerState::Closed);
+    span(&registry, "b");
+    let of_b = || registry.status().tracers[1].spans.delivered;
+    wait_for("b's span", of_b, |delivered| *delivered == 1);
+    assert_eq!(
+        registry.status().tracers[1].breakers.endpoint.state,
+        BreakerState::Closed
+    );
 }
