@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
@@ -163,19 +162,25 @@ impl Destination {
     /// A name stands once on a span (OTLP, "attribute keys MUST be unique"), and what is set later replaces what was set before (trace API,
     /// "Set Attributes"); the SDK keeps both.
     fn keep_last(&self, attributes: &mut Vec<KeyValue>, has_session: bool) {
-        let mut seen = HashSet::with_capacity(attributes.len() + 1);
-        if self.source.is_some() {
-            seen.extend(self.spelling.source);
-        }
-        if has_session {
-            seen.insert(self.spelling.session_id);
-        }
-        let from_last = attributes.iter().enumerate().rev();
-        let mut kept: Vec<bool> = from_last
-            .map(|(index, attribute)| seen.insert(attribute.key.as_str()) || (has_session && index == 0))
+        let is_identity = |key: &str| {
+            (has_session && key == self.spelling.session_id)
+                || (self.source.is_some() && Some(key) == self.spelling.source)
+        };
+        // Pairwise: there are few on most spans, and the limit bounds them.
+        let is_replaced = |(index, attribute): (usize, &KeyValue)| {
+            let own_session = has_session && index == 0;
+            let later = &attributes[index + 1..];
+            !own_session
+                && (is_identity(attribute.key.as_str()) || later.iter().any(|later| later.key == attribute.key))
+        };
+        let replaced: Vec<usize> = attributes
+            .iter()
+            .enumerate()
+            .filter(|at| is_replaced(*at))
+            .map(|(index, _)| index)
             .collect();
-        if kept.contains(&false) {
-            attributes.retain(|_| kept.pop().unwrap_or(true));
+        for index in replaced.into_iter().rev() {
+            attributes.remove(index);
         }
     }
 }

@@ -172,6 +172,7 @@ fn export(export: &Export, faults: &mut Faults) {
     for (field, value) in [
         ("max_export_batch_size", export.max_export_batch_size),
         ("max_queue_size", export.max_queue_size),
+        ("max_queue_bytes", export.max_queue_bytes),
         ("max_concurrent_exports", export.max_concurrent_exports),
     ] {
         if value == Some(0) {

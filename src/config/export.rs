@@ -27,6 +27,9 @@ pub struct Export {
     /// Spans of one tracer that wait at the most; the newest is dropped and counted. Default: 8192.
     #[schemars(range(min = 1))]
     pub max_queue_size: Option<usize>,
+    /// What the spans of all tracers together may take that are queued and under way; each may have as much as is free. Default: 64MiB.
+    #[schemars(with = "Option<HumanSize>")]
+    pub max_queue_bytes: Option<usize>,
     /// Requests under way at the same time, all tracers together. As many again may be waiting for receivers that are slow to answer, and
     /// an eighth of it for those that were slow before. Default: 64.
     #[schemars(range(min = 1, max = MAX_CONCURRENT_EXPORTS))]
@@ -100,6 +103,20 @@ impl<'de> Deserialize<'de> for HumanDuration {
     }
 }
 
+/// A size as people write it: `64MiB`, `500kB`, or a number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub(super) struct HumanSize(#[schemars(with = "String", extend("examples" = ["64MiB", "500kB"]))] pub(super) usize);
+
+impl<'de> Deserialize<'de> for HumanSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let size = text.parse::<bytesize::ByteSize>().ok();
+        let size = size.and_then(|size| usize::try_from(size.as_u64()).ok());
+        size.map(Self)
+            .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no size such as \"64MiB\" or \"500kB\"")))
+    }
+}
+
 /// `[export]` with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportSettings {
@@ -113,6 +130,8 @@ pub struct ExportSettings {
     pub max_export_batch_size: usize,
     /// Spans of one tracer that wait at the most.
     pub max_queue_size: usize,
+    /// What the spans of all tracers together may take.
+    pub max_queue_bytes: usize,
     /// Requests under way at the same time.
     pub max_concurrent_exports: usize,
     /// How long one request may take.
@@ -150,6 +169,7 @@ impl Export {
         replace(&mut self.scheduled_delay, over.scheduled_delay.as_ref());
         replace(&mut self.max_export_batch_size, over.max_export_batch_size.as_ref());
         replace(&mut self.max_queue_size, over.max_queue_size.as_ref());
+        replace(&mut self.max_queue_bytes, over.max_queue_bytes.as_ref());
         replace(&mut self.max_concurrent_exports, over.max_concurrent_exports.as_ref());
         replace(&mut self.timeout, over.timeout.as_ref());
         replace(&mut self.drop_timeout, over.drop_timeout.as_ref());
@@ -165,6 +185,7 @@ impl Export {
             scheduled_delay: self.scheduled_delay.unwrap_or(Duration::from_secs(1)),
             max_export_batch_size: self.max_export_batch_size.unwrap_or(512),
             max_queue_size: self.max_queue_size.unwrap_or(8192),
+            max_queue_bytes: self.max_queue_bytes.unwrap_or(64 << 20),
             max_concurrent_exports: self.max_concurrent_exports.unwrap_or(64),
             timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
             drop_timeout: self.drop_timeout.unwrap_or(Duration::from_secs(2)),

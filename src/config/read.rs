@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::binding::{Auth, Binding, Limits, Propagation, Sampling, default_auth_header};
 use super::document::{ActiveEnvironment, ActiveVariable, Document, Route, When};
-use super::export::{Export, HumanDuration, Retry};
+use super::export::{Export, HumanDuration, HumanSize, Retry};
 use super::fault::{Faults, Layer};
 use super::proxy::{Address, Proxy};
-use super::table::{COUNT, DURATION, TEXT, Table, kind};
+use super::table::{COUNT, DURATION, SIZE, TEXT, Table, kind};
 use super::tls::Tls;
 use crate::nesting::bounded;
 use crate::secret::KeySource;
@@ -112,6 +112,7 @@ fn export(table: &mut Table<'_>) -> Export {
         scheduled_delay: duration(table, "scheduled_delay"),
         max_export_batch_size: table.take("max_export_batch_size", COUNT),
         max_queue_size: table.take("max_queue_size", COUNT),
+        max_queue_bytes: table.take("max_queue_bytes", SIZE).map(|HumanSize(bytes)| bytes),
         max_concurrent_exports: table.take("max_concurrent_exports", COUNT),
         timeout: duration(table, "timeout"),
         drop_timeout: duration(table, "drop_timeout"),

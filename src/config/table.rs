@@ -14,6 +14,7 @@ const SIMILAR: f64 = 0.8;
 const SHOWN_CHARS: usize = 64;
 
 pub(super) const TEXT: &str = "a text";
+pub(super) const SIZE: &str = "a size such as \"64MiB\" or \"500kB\"";
 pub(super) const DURATION: &str = "a duration such as \"500ms\" or \"5m\"";
 pub(super) const COUNT: &str = "a whole number, not negative,";
 

@@ -44,6 +44,10 @@ pub(crate) struct AccountFlush {
 pub(crate) struct AccountSnapshot {
     /// Of all lanes that ever were, together.
     pub(crate) spans: Ledger,
+    /// What the spans take that are queued and under way, estimated.
+    pub(crate) held_bytes: usize,
+    /// When the span ended that waits for the longest.
+    pub(crate) oldest: Option<SystemTime>,
     pub(crate) events: Ledger,
     /// Lanes that are there.
     pub(crate) lanes: usize,
@@ -149,6 +153,8 @@ impl State {
     fn books(&self) -> AccountSnapshot {
         let mut books = AccountSnapshot {
             spans: self.retired.spans,
+            held_bytes: 0,
+            oldest: None,
             events: self.retired.events,
             lanes: self.lanes.len(),
             last_error: None,
@@ -157,6 +163,8 @@ impl State {
         };
         for lane in self.lanes.iter().map(|lane| lane.snapshot()) {
             books.spans.add(&lane.spans);
+            books.held_bytes += lane.held_bytes;
+            books.oldest = books.oldest.into_iter().chain(lane.oldest).min();
             books.events.add(&lane.events);
             books.last_error = lane.last_error.or(books.last_error.take());
             books.last_delivery = books.last_delivery.max(lane.last_delivery);

@@ -109,7 +109,8 @@ impl Way {
 }
 
 impl Ways {
-    /// `timeout` is how long making a connection may take, where no request waits for it any more.
+    /// `timeout` is how long making a connection may take, where no request waits for it any more: longer than any request waits, which has a
+    /// better error to tell.
     #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "TCP has its own"))]
     pub(super) fn new(timeout: Duration) -> Arc<Self> {
         Arc::new(Self {

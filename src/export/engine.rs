@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::ExportError;
 use super::account::Account;
 use super::batch;
+use super::budget::Budget;
 use super::connections::{Connections, Way};
 use super::deliver::Permits;
 use super::encode;
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     pub(super) settings: ExportSettings,
     pub(super) transport: Transport,
     pub(super) permits: Permits,
+    pub(super) budget: Budget,
     bell: UnboundedSender<Ring>,
     closing: AtomicBool,
 }
@@ -87,6 +89,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             transport: Transport::new(settings.timeout),
             permits: Permits::new(settings.max_concurrent_exports),
+            budget: Budget::new(settings.max_queue_bytes),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -171,6 +174,7 @@ impl Shared {
         let shared = Self {
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
+            budget: Budget::new(settings.max_queue_bytes),
             settings,
             bell,
             closing: AtomicBool::new(false),

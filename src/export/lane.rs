@@ -32,6 +32,7 @@ use super::connections::Connections;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
+use super::weight::weigh;
 use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::context::Identity;
 use crate::faults::{self, Fault, planted};
@@ -61,6 +62,10 @@ pub(crate) struct Lane {
 /// What a lane says of itself.
 pub(crate) struct LaneSnapshot {
     pub(crate) spans: Ledger,
+    /// What the spans take that are queued and under way, estimated.
+    pub(crate) held_bytes: usize,
+    /// When the span ended that waits in the queue for the longest.
+    pub(crate) oldest: Option<SystemTime>,
     pub(crate) events: Ledger,
     pub(crate) last_error: Option<ExportError>,
     pub(crate) last_delivery: Option<SystemTime>,
@@ -95,17 +100,20 @@ impl Lane {
     /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted.
     pub(super) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
+        let mut weight = weigh(&span);
         let mut state = self.lock();
         if !state.cut_values.is_empty()
             && let Some(cut) = state.cut_values.remove(&span.span_context.span_id())
         {
             span.attributes.extend(cut_values(CUT_VALUES, cut));
+            weight = weigh(&span);
         }
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
             state.ledger.refuse(DropReason::AfterShutdown);
             return;
         }
-        if state.spans.len() >= settings.max_queue_size {
+        let full = state.spans.len() >= settings.max_queue_size;
+        if full || !state.share.enqueue(weight, &self.shared.budget) {
             state.ledger.refuse(DropReason::QueueFull);
             return;
         }
@@ -113,6 +121,7 @@ impl Lane {
             return;
         }
         if planted(Fault::SpanDoubled) && faults::now_and_then() {
+            state.share.enqueue(weight, &self.shared.budget);
             state.spans.push_back(span.clone());
             state.pushed += 1;
             state.ledger.enqueue();
@@ -174,6 +183,7 @@ impl Lane {
             let count = batch.len() as u64;
             state.taken += count;
             state.ledger.take(count);
+            state.share.send(batch.iter().map(weigh).sum());
             return Some(batch);
         }
         let empty = state.spans.is_empty();
@@ -215,6 +225,9 @@ impl Lane {
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
         }
         state.settled += count;
+        if state.settled == state.taken {
+            state.share.settle(&self.shared.budget);
+        }
         drop(state);
         self.settled.notify_all();
     }
@@ -266,7 +279,7 @@ impl Lane {
 
     /// The end of a shutdown: what is not settled is dropped and counted, what is still under way no longer counts.
     pub(super) fn abandon(&self) {
-        let left = self.lock().close(DropReason::Shutdown);
+        let left = self.lock().close(DropReason::Shutdown, &self.shared.budget);
         self.settled.notify_all();
         drop(left);
         self.retire_if_done();
@@ -301,6 +314,8 @@ impl Lane {
         let state = self.lock();
         LaneSnapshot {
             spans: state.ledger,
+            held_bytes: state.share.held(),
+            oldest: state.spans.front().map(|span| span.end_time),
             events: state.events,
             last_error: state.last_error.clone(),
             last_delivery: state.last_delivery,

@@ -6,6 +6,8 @@
 //! | file | owns |
 //! |---|---|
 //! | `lane` | queue, schedule and ledger of one tracer |
+//! | `budget` | how much all lanes may hold, and each |
+//! | `weight` | how much a span takes |
 //! | `outbox` | the ordered session events of one session |
 //! | `batch` | a batch on its way: whole, and in halves where it is refused |
 //! | `engine` | threads, deadlines, who sends next |
@@ -28,6 +30,7 @@
 mod account;
 mod batch;
 mod breaker;
+mod budget;
 mod connections;
 #[cfg(feature = "tls")]
 mod connector;
@@ -48,6 +51,7 @@ mod transport;
 #[cfg(feature = "tls")]
 mod tunnel;
 mod verdict;
+mod weight;
 
 pub(crate) use account::Account;
 pub use breaker::{BreakerState, BreakerStatus, Breakers};

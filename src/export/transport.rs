@@ -66,7 +66,7 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(timeout: Duration) -> Self {
         Self {
-            ways: Ways::new(timeout),
+            ways: Ways::new(timeout.saturating_mul(2)),
             timeout,
         }
     }

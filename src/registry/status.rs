@@ -28,6 +28,10 @@ pub struct TracerStatus {
     pub tracers: usize,
     /// What became of its spans.
     pub spans: LedgerSnapshot,
+    /// What the spans take that are queued and under way, in bytes, estimated.
+    pub queued_bytes: usize,
+    /// When the span ended that waits in the queue for the longest.
+    pub oldest_queued: Option<SystemTime>,
     /// What became of the starts and enrichments of its sessions.
     pub session_events: LedgerSnapshot,
     /// The last thing that went wrong. Stays until something else does.
@@ -106,6 +110,8 @@ pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
             selector: account.selector.clone(),
             tracers: books.lanes,
             spans: books.spans.snapshot(),
+            queued_bytes: books.held_bytes,
+            oldest_queued: books.oldest,
             session_events: books.events.snapshot(),
             last_error: books.last_error,
             last_delivery: books.last_delivery,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
 use tracer_registry::DropReason;
 use tracer_registry::collector::Fault;
@@ -144,4 +145,41 @@ fn a_binding_that_points_nowhere_loses_its_own_spans_only() {
     assert_eq!(report.lost(), 1);
     assert_eq!(world.status("a").spans.dropped[&DropReason::RetriesExhausted], 1);
     assert_eq!(world.names("b"), ["span"]);
+}
+
+#[test]
+fn a_flood_drops_the_spans_of_the_one_that_floods_and_nobody_elses() {
+    let world = World::with(&["flood", "calm"], |builder| {
+        builder.export(Export {
+            scheduled_delay: Some(Duration::from_secs(3600)),
+            max_export_batch_size: Some(100_000),
+            max_queue_size: Some(100_000),
+            max_queue_bytes: Some(1 << 20),
+            ..Export::default()
+        })
+    });
+    let (flood, calm) = (world.tenant("flood"), world.tenant("calm"));
+    let begun = std::time::SystemTime::now();
+    for index in 0..5000 {
+        flood
+            .start_span("span")
+            .set_attribute(KeyValue::new("text", "x".repeat(200)));
+        if index % 50 == 0 {
+            calm.start_span("span");
+        }
+    }
+    let (of_flood, of_calm) = (world.status("flood"), world.status("calm"));
+    let dropped = of_flood.spans.dropped[&DropReason::QueueFull];
+    assert!(dropped > 3000, "{of_flood:#?}");
+    assert_eq!((of_calm.spans.queued, of_calm.spans.lost()), (100, 0));
+    assert!(of_flood.queued_bytes + of_calm.queued_bytes <= 1 << 20);
+    assert!(of_calm.queued_bytes > 100 * 300, "{of_calm:#?}");
+    assert!(of_calm.oldest_queued.is_some_and(|ended| ended >= begun));
+    let report = world.registry.force_flush(LONG);
+    assert_eq!(report.lost(), dropped, "{report}");
+    assert_eq!(world.project("calm").spans().len(), 100);
+    let idle = world.status("flood");
+    assert_eq!((idle.queued_bytes, idle.oldest_queued), (0, None));
+    flood.start_span("room again");
+    assert_eq!(world.status("flood").spans.queued, 1);
 }

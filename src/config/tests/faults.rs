@@ -116,6 +116,10 @@ fn a_fault_says_the_rule_and_what_may_have_been_meant() {
             "export.timeout: a duration such as \"500ms\" or \"5m\" is expected, found a number",
         ),
         (
+            "[export]\nmax_queue_bytes = \"lots\"",
+            "export.max_queue_bytes: a size such as \"64MiB\" or \"500kB\" is expected, found a text",
+        ),
+        (
             "[export]\nmax_queue_size = 0",
             "export.max_queue_size: must be at least 1",
         ),

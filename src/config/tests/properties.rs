@@ -79,7 +79,7 @@ fn document() -> impl Strategy<Value = Document> {
 }
 
 /// The fields that there are, so that random tables get past the first of them.
-const FIELDS: [&str; 42] = [
+const FIELDS: [&str; 43] = [
     "active_environment",
     "defaults",
     "environments",
@@ -116,6 +116,7 @@ const FIELDS: [&str; 42] = [
     "protocol",
     "scheduled_delay",
     "max_queue_size",
+    "max_queue_bytes",
     "max_backoff",
     "default",
     "trust_remote_parent",

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::super::ExportError;
 use super::super::batch::Halving;
+use super::super::budget::{Budget, Share};
 use super::super::engine::Ring;
 use super::Lane;
 use crate::ledger::{DropReason, Ledger};
@@ -19,6 +20,8 @@ pub(super) struct State {
     pub(super) spans: VecDeque<SpanData>,
     /// How many values were cut from spans that are open, where any were.
     pub(super) cut_values: HashMap<SpanId, u64>,
+    /// What the spans take that are queued and under way.
+    pub(super) share: Share,
     pub(super) schedule: Schedule,
     /// When a timed lane is due.
     pub(super) timed_until: Option<Instant>,
@@ -102,8 +105,9 @@ impl State {
     }
 
     /// Closes the books: what is not settled is dropped. Gives the queue, to be freed outside the lock.
-    pub(super) fn close(&mut self, reason: DropReason) -> VecDeque<SpanData> {
+    pub(super) fn close(&mut self, reason: DropReason, budget: &Budget) -> VecDeque<SpanData> {
         if self.schedule != Schedule::Closed {
+            self.share.close(budget);
             self.schedule = Schedule::Closed;
             self.ledger.abandon(reason);
             self.events.abandon(reason);

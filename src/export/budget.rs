@@ -1,0 +1,153 @@
+//! One bound in bytes on what all tracers of a registry hold together, and a fair share of it for each.
+//!
+//! A tracer may hold as much as stays free. So one that floods takes half at the most, and the other half is there for those who
+//! come after it: two that flood take a third each, and so on. Nobody has to know how many there are. What does not fit is the newest span of
+//! the one that has too much.
+//!
+//! Bytes are taken before they are needed, half as many again as a tracer has, so that a span seldom touches what all tracers share.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The most that is taken before it is needed.
+const STEP: usize = 16 << 10;
+
+/// What all tracers together may hold.
+#[derive(Debug)]
+pub(super) struct Budget {
+    max: usize,
+    taken: AtomicUsize,
+}
+
+/// What one tracer holds of it. Kept under the tracer's lock.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    taken: usize,
+    queued: usize,
+    in_flight: usize,
+}
+
+impl Budget {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            taken: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes `more` for somebody who has `has`, if as much as he has then stays free.
+    fn take(&self, has: usize, more: usize) -> bool {
+        let may = |taken: usize| (has + 2 * more <= self.max.saturating_sub(taken)).then_some(taken + more);
+        // Relaxed: only the number itself matters.
+        self.taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, may)
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Share {
+    /// Takes something into the queue; false where there is no room for it.
+    pub(super) fn enqueue(&mut self, bytes: usize, of: &Budget) -> bool {
+        let wanted = self.held() + bytes;
+        if let Some(least) = wanted.checked_sub(self.taken).filter(|least| *least > 0) {
+            let ahead = least.max((self.held() / 2).min(STEP));
+            let more = [ahead, least].into_iter().find(|more| of.take(self.taken, *more));
+            let Some(more) = more else { return false };
+            self.taken += more;
+        }
+        self.queued += bytes;
+        true
+    }
+
+    /// Something leaves the queue for a request; it is held until that is settled.
+    pub(super) fn send(&mut self, bytes: usize) {
+        self.queued -= bytes;
+        self.in_flight += bytes;
+    }
+
+    /// All that is under way is settled.
+    pub(super) fn settle(&mut self, of: &Budget) {
+        self.in_flight = 0;
+        self.keep(self.queued, of);
+    }
+
+    /// Everything is given up.
+    pub(super) fn close(&mut self, of: &Budget) {
+        (self.queued, self.in_flight) = (0, 0);
+        self.keep(0, of);
+    }
+
+    /// What is in the queue and under way.
+    pub(super) fn held(&self) -> usize {
+        self.queued + self.in_flight
+    }
+
+    fn keep(&mut self, bytes: usize, of: &Budget) {
+        of.give_back(self.taken - bytes);
+        self.taken = bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Fills a share with spans of one size until there is no room.
+    fn flood(share: &mut Share, of: &Budget) -> usize {
+        (0..10_000).take_while(|_| share.enqueue(500, of)).count() * 500
+    }
+
+    #[test]
+    fn one_that_floods_leaves_half_and_the_next_ones_get_their_part_of_it() {
+        let budget = Budget::new(1 << 20);
+        let mut floods: Vec<Share> = (0..3).map(|_| Share::default()).collect();
+        let taken: Vec<usize> = floods.iter_mut().map(|share| flood(share, &budget)).collect();
+        assert!((500_000..=1 << 19).contains(&taken[0]), "{taken:?}");
+        assert!((240_000..=1 << 18).contains(&taken[1]), "{taken:?}");
+        assert!(Share::default().enqueue(500, &budget), "and a small one still fits");
+        for share in &mut floods {
+            share.close(&budget);
+        }
+        assert!(flood(&mut Share::default(), &budget) > 500_000);
+    }
+
+    #[test]
+    fn a_share_that_is_idle_holds_nothing() {
+        let budget = Budget::new(1 << 20);
+        let mut share = Share::default();
+        for _ in 0..100 {
+            assert!(share.enqueue(700, &budget));
+        }
+        share.send(70_000);
+        assert!(budget.taken.load(Ordering::Relaxed) >= 70_000);
+        share.settle(&budget);
+        assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn all_shares_together_never_have_more_than_the_budget(
+            steps in prop::collection::vec((0..4_usize, 0..4_u8, 1..5000_usize), 1..300),
+        ) {
+            let budget = Budget::new(100_000);
+            let mut shares: Vec<Share> = (0..4).map(|_| Share::default()).collect();
+            for (who, what, bytes) in steps {
+                let share = &mut shares[who];
+                match what {
+                    0 | 1 => drop(share.enqueue(bytes, &budget)),
+                    2 => share.send(share.queued),
+                    _ => share.settle(&budget),
+                }
+                let taken: usize = shares.iter().map(|share| share.taken).sum();
+                prop_assert_eq!(taken, budget.taken.load(Ordering::Relaxed));
+                prop_assert!(taken <= 100_000);
+                prop_assert!(shares.iter().all(|share| share.held() <= share.taken));
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! How much memory a span takes, estimated.
+
+use std::borrow::Cow;
+
+use opentelemetry::trace::{Event, Link};
+use opentelemetry::{Array, KeyValue, Value};
+use opentelemetry_sdk::trace::SpanData;
+
+/// The bytes of a span and of what hangs on it. Names of attributes count though they may be static, which cannot be seen from here; so
+/// it is rather too much than too little.
+pub(super) fn weigh(span: &SpanData) -> usize {
+    let events = span.events.events.iter().map(|event| {
+        let list = event.attributes.capacity() * size_of::<KeyValue>();
+        name(&event.name) + list + attributes(&event.attributes)
+    });
+    let links = span.links.links.iter().map(|link| {
+        let list = link.attributes.capacity() * size_of::<KeyValue>();
+        list + attributes(&link.attributes)
+    });
+    size_of::<SpanData>()
+        + name(&span.name)
+        + span.attributes.capacity() * size_of::<KeyValue>()
+        + attributes(&span.attributes)
+        + span.events.events.capacity() * size_of::<Event>()
+        + events.sum::<usize>()
+        + span.links.links.capacity() * size_of::<Link>()
+        + links.sum::<usize>()
+}
+
+#[expect(clippy::ptr_arg, reason = "whether it is owned is the question")]
+fn name(name: &Cow<'static, str>) -> usize {
+    match name {
+        Cow::Borrowed(_) => 0,
+        Cow::Owned(name) => name.capacity(),
+    }
+}
+
+fn attributes(attributes: &[KeyValue]) -> usize {
+    let each = attributes.iter();
+    each.map(|attribute| attribute.key.as_str().len() + value(&attribute.value))
+        .sum()
+}
+
+fn value(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.as_str().len(),
+        Value::Array(Array::Bool(values)) => values.len(),
+        Value::Array(Array::I64(values)) => size_of_val(values.as_slice()),
+        Value::Array(Array::F64(values)) => size_of_val(values.as_slice()),
+        Value::Array(Array::String(values)) => {
+            let texts: usize = values.iter().map(|text| text.as_str().len()).sum();
+            size_of_val(values.as_slice()) + texts
+        }
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
+    use opentelemetry::{InstrumentationScope, StringValue};
+    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+
+    use super::*;
+
+    fn span(attributes: usize, text: usize, event_count: usize) -> SpanData {
+        let attribute = |index: usize| KeyValue::new(format!("an.attribute.{index}"), "x".repeat(text));
+        let mut events = SpanEvents::default();
+        events.events = (0..event_count)
+            .map(|index| Event::new("event", UNIX_EPOCH, vec![attribute(index)], 0))
+            .collect();
+        SpanData {
+            span_context: SpanContext::empty_context(),
+            parent_span_id: SpanId::INVALID,
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Internal,
+            name: format!("a span with {attributes}").into(),
+            start_time: UNIX_EPOCH,
+            end_time: UNIX_EPOCH,
+            attributes: (0..attributes).map(attribute).collect(),
+            dropped_attributes_count: 0,
+            events,
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: InstrumentationScope::default(),
+        }
+    }
+
+    #[test]
+    fn the_estimate_is_near_what_the_allocator_gave() {
+        for (attributes, text, events) in [(0, 0, 0), (4, 20, 0), (10, 40, 2), (128, 5, 0), (3, 10_000, 5)] {
+            let mut kept = None;
+            let measured = allocation_counter::measure(|| kept = Some(Box::new(span(attributes, text, events))));
+            let estimated = kept.as_deref().map(weigh).unwrap_or_default();
+            let real = usize::try_from(measured.bytes_current).expect("it is kept");
+            let near = real - real / 10..real + real / 5;
+            assert!(
+                near.contains(&estimated),
+                "{attributes} of {text}: {estimated} of {real}"
+            );
+        }
+    }
+
+    #[test]
+    fn lists_are_weighed_too() {
+        let texts = vec![StringValue::from("12345"), StringValue::from("123")];
+        let list = Value::Array(Array::String(texts));
+        assert_eq!(value(&list), 8 + 2 * size_of::<StringValue>());
+        assert_eq!(value(&Value::Array(Array::F64(vec![0.0; 4]))), 32);
+    }
+}
