@@ -1,0 +1,125 @@
+//! Tracers that do nothing: memory, threads, processor time.
+
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::Receiver;
+use crate::fleet::{Fleet, Plan, Side};
+use crate::job::Job;
+use crate::options::Options;
+use crate::row::{Row, Target, median, number};
+use crate::{Result, child, process};
+
+/// What idle tracers cost.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Idle {
+    /// Of each tracer.
+    bytes: Option<f64>,
+    /// Of the process, the one that made the tracers among them.
+    threads: Option<u64>,
+    /// Milliseconds of processor time in a second.
+    cpu: Option<f64>,
+}
+
+const MANY: usize = 100_000;
+/// Idle tracers of the stock kind take a thread and 760 KiB each.
+const MOST_STOCK: usize = 1_000;
+
+pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
+    let time = options.pick(Duration::from_secs(1), Duration::from_secs(5));
+    let measured = |side, tracers| -> Result<Vec<Idle>> {
+        let plan = Plan::sending(tracers, receiver.ports);
+        let job = Job::Idle {
+            side,
+            plan: Plan { queue: 2048, ..plan },
+            time,
+        };
+        (0..options.pick(1, 5)).map(|_| child::measure(&job)).collect()
+    };
+    let one = measured(Side::Ours, 1)?;
+    let mut rows = Vec::new();
+    let mut all = vec![(1, one)];
+    for tracers in [MOST_STOCK, 10_000, MANY] {
+        let ours = measured(Side::Ours, tracers)?;
+        let (name, peer) = if tracers == MOST_STOCK {
+            ("stock batch processor", measured(Side::Stock, tracers)?)
+        } else {
+            ("provider without a processor", measured(Side::Bare, tracers)?)
+        };
+        let bytes = |idle: &[Idle]| median(idle.iter().map(|idle| idle.bytes));
+        let row = Row::new(
+            "memory of an idle tracer",
+            shown(tracers),
+            "bytes",
+            Target::AtMost(2048.0),
+        );
+        rows.push(row.measured(bytes(&ours), name, bytes(&peer)));
+        all.push((tracers, ours));
+        if tracers == MOST_STOCK {
+            all.push((0, peer));
+        }
+    }
+    let threads = |idle: &[Idle]| median(idle.iter().map(|idle| idle.threads.map(number)));
+    let stock = all
+        .iter()
+        .find(|(tracers, _)| *tracers == 0)
+        .and_then(|(_, idle)| threads(idle));
+    let first = threads(&all[0].1);
+    for (tracers, idle) in all
+        .iter()
+        .filter(|(tracers, _)| [1, MOST_STOCK, MANY].contains(tracers))
+    {
+        let most = first.unwrap_or_default().min(4.0);
+        let row = Row::new(
+            "threads of the process",
+            shown(*tracers),
+            "threads",
+            Target::AtMost(most),
+        );
+        let stock = stock.filter(|_| *tracers == MOST_STOCK);
+        rows.push(row.measured(threads(idle), "stock batch processor", stock));
+    }
+    let cpu = |at: &[Idle]| median(at.iter().map(|idle| idle.cpu));
+    let (one, many) = (cpu(&all[0].1), all.last().and_then(|(_, idle)| cpu(idle)));
+    // A thousandth of a core more than one tracer takes is as good as nothing.
+    let most = one.unwrap_or_default() + 1.0;
+    let row = Row::new(
+        "idle processor time",
+        shown(MANY),
+        "ms/s",
+        Target::AtMost((most * 100.0).round() / 100.0),
+    );
+    rows.push(row.measured(many, "ours with 1 tracer", one));
+    Ok(rows)
+}
+
+pub(crate) fn measure<F: Fleet>(plan: &Plan, time: Duration) -> Result<Idle> {
+    let before = process::resident_bytes();
+    let fleet = F::make(plan)?;
+    thread::sleep(Duration::from_millis(300));
+    let after = process::resident_bytes();
+    let (threads, cpu) = (process::threads(), process::exact_cpu());
+    thread::sleep(time);
+    let used = process::exact_cpu()
+        .zip(cpu)
+        .map(|(after, before)| after.saturating_sub(before));
+    let idle = Idle {
+        bytes: after
+            .zip(before)
+            .map(|(after, before)| number(after.saturating_sub(before)) / number(fleet.tracers().len() as u64)),
+        threads,
+        cpu: used.map(|used| used.as_secs_f64() * 1000.0 / time.as_secs_f64()),
+    };
+    Ok(idle)
+}
+
+/// A number of tracers, as people write it.
+pub(crate) fn shown(tracers: usize) -> String {
+    match tracers {
+        1 => "1 tracer".to_owned(),
+        0..1_000 => format!("{tracers} tracers"),
+        _ => format!("{},{:03} tracers", tracers / 1000, tracers % 1000),
+    }
+}
