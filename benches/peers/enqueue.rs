@@ -42,6 +42,15 @@ impl Place {
         (Self::TwoTenants, "2 threads, two tenants", 2),
         (Self::RoundRobin, "round robin over 1,000 tenants", 1_000),
     ];
+
+    /// Of a burst.
+    fn spans(self) -> u64 {
+        match self {
+            Self::OneThread => u64::from(BURST),
+            Self::SameTenant | Self::TwoTenants => 2 * u64::from(BURST),
+            Self::RoundRobin => 1_000 * u64::from(EACH),
+        }
+    }
 }
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
@@ -68,7 +77,8 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
 
 pub(crate) fn measure(place: Place, plan: &Plan, rounds: usize) -> Result<Turns> {
     let (ours, stock) = (Ours::make(plan)?, Stock::make(plan)?);
-    let bursts = if place == Place::RoundRobin { 2 } else { 20 };
+    plan.ports.forget()?;
+    let bursts: u32 = if place == Place::RoundRobin { 2 } else { 20 };
     let mut turns = Turns::default();
     // One more than counts: the first opens connections and touches memory that the others find.
     for round in 0..=rounds {
@@ -78,6 +88,11 @@ pub(crate) fn measure(place: Place, plan: &Plan, rounds: usize) -> Result<Turns>
             turns.ours.push(mine / f64::from(bursts));
             turns.peer.push(theirs / f64::from(bursts));
         }
+    }
+    let made = place.spans() * u64::from(bursts) * 2 * (rounds as u64 + 1);
+    let received = plan.ports.received()?.spans;
+    if received != made {
+        return Err(format!("{place:?}: of {made} spans {received} were received").into());
     }
     Ok(turns)
 }

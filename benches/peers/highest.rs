@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::Receiver;
 use crate::fleet::{Fleet, Plan, Side};
 use crate::idle::shown;
@@ -17,10 +19,19 @@ const HIGHEST: u32 = 640_000;
 /// A rate that loses something may try again once: on a machine that others use as well, a pause is no proof.
 const TRIES: usize = 2;
 
+/// What bisection came to.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// Spans a second; `None` where even the lowest rate was too much.
+    best: Option<f64>,
+    /// What happened at the lowest rate that was too much.
+    above: String,
+}
+
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let time = options.pick(Duration::from_secs(1), Duration::from_secs(5));
     let steps = options.pick(4, 6);
-    let run = |side, tracers| -> Result<Option<f64>> {
+    let run = |side, tracers| -> Result<Found> {
         let plan = Plan::sending(tracers, receiver.ports);
         child::measure(&Job::Highest {
             side,
@@ -29,7 +40,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
             steps,
         })
     };
-    let mut found: [Vec<Option<f64>>; 5] = Default::default();
+    let mut found: [Vec<Found>; 5] = Default::default();
     let places = [
         (Side::Ours, 1),
         (Side::Stock, 1),
@@ -42,51 +53,57 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
             all.push(run(*side, *tracers)?);
         }
     }
-    let [one, stock_one, thousand, stock_thousand, ten_thousand] = found.map(median);
-    let row = |tracers, least| {
+    let [one, stock_one, thousand, stock_thousand, ten_thousand] = &found;
+    let best = |all: &[Found]| median(all.iter().map(|found| found.best));
+    let row = |tracers, least, ours: &[Found], peer_name, peer: &[Found]| {
+        let above = |all: &[Found]| all.last().map(|found| found.above.clone()).unwrap_or_default();
         Row::new(
             "highest rate without a loss",
             shown(tracers),
             "spans/s",
             Target::RatioAtLeast(least),
         )
+        .note(format!("ours {}; {peer_name} {}", above(ours), above(peer)))
+        .measured(best(ours), peer_name, best(peer))
     };
     Ok(vec![
-        row(1, 1.1).measured(one, "stock batch processor", stock_one),
-        row(1_000, 1.3).measured(thousand, "stock batch processor", stock_thousand),
-        row(10_000, 0.6).measured(ten_thousand, "ours with 1 tracer", one),
+        row(1, 1.1, one, "stock batch processor", stock_one),
+        row(1_000, 1.3, thousand, "stock batch processor", stock_thousand),
+        row(10_000, 0.6, ten_thousand, "ours with 1 tracer", one),
     ])
 }
 
-/// Spans a second; `None` where even the lowest rate loses some.
-pub(crate) fn measure<F: Fleet>(plan: &Plan, time: Duration, steps: u32) -> Result<Option<f64>> {
+pub(crate) fn measure<F: Fleet>(plan: &Plan, time: Duration, steps: u32) -> Result<Found> {
     let fleet = F::make(plan)?;
     warm_up(&fleet, plan, u64::from(LOWEST), Settle::Flush);
     let (mut low, mut high) = (f64::from(LOWEST), f64::from(HIGHEST));
-    let mut best = None;
+    let mut found = Found::default();
     for _ in 0..steps {
         let rate = (low * high).sqrt();
         match sustained(&fleet, plan, rate, time)? {
-            Some(delivered) => (low, best) = (rate, Some(delivered)),
-            None => high = rate,
+            Ok(delivered) => (low, found.best) = (rate, Some(delivered)),
+            Err(too_much) => (high, found.above) = (rate, too_much),
         }
     }
-    Ok(best)
+    Ok(found)
 }
 
-/// The rate in fact delivered, where nothing was lost and the thread that makes spans kept up.
-fn sustained<F: Fleet>(fleet: &F, plan: &Plan, rate: f64, time: Duration) -> Result<Option<f64>> {
+/// The rate in fact delivered, where nothing was lost and the thread that makes spans kept up; else what happened.
+fn sustained<F: Fleet>(fleet: &F, plan: &Plan, rate: f64, time: Duration) -> Result<std::result::Result<f64, String>> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "between the lowest and the highest"
     )]
     let wanted = rate as u64;
+    let mut happened = String::new();
     for _ in 0..TRIES {
         let driven = drive(fleet, plan, wanted, time, Settle::Flush)?;
         if driven.lost() == 0 && driven.rate() > rate * 0.95 {
-            return Ok(Some(driven.rate()));
+            return Ok(Ok(driven.rate()));
         }
+        let (made, lost) = (driven.rate(), driven.lost());
+        happened = format!("asked for {wanted}/s made {made:.0}/s and lost {lost}");
     }
-    Ok(None)
+    Ok(Err(happened))
 }

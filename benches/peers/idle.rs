@@ -10,7 +10,8 @@ use crate::fleet::{Fleet, Plan, Side};
 use crate::job::Job;
 use crate::options::Options;
 use crate::row::{Row, Target, median, number};
-use crate::{Result, child, process};
+use crate::stock::{self, Stock};
+use crate::{Result, child, ours, process};
 
 /// What idle tracers cost.
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,9 +96,30 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-pub(crate) fn measure<F: Fleet>(plan: &Plan, time: Duration) -> Result<Idle> {
+pub(crate) fn measure(side: Side, plan: &Plan, time: Duration) -> Result<Idle> {
+    match side {
+        Side::Ours => {
+            let registry = ours::builder(&plan.ports.url()).build()?;
+            // The first one pays for what all share.
+            drop(registry.tenant(&ours::name(0))?);
+            weigh(plan.tracers, time, || {
+                for at in 1..plan.tracers {
+                    drop(registry.tenant(&ours::name(at))?);
+                }
+                Ok(registry)
+            })
+        }
+        Side::Stock => weigh(plan.tracers, time, || Stock::make(plan)),
+        Side::Bare => weigh(plan.tracers, time, || {
+            Ok((0..plan.tracers).map(|_| stock::bare()).collect::<Vec<_>>())
+        }),
+    }
+}
+
+/// What `make` leaves behind, for each of the tracers that it makes.
+fn weigh<T>(tracers: usize, time: Duration, make: impl FnOnce() -> Result<T>) -> Result<Idle> {
     let before = process::resident_bytes();
-    let fleet = F::make(plan)?;
+    let made = make()?;
     thread::sleep(Duration::from_millis(300));
     let after = process::resident_bytes();
     let (threads, cpu) = (process::threads(), process::exact_cpu());
@@ -105,14 +127,14 @@ pub(crate) fn measure<F: Fleet>(plan: &Plan, time: Duration) -> Result<Idle> {
     let used = process::exact_cpu()
         .zip(cpu)
         .map(|(after, before)| after.saturating_sub(before));
-    let idle = Idle {
+    drop(made);
+    Ok(Idle {
         bytes: after
             .zip(before)
-            .map(|(after, before)| number(after.saturating_sub(before)) / number(fleet.tracers().len() as u64)),
+            .map(|(after, before)| number(after.saturating_sub(before)) / number(tracers as u64)),
         threads,
         cpu: used.map(|used| used.as_secs_f64() * 1000.0 / time.as_secs_f64()),
-    };
-    Ok(idle)
+    })
 }
 
 /// A number of tracers, as people write it.

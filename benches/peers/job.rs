@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::{Plan, Side};
 use crate::load::Settle;
 use crate::ours::Ours;
-use crate::stock::{Bare, Stock};
+use crate::stock::Stock;
 use crate::{Result, enqueue, highest, idle, lookup, making, steady};
 
 /// A measurement, as it is given to the process that does it.
@@ -46,21 +46,7 @@ pub(crate) enum Job {
 /// Measures, and prints what was measured.
 pub(crate) fn run(job: &Job) -> Result<()> {
     let text = match *job {
-        Job::Idle {
-            side: Side::Ours,
-            plan,
-            time,
-        } => json(&idle::measure::<Ours>(&plan, time)?),
-        Job::Idle {
-            side: Side::Stock,
-            plan,
-            time,
-        } => json(&idle::measure::<Stock>(&plan, time)?),
-        Job::Idle {
-            side: Side::Bare,
-            plan,
-            time,
-        } => json(&idle::measure::<Bare>(&plan, time)?),
+        Job::Idle { side, plan, time } => json(&idle::measure(side, &plan, time)?),
         Job::Making { plan, rounds } => json(&making::measure(&plan, rounds)?),
         Job::Lookup { plan, rounds } => json(&lookup::measure(&plan, rounds)?),
         Job::Enqueue { place, rounds, plan } => json(&enqueue::measure(place, &plan, rounds)?),

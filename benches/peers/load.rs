@@ -9,12 +9,13 @@ use crate::Result;
 use crate::control::Received;
 use crate::fleet::{Fleet, Plan, span};
 use crate::process;
+use crate::row::number;
 
 /// How often the thread that makes spans wakes up.
 const TICK: Duration = Duration::from_millis(1);
-/// Where that thread was kept waiting, so much is caught up at once at the most; the rest is not made, so that a pause of the machine is
-/// no burst that overflows queues.
-const CAUGHT_UP: Duration = Duration::from_millis(5);
+/// Where that thread was kept waiting, so much is caught up at once at the most, and no more than a quarter of what all queues hold; the
+/// rest is not made, so that a pause of the machine is no burst that overflows queues.
+const CAUGHT_UP: Duration = Duration::from_millis(50);
 /// How long spans are made and thrown away before it counts.
 const WARM_UP: Duration = Duration::from_millis(400);
 
@@ -41,7 +42,7 @@ pub(crate) enum Settle {
 impl Driven {
     /// Spans a second.
     pub(crate) fn rate(&self) -> f64 {
-        crate::row::number(self.made) / self.elapsed.as_secs_f64()
+        number(self.made) / self.elapsed.as_secs_f64()
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -51,7 +52,7 @@ impl Driven {
     /// Processor time of this process for each span that was received, in microseconds.
     pub(crate) fn cpu_per_span(&self) -> Option<f64> {
         let spans = self.received.spans.max(1);
-        self.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / crate::row::number(spans))
+        self.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / number(spans))
     }
 }
 
@@ -86,10 +87,12 @@ fn make<F: Fleet>(fleet: &F, plan: &Plan, rate: u64, time: Duration) -> Driven {
     let mut turns = fleet.tracers().iter().enumerate().cycle();
     let begin = Instant::now();
     let mut last = begin;
-    let mut owed = 0.0;
+    let burst = number((plan.tracers * plan.queue / 4) as u64);
+    let mut owed: f64 = 0.0;
     while begin.elapsed() < time {
         let now = Instant::now();
-        owed += (now - last).min(CAUGHT_UP).as_secs_f64() * crate::row::number(rate);
+        owed += (now - last).min(CAUGHT_UP).as_secs_f64() * number(rate);
+        owed = owed.min(burst);
         last = now;
         while owed >= 1.0 {
             let Some((at, tracer)) = turns.next() else { break };

@@ -1,5 +1,6 @@
 //! Processor time and losses at a fixed rate.
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use crate::control::Receiver;
@@ -58,7 +59,8 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
 }
 
 pub(crate) fn measure<F: Fleet>(plan: &Plan, rate: u64, time: Duration, settle: Settle) -> Result<Driven> {
-    let fleet = F::make(plan)?;
-    warm_up(&fleet, plan, rate, settle);
-    drive(&fleet, plan, rate, time, settle)
+    // Never dropped, as this process ends with the measurement: that would wait for receivers that never answer.
+    let fleet = ManuallyDrop::new(F::make(plan)?);
+    warm_up(&*fleet, plan, rate, settle);
+    drive(&*fleet, plan, rate, time, settle)
 }

@@ -24,11 +24,6 @@ pub(crate) struct Stock {
     _runtime: Runtime,
 }
 
-/// Providers without a processor: the least that a tracer can be.
-pub(crate) struct Bare {
-    tracers: Vec<SdkTracer>,
-}
-
 impl Fleet for Stock {
     type Tracer = SdkTracer;
 
@@ -82,23 +77,7 @@ impl Fleet for Stock {
     }
 }
 
-impl Fleet for Bare {
-    type Tracer = SdkTracer;
-
-    fn make(plan: &Plan) -> Result<Self> {
-        Ok(Self {
-            tracers: (0..plan.tracers).map(|_| bare()).collect(),
-        })
-    }
-
-    fn tracers(&self) -> &[SdkTracer] {
-        &self.tracers
-    }
-
-    fn flush(&self) {}
-}
-
-/// A tracer of a provider without a processor.
+/// A tracer of a provider without a processor: the least that a tracer can be.
 pub(crate) fn bare() -> SdkTracer {
     provider().build().tracer("peers")
 }
