@@ -69,7 +69,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
             plan,
         })?;
         let (ours, peer) = turns.medians();
-        let row = Row::new("span with 4 attributes, enqueue", at, "ns", Target::RatioAtMost(1.0));
+        let row = Row::of("span with 4 attributes, enqueue", at, "ns", Target::RatioAtMost(1.0));
         Ok(row.measured(ours, "stock batch processor", peer))
     };
     Place::ALL.into_iter().map(row).collect()

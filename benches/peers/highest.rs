@@ -57,7 +57,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let best = |all: &[Found]| median(all.iter().map(|found| found.best));
     let row = |tracers, least, ours: &[Found], peer_name, peer: &[Found]| {
         let above = |all: &[Found]| all.last().map(|found| found.above.clone()).unwrap_or_default();
-        Row::new(
+        Row::of(
             "highest rate without a loss",
             shown(tracers),
             "spans/s",

@@ -50,7 +50,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
             ("provider without a processor", measured(Side::Bare, tracers)?)
         };
         let bytes = |idle: &[Idle]| median(idle.iter().map(|idle| idle.bytes));
-        let row = Row::new(
+        let row = Row::of(
             "memory of an idle tracer",
             shown(tracers),
             "bytes",
@@ -73,7 +73,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         .filter(|(tracers, _)| [1, MOST_STOCK, MANY].contains(tracers))
     {
         let most = first.unwrap_or_default().min(4.0);
-        let row = Row::new(
+        let row = Row::of(
             "threads of the process",
             shown(*tracers),
             "threads",
@@ -86,7 +86,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let (one, many) = (cpu(&all[0].1), all.last().and_then(|(_, idle)| cpu(idle)));
     // A thousandth of a core more than one tracer takes is as good as nothing.
     let most = one.unwrap_or_default() + 1.0;
-    let row = Row::new(
+    let row = Row::of(
         "idle processor time",
         shown(MANY),
         "ms/s",
@@ -119,7 +119,7 @@ pub(crate) fn measure(side: Side, plan: &Plan, time: Duration) -> Result<Idle> {
 /// What `make` leaves behind, for each of the tracers that it makes.
 fn weigh<T>(tracers: usize, time: Duration, make: impl FnOnce() -> Result<T>) -> Result<Idle> {
     let before = process::resident_bytes();
-    let made = make()?;
+    let kept = make()?;
     thread::sleep(Duration::from_millis(300));
     let after = process::resident_bytes();
     let (threads, cpu) = (process::threads(), process::exact_cpu());
@@ -127,7 +127,7 @@ fn weigh<T>(tracers: usize, time: Duration, make: impl FnOnce() -> Result<T>) ->
     let used = process::exact_cpu()
         .zip(cpu)
         .map(|(after, before)| after.saturating_sub(before));
-    drop(made);
+    drop(kept);
     Ok(Idle {
         bytes: after
             .zip(before)

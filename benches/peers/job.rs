@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{Plan, Side};
-use crate::load::Settle;
 use crate::ours::Ours;
 use crate::stock::Stock;
-use crate::{Result, enqueue, highest, idle, lookup, making, steady};
+use crate::{Result, enqueue, highest, hole, idle, lookup, making, steady};
+
+const NOTHING_SENT: &str = "a provider without a processor sends nothing";
 
 /// A measurement, as it is given to the process that does it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -32,8 +33,9 @@ pub(crate) enum Job {
         plan: Plan,
         rate: u64,
         time: Duration,
-        settle: Settle,
     },
+    /// The same while the receivers of some never answer.
+    Hole { side: Side, plan: Plan, time: Duration },
     /// The highest rate without a loss.
     Highest {
         side: Side,
@@ -50,16 +52,15 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         Job::Making { plan, rounds } => json(&making::measure(&plan, rounds)?),
         Job::Lookup { plan, rounds } => json(&lookup::measure(&plan, rounds)?),
         Job::Enqueue { place, rounds, plan } => json(&enqueue::measure(place, &plan, rounds)?),
-        Job::Steady {
-            side,
-            plan,
-            rate,
-            time,
-            settle,
-        } => match side {
-            Side::Ours => json(&steady::measure::<Ours>(&plan, rate, time, settle)?),
-            Side::Stock => json(&steady::measure::<Stock>(&plan, rate, time, settle)?),
-            Side::Bare => Err("nothing is sent without a processor".into()),
+        Job::Steady { side, plan, rate, time } => match side {
+            Side::Ours => json(&steady::measure::<Ours>(&plan, rate, time)?),
+            Side::Stock => json(&steady::measure::<Stock>(&plan, rate, time)?),
+            Side::Bare => return Err(NOTHING_SENT.into()),
+        },
+        Job::Hole { side, plan, time } => match side {
+            Side::Ours => json(&hole::measure::<Ours>(&plan, time)?),
+            Side::Stock => json(&hole::measure::<Stock>(&plan, time)?),
+            Side::Bare => return Err(NOTHING_SENT.into()),
         },
         Job::Highest {
             side,
@@ -69,7 +70,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         } => match side {
             Side::Ours => json(&highest::measure::<Ours>(&plan, time, steps)?),
             Side::Stock => json(&highest::measure::<Stock>(&plan, time, steps)?),
-            Side::Bare => Err("nothing is sent without a processor".into()),
+            Side::Bare => return Err(NOTHING_SENT.into()),
         },
     };
     println!("{}", text?);

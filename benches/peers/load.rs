@@ -35,7 +35,7 @@ pub(crate) struct Driven {
 pub(crate) enum Settle {
     /// After a flush.
     Flush,
-    /// After three times the delay: a flush would wait for receivers that never answer.
+    /// After five times the delay: a flush would wait for receivers that never answer.
     Wait,
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn drive<F: Fleet>(fleet: &F, plan: &Plan, rate: u64, time: Duration,
 fn settled<F: Fleet>(fleet: &F, plan: &Plan, settle: Settle) {
     match settle {
         Settle::Flush => fleet.flush(),
-        Settle::Wait => thread::sleep(plan.delay * 3),
+        Settle::Wait => thread::sleep(plan.delay * 5),
     }
 }
 

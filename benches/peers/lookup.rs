@@ -24,7 +24,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         plan,
     })?;
     let (ours, peer) = turns.medians();
-    let row = Row::new(
+    let row = Row::of(
         "look-up by tenant slug, hit",
         "1,000 names",
         "ns",

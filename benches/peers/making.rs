@@ -36,7 +36,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         rounds: options.rounds(),
     })?;
     let (ours, peer) = turns.medians();
-    let row = Row::new(
+    let row = Row::of(
         "making a tracer, key from the environment",
         shown(plan.tracers),
         "ns",

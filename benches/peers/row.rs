@@ -5,7 +5,8 @@ use serde::Serialize;
 /// One row: ours, the peer's, and what must be reached.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
-    pub(crate) row: &'static str,
+    #[serde(rename = "row")]
+    pub(crate) what: &'static str,
     pub(crate) at: String,
     pub(crate) unit: &'static str,
     /// `None` is "not measured".
@@ -32,11 +33,11 @@ pub(crate) enum Target {
 }
 
 impl Row {
-    pub(crate) fn new(row: &'static str, at: impl Into<String>, unit: &'static str, target: Target) -> RowBuilder {
+    pub(crate) fn of(what: &'static str, at: impl Into<String>, unit: &'static str, target: Target) -> RowBuilder {
         RowBuilder {
             target,
             row: Self {
-                row,
+                what,
                 at: at.into(),
                 unit,
                 ours: None,

@@ -1,6 +1,5 @@
 //! Processor time and losses at a fixed rate.
 
-use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use crate::control::Receiver;
@@ -27,13 +26,12 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
                     plan,
                     rate: RATE,
                     time,
-                    settle: Settle::Flush,
                 })?);
             }
         }
         let cpu = |all: &[Driven]| median(all.iter().map(Driven::cpu_per_span));
         let made = |all: &[Driven]| median(all.iter().map(|driven| Some(driven.rate()))).unwrap_or_default();
-        let row = Row::new(
+        let row = Row::of(
             "processor time per delivered span at 100,000/s",
             shown(tracers),
             "us",
@@ -47,7 +45,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         rows.push(row.measured(cpu(&ours), "stock batch processor", cpu(&stock)));
         // The worst of all rounds: a loss is a loss.
         let lost = |all: &[Driven]| all.iter().map(|driven| number(driven.lost())).reduce(f64::max);
-        let row = Row::new(
+        let row = Row::of(
             "dropped spans at 100,000/s",
             shown(tracers),
             "spans",
@@ -58,9 +56,8 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-pub(crate) fn measure<F: Fleet>(plan: &Plan, rate: u64, time: Duration, settle: Settle) -> Result<Driven> {
-    // Never dropped, as this process ends with the measurement: that would wait for receivers that never answer.
-    let fleet = ManuallyDrop::new(F::make(plan)?);
-    warm_up(&*fleet, plan, rate, settle);
-    drive(&*fleet, plan, rate, time, settle)
+pub(crate) fn measure<F: Fleet>(plan: &Plan, rate: u64, time: Duration) -> Result<Driven> {
+    let fleet = F::make(plan)?;
+    warm_up(&fleet, plan, rate, Settle::Flush);
+    drive(&fleet, plan, rate, time, Settle::Flush)
 }

@@ -14,7 +14,7 @@ pub(crate) fn head() {
 pub(crate) fn line(row: &Row) {
     println!(
         "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-        row.row,
+        row.what,
         row.at,
         row.unit,
         shown(row.ours),
