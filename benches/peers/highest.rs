@@ -15,7 +15,7 @@ use crate::{Result, child};
 
 /// Between these the rate is looked for, by their ratio.
 const LOWEST: u32 = 20_000;
-const HIGHEST: u32 = 640_000;
+const HIGHEST: u32 = 1_280_000;
 /// A rate that loses something may try again once: on a machine that others use as well, a pause is no proof.
 const TRIES: usize = 2;
 
@@ -24,13 +24,13 @@ const TRIES: usize = 2;
 pub(crate) struct Found {
     /// Spans a second; `None` where even the lowest rate was too much.
     best: Option<f64>,
-    /// What happened at the lowest rate that was too much.
+    /// What happened at the lowest rate that was too much; empty where none was.
     above: String,
 }
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let time = options.pick(Duration::from_secs(1), Duration::from_secs(5));
-    let steps = options.pick(4, 6);
+    let steps = options.pick(5, 7);
     let run = |side, tracers| -> Result<Found> {
         let plan = Plan::sending(tracers, receiver.ports);
         child::measure(&Job::Highest {

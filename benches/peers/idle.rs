@@ -37,7 +37,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
             plan: Plan { queue: 2048, ..plan },
             time,
         };
-        (0..options.pick(1, 5)).map(|_| child::measure(&job)).collect()
+        (0..options.pick(1, 3)).map(|_| child::measure(&job)).collect()
     };
     let one = measured(Side::Ours, 1)?;
     let mut rows = Vec::new();
