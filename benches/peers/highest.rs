@@ -10,12 +10,14 @@ use crate::idle::shown;
 use crate::job::Job;
 use crate::load::{Settle, drive, warm_up};
 use crate::options::Options;
-use crate::row::{Row, Target, median};
+use crate::row::{Row, Target, median, number};
 use crate::{Result, child};
 
 /// Between these the rate is looked for, by their ratio.
-const LOWEST: u32 = 20_000;
+const LOWEST: u32 = 40_000;
 const HIGHEST: u32 = 1_280_000;
+/// So many delays' worth of spans may be on their way when the last is made. More, and sending does not keep up.
+const BEHIND: f64 = 1.2;
 /// A rate that loses something may try again once: on a machine that others use as well, a pause is no proof.
 const TRIES: usize = 2;
 
@@ -29,8 +31,8 @@ pub(crate) struct Found {
 }
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
-    let time = options.pick(Duration::from_secs(1), Duration::from_secs(5));
-    let steps = options.pick(5, 7);
+    let time = options.pick(Duration::from_secs(2), Duration::from_secs(5));
+    let steps = options.pick(4, 7);
     let run = |side, tracers| -> Result<Found> {
         let plan = Plan::sending(tracers, receiver.ports);
         child::measure(&Job::Highest {
@@ -88,7 +90,7 @@ pub(crate) fn measure<F: Fleet>(plan: &Plan, time: Duration, steps: u32) -> Resu
     Ok(found)
 }
 
-/// The rate in fact delivered, where nothing was lost and the thread that makes spans kept up; else what happened.
+/// The rate in fact delivered, where nothing was lost, and making and sending kept up; else what happened.
 fn sustained<F: Fleet>(fleet: &F, plan: &Plan, rate: f64, time: Duration) -> Result<std::result::Result<f64, String>> {
     #[expect(
         clippy::cast_possible_truncation,
@@ -99,11 +101,12 @@ fn sustained<F: Fleet>(fleet: &F, plan: &Plan, rate: f64, time: Duration) -> Res
     let mut happened = String::new();
     for _ in 0..TRIES {
         let driven = drive(fleet, plan, wanted, time, Settle::Flush)?;
-        if driven.lost() == 0 && driven.rate() > rate * 0.95 {
+        let kept_up = number(driven.behind) <= rate * plan.delay.as_secs_f64() * BEHIND;
+        if driven.lost() == 0 && driven.rate() > rate * 0.95 && kept_up {
             return Ok(Ok(driven.rate()));
         }
-        let (made, lost) = (driven.rate(), driven.lost());
-        happened = format!("asked for {wanted}/s made {made:.0}/s and lost {lost}");
+        let (made, lost, behind) = (driven.rate(), driven.lost(), driven.behind);
+        happened = format!("asked for {wanted}/s made {made:.0}/s, was {behind} behind at the end and lost {lost}");
     }
     Ok(Err(happened))
 }

@@ -28,7 +28,7 @@ pub(crate) struct Times {
 type Pick = fn(&Times) -> &Driven;
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
-    let time = options.pick(Duration::from_secs(4), Duration::from_secs(15));
+    let time = options.pick(Duration::from_secs(2), Duration::from_secs(15));
     let run = |side, holes| -> Result<Times> {
         let plan = Plan {
             holes,

@@ -26,6 +26,8 @@ pub(crate) struct Driven {
     /// Of those, what went to a receiver that answers.
     pub(crate) made_healthy: u64,
     pub(crate) elapsed: Duration,
+    /// Of those, what had not been received when the last was made.
+    pub(crate) behind: u64,
     pub(crate) cpu: Option<Duration>,
     pub(crate) received: Received,
 }
@@ -67,6 +69,7 @@ pub(crate) fn drive<F: Fleet>(fleet: &F, plan: &Plan, rate: u64, time: Duration,
     plan.ports.forget()?;
     let before = process::cpu();
     let mut driven = make(fleet, plan, rate, time);
+    driven.behind = driven.made.saturating_sub(plan.ports.received()?.spans);
     settled(fleet, plan, settle);
     driven.cpu = process::cpu()
         .zip(before)

@@ -14,7 +14,7 @@ use crate::{Result, child};
 const RATE: u64 = 100_000;
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
-    let time = options.pick(Duration::from_secs(4), Duration::from_secs(10));
+    let time = options.pick(Duration::from_secs(3), Duration::from_secs(10));
     let mut rows = Vec::new();
     for (tracers, most) in [(1, 0.8), (1_000, 0.6)] {
         let plan = Plan::sending(tracers, receiver.ports);
