@@ -1,0 +1,38 @@
+//! How long spans were on their way: counts by millisecond.
+
+/// The last one holds everything that took longer.
+const BUCKETS: usize = 60_001;
+
+/// Counts of delays by millisecond, up to a minute.
+pub(crate) struct Delays {
+    counts: Vec<u32>,
+    all: u64,
+}
+
+impl Delays {
+    pub(crate) fn new() -> Self {
+        Self {
+            counts: vec![0; BUCKETS],
+            all: 0,
+        }
+    }
+
+    pub(crate) fn note(&mut self, nanos: u64) {
+        let bucket = usize::try_from(nanos / 1_000_000).map_or(BUCKETS - 1, |at| at.min(BUCKETS - 1));
+        self.counts[bucket] += 1;
+        self.all += 1;
+    }
+
+    /// The delay that `part` of a thousand stay within, in milliseconds.
+    pub(crate) fn quantile(&self, part: u64) -> f64 {
+        let wanted = self.all * part / 1000;
+        let mut seen = 0;
+        for (millis, count) in (0_u32..).zip(&self.counts) {
+            seen += u64::from(*count);
+            if seen > wanted {
+                return f64::from(millis) + 0.5;
+            }
+        }
+        0.0
+    }
+}

@@ -1,0 +1,69 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use crate::Result;
+use crate::job::Job;
+
+/// What this process is.
+pub(crate) enum Role {
+    Bench(Options),
+    Child(Job),
+    Receiver,
+    /// Started by something else than `cargo bench`, such as `cargo test --benches`.
+    Nothing,
+}
+
+/// What to measure, and how thoroughly.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) quick: bool,
+    pub(crate) json: Option<PathBuf>,
+    only: Option<String>,
+}
+
+impl Role {
+    pub(crate) fn from_args() -> Result<Self> {
+        let mut options = Options::default();
+        let mut benched = false;
+        let mut args = std::env::args().skip(1);
+        while let Some(arg) = args.next() {
+            let mut value = |of: &str| args.next().ok_or_else(|| format!("{of} needs a value"));
+            match arg.as_str() {
+                "--receiver" => return Ok(Self::Receiver),
+                "--child" => return Ok(Self::Child(serde_json::from_str(&value("--child")?)?)),
+                "--bench" => benched = true,
+                "--quick" => options.quick = true,
+                "--json" => options.json = Some(value("--json")?.into()),
+                "--only" => options.only = Some(value("--only")?),
+                other => {
+                    return Err(
+                        format!("unknown argument {other:?}; there are --quick, --json FILE, --only ROW").into(),
+                    );
+                }
+            }
+        }
+        Ok(if benched { Self::Bench(options) } else { Self::Nothing })
+    }
+}
+
+impl Options {
+    pub(crate) fn wants(&self, row: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| row.contains(only))
+    }
+
+    /// How often something short is measured.
+    pub(crate) fn rounds(&self) -> usize {
+        if self.quick { 5 } else { 11 }
+    }
+
+    /// How often something is measured that takes seconds.
+    pub(crate) fn long_rounds(&self) -> usize {
+        if self.quick { 1 } else { 5 }
+    }
+
+    /// One of two, by how thorough it is to be.
+    pub(crate) fn pick<T>(&self, quick: T, full: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}

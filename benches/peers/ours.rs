@@ -1,0 +1,83 @@
+//! Tracers of this crate, through what it makes public.
+
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use tracer_registry::config::{BackendName, Binding, Compression, Export};
+use tracer_registry::{IsolatedTracer, KeySource, RegistryBuilder, TracerRegistry};
+
+use crate::Result;
+use crate::fleet::{Fleet, Plan};
+
+/// The variable that the key of every tracer is in.
+pub(crate) const KEY_VARIABLE: &str = "TRACER_REGISTRY_PEERS_KEY";
+/// How the tenants are called whose receiver never answers.
+const HOLE: &str = "hole-";
+
+pub(crate) struct Ours {
+    registry: TracerRegistry,
+    tracers: Vec<IsolatedTracer>,
+}
+
+impl Fleet for Ours {
+    type Tracer = IsolatedTracer;
+
+    fn make(plan: &Plan) -> Result<Self> {
+        let mut builder = builder(&plan.ports.url()).export(export(plan));
+        let names: Vec<String> = (0..plan.tracers)
+            .map(|at| {
+                if plan.is_hole(at) {
+                    format!("{HOLE}{at}")
+                } else {
+                    name(at)
+                }
+            })
+            .collect();
+        for hole in names.iter().filter(|name| name.starts_with(HOLE)) {
+            builder = builder.tenant(hole.clone(), binding().endpoint(plan.ports.hole_url()));
+        }
+        let registry = builder.build()?;
+        let tracers: Result<_> = names
+            .iter()
+            .map(|name| Ok(registry.tenant(name)?.tracer("peers")))
+            .collect();
+        Ok(Self {
+            tracers: tracers?,
+            registry,
+        })
+    }
+
+    fn tracers(&self) -> &[IsolatedTracer] {
+        &self.tracers
+    }
+
+    fn flush(&self) {
+        drop(self.registry.force_flush(Duration::from_secs(20)));
+    }
+}
+
+/// A registry that knows every tenant.
+pub(crate) fn builder(url: &str) -> RegistryBuilder {
+    TracerRegistry::builder().tenant("*", binding().endpoint(url))
+}
+
+pub(crate) fn name(at: usize) -> String {
+    format!("tenant-{at}")
+}
+
+fn binding() -> Binding {
+    Binding::new()
+        .backend(BackendName::Otlp)
+        .api_key(KeySource::env(KEY_VARIABLE))
+}
+
+/// Uncompressed, as the stock exporter sends.
+fn export(plan: &Plan) -> Export {
+    Export {
+        compression: Some(Compression::None),
+        scheduled_delay: Some(plan.delay),
+        max_export_batch_size: Some(plan.batch),
+        max_queue_size: Some(plan.queue),
+        ..Export::default()
+    }
+}
