@@ -4,6 +4,8 @@
 //! come after it: two that flood take a third each, and so on. Nobody has to know how many there are. What does not fit is the newest span of
 //! the one that has too much.
 //!
+//! Where more than half is taken, spans do not wait for others any more: a queue that is sent is room for all.
+//!
 //! Bytes are taken before they are needed, half as many again as a tracer has, so that a span seldom touches what all tracers share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +43,11 @@ impl Budget {
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, may)
             .is_ok()
+    }
+
+    /// Whether more than half is taken: then nothing waits for its delay any more.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) > self.max / 2
     }
 
     fn give_back(&self, bytes: usize) {

@@ -131,7 +131,7 @@ impl Lane {
         state.ledger.enqueue();
         // A full queue is sent as well: it would only drop while it waits.
         let full = settings.max_export_batch_size.min(settings.max_queue_size);
-        let ring = if state.spans.len() >= full {
+        let ring = if state.spans.len() >= full || self.shared.budget.is_pressed() {
             state.make_ready()
         } else {
             state.make_timed(settings.scheduled_delay)
