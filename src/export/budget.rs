@@ -4,7 +4,8 @@
 //! come after it: two that flood take a third each, and so on. Nobody has to know how many there are. What does not fit is the newest span of
 //! the one that has too much.
 //!
-//! Where more than half is taken, spans do not wait for others any more: a queue that is sent is room for all.
+//! Where more than three quarters are taken, spans do not wait for others any more: a queue that is sent is room for all. Not at half: that
+//! is what one tracer holds whose receiver takes nothing, and it is not to cost the others their batches.
 //!
 //! Bytes are taken before they are needed, half as many again as a tracer has, so that a span seldom touches what all tracers share.
 
@@ -45,9 +46,9 @@ impl Budget {
             .is_ok()
     }
 
-    /// Whether more than half is taken: then nothing waits for its delay any more.
+    /// Whether more than three quarters are taken: then nothing waits for its delay any more.
     pub(super) fn is_pressed(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) > self.max / 2
+        self.taken.load(Ordering::Relaxed) > self.max / 4 * 3
     }
 
     fn give_back(&self, bytes: usize) {
@@ -121,6 +122,17 @@ mod tests {
             share.close(&budget);
         }
         assert!(flood(&mut Share::default(), &budget) > 500_000);
+    }
+
+    #[test]
+    fn one_that_floods_does_not_cost_the_others_their_batches() {
+        let budget = Budget::new(1 << 20);
+        let (mut stuck, mut calm) = (Share::default(), Share::default());
+        flood(&mut stuck, &budget);
+        assert!((0..400).all(|_| calm.enqueue(500, &budget)) && !budget.is_pressed());
+        flood(&mut calm, &budget);
+        flood(&mut Share::default(), &budget);
+        assert!(budget.is_pressed());
     }
 
     #[test]

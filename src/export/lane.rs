@@ -15,6 +15,7 @@
 
 mod events;
 mod finish;
+mod notes;
 mod state;
 #[cfg(test)]
 pub(super) mod tests;
@@ -183,7 +184,14 @@ impl Lane {
             let count = batch.len() as u64;
             state.taken += count;
             state.ledger.take(count);
-            state.share.send(batch.iter().map(weigh).sum());
+            drop(state);
+            // Weighed without the lock, which threads that end spans wait for.
+            let bytes = batch.iter().map(weigh).sum();
+            let mut state = self.lock();
+            if state.schedule != Schedule::Closed {
+                state.share.send(bytes);
+            }
+            drop(state);
             return Some(batch);
         }
         let empty = state.spans.is_empty();
@@ -320,48 +328,6 @@ impl Lane {
             last_error: state.last_error.clone(),
             last_delivery: state.last_delivery,
             breakers: self.gates.status(),
-        }
-    }
-
-    pub(super) fn is_suspect(&self) -> bool {
-        self.lock().suspect
-    }
-
-    /// An attempt takes long: what comes next waits in the line of the suspects.
-    pub(super) fn note_slow(&self) {
-        self.lock().suspect = true;
-    }
-
-    pub(super) fn note_success(&self, slow: bool, warning: Option<ExportError>) {
-        let mut state = self.lock();
-        state.suspect = slow;
-        if warning.is_some() {
-            state.last_error = warning;
-        }
-    }
-
-    /// A quick refusal costs the others nothing, so it makes no suspect: that line may be full of those that hang.
-    pub(super) fn note_failure(&self, slow: bool, error: ExportError) {
-        let mut state = self.lock();
-        state.suspect = slow;
-        state.last_error = Some(error);
-    }
-
-    /// A request waits at a breaker: told where nothing else is known of why nothing arrives.
-    pub(super) fn note_held_up(&self) {
-        let error = self.unavailable();
-        self.lock().last_error.get_or_insert(error);
-    }
-
-    /// A request was given up that was never sent.
-    pub(super) fn note_not_asked(&self) {
-        let error = self.unavailable();
-        self.lock().last_error = Some(error);
-    }
-
-    fn unavailable(&self) -> ExportError {
-        ExportError::Unavailable {
-            url: self.destination.origin.clone(),
         }
     }
 
