@@ -7,6 +7,7 @@ pub mod config;
 mod context;
 mod export;
 mod faults;
+mod home;
 mod ledger;
 mod nesting;
 mod propagation;

@@ -29,7 +29,7 @@ mod variables;
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
 pub(crate) use document::{ActiveEnvironment, Document, Route};
 pub use endpoint::Endpoint;
-pub use export::{Compression, Export, ExportSettings, Protocol, Retry, RetrySettings};
+pub use export::{Compression, Export, ExportMode, ExportSettings, Protocol, Retry, RetrySettings};
 pub use fault::{ConfigError, ConfigFault};
 pub use proxy::{Proxy, ResolvedProxy};
 pub use resolve::{Config, ResolveError, ResolvedBinding};

@@ -107,6 +107,7 @@ fn when(table: &mut Table<'_>) -> When {
 
 fn export(table: &mut Table<'_>) -> Export {
     Export {
+        mode: table.choose("mode", &["background", "inline"]),
         protocol: table.choose("protocol", &["http/protobuf", "http/json"]),
         compression: table.choose("compression", &["gzip", "zstd", "none"]),
         scheduled_delay: duration(table, "scheduled_delay"),

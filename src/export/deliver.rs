@@ -149,7 +149,7 @@ pub(super) async fn deliver(
                 return Outcome::Dropped(DropReason::RetriesExhausted);
             };
             let flushes = lane.flushes();
-            started.get_or_insert_with(Instant::now);
+            started.get_or_insert_with(|| shared.driver.now());
             let (sent, slow) = send(shared, lane, call, &mut place.permit).await;
             let verdict = judge(&call.url, sent.result, count, &lane.key, SystemTime::now());
             place.entry.showed(Showed::by(&verdict, sent.connected), retry);
@@ -173,7 +173,9 @@ pub(super) async fn deliver(
                 if after.is_some() || gate.is_ready() {
                     let wait = backoff(retry, attempt).max(after.unwrap_or_default());
                     // Saturating: what a server asks for may be any number of seconds.
-                    let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
+                    let elapsed = started.map_or(Duration::ZERO, |started| {
+                        shared.driver.now().saturating_duration_since(started)
+                    });
                     if elapsed.saturating_add(wait) > retry.max_elapsed {
                         return Outcome::Dropped(DropReason::RetriesExhausted);
                     }
@@ -211,7 +213,8 @@ async fn admit<'a>(
     loop {
         if !gate.is_ready() {
             lane.note_held_up();
-            let elapsed = started.get_or_insert_with(Instant::now).elapsed();
+            let now = shared.driver.now();
+            let elapsed = now.saturating_duration_since(*started.get_or_insert(now));
             let left = patience.saturating_sub(elapsed);
             tokio::time::timeout(left, gate.ready()).await.ok()?;
         }

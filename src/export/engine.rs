@@ -1,19 +1,21 @@
-//! The engine: threads, deadlines, and who sends next.
+//! The engine: deadlines, and who sends next.
 //!
 //! A lane rings the bell when its first span arrives and when it has a full batch; the engine keeps the deadlines of timed lanes in one
 //! queue, since the delay is the same for all, and starts a task per lane that has something to send. Work is proportional to lanes
 //! with something to send, not to lanes that exist.
 //!
-//! The threads are the engine's own: it works in and out of tokio, in a current-thread runtime that stands still, and while a
+//! The threads are the engine's own ([`Driver`]): it works in and out of tokio, in a current-thread runtime that stands still, and while a
 //! program ends. They run with telemetry suppressed, so that an instrumented HTTP client makes no spans about sending spans.
+//!
+//! With `export.mode = "inline"` there are neither threads nor deadlines. A lane rings when it is flushed, and at no other time.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, SystemTime};
 
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
@@ -23,27 +25,22 @@ use super::batch;
 use super::budget::Budget;
 use super::connections::{Connections, Way};
 use super::deliver::Permits;
+use super::driver::Driver;
 use super::encode;
+use super::flush::after;
 use super::lane::Lane;
 use super::outbox::Outbox;
 use super::tls::TlsError;
 use super::transport::{Call, Transport};
 use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
-use crate::config::ExportSettings;
-use crate::context;
+use crate::config::{ExportMode, ExportSettings};
+use crate::home::Home;
 use crate::secret::ApiKey;
-
-/// Threads that encode and send.
-const WORKERS: usize = 2;
-/// Threads that resolve names; they end when they have had nothing to do for a while. More than a few names whose servers do not
-/// answer may hold, since nothing can end such a look-up.
-const RESOLVERS: usize = 16;
 
 /// The engine of one registry. Dropped, it ends its threads without waiting for them.
 pub(crate) struct Engine {
-    shared: Arc<Shared>,
-    runtime: Mutex<Option<Runtime>>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What lanes and tasks need of the engine.
@@ -52,6 +49,8 @@ pub(super) struct Shared {
     pub(super) transport: Transport,
     pub(super) permits: Permits,
     pub(super) budget: Budget,
+    pub(super) driver: Driver,
+    pub(super) home: Home,
     bell: UnboundedSender<Ring>,
     closing: AtomicBool,
 }
@@ -62,6 +61,8 @@ pub(super) enum Ring {
     Timed(Arc<Lane>),
     /// Has a batch, or is being flushed.
     Ready(Arc<Lane>),
+    /// Is being flushed: heard where nothing is sent at any other time.
+    Flush(Arc<Lane>),
     /// Has session events.
     Session(Arc<Outbox>),
 }
@@ -76,29 +77,19 @@ pub enum EngineError {
 
 impl Engine {
     pub(crate) fn start(settings: ExportSettings) -> Result<Self, EngineError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .max_blocking_threads(RESOLVERS)
-            .thread_keep_alive(Duration::from_secs(1))
-            .thread_name("tracer-registry")
-            .on_thread_start(context::suppress_on_this_thread)
-            .enable_all()
-            .build()
-            .map_err(|error| EngineError::Threads(error.kind()))?;
-        let (bell, rung) = unbounded_channel();
-        let shared = Arc::new(Shared {
-            transport: Transport::new(settings.timeout),
-            permits: Permits::new(settings.max_concurrent_exports),
-            budget: Budget::new(settings.max_queue_bytes),
-            settings,
-            bell,
-            closing: AtomicBool::new(false),
-        });
-        runtime.spawn(dispatch(rung, Arc::clone(&shared)));
-        Ok(Self {
-            shared,
-            runtime: Mutex::new(Some(runtime)),
-        })
+        let driver = match settings.mode {
+            ExportMode::Background => Driver::background(),
+            ExportMode::Inline => Driver::inline(),
+        };
+        let driver = driver.map_err(|error| EngineError::Threads(error.kind()))?;
+        let transport = Transport::new(settings.timeout);
+        let (shared, rung) = Shared::new(settings, transport, driver);
+        let tasks = Arc::clone(&shared);
+        match shared.settings.mode {
+            ExportMode::Background => shared.driver.spawn(dispatch(rung, tasks)),
+            ExportMode::Inline => shared.driver.spawn(dispatch_flushes(rung, tasks)),
+        }
+        Ok(Self { shared })
     }
 
     /// The connections of a way, shared with the lanes that go it already. Nothing is connected yet.
@@ -122,7 +113,7 @@ impl Engine {
         lane
     }
 
-    /// Sends an empty export once, in the background; the answer comes through the channel, or nothing where the engine is stopped.
+    /// Sends an empty export once; [`answer`](Self::answer) waits for what is said to it.
     pub(crate) fn probe(
         &self,
         destination: Destination,
@@ -131,11 +122,30 @@ impl Engine {
     ) -> Receiver<Result<(), ExportError>> {
         let (answer, receiver) = sync_channel(1);
         let shared = Arc::clone(&self.shared);
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = runtime.as_ref() {
-            runtime.spawn(async move { drop(answer.send(probe(&shared, &destination, &connections, &key).await)) });
-        }
+        self.shared.driver.spawn(async move {
+            drop(answer.send(probe(&shared, &destination, &connections, &key).await));
+            shared.driver.note_settled();
+        });
         receiver
+    }
+
+    /// Waits for the answer to a probe; `None` where the engine is stopped.
+    pub(crate) fn answer<T: Send>(&self, receiver: Receiver<T>) -> Option<T> {
+        let Some(inline) = self.shared.driver.inlined() else {
+            return receiver.recv().ok();
+        };
+        let mut answer = None;
+        let said = &mut answer;
+        // No probe takes longer than a request may.
+        inline.drive(after(Duration::MAX), move || match receiver.try_recv() {
+            Ok(answer) => {
+                *said = Some(answer);
+                true
+            }
+            Err(TryRecvError::Disconnected) => true,
+            Err(TryRecvError::Empty) => false,
+        });
+        answer
     }
 
     /// From here on, lanes refuse what is new and count it.
@@ -145,10 +155,12 @@ impl Engine {
 
     /// Ends the threads. Does not wait: what they are at is lost, so the lanes must have been settled or abandoned.
     pub(crate) fn stop(&self) {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_background();
-        }
+        self.shared.driver.stop();
+    }
+
+    /// Whether this process is a fork of the one that started the engine: nothing here is moved, and whatever is locked may stay so.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.shared.is_forked()
     }
 
     pub(crate) fn settings(&self) -> &ExportSettings {
@@ -158,8 +170,12 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // A runtime that is dropped by itself waits, and panics inside another runtime.
-        self.stop();
+        if self.is_forked() {
+            // Its end would wait for threads that are not there, and close what the parent's sockets are watched by.
+            mem::forget(Arc::clone(&self.shared));
+        } else {
+            self.stop();
+        }
     }
 }
 
@@ -170,11 +186,17 @@ impl Shared {
         settings: ExportSettings,
         transport: Transport,
     ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
+        Self::new(settings, transport, Driver::nobody())
+    }
+
+    fn new(settings: ExportSettings, transport: Transport, driver: Driver) -> (Arc<Self>, UnboundedReceiver<Ring>) {
         let (bell, rung) = unbounded_channel();
         let shared = Self {
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
+            driver,
+            home: Home::default(),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -183,8 +205,24 @@ impl Shared {
     }
 
     pub(super) fn ring(&self, ring: Ring) {
+        let is_heard = match self.settings.mode {
+            ExportMode::Background => !matches!(ring, Ring::Flush(_)),
+            ExportMode::Inline => matches!(ring, Ring::Flush(_) | Ring::Session(_)),
+        };
+        if !is_heard || self.is_forked() {
+            return;
+        }
         // Nobody listens once the engine stopped; its lanes have been closed by then, and count for themselves.
         drop(self.bell.send(ring));
+    }
+
+    /// Whether this process is a fork of the one that started the engine. Once that is known, lanes refuse what is new.
+    pub(super) fn is_forked(&self) -> bool {
+        let is_forked = self.home.is_left();
+        if is_forked {
+            self.closing.store(true, Ordering::Relaxed);
+        }
+        is_forked
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -199,6 +237,10 @@ impl Ring {
 
     pub(super) fn ready(lane: &Arc<Lane>) -> Self {
         Self::Ready(Arc::clone(lane))
+    }
+
+    pub(super) fn flush(lane: &Arc<Lane>) -> Self {
+        Self::Flush(Arc::clone(lane))
     }
 }
 
@@ -221,7 +263,7 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
                 tokio::spawn(outbox.run());
             }
             Ok(None) => return,
-            Err(_) => {}
+            Ok(Some(Ring::Flush(_))) | Err(_) => {}
         }
         let now = Instant::now();
         while timed.front().is_some_and(|(deadline, _)| *deadline <= now) {
@@ -230,6 +272,27 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
             {
                 tokio::spawn(run(lane, Arc::clone(&shared)));
             }
+        }
+    }
+}
+
+/// The same where nothing is sent but what is flushed: session events wait until their lane is.
+async fn dispatch_flushes(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
+    // By the lane's address. An outbox keeps its lane, so no other one comes to be there.
+    let mut outboxes: HashMap<usize, Vec<Arc<Outbox>>> = HashMap::new();
+    let address = |lane: &Arc<Lane>| Arc::as_ptr(lane).addr();
+    while let Some(ring) = rung.recv().await {
+        match ring {
+            Ring::Session(outbox) => outboxes.entry(address(outbox.lane())).or_default().push(outbox),
+            Ring::Flush(lane) => {
+                for outbox in outboxes.remove(&address(&lane)).unwrap_or_default() {
+                    tokio::spawn(outbox.run());
+                }
+                if lane.start_ready() {
+                    tokio::spawn(run(lane, Arc::clone(&shared)));
+                }
+            }
+            Ring::Timed(_) | Ring::Ready(_) => {}
         }
     }
 }

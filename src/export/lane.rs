@@ -98,11 +98,13 @@ impl Lane {
         })
     }
 
-    /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted.
+    /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted. What becomes of one in a fork is not counted:
+    /// nobody sends it.
     pub(super) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
         let mut weight = weigh(&span);
-        let mut state = self.lock();
+        // In a fork, whatever is locked now may stay so.
+        let Some(mut state) = self.lock_at_home() else { return };
         if !state.cut_values.is_empty()
             && let Some(cut) = state.cut_values.remove(&span.span_context.span_id())
         {
@@ -237,7 +239,7 @@ impl Lane {
             state.share.settle(&self.shared.budget);
         }
         drop(state);
-        self.settled.notify_all();
+        self.tell_settled();
     }
 
     /// Makes all that was accepted so far due now, and says how far to wait.
@@ -256,10 +258,14 @@ impl Lane {
         if let Some(hurry) = &state.hurry {
             hurry.notify_waiters();
         }
+        let unsettled = !state.is_settled();
         drop(state);
         self.gates.hurry();
         if let Some(ring) = ring {
             self.shared.ring(ring(self));
+        }
+        if unsettled {
+            self.shared.ring(Ring::flush(self));
         }
         mark
     }
@@ -288,13 +294,16 @@ impl Lane {
     /// The end of a shutdown: what is not settled is dropped and counted, what is still under way no longer counts.
     pub(super) fn abandon(&self) {
         let left = self.lock().close(DropReason::Shutdown, &self.shared.budget);
-        self.settled.notify_all();
+        self.tell_settled();
         drop(left);
         self.retire_if_done();
     }
 
     /// The tracer and all its spans are gone: what is queued goes out now, then the account takes the ledger over.
     pub(super) fn retire(self: &Arc<Self>) {
+        if self.shared.is_forked() {
+            return;
+        }
         let mut state = self.lock();
         state.retiring = true;
         let ring = if state.pushed > state.taken {
@@ -313,7 +322,7 @@ impl Lane {
         let state = self.lock();
         let done = state.retiring && state.is_settled();
         drop(state);
-        if done && let Some(account) = self.account.upgrade() {
+        if done && let Some(account) = self.account() {
             account.retire(self);
         }
     }
@@ -351,8 +360,24 @@ impl Lane {
         futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(hurry)).await;
     }
 
+    /// Wakes those who flush.
+    fn tell_settled(&self) {
+        self.settled.notify_all();
+        self.shared.driver.note_settled();
+    }
+
+    /// The books that it is in; `None` where their registry is gone.
+    pub(super) fn account(&self) -> Option<Arc<Account>> {
+        self.account.upgrade()
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// For what the application's threads do with a span or a session; `None` in a fork where the lock is not free.
+    fn lock_at_home(&self) -> Option<MutexGuard<'_, State>> {
+        self.shared.home.lock(&self.state)
     }
 
     /// A panic while the lock was held can only come from the allocator; the numbers behind it are still whole.

@@ -1,4 +1,4 @@
-//! One engine that sends for all tracers of a registry, on a fixed few threads of its own.
+//! One engine that sends for all tracers of a registry, on a fixed few threads of its own, or on those that flush.
 //!
 //! A tracer's way out is its [`Lane`]: its queue, its ledger, its destination and its key. A batch is taken from one lane and sent with
 //! that lane's key; no type in here holds the spans or the key of two lanes at once.
@@ -10,7 +10,9 @@
 //! | `weight` | how much a span takes |
 //! | `outbox` | the ordered session events of one session |
 //! | `batch` | a batch on its way: whole, and in halves where it is refused |
-//! | `engine` | threads, deadlines, who sends next |
+//! | `engine` | deadlines, who sends next |
+//! | `driver` | what moves the tasks: threads, or whoever flushes |
+//! | `flush` | how a flush is waited for |
 //! | `breaker` | while a receiver fails, one at a time tries for all |
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `deliver` | attempts, back-off, giving up |
@@ -36,9 +38,11 @@ mod connections;
 mod connector;
 mod deliver;
 mod dial;
+mod driver;
 mod encode;
 mod engine;
 mod error;
+mod flush;
 mod gate;
 mod lane;
 mod outbox;
@@ -53,12 +57,13 @@ mod tunnel;
 mod verdict;
 mod weight;
 
-pub(crate) use account::Account;
+pub(crate) use account::{Account, AccountFlush};
 pub use breaker::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use connections::{Connections, Way};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
+pub(crate) use flush::after;
 pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;

@@ -64,6 +64,9 @@ pub enum LookupError {
     /// The caller that was making the tracer panicked.
     #[error("the look-up that was making {0} panicked")]
     Panicked(Selector),
+    /// The process is a fork of the one that made the registry, and has none of its threads.
+    #[error("the process was forked after the registry was made: make a registry in the child")]
+    Forked,
     /// The registry was shut down.
     #[error("the registry was shut down")]
     Shutdown,

@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod flush;
 mod making;
 mod pool;
 mod status;
@@ -11,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
@@ -21,7 +21,7 @@ pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
 use crate::backend::{Destination, DestinationError};
 use crate::config::{Config, ResolvedBinding, ResolvedProxy};
-use crate::export::{Account, Connections, Credentials, Engine, Proxy, Report, Way};
+use crate::export::{Account, Connections, Credentials, Engine, Proxy, Way};
 use crate::faults::{Fault, planted};
 use crate::scope::Scope;
 use crate::secret::{ApiKey, Fingerprinter, KeySource, SecretSources};
@@ -176,8 +176,11 @@ impl TracerRegistry {
         Scope::current().tracer()
     }
 
-    /// How all tracers are doing.
+    /// How all tracers are doing. In a fork of the process that made the registry, nothing.
     pub fn status(&self) -> Status {
+        if self.0.engine.is_forked() {
+            return Status::default();
+        }
         status::of(&self.0.sorted_accounts())
     }
 
@@ -190,22 +193,6 @@ impl TracerRegistry {
     /// takes the key. Makes no tracer. Blocks the thread, for up to `export.timeout` where endpoints are asked.
     pub fn check(&self, probe: Probe) -> Vec<CheckedBinding> {
         status::check(&self.0, probe)
-    }
-
-    /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. What failed before, and was not
-    /// told yet, is told too.
-    ///
-    /// Blocks the thread: in async code use `spawn_blocking`, unless the program ends anyway.
-    pub fn force_flush(&self, timeout: Duration) -> Report {
-        self.0.flush(after(timeout))
-    }
-
-    /// Refuses new look-ups and new spans (which are counted), sends what there is, waits for it up to `timeout`, gives up the rest, and says
-    /// per tracer what became of it. Handles stay valid; what is started on them afterwards comes to nothing, counted.
-    ///
-    /// Blocks the thread, as [`force_flush`](Self::force_flush) does. A second call reports what was not told by the first.
-    pub fn shutdown(&self, timeout: Duration) -> Report {
-        self.0.shutdown(timeout)
     }
 
     fn single(&self, part: Part, name: &str) -> Result<TracerHandle, LookupError> {
@@ -245,13 +232,6 @@ where
     selector.try_into().map_err(|error| LookupError::Selector(error.into()))
 }
 
-/// The moment when a timeout is over. One that the clock cannot add, such as `Duration::MAX`, is over in a year.
-fn after(timeout: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-    let now = Instant::now();
-    now.checked_add(timeout).unwrap_or_else(|| now + YEAR)
-}
-
 impl Inner {
     fn check_open(&self) -> Result<(), LookupError> {
         // Relaxed: a look-up at the moment of the shutdown may fall on either side of it.
@@ -262,7 +242,16 @@ impl Inner {
         }
     }
 
+    fn check_home(&self) -> Result<(), LookupError> {
+        if self.engine.is_forked() {
+            Err(LookupError::Forked)
+        } else {
+            Ok(())
+        }
+    }
+
     fn begin_making(&self, selector: &Selector) -> Result<Making, LookupError> {
+        self.check_home()?;
         Making::begin(self).ok_or_else(|| LookupError::Recursive {
             selector: selector.clone(),
             thread: thread::current().id(),
@@ -338,61 +327,15 @@ impl Inner {
         accounts.sort_by(|one, other| one.selector.cmp(&other.selector));
         accounts
     }
-
-    fn flush(&self, deadline: Instant) -> Report {
-        let accounts = self.sorted_accounts();
-        // All are asked first, then waited for: they are sent at the same time.
-        let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
-        let waited = accounts.iter().zip(&flushes).map(|(account, flush)| {
-            flush.settle(deadline);
-            account.report(flush)
-        });
-        Report {
-            tracers: waited.collect(),
-        }
-    }
-
-    fn shutdown(&self, timeout: Duration) -> Report {
-        let deadline = after(timeout);
-        self.closed.store(true, Ordering::SeqCst);
-        self.engine.close();
-        let accounts = self.sorted_accounts();
-        let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
-        for flush in &flushes {
-            flush.settle(deadline);
-        }
-        self.engine.stop();
-        // Told after the end: nothing is pending any more, all of it is delivered or dropped.
-        let told = accounts.iter().zip(&flushes).map(|(account, flush)| {
-            account.abandon();
-            account.report(flush)
-        });
-        Report {
-            tracers: told.collect(),
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if self.closed.load(Ordering::SeqCst) {
-            return;
-        }
-        let report = self.shutdown(self.engine.settings().drop_timeout);
-        if !report.is_complete() {
-            tracing::warn!(
-                lost = report.lost(),
-                "a tracer registry was dropped without shutdown, and not everything was delivered: {}",
-                report.to_string().trim_end().replace('\n', "; ")
-            );
-        }
-    }
 }
 
 impl fmt::Debug for TracerRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TracerRegistry")
-            .field("tracers", &self.0.pool.len())
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("TracerRegistry");
+        // In a fork, whatever is locked now may stay so.
+        if !self.0.engine.is_forked() {
+            shown.field("tracers", &self.0.pool.len());
+        }
+        shown.finish_non_exhaustive()
     }
 }

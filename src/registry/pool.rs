@@ -14,8 +14,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use dashmap::try_result::TryResult;
 
 use super::LookupError;
+use crate::home::Home;
 use crate::selector::{Name, Part, Selector};
 use crate::tracer::TracerHandle;
 
@@ -24,6 +26,7 @@ use crate::tracer::TracerHandle;
 pub(super) struct Pool {
     single: [DashMap<Name, Slot>; Part::ALL.len()],
     combined: DashMap<Selector, Slot>,
+    home: Home,
 }
 
 enum Slot {
@@ -41,12 +44,12 @@ struct Build {
 impl Pool {
     /// The tracer of a name, if it was made.
     pub(super) fn find_single(&self, part: Part, name: &str) -> Option<TracerHandle> {
-        ready(&self.single[part as usize], name)
+        ready(&self.single[part as usize], name, self.home)
     }
 
     /// The tracer of a selector with several parts, if it was made.
     pub(super) fn find(&self, selector: &Selector) -> Option<TracerHandle> {
-        ready(&self.combined, selector)
+        ready(&self.combined, selector, self.home)
     }
 
     /// The tracer of a selector, made by `make` if nobody made it or is at it.
@@ -66,12 +69,18 @@ impl Pool {
     }
 }
 
-fn ready<K, Q>(slots: &DashMap<K, Slot>, key: &Q) -> Option<TracerHandle>
+fn ready<K, Q>(slots: &DashMap<K, Slot>, key: &Q, home: Home) -> Option<TracerHandle>
 where
     K: Borrow<Q> + Eq + Hash,
     Q: Eq + Hash + ?Sized,
 {
-    match slots.get(key)?.value() {
+    let slot = match slots.try_get(key) {
+        TryResult::Present(slot) => slot,
+        // In a fork, whatever is locked now may stay so.
+        TryResult::Locked if !home.is_left() => slots.get(key)?,
+        TryResult::Absent | TryResult::Locked => return None,
+    };
+    match slot.value() {
         Slot::Ready(tracer) => Some(tracer.clone()),
         Slot::Building(_) => None,
     }

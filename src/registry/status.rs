@@ -139,11 +139,11 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
         checked.push(binding);
     }
     for (index, answer) in asked {
-        checked[index].connection = match answer.recv() {
-            Ok(Ok(())) => Connection::Accepted,
-            Ok(Err(error)) => Connection::Failed(error),
+        checked[index].connection = match registry.engine.answer(answer) {
+            Some(Ok(())) => Connection::Accepted,
+            Some(Err(error)) => Connection::Failed(error),
             // The engine was stopped meanwhile.
-            Err(_) => Connection::NotTried,
+            None => Connection::NotTried,
         };
     }
     checked.extend(registry.config.wildcard_key().map(|source| CheckedBinding {
@@ -159,6 +159,7 @@ fn try_binding(
     selector: &Selector,
     checked: &mut CheckedBinding,
 ) -> Result<(Destination, Arc<Connections>, ApiKey), LookupError> {
+    registry.check_home()?;
     let binding = registry.config.resolve(selector)?;
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;

@@ -1,6 +1,7 @@
 //! One isolated tracer, and the handle that callers hold.
 
 mod default_session;
+mod flush;
 mod isolated;
 mod start;
 

@@ -13,8 +13,12 @@ mod encodings;
 mod examples;
 mod faults_out;
 mod flush;
+mod flush_one;
+#[cfg(unix)]
+mod forks;
 mod halving;
 mod http2;
+mod inline;
 mod isolation;
 mod keys;
 mod ledger;

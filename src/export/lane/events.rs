@@ -63,7 +63,7 @@ impl Lane {
             }
         }
         drop(state);
-        self.settled.notify_all();
+        self.tell_settled();
         self.retire_if_done();
     }
 }

@@ -133,7 +133,7 @@ impl Engine {
                     let started = lane.start_ready();
                     self.start(started);
                 }
-                Some(Ring::Session(_)) | None => {}
+                Some(Ring::Flush(_) | Ring::Session(_)) | None => {}
             },
             Step::Deadline => {
                 if let Some(lane) = self.timed.pop_front() {
