@@ -62,7 +62,9 @@ impl Inner {
         self.engine.settle(&flushes, deadline);
         self.engine.stop();
         // Told after the end: nothing is pending any more, all of it is delivered or dropped.
-        accounts.iter().for_each(|account| account.abandon());
+        for account in &accounts {
+            account.abandon();
+        }
         report(&accounts, &flushes)
     }
 }

@@ -95,7 +95,9 @@ fn a_loss_is_told_by_one_report_only_whichever_comes_first() {
                     .times(u32::try_from(tracers.len()).expect("few"))
                     .on(Endpoint::Traces),
             );
-            tracers.iter().for_each(|tracer| tracer.start_span("lost").end());
+            for tracer in tracers {
+                tracer.start_span("lost").end();
+            }
         };
         lose(&[&a]);
         let first = a.force_flush(LONG);

@@ -13,12 +13,12 @@ use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::{Export, ExportMode};
 use tracer_registry::{Enrichment, Fingerprinter, LookupError, Probe, Selector, Session, TracerHandle, TracerRegistry};
 
-use crate::child::is_child;
+use crate::child::{is_child, variable};
 use crate::support::{LONG, collector, quick, registry};
 
 const URL: &str = "COLLECTOR_URL";
 const FORKS: u64 = 50;
-const OF_A_CHILD: usize = 3;
+const OF_A_CHILD: u64 = 3;
 
 /// What the parent has at the moment of a fork.
 struct Inherited {
@@ -75,7 +75,7 @@ fn judge(collector: &LocalCollector) {
         (0..made).all(|n| names.contains(n.to_string().as_str())),
         "each of the parent's"
     );
-    assert_eq!(of_children.len(), FORKS as usize * OF_A_CHILD);
+    assert_eq!(of_children.len() as u64, FORKS * OF_A_CHILD);
     let names: HashSet<&str> = of_children.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names.len(), of_children.len());
     // A fork has its parent's random numbers too.
@@ -95,7 +95,7 @@ fn parent(url: &str, mode: ExportMode) {
     let registry = of_parent(url, mode);
     let a = registry.tenant("a").expect("configured");
     let busy = of_parent(url, mode);
-    let (made, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (count, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let until_stopped = |work: &dyn Fn(u64)| {
         for n in (0..).take_while(|_| !stop.load(Ordering::SeqCst)) {
             work(n);
@@ -108,7 +108,7 @@ fn parent(url: &str, mode: ExportMode) {
             threads.spawn(|| {
                 until_stopped(&|_| {
                     for _ in 0..20 {
-                        a.start_span(made.fetch_add(1, Ordering::SeqCst).to_string()).end();
+                        a.start_span(count.fetch_add(1, Ordering::SeqCst).to_string()).end();
                     }
                     assert!(a.force_flush(LONG).is_complete());
                 });
@@ -132,7 +132,7 @@ fn parent(url: &str, mode: ExportMode) {
         };
         for n in 0..FORKS {
             // Queued, so that the child has a copy of it.
-            a.start_span(made.fetch_add(1, Ordering::SeqCst).to_string()).end();
+            a.start_span(count.fetch_add(1, Ordering::SeqCst).to_string()).end();
             inherited.session.enrich(Enrichment::new().metadata("n", n));
             inherited = match fork().expect("room for a process") {
                 Fork::Child => end(n, url, inherited),
@@ -146,7 +146,7 @@ fn parent(url: &str, mode: ExportMode) {
         stop.store(true, Ordering::SeqCst);
         let Inherited { registry, session, .. } = inherited;
         session.end();
-        a.start_span(format!("made {}", made.load(Ordering::SeqCst))).end();
+        a.start_span(format!("made {}", count.load(Ordering::SeqCst))).end();
         let report = registry.shutdown(LONG);
         assert!(report.is_complete(), "{report}");
     });
@@ -180,7 +180,7 @@ fn live(n: u64, url: &str, inherited: Inherited) {
         a,
         session,
     } = inherited;
-    let _inside = (n % 2 == 0).then(|| session.enter());
+    let _inside = n.is_multiple_of(2).then(|| session.enter());
     for _ in 0..2000 {
         a.start_span("inherited").end();
     }
@@ -219,7 +219,7 @@ fn live(n: u64, url: &str, inherited: Inherited) {
         flushed.forked && flushed.to_string().starts_with("tenant:a: nothing was sent"),
         "{flushed}"
     );
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         assert!(registry.shutdown(LONG).forked);
     }
     own(n, url);
@@ -231,7 +231,7 @@ fn live(n: u64, url: &str, inherited: Inherited) {
 /// A registry of the child's own.
 fn own(n: u64, url: &str) {
     let export = Export {
-        mode: Some(if n % 5 == 0 {
+        mode: Some(if n.is_multiple_of(5) {
             ExportMode::Inline
         } else {
             ExportMode::Background
@@ -246,9 +246,4 @@ fn own(n: u64, url: &str) {
     }
     let report = own.shutdown(LONG);
     assert!(report.is_complete(), "{report}");
-}
-
-#[expect(clippy::disallowed_methods, reason = "how a test tells its child something")]
-fn variable(name: &str) -> String {
-    std::env::var(name).expect("given")
 }

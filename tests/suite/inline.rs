@@ -10,7 +10,7 @@ use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{Export, ExportMode, Retry};
 use tracer_registry::{Connection, DropReason, Enrichment, Fingerprinter, Probe, TracerRegistry};
 
-use crate::child::is_child;
+use crate::child::{is_child, variable};
 use crate::support::{LONG, World, binding, key_of, keys, quick, wait_for};
 
 /// Much less than any timeout in these tests, much more than a call that does not wait takes.
@@ -306,9 +306,4 @@ fn a_name_is_resolved_on_a_thread_that_ends_with_the_look_up() {
     assert!(registry.force_flush(LONG).is_complete());
     wait_for("the thread's end", threads, |threads| *threads <= before);
     assert_eq!(world.names("a").len(), 1);
-}
-
-#[expect(clippy::disallowed_methods, reason = "how a test tells its child something")]
-fn variable(name: &str) -> String {
-    std::env::var(name).expect("given")
 }

@@ -11,7 +11,7 @@ use tracer_registry::collector::Fault;
 use tracer_registry::config::{Compression, Export, Protocol};
 use tracing::field::{Field, Visit};
 
-use crate::child::is_child;
+use crate::child::{is_child, variable};
 use crate::support::{World, collector, quick, registry};
 
 const VARIABLES: [(&str, &str); 17] = [
@@ -93,11 +93,6 @@ fn a_program_that_ends_without_a_shutdown_delivers_what_is_queued() {
     let project = collector.project("a").expect("named");
     assert_eq!(project.spans().len(), 1000);
     assert_eq!(project.sessions().len(), 1);
-}
-
-#[expect(clippy::disallowed_methods, reason = "how a test tells its child something")]
-fn variable(name: &str) -> String {
-    std::env::var(name).expect("given")
 }
 
 fn just_end(url: &str) {
