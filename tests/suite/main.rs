@@ -38,3 +38,4 @@ mod tls;
 mod tls_server;
 #[cfg(feature = "cli")]
 mod verify;
+mod weights;
