@@ -44,7 +44,7 @@ pub(crate) struct AccountFlush {
 pub(crate) struct AccountSnapshot {
     /// Of all lanes that ever were, together.
     pub(crate) spans: Ledger,
-    /// What the spans take that are queued and under way, estimated.
+    /// What the spans and session events take that are queued and under way, estimated.
     pub(crate) held_bytes: usize,
     /// When the span ended that waits for the longest.
     pub(crate) oldest: Option<SystemTime>,

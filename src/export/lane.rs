@@ -40,6 +40,7 @@ use crate::faults::{self, Fault, planted};
 use crate::ledger::{DropReason, Ledger};
 use crate::secret::ApiKey;
 use crate::selector::Selector;
+pub(super) use events::Ticket;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
 
@@ -63,7 +64,7 @@ pub(crate) struct Lane {
 /// What a lane says of itself.
 pub(crate) struct LaneSnapshot {
     pub(crate) spans: Ledger,
-    /// What the spans take that are queued and under way, estimated.
+    /// What the spans and session events take that are queued and under way, estimated.
     pub(crate) held_bytes: usize,
     /// When the span ended that waits in the queue for the longest.
     pub(crate) oldest: Option<SystemTime>,
