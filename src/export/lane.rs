@@ -33,6 +33,8 @@ use super::connections::Connections;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
+#[cfg(feature = "metrics")]
+use super::starts::Starts;
 use super::weight::weigh;
 use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::context::Identity;
@@ -54,6 +56,8 @@ pub(crate) struct Lane {
     pub(super) connections: Arc<Connections>,
     shared: Arc<Shared>,
     account: Weak<Account>,
+    #[cfg(feature = "metrics")]
+    starts: Arc<Starts>,
     state: Mutex<State>,
     /// Rung whenever something was settled.
     settled: Condvar,
@@ -94,6 +98,8 @@ impl Lane {
             shared,
             session_turns,
             account: Arc::downgrade(account),
+            #[cfg(feature = "metrics")]
+            starts: Arc::clone(account.starts()),
             state: Mutex::default(),
             settled: Condvar::new(),
         })

@@ -22,6 +22,7 @@
 //! | `proxy`, `tunnel` | who the proxy is, and the way through it |
 //! | `tls` | certificates, from their files |
 //! | `encode` | spans to bytes |
+//! | `starts` | how many spans were started |
 //! | `record` | spans that are made here, for what is told of a session |
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
@@ -46,6 +47,8 @@ mod processor;
 mod proxy;
 mod record;
 mod report;
+#[cfg(feature = "metrics")]
+mod starts;
 mod tls;
 mod transport;
 #[cfg(feature = "tls")]

@@ -229,7 +229,8 @@ fn a_flood_of_large_enrichments_drops_those_of_the_one_that_floods_and_nobody_el
     let report = world.registry.force_flush(LONG);
     assert_eq!((report.lost(), report.pending()), (dropped + 1, 0), "{report}");
     let told = |tenant: &str, session: &tracer_registry::Session| {
-        let session = world.project(tenant).session(session.id()).expect("started");
+        let project = world.project(tenant);
+        let session = project.session(session.id()).expect("started");
         session.metadata.len() as u64
     };
     assert_eq!((told("flood", &of_flood), told("calm", &of_calm)), (kept - 1, 20));
