@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics, ScopeMetrics};
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use tracer_registry::TracerRegistry;
@@ -69,7 +69,7 @@ impl Reader {
 impl Reading {
     fn of(metrics: &ResourceMetrics) -> Self {
         let mut reading = Self::default();
-        for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
+        for metric in metrics.scope_metrics().flat_map(ScopeMetrics::metrics) {
             assert!(
                 !metric.unit().is_empty() && !metric.description().is_empty(),
                 "{metric:?}"
@@ -85,7 +85,12 @@ impl Reading {
                     reading.counters.insert(name.clone());
                     let points = sum.data_points();
                     points
-                        .map(|point| (key(&mut point.attributes()), point.value() as i64))
+                        .map(|point| {
+                            (
+                                key(&mut point.attributes()),
+                                i64::try_from(point.value()).expect("small"),
+                            )
+                        })
                         .collect()
                 }
                 AggregatedMetrics::I64(MetricData::Sum(sum)) => {
