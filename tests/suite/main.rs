@@ -20,6 +20,8 @@ mod keys;
 mod ledger;
 mod llm;
 mod lookup;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod neighbours;
 mod own_keys;
 mod processes;
