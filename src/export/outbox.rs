@@ -77,6 +77,7 @@ impl Outbox {
 
     /// Sends request after request until no event is left.
     pub(super) async fn run(self: Arc<Self>) {
+        self.lane.shared().permits.wake(&self.lane);
         while let Some(events) = self.next() {
             if !self.lane.take_events(events.len()) {
                 return;
