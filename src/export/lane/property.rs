@@ -32,7 +32,8 @@ enum Step {
     Push(usize, usize),
     Flush(usize),
     Bell,
-    Deadline,
+    /// A deadline has come, or memory is short before it has.
+    Deadline(bool),
     /// The task of a lane does the next thing: it takes a batch, or what is under way has this outcome.
     Work(usize, Outcome),
     /// A session event of a lane.
@@ -70,6 +71,8 @@ struct LaneModel {
     spans: Books,
     events: Books,
     runs: bool,
+    /// It waits for its turn to take a batch.
+    due: bool,
     gone: bool,
     closed: bool,
 }
@@ -210,11 +213,15 @@ impl World {
                     let started = lane.start_ready();
                     self.start(&lane, started);
                 }
-                Some(Ring::Session(_)) | None => {}
+                Some(Ring::Session(_) | Ring::Pressed) | None => {}
             },
-            Step::Deadline => {
+            Step::Deadline(early) => {
                 if let Some(lane) = self.timed.pop_front() {
-                    let started = lane.start_timed(Instant::now() + Duration::from_secs(3600));
+                    let started = if early {
+                        lane.start_early().is_some()
+                    } else {
+                        lane.start_timed(Instant::now() + Duration::from_secs(3600))
+                    };
                     self.start(&lane, started);
                 }
             }
@@ -269,15 +276,20 @@ impl World {
             return;
         }
         let Some(part) = model.parts.pop() else {
-            match lane.take_batch() {
-                Some(batch) => {
-                    let taken: Vec<u64> = batch.iter().map(|span| span.name.parse().expect("a number")).collect();
-                    assert!((1..=BATCH).contains(&taken.len()));
-                    assert_eq!(taken, model.queue.drain(..taken.len()).collect::<Vec<u64>>());
-                    model.parts.push(taken);
-                }
-                None => model.runs = false,
+            if !model.due {
+                model.due = lane.is_due();
+                model.runs = model.due;
+                return;
             }
+            // Anything may have happened while it waited for its turn.
+            model.due = false;
+            let batch = lane.take_batch();
+            let taken: Vec<u64> = batch.iter().map(|span| span.name.parse().expect("a number")).collect();
+            lane.shared.chunks.give_back(batch);
+            assert_eq!(taken.is_empty(), model.closed);
+            assert!(taken.len() <= BATCH);
+            assert_eq!(taken, model.queue.drain(..taken.len()).collect::<Vec<u64>>());
+            model.parts.extend(Some(taken).filter(|taken| !taken.is_empty()));
             return;
         };
         if matches!(outcome, Outcome::Refused(_)) && part.len() > 1 && lane.may_split() {
@@ -368,7 +380,7 @@ impl World {
         }
         while self.models.iter().any(|model| model.runs) || !self.bell.is_empty() || !self.timed.is_empty() {
             self.step(Step::Bell);
-            self.step(Step::Deadline);
+            self.step(Step::Deadline(false));
             (0..LANES).for_each(|at| self.step(Step::Work(at, delivered)));
         }
     }
@@ -432,7 +444,7 @@ fn step((what, at, session, detail): (u8, usize, usize, usize)) -> Step {
     match what {
         0..24 => Step::Push(at, detail),
         24..36 => Step::Bell,
-        36..40 => Step::Deadline,
+        36..40 => Step::Deadline(detail % 3 == 0),
         40..64 => Step::Work(at, outcome(detail)),
         64..72 => Step::Tell(at, session),
         72..76 => Step::Send(at, session, 1 + detail % 3),
