@@ -1,4 +1,7 @@
 //! Whether memory stays flat.
+//!
+//! The allocator keeps what the largest backlog so far took, so memory rises by steps while backlogs still come that are larger than all
+//! before. What leaks rises for ever: the middle third is compared with the last.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,7 +12,7 @@ use serde::Serialize;
 const WARM_UP: Duration = Duration::from_secs(60);
 /// Fewer samples after that say nothing.
 const LEAST: usize = 120;
-/// By so much of it memory may differ between the first third and the last; what waits in queues differs as well.
+/// By so much of it memory may differ between two thirds; what waits in queues differs as well.
 const ALLOWED: u64 = 10;
 
 /// Resident memory, half second by half second.
@@ -18,10 +21,10 @@ pub(crate) struct Memory {
     samples: Vec<u64>,
 }
 
-/// Medians of the first third after the warm-up and of the last, in bytes.
+/// Medians of the middle third after the warm-up and of the last, in bytes.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Drift {
-    pub(crate) first: u64,
+    pub(crate) middle: u64,
     pub(crate) last: u64,
 }
 
@@ -45,7 +48,7 @@ impl Memory {
     pub(crate) fn drift(&self) -> Option<Drift> {
         let third = self.samples.len() / 3;
         (self.samples.len() >= LEAST).then(|| Drift {
-            first: median(&self.samples[..third]),
+            middle: median(&self.samples[third..2 * third]),
             last: median(&self.samples[self.samples.len() - third..]),
         })
     }
@@ -53,7 +56,7 @@ impl Memory {
 
 impl Drift {
     pub(crate) fn is_flat(self) -> bool {
-        self.last <= self.first + self.first / ALLOWED
+        self.last <= self.middle + self.middle / ALLOWED
     }
 }
 

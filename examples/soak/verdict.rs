@@ -99,6 +99,10 @@ impl Verdict {
             judged("that did not add up", watch.wrong),
             judged("tenants that do not agree with the receiver", tenants_wrong),
             judged("received under another tenant's key", taken.foreign),
+            judged(
+                "tracers for one job that are left",
+                watch.tracers.saturating_sub(watch.spans.len()) as u64,
+            ),
             judged("left by the shutdown", pending + spans.pending + events.pending),
             Row {
                 what: "resident memory after the first minute",
@@ -158,8 +162,8 @@ fn text(value: &Value) -> String {
 fn shown(drift: Drift) -> Value {
     let tenths = |bytes: u64| format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10);
     format!(
-        "{} in its first third, {} in its last",
-        tenths(drift.first),
+        "{} in its middle third, {} in its last",
+        tenths(drift.middle),
         tenths(drift.last)
     )
     .into()

@@ -33,6 +33,8 @@ pub(crate) struct Watch {
     /// By tenant, as they were last seen.
     pub(crate) spans: Vec<LedgerSnapshot>,
     pub(crate) events: Vec<LedgerSnapshot>,
+    /// Tracers that are there.
+    pub(crate) tracers: usize,
     resident: u64,
     held_bytes: usize,
 }
@@ -60,6 +62,7 @@ impl Watch {
             examples: Vec::new(),
             spans: vec![LedgerSnapshot::default(); made.len()],
             events: vec![LedgerSnapshot::default(); made.len()],
+            tracers: 0,
             resident: 0,
             held_bytes: 0,
         }
@@ -94,6 +97,7 @@ impl Watch {
         if status.tracers.len() != self.made.len() {
             self.complain(format!("{} tenants have books", status.tracers.len()));
         }
+        self.tracers = status.tracers.iter().map(|tracer| tracer.tracers).sum();
         self.held_bytes = status.tracers.iter().map(|tracer| tracer.queued_bytes).sum();
         let bound = registry.config().export().max_queue_bytes;
         if self.held_bytes > bound {
@@ -143,14 +147,15 @@ impl Watch {
         });
         if self.json {
             let line = json!({
-                "seconds": seconds, "rate": rate, "resident_bytes": self.resident, "threads": threads, "queued": queued,
+                "seconds": seconds, "rate": rate, "resident_bytes": self.resident, "threads": threads, "tracers": self.tracers, "queued": queued,
                 "in_flight": in_flight, "held_bytes": self.held_bytes, "dropped": sum.dropped, "wrong": self.wrong,
             });
             println!("{line}");
         } else {
             println!(
-                "{seconds:>5} s  {rate:>6} spans/s  {megabytes:>4} MB  {threads} threads  {queued:>6} queued  {in_flight:>6} in flight  \
-                 {held:>6} kB held  {} wrong  dropped: {}",
+                "{seconds:>5} s  {rate:>6} spans/s  {megabytes:>4} MB  {threads} threads  {} tracers  {queued:>6} queued  \
+                 {in_flight:>6} in flight  {held:>6} kB held  {} wrong  dropped: {}",
+                self.tracers,
                 self.wrong,
                 by_reason(&sum.dropped)
             );

@@ -5,7 +5,9 @@
 //! that hangs or is repeated is one that no step gives an outcome to for a while. What the model does not foresee is whether there is room
 //! for a span; that is read from the ledger, and what the lanes hold together is compared with the bound.
 
-use std::collections::{BTreeMap, VecDeque};
+mod model;
+
+use std::collections::VecDeque;
 
 use opentelemetry::KeyValue;
 use proptest::prelude::*;
@@ -14,8 +16,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::tests::{lanes, span};
 use super::*;
 use crate::config::{Binding, Export};
-use crate::ledger::LedgerSnapshot;
 use crate::selector::{Name, Part};
+use model::{Books, LaneModel, Mark, Task};
 
 /// The first two are tracers of one selector: a pooled one and a dedicated one.
 const LANES: usize = 3;
@@ -48,43 +50,6 @@ enum Step {
     Abandon(usize),
 }
 
-/// What the model knows of spans or of events. Numbers are the order in which they were accepted.
-#[derive(Default)]
-struct Books {
-    delivered: u64,
-    dropped: BTreeMap<DropReason, u64>,
-}
-
-/// A session's events by number and flush, waiting and under way.
-#[derive(Default)]
-struct SessionModel {
-    waiting: VecDeque<(u64, u64)>,
-    under_way: Vec<(u64, u64)>,
-}
-
-#[derive(Default)]
-struct LaneModel {
-    queue: VecDeque<u64>,
-    /// What of a batch has no outcome yet, the next part last.
-    parts: Vec<Vec<u64>>,
-    sessions: [SessionModel; SESSIONS],
-    spans: Books,
-    events: Books,
-    runs: bool,
-    /// It waits for its turn to take a batch.
-    due: bool,
-    gone: bool,
-    closed: bool,
-}
-
-/// A flush, and how many spans and events there ever were when it was asked for.
-struct Mark {
-    lane: usize,
-    until: FlushMark,
-    spans: u64,
-    events: u64,
-}
-
 struct World {
     lanes: Vec<Arc<Lane>>,
     accounts: Vec<Arc<Account>>,
@@ -95,78 +60,6 @@ struct World {
     marks: Vec<Mark>,
     spans: u64,
     events: u64,
-}
-
-impl Books {
-    fn drop(&mut self, count: usize, reason: DropReason) {
-        if count > 0 {
-            *self.dropped.entry(reason).or_default() += count as u64;
-        }
-    }
-
-    /// Of `count` that have an outcome.
-    fn settle(&mut self, count: usize, outcome: Outcome) {
-        match outcome {
-            Outcome::Delivered { rejected } => {
-                self.delivered += count as u64 - rejected;
-                self.drop(usize::try_from(rejected).expect("small"), DropReason::Rejected);
-            }
-            Outcome::Refused(reason) | Outcome::Dropped(reason) => self.drop(count, reason),
-        }
-    }
-
-    fn expect(lanes: &[&Self], queued: usize, in_flight: usize) -> LedgerSnapshot {
-        let mut expected = LedgerSnapshot {
-            queued: queued as u64,
-            in_flight: in_flight as u64,
-            ..LedgerSnapshot::default()
-        };
-        for books in lanes {
-            expected.delivered += books.delivered;
-            for (reason, count) in &books.dropped {
-                *expected.dropped.entry(*reason).or_default() += count;
-            }
-        }
-        expected.accepted = expected.delivered + expected.pending() + expected.lost();
-        expected
-    }
-}
-
-impl LaneModel {
-    fn spans_under_way(&self) -> usize {
-        self.parts.iter().map(Vec::len).sum()
-    }
-
-    fn events_waiting(&self) -> usize {
-        self.sessions.iter().map(|session| session.waiting.len()).sum()
-    }
-
-    fn events_under_way(&self) -> usize {
-        self.sessions.iter().map(|session| session.under_way.len()).sum()
-    }
-
-    /// What has no outcome of what was accepted before the mark.
-    fn unsettled(&self, mark: &Mark) -> Unsettled {
-        let spans = self.queue.iter().chain(self.parts.iter().flatten());
-        let events = self
-            .sessions
-            .iter()
-            .flat_map(|session| session.waiting.iter().chain(&session.under_way));
-        Unsettled {
-            spans: spans.filter(|number| **number < mark.spans).count() as u64,
-            events: events.filter(|(number, _)| *number < mark.events).count() as u64,
-        }
-    }
-
-    fn close(&mut self) {
-        self.spans
-            .drop(self.queue.len() + self.spans_under_way(), DropReason::Shutdown);
-        self.events
-            .drop(self.events_waiting() + self.events_under_way(), DropReason::Shutdown);
-        (self.queue, self.parts) = (VecDeque::new(), Vec::new());
-        self.sessions = Default::default();
-        self.closed = true;
-    }
 }
 
 impl World {
@@ -248,8 +141,10 @@ impl World {
     fn start(&mut self, lane: &Arc<Lane>, started: bool) {
         let at = self.lanes.iter().position(|known| Arc::ptr_eq(known, lane));
         let model = &mut self.models[at.expect("a lane of this world")];
-        assert!(!(started && model.runs), "two tasks for one lane");
-        model.runs |= started;
+        if started {
+            assert!(model.task == Task::None, "two tasks for one lane");
+            model.task = Task::Runs;
+        }
     }
 
     fn push(&mut self, at: usize, bytes: usize) {
@@ -269,20 +164,19 @@ impl World {
         self.spans += 1;
     }
 
-    /// As the task that the engine starts for a lane, one thing at a time.
+    /// As the lane's task, one thing at a time.
     fn work(&mut self, at: usize, outcome: Outcome) {
         let (lane, model) = (&self.lanes[at], &mut self.models[at]);
-        if !model.runs {
+        if model.task == Task::None {
             return;
         }
         let Some(part) = model.parts.pop() else {
-            if !model.due {
-                model.due = lane.is_due();
-                model.runs = model.due;
+            if model.task == Task::Runs {
+                model.task = if lane.is_due() { Task::Waits } else { Task::None };
                 return;
             }
             // Anything may have happened while it waited for its turn.
-            model.due = false;
+            model.task = Task::Runs;
             let batch = lane.take_batch();
             let taken: Vec<u64> = batch.iter().map(|span| span.name.parse().expect("a number")).collect();
             lane.shared.chunks.give_back(batch);
@@ -378,7 +272,10 @@ impl World {
                 self.step(step);
             }
         }
-        while self.models.iter().any(|model| model.runs) || !self.bell.is_empty() || !self.timed.is_empty() {
+        while self.models.iter().any(|model| model.task != Task::None)
+            || !self.bell.is_empty()
+            || !self.timed.is_empty()
+        {
             self.step(Step::Bell);
             self.step(Step::Deadline(false));
             (0..LANES).for_each(|at| self.step(Step::Work(at, delivered)));
