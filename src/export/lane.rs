@@ -106,6 +106,7 @@ impl Lane {
     }
 
     /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted.
+    #[inline]
     pub(super) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
         let mut weight = weigh(&span);

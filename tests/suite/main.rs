@@ -40,3 +40,4 @@ mod tls;
 mod tls_server;
 #[cfg(feature = "cli")]
 mod verify;
+mod weights;

@@ -73,6 +73,7 @@ pub(in super::super) struct Unsettled {
 }
 
 impl State {
+    #[inline]
     pub(super) fn enqueue(&mut self, span: SpanData, bytes: usize, chunks: &Chunks) {
         self.spans.push(span, bytes, chunks);
         self.pushed += 1;
