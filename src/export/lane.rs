@@ -16,6 +16,8 @@
 mod events;
 mod finish;
 mod notes;
+#[cfg(test)]
+mod property;
 mod state;
 #[cfg(test)]
 pub(super) mod tests;

@@ -35,6 +35,8 @@ mod scopes;
 mod session_modes;
 mod sessions;
 mod silence;
+#[cfg(feature = "cli")]
+mod soak;
 mod support;
 mod tls;
 mod tls_server;
