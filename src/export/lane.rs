@@ -138,9 +138,9 @@ impl Lane {
         }
         if planted(Fault::SpanDoubled) && faults::now_and_then() {
             state.share.enqueue(weight, &self.shared.budget);
-            state.enqueue(span.clone(), weight, &self.shared.chunks);
+            state.place(weight, &self.shared.chunks).push(span.clone());
         }
-        state.enqueue(span, weight, &self.shared.chunks);
+        state.place(weight, &self.shared.chunks).push(span);
         let ring = if state.spans.len() >= settings.full_batch() {
             state.make_full(settings.full_batch())
         } else {

@@ -73,11 +73,12 @@ pub(in super::super) struct Unsettled {
 }
 
 impl State {
+    /// The place of one more span, which is counted already.
     #[inline]
-    pub(super) fn enqueue(&mut self, span: SpanData, bytes: usize, chunks: &Chunks) {
-        self.spans.push(span, bytes, chunks);
+    pub(super) fn place(&mut self, bytes: usize, chunks: &Chunks) -> &mut Vec<SpanData> {
         self.pushed += 1;
         self.ledger.enqueue();
+        self.spans.room(bytes, chunks)
     }
 
     /// Full batches are due; what is left over waits for more.
