@@ -342,6 +342,7 @@ async fn dispatch_flushes(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>
 
 /// Sends what is due of one lane, batch after batch.
 async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
+    shared.permits.wake(&lane);
     while lane.is_due() {
         batch::send_next(&lane, &shared).await;
     }

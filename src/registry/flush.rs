@@ -44,7 +44,7 @@ impl Inner {
         if self.engine.is_forked() {
             return Report::of_fork();
         }
-        let accounts = self.sorted_accounts();
+        let accounts = self.accounts.sorted();
         let flushes = begin(&accounts);
         self.engine.settle(&flushes, deadline);
         report(&accounts, &flushes)
@@ -57,7 +57,7 @@ impl Inner {
         let deadline = after(timeout);
         self.closed.store(true, Ordering::SeqCst);
         self.engine.close();
-        let accounts = self.sorted_accounts();
+        let accounts = self.accounts.sorted();
         let flushes = begin(&accounts);
         self.engine.settle(&flushes, deadline);
         self.engine.stop();

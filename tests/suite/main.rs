@@ -24,6 +24,8 @@ mod keys;
 mod ledger;
 mod llm;
 mod lookup;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod neighbours;
 mod own_keys;
 mod processes;
@@ -37,8 +39,11 @@ mod scopes;
 mod session_modes;
 mod sessions;
 mod silence;
+#[cfg(feature = "cli")]
+mod soak;
 mod support;
 mod tls;
 mod tls_server;
 #[cfg(feature = "cli")]
 mod verify;
+mod weights;

@@ -124,6 +124,10 @@ fn a_fault_says_the_rule_and_what_may_have_been_meant() {
             "export.mode: one of \"background\", \"inline\" (is \"inline\" meant?) is expected, found a text",
         ),
         (
+            "[metrics]\nmax_tracers = -1",
+            "metrics.max_tracers: a whole number, not negative, is expected, found a number",
+        ),
+        (
             "[export]\nmax_queue_size = 0",
             "export.max_queue_size: must be at least 1",
         ),
