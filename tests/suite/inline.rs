@@ -126,11 +126,14 @@ fn what_a_flush_left_is_not_given_up_for_the_time_that_everything_stood_still() 
         ..inline()
     };
     let world = World::with(&["a"], |builder| builder.export(export));
-    world.collector.fault(Fault::hang());
+    let fault = world.collector.fault(Fault::hang().times(1));
     world.tenant("a").start_span("span").end();
-    let report = world.registry.force_flush(Duration::from_millis(50));
-    assert_eq!(report.pending(), 1, "{report}");
-    world.collector.clear_faults();
+    let report = world.registry.force_flush(Duration::from_millis(500));
+    assert_eq!(
+        (report.pending(), world.collector.fault_hits(fault)),
+        (1, 1),
+        "{report}"
+    );
     // Frozen for longer than anything is repeated.
     let frozen = Instant::now();
     wait_for("a while", || frozen.elapsed(), |time| *time > Duration::from_secs(4));
