@@ -375,12 +375,6 @@ impl Lane {
         futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(hurry)).await;
     }
 
-    /// Wakes those who flush.
-    fn tell_settled(&self) {
-        self.settled.notify_all();
-        self.shared.driver.note_settled();
-    }
-
     /// The books that it is in; `None` where their registry is gone.
     pub(super) fn account(&self) -> Option<Arc<Account>> {
         self.account.upgrade()
