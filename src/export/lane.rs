@@ -15,14 +15,17 @@
 
 mod events;
 mod finish;
+#[cfg(all(test, tracer_registry_model))]
+mod model;
 mod notes;
 #[cfg(test)]
 mod property;
 mod state;
+mod sync;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_sdk::trace::SpanData;
@@ -49,6 +52,7 @@ use crate::selector::Selector;
 pub(super) use events::Ticket;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
+use sync::{Condvar, Mutex, MutexGuard};
 
 /// One tracer's way out.
 pub(crate) struct Lane {
