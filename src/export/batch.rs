@@ -117,10 +117,6 @@ async fn send_part(
         settings.protocol,
         settings.compression,
     )?;
-    let call = Call {
-        method: http::Method::POST,
-        url: lane.destination.traces_url.clone(),
-        encoded,
-    };
+    let call = Call::spans(settings.protocol, &lane.destination, encoded);
     Ok(deliver(shared, lane, &call, Load::Spans(count), started).await)
 }

@@ -82,7 +82,7 @@ fn encode(
         .with_http()
         .with_shared_http_client(Arc::clone(&keep) as Arc<dyn HttpClient>)
         .with_protocol(match protocol {
-            Protocol::HttpProtobuf => opentelemetry_otlp::Protocol::HttpBinary,
+            Protocol::HttpProtobuf | Protocol::Grpc => opentelemetry_otlp::Protocol::HttpBinary,
             Protocol::HttpJson => opentelemetry_otlp::Protocol::HttpJson,
         })
         // Said explicitly, or variables of the process would say it. The address is never used.
@@ -103,7 +103,8 @@ fn encode(
     let body = request.into_body();
     // No header of the request is taken over: a variable of the process may have set any of them, these two as well.
     let content_type = match protocol {
-        Protocol::HttpProtobuf => "application/x-protobuf",
+        // With gRPC it is the message, and what is around it is made when it is sent.
+        Protocol::HttpProtobuf | Protocol::Grpc => "application/x-protobuf",
         Protocol::HttpJson => "application/json",
     };
     let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);

@@ -87,7 +87,7 @@ impl Engine {
             .map_err(|error| EngineError::Threads(error.kind()))?;
         let (bell, rung) = unbounded_channel();
         let shared = Arc::new(Shared {
-            transport: Transport::new(settings.timeout),
+            transport: Transport::new(settings.timeout, settings.protocol),
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
             settings,
@@ -254,11 +254,7 @@ async fn probe(
         settings.protocol,
         settings.compression,
     )?;
-    let call = Call {
-        method: http::Method::POST,
-        url: destination.traces_url.clone(),
-        encoded,
-    };
+    let call = Call::spans(settings.protocol, destination, encoded);
     // A person wants to know: it is asked whatever the breakers say.
     let attempt = shared
         .transport

@@ -15,7 +15,8 @@
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
-//! | `transport` | one HTTP request |
+//! | `transport` | one request, by HTTP |
+//! | `grpc` | one request, by gRPC |
 //! | `connections` | connections, shared by lanes that go the same way |
 //! | `connector` | one new connection |
 //! | `dial` | TCP, to the server or to a proxy |
@@ -40,6 +41,8 @@ mod encode;
 mod engine;
 mod error;
 mod gate;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod lane;
 mod outbox;
 mod processor;
@@ -48,7 +51,7 @@ mod record;
 mod report;
 mod tls;
 mod transport;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "grpc"))]
 mod tunnel;
 mod verdict;
 mod weight;

@@ -17,7 +17,7 @@ use super::deliver::{Load, Outcome, deliver, see_through};
 use super::encode;
 use super::engine::Ring;
 use super::lane::Lane;
-use super::transport::Call;
+use super::transport::{By, Call};
 use crate::backend::Merged;
 use crate::ledger::DropReason;
 
@@ -145,7 +145,7 @@ impl Outbox {
             ),
         };
         Ok(Call {
-            method,
+            by: By::Http(method),
             url: url.clone(),
             encoded,
         })
