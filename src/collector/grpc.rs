@@ -107,7 +107,7 @@ fn refused(status: StatusCode, retry_after: Option<i64>, body: &Bytes) -> Respon
     // What is too much now recovers; who is not told so gives up.
     let retry_after = retry_after.or((status == StatusCode::TOO_MANY_REQUESTS).then_some(0));
     if let Some(seconds) = retry_after {
-        let details = Details::retry_after(code, &text, seconds).encode_to_vec();
+        let details = DetailedStatus::retry_after(code, &text, seconds).encode_to_vec();
         if let Ok(value) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(details)) {
             headers.insert("grpc-status-details-bin", value);
         }
@@ -134,7 +134,7 @@ fn percent_encoded(text: &str) -> String {
 
 /// `google.rpc.Status`
 #[derive(Clone, PartialEq, prost::Message)]
-struct Details {
+struct DetailedStatus {
     #[prost(int32, tag = "1")]
     code: i32,
     #[prost(string, tag = "2")]
@@ -166,7 +166,7 @@ struct Delay {
     seconds: i64,
 }
 
-impl Details {
+impl DetailedStatus {
     fn retry_after(code: i32, text: &str, seconds: i64) -> Self {
         let info = RetryInfo {
             retry_delay: Some(Delay { seconds }),

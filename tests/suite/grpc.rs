@@ -510,7 +510,8 @@ fn certificates_are_as_with_http_and_a_server_without_http2_is_named() {
     );
 
     for (alpn, tls, said) in [
-        (&["h2"][..], &trusting, "the server wants a client certificate"),
+        // Why, the server says after the handshake, when the client is writing already: it may not come to read it.
+        (&["h2"][..], &trusting, "cannot be reached"),
         (
             &["http/1.1"],
             &known,
