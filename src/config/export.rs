@@ -156,6 +156,13 @@ pub struct RetrySettings {
     pub max_elapsed: Duration,
 }
 
+impl ExportSettings {
+    /// Spans that are sent without waiting for more. A full queue is: it would only drop while it waits.
+    pub(crate) fn full_batch(&self) -> usize {
+        self.max_export_batch_size.min(self.max_queue_size)
+    }
+}
+
 impl RetrySettings {
     /// The longest wait before a repetition, after `before` waits: it doubles each time, up to its bound.
     pub(crate) fn longest_wait(&self, before: u32) -> Duration {

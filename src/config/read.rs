@@ -155,6 +155,7 @@ fn binding(table: &mut Table<'_>, folder: &Path) -> Binding {
             session_id: table.take("session_id", "true or false"),
         }),
         sessions: table.choose("sessions", &["explicit", "per_trace", "auto_create"]),
+        weight: table.take("weight", "a number from 1 to 10000"),
     }
 }
 

@@ -70,7 +70,12 @@ pub struct ResolvedBinding {
     pub propagate_session_id: bool,
     /// How sessions come about.
     pub sessions: SessionMode,
+    /// How large a share of the sending it gets.
+    pub weight: u32,
 }
+
+/// As control groups have it.
+const DEFAULT_WEIGHT: u32 = 100;
 
 /// Why the configuration has nothing for a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -351,6 +356,7 @@ fn fill(merged: Binding, selector: &Selector, proxies: &OfVariables) -> Result<R
         trust_remote_parent: propagation.trust_remote_parent.unwrap_or(false),
         propagate_session_id: propagation.session_id.unwrap_or(false),
         sessions: merged.sessions.unwrap_or_default(),
+        weight: merged.weight.unwrap_or(DEFAULT_WEIGHT),
         selector: selector.clone(),
     })
 }
@@ -375,6 +381,7 @@ impl fmt::Debug for ResolvedBinding {
             .field("trust_remote_parent", &self.trust_remote_parent)
             .field("propagate_session_id", &self.propagate_session_id)
             .field("sessions", &self.sessions)
+            .field("weight", &self.weight)
             .finish()
     }
 }

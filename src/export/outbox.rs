@@ -13,10 +13,11 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::ExportError;
-use super::deliver::{Load, Outcome, deliver, see_through};
+use super::deliver::{Outcome, deliver, see_through};
 use super::encode;
 use super::engine::Ring;
 use super::lane::Lane;
+use super::permits::Load;
 use super::transport::{By, Call};
 use crate::backend::Merged;
 use crate::ledger::DropReason;
@@ -124,7 +125,8 @@ impl Outbox {
     async fn send(&self, events: &[Waiting]) -> Outcome {
         see_through(&self.lane, async {
             let call = self.call(events)?;
-            Ok(deliver(self.lane.shared(), &self.lane, &call, Load::SessionEvent, &mut None).await)
+            let load = (Load::SessionEvent, 1);
+            Ok(deliver(self.lane.shared(), &self.lane, &call, load, None, &mut None).await)
         })
         .await
     }
