@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::proxy::Proxy;
+use super::tunnel::tunnel;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -59,11 +60,8 @@ impl Dial {
         };
         let connected = self.tcp.call(proxy.uri()).await;
         let stream = connected.map_err(|error| unreachable(proxy, &error))?.into_inner();
-        #[cfg(any(feature = "tls", feature = "grpc"))]
         if self.always_tunnels || to.scheme_str() == Some("https") {
-            let stream = super::tunnel::tunnel(stream, &to, proxy)
-                .await
-                .map_err(io::Error::other)?;
+            let stream = tunnel(stream, &to, proxy).await.map_err(io::Error::other)?;
             return Ok(TokioIo::new(Reached {
                 stream,
                 forwards: false,

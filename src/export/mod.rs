@@ -60,7 +60,6 @@ mod record;
 mod report;
 mod tls;
 mod transport;
-#[cfg(any(feature = "tls", feature = "grpc"))]
 mod tunnel;
 mod turns;
 mod verdict;
