@@ -34,6 +34,8 @@ use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
 use super::queue::Batch;
+#[cfg(feature = "metrics")]
+use super::starts::Starts;
 use super::turns::Clock;
 use super::weight::weigh;
 use crate::backend::{CUT_VALUES, Destination, cut_values};
@@ -42,6 +44,7 @@ use crate::faults::{self, Fault, planted};
 use crate::ledger::{DropReason, Ledger};
 use crate::secret::ApiKey;
 use crate::selector::Selector;
+pub(super) use events::Ticket;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
 
@@ -55,6 +58,8 @@ pub(crate) struct Lane {
     pub(super) connections: Arc<Connections>,
     shared: Arc<Shared>,
     account: Weak<Account>,
+    #[cfg(feature = "metrics")]
+    starts: Arc<Starts>,
     state: Mutex<State>,
     /// Rung whenever something was settled.
     settled: Condvar,
@@ -67,7 +72,7 @@ pub(crate) struct Lane {
 /// What a lane says of itself.
 pub(crate) struct LaneSnapshot {
     pub(crate) spans: Ledger,
-    /// What the spans take that are queued and under way, estimated.
+    /// What the spans and session events take that are queued and under way, estimated.
     pub(crate) held_bytes: usize,
     /// When the span ended that waits in the queue for the longest.
     pub(crate) oldest: Option<SystemTime>,
@@ -98,12 +103,15 @@ impl Lane {
             shared,
             session_turns,
             account: Arc::downgrade(account),
+            #[cfg(feature = "metrics")]
+            starts: Arc::clone(account.starts()),
             state: Mutex::default(),
             settled: Condvar::new(),
         })
     }
 
     /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted.
+    #[inline]
     pub(super) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
         let mut weight = weigh(&span);

@@ -28,6 +28,7 @@
 //! | `encode` | spans to the body of a request |
 //! | `otlp` | spans to protobuf |
 //! | `protobuf` | the wire format |
+//! | `starts` | how many spans were started |
 //! | `record` | spans that are made here, for what is told of a session |
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
@@ -58,6 +59,8 @@ mod proxy;
 mod queue;
 mod record;
 mod report;
+#[cfg(feature = "metrics")]
+mod starts;
 mod tls;
 mod transport;
 mod tunnel;

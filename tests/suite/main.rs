@@ -24,6 +24,8 @@ mod keys;
 mod ledger;
 mod llm;
 mod lookup;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod neighbours;
 mod own_keys;
 mod processes;
@@ -42,3 +44,4 @@ mod tls;
 mod tls_server;
 #[cfg(feature = "cli")]
 mod verify;
+mod weights;

@@ -21,7 +21,7 @@ pub(super) struct State {
     pub(super) spans: Queue,
     /// How many values were cut from spans that are open, where any were.
     pub(super) cut_values: HashMap<SpanId, u64>,
-    /// What the spans take that are queued and under way.
+    /// What the spans and session events take that are queued and under way.
     pub(super) share: Share,
     pub(super) schedule: Schedule,
     /// When a timed lane is due.
@@ -73,6 +73,7 @@ pub(in super::super) struct Unsettled {
 }
 
 impl State {
+    #[inline]
     pub(super) fn enqueue(&mut self, span: SpanData, bytes: usize, chunks: &Chunks) {
         self.spans.push(span, bytes, chunks);
         self.pushed += 1;
