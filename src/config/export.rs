@@ -14,7 +14,7 @@ pub(super) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Export {
-    /// How spans are encoded. Default: http/protobuf.
+    /// How spans are encoded and sent. Default: http/protobuf.
     pub protocol: Option<Protocol>,
     /// How bodies are compressed. Default: gzip.
     pub compression: Option<Compression>,
@@ -62,7 +62,7 @@ pub struct Retry {
     pub max_elapsed: Option<Duration>,
 }
 
-/// How spans are encoded.
+/// How spans are encoded and sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -73,6 +73,9 @@ pub enum Protocol {
     /// OTLP/HTTP with JSON bodies.
     #[serde(rename = "http/json")]
     HttpJson,
+    /// OTLP/gRPC; the program must have been built with the feature `grpc`.
+    #[serde(rename = "grpc")]
+    Grpc,
 }
 
 /// How bodies are compressed.
@@ -121,7 +124,7 @@ impl<'de> Deserialize<'de> for HumanSize {
 /// `[export]` with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportSettings {
-    /// How spans are encoded.
+    /// How spans are encoded and sent.
     pub protocol: Protocol,
     /// How bodies are compressed.
     pub compression: Compression,

@@ -109,7 +109,7 @@ fn when(table: &mut Table<'_>) -> When {
 
 fn export(table: &mut Table<'_>) -> Export {
     Export {
-        protocol: table.choose("protocol", &["http/protobuf", "http/json"]),
+        protocol: table.choose("protocol", &["http/protobuf", "http/json", "grpc"]),
         compression: table.choose("compression", &["gzip", "zstd", "none"]),
         scheduled_delay: duration(table, "scheduled_delay"),
         max_export_batch_size: table.take("max_export_batch_size", COUNT),

@@ -122,9 +122,5 @@ fn call(lane: &Lane, shared: &Shared, batch: &Batch, part: &Range<usize>) -> Res
         settings.protocol,
         settings.compression,
     )?;
-    Ok(Call {
-        method: http::Method::POST,
-        url: lane.destination.traces_url.clone(),
-        encoded,
-    })
+    Ok(Call::spans(settings.protocol, &lane.destination, encoded))
 }

@@ -18,7 +18,8 @@
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
-//! | `transport` | one HTTP request |
+//! | `transport` | one request, by HTTP |
+//! | `grpc` | one request, by gRPC |
 //! | `connections` | connections, shared by lanes that go the same way |
 //! | `connector` | one new connection |
 //! | `dial` | TCP, to the server or to a proxy |
@@ -46,6 +47,8 @@ mod encode;
 mod engine;
 mod error;
 mod gate;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod lane;
 mod otlp;
 mod outbox;
@@ -60,7 +63,6 @@ mod report;
 mod starts;
 mod tls;
 mod transport;
-#[cfg(feature = "tls")]
 mod tunnel;
 mod turns;
 mod verdict;

@@ -42,6 +42,7 @@ impl TracerRegistry {
             exporter: match export.protocol {
                 Protocol::HttpProtobuf => "otlp_http_span_exporter",
                 Protocol::HttpJson => "otlp_http_json_span_exporter",
+                Protocol::Grpc => "otlp_grpc_span_exporter",
             },
             latest: Mutex::default(),
         });

@@ -13,6 +13,10 @@ mod encodings;
 mod examples;
 mod faults_out;
 mod flush;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "grpc")]
+mod grpc_server;
 mod halving;
 mod http2;
 mod isolation;

@@ -256,6 +256,18 @@ fn headers_that_carry_keys_are_refused_whatever_they_are_called() {
 }
 
 #[test]
+fn grpc_is_a_setting_of_programs_that_were_built_with_it() {
+    let text = "[export]\nprotocol = 'grpc'";
+    if cfg!(feature = "grpc") {
+        assert!(toml(text).is_ok());
+    } else {
+        let said =
+            "export.protocol: grpc needs the feature `grpc` of tracer-registry, and this program was built without it";
+        assert_eq!(faults(text)[0], said);
+    }
+}
+
+#[test]
 fn zstd_is_a_setting_of_programs_that_were_built_with_it() {
     let text = "[export]\ncompression = 'zstd'";
     if cfg!(feature = "zstd") {

@@ -16,12 +16,13 @@ use super::super::connections::Way;
 use super::super::deliver::see_through;
 use super::super::transport::Transport;
 use super::*;
-use crate::config::{Binding, Config, Document, Export};
+use crate::config::{Binding, Config, Document, Export, Protocol};
 use crate::secret::{KeySource, SecretError, SecretSources};
 use crate::selector::{Name, Part};
 
 /// Made once, since a client reads the system's certificates. Nothing is sent.
-static TRANSPORT: LazyLock<Transport> = LazyLock::new(|| Transport::new(Duration::from_secs(1)));
+static TRANSPORT: LazyLock<Transport> =
+    LazyLock::new(|| Transport::new(Duration::from_secs(1), Protocol::HttpProtobuf));
 
 const QUEUE: usize = 7;
 const BATCH: usize = 3;
