@@ -13,6 +13,7 @@ use super::endpoint::Endpoint;
 use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
+use super::pool::PoolSettings;
 use super::proxy::{OfVariables, ResolvedProxy};
 use super::template::{self, TemplateError};
 use super::tls::Tls;
@@ -32,6 +33,7 @@ pub struct Config {
     routes: Vec<(Selector, Binding)>,
     active_environment: Option<Name>,
     export: ExportSettings,
+    pool: PoolSettings,
     proxies: OfVariables,
 }
 
@@ -159,6 +161,7 @@ impl Config {
                 .map(|route| (check::selector(route).expect(checked), route.binding.clone()))
                 .collect(),
             export: document.export.settings(),
+            pool: document.pool.settings(),
             document,
         })
     }
@@ -171,6 +174,11 @@ impl Config {
     /// How spans are sent.
     pub fn export(&self) -> &ExportSettings {
         &self.export
+    }
+
+    /// How many tracers are kept, and for how long.
+    pub fn pool(&self) -> &PoolSettings {
+        &self.pool
     }
 
     /// Every selector that the configuration names, the wildcard left out.

@@ -79,7 +79,7 @@ fn document() -> impl Strategy<Value = Document> {
 }
 
 /// The fields that there are, so that random tables get past the first of them.
-const FIELDS: [&str; 43] = [
+const FIELDS: [&str; 47] = [
     "active_environment",
     "defaults",
     "environments",
@@ -87,6 +87,10 @@ const FIELDS: [&str; 43] = [
     "tenants",
     "routes",
     "export",
+    "pool",
+    "max_tracers",
+    "idle_timeout",
+    "when_full",
     "when",
     "tenant",
     "feature",
