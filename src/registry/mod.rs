@@ -64,7 +64,12 @@ impl TracerRegistry {
         let bell = Arc::new(Notify::new());
         let pool = Arc::new(Pool::new(config.pool(), Arc::clone(&bell)));
         let books = Arc::new(Books::new(Arc::clone(&bell)));
-        engine.spawn(maintain(Arc::downgrade(&pool), Arc::downgrade(&books), bell));
+        engine.spawn(maintain(
+            Arc::downgrade(&pool),
+            Arc::downgrade(&books),
+            bell,
+            pool.period(),
+        ));
         Ok(Self(Arc::new(Inner {
             config,
             sources,

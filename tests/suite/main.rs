@@ -10,6 +10,7 @@ mod coalescing;
 mod collector;
 mod config;
 mod encodings;
+mod eviction;
 mod examples;
 mod faults_out;
 mod flush;

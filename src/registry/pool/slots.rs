@@ -16,6 +16,9 @@
 //! Each event is one step under the lock of the slot's shard: neither building, nor waiting, nor dropping a tracer happens in it. So what
 //! can happen at once is some order of steps, and the tests go through every order.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
