@@ -13,6 +13,7 @@ use tracer_registry::{
     DropReason, Enrichment, Fingerprinter, LookupError, RegistryBuilder, Report, Selector, Status, TracerRegistry,
 };
 
+use crate::log::Log;
 use crate::support::{self, LONG, World, binding, key_of, quick, wait_for};
 
 /// A pool that time alone takes nothing out of.
@@ -78,7 +79,10 @@ fn an_idle_tracer_ends_and_its_name_comes_back_with_a_new_one_and_the_same_books
         let ended = |evicted: &u64| *evicted == round;
         wait_for("an eviction", || world.registry.status().pool.evicted, ended);
         let status = world.status("a");
-        assert_eq!((status.tracers, status.spans.accepted, status.spans.delivered), (0, round, round));
+        assert_eq!(
+            (status.tracers, status.spans.accepted, status.spans.delivered),
+            (0, round, round)
+        );
     }
     assert_eq!(world.names("a"), ["round 1", "round 2", "round 3"]);
     assert!(world.tenant("b").same_tracer(&held), "it was in use all the time");
@@ -89,7 +93,7 @@ fn an_idle_tracer_ends_and_its_name_comes_back_with_a_new_one_and_the_same_books
 #[test]
 fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
     const THREADS: u64 = 8;
-    const SPANS: u64 = 400;
+    const SPANS: u64 = 150;
     for when_full in [WhenFull::Reject, WhenFull::Grow] {
         let world = one_project(|builder| {
             builder.pool(Pool {
@@ -106,7 +110,11 @@ fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
                     begin.wait();
                     for n in 0..SPANS {
                         // Names of their own, and names that others ask for at the same time.
-                        let name = if n % 2 == 0 { format!("own-{thread}-{}", n % 16) } else { format!("all-{}", n % 7) };
+                        let name = if n % 2 == 0 {
+                            format!("own-{thread}-{}", n % 16)
+                        } else {
+                            format!("all-{}", n % 7)
+                        };
                         let tracer = tenant(registry, &name);
                         tracer.in_span_sync(format!("{thread}/{n}"), |_| ());
                     }
@@ -133,7 +141,7 @@ fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
 
 #[test]
 fn the_books_of_many_names_stay_small_and_their_sums_exact() {
-    const NAMES: u64 = 5_000;
+    const NAMES: u64 = 2_500;
     let world = one_project(|builder| {
         builder
             .feature("f", tracer_registry::config::Binding::new())
@@ -155,7 +163,7 @@ fn the_books_of_many_names_stay_small_and_their_sums_exact() {
             told += delivered(&report);
             assert_eq!(told, n + 1);
         }
-        if n % 500 == 0 {
+        if n % 250 == 0 {
             assert_eq!(sums(&world.registry.status())[0], n + 1);
         }
     }
@@ -166,7 +174,11 @@ fn the_books_of_many_names_stay_small_and_their_sums_exact() {
     assert_eq!(sums(&status), [NAMES, NAMES, 0]);
     let few = |status: &Status| status.tracers.len() <= 1_100;
     let status = wait_for("names to be forgotten", || world.registry.status(), few);
-    assert!(status.forgotten.names >= NAMES - 1_100 && status.pool.tracers <= 50, "{:?}", status.pool);
+    assert!(
+        status.forgotten.names >= NAMES - 1_100 && status.pool.tracers <= 50,
+        "{:?}",
+        status.pool
+    );
     assert_eq!(sums(&status), [NAMES, NAMES, 0]);
     assert_eq!(world.project("all").spans().len() as u64, NAMES);
     // A name that comes back begins new books; nothing is told twice.
@@ -178,20 +190,27 @@ fn the_books_of_many_names_stay_small_and_their_sums_exact() {
 #[test]
 fn names_with_losses_that_were_not_told_are_remembered_longer() {
     let world = one_project(|builder| builder.pool(at_most(20)));
-    world.collector.fault(Fault::status(400).when_body_contains("bad").times(1));
+    world
+        .collector
+        .fault(Fault::status(400).when_body_contains("bad").times(1));
     tenant(&world.registry, "unlucky").in_span_sync("bad", |_| ());
     let lost = |sums: &[u64; 3]| sums[2] == 1;
     wait_for("a loss", || sums(&world.registry.status()), lost);
-    for n in 0..2_500 {
+    for n in 0..1_100 {
         tenant(&world.registry, &format!("t{n}")).in_span_sync("good", |_| ());
     }
-    let forgotten = |status: &Status| status.forgotten.names > 1_000;
+    let forgotten = |status: &Status| status.forgotten.names > 50;
     wait_for("names to be forgotten", || world.registry.status(), forgotten);
     let status = world.status("unlucky");
     assert_eq!((status.tracers, status.spans.dropped[&DropReason::Refused]), (0, 1));
     let report = world.registry.force_flush(LONG);
     assert_eq!(report.lost(), 1);
-    assert!(report.to_string().contains("tenant:unlucky: 0 spans delivered, 1 dropped"), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("tenant:unlucky: 0 spans delivered, 1 dropped"),
+        "{report}"
+    );
     assert!(report.to_string().contains("names no longer remembered: "), "{report}");
 }
 
@@ -269,6 +288,35 @@ fn what_is_removed_goes_on_in_its_handles_and_the_next_look_up_makes_a_new_one()
     assert_eq!(names, ["in the session", "of the new one", "open"]);
     let spans = world.status("a").spans;
     assert_eq!((spans.accepted, spans.delivered), (3, 3));
+}
+
+#[test]
+fn a_pool_that_may_grow_does_so_and_tells_it_once() {
+    let world = one_project(|builder| {
+        builder.pool(Pool {
+            when_full: Some(WhenFull::Grow),
+            ..at_most(2)
+        })
+    });
+    let log = Log::default();
+    let held = tracing::subscriber::with_default(log.clone(), || ["a", "b", "c", "d"].map(|name| world.tenant(name)));
+    let lines = log.lines();
+    let [line] = lines.as_slice() else { panic!("{lines:#?}") };
+    assert!(
+        line.contains("max_tracers=2") && line.contains("above pool.max_tracers"),
+        "{line}"
+    );
+    for tracer in &held {
+        tracer.in_span_sync("span", |_| ());
+    }
+    world.flush();
+    assert_eq!(sums(&world.registry.status()), [4, 4, 0]);
+    let pool = world.registry.status().pool;
+    assert_eq!((pool.tracers, pool.grown, pool.rejected, pool.evicted), (4, 2, 0, 0));
+    drop(held);
+    world.tenant("e");
+    let pool = world.registry.status().pool;
+    assert_eq!((pool.tracers, pool.grown, pool.evicted), (2, 2, 3));
 }
 
 #[test]

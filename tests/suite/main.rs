@@ -20,6 +20,7 @@ mod isolation;
 mod keys;
 mod ledger;
 mod llm;
+mod log;
 mod lookup;
 mod neighbours;
 mod own_keys;
