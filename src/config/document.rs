@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 
 use super::binding::{BackendName, Binding};
 use super::export::Export;
+use super::metrics::Metrics;
 use super::pool::Pool;
 use super::schema;
 use super::table::quoted;
@@ -35,6 +36,9 @@ pub(crate) struct Document {
     /// How spans are sent, for all tracers.
     #[schemars(default)]
     pub(crate) export: Export,
+    /// How much the registry's own metrics tell apart.
+    #[schemars(default)]
+    pub(crate) metrics: Metrics,
     /// How many tracers are kept, and for how long.
     #[schemars(default)]
     pub(crate) pool: Pool,
@@ -146,6 +150,7 @@ impl Document {
             }
         }
         self.export.overlay(&over.export);
+        self.metrics.overlay(&over.metrics);
         self.pool.overlay(&over.pool);
     }
 }

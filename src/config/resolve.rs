@@ -13,6 +13,7 @@ use super::endpoint::Endpoint;
 use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
+use super::metrics::MetricsSettings;
 use super::pool::PoolSettings;
 use super::proxy::{OfVariables, ResolvedProxy};
 use super::template::{self, TemplateError};
@@ -33,6 +34,7 @@ pub struct Config {
     routes: Vec<(Selector, Binding)>,
     active_environment: Option<Name>,
     export: ExportSettings,
+    metrics: MetricsSettings,
     pool: PoolSettings,
     proxies: OfVariables,
 }
@@ -72,7 +74,12 @@ pub struct ResolvedBinding {
     pub propagate_session_id: bool,
     /// How sessions come about.
     pub sessions: SessionMode,
+    /// How large a share of the sending it gets.
+    pub weight: u32,
 }
+
+/// As control groups have it.
+const DEFAULT_WEIGHT: u32 = 100;
 
 /// Why the configuration has nothing for a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -161,6 +168,7 @@ impl Config {
                 .map(|route| (check::selector(route).expect(checked), route.binding.clone()))
                 .collect(),
             export: document.export.settings(),
+            metrics: document.metrics.settings(),
             pool: document.pool.settings(),
             document,
         })
@@ -174,6 +182,11 @@ impl Config {
     /// How spans are sent.
     pub fn export(&self) -> &ExportSettings {
         &self.export
+    }
+
+    /// How much the registry's own metrics tell apart.
+    pub fn metrics(&self) -> &MetricsSettings {
+        &self.metrics
     }
 
     /// How many tracers are kept, and for how long.
@@ -359,6 +372,7 @@ fn fill(merged: Binding, selector: &Selector, proxies: &OfVariables) -> Result<R
         trust_remote_parent: propagation.trust_remote_parent.unwrap_or(false),
         propagate_session_id: propagation.session_id.unwrap_or(false),
         sessions: merged.sessions.unwrap_or_default(),
+        weight: merged.weight.unwrap_or(DEFAULT_WEIGHT),
         selector: selector.clone(),
     })
 }
@@ -383,6 +397,7 @@ impl fmt::Debug for ResolvedBinding {
             .field("trust_remote_parent", &self.trust_remote_parent)
             .field("propagate_session_id", &self.propagate_session_id)
             .field("sessions", &self.sessions)
+            .field("weight", &self.weight)
             .finish()
     }
 }

@@ -1,7 +1,7 @@
 //! A registry made in code.
 
 use super::{BuildError, TracerRegistry};
-use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Pool, Route};
+use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::{Part, SelectorParts};
 
@@ -72,6 +72,12 @@ impl RegistryBuilder {
     /// How many tracers are kept, and for how long.
     pub fn pool(mut self, pool: Pool) -> Self {
         self.document.pool = pool;
+        self
+    }
+
+    /// How much the registry's own metrics tell apart.
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.document.metrics = metrics;
         self
     }
 

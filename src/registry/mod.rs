@@ -6,6 +6,8 @@ mod lookup;
 mod maintenance;
 mod make;
 mod making;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pool;
 mod status;
 

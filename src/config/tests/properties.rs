@@ -79,7 +79,7 @@ fn document() -> impl Strategy<Value = Document> {
 }
 
 /// The fields that there are, so that random tables get past the first of them.
-const FIELDS: [&str; 47] = [
+const FIELDS: [&str; 48] = [
     "active_environment",
     "defaults",
     "environments",
@@ -88,9 +88,10 @@ const FIELDS: [&str; 47] = [
     "routes",
     "export",
     "pool",
-    "max_tracers",
     "idle_timeout",
     "when_full",
+    "metrics",
+    "max_tracers",
     "when",
     "tenant",
     "feature",
