@@ -29,12 +29,13 @@ pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, Report, SessionEventsReport, TlsError, TlsFault,
-    TracerReport,
+    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, Report, SessionEventsReport,
+    TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
-    BuildError, CheckedBinding, Connection, LookupError, Probe, RegistryBuilder, Status, TracerRegistry, TracerStatus,
+    BuildError, CheckedBinding, Connection, ForgottenStatus, LookupError, PoolStatus, Probe, RegistryBuilder, Status,
+    TracerRegistry, TracerStatus,
 };
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use super::binding::{BackendName, Binding};
 use super::export::Export;
 use super::metrics::Metrics;
+use super::pool::Pool;
 use super::schema;
 use super::table::quoted;
 
@@ -38,6 +39,9 @@ pub(crate) struct Document {
     /// How much the registry's own metrics tell apart.
     #[schemars(default)]
     pub(crate) metrics: Metrics,
+    /// How many tracers are kept, and for how long.
+    #[schemars(default)]
+    pub(crate) pool: Pool,
 }
 
 /// The key of the table for every tenant without one of its own.
@@ -147,5 +151,6 @@ impl Document {
         }
         self.export.overlay(&over.export);
         self.metrics.overlay(&over.metrics);
+        self.pool.overlay(&over.pool);
     }
 }

@@ -13,6 +13,7 @@ use super::document::{ActiveEnvironment, ActiveVariable, Document, Route, When};
 use super::export::{Export, HumanDuration, HumanSize, Retry};
 use super::fault::{Faults, Layer};
 use super::metrics::Metrics;
+use super::pool::Pool;
 use super::proxy::{Address, Proxy};
 use super::table::{COUNT, DURATION, SIZE, TEXT, Table, kind};
 use super::tls::Tls;
@@ -55,6 +56,7 @@ pub(super) fn document(value: Value, folder: &Path, faults: &mut Faults) -> Docu
         routes: routes(&mut table, folder),
         export: table.table("export", export).unwrap_or_default(),
         metrics: table.table("metrics", metrics).unwrap_or_default(),
+        pool: table.table("pool", pool).unwrap_or_default(),
     };
     table.finish();
     document
@@ -133,6 +135,14 @@ fn retry(table: &mut Table<'_>) -> Retry {
 fn metrics(table: &mut Table<'_>) -> Metrics {
     Metrics {
         max_tracers: table.take("max_tracers", COUNT),
+    }
+}
+
+fn pool(table: &mut Table<'_>) -> Pool {
+    Pool {
+        max_tracers: table.take("max_tracers", COUNT),
+        idle_timeout: table.take("idle_timeout", "a duration such as \"30m\", or \"never\""),
+        when_full: table.choose("when_full", &["reject", "grow"]),
     }
 }
 

@@ -14,6 +14,7 @@ use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
 use super::metrics::MetricsSettings;
+use super::pool::PoolSettings;
 use super::proxy::{OfVariables, ResolvedProxy};
 use super::template::{self, TemplateError};
 use super::tls::Tls;
@@ -34,6 +35,7 @@ pub struct Config {
     active_environment: Option<Name>,
     export: ExportSettings,
     metrics: MetricsSettings,
+    pool: PoolSettings,
     proxies: OfVariables,
 }
 
@@ -167,6 +169,7 @@ impl Config {
                 .collect(),
             export: document.export.settings(),
             metrics: document.metrics.settings(),
+            pool: document.pool.settings(),
             document,
         })
     }
@@ -184,6 +187,11 @@ impl Config {
     /// How much the registry's own metrics tell apart.
     pub fn metrics(&self) -> &MetricsSettings {
         &self.metrics
+    }
+
+    /// How many tracers are kept, and for how long.
+    pub fn pool(&self) -> &PoolSettings {
+        &self.pool
     }
 
     /// Every selector that the configuration names, the wildcard left out.

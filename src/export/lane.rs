@@ -15,6 +15,7 @@
 
 mod events;
 mod finish;
+mod idle;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
 mod notes;
@@ -25,6 +26,7 @@ mod sync;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -67,6 +69,8 @@ pub(crate) struct Lane {
     #[cfg(feature = "metrics")]
     starts: Arc<Starts>,
     state: Mutex<State>,
+    /// Spans that were started and have not ended; what sampling left out is not among them.
+    open_spans: AtomicU64,
     /// Rung whenever something was settled.
     settled: Condvar,
     /// Session events that may be under way at the same time; spans go one batch after the other anyway.
@@ -112,6 +116,7 @@ impl Lane {
             #[cfg(feature = "metrics")]
             starts: Arc::clone(account.starts()),
             state: Mutex::default(),
+            open_spans: AtomicU64::new(0),
             settled: Condvar::new(),
         })
     }
@@ -267,11 +272,7 @@ impl Lane {
             events: state.flush,
         };
         state.flush += 1;
-        let ring = if state.pushed > state.taken {
-            state.make_ready()
-        } else {
-            None
-        };
+        let ring = state.make_due();
         if let Some(hurry) = &state.hurry {
             hurry.notify_waiters();
         }
@@ -316,11 +317,7 @@ impl Lane {
     pub(super) fn retire(self: &Arc<Self>) {
         let mut state = self.lock();
         state.retiring = true;
-        let ring = if state.pushed > state.taken {
-            state.make_ready()
-        } else {
-            None
-        };
+        let ring = state.make_due();
         drop(state);
         match ring {
             Some(ring) => self.shared.ring(ring(self)),

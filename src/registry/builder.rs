@@ -1,7 +1,7 @@
 //! A registry made in code.
 
 use super::{BuildError, TracerRegistry};
-use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Route};
+use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::{Part, SelectorParts};
 
@@ -66,6 +66,12 @@ impl RegistryBuilder {
     /// How spans are sent.
     pub fn export(mut self, export: Export) -> Self {
         self.document.export = export;
+        self
+    }
+
+    /// How many tracers are kept, and for how long.
+    pub fn pool(mut self, pool: Pool) -> Self {
+        self.document.pool = pool;
         self
     }
 

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Inner, LookupError};
 use crate::backend::Destination;
-use crate::export::{Account, Breakers, Connections, ExportError};
+use crate::export::{Account, Breakers, Connections, ExportError, Forgotten};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::Selector;
@@ -17,6 +17,37 @@ use crate::selector::Selector;
 pub struct Status {
     /// By selector, in their order.
     pub tracers: Vec<TracerStatus>,
+    /// The tracers that are kept.
+    pub pool: PoolStatus,
+    /// The books of names that are no longer remembered.
+    pub forgotten: ForgottenStatus,
+}
+
+/// The tracers that are kept, and what became of others. Counted since the registry was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PoolStatus {
+    /// Tracers that are there, those that are being made among them, dedicated ones not.
+    pub tracers: usize,
+    /// How many there may be.
+    pub max_tracers: usize,
+    /// Tracers that ended because they were idle: for too long, or where room was needed.
+    pub evicted: u64,
+    /// Look-ups that got no tracer because there was no room.
+    pub rejected: u64,
+    /// Tracers that were made although there was no room.
+    pub grown: u64,
+}
+
+/// The books of names without a tracer that are no longer remembered by name, because too many others came after them. All of it is
+/// settled. With the books of the names that are remembered this is everything that was ever accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ForgottenStatus {
+    /// How often a name was forgotten; one that came back and was forgotten again counts twice.
+    pub names: u64,
+    /// What became of their spans.
+    pub spans: LedgerSnapshot,
+    /// What became of the starts and enrichments of their sessions.
+    pub session_events: LedgerSnapshot,
 }
 
 /// The books of one selector at one moment: its tracer, dedicated ones, and those that are gone, together.
@@ -97,13 +128,13 @@ fn as_text<S: Serializer>(error: &Option<LookupError>, serializer: S) -> Result<
 }
 
 impl Status {
-    /// The books of one selector.
+    /// The books of one selector, where it is remembered: it has a tracer, or was among the last that had one.
     pub fn tracer(&self, selector: &Selector) -> Option<&TracerStatus> {
         self.tracers.iter().find(|tracer| tracer.selector == *selector)
     }
 }
 
-pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
+pub(super) fn of(accounts: &[Arc<Account>], forgotten: &Forgotten, pool: PoolStatus) -> Status {
     let tracers = accounts.iter().map(|account| {
         let books = account.snapshot();
         TracerStatus {
@@ -120,6 +151,12 @@ pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
     });
     Status {
         tracers: tracers.collect(),
+        pool,
+        forgotten: ForgottenStatus {
+            names: forgotten.names,
+            spans: forgotten.spans.snapshot(),
+            session_events: forgotten.events.snapshot(),
+        },
     }
 }
 

@@ -10,6 +10,7 @@ mod coalescing;
 mod collector;
 mod config;
 mod encodings;
+mod eviction;
 mod examples;
 mod faults_out;
 mod flush;
@@ -23,6 +24,7 @@ mod isolation;
 mod keys;
 mod ledger;
 mod llm;
+mod log;
 mod lookup;
 #[cfg(feature = "metrics")]
 mod metrics;

@@ -66,7 +66,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let account = |name| Account::new(Selector::of(Part::Tenant, Name::new(name).expect("a name")));
+        let account = |name| Account::alone(&Selector::of(Part::Tenant, Name::new(name).expect("a name")));
         let accounts = [account("acme"), account("globex")];
         // The last one is idle until the end.
         let books = [0, 0, 1, 1].map(|at: usize| Arc::clone(&accounts[at]));

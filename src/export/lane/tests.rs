@@ -54,7 +54,7 @@ enum Step {
 
 /// A lane that nobody sends for, in books of its own, and the other end of its bell.
 pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
-    let account = Account::new(Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
+    let account = Account::alone(&Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
     let export = Export {
         max_queue_size: Some(QUEUE),
         max_export_batch_size: Some(BATCH),

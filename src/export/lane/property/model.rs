@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::super::events::Ticket;
-use super::super::{FlushMark, Unsettled};
+use super::super::{FlushMark, Ticket, Unsettled};
 use super::SESSIONS;
 use crate::export::deliver::Outcome;
 use crate::ledger::{DropReason, LedgerSnapshot};
