@@ -49,7 +49,8 @@ use state::{Schedule, State};
 pub(crate) struct Lane {
     pub(crate) selector: Selector,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) destination: Destination,
+    /// Shared with the lanes of others whose bindings say the same.
+    pub(crate) destination: Arc<Destination>,
     pub(super) key: ApiKey,
     pub(super) gates: Gates,
     pub(super) connections: Arc<Connections>,
@@ -79,7 +80,7 @@ pub(crate) struct LaneSnapshot {
 
 impl Lane {
     pub(super) fn new(
-        destination: Destination,
+        destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: ApiKey,
         shared: Arc<Shared>,
@@ -108,9 +109,7 @@ impl Lane {
         let settings = &self.shared.settings;
         let mut weight = weigh(&span);
         let mut state = self.lock();
-        if !state.cut_values.is_empty()
-            && let Some(cut) = state.cut_values.remove(&span.span_context.span_id())
-        {
+        if let Some(cut) = state.take_cut(span.span_context.span_id()) {
             span.attributes.extend(cut_values(CUT_VALUES, cut));
             weight = weigh(&span);
         }
@@ -258,9 +257,7 @@ impl Lane {
         } else {
             None
         };
-        if let Some(hurry) = &state.hurry {
-            hurry.notify_waiters();
-        }
+        state.hurry();
         drop(state);
         self.gates.hurry();
         if let Some(ring) = ring {
@@ -330,7 +327,7 @@ impl Lane {
             held_bytes: state.share.held(),
             oldest: state.spans.first().map(|span| span.end_time),
             events: state.events,
-            last_error: state.last_error.clone(),
+            last_error: state.last_error().cloned(),
             last_delivery: state.last_delivery,
             breakers: self.gates.status(),
         }
@@ -349,7 +346,7 @@ impl Lane {
                 return;
             }
             // Made under the lock: from here on it hears every flush.
-            Arc::clone(state.hurry.get_or_insert_default()).notified_owned()
+            Arc::clone(state.seldom().hurry.get_or_insert_default()).notified_owned()
         };
         let sleep = tokio::time::sleep(wait);
         // Either end of the wait is the same to the caller.

@@ -19,7 +19,7 @@ pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
 pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
-use crate::backend::{Destination, DestinationError};
+use crate::backend::{Destination, DestinationError, Destinations};
 use crate::config::{Config, ResolvedBinding, ResolvedProxy};
 use crate::export::{Account, Connections, Credentials, Engine, Proxy, Report, Way};
 use crate::faults::{Fault, planted};
@@ -42,6 +42,7 @@ struct Inner {
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     engine: Engine,
+    destinations: Destinations,
     pool: Pool,
     /// The books of every selector that a tracer was ever made for.
     accounts: DashMap<Selector, Arc<Account>>,
@@ -68,6 +69,7 @@ impl TracerRegistry {
             config,
             sources,
             fingerprinter,
+            destinations: Destinations::new(engine.settings().protocol),
             engine,
             pool: Pool::default(),
             accounts: DashMap::new(),
@@ -298,10 +300,10 @@ impl Inner {
         Ok(self.config.resolve(neighbour)?.api_key.read(&self.sources)?)
     }
 
-    fn destination(&self, binding: &ResolvedBinding) -> Result<Destination, LookupError> {
-        let destination = Destination::new(binding, self.engine.settings().protocol)?;
+    fn destination(&self, binding: &ResolvedBinding) -> Result<Arc<Destination>, LookupError> {
+        let destination = self.destinations.of(binding)?;
         if cfg!(not(feature = "tls")) && destination.traces_url.starts_with("https:") {
-            return Err(DestinationError::NoTls(destination.traces_url).into());
+            return Err(DestinationError::NoTls(destination.traces_url.clone()).into());
         }
         Ok(destination)
     }

@@ -19,8 +19,6 @@ use crate::ledger::{DropReason, Ledger};
 #[derive(Default)]
 pub(super) struct State {
     pub(super) spans: Queue,
-    /// How many values were cut from spans that are open, where any were.
-    pub(super) cut_values: HashMap<SpanId, u64>,
     /// What the spans take that are queued and under way.
     pub(super) share: Share,
     pub(super) schedule: Schedule,
@@ -40,12 +38,20 @@ pub(super) struct State {
     pub(super) flush: u64,
     pub(super) halving: Halving,
     pub(super) suspect: bool,
-    pub(super) last_error: Option<ExportError>,
     pub(super) last_delivery: Option<SystemTime>,
-    /// Wakes requests that wait for their repetition.
-    pub(super) hurry: Option<Arc<Notify>>,
     /// The tracer is gone: once all is settled the account takes the ledger over.
     pub(super) retiring: bool,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What most lanes never have.
+#[derive(Default)]
+pub(super) struct Seldom {
+    /// How many values were cut from spans that are open, where any were.
+    pub(super) cut_values: HashMap<SpanId, u64>,
+    pub(super) last_error: Option<ExportError>,
+    /// Wakes requests that wait for their repetition.
+    pub(super) hurry: Option<Arc<Notify>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +79,33 @@ pub(in super::super) struct Unsettled {
 }
 
 impl State {
+    /// To put something there.
+    pub(super) fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    pub(super) fn last_error(&self) -> Option<&ExportError> {
+        self.seldom.as_ref()?.last_error.as_ref()
+    }
+
+    /// What was cut from a span that ends.
+    pub(super) fn take_cut(&mut self, span: SpanId) -> Option<u64> {
+        let cut_values = &mut self.seldom.as_mut()?.cut_values;
+        // Most of the time there is none: then nothing is hashed.
+        if cut_values.is_empty() {
+            None
+        } else {
+            cut_values.remove(&span)
+        }
+    }
+
+    /// Wakes requests that wait for their repetition.
+    pub(super) fn hurry(&self) {
+        if let Some(hurry) = self.seldom.as_ref().and_then(|seldom| seldom.hurry.as_ref()) {
+            hurry.notify_waiters();
+        }
+    }
+
     pub(super) fn enqueue(&mut self, span: SpanData, bytes: usize, chunks: &Chunks) {
         self.spans.push(span, bytes, chunks);
         self.pushed += 1;
