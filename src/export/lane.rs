@@ -20,7 +20,7 @@ mod state;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_sdk::trace::SpanData;
@@ -59,8 +59,7 @@ pub(crate) struct Lane {
     state: Mutex<State>,
     /// Rung whenever something was settled.
     settled: Condvar,
-    /// Session events that may be under way at the same time; spans go one batch after the other anyway.
-    pub(super) session_turns: Semaphore,
+    session_turns: OnceLock<Box<Semaphore>>,
     /// What it has sent, beside others.
     pub(super) clock: Clock,
 }
@@ -86,8 +85,6 @@ impl Lane {
         shared: Arc<Shared>,
         account: &Arc<Account>,
     ) -> Arc<Self> {
-        // One tracer with thousands of sessions must not take all places where others are to be sent.
-        let session_turns = Semaphore::new((shared.settings.max_concurrent_exports / 4).max(1));
         Arc::new(Self {
             selector: account.selector.clone(),
             identity: Identity::new(),
@@ -97,7 +94,7 @@ impl Lane {
             key,
             connections,
             shared,
-            session_turns,
+            session_turns: OnceLock::new(),
             account: Arc::downgrade(account),
             state: Mutex::default(),
             settled: Condvar::new(),
@@ -326,7 +323,7 @@ impl Lane {
             spans: state.ledger,
             held_bytes: state.share.held(),
             oldest: state.spans.first().map(|span| span.end_time),
-            events: state.events,
+            events: state.events_ledger(),
             last_error: state.last_error().cloned(),
             last_delivery: state.last_delivery,
             breakers: self.gates.status(),
@@ -351,6 +348,13 @@ impl Lane {
         let sleep = tokio::time::sleep(wait);
         // Either end of the wait is the same to the caller.
         futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(hurry)).await;
+    }
+
+    /// Session events that may be under way at the same time; spans go one batch after the other anyway.
+    pub(super) fn session_turns(&self) -> &Semaphore {
+        // One tracer with thousands of sessions must not take all places where others are to be sent.
+        let places = || Box::new(Semaphore::new((self.shared.settings.max_concurrent_exports / 4).max(1)));
+        self.session_turns.get_or_init(places)
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

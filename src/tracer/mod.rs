@@ -2,6 +2,7 @@
 
 mod default_session;
 mod isolated;
+mod sampling;
 mod start;
 
 use std::any::Any;
@@ -12,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry::{Context, ContextGuard};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
 use crate::backend::Destination;
 use crate::config::ResolvedBinding;
@@ -24,6 +25,7 @@ use crate::selector::Selector;
 use crate::span::ActiveSpan;
 use default_session::DefaultSession;
 pub use isolated::IsolatedTracer;
+use sampling::sampler;
 
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
 const SCOPE: &str = "tracer-registry";
@@ -220,15 +222,6 @@ impl TracerHandle {
         let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
         parent.has_active_span().then(|| parent.span().span_context().clone())
     }
-}
-
-fn sampler(ratio: f64) -> Sampler {
-    let root = if ratio >= 1.0 {
-        Sampler::AlwaysOn
-    } else {
-        Sampler::TraceIdRatioBased(ratio)
-    };
-    Sampler::ParentBased(Box::new(root))
 }
 
 impl fmt::Debug for TracerHandle {

@@ -31,17 +31,23 @@ pub(super) struct State {
     /// Spans up to this number are to be sent without waiting for more.
     pub(super) due: u64,
     pub(super) ledger: Ledger,
-    /// Session events, counted like spans.
-    pub(super) events: Ledger,
-    /// Unsettled session events by the flush they were accepted before; flushes count up.
-    pub(super) unsettled_events: BTreeMap<u64, u64>,
     pub(super) flush: u64,
     pub(super) halving: Halving,
     pub(super) suspect: bool,
     pub(super) last_delivery: Option<SystemTime>,
     /// The tracer is gone: once all is settled the account takes the ledger over.
     pub(super) retiring: bool,
+    events: Option<Box<Events>>,
     seldom: Option<Box<Seldom>>,
+}
+
+/// What only lanes have that were told of sessions.
+#[derive(Default)]
+pub(super) struct Events {
+    /// Session events, counted like spans.
+    pub(super) ledger: Ledger,
+    /// Unsettled ones by the flush they were accepted before; flushes count up.
+    pub(super) unsettled: BTreeMap<u64, u64>,
 }
 
 /// What most lanes never have.
@@ -79,6 +85,14 @@ pub(in super::super) struct Unsettled {
 }
 
 impl State {
+    pub(super) fn events(&mut self) -> &mut Events {
+        self.events.get_or_insert_default()
+    }
+
+    pub(super) fn events_ledger(&self) -> Ledger {
+        self.events.as_ref().map(|events| events.ledger).unwrap_or_default()
+    }
+
     /// To put something there.
     pub(super) fn seldom(&mut self) -> &mut Seldom {
         self.seldom.get_or_insert_default()
@@ -166,8 +180,10 @@ impl State {
             self.share.close(budget);
             self.schedule = Schedule::Closed;
             self.ledger.abandon(reason);
-            self.events.abandon(reason);
-            self.unsettled_events.clear();
+            if let Some(events) = &mut self.events {
+                events.ledger.abandon(reason);
+                events.unsettled.clear();
+            }
         }
         std::mem::take(&mut self.spans)
     }
@@ -177,17 +193,17 @@ impl State {
         if self.schedule == Schedule::Closed {
             return Unsettled::default();
         }
+        let before_the_flush = self
+            .events
+            .iter()
+            .flat_map(|events| events.unsettled.range(..=mark.events));
         Unsettled {
             spans: mark.spans.saturating_sub(self.settled),
-            events: self
-                .unsettled_events
-                .range(..=mark.events)
-                .map(|(_, count)| count)
-                .sum(),
+            events: before_the_flush.map(|(_, count)| count).sum(),
         }
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.ledger.pending() == 0 && self.events.pending() == 0
+        self.ledger.pending() == 0 && self.events_ledger().pending() == 0
     }
 }
