@@ -16,11 +16,13 @@ fn binding() -> Binding {
 }
 
 fn resolved(tenants: &[(&str, Binding)], slug: &str) -> ResolvedBinding {
-    let mut document = Document::default();
-    document.tenants = tenants
+    let tables = tenants
         .iter()
-        .map(|(name, binding)| ((*name).to_owned(), binding.clone()))
-        .collect();
+        .map(|(name, binding)| ((*name).to_owned(), binding.clone()));
+    let document = Document {
+        tenants: tables.collect(),
+        ..Document::default()
+    };
     let config = Config::from_document(document).expect("valid");
     let selector = Selector::of(Part::Tenant, Name::new(slug).expect("a name"));
     config.resolve(&selector).expect("configured")
