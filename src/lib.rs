@@ -51,6 +51,9 @@ pub use tracer::{IsolatedTracer, TracerHandle};
 mod docs {
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[cfg(feature = "metrics")]
+    #[doc = include_str!("../docs/metrics.md")]
+    mod metrics {}
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}

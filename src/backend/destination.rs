@@ -24,6 +24,7 @@ use crate::secret::KeyScheme;
 use crate::selector::Selector;
 
 const TRACES: &str = "/v1/traces";
+const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// Where the requests of tracers go whose bindings say the same.
 #[derive(Debug)]
@@ -71,6 +72,17 @@ pub enum DestinationError {
     /// The backend takes protobuf only.
     #[error("the backend {0} takes protobuf only; set export.protocol to \"http/protobuf\"")]
     ProtobufOnly(BackendName),
+    /// The backend takes no gRPC.
+    #[error(
+        "the backend {0} is spoken to by HTTP only; set export.protocol to \"http/protobuf\", or the backend to \"otlp\" where a collector \
+         is in between"
+    )]
+    NoGrpc(BackendName),
+    /// gRPC has paths of its own, and an endpoint with another one is an endpoint for HTTP.
+    #[error(
+        "{0} has a path, and gRPC has its own: the endpoint is a scheme, a host and a port, as in \"https://collector.example:4317\""
+    )]
+    GrpcPath(String),
     /// An `https` address, in a program that was built without the feature `tls`.
     #[error("{0} needs TLS, and this program was built without the feature `tls` of tracer-registry")]
     NoTls(String),
@@ -82,8 +94,12 @@ pub enum DestinationError {
 impl Destination {
     pub(crate) fn new(binding: &ResolvedBinding, protocol: Protocol) -> Result<Self, DestinationError> {
         let preset = preset::of(binding.backend);
-        if preset.protobuf_only && protocol != Protocol::HttpProtobuf {
-            return Err(DestinationError::ProtobufOnly(binding.backend));
+        match protocol {
+            Protocol::HttpJson if preset.protobuf_only => {
+                return Err(DestinationError::ProtobufOnly(binding.backend));
+            }
+            Protocol::Grpc if !preset.grpc => return Err(DestinationError::NoGrpc(binding.backend)),
+            Protocol::HttpProtobuf | Protocol::HttpJson | Protocol::Grpc => {}
         }
         let endpoint = match (&binding.endpoint, preset.endpoint) {
             (Some(configured), _) => configured.clone(),
@@ -97,7 +113,11 @@ impl Destination {
         let metadata = metadata(preset.spelling, binding);
         Ok(Self {
             origin: endpoint.origin().to_owned(),
-            traces_url: traces_url(preset, &endpoint),
+            traces_url: match protocol {
+                Protocol::HttpProtobuf | Protocol::HttpJson => traces_url(preset, &endpoint),
+                Protocol::Grpc if endpoint.path().is_empty() => endpoint.join(GRPC_TRACES),
+                Protocol::Grpc => return Err(DestinationError::GrpcPath(endpoint.to_string())),
+            },
             sessions: (preset.session_api && binding.sessions != SessionMode::AutoCreate)
                 .then(|| session_urls(preset, &endpoint)),
             session_per_trace: binding.sessions == SessionMode::PerTrace,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::binding::Binding;
 use super::document::{Document, Route, WILDCARD, When};
 use super::endpoint::Endpoint;
-use super::export::{Compression, Export, MAX_CONCURRENT_EXPORTS};
+use super::export::{Compression, Export, MAX_CONCURRENT_EXPORTS, Protocol};
 use super::fault::Faults;
 use super::table::quoted;
 use super::tls::Tls;
@@ -191,6 +191,12 @@ fn export(export: &Export, faults: &mut Faults) {
         faults.add(
             "export.max_concurrent_exports",
             format!("must be at most {MAX_CONCURRENT_EXPORTS}"),
+        );
+    }
+    if cfg!(not(feature = "grpc")) && export.protocol == Some(Protocol::Grpc) {
+        faults.add(
+            "export.protocol",
+            "grpc needs the feature `grpc` of tracer-registry, and this program was built without it",
         );
     }
     if cfg!(not(feature = "zstd")) && export.compression == Some(Compression::Zstd) {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 
 use super::binding::{BackendName, Binding};
 use super::export::Export;
+use super::metrics::Metrics;
 use super::schema;
 use super::table::quoted;
 
@@ -34,6 +35,9 @@ pub(crate) struct Document {
     /// How spans are sent, for all tracers.
     #[schemars(default)]
     pub(crate) export: Export,
+    /// How much the registry's own metrics tell apart.
+    #[schemars(default)]
+    pub(crate) metrics: Metrics,
 }
 
 /// The key of the table for every tenant without one of its own.
@@ -142,5 +146,6 @@ impl Document {
             }
         }
         self.export.overlay(&over.export);
+        self.metrics.overlay(&over.metrics);
     }
 }

@@ -14,7 +14,7 @@ pub(super) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Export {
-    /// How spans are encoded. Default: http/protobuf.
+    /// How spans are encoded and sent. Default: http/protobuf.
     pub protocol: Option<Protocol>,
     /// How bodies are compressed. Default: gzip.
     pub compression: Option<Compression>,
@@ -27,7 +27,8 @@ pub struct Export {
     /// Spans of one tracer that wait at the most; the newest is dropped and counted. Default: 8192.
     #[schemars(range(min = 1))]
     pub max_queue_size: Option<usize>,
-    /// What the spans of all tracers together may take that are queued and under way; each may have as much as is free. Default: 64MiB.
+    /// What the spans and session events of all tracers together may take that are queued and under way; each tracer may have as much as is
+    /// free. Default: 64MiB.
     #[schemars(with = "Option<HumanSize>")]
     pub max_queue_bytes: Option<usize>,
     /// Requests under way at the same time, all tracers together. As many again may be waiting for receivers that are slow to answer, and
@@ -61,7 +62,7 @@ pub struct Retry {
     pub max_elapsed: Option<Duration>,
 }
 
-/// How spans are encoded.
+/// How spans are encoded and sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -72,6 +73,9 @@ pub enum Protocol {
     /// OTLP/HTTP with JSON bodies.
     #[serde(rename = "http/json")]
     HttpJson,
+    /// OTLP/gRPC; the program must have been built with the feature `grpc`.
+    #[serde(rename = "grpc")]
+    Grpc,
 }
 
 /// How bodies are compressed.
@@ -120,7 +124,7 @@ impl<'de> Deserialize<'de> for HumanSize {
 /// `[export]` with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportSettings {
-    /// How spans are encoded.
+    /// How spans are encoded and sent.
     pub protocol: Protocol,
     /// How bodies are compressed.
     pub compression: Compression,
@@ -130,7 +134,7 @@ pub struct ExportSettings {
     pub max_export_batch_size: usize,
     /// Spans of one tracer that wait at the most.
     pub max_queue_size: usize,
-    /// What the spans of all tracers together may take.
+    /// What the spans and session events of all tracers together may take.
     pub max_queue_bytes: usize,
     /// Requests under way at the same time.
     pub max_concurrent_exports: usize,

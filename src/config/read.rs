@@ -12,6 +12,7 @@ use super::binding::{Auth, Binding, Limits, Propagation, Sampling, default_auth_
 use super::document::{ActiveEnvironment, ActiveVariable, Document, Route, When};
 use super::export::{Export, HumanDuration, HumanSize, Retry};
 use super::fault::{Faults, Layer};
+use super::metrics::Metrics;
 use super::proxy::{Address, Proxy};
 use super::table::{COUNT, DURATION, SIZE, TEXT, Table, kind};
 use super::tls::Tls;
@@ -53,6 +54,7 @@ pub(super) fn document(value: Value, folder: &Path, faults: &mut Faults) -> Docu
         tenants: bindings(&mut table, "tenants", folder),
         routes: routes(&mut table, folder),
         export: table.table("export", export).unwrap_or_default(),
+        metrics: table.table("metrics", metrics).unwrap_or_default(),
     };
     table.finish();
     document
@@ -107,7 +109,7 @@ fn when(table: &mut Table<'_>) -> When {
 
 fn export(table: &mut Table<'_>) -> Export {
     Export {
-        protocol: table.choose("protocol", &["http/protobuf", "http/json"]),
+        protocol: table.choose("protocol", &["http/protobuf", "http/json", "grpc"]),
         compression: table.choose("compression", &["gzip", "zstd", "none"]),
         scheduled_delay: duration(table, "scheduled_delay"),
         max_export_batch_size: table.take("max_export_batch_size", COUNT),
@@ -125,6 +127,12 @@ fn retry(table: &mut Table<'_>) -> Retry {
         initial_backoff: duration(table, "initial_backoff"),
         max_backoff: duration(table, "max_backoff"),
         max_elapsed: duration(table, "max_elapsed"),
+    }
+}
+
+fn metrics(table: &mut Table<'_>) -> Metrics {
+    Metrics {
+        max_tracers: table.take("max_tracers", COUNT),
     }
 }
 

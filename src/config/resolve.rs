@@ -13,6 +13,7 @@ use super::endpoint::Endpoint;
 use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
+use super::metrics::MetricsSettings;
 use super::proxy::{OfVariables, ResolvedProxy};
 use super::template::{self, TemplateError};
 use super::tls::Tls;
@@ -32,6 +33,7 @@ pub struct Config {
     routes: Vec<(Selector, Binding)>,
     active_environment: Option<Name>,
     export: ExportSettings,
+    metrics: MetricsSettings,
     proxies: OfVariables,
 }
 
@@ -164,6 +166,7 @@ impl Config {
                 .map(|route| (check::selector(route).expect(checked), route.binding.clone()))
                 .collect(),
             export: document.export.settings(),
+            metrics: document.metrics.settings(),
             document,
         })
     }
@@ -176,6 +179,11 @@ impl Config {
     /// How spans are sent.
     pub fn export(&self) -> &ExportSettings {
         &self.export
+    }
+
+    /// How much the registry's own metrics tell apart.
+    pub fn metrics(&self) -> &MetricsSettings {
+        &self.metrics
     }
 
     /// Every selector that the configuration names, the wildcard left out.

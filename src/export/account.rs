@@ -7,6 +7,8 @@ use super::ExportError;
 use super::breaker::Breakers;
 use super::lane::{FlushMark, Lane, Unsettled};
 use super::report::TracerReport;
+#[cfg(feature = "metrics")]
+use super::starts::Starts;
 use crate::ledger::Ledger;
 use crate::selector::Selector;
 
@@ -14,6 +16,8 @@ use crate::selector::Selector;
 pub(crate) struct Account {
     pub(crate) selector: Selector,
     state: Mutex<State>,
+    #[cfg(feature = "metrics")]
+    starts: Arc<Starts>,
 }
 
 #[derive(Default)]
@@ -44,7 +48,7 @@ pub(crate) struct AccountFlush {
 pub(crate) struct AccountSnapshot {
     /// Of all lanes that ever were, together.
     pub(crate) spans: Ledger,
-    /// What the spans take that are queued and under way, estimated.
+    /// What the spans and session events take that are queued and under way, estimated.
     pub(crate) held_bytes: usize,
     /// When the span ended that waits for the longest.
     pub(crate) oldest: Option<SystemTime>,
@@ -63,6 +67,8 @@ impl Account {
         Arc::new(Self {
             selector,
             state: Mutex::default(),
+            #[cfg(feature = "metrics")]
+            starts: Arc::default(),
         })
     }
 
@@ -133,6 +139,12 @@ impl Account {
 
     pub(crate) fn snapshot(&self) -> AccountSnapshot {
         self.lock().books()
+    }
+
+    /// Of all lanes that ever were, together.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn starts(&self) -> &Arc<Starts> {
+        &self.starts
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -118,9 +118,5 @@ fn call(lane: &Lane, shared: &Shared, batch: &Batch, part: &Range<usize>) -> Res
     let spans: Vec<_> = batch.iter().skip(part.start).take(part.len()).collect();
     let resource = lane.destination.resource(&lane.selector);
     let encoded = encode::spans(&spans, &resource, settings.protocol, settings.compression)?;
-    Ok(Call {
-        method: http::Method::POST,
-        url: lane.destination.traces_url.clone(),
-        encoded,
-    })
+    Ok(Call::spans(settings.protocol, &lane.destination, encoded))
 }

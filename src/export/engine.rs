@@ -101,7 +101,7 @@ impl Engine {
             .map_err(|error| EngineError::Threads(error.kind()))?;
         let (bell, rung) = unbounded_channel();
         let shared = Arc::new(Shared {
-            transport: Transport::new(settings.timeout),
+            transport: Transport::new(settings.timeout, settings.protocol),
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
             chunks: Chunks::new(settings.max_queue_bytes / KEPT_PART),
@@ -287,6 +287,7 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
 
 /// Sends what is due of one lane, batch after batch.
 async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
+    shared.permits.wake(&lane);
     while lane.is_due() {
         batch::send_next(&lane, &shared).await;
     }
@@ -301,11 +302,7 @@ async fn probe(
 ) -> Result<(), ExportError> {
     let settings = &shared.settings;
     let encoded = encode::spans(&[], resource, settings.protocol, settings.compression)?;
-    let call = Call {
-        method: http::Method::POST,
-        url: destination.traces_url.clone(),
-        encoded,
-    };
+    let call = Call::spans(settings.protocol, destination, encoded);
     // A person wants to know: it is asked whatever the breakers say.
     let attempt = shared
         .transport

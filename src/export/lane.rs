@@ -15,12 +15,17 @@
 
 mod events;
 mod finish;
+#[cfg(all(test, tracer_registry_model))]
+mod model;
 mod notes;
+#[cfg(test)]
+mod property;
 mod state;
+mod sync;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_sdk::trace::SpanData;
@@ -34,6 +39,8 @@ use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
 use super::queue::Batch;
+#[cfg(feature = "metrics")]
+use super::starts::Starts;
 use super::turns::Clock;
 use super::weight::weigh;
 use crate::backend::{CUT_VALUES, Destination, cut_values};
@@ -42,8 +49,10 @@ use crate::faults::{self, Fault, planted};
 use crate::ledger::{DropReason, Ledger};
 use crate::secret::ApiKey;
 use crate::selector::Selector;
+pub(super) use events::Ticket;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
+use sync::{Condvar, Mutex, MutexGuard};
 
 /// One tracer's way out.
 pub(crate) struct Lane {
@@ -56,6 +65,8 @@ pub(crate) struct Lane {
     pub(super) connections: Arc<Connections>,
     shared: Arc<Shared>,
     account: Weak<Account>,
+    #[cfg(feature = "metrics")]
+    starts: Arc<Starts>,
     state: Mutex<State>,
     /// Rung whenever something was settled.
     settled: Condvar,
@@ -67,7 +78,7 @@ pub(crate) struct Lane {
 /// What a lane says of itself.
 pub(crate) struct LaneSnapshot {
     pub(crate) spans: Ledger,
-    /// What the spans take that are queued and under way, estimated.
+    /// What the spans and session events take that are queued and under way, estimated.
     pub(crate) held_bytes: usize,
     /// When the span ended that waits in the queue for the longest.
     pub(crate) oldest: Option<SystemTime>,
@@ -96,12 +107,15 @@ impl Lane {
             shared,
             session_turns: OnceLock::new(),
             account: Arc::downgrade(account),
+            #[cfg(feature = "metrics")]
+            starts: Arc::clone(account.starts()),
             state: Mutex::default(),
             settled: Condvar::new(),
         })
     }
 
     /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted.
+    #[inline]
     pub(super) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
         let mut weight = weigh(&span);
@@ -124,9 +138,9 @@ impl Lane {
         }
         if planted(Fault::SpanDoubled) && faults::now_and_then() {
             state.share.enqueue(weight, &self.shared.budget);
-            state.enqueue(span.clone(), weight, &self.shared.chunks);
+            state.place(weight, &self.shared.chunks).push(span.clone());
         }
-        state.enqueue(span, weight, &self.shared.chunks);
+        state.place(weight, &self.shared.chunks).push(span);
         let ring = if state.spans.len() >= settings.full_batch() {
             state.make_full(settings.full_batch())
         } else {

@@ -18,7 +18,8 @@
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
-//! | `transport` | one HTTP request |
+//! | `transport` | one request, by HTTP |
+//! | `grpc` | one request, by gRPC |
 //! | `connections` | connections, shared by lanes that go the same way |
 //! | `connector` | one new connection |
 //! | `dial` | TCP, to the server or to a proxy |
@@ -27,6 +28,7 @@
 //! | `encode` | spans to the body of a request |
 //! | `otlp` | spans to protobuf |
 //! | `protobuf` | the wire format |
+//! | `starts` | how many spans were started |
 //! | `record` | spans that are made here, for what is told of a session |
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
@@ -45,6 +47,8 @@ mod encode;
 mod engine;
 mod error;
 mod gate;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod lane;
 mod otlp;
 mod outbox;
@@ -55,9 +59,10 @@ mod proxy;
 mod queue;
 mod record;
 mod report;
+#[cfg(feature = "metrics")]
+mod starts;
 mod tls;
 mod transport;
-#[cfg(feature = "tls")]
 mod tunnel;
 mod turns;
 mod verdict;

@@ -60,6 +60,11 @@ impl Permits {
         }
     }
 
+    /// A lane has something to send again.
+    pub(super) fn wake(&self, lane: &Lane) {
+        self.healthy.wake(&lane.clock);
+    }
+
     async fn acquire(&self, lane: &Lane) -> Permit<'_> {
         if !lane.is_suspect() {
             let turn = self.healthy.take(&lane.clock).await;

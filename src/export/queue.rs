@@ -71,20 +71,18 @@ impl Queue {
         self.chunks.iter().map(|chunk| chunk.bytes).sum()
     }
 
-    pub(super) fn push(&mut self, span: SpanData, bytes: usize, from: &Chunks) {
-        let room = self
-            .chunks
-            .back()
-            .is_some_and(|last| last.spans.len() < last.spans.capacity());
-        if !room {
+    /// The room for one more span, which is counted already: a span is 352 bytes, so it is not handed from function to function.
+    #[inline]
+    pub(super) fn room(&mut self, bytes: usize, from: &Chunks) -> &mut Vec<SpanData> {
+        let has_room = |last: &Chunk| last.spans.len() < last.spans.capacity();
+        if !self.chunks.back().is_some_and(has_room) {
             let spans = from.take(self.chunks.len().min(SIZES.len() - 1));
             self.chunks.push_back(Chunk { spans, bytes: 0 });
         }
-        if let Some(last) = self.chunks.back_mut() {
-            last.spans.push(span);
-            last.bytes += bytes;
-            self.len += 1;
-        }
+        self.len += 1;
+        let last = self.chunks.back_mut().expect("there is one with room");
+        last.bytes += bytes;
+        &mut last.spans
     }
 
     /// The first of them, `max` at the most.
@@ -244,7 +242,7 @@ mod tests {
                 for _ in 0..count {
                     let span = span(pushed);
                     let bytes = weigh(&span);
-                    queue.push(span, bytes, &chunks);
+                    queue.room(bytes, &chunks).push(span);
                     pushed += 1;
                 }
                 let bytes = queue.bytes();
@@ -271,7 +269,7 @@ mod tests {
         let chunks = Chunks::new(1 << 20);
         let mut queue = Queue::default();
         let mut round = || {
-            (0..200).for_each(|number| queue.push(span(number), 0, &chunks));
+            (0..200).for_each(|number| queue.room(0, &chunks).push(span(number)));
             chunks.give_back(queue.take(1000, &chunks));
         };
         round();

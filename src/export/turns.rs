@@ -1,9 +1,12 @@
 //! Who is next, where more want to send than may: start-time fair queueing, so that each gets a share of the sending by its weight.
 //!
-//! Everybody has a clock of what he has sent: bytes divided by his weight. The one whose clock is the farthest behind is next. Clocks of those
-//! who had nothing to send are put forward to that of the last one who got a turn, so nobody saves turns up. A turn is paid when it is used,
+//! Everybody has a clock of what he has sent: bytes divided by his weight. The one whose clock is the farthest behind is next. The clock of
+//! one who had nothing to send is put forward to that of the last one who got a turn, so nobody saves turns up. A turn is paid when it is used,
 //! since only then is it known what there is to send; so no quantum has to be guessed, as deficit round robin must, and nobody is looked at
 //! before it is his turn.
+//!
+//! A tracer is in the line for its next batch once the last one is settled. So whatever its weight, others come between two of its batches
+//! where they wait.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -82,6 +85,12 @@ impl Turns {
         }
     }
 
+    /// Somebody has something to send again: he starts where the others are.
+    pub(super) fn wake(&self, clock: &Clock) {
+        let now = self.lock().now;
+        clock.sent.fetch_max(now, Ordering::Relaxed);
+    }
+
     /// Waits for a place.
     ///
     /// # Cancel safety
@@ -96,11 +105,10 @@ impl Turns {
     /// A place where one is free, which means that nobody waits; else the end of the line.
     fn enter(&self, clock: &Clock) -> Result<Turn<'_>, InLine<'_>> {
         let mut state = self.lock();
-        // Who had nothing to send for a while starts where the others are.
-        let at = clock.sent.fetch_max(state.now, Ordering::Relaxed).max(state.now);
+        let at = clock.sent.load(Ordering::Relaxed);
         if state.free > 0 {
             state.free -= 1;
-            state.now = at;
+            state.move_to(at);
             return Ok(Turn(self));
         }
         let (call, called) = oneshot::channel();
@@ -121,7 +129,7 @@ impl Turns {
             let clock = next.clock;
             // Whoever left the line does not hear it.
             if next.call.send(()).is_ok() {
-                state.now = state.now.max(clock);
+                state.move_to(clock);
                 return;
             }
         }
@@ -131,6 +139,12 @@ impl Turns {
     /// A panic while the lock was held can only come from the allocator.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn move_to(&mut self, clock: u64) {
+        self.now = self.now.max(clock);
     }
 }
 
@@ -243,6 +257,7 @@ mod tests {
         }
         let next = || {
             let held = turns.enter(&busy).expect("it is free");
+            turns.wake(&late);
             let mut of_late = turns.enter(&late).expect_err("taken");
             let mut of_busy = turns.enter(&busy).expect_err("taken");
             drop(held);

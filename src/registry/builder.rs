@@ -1,7 +1,7 @@
 //! A registry made in code.
 
 use super::{BuildError, TracerRegistry};
-use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Route};
+use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Route};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::{Part, SelectorParts};
 
@@ -66,6 +66,12 @@ impl RegistryBuilder {
     /// How spans are sent.
     pub fn export(mut self, export: Export) -> Self {
         self.document.export = export;
+        self
+    }
+
+    /// How much the registry's own metrics tell apart.
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.document.metrics = metrics;
         self
     }
 

@@ -1,8 +1,11 @@
 //! The public face: look-ups, status, flush, shutdown. Owns the pool, the books and the engine.
 
+mod accounts;
 mod builder;
 mod error;
 mod making;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pool;
 mod status;
 
@@ -13,20 +16,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
-
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
 pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
 use crate::backend::{Destination, DestinationError, Destinations};
 use crate::config::{Config, ResolvedBinding, ResolvedProxy};
-use crate::export::{Account, Connections, Credentials, Engine, Proxy, Report, Way};
+use crate::export::{Connections, Credentials, Engine, Proxy, Report, Way};
 use crate::faults::{Fault, planted};
 use crate::scope::Scope;
 use crate::secret::{ApiKey, Fingerprinter, KeySource, SecretSources};
 use crate::selector::{Name, Part, Selector, SelectorError};
 use crate::tracer::TracerHandle;
+use accounts::Accounts;
 use making::Making;
 use pool::Pool;
 
@@ -44,8 +46,7 @@ struct Inner {
     engine: Engine,
     destinations: Destinations,
     pool: Pool,
-    /// The books of every selector that a tracer was ever made for.
-    accounts: DashMap<Selector, Arc<Account>>,
+    accounts: Arc<Accounts>,
     closed: AtomicBool,
 }
 
@@ -72,7 +73,7 @@ impl TracerRegistry {
             destinations: Destinations::new(engine.settings().protocol),
             engine,
             pool: Pool::default(),
-            accounts: DashMap::new(),
+            accounts: Arc::default(),
             closed: AtomicBool::new(false),
         })))
     }
@@ -180,7 +181,7 @@ impl TracerRegistry {
 
     /// How all tracers are doing.
     pub fn status(&self) -> Status {
-        status::of(&self.0.sorted_accounts())
+        status::of(&self.0.accounts.sorted())
     }
 
     /// What the configuration is.
@@ -282,12 +283,7 @@ impl Inner {
             binding.api_key.read(&self.sources)?
         };
         let fingerprint = key.fingerprint(&self.fingerprinter);
-        let account = Arc::clone(
-            &self
-                .accounts
-                .entry(selector.clone())
-                .or_insert_with(|| Account::new(selector.clone())),
-        );
+        let account = self.accounts.open(selector, &destination.traces_url);
         let lane = self.engine.open_lane(&account, destination, connections, key);
         Ok(TracerHandle::new(&binding, fingerprint, lane))
     }
@@ -334,15 +330,8 @@ impl Inner {
         Ok(Proxy::new(proxy.url.to_string(), credentials))
     }
 
-    /// In the order of their selectors. Clones, so that no lock of the map is held while anybody works.
-    fn sorted_accounts(&self) -> Vec<Arc<Account>> {
-        let mut accounts: Vec<Arc<Account>> = self.accounts.iter().map(|entry| Arc::clone(entry.value())).collect();
-        accounts.sort_by(|one, other| one.selector.cmp(&other.selector));
-        accounts
-    }
-
     fn flush(&self, deadline: Instant) -> Report {
-        let accounts = self.sorted_accounts();
+        let accounts = self.accounts.sorted();
         // All are asked first, then waited for: they are sent at the same time.
         let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
         let waited = accounts.iter().zip(&flushes).map(|(account, flush)| {
@@ -358,7 +347,7 @@ impl Inner {
         let deadline = after(timeout);
         self.closed.store(true, Ordering::SeqCst);
         self.engine.close();
-        let accounts = self.sorted_accounts();
+        let accounts = self.accounts.sorted();
         let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
         for flush in &flushes {
             flush.settle(deadline);

@@ -2,7 +2,6 @@
 
 mod default_session;
 mod isolated;
-mod sampling;
 mod start;
 
 use std::any::Any;
@@ -13,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry::{Context, ContextGuard};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
 use crate::backend::Destination;
 use crate::config::ResolvedBinding;
@@ -25,7 +24,6 @@ use crate::selector::Selector;
 use crate::span::ActiveSpan;
 use default_session::DefaultSession;
 pub use isolated::IsolatedTracer;
-use sampling::sampler;
 
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
 const SCOPE: &str = "tracer-registry";
@@ -61,7 +59,7 @@ impl TracerHandle {
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
             .with_resource(NO_RESOURCE.clone())
-            .with_sampler(sampler(binding.sampling_ratio))
+            .with_sampler(sampler(binding))
             .with_span_limits(Destination::sdk_limits(binding))
             .with_id_generator(SpanIds(Arc::clone(&identity)))
             .with_span_processor(LaneProcessor(Arc::clone(&lane)))
@@ -222,6 +220,16 @@ impl TracerHandle {
         let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
         parent.has_active_span().then(|| parent.span().span_context().clone())
     }
+}
+
+fn sampler(binding: &ResolvedBinding) -> Sampler {
+    let root = match binding.sampling_ratio {
+        // All parents are the tracer's own, and sampled: nobody has to be asked.
+        1.0.. if !binding.trust_remote_parent => return Sampler::AlwaysOn,
+        1.0.. => Sampler::AlwaysOn,
+        ratio => Sampler::TraceIdRatioBased(ratio),
+    };
+    Sampler::ParentBased(Box::new(root))
 }
 
 impl fmt::Debug for TracerHandle {

@@ -13,6 +13,10 @@ mod encodings;
 mod examples;
 mod faults_out;
 mod flush;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "grpc")]
+mod grpc_server;
 mod halving;
 mod http2;
 mod isolation;
@@ -20,6 +24,8 @@ mod keys;
 mod ledger;
 mod llm;
 mod lookup;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod neighbours;
 mod own_keys;
 mod processes;
@@ -33,8 +39,11 @@ mod scopes;
 mod session_modes;
 mod sessions;
 mod silence;
+#[cfg(feature = "cli")]
+mod soak;
 mod support;
 mod tls;
 mod tls_server;
 #[cfg(feature = "cli")]
 mod verify;
+mod weights;

@@ -120,6 +120,10 @@ fn a_fault_says_the_rule_and_what_may_have_been_meant() {
             "export.max_queue_bytes: a size such as \"64MiB\" or \"500kB\" is expected, found a text",
         ),
         (
+            "[metrics]\nmax_tracers = -1",
+            "metrics.max_tracers: a whole number, not negative, is expected, found a number",
+        ),
+        (
             "[export]\nmax_queue_size = 0",
             "export.max_queue_size: must be at least 1",
         ),
@@ -248,6 +252,18 @@ fn headers_that_carry_keys_are_refused_whatever_they_are_called() {
         "x-author = 'basic'",
     ] {
         assert!(toml(&format!("[defaults.headers]\n{harmless}")).is_ok(), "{harmless}");
+    }
+}
+
+#[test]
+fn grpc_is_a_setting_of_programs_that_were_built_with_it() {
+    let text = "[export]\nprotocol = 'grpc'";
+    if cfg!(feature = "grpc") {
+        assert!(toml(text).is_ok());
+    } else {
+        let said =
+            "export.protocol: grpc needs the feature `grpc` of tracer-registry, and this program was built without it";
+        assert_eq!(faults(text)[0], said);
     }
 }
 

@@ -79,7 +79,7 @@ fn document() -> impl Strategy<Value = Document> {
 }
 
 /// The fields that there are, so that random tables get past the first of them.
-const FIELDS: [&str; 43] = [
+const FIELDS: [&str; 45] = [
     "active_environment",
     "defaults",
     "environments",
@@ -87,6 +87,8 @@ const FIELDS: [&str; 43] = [
     "tenants",
     "routes",
     "export",
+    "metrics",
+    "max_tracers",
     "when",
     "tenant",
     "feature",

@@ -19,7 +19,7 @@ use crate::ledger::{DropReason, Ledger};
 #[derive(Default)]
 pub(super) struct State {
     pub(super) spans: Queue,
-    /// What the spans take that are queued and under way.
+    /// What the spans and session events take that are queued and under way.
     pub(super) share: Share,
     pub(super) schedule: Schedule,
     /// When a timed lane is due.
@@ -120,10 +120,12 @@ impl State {
         }
     }
 
-    pub(super) fn enqueue(&mut self, span: SpanData, bytes: usize, chunks: &Chunks) {
-        self.spans.push(span, bytes, chunks);
+    /// The place of one more span, which is counted already.
+    #[inline]
+    pub(super) fn place(&mut self, bytes: usize, chunks: &Chunks) -> &mut Vec<SpanData> {
         self.pushed += 1;
         self.ledger.enqueue();
+        self.spans.room(bytes, chunks)
     }
 
     /// Full batches are due; what is left over waits for more.

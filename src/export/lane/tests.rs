@@ -16,12 +16,13 @@ use super::super::connections::Way;
 use super::super::deliver::see_through;
 use super::super::transport::Transport;
 use super::*;
-use crate::config::{Binding, Config, Document, Export};
+use crate::config::{Binding, Config, Document, Export, Protocol};
 use crate::secret::{KeySource, SecretError, SecretSources};
 use crate::selector::{Name, Part};
 
 /// Made once, since a client reads the system's certificates. Nothing is sent.
-static TRANSPORT: LazyLock<Transport> = LazyLock::new(|| Transport::new(Duration::from_secs(1)));
+static TRANSPORT: LazyLock<Transport> =
+    LazyLock::new(|| Transport::new(Duration::from_secs(1), Protocol::HttpProtobuf));
 
 const QUEUE: usize = 7;
 const BATCH: usize = 3;
@@ -53,6 +54,23 @@ enum Step {
 
 /// A lane that nobody sends for, in books of its own, and the other end of its bell.
 pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
+    let account = Account::new(Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
+    let export = Export {
+        max_queue_size: Some(QUEUE),
+        max_export_batch_size: Some(BATCH),
+        ..Export::default()
+    };
+    let (mut lanes, rung) = lanes(binding, export, std::slice::from_ref(&account));
+    (lanes.remove(0), account, rung)
+}
+
+/// Lanes that nobody sends for, one in each of these books, all with the key and the destination of one tenant and with one bound on what
+/// they hold; and the other end of their bell.
+pub(super) fn lanes(
+    binding: Binding,
+    export: Export,
+    books: &[Arc<Account>],
+) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
     let mut document = Document::default();
     let provider = |name: &str| KeySource::Provider {
         provider: "test".into(),
@@ -61,11 +79,7 @@ pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, Unbo
     document
         .tenants
         .insert("acme".into(), binding.api_key(provider("acme")));
-    document.export = Export {
-        max_queue_size: Some(QUEUE),
-        max_export_batch_size: Some(BATCH),
-        ..Export::default()
-    };
+    document.export = export;
     let config = Config::from_document(document).expect("valid");
     let selector = Selector::of(Part::Tenant, Name::new("acme").expect("a name"));
     let binding = config.resolve(&selector).expect("configured");
@@ -73,13 +87,16 @@ pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, Unbo
     sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
     let settings = config.export().clone();
     let (shared, rung) = Shared::without_threads(settings.clone(), TRANSPORT.clone());
-    let account = Account::new(selector);
-    let destination = Arc::new(Destination::new(&binding, settings.protocol).expect("a destination"));
-    let key = binding.api_key.read(&sources).expect("a key");
-    let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
-    let lane = Lane::new(destination, connections.expect("no files"), key, shared, &account);
-    account.open(&lane);
-    (lane, account, rung)
+    let made = books.iter().map(|account| {
+        let destination = Arc::new(Destination::new(&binding, settings.protocol).expect("a destination"));
+        let key = binding.api_key.read(&sources).expect("a key");
+        let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
+        let shared = Arc::clone(&shared);
+        let lane = Lane::new(destination, connections.expect("no files"), key, shared, account);
+        account.open(&lane);
+        lane
+    });
+    (made.collect(), rung)
 }
 
 fn engine() -> Engine {
@@ -98,7 +115,7 @@ fn engine() -> Engine {
     }
 }
 
-fn span(name: String) -> SpanData {
+pub(super) fn span(name: String) -> SpanData {
     SpanData {
         span_context: SpanContext::empty_context(),
         parent_span_id: SpanId::INVALID,
