@@ -23,6 +23,7 @@ pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
 pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe, Status, TracerStatus};
 
+use crate::backend::Destinations;
 use crate::config::Config;
 use crate::export::{Books, Engine, ForgottenReport, Report};
 use crate::secret::{Fingerprinter, SecretSources};
@@ -42,6 +43,7 @@ struct Inner {
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     engine: Engine,
+    destinations: Destinations,
     pool: Arc<Pool>,
     books: Arc<Books>,
     closed: AtomicBool,
@@ -76,6 +78,7 @@ impl TracerRegistry {
             config,
             sources,
             fingerprinter,
+            destinations: Destinations::new(engine.settings().protocol),
             engine,
             pool,
             books,
