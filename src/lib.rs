@@ -21,6 +21,8 @@ mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tracer;
+#[cfg(feature = "watch")]
+mod watch;
 
 /// The release of OpenTelemetry that handles and spans are of.
 pub use opentelemetry;
@@ -34,7 +36,9 @@ pub use export::{
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
-    BuildError, CheckedBinding, Connection, LookupError, Probe, RegistryBuilder, Status, TracerRegistry, TracerStatus,
+    AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckedBinding, ConfigurationStatus,
+    Connection, Kept, LookupError, Probe, RegistryBuilder, Reload, ReloadError, SourceError, Status, TracerRegistry,
+    TracerStatus,
 };
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;

@@ -18,9 +18,12 @@ mod parse;
 mod proxy;
 mod read;
 mod resolve;
+mod resolved;
+mod restart;
 mod schema;
 mod table;
 mod template;
+mod tenant;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -32,6 +35,11 @@ pub use endpoint::Endpoint;
 pub use export::{Compression, Export, ExportSettings, Protocol, Retry, RetrySettings};
 pub use fault::{ConfigError, ConfigFault};
 pub use proxy::{Proxy, ResolvedProxy};
-pub use resolve::{Config, ResolveError, ResolvedBinding};
+pub use resolve::{Config, ResolveError};
+pub(crate) use resolved::Digest;
+pub use resolved::ResolvedBinding;
 pub use schema::json_schema;
+pub(crate) use tenant::TenantBinding;
+#[cfg(feature = "watch")]
+pub(crate) use tenant::tenant_of;
 pub use tls::Tls;

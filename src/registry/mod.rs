@@ -1,15 +1,27 @@
 //! The public face: look-ups, status, flush, shutdown. Owns the pool, the books and the engine.
 
+mod ageing;
+mod ages;
+mod answers;
+mod asynchronous;
+mod bindings;
 mod builder;
 mod error;
+mod flights;
+mod look_up;
 mod making;
 mod pool;
+mod reload;
+mod source;
+mod start;
 mod status;
+#[cfg(feature = "watch")]
+mod watching;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +29,8 @@ use dashmap::DashMap;
 
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
+pub use reload::{ConfigurationStatus, Kept, Reload, ReloadError};
+pub use source::{AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, SourceError};
 pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
 
 use crate::backend::{Destination, DestinationError};
@@ -27,8 +41,14 @@ use crate::scope::Scope;
 use crate::secret::{ApiKey, Fingerprinter, KeySource, SecretSources};
 use crate::selector::{Name, Part, Selector, SelectorError};
 use crate::tracer::TracerHandle;
+use ageing::Ageing;
+use bindings::{Asking, Bindings};
+use flights::Flights;
 use making::Making;
 use pool::Pool;
+use reload::Reloads;
+#[cfg(feature = "watch")]
+use watching::Watching;
 
 /// Tracers by tenant, environment and feature, each made once, on its first look-up.
 ///
@@ -38,7 +58,8 @@ use pool::Pool;
 pub struct TracerRegistry(Arc<Inner>);
 
 struct Inner {
-    config: Config,
+    bindings: Bindings,
+    reloads: Reloads,
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     engine: Engine,
@@ -46,6 +67,11 @@ struct Inner {
     /// The books of every selector that a tracer was ever made for.
     accounts: DashMap<Selector, Arc<Account>>,
     closed: AtomicBool,
+    /// Asynchronous look-ups of tracers that are not there.
+    flights: Flights<Selector, Result<TracerHandle, LookupError>>,
+    ageing: OnceLock<Ageing>,
+    #[cfg(feature = "watch")]
+    watch: Watching,
 }
 
 impl TracerRegistry {
@@ -60,19 +86,6 @@ impl TracerRegistry {
     /// A registry built in code: bindings without files, the program's own secret sources.
     pub fn builder() -> RegistryBuilder {
         RegistryBuilder::default()
-    }
-
-    fn new(config: Config, sources: SecretSources, fingerprinter: Fingerprinter) -> Result<Self, BuildError> {
-        let engine = Engine::start(config.export().clone())?;
-        Ok(Self(Arc::new(Inner {
-            config,
-            sources,
-            fingerprinter,
-            engine,
-            pool: Pool::default(),
-            accounts: DashMap::new(),
-            closed: AtomicBool::new(false),
-        })))
     }
 
     /// The tracer of a tenant, by its slug.
@@ -123,12 +136,9 @@ impl TracerRegistry {
         S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
-        if let Some((part, name)) = selector.single() {
-            return self.single(part, name);
-        }
-        match self.0.pool.find(&selector) {
+        match self.find(&selector) {
             Some(found) => self.open(found),
-            None => self.make_pooled(&selector),
+            None => self.look_up(&selector, &Asking::Source),
         }
     }
 
@@ -137,11 +147,8 @@ impl TracerRegistry {
     /// # Errors
     /// [`LookupError::NoActiveEnvironment`] where none is configured, else as [`tenant`](Self::tenant).
     pub fn active(&self) -> Result<TracerHandle, LookupError> {
-        let name = self
-            .0
-            .config
-            .active_environment()
-            .ok_or(LookupError::NoActiveEnvironment)?;
+        let config = self.0.bindings.loaded();
+        let name = config.active_environment().ok_or(LookupError::NoActiveEnvironment)?;
         self.single(Part::Environment, name)
     }
 
@@ -157,7 +164,7 @@ impl TracerRegistry {
         let selector = checked(selector)?;
         self.0.check_open()?;
         let _making = self.0.begin_making(&selector)?;
-        self.0.make(&selector)
+        self.0.make(&self.0.bindings.resolve(&selector, &Asking::Source)?)
     }
 
     /// The tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this thread or in
@@ -178,15 +185,18 @@ impl TracerRegistry {
 
     /// How all tracers are doing.
     pub fn status(&self) -> Status {
-        status::of(&self.0.sorted_accounts())
+        Status {
+            configuration: self.configuration_status(),
+            tracers: status::of(&self.0.sorted_accounts()),
+        }
     }
 
-    /// What the configuration is.
-    pub fn config(&self) -> &Config {
-        &self.0.config
+    /// What the configuration is; a reload does not change what was given here.
+    pub fn config(&self) -> Arc<Config> {
+        self.0.bindings.config()
     }
 
-    /// Tries every binding of the configuration: whether its key can be read, where it would send, and, where asked, whether the endpoint
+    /// Tries every binding of the configuration, and those of all files in `tenants_dir`: whether its key can be read, where it would send, and, where asked, whether the endpoint
     /// takes the key. Makes no tracer. Blocks the thread, for up to `export.timeout` where endpoints are asked.
     pub fn check(&self, probe: Probe) -> Vec<CheckedBinding> {
         status::check(&self.0, probe)
@@ -214,27 +224,15 @@ impl TracerRegistry {
         }
         // Names are checked on the way to a new tracer only: what is in the pool was checked when it came in.
         let name = Name::new(name).map_err(|source| SelectorError::Name { part, source })?;
-        if !self.0.config.knows(part, &name) {
-            let routed = self.0.config.resolve(&Selector::of(part, name));
-            // A name that only a route knows resolves; any other is unknown, and says so.
-            return match routed {
-                Ok(binding) => self.make_pooled(&binding.selector),
-                Err(error) => Err(error.into()),
-            };
+        self.look_up(&Selector::of(part, name), &Asking::Source)
+    }
+
+    /// The tracer of a selector, if it was made.
+    fn find(&self, selector: &Selector) -> Option<TracerHandle> {
+        match selector.single() {
+            Some((part, name)) => self.0.pool.find_single(part, name),
+            None => self.0.pool.find(selector),
         }
-        self.make_pooled(&Selector::of(part, name))
-    }
-
-    fn open(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
-        self.0.check_open()?;
-        Ok(found)
-    }
-
-    fn make_pooled(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
-        self.0.check_open()?;
-        // Before there is a slot that others could wait for, and before this thread waits for anybody.
-        let _making = self.0.begin_making(selector)?;
-        self.0.pool.get_or_make(selector, || self.0.make(selector))
     }
 }
 
@@ -269,11 +267,11 @@ impl Inner {
         })
     }
 
-    /// Resolves the binding, reads the key and makes the tracer. Nothing is left behind where any of it fails.
-    fn make(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
-        let binding = self.config.resolve(selector)?;
-        let destination = self.destination(&binding)?;
-        let connections = self.connections(&binding, &destination)?;
+    /// Reads the key and makes the tracer. Nothing is left behind where any of it fails.
+    fn make(&self, binding: &ResolvedBinding) -> Result<TracerHandle, LookupError> {
+        let selector = &binding.selector;
+        let destination = self.destination(binding)?;
+        let connections = self.connections(binding, &destination)?;
         let key = if planted(Fault::KeysSwapped) {
             self.key_of_neighbour(selector)?
         } else {
@@ -287,15 +285,16 @@ impl Inner {
                 .or_insert_with(|| Account::new(selector.clone())),
         );
         let lane = self.engine.open_lane(&account, destination, connections, key);
-        Ok(TracerHandle::new(&binding, fingerprint, lane))
+        Ok(TracerHandle::new(binding, fingerprint, lane))
     }
 
     /// The key of the tracer that a selector would be swapped with, if keys were swapped.
     fn key_of_neighbour(&self, selector: &Selector) -> Result<ApiKey, LookupError> {
-        let all = self.config.selectors();
+        let config = self.bindings.config();
+        let all = config.selectors();
         let at = all.iter().position(|known| known == selector).unwrap_or_default();
         let neighbour = all.get(at ^ 1).unwrap_or(selector);
-        Ok(self.config.resolve(neighbour)?.api_key.read(&self.sources)?)
+        Ok(config.resolve(neighbour)?.api_key.read(&self.sources)?)
     }
 
     fn destination(&self, binding: &ResolvedBinding) -> Result<Destination, LookupError> {

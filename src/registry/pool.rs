@@ -5,8 +5,10 @@
 //! | empty | somebody asks | building, by that caller |
 //! | building | others ask | building; they wait for the builder |
 //! | building | the builder has a tracer | ready; all who wait get it |
+//! | building | the builder has a tracer of a binding that changed meanwhile | empty; all who wait get it, and look again |
 //! | building | the builder fails, or panics | empty; all who wait get that error |
 //! | ready | somebody asks | ready; the handle is cloned, nothing is allocated |
+//! | ready | the tracer is retired | empty; handles that were given stay valid |
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -54,16 +56,47 @@ impl Pool {
         &self,
         selector: &Selector,
         make: impl FnOnce() -> Result<TracerHandle, LookupError>,
+        is_current: impl Fn() -> bool,
     ) -> Result<TracerHandle, LookupError> {
         match selector.single() {
-            Some((part, name)) => get_or_make(&self.single[part as usize], name, selector, make),
-            None => get_or_make(&self.combined, selector, selector, make),
+            Some((part, name)) => get_or_make(&self.single[part as usize], name, selector, make, &is_current),
+            None => get_or_make(&self.combined, selector, selector, make, &is_current),
         }
+    }
+
+    /// Takes a tracer out, if it is still there: the next look-up makes another one.
+    pub(super) fn retire(&self, selector: &Selector, tracer: &TracerHandle) {
+        let is_it = |slot: &Slot| matches!(slot, Slot::Ready(ready) if ready.same_tracer(tracer));
+        // The handle that was in there is dropped after the lock is released: it may be the last.
+        let taken = match selector.single() {
+            Some((part, name)) => self.single[part as usize]
+                .remove_if(name, |_, slot| is_it(slot))
+                .map(|(_, slot)| slot),
+            None => self
+                .combined
+                .remove_if(selector, |_, slot| is_it(slot))
+                .map(|(_, slot)| slot),
+        };
+        drop(taken);
+    }
+
+    /// All tracers that are there.
+    pub(super) fn tracers(&self) -> Vec<TracerHandle> {
+        let single = self.single.iter().flat_map(all_ready);
+        single.chain(all_ready(&self.combined)).collect()
     }
 
     pub(super) fn len(&self) -> usize {
         self.single.iter().map(DashMap::len).sum::<usize>() + self.combined.len()
     }
+}
+
+fn all_ready<K: Eq + Hash>(slots: &DashMap<K, Slot>) -> Vec<TracerHandle> {
+    let ready = slots.iter().filter_map(|entry| match entry.value() {
+        Slot::Ready(tracer) => Some(tracer.clone()),
+        Slot::Building(_) => None,
+    });
+    ready.collect()
 }
 
 fn ready<K, Q>(slots: &DashMap<K, Slot>, key: &Q) -> Option<TracerHandle>
@@ -82,6 +115,7 @@ fn get_or_make<K>(
     key: &K,
     selector: &Selector,
     make: impl FnOnce() -> Result<TracerHandle, LookupError>,
+    is_current: &dyn Fn() -> bool,
 ) -> Result<TracerHandle, LookupError>
 where
     K: Eq + Hash + Clone,
@@ -104,6 +138,7 @@ where
                 slots,
                 key,
                 build: &mine,
+                is_current,
                 result: Err(LookupError::Panicked(selector.clone())),
             };
             finish.result = make();
@@ -114,19 +149,25 @@ where
 }
 
 /// Puts the result into the slot and wakes those who wait, also where making it panicked.
-struct Finish<'a, K: Eq + Hash> {
+struct Finish<'a, K: Eq + Hash + Clone> {
     slots: &'a DashMap<K, Slot>,
     key: &'a K,
     build: &'a Build,
+    is_current: &'a dyn Fn() -> bool,
     result: Result<TracerHandle, LookupError>,
 }
 
-impl<K: Eq + Hash> Drop for Finish<'_, K> {
+impl<K: Eq + Hash + Clone> Drop for Finish<'_, K> {
     fn drop(&mut self) {
         match &self.result {
             Ok(tracer) => {
-                if let Some(mut slot) = self.slots.get_mut(self.key) {
-                    *slot = Slot::Ready(tracer.clone());
+                // Asked under the lock of the slot: whoever changes bindings looks at the slots afterwards, and finds it if it is put there.
+                if let Entry::Occupied(mut slot) = self.slots.entry(self.key.clone()) {
+                    if (self.is_current)() {
+                        slot.insert(Slot::Ready(tracer.clone()));
+                    } else {
+                        slot.remove();
+                    }
                 }
             }
             // Nothing is left behind: the next look-up begins anew.

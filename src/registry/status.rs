@@ -5,16 +5,21 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
+use super::bindings::Asking;
+use super::reload::ConfigurationStatus;
 use super::{Inner, LookupError};
 use crate::backend::Destination;
+use crate::config::ConfigError;
 use crate::export::{Account, Breakers, Connections, ExportError};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
-use crate::selector::Selector;
+use crate::selector::{Part, Selector};
 
 /// All tracers at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
+    /// How the configuration came to be what it is.
+    pub configuration: ConfigurationStatus,
     /// By selector, in their order.
     pub tracers: Vec<TracerStatus>,
 }
@@ -103,7 +108,7 @@ impl Status {
     }
 }
 
-pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
+pub(super) fn of(accounts: &[Arc<Account>]) -> Vec<TracerStatus> {
     let tracers = accounts.iter().map(|account| {
         let books = account.snapshot();
         TracerStatus {
@@ -118,16 +123,27 @@ pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
             breakers: books.breakers,
         }
     });
-    Status {
-        tracers: tracers.collect(),
-    }
+    tracers.collect()
 }
 
 /// Tries every binding; the endpoints are asked all at once.
 pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     let mut asked = Vec::new();
     let mut checked: Vec<CheckedBinding> = Vec::new();
-    for selector in registry.config.selectors() {
+    let config = registry.bindings.config();
+    let (files, unread) = match config.tenant_files() {
+        Ok(files) => (files, None),
+        Err(error) => (Vec::new(), Some(("tenants_dir".to_owned(), error))),
+    };
+    let mut selectors = config.selectors();
+    let mut unusable: Vec<(String, ConfigError)> = unread.into_iter().collect();
+    for file in files {
+        match file.tenant {
+            Ok(name) => selectors.push(Selector::of(Part::Tenant, name)),
+            Err(error) => unusable.push((format!("tenant:{}", file.shown), error)),
+        }
+    }
+    for selector in selectors {
         let mut binding = CheckedBinding::new(selector.to_string());
         match try_binding(registry, &selector, &mut binding) {
             Ok((destination, connections, key)) if probe == Probe::Connect => {
@@ -146,7 +162,11 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
             Err(_) => Connection::NotTried,
         };
     }
-    checked.extend(registry.config.wildcard_key().map(|source| CheckedBinding {
+    checked.extend(unusable.into_iter().map(|(selector, error)| CheckedBinding {
+        error: Some(error.into()),
+        ..CheckedBinding::new(selector)
+    }));
+    checked.extend(config.wildcard_key().map(|source| CheckedBinding {
         key_source: source.as_ref().ok().map(ToString::to_string),
         error: source.err().map(Into::into),
         ..CheckedBinding::new("tenant:*".to_owned())
@@ -159,7 +179,7 @@ fn try_binding(
     selector: &Selector,
     checked: &mut CheckedBinding,
 ) -> Result<(Destination, Arc<Connections>, ApiKey), LookupError> {
-    let binding = registry.config.resolve(selector)?;
+    let binding = registry.bindings.resolve(selector, &Asking::Source)?;
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;
     checked.endpoint = Some(destination.traces_url.clone());

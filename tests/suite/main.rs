@@ -27,6 +27,7 @@ mod propagation;
 mod proxies;
 mod proxy;
 mod readme;
+mod reload;
 mod routing;
 mod runtimes;
 mod scopes;
@@ -34,6 +35,7 @@ mod session_modes;
 mod sessions;
 mod silence;
 mod support;
+mod tenants_as_data;
 mod tls;
 mod tls_server;
 #[cfg(feature = "cli")]
