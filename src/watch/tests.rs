@@ -89,7 +89,11 @@ fn a_file_behind_a_link_that_is_swapped_is_told_each_time() {
 #[test]
 fn an_entry_of_a_watched_folder_is_told_by_name_where_there_are_events_and_else_the_folder() {
     let watched = Watched::new(LONG * 10, true);
+    let mark = watched.write("mark", "");
     watched.watcher.watch(watched.folder.path());
+    // Asked for afterwards: when it is told, the folder is listened to.
+    watched.watcher.watch_what_was_read(&mark);
+    watched.wait_for(&mark);
     let file = watched.write("acme.toml", "one");
     watched.wait_for(&file);
 

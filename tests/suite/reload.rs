@@ -5,6 +5,7 @@ mod watched;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use tempfile::TempDir;
 use tracer_registry::config::Config;
@@ -280,6 +281,41 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
     files.world.flush();
     let arrived = files.world.names("acme_0").len() + files.world.names("acme_1").len();
     assert_eq!(arrived as u64, spans.load(Ordering::SeqCst));
+}
+
+#[test]
+fn one_of_ten_thousand_is_replaced_and_the_others_stay() {
+    const TENANTS: usize = 10_000;
+    let text = |source: &str| {
+        let tables = (0..TENANTS).map(|number| {
+            let own = if number == 4711 { source } else { "" };
+            table(&format!("t{number}"), "acme") + own
+        });
+        tables.collect::<String>()
+    };
+    let files = Files::new(&["acme"], &text(""));
+    let look_up = || {
+        (0..TENANTS)
+            .map(|number| files.tenant(&format!("t{number}")))
+            .collect::<Vec<_>>()
+    };
+    let before = look_up();
+    files.rewrite(&text("source = \"eu\"\n"));
+    let begun = Instant::now();
+    let told = files.world.registry.reload().expect("without a fault");
+    println!(
+        "a reload with {TENANTS} tracers, one of them changed: {:?}",
+        begun.elapsed()
+    );
+    assert_eq!(texts(&told.changed), ["tenant:t4711"]);
+    let differ = before
+        .iter()
+        .zip(look_up())
+        .filter(|(one, other)| !one.same_tracer(other));
+    assert_eq!(
+        differ.map(|(one, _)| one.selector().to_string()).collect::<Vec<_>>(),
+        ["tenant:t4711"]
+    );
 }
 
 #[test]

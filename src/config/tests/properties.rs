@@ -79,7 +79,7 @@ fn document() -> impl Strategy<Value = Document> {
 }
 
 /// The fields that there are, so that random tables get past the first of them.
-const FIELDS: [&str; 43] = [
+const FIELDS: [&str; 46] = [
     "active_environment",
     "defaults",
     "environments",
@@ -87,6 +87,9 @@ const FIELDS: [&str; 43] = [
     "tenants",
     "routes",
     "export",
+    "reload",
+    "watch",
+    "tenants_dir",
     "when",
     "tenant",
     "feature",

@@ -3,8 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::{Files, table};
-use crate::support::wait_for;
+use tracer_registry::TracerRegistry;
+use tracer_registry::config::Config;
+
+use super::{Files, selector, table};
+use crate::support::{keys, wait_for};
 
 const WATCH: &str = "[reload]\nwatch = true\n";
 
@@ -89,23 +92,16 @@ fn a_configuration_that_is_deleted_or_broken_is_kept_and_the_status_says_so() {
 
 #[test]
 fn what_changed_between_reading_and_watching_is_seen() {
-    let files = Files::with(&["k1", "k2"], &text("k1"), |builder| builder);
-    drop(files.world.registry);
-    let config = tracer_registry::config::Config::load(files.path("default.toml")).expect("valid");
-    fs::write(
-        files.path("default.toml"),
-        super::whole(&files.world.collector.url(), &text("k2")),
-    )
-    .expect("written");
-    let builder = tracer_registry::TracerRegistry::builder().config(config);
-    let registry = builder
-        .secret_source("test", crate::support::keys())
-        .build()
-        .expect("valid");
+    let files = Files::new(&["k1", "k2"], &table("acme", "k1"));
+    files.rewrite(&text("k1"));
+    let config = Config::load(files.path("default.toml")).expect("valid");
+    files.rewrite(&text("k2"));
+    let builder = TracerRegistry::builder().config(config);
+    let registry = builder.secret_source("test", keys()).build().expect("valid");
     let said = || {
         registry
             .config()
-            .resolve(&super::selector("tenant:acme"))
+            .resolve(&selector("tenant:acme"))
             .expect("configured")
             .api_key
             .to_string()
