@@ -31,14 +31,14 @@ pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, Report, SessionEventsReport, TlsError, TlsFault,
-    TracerReport,
+    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, Report, SessionEventsReport,
+    TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckedBinding, ConfigurationStatus,
-    Connection, Kept, LookupError, Probe, RegistryBuilder, Reload, ReloadError, SourceError, Status, TracerRegistry,
-    TracerStatus,
+    Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload, ReloadError,
+    SourceError, Status, TracerRegistry, TracerStatus,
 };
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;

@@ -10,6 +10,7 @@ use super::document::{Document, Route, WILDCARD, When};
 use super::endpoint::Endpoint;
 use super::export::{Compression, Export, MAX_CONCURRENT_EXPORTS};
 use super::fault::Faults;
+use super::pool::{IdleTimeout, Pool};
 use super::table::quoted;
 use super::tls::Tls;
 use super::{header, template};
@@ -68,6 +69,7 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
             "watching files needs the feature `watch` of tracer-registry, and this program was built without it",
         );
     }
+    pool(&document.pool, faults);
 }
 
 /// The parts of a route.
@@ -220,6 +222,17 @@ fn export(export: &Export, faults: &mut Faults) {
         if let Some(message) = value.and_then(|value| duration(value, zero)) {
             faults.add(format!("export.{field}"), message);
         }
+    }
+}
+
+fn pool(pool: &Pool, faults: &mut Faults) {
+    if pool.max_tracers == Some(0) {
+        faults.add("pool.max_tracers", "must be at least 1");
+    }
+    if let Some(IdleTimeout::After(time)) = pool.idle_timeout
+        && let Some(message) = duration(time, Zero::HasNone)
+    {
+        faults.add("pool.idle_timeout", format!("{message}, or \"never\""));
     }
 }
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 
 use super::binding::{BackendName, Binding};
 use super::export::Export;
+use super::pool::Pool;
 use super::schema;
 use super::table::quoted;
 
@@ -42,6 +43,9 @@ pub(crate) struct Document {
     /// When the files are read again.
     #[schemars(default)]
     pub(crate) reload: Reloading,
+    /// How many tracers are kept, and for how long.
+    #[schemars(default)]
+    pub(crate) pool: Pool,
 }
 
 /// `[reload]` as written.
@@ -160,5 +164,6 @@ impl Document {
         super::binding::replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
         super::binding::replace(&mut self.reload.watch, over.reload.watch.as_ref());
         self.export.overlay(&over.export);
+        self.pool.overlay(&over.pool);
     }
 }

@@ -12,6 +12,7 @@ use super::binding::{Auth, Binding, Limits, Propagation, Sampling, default_auth_
 use super::document::{ActiveEnvironment, ActiveVariable, Document, Reloading, Route, When};
 use super::export::{Export, HumanDuration, HumanSize, Retry};
 use super::fault::{Faults, Layer};
+use super::pool::Pool;
 use super::proxy::{Address, Proxy};
 use super::table::{COUNT, DURATION, SIZE, TEXT, Table, kind};
 use super::tls::Tls;
@@ -59,6 +60,7 @@ pub(super) fn document(value: Value, folder: &Path, faults: &mut Faults) -> Docu
                 watch: table.take("watch", "true or false"),
             })
             .unwrap_or_default(),
+        pool: table.table("pool", pool).unwrap_or_default(),
     };
     table.finish();
     document
@@ -141,6 +143,14 @@ fn retry(table: &mut Table<'_>) -> Retry {
         initial_backoff: duration(table, "initial_backoff"),
         max_backoff: duration(table, "max_backoff"),
         max_elapsed: duration(table, "max_elapsed"),
+    }
+}
+
+fn pool(table: &mut Table<'_>) -> Pool {
+    Pool {
+        max_tracers: table.take("max_tracers", COUNT),
+        idle_timeout: table.take("idle_timeout", "a duration such as \"30m\", or \"never\""),
+        when_full: table.choose("when_full", &["reject", "grow"]),
     }
 }
 

@@ -10,6 +10,7 @@ use super::document::{ActiveEnvironment, Document, WILDCARD};
 use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
+use super::pool::PoolSettings;
 use super::proxy::OfVariables;
 use super::resolved::{self, ResolvedBinding};
 use super::template::TemplateError;
@@ -30,6 +31,7 @@ pub struct Config {
     routes: Vec<(Selector, Binding)>,
     active_environment: Option<Name>,
     pub(super) export: ExportSettings,
+    pub(super) pool: PoolSettings,
     proxies: OfVariables,
     /// Whether variables of the process are laid over the files, and may say what a proxy is.
     has_variables: bool,
@@ -142,6 +144,7 @@ impl Config {
                 .map(|route| (check::selector(route).expect(checked), route.binding.clone()))
                 .collect(),
             export: document.export.settings(),
+            pool: document.pool.settings(),
             document,
             has_variables: true,
             path: None,
@@ -156,6 +159,11 @@ impl Config {
     /// How spans are sent.
     pub fn export(&self) -> &ExportSettings {
         &self.export
+    }
+
+    /// How many tracers are kept, and for how long.
+    pub fn pool(&self) -> &PoolSettings {
+        &self.pool
     }
 
     /// Every selector that the configuration names, the wildcard left out.

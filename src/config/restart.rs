@@ -1,6 +1,7 @@
 //! What of a configuration cannot change while it runs.
 
 use super::export::{ExportSettings, RetrySettings};
+use super::pool::PoolSettings;
 use super::resolve::Config;
 
 impl Config {
@@ -8,6 +9,17 @@ impl Config {
     /// already, and shared by all tracers.
     pub(crate) fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let mut keys = export(self.export(), new.export());
+        let PoolSettings {
+            max_tracers,
+            idle_timeout,
+            when_full,
+        } = self.pool();
+        let same = [
+            ("pool.max_tracers", *max_tracers == new.pool().max_tracers),
+            ("pool.idle_timeout", *idle_timeout == new.pool().idle_timeout),
+            ("pool.when_full", *when_full == new.pool().when_full),
+        ];
+        keys.extend(same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key));
         if self.is_watched() != new.is_watched() {
             keys.push("reload.watch");
         }
@@ -17,6 +29,7 @@ impl Config {
     /// Takes the settings over that hold only from a start on.
     pub(crate) fn keep_of_start(&mut self, old: &Self) {
         self.export.clone_from(&old.export);
+        self.pool.clone_from(&old.pool);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::ExportError;
+use super::books::Settled;
 use super::breaker::Breakers;
 use super::lane::{FlushMark, Lane, Unsettled};
 use super::report::TracerReport;
@@ -14,6 +15,8 @@ use crate::selector::Selector;
 pub(crate) struct Account {
     pub(crate) selector: Selector,
     state: Mutex<State>,
+    /// Told where the last lane is gone.
+    settled: Arc<Settled>,
 }
 
 #[derive(Default)]
@@ -23,6 +26,30 @@ struct State {
     retired: Retired,
     /// Where the books stood when the last report was made: what happened since has not been told yet.
     reported: (Ledger, Ledger),
+    /// Where it stands in the list of accounts without lanes.
+    listed: Listed,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Listed {
+    #[default]
+    No,
+    Yes,
+    /// It had a lane again since it was listed.
+    Used,
+}
+
+/// What becomes of an account whose turn it is to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has lanes: it is listed again when they are gone.
+    Open,
+    /// Somebody reads it, or it had lanes since it was listed: it waits for another turn.
+    Again,
+    /// Losses of it are in no report yet.
+    Untold,
+    /// Nothing is to be told of it but its sums.
+    Forget,
 }
 
 #[derive(Default)]
@@ -59,15 +86,20 @@ pub(crate) struct AccountSnapshot {
 }
 
 impl Account {
-    pub(crate) fn new(selector: Selector) -> Arc<Self> {
+    pub(super) fn new(selector: Selector, settled: Arc<Settled>) -> Arc<Self> {
         Arc::new(Self {
             selector,
             state: Mutex::default(),
+            settled,
         })
     }
 
     pub(super) fn open(&self, lane: &Arc<Lane>) {
-        self.lock().lanes.push(Arc::clone(lane));
+        let mut state = self.lock();
+        state.lanes.push(Arc::clone(lane));
+        if state.listed != Listed::No {
+            state.listed = Listed::Used;
+        }
     }
 
     /// Takes over the ledger of a lane where all is settled. Under the account's lock, so a snapshot sees it on one side only.
@@ -83,6 +115,43 @@ impl Account {
         retired.events.add(&snapshot.events);
         retired.last_error = snapshot.last_error.or(retired.last_error.take());
         retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
+        let list = state.lanes.is_empty() && state.listed == Listed::No;
+        if list {
+            state.listed = Listed::Yes;
+        }
+        drop(state);
+        if list {
+            self.settled.list(self.selector.clone());
+        }
+    }
+
+    /// What is to become of it. `alone` says that nobody else has it, and so that no lane can be opened in it meanwhile.
+    pub(super) fn turn(&self, alone: bool) -> Turn {
+        let mut state = self.lock();
+        if !state.lanes.is_empty() {
+            state.listed = Listed::No;
+            return Turn::Open;
+        }
+        if !alone || state.listed == Listed::Used {
+            state.listed = Listed::Yes;
+            return Turn::Again;
+        }
+        let books = &state.retired;
+        let untold = [
+            books.spans.since(&state.reported.0),
+            books.events.since(&state.reported.1),
+        ];
+        if untold.iter().any(Ledger::has_dropped) {
+            Turn::Untold
+        } else {
+            Turn::Forget
+        }
+    }
+
+    /// The sums of spans and session events, and how far they were reported.
+    pub(super) fn sums(&self) -> [(Ledger, Ledger); 2] {
+        let state = self.lock();
+        [(state.retired.spans, state.retired.events), state.reported]
     }
 
     /// Makes everything that the selector's lanes hold due now.

@@ -138,6 +138,14 @@ impl Engine {
         receiver
     }
 
+    /// Runs a task on the engine's threads, until it or the engine ends.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = runtime.as_ref() {
+            runtime.spawn(task);
+        }
+    }
+
     /// From here on, lanes refuse what is new and count it.
     pub(crate) fn close(&self) {
         self.shared.closing.store(true, Ordering::SeqCst);

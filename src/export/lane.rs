@@ -15,11 +15,13 @@
 
 mod events;
 mod finish;
+mod idle;
 mod notes;
 mod state;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -54,6 +56,8 @@ pub(crate) struct Lane {
     shared: Arc<Shared>,
     account: Weak<Account>,
     state: Mutex<State>,
+    /// Spans that were started and have not ended; what sampling left out is not among them.
+    open_spans: AtomicU64,
     /// Rung whenever something was settled.
     settled: Condvar,
     /// Session events that may be under way at the same time; spans go one batch after the other anyway.
@@ -94,6 +98,7 @@ impl Lane {
             session_turns,
             account: Arc::downgrade(account),
             state: Mutex::default(),
+            open_spans: AtomicU64::new(0),
             settled: Condvar::new(),
         })
     }
@@ -248,11 +253,7 @@ impl Lane {
             events: state.flush,
         };
         state.flush += 1;
-        let ring = if state.pushed > state.taken {
-            state.make_ready()
-        } else {
-            None
-        };
+        let ring = state.make_due();
         if let Some(hurry) = &state.hurry {
             hurry.notify_waiters();
         }
@@ -297,11 +298,7 @@ impl Lane {
     pub(super) fn retire(self: &Arc<Self>) {
         let mut state = self.lock();
         state.retiring = true;
-        let ring = if state.pushed > state.taken {
-            state.make_ready()
-        } else {
-            None
-        };
+        let ring = state.make_due();
         drop(state);
         match ring {
             Some(ring) => self.shared.ring(ring(self)),

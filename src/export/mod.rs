@@ -25,10 +25,12 @@
 //! | `record` | spans that are made here, for what is told of a session |
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
+//! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
 mod batch;
+mod books;
 mod breaker;
 mod budget;
 mod connections;
@@ -54,6 +56,7 @@ mod verdict;
 mod weight;
 
 pub(crate) use account::Account;
+pub(crate) use books::{Books, Forgotten};
 pub use breaker::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use connections::{Connections, Way};
 pub(crate) use engine::Engine;
@@ -63,5 +66,5 @@ pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;
 pub(crate) use proxy::{Credentials, Proxy};
-pub use report::{Report, SessionEventsReport, TracerReport};
+pub use report::{ForgottenReport, Report, SessionEventsReport, TracerReport};
 pub use tls::{TlsError, TlsFault};

@@ -6,7 +6,8 @@ use futures_util::FutureExt;
 use tokio::runtime::Handle;
 
 use super::bindings::Asking;
-use super::{LookupError, TracerRegistry, checked};
+use super::lookup::checked;
+use super::{LookupError, TracerRegistry};
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 

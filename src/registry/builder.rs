@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::source::Source;
 use super::{AnswersKept, AsyncBindingSource, BindingSource, BuildError, TracerRegistry};
-use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Route};
+use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Pool, Route};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::{Part, SelectorParts};
 
@@ -72,6 +72,12 @@ impl RegistryBuilder {
     /// How spans are sent.
     pub fn export(mut self, export: Export) -> Self {
         self.document.export = export;
+        self
+    }
+
+    /// How many tracers are kept, and for how long.
+    pub fn pool(mut self, pool: Pool) -> Self {
+        self.document.pool = pool;
         self
     }
 

@@ -86,6 +86,16 @@ pub enum LookupError {
     /// The caller that was making the tracer panicked.
     #[error("the look-up that was making {0} panicked")]
     Panicked(Selector),
+    /// There are as many tracers as there may be, and none of them is idle. Those that are there are not concerned.
+    #[error(
+        "there is no room for a tracer of {selector}: pool.max_tracers is {max_tracers}, and none of those that are there is idle"
+    )]
+    PoolFull {
+        /// What was looked up.
+        selector: Selector,
+        /// The bound.
+        max_tracers: usize,
+    },
     /// The registry was shut down.
     #[error("the registry was shut down")]
     Shutdown,

@@ -8,8 +8,12 @@ mod bindings;
 mod builder;
 mod error;
 mod flights;
-mod look_up;
+
+mod lookup;
+mod maintenance;
+mod make;
 mod making;
+mod miss;
 mod pool;
 mod reload;
 mod source;
@@ -22,35 +26,28 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::{Duration, Instant};
-
-use dashmap::DashMap;
 
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
 pub use reload::{ConfigurationStatus, Kept, Reload, ReloadError};
 pub use source::{AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, SourceError};
-pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
+pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe, Status, TracerStatus};
 
-use crate::backend::{Destination, DestinationError};
-use crate::config::{Config, ResolvedBinding, ResolvedProxy};
-use crate::export::{Account, Connections, Credentials, Engine, Proxy, Report, Way};
-use crate::faults::{Fault, planted};
-use crate::scope::Scope;
-use crate::secret::{ApiKey, Fingerprinter, KeySource, SecretSources};
-use crate::selector::{Name, Part, Selector, SelectorError};
+use crate::config::Config;
+use crate::export::{Books, Engine, ForgottenReport, Report};
+use crate::secret::{Fingerprinter, SecretSources};
+use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 use ageing::Ageing;
-use bindings::{Asking, Bindings};
+use bindings::Bindings;
 use flights::Flights;
-use making::Making;
 use pool::Pool;
 use reload::Reloads;
 #[cfg(feature = "watch")]
 use watching::Watching;
 
-/// Tracers by tenant, environment and feature, each made once, on its first look-up.
+/// Tracers by tenant, environment and feature, each made on its first look-up, and kept until it is idle and its time or its place is up.
 ///
 /// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`; make one at start-up and keep it. When the last clone is dropped without
 /// [`shutdown`](Self::shutdown), what is queued is delivered for up to `export.drop_timeout`, and what remains is told in one log line.
@@ -63,9 +60,8 @@ struct Inner {
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     engine: Engine,
-    pool: Pool,
-    /// The books of every selector that a tracer was ever made for.
-    accounts: DashMap<Selector, Arc<Account>>,
+    pool: Arc<Pool>,
+    books: Arc<Books>,
     closed: AtomicBool,
     /// Asynchronous look-ups of tracers that are not there.
     flights: Flights<Selector, Result<TracerHandle, LookupError>>,
@@ -88,107 +84,24 @@ impl TracerRegistry {
         RegistryBuilder::default()
     }
 
-    /// The tracer of a tenant, by its slug.
-    ///
-    /// The first look-up of a name reads its key and makes its tracer, on the calling thread; callers that ask for the same name meanwhile
-    /// wait for that one. A look-up that fails leaves nothing behind, and the next one tries again.
-    ///
-    /// # Errors
-    /// [`LookupError`] for a name that is not allowed, not configured, or whose key cannot be read. Never another tenant's tracer.
-    pub fn tenant(&self, slug: &str) -> Result<TracerHandle, LookupError> {
-        self.single(Part::Tenant, slug)
-    }
-
-    /// The tracer of an environment, by its name.
-    ///
-    /// # Errors
-    /// As [`tenant`](Self::tenant).
-    pub fn environment(&self, name: &str) -> Result<TracerHandle, LookupError> {
-        self.single(Part::Environment, name)
-    }
-
-    /// The tracer of a feature, by its name.
-    ///
-    /// # Errors
-    /// As [`tenant`](Self::tenant).
-    pub fn feature(&self, name: &str) -> Result<TracerHandle, LookupError> {
-        self.single(Part::Feature, name)
-    }
-
-    /// The tracer of a selector, which may have several parts: their bindings are merged, and the result is a tracer of its own.
-    ///
-    /// Takes what [`Selector::tenant`] and its like make, with names not yet checked, or a `&Selector`.
-    ///
-    /// ```
-    /// # use tracer_registry::{LookupError, Selector, TracerRegistry};
-    /// # fn demo(registry: &TracerRegistry) -> Result<(), LookupError> {
-    /// let both = registry.get(Selector::tenant("acme").feature("search"))?;
-    /// let again = registry.get(both.selector())?;
-    /// assert!(again.same_tracer(&both));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`tenant`](Self::tenant).
-    pub fn get<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
-    where
-        S: TryInto<Selector, Error: Into<SelectorError>>,
-    {
-        let selector = checked(selector)?;
-        match self.find(&selector) {
-            Some(found) => self.open(found),
-            None => self.look_up(&selector, &Asking::Source),
-        }
-    }
-
-    /// The tracer of the active environment.
-    ///
-    /// # Errors
-    /// [`LookupError::NoActiveEnvironment`] where none is configured, else as [`tenant`](Self::tenant).
-    pub fn active(&self) -> Result<TracerHandle, LookupError> {
-        let config = self.0.bindings.loaded();
-        let name = config.active_environment().ok_or(LookupError::NoActiveEnvironment)?;
-        self.single(Part::Environment, name)
-    }
-
-    /// A tracer of its own, outside the pool, for one request or one job: nothing is shared with other tracers of the same selector but the
-    /// engine and the books. When the last handle, span and session of it are gone, what it holds is sent, without anybody waiting.
-    ///
-    /// # Errors
-    /// As [`tenant`](Self::tenant).
-    pub fn dedicated<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
-    where
-        S: TryInto<Selector, Error: Into<SelectorError>>,
-    {
-        let selector = checked(selector)?;
-        self.0.check_open()?;
-        let _making = self.0.begin_making(&selector)?;
-        self.0.make(&self.0.bindings.resolve(&selector, &Asking::Source)?)
-    }
-
-    /// The tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this thread or in
-    /// this task.
-    ///
-    /// ```
-    /// use tracer_registry::TracerRegistry;
-    ///
-    /// fn deep_inside() {
-    ///     if let Some(tracer) = TracerRegistry::current() {
-    ///         tracer.in_span_sync("deep inside", |_| ());
-    ///     }
-    /// }
-    /// ```
-    pub fn current() -> Option<TracerHandle> {
-        Scope::current().tracer()
-    }
-
     /// How all tracers are doing.
     pub fn status(&self) -> Status {
-        Status {
-            configuration: self.configuration_status(),
-            tracers: status::of(&self.0.sorted_accounts()),
-        }
+        let (accounts, forgotten) = self.0.books.all();
+        status::of(self.configuration_status(), &accounts, &forgotten, self.0.pool.status())
+    }
+
+    /// Takes the tracer of a selector out of the pool, so that the next look-up makes a new one, with its key read anew. Nothing is lost:
+    /// the handles, sessions and spans that there are go on with the old one, which is sent when the last of them is gone. Gives
+    /// whether there was one. Dedicated tracers are not concerned.
+    ///
+    /// # Errors
+    /// [`SelectorError`] for what is no selector.
+    pub fn remove<S>(&self, selector: S) -> Result<bool, SelectorError>
+    where
+        S: TryInto<Selector, Error: Into<SelectorError>>,
+    {
+        let selector = selector.try_into().map_err(Into::into)?;
+        Ok(self.0.pool.take_out(&selector))
     }
 
     /// What the configuration is; a reload does not change what was given here.
@@ -217,30 +130,6 @@ impl TracerRegistry {
     pub fn shutdown(&self, timeout: Duration) -> Report {
         self.0.shutdown(timeout)
     }
-
-    fn single(&self, part: Part, name: &str) -> Result<TracerHandle, LookupError> {
-        if let Some(found) = self.0.pool.find_single(part, name) {
-            return self.open(found);
-        }
-        // Names are checked on the way to a new tracer only: what is in the pool was checked when it came in.
-        let name = Name::new(name).map_err(|source| SelectorError::Name { part, source })?;
-        self.look_up(&Selector::of(part, name), &Asking::Source)
-    }
-
-    /// The tracer of a selector, if it was made.
-    fn find(&self, selector: &Selector) -> Option<TracerHandle> {
-        match selector.single() {
-            Some((part, name)) => self.0.pool.find_single(part, name),
-            None => self.0.pool.find(selector),
-        }
-    }
-}
-
-fn checked<S>(selector: S) -> Result<Selector, LookupError>
-where
-    S: TryInto<Selector, Error: Into<SelectorError>>,
-{
-    selector.try_into().map_err(|error| LookupError::Selector(error.into()))
 }
 
 /// The moment when a timeout is over. One that the clock cannot add, such as `Duration::MAX`, is over in a year.
@@ -251,95 +140,8 @@ fn after(timeout: Duration) -> Instant {
 }
 
 impl Inner {
-    fn check_open(&self) -> Result<(), LookupError> {
-        // Relaxed: a look-up at the moment of the shutdown may fall on either side of it.
-        if self.closed.load(Ordering::Relaxed) {
-            Err(LookupError::Shutdown)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn begin_making(&self, selector: &Selector) -> Result<Making, LookupError> {
-        Making::begin(self).ok_or_else(|| LookupError::Recursive {
-            selector: selector.clone(),
-            thread: thread::current().id(),
-        })
-    }
-
-    /// Reads the key and makes the tracer. Nothing is left behind where any of it fails.
-    fn make(&self, binding: &ResolvedBinding) -> Result<TracerHandle, LookupError> {
-        let selector = &binding.selector;
-        let destination = self.destination(binding)?;
-        let connections = self.connections(binding, &destination)?;
-        let key = if planted(Fault::KeysSwapped) {
-            self.key_of_neighbour(selector)?
-        } else {
-            binding.api_key.read(&self.sources)?
-        };
-        let fingerprint = key.fingerprint(&self.fingerprinter);
-        let account = Arc::clone(
-            &self
-                .accounts
-                .entry(selector.clone())
-                .or_insert_with(|| Account::new(selector.clone())),
-        );
-        let lane = self.engine.open_lane(&account, destination, connections, key);
-        Ok(TracerHandle::new(binding, fingerprint, lane))
-    }
-
-    /// The key of the tracer that a selector would be swapped with, if keys were swapped.
-    fn key_of_neighbour(&self, selector: &Selector) -> Result<ApiKey, LookupError> {
-        let config = self.bindings.config();
-        let all = config.selectors();
-        let at = all.iter().position(|known| known == selector).unwrap_or_default();
-        let neighbour = all.get(at ^ 1).unwrap_or(selector);
-        Ok(config.resolve(neighbour)?.api_key.read(&self.sources)?)
-    }
-
-    fn destination(&self, binding: &ResolvedBinding) -> Result<Destination, LookupError> {
-        let destination = Destination::new(binding, self.engine.settings().protocol)?;
-        if cfg!(not(feature = "tls")) && destination.traces_url.starts_with("https:") {
-            return Err(DestinationError::NoTls(destination.traces_url).into());
-        }
-        Ok(destination)
-    }
-
-    fn connections(
-        &self,
-        binding: &ResolvedBinding,
-        destination: &Destination,
-    ) -> Result<Arc<Connections>, LookupError> {
-        let proxy = match &binding.proxy {
-            Some(proxy) => Some(self.proxy(proxy)?),
-            None => None,
-        };
-        let way = Way::new(&destination.traces_url, &binding.tls, proxy);
-        Ok(self.engine.connections(&way)?)
-    }
-
-    fn proxy(&self, proxy: &ResolvedProxy) -> Result<Proxy, LookupError> {
-        let read = |source: &KeySource| {
-            let key = source.read(&self.sources).map_err(LookupError::ProxyCredentials)?;
-            Ok::<_, LookupError>(Credentials {
-                source: source.clone(),
-                fingerprint: key.fingerprint(&self.fingerprinter),
-                key,
-            })
-        };
-        let credentials = proxy.credentials.as_ref().map(read).transpose()?;
-        Ok(Proxy::new(proxy.url.to_string(), credentials))
-    }
-
-    /// In the order of their selectors. Clones, so that no lock of the map is held while anybody works.
-    fn sorted_accounts(&self) -> Vec<Arc<Account>> {
-        let mut accounts: Vec<Arc<Account>> = self.accounts.iter().map(|entry| Arc::clone(entry.value())).collect();
-        accounts.sort_by(|one, other| one.selector.cmp(&other.selector));
-        accounts
-    }
-
     fn flush(&self, deadline: Instant) -> Report {
-        let accounts = self.sorted_accounts();
+        let (accounts, forgotten) = self.books.all();
         // All are asked first, then waited for: they are sent at the same time.
         let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
         let waited = accounts.iter().zip(&flushes).map(|(account, flush)| {
@@ -348,6 +150,7 @@ impl Inner {
         });
         Report {
             tracers: waited.collect(),
+            forgotten: ForgottenReport::new(&self.books.report_forgotten(&forgotten)),
         }
     }
 
@@ -355,7 +158,7 @@ impl Inner {
         let deadline = after(timeout);
         self.closed.store(true, Ordering::SeqCst);
         self.engine.close();
-        let accounts = self.sorted_accounts();
+        let (accounts, forgotten) = self.books.all();
         let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
         for flush in &flushes {
             flush.settle(deadline);
@@ -368,6 +171,7 @@ impl Inner {
         });
         Report {
             tracers: told.collect(),
+            forgotten: ForgottenReport::new(&self.books.report_forgotten(&forgotten)),
         }
     }
 }

@@ -138,6 +138,8 @@ impl TracerRegistry {
     fn renew(&self, told: &mut Reload, concerned: impl Fn(&Selector) -> bool) {
         let mut changed: BTreeSet<Selector> = told.changed.drain(..).collect();
         let mut removed: BTreeSet<Selector> = told.removed.drain(..).collect();
+        // Before those that are there are looked at: what is finished in between is among them.
+        self.0.pool.take_out_unfinished();
         for tracer in self.0.pool.tracers() {
             let selector = tracer.selector();
             if !concerned(selector) {
@@ -168,7 +170,7 @@ impl TracerRegistry {
                     continue;
                 }
             }
-            self.0.pool.retire(selector, &tracer);
+            self.0.pool.retire(&tracer);
         }
         // A table that went can leave the tenant with a file, or with what holds for everybody.
         changed.retain(|selector| !removed.contains(selector));

@@ -4,12 +4,13 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use dashmap::DashMap;
+use tokio::sync::Notify;
 
 use super::ageing::Ageing;
 use super::answers::Answers;
 use super::bindings::Bindings;
 use super::flights::Flights;
+use super::maintenance::maintain;
 use super::pool::Pool;
 use super::reload::Reloads;
 use super::source::{AnswersKept, Source};
@@ -17,7 +18,7 @@ use super::source::{AnswersKept, Source};
 use super::watching::Watching;
 use super::{BuildError, Inner, TracerRegistry};
 use crate::config::Config;
-use crate::export::Engine;
+use crate::export::{Books, Engine};
 use crate::secret::{Fingerprinter, SecretSources};
 
 impl TracerRegistry {
@@ -28,6 +29,15 @@ impl TracerRegistry {
         fingerprinter: Fingerprinter,
     ) -> Result<Self, BuildError> {
         let engine = Engine::start(config.export().clone())?;
+        let bell = Arc::new(Notify::new());
+        let pool = Arc::new(Pool::new(config.pool(), Arc::clone(&bell)));
+        let books = Arc::new(Books::new(Arc::clone(&bell)));
+        engine.spawn(maintain(
+            Arc::downgrade(&pool),
+            Arc::downgrade(&books),
+            bell,
+            pool.period(),
+        ));
         let answers = source.map(|(source, keep)| (Answers::new(source, keep), keep));
         let registry = Self(Arc::new(Inner {
             reloads: Reloads::new(config.is_watched()),
@@ -35,8 +45,8 @@ impl TracerRegistry {
             sources,
             fingerprinter,
             engine,
-            pool: Pool::default(),
-            accounts: DashMap::new(),
+            pool,
+            books,
             closed: AtomicBool::new(false),
             flights: Flights::default(),
             ageing: OnceLock::new(),

@@ -10,7 +10,7 @@ use super::reload::ConfigurationStatus;
 use super::{Inner, LookupError};
 use crate::backend::Destination;
 use crate::config::ConfigError;
-use crate::export::{Account, Breakers, Connections, ExportError};
+use crate::export::{Account, Breakers, Connections, ExportError, Forgotten};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::{Part, Selector};
@@ -22,6 +22,37 @@ pub struct Status {
     pub configuration: ConfigurationStatus,
     /// By selector, in their order.
     pub tracers: Vec<TracerStatus>,
+    /// The tracers that are kept.
+    pub pool: PoolStatus,
+    /// The books of names that are no longer remembered.
+    pub forgotten: ForgottenStatus,
+}
+
+/// The tracers that are kept, and what became of others. Counted since the registry was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PoolStatus {
+    /// Tracers that are there, those that are being made among them, dedicated ones not.
+    pub tracers: usize,
+    /// How many there may be.
+    pub max_tracers: usize,
+    /// Tracers that ended because they were idle: for too long, or where room was needed.
+    pub evicted: u64,
+    /// Look-ups that got no tracer because there was no room.
+    pub rejected: u64,
+    /// Tracers that were made although there was no room.
+    pub grown: u64,
+}
+
+/// The books of names without a tracer that are no longer remembered by name, because too many others came after them. All of it is
+/// settled. With the books of the names that are remembered this is everything that was ever accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ForgottenStatus {
+    /// How often a name was forgotten; one that came back and was forgotten again counts twice.
+    pub names: u64,
+    /// What became of their spans.
+    pub spans: LedgerSnapshot,
+    /// What became of the starts and enrichments of their sessions.
+    pub session_events: LedgerSnapshot,
 }
 
 /// The books of one selector at one moment: its tracer, dedicated ones, and those that are gone, together.
@@ -102,13 +133,18 @@ fn as_text<S: Serializer>(error: &Option<LookupError>, serializer: S) -> Result<
 }
 
 impl Status {
-    /// The books of one selector.
+    /// The books of one selector, where it is remembered: it has a tracer, or was among the last that had one.
     pub fn tracer(&self, selector: &Selector) -> Option<&TracerStatus> {
         self.tracers.iter().find(|tracer| tracer.selector == *selector)
     }
 }
 
-pub(super) fn of(accounts: &[Arc<Account>]) -> Vec<TracerStatus> {
+pub(super) fn of(
+    configuration: ConfigurationStatus,
+    accounts: &[Arc<Account>],
+    forgotten: &Forgotten,
+    pool: PoolStatus,
+) -> Status {
     let tracers = accounts.iter().map(|account| {
         let books = account.snapshot();
         TracerStatus {
@@ -123,7 +159,16 @@ pub(super) fn of(accounts: &[Arc<Account>]) -> Vec<TracerStatus> {
             breakers: books.breakers,
         }
     });
-    tracers.collect()
+    Status {
+        configuration,
+        tracers: tracers.collect(),
+        pool,
+        forgotten: ForgottenStatus {
+            names: forgotten.names,
+            spans: forgotten.spans.snapshot(),
+            session_events: forgotten.events.snapshot(),
+        },
+    }
 }
 
 /// Tries every binding; the endpoints are asked all at once.

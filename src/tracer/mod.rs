@@ -211,6 +211,19 @@ impl TracerHandle {
         &self.0.lane
     }
 
+    /// Whether there are other handles, which may be inside sessions, scopes and current contexts. For one that gets none meanwhile the
+    /// answer stays true only where it is no; it may be out of date where it is yes.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Whether this is the only handle, no span is open, no default session is, and nothing is unsent: nothing would be missed without it.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        // Exact, and in order after all that was done with the other handles.
+        let only = Arc::get_mut(&mut self.0);
+        only.is_some_and(|tracer| !tracer.default_session.is_open() && tracer.lane.is_idle())
+    }
+
     /// Whether two handles are of the same tracer.
     pub fn same_tracer(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -166,7 +166,7 @@ fn a_configuration_is_read_again_from_where_it_was_read() -> Result<(), ConfigEr
 }
 
 #[test]
-fn every_setting_of_export_needs_a_restart() {
+fn every_setting_of_export_and_pool_needs_a_restart() {
     let settings = [
         ("protocol", json!("http/json")),
         ("compression", json!("none")),
@@ -181,13 +181,21 @@ fn every_setting_of_export_needs_a_restart() {
         ("retry.max_backoff", json!("7s")),
         ("retry.max_elapsed", json!("7s")),
     ];
+    let of_pool = [
+        ("max_tracers", json!(7)),
+        ("idle_timeout", json!("7s")),
+        ("when_full", json!("grow")),
+    ];
     let schema = json_schema();
     let named = |name: &str| schema["$defs"][name]["properties"].as_object().expect("a table").len();
     assert_eq!(settings.len(), named("Export") - 1 + named("Retry"));
+    assert_eq!(of_pool.len(), named("Pool"));
     let old = toml("").expect("valid");
     assert!(old.needs_restart(&old).is_empty());
-    for (key, value) in settings {
-        let new = toml(&format!("export.{key} = {value}")).expect("valid");
-        assert_eq!(old.needs_restart(&new), [format!("export.{key}")]);
+    let settings = settings.map(|(key, value)| (format!("export.{key}"), value));
+    let of_pool = of_pool.map(|(key, value)| (format!("pool.{key}"), value));
+    for (key, value) in settings.into_iter().chain(of_pool) {
+        let new = toml(&format!("{key} = {value}")).expect("valid");
+        assert_eq!(old.needs_restart(&new), [key]);
     }
 }

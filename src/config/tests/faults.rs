@@ -190,6 +190,16 @@ fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
             "{exec}"
         );
     }
+    for line in [
+        "max_tracers = 0",
+        "idle_timeout = '0s'",
+        "idle_timeout = '25h'",
+        "idle_timeout = 'ever'",
+        "when_full = 'evict'",
+    ] {
+        assert_eq!(faults(&format!("[pool]\n{line}")).len(), 1, "{line}");
+    }
+    assert!(toml("[pool]\nmax_tracers = 1\nidle_timeout = '24h'").is_ok());
     let edges =
         "[export]\nscheduled_delay = '0s'\ntimeout = '24h'\ndrop_timeout = '0s'\nretry = { max_elapsed = '0s' }";
     assert!(toml(edges).is_ok());

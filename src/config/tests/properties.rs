@@ -79,7 +79,7 @@ fn document() -> impl Strategy<Value = Document> {
 }
 
 /// The fields that there are, so that random tables get past the first of them.
-const FIELDS: [&str; 46] = [
+const FIELDS: [&str; 50] = [
     "active_environment",
     "defaults",
     "environments",
@@ -90,6 +90,10 @@ const FIELDS: [&str; 46] = [
     "reload",
     "watch",
     "tenants_dir",
+    "pool",
+    "max_tracers",
+    "idle_timeout",
+    "when_full",
     "when",
     "tenant",
     "feature",

@@ -84,6 +84,15 @@ impl State {
         }
     }
 
+    /// What is in the queue, if anything, is due now.
+    pub(super) fn make_due(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
+        if self.pushed > self.taken {
+            self.make_ready()
+        } else {
+            None
+        }
+    }
+
     /// A span waits for others from now on. Gives the bell to ring where the engine does not know of the lane yet.
     pub(super) fn make_timed(&mut self, delay: Duration) -> Option<fn(&Arc<Lane>) -> Ring> {
         let idle = self.schedule == Schedule::Idle;

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::super::books::Books;
 use super::super::connections::Way;
 use super::super::deliver::see_through;
 use super::super::transport::Transport;
@@ -73,7 +74,7 @@ pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, Unbo
     sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
     let settings = config.export().clone();
     let (shared, rung) = Shared::without_threads(settings.clone(), TRANSPORT.clone());
-    let account = Account::new(selector);
+    let account = Books::new(Arc::default()).account(&selector);
     let destination = Destination::new(&binding, settings.protocol).expect("a destination");
     let key = binding.api_key.read(&sources).expect("a key");
     let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));

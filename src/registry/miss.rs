@@ -1,4 +1,4 @@
-//! The way to a tracer that is not there, or whose binding must be asked for again.
+//! The way to a tracer that is not there, or whose binding must be asked for again: look-ups after a change never see what was before.
 
 use super::bindings::Asking;
 use super::{LookupError, TracerRegistry};
@@ -16,14 +16,20 @@ impl TracerRegistry {
         loop {
             let generation = self.0.bindings.generation();
             let binding = self.0.bindings.resolve(selector, asking)?;
-            let make = || match outdated.take() {
-                Some(tracer) if tracer.digest() == binding.digest() => Ok(tracer),
-                _ => self.0.make(&binding),
+            let make = || {
+                // Asked again now that there is a slot: what changes from here on takes what is being made out of the pool.
+                let binding = if self.0.bindings.generation() == generation {
+                    binding
+                } else {
+                    self.0.bindings.resolve(selector, asking)?
+                };
+                match outdated.take() {
+                    Some(tracer) if tracer.digest() == binding.digest() => Ok(tracer),
+                    _ => self.0.make(&binding),
+                }
             };
-            // A tracer of a binding that was changed meanwhile is not put into the pool: look-ups after a reload never see it.
-            let is_current = || self.0.bindings.generation() == generation;
-            let tracer = self.0.pool.get_or_make(selector, make, is_current)?;
-            if is_current() {
+            let tracer = self.0.pool.get_or_make(selector, make)?;
+            if self.0.bindings.generation() == generation {
                 self.mind_age(&tracer);
                 return Ok(tracer);
             }
@@ -59,7 +65,7 @@ impl TracerRegistry {
                 Ok(found.clone())
             }
             Ok(_) => {
-                self.0.pool.retire(selector, found);
+                self.0.pool.retire(found);
                 self.look_up(selector, asking)
             }
             Err(error) => self.kept_after(found, error),
@@ -80,7 +86,7 @@ impl TracerRegistry {
                 Ok(found.clone())
             }
             (error @ LookupError::Resolve(_), _) => {
-                self.0.pool.retire(selector, found);
+                self.0.pool.retire(found);
                 Err(error)
             }
             (error, _) => Err(error),
