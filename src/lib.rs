@@ -55,6 +55,8 @@ pub use tracer::{IsolatedTracer, TracerHandle};
 mod docs {
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[doc = include_str!("../docs/tenants.md")]
+    mod tenants {}
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}

@@ -321,6 +321,6 @@ fn one_of_ten_thousand_is_replaced_and_the_others_stay() {
 #[test]
 fn a_reload_after_the_shutdown_is_refused() {
     let files = Files::new(&["acme"], &table("acme", "acme"));
-    files.world.registry.shutdown(crate::support::LONG);
+    assert!(files.world.registry.shutdown(crate::support::LONG).is_complete());
     assert_eq!(files.world.registry.reload(), Err(ReloadError::Shutdown));
 }
