@@ -44,12 +44,12 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         ports: receiver.ports,
         tenants,
     })?;
-    let received = receiver.ports.received()?;
+    let arrived = receiver.ports.received()?;
     let at = format!("{tenants} tenants once each, max_tracers = {MAX_TRACERS}");
     let bytes = |sample: Option<&Sample>| sample.and_then(|sample| sample.resident_bytes).map(number);
     let row = |what, unit, target| Row::of(what, at.clone(), unit, target);
     let (first, last) = (churn.samples.first(), churn.samples.last());
-    let missing = (tenants as u64).saturating_sub(received.spans.min(churn.delivered));
+    let missing = (tenants as u64).saturating_sub(arrived.spans.min(churn.delivered));
     let threads = last.and_then(|sample| sample.threads).map(number);
     let told = format!(
         "{:.0} tenants/s, {} evicted, {} look-ups refused and repeated, {} names in the status",
@@ -114,7 +114,10 @@ fn look_up_once(registry: &TracerRegistry, at: usize) -> Result<()> {
     let name = ours::name(at);
     loop {
         match registry.tenant(&name) {
-            Ok(tracer) => return Ok(tracer.in_span_sync("once", |_| ())),
+            Ok(tracer) => {
+                tracer.in_span_sync("once", |_| ());
+                return Ok(());
+            }
             Err(LookupError::PoolFull { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -22,13 +22,13 @@ pub(super) async fn maintain(pool: Weak<Pool>, books: Weak<Books>, bell: Arc<Not
         if rung && !pool.is_asked() {
             continue;
         }
-        let begin = Instant::now();
-        let freed = pool.look_through(begin - began);
+        let start = Instant::now();
+        let freed = pool.look_through(start - began);
         next = Instant::now() + period;
         drop((pool, books));
         if freed == 0 {
             // Look-ups that find no room, however many, take no more than half of this thread.
-            sleep(begin.elapsed()).await;
+            sleep(start.elapsed()).await;
         }
     }
 }

@@ -86,10 +86,10 @@ impl Pool {
             Some((part, name)) => self.single[part as usize].take_out(name),
             None => self.combined.take_out(selector),
         };
-        if taken.is_some() {
+        if taken {
             self.room.give_back();
         }
-        taken.is_some()
+        taken
     }
 
     /// Takes this tracer out, where it is still the one that look-ups find.

@@ -92,8 +92,8 @@ fn an_idle_tracer_ends_and_its_name_comes_back_with_a_new_one_and_the_same_books
 
 #[test]
 fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
-    const THREADS: u64 = 8;
-    const SPANS: u64 = 150;
+    const THREADS: u32 = 8;
+    const SPANS: u32 = 150;
     for when_full in [WhenFull::Reject, WhenFull::Grow] {
         let world = one_project(|builder| {
             builder.pool(Pool {
@@ -102,7 +102,7 @@ fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
                 when_full: Some(when_full),
             })
         });
-        let begin = Barrier::new(THREADS as usize);
+        let begin = Barrier::new(8);
         thread::scope(|threads| {
             for thread in 0..THREADS {
                 let (registry, begin) = (&world.registry, &begin);
@@ -123,7 +123,7 @@ fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
         });
         let report = world.registry.force_flush(LONG);
         assert!(report.is_complete(), "{report:#?}");
-        let all = THREADS * SPANS;
+        let all = u64::from(THREADS * SPANS);
         assert_eq!(delivered(&report), all);
         let status = world.registry.status();
         assert_eq!(sums(&status), [all, all, 0]);

@@ -86,7 +86,7 @@ mod tests {
                     let over = past.note(now, count);
                     for (at, used) in &uses {
                         let is_over = over.is_some_and(|over| *used < over);
-                        let age = now - *at;
+                        let age = now.saturating_sub(*at);
                         assert!(!is_over || age >= timeout, "{at:?} is over at {now:?}");
                         let late = Duration::from_secs(10.max(step) + step);
                         assert!(is_over || age < timeout + late, "{at:?} is not over at {now:?}");

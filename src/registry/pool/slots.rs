@@ -94,20 +94,18 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
 
     /// The builder is done: all who wait get the result. Gives whether the slot is empty now, and its place free.
     pub(super) fn finish(&self, key: &K, build: &Arc<Build<T>>, result: Result<T, LookupError>, now: u64) -> bool {
-        let freed = match self.0.entry(key.clone()) {
-            Entry::Occupied(mut slot) if slot.get().is_built_by(build) => match &result {
-                Ok(tracer) => {
-                    slot.insert(Slot::Ready {
-                        tracer: tracer.clone(),
-                        used: Used(AtomicU64::new(now)),
-                    });
-                    false
-                }
-                Err(_) => {
-                    slot.remove();
-                    true
-                }
-            },
+        let freed = match (self.0.entry(key.clone()), &result) {
+            (Entry::Occupied(mut slot), Ok(tracer)) if slot.get().is_built_by(build) => {
+                slot.insert(Slot::Ready {
+                    tracer: tracer.clone(),
+                    used: Used(AtomicU64::new(now)),
+                });
+                false
+            }
+            (Entry::Occupied(slot), Err(_)) if slot.get().is_built_by(build) => {
+                slot.remove();
+                true
+            }
             // Taken out meanwhile, or somebody else's by now.
             _ => false,
         };
@@ -130,11 +128,10 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         evicted.and_then(|(_, slot)| slot.tracer())
     }
 
-    /// Empties a slot, whatever is in it, so that the next look-up makes a new tracer. Gives the tracer where one was there; `None` for an
-    /// empty slot.
-    pub(super) fn take_out(&self, key: &K) -> Option<Option<T>> {
-        let (_, slot) = self.0.remove(key)?;
-        Some(slot.tracer())
+    /// Empties a slot, whatever is in it, so that the next look-up makes a new tracer. False where it was empty.
+    pub(super) fn take_out(&self, key: &K) -> bool {
+        // Dropped here, outside of the lock.
+        self.0.remove(key).is_some()
     }
 
     /// Takes this tracer out, where it is still the one that is there.

@@ -101,12 +101,14 @@ impl Actor {
                 }
                 Some(seen) => {
                     *left -= 1;
-                    seen.into_iter().for_each(|(key, used)| world.evict(key, used, now));
+                    for (key, used) in seen {
+                        world.evict(key, used, now);
+                    }
                 }
             },
             Self::Remove { key, done } => {
                 *done = true;
-                if world.slots.take_out(key).is_some() {
+                if world.slots.take_out(key) {
                     world.places.set(world.places.get() - 1);
                 }
             }
