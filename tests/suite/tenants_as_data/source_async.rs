@@ -53,9 +53,7 @@ impl AsyncBindingSource for Slow {
                 .await
                 .map_err(|_| SourceError::new("closed"))?
                 .forget();
-            if tenant.as_str() == "panics" {
-                panic!("in the source");
-            }
+            assert_ne!(tenant.as_str(), "panics", "in the source");
             self.tenants.binding(tenant)
         })
     }
