@@ -87,9 +87,11 @@ impl RegistryBuilder {
         self
     }
 
-    /// A folder with a file for each tenant, as `tenants_dir` in the configuration.
+    /// A folder with a file for each tenant, as `tenants_dir` in the configuration. A relative path begins at the folder of the process.
     pub fn tenants_dir(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.document.tenants_dir = Some(folder.into());
+        let folder = folder.into();
+        // Absolute, so that it is the same folder after the process went to another one.
+        self.document.tenants_dir = Some(std::path::absolute(&folder).unwrap_or(folder));
         self
     }
 

@@ -1,6 +1,7 @@
 //! A folder with a file for each tenant.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use tracer_registry::config::Binding;
 use tracer_registry::{BuildError, KeySource, LookupError, Probe, TracerRegistry};
@@ -195,6 +196,27 @@ fn files_are_watched() {
     let of_all = changes("acme", &of_newer_file);
     assert_eq!(of_all.fingerprint(), acme.fingerprint());
     assert!(files.tenant("globex").same_tracer(&globex));
+}
+
+#[test]
+fn files_that_are_links_are_seen_when_the_link_is_swapped_that_they_go_through() {
+    let files = Files::new(&["one", "two"], &format!("{FOLDER}[reload]\nwatch = true\n"));
+    let swap = |version: &str, name: &str| {
+        fs::create_dir(files.path(&format!("tenants.d/..{version}"))).expect("made");
+        files.write(&format!("tenants.d/..{version}/acme.toml"), &key(name));
+        symlink(format!("..{version}"), files.path("tenants.d/..data_tmp")).expect("linked");
+        fs::rename(files.path("tenants.d/..data_tmp"), files.path("tenants.d/..data")).expect("swapped");
+    };
+    swap("1", "one");
+    symlink("..data/acme.toml", files.path("tenants.d/acme.toml")).expect("linked");
+    let one = files.tenant("acme");
+    swap("2", "two");
+    let two = wait_for(
+        "the other version",
+        || files.tenant("acme"),
+        |now| !now.same_tracer(&one),
+    );
+    assert_ne!(two.fingerprint(), one.fingerprint());
 }
 
 #[test]
