@@ -12,7 +12,7 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The tracer's queue was full; the newest is dropped.
+    /// The tracer's queue was full, or its share of the memory for all was used up; the newest is dropped.
     #[error("the tracer's queue was full")]
     QueueFull,
     /// The receiver refused the key (401, 403).

@@ -57,6 +57,9 @@ mod docs {
     mod context {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
+    #[cfg(feature = "metrics")]
+    #[doc = include_str!("../docs/metrics.md")]
+    mod metrics {}
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}

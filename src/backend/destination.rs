@@ -42,6 +42,8 @@ pub(crate) struct Destination {
     /// A binding's metadata, for sessions.
     pub(crate) metadata: Map<String, Json>,
     pub(crate) resource: Resource,
+    /// How large a share of the sending it gets.
+    pub(crate) weight: u32,
     /// Attributes that a span may have of its own.
     max_attributes: usize,
     /// Attributes of every span of the tracer.
@@ -105,6 +107,7 @@ impl Destination {
             headers: headers(preset, binding)?,
             spelling: preset.spelling,
             source: binding.source.as_deref().map(Arc::from),
+            weight: binding.weight,
             metadata: binding.metadata.clone().into_iter().collect(),
             resource: resource(preset.spelling, binding, metadata.resource),
             max_attributes: span_limits(&binding.limits).max_attributes_per_span as usize,

@@ -8,8 +8,8 @@ use super::endpoint::Endpoint;
 /// A misbehaviour, for [`LocalCollector::fault`](super::LocalCollector::fault).
 ///
 /// Holds for every request that carries a key until it is cleared, unless narrowed by [`only`](Self::only),
-/// [`on`](Self::on), [`when_body_contains`](Self::when_body_contains) and [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang) and
-/// [`partial_success`](Self::partial_success) let anything of the request be stored.
+/// [`on`](Self::on), [`when_body_contains`](Self::when_body_contains) and [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang),
+/// [`lose_answer`](Self::lose_answer) and [`partial_success`](Self::partial_success) let anything of the request be stored.
 #[derive(Clone)]
 pub struct Fault {
     pub(super) action: Action,
@@ -27,6 +27,7 @@ pub(super) enum Action {
     Garbage,
     Hang,
     Reset,
+    LoseAnswer,
     Truncate,
     RejectSpans(u64),
 }
@@ -88,6 +89,12 @@ impl Fault {
     /// Takes the request and resets the connection without an answer.
     pub fn reset() -> Self {
         Self::of(Action::Reset)
+    }
+
+    /// Serves the request and resets the connection instead of the answer: what was stored comes again where the client repeats it. With
+    /// [`after`](Self::after) it is stored at once, and the reset comes later.
+    pub fn lose_answer() -> Self {
+        Self::of(Action::LoseAnswer)
     }
 
     /// Answers 200 and closes the connection in the middle of the body.

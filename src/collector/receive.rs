@@ -1,5 +1,7 @@
 //! From a request to its answer: the order of the checks, the faults, the export of traces.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
@@ -13,6 +15,7 @@ use super::body::{self, ContentType};
 use super::endpoint::Endpoint;
 use super::fault::{Action, Answer};
 use super::faults::Met;
+use super::model::Span;
 use super::received::{Format, Received};
 use super::recorder::RecordedRequest;
 use super::shared::{Shared, SharedRef};
@@ -33,6 +36,8 @@ pub(super) struct Call<'a> {
     pub(super) project: ProjectId,
     pub(super) project_name: Option<&'a str>,
     pub(super) content_type: &'a ContentType,
+    wire_bytes: usize,
+    body_bytes: usize,
     /// How many spans a fault wants refused.
     reject_spans: u64,
 }
@@ -40,7 +45,7 @@ pub(super) struct Call<'a> {
 /// An answer, and what came of the request.
 pub(super) struct Outcome {
     pub(super) response: Response,
-    pub(super) spans: usize,
+    pub(super) stored: Vec<Arc<Span>>,
     pub(super) rejected_spans: u64,
     pub(super) sessions: Vec<String>,
 }
@@ -49,7 +54,7 @@ impl From<Response> for Outcome {
     fn from(response: Response) -> Self {
         Self {
             response,
-            spans: 0,
+            stored: Vec::new(),
             rejected_spans: 0,
             sessions: Vec::new(),
         }
@@ -93,7 +98,7 @@ pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -
     let body_bytes = seen.len();
     record(&shared, &parts, seen.clone(), Some(key), project_name);
 
-    let call = Call {
+    let mut call = Call {
         shared: &shared,
         parts: &parts,
         endpoint,
@@ -101,6 +106,8 @@ pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -
         project,
         project_name,
         content_type: &content_type,
+        wire_bytes,
+        body_bytes,
         reject_spans: 0,
     };
     let outcome = match shared.faults.meet(key, endpoint, &seen) {
@@ -110,23 +117,7 @@ pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -
     let Some(outcome) = outcome else {
         return Response::new(Body::empty());
     };
-    let status = outcome.response.status().as_u16();
-    shared.store.count_answer(project, status);
-    let received = Received {
-        project: project_name.map(str::to_owned),
-        key,
-        endpoint,
-        path: parts.uri.path().to_owned(),
-        format,
-        status,
-        wire_bytes,
-        body_bytes,
-        spans: outcome.spans,
-        rejected_spans: outcome.rejected_spans,
-        sessions: outcome.sessions,
-    };
-    shared.observers.iter().for_each(|observer| observer(&received));
-    outcome.response
+    call.tell(outcome)
 }
 
 fn record(shared: &Shared, parts: &Parts, body: Bytes, key: Option<Fingerprint>, project: Option<&str>) {
@@ -143,6 +134,28 @@ fn record(shared: &Shared, parts: &Parts, body: Bytes, key: Option<Fingerprint>,
 }
 
 impl Call<'_> {
+    /// Counts a request that has its answer, and tells the observers of it.
+    fn tell(&self, outcome: Outcome) -> Response {
+        let status = outcome.response.status().as_u16();
+        self.shared.store.count_answer(self.project, status);
+        let received = Received {
+            project: self.project_name.map(str::to_owned),
+            key: self.key,
+            endpoint: self.endpoint,
+            path: self.parts.uri.path().to_owned(),
+            format: self.content_type.format(),
+            status,
+            wire_bytes: self.wire_bytes,
+            body_bytes: self.body_bytes,
+            spans: outcome.stored.len(),
+            stored: outcome.stored,
+            rejected_spans: outcome.rejected_spans,
+            sessions: outcome.sessions,
+        };
+        self.shared.observers.iter().for_each(|observer| observer(&received));
+        outcome.response
+    }
+
     /// The answer of a collector that behaves.
     fn serve(&self, body: Result<Bytes, Refusal>) -> Outcome {
         let served = body.and_then(|body| match self.endpoint {
@@ -177,7 +190,6 @@ impl Call<'_> {
             .rejection
             .unwrap_or_else(|| "refused by a fault that the collector was told".to_owned());
 
-        let spans = batch.arrivals.len();
         let mut sessions: Vec<String> = Vec::new();
         for session in batch
             .arrivals
@@ -188,25 +200,33 @@ impl Call<'_> {
                 sessions.push(session.clone());
             }
         }
-        self.shared
+        let stored = self
+            .shared
             .store
             .add_spans(self.project, batch.arrivals, rejected_spans);
         Ok(Outcome {
             response: answer::exported(rejected_spans, &message, format),
-            spans,
+            stored,
             rejected_spans,
             sessions,
         })
     }
 
     /// The answer of a collector that was told to misbehave; `None` where the connection breaks instead.
-    async fn suffer(mut self, met: Met, body: Result<Bytes, Refusal>) -> Option<Outcome> {
+    async fn suffer(&mut self, met: Met, body: Result<Bytes, Refusal>) -> Option<Outcome> {
         self.shared.store.changes.tell();
+        if matches!(met.action, Action::LoseAnswer) {
+            let outcome = self.serve(body);
+            self.tell(outcome);
+            tokio::time::sleep(met.delay).await;
+            self.breaker()?.reset();
+            return None;
+        }
         if !met.delay.is_zero() {
             tokio::time::sleep(met.delay).await;
         }
         match met.action {
-            Action::Serve => {}
+            Action::Serve | Action::LoseAnswer => {}
             Action::Hang => self.shared.faults.until_cleared(met.id).await,
             Action::RejectSpans(spans) => self.reject_spans = spans,
             Action::Answer(ordered) => return Some(self.ordered(&ordered).into()),

@@ -1,10 +1,12 @@
 //! What an observer is told of each request.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::endpoint::Endpoint;
+use super::model::Span;
 use crate::secret::Fingerprint;
 
 /// Encoding of a body.
@@ -28,7 +30,7 @@ impl fmt::Display for Format {
 }
 
 /// One answered request of a project, as told to the observers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Received {
     /// Name of the project, where it has one.
@@ -41,7 +43,7 @@ pub struct Received {
     pub path: String,
     /// Encoding of the body; `None` where the content type names none that is known.
     pub format: Option<Format>,
-    /// Status of the answer.
+    /// Status of the answer, also where a fault loses it on its way.
     pub status: u16,
     /// Size of the body as it came over the wire, in bytes.
     pub wire_bytes: usize,
@@ -49,6 +51,9 @@ pub struct Received {
     pub body_bytes: usize,
     /// How many spans were stored.
     pub spans: usize,
+    /// The spans that were stored, in the order sent; not serialized.
+    #[serde(skip)]
+    pub stored: Vec<Arc<Span>>,
     /// How many spans were refused by partial success.
     pub rejected_spans: u64,
     /// Sessions that the stored spans name, or that was started or enriched; each once, in order.

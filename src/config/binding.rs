@@ -54,6 +54,9 @@ pub struct Binding {
     pub(crate) propagation: Option<Propagation>,
     /// How sessions come about. Default: explicit.
     pub(crate) sessions: Option<SessionMode>,
+    /// How large a share of the sending it gets, where more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(crate) weight: Option<u32>,
 }
 
 /// A kind of destination.
@@ -265,6 +268,12 @@ impl Binding {
         self
     }
 
+    /// How large a share of the sending it gets, where more tracers want to send than may: from 1 to 10000, 100 being usual.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = Some(weight);
+        self
+    }
+
     /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
     ///
     /// A change of backend also forgets the key, the endpoint, the auth and the certificates below it: they belong to the backend they were
@@ -285,6 +294,7 @@ impl Binding {
         replace(&mut self.source, over.source.as_ref());
         replace(&mut self.sampling, over.sampling.as_ref());
         replace(&mut self.sessions, over.sessions.as_ref());
+        replace(&mut self.weight, over.weight.as_ref());
         if let Some(over) = &over.tls {
             self.tls.get_or_insert_default().overlay(over);
         }
@@ -324,6 +334,7 @@ impl fmt::Debug for Binding {
             .field("limits", &self.limits)
             .field("propagation", &self.propagation)
             .field("sessions", &self.sessions)
+            .field("weight", &self.weight)
             .finish()
     }
 }

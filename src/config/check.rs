@@ -138,6 +138,11 @@ pub(super) fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
             format!("{} is not between 0.0 and 1.0", sampling.ratio),
         );
     }
+    if let Some(weight) = binding.weight
+        && !(1..=10_000).contains(&weight)
+    {
+        faults.add(format!("{path}.weight"), format!("{weight} is not between 1 and 10000"));
+    }
 }
 
 /// What is wrong with where a key comes from. What is written there is not repeated: it may be the key itself.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 
 use super::binding::{BackendName, Binding};
 use super::export::Export;
+use super::metrics::Metrics;
 use super::pool::Pool;
 use super::schema;
 use super::table::quoted;
@@ -43,6 +44,9 @@ pub(crate) struct Document {
     /// When the files are read again.
     #[schemars(default)]
     pub(crate) reload: Reloading,
+    /// How much the registry's own metrics tell apart.
+    #[schemars(default)]
+    pub(crate) metrics: Metrics,
     /// How many tracers are kept, and for how long.
     #[schemars(default)]
     pub(crate) pool: Pool,
@@ -164,6 +168,7 @@ impl Document {
         super::binding::replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
         super::binding::replace(&mut self.reload.watch, over.reload.watch.as_ref());
         self.export.overlay(&over.export);
+        self.metrics.overlay(&over.metrics);
         self.pool.overlay(&over.pool);
     }
 }

@@ -27,7 +27,8 @@ pub struct Export {
     /// Spans of one tracer that wait at the most; the newest is dropped and counted. Default: 8192.
     #[schemars(range(min = 1))]
     pub max_queue_size: Option<usize>,
-    /// What the spans of all tracers together may take that are queued and under way; each may have as much as is free. Default: 64MiB.
+    /// What the spans and session events of all tracers together may take that are queued and under way; each tracer may have as much as is
+    /// free. Default: 64MiB.
     #[schemars(with = "Option<HumanSize>")]
     pub max_queue_bytes: Option<usize>,
     /// Requests under way at the same time, all tracers together. As many again may be waiting for receivers that are slow to answer, and
@@ -130,7 +131,7 @@ pub struct ExportSettings {
     pub max_export_batch_size: usize,
     /// Spans of one tracer that wait at the most.
     pub max_queue_size: usize,
-    /// What the spans of all tracers together may take.
+    /// What the spans and session events of all tracers together may take.
     pub max_queue_bytes: usize,
     /// Requests under way at the same time.
     pub max_concurrent_exports: usize,
@@ -151,6 +152,13 @@ pub struct RetrySettings {
     pub max_backoff: Duration,
     /// How long a request is repeated, from its first attempt or from when it first waited for a receiver that fails.
     pub max_elapsed: Duration,
+}
+
+impl ExportSettings {
+    /// Spans that are sent without waiting for more. A full queue is: it would only drop while it waits.
+    pub(crate) fn full_batch(&self) -> usize {
+        self.max_export_batch_size.min(self.max_queue_size)
+    }
 }
 
 impl RetrySettings {

@@ -12,6 +12,7 @@ use super::binding::{Auth, Binding, Limits, Propagation, Sampling, default_auth_
 use super::document::{ActiveEnvironment, ActiveVariable, Document, Reloading, Route, When};
 use super::export::{Export, HumanDuration, HumanSize, Retry};
 use super::fault::{Faults, Layer};
+use super::metrics::Metrics;
 use super::pool::Pool;
 use super::proxy::{Address, Proxy};
 use super::table::{COUNT, DURATION, SIZE, TEXT, Table, kind};
@@ -60,6 +61,7 @@ pub(super) fn document(value: Value, folder: &Path, faults: &mut Faults) -> Docu
                 watch: table.take("watch", "true or false"),
             })
             .unwrap_or_default(),
+        metrics: table.table("metrics", metrics).unwrap_or_default(),
         pool: table.table("pool", pool).unwrap_or_default(),
     };
     table.finish();
@@ -146,6 +148,12 @@ fn retry(table: &mut Table<'_>) -> Retry {
     }
 }
 
+fn metrics(table: &mut Table<'_>) -> Metrics {
+    Metrics {
+        max_tracers: table.take("max_tracers", COUNT),
+    }
+}
+
 fn pool(table: &mut Table<'_>) -> Pool {
     Pool {
         max_tracers: table.take("max_tracers", COUNT),
@@ -181,6 +189,7 @@ fn binding(table: &mut Table<'_>, folder: &Path) -> Binding {
             session_id: table.take("session_id", "true or false"),
         }),
         sessions: table.choose("sessions", &["explicit", "per_trace", "auto_create"]),
+        weight: table.take("weight", "a number from 1 to 10000"),
     }
 }
 

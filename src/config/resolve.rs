@@ -10,6 +10,7 @@ use super::document::{ActiveEnvironment, Document, WILDCARD};
 use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
+use super::metrics::MetricsSettings;
 use super::pool::PoolSettings;
 use super::proxy::OfVariables;
 use super::resolved::{self, ResolvedBinding};
@@ -32,6 +33,7 @@ pub struct Config {
     active_environment: Option<Name>,
     pub(super) export: ExportSettings,
     pub(super) pool: PoolSettings,
+    pub(super) metrics: MetricsSettings,
     proxies: OfVariables,
     /// Whether variables of the process are laid over the files, and may say what a proxy is.
     has_variables: bool,
@@ -144,6 +146,7 @@ impl Config {
                 .map(|route| (check::selector(route).expect(checked), route.binding.clone()))
                 .collect(),
             export: document.export.settings(),
+            metrics: document.metrics.settings(),
             pool: document.pool.settings(),
             document,
             has_variables: true,
@@ -159,6 +162,11 @@ impl Config {
     /// How spans are sent.
     pub fn export(&self) -> &ExportSettings {
         &self.export
+    }
+
+    /// How much the registry's own metrics tell apart.
+    pub fn metrics(&self) -> &MetricsSettings {
+        &self.metrics
     }
 
     /// How many tracers are kept, and for how long.

@@ -16,6 +16,9 @@ use super::tls::Tls;
 use crate::secret::KeySource;
 use crate::selector::Selector;
 
+/// As control groups have it.
+const DEFAULT_WEIGHT: u32 = 100;
+
 /// What the configuration says for one selector, everything filled in. `Debug` shows no value that could be a key by mistake.
 #[derive(Clone, PartialEq)]
 pub struct ResolvedBinding {
@@ -51,6 +54,8 @@ pub struct ResolvedBinding {
     pub propagate_session_id: bool,
     /// How sessions come about.
     pub sessions: SessionMode,
+    /// How large a share of the sending it gets.
+    pub weight: u32,
 }
 
 /// What tells bindings apart in 16 bytes, so that a tracer can say what it was made of without keeping it.
@@ -90,10 +95,11 @@ impl Hash for ResolvedBinding {
             trust_remote_parent,
             propagate_session_id,
             sessions,
+            weight,
         } = self;
         (selector, api_key, backend, endpoint, auth, tls, proxy).hash(hasher);
         (headers, source, metadata, resource, sampling_ratio.to_bits(), limits).hash(hasher);
-        (trust_remote_parent, propagate_session_id, sessions).hash(hasher);
+        (trust_remote_parent, propagate_session_id, sessions, weight).hash(hasher);
     }
 }
 
@@ -143,6 +149,7 @@ pub(super) fn fill(
         trust_remote_parent: propagation.trust_remote_parent.unwrap_or(false),
         propagate_session_id: propagation.session_id.unwrap_or(false),
         sessions: merged.sessions.unwrap_or_default(),
+        weight: merged.weight.unwrap_or(DEFAULT_WEIGHT),
         selector: selector.clone(),
     })
 }
@@ -167,6 +174,7 @@ impl fmt::Debug for ResolvedBinding {
             .field("trust_remote_parent", &self.trust_remote_parent)
             .field("propagate_session_id", &self.propagate_session_id)
             .field("sessions", &self.sessions)
+            .field("weight", &self.weight)
             .finish()
     }
 }

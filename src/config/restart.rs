@@ -17,6 +17,7 @@ impl Config {
         let same = [
             ("pool.max_tracers", *max_tracers == new.pool().max_tracers),
             ("pool.idle_timeout", *idle_timeout == new.pool().idle_timeout),
+            ("metrics.max_tracers", self.metrics() == new.metrics()),
             ("pool.when_full", *when_full == new.pool().when_full),
         ];
         keys.extend(same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key));
@@ -30,6 +31,7 @@ impl Config {
     pub(crate) fn keep_of_start(&mut self, old: &Self) {
         self.export.clone_from(&old.export);
         self.pool.clone_from(&old.pool);
+        self.metrics.clone_from(&old.metrics);
     }
 }
 

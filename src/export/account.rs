@@ -4,10 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::ExportError;
+#[cfg(test)]
+use super::books::Books;
 use super::books::Settled;
 use super::breaker::Breakers;
 use super::lane::{FlushMark, Lane, Unsettled};
 use super::report::TracerReport;
+#[cfg(feature = "metrics")]
+use super::starts::Starts;
 use crate::ledger::Ledger;
 use crate::selector::Selector;
 
@@ -17,6 +21,19 @@ pub(crate) struct Account {
     state: Mutex<State>,
     /// Told where the last lane is gone.
     settled: Arc<Settled>,
+    /// What metrics tell of it.
+    #[cfg(feature = "metrics")]
+    pub(crate) told: Told,
+}
+
+/// What metrics tell of an account.
+#[cfg(feature = "metrics")]
+pub(crate) struct Told {
+    /// How many accounts were opened before.
+    pub(crate) number: usize,
+    /// Where the spans go.
+    pub(crate) traces_url: String,
+    starts: Arc<Starts>,
 }
 
 #[derive(Default)]
@@ -71,7 +88,7 @@ pub(crate) struct AccountFlush {
 pub(crate) struct AccountSnapshot {
     /// Of all lanes that ever were, together.
     pub(crate) spans: Ledger,
-    /// What the spans take that are queued and under way, estimated.
+    /// What the spans and session events take that are queued and under way, estimated.
     pub(crate) held_bytes: usize,
     /// When the span ended that waits for the longest.
     pub(crate) oldest: Option<SystemTime>,
@@ -85,13 +102,32 @@ pub(crate) struct AccountSnapshot {
     pub(crate) breakers: Breakers,
 }
 
+#[cfg(feature = "metrics")]
+impl Told {
+    pub(super) fn new(number: usize, traces_url: &str) -> Self {
+        Self {
+            number,
+            traces_url: traces_url.to_owned(),
+            starts: Arc::default(),
+        }
+    }
+}
+
 impl Account {
-    pub(super) fn new(selector: Selector, settled: Arc<Settled>) -> Arc<Self> {
+    pub(super) fn new(selector: Selector, settled: Arc<Settled>, #[cfg(feature = "metrics")] told: Told) -> Arc<Self> {
         Arc::new(Self {
             selector,
             state: Mutex::default(),
             settled,
+            #[cfg(feature = "metrics")]
+            told,
         })
+    }
+
+    /// Of no books.
+    #[cfg(test)]
+    pub(super) fn alone(selector: &Selector) -> Arc<Self> {
+        Books::new(Arc::default()).account(selector, "")
     }
 
     pub(super) fn open(&self, lane: &Arc<Lane>) {
@@ -202,6 +238,12 @@ impl Account {
 
     pub(crate) fn snapshot(&self) -> AccountSnapshot {
         self.lock().books()
+    }
+
+    /// Of all lanes that ever were, together.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn starts(&self) -> &Arc<Starts> {
+        &self.told.starts
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -14,23 +14,22 @@
 //! That is `2n + 1` requests at the most for all batches until then, and one for each batch after them. Where a receiver takes some of the
 //! spans, a batch of `m` costs no more than `2m - 1` requests, one after the other.
 //!
-//! What may have to be sent in parts is kept as spans until there is an outcome, beside the encoded body: some 600 bytes for a span of
-//! four attributes, 300 KiB for a full batch. The encoder takes a copy, which costs 0.1 to 0.2 microseconds a span beside the 1.4 of encoding
-//! and compressing it. A span that is sent alone is neither kept nor copied.
+//! A batch is finished once and encoded from where it is, whole or in parts: it is there until all of it has its outcome.
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
-
-use opentelemetry_sdk::trace::SpanData;
+use std::ops::Range;
 
 use super::ExportError;
-use super::deliver::{Load, Outcome, deliver, see_through};
+use super::deliver::{Outcome, deliver, first_place, see_through};
 use super::encode;
 use super::engine::Shared;
 use super::lane::Lane;
+use super::permits::Load;
+use super::queue::Batch;
 use super::transport::Call;
+use crate::ledger::DropReason;
 
 /// How often a lane splits in a row without any of its spans being taken. A lone bad span in a batch of 512 takes 9.
 const MAX_BARREN_SPLITS: u32 = 32;
@@ -56,71 +55,76 @@ impl Halving {
 }
 
 /// What of a batch is still to be sent, in the order of the queue.
-struct Parts<T> {
+struct Parts {
     /// The next one is the last.
-    waiting: Vec<Vec<T>>,
+    waiting: Vec<Range<usize>>,
 }
 
-impl<T> Parts<T> {
-    fn of(batch: Vec<T>) -> Self {
-        Self { waiting: vec![batch] }
+impl Parts {
+    fn of(count: usize) -> Self {
+        Self {
+            waiting: std::iter::once(0..count).collect(),
+        }
     }
 
-    fn next(&mut self) -> Option<Vec<T>> {
+    fn next(&mut self) -> Option<Range<usize>> {
         self.waiting.pop()
     }
 
     /// The part that came last is sent again, in halves.
-    fn split(&mut self, mut part: Vec<T>) {
-        let later = part.split_off(part.len() / 2);
-        self.waiting.extend([later, part]);
+    fn split(&mut self, part: Range<usize>) {
+        let middle = part.start + part.len() / 2;
+        self.waiting.extend([middle..part.end, part.start..middle]);
     }
 }
 
-/// Sends a batch, and settles all of it.
-pub(super) async fn send(lane: &Lane, shared: &Shared, batch: Vec<SpanData>) {
-    let mut parts = Parts::of(batch);
+/// Sends the next batch of a lane, when it is its turn, and settles all of it.
+pub(super) async fn send_next(lane: &Lane, shared: &Shared) {
     let mut started = None;
-    while let Some(mut part) = parts.next() {
+    // Not taken before: while the lane waits for its turn its spans are in the queue, and others may go with them.
+    let mut place = first_place(shared, lane, Load::Spans, &mut started).await;
+    let mut batch = lane.take_batch();
+    if place.is_none() {
+        lane.settle(batch.len() as u64, Outcome::Dropped(DropReason::RetriesExhausted));
+        return;
+    }
+    let mut finished = false;
+    let mut parts = Parts::of(batch.len());
+    while let Some(part) = parts.next() {
         if lane.is_closed() {
             return;
         }
-        let count = part.len() as u64;
-        let outcome = see_through(lane, send_part(lane, shared, &mut part, &mut started)).await;
+        let sent = async {
+            // All of it, with the first part, which is the whole.
+            if !std::mem::replace(&mut finished, true) {
+                batch.iter_mut().for_each(|span| lane.finish(span));
+            }
+            let call = call(lane, shared, &batch, &part)?;
+            let load = (Load::Spans, part.len() as u64);
+            Ok(deliver(shared, lane, &call, load, place.take(), &mut started).await)
+        };
+        let outcome = see_through(lane, sent).await;
         if matches!(outcome, Outcome::Refused(_)) && part.len() > 1 && lane.may_split() {
             parts.split(part);
         } else {
-            lane.settle(count, outcome);
+            lane.settle(part.len() as u64, outcome);
         }
     }
+    shared.chunks.give_back(batch);
 }
 
-async fn send_part(
-    lane: &Lane,
-    shared: &Shared,
-    part: &mut Vec<SpanData>,
-    started: &mut Option<Instant>,
-) -> Result<Outcome, ExportError> {
-    let count = part.len() as u64;
-    let mut spans = if part.len() > 1 {
-        part.clone()
-    } else {
-        std::mem::take(part)
-    };
-    for span in &mut spans {
-        lane.finish(span);
-    }
+fn call(lane: &Lane, shared: &Shared, batch: &Batch, part: &Range<usize>) -> Result<Call, ExportError> {
     let settings = &shared.settings;
+    let spans: Vec<_> = batch.iter().skip(part.start).take(part.len()).collect();
     let encoded = encode::spans(
-        spans,
+        &spans,
         &lane.destination.resource,
         settings.protocol,
         settings.compression,
     )?;
-    let call = Call {
+    Ok(Call {
         method: http::Method::POST,
         url: lane.destination.traces_url.clone(),
         encoded,
-    };
-    Ok(deliver(shared, lane, &call, Load::Spans(count), started).await)
+    })
 }

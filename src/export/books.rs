@@ -9,11 +9,15 @@
 //! and the forgotten sums under that lock, and so has each span once.
 
 use std::collections::VecDeque;
+#[cfg(feature = "metrics")]
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
+#[cfg(feature = "metrics")]
+use super::account::Told;
 use super::account::{Account, Turn};
 use crate::ledger::Ledger;
 use crate::selector::Selector;
@@ -26,6 +30,8 @@ pub(crate) struct Books {
     accounts: DashMap<Selector, Arc<Account>>,
     settled: Arc<Settled>,
     forgotten: Mutex<Forgotten>,
+    #[cfg(feature = "metrics")]
+    begun: AtomicUsize,
 }
 
 /// Names whose tracers are all gone, those that were listed first in front.
@@ -48,6 +54,9 @@ pub(crate) struct Forgotten {
     pub(crate) names: u64,
     pub(crate) spans: Ledger,
     pub(crate) events: Ledger,
+    /// Spans that were started and recorded, and those that sampling left out.
+    #[cfg(feature = "metrics")]
+    pub(crate) starts: [u64; 2],
     /// How far this was reported.
     pub(super) reported: (Ledger, Ledger),
 }
@@ -62,13 +71,24 @@ impl Books {
                 bell,
             }),
             forgotten: Mutex::default(),
+            #[cfg(feature = "metrics")]
+            begun: AtomicUsize::new(0),
         }
     }
 
     /// The books of a selector, begun where there are none. While the caller has them, they are not forgotten.
-    pub(crate) fn account(&self, selector: &Selector) -> Arc<Account> {
-        let account = self.accounts.entry(selector.clone());
-        Arc::clone(&account.or_insert_with(|| Account::new(selector.clone(), Arc::clone(&self.settled))))
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "metrics name it"))]
+    pub(crate) fn account(&self, selector: &Selector, traces_url: &str) -> Arc<Account> {
+        let account = self.accounts.entry(selector.clone()).or_insert_with(|| {
+            Account::new(
+                selector.clone(),
+                Arc::clone(&self.settled),
+                // Relaxed: only the number itself matters.
+                #[cfg(feature = "metrics")]
+                Told::new(self.begun.fetch_add(1, Ordering::Relaxed), traces_url),
+            )
+        });
+        Arc::clone(&account)
     }
 
     /// All accounts in the order of their selectors, and what is left of the others at the same moment. Clones, so that no lock of the map
@@ -121,6 +141,11 @@ impl Books {
         };
         let [sums, reported] = account.sums();
         forgotten.names += 1;
+        #[cfg(feature = "metrics")]
+        {
+            forgotten.starts[0] += account.starts().recorded();
+            forgotten.starts[1] += account.starts().left_out();
+        }
         forgotten.spans.add(&sums.0);
         forgotten.events.add(&sums.1);
         forgotten.reported.0.add(&reported.0);

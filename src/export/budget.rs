@@ -1,8 +1,8 @@
 //! One bound in bytes on what all tracers of a registry hold together, and a fair share of it for each.
 //!
 //! A tracer may hold as much as stays free. So one that floods takes half at the most, and the other half is there for those who
-//! come after it: two that flood take a third each, and so on. Nobody has to know how many there are. What does not fit is the newest span of
-//! the one that has too much.
+//! come after it: two that flood take a third each, and so on. Nobody has to know how many there are. What does not fit is the newest span or
+//! session event of the one that has too much.
 //!
 //! Where more than three quarters are taken, spans do not wait for others any more: a queue that is sent is room for all. Not at half: that
 //! is what one tracer holds whose receiver takes nothing, and it is not to cost the others their batches.
@@ -27,6 +27,8 @@ pub(super) struct Share {
     taken: usize,
     queued: usize,
     in_flight: usize,
+    /// Session events, from when they are accepted until they are settled.
+    events: usize,
 }
 
 impl Budget {
@@ -57,8 +59,25 @@ impl Budget {
 }
 
 impl Share {
-    /// Takes something into the queue; false where there is no room for it.
+    /// Takes a span into the queue; false where there is no room for it.
     pub(super) fn enqueue(&mut self, bytes: usize, of: &Budget) -> bool {
+        let fits = self.reserve(bytes, of);
+        if fits {
+            self.queued += bytes;
+        }
+        fits
+    }
+
+    /// Takes a session event; false where there is no room for it.
+    pub(super) fn accept_event(&mut self, bytes: usize, of: &Budget) -> bool {
+        let fits = self.reserve(bytes, of);
+        if fits {
+            self.events += bytes;
+        }
+        fits
+    }
+
+    fn reserve(&mut self, bytes: usize, of: &Budget) -> bool {
         let wanted = self.held() + bytes;
         if let Some(least) = wanted.checked_sub(self.taken).filter(|least| *least > 0) {
             let ahead = least.max((self.held() / 2).min(STEP));
@@ -66,7 +85,6 @@ impl Share {
             let Some(more) = more else { return false };
             self.taken += more;
         }
-        self.queued += bytes;
         true
     }
 
@@ -76,26 +94,34 @@ impl Share {
         self.in_flight += bytes;
     }
 
-    /// All that is under way is settled.
+    /// All spans that are under way are settled.
     pub(super) fn settle(&mut self, of: &Budget) {
         self.in_flight = 0;
-        self.keep(self.queued, of);
+        self.keep_held(of);
+    }
+
+    /// Session events are settled, which took so many bytes when they were accepted. In any order: each session has a line of its own.
+    pub(super) fn settle_events(&mut self, bytes: usize, of: &Budget) {
+        self.events -= bytes;
+        self.keep_held(of);
     }
 
     /// Everything is given up.
     pub(super) fn close(&mut self, of: &Budget) {
-        (self.queued, self.in_flight) = (0, 0);
-        self.keep(0, of);
+        (self.queued, self.in_flight, self.events) = (0, 0, 0);
+        self.keep_held(of);
     }
 
-    /// What is in the queue and under way.
+    /// What is in the queue and under way, spans and session events.
     pub(super) fn held(&self) -> usize {
-        self.queued + self.in_flight
+        self.queued + self.in_flight + self.events
     }
 
-    fn keep(&mut self, bytes: usize, of: &Budget) {
-        of.give_back(self.taken - bytes);
-        self.taken = bytes;
+    /// Gives back what was taken ahead, and what is not held any more.
+    fn keep_held(&mut self, of: &Budget) {
+        let held = self.held();
+        of.give_back(self.taken - held);
+        self.taken = held;
     }
 }
 
@@ -148,20 +174,47 @@ mod tests {
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (0, 0));
     }
 
+    #[test]
+    fn spans_that_are_settled_do_not_free_the_session_events_that_are_not() {
+        let budget = Budget::new(1 << 20);
+        let mut share = Share::default();
+        assert!(share.enqueue(700, &budget) && share.accept_event(300, &budget) && share.accept_event(20, &budget));
+        share.send(700);
+        share.settle(&budget);
+        assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (320, 320));
+        share.settle_events(300, &budget);
+        assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (20, 20));
+    }
+
     proptest! {
         #[test]
         fn all_shares_together_never_have_more_than_the_budget(
-            steps in prop::collection::vec((0..4_usize, 0..4_u8, 1..5000_usize), 1..300),
+            steps in prop::collection::vec((0..4_usize, 0..10_u8, 1..5000_usize), 1..300),
         ) {
             let budget = Budget::new(100_000);
             let mut shares: Vec<Share> = (0..4).map(|_| Share::default()).collect();
+            // Of each: what the spans and each session event take that are not settled.
+            let mut queued = [0; 4];
+            let mut sent = [0; 4];
+            let mut events: [Vec<usize>; 4] = Default::default();
             for (who, what, bytes) in steps {
                 let share = &mut shares[who];
                 match what {
-                    0 | 1 => drop(share.enqueue(bytes, &budget)),
-                    2 => share.send(share.queued),
-                    _ => share.settle(&budget),
+                    0..3 => if share.enqueue(bytes, &budget) { queued[who] += bytes },
+                    3 => { share.send(queued[who]); sent[who] += std::mem::take(&mut queued[who]) },
+                    4 => { share.settle(&budget); sent[who] = 0 },
+                    5..7 => if share.accept_event(bytes, &budget) { events[who].push(bytes) },
+                    7 | 8 => if !events[who].is_empty() {
+                        let one = bytes % events[who].len();
+                        share.settle_events(events[who].swap_remove(one), &budget);
+                    },
+                    _ => if bytes < 500 {
+                        share.close(&budget);
+                        (queued[who], sent[who]) = (0, 0);
+                        events[who].clear();
+                    },
                 }
+                prop_assert_eq!(share.held(), queued[who] + sent[who] + events[who].iter().sum::<usize>());
                 let taken: usize = shares.iter().map(|share| share.taken).sum();
                 prop_assert_eq!(taken, budget.taken.load(Ordering::Relaxed));
                 prop_assert!(taken <= 100_000);

@@ -9,16 +9,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use rand::Rng;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::ExportError;
 use super::engine::Shared;
-use super::gate::{Entry, Gate, Showed};
+use super::gate::Showed;
 use super::lane::Lane;
+use super::permits::{Load, Place, admit, gate};
 use super::transport::{Attempt, Call};
 use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
 use crate::ledger::DropReason;
+
+/// How long an answer may take before the request makes room for others. Nothing follows from it for the lane: its receiver may be far away.
+const LASTS: Duration = Duration::from_millis(100);
 
 /// What became of a request in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,76 +33,6 @@ pub(super) enum Outcome {
     /// Not taken as it is; parts of it may be.
     Refused(DropReason),
     Dropped(DropReason),
-}
-
-/// The requests that may be under way at the same time.
-///
-/// A lane whose last attempt was slow waits in a line of its own: endpoints that hang use up that line, and the healthy ones go on as if
-/// they were not there. A request that turns out to be slow gives its place among the healthy ones up, as long as there is room beside
-/// them: so many endpoints may begin to hang at once without others having to wait for their time to be over.
-#[derive(Debug)]
-pub(super) struct Permits {
-    healthy: Semaphore,
-    /// Beside the healthy line, for requests that began in it.
-    slow: Semaphore,
-    suspect: Semaphore,
-}
-
-/// The right to have a request under way.
-struct Permit<'a> {
-    held: SemaphorePermit<'a>,
-    /// Where a slow request may move to, if it began among the healthy ones.
-    beside: Option<&'a Semaphore>,
-}
-
-impl Permits {
-    pub(super) fn new(max_concurrent: usize) -> Self {
-        Self {
-            healthy: Semaphore::new(max_concurrent),
-            slow: Semaphore::new(max_concurrent),
-            suspect: Semaphore::new((max_concurrent / 8).max(1)),
-        }
-    }
-
-    async fn acquire(&self, lane: &Lane) -> Permit<'_> {
-        if !lane.is_suspect() {
-            let held = turn(&self.healthy).await;
-            // What was learnt of the lane meanwhile counts: a hundred requests of one that hangs may stand in this line.
-            if !lane.is_suspect() {
-                return Permit {
-                    held,
-                    beside: Some(&self.slow),
-                };
-            }
-        }
-        Permit {
-            held: turn(&self.suspect).await,
-            beside: None,
-        }
-    }
-}
-
-impl Permit<'_> {
-    /// The request is slow: its place among the healthy ones is free again, if there is room beside them.
-    fn step_aside(&mut self) {
-        if let Some(room) = self.beside.take()
-            && let Ok(place) = room.try_acquire()
-        {
-            self.held = place;
-        }
-    }
-}
-
-async fn turn(line: &Semaphore) -> SemaphorePermit<'_> {
-    line.acquire().await.expect("nobody closes these semaphores")
-}
-
-/// What a request carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Load {
-    Spans(u64),
-    /// One session event, or several that are told as one.
-    SessionEvent,
 }
 
 /// Sees a request through, from its encoding to its outcome. What it carries is dropped where it cannot be encoded, and where the code that
@@ -113,44 +47,36 @@ pub(super) async fn see_through(lane: &Lane, request: impl Future<Output = Resul
     })
 }
 
-/// Sends a request until there is a verdict.
+/// Sends a request until there is a verdict. The first attempt has the place that it is given, if it is given one.
 ///
 /// At a breaker it waits no longer than `export.retry.max_elapsed` in all; where it was not sent before, `export.timeout` at the least.
 ///
 /// `started` is when this request, or one that it is a part of, was first sent or first met an open breaker: the time for repetitions is
 /// counted from there. Waiting for a place is nobody's refusal, and does not count.
-pub(super) async fn deliver(
-    shared: &Shared,
-    lane: &Lane,
+pub(super) async fn deliver<'a>(
+    shared: &'a Shared,
+    lane: &'a Lane,
     call: &Call,
-    load: Load,
+    (load, count): (Load, u64),
+    mut given: Option<Place<'a>>,
     started: &mut Option<Instant>,
 ) -> Outcome {
     let retry = &shared.settings.retry;
-    let (count, gate) = match load {
-        Load::Spans(count) => (count, lane.gates.for_spans()),
-        Load::SessionEvent => (1, lane.gates.for_session_events()),
-    };
     let mut attempt = 0;
     loop {
         let (verdict, slow, flushes) = {
-            // One that was not sent yet has at least the time that a probe may take.
-            let at_least = if attempt == 0 {
-                shared.settings.timeout
-            } else {
-                Duration::ZERO
+            let place = match given.take() {
+                Some(place) => Some(place),
+                None if attempt == 0 => first_place(shared, lane, load, started).await,
+                None => admit(shared, lane, load, retry.max_elapsed, started).await,
             };
-            let patience = retry.max_elapsed.max(at_least);
-            let admitted = admit(shared, lane, load, gate, patience, started);
-            let Some(mut place) = admitted.await else {
-                if attempt == 0 {
-                    lane.note_not_asked();
-                }
+            let Some(mut place) = place else {
                 return Outcome::Dropped(DropReason::RetriesExhausted);
             };
             let flushes = lane.flushes();
             started.get_or_insert_with(Instant::now);
-            let (sent, slow) = send(shared, lane, call, &mut place.permit).await;
+            lane.clock.pay(call.encoded.body.len());
+            let (sent, slow) = send(shared, lane, call, &mut place).await;
             let verdict = judge(&call.url, sent.result, count, &lane.key, SystemTime::now());
             place.entry.showed(Showed::by(&verdict, sent.connected), retry);
             (verdict, slow, flushes)
@@ -170,7 +96,7 @@ pub(super) async fn deliver(
             }
             Verdict::Repeat { after, error } => {
                 lane.note_failure(slow, error);
-                if after.is_some() || gate.is_ready() {
+                if after.is_some() || gate(lane, load).is_ready() {
                     let wait = backoff(retry, attempt).max(after.unwrap_or_default());
                     // Saturating: what a server asks for may be any number of seconds.
                     let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
@@ -190,57 +116,39 @@ pub(super) async fn deliver(
     }
 }
 
-/// What a request has while it is under way.
-struct Place<'a> {
-    entry: Entry<'a>,
-    permit: Permit<'a>,
-    /// Of session events.
-    _turn: Option<SemaphorePermit<'a>>,
-}
-
-/// Waits until the breakers let a request through and there is a place for it; at the breakers without a place, and no longer than its
-/// patience. `None` where that is over.
-async fn admit<'a>(
+/// A place for what was not sent yet. It has at least the time that a probe may take.
+pub(super) async fn first_place<'a>(
     shared: &'a Shared,
     lane: &'a Lane,
     load: Load,
-    gate: Gate<'a>,
-    patience: Duration,
     started: &mut Option<Instant>,
 ) -> Option<Place<'a>> {
-    loop {
-        if !gate.is_ready() {
-            lane.note_held_up();
-            let elapsed = started.get_or_insert_with(Instant::now).elapsed();
-            let left = patience.saturating_sub(elapsed);
-            tokio::time::timeout(left, gate.ready()).await.ok()?;
-        }
-        let turn = match load {
-            Load::Spans(_) => None,
-            Load::SessionEvent => Some(turn(&lane.session_turns).await),
-        };
-        let permit = shared.permits.acquire(lane).await;
-        // A breaker may have opened meanwhile, or somebody else be its probe: then the place is for others.
-        if let Some(entry) = gate.enter() {
-            return Some(Place {
-                entry,
-                permit,
-                _turn: turn,
-            });
-        }
+    let settings = &shared.settings;
+    let patience = settings.retry.max_elapsed.max(settings.timeout);
+    let place = admit(shared, lane, load, patience, started).await;
+    if place.is_none() {
+        lane.note_not_asked();
     }
+    place
 }
 
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
-async fn send(shared: &Shared, lane: &Lane, call: &Call, permit: &mut Permit<'_>) -> (Attempt, bool) {
+async fn send(shared: &Shared, lane: &Lane, call: &Call, place: &mut Place<'_>) -> (Attempt, bool) {
     let on = lane.connections.line(lane.is_suspect());
     let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key, &on));
-    if let Ok(sent) = tokio::time::timeout(shared.settings.timeout / 4, &mut sending).await {
+    let slow = shared.settings.timeout / 4;
+    let lasts = LASTS.min(slow);
+    if let Ok(sent) = timeout(lasts, &mut sending).await {
+        return (sent, false);
+    }
+    place.step_aside();
+    if let Ok(sent) = timeout(slow.saturating_sub(lasts), &mut sending).await {
         return (sent, false);
     }
     lane.note_slow();
     on.note_slow();
-    permit.step_aside();
+    // Room may have come free.
+    place.step_aside();
     (sending.await, true)
 }
 

@@ -1,4 +1,4 @@
-//! From one lane's spans to the body of one request, by `opentelemetry-otlp`.
+//! From one lane's spans to the body of one request: protobuf by [`otlp`](super::otlp), JSON by `opentelemetry-otlp`.
 //!
 //! The crate's exporter is made for the one batch, with an [`HttpClient`] that keeps the request instead of sending it. So the encoding is
 //! the reference one, while status, `Retry-After`, repetition, compression and the key stay in our hands: the exporter never sees a key,
@@ -21,6 +21,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use serde::Serialize;
 
 use super::ExportError;
+use super::otlp;
 use crate::config::{Compression, Protocol};
 
 /// The fastest of the regular levels, as gzip's is.
@@ -60,31 +61,45 @@ impl HttpClient for Keep {
 
 /// Encodes spans of one lane.
 pub(super) fn spans(
-    spans: Vec<SpanData>,
+    spans: &[&SpanData],
     resource: &Resource,
     protocol: Protocol,
     compression: Compression,
 ) -> Result<Encoded, ExportError> {
-    // The conversions are not ours, and what they convert is the program's: a panic in there must cost this batch, not the lane.
-    catch_unwind(AssertUnwindSafe(|| encode(spans, resource, protocol, compression)))
-        .unwrap_or_else(|_| Err(ExportError::Encoding("the encoder panicked".to_owned())))
+    // What is encoded is the program's: a panic in there must cost this batch, not the lane.
+    catch_unwind(AssertUnwindSafe(|| {
+        let (content_type, body) = match protocol {
+            Protocol::HttpProtobuf => ("application/x-protobuf", otlp::request(spans, resource)),
+            Protocol::HttpJson => {
+                let spans = spans.iter().copied().cloned().collect();
+                (
+                    "application/json",
+                    by_exporter(spans, resource, opentelemetry_otlp::Protocol::HttpJson)?,
+                )
+            }
+        };
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        if let Some(encoding) = encoding_of(&body) {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        Ok(compressed(Encoded { headers, body }, compression))
+    }))
+    .unwrap_or_else(|_| Err(ExportError::Encoding("the encoder panicked".to_owned())))
 }
 
-fn encode(
+/// The body that `opentelemetry-otlp` makes of spans. No header of its request is taken over: a variable of the process may have set any of
+/// them.
+pub(super) fn by_exporter(
     spans: Vec<SpanData>,
     resource: &Resource,
-    protocol: Protocol,
-    compression: Compression,
-) -> Result<Encoded, ExportError> {
+    protocol: opentelemetry_otlp::Protocol,
+) -> Result<Bytes, ExportError> {
     let error = |reason: String| ExportError::Encoding(reason);
     let keep = Arc::new(Keep::default());
     let mut exporter = SpanExporter::builder()
         .with_http()
         .with_shared_http_client(Arc::clone(&keep) as Arc<dyn HttpClient>)
-        .with_protocol(match protocol {
-            Protocol::HttpProtobuf => opentelemetry_otlp::Protocol::HttpBinary,
-            Protocol::HttpJson => opentelemetry_otlp::Protocol::HttpJson,
-        })
+        .with_protocol(protocol)
         // Said explicitly, or variables of the process would say it. The address is never used.
         .with_endpoint("http://127.0.0.1/v1/traces")
         .with_timeout(Duration::from_secs(1))
@@ -97,20 +112,10 @@ fn encode(
         .now_or_never()
         .ok_or_else(|| error("the encoder was suspended".to_owned()))?;
     result.map_err(|failed| error(failed.to_string()))?;
-    let request = keep
-        .take()
-        .ok_or_else(|| error("the encoder made no request".to_owned()))?;
-    let body = request.into_body();
-    // No header of the request is taken over: a variable of the process may have set any of them, these two as well.
-    let content_type = match protocol {
-        Protocol::HttpProtobuf => "application/x-protobuf",
-        Protocol::HttpJson => "application/json",
-    };
-    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-    if let Some(encoding) = encoding_of(&body) {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-    }
-    Ok(compressed(Encoded { headers, body }, compression))
+    let request = keep.take();
+    request
+        .map(Request::into_body)
+        .ok_or_else(|| error("the encoder made no request".to_owned()))
 }
 
 /// The body of a session event.

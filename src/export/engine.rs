@@ -22,10 +22,11 @@ use super::account::Account;
 use super::batch;
 use super::budget::Budget;
 use super::connections::{Connections, Way};
-use super::deliver::Permits;
 use super::encode;
 use super::lane::Lane;
 use super::outbox::Outbox;
+use super::permits::Permits;
+use super::queue::Chunks;
 use super::tls::TlsError;
 use super::transport::{Call, Transport};
 use super::verdict::{Verdict, judge};
@@ -40,6 +41,12 @@ const WORKERS: usize = 2;
 /// answer may hold, since nothing can end such a look-up.
 const RESOLVERS: usize = 16;
 
+/// What part of the memory for spans is kept for those to come, where nobody uses it.
+const KEPT_PART: usize = 16;
+/// What part of the memory for spans is sent before its time at once, where it is short, and after which time there is more of it.
+const RELIEF_PART: usize = 16;
+const RELIEF_PAUSE: Duration = Duration::from_millis(10);
+
 /// The engine of one registry. Dropped, it ends its threads without waiting for them.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
@@ -52,6 +59,9 @@ pub(super) struct Shared {
     pub(super) transport: Transport,
     pub(super) permits: Permits,
     pub(super) budget: Budget,
+    pub(super) chunks: Chunks,
+    /// The engine knows that memory is short.
+    pressed: AtomicBool,
     bell: UnboundedSender<Ring>,
     closing: AtomicBool,
 }
@@ -64,6 +74,8 @@ pub(super) enum Ring {
     Ready(Arc<Lane>),
     /// Has session events.
     Session(Arc<Outbox>),
+    /// Memory is short.
+    Pressed,
 }
 
 /// Why the engine could not be started.
@@ -90,6 +102,8 @@ impl Engine {
             transport: Transport::new(settings.timeout),
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
+            chunks: Chunks::new(settings.max_queue_bytes / KEPT_PART),
+            pressed: AtomicBool::new(false),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -183,6 +197,8 @@ impl Shared {
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
+            chunks: Chunks::new(settings.max_queue_bytes / KEPT_PART),
+            pressed: AtomicBool::new(false),
             settings,
             bell,
             closing: AtomicBool::new(false),
@@ -193,6 +209,16 @@ impl Shared {
     pub(super) fn ring(&self, ring: Ring) {
         // Nobody listens once the engine stopped; its lanes have been closed by then, and count for themselves.
         drop(self.bell.send(ring));
+    }
+
+    /// Tells the engine where memory is short.
+    pub(super) fn look_at_memory(&self) {
+        if self.budget.is_pressed()
+            && !self.pressed.load(Ordering::Relaxed)
+            && !self.pressed.swap(true, Ordering::Relaxed)
+        {
+            self.ring(Ring::Pressed);
+        }
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -211,11 +237,15 @@ impl Ring {
 }
 
 /// Waits for the bell and for the next deadline, and starts a task for each lane that has something to send.
+///
+/// While memory is short, the lanes that wait for the longest are started before their time, some at a time.
 async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
     let mut timed: VecDeque<(Instant, Arc<Lane>)> = VecDeque::new();
+    let mut relief: Option<Instant> = None;
     loop {
-        let next = match timed.front() {
-            Some((deadline, _)) => timeout_at(*deadline, rung.recv()).await,
+        let deadline = timed.front().map(|(deadline, _)| *deadline);
+        let next = match [deadline, relief].into_iter().flatten().min() {
+            Some(deadline) => timeout_at(deadline, rung.recv()).await,
             None => Ok(rung.recv().await),
         };
         match next {
@@ -228,6 +258,7 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
             Ok(Some(Ring::Session(outbox))) => {
                 tokio::spawn(outbox.run());
             }
+            Ok(Some(Ring::Pressed)) => relief = Some(Instant::now()),
             Ok(None) => return,
             Err(_) => {}
         }
@@ -239,13 +270,28 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
                 tokio::spawn(run(lane, Arc::clone(&shared)));
             }
         }
+        if relief.is_some_and(|at| at <= now) {
+            relief = shared.budget.is_pressed().then(|| now + RELIEF_PAUSE);
+            let mut wanted = shared.settings.max_queue_bytes / RELIEF_PART;
+            while relief.is_some() && wanted > 0 {
+                let Some((_, lane)) = timed.pop_front() else { break };
+                if let Some(bytes) = lane.start_early() {
+                    wanted = wanted.saturating_sub(bytes);
+                    tokio::spawn(run(lane, Arc::clone(&shared)));
+                }
+            }
+            if relief.is_none() {
+                shared.pressed.store(false, Ordering::Relaxed);
+            }
+        }
     }
 }
 
 /// Sends what is due of one lane, batch after batch.
 async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
-    while let Some(batch) = lane.take_batch() {
-        batch::send(&lane, &shared, batch).await;
+    shared.permits.wake(&lane);
+    while lane.is_due() {
+        batch::send_next(&lane, &shared).await;
     }
 }
 
@@ -256,12 +302,7 @@ async fn probe(
     key: &ApiKey,
 ) -> Result<(), ExportError> {
     let settings = &shared.settings;
-    let encoded = encode::spans(
-        Vec::new(),
-        &destination.resource,
-        settings.protocol,
-        settings.compression,
-    )?;
+    let encoded = encode::spans(&[], &destination.resource, settings.protocol, settings.compression)?;
     let call = Call {
         method: http::Method::POST,
         url: destination.traces_url.clone(),

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | idle | a span arrives | timed (ready, where one span is a full batch) |
 //! | timed | the queue holds a batch or is full, a flush is asked for, or the tracer is gone | ready |
-//! | timed | the delay is over | running |
+//! | timed | the delay is over, or memory is short | running |
 //! | ready | the engine comes to it | running |
 //! | running | all that was due is settled, some spans are left | timed |
 //! | running | all that was due is settled, nothing is left | idle |
@@ -17,6 +17,8 @@ mod events;
 mod finish;
 mod idle;
 mod notes;
+#[cfg(test)]
+mod property;
 mod state;
 #[cfg(test)]
 pub(super) mod tests;
@@ -35,6 +37,10 @@ use super::connections::Connections;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
+use super::queue::Batch;
+#[cfg(feature = "metrics")]
+use super::starts::Starts;
+use super::turns::Clock;
 use super::weight::weigh;
 use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::context::Identity;
@@ -42,6 +48,7 @@ use crate::faults::{self, Fault, planted};
 use crate::ledger::{DropReason, Ledger};
 use crate::secret::ApiKey;
 use crate::selector::Selector;
+pub(super) use events::Ticket;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
 
@@ -55,6 +62,8 @@ pub(crate) struct Lane {
     pub(super) connections: Arc<Connections>,
     shared: Arc<Shared>,
     account: Weak<Account>,
+    #[cfg(feature = "metrics")]
+    starts: Arc<Starts>,
     state: Mutex<State>,
     /// Spans that were started and have not ended; what sampling left out is not among them.
     open_spans: AtomicU64,
@@ -62,12 +71,14 @@ pub(crate) struct Lane {
     settled: Condvar,
     /// Session events that may be under way at the same time; spans go one batch after the other anyway.
     pub(super) session_turns: Semaphore,
+    /// What it has sent, beside others.
+    pub(super) clock: Clock,
 }
 
 /// What a lane says of itself.
 pub(crate) struct LaneSnapshot {
     pub(crate) spans: Ledger,
-    /// What the spans take that are queued and under way, estimated.
+    /// What the spans and session events take that are queued and under way, estimated.
     pub(crate) held_bytes: usize,
     /// When the span ended that waits in the queue for the longest.
     pub(crate) oldest: Option<SystemTime>,
@@ -91,12 +102,15 @@ impl Lane {
             selector: account.selector.clone(),
             identity: Identity::new(),
             gates: Gates::new(Arc::clone(&connections.breaker)),
+            clock: Clock::new(destination.weight),
             destination,
             key,
             connections,
             shared,
             session_turns,
             account: Arc::downgrade(account),
+            #[cfg(feature = "metrics")]
+            starts: Arc::clone(account.starts()),
             state: Mutex::default(),
             open_spans: AtomicU64::new(0),
             settled: Condvar::new(),
@@ -104,6 +118,7 @@ impl Lane {
     }
 
     /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted.
+    #[inline]
     pub(super) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
         let mut weight = weigh(&span);
@@ -128,17 +143,11 @@ impl Lane {
         }
         if planted(Fault::SpanDoubled) && faults::now_and_then() {
             state.share.enqueue(weight, &self.shared.budget);
-            state.spans.push_back(span.clone());
-            state.pushed += 1;
-            state.ledger.enqueue();
+            state.place(weight, &self.shared.chunks).push(span.clone());
         }
-        state.spans.push_back(span);
-        state.pushed += 1;
-        state.ledger.enqueue();
-        // A full queue is sent as well: it would only drop while it waits.
-        let full = settings.max_export_batch_size.min(settings.max_queue_size);
-        let ring = if state.spans.len() >= full || self.shared.budget.is_pressed() {
-            state.make_ready()
+        state.place(weight, &self.shared.chunks).push(span);
+        let ring = if state.spans.len() >= settings.full_batch() {
+            state.make_full(settings.full_batch())
         } else {
             state.make_timed(settings.scheduled_delay)
         };
@@ -146,6 +155,7 @@ impl Lane {
         if let Some(ring) = ring {
             self.shared.ring(ring(self));
         }
+        self.shared.look_at_memory();
     }
 
     /// A deadline that the lane rang for has come; false where something else came first.
@@ -169,41 +179,33 @@ impl Lane {
         ready
     }
 
-    /// The next batch of a running lane; `None` where all that was due is out, and the lane is idle or timed again.
-    pub(super) fn take_batch(self: &Arc<Self>) -> Option<Vec<SpanData>> {
-        let max = self.shared.settings.max_export_batch_size;
+    /// Memory is short: a timed lane starts before its time. What it has in bytes, where it does.
+    pub(super) fn start_early(&self) -> Option<usize> {
         let mut state = self.lock();
-        if state.schedule != Schedule::Running {
+        if state.schedule != Schedule::Timed {
             return None;
         }
-        if state.spans.len() >= max {
-            state.due = state.pushed;
+        state.due = state.pushed;
+        state.schedule = Schedule::Running;
+        Some(state.spans.bytes())
+    }
+
+    /// Whether a running lane has something to send; where not, it is idle or timed again.
+    pub(super) fn is_due(self: &Arc<Self>) -> bool {
+        let settings = &self.shared.settings;
+        let mut state = self.lock();
+        if state.schedule != Schedule::Running {
+            return false;
         }
-        if state.taken < state.due && !state.spans.is_empty() {
-            let batch: Vec<SpanData> = if state.spans.len() <= max {
-                // The queue's memory goes with the batch: an idle lane has none.
-                std::mem::take(&mut state.spans).into()
-            } else {
-                state.spans.drain(..max).collect()
-            };
-            let count = batch.len() as u64;
-            state.taken += count;
-            state.ledger.take(count);
-            drop(state);
-            // Weighed without the lock, which threads that end spans wait for.
-            let bytes = batch.iter().map(weigh).sum();
-            let mut state = self.lock();
-            if state.schedule != Schedule::Closed {
-                state.share.send(bytes);
-            }
-            drop(state);
-            return Some(batch);
+        state.note_full(settings.full_batch());
+        if state.taken < state.due {
+            return true;
         }
         let empty = state.spans.is_empty();
         if empty {
             state.schedule = Schedule::Idle;
         } else {
-            state.start_timer(self.shared.settings.scheduled_delay);
+            state.start_timer(settings.scheduled_delay);
         }
         drop(state);
         if empty {
@@ -211,7 +213,20 @@ impl Lane {
         } else {
             self.shared.ring(Ring::timed(self));
         }
-        None
+        false
+    }
+
+    /// The next batch of a lane that has one due; nothing where it was closed meanwhile.
+    pub(super) fn take_batch(&self) -> Batch {
+        let max = self.shared.settings.max_export_batch_size;
+        let mut state = self.lock();
+        let batch = state.spans.take(max, &self.shared.chunks);
+        let count = batch.len() as u64;
+        state.taken += count;
+        state.ledger.take(count);
+        state.share.send(batch.bytes());
+        drop(state);
+        batch
     }
 
     /// Whether a part of several spans that was refused is to be sent in halves.
@@ -320,7 +335,7 @@ impl Lane {
         LaneSnapshot {
             spans: state.ledger,
             held_bytes: state.share.held(),
-            oldest: state.spans.front().map(|span| span.end_time),
+            oldest: state.spans.first().map(|span| span.end_time),
             events: state.events,
             last_error: state.last_error.clone(),
             last_delivery: state.last_delivery,

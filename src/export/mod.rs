@@ -10,7 +10,10 @@
 //! | `weight` | how much a span takes |
 //! | `outbox` | the ordered session events of one session |
 //! | `batch` | a batch on its way: whole, and in halves where it is refused |
-//! | `engine` | threads, deadlines, who sends next |
+//! | `engine` | threads, deadlines |
+//! | `permits` | how many requests are under way |
+//! | `turns` | who is next |
+//! | `queue` | spans that wait, and their memory |
 //! | `breaker` | while a receiver fails, one at a time tries for all |
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `deliver` | attempts, back-off, giving up |
@@ -21,7 +24,10 @@
 //! | `dial` | TCP, to the server or to a proxy |
 //! | `proxy`, `tunnel` | who the proxy is, and the way through it |
 //! | `tls` | certificates, from their files |
-//! | `encode` | spans to bytes |
+//! | `encode` | spans to the body of a request |
+//! | `otlp` | spans to protobuf |
+//! | `protobuf` | the wire format |
+//! | `starts` | how many spans were started |
 //! | `record` | spans that are made here, for what is told of a session |
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
@@ -43,15 +49,22 @@ mod engine;
 mod error;
 mod gate;
 mod lane;
+mod otlp;
 mod outbox;
+mod permits;
 mod processor;
+mod protobuf;
 mod proxy;
+mod queue;
 mod record;
 mod report;
+#[cfg(feature = "metrics")]
+mod starts;
 mod tls;
 mod transport;
 #[cfg(feature = "tls")]
 mod tunnel;
+mod turns;
 mod verdict;
 mod weight;
 

@@ -13,11 +13,13 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::ExportError;
-use super::deliver::{Load, Outcome, deliver, see_through};
+use super::deliver::{Outcome, deliver, see_through};
 use super::encode;
 use super::engine::Ring;
-use super::lane::Lane;
+use super::lane::{Lane, Ticket};
+use super::permits::Load;
 use super::transport::Call;
+use super::weight::weigh_event;
 use crate::backend::Merged;
 use crate::ledger::DropReason;
 
@@ -46,7 +48,7 @@ struct State {
 struct Waiting {
     event: SessionEvent,
     /// What the lane settles it by.
-    flush: u64,
+    ticket: Ticket,
 }
 
 impl Outbox {
@@ -59,10 +61,13 @@ impl Outbox {
 
     /// Takes an event. Never waits; an event that cannot be kept is dropped and counted.
     pub(crate) fn push(self: &Arc<Self>, event: SessionEvent) {
+        let bytes = weigh_event(&event);
         // Counted and queued under the outbox's lock, so that the order of counting is the order of sending.
         let mut state = self.lock();
-        let Some(flush) = self.lane.accept_event() else { return };
-        state.waiting.push_back(Waiting { event, flush });
+        let Some(ticket) = self.lane.accept_event(bytes) else {
+            return;
+        };
+        state.waiting.push_back(Waiting { event, ticket });
         let idle = !std::mem::replace(&mut state.running, true);
         drop(state);
         if idle {
@@ -72,6 +77,7 @@ impl Outbox {
 
     /// Sends request after request until no event is left.
     pub(super) async fn run(self: Arc<Self>) {
+        self.lane.shared().permits.wake(&self.lane);
         while let Some(events) = self.next() {
             if !self.lane.take_events(events.len()) {
                 return;
@@ -124,7 +130,8 @@ impl Outbox {
     async fn send(&self, events: &[Waiting]) -> Outcome {
         see_through(&self.lane, async {
             let call = self.call(events)?;
-            Ok(deliver(self.lane.shared(), &self.lane, &call, Load::SessionEvent, &mut None).await)
+            let load = (Load::SessionEvent, 1);
+            Ok(deliver(self.lane.shared(), &self.lane, &call, load, None, &mut None).await)
         })
         .await
     }
@@ -153,7 +160,7 @@ impl Outbox {
 
     fn settle(&self, events: &[Waiting], outcome: Outcome) {
         self.lane
-            .settle_events(events.iter().map(|waiting| waiting.flush), outcome);
+            .settle_events(events.iter().map(|waiting| waiting.ticket), outcome);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

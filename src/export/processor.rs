@@ -20,6 +20,7 @@ impl SpanProcessor for LaneProcessor {
         self.0.note_started();
     }
 
+    #[inline]
     fn on_end(&self, span: SpanData) {
         self.0.push(span);
         self.0.note_ended();

@@ -13,6 +13,8 @@ use super::lane::Lane;
 impl Lane {
     /// Takes a span that begins at `start` and ends now, in a trace of its own. Never waits; no sampling leaves it out.
     pub(crate) fn record(self: &Arc<Self>, name: &'static str, start: SystemTime, attributes: Vec<KeyValue>) {
+        #[cfg(feature = "metrics")]
+        self.note_start(true);
         let ids = RandomIdGenerator::default();
         self.push(SpanData {
             span_context: SpanContext::new(

@@ -1,10 +1,17 @@
-//! How much memory a span takes, estimated.
+//! How much memory a span or a session event takes, estimated.
 
 use std::borrow::Cow;
 
 use opentelemetry::trace::{Event, Link};
 use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_sdk::trace::SpanData;
+use serde_json::{Map, Value as Json};
+
+use super::outbox::SessionEvent;
+
+/// Entries that a node of the standard library's tree has room for, and its bytes: those, and a word each for its place and its parent.
+const NODE: usize = 11;
+const NODE_BYTES: usize = NODE * (size_of::<String>() + size_of::<Json>()) + 2 * size_of::<usize>();
 
 /// The bytes of a span and of what hangs on it. Names of attributes count though they may be static, which cannot be seen from here; so
 /// it is rather too much than too little.
@@ -55,6 +62,36 @@ fn value(value: &Value) -> usize {
     }
 }
 
+/// The bytes of a session event and of what hangs on it.
+pub(super) fn weigh_event(event: &SessionEvent) -> usize {
+    let inside = match event {
+        SessionEvent::Start(body) => json(body),
+        SessionEvent::Enrich(delta) => table(delta),
+    };
+    size_of::<SessionEvent>() + inside
+}
+
+/// What hangs on a value. Its depth is bounded where it came in.
+fn json(value: &Json) -> usize {
+    match value {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        Json::String(text) => text.capacity(),
+        Json::Array(items) => items.capacity() * size_of::<Json>() + items.iter().map(json).sum::<usize>(),
+        Json::Object(entries) => table(entries),
+    }
+}
+
+fn table(entries: &Map<String, Json>) -> usize {
+    let inside = entries.iter().map(|(key, value)| key.capacity() + json(value));
+    // A tree that has more than one node has a root, and others that are two thirds full.
+    let nodes = match entries.len() {
+        0 => 0,
+        1..=NODE => 1,
+        more => 1 + more.div_ceil(NODE * 2 / 3),
+    };
+    nodes * NODE_BYTES + inside.sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
@@ -62,6 +99,7 @@ mod tests {
     use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
     use opentelemetry::{InstrumentationScope, StringValue};
     use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+    use serde_json::json;
 
     use super::*;
 
@@ -100,6 +138,45 @@ mod tests {
                 near.contains(&estimated),
                 "{attributes} of {text}: {estimated} of {real}"
             );
+        }
+    }
+
+    fn enrichment(entries: usize, text: usize) -> SessionEvent {
+        let value = |index: usize| match index % 4 {
+            0 => json!(index),
+            1 => json!({"nested": "x".repeat(text), "flag": true}),
+            _ => json!("x".repeat(text)),
+        };
+        let metadata: Map<String, Json> = (0..entries)
+            .map(|index| (format!("key {index}"), value(index)))
+            .collect();
+        let mut delta = Map::new();
+        delta.insert("metadata".to_owned(), Json::Object(metadata));
+        delta.insert(
+            "list".to_owned(),
+            (0..entries).map(|_| json!("x".repeat(text))).collect(),
+        );
+        SessionEvent::Enrich(delta)
+    }
+
+    #[test]
+    fn the_estimate_of_a_session_event_is_near_what_the_allocator_gave() {
+        for (entries, text) in [
+            (0, 0),
+            (1, 10),
+            (4, 40),
+            (8, 0),
+            (12, 20),
+            (200, 5),
+            (3, 100_000),
+            (1000, 100),
+        ] {
+            let mut kept = None;
+            let measured = allocation_counter::measure(|| kept = Some(Box::new(enrichment(entries, text))));
+            let estimated = kept.as_deref().map(weigh_event).unwrap_or_default();
+            let real = usize::try_from(measured.bytes_current).expect("it is kept");
+            let near = real - real / 10..real + real / 5;
+            assert!(near.contains(&estimated), "{entries} of {text}: {estimated} of {real}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::source::Source;
 use super::{AnswersKept, AsyncBindingSource, BindingSource, BuildError, TracerRegistry};
-use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Pool, Route};
+use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::{Part, SelectorParts};
 
@@ -78,6 +78,12 @@ impl RegistryBuilder {
     /// How many tracers are kept, and for how long.
     pub fn pool(mut self, pool: Pool) -> Self {
         self.document.pool = pool;
+        self
+    }
+
+    /// How much the registry's own metrics tell apart.
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.document.metrics = metrics;
         self
     }
 

@@ -23,7 +23,7 @@ impl Inner {
             binding.api_key.read(&self.sources)?
         };
         let fingerprint = key.fingerprint(&self.fingerprinter);
-        let account = self.books.account(selector);
+        let account = self.books.account(selector, &destination.traces_url);
         let lane = self.engine.open_lane(&account, destination, connections, key);
         Ok(TracerHandle::new(binding, fingerprint, lane))
     }

@@ -13,6 +13,8 @@ mod lookup;
 mod maintenance;
 mod make;
 mod making;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod miss;
 mod pool;
 mod reload;

@@ -64,7 +64,7 @@ pub struct TracerStatus {
     pub tracers: usize,
     /// What became of its spans.
     pub spans: LedgerSnapshot,
-    /// What the spans take that are queued and under way, in bytes, estimated.
+    /// What its spans and session events take that are queued and under way, in bytes, estimated.
     pub queued_bytes: usize,
     /// When the span ended that waits in the queue for the longest.
     pub oldest_queued: Option<SystemTime>,

@@ -61,7 +61,7 @@ impl TracerHandle {
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
             .with_resource(lane.destination.resource.clone())
-            .with_sampler(sampler(binding.sampling_ratio))
+            .with_sampler(sampler(binding))
             .with_span_limits(Destination::sdk_limits(binding))
             .with_id_generator(SpanIds(Arc::clone(&identity)))
             .with_span_processor(LaneProcessor(Arc::clone(&lane)))
@@ -255,11 +255,12 @@ impl TracerHandle {
     }
 }
 
-fn sampler(ratio: f64) -> Sampler {
-    let root = if ratio >= 1.0 {
-        Sampler::AlwaysOn
-    } else {
-        Sampler::TraceIdRatioBased(ratio)
+fn sampler(binding: &ResolvedBinding) -> Sampler {
+    let root = match binding.sampling_ratio {
+        // All parents are the tracer's own, and sampled: nobody has to be asked.
+        1.0.. if !binding.trust_remote_parent => return Sampler::AlwaysOn,
+        1.0.. => Sampler::AlwaysOn,
+        ratio => Sampler::TraceIdRatioBased(ratio),
     };
     Sampler::ParentBased(Box::new(root))
 }

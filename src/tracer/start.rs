@@ -46,17 +46,31 @@ impl TracerHandle {
         self.start(sdk, builder, cx, &mut None)
     }
 
-    /// The one way to the SDK: parent and session are chosen here. Where each trace is a session, also gives the one that the span begins.
+    /// The one way to the SDK, which counts. Where each trace is a session, also gives the one that the span begins.
     fn start(
         &self,
         sdk: &SdkTracer,
-        mut builder: SpanBuilder,
+        builder: SpanBuilder,
         cx: &Context,
         begun: &mut Option<Arc<SessionRecord>>,
     ) -> Span {
         if cx.is_telemetry_suppressed() {
             return sdk.build_with_context(builder, cx);
         }
+        let span = self.start_as(sdk, builder, cx, begun);
+        #[cfg(feature = "metrics")]
+        self.lane().note_start(span.is_recording());
+        span
+    }
+
+    /// Parent and session are chosen here.
+    fn start_as(
+        &self,
+        sdk: &SdkTracer,
+        mut builder: SpanBuilder,
+        cx: &Context,
+        begun: &mut Option<Arc<SessionRecord>>,
+    ) -> Span {
         let has_session = self.stamp_session(&mut builder, cx);
         let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
         if !self.lane().destination.session_per_trace {

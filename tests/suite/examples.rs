@@ -5,7 +5,9 @@ use std::process::Command;
 
 /// Runs an example and expects success, and its lines to hold these, one after the other.
 fn expect_lines(example: &str, expected: &[&str]) {
-    let output = command(example).output().expect("the example can be started");
+    let output = command(example, "collector")
+        .output()
+        .expect("the example can be started");
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -25,7 +27,7 @@ fn expect_lines(example: &str, expected: &[&str]) {
 }
 
 /// The example as cargo built it beside this test, or by way of cargo where it was not built.
-fn command(example: &str) -> Command {
+pub(crate) fn command(example: &str, feature: &str) -> Command {
     let this = std::env::current_exe().expect("a test has a path");
     let built = this
         .parent()
@@ -36,7 +38,7 @@ fn command(example: &str) -> Command {
         return Command::new(binary);
     }
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["run", "--quiet", "--features", "collector", "--example", example]);
+    cargo.args(["run", "--quiet", "--features", feature, "--example", example, "--"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     cargo
 }

@@ -22,6 +22,8 @@ mod ledger;
 mod llm;
 mod log;
 mod lookup;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod neighbours;
 mod own_keys;
 mod processes;
@@ -36,9 +38,12 @@ mod scopes;
 mod session_modes;
 mod sessions;
 mod silence;
+#[cfg(feature = "cli")]
+mod soak;
 mod support;
 mod tenants_as_data;
 mod tls;
 mod tls_server;
 #[cfg(feature = "cli")]
 mod verify;
+mod weights;

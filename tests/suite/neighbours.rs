@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
-use tracer_registry::DropReason;
 use tracer_registry::collector::Fault;
 use tracer_registry::config::{Export, Retry};
+use tracer_registry::{DropReason, Enrichment};
 
 use crate::support::{LONG, World, binding, key_of, quick, wait_for};
 
@@ -187,4 +187,61 @@ fn a_flood_drops_the_spans_of_the_one_that_floods_and_nobody_elses() {
     assert_eq!((idle.queued_bytes, idle.oldest_queued), (0, None));
     flood.start_span("room again");
     assert_eq!(world.status("flood").spans.queued, 1);
+}
+
+#[test]
+fn a_flood_of_large_enrichments_drops_those_of_the_one_that_floods_and_nobody_elses() {
+    let world = World::with(&["flood", "calm"], |builder| {
+        builder.export(Export {
+            scheduled_delay: Some(Duration::from_secs(3600)),
+            max_queue_size: Some(100_000),
+            max_queue_bytes: Some(1 << 20),
+            ..quick()
+        })
+    });
+    let down = world.collector.fault(Fault::status(503));
+    let (flood, calm) = (world.tenant("flood"), world.tenant("calm"));
+    let (of_flood, of_calm) = (flood.session("s").start(), calm.session("s").start());
+    flood.start_span("before");
+    for index in 0..2000 {
+        of_flood.enrich(Enrichment::new().metadata(format!("key {index}"), "x".repeat(2000)));
+        if index % 100 == 0 {
+            of_calm.enrich(Enrichment::new().metadata(format!("key {index}"), "x".repeat(200)));
+            calm.start_span("span");
+        }
+    }
+    let status = world.status("flood");
+    let dropped = status.session_events.dropped[&DropReason::QueueFull];
+    let kept = status.session_events.pending();
+    assert_eq!((kept + dropped, status.session_events.delivered), (2001, 0));
+    assert!((100..300).contains(&kept), "a part of a megabyte: {status:#?}");
+    assert!((400_000..=1 << 19).contains(&status.queued_bytes), "{status:#?}");
+    let neighbour = world.status("calm");
+    assert_eq!(
+        (neighbour.session_events.pending(), neighbour.session_events.lost()),
+        (21, 0)
+    );
+    assert_eq!((neighbour.spans.pending(), neighbour.spans.lost()), (20, 0));
+    // One budget for both: the one that has too much of it has no room for spans either.
+    flood.start_span(format!("large {}", "x".repeat(600_000)));
+    assert_eq!(world.status("flood").spans.dropped[&DropReason::QueueFull], 1);
+    world.collector.clear_fault(down);
+    let report = world.registry.force_flush(LONG);
+    assert_eq!((report.lost(), report.pending()), (dropped + 1, 0), "{report}");
+    let told = |tenant: &str, session: &tracer_registry::Session| {
+        let project = world.project(tenant);
+        let session = project.session(session.id()).expect("started");
+        session.metadata.len() as u64
+    };
+    assert_eq!((told("flood", &of_flood), told("calm", &of_calm)), (kept - 1, 20));
+    for tenant in ["flood", "calm"] {
+        assert_eq!(world.status(tenant).queued_bytes, 0, "{tenant}");
+    }
+    of_flood.enrich(Enrichment::new().metadata("room", "again"));
+    world
+        .registry
+        .force_flush(LONG)
+        .tracers
+        .iter()
+        .for_each(|tracer| assert!(tracer.is_complete(), "{tracer}"));
 }

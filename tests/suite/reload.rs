@@ -264,8 +264,10 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
                             fingerprints[usize::try_from(after % 2).expect("0 or 1")]
                         );
                     }
-                    acme.in_span_sync("during reloads", |_| ());
-                    spans.fetch_add(1, Ordering::SeqCst);
+                    // Fewer than a queue holds, however long the reloads take.
+                    if spans.fetch_add(1, Ordering::SeqCst) < 4000 {
+                        acme.in_span_sync("during reloads", |_| ());
+                    }
                     assert!(files.tenant("globex").same_tracer(&globex));
                 }
             });
@@ -280,7 +282,7 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
     });
     files.world.flush();
     let arrived = files.world.names("acme_0").len() + files.world.names("acme_1").len();
-    assert_eq!(arrived as u64, spans.load(Ordering::SeqCst));
+    assert_eq!(arrived as u64, spans.load(Ordering::SeqCst).min(4000));
 }
 
 #[test]

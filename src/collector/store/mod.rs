@@ -7,13 +7,14 @@ mod record;
 mod retention;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
 use self::record::Record;
 use self::retention::Retention;
 use super::changes::Changes;
+use super::model::Span;
 use super::otlp::Arrival;
 use super::posted::PostedEvent;
 use super::project::{Project, ProjectSummary};
@@ -130,21 +131,24 @@ impl Store {
         self.change(|state| *state.records[id.0].answers.entry(status).or_default() += 1);
     }
 
-    /// Keeps spans, and makes the sessions that they ask for.
-    pub(super) fn add_spans(&self, id: ProjectId, arrivals: Vec<Arrival>, rejected: u64) {
+    /// Keeps spans, and makes the sessions that they ask for. Gives what was stored.
+    pub(super) fn add_spans(&self, id: ProjectId, arrivals: Vec<Arrival>, rejected: u64) -> Vec<Arc<Span>> {
         self.change(|state| {
             state.records[id.0].rejected_spans += rejected;
-            for mut arrival in arrivals {
+            let keep = |mut arrival: Arrival| {
                 arrival.span.sequence = state.next();
                 if let (Some(name), Some(session)) = (arrival.auto_session, &arrival.span.session_id) {
                     state.auto_session(id, session, name, arrival.span.source.as_deref());
                 }
                 state.records[id.0].duplicate_attributes += u64::from(arrival.span.duplicate_attributes);
+                let span = Arc::new(arrival.span);
                 state
                     .retention
-                    .add_span(&mut state.records, id, arrival.span, arrival.bytes);
-            }
-        });
+                    .add_span(&mut state.records, id, Arc::clone(&span), arrival.bytes);
+                span
+            };
+            arrivals.into_iter().map(keep).collect()
+        })
     }
 
     /// Takes in a start or an enrichment; what it names need not be there.

@@ -39,12 +39,9 @@ impl Retention {
         *self = Self::new(self.limits);
     }
 
-    pub(super) fn add_span(&mut self, records: &mut [Record], id: ProjectId, span: Span, bytes: usize) {
+    pub(super) fn add_span(&mut self, records: &mut [Record], id: ProjectId, span: Arc<Span>, bytes: usize) {
         self.spans.push_back((span.sequence, id));
-        records[id.0].spans.push_back(Charged {
-            value: Arc::new(span),
-            bytes,
-        });
+        records[id.0].spans.push_back(Charged { value: span, bytes });
         self.charge(records, bytes);
     }
 

@@ -23,7 +23,8 @@ fn tables() -> [Value; 2] {
         "sampling": {"ratio": 0.25},
         "limits": {"attributes": 1, "events": 1, "links": 1, "attributes_per_event": 1, "attributes_per_link": 1},
         "propagation": {"trust_remote_parent": false, "session_id": false},
-        "sessions": "explicit"
+        "sessions": "explicit",
+        "weight": 2
     });
     let other = json!({
         "api_key": {"exec": ["pass", "other"], "timeout": "2s"},
@@ -39,7 +40,8 @@ fn tables() -> [Value; 2] {
         "sampling": {"ratio": 0.250_000_01},
         "limits": {"attributes": 2, "events": 2, "links": 2, "attributes_per_event": 2, "attributes_per_link": 2},
         "propagation": {"trust_remote_parent": true, "session_id": true},
-        "sessions": "per_trace"
+        "sessions": "per_trace",
+        "weight": 3
     });
     [one, other]
 }

@@ -79,7 +79,7 @@ fn document() -> impl Strategy<Value = Document> {
 }
 
 /// The fields that there are, so that random tables get past the first of them.
-const FIELDS: [&str; 50] = [
+const FIELDS: [&str; 51] = [
     "active_environment",
     "defaults",
     "environments",
@@ -91,9 +91,10 @@ const FIELDS: [&str; 50] = [
     "watch",
     "tenants_dir",
     "pool",
-    "max_tracers",
     "idle_timeout",
     "when_full",
+    "metrics",
+    "max_tracers",
     "when",
     "tenant",
     "feature",

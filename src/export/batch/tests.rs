@@ -17,10 +17,11 @@ struct Sent {
 /// Sends the numbers below `count` in one batch, as [`send`] does, to a receiver that takes what `takes` says.
 fn send_all(halving: &mut Halving, count: usize, takes: impl Fn(&[usize]) -> bool) -> Sent {
     let mut sent = Sent::default();
-    let mut parts = Parts::of((0..count).collect());
+    let mut parts = Parts::of(count);
     while let Some(part) = parts.next() {
         sent.requests += 1;
-        if takes(&part) {
+        let numbers: Vec<usize> = part.clone().collect();
+        if takes(&numbers) {
             halving.taken();
             sent.delivered.extend(part);
         } else if part.len() > 1 && halving.may_split() {

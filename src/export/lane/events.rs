@@ -7,22 +7,31 @@ use super::Lane;
 use super::state::Schedule;
 use crate::ledger::DropReason;
 
+/// What an accepted session event is settled by.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Ticket {
+    /// The flush that it was accepted before.
+    flush: u64,
+    bytes: usize,
+}
+
 impl Lane {
-    /// Counts a session event in; the number to settle it by, or `None` where it is dropped and counted.
-    pub(in super::super) fn accept_event(&self) -> Option<u64> {
+    /// Counts a session event in that takes so many bytes; `None` where it is dropped and counted.
+    pub(in super::super) fn accept_event(&self, bytes: usize) -> Option<Ticket> {
         let mut state = self.lock();
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
             state.events.refuse(DropReason::AfterShutdown);
             return None;
         }
-        if state.events.queued() >= self.shared.settings.max_queue_size as u64 {
+        let full = state.events.queued() >= self.shared.settings.max_queue_size as u64;
+        if full || !state.share.accept_event(bytes, &self.shared.budget) {
             state.events.refuse(DropReason::QueueFull);
             return None;
         }
         state.events.enqueue();
         let flush = state.flush;
         *state.unsettled_events.entry(flush).or_default() += 1;
-        Some(flush)
+        Some(Ticket { flush, bytes })
     }
 
     /// Session events go out in one request; false where the lane is closed.
@@ -40,9 +49,9 @@ impl Lane {
         self.lock().schedule == Schedule::Closed
     }
 
-    /// The session events of one request have their outcome; each is named by the number that it was accepted with.
-    pub(in super::super) fn settle_events(&self, flushes: impl ExactSizeIterator<Item = u64>, outcome: Outcome) {
-        let count = flushes.len() as u64;
+    /// The session events of one request have their outcome.
+    pub(in super::super) fn settle_events(&self, events: impl ExactSizeIterator<Item = Ticket>, outcome: Outcome) {
+        let count = events.len() as u64;
         let mut state = self.lock();
         if state.schedule == Schedule::Closed {
             return;
@@ -54,7 +63,9 @@ impl Lane {
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.events.drop_in_flight(count, reason),
         }
-        for flush in flushes {
+        let mut freed = 0;
+        for Ticket { flush, bytes } in events {
+            freed += bytes;
             if let Some(left) = state.unsettled_events.get_mut(&flush) {
                 *left -= 1;
                 if *left == 0 {
@@ -62,6 +73,7 @@ impl Lane {
                 }
             }
         }
+        state.share.settle_events(freed, &self.shared.budget);
         drop(state);
         self.settled.notify_all();
         self.retire_if_done();

@@ -4,6 +4,12 @@ use super::super::ExportError;
 use super::Lane;
 
 impl Lane {
+    /// A span was started, and is recorded or left out by sampling.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn note_start(&self, recorded: bool) {
+        self.starts.count(recorded);
+    }
+
     pub(in super::super) fn is_suspect(&self) -> bool {
         self.lock().suspect
     }

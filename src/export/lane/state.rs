@@ -1,6 +1,6 @@
 //! What a lane's mutex guards: queue, schedule, counters. Every move of the schedule that needs a bell says which.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,15 +12,16 @@ use super::super::ExportError;
 use super::super::batch::Halving;
 use super::super::budget::{Budget, Share};
 use super::super::engine::Ring;
+use super::super::queue::{Chunks, Queue};
 use super::Lane;
 use crate::ledger::{DropReason, Ledger};
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) spans: VecDeque<SpanData>,
+    pub(super) spans: Queue,
     /// How many values were cut from spans that are open, where any were.
     pub(super) cut_values: HashMap<SpanId, u64>,
-    /// What the spans take that are queued and under way.
+    /// What the spans and session events take that are queued and under way.
     pub(super) share: Share,
     pub(super) schedule: Schedule,
     /// When a timed lane is due.
@@ -72,6 +73,30 @@ pub(in super::super) struct Unsettled {
 }
 
 impl State {
+    /// The place of one more span, which is counted already.
+    #[inline]
+    pub(super) fn place(&mut self, bytes: usize, chunks: &Chunks) -> &mut Vec<SpanData> {
+        self.pushed += 1;
+        self.ledger.enqueue();
+        self.spans.room(bytes, chunks)
+    }
+
+    /// Full batches are due; what is left over waits for more.
+    pub(super) fn note_full(&mut self, full_batch: usize) {
+        let whole = self.spans.len() - self.spans.len() % full_batch;
+        self.due = self.due.max(self.taken + whole as u64);
+    }
+
+    /// There is a full batch. Gives the bell to ring where the engine does not know of it yet.
+    pub(super) fn make_full(&mut self, full_batch: usize) -> Option<fn(&Arc<Lane>) -> Ring> {
+        let news = matches!(self.schedule, Schedule::Idle | Schedule::Timed);
+        if news {
+            self.note_full(full_batch);
+            self.schedule = Schedule::Ready;
+        }
+        news.then_some(Ring::ready)
+    }
+
     /// Everything in the queue is due now. Gives the bell to ring where the engine does not know of it yet.
     pub(super) fn make_ready(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
         self.due = self.pushed;
@@ -114,7 +139,7 @@ impl State {
     }
 
     /// Closes the books: what is not settled is dropped. Gives the queue, to be freed outside the lock.
-    pub(super) fn close(&mut self, reason: DropReason, budget: &Budget) -> VecDeque<SpanData> {
+    pub(super) fn close(&mut self, reason: DropReason, budget: &Budget) -> Queue {
         if self.schedule != Schedule::Closed {
             self.share.close(budget);
             self.schedule = Schedule::Closed;

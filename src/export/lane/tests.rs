@@ -12,7 +12,6 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::super::books::Books;
 use super::super::connections::Way;
 use super::super::deliver::see_through;
 use super::super::transport::Transport;
@@ -54,6 +53,23 @@ enum Step {
 
 /// A lane that nobody sends for, in books of its own, and the other end of its bell.
 pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
+    let account = Account::alone(&Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
+    let export = Export {
+        max_queue_size: Some(QUEUE),
+        max_export_batch_size: Some(BATCH),
+        ..Export::default()
+    };
+    let (mut lanes, rung) = lanes(binding, export, std::slice::from_ref(&account));
+    (lanes.remove(0), account, rung)
+}
+
+/// Lanes that nobody sends for, one in each of these books, all with the key and the destination of one tenant and with one bound on what
+/// they hold; and the other end of their bell.
+pub(super) fn lanes(
+    binding: Binding,
+    export: Export,
+    books: &[Arc<Account>],
+) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
     let mut document = Document::default();
     let provider = |name: &str| KeySource::Provider {
         provider: "test".into(),
@@ -62,11 +78,7 @@ pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, Unbo
     document
         .tenants
         .insert("acme".into(), binding.api_key(provider("acme")));
-    document.export = Export {
-        max_queue_size: Some(QUEUE),
-        max_export_batch_size: Some(BATCH),
-        ..Export::default()
-    };
+    document.export = export;
     let config = Config::from_document(document).expect("valid");
     let selector = Selector::of(Part::Tenant, Name::new("acme").expect("a name"));
     let binding = config.resolve(&selector).expect("configured");
@@ -74,13 +86,16 @@ pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, Unbo
     sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
     let settings = config.export().clone();
     let (shared, rung) = Shared::without_threads(settings.clone(), TRANSPORT.clone());
-    let account = Books::new(Arc::default()).account(&selector);
-    let destination = Destination::new(&binding, settings.protocol).expect("a destination");
-    let key = binding.api_key.read(&sources).expect("a key");
-    let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
-    let lane = Lane::new(destination, connections.expect("no files"), key, shared, &account);
-    account.open(&lane);
-    (lane, account, rung)
+    let made = books.iter().map(|account| {
+        let destination = Destination::new(&binding, settings.protocol).expect("a destination");
+        let key = binding.api_key.read(&sources).expect("a key");
+        let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
+        let shared = Arc::clone(&shared);
+        let lane = Lane::new(destination, connections.expect("no files"), key, shared, account);
+        account.open(&lane);
+        lane
+    });
+    (made.collect(), rung)
 }
 
 fn engine() -> Engine {
@@ -99,7 +114,7 @@ fn engine() -> Engine {
     }
 }
 
-fn span(name: String) -> SpanData {
+pub(super) fn span(name: String) -> SpanData {
     SpanData {
         span_context: SpanContext::empty_context(),
         parent_span_id: SpanId::INVALID,
@@ -134,7 +149,7 @@ impl Engine {
                     let started = lane.start_ready();
                     self.start(started);
                 }
-                Some(Ring::Session(_)) | None => {}
+                Some(Ring::Session(_) | Ring::Pressed) | None => {}
             },
             Step::Deadline => {
                 if let Some(lane) = self.timed.pop_front() {
@@ -144,14 +159,15 @@ impl Engine {
             }
             Step::Run if self.runs => match self.in_flight.take() {
                 Some(count) => self.lane.settle(count, Outcome::Delivered { rejected: 0 }),
-                None => match self.lane.take_batch() {
-                    Some(batch) => {
-                        self.in_flight = Some(batch.len() as u64);
-                        assert!(batch.len() <= BATCH);
-                        self.sent.extend(batch.into_iter().map(|span| span.name.into_owned()));
-                    }
-                    None => self.runs = false,
-                },
+                None if self.lane.is_due() => {
+                    let batch = self.lane.take_batch();
+                    self.in_flight = Some(batch.len() as u64);
+                    assert!((1..=BATCH).contains(&batch.len()));
+                    self.sent
+                        .extend(batch.iter().map(|span| span.name.clone().into_owned()));
+                    self.lane.shared.chunks.give_back(batch);
+                }
+                None => self.runs = false,
             },
             Step::Run => {}
             Step::Retire => self.lane.retire(),
@@ -297,9 +313,10 @@ fn a_full_queue_is_sent_though_a_batch_would_take_more() {
 fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
     let mut engine = engine();
     engine.all([Step::Push, Step::Flush, Step::Bell, Step::Bell]);
-    let batch = engine.lane.take_batch().expect("it is due");
+    assert!(engine.lane.is_due());
+    let batch = engine.lane.take_batch();
     let panics = async {
-        let outcome = batch.first().map(|_| Outcome::Delivered { rejected: 0 });
+        let outcome = batch.iter().next().map(|_| Outcome::Delivered { rejected: 0 });
         assert_eq!(outcome, None, "on purpose");
         Ok(Outcome::Delivered { rejected: 0 })
     };
@@ -328,7 +345,7 @@ fn cut_values_are_kept_until_their_span_ends_and_no_longer() {
     let ended = |id: u64| {
         push(id);
         let state = lane.lock();
-        state.spans.back().expect("it was taken").attributes.clone()
+        state.spans.last().expect("it was taken").attributes.clone()
     };
     lane.note_cut(SpanId::from(1), 2);
     lane.note_cut(SpanId::from(2), 1);

@@ -55,16 +55,17 @@ fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
     let mark = lane.begin_flush();
     // Past `push`, which would refuse them: without an address for them, making the request panics.
     for value in 0..3 {
-        let flush = lane.accept_event().expect("there is room");
+        let ticket = lane.accept_event(1000).expect("there is room");
         let mut state = outbox.lock();
         state.waiting.push_back(Waiting {
             event: told(value),
-            flush,
+            ticket,
         });
         state.running = true;
     }
     Arc::clone(&outbox).run().now_or_never().expect("it does not wait");
     let snapshot = lane.snapshot();
+    assert_eq!(snapshot.held_bytes, 0);
     let events = snapshot.events.snapshot();
     assert_eq!((events.accepted, events.pending()), (3, 0));
     assert_eq!(events.dropped[&DropReason::Encoding], 3);

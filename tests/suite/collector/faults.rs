@@ -102,6 +102,21 @@ fn a_reset_breaks_the_connection_without_an_answer() {
 }
 
 #[test]
+fn a_lost_answer_is_a_reset_after_the_request_was_stored() {
+    let collector = collector();
+    for delay in [Duration::ZERO, Duration::from_millis(150)] {
+        collector.fault(Fault::lose_answer().after(delay).times(1));
+        let begun = Instant::now();
+        let call = export("key-a", vec![span("one", 1)]).begin(&collector).unwrap();
+        assert!(collector.wait_until(PATIENCE, |collector| span_names(collector, "acme") == ["one"]));
+        assert_eq!(call.finish().unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert!(begun.elapsed() >= delay);
+        assert_eq!(collector.project("acme").unwrap().summary().answers[&200], 1);
+        collector.clear();
+    }
+}
+
+#[test]
 fn a_truncated_answer_ends_in_the_middle_of_its_body() {
     let collector = collector();
     collector.fault(Fault::truncate().times(1));

@@ -81,6 +81,8 @@ fn an_observer_is_told_of_each_request() {
         (Some("acme"), Endpoint::Traces)
     );
     assert_eq!((export.spans, export.rejected_spans, export.status), (3, 0, 200));
+    let stored: Vec<&str> = export.stored.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(stored, ["one", "one", "two"]);
     assert_eq!(
         (&export.sessions[..], export.format),
         (&["s-1".to_owned()][..], Some(Format::Protobuf))

@@ -1,0 +1,139 @@
+//! Threads that make spans, sessions and tracers for one job, at a given rate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tracer_registry::{Enrichment, Selector, TracerHandle, TracerRegistry};
+
+use crate::Result;
+use crate::made::Made;
+use crate::options::{BAD, Options, name_of};
+
+/// How often a thread wakes up.
+const TICK: Duration = Duration::from_millis(2);
+/// A thread that was kept waiting catches up so much at once.
+const CAUGHT_UP: Duration = Duration::from_millis(200);
+
+/// The threads, and what they make.
+pub(crate) struct Load {
+    pub(crate) made: Arc<[Made]>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a thread has.
+struct Maker {
+    options: Options,
+    registry: TracerRegistry,
+    tracers: Arc<[TracerHandle]>,
+    made: Arc<[Made]>,
+    chance: StdRng,
+}
+
+impl Load {
+    pub(crate) fn start(options: &Options, registry: &TracerRegistry, tracers: Vec<TracerHandle>) -> Self {
+        let made: Arc<[Made]> = tracers.iter().map(|_| Made::default()).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let tracers: Arc<[TracerHandle]> = tracers.into();
+        let threads = (0..options.threads).map(|thread| {
+            let mut maker = Maker {
+                options: options.clone(),
+                registry: registry.clone(),
+                tracers: Arc::clone(&tracers),
+                made: Arc::clone(&made),
+                chance: StdRng::seed_from_u64(options.seed.wrapping_mul(1000) + u64::from(thread)),
+            };
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || maker.run(&stop))
+        });
+        Self {
+            threads: threads.collect(),
+            made,
+            stop,
+        }
+    }
+
+    pub(crate) fn stop(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
+        if ended.iter().all(std::result::Result::is_ok) {
+            Ok(())
+        } else {
+            Err("a thread that makes spans panicked".into())
+        }
+    }
+}
+
+impl Maker {
+    fn run(&mut self, stop: &AtomicBool) {
+        let rate = f64::from(self.options.rate) / f64::from(self.options.threads);
+        let (mut owed, mut last) = (0.0, Instant::now());
+        while !stop.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            owed += (now - last).min(CAUGHT_UP).as_secs_f64() * rate;
+            last = now;
+            while owed >= 1.0 {
+                owed -= f64::from(self.serve());
+            }
+            thread::sleep(TICK);
+        }
+    }
+
+    /// What a service does for one request of one tenant; the number of spans.
+    fn serve(&mut self) -> u32 {
+        let tenant = self.options.any_tenant(&mut self.chance);
+        let made = Arc::clone(&self.made);
+        let made = &made[tenant as usize];
+        let depth = self.chance.random_range(1..=4);
+        let in_session = self.chance.random_bool(0.03);
+        let tracer = if self.chance.random_bool(0.01) {
+            let selector = Selector::tenant(&name_of(tenant));
+            self.registry.dedicated(selector).expect("its pooled tracer was made")
+        } else {
+            self.tracers[tenant as usize].clone()
+        };
+        if !in_session {
+            made.spans.make(depth.into(), || self.spans(&tracer, tenant, depth));
+            return depth;
+        }
+        let session = made.events.make(1, || {
+            tracer
+                .session("chat")
+                .input("question", "why?")
+                .metadata("tenant", name_of(tenant))
+                .start()
+        });
+        {
+            let _in_session = session.enter();
+            made.spans.make(depth.into(), || self.spans(&tracer, tenant, depth));
+        }
+        for turn in 0..self.chance.random_range(0..4_u32) {
+            let enrichment = Enrichment::new()
+                .metric(format!("turn_{turn}"), turn)
+                .outputs("because");
+            made.events.make(1, || session.enrich(enrichment));
+        }
+        depth
+    }
+
+    /// Spans one within the other.
+    fn spans(&mut self, tracer: &TracerHandle, tenant: u32, depth: u32) {
+        let text = match self.chance.random_range(0..1000_u32) {
+            0 => BAD.to_owned(),
+            1..10 => "a long answer ".repeat(400),
+            size => "x".repeat(size as usize / 10),
+        };
+        tracer.in_span_sync(name_of(tenant), |span| {
+            span.set_attribute("gen_ai.operation.name", "chat");
+            span.set_attribute("depth", i64::from(depth));
+            span.set_attribute("answer", text);
+            if depth > 1 {
+                self.spans(tracer, tenant, depth - 1);
+            }
+        });
+    }
+}

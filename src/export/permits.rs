@@ -1,0 +1,136 @@
+//! The requests that may be under way at the same time, and how one gets its place.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::engine::Shared;
+use super::gate::{Entry, Gate};
+use super::lane::Lane;
+use super::turns::{Turn, Turns};
+
+/// What a request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    Spans,
+    /// One session event, or several that are told as one.
+    SessionEvent,
+}
+
+/// The requests that may be under way at the same time.
+///
+/// A lane whose last attempt was slow waits in a line of its own: endpoints that hang use up that line, and the healthy ones go on as if
+/// they were not there. A request that lasts gives its place among the healthy ones up, as long as there is room beside
+/// them: so many endpoints may begin to hang at once without others having to wait for their time to be over.
+#[derive(Debug)]
+pub(super) struct Permits {
+    healthy: Turns,
+    /// Beside the healthy line, for requests that began in it.
+    beside: Semaphore,
+    suspect: Semaphore,
+}
+
+/// The right to have a request under way.
+enum Permit<'a> {
+    Healthy {
+        // Held, not read.
+        _turn: Turn<'a>,
+        /// Where a request that lasts may move to.
+        beside: &'a Semaphore,
+    },
+    Aside {
+        _place: SemaphorePermit<'a>,
+    },
+}
+
+/// What a request has while it is under way.
+pub(super) struct Place<'a> {
+    pub(super) entry: Entry<'a>,
+    permit: Permit<'a>,
+    /// Of session events.
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+impl Permits {
+    pub(super) fn new(max_concurrent: usize) -> Self {
+        Self {
+            healthy: Turns::new(max_concurrent),
+            beside: Semaphore::new(max_concurrent),
+            suspect: Semaphore::new((max_concurrent / 8).max(1)),
+        }
+    }
+
+    /// A lane has something to send again.
+    pub(super) fn wake(&self, lane: &Lane) {
+        self.healthy.wake(&lane.clock);
+    }
+
+    async fn acquire(&self, lane: &Lane) -> Permit<'_> {
+        if !lane.is_suspect() {
+            let turn = self.healthy.take(&lane.clock).await;
+            // What was learnt of the lane meanwhile counts: a hundred requests of one that hangs may stand in this line.
+            if !lane.is_suspect() {
+                let beside = &self.beside;
+                return Permit::Healthy { _turn: turn, beside };
+            }
+        }
+        Permit::Aside {
+            _place: turn(&self.suspect).await,
+        }
+    }
+}
+
+impl Place<'_> {
+    /// The request lasts: its place among the healthy ones is free again, if there is room beside them.
+    pub(super) fn step_aside(&mut self) {
+        if let Permit::Healthy { beside, .. } = self.permit
+            && let Ok(place) = beside.try_acquire()
+        {
+            self.permit = Permit::Aside { _place: place };
+        }
+    }
+}
+
+/// Waits until the breakers let a request through and there is a place for it; at the breakers without a place, and no longer than its
+/// patience, which is counted from when the request was first sent or first met an open breaker. `None` where that is over.
+pub(super) async fn admit<'a>(
+    shared: &'a Shared,
+    lane: &'a Lane,
+    load: Load,
+    patience: Duration,
+    started: &mut Option<Instant>,
+) -> Option<Place<'a>> {
+    let gate = gate(lane, load);
+    loop {
+        if !gate.is_ready() {
+            lane.note_held_up();
+            let elapsed = started.get_or_insert_with(Instant::now).elapsed();
+            let left = patience.saturating_sub(elapsed);
+            tokio::time::timeout(left, gate.ready()).await.ok()?;
+        }
+        let turn = match load {
+            Load::Spans => None,
+            Load::SessionEvent => Some(turn(&lane.session_turns).await),
+        };
+        let permit = shared.permits.acquire(lane).await;
+        // A breaker may have opened meanwhile, or somebody else be its probe: then the place is for others.
+        if let Some(entry) = gate.enter() {
+            return Some(Place {
+                entry,
+                permit,
+                _turn: turn,
+            });
+        }
+    }
+}
+
+pub(super) fn gate(lane: &Lane, load: Load) -> Gate<'_> {
+    match load {
+        Load::Spans => lane.gates.for_spans(),
+        Load::SessionEvent => lane.gates.for_session_events(),
+    }
+}
+
+async fn turn(line: &Semaphore) -> SemaphorePermit<'_> {
+    line.acquire().await.expect("nobody closes these semaphores")
+}

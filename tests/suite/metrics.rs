@@ -1,0 +1,356 @@
+//! The registry's own metrics, read by OpenTelemetry's SDK: they say what the books say, under names that stay.
+
+mod reader;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tracer_registry::collector::Fault;
+use tracer_registry::config::{Export, Metrics};
+use tracer_registry::{DropReason, Enrichment, LedgerSnapshot, Selector, Status};
+
+use crate::support::{LONG, World, binding, key_of, quick};
+use reader::{Reader, Reading};
+
+const STARTED: &str = "otel.sdk.span.started";
+const LIVE: &str = "otel.sdk.span.live";
+const QUEUED: &str = "otel.sdk.processor.span.queue.size";
+const CAPACITY: &str = "otel.sdk.processor.span.queue.capacity";
+const PROCESSED: &str = "otel.sdk.processor.span.processed";
+const IN_FLIGHT: &str = "otel.sdk.exporter.span.inflight";
+const EXPORTED: &str = "otel.sdk.exporter.span.exported";
+const EVENTS_QUEUED: &str = "tracer_registry.session_event.queue.size";
+const EVENTS_IN_FLIGHT: &str = "tracer_registry.session_event.inflight";
+const EVENTS_SETTLED: &str = "tracer_registry.session_event.settled";
+const MEMORY: &str = "tracer_registry.memory.usage";
+const MEMORY_LIMIT: &str = "tracer_registry.memory.limit";
+const TRACERS: &str = "tracer_registry.tracer.count";
+
+fn succeeded(attributes: &BTreeMap<String, String>) -> bool {
+    !attributes.contains_key("error.type")
+}
+
+/// The reason as it is in the attribute.
+fn error_type(reason: DropReason) -> String {
+    match reason {
+        DropReason::AfterShutdown => "already_shutdown".to_owned(),
+        other => serde_json::to_value(other)
+            .expect("a text")
+            .as_str()
+            .expect("a text")
+            .to_owned(),
+    }
+}
+
+fn count(number: u64) -> i64 {
+    number.try_into().expect("small")
+}
+
+/// Whether the series with these attributes say what a ledger says.
+fn assert_says(
+    reading: &Reading,
+    of: &dyn Fn(&BTreeMap<String, String>) -> bool,
+    spans: &LedgerSnapshot,
+    events: &LedgerSnapshot,
+) {
+    let at = |instrument: &str, error: Option<&str>| {
+        reading.sum(instrument, |attributes| {
+            of(attributes) && attributes.get("error.type").map(String::as_str) == error
+        })
+    };
+    assert_eq!(at(EXPORTED, None), count(spans.delivered));
+    assert_eq!(at(QUEUED, None), count(spans.queued));
+    assert_eq!(at(IN_FLIGHT, None), count(spans.in_flight));
+    assert_eq!(at(EVENTS_SETTLED, None), count(events.delivered));
+    assert_eq!(at(EVENTS_QUEUED, None), count(events.queued));
+    assert_eq!(at(EVENTS_IN_FLIGHT, None), count(events.in_flight));
+    for reason in DropReason::ALL {
+        let error = error_type(reason);
+        let instrument = match reason {
+            DropReason::QueueFull | DropReason::AfterShutdown => PROCESSED,
+            _ => EXPORTED,
+        };
+        let dropped = |ledger: &LedgerSnapshot| count(ledger.dropped.get(&reason).copied().unwrap_or_default());
+        assert_eq!(at(instrument, Some(&error)), dropped(spans), "{reason:?} {reading:#?}");
+        assert_eq!(
+            at(EVENTS_SETTLED, Some(&error)),
+            dropped(events),
+            "{reason:?} {reading:#?}"
+        );
+    }
+    let everything = reading.sum(PROCESSED, of) + at(QUEUED, None);
+    assert_eq!(everything, count(spans.accepted));
+    let settled = reading.sum(EXPORTED, of) + at(IN_FLIGHT, None);
+    assert_eq!(settled, at(PROCESSED, None));
+}
+
+fn together<'a>(ledgers: impl Iterator<Item = &'a LedgerSnapshot>) -> LedgerSnapshot {
+    ledgers.fold(LedgerSnapshot::default(), |mut all, ledger| {
+        all.accepted += ledger.accepted;
+        all.delivered += ledger.delivered;
+        all.queued += ledger.queued;
+        all.in_flight += ledger.in_flight;
+        for (reason, dropped) in &ledger.dropped {
+            *all.dropped.entry(*reason).or_default() += dropped;
+        }
+        all
+    })
+}
+
+fn accepted(status: &Status) -> i64 {
+    count(together(status.tracers.iter().map(|tracer| &tracer.spans)).accepted)
+}
+
+fn bounded(max_tracers: usize) -> Metrics {
+    Metrics {
+        max_tracers: Some(max_tracers),
+    }
+}
+
+#[test]
+fn all_series_together_say_what_the_books_say_whatever_happens_and_however_many_tenants() {
+    const NAMED: usize = 4;
+    let names: Vec<String> = (0..12).map(|n| format!("t{n}")).collect();
+    let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::with(&tenants, |builder| {
+        let export = Export {
+            max_queue_size: Some(60),
+            max_export_batch_size: Some(16),
+            ..quick()
+        };
+        builder.export(export).metrics(bounded(NAMED))
+    });
+    let reader = Reader::of(&world.registry);
+    let done = AtomicBool::new(false);
+    let last = thread::scope(|threads| {
+        let watcher = threads.spawn(|| watch(&world, &reader, &done));
+        let workers: Vec<_> = (0..3)
+            .map(|seed| {
+                threads.spawn({
+                    let (world, tenants) = (&world, &tenants);
+                    move || work(world, tenants, seed)
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().expect("no panic");
+        }
+        done.store(true, Ordering::SeqCst);
+        watcher.join().expect("no panic")
+    });
+    world.collector.clear_faults();
+    drop(world.registry.force_flush(LONG));
+    drop(world.registry.shutdown(LONG));
+    // Not a look-up: handles stay, and what is made on them afterwards is counted.
+    let (reading, status) = (reader.read(), world.registry.status());
+    assert!(last.named().is_subset(&reading.named()));
+    assert_eq!((status.tracers.len(), reading.named().len()), (12, NAMED));
+    let own = |attributes: &BTreeMap<String, String>| attributes.get("otel.component.name").cloned();
+    for tracer in &status.tracers {
+        let name = tracer.selector.to_string();
+        if reading.named().contains(&name) {
+            assert_says(
+                &reading,
+                &|attributes| own(attributes).as_ref() == Some(&name),
+                &tracer.spans,
+                &tracer.session_events,
+            );
+        }
+    }
+    let is_other =
+        |attributes: &BTreeMap<String, String>| attributes.get("otel.metric.overflow").is_some_and(|is| is == "true");
+    let others = || {
+        status
+            .tracers
+            .iter()
+            .filter(|tracer| !reading.named().contains(&tracer.selector.to_string()))
+    };
+    let of_others = (
+        together(others().map(|tracer| &tracer.spans)),
+        together(others().map(|tracer| &tracer.session_events)),
+    );
+    assert_says(&reading, &is_other, &of_others.0, &of_others.1);
+    let spans = together(status.tracers.iter().map(|tracer| &tracer.spans));
+    let events = together(status.tracers.iter().map(|tracer| &tracer.session_events));
+    assert_says(&reading, &|_| true, &spans, &events);
+    assert!(
+        spans.lost() > 0 && events.accepted > 0 && of_others.0.accepted > 0,
+        "{spans:#?}"
+    );
+    assert_eq!((reading.all(LIVE), reading.all(STARTED)), (0, accepted(&status)));
+    assert_eq!((reading.all(MEMORY), reading.all(MEMORY_LIMIT)), (0, 64 << 20));
+}
+
+/// Spans, sessions and dedicated tracers of random tenants, and random faults.
+fn work(world: &World, tenants: &[&str], seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    for _ in 0..400 {
+        let tenant = tenants[random.random_range(0..tenants.len())];
+        match random.random_range(0..12) {
+            0 => drop(world.tenant(tenant).session("s").start()),
+            1 => {
+                let session = world.tenant(tenant).session("s").start();
+                session.enrich(Enrichment::new().metadata("n", 1));
+            }
+            2 => {
+                let dedicated = world.registry.dedicated(Selector::tenant(tenant)).expect("configured");
+                dedicated.start_span("dedicated");
+            }
+            3 => {
+                let fault = match random.random_range(0..5) {
+                    0 => Fault::partial_success(random.random_range(1..4)),
+                    1 => Fault::status(401),
+                    2 => Fault::status(413),
+                    3 => Fault::status(503),
+                    _ => Fault::delay(Duration::from_millis(random.random_range(1..10))),
+                };
+                world.collector.fault(fault.times(1).only(key_of(tenant)));
+            }
+            // Now and then more than there is room for.
+            _ => (0..random.random_range(0..90)).for_each(|_| drop(world.tenant(tenant).start_span("span"))),
+        }
+    }
+}
+
+/// Reads until it is told to stop: nothing that is counted goes back, names stay, and each reading adds up by itself. The last one.
+fn watch(world: &World, reader: &Reader, done: &AtomicBool) -> Reading {
+    let mut last = Reading::default();
+    let mut reads = 0;
+    while !done.load(Ordering::SeqCst) || reads < 10 {
+        let before = accepted(&world.registry.status());
+        let reading = reader.read();
+        let after = accepted(&world.registry.status());
+        for (key, value) in &last.values {
+            if reading.counters.contains(&key.0) {
+                assert!(reading.values.get(key) >= Some(value), "{key:?}: {value} {reading:#?}");
+            }
+        }
+        assert!(last.named().is_subset(&reading.named()) && reading.named().len() <= 4);
+        let told = reading.all(PROCESSED) + reading.all(QUEUED);
+        assert!((before..=after).contains(&told), "{before} {told} {after}");
+        let (settled, passed) = (
+            reading.all(EXPORTED) + reading.all(IN_FLIGHT),
+            reading.sum(PROCESSED, succeeded),
+        );
+        assert_eq!(settled, passed, "{reading:#?}");
+        // Those that are open are counted too.
+        assert_eq!(reading.all(STARTED) - reading.all(LIVE), told);
+        last = reading;
+        reads += 1;
+    }
+    last
+}
+
+#[test]
+fn with_no_room_for_names_all_is_one_series_and_no_tenant_is_named() {
+    let world = World::with(&["a", "b"], |builder| builder.metrics(bounded(0)));
+    let reader = Reader::of(&world.registry);
+    assert_eq!(reader.read().values.len(), 1, "there is the limit alone");
+    for tenant in ["a", "b"] {
+        world.tenant(tenant).start_span("span");
+    }
+    world.flush();
+    let reading = reader.read();
+    assert!(reading.named().is_empty(), "{reading:#?}");
+    assert_eq!(
+        (reading.all(EXPORTED), reading.all(TRACERS), reading.all(CAPACITY)),
+        (2, 2, 2 * 8192)
+    );
+    let series = reading.values.keys().filter(|(name, _)| name == EXPORTED);
+    assert_eq!(series.count(), 1);
+}
+
+#[test]
+fn a_series_names_the_tracer_and_its_server_and_no_key() {
+    let world = World::with(&["a", "b"], |builder| builder.metrics(bounded(1)));
+    let reader = Reader::of(&world.registry);
+    for tenant in ["b", "a"] {
+        world.tenant(tenant).start_span("span");
+    }
+    world.flush();
+    let reading = reader.read();
+    assert_eq!(
+        reading.named(),
+        BTreeSet::from(["tenant:b".to_owned()]),
+        "the first one that was made"
+    );
+    let url = world.collector.url();
+    let port = url.rsplit(':').next().expect("a port");
+    let exported = |attributes: &[(&str, &str)]| {
+        let attributes = attributes
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        reading.values.get(&(EXPORTED.to_owned(), attributes.collect()))
+    };
+    let kind = ("otel.component.type", "otlp_http_span_exporter");
+    let server = [("server.address", "127.0.0.1"), ("server.port", port)];
+    assert_eq!(
+        exported(&[kind, ("otel.component.name", "tenant:b"), server[0], server[1]]),
+        Some(&1)
+    );
+    assert_eq!(exported(&[kind, ("otel.metric.overflow", "true")]), Some(&1));
+    let shown = format!("{reading:?}");
+    assert!(!shown.contains(&key_of("a")) && !shown.contains(&key_of("b")));
+}
+
+#[test]
+fn spans_that_are_open_and_those_that_sampling_left_out_are_told_apart() {
+    let world = World::with(&["a"], |builder| {
+        builder.tenant("quiet", binding("a").sampling_ratio(0.0))
+    });
+    let reader = Reader::of(&world.registry);
+    let (open, left_out) = (
+        world.tenant("a").start_span("open"),
+        world.tenant("quiet").start_span("left out"),
+    );
+    let reading = reader.read();
+    let started = |result: &str| reading.sum(STARTED, |of| of["otel.span.sampling_result"] == result);
+    assert_eq!(
+        (reading.all(LIVE), started("RECORD_AND_SAMPLE"), started("DROP")),
+        (1, 1, 1)
+    );
+    drop((open, left_out));
+    let reading = reader.read();
+    assert_eq!((reading.all(LIVE), reading.all(STARTED)), (0, 2));
+    assert_eq!(reading.all(PROCESSED) + reading.all(QUEUED), 1);
+}
+
+#[test]
+fn what_is_made_after_the_shutdown_is_told_and_nothing_once_the_registry_is_gone() {
+    let World { registry, collector } = World::new(&["a"]);
+    let (one, other) = (Reader::of(&registry), Reader::of(&registry));
+    let tracer = registry.tenant("a").expect("configured");
+    drop(registry.shutdown(LONG));
+    tracer.start_span("late");
+    for reader in [&one, &other, &one] {
+        let reading = reader.read();
+        let late = reading.sum(PROCESSED, |of| {
+            of.get("error.type").is_some_and(|error| error == "already_shutdown")
+        });
+        assert_eq!((late, reading.all(PROCESSED)), (1, 1), "{reading:#?}");
+    }
+    drop((registry, tracer));
+    for reader in [one, other] {
+        assert!(reader.read().values.is_empty());
+    }
+    drop(collector);
+}
+
+#[test]
+fn a_registry_that_is_observed_is_dropped_where_its_last_handle_is() {
+    let World { registry, collector } = World::new(&["a"]);
+    let reader = Reader::of(&registry);
+    registry.tenant("a").expect("configured").start_span("span");
+    assert_eq!(reader.read().all(STARTED), 1);
+    drop(registry);
+    assert_eq!(
+        collector.project("a").expect("named").spans().len(),
+        1,
+        "what was queued was delivered by then"
+    );
+    assert!(reader.read().values.is_empty());
+}

@@ -1,0 +1,134 @@
+//! What OpenTelemetry's SDK reads of a registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics, ScopeMetrics};
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
+use tracer_registry::TracerRegistry;
+
+/// Which series, by the instrument's name and the attributes.
+pub(super) type Key = (String, BTreeMap<String, String>);
+
+/// What one collection said.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reading {
+    pub(super) values: BTreeMap<Key, i64>,
+    pub(super) counters: BTreeSet<String>,
+}
+
+/// A provider whose reader keeps what it reads.
+pub(super) struct Reader {
+    provider: SdkMeterProvider,
+    kept: Arc<Mutex<Reading>>,
+}
+
+struct Keep(Arc<Mutex<Reading>>);
+
+impl PushMetricExporter for Keep {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        *self.0.lock().expect("no panic") = Reading::of(metrics);
+        Ok(())
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn temporality(&self) -> Temporality {
+        Temporality::Cumulative
+    }
+}
+
+impl Reader {
+    pub(super) fn of(registry: &TracerRegistry) -> Self {
+        let kept = Arc::default();
+        let reader = PeriodicReader::builder(Keep(Arc::clone(&kept)))
+            .with_interval(Duration::from_secs(3600))
+            .build();
+        let provider = SdkMeterProvider::builder().with_reader(reader).build();
+        registry.observe(&provider.meter("tracer-registry"));
+        Self { provider, kept }
+    }
+
+    pub(super) fn read(&self) -> Reading {
+        *self.kept.lock().expect("no panic") = Reading::default();
+        self.provider.force_flush().expect("it is read");
+        self.kept.lock().expect("no panic").clone()
+    }
+}
+
+impl Reading {
+    fn of(metrics: &ResourceMetrics) -> Self {
+        let mut reading = Self::default();
+        for metric in metrics.scope_metrics().flat_map(ScopeMetrics::metrics) {
+            assert!(
+                !metric.unit().is_empty() && !metric.description().is_empty(),
+                "{metric:?}"
+            );
+            let name = metric.name().to_owned();
+            let key = |attributes: &mut dyn Iterator<Item = &opentelemetry::KeyValue>| {
+                let attributes = attributes.map(|kv| (kv.key.to_string(), kv.value.to_string()));
+                (name.clone(), attributes.collect())
+            };
+            let points: Vec<(Key, i64)> = match metric.data() {
+                AggregatedMetrics::U64(MetricData::Sum(sum)) => {
+                    assert!(sum.is_monotonic());
+                    reading.counters.insert(name.clone());
+                    let points = sum.data_points();
+                    points
+                        .map(|point| {
+                            (
+                                key(&mut point.attributes()),
+                                i64::try_from(point.value()).expect("small"),
+                            )
+                        })
+                        .collect()
+                }
+                AggregatedMetrics::I64(MetricData::Sum(sum)) => {
+                    assert!(!sum.is_monotonic());
+                    let points = sum.data_points();
+                    points
+                        .map(|point| (key(&mut point.attributes()), point.value()))
+                        .collect()
+                }
+                other => panic!("{name}: {other:?}"),
+            };
+            for (key, value) in points {
+                assert!(value >= 0, "{key:?}: {value}");
+                assert_eq!(reading.values.insert(key.clone(), value), None, "told twice: {key:?}");
+            }
+        }
+        reading
+    }
+
+    /// The sum over all series of an instrument whose attributes have this.
+    pub(super) fn sum(&self, instrument: &str, has: impl Fn(&BTreeMap<String, String>) -> bool) -> i64 {
+        let of_it = self.values.iter().filter(|((name, _), _)| name == instrument);
+        of_it
+            .filter(|((_, attributes), _)| has(attributes))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
+    pub(super) fn all(&self, instrument: &str) -> i64 {
+        self.sum(instrument, |_| true)
+    }
+
+    /// The names of the tracers that have series of their own.
+    pub(super) fn named(&self) -> BTreeSet<String> {
+        let names = self
+            .values
+            .keys()
+            .filter_map(|(_, attributes)| attributes.get("otel.component.name"));
+        names.cloned().collect()
+    }
+}

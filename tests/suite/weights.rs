@@ -1,0 +1,94 @@
+//! Who is sent first, where more wait than may be sent.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::config::{Compression, Export};
+use tracer_registry::{Fingerprinter, TracerRegistry};
+
+use crate::support::{binding, collector, keys, quick, wait_for};
+
+/// Spans of each tenant.
+const SPANS: usize = 3_200;
+
+#[test]
+fn each_gets_a_share_of_the_sending_by_its_weight_whatever_the_size_of_its_spans() {
+    // None of them more than half of it: between two batches of one tracer others have their turn.
+    let weights = [
+        ("light", 50),
+        ("usual", 100),
+        ("another", 100),
+        ("third", 100),
+        ("heavy", 200),
+    ];
+    let tenants = weights.map(|(name, _)| name);
+    let arrived = Arc::new(Mutex::new(Vec::new()));
+    let fingerprinter = Fingerprinter::new();
+    let observed = Arc::clone(&arrived);
+    let collector = collector(&tenants, &fingerprinter)
+        .observer(move |received| {
+            let request = (received.project.clone().unwrap_or_default(), received.wire_bytes);
+            observed.lock().expect("whole").push(request);
+        })
+        .start()
+        .expect("a free port");
+    let mut builder = TracerRegistry::builder()
+        .fingerprinter(fingerprinter)
+        .secret_source("test", keys())
+        .export(Export {
+            max_concurrent_exports: Some(1),
+            max_export_batch_size: Some(40),
+            scheduled_delay: Some(Duration::from_secs(3600)),
+            compression: Some(Compression::None),
+            // A busy machine is no slow receiver: that would be sent in another line.
+            timeout: Some(Duration::from_secs(240)),
+            ..quick()
+        });
+    for (name, weight) in weights {
+        builder = builder.tenant(name, binding(name).endpoint(collector.url()).weight(weight));
+    }
+    // Two requests that are never answered: one steps aside, the other one keeps the only place until everything is queued.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mute_url = format!("http://{}", mute.local_addr().expect("bound"));
+    for plug in ["aside", "plug"] {
+        builder = builder.tenant(plug, binding(plug).endpoint(&mute_url));
+    }
+    let registry = builder.build().expect("valid");
+    let plugs = ["aside", "plug"].map(|plug| {
+        let tracer = registry.tenant(plug).expect("configured");
+        (0..40).for_each(|_| tracer.start_span("span").end());
+        mute.accept().expect("a connection")
+    });
+    let large = "x".repeat(300);
+    for name in tenants {
+        let tracer = registry.tenant(name).expect("configured");
+        for _ in 0..SPANS {
+            tracer.in_span_sync("span", |span| {
+                // The one with the least weight has the largest spans.
+                if name == "light" {
+                    span.set_attribute("large", large.clone());
+                }
+            });
+        }
+    }
+    drop((plugs, mute));
+    let delivered = || {
+        let statuses = registry.status().tracers;
+        statuses.iter().map(|status| status.spans.delivered).sum::<u64>()
+    };
+    wait_for("all spans", delivered, |spans| *spans == (tenants.len() * SPANS) as u64);
+    drop(registry.shutdown(Duration::ZERO));
+
+    let arrived = arrived.lock().expect("whole");
+    let until = arrived.iter().rposition(|(of, _)| of == "heavy").expect("it was sent");
+    let sent = |name: &str| {
+        let of_name = arrived[..until].iter().filter(|(of, _)| of == name);
+        of_name.map(|(_, bytes)| *bytes).sum::<usize>() as f64
+    };
+    for (name, weight) in weights {
+        let share = sent(name) / f64::from(weight) / (sent("heavy") / 200.0);
+        assert!((0.7..1.4).contains(&share), "{name}: {share}");
+    }
+}
