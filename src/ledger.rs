@@ -122,6 +122,10 @@ impl Ledger {
         self.queued
     }
 
+    pub(crate) fn has_dropped(&self) -> bool {
+        self.dropped.iter().any(|count| *count > 0)
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.delivered += other.delivered;
         self.queued += other.queued;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::Ports;
 use crate::fleet::{Plan, Side};
 use crate::ours::Ours;
 use crate::stock::Stock;
-use crate::{Result, enqueue, highest, hole, idle, lookup, making, steady};
+use crate::{Result, churn, enqueue, highest, hole, idle, lookup, making, steady};
 
 const NOTHING_SENT: &str = "a provider without a processor sends nothing";
 
@@ -43,6 +44,8 @@ pub(crate) enum Job {
         time: Duration,
         steps: u32,
     },
+    /// Many tenants, each seen once.
+    Churn { ports: Ports, tenants: usize },
 }
 
 /// Measures, and prints what was measured.
@@ -51,6 +54,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         Job::Idle { side, plan, time } => json(&idle::measure(side, &plan, time)?),
         Job::Making { plan, rounds } => json(&making::measure(&plan, rounds)?),
         Job::Lookup { plan, rounds } => json(&lookup::measure(&plan, rounds)?),
+        Job::Churn { ports, tenants } => json(&churn::measure(ports, tenants)?),
         Job::Enqueue { place, rounds, plan } => json(&enqueue::measure(place, &plan, rounds)?),
         Job::Steady { side, plan, rate, time } => match side {
             Side::Ours => json(&steady::measure::<Ours>(&plan, rate, time)?),

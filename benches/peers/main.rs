@@ -14,7 +14,7 @@
 //! | `fleet`, `ours`, `stock`, `client` | tracers of either side |
 //! | `load` | spans at a given rate |
 //! | `process` | what `/proc` says |
-//! | `idle`, `making`, `lookup`, `enqueue`, `steady`, `hole`, `highest` | a group of rows each |
+//! | `idle`, `making`, `lookup`, `enqueue`, `steady`, `hole`, `highest`, `churn` | a group of rows each |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -22,6 +22,7 @@
 )]
 
 mod child;
+mod churn;
 mod client;
 mod control;
 mod count;
@@ -58,7 +59,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>
 type Measure = fn(&Options, &Receiver) -> Result<Vec<Row>>;
 
 /// In the order of the table, each with the names that `--only` knows its rows by.
-const GROUPS: [(&[&str], Measure); 7] = [
+const GROUPS: [(&[&str], Measure); 8] = [
     (&["memory", "threads", "idle"], idle::rows),
     (&["making"], making::rows),
     (&["look-up"], lookup::rows),
@@ -66,6 +67,7 @@ const GROUPS: [(&[&str], Measure); 7] = [
     (&["cpu", "drops"], steady::rows),
     (&["black hole"], hole::rows),
     (&["rate"], highest::rows),
+    (&["churn"], churn::rows),
 ];
 
 fn main() -> ExitCode {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
-use tracer_registry::config::{BackendName, Binding, Compression, Export};
+use tracer_registry::config::{BackendName, Binding, Compression, Export, Pool};
 use tracer_registry::{IsolatedTracer, KeySource, RegistryBuilder, TracerRegistry};
 
 use crate::Result;
@@ -56,9 +56,15 @@ impl Fleet for Ours {
     }
 }
 
-/// A registry that knows every tenant.
+/// A registry that knows every tenant, and keeps as many tracers as are made.
 pub(crate) fn builder(url: &str) -> RegistryBuilder {
-    TracerRegistry::builder().tenant("*", binding().endpoint(url))
+    let pool = Pool {
+        max_tracers: Some(usize::MAX),
+        ..Pool::default()
+    };
+    TracerRegistry::builder()
+        .pool(pool)
+        .tenant("*", binding().endpoint(url))
 }
 
 pub(crate) fn name(at: usize) -> String {

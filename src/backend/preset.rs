@@ -21,6 +21,8 @@ pub(super) struct Preset {
     pub(super) session_api: bool,
     /// Takes OTLP/HTTP with protobuf bodies only.
     pub(super) protobuf_only: bool,
+    /// Takes OTLP/gRPC, at the endpoint that it is given.
+    pub(super) grpc: bool,
 }
 
 /// What the path of a configured endpoint means.
@@ -42,7 +44,10 @@ const PLAIN: Preset = Preset {
     spelling: &Spelling::PLAIN,
     session_api: false,
     protobuf_only: false,
+    grpc: false,
 };
+
+const OTLP: Preset = Preset { grpc: true, ..PLAIN };
 
 /// <https://docs.honeyhive.ai/v2/integrations/opentelemetry-collector>
 const HONEYHIVE: Preset = Preset {
@@ -66,10 +71,12 @@ const LANGFUSE: Preset = Preset {
 };
 
 /// <https://arize.com/docs/phoenix/self-hosting/features/authentication>. The cloud's address has the space in it
-/// (`https://app.phoenix.arize.com/s/<space>`), so it must be configured. Answers 415 to JSON.
+/// (`https://app.phoenix.arize.com/s/<space>`), so it must be configured. Answers 415 to JSON. gRPC has a port of
+/// its own, 4317.
 const PHOENIX: Preset = Preset {
     path: PathRule::Base,
     protobuf_only: true,
+    grpc: true,
     ..PLAIN
 };
 
@@ -106,6 +113,7 @@ const HONEYCOMB: Preset = Preset {
     path: PathRule::Base,
     header: "x-honeycomb-team",
     scheme: AuthScheme::Raw,
+    grpc: true,
     ..PLAIN
 };
 
@@ -121,7 +129,7 @@ const GRAFANA: Preset = Preset {
 pub(super) fn of(backend: BackendName) -> &'static Preset {
     match backend {
         BackendName::Honeyhive => &HONEYHIVE,
-        BackendName::Otlp => &PLAIN,
+        BackendName::Otlp => &OTLP,
         BackendName::Langfuse => &LANGFUSE,
         BackendName::Phoenix => &PHOENIX,
         BackendName::Langsmith => &LANGSMITH,

@@ -51,6 +51,7 @@ fn line(received: &Received) -> String {
     let format = match received.format {
         Some(Format::Protobuf) => " of protobuf",
         Some(Format::Json) => " of JSON",
+        Some(Format::Grpc) => " by gRPC",
         Some(_) | None => "",
     };
     let sessions = match received.sessions.as_slice() {

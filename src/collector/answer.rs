@@ -59,7 +59,7 @@ impl Refusal {
 pub(super) fn rpc_status(status: StatusCode, message: &str, format: Format) -> Response {
     let code = grpc_code(status);
     match format {
-        Format::Protobuf => protobuf(
+        Format::Protobuf | Format::Grpc => protobuf(
             status,
             &RpcStatus {
                 code,
@@ -71,13 +71,14 @@ pub(super) fn rpc_status(status: StatusCode, message: &str, format: Format) -> R
 }
 
 /// <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>
-fn grpc_code(status: StatusCode) -> i32 {
+pub(super) fn grpc_code(status: StatusCode) -> i32 {
     match status.as_u16() {
         400 | 415 => 3,
         401 => 16,
         403 => 7,
         404 => 5,
         405 => 12,
+        408 => 4,
         413 | 429 => 8,
         502..=504 => 14,
         _ => 2,
@@ -88,7 +89,7 @@ fn grpc_code(status: StatusCode) -> i32 {
 pub(super) fn exported(rejected_spans: u64, error_message: &str, format: Format) -> Response {
     let partial = rejected_spans > 0;
     match format {
-        Format::Protobuf => {
+        Format::Protobuf | Format::Grpc => {
             let rejected_spans = i64::try_from(rejected_spans).unwrap_or(i64::MAX);
             let success = ExportTracePartialSuccess {
                 rejected_spans,

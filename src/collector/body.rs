@@ -6,9 +6,10 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use futures_util::StreamExt as _;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::answer::Refusal;
+use super::grpc;
 use super::received::Format;
 
 /// How much of a body over the limit is read and thrown away, as a multiple of the limit. A client that is still writing
@@ -44,12 +45,18 @@ pub(super) async fn collect(body: Body, limit_bytes: usize) -> Result<Bytes, Ref
     }
 }
 
-/// Undoes the content encoding.
-pub(super) fn decompress(headers: &HeaderMap, body: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
-    let encoding = headers
-        .get(CONTENT_ENCODING)
-        .map_or(&b""[..], |value| value.as_bytes())
-        .trim_ascii();
+/// Undoes the content encoding, and takes the message out of what gRPC has around it.
+pub(super) fn unpack(headers: &HeaderMap, body: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
+    if grpc::is_spoken(headers) {
+        let (encoding, message) = grpc::unframe(headers, body)?;
+        decompress(encoding, &message, limit_bytes)
+    } else {
+        decompress(headers.get(CONTENT_ENCODING), body, limit_bytes)
+    }
+}
+
+fn decompress(encoding: Option<&HeaderValue>, body: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
+    let encoding = encoding.map_or(&b""[..], HeaderValue::as_bytes).trim_ascii();
     match encoding.to_ascii_lowercase().as_slice() {
         b"" | b"identity" => Ok(body.clone()),
         // An empty message is empty; not every client compresses it to twenty bytes.
@@ -112,6 +119,7 @@ impl ContentType {
             "" => Self::Missing,
             "application/x-protobuf" | "application/protobuf" => Self::Known(Format::Protobuf),
             "application/json" => Self::Known(Format::Json),
+            "application/grpc" | "application/grpc+proto" => Self::Known(Format::Grpc),
             _ => Self::Other(essence.to_owned()),
         }
     }
@@ -156,39 +164,34 @@ mod tests {
     #[test]
     fn a_compressed_body_at_the_limit_is_taken_and_one_byte_more_is_not() {
         let body = gzip(&[7; 1000]);
-        assert_eq!(decompress(&encoded("GZip"), &body, 1000).unwrap(), vec![7; 1000]);
-        assert_eq!(decompress(&encoded("gzip"), &body, 999).unwrap_err().status(), 413);
+        assert_eq!(unpack(&encoded("GZip"), &body, 1000).unwrap(), vec![7; 1000]);
+        assert_eq!(unpack(&encoded("gzip"), &body, 999).unwrap_err().status(), 413);
     }
 
     #[cfg(feature = "zstd")]
     #[test]
     fn a_zstd_body_is_bounded_and_checked_as_a_gzip_body_is() {
         let body: Bytes = zstd::bulk::compress(&[7; 1000], 1).unwrap().into();
-        assert_eq!(decompress(&encoded("zstd"), &body, 1000).unwrap(), vec![7; 1000]);
-        assert_eq!(decompress(&encoded("zstd"), &body, 999).unwrap_err().status(), 413);
+        assert_eq!(unpack(&encoded("zstd"), &body, 1000).unwrap(), vec![7; 1000]);
+        assert_eq!(unpack(&encoded("zstd"), &body, 999).unwrap_err().status(), 413);
         let cut = body.slice(..body.len() - 1);
         for broken in [Bytes::from_static(b"plain"), cut] {
-            assert_eq!(decompress(&encoded("zstd"), &broken, 1000).unwrap_err().status(), 400);
+            assert_eq!(unpack(&encoded("zstd"), &broken, 1000).unwrap_err().status(), 400);
         }
         // A frame whose header asks for two gigabytes of memory.
         let greedy = Bytes::from_static(&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00]);
-        assert_eq!(decompress(&encoded("zstd"), &greedy, 1000).unwrap_err().status(), 400);
+        assert_eq!(unpack(&encoded("zstd"), &greedy, 1000).unwrap_err().status(), 400);
     }
 
     #[test]
     fn a_body_that_is_not_what_its_encoding_says_is_a_bad_request() {
         for encoding in ["gzip", "x-gzip", "deflate"] {
-            let refusal = decompress(&encoded(encoding), &Bytes::from_static(b"plain"), 100).unwrap_err();
+            let refusal = unpack(&encoded(encoding), &Bytes::from_static(b"plain"), 100).unwrap_err();
             assert_eq!(refusal.status(), 400, "{encoding}");
         }
+        assert_eq!(unpack(&encoded("br"), &Bytes::new(), 100).unwrap_err().status(), 415);
         assert_eq!(
-            decompress(&encoded("br"), &Bytes::new(), 100).unwrap_err().status(),
-            415
-        );
-        assert_eq!(
-            decompress(&encoded("gzip, gzip"), &Bytes::new(), 100)
-                .unwrap_err()
-                .status(),
+            unpack(&encoded("gzip, gzip"), &Bytes::new(), 100).unwrap_err().status(),
             415
         );
     }

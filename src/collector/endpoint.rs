@@ -3,12 +3,14 @@
 use http::Method;
 use serde::Serialize;
 
+use super::grpc;
+
 /// A call that the collector takes data by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Endpoint {
-    /// `POST …/v1/traces`
+    /// `POST …/v1/traces`, and by gRPC `opentelemetry.proto.collector.trace.v1.TraceService/Export`
     Traces,
     /// `POST …/session/start` and `POST …/v1/sessions`
     Sessions,
@@ -20,7 +22,7 @@ impl Endpoint {
     /// Receivers put their paths under prefixes, so the end of the path decides.
     pub(super) fn of(path: &str) -> Option<Self> {
         let ends = |end| path.ends_with(end);
-        if ends("/v1/traces") {
+        if ends("/v1/traces") || path == grpc::TRACES {
             Some(Self::Traces)
         } else if ends("/session/start") || ends("/v1/sessions") {
             Some(Self::Sessions)

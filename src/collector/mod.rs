@@ -17,7 +17,7 @@
 //! ```
 //!
 //! # What it owns
-//! The reading of OTLP over HTTP (protobuf and JSON) and of the HoneyHive session calls, and what was received.
+//! The reading of OTLP over HTTP (protobuf and JSON) and gRPC, and of the HoneyHive session calls, and what was received.
 //!
 //! # What it must not know
 //! The exporter, and the OpenTelemetry crates. It is the independent witness of what the exporter sends, so it has wire
@@ -39,6 +39,7 @@ mod endpoint;
 mod error;
 mod fault;
 mod faults;
+mod grpc;
 mod honeyhive;
 mod key;
 mod local;

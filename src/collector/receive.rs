@@ -21,7 +21,7 @@ use super::recorder::RecordedRequest;
 use super::shared::{Shared, SharedRef};
 use super::store::ProjectId;
 use super::wire::Breaker;
-use super::{honeyhive, key, otlp};
+use super::{grpc, honeyhive, key, otlp};
 use crate::secret::Fingerprint;
 
 /// How much of a truncated answer is written: its head and a part of its body.
@@ -63,6 +63,16 @@ impl From<Response> for Outcome {
 
 /// Everything that is not a page or the read-back interface.
 pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -> Response {
+    let by_grpc = grpc::is_spoken(request.headers());
+    let response = answer_to(&shared, request).await;
+    if by_grpc {
+        grpc::translate(response).await
+    } else {
+        response
+    }
+}
+
+async fn answer_to(shared: &Shared, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Some(endpoint) = Endpoint::of(parts.uri.path()) else {
         return answer::not_found(parts.uri.path());
@@ -74,7 +84,7 @@ pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -
     let wire = body::collect(body, shared.max_body_bytes).await;
     let wire_bytes = wire.as_ref().map_or(0, Bytes::len);
     let body = match wire {
-        Ok(wire) => body::decompress(&parts.headers, &wire, shared.max_body_bytes).map_err(|refusal| (refusal, wire)),
+        Ok(wire) => body::unpack(&parts.headers, &wire, shared.max_body_bytes).map_err(|refusal| (refusal, wire)),
         Err(refusal) => Err((refusal, Bytes::new())),
     };
     let seen = body.as_ref().unwrap_or_else(|(_, wire)| wire).clone();
@@ -82,7 +92,7 @@ pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -
     let format = content_type.format();
 
     let Some(key) = key::of(&parts.headers) else {
-        record(&shared, &parts, seen, None, None);
+        record(shared, &parts, seen, None, None);
         shared.store.count_without_key();
         return Refusal::no_key().to_response(format.unwrap_or(Format::Json));
     };
@@ -96,10 +106,10 @@ pub(super) async fn receive(State(shared): State<SharedRef>, request: Request) -
     };
     let project_name = project_name.as_deref();
     let body_bytes = seen.len();
-    record(&shared, &parts, seen.clone(), Some(key), project_name);
+    record(shared, &parts, seen.clone(), Some(key), project_name);
 
     let mut call = Call {
-        shared: &shared,
+        shared,
         parts: &parts,
         endpoint,
         key,
@@ -170,7 +180,7 @@ impl Call<'_> {
         let Some(format) = self.content_type.format() else {
             return Err(self
                 .content_type
-                .unsupported("application/x-protobuf and application/json are"));
+                .unsupported("application/x-protobuf, application/json and application/grpc are"));
         };
         let request = otlp::parse(format, body).map_err(|error| Refusal::bad_request(error.to_string()))?;
         let source = self
@@ -233,7 +243,7 @@ impl Call<'_> {
             Action::Garbage => {
                 let garbage: &[u8] = b"\xff\xfe neither protobuf nor JSON \x00";
                 let content_type = match self.answer_format() {
-                    Format::Protobuf => "application/x-protobuf",
+                    Format::Protobuf | Format::Grpc => "application/x-protobuf",
                     Format::Json => "application/json",
                 };
                 return Some(answer::with_type(StatusCode::OK, content_type, garbage).into());

@@ -18,6 +18,8 @@ pub enum Format {
     Protobuf,
     /// `application/json`
     Json,
+    /// Protobuf by gRPC: `application/grpc`
+    Grpc,
 }
 
 impl fmt::Display for Format {
@@ -25,6 +27,7 @@ impl fmt::Display for Format {
         f.write_str(match self {
             Self::Protobuf => "protobuf",
             Self::Json => "json",
+            Self::Grpc => "grpc",
         })
     }
 }
@@ -43,7 +46,7 @@ pub struct Received {
     pub path: String,
     /// Encoding of the body; `None` where the content type names none that is known.
     pub format: Option<Format>,
-    /// Status of the answer, also where a fault loses it on its way.
+    /// Status of the answer, also where a fault loses it on its way; with gRPC, the one that it would have had by HTTP.
     pub status: u16,
     /// Size of the body as it came over the wire, in bytes.
     pub wire_bytes: usize,

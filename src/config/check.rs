@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::binding::Binding;
 use super::document::{Document, Route, WILDCARD, When};
 use super::endpoint::Endpoint;
-use super::export::{Compression, Export, MAX_CONCURRENT_EXPORTS};
+use super::export::{Compression, Export, MAX_CONCURRENT_EXPORTS, Protocol};
 use super::fault::Faults;
+use super::pool::{IdleTimeout, Pool};
 use super::table::quoted;
 use super::tls::Tls;
 use super::{header, template};
@@ -55,6 +56,20 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
         binding(&route.binding, &path, faults);
     }
     export(&document.export, faults);
+    if document
+        .tenants_dir
+        .as_ref()
+        .is_some_and(|dir| dir.as_os_str().is_empty())
+    {
+        faults.add("tenants_dir", "the path of a folder is expected");
+    }
+    if cfg!(not(feature = "watch")) && document.reload.watch == Some(true) {
+        faults.add(
+            "reload.watch",
+            "watching files needs the feature `watch` of tracer-registry, and this program was built without it",
+        );
+    }
+    pool(&document.pool, faults);
 }
 
 /// The parts of a route.
@@ -73,7 +88,7 @@ pub(super) fn selector(route: &Route) -> Result<Selector, SelectorError> {
     Selector::try_from(written)
 }
 
-fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
+pub(super) fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     if let Some(source) = &binding.api_key {
         for message in key_source(source) {
             faults.add(format!("{path}.api_key"), message);
@@ -193,6 +208,12 @@ fn export(export: &Export, faults: &mut Faults) {
             format!("must be at most {MAX_CONCURRENT_EXPORTS}"),
         );
     }
+    if cfg!(not(feature = "grpc")) && export.protocol == Some(Protocol::Grpc) {
+        faults.add(
+            "export.protocol",
+            "grpc needs the feature `grpc` of tracer-registry, and this program was built without it",
+        );
+    }
     if cfg!(not(feature = "zstd")) && export.compression == Some(Compression::Zstd) {
         faults.add(
             "export.compression",
@@ -212,6 +233,17 @@ fn export(export: &Export, faults: &mut Faults) {
         if let Some(message) = value.and_then(|value| duration(value, zero)) {
             faults.add(format!("export.{field}"), message);
         }
+    }
+}
+
+fn pool(pool: &Pool, faults: &mut Faults) {
+    if pool.max_tracers == Some(0) {
+        faults.add("pool.max_tracers", "must be at least 1");
+    }
+    if let Some(IdleTimeout::After(time)) = pool.idle_timeout
+        && let Some(message) = duration(time, Zero::HasNone)
+    {
+        faults.add("pool.idle_timeout", format!("{message}, or \"never\""));
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
 pub struct Export {
     /// Who sends, and when. Default: background.
     pub mode: Option<ExportMode>,
-    /// How spans are encoded. Default: http/protobuf.
+    /// How spans are encoded and sent. Default: http/protobuf.
     pub protocol: Option<Protocol>,
     /// How bodies are compressed. Default: gzip.
     pub compression: Option<Compression>,
@@ -76,7 +76,7 @@ pub enum ExportMode {
     Inline,
 }
 
-/// How spans are encoded.
+/// How spans are encoded and sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -87,6 +87,9 @@ pub enum Protocol {
     /// OTLP/HTTP with JSON bodies.
     #[serde(rename = "http/json")]
     HttpJson,
+    /// OTLP/gRPC; the program must have been built with the feature `grpc`.
+    #[serde(rename = "grpc")]
+    Grpc,
 }
 
 /// How bodies are compressed.
@@ -137,7 +140,7 @@ impl<'de> Deserialize<'de> for HumanSize {
 pub struct ExportSettings {
     /// Who sends, and when.
     pub mode: ExportMode,
-    /// How spans are encoded.
+    /// How spans are encoded and sent.
     pub protocol: Protocol,
     /// How bodies are compressed.
     pub compression: Compression,

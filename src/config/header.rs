@@ -40,7 +40,7 @@ const OWN_HEADERS: [&str; 8] = [
 /// The header that carries the key, as `auth` names it.
 pub(super) fn of_the_key(name: &str) -> Result<HeaderName, &'static str> {
     let header = HeaderName::try_from(name).map_err(|_| "no header's name")?;
-    if OWN_HEADERS.contains(&header.as_str()) {
+    if is_made_with_the_request(&header) {
         return Err("this header is made with the request, and cannot carry the key");
     }
     Ok(header)
@@ -54,12 +54,18 @@ pub(super) fn fault(header: &HeaderName, value: &str, auth: Option<&Auth>) -> Op
             "this header carries a key, and a key is never written in the configuration; use api_key, and auth for another header",
         );
     }
-    if OWN_HEADERS.contains(&header.as_str()) {
+    if is_made_with_the_request(header) {
         return Some("this header is made with the request");
     }
     HeaderValue::from_str(value)
         .is_err()
         .then_some("the value has characters that a header cannot carry")
+}
+
+/// Names that begin with `grpc-` are gRPC's own, and values of names that end in `-bin` are no text there.
+fn is_made_with_the_request(header: &HeaderName) -> bool {
+    let name = header.as_str();
+    OWN_HEADERS.contains(&name) || name.starts_with("grpc-") || name.ends_with("-bin")
 }
 
 fn carries_a_key(header: &HeaderName) -> bool {

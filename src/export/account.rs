@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::ExportError;
+#[cfg(test)]
+use super::books::Books;
+use super::books::Settled;
 use super::breaker::Breakers;
 use super::lane::{FlushMark, Lane, LaneSnapshot, Unsettled};
 use super::report::TracerReport;
@@ -16,7 +19,20 @@ use crate::selector::Selector;
 pub(crate) struct Account {
     pub(crate) selector: Selector,
     state: Mutex<State>,
+    /// Told where the last lane is gone.
+    settled: Arc<Settled>,
+    /// What metrics tell of it.
     #[cfg(feature = "metrics")]
+    pub(crate) told: Told,
+}
+
+/// What metrics tell of an account.
+#[cfg(feature = "metrics")]
+pub(crate) struct Told {
+    /// How many accounts were opened before.
+    pub(crate) number: usize,
+    /// Where the spans go.
+    pub(crate) traces_url: String,
     starts: Arc<Starts>,
 }
 
@@ -25,18 +41,42 @@ struct State {
     lanes: Vec<Open>,
     /// What is left of the lanes that are gone.
     retired: Retired,
+    /// Where it stands in the list of accounts without lanes.
+    listed: Listed,
 }
 
 struct Open {
     lane: Arc<Lane>,
-    told: Told,
+    reported: Reported,
 }
 
 /// Where books stood when the last report of them was made: what happened since has not been told yet.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Told {
+pub(super) struct Reported {
     spans: Ledger,
     events: Ledger,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Listed {
+    #[default]
+    No,
+    Yes,
+    /// It had a lane again since it was listed.
+    Used,
+}
+
+/// What becomes of an account whose turn it is to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has lanes: it is listed again when they are gone.
+    Open,
+    /// Somebody reads it, or it had lanes since it was listed: it waits for another turn.
+    Again,
+    /// Losses of it are in no report yet.
+    Untold,
+    /// Nothing is to be told of it but its sums.
+    Forget,
 }
 
 #[derive(Default)]
@@ -45,13 +85,13 @@ struct Retired {
     events: Ledger,
     last_error: Option<ExportError>,
     last_delivery: Option<SystemTime>,
-    told: Told,
+    reported: Reported,
 }
 
 /// A flush of all lanes of a selector.
 pub(crate) struct AccountFlush {
     pub(super) lanes: Vec<(Arc<Lane>, FlushMark)>,
-    before: Told,
+    before: Reported,
 }
 
 /// The books of a selector at one moment.
@@ -72,41 +112,101 @@ pub(crate) struct AccountSnapshot {
     pub(crate) breakers: Breakers,
 }
 
+#[cfg(feature = "metrics")]
+impl Told {
+    pub(super) fn new(number: usize, traces_url: &str) -> Self {
+        Self {
+            number,
+            traces_url: traces_url.to_owned(),
+            starts: Arc::default(),
+        }
+    }
+}
+
 impl Account {
-    pub(crate) fn new(selector: Selector) -> Arc<Self> {
+    pub(super) fn new(selector: Selector, settled: Arc<Settled>, #[cfg(feature = "metrics")] told: Told) -> Arc<Self> {
         Arc::new(Self {
             selector,
             state: Mutex::default(),
+            settled,
             #[cfg(feature = "metrics")]
-            starts: Arc::default(),
+            told,
         })
     }
 
+    /// Of no books.
+    #[cfg(test)]
+    pub(super) fn alone(selector: &Selector) -> Arc<Self> {
+        Books::new(Arc::default()).account(selector, "")
+    }
+
     pub(super) fn open(&self, lane: &Arc<Lane>) {
-        self.lock().lanes.push(Open {
+        let mut state = self.lock();
+        state.lanes.push(Open {
             lane: Arc::clone(lane),
-            told: Told::default(),
+            reported: Reported::default(),
         });
+        if state.listed != Listed::No {
+            state.listed = Listed::Used;
+        }
     }
 
     /// Takes over the ledger of a lane where all is settled. Under the account's lock, so a snapshot sees it on one side only.
     pub(super) fn retire(&self, lane: &Lane) {
         let mut state = self.lock();
         let Some(at) = state.position(lane) else { return };
-        let Open { lane, told } = state.lanes.remove(at);
+        let Open { lane, reported } = state.lanes.remove(at);
         let snapshot = lane.snapshot();
         let retired = &mut state.retired;
         retired.spans.add(&snapshot.spans);
         retired.events.add(&snapshot.events);
-        retired.told.add(&told);
+        retired.reported.add(&reported);
         retired.last_error = snapshot.last_error.or(retired.last_error.take());
         retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
+        let list = state.lanes.is_empty() && state.listed == Listed::No;
+        if list {
+            state.listed = Listed::Yes;
+        }
+        drop(state);
+        if list {
+            self.settled.list(self.selector.clone());
+        }
+    }
+
+    /// What is to become of it. `alone` says that nobody else has it, and so that no lane can be opened in it meanwhile.
+    pub(super) fn turn(&self, alone: bool) -> Turn {
+        let mut state = self.lock();
+        if !state.lanes.is_empty() {
+            state.listed = Listed::No;
+            return Turn::Open;
+        }
+        if !alone || state.listed == Listed::Used {
+            state.listed = Listed::Yes;
+            return Turn::Again;
+        }
+        let books = &state.retired;
+        let untold = [
+            books.spans.since(&books.reported.spans),
+            books.events.since(&books.reported.events),
+        ];
+        if untold.iter().any(Ledger::has_dropped) {
+            Turn::Untold
+        } else {
+            Turn::Forget
+        }
+    }
+
+    /// The sums of spans and session events of an account without lanes, and how far they were reported.
+    pub(super) fn sums(&self) -> [(Ledger, Ledger); 2] {
+        let books = &self.lock().retired;
+        let reported = books.reported;
+        [(books.spans, books.events), (reported.spans, reported.events)]
     }
 
     /// Makes everything that the selector's lanes hold due now.
     pub(crate) fn begin_flush(&self) -> AccountFlush {
         let state = self.lock();
-        let (lanes, before) = (state.lanes(), state.told());
+        let (lanes, before) = (state.lanes(), state.reported());
         drop(state);
         let lanes = lanes.into_iter().map(|lane| {
             let mark = lane.begin_flush();
@@ -130,7 +230,7 @@ impl Account {
         let mut state = self.lock();
         let snapshots = state.snapshots();
         let books = state.books(&snapshots);
-        state.tell(&snapshots);
+        state.report(&snapshots);
         drop(state);
         TracerReport::new(
             self.selector.clone(),
@@ -141,20 +241,21 @@ impl Account {
         )
     }
 
-    /// Where the books of one lane stood when it was last told of.
-    pub(super) fn told_of(&self, lane: &Lane) -> Told {
+    /// Where the books of one lane stood when it was last reported of.
+    pub(super) fn reported_of(&self, lane: &Lane) -> Reported {
         let state = self.lock();
-        state.position(lane).map(|at| state.lanes[at].told).unwrap_or_default()
+        let at = state.position(lane);
+        at.map(|at| state.lanes[at].reported).unwrap_or_default()
     }
 
-    /// All that happened to one lane since it was told of before a flush of it, and what of the flush is not settled yet.
-    pub(super) fn report_lane(&self, lane: &Lane, mark: &FlushMark, before: &Told) -> TracerReport {
+    /// All that happened to one lane since the report before a flush of it, and what of the flush is not settled yet.
+    pub(super) fn report_lane(&self, lane: &Lane, mark: &FlushMark, before: &Reported) -> TracerReport {
         // First, as above.
         let pending = lane.unsettled(mark);
         let mut state = self.lock();
         let books = lane.snapshot();
         if let Some(at) = state.position(lane) {
-            state.lanes[at].told = Told::all_of(&books);
+            state.lanes[at].reported = Reported::all_of(&books);
         }
         drop(state);
         TracerReport::new(
@@ -183,7 +284,7 @@ impl Account {
     /// Of all lanes that ever were, together.
     #[cfg(feature = "metrics")]
     pub(crate) fn starts(&self) -> &Arc<Starts> {
-        &self.starts
+        &self.told.starts
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -191,7 +292,7 @@ impl Account {
     }
 }
 
-impl Told {
+impl Reported {
     fn all_of(books: &LaneSnapshot) -> Self {
         Self {
             spans: books.spans,
@@ -216,21 +317,21 @@ impl State {
             .position(|open| std::ptr::eq(open.lane.as_ref(), lane))
     }
 
-    /// What was told of all lanes that ever were, together.
-    fn told(&self) -> Told {
-        let mut told = self.retired.told;
-        self.lanes.iter().for_each(|open| told.add(&open.told));
-        told
+    /// What was reported of all lanes that ever were, together.
+    fn reported(&self) -> Reported {
+        let mut reported = self.retired.reported;
+        self.lanes.iter().for_each(|open| reported.add(&open.reported));
+        reported
     }
 
-    /// All that is in the books is told now.
-    fn tell(&mut self, snapshots: &[LaneSnapshot]) {
-        self.retired.told = Told {
+    /// All that is in the books is reported now.
+    fn report(&mut self, snapshots: &[LaneSnapshot]) {
+        self.retired.reported = Reported {
             spans: self.retired.spans,
             events: self.retired.events,
         };
         for (open, books) in self.lanes.iter_mut().zip(snapshots) {
-            open.told = Told::all_of(books);
+            open.reported = Reported::all_of(books);
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::Full;
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::breaker::Breaker;
@@ -54,8 +54,10 @@ pub(crate) struct Way {
 pub(crate) struct Connections {
     connector: Connector,
     shared: Mutex<SharedClient>,
-    /// The server chose HTTP/2.
+    /// The server chose HTTP/2, or nothing else is spoken.
     multiplexes: Arc<AtomicBool>,
+    /// As gRPC has it.
+    http2_only: bool,
     #[cfg(feature = "tls")]
     identity: Arc<Identity>,
     way: Way,
@@ -84,6 +86,7 @@ pub(super) struct Line<'a> {
 /// All ways that some lane goes.
 #[derive(Debug)]
 pub(super) struct Ways {
+    http2_only: bool,
     #[cfg(feature = "tls")]
     platform: Platform,
     open: Mutex<HashMap<Way, Weak<Connections>>>,
@@ -114,8 +117,9 @@ impl Ways {
     /// `timeout` is how long making a connection may take, where no request waits for it any more: longer than any request waits, which has a
     /// better error to tell.
     #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "TCP has its own"))]
-    pub(super) fn new(timeout: Duration) -> Arc<Self> {
+    pub(super) fn new(timeout: Duration, http2_only: bool) -> Arc<Self> {
         Arc::new(Self {
+            http2_only,
             #[cfg(feature = "tls")]
             timeout,
             #[cfg(feature = "tls")]
@@ -172,19 +176,27 @@ impl Ways {
         expect(clippy::unnecessary_wraps, reason = "with TLS, certificates are read")
     )]
     fn make(self: &Arc<Self>, way: &Way) -> Result<Connections, TlsError> {
-        let dial = Dial::new(way.proxy.clone());
-        let multiplexes = Arc::new(AtomicBool::new(false));
+        let http2_only = self.http2_only;
+        let dial = Dial::new(way.proxy.clone(), http2_only);
+        let multiplexes = Arc::new(AtomicBool::new(http2_only));
         #[cfg(feature = "tls")]
         let identity = Arc::new(Identity::new(&way.tls, &self.platform)?);
         #[cfg(feature = "tls")]
-        let dial = Connector::new(dial, Arc::clone(&identity), Arc::clone(&multiplexes), self.timeout);
+        let dial = Connector {
+            dial,
+            identity: Arc::clone(&identity),
+            multiplexes: Arc::clone(&multiplexes),
+            http2_only,
+            timeout: self.timeout,
+        };
         Ok(Connections {
             shared: Mutex::new(SharedClient {
-                client: pooling(&dial),
+                client: pooling(&dial, http2_only),
                 generation: 0,
             }),
             connector: dial,
             multiplexes,
+            http2_only,
             #[cfg(feature = "tls")]
             identity,
             way: way.clone(),
@@ -203,9 +215,10 @@ impl Connections {
     /// What a request of a lane is sent on; `is_suspect` says that the lane's last one was slow.
     pub(super) fn line(&self, is_suspect: bool) -> Line<'_> {
         if is_suspect && self.multiplexes() {
-            let mut builder = Client::builder(TokioExecutor::new());
             return Line {
-                client: builder.pool_max_idle_per_host(0).build(self.connector.clone()),
+                client: builder(self.http2_only)
+                    .pool_max_idle_per_host(0)
+                    .build(self.connector.clone()),
                 connections: self,
                 generation: None,
             };
@@ -231,7 +244,7 @@ impl Line<'_> {
     /// The proxy that forwards requests to a URL, and so has to be told in each who asks. In a tunnel, it was told already.
     pub(super) fn forwarding_proxy(&self, url: &Uri) -> Option<&Proxy> {
         let proxy = self.connections.way.proxy.as_deref();
-        proxy.filter(|_| url.scheme_str() == Some("http"))
+        proxy.filter(|_| url.scheme_str() == Some("http") && !self.connections.http2_only)
     }
 
     /// A request on it is slow: requests from now on go on another connection, unless they do already.
@@ -240,7 +253,7 @@ impl Line<'_> {
         if !connections.multiplexes() {
             return;
         }
-        let next = pooling(&connections.connector);
+        let next = pooling(&connections.connector, connections.http2_only);
         let mut shared = connections.shared();
         if self.generation == Some(shared.generation) {
             shared.generation += 1;
@@ -258,10 +271,17 @@ impl Line<'_> {
 }
 
 /// A client that keeps connections for the next request.
-fn pooling(connector: &Connector) -> HttpClient {
+fn pooling(connector: &Connector, http2_only: bool) -> HttpClient {
+    builder(http2_only).build(connector.clone())
+}
+
+#[cfg_attr(not(feature = "grpc"), expect(unused_variables, reason = "gRPC alone has it"))]
+fn builder(http2_only: bool) -> Builder {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
-    builder.build(connector.clone())
+    #[cfg(feature = "grpc")]
+    builder.http2_only(http2_only);
+    builder
 }
 
 #[cfg(feature = "tls")]

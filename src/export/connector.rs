@@ -22,31 +22,31 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// Makes connections for one [`Way`](super::connections::Way).
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    dial: Dial,
-    identity: Arc<Identity>,
+    pub(super) dial: Dial,
+    pub(super) identity: Arc<Identity>,
     /// Set when a server chose HTTP/2.
-    multiplexes: Arc<AtomicBool>,
-    timeout: Duration,
+    pub(super) multiplexes: Arc<AtomicBool>,
+    /// A server that chooses something else is none that can be used.
+    pub(super) http2_only: bool,
+    pub(super) timeout: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(dial: Dial, identity: Arc<Identity>, multiplexes: Arc<AtomicBool>, timeout: Duration) -> Self {
-        Self {
-            dial,
-            identity,
-            multiplexes,
-            timeout,
-        }
-    }
-
     async fn connect(self, to: Uri) -> Result<MaybeHttpsStream<TokioIo<Reached>>, BoxError> {
-        let config = self.identity.current().await?;
+        let mut config = self.identity.current().await?;
+        if self.http2_only {
+            // What it remembers of servers is shared by the copies.
+            Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];
+        }
         let mut https = HttpsConnector::from((self.dial, config));
         poll_fn(|cx| https.poll_ready(cx)).await?;
+        let is_tls = to.scheme_str() == Some("https");
         let connection = https.call(to).await?;
         if connection.connected().is_negotiated_h2() {
             // Relaxed: who asks a moment too early shares a connection once more.
             self.multiplexes.store(true, Ordering::Relaxed);
+        } else if self.http2_only && is_tls {
+            return Err("the server does not speak HTTP/2 (it chose nothing by ALPN), and gRPC needs it".into());
         }
         Ok(connection)
     }

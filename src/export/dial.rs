@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::proxy::Proxy;
+use super::tunnel::tunnel;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -23,6 +24,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub(super) struct Dial {
     tcp: HttpConnector,
     proxy: Option<Arc<Proxy>>,
+    /// Also to a server without TLS: what forwards single requests does not forward HTTP/2.
+    always_tunnels: bool,
 }
 
 /// A connection, and who is at its end.
@@ -34,12 +37,16 @@ pub(super) struct Reached {
 }
 
 impl Dial {
-    pub(super) fn new(proxy: Option<Arc<Proxy>>) -> Self {
+    pub(super) fn new(proxy: Option<Arc<Proxy>>, always_tunnels: bool) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         // What `https` needs is over this; without TLS, the destination was refused.
         tcp.enforce_http(false);
-        Self { tcp, proxy }
+        Self {
+            tcp,
+            proxy,
+            always_tunnels,
+        }
     }
 
     async fn reach(mut self, to: Uri) -> Result<TokioIo<Reached>, BoxError> {
@@ -53,11 +60,8 @@ impl Dial {
         };
         let connected = self.tcp.call(proxy.uri()).await;
         let stream = connected.map_err(|error| unreachable(proxy, &error))?.into_inner();
-        #[cfg(feature = "tls")]
-        if to.scheme_str() == Some("https") {
-            let stream = super::tunnel::tunnel(stream, &to, proxy)
-                .await
-                .map_err(io::Error::other)?;
+        if self.always_tunnels || to.scheme_str() == Some("https") {
+            let stream = tunnel(stream, &to, proxy).await.map_err(io::Error::other)?;
             return Ok(TokioIo::new(Reached {
                 stream,
                 forwards: false,

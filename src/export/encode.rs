@@ -69,7 +69,8 @@ pub(super) fn spans(
     // What is encoded is the program's: a panic in there must cost this batch, not the lane.
     catch_unwind(AssertUnwindSafe(|| {
         let (content_type, body) = match protocol {
-            Protocol::HttpProtobuf => ("application/x-protobuf", otlp::request(spans, resource)),
+            // With gRPC it is the message; what is around it is made when it is sent.
+            Protocol::HttpProtobuf | Protocol::Grpc => ("application/x-protobuf", otlp::request(spans, resource)),
             Protocol::HttpJson => {
                 let spans = spans.iter().copied().cloned().collect();
                 (

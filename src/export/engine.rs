@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, SystemTime};
 
+use opentelemetry_sdk::Resource;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
@@ -38,6 +39,7 @@ use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::home::Home;
 use crate::secret::ApiKey;
+use crate::selector::Selector;
 
 /// What part of the memory for spans is kept for those to come, where nobody uses it.
 const KEPT_PART: usize = 16;
@@ -94,7 +96,7 @@ impl Engine {
             ExportMode::Inline => Driver::inline(),
         };
         let driver = driver.map_err(|error| EngineError::Threads(error.kind()))?;
-        let transport = Transport::new(settings.timeout);
+        let transport = Transport::new(settings.timeout, settings.protocol);
         let (shared, rung) = Shared::new(settings, transport, driver);
         let tasks = Arc::clone(&shared);
         match shared.settings.mode {
@@ -116,7 +118,7 @@ impl Engine {
     pub(crate) fn open_lane(
         &self,
         account: &Arc<Account>,
-        destination: Destination,
+        destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: ApiKey,
     ) -> Arc<Lane> {
@@ -128,17 +130,24 @@ impl Engine {
     /// Sends an empty export once; [`answer`](Self::answer) waits for what is said to it.
     pub(crate) fn probe(
         &self,
-        destination: Destination,
+        selector: &Selector,
+        destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: ApiKey,
     ) -> Receiver<Result<(), ExportError>> {
         let (answer, receiver) = sync_channel(1);
         let shared = Arc::clone(&self.shared);
+        let resource = destination.resource(selector);
         self.shared.driver.spawn(async move {
-            drop(answer.send(probe(&shared, &destination, &connections, &key).await));
+            drop(answer.send(probe(&shared, &resource, &destination, &connections, &key).await));
             shared.driver.note_settled();
         });
         receiver
+    }
+
+    /// Runs a task on what moves the engine's, until it or the engine ends.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.driver.spawn(task);
     }
 
     /// Waits for the answer to a probe; `None` where the engine is stopped.
@@ -173,6 +182,12 @@ impl Engine {
     /// Whether this process is a fork of the one that started the engine: nothing here is moved, and whatever is locked may stay so.
     pub(crate) fn is_forked(&self) -> bool {
         self.shared.is_forked()
+    }
+
+    /// The process that started the engine.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn home(&self) -> Home {
+        self.shared.home
     }
 
     pub(crate) fn settings(&self) -> &ExportSettings {
@@ -350,17 +365,14 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
 
 async fn probe(
     shared: &Shared,
+    resource: &Resource,
     destination: &Destination,
     connections: &Connections,
     key: &ApiKey,
 ) -> Result<(), ExportError> {
     let settings = &shared.settings;
-    let encoded = encode::spans(&[], &destination.resource, settings.protocol, settings.compression)?;
-    let call = Call {
-        method: http::Method::POST,
-        url: destination.traces_url.clone(),
-        encoded,
-    };
+    let encoded = encode::spans(&[], resource, settings.protocol, settings.compression)?;
+    let call = Call::spans(settings.protocol, destination, encoded);
     // A person wants to know: it is asked whatever the breakers say.
     let attempt = shared
         .transport

@@ -18,6 +18,16 @@ pub enum ExportError {
         /// What the server said, cut, where it is text and does not repeat the key.
         message: Option<String>,
     },
+    /// The server answered by gRPC with a status that is no success.
+    #[error("{url} answered {} ({code}){}", grpc_name(*.code), .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    Grpc {
+        /// Where the request went.
+        url: String,
+        /// The status, as a number.
+        code: i32,
+        /// What the server said, cut, where it does not repeat the key.
+        message: Option<String>,
+    },
     /// The server took the request and rejected some of its spans.
     #[error("{url} rejected {rejected} spans{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     PartialSuccess {
@@ -66,6 +76,28 @@ pub enum ExportError {
     /// What a request was to carry cannot be encoded, or the code that encodes and sends it panicked.
     #[error("the request cannot be made: {0}")]
     Encoding(String),
+}
+
+/// <https://grpc.io/docs/guides/status-codes/>
+fn grpc_name(code: i32) -> &'static str {
+    match code {
+        1 => "CANCELLED",
+        3 => "INVALID_ARGUMENT",
+        4 => "DEADLINE_EXCEEDED",
+        5 => "NOT_FOUND",
+        6 => "ALREADY_EXISTS",
+        7 => "PERMISSION_DENIED",
+        8 => "RESOURCE_EXHAUSTED",
+        9 => "FAILED_PRECONDITION",
+        10 => "ABORTED",
+        11 => "OUT_OF_RANGE",
+        12 => "UNIMPLEMENTED",
+        13 => "INTERNAL",
+        14 => "UNAVAILABLE",
+        15 => "DATA_LOSS",
+        16 => "UNAUTHENTICATED",
+        _ => "UNKNOWN",
+    }
 }
 
 impl Serialize for ExportError {

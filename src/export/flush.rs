@@ -53,7 +53,7 @@ impl Lane {
             return TracerReport::forked(self.selector.clone());
         }
         let account = self.account();
-        let before = account.as_ref().map(|account| account.told_of(self));
+        let before = account.as_ref().map(|account| account.reported_of(self));
         let flush = [(Arc::clone(self), self.begin_flush())];
         shared.settle(flush.iter(), after(timeout));
         let [(_, mark)] = &flush;

@@ -15,14 +15,19 @@
 
 mod events;
 mod finish;
+mod idle;
+#[cfg(all(test, tracer_registry_model))]
+mod model;
 mod notes;
 #[cfg(test)]
 mod property;
 mod state;
+mod sync;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_sdk::trace::SpanData;
@@ -49,12 +54,14 @@ use crate::selector::Selector;
 pub(super) use events::Ticket;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
+use sync::{Condvar, Mutex, MutexGuard};
 
 /// One tracer's way out.
 pub(crate) struct Lane {
     pub(crate) selector: Selector,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) destination: Destination,
+    /// Shared with the lanes of others whose bindings say the same.
+    pub(crate) destination: Arc<Destination>,
     pub(super) key: ApiKey,
     pub(super) gates: Gates,
     pub(super) connections: Arc<Connections>,
@@ -63,10 +70,11 @@ pub(crate) struct Lane {
     #[cfg(feature = "metrics")]
     starts: Arc<Starts>,
     state: Mutex<State>,
+    /// Spans that were started and have not ended; what sampling left out is not among them.
+    open_spans: AtomicU64,
     /// Rung whenever something was settled.
     settled: Condvar,
-    /// Session events that may be under way at the same time; spans go one batch after the other anyway.
-    pub(super) session_turns: Semaphore,
+    session_turns: OnceLock<Box<Semaphore>>,
     /// What it has sent, beside others.
     pub(super) clock: Clock,
 }
@@ -86,14 +94,12 @@ pub(crate) struct LaneSnapshot {
 
 impl Lane {
     pub(super) fn new(
-        destination: Destination,
+        destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: ApiKey,
         shared: Arc<Shared>,
         account: &Arc<Account>,
     ) -> Arc<Self> {
-        // One tracer with thousands of sessions must not take all places where others are to be sent.
-        let session_turns = Semaphore::new((shared.settings.max_concurrent_exports / 4).max(1));
         Arc::new(Self {
             selector: account.selector.clone(),
             identity: Identity::new(),
@@ -103,11 +109,12 @@ impl Lane {
             key,
             connections,
             shared,
-            session_turns,
+            session_turns: OnceLock::new(),
             account: Arc::downgrade(account),
             #[cfg(feature = "metrics")]
             starts: Arc::clone(account.starts()),
             state: Mutex::default(),
+            open_spans: AtomicU64::new(0),
             settled: Condvar::new(),
         })
     }
@@ -120,9 +127,7 @@ impl Lane {
         let mut weight = weigh(&span);
         // In a fork, whatever is locked now may stay so.
         let Some(mut state) = self.lock_at_home() else { return };
-        if !state.cut_values.is_empty()
-            && let Some(cut) = state.cut_values.remove(&span.span_context.span_id())
-        {
+        if let Some(cut) = state.take_cut(span.span_context.span_id()) {
             span.attributes.extend(cut_values(CUT_VALUES, cut));
             weight = weigh(&span);
         }
@@ -265,14 +270,8 @@ impl Lane {
             events: state.flush,
         };
         state.flush += 1;
-        let ring = if state.pushed > state.taken {
-            state.make_ready()
-        } else {
-            None
-        };
-        if let Some(hurry) = &state.hurry {
-            hurry.notify_waiters();
-        }
+        let ring = state.make_due();
+        state.hurry();
         let unsettled = !state.is_settled();
         drop(state);
         self.gates.hurry();
@@ -321,11 +320,7 @@ impl Lane {
         }
         let mut state = self.lock();
         state.retiring = true;
-        let ring = if state.pushed > state.taken {
-            state.make_ready()
-        } else {
-            None
-        };
+        let ring = state.make_due();
         drop(state);
         match ring {
             Some(ring) => self.shared.ring(ring(self)),
@@ -348,8 +343,8 @@ impl Lane {
             spans: state.ledger,
             held_bytes: state.share.held(),
             oldest: state.spans.first().map(|span| span.end_time),
-            events: state.events,
-            last_error: state.last_error.clone(),
+            events: state.events_ledger(),
+            last_error: state.last_error().cloned(),
             last_delivery: state.last_delivery,
             breakers: self.gates.status(),
         }
@@ -368,7 +363,7 @@ impl Lane {
                 return;
             }
             // Made under the lock: from here on it hears every flush.
-            Arc::clone(state.hurry.get_or_insert_default()).notified_owned()
+            Arc::clone(state.seldom().hurry.get_or_insert_default()).notified_owned()
         };
         let sleep = tokio::time::sleep(wait);
         // Either end of the wait is the same to the caller.
@@ -380,13 +375,20 @@ impl Lane {
         self.account.upgrade()
     }
 
+    /// Session events that may be under way at the same time; spans go one batch after the other anyway.
+    pub(super) fn session_turns(&self) -> &Semaphore {
+        // One tracer with thousands of sessions must not take all places where others are to be sent.
+        let places = || Box::new(Semaphore::new((self.shared.settings.max_concurrent_exports / 4).max(1)));
+        self.session_turns.get_or_init(places)
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
     /// For what the application's threads do with a span or a session; `None` in a fork where the lock is not free.
     fn lock_at_home(&self) -> Option<MutexGuard<'_, State>> {
-        self.shared.home.lock(&self.state)
+        sync::lock_at(self.shared.home, &self.state)
     }
 
     /// A panic while the lock was held can only come from the allocator; the numbers behind it are still whole.

@@ -20,7 +20,8 @@
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
-//! | `transport` | one HTTP request |
+//! | `transport` | one request, by HTTP |
+//! | `grpc` | one request, by gRPC |
 //! | `connections` | connections, shared by lanes that go the same way |
 //! | `connector` | one new connection |
 //! | `dial` | TCP, to the server or to a proxy |
@@ -33,10 +34,12 @@
 //! | `record` | spans that are made here, for what is told of a session |
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
+//! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
 mod batch;
+mod books;
 mod breaker;
 mod budget;
 mod connections;
@@ -50,6 +53,8 @@ mod engine;
 mod error;
 mod flush;
 mod gate;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod lane;
 mod otlp;
 mod outbox;
@@ -64,13 +69,13 @@ mod report;
 mod starts;
 mod tls;
 mod transport;
-#[cfg(feature = "tls")]
 mod tunnel;
 mod turns;
 mod verdict;
 mod weight;
 
 pub(crate) use account::{Account, AccountFlush};
+pub(crate) use books::{Books, Forgotten};
 pub use breaker::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use connections::{Connections, Way};
 pub(crate) use engine::Engine;
@@ -81,5 +86,5 @@ pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;
 pub(crate) use proxy::{Credentials, Proxy};
-pub use report::{Report, SessionEventsReport, TracerReport};
+pub use report::{ForgottenReport, Report, SessionEventsReport, TracerReport};
 pub use tls::{TlsError, TlsFault};

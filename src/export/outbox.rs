@@ -18,7 +18,7 @@ use super::encode;
 use super::engine::Ring;
 use super::lane::{Lane, Ticket};
 use super::permits::Load;
-use super::transport::Call;
+use super::transport::{By, Call};
 use super::weight::weigh_event;
 use crate::backend::Merged;
 use crate::ledger::DropReason;
@@ -160,7 +160,7 @@ impl Outbox {
             ),
         };
         Ok(Call {
-            method,
+            by: By::Http(method),
             url: url.clone(),
             encoded,
         })

@@ -14,12 +14,16 @@ use super::lane::Lane;
 pub(crate) struct LaneProcessor(pub(crate) Arc<Lane>);
 
 impl SpanProcessor for LaneProcessor {
-    /// All that is decided at a span's start is decided before the SDK makes it.
-    fn on_start(&self, _span: &mut Span, _context: &Context) {}
+    /// All that is decided at a span's start is decided before the SDK makes it. Each span that comes here comes to `on_end` once: it keeps the
+    /// provider, which so is not shut down before.
+    fn on_start(&self, _span: &mut Span, _context: &Context) {
+        self.0.note_started();
+    }
 
     #[inline]
     fn on_end(&self, span: SpanData) {
         self.0.push(span);
+        self.0.note_ended();
     }
 
     /// Nothing waits in here; the registry's flush is the one that reports.

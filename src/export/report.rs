@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::ExportError;
+use super::books::Forgotten;
 use super::lane::Unsettled;
 use crate::ledger::{DropReason, Ledger};
 use crate::selector::Selector;
@@ -19,9 +20,22 @@ const FORKED: &str = "nothing was sent: the process was forked after the registr
 pub struct Report {
     /// By tracer, in the order of their selectors.
     pub tracers: Vec<TracerReport>,
+    /// Of names that are no longer remembered, together.
+    pub forgotten: ForgottenReport,
     /// The process is a fork of the one that made the registry: nothing was sent, and nothing is told here. What the parent had queued at that
     /// moment is sent by the parent.
     pub forked: bool,
+}
+
+/// What became of the spans and session events of names that are no longer remembered, since the last report. Nothing of them is pending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ForgottenReport {
+    /// Spans that the receiver took.
+    pub delivered: u64,
+    /// Spans that were dropped, by reason.
+    pub dropped: BTreeMap<DropReason, u64>,
+    /// The same for the starts and enrichments of sessions.
+    pub session_events: SessionEventsReport,
 }
 
 /// What became of one tracer's spans and session events since its last report.
@@ -70,12 +84,12 @@ impl Report {
 
     /// Whether everything was delivered: nothing dropped, nothing left. In a fork it was not.
     pub fn is_complete(&self) -> bool {
-        !self.forked && self.tracers.iter().all(TracerReport::is_complete)
+        !self.forked && self.tracers.iter().all(TracerReport::is_complete) && self.forgotten.lost() == 0
     }
 
     /// Spans and session events that were dropped.
     pub fn lost(&self) -> u64 {
-        self.tracers.iter().map(TracerReport::lost).sum()
+        self.tracers.iter().map(TracerReport::lost).sum::<u64>() + self.forgotten.lost()
     }
 
     /// Spans and session events that are neither delivered nor dropped yet.
@@ -84,6 +98,26 @@ impl Report {
             .iter()
             .map(|tracer| tracer.pending + tracer.session_events.pending)
             .sum()
+    }
+}
+
+impl ForgottenReport {
+    pub(crate) fn new(since: &Forgotten) -> Self {
+        let (spans, events) = (since.spans.snapshot(), since.events.snapshot());
+        Self {
+            delivered: spans.delivered,
+            dropped: spans.dropped,
+            session_events: SessionEventsReport {
+                delivered: events.delivered,
+                dropped: events.dropped,
+                pending: 0,
+            },
+        }
+    }
+
+    /// Spans and session events that were dropped.
+    pub fn lost(&self) -> u64 {
+        self.dropped.values().chain(self.session_events.dropped.values()).sum()
     }
 }
 
@@ -137,7 +171,7 @@ impl TracerReport {
 }
 
 impl fmt::Display for Report {
-    /// A line per tracer that has something to tell.
+    /// A line per tracer that has something to tell, and one for those that are no longer remembered by name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.forked {
             return writeln!(f, "{FORKED}");
@@ -146,7 +180,15 @@ impl fmt::Display for Report {
             .tracers
             .iter()
             .filter(|tracer| !tracer.is_complete() || tracer.delivered > 0);
-        lines.try_for_each(|tracer| writeln!(f, "{tracer}"))
+        lines.try_for_each(|tracer| writeln!(f, "{tracer}"))?;
+        let forgotten = &self.forgotten;
+        if forgotten.lost() + forgotten.delivered == 0 {
+            return Ok(());
+        }
+        write!(f, "names no longer remembered: {} spans delivered", forgotten.delivered)?;
+        write_dropped(f, "", &forgotten.dropped)?;
+        write_dropped(f, "session events ", &forgotten.session_events.dropped)?;
+        writeln!(f)
     }
 }
 
@@ -156,15 +198,11 @@ impl fmt::Display for TracerReport {
             return write!(f, "{}: {FORKED}", self.selector);
         }
         write!(f, "{}: {} spans delivered", self.selector, self.delivered)?;
-        for (reason, count) in &self.dropped {
-            write!(f, ", {count} dropped ({reason})")?;
-        }
+        write_dropped(f, "", &self.dropped)?;
         if self.pending > 0 {
             write!(f, ", {} not settled yet", self.pending)?;
         }
-        for (reason, count) in &self.session_events.dropped {
-            write!(f, ", {count} session events dropped ({reason})")?;
-        }
+        write_dropped(f, "session events ", &self.session_events.dropped)?;
         if self.session_events.pending > 0 {
             write!(f, ", {} session events not settled yet", self.session_events.pending)?;
         }
@@ -173,4 +211,10 @@ impl fmt::Display for TracerReport {
             _ => Ok(()),
         }
     }
+}
+
+fn write_dropped(f: &mut fmt::Formatter<'_>, of: &str, dropped: &BTreeMap<DropReason, u64>) -> fmt::Result {
+    dropped
+        .iter()
+        .try_for_each(|(reason, count)| write!(f, ", {count} {of}dropped ({reason})"))
 }

@@ -1,6 +1,6 @@
-//! One HTTP request on a lane's connections.
+//! One request on a lane's connections.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,11 +15,12 @@ use super::encode::Encoded;
 use super::proxy::Proxy;
 use super::tls::TlsError;
 use crate::backend::Destination;
+use crate::config::Protocol;
 use crate::faults::{self, Fault, planted};
 use crate::secret::ApiKey;
 
 /// How much of an answer is read. OTLP's answers are a few bytes; a server that sends more is not listened to.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+pub(super) const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// How often a request may be sent elsewhere on the same host.
 const MAX_REDIRECTS: usize = 3;
 /// How we call ourselves to servers.
@@ -28,13 +29,30 @@ const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION
 /// What one request asks for; the key is not in it.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
-    pub(super) method: Method,
+    pub(super) by: By,
     pub(super) url: String,
     pub(super) encoded: Encoded,
 }
 
-/// A server's answer.
+/// How a request is made.
+#[derive(Clone, Debug)]
+pub(super) enum By {
+    Http(Method),
+    #[cfg(feature = "grpc")]
+    Grpc,
+}
+
+/// What a receiver said.
 #[derive(Debug)]
+pub(super) enum Reply {
+    Http(Answer),
+    /// The message of an answer, or the status in its place.
+    #[cfg(feature = "grpc")]
+    Grpc(Result<Bytes, Box<tonic::Status>>),
+}
+
+/// A server's answer by HTTP.
+#[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -44,15 +62,16 @@ pub(super) struct Answer {
 /// What became of one attempt.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    pub(super) result: Result<Answer, ExportError>,
+    pub(super) result: Result<Reply, ExportError>,
     /// A connection came about, whatever happened on it.
     pub(super) connected: bool,
 }
 
 /// Why an exchange failed.
-struct Broken {
-    reason: String,
-    connected: bool,
+#[derive(Clone, Debug)]
+pub(super) struct Broken {
+    pub(super) reason: String,
+    pub(super) connected: bool,
 }
 
 /// Sends requests, each on the connections of its lane. No proxy is used that the configuration does not name, whatever variables of the
@@ -63,10 +82,39 @@ pub(super) struct Transport {
     timeout: Duration,
 }
 
-impl Transport {
-    pub(super) fn new(timeout: Duration) -> Self {
+/// One attempt: what is asked, of whom, as whom, on what.
+#[derive(Clone, Copy)]
+pub(super) struct Exchange<'a> {
+    pub(super) call: &'a Call,
+    pub(super) to: &'a Destination,
+    pub(super) key: &'a ApiKey,
+    pub(super) on: &'a Line<'a>,
+    /// The connection that was got first.
+    connection: &'a OnceLock<CaptureConnection>,
+}
+
+impl Call {
+    /// A request that carries spans.
+    pub(super) fn spans(protocol: Protocol, to: &Destination, encoded: Encoded) -> Self {
+        let by = match protocol {
+            Protocol::HttpProtobuf | Protocol::HttpJson => By::Http(Method::POST),
+            #[cfg(feature = "grpc")]
+            Protocol::Grpc => By::Grpc,
+            #[cfg(not(feature = "grpc"))]
+            Protocol::Grpc => unreachable!("the configuration was checked"),
+        };
         Self {
-            ways: Ways::new(timeout.saturating_mul(2)),
+            by,
+            url: to.traces_url.clone(),
+            encoded,
+        }
+    }
+}
+
+impl Transport {
+    pub(super) fn new(timeout: Duration, protocol: Protocol) -> Self {
+        Self {
+            ways: Ways::new(timeout.saturating_mul(2), protocol == Protocol::Grpc),
             timeout,
         }
     }
@@ -78,15 +126,23 @@ impl Transport {
 
     /// Sends once, with the key of the lane that the call is from.
     pub(super) async fn send(&self, call: &Call, to: &Destination, key: &ApiKey, on: &Line<'_>) -> Attempt {
-        let mut connection = None;
-        let ended = tokio::time::timeout(self.timeout, exchange(call, to, key, on, &mut connection)).await;
+        let connection = OnceLock::new();
+        let exchange = Exchange {
+            call,
+            to,
+            key,
+            on,
+            connection: &connection,
+        };
+        let ended = tokio::time::timeout(self.timeout, exchange.run(self.timeout)).await;
         let url = || call.url.clone();
         let (result, connected) = match ended {
-            Ok(Ok(answer)) => (Ok(answer), true),
+            Ok(Ok(reply)) => (Ok(reply), true),
             Ok(Err(Broken { reason, connected })) => (Err(ExportError::Connection { url: url(), reason }), connected),
             Err(_) => {
                 let timeout = self.timeout;
-                let connected = connection.is_some_and(|captured| captured.connection_metadata().is_some());
+                let captured = connection.get();
+                let connected = captured.is_some_and(|captured| captured.connection_metadata().is_some());
                 (Err(ExportError::Timeout { url: url(), timeout }), connected)
             }
         };
@@ -96,7 +152,7 @@ impl Transport {
 
 impl Broken {
     /// No connection was made.
-    fn before(reason: String) -> Self {
+    pub(super) fn before(reason: String) -> Self {
         Self {
             reason,
             connected: false,
@@ -104,100 +160,120 @@ impl Broken {
     }
 }
 
-/// Redirects that keep the method are followed on the same scheme, host and port only: the request carries a key.
-async fn exchange(
-    call: &Call,
-    to: &Destination,
-    key: &ApiKey,
-    on: &Line<'_>,
-    connection: &mut Option<CaptureConnection>,
-) -> Result<Answer, Broken> {
-    let mut uri: Uri = call
-        .url
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| Broken::before(error.to_string()))?;
-    let mut redirects = 0;
-    loop {
-        let answer = send_to(&uri, call, to, key, on, connection).await?;
-        let keeps_method = matches!(
-            answer.status,
-            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-        );
-        let next = if keeps_method && redirects < MAX_REDIRECTS {
-            same_host(&uri, &answer.headers)
-        } else {
-            None
-        };
-        match next {
-            Some(next) => uri = next,
-            None => return Ok(answer),
+impl Exchange<'_> {
+    #[cfg_attr(
+        not(feature = "grpc"),
+        expect(unused_variables, reason = "gRPC tells it the receiver")
+    )]
+    async fn run(self, timeout: Duration) -> Result<Reply, Broken> {
+        let uri: Uri = self
+            .call
+            .url
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| Broken::before(error.to_string()))?;
+        match &self.call.by {
+            By::Http(method) => self.follow(uri, method).await.map(Reply::Http),
+            #[cfg(feature = "grpc")]
+            By::Grpc => super::grpc::send(self, uri, timeout).await,
         }
-        redirects += 1;
+    }
+
+    /// Redirects that keep the method are followed on the same scheme, host and port only: the request carries a key.
+    async fn follow(self, mut uri: Uri, method: &Method) -> Result<Answer, Broken> {
+        let mut redirects = 0;
+        loop {
+            let answer = self.send_to(&uri, method).await?;
+            let keeps_method = matches!(
+                answer.status,
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+            );
+            let next = if keeps_method && redirects < MAX_REDIRECTS {
+                same_host(&uri, &answer.headers)
+            } else {
+                None
+            };
+            match next {
+                Some(next) => uri = next,
+                None => return Ok(answer),
+            }
+            redirects += 1;
+        }
+    }
+
+    async fn send_to(self, uri: &Uri, method: &Method) -> Result<Answer, Broken> {
+        let mut request = Request::new(Full::new(self.call.encoded.body.clone()));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri.clone();
+        request.headers_mut().clone_from(&self.call.encoded.headers);
+        let proxy = self.on.forwarding_proxy(uri);
+        if let Some(value) = proxy.and_then(Proxy::authorization) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
+        self.sign(request.headers_mut());
+        let (mut answer, _) = self.perform(request).await?;
+        if proxy.is_some_and(|proxy| proxy.is_repeated_in(&String::from_utf8_lossy(&answer.body))) {
+            answer.body.clear();
+        }
+        Ok(answer)
+    }
+
+    /// The headers of every request. The key is set last: nothing can stand in its place.
+    pub(super) fn sign(self, headers: &mut HeaderMap) {
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        for (name, value) in &self.to.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        headers.insert(self.to.key_header.clone(), self.key.header_value(self.to.key_scheme));
+        if planted(Fault::KeyShown)
+            && let Some(key) = faults::previous(&headers[&self.to.key_header])
+        {
+            headers.insert("x-previous-key", key);
+        }
+    }
+
+    /// Sends one request, and reads the answer and its trailers.
+    pub(super) async fn perform(
+        self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Answer, Option<HeaderMap>), Broken> {
+        // A redirect is on the same host: the first connection says as much as the last.
+        self.connection.get_or_init(|| capture_connection(&mut request));
+        let response = self.on.client.request(request).await.map_err(|error| Broken {
+            connected: !error.is_connect(),
+            reason: self.on.note_failure(&error),
+        })?;
+        let (parts, mut incoming) = response.into_parts();
+        let mut body = BytesMut::new();
+        let mut trailers = None;
+        while let Some(frame) = incoming.frame().await {
+            let frame = match frame {
+                Ok(frame) => frame,
+                // A refusal is one whatever became of its text. A success that breaks off may have had a partial success in it.
+                Err(_) if parts.status.is_client_error() => break,
+                Err(error) => {
+                    return Err(Broken {
+                        connected: true,
+                        reason: self.on.note_failure(&error),
+                    });
+                }
+            };
+            match frame.into_data() {
+                Ok(data) => body.extend_from_slice(&data[..data.len().min(MAX_ANSWER_BYTES - body.len())]),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+            if body.len() == MAX_ANSWER_BYTES {
+                break;
+            }
+        }
+        let answer = Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.freeze(),
+        };
+        Ok((answer, trailers))
     }
 }
 
-async fn send_to(
-    uri: &Uri,
-    call: &Call,
-    to: &Destination,
-    key: &ApiKey,
-    on: &Line<'_>,
-    connection: &mut Option<CaptureConnection>,
-) -> Result<Answer, Broken> {
-    let mut request = Request::new(Full::new(call.encoded.body.clone()));
-    *request.method_mut() = call.method.clone();
-    *request.uri_mut() = uri.clone();
-    let headers = request.headers_mut();
-    headers.clone_from(&call.encoded.headers);
-    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    for (name, value) in &to.headers {
-        headers.insert(name.clone(), value.clone());
-    }
-    let proxy = on.forwarding_proxy(uri);
-    if let Some(value) = proxy.and_then(Proxy::authorization) {
-        headers.insert(PROXY_AUTHORIZATION, value);
-    }
-    // The key is set last: nothing can stand in its place.
-    headers.insert(to.key_header.clone(), key.header_value(to.key_scheme));
-    if planted(Fault::KeyShown)
-        && let Some(key) = faults::previous(&headers[&to.key_header])
-    {
-        headers.insert("x-previous-key", key);
-    }
-    *connection = Some(capture_connection(&mut request));
-    let response = on.client.request(request).await.map_err(|error| Broken {
-        connected: !error.is_connect(),
-        reason: on.note_failure(&error),
-    })?;
-    let (parts, mut incoming) = response.into_parts();
-    let mut body = BytesMut::new();
-    while let Some(frame) = incoming.frame().await {
-        let frame = match frame {
-            Ok(frame) => frame,
-            // A refusal is one whatever became of its text. A success that breaks off may have had a partial success in it.
-            Err(_) if parts.status.is_client_error() => break,
-            Err(error) => {
-                return Err(Broken {
-                    connected: true,
-                    reason: on.note_failure(&error),
-                });
-            }
-        };
-        let Some(data) = frame.data_ref() else { continue };
-        body.extend_from_slice(&data[..data.len().min(MAX_ANSWER_BYTES - body.len())]);
-        if body.len() == MAX_ANSWER_BYTES {
-            break;
-        }
-    }
-    if proxy.is_some_and(|proxy| proxy.is_repeated_in(&String::from_utf8_lossy(&body))) {
-        body.clear();
-    }
-    Ok(Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body: body.freeze(),
-    })
-}
 /// Where a redirect leads, if that is a path on the same host.
 fn same_host(from: &Uri, headers: &HeaderMap) -> Option<Uri> {
     let to: Uri = headers.get(LOCATION)?.to_str().ok()?.parse().ok()?;

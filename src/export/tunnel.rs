@@ -15,7 +15,8 @@ pub(super) async fn tunnel(mut stream: TcpStream, to: &Uri, proxy: &Proxy) -> Re
     let said = |what: &str| format!("the proxy {}: {what}", proxy.origin());
     let broken = |error: std::io::Error| said(&error.to_string());
     let host = to.host().ok_or_else(|| said("the endpoint has no host"))?;
-    let port = to.port_u16().unwrap_or(443);
+    let of_scheme = if to.scheme_str() == Some("https") { 443 } else { 80 };
+    let port = to.port_u16().unwrap_or(of_scheme);
     // Wiped, for the credentials are in it; made in one piece, so that none are left behind.
     let mut request = Zeroizing::new(Vec::with_capacity(MAX_HEAD_BYTES * 2));
     request.extend_from_slice(format!("CONNECT {host}:{port} HTTP/1.1\r\nhost: {host}:{port}\r\n").as_bytes());

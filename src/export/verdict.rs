@@ -9,18 +9,23 @@
 //! | 413 | refused, as too large: parts of it may be taken |
 //! | any other 4xx | refused: parts of it may be taken |
 //! | 3xx that was not followed, any other status | dropped: refused |
+//!
+//! With gRPC the status of gRPC counts, where there is one; see `grpc`.
 
+#[cfg(feature = "grpc")]
+mod grpc;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 
 use super::ExportError;
-use super::transport::Answer;
+use super::transport::{Answer, Reply};
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
 
@@ -49,18 +54,23 @@ pub(super) enum Verdict {
 /// Judges one attempt at a request of `sent` spans.
 pub(super) fn judge(
     url: &str,
-    attempt: Result<Answer, ExportError>,
+    attempt: Result<Reply, ExportError>,
     sent: u64,
     key: &ApiKey,
     now: SystemTime,
 ) -> Verdict {
-    let answer = match attempt {
-        Ok(answer) => answer,
-        Err(error) => return Verdict::Repeat { after: None, error },
-    };
+    match attempt {
+        Ok(Reply::Http(answer)) => of_http(url, &answer, sent, key, now),
+        #[cfg(feature = "grpc")]
+        Ok(Reply::Grpc(answer)) => grpc::judge(url, answer, sent, key),
+        Err(error) => Verdict::Repeat { after: None, error },
+    }
+}
+
+fn of_http(url: &str, answer: &Answer, sent: u64, key: &ApiKey, now: SystemTime) -> Verdict {
     let status = answer.status;
     if status.is_success() {
-        return delivered(url, &answer, sent, key);
+        return delivered(url, partial_success(answer), sent, key);
     }
     if status.is_redirection() {
         let error = ExportError::Redirect {
@@ -84,7 +94,7 @@ pub(super) fn judge(
             error,
         },
         _ if passing || status.is_server_error() => Verdict::Repeat {
-            after: retry_after(&answer, now),
+            after: retry_after(answer, now),
             error,
         },
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refuse {
@@ -103,8 +113,8 @@ pub(super) fn judge(
 }
 
 /// Success is the status; the body is read for a partial success only where it can be parsed.
-fn delivered(url: &str, answer: &Answer, sent: u64, key: &ApiKey) -> Verdict {
-    let (rejected, message) = partial_success(answer).unwrap_or_default();
+fn delivered(url: &str, partial: Option<(i64, String)>, sent: u64, key: &ApiKey) -> Verdict {
+    let (rejected, message) = partial.unwrap_or_default();
     let rejected = u64::try_from(rejected).unwrap_or(0).min(sent);
     let warning = (rejected > 0 || !message.is_empty()).then(|| ExportError::PartialSuccess {
         url: url.to_owned(),
@@ -124,7 +134,11 @@ fn partial_success(answer: &Answer) -> Option<(i64, String)> {
     if is_json {
         return json_partial_success(&serde_json::from_slice(&answer.body).ok()?);
     }
-    let response: ExportTraceServiceResponse = prost::Message::decode(answer.body.clone()).ok()?;
+    protobuf_partial_success(answer.body.clone())
+}
+
+fn protobuf_partial_success(body: Bytes) -> Option<(i64, String)> {
+    let response: ExportTraceServiceResponse = prost::Message::decode(body).ok()?;
     let partial = response.partial_success?;
     Some((partial.rejected_spans, partial.error_message))
 }

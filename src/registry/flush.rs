@@ -1,11 +1,12 @@
 //! Flush, shutdown, and the end of a registry that was not shut down.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Inner, TracerRegistry};
-use crate::export::{Account, AccountFlush, Report, after};
+use crate::export::{Account, AccountFlush, Forgotten, ForgottenReport, Report, after};
 
 impl TracerRegistry {
     /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. What failed before, and was not
@@ -44,10 +45,10 @@ impl Inner {
         if self.engine.is_forked() {
             return Report::of_fork();
         }
-        let accounts = self.accounts.sorted();
+        let (accounts, forgotten) = self.books.all();
         let flushes = begin(&accounts);
         self.engine.settle(&flushes, deadline);
-        report(&accounts, &flushes)
+        self.report(&accounts, &flushes, &forgotten)
     }
 
     fn shutdown(&self, timeout: Duration) -> Report {
@@ -57,7 +58,7 @@ impl Inner {
         let deadline = after(timeout);
         self.closed.store(true, Ordering::SeqCst);
         self.engine.close();
-        let accounts = self.accounts.sorted();
+        let (accounts, forgotten) = self.books.all();
         let flushes = begin(&accounts);
         self.engine.settle(&flushes, deadline);
         self.engine.stop();
@@ -65,7 +66,16 @@ impl Inner {
         for account in &accounts {
             account.abandon();
         }
-        report(&accounts, &flushes)
+        self.report(&accounts, &flushes, &forgotten)
+    }
+
+    fn report(&self, accounts: &[Arc<Account>], flushes: &[AccountFlush], forgotten: &Forgotten) -> Report {
+        let told = accounts.iter().zip(flushes);
+        Report {
+            tracers: told.map(|(account, flush)| account.report(flush)).collect(),
+            forgotten: ForgottenReport::new(&self.books.report_forgotten(forgotten)),
+            forked: false,
+        }
     }
 }
 
@@ -74,17 +84,16 @@ fn begin(accounts: &[Arc<Account>]) -> Vec<AccountFlush> {
     accounts.iter().map(|account| account.begin_flush()).collect()
 }
 
-fn report(accounts: &[Arc<Account>], flushes: &[AccountFlush]) -> Report {
-    let told = accounts.iter().zip(flushes);
-    Report {
-        tracers: told.map(|(account, flush)| account.report(flush)).collect(),
-        forked: false,
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.closed.load(Ordering::SeqCst) || self.engine.is_forked() {
+        if self.engine.is_forked() {
+            // Their ends would lock what their threads may have locked at the moment of the fork.
+            mem::forget(self.ageing.take());
+            #[cfg(feature = "watch")]
+            mem::forget(mem::take(&mut self.watch));
+            return;
+        }
+        if self.closed.load(Ordering::SeqCst) {
             return;
         }
         let report = self.shutdown(self.engine.settings().drop_timeout);

@@ -14,8 +14,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 use super::TracerRegistry;
-use super::accounts::{Accounts, Opened};
 use crate::config::Protocol;
+use crate::export::{Account, Books, Forgotten};
 use crate::home::Home;
 use crate::ledger::Ledger;
 use instruments::{Component, INSTRUMENTS, Instrument, Kind};
@@ -37,21 +37,22 @@ impl TracerRegistry {
     pub fn observe(&self, meter: &Meter) {
         let export = self.0.engine.settings();
         let observed = Arc::new(Observed {
-            accounts: Arc::downgrade(&self.0.accounts),
-            max_tracers: self.0.config.metrics().max_tracers,
+            books: Arc::downgrade(&self.0.books),
+            max_tracers: self.0.bindings.config().metrics().max_tracers,
             max_queue_size: export.max_queue_size as u64,
             exporter: match export.protocol {
                 Protocol::HttpProtobuf => "otlp_http_span_exporter",
                 Protocol::HttpJson => "otlp_http_json_span_exporter",
+                Protocol::Grpc => "otlp_grpc_span_exporter",
             },
-            home: Home::default(),
+            home: self.0.engine.home(),
             latest: Mutex::default(),
         });
         for (index, instrument) in INSTRUMENTS.iter().enumerate() {
             register(meter, index, instrument, &observed);
         }
         let limit = as_i64(export.max_queue_bytes as u64);
-        let there = move || observed.accounts.strong_count() > 0;
+        let there = move || !observed.home.is_left() && observed.books.strong_count() > 0;
         meter
             .i64_observable_up_down_counter(MEMORY_LIMIT)
             .with_unit("By")
@@ -94,7 +95,7 @@ fn as_i64(value: u64) -> i64 {
 /// What the callbacks of one meter share.
 struct Observed {
     /// The books alone: who holds them for a moment does not hold the registry, whose end sends what is left.
-    accounts: Weak<Accounts>,
+    books: Weak<Books>,
     max_tracers: usize,
     max_queue_size: u64,
     /// What the conventions call our way of sending spans.
@@ -163,14 +164,14 @@ impl Observed {
     /// The latest reading, or a new one where that is old or was told by this instrument before.
     fn series(&self, index: usize) -> Arc<[Series]> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(accounts) = self.accounts.upgrade() else {
+        let Some(books) = self.books.upgrade() else {
             *latest = Reading::default();
             return Arc::default();
         };
         let told = 1 << index;
         if latest.told_by & told != 0 || latest.at.is_none_or(|at| at.elapsed() > FRESH) {
             *latest = Reading {
-                series: self.read(&accounts),
+                series: self.read(&books),
                 at: Some(Instant::now()),
                 told_by: 0,
             };
@@ -179,13 +180,17 @@ impl Observed {
         Arc::clone(&latest.series)
     }
 
-    fn read(&self, accounts: &Accounts) -> Arc<[Series]> {
+    fn read(&self, books: &Books) -> Arc<[Series]> {
         let (mut series, mut others) = (Vec::new(), None::<Numbers>);
-        for opened in accounts.all() {
-            let numbers = self.numbers(&opened);
-            if opened.number < self.max_tracers {
+        let (accounts, forgotten) = books.all();
+        if forgotten.names > 0 {
+            others = Some(Numbers::of_forgotten(&forgotten));
+        }
+        for account in accounts {
+            let numbers = self.numbers(&account);
+            if account.told.number < self.max_tracers {
                 series.push(Series {
-                    tracer: Some(Tracer::of(&opened)),
+                    tracer: Some(Tracer::of(&account)),
                     numbers,
                 });
             } else {
@@ -196,10 +201,10 @@ impl Observed {
         series.into()
     }
 
-    fn numbers(&self, opened: &Opened) -> Numbers {
-        let books = opened.account.snapshot();
+    fn numbers(&self, account: &Account) -> Numbers {
+        let books = account.snapshot();
         // After the books: every span whose end is in them has its start counted.
-        let starts = opened.account.starts();
+        let starts = account.starts();
         let tracers = books.lanes as u64;
         Numbers {
             spans: books.spans,
@@ -236,10 +241,10 @@ impl Observed {
 }
 
 impl Tracer {
-    fn of(opened: &Opened) -> Self {
+    fn of(account: &Account) -> Self {
         Self {
-            selector: opened.account.selector.to_string().into(),
-            server: Server::of(&opened.traces_url),
+            selector: account.selector.to_string().into(),
+            server: Server::of(&account.told.traces_url),
         }
     }
 }
@@ -259,6 +264,17 @@ impl Server {
 }
 
 impl Numbers {
+    fn of_forgotten(forgotten: &Forgotten) -> Self {
+        let [recorded, left_out] = forgotten.starts;
+        Self {
+            spans: forgotten.spans,
+            events: forgotten.events,
+            recorded,
+            left_out,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, other: &Self) {
         self.spans.add(&other.spans);
         self.events.add(&other.events);

@@ -1,38 +1,55 @@
 //! The public face: look-ups, status, flush, shutdown. Owns the pool, the books and the engine.
 
-mod accounts;
+mod ageing;
+mod ages;
+mod answers;
+mod asynchronous;
+mod bindings;
 mod builder;
 mod error;
+mod flights;
 mod flush;
+mod lookup;
+mod maintenance;
+mod make;
 mod making;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod miss;
 mod pool;
+mod reload;
+mod source;
+mod start;
 mod status;
+#[cfg(feature = "watch")]
+mod watching;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
-pub use status::{CheckedBinding, Connection, Probe, Status, TracerStatus};
+pub use reload::{ConfigurationStatus, Kept, Reload, ReloadError};
+pub use source::{AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, SourceError};
+pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe, Status, TracerStatus};
 
-use crate::backend::{Destination, DestinationError};
-use crate::config::{Config, ResolvedBinding, ResolvedProxy};
-use crate::export::{Connections, Credentials, Engine, Proxy, Way};
-use crate::faults::{Fault, planted};
-use crate::scope::Scope;
-use crate::secret::{ApiKey, Fingerprinter, KeySource, SecretSources};
-use crate::selector::{Name, Part, Selector, SelectorError};
+use crate::backend::Destinations;
+use crate::config::Config;
+use crate::export::{Books, Engine};
+use crate::secret::{Fingerprinter, SecretSources};
+use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
-use accounts::Accounts;
-use making::Making;
+use ageing::Ageing;
+use bindings::Bindings;
+use flights::Flights;
 use pool::Pool;
+use reload::Reloads;
+#[cfg(feature = "watch")]
+use watching::Watching;
 
-/// Tracers by tenant, environment and feature, each made once, on its first look-up.
+/// Tracers by tenant, environment and feature, each made on its first look-up, and kept until it is idle and its time or its place is up.
 ///
 /// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`; make one at start-up and keep it. When the last clone is dropped without
 /// [`shutdown`](Self::shutdown), what is queued is delivered for up to `export.drop_timeout`, and what remains is told in one log line.
@@ -40,13 +57,20 @@ use pool::Pool;
 pub struct TracerRegistry(Arc<Inner>);
 
 struct Inner {
-    config: Config,
+    bindings: Bindings,
+    reloads: Reloads,
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     engine: Engine,
-    pool: Pool,
-    accounts: Arc<Accounts>,
+    destinations: Destinations,
+    pool: Arc<Pool>,
+    books: Arc<Books>,
     closed: AtomicBool,
+    /// Asynchronous look-ups of tracers that are not there.
+    flights: Flights<Selector, Result<TracerHandle, LookupError>>,
+    ageing: OnceLock<Ageing>,
+    #[cfg(feature = "watch")]
+    watch: Watching,
 }
 
 impl TracerRegistry {
@@ -63,258 +87,38 @@ impl TracerRegistry {
         RegistryBuilder::default()
     }
 
-    fn new(config: Config, sources: SecretSources, fingerprinter: Fingerprinter) -> Result<Self, BuildError> {
-        let engine = Engine::start(config.export().clone())?;
-        Ok(Self(Arc::new(Inner {
-            config,
-            sources,
-            fingerprinter,
-            engine,
-            pool: Pool::default(),
-            accounts: Arc::default(),
-            closed: AtomicBool::new(false),
-        })))
-    }
-
-    /// The tracer of a tenant, by its slug.
-    ///
-    /// The first look-up of a name reads its key and makes its tracer, on the calling thread; callers that ask for the same name meanwhile
-    /// wait for that one. A look-up that fails leaves nothing behind, and the next one tries again.
-    ///
-    /// # Errors
-    /// [`LookupError`] for a name that is not allowed, not configured, or whose key cannot be read. Never another tenant's tracer.
-    pub fn tenant(&self, slug: &str) -> Result<TracerHandle, LookupError> {
-        self.single(Part::Tenant, slug)
-    }
-
-    /// The tracer of an environment, by its name.
-    ///
-    /// # Errors
-    /// As [`tenant`](Self::tenant).
-    pub fn environment(&self, name: &str) -> Result<TracerHandle, LookupError> {
-        self.single(Part::Environment, name)
-    }
-
-    /// The tracer of a feature, by its name.
-    ///
-    /// # Errors
-    /// As [`tenant`](Self::tenant).
-    pub fn feature(&self, name: &str) -> Result<TracerHandle, LookupError> {
-        self.single(Part::Feature, name)
-    }
-
-    /// The tracer of a selector, which may have several parts: their bindings are merged, and the result is a tracer of its own.
-    ///
-    /// Takes what [`Selector::tenant`] and its like make, with names not yet checked, or a `&Selector`.
-    ///
-    /// ```
-    /// # use tracer_registry::{LookupError, Selector, TracerRegistry};
-    /// # fn demo(registry: &TracerRegistry) -> Result<(), LookupError> {
-    /// let both = registry.get(Selector::tenant("acme").feature("search"))?;
-    /// let again = registry.get(both.selector())?;
-    /// assert!(again.same_tracer(&both));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`tenant`](Self::tenant).
-    pub fn get<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
-    where
-        S: TryInto<Selector, Error: Into<SelectorError>>,
-    {
-        let selector = checked(selector)?;
-        if let Some((part, name)) = selector.single() {
-            return self.single(part, name);
-        }
-        match self.0.pool.find(&selector) {
-            Some(found) => self.open(found),
-            None => self.make_pooled(&selector),
-        }
-    }
-
-    /// The tracer of the active environment.
-    ///
-    /// # Errors
-    /// [`LookupError::NoActiveEnvironment`] where none is configured, else as [`tenant`](Self::tenant).
-    pub fn active(&self) -> Result<TracerHandle, LookupError> {
-        let name = self
-            .0
-            .config
-            .active_environment()
-            .ok_or(LookupError::NoActiveEnvironment)?;
-        self.single(Part::Environment, name)
-    }
-
-    /// A tracer of its own, outside the pool, for one request or one job: nothing is shared with other tracers of the same selector but the
-    /// engine and the books. When the last handle, span and session of it are gone, what it holds is sent, without anybody waiting.
-    ///
-    /// # Errors
-    /// As [`tenant`](Self::tenant).
-    pub fn dedicated<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
-    where
-        S: TryInto<Selector, Error: Into<SelectorError>>,
-    {
-        let selector = checked(selector)?;
-        self.0.check_open()?;
-        let _making = self.0.begin_making(&selector)?;
-        self.0.make(&selector)
-    }
-
-    /// The tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this thread or in
-    /// this task.
-    ///
-    /// ```
-    /// use tracer_registry::TracerRegistry;
-    ///
-    /// fn deep_inside() {
-    ///     if let Some(tracer) = TracerRegistry::current() {
-    ///         tracer.in_span_sync("deep inside", |_| ());
-    ///     }
-    /// }
-    /// ```
-    pub fn current() -> Option<TracerHandle> {
-        Scope::current().tracer()
-    }
-
     /// How all tracers are doing. In a fork of the process that made the registry, nothing.
     pub fn status(&self) -> Status {
         if self.0.engine.is_forked() {
             return Status::default();
         }
-        status::of(&self.0.accounts.sorted())
+        let (accounts, forgotten) = self.0.books.all();
+        status::of(self.configuration_status(), &accounts, &forgotten, self.0.pool.status())
     }
 
-    /// What the configuration is.
-    pub fn config(&self) -> &Config {
-        &self.0.config
+    /// Takes the tracer of a selector out of the pool, so that the next look-up makes a new one, with its key read anew. Nothing is lost:
+    /// the handles, sessions and spans that there are go on with the old one, which is sent when the last of them is gone. Gives
+    /// whether there was one. Dedicated tracers are not concerned. In a fork of the process that made the registry nothing is done.
+    ///
+    /// # Errors
+    /// [`SelectorError`] for what is no selector.
+    pub fn remove<S>(&self, selector: S) -> Result<bool, SelectorError>
+    where
+        S: TryInto<Selector, Error: Into<SelectorError>>,
+    {
+        let selector = selector.try_into().map_err(Into::into)?;
+        Ok(!self.0.engine.is_forked() && self.0.pool.take_out(&selector))
     }
 
-    /// Tries every binding of the configuration: whether its key can be read, where it would send, and, where asked, whether the endpoint
+    /// What the configuration is; a reload does not change what was given here.
+    pub fn config(&self) -> Arc<Config> {
+        self.0.bindings.config()
+    }
+
+    /// Tries every binding of the configuration, and those of all files in `tenants_dir`: whether its key can be read, where it would send, and, where asked, whether the endpoint
     /// takes the key. Makes no tracer. Blocks the thread, for up to `export.timeout` where endpoints are asked.
     pub fn check(&self, probe: Probe) -> Vec<CheckedBinding> {
         status::check(&self.0, probe)
-    }
-
-    fn single(&self, part: Part, name: &str) -> Result<TracerHandle, LookupError> {
-        if let Some(found) = self.0.pool.find_single(part, name) {
-            return self.open(found);
-        }
-        // Names are checked on the way to a new tracer only: what is in the pool was checked when it came in.
-        let name = Name::new(name).map_err(|source| SelectorError::Name { part, source })?;
-        if !self.0.config.knows(part, &name) {
-            let routed = self.0.config.resolve(&Selector::of(part, name));
-            // A name that only a route knows resolves; any other is unknown, and says so.
-            return match routed {
-                Ok(binding) => self.make_pooled(&binding.selector),
-                Err(error) => Err(error.into()),
-            };
-        }
-        self.make_pooled(&Selector::of(part, name))
-    }
-
-    fn open(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
-        self.0.check_open()?;
-        Ok(found)
-    }
-
-    fn make_pooled(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
-        self.0.check_open()?;
-        // Before there is a slot that others could wait for, and before this thread waits for anybody.
-        let _making = self.0.begin_making(selector)?;
-        self.0.pool.get_or_make(selector, || self.0.make(selector))
-    }
-}
-
-fn checked<S>(selector: S) -> Result<Selector, LookupError>
-where
-    S: TryInto<Selector, Error: Into<SelectorError>>,
-{
-    selector.try_into().map_err(|error| LookupError::Selector(error.into()))
-}
-
-impl Inner {
-    fn check_open(&self) -> Result<(), LookupError> {
-        // Relaxed: a look-up at the moment of the shutdown may fall on either side of it.
-        if self.closed.load(Ordering::Relaxed) {
-            Err(LookupError::Shutdown)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn check_home(&self) -> Result<(), LookupError> {
-        if self.engine.is_forked() {
-            Err(LookupError::Forked)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn begin_making(&self, selector: &Selector) -> Result<Making, LookupError> {
-        self.check_home()?;
-        Making::begin(self).ok_or_else(|| LookupError::Recursive {
-            selector: selector.clone(),
-            thread: thread::current().id(),
-        })
-    }
-
-    /// Resolves the binding, reads the key and makes the tracer. Nothing is left behind where any of it fails.
-    fn make(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
-        let binding = self.config.resolve(selector)?;
-        let destination = self.destination(&binding)?;
-        let connections = self.connections(&binding, &destination)?;
-        let key = if planted(Fault::KeysSwapped) {
-            self.key_of_neighbour(selector)?
-        } else {
-            binding.api_key.read(&self.sources)?
-        };
-        let fingerprint = key.fingerprint(&self.fingerprinter);
-        let account = self.accounts.open(selector, &destination.traces_url);
-        let lane = self.engine.open_lane(&account, destination, connections, key);
-        Ok(TracerHandle::new(&binding, fingerprint, lane))
-    }
-
-    /// The key of the tracer that a selector would be swapped with, if keys were swapped.
-    fn key_of_neighbour(&self, selector: &Selector) -> Result<ApiKey, LookupError> {
-        let all = self.config.selectors();
-        let at = all.iter().position(|known| known == selector).unwrap_or_default();
-        let neighbour = all.get(at ^ 1).unwrap_or(selector);
-        Ok(self.config.resolve(neighbour)?.api_key.read(&self.sources)?)
-    }
-
-    fn destination(&self, binding: &ResolvedBinding) -> Result<Destination, LookupError> {
-        let destination = Destination::new(binding, self.engine.settings().protocol)?;
-        if cfg!(not(feature = "tls")) && destination.traces_url.starts_with("https:") {
-            return Err(DestinationError::NoTls(destination.traces_url).into());
-        }
-        Ok(destination)
-    }
-
-    fn connections(
-        &self,
-        binding: &ResolvedBinding,
-        destination: &Destination,
-    ) -> Result<Arc<Connections>, LookupError> {
-        let proxy = match &binding.proxy {
-            Some(proxy) => Some(self.proxy(proxy)?),
-            None => None,
-        };
-        let way = Way::new(&destination.traces_url, &binding.tls, proxy);
-        Ok(self.engine.connections(&way)?)
-    }
-
-    fn proxy(&self, proxy: &ResolvedProxy) -> Result<Proxy, LookupError> {
-        let read = |source: &KeySource| {
-            let key = source.read(&self.sources).map_err(LookupError::ProxyCredentials)?;
-            Ok::<_, LookupError>(Credentials {
-                source: source.clone(),
-                fingerprint: key.fingerprint(&self.fingerprinter),
-                key,
-            })
-        };
-        let credentials = proxy.credentials.as_ref().map(read).transpose()?;
-        Ok(Proxy::new(proxy.url.to_string(), credentials))
     }
 }
 

@@ -1,162 +1,228 @@
-//! Tracers by selector: made once however many ask at once, outside any lock.
+//! Tracers by selector: made once however many ask at once, outside any lock; bounded in number; evicted when they are idle.
 //!
-//! | slot | event | slot |
-//! |---|---|---|
-//! | empty | somebody asks | building, by that caller |
-//! | building | others ask | building; they wait for the builder |
-//! | building | the builder has a tracer | ready; all who wait get it |
-//! | building | the builder fails, or panics | empty; all who wait get that error |
-//! | ready | somebody asks | ready; the handle is cloned, nothing is allocated |
+//! | file | owns |
+//! |---|---|
+//! | `slots` | what a look-up, a builder, an eviction and a removal do to one slot |
+//! | `clock` | when a tracer was used, and what is too long ago |
+//! | `room` | how many tracers there may be, and what happens where there is no room |
+//! | `evict` | looking through the pool |
 
-use std::borrow::Borrow;
+mod clock;
+mod evict;
+mod room;
+mod slots;
+#[cfg(test)]
+mod tests;
+
 use std::hash::Hash;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use dashmap::try_result::TryResult;
+use tokio::sync::Notify;
 
 use super::LookupError;
-use crate::home::Home;
+use super::status::PoolStatus;
+use crate::config::{ExportMode, IdleTimeout, PoolSettings, WhenFull};
 use crate::selector::{Name, Part, Selector};
 use crate::tracer::TracerHandle;
+use clock::{Clock, Past};
+use room::Room;
+use slots::{Asked, Build, Slots};
 
 /// Tracers by selector. Selectors of one part are found by a plain `&str`.
-#[derive(Default)]
 pub(super) struct Pool {
-    single: [DashMap<Name, Slot>; Part::ALL.len()],
-    combined: DashMap<Selector, Slot>,
-    home: Home,
-}
-
-enum Slot {
-    Ready(TracerHandle),
-    Building(Arc<Build>),
-}
-
-/// A tracer that one caller is making.
-#[derive(Default)]
-struct Build {
-    result: Mutex<Option<Result<TracerHandle, LookupError>>>,
-    done: Condvar,
+    single: [Slots<Name, TracerHandle>; Part::ALL.len()],
+    combined: Slots<Selector, TracerHandle>,
+    clock: Clock,
+    past: Mutex<Past>,
+    room: Room,
+    evicted: AtomicU64,
+    began: Instant,
+    mode: ExportMode,
 }
 
 impl Pool {
+    /// `bell` is rung where the pool is to be looked through at once. With a `mode` in which nobody may hear it, look-ups look themselves.
+    pub(super) fn new(settings: &PoolSettings, mode: ExportMode, bell: Arc<Notify>) -> Self {
+        let timeout = match settings.idle_timeout {
+            IdleTimeout::After(timeout) => Some(timeout),
+            IdleTimeout::Never => None,
+        };
+        Self {
+            single: Default::default(),
+            combined: Slots::default(),
+            clock: Clock::default(),
+            past: Mutex::new(Past::new(timeout)),
+            room: Room::new(settings, bell),
+            evicted: AtomicU64::new(0),
+            began: Instant::now(),
+            mode,
+        }
+    }
+
     /// The tracer of a name, if it was made.
     pub(super) fn find_single(&self, part: Part, name: &str) -> Option<TracerHandle> {
-        ready(&self.single[part as usize], name, self.home)
+        self.single[part as usize].find(name, self.clock.now())
     }
 
     /// The tracer of a selector with several parts, if it was made.
     pub(super) fn find(&self, selector: &Selector) -> Option<TracerHandle> {
-        ready(&self.combined, selector, self.home)
+        self.combined.find(selector, self.clock.now())
     }
 
-    /// The tracer of a selector, made by `make` if nobody made it or is at it.
+    /// The tracer of a selector, made by `make` if nobody made it or is at it, and there is room.
     pub(super) fn get_or_make(
         &self,
         selector: &Selector,
         make: impl FnOnce() -> Result<TracerHandle, LookupError>,
     ) -> Result<TracerHandle, LookupError> {
         match selector.single() {
-            Some((part, name)) => get_or_make(&self.single[part as usize], name, selector, make),
-            None => get_or_make(&self.combined, selector, selector, make),
+            Some((part, name)) => self.get_or_make_in(&self.single[part as usize], name, selector, make),
+            None => self.get_or_make_in(&self.combined, selector, selector, make),
         }
+    }
+
+    /// Takes a tracer out, so that the next look-up makes a new one. The handles, sessions and spans that there are go on with the old one.
+    /// One that is being made goes to those who wait for it, and is not kept. False where there was none.
+    pub(super) fn take_out(&self, selector: &Selector) -> bool {
+        let taken = match selector.single() {
+            Some((part, name)) => self.single[part as usize].take_out(name),
+            None => self.combined.take_out(selector),
+        };
+        if taken {
+            self.room.give_back();
+        }
+        taken
+    }
+
+    /// Takes this tracer out, where it is still the one that look-ups find.
+    pub(super) fn retire(&self, tracer: &TracerHandle) {
+        let selector = tracer.selector();
+        let is_it = |there: &TracerHandle| there.same_tracer(tracer);
+        let taken = match selector.single() {
+            Some((part, name)) => self.single[part as usize].take_out_only(name, is_it),
+            None => self.combined.take_out_only(selector, is_it),
+        };
+        if taken.is_some() {
+            self.room.give_back();
+        }
+    }
+
+    /// Takes out what is being made. It goes to those who wait for it, and is not kept.
+    pub(super) fn take_out_unfinished(&self) {
+        let single: usize = self.single.iter().map(Slots::take_out_unfinished).sum();
+        for _ in 0..single + self.combined.take_out_unfinished() {
+            self.room.give_back();
+        }
+    }
+
+    /// All tracers that are there.
+    pub(super) fn tracers(&self) -> Vec<TracerHandle> {
+        let mut tracers = Vec::with_capacity(self.len());
+        for slots in &self.single {
+            slots.each(|_, tracer, _| tracers.push(tracer.clone()));
+        }
+        self.combined.each(|_, tracer, _| tracers.push(tracer.clone()));
+        tracers
+    }
+
+    /// Whether a look-up waits for a look through the pool.
+    pub(super) fn is_asked(&self) -> bool {
+        self.room.is_asked()
+    }
+
+    /// How often the pool is to be looked through.
+    pub(super) fn period(&self) -> Duration {
+        locked(&self.past).period()
+    }
+
+    /// How long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.began.elapsed()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.single.iter().map(DashMap::len).sum::<usize>() + self.combined.len()
+        self.room.tracers()
     }
-}
 
-fn ready<K, Q>(slots: &DashMap<K, Slot>, key: &Q, home: Home) -> Option<TracerHandle>
-where
-    K: Borrow<Q> + Eq + Hash,
-    Q: Eq + Hash + ?Sized,
-{
-    let slot = match slots.try_get(key) {
-        TryResult::Present(slot) => slot,
-        // In a fork, whatever is locked now may stay so.
-        TryResult::Locked if !home.is_left() => slots.get(key)?,
-        TryResult::Absent | TryResult::Locked => return None,
-    };
-    match slot.value() {
-        Slot::Ready(tracer) => Some(tracer.clone()),
-        Slot::Building(_) => None,
+    pub(super) fn status(&self) -> PoolStatus {
+        self.room.status(self.evicted.load(Ordering::Relaxed))
     }
-}
 
-fn get_or_make<K>(
-    slots: &DashMap<K, Slot>,
-    key: &K,
-    selector: &Selector,
-    make: impl FnOnce() -> Result<TracerHandle, LookupError>,
-) -> Result<TracerHandle, LookupError>
-where
-    K: Eq + Hash + Clone,
-{
-    // The shard's lock is held for this match only: neither building nor waiting happens under it.
-    let build = match slots.entry(key.clone()) {
-        Entry::Occupied(slot) => match slot.get() {
-            Slot::Ready(tracer) => return Ok(tracer.clone()),
-            Slot::Building(build) => Err(Arc::clone(build)),
-        },
-        Entry::Vacant(slot) => {
-            let build = Arc::new(Build::default());
-            slot.insert(Slot::Building(Arc::clone(&build)));
-            Ok(build)
+    /// Has the pool looked through; false where nothing was idle. `since` is when the look-up came here first.
+    fn find_room(&self, since: Instant) -> bool {
+        match self.mode {
+            ExportMode::Background => self.room.wait(since),
+            // Nobody else looks before the next flush, and that is not to be waited for.
+            ExportMode::Inline => self.room.look(since, || self.look_through(self.age())),
         }
-    };
-    match build {
-        Ok(mine) => {
-            let mut finish = Finish {
-                slots,
-                key,
-                build: &mine,
-                result: Err(LookupError::Panicked(selector.clone())),
+    }
+
+    fn get_or_make_in<K: Eq + Hash + Clone>(
+        &self,
+        slots: &Slots<K, TracerHandle>,
+        key: &K,
+        selector: &Selector,
+        make: impl FnOnce() -> Result<TracerHandle, LookupError>,
+    ) -> Result<TracerHandle, LookupError> {
+        let (mut since, mut grow, mut grown) = (None, false, false);
+        let build = loop {
+            let admit = || {
+                if grow {
+                    grown = self.room.take_above();
+                    return true;
+                }
+                self.room.take()
             };
-            finish.result = make();
-            finish.result.clone()
+            match slots.ask(key, self.clock.now(), admit) {
+                Asked::Found(tracer) => return Ok(tracer),
+                Asked::Wait(theirs) => return theirs.wait(),
+                Asked::Make(mine) => break mine,
+                Asked::NoRoom if self.find_room(*since.get_or_insert_with(Instant::now)) => {}
+                Asked::NoRoom if self.room.when_full == WhenFull::Grow => grow = true,
+                Asked::NoRoom => {
+                    self.room.note_rejected();
+                    return Err(LookupError::PoolFull {
+                        selector: selector.clone(),
+                        max_tracers: self.room.max(),
+                    });
+                }
+            }
+        };
+        let mut finish = Finish {
+            pool: self,
+            slots,
+            key,
+            build,
+            result: Err(LookupError::Panicked(selector.clone())),
+        };
+        if grown {
+            self.room.warn_once();
         }
-        Err(theirs) => theirs.wait(),
+        finish.result = make();
+        finish.result.clone()
     }
 }
 
 /// Puts the result into the slot and wakes those who wait, also where making it panicked.
-struct Finish<'a, K: Eq + Hash> {
-    slots: &'a DashMap<K, Slot>,
+struct Finish<'a, K: Eq + Hash + Clone> {
+    pool: &'a Pool,
+    slots: &'a Slots<K, TracerHandle>,
     key: &'a K,
-    build: &'a Build,
+    build: Arc<Build<TracerHandle>>,
     result: Result<TracerHandle, LookupError>,
 }
 
-impl<K: Eq + Hash> Drop for Finish<'_, K> {
+impl<K: Eq + Hash + Clone> Drop for Finish<'_, K> {
     fn drop(&mut self) {
-        match &self.result {
-            Ok(tracer) => {
-                if let Some(mut slot) = self.slots.get_mut(self.key) {
-                    *slot = Slot::Ready(tracer.clone());
-                }
-            }
-            // Nothing is left behind: the next look-up begins anew.
-            Err(_) => drop(self.slots.remove(self.key)),
+        let now = self.pool.clock.count();
+        if self.slots.finish(self.key, &self.build, self.result.clone(), now) {
+            self.pool.room.give_back();
         }
-        let mut result = self.build.result.lock().unwrap_or_else(PoisonError::into_inner);
-        *result = Some(self.result.clone());
-        drop(result);
-        self.build.done.notify_all();
     }
 }
 
-impl Build {
-    /// Waits for the builder. A thread that is itself making a tracer never gets here, so nobody waits in a circle.
-    fn wait(&self) -> Result<TracerHandle, LookupError> {
-        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(result) = result.as_ref() {
-                return result.clone();
-            }
-            result = self.done.wait(result).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

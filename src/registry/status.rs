@@ -5,18 +5,54 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
+use super::bindings::Asking;
+use super::reload::ConfigurationStatus;
 use super::{Inner, LookupError};
 use crate::backend::Destination;
-use crate::export::{Account, Breakers, Connections, ExportError};
+use crate::config::ConfigError;
+use crate::export::{Account, Breakers, Connections, ExportError, Forgotten};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
-use crate::selector::Selector;
+use crate::selector::{Part, Selector};
 
 /// All tracers at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
+    /// How the configuration came to be what it is.
+    pub configuration: ConfigurationStatus,
     /// By selector, in their order.
     pub tracers: Vec<TracerStatus>,
+    /// The tracers that are kept.
+    pub pool: PoolStatus,
+    /// The books of names that are no longer remembered.
+    pub forgotten: ForgottenStatus,
+}
+
+/// The tracers that are kept, and what became of others. Counted since the registry was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PoolStatus {
+    /// Tracers that are there, those that are being made among them, dedicated ones not.
+    pub tracers: usize,
+    /// How many there may be.
+    pub max_tracers: usize,
+    /// Tracers that ended because they were idle: for too long, or where room was needed.
+    pub evicted: u64,
+    /// Look-ups that got no tracer because there was no room.
+    pub rejected: u64,
+    /// Tracers that were made although there was no room.
+    pub grown: u64,
+}
+
+/// The books of names without a tracer that are no longer remembered by name, because too many others came after them. All of it is
+/// settled. With the books of the names that are remembered this is everything that was ever accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ForgottenStatus {
+    /// How often a name was forgotten; one that came back and was forgotten again counts twice.
+    pub names: u64,
+    /// What became of their spans.
+    pub spans: LedgerSnapshot,
+    /// What became of the starts and enrichments of their sessions.
+    pub session_events: LedgerSnapshot,
 }
 
 /// The books of one selector at one moment: its tracer, dedicated ones, and those that are gone, together.
@@ -97,13 +133,18 @@ fn as_text<S: Serializer>(error: &Option<LookupError>, serializer: S) -> Result<
 }
 
 impl Status {
-    /// The books of one selector.
+    /// The books of one selector, where it is remembered: it has a tracer, or was among the last that had one.
     pub fn tracer(&self, selector: &Selector) -> Option<&TracerStatus> {
         self.tracers.iter().find(|tracer| tracer.selector == *selector)
     }
 }
 
-pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
+pub(super) fn of(
+    configuration: ConfigurationStatus,
+    accounts: &[Arc<Account>],
+    forgotten: &Forgotten,
+    pool: PoolStatus,
+) -> Status {
     let tracers = accounts.iter().map(|account| {
         let books = account.snapshot();
         TracerStatus {
@@ -119,7 +160,14 @@ pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
         }
     });
     Status {
+        configuration,
         tracers: tracers.collect(),
+        pool,
+        forgotten: ForgottenStatus {
+            names: forgotten.names,
+            spans: forgotten.spans.snapshot(),
+            session_events: forgotten.events.snapshot(),
+        },
     }
 }
 
@@ -127,11 +175,27 @@ pub(super) fn of(accounts: &[Arc<Account>]) -> Status {
 pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     let mut asked = Vec::new();
     let mut checked: Vec<CheckedBinding> = Vec::new();
-    for selector in registry.config.selectors() {
+    let config = registry.bindings.config();
+    let (files, unread) = match config.tenant_files() {
+        Ok(files) => (files, None),
+        Err(error) => (Vec::new(), Some(("tenants_dir".to_owned(), error))),
+    };
+    let mut selectors = config.selectors();
+    let mut unusable: Vec<(String, ConfigError)> = unread.into_iter().collect();
+    for file in files {
+        match file.tenant {
+            Ok(name) => selectors.push(Selector::of(Part::Tenant, name)),
+            Err(error) => unusable.push((format!("tenant:{}", file.shown), error)),
+        }
+    }
+    for selector in selectors {
         let mut binding = CheckedBinding::new(selector.to_string());
         match try_binding(registry, &selector, &mut binding) {
             Ok((destination, connections, key)) if probe == Probe::Connect => {
-                asked.push((checked.len(), registry.engine.probe(destination, connections, key)));
+                asked.push((
+                    checked.len(),
+                    registry.engine.probe(&selector, destination, connections, key),
+                ));
             }
             Ok(_) => {}
             Err(error) => binding.error = Some(error),
@@ -146,7 +210,11 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
             None => Connection::NotTried,
         };
     }
-    checked.extend(registry.config.wildcard_key().map(|source| CheckedBinding {
+    checked.extend(unusable.into_iter().map(|(selector, error)| CheckedBinding {
+        error: Some(error.into()),
+        ..CheckedBinding::new(selector)
+    }));
+    checked.extend(config.wildcard_key().map(|source| CheckedBinding {
         key_source: source.as_ref().ok().map(ToString::to_string),
         error: source.err().map(Into::into),
         ..CheckedBinding::new("tenant:*".to_owned())
@@ -158,9 +226,9 @@ fn try_binding(
     registry: &Inner,
     selector: &Selector,
     checked: &mut CheckedBinding,
-) -> Result<(Destination, Arc<Connections>, ApiKey), LookupError> {
+) -> Result<(Arc<Destination>, Arc<Connections>, ApiKey), LookupError> {
     registry.check_home()?;
-    let binding = registry.config.resolve(selector)?;
+    let binding = registry.bindings.resolve(selector, &Asking::Source)?;
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;
     checked.endpoint = Some(destination.traces_url.clone());

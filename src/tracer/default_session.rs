@@ -25,6 +25,12 @@ impl DefaultSession {
         self.is_set.store(true, Ordering::Release);
     }
 
+    /// Whether there is one that has not ended.
+    pub(super) fn is_open(&self) -> bool {
+        // Relaxed, as where spans ask whether it ended.
+        self.get().is_some_and(|stamp| !stamp.ended.load(Ordering::Relaxed))
+    }
+
     pub(super) fn get(&self) -> Option<Arc<SessionStamp>> {
         if !self.is_set.load(Ordering::Acquire) {
             return None;

@@ -8,14 +8,16 @@ mod start;
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry::{Context, ContextGuard};
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
 use crate::backend::Destination;
-use crate::config::ResolvedBinding;
+use crate::config::{Digest, ResolvedBinding};
 use crate::context::{self, Identity, InScope, Owner, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::faults::{Fault, planted};
@@ -28,6 +30,9 @@ pub use isolated::IsolatedTracer;
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
 const SCOPE: &str = "tracer-registry";
 
+/// What providers are given, since they would make one from variables of the process: the lane's destination has the resource that is sent.
+static NO_RESOURCE: LazyLock<Resource> = LazyLock::new(|| Resource::builder_empty().build());
+
 /// A handle of one isolated tracer: its own provider, queue, ledger and key.
 ///
 /// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`. A span started by a handle belongs to its tracer for good, is the child of
@@ -39,7 +44,6 @@ const SCOPE: &str = "tracer-registry";
 pub struct TracerHandle(Arc<Instance>);
 
 struct Instance {
-    selector: Selector,
     fingerprint: Fingerprint,
     identity: Arc<Identity>,
     trust_remote_parent: bool,
@@ -49,6 +53,10 @@ struct Instance {
     sdk: SdkTracer,
     lane: Arc<Lane>,
     default_session: DefaultSession,
+    /// What it was made of.
+    digest: Digest,
+    /// Whether what it was made of must be asked for again.
+    stale: AtomicBool,
 }
 
 impl TracerHandle {
@@ -56,14 +64,13 @@ impl TracerHandle {
         let identity = Arc::clone(&lane.identity);
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
-            .with_resource(lane.destination.resource.clone())
+            .with_resource(NO_RESOURCE.clone())
             .with_sampler(sampler(binding))
             .with_span_limits(Destination::sdk_limits(binding))
             .with_id_generator(SpanIds(Arc::clone(&identity)))
             .with_span_processor(LaneProcessor(Arc::clone(&lane)))
             .build();
         Self(Arc::new(Instance {
-            selector: binding.selector.clone(),
             fingerprint,
             identity,
             trust_remote_parent: binding.trust_remote_parent || planted(Fault::RemoteTrusted),
@@ -72,12 +79,14 @@ impl TracerHandle {
             provider,
             lane,
             default_session: DefaultSession::default(),
+            digest: binding.digest(),
+            stale: AtomicBool::new(false),
         }))
     }
 
     /// What it was looked up by.
     pub fn selector(&self) -> &Selector {
-        &self.0.selector
+        &self.0.lane.selector
     }
 
     /// What may be shown of its key.
@@ -205,9 +214,37 @@ impl TracerHandle {
         &self.0.lane
     }
 
+    /// Whether there are other handles, which may be inside sessions, scopes and current contexts. For one that gets none meanwhile the
+    /// answer stays true only where it is no; it may be out of date where it is yes.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Whether this is the only handle, no span is open, no default session is, and nothing is unsent: nothing would be missed without it.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        // Exact, and in order after all that was done with the other handles.
+        let only = Arc::get_mut(&mut self.0);
+        only.is_some_and(|tracer| !tracer.default_session.is_open() && tracer.lane.is_idle())
+    }
+
     /// Whether two handles are of the same tracer.
     pub fn same_tracer(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// What it was made of.
+    pub(crate) fn digest(&self) -> Digest {
+        self.0.digest
+    }
+
+    /// Whether the next look-up must ask again what it is made of.
+    pub(crate) fn is_stale(&self) -> bool {
+        // Relaxed: a look-up at that moment may fall on either side of it.
+        self.0.stale.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_stale(&self, stale: bool) {
+        self.0.stale.store(stale, Ordering::Relaxed);
     }
 
     pub(crate) fn set_default_session(&self, stamp: &Arc<SessionStamp>) {
@@ -233,6 +270,6 @@ fn sampler(binding: &ResolvedBinding) -> Sampler {
 
 impl fmt::Debug for TracerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TracerHandle({})", self.0.selector)
+        write!(f, "TracerHandle({})", self.0.lane.selector)
     }
 }

@@ -2,16 +2,21 @@
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use fork::{Fork, WEXITSTATUS, WIFEXITED, fork, waitpid};
+use futures_util::FutureExt as _;
 use opentelemetry::trace::Span as _;
 use tracer_registry::collector::LocalCollector;
-use tracer_registry::config::{Export, ExportMode};
-use tracer_registry::{Enrichment, Fingerprinter, LookupError, Probe, Selector, Session, TracerHandle, TracerRegistry};
+use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool, WhenFull};
+use tracer_registry::{
+    AnswersKept, Enrichment, Fingerprinter, LookupError, Name, Probe, ReloadError, Selector, Session, TracerHandle,
+    TracerRegistry,
+};
 
 use crate::child::{is_child, variable};
 use crate::support::{LONG, collector, quick, registry};
@@ -30,12 +35,26 @@ struct Inherited {
     session: Session,
 }
 
-fn of_parent(url: &str, mode: ExportMode) -> TracerRegistry {
+/// With all that a registry can have: threads that watch files and mind the age of answers, and a pool that is full all the time.
+fn of_parent(url: &str, mode: ExportMode, folder: &Path) -> TracerRegistry {
     let export = Export {
         mode: Some(mode),
         ..quick()
     };
-    let builder = registry(url, &["a", "b", "*"], &Fingerprinter::new()).export(export);
+    let builder = registry(url, &["a", "b", "*"], &Fingerprinter::new())
+        .export(export)
+        .pool(Pool {
+            max_tracers: Some(12),
+            idle_timeout: Some(IdleTimeout::After(Duration::from_millis(5))),
+            when_full: Some(WhenFull::Grow),
+        })
+        .binding_source(|_: &Name| Ok(None))
+        .answers_kept(AnswersKept {
+            unknown: Duration::from_millis(5),
+            ..AnswersKept::default()
+        })
+        .tenants_dir(folder)
+        .watch(true);
     builder.build().expect("valid")
 }
 
@@ -92,9 +111,10 @@ fn judge(collector: &LocalCollector) {
 }
 
 fn parent(url: &str, mode: ExportMode) {
-    let registry = of_parent(url, mode);
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = of_parent(url, mode, folder.path());
     let a = registry.tenant("a").expect("configured");
-    let busy = of_parent(url, mode);
+    let busy = of_parent(url, mode, folder.path());
     let (count, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let until_stopped = |work: &dyn Fn(u64)| {
         for n in (0..).take_while(|_| !stop.load(Ordering::SeqCst)) {
@@ -121,6 +141,9 @@ fn parent(url: &str, mode: ExportMode) {
                 tracer.in_span_sync("span", |_| ());
                 drop(busy.dedicated(tracer.selector()));
                 drop(busy.force_flush(Duration::from_millis(n % 3)));
+                if n % 16 == 0 {
+                    drop(busy.reload().expect("without a fault"));
+                }
             });
         });
         let _stop = StopAtEnd(&stop);
@@ -207,6 +230,20 @@ fn live(n: u64, url: &str, inherited: Inherited) {
                 .iter()
                 .all(|binding| binding.error.is_some() || binding.selector == "tenant:*")
         );
+        let selector = Selector::tenant(&format!("async-{n}"));
+        assert_eq!(
+            at_once(registry.get_async(selector)).map(drop),
+            Err(LookupError::Forked)
+        );
+        assert_eq!(registry.reload(), Err(ReloadError::Forked));
+        assert_eq!(registry.remove(Selector::tenant("a")), Ok(false));
+        assert_eq!(
+            registry.config().selectors().len(),
+            2,
+            "what needs no lock is as it was"
+        );
+        #[cfg(feature = "metrics")]
+        assert!(crate::metrics::reader::Reader::of(registry).read().values.is_empty());
         assert!(registry.status().tracers.is_empty() && format!("{registry:?}").contains("TracerRegistry"));
         let flushed = registry.force_flush(LONG);
         assert!(
@@ -226,6 +263,11 @@ fn live(n: u64, url: &str, inherited: Inherited) {
     drop((registry, busy));
     a.start_span("inherited").end();
     drop((a, session));
+}
+
+/// What a future gives that has nothing to wait for.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("it does not wait")
 }
 
 /// A registry of the child's own.

@@ -10,19 +10,26 @@ mod coalescing;
 mod collector;
 mod config;
 mod encodings;
+mod eviction;
 mod examples;
 mod faults_out;
 mod flush;
 mod flush_one;
 #[cfg(unix)]
 mod forks;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "grpc")]
+mod grpc_server;
 mod halving;
 mod http2;
 mod inline;
+mod inline_pool;
 mod isolation;
 mod keys;
 mod ledger;
 mod llm;
+mod log;
 mod lookup;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -33,6 +40,7 @@ mod propagation;
 mod proxies;
 mod proxy;
 mod readme;
+mod reload;
 mod routing;
 mod runtimes;
 mod scopes;
@@ -42,6 +50,7 @@ mod silence;
 #[cfg(feature = "cli")]
 mod soak;
 mod support;
+mod tenants_as_data;
 mod tls;
 mod tls_server;
 #[cfg(feature = "cli")]

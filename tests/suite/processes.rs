@@ -1,7 +1,5 @@
 //! What only a process of its own can show: variables of the process, and its end.
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -9,9 +7,9 @@ use opentelemetry::trace::Span as _;
 use tracer_registry::Fingerprinter;
 use tracer_registry::collector::Fault;
 use tracer_registry::config::{Compression, Export, Protocol};
-use tracing::field::{Field, Visit};
 
 use crate::child::{is_child, variable};
+use crate::log::Log;
 use crate::support::{World, collector, quick, registry};
 
 const VARIABLES: [(&str, &str); 17] = [
@@ -125,7 +123,7 @@ fn a_registry_that_is_dropped_tells_what_it_could_not_deliver_in_one_line() {
     let log = Log::default();
     let World { collector, registry } = world;
     tracing::subscriber::with_default(log.clone(), || drop(registry));
-    let lines = log.0.lock().expect("not poisoned").clone();
+    let lines = log.lines();
     let [line] = lines.as_slice() else { panic!("{lines:#?}") };
     assert!(
         line.contains("lost=1") && line.contains("tenant:a: 0 spans delivered, 1 dropped"),
@@ -142,44 +140,8 @@ fn a_registry_that_delivered_everything_is_dropped_without_a_word() {
     let log = Log::default();
     let World { collector, registry } = world;
     tracing::subscriber::with_default(log.clone(), || drop(registry));
-    assert_eq!(*log.0.lock().expect("not poisoned"), [""; 0]);
+    assert_eq!(log.lines(), [""; 0]);
     assert_eq!(collector.project("a").expect("named").spans().len(), 1);
-}
-
-/// Keeps this crate's warnings as text.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::WARN && metadata.target().starts_with("tracer_registry")
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().expect("not poisoned").push(line.0);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, "{field}={value:?} ").expect("a text takes everything");
-    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! A server that speaks TLS and remembers who asked it for what, and authorities that it and its clients have their certificates of.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION};
-use http::{HeaderValue, Request, Response, Version};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
+use http_body_util::combinators::WithTrailers;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -22,6 +24,9 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
+
+/// An answer, with the trailers that gRPC has.
+type Answered = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
 
 /// One that certificates are had of.
 pub(crate) struct Authority {
@@ -221,7 +226,7 @@ async fn answer(
     connection: usize,
     client: Option<Vec<u8>>,
     seen: Arc<Seen>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Answered>, Infallible> {
     let key = request.headers().get(AUTHORIZATION).map(HeaderValue::to_str);
     let key = key.expect("a key").expect("text").to_owned();
     let hangs = seen.manner.hang.is_some_and(|hangs| key.contains(hangs)) && !seen.lets_go.load(Ordering::SeqCst);
@@ -237,8 +242,21 @@ async fn answer(
         std::future::pending::<()>().await;
         unreachable!("it hangs");
     }
+    let content_type = request.headers().get(CONTENT_TYPE).cloned();
     drop(request.into_body().collect().await);
-    let mut response = Response::new(Full::new(Bytes::new()));
+    let is_grpc = content_type.as_ref().is_some_and(|value| value == "application/grpc");
+    // An empty message, and that all is well.
+    let (body, trailers) = if is_grpc {
+        let name = HeaderName::from_static("grpc-status");
+        let trailers = HeaderMap::from_iter([(name, HeaderValue::from_static("0"))]);
+        (Bytes::from_static(&[0; 5]), Some(Ok(trailers)))
+    } else {
+        (Bytes::new(), None)
+    };
+    let mut response = Response::new(Full::new(body).with_trailers(ready(trailers)));
+    if let Some(content_type) = content_type.filter(|_| is_grpc) {
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
     if seen.manner.one_request_each {
         response
             .headers_mut()

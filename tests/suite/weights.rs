@@ -85,7 +85,8 @@ fn each_gets_a_share_of_the_sending_by_its_weight_whatever_the_size_of_its_spans
     let until = arrived.iter().rposition(|(of, _)| of == "heavy").expect("it was sent");
     let sent = |name: &str| {
         let of_name = arrived[..until].iter().filter(|(of, _)| of == name);
-        of_name.map(|(_, bytes)| *bytes).sum::<usize>() as f64
+        let bytes = of_name.map(|(_, bytes)| *bytes).sum::<usize>();
+        f64::from(u32::try_from(bytes).expect("some kilobytes"))
     };
     for (name, weight) in weights {
         let share = sent(name) / f64::from(weight) / (sent("heavy") / 200.0);

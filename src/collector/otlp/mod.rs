@@ -32,7 +32,9 @@ impl fmt::Display for ParseError {
 /// Reads the body of a trace export.
 pub(super) fn parse(format: Format, body: &[u8]) -> Result<ExportTraceServiceRequest, ParseError> {
     match format {
-        Format::Protobuf => ExportTraceServiceRequest::decode(body).map_err(|error| ParseError(error.to_string())),
+        Format::Protobuf | Format::Grpc => {
+            ExportTraceServiceRequest::decode(body).map_err(|error| ParseError(error.to_string()))
+        }
         // An empty protobuf message is an empty body; the JSON exporters that ask "are you there" do the same.
         Format::Json if body.is_empty() => Ok(ExportTraceServiceRequest::default()),
         Format::Json => {

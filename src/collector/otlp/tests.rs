@@ -77,7 +77,7 @@ proptest! {
         let format = if json { Format::Json } else { Format::Protobuf };
         let mut body = match format {
             Format::Json => JSON.as_bytes().to_vec(),
-            Format::Protobuf => parse(Format::Json, JSON.as_bytes()).unwrap().encode_to_vec(),
+            Format::Protobuf | Format::Grpc => parse(Format::Json, JSON.as_bytes()).unwrap().encode_to_vec(),
         };
         for (place, byte) in changes {
             let place = place.index(body.len());

@@ -198,6 +198,16 @@ fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
             "{exec}"
         );
     }
+    for line in [
+        "max_tracers = 0",
+        "idle_timeout = '0s'",
+        "idle_timeout = '25h'",
+        "idle_timeout = 'ever'",
+        "when_full = 'evict'",
+    ] {
+        assert_eq!(faults(&format!("[pool]\n{line}")).len(), 1, "{line}");
+    }
+    assert!(toml("[pool]\nmax_tracers = 1\nidle_timeout = '24h'").is_ok());
     let edges =
         "[export]\nscheduled_delay = '0s'\ntimeout = '24h'\ndrop_timeout = '0s'\nretry = { max_elapsed = '0s' }";
     assert!(toml(edges).is_ok());
@@ -212,10 +222,7 @@ fn one_fault_is_one_line_and_several_are_a_list() {
     );
     let two = toml("x = 1\ny = 2").expect_err("faults").to_string();
     assert_eq!(two.lines().count(), 3, "{two}");
-    assert!(
-        two.starts_with("2 faults in the configuration, nothing was started\n  "),
-        "{two}"
-    );
+    assert!(two.starts_with("2 faults in the configuration\n  "), "{two}");
 }
 
 #[test]
@@ -256,6 +263,18 @@ fn headers_that_carry_keys_are_refused_whatever_they_are_called() {
         "x-author = 'basic'",
     ] {
         assert!(toml(&format!("[defaults.headers]\n{harmless}")).is_ok(), "{harmless}");
+    }
+}
+
+#[test]
+fn grpc_is_a_setting_of_programs_that_were_built_with_it() {
+    let text = "[export]\nprotocol = 'grpc'";
+    if cfg!(feature = "grpc") {
+        assert!(toml(text).is_ok());
+    } else {
+        let said =
+            "export.protocol: grpc needs the feature `grpc` of tracer-registry, and this program was built without it";
+        assert_eq!(faults(text)[0], said);
     }
 }
 

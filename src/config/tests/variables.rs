@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Folder, listed, resolve};
-use crate::config::ConfigFault;
+use crate::config::{ConfigFault, IdleTimeout, PoolSettings, WhenFull};
 use crate::secret::KeySource;
 
 const BASE: &str = "[tenants.acme]\napi_key = { env = 'A' }\nsource = 'kept'";
@@ -35,6 +35,9 @@ fn a_variable_is_typed_by_the_field_it_is_for() {
                 r#"["pass", "acme"]"#,
             ),
             ("TRACER_REGISTRY__TENANTS__ACME__SOURCE", ""),
+            ("TRACER_REGISTRY__POOL__MAX_TRACERS", "7"),
+            ("TRACER_REGISTRY__POOL__IDLE_TIMEOUT", "never"),
+            ("TRACER_REGISTRY__POOL__WHEN_FULL", "grow"),
             ("TRACER_REGISTRY_OTHER", "not ours"),
             ("tracer_registry__export__timeout", "not ours either"),
         ])
@@ -42,6 +45,12 @@ fn a_variable_is_typed_by_the_field_it_is_for() {
     let export = config.export();
     assert_eq!((export.max_queue_size, export.timeout), (77, Duration::from_secs(3)));
     assert_eq!(export.retry.max_elapsed, Duration::from_secs(3600));
+    let pool = PoolSettings {
+        max_tracers: 7,
+        idle_timeout: IdleTimeout::Never,
+        when_full: WhenFull::Grow,
+    };
+    assert_eq!(*config.pool(), pool);
     let acme = resolve(&config, "tenant:acme");
     assert_eq!(
         (acme.sampling_ratio, acme.limits.events, acme.trust_remote_parent),

@@ -10,14 +10,14 @@ impl Lane {
     /// Values of a span that is open were cut. Kept here and not on the span, whose attributes may be at their limit by now.
     pub(crate) fn note_cut(&self, span: SpanId, values: u64) {
         let Some(mut state) = self.lock_at_home() else { return };
-        let cut = state.cut_values.entry(span).or_default();
+        let cut = state.seldom().cut_values.entry(span).or_default();
         *cut = cut.saturating_add(values);
     }
 
     /// The span had ended when [`note_cut`](Self::note_cut) was called, and will not come for the count.
     pub(crate) fn forget_cut(&self, span: SpanId) {
         if let Some(mut state) = self.lock_at_home() {
-            state.cut_values.remove(&span);
+            state.take_cut(span);
         }
     }
 

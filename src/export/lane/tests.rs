@@ -16,12 +16,13 @@ use super::super::connections::Way;
 use super::super::deliver::see_through;
 use super::super::transport::Transport;
 use super::*;
-use crate::config::{Binding, Config, Document, Export};
+use crate::config::{Binding, Config, Document, Export, Protocol};
 use crate::secret::{KeySource, SecretError, SecretSources};
 use crate::selector::{Name, Part};
 
 /// Made once, since a client reads the system's certificates. Nothing is sent.
-static TRANSPORT: LazyLock<Transport> = LazyLock::new(|| Transport::new(Duration::from_secs(1)));
+static TRANSPORT: LazyLock<Transport> =
+    LazyLock::new(|| Transport::new(Duration::from_secs(1), Protocol::HttpProtobuf));
 
 const QUEUE: usize = 7;
 const BATCH: usize = 3;
@@ -53,7 +54,7 @@ enum Step {
 
 /// A lane that nobody sends for, in books of its own, and the other end of its bell.
 pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
-    let account = Account::new(Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
+    let account = Account::alone(&Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
     let export = Export {
         max_queue_size: Some(QUEUE),
         max_export_batch_size: Some(BATCH),
@@ -87,7 +88,7 @@ pub(super) fn lanes(
     let settings = config.export().clone();
     let (shared, rung) = Shared::without_threads(settings.clone(), TRANSPORT.clone());
     let made = books.iter().map(|account| {
-        let destination = Destination::new(&binding, settings.protocol).expect("a destination");
+        let destination = Arc::new(Destination::new(&binding, settings.protocol).expect("a destination"));
         let key = binding.api_key.read(&sources).expect("a key");
         let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
         let shared = Arc::clone(&shared);
@@ -354,9 +355,12 @@ fn cut_values_are_kept_until_their_span_ends_and_no_longer() {
     assert_eq!(ended(1), []);
     lane.forget_cut(SpanId::from(2));
     assert_eq!(ended(2), []);
-    assert!(lane.lock().cut_values.is_empty());
+    assert!(lane.lock().seldom().cut_values.is_empty());
     lane.note_cut(SpanId::from(3), 1);
     lane.abandon();
     push(3);
-    assert!(lane.lock().cut_values.is_empty(), "also where the span is refused");
+    assert!(
+        lane.lock().seldom().cut_values.is_empty(),
+        "also where the span is refused"
+    );
 }

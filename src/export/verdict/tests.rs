@@ -13,7 +13,7 @@ const URL: &str = "http://collector.test/v1/traces";
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
 const NOW: u64 = 784_111_777;
 
-fn key(text: &'static str) -> ApiKey {
+pub(super) fn key(text: &'static str) -> ApiKey {
     let mut sources = SecretSources::default();
     sources.insert("test", move |_: &str| Ok::<_, SecretError>(SecretString::from(text)));
     let source = KeySource::Provider {
@@ -36,7 +36,7 @@ fn answer(status: u16, headers: &[(http::HeaderName, &'static str)], body: impl 
 
 fn judged(answer: Answer) -> Verdict {
     let now = UNIX_EPOCH + Duration::from_secs(NOW);
-    judge(URL, Ok(answer), 10, &key("user:secret-canary"), now)
+    judge(URL, Ok(Reply::Http(answer)), 10, &key("user:secret-canary"), now)
 }
 
 fn reason(status: u16) -> Option<DropReason> {
@@ -226,7 +226,7 @@ proptest! {
         if let Some(text) = retry_after {
             answer.headers.insert(RETRY_AFTER, HeaderValue::from_str(&text).expect("printable"));
         }
-        if let Verdict::Delivered { rejected, .. } = judge(URL, Ok(answer), sent, &key("k-e-y"), UNIX_EPOCH) {
+        if let Verdict::Delivered { rejected, .. } = judge(URL, Ok(Reply::Http(answer)), sent, &key("k-e-y"), UNIX_EPOCH) {
             prop_assert!(rejected <= sent);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::super::{FlushMark, Unsettled};
+use super::super::{FlushMark, Ticket, Unsettled};
 use super::SESSIONS;
 use crate::export::deliver::Outcome;
 use crate::ledger::{DropReason, LedgerSnapshot};
@@ -14,11 +14,11 @@ pub(super) struct Books {
     pub(super) dropped: BTreeMap<DropReason, u64>,
 }
 
-/// A session's events by number and flush, waiting and under way.
+/// A session's events by number and what settles them, waiting and under way.
 #[derive(Default)]
 pub(super) struct SessionModel {
-    pub(super) waiting: VecDeque<(u64, u64)>,
-    pub(super) under_way: Vec<(u64, u64)>,
+    pub(super) waiting: VecDeque<(u64, Ticket)>,
+    pub(super) under_way: Vec<(u64, Ticket)>,
 }
 
 /// The task that the engine starts for a lane.

@@ -1,0 +1,146 @@
+//! Many tenants, each seen once, through a small pool: what memory does, and whether a span is missing.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tracer_registry::config::{Compression, Export, Pool};
+use tracer_registry::{LookupError, Status, TracerRegistry};
+
+use crate::control::{Ports, Receiver};
+use crate::job::Job;
+use crate::options::Options;
+use crate::row::{Row, Target, number};
+use crate::{Result, child, ours, process};
+
+/// Tracers that are kept.
+const MAX_TRACERS: usize = 1_000;
+/// How many times the process is looked at.
+const SAMPLES: usize = 10;
+
+/// What the process was after some of the tenants.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Sample {
+    tenants: usize,
+    resident_bytes: Option<u64>,
+    threads: Option<u64>,
+}
+
+/// What became of all of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Churn {
+    samples: Vec<Sample>,
+    delivered: u64,
+    lost: u64,
+    evicted: u64,
+    rejected: u64,
+    names_in_status: usize,
+    per_second: f64,
+}
+
+pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
+    let tenants = options.pick(50_000, 200_000);
+    receiver.ports.forget()?;
+    let churn: Churn = child::measure(&Job::Churn {
+        ports: receiver.ports,
+        tenants,
+    })?;
+    let arrived = receiver.ports.received()?;
+    let at = format!("{tenants} tenants once each, max_tracers = {MAX_TRACERS}");
+    let bytes = |sample: Option<&Sample>| sample.and_then(|sample| sample.resident_bytes).map(number);
+    let row = |what, unit, target| Row::of(what, at.clone(), unit, target);
+    let (first, last) = (churn.samples.first(), churn.samples.last());
+    let missing = (tenants as u64).saturating_sub(arrived.spans.min(churn.delivered));
+    let threads = last.and_then(|sample| sample.threads).map(number);
+    let told = format!(
+        "{:.0} tenants/s, {} evicted, {} look-ups refused and repeated, {} names in the status",
+        churn.per_second, churn.evicted, churn.rejected, churn.names_in_status
+    );
+    Ok(vec![
+        row("churn: memory at the end", "bytes", Target::RatioAtMost(1.1))
+            .note(told)
+            .measured(bytes(last), "ours after a tenth of them", bytes(first)),
+        row("churn: threads of the process", "threads", Target::AtMost(3.0)).measured(threads, "", None),
+        row("churn: spans lost or missing", "spans", Target::AtMost(0.0)).measured(
+            Some(number(missing + churn.lost)),
+            "",
+            None,
+        ),
+    ])
+}
+
+pub(crate) fn measure(ports: Ports, tenants: usize) -> Result<Churn> {
+    let registry = ours::builder(&ports.url())
+        .pool(Pool {
+            max_tracers: Some(MAX_TRACERS),
+            ..Pool::default()
+        })
+        .export(Export {
+            compression: Some(Compression::None),
+            ..Export::default()
+        })
+        .build()?;
+    let begun = Instant::now();
+    let mut samples = Vec::new();
+    eprintln!("tenants   resident MiB  threads  tenants/s  delivered  lost");
+    for at in 0..tenants {
+        look_up_once(&registry, at)?;
+        if (at + 1).is_multiple_of(tenants / SAMPLES) {
+            let sample = Sample {
+                tenants: at + 1,
+                resident_bytes: process::resident_bytes(),
+                threads: process::threads(),
+            };
+            show(&sample, begun, &registry.status());
+            samples.push(sample);
+        }
+    }
+    let per_second = number(tenants as u64) / begun.elapsed().as_secs_f64();
+    drop(registry.force_flush(Duration::from_secs(60)));
+    let status = registry.status();
+    let [delivered, lost] = sums(&status);
+    Ok(Churn {
+        samples,
+        delivered,
+        lost,
+        evicted: status.pool.evicted,
+        rejected: status.pool.rejected,
+        names_in_status: status.tracers.len(),
+        per_second,
+    })
+}
+
+/// One span of a tenant; a look-up that finds no room is repeated.
+fn look_up_once(registry: &TracerRegistry, at: usize) -> Result<()> {
+    let name = ours::name(at);
+    loop {
+        match registry.tenant(&name) {
+            Ok(tracer) => {
+                tracer.in_span_sync("once", |_| ());
+                return Ok(());
+            }
+            Err(LookupError::PoolFull { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Delivered and lost, of all names together.
+fn sums(status: &Status) -> [u64; 2] {
+    let ledgers = status.tracers.iter().map(|tracer| &tracer.spans);
+    ledgers
+        .chain([&status.forgotten.spans])
+        .fold([0; 2], |[delivered, lost], ledger| {
+            [delivered + ledger.delivered, lost + ledger.lost()]
+        })
+}
+
+fn show(sample: &Sample, begun: Instant, status: &Status) {
+    let [delivered, lost] = sums(status);
+    eprintln!(
+        "{:>7}  {:>13.1}  {:>7}  {:>9.0}  {delivered:>9}  {lost:>4}",
+        sample.tenants,
+        number(sample.resident_bytes.unwrap_or_default()) / f64::from(1 << 20),
+        sample.threads.unwrap_or_default(),
+        number(sample.tenants as u64) / begun.elapsed().as_secs_f64(),
+    );
+}

@@ -1,0 +1,77 @@
+//! Making a tracer: from what the configuration says of a selector to a handle.
+
+use std::sync::Arc;
+
+use super::{Inner, LookupError};
+use crate::backend::{Destination, DestinationError};
+use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
+use crate::export::{Connections, Credentials, Proxy, Way};
+use crate::faults::{Fault, planted};
+use crate::secret::{ApiKey, KeySource};
+use crate::selector::Selector;
+use crate::tracer::TracerHandle;
+
+impl Inner {
+    /// Reads the key and makes the tracer. Nothing is left behind where any of it fails.
+    pub(super) fn make(&self, binding: &ResolvedBinding) -> Result<TracerHandle, LookupError> {
+        let selector = &binding.selector;
+        let destination = self.destination(binding)?;
+        let connections = self.connections(binding, &destination)?;
+        let key = if planted(Fault::KeysSwapped) {
+            self.key_of_neighbour(selector)?
+        } else {
+            binding.api_key.read(&self.sources)?
+        };
+        let fingerprint = key.fingerprint(&self.fingerprinter);
+        if self.engine.settings().mode == ExportMode::Inline {
+            // Nobody else may do it for long.
+            self.books.forget();
+        }
+        let account = self.books.account(selector, &destination.traces_url);
+        let lane = self.engine.open_lane(&account, destination, connections, key);
+        Ok(TracerHandle::new(binding, fingerprint, lane))
+    }
+
+    /// The key of the tracer that a selector would be swapped with, if keys were swapped.
+    fn key_of_neighbour(&self, selector: &Selector) -> Result<ApiKey, LookupError> {
+        let config = self.bindings.config();
+        let all = config.selectors();
+        let at = all.iter().position(|known| known == selector).unwrap_or_default();
+        let neighbour = all.get(at ^ 1).unwrap_or(selector);
+        Ok(config.resolve(neighbour)?.api_key.read(&self.sources)?)
+    }
+
+    pub(super) fn destination(&self, binding: &ResolvedBinding) -> Result<Arc<Destination>, LookupError> {
+        let destination = self.destinations.of(binding)?;
+        if cfg!(not(feature = "tls")) && destination.traces_url.starts_with("https:") {
+            return Err(DestinationError::NoTls(destination.traces_url.clone()).into());
+        }
+        Ok(destination)
+    }
+
+    pub(super) fn connections(
+        &self,
+        binding: &ResolvedBinding,
+        destination: &Destination,
+    ) -> Result<Arc<Connections>, LookupError> {
+        let proxy = match &binding.proxy {
+            Some(proxy) => Some(self.proxy(proxy)?),
+            None => None,
+        };
+        let way = Way::new(&destination.traces_url, &binding.tls, proxy);
+        Ok(self.engine.connections(&way)?)
+    }
+
+    fn proxy(&self, proxy: &ResolvedProxy) -> Result<Proxy, LookupError> {
+        let read = |source: &KeySource| {
+            let key = source.read(&self.sources).map_err(LookupError::ProxyCredentials)?;
+            Ok::<_, LookupError>(Credentials {
+                source: source.clone(),
+                fingerprint: key.fingerprint(&self.fingerprinter),
+                key,
+            })
+        };
+        let credentials = proxy.credentials.as_ref().map(read).transpose()?;
+        Ok(Proxy::new(proxy.url.to_string(), credentials))
+    }
+}

@@ -1,0 +1,261 @@
+//! What is evicted when, by a clock of the test's own. Nobody listens where these tracers send.
+
+use std::time::Duration;
+
+use opentelemetry::trace::Span as _;
+use secrecy::SecretString;
+
+use crate::config::{Binding, Export, IdleTimeout, Pool, Retry, WhenFull};
+use crate::export::Report;
+use crate::registry::{LookupError, TracerRegistry};
+use crate::secret::{KeySource, SecretError};
+use crate::selector::{Part, Selector};
+
+/// Longer than any test: only the test itself looks through the pool.
+const HOURS: Duration = Duration::from_secs(10 * 60 * 60);
+
+fn registry(pool: Pool) -> TracerRegistry {
+    let binding = Binding::new()
+        .endpoint("http://127.0.0.1:9")
+        .api_key(KeySource::provider("test", "{tenant}"));
+    TracerRegistry::builder()
+        .secret_source("test", |name: &str| Ok::<_, SecretError>(SecretString::from(name)))
+        .tenant("*", binding)
+        .feature("f", Binding::new())
+        .pool(pool)
+        // Nothing leaves the queue before a test says so.
+        .export(Export {
+            scheduled_delay: Some(HOURS),
+            retry: Retry {
+                max_elapsed: Some(Duration::ZERO),
+                ..Retry::default()
+            },
+            ..Export::default()
+        })
+        .build()
+        .expect("valid")
+}
+
+fn of(max_tracers: usize, idle_timeout: IdleTimeout) -> TracerRegistry {
+    registry(Pool {
+        max_tracers: Some(max_tracers),
+        idle_timeout: Some(idle_timeout),
+        when_full: None,
+    })
+}
+
+fn ask(registry: &TracerRegistry, names: &[&str]) {
+    for name in names {
+        registry.tenant(name).expect("there is room");
+    }
+}
+
+/// The names that are in the pool; to ask is no use of them.
+fn kept(registry: &TracerRegistry) -> Vec<String> {
+    let mut names = Vec::new();
+    let pool = &registry.0.pool;
+    pool.single[Part::Tenant as usize].each(|name, _, _| names.push(name.to_string()));
+    pool.combined.each(|selector, _, _| names.push(selector.to_string()));
+    names.sort_unstable();
+    names
+}
+
+/// Gives up what was sent: nobody takes it, and nothing is repeated.
+fn settle(registry: &TracerRegistry) -> Report {
+    registry.force_flush(Duration::from_secs(60))
+}
+
+#[test]
+fn a_tracer_that_was_not_used_for_the_timeout_goes_and_none_before() {
+    let timeout = Duration::from_secs(1600);
+    let registry = of(100, IdleTimeout::After(timeout));
+    let look = |second| registry.0.pool.look_through(Duration::from_secs(second));
+    assert_eq!(
+        registry.0.pool.period(),
+        Duration::from_secs(60),
+        "once a minute at the least"
+    );
+    ask(&registry, &["a", "b", "held"]);
+    drop(registry.get(Selector::tenant("a").feature("f")));
+    let held = registry.tenant("held").expect("there");
+    look(100);
+    ask(&registry, &["b"]);
+    look(1000);
+    assert_eq!(look(1699), 0);
+    assert_eq!(kept(&registry).len(), 4);
+    assert_eq!(look(1700), 2);
+    assert_eq!(kept(&registry), ["b", "held"]);
+    assert_eq!(look(2599), 0, "it was used at some time before the thousandth second");
+    assert_eq!(look(2600), 1);
+    assert_eq!(look(9000), 0);
+    assert_eq!(kept(&registry), ["held"]);
+    // In use until some time after this look, and seen idle by the next one.
+    drop(held);
+    assert_eq!(look(10_600), 0);
+    assert_eq!(look(12_199), 0);
+    assert_eq!(look(12_200), 1);
+    let status = registry.status().pool;
+    assert_eq!((status.tracers, status.evicted), (0, 4));
+}
+
+#[test]
+fn without_a_timeout_a_tracer_stays_until_its_place_is_needed() {
+    let registry = of(2, IdleTimeout::Never);
+    ask(&registry, &["a", "b"]);
+    assert_eq!(registry.0.pool.look_through(HOURS), 0);
+    assert_eq!(registry.0.pool.look_through(HOURS * 1000), 0);
+    ask(&registry, &["c"]);
+    assert_eq!(kept(&registry), ["b", "c"]);
+}
+
+#[test]
+fn the_one_that_was_used_least_recently_makes_room() {
+    let registry = of(3, IdleTimeout::Never);
+    ask(&registry, &["a", "b", "c", "a", "d"]);
+    assert_eq!(kept(&registry), ["a", "c", "d"]);
+    // A tracer that is made counts the clock on, and so does a look through the pool.
+    ask(&registry, &["c", "e"]);
+    assert_eq!(kept(&registry), ["c", "d", "e"]);
+    registry.0.pool.look_through(HOURS);
+    ask(&registry, &["d"]);
+    registry.0.pool.look_through(HOURS);
+    ask(&registry, &["c", "f"]);
+    assert_eq!(kept(&registry), ["c", "d", "f"]);
+    drop(registry.get(Selector::tenant("d").feature("f")));
+    assert_eq!(kept(&registry), ["c", "f", "feature:f,tenant:d"]);
+    let status = registry.status().pool;
+    assert_eq!((status.tracers, status.max_tracers, status.evicted), (3, 3, 4));
+    assert_eq!((status.rejected, status.grown), (0, 0));
+}
+
+#[test]
+fn where_many_are_idle_a_sixteenth_makes_room_at_once() {
+    let registry = of(32, IdleTimeout::Never);
+    let names: Vec<String> = (0..32).map(|n| format!("t{n:02}")).collect();
+    for name in &names {
+        ask(&registry, &[name]);
+    }
+    assert_eq!(registry.status().pool.evicted, 0, "as many as there may be stay");
+    ask(&registry, &["new"]);
+    assert_eq!(registry.status().pool.evicted, 3);
+    assert_eq!(kept(&registry)[..2], ["new".to_owned(), "t03".to_owned()]);
+    ask(&registry, &["newer", "newest"]);
+    assert_eq!(registry.status().pool.evicted, 3, "no further look was needed");
+}
+
+/// Looks the pool of one place through while something of `used` is there, then without it.
+fn is_not_evicted<T>(kind: &str, begin: impl Fn(&TracerRegistry) -> T, end: impl Fn(&TracerRegistry, T)) {
+    let registry = of(1, IdleTimeout::After(Duration::from_secs(1000)));
+    let used = begin(&registry);
+    for second in [0, 10_000, 20_000] {
+        assert_eq!(registry.0.pool.look_through(Duration::from_secs(second)), 0, "{kind}");
+    }
+    let error = registry.tenant("other").expect_err(kind);
+    assert!(
+        matches!(error, LookupError::PoolFull { max_tracers: 1, .. }),
+        "{kind}: {error:?}"
+    );
+    assert_eq!(
+        error.to_string(),
+        "there is no room for a tracer of tenant:other: pool.max_tracers is 1, and none of those that are there is idle"
+    );
+    assert_eq!(kept(&registry), ["a"], "{kind}");
+    assert_eq!(registry.status().pool.rejected, 1, "{kind}");
+    end(&registry, used);
+    // What waits for its turn is sent where room is needed, and is settled soon.
+    drop(settle(&registry));
+    registry.tenant("other").expect(kind);
+    assert_eq!(kept(&registry), ["other"], "{kind}");
+}
+
+#[test]
+fn a_tracer_that_is_in_use_is_not_evicted() {
+    let tenant = |registry: &TracerRegistry| registry.tenant("a").expect("there is room");
+    is_not_evicted("a handle", tenant, |_, handle| drop(handle));
+    is_not_evicted(
+        "a clone of a handle",
+        |registry| tenant(registry).clone(),
+        |_, handle| drop(handle),
+    );
+    is_not_evicted("a scope", |registry| tenant(registry).enter(), |_, scope| drop(scope));
+    is_not_evicted(
+        "an open span",
+        |registry| tenant(registry).start_span("span"),
+        |_, mut span| span.end(),
+    );
+    is_not_evicted(
+        "an open span that is dropped",
+        |registry| tenant(registry).start_span("span"),
+        |_, span| drop(span),
+    );
+    is_not_evicted(
+        "a session",
+        |registry| tenant(registry).session("s").start(),
+        |_, session| drop(session),
+    );
+    is_not_evicted(
+        "the default session",
+        |registry| {
+            let session = tenant(registry).session("s").start();
+            session.make_default();
+        },
+        |registry, ()| {
+            let session = tenant(registry).session("another").start();
+            session.make_default();
+            session.end();
+        },
+    );
+}
+
+#[test]
+fn what_is_unsent_keeps_its_tracer_until_it_is_settled_and_is_sent_where_room_is_needed() {
+    let registry = of(1, IdleTimeout::After(Duration::from_secs(1000)));
+    registry.tenant("a").expect("there is room").start_span("span").end();
+    for second in [0, 10_000, 20_000] {
+        assert_eq!(registry.0.pool.look_through(Duration::from_secs(second)), 0);
+    }
+    let spans = || registry.status().tracers[0].spans.clone();
+    assert_eq!(
+        (spans().queued, spans().delivered),
+        (1, 0),
+        "time alone hurries nothing"
+    );
+    // The first look-up that finds no room has it sent. Nobody takes it, so it is dropped, and the tracer is idle.
+    until(|| registry.tenant("b").is_ok());
+    assert_eq!(kept(&registry), ["b"]);
+    let status = registry.status();
+    let a = status
+        .tracer(&"tenant:a".parse().expect("a selector"))
+        .expect("remembered");
+    assert_eq!((a.tracers, a.spans.accepted, a.spans.lost()), (0, 1, 1));
+    assert!(a.last_error.is_some());
+}
+
+#[test]
+fn where_the_pool_may_grow_it_does_and_shrinks_when_it_can() {
+    let registry = registry(Pool {
+        max_tracers: Some(2),
+        idle_timeout: Some(IdleTimeout::Never),
+        when_full: Some(WhenFull::Grow),
+    });
+    let held: Vec<_> = ["a", "b", "c", "d"]
+        .map(|name| registry.tenant(name).expect("it grows"))
+        .into();
+    let status = registry.status().pool;
+    assert_eq!((status.tracers, status.grown, status.rejected), (4, 2, 0));
+    assert_eq!(registry.0.pool.look_through(HOURS), 0);
+    drop(held);
+    assert_eq!(registry.0.pool.look_through(HOURS), 2);
+    ask(&registry, &["e"]);
+    let status = registry.status().pool;
+    assert_eq!((status.tracers, status.evicted, status.grown), (2, 3, 2));
+}
+
+/// Waits until something holds.
+fn until(holds: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come to be");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}

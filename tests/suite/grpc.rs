@@ -1,0 +1,378 @@
+//! OTLP by gRPC: what HTTP has, with metadata in place of headers and a status of its own.
+
+mod answers;
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::Span as _;
+use tracer_registry::collector::{CollectorBuilder, Fault};
+use tracer_registry::config::{BackendName, Binding, Compression, Export, ExportMode, Protocol, Proxy as Through, Tls};
+use tracer_registry::{
+    BreakerState, Connection, Enrichment, ExportError, Fingerprinter, LookupError, Probe, RegistryBuilder,
+    TracerRegistry,
+};
+
+use crate::child::is_child;
+use crate::proxy::{Proxy, Rule};
+use crate::support::{LONG, World, binding, collector, key_of, quick, registry, wait_for};
+use crate::tls_server::{Authority, Manner, TlsServer};
+
+const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+fn by_grpc() -> Export {
+    Export {
+        protocol: Some(Protocol::Grpc),
+        ..quick()
+    }
+}
+
+/// Everything waits for a flush, so that it is one batch.
+fn patient() -> Export {
+    Export {
+        scheduled_delay: Some(Duration::from_secs(600)),
+        ..by_grpc()
+    }
+}
+
+fn builder(url: &str, tenants: &[&str], fingerprinter: &Fingerprinter) -> RegistryBuilder {
+    let defaults = Binding::new().backend(BackendName::Otlp).endpoint(url);
+    registry(url, tenants, fingerprinter)
+        .defaults(defaults)
+        .export(by_grpc())
+}
+
+fn world_with(
+    tenants: &[&str],
+    limit: impl FnOnce(CollectorBuilder) -> CollectorBuilder,
+    adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder,
+) -> World {
+    let fingerprinter = Fingerprinter::new();
+    let collector = limit(collector(tenants, &fingerprinter)).start().expect("a free port");
+    let registry = adapt(builder(&collector.url(), tenants, &fingerprinter));
+    World {
+        registry: registry.build().expect("valid"),
+        collector,
+    }
+}
+
+fn world(tenants: &[&str], export: Export) -> World {
+    world_with(tenants, |collector| collector, |builder| builder.export(export))
+}
+
+#[test]
+fn sent_inline_a_connection_is_kept_between_flushes_and_nothing_is_lost() {
+    let export = Export {
+        mode: Some(ExportMode::Inline),
+        ..by_grpc()
+    };
+    let world = world(&["a"], export);
+    for flush in 1..=3 {
+        span(&world.registry, "span");
+        assert_eq!(world.names("a").len(), flush - 1, "nothing by itself");
+        let report = world.registry.force_flush(LONG);
+        assert!(report.is_complete(), "{report}");
+        assert_eq!(world.names("a").len(), flush);
+    }
+}
+
+fn span(registry: &TracerRegistry, name: &str) {
+    let a = registry.tenant("a").expect("configured");
+    a.start_span(name.to_owned()).end();
+}
+
+fn last_error(registry: &TracerRegistry) -> Option<String> {
+    let error = registry.status().tracers[0].last_error.clone();
+    error.map(|error| error.to_string())
+}
+
+#[test]
+fn two_tenants_share_a_connection_and_each_request_has_its_own_key() {
+    let proxy = Proxy::start(Rule::Open);
+    let fingerprinter = Fingerprinter::new();
+    let collector = collector(&["a", "b"], &fingerprinter).start().expect("a free port");
+    let defaults = Binding::new()
+        .backend(BackendName::Otlp)
+        .endpoint(collector.url())
+        .header("x-team", "search")
+        .proxy(Through::url(&proxy.url));
+    let registry = builder(&collector.url(), &["a", "b"], &fingerprinter).defaults(defaults);
+    let world = World {
+        registry: registry.build().expect("valid"),
+        collector,
+    };
+    world.tenant("a").start_span("first").end();
+    world.flush();
+    for tenant in ["b", "a", "b"] {
+        world.tenant(tenant).start_span(format!("of {tenant}")).end();
+        world.flush();
+    }
+    assert_eq!(world.names("a"), ["first", "of a"]);
+    assert_eq!(world.names("b"), ["of b", "of b"]);
+    assert_eq!(world.collector.projects().len(), 2);
+    assert_eq!(world.collector.requests_without_key(), 0);
+    let host = world.collector.addr();
+    let heads = proxy.heads();
+    assert!(
+        heads.len() == 1 && heads[0].starts_with(&format!("CONNECT {host} ")),
+        "one connection: {heads:?}"
+    );
+    for tenant in ["a", "b"] {
+        let foreign = if tenant == "a" { "b" } else { "a" };
+        world.assert_no_trace_of(&key_of(foreign), tenant);
+        world.assert_no_trace_of(&format!("of {foreign}"), tenant);
+    }
+    let requests = world.collector.requests();
+    assert_eq!(requests.len(), 4);
+    for request in requests {
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", PATH));
+        for (name, value) in [
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            ("grpc-timeout", "20000000u"),
+            ("grpc-encoding", "gzip"),
+            ("authorization", "redacted"),
+            ("x-team", "search"),
+        ] {
+            assert_eq!(request.header(name), Some(value), "{name}");
+        }
+    }
+}
+
+#[test]
+fn however_compressed_it_says_what_http_says() {
+    let mut trees = Vec::new();
+    for (protocol, compression, encoding) in [
+        (Protocol::HttpProtobuf, Compression::Gzip, None),
+        (Protocol::Grpc, Compression::Gzip, Some("gzip")),
+        (Protocol::Grpc, Compression::None, None),
+        #[cfg(feature = "zstd")]
+        (Protocol::Grpc, Compression::Zstd, Some("zstd")),
+    ] {
+        let export = Export {
+            protocol: Some(protocol),
+            compression: Some(compression),
+            ..patient()
+        };
+        let world = world(&["a"], export);
+        let a = world.tenant("a");
+        let session = a.session("s").start();
+        {
+            let _inside = session.enter();
+            a.in_span_sync("outer", |span| {
+                span.set_attribute("text", "x".repeat(100_000));
+                span.add_event("event", vec![KeyValue::new("k", "v")]);
+                a.in_span_sync("inner", |_| ());
+            });
+        }
+        session.enrich(Enrichment::new().metric("tokens", 7));
+        world.flush();
+        let outer = world.span("a", "outer");
+        assert_eq!(outer.attributes["text"].as_str().map(str::len), Some(100_000));
+        assert_eq!(outer.session_id.as_deref(), Some(session.id()));
+        let requests = world.collector.requests();
+        let [request] = requests.as_slice() else {
+            panic!("one request, for sessions are told by spans: {requests:#?}")
+        };
+        assert_eq!(request.header("grpc-encoding"), encoding);
+        assert_eq!(request.path == PATH, protocol == Protocol::Grpc);
+        trees.push(world.project("a").tree());
+    }
+    assert!(trees.iter().all(|tree| *tree == trees[0]), "{trees:#?}");
+}
+
+#[test]
+fn variables_of_the_process_change_nothing() {
+    let variables = [
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "authorization=Bearer stolen,x-canary=stolen,te=stolen",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            "authorization=Bearer stolen,grpc-timeout=1S,grpc-encoding=stolen",
+        ),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+        ("http_proxy", "http://127.0.0.1:9"),
+        ("https_proxy", "http://127.0.0.1:9"),
+    ];
+    if !is_child("grpc::variables_of_the_process_change_nothing", &variables) {
+        return;
+    }
+    for compression in [Compression::None, Compression::Gzip] {
+        let export = Export {
+            compression: Some(compression),
+            ..by_grpc()
+        };
+        let world = world(&["a", "b"], export);
+        for tenant in ["a", "b"] {
+            world.tenant(tenant).start_span(tenant).end();
+        }
+        world.flush();
+        for tenant in ["a", "b"] {
+            assert_eq!(world.names(tenant), [tenant]);
+            world.assert_no_trace_of("stolen", tenant);
+        }
+        assert_eq!(world.collector.projects().len(), 2, "nothing came under another key");
+    }
+}
+
+#[test]
+fn a_key_that_a_server_repeats_is_shown_nowhere() {
+    let world = world(&["a"], patient());
+    let key = key_of("a");
+    let mut shown = Vec::new();
+    for echo in [BASE64.encode(&key), key.clone()] {
+        for status in [400, 401, 404, 413, 500] {
+            let fault = Fault::status(status).body(format!("no: {echo} \u{e4}"));
+            world.collector.fault(fault);
+            world.tenant("a").start_span("span").end();
+            let report = world.registry.force_flush(LONG);
+            assert_eq!(report.lost(), 1, "{report}");
+            shown.push(format!("{report:?} {report} {:?}", world.registry.status()));
+            world.collector.clear_faults();
+        }
+    }
+    world.collector.fault(Fault::status(401).body(key.clone()));
+    shown.push(format!("{:?}", world.registry.check(Probe::Connect)));
+    let shown = shown.join(" ");
+    assert!(shown.contains("answered UNAUTHENTICATED (16)"), "{shown}");
+    for secret in [key.as_str(), BASE64.encode(&key).trim_end_matches('='), "_canary"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
+
+#[test]
+fn certificates_are_as_with_http_and_a_server_without_http2_is_named() {
+    let (files, authority) = (tempfile::tempdir().expect("a folder"), Authority::new("own"));
+    let client = authority.issue("client-a");
+    let write = |name: &str, text: &str| {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        Some(path)
+    };
+    let trusting = Tls {
+        ca: write("ca.pem", &authority.pem),
+        ..Tls::default()
+    };
+    let known = Tls {
+        cert: write("a.pem", &client.cert),
+        key: write("a.key", &client.key),
+        ..trusting.clone()
+    };
+    let start = |alpn: &[&'static str]| {
+        let manner = Manner {
+            clients: Some(authority.pem.clone()),
+            alpn: alpn.to_vec(),
+            ..Manner::default()
+        };
+        TlsServer::start(&authority.issue("127.0.0.1"), manner)
+    };
+    let registry = |server: &TlsServer, tls: &Tls| {
+        let to = |name: &str| binding(name).tls(tls.clone());
+        let builder = builder(&server.url, &[], &Fingerprinter::new());
+        let builder = builder.tenant("a", to("a")).tenant("b", to("b"));
+        // What is not delivered when it is dropped is not waited for.
+        let export = Export {
+            drop_timeout: Some(Duration::ZERO),
+            ..by_grpc()
+        };
+        builder.export(export).build().expect("valid")
+    };
+    // Given the choice, it would take the other one.
+    let server = start(&["http/1.1", "h2"]);
+    let both = registry(&server, &known);
+    for tenant in ["a", "b", "a"] {
+        both.tenant(tenant).expect("configured").start_span("span").end();
+        let report = both.force_flush(LONG);
+        assert!(report.is_complete(), "{report}");
+    }
+    let asked = server.asked();
+    let keys: Vec<&str> = asked.iter().map(|asked| asked.key.as_str()).collect();
+    assert_eq!(keys, ["a", "b", "a"].map(|tenant| format!("Bearer {}", key_of(tenant))));
+    for request in &asked {
+        assert_eq!((request.connection, request.version), (0, http::Version::HTTP_2));
+        assert_eq!(request.client, Some(client.der()));
+    }
+    let checked = both.check(Probe::Connect);
+    assert!(
+        checked.iter().all(|binding| binding.connection == Connection::Accepted),
+        "{checked:#?}"
+    );
+
+    for (alpn, tls, said) in [
+        // Why, the server says after the handshake, when the client is writing already: it may not come to read it.
+        (&["h2"][..], &trusting, "cannot be reached"),
+        (
+            &["http/1.1"],
+            &known,
+            "the server refused the handshake: NoApplicationProtocol",
+        ),
+        (&[], &known, "the server does not speak HTTP/2"),
+    ] {
+        let server = start(alpn);
+        let registry = registry(&server, tls);
+        span(&registry, "span");
+        wait_for(
+            said,
+            || last_error(&registry),
+            |error| error.as_ref().is_some_and(|error| error.contains(said)),
+        );
+        assert_eq!(server.asked(), []);
+    }
+}
+
+#[test]
+fn an_endpoint_where_nobody_listens_opens_its_breaker_and_gets_everything_once_it_is_back() {
+    let fingerprinter = Fingerprinter::new();
+    let early = collector(&[], &fingerprinter).listen("127.31.7.9:0").start();
+    let address = early.expect("a free port").addr().to_string();
+    let registry = builder(&format!("http://{address}"), &["a", "b"], &fingerprinter);
+    let registry = registry.build().expect("valid");
+    span(&registry, "span");
+    let endpoint = || registry.status().tracers[0].breakers.endpoint.state;
+    wait_for("an open breaker", endpoint, |state| {
+        matches!(state, BreakerState::Open { .. })
+    });
+    let error = registry.status().tracers[0].last_error.clone();
+    assert!(matches!(error, Some(ExportError::Connection { .. })), "{error:?}");
+    let back = collector(&["a"], &fingerprinter).listen(address).start();
+    let back = back.expect("the port is still free");
+    let report = registry.force_flush(LONG);
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(back.project("a").expect("named").spans().len(), 1);
+}
+
+#[tokio::test]
+async fn a_current_thread_runtime_that_stands_still_does_not_stop_the_export() {
+    let world = world(&["a"], by_grpc());
+    let a = world.tenant("a");
+    a.in_span("span", async |_| tokio::task::yield_now().await).await;
+    // On this thread, the only one of the runtime.
+    world.flush();
+    assert_eq!(world.names("a"), ["span"]);
+}
+
+#[test]
+fn what_cannot_be_sent_by_grpc_is_an_error_of_the_look_up_that_says_why() {
+    let registry = builder("http://127.0.0.1:9/v1/traces", &["a"], &Fingerprinter::new())
+        .tenant("h", binding("h").backend(BackendName::Honeyhive))
+        .build()
+        .expect("valid");
+    let said = |tenant: &str| match registry.tenant(tenant) {
+        Err(error @ LookupError::Destination(_)) => error.to_string(),
+        other => panic!("{tenant}: {other:?}"),
+    };
+    let path = said("a");
+    assert!(
+        path.contains("http://127.0.0.1:9/v1/traces has a path, and gRPC has its own"),
+        "{path}"
+    );
+    let honeyhive = said("h");
+    assert!(honeyhive.contains("honeyhive is spoken to by HTTP only"), "{honeyhive}");
+}

@@ -1,0 +1,240 @@
+//! What a receiver answers by gRPC, and what becomes of the spans.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use flate2::write::GzEncoder;
+use opentelemetry::trace::Span as _;
+use tracer_registry::collector::{CollectorBuilder, Fault};
+use tracer_registry::config::{Compression, Export};
+use tracer_registry::{DropReason, ExportError, Fingerprinter, TracerRegistry};
+
+use super::{builder, by_grpc, patient, span, world, world_with};
+use crate::grpc_server::{GrpcServer, Says};
+use crate::support::{LONG, key_of};
+
+const BAD: &str = "the-poison";
+
+/// A registry of one tenant that sends to a server with a script.
+fn at(server: &GrpcServer) -> TracerRegistry {
+    let builder = builder(&server.url, &["a"], &Fingerprinter::new());
+    builder.build().expect("valid")
+}
+
+#[test]
+fn what_passes_is_repeated_until_it_is_delivered_and_is_delivered_once() {
+    let world = world(&["a"], by_grpc());
+    let statuses = [408, 502, 503, 504].map(Fault::status);
+    let told: Vec<_> = statuses
+        .into_iter()
+        .chain([Fault::reset(), Fault::truncate()])
+        .map(|fault| world.collector.fault(fault.times(1)))
+        .collect();
+    world.tenant("a").start_span("span").end();
+    world.flush();
+    assert_eq!(world.names("a"), ["span"]);
+    for fault in told {
+        assert_eq!(world.collector.fault_hits(fault), 1);
+    }
+    assert_eq!(world.status("a").spans.delivered, 1);
+}
+
+#[test]
+fn retry_info_is_waited_for_also_by_a_flush() {
+    let world = world(&["exhausted", "unavailable"], by_grpc());
+    for (status, tenant) in [(429, "exhausted"), (503, "unavailable")] {
+        let fault = Fault::status(status).retry_after("1").times(1).only(key_of(tenant));
+        world.collector.fault(fault);
+        world.tenant(tenant).start_span("span").end();
+    }
+    let begun = Instant::now();
+    world.flush();
+    assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
+    for tenant in ["exhausted", "unavailable"] {
+        assert_eq!(world.names(tenant), ["span"], "{tenant}");
+    }
+}
+
+#[test]
+fn spans_rejected_by_partial_success_are_counted_and_not_repeated() {
+    let world = world(&["a"], patient());
+    let fault = world.collector.fault(Fault::partial_success(2).times(1));
+    for name in ["one", "two", "three", "four", "five"] {
+        world.tenant("a").start_span(name).end();
+    }
+    let report = world.registry.force_flush(LONG);
+    let a = &report.tracers[0];
+    assert_eq!((a.delivered, a.dropped[&DropReason::Rejected]), (3, 2));
+    assert!(matches!(
+        a.last_error,
+        Some(ExportError::PartialSuccess { rejected: 2, .. })
+    ));
+    assert_eq!(world.collector.fault_hits(fault), 1);
+    assert_eq!(world.names("a"), ["three", "four", "five"]);
+}
+
+#[test]
+fn one_span_that_is_refused_is_dropped_alone() {
+    let too_large = Fault::status(413).body("a text of its own");
+    for (fault, code, reason) in [
+        (Fault::status(400), 3, DropReason::Refused),
+        (too_large, 8, DropReason::TooLarge),
+    ] {
+        let world = world(&["a", "b"], patient());
+        let fault = world.collector.fault(fault.when_body_contains(BAD));
+        for n in 0..100 {
+            let name = if n == 57 { BAD.to_owned() } else { n.to_string() };
+            world.tenant("a").start_span(name).end();
+            world.tenant("b").start_span("of b").end();
+        }
+        let report = world.registry.force_flush(LONG);
+        let a = &report.tracers[0];
+        assert_eq!((a.delivered, a.dropped[&reason], a.lost(), a.pending), (99, 1, 1, 0));
+        assert!(
+            matches!(a.last_error, Some(ExportError::Grpc { code: seen, .. }) if seen == code),
+            "{a}"
+        );
+        assert_eq!(report.tracers[1].delivered, 100);
+        let good: Vec<String> = (0..100).filter(|n| *n != 57).map(|n| n.to_string()).collect();
+        assert_eq!(world.names("a"), good);
+        let refused = world.collector.fault_hits(fault);
+        assert!((7..=8).contains(&refused), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_too_large_together_arrives_in_parts() {
+    let export = Export {
+        compression: Some(Compression::None),
+        ..patient()
+    };
+    let limited = |collector: CollectorBuilder| collector.max_body_bytes(20_000);
+    let world = world_with(&["a"], limited, |builder| builder.export(export));
+    for n in 0..50 {
+        let text = if n == 20 { "x".repeat(30_000) } else { "x".repeat(1000) };
+        world
+            .tenant("a")
+            .in_span_sync(n.to_string(), |span| span.set_attribute("text", text));
+    }
+    let report = world.registry.force_flush(LONG);
+    let a = &report.tracers[0];
+    assert_eq!(
+        (a.delivered, a.dropped[&DropReason::TooLarge], a.lost()),
+        (49, 1, 1),
+        "{a}"
+    );
+    assert_eq!(world.names("a").len(), 49);
+}
+
+#[test]
+fn a_key_that_is_refused_and_a_service_that_is_not_there_are_not_about_the_spans() {
+    let gone = Fault::redirect("http://127.0.0.2:9/");
+    for (fault, reason, said) in [
+        (
+            Fault::status(401),
+            DropReason::Unauthorized,
+            "answered UNAUTHENTICATED (16)",
+        ),
+        (
+            Fault::status(403),
+            DropReason::Unauthorized,
+            "answered PERMISSION_DENIED (7)",
+        ),
+        (Fault::status(404), DropReason::Refused, "answered UNIMPLEMENTED (12)"),
+        (gone, DropReason::Refused, "redirects elsewhere (307)"),
+    ] {
+        let world = world(&["a"], patient());
+        let fault = world.collector.fault(fault);
+        for _ in 0..100 {
+            world.tenant("a").start_span("span").end();
+        }
+        let report = world.registry.force_flush(LONG);
+        assert_eq!(report.tracers[0].dropped[&reason], 100, "{said}");
+        assert_eq!(world.collector.fault_hits(fault), 1, "{said}");
+        assert!(report.to_string().contains(said), "{report}");
+    }
+}
+
+#[test]
+fn what_is_not_grpc_is_judged_by_its_status_and_what_breaks_off_is_repeated() {
+    let without_status = Says::Answer {
+        status: 200,
+        headers: vec![("content-type", "application/grpc")],
+        body: vec![0; 5],
+        trailers: None,
+    };
+    let script = vec![
+        Says::page(502),
+        Says::Reset,
+        without_status,
+        Says::page(401),
+        Says::page(200),
+        Says::taken(&[0; 5]),
+    ];
+    let server = GrpcServer::start(script);
+    let registry = at(&server);
+    span(&registry, "repeated");
+    let report = registry.force_flush(LONG);
+    assert_eq!(
+        report.tracers[0].dropped.get(&DropReason::Unauthorized),
+        Some(&1),
+        "{report}"
+    );
+    assert_eq!(
+        server.asked().len(),
+        4,
+        "the gateway, the reset, the end without a status, the key"
+    );
+    span(&registry, "taken by nobody");
+    let report = registry.force_flush(LONG);
+    assert_eq!(
+        report.tracers[0].dropped.get(&DropReason::Refused),
+        Some(&1),
+        "{report}"
+    );
+    assert!(
+        report
+            .to_string()
+            .contains("answered 200 OK by something else than gRPC"),
+        "{report}"
+    );
+    span(&registry, "taken");
+    assert_eq!(registry.force_flush(LONG).tracers[0].delivered, 1);
+    assert_eq!(server.asked().len(), 6);
+}
+
+#[test]
+fn an_answer_may_be_compressed_as_the_request_is() {
+    let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    // One span of the request was rejected.
+    gzip.write_all(b"\x0a\x02\x08\x01").expect("memory");
+    let message = gzip.finish().expect("memory");
+    let mut frame = vec![1];
+    frame.extend(u32::try_from(message.len()).expect("small").to_be_bytes());
+    frame.extend(message);
+    let Says::Answer {
+        status,
+        mut headers,
+        body,
+        trailers,
+    } = Says::taken(&frame)
+    else {
+        unreachable!("an answer")
+    };
+    headers.push(("grpc-encoding", "gzip"));
+    let server = GrpcServer::start(vec![Says::Answer {
+        status,
+        headers,
+        body,
+        trailers,
+    }]);
+    let registry = at(&server);
+    span(&registry, "rejected");
+    let report = registry.force_flush(LONG);
+    assert_eq!(
+        report.tracers[0].dropped.get(&DropReason::Rejected),
+        Some(&1),
+        "{report}"
+    );
+    assert_eq!(server.asked()[0]["grpc-accept-encoding"], "gzip,identity");
+}
