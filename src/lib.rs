@@ -21,6 +21,8 @@ mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tracer;
+#[cfg(feature = "watch")]
+mod watch;
 
 /// The release of OpenTelemetry that handles and spans are of.
 pub use opentelemetry;
@@ -34,8 +36,9 @@ pub use export::{
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
-    BuildError, CheckedBinding, Connection, ForgottenStatus, LookupError, PoolStatus, Probe, RegistryBuilder, Status,
-    TracerRegistry, TracerStatus,
+    AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckedBinding, ConfigurationStatus,
+    Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload, ReloadError,
+    SourceError, Status, TracerRegistry, TracerStatus,
 };
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
@@ -52,6 +55,8 @@ pub use tracer::{IsolatedTracer, TracerHandle};
 mod docs {
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[doc = include_str!("../docs/tenants.md")]
+    mod tenants {}
     #[cfg(feature = "metrics")]
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}

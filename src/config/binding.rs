@@ -124,7 +124,7 @@ pub struct Sampling {
 }
 
 /// How much one span may hold; what is above is dropped and counted on the span.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Attributes of a span. The session's id, the source and the count of cut values are not counted, and never dropped.

@@ -56,6 +56,19 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
         binding(&route.binding, &path, faults);
     }
     export(&document.export, faults);
+    if document
+        .tenants_dir
+        .as_ref()
+        .is_some_and(|dir| dir.as_os_str().is_empty())
+    {
+        faults.add("tenants_dir", "the path of a folder is expected");
+    }
+    if cfg!(not(feature = "watch")) && document.reload.watch == Some(true) {
+        faults.add(
+            "reload.watch",
+            "watching files needs the feature `watch` of tracer-registry, and this program was built without it",
+        );
+    }
     pool(&document.pool, faults);
 }
 
@@ -75,7 +88,7 @@ pub(super) fn selector(route: &Route) -> Result<Selector, SelectorError> {
     Selector::try_from(written)
 }
 
-fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
+pub(super) fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     if let Some(source) = &binding.api_key {
         for message in key_source(source) {
             faults.add(format!("{path}.api_key"), message);

@@ -1,6 +1,7 @@
 //! The configuration as written, one layer or several laid over one another.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
@@ -30,18 +31,33 @@ pub(crate) struct Document {
     /// By tenant slug. The table `"*"` stands for every tenant without one of its own; `{tenant}` in it is the slug.
     #[schemars(default, schema_with = "schema::names_and_wildcard")]
     pub(crate) tenants: BTreeMap<String, Binding>,
+    /// A folder with a file for each tenant, called as the slug, such as `acme.toml`; in it is what a table `[tenants.acme]` would have. Read
+    /// when the tenant is looked up. A tenant with a table here needs none, and its file is not read.
+    #[schemars(default)]
+    pub(crate) tenants_dir: Option<PathBuf>,
     /// For several parts at once; laid over the bindings of the parts.
     #[schemars(default)]
     pub(crate) routes: Vec<Route>,
     /// How spans are sent, for all tracers.
     #[schemars(default)]
     pub(crate) export: Export,
+    /// When the files are read again.
+    #[schemars(default)]
+    pub(crate) reload: Reloading,
     /// How much the registry's own metrics tell apart.
     #[schemars(default)]
     pub(crate) metrics: Metrics,
     /// How many tracers are kept, and for how long.
     #[schemars(default)]
     pub(crate) pool: Pool,
+}
+
+/// `[reload]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Reloading {
+    /// Whether the files are watched, and read again when they change. Default: false.
+    pub(crate) watch: Option<bool>,
 }
 
 /// The key of the table for every tenant without one of its own.
@@ -149,6 +165,8 @@ impl Document {
                 None => self.routes.push(route.clone()),
             }
         }
+        super::binding::replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
+        super::binding::replace(&mut self.reload.watch, over.reload.watch.as_ref());
         self.export.overlay(&over.export);
         self.metrics.overlay(&over.metrics);
         self.pool.overlay(&over.pool);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A configuration that cannot be used, with everything that is wrong with it. Nothing was started.
+/// A configuration, or a part of one, that cannot be used, with everything that is wrong with it. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", Listing(.faults))]
 pub struct ConfigError {
@@ -116,7 +116,7 @@ impl fmt::Display for Listing<'_> {
         match self.0 {
             [only] => write!(f, "{only}"),
             many => {
-                write!(f, "{} faults in the configuration, nothing was started", many.len())?;
+                write!(f, "{} faults in the configuration", many.len())?;
                 many.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
             }
         }

@@ -20,12 +20,39 @@ const LOCAL: &str = "local";
 /// The largest configuration file: some hundred thousand tenants.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-const EXTENSIONS: [(&str, Written); 4] = [
+pub(super) const EXTENSIONS: [(&str, Written); 4] = [
     ("toml", Written::Toml),
     ("yaml", Written::Yaml),
     ("yml", Written::Yaml),
     ("json", Written::Json),
 ];
+
+#[cfg(feature = "watch")]
+/// Every file that [`load`] looks for.
+pub(super) fn files(path: &Path, environment: Option<&Name>) -> Vec<PathBuf> {
+    let (folder, is_layered) = folder_of(path);
+    if !is_layered {
+        return vec![path.to_owned()];
+    }
+    let layers = [Some(DEFAULT), Some(LOCAL), environment.map(Name::as_str)];
+    let files = layers.into_iter().flatten().flat_map(|layer| candidates(folder, layer));
+    files.collect()
+}
+
+/// The folder of the layers, and whether there are any but the path itself.
+fn folder_of(path: &Path) -> (&Path, bool) {
+    if path.is_dir() {
+        return (path, true);
+    }
+    let is_default = path.file_stem().is_some_and(|stem| stem == DEFAULT);
+    (path.parent().unwrap_or(Path::new("")), is_default)
+}
+
+fn candidates<'a>(folder: &'a Path, layer: &'a str) -> impl Iterator<Item = PathBuf> + use<'a> {
+    EXTENSIONS
+        .iter()
+        .map(move |(extension, _)| folder.join(format!("{layer}.{extension}")))
+}
 
 /// Reads all layers and lays them over one another; every fault is added to `faults`.
 ///
@@ -33,12 +60,7 @@ const EXTENSIONS: [(&str, Written); 4] = [
 pub(super) fn load(path: &Path, variables: &Variables, faults: &mut Faults) -> Document {
     let mut whole = Document::default();
     let is_folder = path.is_dir();
-    let layered = is_folder || path.file_stem().is_some_and(|stem| stem == DEFAULT);
-    let folder = if is_folder {
-        path
-    } else {
-        path.parent().unwrap_or(Path::new(""))
-    };
+    let (folder, layered) = folder_of(path);
     faults.enter(Layer::Default, folder.display().to_string());
     // Asked also where the file is given: two default files beside one another are a fault.
     let found = if layered {
@@ -108,12 +130,12 @@ fn environment_layer(folder: &Path, environment: &str, faults: &mut Faults) -> D
     layer
 }
 
-fn layer_file(folder: &Path, layer: &str, faults: &mut Faults) -> Option<PathBuf> {
-    let candidates = EXTENSIONS
-        .iter()
-        .map(|(extension, _)| folder.join(format!("{layer}.{extension}")));
+/// The file of a folder that is called `layer`; two of them are a fault.
+pub(super) fn layer_file(folder: &Path, layer: &str, faults: &mut Faults) -> Option<PathBuf> {
     // Whatever is there, also a link to nothing: a layer that cannot be read is a fault, not a layer less.
-    let mut found: Vec<PathBuf> = candidates.filter(|file| fs::symlink_metadata(file).is_ok()).collect();
+    let mut found: Vec<PathBuf> = candidates(folder, layer)
+        .filter(|file| fs::symlink_metadata(file).is_ok())
+        .collect();
     if found.len() > 1 {
         let clash = format!("clashes with {}: a layer is one file", found[1].display());
         faults.add(file_name(&found[0]), clash);
@@ -127,13 +149,7 @@ fn file_name(file: &Path) -> String {
 
 fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
     faults.enter(rank, file.display().to_string());
-    let parsed = read_text(file).and_then(|text| {
-        let extension = file.extension().unwrap_or_default();
-        let format = EXTENSIONS.iter().find(|(known, _)| extension == *known);
-        let (_, written) = format.ok_or("a configuration file ends in .toml, .yaml, .yml or .json")?;
-        parse::parse(&text, *written)
-    });
-    match parsed {
+    match parsed(file) {
         Ok(value) => {
             // Absolute, so that it is the same folder after the process went to another one.
             let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
@@ -144,6 +160,15 @@ fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
             Document::default()
         }
     }
+}
+
+/// What a file says.
+pub(super) fn parsed(file: &Path) -> Result<serde_json::Value, String> {
+    let text = read_text(file)?;
+    let extension = file.extension().unwrap_or_default();
+    let format = EXTENSIONS.iter().find(|(known, _)| extension == *known);
+    let (_, written) = format.ok_or("a configuration file ends in .toml, .yaml, .yml or .json")?;
+    parse::parse(&text, *written)
 }
 
 fn read_text(file: &Path) -> Result<String, String> {

@@ -20,9 +20,12 @@ mod pool;
 mod proxy;
 mod read;
 mod resolve;
+mod resolved;
+mod restart;
 mod schema;
 mod table;
 mod template;
+mod tenant;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -36,6 +39,11 @@ pub use fault::{ConfigError, ConfigFault};
 pub use metrics::{Metrics, MetricsSettings};
 pub use pool::{IdleTimeout, Pool, PoolSettings, WhenFull};
 pub use proxy::{Proxy, ResolvedProxy};
-pub use resolve::{Config, ResolveError, ResolvedBinding};
+pub use resolve::{Config, ResolveError};
+pub(crate) use resolved::Digest;
+pub use resolved::ResolvedBinding;
 pub use schema::json_schema;
+pub(crate) use tenant::TenantBinding;
+#[cfg(feature = "watch")]
+pub(crate) use tenant::tenant_of;
 pub use tls::Tls;

@@ -1,8 +1,10 @@
 //! `[..proxy]`: what requests go through, where they do not go straight.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 
+use super::binding::Binding;
 use super::document::Document;
 use super::endpoint::{Endpoint, EndpointError};
 use super::fault::Faults;
@@ -27,7 +29,7 @@ pub(super) enum Address {
 }
 
 /// A proxy whose URL is known.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResolvedProxy {
     /// Where it is.
     pub url: Endpoint,
@@ -74,12 +76,12 @@ impl Proxy {
 
     pub(super) fn resolve(
         &self,
-        of_variables: &OfVariables,
+        of_variables: [&OfVariables; 2],
         selector: &Selector,
     ) -> Result<Option<ResolvedProxy>, TemplateError> {
         let url = match &self.address {
             Address::Url(url) => Some(parse(url).expect("the layers were checked")),
-            Address::Env(name) => of_variables.get(name).cloned(),
+            Address::Env(name) => of_variables.into_iter().find_map(|known| known.get(name)).cloned(),
         };
         let Some(url) = url else { return Ok(None) };
         let source = self.credentials.as_ref();
@@ -94,19 +96,30 @@ impl Proxy {
 pub(super) fn of_variables(document: &Document, variables: &Variables, faults: &mut Faults) -> OfVariables {
     let mut urls = OfVariables::new();
     for (path, binding) in document.bindings() {
-        let Some(Address::Env(name)) = binding.proxy.as_ref().map(|proxy| &proxy.address) else {
-            continue;
-        };
-        let Some(value) = variables.get(name) else { continue };
-        match value.to_str().ok_or("not UTF-8 text").and_then(parse) {
-            Ok(url) => drop(urls.insert(name.clone(), url)),
-            Err(message) => faults.add(
-                format!("{path}.proxy.env"),
-                format!("the value of {}: {message}", name.escape_default()),
-            ),
-        }
+        urls.extend(of_variable(binding, &path, |name| variables.get(name), faults));
     }
     urls
+}
+
+/// Reads the variable that a binding names.
+pub(super) fn of_variable<V: AsRef<OsStr>>(
+    binding: &Binding,
+    path: &str,
+    variable: impl FnOnce(&str) -> Option<V>,
+    faults: &mut Faults,
+) -> Option<(String, Endpoint)> {
+    let Some(Address::Env(name)) = binding.proxy.as_ref().map(|proxy| &proxy.address) else {
+        return None;
+    };
+    let value = variable(name)?;
+    match value.as_ref().to_str().ok_or("not UTF-8 text").and_then(parse) {
+        Ok(url) => Some((name.clone(), url)),
+        Err(message) => {
+            let message = format!("the value of {}: {message}", name.escape_default());
+            faults.add(format!("{path}.proxy.env"), message);
+            None
+        }
+    }
 }
 
 fn parse(url: &str) -> Result<Endpoint, &'static str> {

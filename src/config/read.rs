@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::binding::{Auth, Binding, Limits, Propagation, Sampling, default_auth_header};
-use super::document::{ActiveEnvironment, ActiveVariable, Document, Route, When};
+use super::document::{ActiveEnvironment, ActiveVariable, Document, Reloading, Route, When};
 use super::export::{Export, HumanDuration, HumanSize, Retry};
 use super::fault::{Faults, Layer};
 use super::metrics::Metrics;
@@ -53,13 +53,29 @@ pub(super) fn document(value: Value, folder: &Path, faults: &mut Faults) -> Docu
         environments: bindings(&mut table, "environments", folder),
         features: bindings(&mut table, "features", folder),
         tenants: bindings(&mut table, "tenants", folder),
+        tenants_dir: path(&mut table, "tenants_dir", "the path of a folder", folder),
         routes: routes(&mut table, folder),
         export: table.table("export", export).unwrap_or_default(),
+        reload: table
+            .table("reload", |table| Reloading {
+                watch: table.take("watch", "true or false"),
+            })
+            .unwrap_or_default(),
         metrics: table.table("metrics", metrics).unwrap_or_default(),
         pool: table.table("pool", pool).unwrap_or_default(),
     };
     table.finish();
     document
+}
+
+/// Reads a tenant's binding that stands by itself, as a table `[tenants.<slug>]` would: `path` is that table's.
+pub(super) fn alone(value: Value, path: String, folder: &Path, faults: &mut Faults) -> Binding {
+    let Some(mut table) = Table::new(value, path, faults) else {
+        return Binding::default();
+    };
+    let binding = binding(&mut table, folder);
+    table.finish();
+    binding
 }
 
 fn active(value: Value, faults: &mut Faults) -> Option<ActiveEnvironment> {
@@ -187,22 +203,22 @@ fn auth(table: &mut Table<'_>) -> Auth {
 }
 
 fn tls(table: &mut Table<'_>, folder: &Path) -> Tls {
-    let mut file = |setting| {
-        let path: Option<PathBuf> = table.take(setting, "the path of a PEM file");
-        // Nothing written stays nothing, so that it is refused.
-        path.map(|path| {
-            if path.as_os_str().is_empty() {
-                path
-            } else {
-                folder.join(path)
-            }
-        })
-    };
+    let mut file = |setting| path(table, setting, "the path of a PEM file", folder);
     Tls {
         ca: file("ca"),
         cert: file("cert"),
         key: file("key"),
     }
+}
+
+/// A path; a relative one begins at `folder`. Nothing written stays nothing, so that it is refused.
+fn path(table: &mut Table<'_>, setting: &'static str, expected: &str, folder: &Path) -> Option<PathBuf> {
+    let path: PathBuf = table.take(setting, expected)?;
+    Some(if path.as_os_str().is_empty() {
+        path
+    } else {
+        folder.join(path)
+    })
 }
 
 fn proxy(table: &mut Table<'_>, folder: &Path) -> Option<Proxy> {

@@ -1,25 +1,23 @@
 //! The checked configuration, and what it says for one selector.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use http::{HeaderName, HeaderValue};
-use serde_json::Value;
+use http::HeaderName;
 
-use super::binding::{Auth, BackendName, Binding, Limits, SessionMode};
+use super::binding::Binding;
 use super::document::{ActiveEnvironment, Document, WILDCARD};
-use super::endpoint::Endpoint;
 use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
 use super::metrics::MetricsSettings;
 use super::pool::PoolSettings;
-use super::proxy::{OfVariables, ResolvedProxy};
-use super::template::{self, TemplateError};
-use super::tls::Tls;
+use super::proxy::OfVariables;
+use super::resolved::{self, ResolvedBinding};
+use super::template::TemplateError;
+use super::tenant::TenantBinding;
 use super::variables::Variables;
-use super::{check, layers, proxy};
+use super::{check, layers, proxy, tenant};
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector};
 
@@ -28,58 +26,20 @@ const SIMILAR: f64 = 0.75;
 const MAX_SUGGESTIONS: usize = 3;
 
 /// A configuration that was checked as a whole.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     document: Document,
     routes: Vec<(Selector, Binding)>,
     active_environment: Option<Name>,
-    export: ExportSettings,
-    metrics: MetricsSettings,
-    pool: PoolSettings,
+    pub(super) export: ExportSettings,
+    pub(super) pool: PoolSettings,
+    pub(super) metrics: MetricsSettings,
     proxies: OfVariables,
+    /// Whether variables of the process are laid over the files, and may say what a proxy is.
+    has_variables: bool,
+    /// The file or folder it was read from; none where it was made in code.
+    path: Option<PathBuf>,
 }
-
-/// What the configuration says for one selector, everything filled in. `Debug` shows no value that could be a key by mistake.
-#[derive(Clone, PartialEq)]
-pub struct ResolvedBinding {
-    /// What it is for.
-    pub selector: Selector,
-    /// Where the key comes from.
-    pub api_key: KeySource,
-    /// The kind of destination.
-    pub backend: BackendName,
-    /// The destination, where the backend's own is not meant.
-    pub endpoint: Option<Endpoint>,
-    /// How the key is sent, where not in the backend's way.
-    pub auth: Option<Auth>,
-    /// Certificates for an `https` endpoint.
-    pub tls: Tls,
-    /// What requests go through.
-    pub proxy: Option<ResolvedProxy>,
-    /// Further headers of every request.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The `source` of sessions and spans.
-    pub source: Option<String>,
-    /// Metadata of sessions and spans.
-    pub metadata: BTreeMap<String, Value>,
-    /// Resource attributes.
-    pub resource: BTreeMap<String, Value>,
-    /// The part of all traces that is recorded.
-    pub sampling_ratio: f64,
-    /// How much one span may hold.
-    pub limits: Limits,
-    /// Whether a remote span may be a parent.
-    pub trust_remote_parent: bool,
-    /// Whether the session's id goes along with requests, and is taken from there.
-    pub propagate_session_id: bool,
-    /// How sessions come about.
-    pub sessions: SessionMode,
-    /// How large a share of the sending it gets.
-    pub weight: u32,
-}
-
-/// As control groups have it.
-const DEFAULT_WEIGHT: u32 = 100;
 
 /// Why the configuration has nothing for a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,18 +89,35 @@ impl Config {
         Self::load_with(path.as_ref(), &Variables::of_the_process())
     }
 
+    /// Reads the same files again, from the same place; what was made in code stays as it is.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault of every layer.
+    pub(crate) fn read_again(&self) -> Result<Self, ConfigError> {
+        match &self.path {
+            Some(path) if self.has_variables => Self::load(path),
+            Some(path) => Self::load_files(path),
+            None => Ok(self.clone()),
+        }
+    }
+
     /// As [`load`](Self::load), as if the process had no variables: what the files say, whoever reads them.
     ///
     /// # Errors
     /// [`ConfigError`] with every fault of every layer.
     pub fn load_files(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        Self::load_with(path.as_ref(), &Variables::none())
+        let mut config = Self::load_with(path.as_ref(), &Variables::none())?;
+        config.has_variables = false;
+        Ok(config)
     }
 
     pub(super) fn load_with(path: &Path, variables: &Variables) -> Result<Self, ConfigError> {
         let mut faults = Faults::default();
         let document = layers::load(path, variables, &mut faults);
-        Self::finish(document, variables, faults)
+        let mut config = Self::finish(document, variables, faults)?;
+        // Absolute, so that it is read again also after the process went to another folder.
+        config.path = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        Ok(config)
     }
 
     /// Checks a configuration made in code.
@@ -157,6 +134,7 @@ impl Config {
     fn finish(document: Document, variables: &Variables, mut faults: Faults) -> Result<Self, ConfigError> {
         let active_environment = active_environment(&document, variables, &mut faults);
         let proxies = proxy::of_variables(&document, variables, &mut faults);
+        tenant::check_folder(document.tenants_dir.as_deref(), &mut faults);
         faults.into_result()?;
         let checked = "the layers were checked";
         Ok(Self {
@@ -171,6 +149,8 @@ impl Config {
             metrics: document.metrics.settings(),
             pool: document.pool.settings(),
             document,
+            has_variables: true,
+            path: None,
         })
     }
 
@@ -217,24 +197,56 @@ impl Config {
         Some(merged.api_key.ok_or(ResolveError::NoKey))
     }
 
-    /// Whether a name is configured; a cheap question that allocates nothing.
-    pub(crate) fn knows(&self, part: Part, name: &str) -> bool {
-        self.bindings(part).contains_key(name) || (part == Part::Tenant && self.has_wildcard())
+    /// Whether a tenant has a table of its own.
+    pub(crate) fn has_table(&self, tenant: &str) -> bool {
+        self.document.tenants.contains_key(tenant)
+    }
+
+    /// The folder with a file for each tenant, where there is one.
+    pub(crate) fn tenants_dir(&self) -> Option<&Path> {
+        self.document.tenants_dir.as_deref()
+    }
+
+    /// Whether the files are watched.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.document.reload.watch.unwrap_or(false)
+    }
+
+    #[cfg(feature = "watch")]
+    /// The files that it is made of, and those that would be laid over them if they were there. None where it was made in code.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let path = self.path.as_deref();
+        path.map_or_else(Vec::new, |path| layers::files(path, self.active_environment()))
+    }
+
+    /// Whether variables of the process have a say.
+    pub(super) fn has_variables(&self) -> bool {
+        self.has_variables
     }
 
     /// What the configuration says for a selector: defaults < environment < feature < tenant < route. Routes with fewer parts come
-    /// before those with more; the key is the last one set.
+    /// before those with more; the key is the last one set. Tenants' files and a program's source of bindings are not asked.
     ///
     /// # Errors
     /// [`ResolveError`] for a name that is not configured, a selector without a key, or a template that cannot be filled in.
     pub fn resolve(&self, selector: &Selector) -> Result<ResolvedBinding, ResolveError> {
+        self.resolve_with(selector, None)
+    }
+
+    /// As [`resolve`](Self::resolve), with the tenant's binding from elsewhere in place of a table of the tenant's own.
+    pub(crate) fn resolve_with(
+        &self,
+        selector: &Selector,
+        tenant: Option<&TenantBinding>,
+    ) -> Result<ResolvedBinding, ResolveError> {
         let mut merged = self.defaults();
         let mut routes: Vec<_> = self.routes.iter().filter(|(when, _)| selector.contains(when)).collect();
         // Stable: among routes with equally many parts the one written last wins.
         routes.sort_by_key(|(when, _)| when.parts().count());
         for (part, name) in selector.parts() {
             let by_a_route = || routes.iter().any(|(when, _)| when.get(part) == Some(name));
-            match self.binding_of(part, name) {
+            let given = tenant.filter(|_| part == Part::Tenant).map(|tenant| &tenant.binding);
+            match given.or_else(|| self.binding_of(part, name)) {
                 Some(binding) => merged.overlay(binding),
                 // A name may be known by a route alone.
                 None if by_a_route() => {}
@@ -244,7 +256,12 @@ impl Config {
         for (_, binding) in routes {
             merged.overlay(binding);
         }
-        fill(merged, selector, &self.proxies)
+        let none = OfVariables::new();
+        resolved::fill(
+            merged,
+            selector,
+            [tenant.map_or(&none, |tenant| &tenant.proxies), &self.proxies],
+        )
     }
 
     /// The error for a name that is not configured, with names that are like it.
@@ -329,75 +346,4 @@ fn active_environment(document: &Document, variables: &Variables, faults: &mut F
         );
     }
     None
-}
-
-fn fill(merged: Binding, selector: &Selector, proxies: &OfVariables) -> Result<ResolvedBinding, ResolveError> {
-    let source = merged.api_key.as_ref().ok_or(ResolveError::NoKey)?;
-    let mut headers = Vec::with_capacity(merged.headers.len());
-    for (name, value) in &merged.headers {
-        let name = HeaderName::try_from(name).expect("the layers were checked");
-        let value = HeaderValue::from_str(&template::fill(value, selector)?);
-        let value = value.map_err(|_| ResolveError::Header(name.clone()))?;
-        headers.push((name, value));
-    }
-    let fill_values = |values: BTreeMap<String, Value>| -> Result<BTreeMap<String, Value>, TemplateError> {
-        let filled = values.into_iter().map(|(key, value)| match value {
-            Value::String(text) => Ok((key, Value::String(template::fill(&text, selector)?))),
-            other => Ok((key, other)),
-        });
-        filled.collect()
-    };
-    let propagation = merged.propagation.unwrap_or_default();
-    Ok(ResolvedBinding {
-        api_key: template::fill_source(source, selector)?,
-        backend: merged.backend.unwrap_or_default(),
-        endpoint: merged
-            .endpoint
-            .map(|text| Endpoint::new(&text).expect("the layers were checked")),
-        auth: merged.auth,
-        tls: merged.tls.unwrap_or_default().fill(selector)?,
-        proxy: match &merged.proxy {
-            Some(proxy) => proxy.resolve(proxies, selector)?,
-            None => None,
-        },
-        headers,
-        source: merged
-            .source
-            .map(|source| template::fill(&source, selector))
-            .transpose()?,
-        metadata: fill_values(merged.metadata)?,
-        resource: fill_values(merged.resource)?,
-        sampling_ratio: merged.sampling.map_or(1.0, |sampling| sampling.ratio),
-        limits: merged.limits.unwrap_or_default(),
-        trust_remote_parent: propagation.trust_remote_parent.unwrap_or(false),
-        propagate_session_id: propagation.session_id.unwrap_or(false),
-        sessions: merged.sessions.unwrap_or_default(),
-        weight: merged.weight.unwrap_or(DEFAULT_WEIGHT),
-        selector: selector.clone(),
-    })
-}
-
-impl fmt::Debug for ResolvedBinding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<&HeaderName> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("ResolvedBinding")
-            .field("selector", &self.selector)
-            .field("api_key", &self.api_key)
-            .field("backend", &self.backend)
-            .field("endpoint", &self.endpoint)
-            .field("auth", &self.auth)
-            .field("tls", &self.tls)
-            .field("proxy", &self.proxy)
-            .field("headers", &headers)
-            .field("source", &self.source)
-            .field("metadata", &self.metadata.keys())
-            .field("resource", &self.resource.keys())
-            .field("sampling_ratio", &self.sampling_ratio)
-            .field("limits", &self.limits)
-            .field("trust_remote_parent", &self.trust_remote_parent)
-            .field("propagate_session_id", &self.propagate_session_id)
-            .field("sessions", &self.sessions)
-            .field("weight", &self.weight)
-            .finish()
-    }
 }

@@ -1,6 +1,10 @@
 //! A registry made in code.
 
-use super::{BuildError, TracerRegistry};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::source::Source;
+use super::{AnswersKept, AsyncBindingSource, BindingSource, BuildError, TracerRegistry};
 use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::{Part, SelectorParts};
@@ -13,6 +17,8 @@ pub struct RegistryBuilder {
     document: Document,
     sources: SecretSources,
     fingerprinter: Fingerprinter,
+    source: Option<Source>,
+    answers_kept: AnswersKept,
 }
 
 impl RegistryBuilder {
@@ -87,6 +93,38 @@ impl RegistryBuilder {
         self
     }
 
+    /// A folder with a file for each tenant, as `tenants_dir` in the configuration. A relative path begins at the folder of the process.
+    pub fn tenants_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        // Absolute, so that it is the same folder after the process went to another one.
+        self.document.tenants_dir = Some(std::path::absolute(&folder).unwrap_or(folder));
+        self
+    }
+
+    /// Whether the files are watched, as `reload.watch` in the configuration.
+    pub fn watch(mut self, watch: bool) -> Self {
+        self.document.reload.watch = Some(watch);
+        self
+    }
+
+    /// Where the program keeps bindings of tenants; in place of an earlier source.
+    pub fn binding_source(mut self, source: impl BindingSource) -> Self {
+        self.source = Some(Source::Blocking(Arc::new(source)));
+        self
+    }
+
+    /// As [`binding_source`](Self::binding_source), asked asynchronously.
+    pub fn async_binding_source(mut self, source: impl AsyncBindingSource) -> Self {
+        self.source = Some(Source::Async(Arc::new(source)));
+        self
+    }
+
+    /// For how long what the source answers holds.
+    pub fn answers_kept(mut self, keep: AnswersKept) -> Self {
+        self.answers_kept = keep;
+        self
+    }
+
     /// Makes fingerprints comparable with those of somebody else who has the same one.
     pub fn fingerprinter(mut self, fingerprinter: Fingerprinter) -> Self {
         self.fingerprinter = fingerprinter;
@@ -103,6 +141,7 @@ impl RegistryBuilder {
             Some(config) => config,
             None => Config::from_document(self.document)?,
         };
-        TracerRegistry::new(config, self.sources, self.fingerprinter)
+        let source = self.source.map(|source| (source, self.answers_kept));
+        TracerRegistry::new(config, source, self.sources, self.fingerprinter)
     }
 }

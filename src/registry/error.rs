@@ -1,12 +1,15 @@
 //! Why there is no registry, or no tracer.
 
+use std::io;
 use std::thread::ThreadId;
 
 use crate::backend::DestinationError;
 use crate::config::{ConfigError, ResolveError};
 use crate::export::{EngineError, TlsError};
 use crate::secret::SecretError;
-use crate::selector::{Selector, SelectorError};
+use crate::selector::{Name, Selector, SelectorError};
+
+use super::source::SourceError;
 
 /// Why a registry could not be made. Nothing was started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,9 @@ pub enum BuildError {
     /// The export engine cannot be started.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A thread cannot be started: the one that watches files, or the one that minds how old answers of a source are.
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::ErrorKind),
 }
 
 /// Why a look-up gave no tracer. Other tracers are not concerned, and the next look-up tries again.
@@ -34,6 +40,22 @@ pub enum LookupError {
     /// The configuration has nothing for it.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// The tenant's binding, from a file of `tenants_dir` or from the program's source, has faults.
+    #[error("the tenant's binding cannot be used: {0}")]
+    TenantBinding(#[from] ConfigError),
+    /// The program's source of bindings could not tell whether it knows the tenant.
+    #[error("the source of bindings failed for tenant {tenant:?}: {error}")]
+    Source {
+        /// Whose binding was asked for.
+        tenant: Name,
+        /// What the source said.
+        error: SourceError,
+    },
+    /// The tenant's binding is with an [`AsyncBindingSource`](crate::AsyncBindingSource), and this look-up cannot wait for it.
+    #[error(
+        "tenant {0:?} must be asked for asynchronously, for the source of bindings is: use tenant_async or get_async; once its tracer is there, all look-ups find it"
+    )]
+    OnlyAsync(Name),
     /// The binding has no place to send to.
     #[error(transparent)]
     Destination(#[from] DestinationError),

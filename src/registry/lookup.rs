@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::thread;
 
+use super::bindings::Asking;
 use super::making::Making;
 use super::{Inner, LookupError, TracerRegistry};
 use crate::scope::Scope;
@@ -58,12 +59,9 @@ impl TracerRegistry {
         S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
-        if let Some((part, name)) = selector.single() {
-            return self.single(part, name);
-        }
-        match self.0.pool.find(&selector) {
+        match self.find(&selector) {
             Some(found) => self.open(found),
-            None => self.make_pooled(&selector),
+            None => self.look_up(&selector, &Asking::Source),
         }
     }
 
@@ -72,11 +70,8 @@ impl TracerRegistry {
     /// # Errors
     /// [`LookupError::NoActiveEnvironment`] where none is configured, else as [`tenant`](Self::tenant).
     pub fn active(&self) -> Result<TracerHandle, LookupError> {
-        let name = self
-            .0
-            .config
-            .active_environment()
-            .ok_or(LookupError::NoActiveEnvironment)?;
+        let config = self.0.bindings.loaded();
+        let name = config.active_environment().ok_or(LookupError::NoActiveEnvironment)?;
         self.single(Part::Environment, name)
     }
 
@@ -92,7 +87,7 @@ impl TracerRegistry {
         let selector = checked(selector)?;
         self.0.check_open()?;
         let _making = self.0.begin_making(&selector)?;
-        self.0.make(&selector)
+        self.0.make(&self.0.bindings.resolve(&selector, &Asking::Source)?)
     }
 
     /// The tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this thread or in
@@ -117,32 +112,20 @@ impl TracerRegistry {
         }
         // Names are checked on the way to a new tracer only: what is in the pool was checked when it came in.
         let name = Name::new(name).map_err(|source| SelectorError::Name { part, source })?;
-        if !self.0.config.knows(part, &name) {
-            let routed = self.0.config.resolve(&Selector::of(part, name));
-            // A name that only a route knows resolves; any other is unknown, and says so.
-            return match routed {
-                Ok(binding) => self.make_pooled(&binding.selector),
-                Err(error) => Err(error.into()),
-            };
+        self.look_up(&Selector::of(part, name), &Asking::Source)
+    }
+
+    /// The tracer of a selector, if it was made.
+    pub(super) fn find(&self, selector: &Selector) -> Option<TracerHandle> {
+        match selector.single() {
+            Some((part, name)) => self.0.pool.find_single(part, name),
+            None => self.0.pool.find(selector),
         }
-        self.make_pooled(&Selector::of(part, name))
-    }
-
-    fn open(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
-        self.0.check_open()?;
-        Ok(found)
-    }
-
-    fn make_pooled(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
-        self.0.check_open()?;
-        // Before there is a slot that others could wait for, and before this thread waits for anybody.
-        let _making = self.0.begin_making(selector)?;
-        self.0.pool.get_or_make(selector, || self.0.make(selector))
     }
 }
 
 impl Inner {
-    fn check_open(&self) -> Result<(), LookupError> {
+    pub(super) fn check_open(&self) -> Result<(), LookupError> {
         // Relaxed: a look-up at the moment of the shutdown may fall on either side of it.
         if self.closed.load(Ordering::Relaxed) {
             Err(LookupError::Shutdown)
@@ -151,7 +134,7 @@ impl Inner {
         }
     }
 
-    fn begin_making(&self, selector: &Selector) -> Result<Making, LookupError> {
+    pub(super) fn begin_making(&self, selector: &Selector) -> Result<Making, LookupError> {
         Making::begin(self).ok_or_else(|| LookupError::Recursive {
             selector: selector.clone(),
             thread: thread::current().id(),
@@ -159,7 +142,7 @@ impl Inner {
     }
 }
 
-fn checked<S>(selector: S) -> Result<Selector, LookupError>
+pub(super) fn checked<S>(selector: S) -> Result<Selector, LookupError>
 where
     S: TryInto<Selector, Error: Into<SelectorError>>,
 {

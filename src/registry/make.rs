@@ -12,11 +12,11 @@ use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
 impl Inner {
-    /// Resolves the binding, reads the key and makes the tracer. Nothing is left behind where any of it fails.
-    pub(super) fn make(&self, selector: &Selector) -> Result<TracerHandle, LookupError> {
-        let binding = self.config.resolve(selector)?;
-        let destination = self.destination(&binding)?;
-        let connections = self.connections(&binding, &destination)?;
+    /// Reads the key and makes the tracer. Nothing is left behind where any of it fails.
+    pub(super) fn make(&self, binding: &ResolvedBinding) -> Result<TracerHandle, LookupError> {
+        let selector = &binding.selector;
+        let destination = self.destination(binding)?;
+        let connections = self.connections(binding, &destination)?;
         let key = if planted(Fault::KeysSwapped) {
             self.key_of_neighbour(selector)?
         } else {
@@ -25,15 +25,16 @@ impl Inner {
         let fingerprint = key.fingerprint(&self.fingerprinter);
         let account = self.books.account(selector, &destination.traces_url);
         let lane = self.engine.open_lane(&account, destination, connections, key);
-        Ok(TracerHandle::new(&binding, fingerprint, lane))
+        Ok(TracerHandle::new(binding, fingerprint, lane))
     }
 
     /// The key of the tracer that a selector would be swapped with, if keys were swapped.
     fn key_of_neighbour(&self, selector: &Selector) -> Result<ApiKey, LookupError> {
-        let all = self.config.selectors();
+        let config = self.bindings.config();
+        let all = config.selectors();
         let at = all.iter().position(|known| known == selector).unwrap_or_default();
         let neighbour = all.get(at ^ 1).unwrap_or(selector);
-        Ok(self.config.resolve(neighbour)?.api_key.read(&self.sources)?)
+        Ok(config.resolve(neighbour)?.api_key.read(&self.sources)?)
     }
 
     pub(super) fn destination(&self, binding: &ResolvedBinding) -> Result<Destination, LookupError> {

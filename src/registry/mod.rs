@@ -1,34 +1,53 @@
 //! The public face: look-ups, status, flush, shutdown. Owns the pool, the books and the engine.
 
+mod ageing;
+mod ages;
+mod answers;
+mod asynchronous;
+mod bindings;
 mod builder;
 mod error;
+mod flights;
+
 mod lookup;
 mod maintenance;
 mod make;
 mod making;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod miss;
 mod pool;
+mod reload;
+mod source;
+mod start;
 mod status;
+#[cfg(feature = "watch")]
+mod watching;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-
-use tokio::sync::Notify;
 
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
+pub use reload::{ConfigurationStatus, Kept, Reload, ReloadError};
+pub use source::{AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, SourceError};
 pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe, Status, TracerStatus};
 
 use crate::config::Config;
 use crate::export::{Books, Engine, ForgottenReport, Report};
 use crate::secret::{Fingerprinter, SecretSources};
 use crate::selector::{Selector, SelectorError};
-use maintenance::maintain;
+use crate::tracer::TracerHandle;
+use ageing::Ageing;
+use bindings::Bindings;
+use flights::Flights;
 use pool::Pool;
+use reload::Reloads;
+#[cfg(feature = "watch")]
+use watching::Watching;
 
 /// Tracers by tenant, environment and feature, each made on its first look-up, and kept until it is idle and its time or its place is up.
 ///
@@ -38,13 +57,19 @@ use pool::Pool;
 pub struct TracerRegistry(Arc<Inner>);
 
 struct Inner {
-    config: Config,
+    bindings: Bindings,
+    reloads: Reloads,
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     engine: Engine,
     pool: Arc<Pool>,
     books: Arc<Books>,
     closed: AtomicBool,
+    /// Asynchronous look-ups of tracers that are not there.
+    flights: Flights<Selector, Result<TracerHandle, LookupError>>,
+    ageing: OnceLock<Ageing>,
+    #[cfg(feature = "watch")]
+    watch: Watching,
 }
 
 impl TracerRegistry {
@@ -61,32 +86,10 @@ impl TracerRegistry {
         RegistryBuilder::default()
     }
 
-    fn new(config: Config, sources: SecretSources, fingerprinter: Fingerprinter) -> Result<Self, BuildError> {
-        let engine = Engine::start(config.export().clone())?;
-        let bell = Arc::new(Notify::new());
-        let pool = Arc::new(Pool::new(config.pool(), Arc::clone(&bell)));
-        let books = Arc::new(Books::new(Arc::clone(&bell)));
-        engine.spawn(maintain(
-            Arc::downgrade(&pool),
-            Arc::downgrade(&books),
-            bell,
-            pool.period(),
-        ));
-        Ok(Self(Arc::new(Inner {
-            config,
-            sources,
-            fingerprinter,
-            engine,
-            pool,
-            books,
-            closed: AtomicBool::new(false),
-        })))
-    }
-
     /// How all tracers are doing.
     pub fn status(&self) -> Status {
         let (accounts, forgotten) = self.0.books.all();
-        status::of(&accounts, &forgotten, self.0.pool.status())
+        status::of(self.configuration_status(), &accounts, &forgotten, self.0.pool.status())
     }
 
     /// Takes the tracer of a selector out of the pool, so that the next look-up makes a new one, with its key read anew. Nothing is lost:
@@ -103,12 +106,12 @@ impl TracerRegistry {
         Ok(self.0.pool.take_out(&selector))
     }
 
-    /// What the configuration is.
-    pub fn config(&self) -> &Config {
-        &self.0.config
+    /// What the configuration is; a reload does not change what was given here.
+    pub fn config(&self) -> Arc<Config> {
+        self.0.bindings.config()
     }
 
-    /// Tries every binding of the configuration: whether its key can be read, where it would send, and, where asked, whether the endpoint
+    /// Tries every binding of the configuration, and those of all files in `tenants_dir`: whether its key can be read, where it would send, and, where asked, whether the endpoint
     /// takes the key. Makes no tracer. Blocks the thread, for up to `export.timeout` where endpoints are asked.
     pub fn check(&self, probe: Probe) -> Vec<CheckedBinding> {
         status::check(&self.0, probe)

@@ -92,6 +92,37 @@ impl Pool {
         taken
     }
 
+    /// Takes this tracer out, where it is still the one that look-ups find.
+    pub(super) fn retire(&self, tracer: &TracerHandle) {
+        let selector = tracer.selector();
+        let is_it = |there: &TracerHandle| there.same_tracer(tracer);
+        let taken = match selector.single() {
+            Some((part, name)) => self.single[part as usize].take_out_only(name, is_it),
+            None => self.combined.take_out_only(selector, is_it),
+        };
+        if taken.is_some() {
+            self.room.give_back();
+        }
+    }
+
+    /// Takes out what is being made. It goes to those who wait for it, and is not kept.
+    pub(super) fn take_out_unfinished(&self) {
+        let single: usize = self.single.iter().map(Slots::take_out_unfinished).sum();
+        for _ in 0..single + self.combined.take_out_unfinished() {
+            self.room.give_back();
+        }
+    }
+
+    /// All tracers that are there.
+    pub(super) fn tracers(&self) -> Vec<TracerHandle> {
+        let mut tracers = Vec::with_capacity(self.len());
+        for slots in &self.single {
+            slots.each(|_, tracer, _| tracers.push(tracer.clone()));
+        }
+        self.combined.each(|_, tracer, _| tracers.push(tracer.clone()));
+        tracers
+    }
+
     /// Whether a look-up waits for a look through the pool.
     pub(super) fn is_asked(&self) -> bool {
         self.room.is_asked()

@@ -5,16 +5,21 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
+use super::bindings::Asking;
+use super::reload::ConfigurationStatus;
 use super::{Inner, LookupError};
 use crate::backend::Destination;
+use crate::config::ConfigError;
 use crate::export::{Account, Breakers, Connections, ExportError, Forgotten};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
-use crate::selector::Selector;
+use crate::selector::{Part, Selector};
 
 /// All tracers at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
+    /// How the configuration came to be what it is.
+    pub configuration: ConfigurationStatus,
     /// By selector, in their order.
     pub tracers: Vec<TracerStatus>,
     /// The tracers that are kept.
@@ -134,7 +139,12 @@ impl Status {
     }
 }
 
-pub(super) fn of(accounts: &[Arc<Account>], forgotten: &Forgotten, pool: PoolStatus) -> Status {
+pub(super) fn of(
+    configuration: ConfigurationStatus,
+    accounts: &[Arc<Account>],
+    forgotten: &Forgotten,
+    pool: PoolStatus,
+) -> Status {
     let tracers = accounts.iter().map(|account| {
         let books = account.snapshot();
         TracerStatus {
@@ -150,6 +160,7 @@ pub(super) fn of(accounts: &[Arc<Account>], forgotten: &Forgotten, pool: PoolSta
         }
     });
     Status {
+        configuration,
         tracers: tracers.collect(),
         pool,
         forgotten: ForgottenStatus {
@@ -164,7 +175,20 @@ pub(super) fn of(accounts: &[Arc<Account>], forgotten: &Forgotten, pool: PoolSta
 pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     let mut asked = Vec::new();
     let mut checked: Vec<CheckedBinding> = Vec::new();
-    for selector in registry.config.selectors() {
+    let config = registry.bindings.config();
+    let (files, unread) = match config.tenant_files() {
+        Ok(files) => (files, None),
+        Err(error) => (Vec::new(), Some(("tenants_dir".to_owned(), error))),
+    };
+    let mut selectors = config.selectors();
+    let mut unusable: Vec<(String, ConfigError)> = unread.into_iter().collect();
+    for file in files {
+        match file.tenant {
+            Ok(name) => selectors.push(Selector::of(Part::Tenant, name)),
+            Err(error) => unusable.push((format!("tenant:{}", file.shown), error)),
+        }
+    }
+    for selector in selectors {
         let mut binding = CheckedBinding::new(selector.to_string());
         match try_binding(registry, &selector, &mut binding) {
             Ok((destination, connections, key)) if probe == Probe::Connect => {
@@ -183,7 +207,11 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
             Err(_) => Connection::NotTried,
         };
     }
-    checked.extend(registry.config.wildcard_key().map(|source| CheckedBinding {
+    checked.extend(unusable.into_iter().map(|(selector, error)| CheckedBinding {
+        error: Some(error.into()),
+        ..CheckedBinding::new(selector)
+    }));
+    checked.extend(config.wildcard_key().map(|source| CheckedBinding {
         key_source: source.as_ref().ok().map(ToString::to_string),
         error: source.err().map(Into::into),
         ..CheckedBinding::new("tenant:*".to_owned())
@@ -196,7 +224,7 @@ fn try_binding(
     selector: &Selector,
     checked: &mut CheckedBinding,
 ) -> Result<(Destination, Arc<Connections>, ApiKey), LookupError> {
-    let binding = registry.config.resolve(selector)?;
+    let binding = registry.bindings.resolve(selector, &Asking::Source)?;
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;
     checked.endpoint = Some(destination.traces_url.clone());

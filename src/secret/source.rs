@@ -13,7 +13,7 @@ use super::{ApiKey, SecretError, SecretFault, exec, file};
 /// A place that keys are read from. Reading happens at the first look-up of a tracer, on the thread that looks it up.
 ///
 /// `Display` and `Debug` name the place, without the arguments of a command: a token for the secret manager may be among them.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeySource {
     /// An environment variable of the process.

@@ -8,13 +8,14 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry::{Context, ContextGuard};
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
 use crate::backend::Destination;
-use crate::config::ResolvedBinding;
+use crate::config::{Digest, ResolvedBinding};
 use crate::context::{self, Identity, InScope, Owner, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::faults::{Fault, planted};
@@ -48,6 +49,10 @@ struct Instance {
     sdk: SdkTracer,
     lane: Arc<Lane>,
     default_session: DefaultSession,
+    /// What it was made of.
+    digest: Digest,
+    /// Whether what it was made of must be asked for again.
+    stale: AtomicBool,
 }
 
 impl TracerHandle {
@@ -71,6 +76,8 @@ impl TracerHandle {
             provider,
             lane,
             default_session: DefaultSession::default(),
+            digest: binding.digest(),
+            stale: AtomicBool::new(false),
         }))
     }
 
@@ -220,6 +227,21 @@ impl TracerHandle {
     /// Whether two handles are of the same tracer.
     pub fn same_tracer(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// What it was made of.
+    pub(crate) fn digest(&self) -> Digest {
+        self.0.digest
+    }
+
+    /// Whether the next look-up must ask again what it is made of.
+    pub(crate) fn is_stale(&self) -> bool {
+        // Relaxed: a look-up at that moment may fall on either side of it.
+        self.0.stale.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_stale(&self, stale: bool) {
+        self.0.stale.store(stale, Ordering::Relaxed);
     }
 
     pub(crate) fn set_default_session(&self, stamp: &Arc<SessionStamp>) {

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "faults",
     "nesting",
+    "watch",
     "selector",
     "secret",
     "config",

@@ -108,7 +108,7 @@ fn variables_of_the_process_are_laid_over_the_shipped_files() {
     let staging = registry.active().expect("its key is there");
     assert_eq!(staging.selector().to_string(), "environment:staging");
     registry.tenant("acme").expect("its key is there");
-    let acme = resolve(registry.config(), "tenant:acme");
+    let acme = resolve(&registry.config(), "tenant:acme");
     assert_eq!(acme.endpoint.expect("configured").to_string(), "http://127.0.0.1:4318");
     let error = registry.tenant("globex").expect_err("no file");
     assert!(matches!(error, LookupError::Secret(_)), "{error}");

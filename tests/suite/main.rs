@@ -35,6 +35,7 @@ mod propagation;
 mod proxies;
 mod proxy;
 mod readme;
+mod reload;
 mod routing;
 mod runtimes;
 mod scopes;
@@ -44,6 +45,7 @@ mod silence;
 #[cfg(feature = "cli")]
 mod soak;
 mod support;
+mod tenants_as_data;
 mod tls;
 mod tls_server;
 #[cfg(feature = "cli")]

@@ -58,7 +58,7 @@ fn what_is_made_of_a_key_does_not_show_it() {
     debug("Session", &session);
     debug("Status", &registry.status());
     debug("CheckedBinding", &registry.check(tracer_registry::Probe::Keys));
-    debug("Config", registry.config());
+    debug("Config", &registry.config());
     debug("ResolvedBinding", &registry.config().resolve(tracer.selector()));
     for serialized in [
         serde_json::to_string(&registry.status()),

@@ -79,7 +79,7 @@ fn document() -> impl Strategy<Value = Document> {
 }
 
 /// The fields that there are, so that random tables get past the first of them.
-const FIELDS: [&str; 48] = [
+const FIELDS: [&str; 51] = [
     "active_environment",
     "defaults",
     "environments",
@@ -87,6 +87,9 @@ const FIELDS: [&str; 48] = [
     "tenants",
     "routes",
     "export",
+    "reload",
+    "watch",
+    "tenants_dir",
     "pool",
     "idle_timeout",
     "when_full",

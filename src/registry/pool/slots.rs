@@ -134,6 +134,26 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         self.0.remove(key).is_some()
     }
 
+    /// Takes this tracer out, where it is still the one that is there.
+    pub(super) fn take_out_only(&self, key: &K, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
+        let taken = self.0.remove_if(key, |_, slot| match slot {
+            Slot::Ready { tracer, .. } => is_it(tracer),
+            Slot::Building(_) => false,
+        });
+        taken.and_then(|(_, slot)| slot.tracer())
+    }
+
+    /// Empties the slots of all tracers that are being made: they go to those who wait for them, and are not kept. Gives how many.
+    pub(super) fn take_out_unfinished(&self) -> usize {
+        let mut taken = 0;
+        self.0.retain(|_, slot| {
+            let is_building = matches!(slot, Slot::Building(_));
+            taken += usize::from(is_building);
+            !is_building
+        });
+        taken
+    }
+
     /// Shows all tracers that are there.
     pub(super) fn each(&self, mut show: impl FnMut(&K, &T, &Used)) {
         for slot in &self.0 {

@@ -1,0 +1,187 @@
+//! A tenant's binding that is no table of the configuration: from a file of `tenants_dir`, or from the program.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::binding::Binding;
+use super::fault::{ConfigError, Faults, Layer};
+use super::proxy::{self, OfVariables};
+use super::resolve::Config;
+use super::table::quoted;
+use super::variables::Variables;
+use super::{check, layers, read};
+use crate::selector::Name;
+
+/// A tenant's binding from outside the configuration, checked as one of its tables is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TenantBinding {
+    pub(super) binding: Binding,
+    /// What variables of the process say that it names.
+    pub(super) proxies: OfVariables,
+}
+
+/// A file of `tenants_dir`, by what it is called.
+pub(crate) struct FileOfTenant {
+    /// What is in front of the extension, as a message may show it.
+    pub(crate) shown: String,
+    /// The tenant; else why there can be none.
+    pub(crate) tenant: Result<Name, ConfigError>,
+}
+
+impl Binding {
+    /// Reads a binding from JSON, as a table `[tenants.<slug>]` of the configuration is read: for programs that keep tenants in a database.
+    /// A relative path begins at the folder of the process.
+    ///
+    /// ```
+    /// # use tracer_registry::config::Binding;
+    /// let row = serde_json::json!({ "api_key": { "file": "/run/secrets/acme" }, "source": "eu" });
+    /// assert!(Binding::from_json(row).is_ok());
+    /// let row = serde_json::json!({ "api_key": "hh_a_key_itself" });
+    /// assert!(Binding::from_json(row).unwrap_err().to_string().contains("a key is never written"));
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault; no value is repeated.
+    pub fn from_json(value: Value) -> Result<Self, ConfigError> {
+        let mut faults = Faults::default();
+        faults.enter(Layer::Whole, "a binding");
+        let binding = read::alone(value, "binding".to_owned(), Path::new(""), &mut faults);
+        check::binding(&binding, "binding", &mut faults);
+        faults.into_result()?;
+        Ok(binding)
+    }
+}
+
+impl Config {
+    /// What the tenant's file says, where there is a folder for files and one of this tenant.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault of the file, also where it, or the whole folder, cannot be read: who has a file must not be taken for
+    /// somebody who has none.
+    pub(crate) fn tenant_file(&self, tenant: &Name) -> Result<Option<TenantBinding>, ConfigError> {
+        let Some(folder) = self.tenants_dir() else {
+            return Ok(None);
+        };
+        let mut faults = Faults::default();
+        faults.enter(Layer::Default, folder.display().to_string());
+        let Some(file) = layers::layer_file(folder, tenant, &mut faults) else {
+            check_folder(Some(folder), &mut faults);
+            return faults.into_result().map(|()| None);
+        };
+        faults.enter(Layer::Default, file.display().to_string());
+        let path = path_of(tenant);
+        let binding = match layers::parsed(&file) {
+            Ok(value) => read::alone(value, path.clone(), folder, &mut faults),
+            Err(message) => {
+                faults.add_unread(message);
+                Binding::default()
+            }
+        };
+        self.checked(binding, &path, faults).map(Some)
+    }
+
+    /// A binding that the program gave for a tenant.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault.
+    pub(crate) fn tenant_given(&self, tenant: &Name, binding: Binding) -> Result<TenantBinding, ConfigError> {
+        let mut faults = Faults::default();
+        faults.enter(Layer::Whole, "the source of bindings");
+        self.checked(binding, &path_of(tenant), faults)
+    }
+
+    /// Every file of `tenants_dir` that could be meant for a tenant, in the order of names. None is read.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the folder cannot be read.
+    pub(crate) fn tenant_files(&self) -> Result<Vec<FileOfTenant>, ConfigError> {
+        let Some(folder) = self.tenants_dir() else {
+            return Ok(Vec::new());
+        };
+        let mut faults = Faults::default();
+        faults.enter(Layer::Default, folder.display().to_string());
+        let entries = fs::read_dir(folder).and_then(|entries| {
+            let entries = entries.map(|entry| entry.map(|entry| entry.file_name()));
+            entries.collect::<Result<Vec<_>, _>>()
+        });
+        let Ok(mut entries) = entries else {
+            faults.add("tenants_dir", "the folder cannot be read");
+            return faults.into_result().map(|()| Vec::new());
+        };
+        entries.sort_unstable();
+        let mut stems: Vec<&OsStr> = entries.iter().filter_map(|entry| stem(Path::new(entry))).collect();
+        stems.dedup();
+        Ok(stems.into_iter().map(|stem| self.file_of(stem)).collect())
+    }
+
+    fn file_of(&self, stem: &OsStr) -> FileOfTenant {
+        let text = stem.to_string_lossy();
+        let mut faults = Faults::default();
+        let folder = self.tenants_dir().unwrap_or(Path::new(""));
+        faults.enter(Layer::Default, folder.display().to_string());
+        let tenant = match Name::new(&text) {
+            Ok(name) if self.has_table(&name) => {
+                let message = format!(
+                    "the tenant has a table [{}] in the configuration, and that one holds; remove one of the two",
+                    path_of(&name)
+                );
+                faults.add(quoted(&text), message);
+                Some(name)
+            }
+            Ok(name) => Some(name),
+            Err(error) => {
+                faults.add(quoted(&text), error.to_string());
+                None
+            }
+        };
+        FileOfTenant {
+            shown: quoted(&text),
+            tenant: faults
+                .into_result()
+                .map(|()| tenant.expect("without a fault there is a name")),
+        }
+    }
+
+    fn checked(&self, binding: Binding, path: &str, mut faults: Faults) -> Result<TenantBinding, ConfigError> {
+        check::binding(&binding, path, &mut faults);
+        let variable = |name: &str| {
+            let variables = self.has_variables().then(Variables::of_the_process)?;
+            variables.get(name).map(OsStr::to_owned)
+        };
+        let proxies = proxy::of_variable(&binding, path, variable, &mut faults)
+            .into_iter()
+            .collect();
+        faults.into_result()?;
+        Ok(TenantBinding { binding, proxies })
+    }
+}
+
+#[cfg(feature = "watch")]
+/// The tenant that a file of `tenants_dir` is for, by its path; none where it is not called as a tenant's file.
+pub(crate) fn tenant_of(file: &Path) -> Option<Name> {
+    stem(file)?.to_str().and_then(|stem| Name::new(stem).ok())
+}
+
+/// A folder that is not there would make every tenant of it an unknown one.
+pub(super) fn check_folder(folder: Option<&Path>, faults: &mut Faults) {
+    if let Some(folder) = folder
+        && !folder.is_dir()
+    {
+        faults.add("tenants_dir", format!("no such folder: {}", folder.display()));
+    }
+}
+
+/// What a tenant's file is called, without the extension; none for hidden files and those of other kinds.
+fn stem(file: &Path) -> Option<&OsStr> {
+    let extension = file.extension()?;
+    let stem = file.file_stem()?;
+    let known = layers::EXTENSIONS.iter().any(|(known, _)| extension == *known);
+    (known && !stem.to_string_lossy().starts_with('.')).then_some(stem)
+}
+
+fn path_of(tenant: &Name) -> String {
+    format!("tenants.{}", quoted(tenant))
+}

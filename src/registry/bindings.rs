@@ -1,0 +1,112 @@
+//! What holds for a selector at this moment: the running configuration, tenants' files, the program's source of bindings.
+//!
+//! A tenant's binding is the first of: its table in the configuration, its file in `tenants_dir`, what the source says, the table `"*"`.
+//! What cannot be read is an error, never the next one of these: who has a file that is broken, or a source that fails, must not be
+//! taken for somebody who has none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::LookupError;
+use super::answers::{Answer, Answers};
+use crate::config::{Config, ResolvedBinding};
+use crate::selector::{Name, Part, Selector};
+
+pub(super) struct Bindings {
+    config: ArcSwap<Config>,
+    /// Goes up after every change, and so before anybody looks which tracers it concerns.
+    generation: AtomicU64,
+    pub(super) answers: Option<Arc<Answers>>,
+}
+
+/// Who is asked for a tenant that has neither a table nor a file.
+#[derive(Clone)]
+pub(super) enum Asking {
+    /// The source.
+    Source,
+    /// Nobody: this is what the source said.
+    Told(Answer),
+}
+
+impl Bindings {
+    pub(super) fn new(config: Config, answers: Option<Arc<Answers>>) -> Self {
+        Self {
+            config: ArcSwap::from_pointee(config),
+            generation: AtomicU64::new(0),
+            answers,
+        }
+    }
+
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// As [`config`](Self::config), for a short time and without counting a reference.
+    pub(super) fn loaded(&self) -> arc_swap::Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn replace(&self, config: Config) {
+        self.config.store(Arc::new(config));
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Something outside the configuration changed.
+    pub(super) fn note_change(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What holds for a selector.
+    pub(super) fn resolve(&self, selector: &Selector, asking: &Asking) -> Result<ResolvedBinding, LookupError> {
+        let config = self.config();
+        let ask = |tenant: &Name| match (asking, &self.answers) {
+            (Asking::Told(answer), _) => Ok(answer.clone()),
+            (Asking::Source, Some(answers)) => answers.get(&config, tenant),
+            (Asking::Source, None) => Ok(None),
+        };
+        resolve_in(&config, selector, ask)
+    }
+
+    /// What holds for a selector, where that can be said without asking the source.
+    pub(super) fn resolve_without_asking(&self, selector: &Selector) -> Result<Option<ResolvedBinding>, LookupError> {
+        let config = self.config();
+        let kept = |tenant: &Name| match &self.answers {
+            Some(answers) => answers
+                .kept(tenant)
+                .ok_or_else(|| LookupError::OnlyAsync(tenant.clone())),
+            None => Ok(None),
+        };
+        match resolve_in(&config, selector, kept) {
+            Err(LookupError::OnlyAsync(_)) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// The tenant of a selector, where the source has the say about it.
+    pub(super) fn asks_for<'s>(&self, selector: &'s Selector) -> Option<(&Arc<Answers>, &'s Name)> {
+        let tenant = selector.get(Part::Tenant)?;
+        let answers = self.answers.as_ref()?;
+        (!self.config.load().has_table(tenant)).then_some((answers, tenant))
+    }
+}
+
+fn resolve_in(
+    config: &Config,
+    selector: &Selector,
+    ask: impl FnOnce(&Name) -> Result<Answer, LookupError>,
+) -> Result<ResolvedBinding, LookupError> {
+    let given = match selector.get(Part::Tenant) {
+        Some(tenant) if !config.has_table(tenant) => match config.tenant_file(tenant)? {
+            Some(file) => Some(Arc::new(file)),
+            None => ask(tenant)?,
+        },
+        _ => None,
+    };
+    Ok(config.resolve_with(selector, given.as_deref())?)
+}

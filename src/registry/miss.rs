@@ -1,0 +1,104 @@
+//! The way to a tracer that is not there, or whose binding must be asked for again: look-ups after a change never see what was before.
+
+use super::bindings::Asking;
+use super::{LookupError, TracerRegistry};
+use crate::selector::Selector;
+use crate::tracer::TracerHandle;
+
+impl TracerRegistry {
+    /// Resolves the binding and makes the tracer, unless somebody else does. The binding is resolved first: a name that nobody knows never has a
+    /// slot in the pool.
+    pub(super) fn look_up(&self, selector: &Selector, asking: &Asking) -> Result<TracerHandle, LookupError> {
+        self.0.check_open()?;
+        // Before there is a slot that others could wait for, and before this thread waits for anybody.
+        let _making = self.0.begin_making(selector)?;
+        let mut outdated: Option<TracerHandle> = None;
+        loop {
+            let generation = self.0.bindings.generation();
+            let binding = self.0.bindings.resolve(selector, asking)?;
+            let make = || {
+                // Asked again now that there is a slot: what changes from here on takes what is being made out of the pool.
+                let binding = if self.0.bindings.generation() == generation {
+                    binding
+                } else {
+                    self.0.bindings.resolve(selector, asking)?
+                };
+                match outdated.take() {
+                    Some(tracer) if tracer.digest() == binding.digest() => Ok(tracer),
+                    _ => self.0.make(&binding),
+                }
+            };
+            let tracer = self.0.pool.get_or_make(selector, make)?;
+            if self.0.bindings.generation() == generation {
+                self.mind_age(&tracer);
+                return Ok(tracer);
+            }
+            outdated = Some(tracer);
+        }
+    }
+
+    /// Gives a tracer that was found, where nothing speaks against it.
+    pub(super) fn open(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
+        self.0.check_open()?;
+        if !found.is_stale() {
+            return Ok(found);
+        }
+        match self.renewed(&found, &Asking::Source) {
+            // Only who looks up asynchronously can ask, and a source not at all; until somebody else does it is as it was.
+            Err(LookupError::OnlyAsync(_) | LookupError::Recursive { .. }) => Ok(found),
+            other => other,
+        }
+    }
+
+    /// Asks again what a tracer is made of. It stays where that is the same, and where the source fails: what runs is not stopped by a
+    /// database that is away.
+    pub(super) fn renewed(&self, found: &TracerHandle, asking: &Asking) -> Result<TracerHandle, LookupError> {
+        let selector = found.selector();
+        let binding = {
+            let _making = self.0.begin_making(selector)?;
+            self.0.bindings.resolve(selector, asking)
+        };
+        match binding {
+            Ok(binding) if binding.digest() == found.digest() => {
+                found.set_stale(false);
+                self.mind_age(found);
+                Ok(found.clone())
+            }
+            Ok(_) => {
+                self.0.pool.retire(found);
+                self.look_up(selector, asking)
+            }
+            Err(error) => self.kept_after(found, error),
+        }
+    }
+
+    /// What becomes of a tracer whose binding cannot be had: it goes where there is none any more, and stays where that is not known.
+    pub(super) fn kept_after(&self, found: &TracerHandle, error: LookupError) -> Result<TracerHandle, LookupError> {
+        let selector = found.selector();
+        match (error, self.0.bindings.asks_for(selector)) {
+            (
+                error @ (LookupError::Source { .. } | LookupError::TenantBinding(_) | LookupError::Panicked(_)),
+                Some((answers, tenant)),
+            ) => {
+                tracing::warn!(%selector, "the tracer stays as it was, for its binding cannot be asked for: {error}");
+                answers.note_failure(tenant);
+                found.set_stale(false);
+                Ok(found.clone())
+            }
+            (error @ LookupError::Resolve(_), _) => {
+                self.0.pool.retire(found);
+                Err(error)
+            }
+            (error, _) => Err(error),
+        }
+    }
+
+    /// Marks a tracer at once whose answer stopped holding while it was made: nobody else will.
+    fn mind_age(&self, tracer: &TracerHandle) {
+        if let Some((answers, tenant)) = self.0.bindings.asks_for(tracer.selector())
+            && !answers.holds(tenant)
+        {
+            tracer.set_stale(true);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! A configuration that is read again while it runs.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+
+use super::{LookupError, TracerRegistry};
+use crate::config::{Config, ConfigError, ResolveError};
+use crate::selector::Selector;
+#[cfg(feature = "watch")]
+use crate::selector::{Name, Part};
+
+/// What a reload changed, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reload {
+    /// What the configuration did not name before.
+    pub added: Vec<Selector>,
+    /// What has another binding now, whether its tracer was there or not; with them tracers of tenants that have no table of their own.
+    pub changed: Vec<Selector>,
+    /// What the configuration names no more, and tracers of tenants that are unknown now.
+    pub removed: Vec<Selector>,
+    /// Whether [`active`](TracerRegistry::active) gives the tracer of another environment now.
+    pub active_environment: bool,
+    /// Settings that differ and hold only from a start on. They stay as they were.
+    pub needs_restart: Vec<&'static str>,
+    /// Tracers that stay as they were, because the files of their tenants cannot be used.
+    pub kept: Vec<Kept>,
+}
+
+/// A tracer that a reload left as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Whose.
+    pub selector: Selector,
+    /// Why.
+    pub error: LookupError,
+}
+
+/// Why a reload changed nothing. The running configuration is kept, with all its tracers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The files have faults.
+    #[error("the running configuration is kept: {0}")]
+    Config(#[from] ConfigError),
+    /// The registry was shut down.
+    #[error("the registry was shut down")]
+    Shutdown,
+}
+
+/// How the configuration came to be what it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConfigurationStatus {
+    /// Whether its files are watched.
+    pub watched: bool,
+    /// How often it was read again and found to be without faults.
+    pub reloads: u64,
+    /// When that was the last time.
+    pub last_reload: Option<SystemTime>,
+    /// Why the running configuration is not what the files say. None where it is.
+    #[serde(serialize_with = "as_text")]
+    pub error: Option<ReloadError>,
+}
+
+/// One reload at a time, and what became of the last.
+#[derive(Default)]
+pub(super) struct Reloads {
+    one: Mutex<()>,
+    status: Mutex<ConfigurationStatus>,
+}
+
+impl TracerRegistry {
+    /// Reads the files of the configuration again, and takes them over where they have no fault; files of tenants in `tenants_dir` are
+    /// looked at again where their tenants have tracers. What was made in code stays as it is.
+    ///
+    /// A tracer stays the same where its binding does. Where it changed, the next look-up makes a new one; handles of the old one go on with
+    /// it, and what it holds is delivered. Where a name is gone, look-ups of it fail. Keys are not read.
+    ///
+    /// Blocks the thread while files are read. Look-ups do not wait for it.
+    ///
+    /// # Errors
+    /// [`ReloadError::Config`] with every fault; everything is as it was.
+    pub fn reload(&self) -> Result<Reload, ReloadError> {
+        let _one = self.0.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.take_over();
+        let mut status = self.0.reloads.status.lock().unwrap_or_else(PoisonError::into_inner);
+        match &taken {
+            Ok(_) => {
+                status.reloads += 1;
+                status.last_reload = Some(SystemTime::now());
+                status.error = None;
+            }
+            Err(error) => status.error = Some(error.clone()),
+        }
+        taken
+    }
+
+    fn take_over(&self) -> Result<Reload, ReloadError> {
+        self.0.check_open().map_err(|_| ReloadError::Shutdown)?;
+        let running = self.0.bindings.config();
+        let mut read = running.read_again()?;
+        let mut told = Reload {
+            needs_restart: running.needs_restart(&read),
+            ..Reload::default()
+        };
+        read.keep_of_start(&running);
+        if *running == read {
+            self.0.bindings.note_change();
+        } else {
+            told.compare(&running, &read);
+            self.0.bindings.replace(read);
+        }
+        #[cfg(feature = "watch")]
+        self.0.watch.point(&self.0.bindings.config());
+        self.renew(&mut told, |_| true);
+        Ok(told)
+    }
+
+    /// Looks at the files of some tenants again.
+    #[cfg(feature = "watch")]
+    pub(super) fn reload_tenants(&self, tenants: &BTreeSet<Name>) -> Reload {
+        let _one = self.0.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = Reload::default();
+        self.0.bindings.note_change();
+        let concerned = |selector: &Selector| {
+            selector
+                .get(Part::Tenant)
+                .is_some_and(|tenant| tenants.contains(tenant))
+        };
+        self.renew(&mut told, concerned);
+        told
+    }
+
+    /// Retires the tracers whose binding is not what it was.
+    fn renew(&self, told: &mut Reload, concerned: impl Fn(&Selector) -> bool) {
+        let mut changed: BTreeSet<Selector> = told.changed.drain(..).collect();
+        let mut removed: BTreeSet<Selector> = told.removed.drain(..).collect();
+        // Before those that are there are looked at: what is finished in between is among them.
+        self.0.pool.take_out_unfinished();
+        for tracer in self.0.pool.tracers() {
+            let selector = tracer.selector();
+            if !concerned(selector) {
+                continue;
+            }
+            match self.0.bindings.resolve_without_asking(selector) {
+                Ok(Some(binding)) if binding.digest() == tracer.digest() => continue,
+                // An error is what look-ups get from now on, as the configuration says nothing that a tracer could be made of.
+                Ok(Some(_))
+                | Err(LookupError::Resolve(
+                    ResolveError::NoKey | ResolveError::Template(_) | ResolveError::Header(_),
+                )) => {
+                    changed.insert(selector.clone());
+                }
+                // Whoever looks it up asks, and compares.
+                Ok(None) => {
+                    tracer.set_stale(true);
+                    continue;
+                }
+                Err(LookupError::Resolve(ResolveError::Unknown { .. })) => {
+                    removed.insert(selector.clone());
+                }
+                Err(error) => {
+                    told.kept.push(Kept {
+                        selector: selector.clone(),
+                        error,
+                    });
+                    continue;
+                }
+            }
+            self.0.pool.retire(&tracer);
+        }
+        // A table that went can leave the tenant with a file, or with what holds for everybody.
+        changed.retain(|selector| !removed.contains(selector));
+        told.changed = changed.into_iter().collect();
+        told.removed = removed.into_iter().collect();
+    }
+
+    pub(super) fn configuration_status(&self) -> ConfigurationStatus {
+        let status = self.0.reloads.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.clone()
+    }
+}
+
+impl Reload {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What two configurations say of the names that are in them.
+    fn compare(&mut self, old: &Config, new: &Config) {
+        let (before, after): (BTreeSet<_>, BTreeSet<_>) = (
+            old.selectors().into_iter().collect(),
+            new.selectors().into_iter().collect(),
+        );
+        self.added = after.difference(&before).cloned().collect();
+        self.removed = before.difference(&after).cloned().collect();
+        let both = before.intersection(&after);
+        self.changed = both
+            .filter(|selector| old.resolve(selector) != new.resolve(selector))
+            .cloned()
+            .collect();
+        self.active_environment = old.active_environment() != new.active_environment();
+    }
+}
+
+/// One line.
+impl fmt::Display for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = self
+            .kept
+            .iter()
+            .map(|kept| format!("{} ({})", kept.selector, kept.error));
+        let parts = [
+            ("added", listed(&self.added)),
+            ("changed", listed(&self.changed)),
+            ("removed", listed(&self.removed)),
+            ("needs a restart", self.needs_restart.join(", ")),
+            ("kept as it was", kept.collect::<Vec<_>>().join(", ")),
+        ];
+        let mut said = parts.iter().filter(|(_, names)| !names.is_empty()).peekable();
+        if said.peek().is_none() {
+            return f.write_str(if self.active_environment {
+                "another environment is active"
+            } else {
+                "nothing changed"
+            });
+        }
+        while let Some((what, names)) = said.next() {
+            let more = if said.peek().is_some() { "; " } else { "" };
+            write!(f, "{what}: {names}{more}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The first few, and how many more there are.
+fn listed(selectors: &[Selector]) -> String {
+    const SHOWN: usize = 20;
+    let mut names: Vec<String> = selectors.iter().take(SHOWN).map(ToString::to_string).collect();
+    if selectors.len() > SHOWN {
+        names.push(format!("and {} more", selectors.len() - SHOWN));
+    }
+    names.join(", ")
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn as_text<S: Serializer>(error: &Option<ReloadError>, serializer: S) -> Result<S::Ok, S::Error> {
+    match error {
+        Some(error) => serializer.collect_str(error),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Reloads {
+    pub(super) fn new(watched: bool) -> Self {
+        let status = ConfigurationStatus {
+            watched,
+            ..ConfigurationStatus::default()
+        };
+        Self {
+            one: Mutex::default(),
+            status: Mutex::new(status),
+        }
+    }
+}

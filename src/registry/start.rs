@@ -1,0 +1,69 @@
+//! How a registry comes about: the engine, and the threads that some have.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
+
+use super::ageing::Ageing;
+use super::answers::Answers;
+use super::bindings::Bindings;
+use super::flights::Flights;
+use super::maintenance::maintain;
+use super::pool::Pool;
+use super::reload::Reloads;
+use super::source::{AnswersKept, Source};
+#[cfg(feature = "watch")]
+use super::watching::Watching;
+use super::{BuildError, Inner, TracerRegistry};
+use crate::config::Config;
+use crate::export::{Books, Engine};
+use crate::secret::{Fingerprinter, SecretSources};
+
+impl TracerRegistry {
+    pub(super) fn new(
+        config: Config,
+        source: Option<(Source, AnswersKept)>,
+        sources: SecretSources,
+        fingerprinter: Fingerprinter,
+    ) -> Result<Self, BuildError> {
+        let engine = Engine::start(config.export().clone())?;
+        let bell = Arc::new(Notify::new());
+        let pool = Arc::new(Pool::new(config.pool(), Arc::clone(&bell)));
+        let books = Arc::new(Books::new(Arc::clone(&bell)));
+        engine.spawn(maintain(
+            Arc::downgrade(&pool),
+            Arc::downgrade(&books),
+            bell,
+            pool.period(),
+        ));
+        let answers = source.map(|(source, keep)| (Answers::new(source, keep), keep));
+        let registry = Self(Arc::new(Inner {
+            reloads: Reloads::new(config.is_watched()),
+            bindings: Bindings::new(config, answers.as_ref().map(|(answers, _)| Arc::clone(answers))),
+            sources,
+            fingerprinter,
+            engine,
+            pool,
+            books,
+            closed: AtomicBool::new(false),
+            flights: Flights::default(),
+            ageing: OnceLock::new(),
+            #[cfg(feature = "watch")]
+            watch: Watching::default(),
+        }));
+        let inner = &registry.0;
+        let no_thread = |error: io::Error| BuildError::Thread(error.kind());
+        if let Some((answers, keep)) = answers {
+            let ageing = Ageing::start(Arc::downgrade(inner), &answers, &keep).map_err(no_thread)?;
+            inner.ageing.get_or_init(|| ageing);
+        }
+        #[cfg(feature = "watch")]
+        inner
+            .watch
+            .start(&inner.bindings.config(), Arc::downgrade(inner))
+            .map_err(no_thread)?;
+        Ok(registry)
+    }
+}

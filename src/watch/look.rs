@@ -1,0 +1,126 @@
+//! The watcher's thread: waits for events, lets them settle, looks, tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+
+use super::arms::Arms;
+use super::stamp::Stamp;
+
+/// How long nothing must have happened before it is looked: who writes a file writes it in parts. Also far above what clocks of file
+/// systems tell apart, so that no two writes have one stamp between which it was looked.
+const QUIET: Duration = Duration::from_millis(50);
+/// How long events that never end put it off.
+const LONGEST: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) enum Order {
+    /// With what it looked like when it was asked for; none to be told in any case.
+    Watch(PathBuf, Option<Stamp>),
+    Unwatch(PathBuf),
+    Event(notify::Result<notify::Event>),
+    Stop,
+}
+
+pub(super) struct Look<F> {
+    poll: Duration,
+    arms: Arms,
+    watched: BTreeMap<PathBuf, Option<Stamp>>,
+    /// Entries of watched folders that something happened to.
+    touched: BTreeSet<PathBuf>,
+    changed: F,
+}
+
+impl<F: FnMut(&BTreeSet<PathBuf>)> Look<F> {
+    pub(super) fn new(poll: Duration, by_events: bool, orders: &Sender<Order>, changed: F) -> Self {
+        Self {
+            poll,
+            arms: Arms::new(by_events, orders),
+            watched: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            changed,
+        }
+    }
+
+    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+        let mut next = Instant::now() + self.poll;
+        // When the first event came that was not looked after yet.
+        let mut since: Option<Instant> = None;
+        loop {
+            let now = Instant::now();
+            let order = match orders.recv_timeout(next.saturating_duration_since(now)) {
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(order) => Some(order),
+                Err(RecvTimeoutError::Timeout) => None,
+            };
+            if order.is_some_and(|order| self.take(order)) {
+                let now = Instant::now();
+                next = (now + QUIET).min(*since.get_or_insert(now) + LONGEST);
+            } else if Instant::now() >= next {
+                since = None;
+                self.look();
+                next = Instant::now() + self.poll;
+            }
+        }
+    }
+
+    /// Whether it is to be looked soon.
+    fn take(&mut self, order: Order) -> bool {
+        match order {
+            Order::Watch(path, stamp) => {
+                self.watched.entry(path).or_insert(stamp);
+                // Armed before it is looked: what happens in between is seen by one of the two.
+                self.arms.arm(self.watched.keys());
+                true
+            }
+            Order::Unwatch(path) => {
+                self.watched.remove(&path);
+                self.arms.arm(self.watched.keys());
+                false
+            }
+            Order::Event(Ok(event)) if is_change(event.kind) || event.need_rescan() => {
+                if event.need_rescan() {
+                    let folders = self.watched.keys().filter(|path| path.is_dir()).cloned();
+                    self.touched.extend(folders);
+                }
+                let entries = event.paths.into_iter().filter(|path| {
+                    let folder = path.parent().unwrap_or(Path::new(""));
+                    self.watched.contains_key(folder)
+                });
+                self.touched.extend(entries);
+                true
+            }
+            Order::Event(_) | Order::Stop => false,
+        }
+    }
+
+    fn look(&mut self) {
+        let mut changed = std::mem::take(&mut self.touched);
+        for (path, before) in &mut self.watched {
+            let now = Some(Stamp::of(path));
+            if *before != now {
+                *before = now;
+                // Where it is known what happened in a folder, that says more.
+                if !changed.iter().any(|entry| entry.parent() == Some(path)) {
+                    changed.insert(path.clone());
+                }
+            }
+        }
+        if changed.is_empty() {
+            return;
+        }
+        self.arms.arm(self.watched.keys());
+        (self.changed)(&changed);
+    }
+}
+
+/// Whether a file may be another one after it. Reading is none, or who reads a file that changed would be told again.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}

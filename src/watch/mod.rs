@@ -1,0 +1,83 @@
+//! Files that are watched: whoever asks is told which of them changed.
+//!
+//! Knows nothing of what is in the files. What decides is what a file looks like from outside (its [`Stamp`]); events of the operating
+//! system only say when to look. So it does not matter how a file is replaced: written in place, by a rename, or by a swap of a link that its path
+//! goes through, as Kubernetes does with `..data`. Where there are no events (network file systems, a limit that is reached), it is
+//! looked every few seconds.
+
+mod arms;
+mod look;
+mod stamp;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use look::{Look, Order};
+use stamp::Stamp;
+
+/// How often files are looked at without an event.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Watches files and folders on a thread of its own, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    orders: Sender<Order>,
+}
+
+impl Watcher {
+    /// Starts the thread. `changed` is called on it, with all paths that changed at about the same time: a file that is watched, and for a folder
+    /// that is watched the entry in it, or the folder itself where it is not known which.
+    ///
+    /// # Errors
+    /// The operating system's, where there can be no thread.
+    pub(crate) fn start(changed: impl FnMut(&BTreeSet<PathBuf>) + Send + 'static) -> io::Result<Self> {
+        Self::start_with(POLL, true, changed)
+    }
+
+    fn start_with(
+        poll: Duration,
+        by_events: bool,
+        changed: impl FnMut(&BTreeSet<PathBuf>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (orders, received) = mpsc::channel();
+        let to_look = orders.clone();
+        thread::Builder::new()
+            .name("tracer-registry-watch".to_owned())
+            .spawn(move || Look::new(poll, by_events, &to_look, changed).run(&received))?;
+        Ok(Self { orders })
+    }
+
+    /// Watches a file or a folder, which need not be there. What happens after this call is told: read the file after it.
+    pub(crate) fn watch(&self, path: &Path) {
+        self.order(Order::Watch(path.to_owned(), Some(Stamp::of(path))));
+    }
+
+    /// As [`watch`](Self::watch), for a file that was read before: it is told once in any case.
+    pub(crate) fn watch_what_was_read(&self, path: &Path) {
+        self.order(Order::Watch(path.to_owned(), None));
+    }
+
+    /// Watches it no more.
+    pub(crate) fn unwatch(&self, path: &Path) {
+        self.order(Order::Unwatch(path.to_owned()));
+    }
+
+    fn order(&self, order: Order) {
+        // The thread ends by an order of the drop only.
+        drop(self.orders.send(order));
+    }
+}
+
+impl Drop for Watcher {
+    /// Waits for nobody: this may be the watcher's own thread.
+    fn drop(&mut self) {
+        self.order(Order::Stop);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! Tenants that are not in the configuration: a file for each, or a source of the program's own.
+
+mod files;
+mod source;
+mod source_async;

@@ -1,0 +1,246 @@
+//! A folder with a file for each tenant.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tracer_registry::config::Binding;
+use tracer_registry::{BuildError, KeySource, LookupError, Probe, TracerRegistry};
+
+use crate::reload::{Files, table};
+use crate::support::{keys, wait_for};
+
+const FOLDER: &str = "tenants_dir = \"tenants.d\"\n";
+const ANY: &str = "[tenants.\"*\"]\napi_key = { provider = \"test\", name = \"any\" }\n";
+
+fn key(name: &str) -> String {
+    format!("api_key = {{ provider = \"test\", name = \"{name}\" }}\n")
+}
+
+fn broken(error: &LookupError) -> &str {
+    let LookupError::TenantBinding(faults) = error else {
+        panic!("{error}")
+    };
+    faults.faults()[0].message()
+}
+
+#[test]
+fn a_file_is_read_when_its_tenant_is_looked_up_and_one_that_comes_later_is_found() {
+    let files = Files::new(&["acme", "globex"], FOLDER);
+    files.write("tenants.d/broken.toml", "[[[");
+    let unknown = files.world.registry.tenant("acme").expect_err("no file yet");
+    assert!(matches!(unknown, LookupError::Resolve(_)), "{unknown}");
+    files.write(
+        "tenants.d/acme.toml",
+        &(key("acme") + "metadata = { plan = \"team\" }\n"),
+    );
+    files.write(
+        "tenants.d/globex.json",
+        r#"{"api_key": {"provider": "test", "name": "{tenant}"}}"#,
+    );
+    for tenant in ["acme", "globex"] {
+        files.tenant(tenant).in_span_sync("asked", |_| ());
+    }
+    files.world.flush();
+    let span = files.world.span("acme", "asked");
+    assert_eq!(span.attributes["honeyhive_metadata.plan"], "team");
+    assert_eq!(files.world.names("globex"), ["asked"]);
+}
+
+#[test]
+fn files_that_changed_or_went_are_seen_by_a_reload_and_one_that_broke_stops_nobody() {
+    let files = Files::new(&["acme"], FOLDER);
+    for tenant in ["acme", "globex", "hooli", "initech"] {
+        files.write(&format!("tenants.d/{tenant}.toml"), &key("acme"));
+    }
+    let before = ["acme", "globex", "hooli", "initech"].map(|tenant| files.tenant(tenant));
+    files.write("tenants.d/acme.toml", &(key("acme") + "source = \"eu\"\n"));
+    fs::remove_file(files.path("tenants.d/globex.toml")).expect("removed");
+    files.write("tenants.d/hooli.toml", "sourse = \"eu\"\n");
+    let told = files.world.registry.reload().expect("the configuration has no fault");
+    assert_eq!(told.changed.len() + told.removed.len(), 2, "{told}");
+    assert_eq!(
+        (
+            told.changed[0].to_string().as_str(),
+            told.removed[0].to_string().as_str()
+        ),
+        ("tenant:acme", "tenant:globex")
+    );
+    assert_eq!(
+        (told.kept.len(), told.kept[0].selector.to_string().as_str()),
+        (1, "tenant:hooli")
+    );
+    assert!(broken(&told.kept[0].error).contains("unknown field"), "{told}");
+    assert!(!files.tenant("acme").same_tracer(&before[0]));
+    assert!(files.world.registry.tenant("globex").is_err());
+    assert!(files.tenant("hooli").same_tracer(&before[2]));
+    assert!(files.tenant("initech").same_tracer(&before[3]));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_an_error_of_its_tenant_and_nobody_elses_binding_is_taken() {
+    let files = Files::new(&["any"], &(FOLDER.to_owned() + ANY));
+    files.write("tenants.d/acme.toml", "api_key = \"hh_key_canary\"\n");
+    files.write("tenants.d/globex.toml", &key("globex"));
+    files.write("tenants.d/globex.yaml", "source: eu\n");
+    files.write(
+        "tenants.d/hooli.toml",
+        &[0xff].map(char::from).iter().collect::<String>(),
+    );
+    fs::create_dir(files.path("tenants.d/initech.toml")).expect("made");
+    for (tenant, message) in [
+        ("acme", "a key is never written"),
+        ("globex", "clashes with"),
+        ("hooli", "line 1"),
+        ("initech", "not a regular file"),
+    ] {
+        let error = files.world.registry.tenant(tenant).expect_err(tenant);
+        assert!(broken(&error).contains(message), "{error}");
+        assert!(
+            error.to_string().contains(tenant) && !error.to_string().contains("canary"),
+            "{error}"
+        );
+    }
+    assert!(files.world.registry.status().tracers.is_empty());
+    assert!(
+        files.world.registry.tenant("umbrella").is_ok(),
+        "the others have what holds for everybody"
+    );
+    // Where the folder is gone, nobody knows who had a file.
+    fs::remove_dir_all(files.path("tenants.d")).expect("removed");
+    let error = files.world.registry.tenant("wonka").expect_err("the folder is gone");
+    assert!(broken(&error).contains("no such folder"), "{error}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_a_fault_of_the_configuration() {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
+    fs::write(&file, FOLDER).expect("written");
+    let error = TracerRegistry::from_config(file.path()).expect_err("no folder");
+    let BuildError::Config(faults) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(faults.faults()[0].key(), "tenants_dir");
+}
+
+#[test]
+fn check_tells_the_three_of_ten_thousand_files_that_are_broken() {
+    let files = Files::new(&["acme"], &(FOLDER.to_owned() + &table("acme", "acme")));
+    for number in 0..10_000 {
+        files.write(&format!("tenants.d/t{number}.toml"), &key("acme"));
+    }
+    files.write("tenants.d/t17.toml", "[[[");
+    files.write("tenants.d/t99.toml", "endpoint = \"nowhere\"\n");
+    files.write("tenants.d/acme.toml", &key("globex"));
+    // Not for tenants: what an editor leaves.
+    files.write("tenants.d/.t1.toml.swp", "");
+    files.write("tenants.d/t1.toml~", "");
+    let checked = files.world.registry.check(Probe::Keys);
+    assert_eq!(checked.len(), 10_002);
+    let faulty: Vec<String> = checked
+        .iter()
+        .filter_map(|binding| Some(format!("{}: {}", binding.selector, binding.error.as_ref()?)))
+        .collect();
+    assert_eq!(faulty.len(), 3, "{faulty:#?}");
+    assert!(faulty[0].starts_with("tenant:t17: "), "{faulty:#?}");
+    assert!(
+        faulty[1].starts_with("tenant:t99: ") && faulty[1].contains("tenants.t99.endpoint"),
+        "{faulty:#?}"
+    );
+    assert!(
+        faulty[2].starts_with("tenant:acme: ") && faulty[2].contains("that one holds"),
+        "{faulty:#?}"
+    );
+    assert!(files.world.registry.status().tracers.is_empty());
+}
+
+#[test]
+fn a_table_comes_before_a_file_a_file_before_the_source_and_that_before_everybodys() {
+    let source = |tenant: &tracer_registry::Name| {
+        let known = ["acme", "globex", "hooli"].contains(&tenant.as_str());
+        Ok(known.then(|| Binding::new().api_key(KeySource::provider("test", "source"))))
+    };
+    let text = FOLDER.to_owned() + &table("acme", "table") + ANY;
+    let files = Files::with(&["table", "file", "source", "any"], &text, |builder| {
+        builder.binding_source(source)
+    });
+    files.write("tenants.d/acme.toml", &key("file"));
+    files.write("tenants.d/globex.toml", &key("file"));
+    for (tenant, from) in [
+        ("acme", "table"),
+        ("globex", "file"),
+        ("hooli", "source"),
+        ("initech", "any"),
+    ] {
+        files.tenant(tenant).in_span_sync(tenant, |_| ());
+        files.world.flush();
+        assert_eq!(files.world.names(from), [tenant]);
+    }
+}
+
+#[test]
+fn files_are_watched() {
+    let text = format!("{FOLDER}{ANY}[reload]\nwatch = true\n");
+    let files = Files::new(&["any", "file"], &text);
+    let (acme, globex) = (files.tenant("acme"), files.tenant("globex"));
+    let changes = |tenant: &str, before: &tracer_registry::TracerHandle| {
+        let now = || files.tenant(tenant);
+        wait_for(tenant, now, |now| !now.same_tracer(before))
+    };
+    files.write("tenants.d/acme.toml", &key("file"));
+    let of_file = changes("acme", &acme);
+    files.write("tenants.d/new", &(key("file") + "source = \"eu\"\n"));
+    fs::rename(files.path("tenants.d/new"), files.path("tenants.d/acme.toml")).expect("renamed");
+    let of_newer_file = changes("acme", &of_file);
+    assert_ne!(of_file.fingerprint(), acme.fingerprint());
+    fs::remove_file(files.path("tenants.d/acme.toml")).expect("removed");
+    let of_all = changes("acme", &of_newer_file);
+    assert_eq!(of_all.fingerprint(), acme.fingerprint());
+    assert!(files.tenant("globex").same_tracer(&globex));
+}
+
+#[test]
+fn files_that_are_links_are_seen_when_the_link_is_swapped_that_they_go_through() {
+    let files = Files::new(&["one", "two"], &format!("{FOLDER}[reload]\nwatch = true\n"));
+    let swap = |version: &str, name: &str| {
+        fs::create_dir(files.path(&format!("tenants.d/..{version}"))).expect("made");
+        files.write(&format!("tenants.d/..{version}/acme.toml"), &key(name));
+        symlink(format!("..{version}"), files.path("tenants.d/..data_tmp")).expect("linked");
+        fs::rename(files.path("tenants.d/..data_tmp"), files.path("tenants.d/..data")).expect("swapped");
+    };
+    swap("1", "one");
+    symlink("..data/acme.toml", files.path("tenants.d/acme.toml")).expect("linked");
+    let one = files.tenant("acme");
+    swap("2", "two");
+    let two = wait_for(
+        "the other version",
+        || files.tenant("acme"),
+        |now| !now.same_tracer(&one),
+    );
+    assert_ne!(two.fingerprint(), one.fingerprint());
+}
+
+#[test]
+fn a_registry_made_in_code_has_files_too() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let registry = TracerRegistry::builder()
+        .tenants_dir(folder.path())
+        .secret_source("test", keys())
+        .build()
+        .expect("valid");
+    fs::write(folder.path().join("acme.toml"), key("acme")).expect("written");
+    let acme = registry.tenant("acme").expect("a file");
+    fs::write(folder.path().join("acme.toml"), key("other")).expect("written");
+    assert_eq!(registry.reload().expect("no fault").changed, [acme.selector().clone()]);
+    assert_ne!(
+        registry.tenant("acme").expect("a file").fingerprint(),
+        acme.fingerprint()
+    );
+    // A variable that names a proxy is read for a file as for a table.
+    fs::write(
+        folder.path().join("globex.toml"),
+        key("globex") + "proxy = { env = \"PATH\" }\n",
+    )
+    .expect("written");
+    let error = registry.tenant("globex").expect_err("no URL of a proxy");
+    assert!(broken(&error).contains("the value of PATH"), "{error}");
+}

@@ -1,0 +1,249 @@
+//! A source that blocks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
+
+use tracer_registry::config::Binding;
+use tracer_registry::{AnswersKept, BindingSource, LookupError, Name, SourceError, TracerRegistry};
+
+use crate::support::{World, binding, wait_for};
+
+/// Tenants as a program keeps them, and how often it was asked.
+#[derive(Clone, Default)]
+pub(super) struct Tenants(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    bindings: Mutex<BTreeMap<String, Binding>>,
+    asked: AtomicUsize,
+    away: Mutex<Option<String>>,
+}
+
+impl Tenants {
+    pub(super) fn set(&self, tenant: &str, binding: Option<Binding>) {
+        let mut bindings = self.0.bindings.lock().expect("not poisoned");
+        match binding {
+            Some(binding) => bindings.insert(tenant.to_owned(), binding),
+            None => bindings.remove(tenant),
+        };
+    }
+
+    pub(super) fn asked(&self) -> usize {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_away(&self, message: Option<&str>) {
+        *self.0.away.lock().expect("not poisoned") = message.map(str::to_owned);
+    }
+}
+
+impl BindingSource for Tenants {
+    fn binding(&self, tenant: &Name) -> Result<Option<Binding>, SourceError> {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        match &*self.0.away.lock().expect("not poisoned") {
+            Some(message) => Err(SourceError::new(message.clone())),
+            None => Ok(self
+                .0
+                .bindings
+                .lock()
+                .expect("not poisoned")
+                .get(tenant.as_str())
+                .cloned()),
+        }
+    }
+}
+
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+
+/// What is known holds for this long, and so does what is not.
+pub(super) fn kept(known: Duration, unknown: Duration) -> AnswersKept {
+    AnswersKept {
+        known,
+        unknown,
+        ..AnswersKept::default()
+    }
+}
+
+fn world(tenants: &Tenants, keep: AnswersKept) -> World {
+    let source = tenants.clone();
+    World::with(&["acme", "globex"], move |builder| {
+        builder.binding_source(source).answers_kept(keep)
+    })
+}
+
+#[test]
+fn however_many_ask_at_once_the_source_is_asked_once_for_a_tenant() {
+    let tenants = Tenants::default();
+    tenants.set("initech", Some(binding("acme")));
+    let world = world(&tenants, kept(HOUR, HOUR));
+    for (asked, name, known) in [(1, "initech", true), (2, "hooli", false)] {
+        let together = Barrier::new(200);
+        std::thread::scope(|scope| {
+            for _ in 0..200 {
+                scope.spawn(|| {
+                    together.wait();
+                    assert_eq!(world.registry.tenant(name).is_ok(), known);
+                });
+            }
+        });
+        assert_eq!(tenants.asked(), asked);
+    }
+    let unknown = world.registry.tenant("hooli").expect_err("unknown");
+    assert_eq!(unknown.to_string(), "tenant \"hooli\" is not configured");
+    assert_eq!(tenants.asked(), 2);
+    assert_eq!(world.registry.status().tracers.len(), 1);
+}
+
+#[test]
+fn tenants_with_a_table_are_not_asked_for_and_names_that_are_none_neither() {
+    let tenants = Tenants::default();
+    let world = world(&tenants, kept(HOUR, HOUR));
+    assert!(world.registry.tenant("acme").is_ok());
+    assert!(world.registry.tenant("../initech").is_err());
+    assert!(world.registry.environment("initech").is_err());
+    assert_eq!(tenants.asked(), 0);
+}
+
+#[test]
+fn an_error_is_one_of_that_look_up_and_is_not_remembered() {
+    let tenants = Tenants::default();
+    tenants.set("initech", Some(binding("acme")));
+    let world = world(&tenants, kept(HOUR, HOUR));
+    tenants.set_away(Some("connection refused"));
+    for _ in 0..2 {
+        let error = world.registry.tenant("initech").expect_err("away");
+        assert_eq!(
+            error.to_string(),
+            "the source of bindings failed for tenant \"initech\": connection refused"
+        );
+    }
+    assert!(world.registry.tenant("acme").is_ok());
+    tenants.set_away(None);
+    assert!(world.registry.tenant("initech").is_ok());
+    assert_eq!(tenants.asked(), 3);
+}
+
+#[test]
+fn an_unknown_tenant_is_asked_for_again_after_a_while() {
+    let tenants = Tenants::default();
+    let world = world(&tenants, kept(HOUR, Duration::from_millis(20)));
+    assert!(world.registry.tenant("initech").is_err());
+    tenants.set("initech", Some(binding("acme")));
+    wait_for(
+        "the tenant",
+        || world.registry.tenant("initech").is_ok(),
+        |known| *known,
+    );
+}
+
+#[test]
+fn an_answer_that_is_the_same_keeps_the_tracer_and_another_one_replaces_it() {
+    let tenants = Tenants::default();
+    tenants.set("initech", Some(binding("acme").source("eu")));
+    let world = world(&tenants, kept(Duration::from_millis(20), HOUR));
+    let first = world.tenant("initech");
+    let asked_again = || {
+        assert!(world.tenant("initech").same_tracer(&first));
+        tenants.asked()
+    };
+    wait_for("the source to be asked again", asked_again, |asked| *asked > 2);
+
+    tenants.set("initech", Some(binding("globex")));
+    let second = wait_for(
+        "another tracer",
+        || world.tenant("initech"),
+        |now| !now.same_tracer(&first),
+    );
+    assert_ne!(second.fingerprint(), first.fingerprint());
+    first.in_span_sync("on the old one", |_| ());
+    second.in_span_sync("on the new one", |_| ());
+    world.flush();
+    assert_eq!(
+        (world.names("acme"), world.names("globex")),
+        (vec!["on the old one".to_owned()], vec!["on the new one".to_owned()])
+    );
+
+    tenants.set("initech", None);
+    wait_for(
+        "the tenant to go",
+        || world.registry.tenant("initech").is_err(),
+        |gone| *gone,
+    );
+}
+
+#[test]
+fn a_source_that_fails_later_stops_nobody_who_has_a_tracer() {
+    let tenants = Tenants::default();
+    tenants.set("initech", Some(binding("acme")));
+    let world = world(&tenants, kept(Duration::from_millis(20), HOUR));
+    let first = world.tenant("initech");
+    tenants.set_away(Some("connection refused"));
+    let asked = tenants.asked();
+    let asked_again = || {
+        assert!(world.tenant("initech").same_tracer(&first));
+        tenants.asked() - asked
+    };
+    wait_for("the source to fail twice", asked_again, |failed| *failed > 1);
+    tenants.set_away(None);
+    tenants.set("initech", Some(binding("globex")));
+    wait_for(
+        "another tracer",
+        || world.tenant("initech"),
+        |now| !now.same_tracer(&first),
+    );
+}
+
+#[test]
+fn what_a_source_gives_is_checked_as_a_table_is() {
+    let tenants = Tenants::default();
+    tenants.set(
+        "bad",
+        Some(
+            binding("acme")
+                .endpoint("nowhere")
+                .header("authorization", "Bearer hh_canary"),
+        ),
+    );
+    tenants.set("keyless", Some(Binding::new()));
+    let world = world(&tenants, kept(HOUR, HOUR));
+    let error = world.registry.tenant("bad").expect_err("two faults").to_string();
+    assert!(
+        error.contains("the source of bindings: tenants.bad.endpoint: ") && error.contains("tenants.bad.headers"),
+        "{error}"
+    );
+    assert!(!error.contains("canary"), "{error}");
+    let error = world.registry.tenant("keyless").expect_err("no key");
+    assert_eq!(
+        error.to_string(),
+        "no api_key is configured for it, and no other key is ever taken instead"
+    );
+    let error = Binding::from_json(serde_json::json!({"api_key": "hh_canary", "endpoint": 7})).expect_err("two faults");
+    assert_eq!(error.faults().len(), 2);
+    assert!(!error.to_string().contains("canary"), "{error}");
+}
+
+#[test]
+fn a_source_that_panics_or_looks_up_tracers_is_an_error_of_that_look_up() {
+    let inside = Arc::new(Mutex::new(None::<TracerRegistry>));
+    let registry = Arc::clone(&inside);
+    let world = World::with(&["acme"], move |builder| {
+        builder.binding_source(move |tenant: &Name| {
+            assert_ne!(tenant.as_str(), "panics", "in the source");
+            let registry = registry.lock().expect("not poisoned").clone().expect("set");
+            let error = registry.tenant("another").expect_err("refused");
+            assert!(matches!(error, LookupError::Recursive { .. }), "{error}");
+            let found = registry.tenant("acme");
+            found.map_err(|error| SourceError::new(error.to_string()))?;
+            Ok(Some(binding("acme")))
+        })
+    });
+    *inside.lock().expect("not poisoned") = Some(world.registry.clone());
+    let error = world.registry.tenant("panics").expect_err("it panics");
+    assert!(matches!(error, LookupError::Panicked(_)), "{error}");
+    // What is there already is found.
+    assert!(world.registry.tenant("acme").is_ok());
+    assert!(world.registry.tenant("looks-up").is_ok());
+    inside.lock().expect("not poisoned").take();
+}
