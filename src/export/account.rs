@@ -8,6 +8,7 @@ use super::ExportError;
 use super::books::Books;
 use super::books::Settled;
 use super::breaker::Breakers;
+use super::keyring::KeyStatus;
 use super::lane::{FlushMark, Lane, Unsettled};
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
@@ -100,6 +101,8 @@ pub(crate) struct AccountSnapshot {
     pub(crate) last_delivery: Option<SystemTime>,
     /// Of the newest lane.
     pub(crate) breakers: Breakers,
+    /// Of the newest lane.
+    pub(crate) key: Option<KeyStatus>,
 }
 
 #[cfg(feature = "metrics")]
@@ -271,6 +274,7 @@ impl State {
             last_error: None,
             last_delivery: self.retired.last_delivery,
             breakers: Breakers::default(),
+            key: None,
         };
         for lane in self.lanes.iter().map(|lane| lane.snapshot()) {
             books.spans.add(&lane.spans);
@@ -280,6 +284,7 @@ impl State {
             books.last_error = lane.last_error.or(books.last_error.take());
             books.last_delivery = books.last_delivery.max(lane.last_delivery);
             books.breakers = lane.breakers;
+            books.key = Some(lane.key);
         }
         books.last_error = books.last_error.or_else(|| self.retired.last_error.clone());
         books

@@ -4,6 +4,7 @@
 
 mod circuit;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -55,6 +56,8 @@ pub(super) struct Breaker {
     circuit: Mutex<Circuit>,
     /// Rung for all who wait, whenever what they wait for may have changed.
     changed: Notify,
+    /// The last failure was about the key.
+    denied: AtomicBool,
 }
 
 /// A request that was let through. Dropped without an outcome it tells nothing, and if it was the probe, another one is let through.
@@ -99,6 +102,18 @@ impl Breaker {
         self.change(Circuit::hurry);
     }
 
+    /// Whether the last failure was about the key.
+    pub(super) fn is_denied(&self) -> bool {
+        self.denied.load(Ordering::Relaxed)
+    }
+
+    /// There is another key: failures of the one before say nothing any more.
+    pub(super) fn note_new_key(&self) {
+        if self.denied.swap(false, Ordering::Relaxed) {
+            self.change(Circuit::succeed);
+        }
+    }
+
     pub(super) fn status(&self) -> BreakerStatus {
         let circuit = *self.lock();
         let state = match circuit.phase {
@@ -138,10 +153,13 @@ impl Breaker {
 impl Pass<'_> {
     pub(super) fn succeeded(mut self) {
         self.probe = None;
+        self.breaker.denied.store(false, Ordering::Relaxed);
         self.breaker.change(Circuit::succeed);
     }
 
-    pub(super) fn failed(mut self, retry: &RetrySettings) {
+    /// `denied` says that it was about the key.
+    pub(super) fn failed(mut self, retry: &RetrySettings, denied: bool) {
+        self.breaker.denied.store(denied, Ordering::Relaxed);
         let probe = self.probe.take();
         self.breaker
             .change(|circuit| circuit.fail(Instant::now(), probe, |openings| pause(retry, openings)));

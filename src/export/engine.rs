@@ -23,6 +23,8 @@ use super::batch;
 use super::budget::Budget;
 use super::connections::{Connections, Way};
 use super::encode;
+use super::keyring::Keyring;
+use super::keyrings::{Keyrings, READERS};
 use super::lane::Lane;
 use super::outbox::Outbox;
 use super::permits::Permits;
@@ -33,7 +35,7 @@ use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
 use crate::config::ExportSettings;
 use crate::context;
-use crate::secret::ApiKey;
+use crate::secret::{ApiKey, Fingerprinter, SecretSources};
 
 /// Threads that encode and send.
 const WORKERS: usize = 2;
@@ -60,6 +62,7 @@ pub(super) struct Shared {
     pub(super) permits: Permits,
     pub(super) budget: Budget,
     pub(super) chunks: Chunks,
+    pub(super) keyrings: Arc<Keyrings>,
     /// The engine knows that memory is short.
     pressed: AtomicBool,
     bell: UnboundedSender<Ring>,
@@ -87,10 +90,14 @@ pub enum EngineError {
 }
 
 impl Engine {
-    pub(crate) fn start(settings: ExportSettings) -> Result<Self, EngineError> {
+    pub(crate) fn start(
+        settings: ExportSettings,
+        sources: SecretSources,
+        fingerprinter: Fingerprinter,
+    ) -> Result<Self, EngineError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
-            .max_blocking_threads(RESOLVERS)
+            .max_blocking_threads(RESOLVERS + READERS)
             .thread_keep_alive(Duration::from_secs(1))
             .thread_name("tracer-registry")
             .on_thread_start(context::suppress_on_this_thread)
@@ -98,7 +105,9 @@ impl Engine {
             .build()
             .map_err(|error| EngineError::Threads(error.kind()))?;
         let (bell, rung) = unbounded_channel();
+        let runtime_of_keys = Some(runtime.handle().clone());
         let shared = Arc::new(Shared {
+            keyrings: Keyrings::new(sources, fingerprinter, settings.retry.clone(), runtime_of_keys),
             transport: Transport::new(settings.timeout, settings.protocol),
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
@@ -129,9 +138,9 @@ impl Engine {
         account: &Arc<Account>,
         destination: Destination,
         connections: Arc<Connections>,
-        key: ApiKey,
+        keyring: Arc<Keyring>,
     ) -> Arc<Lane> {
-        let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), account);
+        let lane = Lane::new(destination, connections, keyring, Arc::clone(&self.shared), account);
         account.open(&lane);
         lane
     }
@@ -150,6 +159,11 @@ impl Engine {
             runtime.spawn(async move { drop(answer.send(probe(&shared, &destination, &connections, &key).await)) });
         }
         receiver
+    }
+
+    /// The keys of lanes.
+    pub(crate) fn keyrings(&self) -> &Arc<Keyrings> {
+        &self.shared.keyrings
     }
 
     /// Runs a task on the engine's threads, until it or the engine ends.
@@ -191,9 +205,11 @@ impl Shared {
     pub(super) fn without_threads(
         settings: ExportSettings,
         transport: Transport,
+        sources: SecretSources,
     ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
         let (bell, rung) = unbounded_channel();
         let shared = Self {
+            keyrings: Keyrings::new(sources, Fingerprinter::new(), settings.retry.clone(), None),
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
@@ -311,6 +327,8 @@ async fn probe(
         .await;
     match judge(&call.url, attempt.result, 0, key, SystemTime::now()) {
         Verdict::Delivered { .. } => Ok(()),
-        Verdict::Repeat { error, .. } | Verdict::Refuse { error, .. } | Verdict::Drop { error, .. } => Err(error),
+        Verdict::Deny { error }
+        | Verdict::Repeat { error, .. }
+        | Verdict::Refuse { error, .. } | Verdict::Drop { error, .. } => Err(error),
     }
 }

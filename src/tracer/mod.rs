@@ -40,7 +40,6 @@ pub struct TracerHandle(Arc<Instance>);
 
 struct Instance {
     selector: Selector,
-    fingerprint: Fingerprint,
     identity: Arc<Identity>,
     trust_remote_parent: bool,
     propagate_session_id: bool,
@@ -56,7 +55,7 @@ struct Instance {
 }
 
 impl TracerHandle {
-    pub(crate) fn new(binding: &ResolvedBinding, fingerprint: Fingerprint, lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(binding: &ResolvedBinding, lane: Arc<Lane>) -> Self {
         let identity = Arc::clone(&lane.identity);
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
@@ -68,7 +67,6 @@ impl TracerHandle {
             .build();
         Self(Arc::new(Instance {
             selector: binding.selector.clone(),
-            fingerprint,
             identity,
             trust_remote_parent: binding.trust_remote_parent || planted(Fault::RemoteTrusted),
             propagate_session_id: binding.propagate_session_id || planted(Fault::SessionIdTaken),
@@ -86,9 +84,9 @@ impl TracerHandle {
         &self.0.selector
     }
 
-    /// What may be shown of its key.
+    /// What may be shown of its key, which may be another one later.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.0.fingerprint
+        self.0.lane.fingerprint()
     }
 
     /// Runs an async closure in a new span, which is current while the closure's future runs, on whatever thread.

@@ -36,6 +36,7 @@ mod proxies;
 mod proxy;
 mod readme;
 mod reload;
+mod rotation;
 mod routing;
 mod runtimes;
 mod scopes;

@@ -81,6 +81,14 @@ impl State {
         self.spans.room(bytes, chunks)
     }
 
+    /// Ends the waits before repetitions, also those that are about to begin.
+    pub(super) fn hurry(&mut self) {
+        self.flush += 1;
+        if let Some(hurry) = &self.hurry {
+            hurry.notify_waiters();
+        }
+    }
+
     /// Full batches are due; what is left over waits for more.
     pub(super) fn note_full(&mut self, full_batch: usize) {
         let whole = self.spans.len() - self.spans.len() % full_batch;

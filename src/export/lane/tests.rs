@@ -86,13 +86,13 @@ pub(super) fn lanes(
     let mut sources = SecretSources::default();
     sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
     let settings = config.export().clone();
-    let (shared, rung) = Shared::without_threads(settings.clone(), TRANSPORT.clone());
+    let (shared, rung) = Shared::without_threads(settings.clone(), TRANSPORT.clone(), sources);
     let made = books.iter().map(|account| {
         let destination = Destination::new(&binding, settings.protocol).expect("a destination");
-        let key = binding.api_key.read(&sources).expect("a key");
+        let keyring = shared.keyrings.open(&binding.api_key).expect("a key");
         let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
         let shared = Arc::clone(&shared);
-        let lane = Lane::new(destination, connections.expect("no files"), key, shared, account);
+        let lane = Lane::new(destination, connections.expect("no files"), keyring, shared, account);
         account.open(&lane);
         lane
     });
