@@ -17,7 +17,7 @@ use tracer_registry::{
 
 use crate::child::is_child;
 use crate::proxy::{Proxy, Rule};
-use crate::support::{LONG, World, binding, collector, key_of, quick, registry, wait_for};
+use crate::support::{LONG, World, binding, collector, key_of, once, quick, registry, wait_for};
 use crate::tls_server::{Authority, Manner, TlsServer};
 
 const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
