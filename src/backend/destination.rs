@@ -1,4 +1,5 @@
-//! Where one tracer's requests go, and what they look like there. Has no key: that is attached when a request is sent.
+//! Where a tracer's requests go, and what they look like there. Has nothing of one tracer alone, since tracers share it: the key is attached
+//! when a request is sent, the selector when it is encoded.
 
 #[cfg(test)]
 mod tests;
@@ -9,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use opentelemetry::trace::TraceId;
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::resource::TelemetryResourceDetector;
+use opentelemetry_sdk::resource::{ResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{SpanData, SpanLimits};
 use serde_json::{Map, Value as Json};
 
@@ -20,11 +21,12 @@ use super::preset::{self, PathRule, Preset};
 use super::session_id::trace_session_id;
 use crate::config::{AuthScheme, BackendName, Endpoint, Limits, Protocol, ResolvedBinding, SessionMode};
 use crate::secret::KeyScheme;
+use crate::selector::Selector;
 
 const TRACES: &str = "/v1/traces";
 const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// Where one tracer's requests go.
+/// Where the requests of tracers go whose bindings say the same.
 #[derive(Debug)]
 pub(crate) struct Destination {
     /// Scheme, host and port of all its addresses.
@@ -42,7 +44,8 @@ pub(crate) struct Destination {
     pub(crate) source: Option<Arc<str>>,
     /// A binding's metadata, for sessions.
     pub(crate) metadata: Map<String, Json>,
-    pub(crate) resource: Resource,
+    /// The attributes of all their resources; of one name, the last is meant.
+    resource: Vec<KeyValue>,
     /// How large a share of the sending it gets.
     pub(crate) weight: u32,
     /// Attributes that a span may have of its own.
@@ -141,6 +144,14 @@ impl Destination {
         let mut limits = span_limits(&binding.limits);
         limits.max_attributes_per_span = limits.max_attributes_per_span.saturating_add(1);
         limits
+    }
+
+    /// A tracer's resource.
+    pub(crate) fn resource(&self, selector: &Selector) -> Resource {
+        // First: what is configured under this name is meant.
+        let whose = KeyValue::new("tracer_registry.selector", selector.to_string());
+        let attributes = std::iter::once(whose).chain(self.resource.iter().cloned());
+        Resource::builder_empty().with_attributes(attributes).build()
     }
 
     /// Adds what every span of the tracer carries. Identity is ours alone: what the program set under the same names is
@@ -257,14 +268,18 @@ fn headers(preset: &Preset, binding: &ResolvedBinding) -> Result<Vec<(HeaderName
     Ok(headers)
 }
 
-/// Built from nothing but the SDK's own name: neither other detectors nor `OTEL_*` variables of the process have a say in it.
-fn resource(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Resource {
-    let mut attributes = vec![
+/// From nothing but the SDK's own name: neither other detectors nor `OTEL_*` variables of the process have a say in it.
+fn resource(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
+    let sdk = TelemetryResourceDetector.detect();
+    let mut attributes: Vec<_> = sdk
+        .iter()
+        .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
+        .collect();
+    attributes.extend([
         KeyValue::new("service.name", "unknown_service"),
         KeyValue::new("telemetry.distro.name", env!("CARGO_PKG_NAME")),
         KeyValue::new("telemetry.distro.version", env!("CARGO_PKG_VERSION")),
-        KeyValue::new("tracer_registry.selector", binding.selector.to_string()),
-    ];
+    ]);
     if let (None, Some(source)) = (spelling.source, &binding.source) {
         attributes.push(KeyValue::new("deployment.environment.name", source.clone()));
     }
@@ -274,10 +289,7 @@ fn resource(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyVal
         .iter()
         .filter_map(|(key, value)| Some(KeyValue::new(key.clone(), to_otel(value)?)));
     attributes.extend(configured);
-    Resource::builder_empty()
-        .with_detector(Box::new(TelemetryResourceDetector))
-        .with_attributes(attributes)
-        .build()
+    attributes
 }
 
 fn every_span(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {

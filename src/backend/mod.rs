@@ -4,6 +4,7 @@
 
 mod attributes;
 mod destination;
+mod destinations;
 mod flatten;
 mod honeyhive;
 mod merged;
@@ -14,6 +15,7 @@ pub use attributes::EventType;
 pub(crate) use attributes::{DataPart, Spelling};
 pub(crate) use destination::Destination;
 pub use destination::DestinationError;
+pub(crate) use destinations::Destinations;
 pub(crate) use flatten::{CUT_VALUES, cut_values, flatten, shorten_text};
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
 pub(crate) use merged::Merged;

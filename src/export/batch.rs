@@ -116,11 +116,7 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
 fn call(lane: &Lane, shared: &Shared, batch: &Batch, part: &Range<usize>) -> Result<Call, ExportError> {
     let settings = &shared.settings;
     let spans: Vec<_> = batch.iter().skip(part.start).take(part.len()).collect();
-    let encoded = encode::spans(
-        &spans,
-        &lane.destination.resource,
-        settings.protocol,
-        settings.compression,
-    )?;
+    let resource = lane.destination.resource(&lane.selector);
+    let encoded = encode::spans(&spans, &resource, settings.protocol, settings.compression)?;
     Ok(Call::spans(settings.protocol, &lane.destination, encoded))
 }

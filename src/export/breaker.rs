@@ -5,7 +5,7 @@
 mod circuit;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
@@ -53,6 +53,12 @@ pub enum BreakerState {
 
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
+    /// Made by the first failure. Most receivers never fail, and until then it is closed.
+    works: OnceLock<Box<Works>>,
+}
+
+#[derive(Debug, Default)]
+struct Works {
     circuit: Mutex<Circuit>,
     /// Rung for all who wait, whenever what they wait for may have changed.
     changed: Notify,
@@ -70,11 +76,69 @@ pub(super) struct Pass<'a> {
 impl Breaker {
     /// Whether a request would be let through.
     pub(super) fn is_ready(&self) -> bool {
-        self.lock().wait(Instant::now()).is_none()
+        self.works
+            .get()
+            .is_none_or(|works| works.lock().wait(Instant::now()).is_none())
     }
 
     /// Waits until a request would be let through. Of all who wait for a probe's time only one is, so ask again.
     pub(super) async fn ready(&self) {
+        if let Some(works) = self.works.get() {
+            works.ready().await;
+        }
+    }
+
+    pub(super) fn enter(&self) -> Option<Pass<'_>> {
+        let answer = self.works.get().map(|works| works.lock().ask(Instant::now()));
+        let probe = match answer {
+            None | Some(Answer::Enter) => None,
+            Some(Answer::Probe(probe)) => Some(probe),
+            Some(Answer::Wait(_)) => return None,
+        };
+        Some(Pass { breaker: self, probe })
+    }
+
+    /// Somebody cannot wait: what is not let through for a while longer is to be tried now.
+    pub(super) fn hurry(&self) {
+        self.change(Circuit::hurry);
+    }
+
+    /// Whether the last failure was about the key.
+    pub(super) fn is_denied(&self) -> bool {
+        let works = self.works.get();
+        works.is_some_and(|works| works.denied.load(Ordering::Relaxed))
+    }
+
+    /// There is another key: failures of the one before say nothing any more.
+    pub(super) fn note_new_key(&self) {
+        if self.is_denied() {
+            self.succeed();
+        }
+    }
+
+    pub(super) fn status(&self) -> BreakerStatus {
+        self.works
+            .get()
+            .map_or_else(BreakerStatus::default, |works| works.status())
+    }
+
+    fn succeed(&self) {
+        if let Some(works) = self.works.get() {
+            works.denied.store(false, Ordering::Relaxed);
+            works.change(Circuit::succeed);
+        }
+    }
+
+    /// Changes nothing where nothing has failed yet.
+    fn change(&self, change: impl FnOnce(&mut Circuit)) {
+        if let Some(works) = self.works.get() {
+            works.change(change);
+        }
+    }
+}
+
+impl Works {
+    async fn ready(&self) {
         loop {
             // Made before the look: from here on it hears every change.
             let changed = self.changed.notified();
@@ -88,33 +152,7 @@ impl Breaker {
         }
     }
 
-    pub(super) fn enter(&self) -> Option<Pass<'_>> {
-        let probe = match self.lock().ask(Instant::now()) {
-            Answer::Enter => None,
-            Answer::Probe(probe) => Some(probe),
-            Answer::Wait(_) => return None,
-        };
-        Some(Pass { breaker: self, probe })
-    }
-
-    /// Somebody cannot wait: what is not let through for a while longer is to be tried now.
-    pub(super) fn hurry(&self) {
-        self.change(Circuit::hurry);
-    }
-
-    /// Whether the last failure was about the key.
-    pub(super) fn is_denied(&self) -> bool {
-        self.denied.load(Ordering::Relaxed)
-    }
-
-    /// There is another key: failures of the one before say nothing any more.
-    pub(super) fn note_new_key(&self) {
-        if self.denied.swap(false, Ordering::Relaxed) {
-            self.change(Circuit::succeed);
-        }
-    }
-
-    pub(super) fn status(&self) -> BreakerStatus {
+    fn status(&self) -> BreakerStatus {
         let circuit = *self.lock();
         let state = match circuit.phase {
             Phase::Closed => BreakerState::Closed,
@@ -153,16 +191,15 @@ impl Breaker {
 impl Pass<'_> {
     pub(super) fn succeeded(mut self) {
         self.probe = None;
-        self.breaker.denied.store(false, Ordering::Relaxed);
-        self.breaker.change(Circuit::succeed);
+        self.breaker.succeed();
     }
 
     /// `denied` says that it was about the key.
     pub(super) fn failed(mut self, retry: &RetrySettings, denied: bool) {
-        self.breaker.denied.store(denied, Ordering::Relaxed);
         let probe = self.probe.take();
-        self.breaker
-            .change(|circuit| circuit.fail(Instant::now(), probe, |openings| pause(retry, openings)));
+        let works = self.breaker.works.get_or_init(Box::default);
+        works.denied.store(denied, Ordering::Relaxed);
+        works.change(|circuit| circuit.fail(Instant::now(), probe, |openings| pause(retry, openings)));
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use opentelemetry_sdk::Resource;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
@@ -36,6 +37,7 @@ use crate::backend::Destination;
 use crate::config::ExportSettings;
 use crate::context;
 use crate::secret::{ApiKey, Fingerprinter, SecretSources};
+use crate::selector::Selector;
 
 /// Threads that encode and send.
 const WORKERS: usize = 2;
@@ -136,7 +138,7 @@ impl Engine {
     pub(crate) fn open_lane(
         &self,
         account: &Arc<Account>,
-        destination: Destination,
+        destination: Arc<Destination>,
         connections: Arc<Connections>,
         keyring: Arc<Keyring>,
     ) -> Arc<Lane> {
@@ -148,7 +150,8 @@ impl Engine {
     /// Sends an empty export once, in the background; the answer comes through the channel, or nothing where the engine is stopped.
     pub(crate) fn probe(
         &self,
-        destination: Destination,
+        selector: &Selector,
+        destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: ApiKey,
     ) -> Receiver<Result<(), ExportError>> {
@@ -156,7 +159,10 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = runtime.as_ref() {
-            runtime.spawn(async move { drop(answer.send(probe(&shared, &destination, &connections, &key).await)) });
+            let resource = destination.resource(selector);
+            runtime.spawn(async move {
+                drop(answer.send(probe(&shared, &resource, &destination, &connections, &key).await));
+            });
         }
         receiver
     }
@@ -313,12 +319,13 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
 
 async fn probe(
     shared: &Shared,
+    resource: &Resource,
     destination: &Destination,
     connections: &Connections,
     key: &ApiKey,
 ) -> Result<(), ExportError> {
     let settings = &shared.settings;
-    let encoded = encode::spans(&[], &destination.resource, settings.protocol, settings.compression)?;
+    let encoded = encode::spans(&[], resource, settings.protocol, settings.compression)?;
     let call = Call::spans(settings.protocol, destination, encoded);
     // A person wants to know: it is asked whatever the breakers say.
     let attempt = shared
@@ -329,6 +336,7 @@ async fn probe(
         Verdict::Delivered { .. } => Ok(()),
         Verdict::Deny { error }
         | Verdict::Repeat { error, .. }
-        | Verdict::Refuse { error, .. } | Verdict::Drop { error, .. } => Err(error),
+        | Verdict::Refuse { error, .. }
+        | Verdict::Drop { error, .. } => Err(error),
     }
 }

@@ -128,7 +128,7 @@ impl Keyring {
             more.before = None;
             more.error.take_if(|error| *error.fault() == SecretFault::NotTaken);
         } else if more.error.is_none() && more.before.as_ref().is_some_and(|before| before.number == key.number) {
-            self.note_error(more, self.source.not_taken());
+            more.note_error(self.source.not_taken());
         }
         state.tidy();
     }
@@ -221,9 +221,12 @@ impl Keyring {
             }
             Err(error) => {
                 let more = state.more();
-                self.note_error(more, error);
+                more.note_error(error);
                 more.note_vain(&rings.retry);
-                next = self.source.lifetime().map(|lifetime| (lifetime / 8).min(rings.retry.max_backoff));
+                next = self
+                    .source
+                    .lifetime()
+                    .map(|lifetime| (lifetime / 8).min(rings.retry.max_backoff));
             }
         }
         if let Some(next) = next {
@@ -235,19 +238,12 @@ impl Keyring {
         }
     }
 
-    fn schedule(self: &Self, state: &mut State, rings: &Keyrings, after: Duration) {
+    fn schedule(&self, state: &mut State, rings: &Keyrings, after: Duration) {
         let due = Instant::now().checked_add(after);
         state.more().due = due;
         if let Some(due) = due {
             rings.schedule(due, &self.source);
         }
-    }
-
-    fn note_error(&self, more: &mut More, error: SecretError) {
-        if more.error.as_ref() != Some(&error) {
-            tracing::warn!("a key cannot be renewed, and the last good one stays in use: {error}");
-        }
-        more.error = Some(error);
     }
 
     /// A request of the lane waits, because `refused` is refused and nothing else is there: false where there is something by now.
@@ -323,6 +319,13 @@ impl State {
 }
 
 impl More {
+    fn note_error(&mut self, error: SecretError) {
+        if self.error.as_ref() != Some(&error) {
+            tracing::warn!("a key cannot be renewed, and the last good one stays in use: {error}");
+        }
+        self.error = Some(error);
+    }
+
     /// Where it was asked because the key is refused, it is not asked for that again before a pause.
     fn note_vain(&mut self, retry: &RetrySettings) {
         if !std::mem::take(&mut self.refused) {

@@ -1,9 +1,9 @@
 //! The keyrings of a registry, by source, and what they have in common: threads that read keys, one watcher, one clock.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(feature = "watch")]
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -154,7 +154,9 @@ impl Keyrings {
             let rings = Arc::downgrade(self);
             let started = Watcher::start(move |changed| {
                 if let Some(rings) = rings.upgrade() {
-                    changed.iter().for_each(|path| rings.note_change(path));
+                    for path in changed {
+                        rings.note_change(path);
+                    }
                 }
             });
             let failed = |error: &_| tracing::warn!("files with keys are not watched: {error}");

@@ -27,7 +27,7 @@ mod sync;
 pub(super) mod tests;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_sdk::trace::SpanData;
@@ -61,7 +61,8 @@ use sync::{Condvar, Mutex, MutexGuard};
 pub(crate) struct Lane {
     pub(crate) selector: Selector,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) destination: Destination,
+    /// Shared with the lanes of others whose bindings say the same.
+    pub(crate) destination: Arc<Destination>,
     pub(super) keyring: Arc<Keyring>,
     pub(super) gates: Gates,
     pub(super) connections: Arc<Connections>,
@@ -74,8 +75,7 @@ pub(crate) struct Lane {
     open_spans: AtomicU64,
     /// Rung whenever something was settled.
     settled: Condvar,
-    /// Session events that may be under way at the same time; spans go one batch after the other anyway.
-    pub(super) session_turns: Semaphore,
+    session_turns: OnceLock<Box<Semaphore>>,
     /// What it has sent, beside others.
     pub(super) clock: Clock,
 }
@@ -96,14 +96,12 @@ pub(crate) struct LaneSnapshot {
 
 impl Lane {
     pub(super) fn new(
-        destination: Destination,
+        destination: Arc<Destination>,
         connections: Arc<Connections>,
         keyring: Arc<Keyring>,
         shared: Arc<Shared>,
         account: &Arc<Account>,
     ) -> Arc<Self> {
-        // One tracer with thousands of sessions must not take all places where others are to be sent.
-        let session_turns = Semaphore::new((shared.settings.max_concurrent_exports / 4).max(1));
         Arc::new(Self {
             selector: account.selector.clone(),
             identity: Identity::new(),
@@ -113,7 +111,7 @@ impl Lane {
             keyring,
             connections,
             shared,
-            session_turns,
+            session_turns: OnceLock::new(),
             account: Arc::downgrade(account),
             #[cfg(feature = "metrics")]
             starts: Arc::clone(account.starts()),
@@ -129,9 +127,7 @@ impl Lane {
         let settings = &self.shared.settings;
         let mut weight = weigh(&span);
         let mut state = self.lock();
-        if !state.cut_values.is_empty()
-            && let Some(cut) = state.cut_values.remove(&span.span_context.span_id())
-        {
+        if let Some(cut) = state.take_cut(span.span_context.span_id()) {
             span.attributes.extend(cut_values(CUT_VALUES, cut));
             weight = weigh(&span);
         }
@@ -339,8 +335,8 @@ impl Lane {
             spans: state.ledger,
             held_bytes: state.share.held(),
             oldest: state.spans.first().map(|span| span.end_time),
-            events: state.events,
-            last_error: state.last_error.clone(),
+            events: state.events_ledger(),
+            last_error: state.last_error().cloned(),
             last_delivery: state.last_delivery,
             breakers: self.gates.status(),
             key: self.keyring.status(&self.shared.keyrings),
@@ -371,11 +367,18 @@ impl Lane {
                 return;
             }
             // Made under the lock: from here on it hears every flush.
-            Arc::clone(state.hurry.get_or_insert_default()).notified_owned()
+            Arc::clone(state.seldom().hurry.get_or_insert_default()).notified_owned()
         };
         let sleep = tokio::time::sleep(wait);
         // Either end of the wait is the same to the caller.
         futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(hurry)).await;
+    }
+
+    /// Session events that may be under way at the same time; spans go one batch after the other anyway.
+    pub(super) fn session_turns(&self) -> &Semaphore {
+        // One tracer with thousands of sessions must not take all places where others are to be sent.
+        let places = || Box::new(Semaphore::new((self.shared.settings.max_concurrent_exports / 4).max(1)));
+        self.session_turns.get_or_init(places)
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

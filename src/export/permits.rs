@@ -115,7 +115,7 @@ pub(super) async fn admit<'a>(
         }
         let turn = match load {
             Load::Spans => None,
-            Load::SessionEvent => Some(turn(&lane.session_turns).await),
+            Load::SessionEvent => Some(turn(lane.session_turns()).await),
         };
         let permit = shared.permits.acquire(lane).await;
         // A breaker may have opened meanwhile, or somebody else be its probe: then the place is for others.

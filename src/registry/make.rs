@@ -36,10 +36,10 @@ impl Inner {
         Ok(config.resolve(neighbour)?.api_key)
     }
 
-    pub(super) fn destination(&self, binding: &ResolvedBinding) -> Result<Destination, LookupError> {
-        let destination = Destination::new(binding, self.engine.settings().protocol)?;
+    pub(super) fn destination(&self, binding: &ResolvedBinding) -> Result<Arc<Destination>, LookupError> {
+        let destination = self.destinations.of(binding)?;
         if cfg!(not(feature = "tls")) && destination.traces_url.starts_with("https:") {
-            return Err(DestinationError::NoTls(destination.traces_url).into());
+            return Err(DestinationError::NoTls(destination.traces_url.clone()).into());
         }
         Ok(destination)
     }

@@ -36,6 +36,7 @@ pub use reload::{ConfigurationStatus, Kept, Reload, ReloadError};
 pub use source::{AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, SourceError};
 pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe, Status, TracerStatus};
 
+use crate::backend::Destinations;
 use crate::config::Config;
 use crate::export::{Books, Engine, ForgottenReport, Report};
 use crate::secret::{Fingerprinter, SecretSources};
@@ -62,6 +63,7 @@ struct Inner {
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     engine: Engine,
+    destinations: Destinations,
     pool: Arc<Pool>,
     books: Arc<Books>,
     closed: AtomicBool,

@@ -17,6 +17,7 @@ use super::source::{AnswersKept, Source};
 #[cfg(feature = "watch")]
 use super::watching::Watching;
 use super::{BuildError, Inner, TracerRegistry};
+use crate::backend::Destinations;
 use crate::config::Config;
 use crate::export::{Books, Engine};
 use crate::secret::{Fingerprinter, SecretSources};
@@ -44,6 +45,7 @@ impl TracerRegistry {
             bindings: Bindings::new(config, answers.as_ref().map(|(answers, _)| Arc::clone(answers))),
             sources,
             fingerprinter,
+            destinations: Destinations::new(engine.settings().protocol),
             engine,
             pool,
             books,

@@ -195,7 +195,10 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
         let mut binding = CheckedBinding::new(selector.to_string());
         match try_binding(registry, &selector, &mut binding) {
             Ok((destination, connections, key)) if probe == Probe::Connect => {
-                asked.push((checked.len(), registry.engine.probe(destination, connections, key)));
+                asked.push((
+                    checked.len(),
+                    registry.engine.probe(&selector, destination, connections, key),
+                ));
             }
             Ok(_) => {}
             Err(error) => binding.error = Some(error),
@@ -226,7 +229,7 @@ fn try_binding(
     registry: &Inner,
     selector: &Selector,
     checked: &mut CheckedBinding,
-) -> Result<(Destination, Arc<Connections>, ApiKey), LookupError> {
+) -> Result<(Arc<Destination>, Arc<Connections>, ApiKey), LookupError> {
     let binding = registry.bindings.resolve(selector, &Asking::Source)?;
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;

@@ -62,6 +62,6 @@ impl IsolatedTracer {
 
 impl fmt::Debug for IsolatedTracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IsolatedTracer({})", self.handle.0.selector)
+        write!(f, "IsolatedTracer({})", self.handle.selector())
     }
 }

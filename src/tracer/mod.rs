@@ -7,11 +7,12 @@ mod start;
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry::{Context, ContextGuard};
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
 use crate::backend::Destination;
@@ -28,6 +29,9 @@ pub use isolated::IsolatedTracer;
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
 const SCOPE: &str = "tracer-registry";
 
+/// What providers are given, since they would make one from variables of the process: the lane's destination has the resource that is sent.
+static NO_RESOURCE: LazyLock<Resource> = LazyLock::new(|| Resource::builder_empty().build());
+
 /// A handle of one isolated tracer: its own provider, queue, ledger and key.
 ///
 /// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`. A span started by a handle belongs to its tracer for good, is the child of
@@ -39,7 +43,6 @@ const SCOPE: &str = "tracer-registry";
 pub struct TracerHandle(Arc<Instance>);
 
 struct Instance {
-    selector: Selector,
     identity: Arc<Identity>,
     trust_remote_parent: bool,
     propagate_session_id: bool,
@@ -59,14 +62,13 @@ impl TracerHandle {
         let identity = Arc::clone(&lane.identity);
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
-            .with_resource(lane.destination.resource.clone())
+            .with_resource(NO_RESOURCE.clone())
             .with_sampler(sampler(binding))
             .with_span_limits(Destination::sdk_limits(binding))
             .with_id_generator(SpanIds(Arc::clone(&identity)))
             .with_span_processor(LaneProcessor(Arc::clone(&lane)))
             .build();
         Self(Arc::new(Instance {
-            selector: binding.selector.clone(),
             identity,
             trust_remote_parent: binding.trust_remote_parent || planted(Fault::RemoteTrusted),
             propagate_session_id: binding.propagate_session_id || planted(Fault::SessionIdTaken),
@@ -81,7 +83,7 @@ impl TracerHandle {
 
     /// What it was looked up by.
     pub fn selector(&self) -> &Selector {
-        &self.0.selector
+        &self.0.lane.selector
     }
 
     /// What may be shown of its key, which may be another one later.
@@ -265,6 +267,6 @@ fn sampler(binding: &ResolvedBinding) -> Sampler {
 
 impl fmt::Debug for TracerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TracerHandle({})", self.0.selector)
+        write!(f, "TracerHandle({})", self.0.lane.selector)
     }
 }

@@ -210,10 +210,7 @@ fn a_receiver_of_sessions_that_fails_does_not_hold_up_spans() {
 
 #[test]
 fn an_answer_that_says_when_to_come_back_or_that_is_enough_for_now_opens_nothing() {
-    for fault in [
-        Fault::status(429),
-        Fault::status(503).retry_after("0"),
-    ] {
+    for fault in [Fault::status(429), Fault::status(503).retry_after("0")] {
         let shown = format!("{fault:?}");
         let world = World::new(&["a"]);
         let fault = world.collector.fault(fault.on(Endpoint::Traces));

@@ -205,7 +205,9 @@ fn tenants_that_share_a_key_and_an_endpoint_are_still_two_tracers() {
     assert_ne!(of_a.trace_id, of_b.trace_id);
     assert_eq!(of_b.session_id, None);
     let status = world.registry.status();
-    for handle in [&a, &b] {
+    for (handle, span) in [(&a, &of_a), (&b, &of_b)] {
+        let whose = &span.resource.attributes["tracer_registry.selector"];
+        assert_eq!(*whose, handle.selector().to_string());
         assert_eq!(status.tracer(handle.selector()).expect("looked up").spans.delivered, 1);
     }
     // One request carries one tracer's spans, also where key and endpoint are the same.

@@ -117,7 +117,11 @@ impl World {
             || self.status(tenant),
             |status| status.spans.pending() == 0 && status.session_events.pending() == 0,
         );
-        assert_eq!((status.spans.lost(), status.session_events.lost()), (0, 0), "{status:#?}");
+        assert_eq!(
+            (status.spans.lost(), status.session_events.lost()),
+            (0, 0),
+            "{status:#?}"
+        );
         let arrived = self.project(tenant).spans().len();
         assert_eq!(status.spans.delivered, arrived as u64, "{status:#?}");
     }

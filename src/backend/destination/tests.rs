@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{Binding, Config, Document};
 use crate::secret::KeySource;
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Name, Part};
 
 fn destination(binding: Binding, protocol: Protocol) -> Result<Destination, DestinationError> {
     let mut document = Document::default();
@@ -11,8 +11,11 @@ fn destination(binding: Binding, protocol: Protocol) -> Result<Destination, Dest
     };
     document.tenants.insert("acme".into(), binding.api_key(key));
     let config = Config::from_document(document).expect("valid");
-    let selector = Selector::of(Part::Tenant, Name::new("acme").expect("a name"));
-    Destination::new(&config.resolve(&selector).expect("configured"), protocol)
+    Destination::new(&config.resolve(&acme()).expect("configured"), protocol)
+}
+
+fn acme() -> Selector {
+    Selector::of(Part::Tenant, Name::new("acme").expect("a name"))
 }
 
 fn of(backend: BackendName, endpoint: Option<&str>) -> Destination {
@@ -196,12 +199,16 @@ fn what_a_backend_cannot_do_is_said_at_the_look_up() {
 #[test]
 fn the_source_and_the_metadata_stand_where_the_backend_looks_for_them() {
     let plain = of(BackendName::Otlp, Some("http://h:1"));
-    let resource = |key: &'static str| plain.resource.get(&key.into()).map(|value| value.to_string());
+    let of_plain = plain.resource(&acme());
+    let resource = |key: &'static str| of_plain.get(&key.into()).map(|value| value.to_string());
     assert_eq!(resource("deployment.environment.name").as_deref(), Some("production"));
     assert_eq!(resource("tracer_registry.metadata.plan").as_deref(), Some("pro"));
     assert!(plain.every_span.is_empty() && plain.headers.is_empty());
     let honeyhive = of(BackendName::Honeyhive, None);
-    assert_eq!(honeyhive.resource.get(&"deployment.environment.name".into()), None);
+    assert_eq!(
+        honeyhive.resource(&acme()).get(&"deployment.environment.name".into()),
+        None
+    );
     let shown: Vec<String> = honeyhive
         .every_span
         .iter()
@@ -234,7 +241,7 @@ fn metadata_of_a_binding_that_is_cut_is_counted_on_the_resource() {
         let binding = many(Binding::new().backend(backend).endpoint("http://h:1"));
         let made = destination(binding, Protocol::HttpProtobuf).expect("a destination");
         assert_eq!(
-            made.resource.get(&CUT_VALUES.into()),
+            made.resource(&acme()).get(&CUT_VALUES.into()),
             Some(Value::I64(2)),
             "{backend:?}"
         );

@@ -20,17 +20,18 @@ impl Lane {
     pub(in super::super) fn accept_event(&self, bytes: usize) -> Option<Ticket> {
         let mut state = self.lock();
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
-            state.events.refuse(DropReason::AfterShutdown);
+            state.events().ledger.refuse(DropReason::AfterShutdown);
             return None;
         }
-        let full = state.events.queued() >= self.shared.settings.max_queue_size as u64;
+        let full = state.events().ledger.queued() >= self.shared.settings.max_queue_size as u64;
         if full || !state.share.accept_event(bytes, &self.shared.budget) {
-            state.events.refuse(DropReason::QueueFull);
+            state.events().ledger.refuse(DropReason::QueueFull);
             return None;
         }
-        state.events.enqueue();
         let flush = state.flush;
-        *state.unsettled_events.entry(flush).or_default() += 1;
+        let events = state.events();
+        events.ledger.enqueue();
+        *events.unsettled.entry(flush).or_default() += 1;
         Some(Ticket { flush, bytes })
     }
 
@@ -39,7 +40,7 @@ impl Lane {
         let mut state = self.lock();
         let open = state.schedule != Schedule::Closed;
         if open {
-            state.events.take(count as u64);
+            state.events().ledger.take(count as u64);
         }
         open
     }
@@ -58,18 +59,18 @@ impl Lane {
         }
         match outcome {
             Outcome::Delivered { .. } => {
-                state.events.deliver(count);
+                state.events().ledger.deliver(count);
                 state.last_delivery = Some(SystemTime::now());
             }
-            Outcome::Refused(reason) | Outcome::Dropped(reason) => state.events.drop_in_flight(count, reason),
+            Outcome::Refused(reason) | Outcome::Dropped(reason) => state.events().ledger.drop_in_flight(count, reason),
         }
         let mut freed = 0;
         for Ticket { flush, bytes } in events {
             freed += bytes;
-            if let Some(left) = state.unsettled_events.get_mut(&flush) {
+            if let Some(left) = state.events().unsettled.get_mut(&flush) {
                 *left -= 1;
                 if *left == 0 {
-                    state.unsettled_events.remove(&flush);
+                    state.events().unsettled.remove(&flush);
                 }
             }
         }

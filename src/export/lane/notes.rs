@@ -23,7 +23,7 @@ impl Lane {
         let mut state = self.lock();
         state.suspect = slow;
         if warning.is_some() {
-            state.last_error = warning;
+            state.seldom().last_error = warning;
         }
     }
 
@@ -31,19 +31,19 @@ impl Lane {
     pub(in super::super) fn note_failure(&self, slow: bool, error: ExportError) {
         let mut state = self.lock();
         state.suspect = slow;
-        state.last_error = Some(error);
+        state.seldom().last_error = Some(error);
     }
 
     /// A request waits at a breaker: told where nothing else is known of why nothing arrives.
     pub(in super::super) fn note_held_up(&self) {
         let error = self.unavailable();
-        self.lock().last_error.get_or_insert(error);
+        self.lock().seldom().last_error.get_or_insert(error);
     }
 
     /// A request was given up that was never sent.
     pub(in super::super) fn note_not_asked(&self) {
         let error = self.unavailable();
-        self.lock().last_error = Some(error);
+        self.lock().seldom().last_error = Some(error);
     }
 
     fn unavailable(&self) -> ExportError {

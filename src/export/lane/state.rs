@@ -19,8 +19,6 @@ use crate::ledger::{DropReason, Ledger};
 #[derive(Default)]
 pub(super) struct State {
     pub(super) spans: Queue,
-    /// How many values were cut from spans that are open, where any were.
-    pub(super) cut_values: HashMap<SpanId, u64>,
     /// What the spans and session events take that are queued and under way.
     pub(super) share: Share,
     pub(super) schedule: Schedule,
@@ -33,19 +31,33 @@ pub(super) struct State {
     /// Spans up to this number are to be sent without waiting for more.
     pub(super) due: u64,
     pub(super) ledger: Ledger,
-    /// Session events, counted like spans.
-    pub(super) events: Ledger,
-    /// Unsettled session events by the flush they were accepted before; flushes count up.
-    pub(super) unsettled_events: BTreeMap<u64, u64>,
     pub(super) flush: u64,
     pub(super) halving: Halving,
     pub(super) suspect: bool,
-    pub(super) last_error: Option<ExportError>,
     pub(super) last_delivery: Option<SystemTime>,
-    /// Wakes requests that wait for their repetition.
-    pub(super) hurry: Option<Arc<Notify>>,
     /// The tracer is gone: once all is settled the account takes the ledger over.
     pub(super) retiring: bool,
+    events: Option<Box<Events>>,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What only lanes have that were told of sessions.
+#[derive(Default)]
+pub(super) struct Events {
+    /// Session events, counted like spans.
+    pub(super) ledger: Ledger,
+    /// Unsettled ones by the flush they were accepted before; flushes count up.
+    pub(super) unsettled: BTreeMap<u64, u64>,
+}
+
+/// What most lanes never have.
+#[derive(Default)]
+pub(super) struct Seldom {
+    /// How many values were cut from spans that are open, where any were.
+    pub(super) cut_values: HashMap<SpanId, u64>,
+    pub(super) last_error: Option<ExportError>,
+    /// Wakes requests that wait for their repetition.
+    pub(super) hurry: Option<Arc<Notify>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,20 +85,48 @@ pub(in super::super) struct Unsettled {
 }
 
 impl State {
+    pub(super) fn events(&mut self) -> &mut Events {
+        self.events.get_or_insert_default()
+    }
+
+    pub(super) fn events_ledger(&self) -> Ledger {
+        self.events.as_ref().map(|events| events.ledger).unwrap_or_default()
+    }
+
+    /// To put something there.
+    pub(super) fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    pub(super) fn last_error(&self) -> Option<&ExportError> {
+        self.seldom.as_ref()?.last_error.as_ref()
+    }
+
+    /// What was cut from a span that ends.
+    pub(super) fn take_cut(&mut self, span: SpanId) -> Option<u64> {
+        let cut_values = &mut self.seldom.as_mut()?.cut_values;
+        // Most of the time there is none: then nothing is hashed.
+        if cut_values.is_empty() {
+            None
+        } else {
+            cut_values.remove(&span)
+        }
+    }
+
+    /// Wakes requests that wait for their repetition.
+    pub(super) fn hurry(&mut self) {
+        self.flush += 1;
+        if let Some(hurry) = self.seldom.as_ref().and_then(|seldom| seldom.hurry.as_ref()) {
+            hurry.notify_waiters();
+        }
+    }
+
     /// The place of one more span, which is counted already.
     #[inline]
     pub(super) fn place(&mut self, bytes: usize, chunks: &Chunks) -> &mut Vec<SpanData> {
         self.pushed += 1;
         self.ledger.enqueue();
         self.spans.room(bytes, chunks)
-    }
-
-    /// Ends the waits before repetitions, also those that are about to begin.
-    pub(super) fn hurry(&mut self) {
-        self.flush += 1;
-        if let Some(hurry) = &self.hurry {
-            hurry.notify_waiters();
-        }
     }
 
     /// Full batches are due; what is left over waits for more.
@@ -152,8 +192,10 @@ impl State {
             self.share.close(budget);
             self.schedule = Schedule::Closed;
             self.ledger.abandon(reason);
-            self.events.abandon(reason);
-            self.unsettled_events.clear();
+            if let Some(events) = &mut self.events {
+                events.ledger.abandon(reason);
+                events.unsettled.clear();
+            }
         }
         std::mem::take(&mut self.spans)
     }
@@ -163,17 +205,17 @@ impl State {
         if self.schedule == Schedule::Closed {
             return Unsettled::default();
         }
+        let before_the_flush = self
+            .events
+            .iter()
+            .flat_map(|events| events.unsettled.range(..=mark.events));
         Unsettled {
             spans: mark.spans.saturating_sub(self.settled),
-            events: self
-                .unsettled_events
-                .range(..=mark.events)
-                .map(|(_, count)| count)
-                .sum(),
+            events: before_the_flush.map(|(_, count)| count).sum(),
         }
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.ledger.pending() == 0 && self.events.pending() == 0
+        self.ledger.pending() == 0 && self.events_ledger().pending() == 0
     }
 }

@@ -10,9 +10,12 @@ use super::{Keys, eternal_pauses, next};
 use crate::log::Log;
 use crate::support::{key_of, wait_for};
 
+/// Replaces a file by what is no key.
+type Spoil = fn(&Path);
+
 #[test]
 fn a_file_without_a_key_keeps_the_last_good_one_and_the_next_good_one_heals_it() {
-    let bad: [(&str, fn(&Path), &str); 6] = [
+    let bad: [(&str, Spoil, &str); 6] = [
         ("empty", |path| fs::write(path, "").expect("written"), "empty"),
         (
             "folder",
@@ -31,8 +34,16 @@ fn a_file_without_a_key_keeps_the_last_good_one_and_the_next_good_one_heals_it()
             "no such file",
         ),
         ("gone", |path| fs::remove_file(path).expect("removed"), "no such file"),
-        ("two-lines", |path| fs::write(path, "hh_canary\nhh_canary").expect("written"), "control character"),
-        ("large", |path| fs::write(path, "a".repeat(10_000)).expect("written"), "larger than"),
+        (
+            "two-lines",
+            |path| fs::write(path, "hh_canary\nhh_canary").expect("written"),
+            "control character",
+        ),
+        (
+            "large",
+            |path| fs::write(path, "a".repeat(10_000)).expect("written"),
+            "larger than",
+        ),
     ];
     let tenants = bad.map(|(tenant, ..)| tenant);
     let keys = Keys::new(&tenants, eternal_pauses());
@@ -117,6 +128,9 @@ fn no_key_is_in_anything_that_is_told_of_a_rotation() {
     drop(of_thread);
     shown.extend(log.lines());
     let shown = shown.join(" ");
-    assert!(shown.contains("control character") && shown.contains("answered 401"), "{shown}");
+    assert!(
+        shown.contains("control character") && shown.contains("answered 401"),
+        "{shown}"
+    );
     assert!(!shown.contains("canary"), "{shown}");
 }

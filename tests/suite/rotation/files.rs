@@ -134,14 +134,23 @@ fn tenants_keys_that_change_all_the_time_are_never_swapped_and_nothing_is_lost()
     world.flush();
     for tenant in tenants {
         world.assert_nothing_lost(tenant);
-        assert!(world.names(tenant).iter().all(|name| *name == format!("span of {tenant}")));
+        assert!(
+            world
+                .names(tenant)
+                .iter()
+                .all(|name| *name == format!("span of {tenant}"))
+        );
         for other in tenants.iter().filter(|other| **other != tenant) {
             world.assert_no_trace_of(&format!("key_of_{other}"), tenant);
             world.assert_no_trace_of(&format!("span of {other}"), tenant);
         }
     }
     let projects = world.collector.projects();
-    assert_eq!(projects.len(), 3, "nothing came under a key that is nobody's: {projects:#?}");
+    assert_eq!(
+        projects.len(),
+        3,
+        "nothing came under a key that is nobody's: {projects:#?}"
+    );
 }
 
 #[test]
@@ -149,10 +158,19 @@ fn a_file_is_watched_as_long_as_a_tracer_has_its_key() {
     let keys = Keys::new(&["a"], eternal_pauses());
     let world = &keys.world;
     drop(world.tenant("a"));
-    assert!(world.registry.remove(tracer_registry::Selector::tenant("a")).expect("a name"));
+    assert!(
+        world
+            .registry
+            .remove(tracer_registry::Selector::tenant("a"))
+            .expect("a name")
+    );
     keys.replace("a", &next("a"));
     let a = world.tenant("a");
-    assert_eq!(a.fingerprint(), world.collector.fingerprint(&next("a")), "it is read anew");
+    assert_eq!(
+        a.fingerprint(),
+        world.collector.fingerprint(&next("a")),
+        "it is read anew"
+    );
     keys.replace("a", &key_of("a"));
     world.wait_for_key("a", &key_of("a"));
 }

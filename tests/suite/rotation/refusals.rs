@@ -31,7 +31,11 @@ fn the_source_is_asked_once_however_many_requests_fail_and_each_is_sent_again() 
     world.assert_nothing_lost("a");
     world.assert_nothing_lost("b");
     assert_eq!(world.project("a").sessions().len(), 50);
-    assert_eq!(vault.asked(), 3, "once for each tracer, and once for all that was refused");
+    assert_eq!(
+        vault.asked(),
+        3,
+        "once for each tracer, and once for all that was refused"
+    );
     let key = world.key("a");
     assert_eq!((key.rotations, key.error), (1, None));
     assert_ne!(a.fingerprint(), fingerprint);
@@ -119,10 +123,14 @@ fn a_source_that_fails_keeps_the_last_good_key_and_says_so() {
         vault.put("a", fault);
         let refused = world.collector.fault(Fault::reject_key().only(key_of("a")));
         a.start_span("span").end();
-        let key = wait_for("an error", || world.key("a"), |key| {
-            let error = key.error.as_ref().map(ToString::to_string);
-            error.is_some_and(|error| error.contains(said))
-        });
+        let key = wait_for(
+            "an error",
+            || world.key("a"),
+            |key| {
+                let error = key.error.as_ref().map(ToString::to_string);
+                error.is_some_and(|error| error.contains(said))
+            },
+        );
         assert_eq!(key.fingerprint, first);
         let shown = key.error.map(|error| error.to_string()).unwrap_or_default();
         assert!(shown.starts_with("provider vault, secret a: "), "{shown}");
