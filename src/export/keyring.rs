@@ -164,6 +164,7 @@ impl Keyring {
     }
 
     /// Something happened to what the key is read from.
+    #[cfg(feature = "watch")]
     pub(super) fn note_change(self: &Arc<Self>) {
         let mut state = self.lock();
         let more = state.more();

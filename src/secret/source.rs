@@ -120,6 +120,7 @@ impl KeySource {
     }
 
     /// The file that the key is in, where it is in one.
+    #[cfg(feature = "watch")]
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::File(path) => Some(path.clone()),
