@@ -32,8 +32,8 @@ pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, Report, SessionEventsReport,
-    TlsError, TlsFault, TracerReport,
+    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyStatus, Report,
+    SessionEventsReport, TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{

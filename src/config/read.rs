@@ -311,8 +311,14 @@ fn key_source(value: Value, path: String, folder: &Path, faults: &mut Faults) ->
             let timeout = table
                 .take("timeout", DURATION)
                 .map_or(EXEC_TIMEOUT, |HumanDuration(timeout)| timeout);
+            let lifetime = table.take("lifetime", DURATION);
+            let lifetime = lifetime.map(|HumanDuration(lifetime)| lifetime);
             let command = table.take("exec", "a list of texts, the program and its arguments,");
-            command.map(|command| KeySource::Exec { command, timeout })
+            command.map(|command| KeySource::Exec {
+                command,
+                timeout,
+                lifetime,
+            })
         }
         ["provider"] => {
             let (provider, name) = (table.take("provider", TEXT), table.required("name"));

@@ -8,6 +8,7 @@ use super::ExportError;
 use super::books::Books;
 use super::books::Settled;
 use super::breaker::Breakers;
+use super::keyring::KeyStatus;
 use super::lane::{FlushMark, Lane, LaneSnapshot, Unsettled};
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
@@ -110,6 +111,8 @@ pub(crate) struct AccountSnapshot {
     pub(crate) last_delivery: Option<SystemTime>,
     /// Of the newest lane.
     pub(crate) breakers: Breakers,
+    /// Of the newest lane.
+    pub(crate) key: Option<KeyStatus>,
 }
 
 #[cfg(feature = "metrics")]
@@ -349,6 +352,7 @@ impl State {
             last_error: None,
             last_delivery: self.retired.last_delivery,
             breakers: Breakers::default(),
+            key: None,
         };
         for lane in snapshots {
             books.spans.add(&lane.spans);
@@ -358,6 +362,7 @@ impl State {
             books.last_error = lane.last_error.clone().or(books.last_error.take());
             books.last_delivery = books.last_delivery.max(lane.last_delivery);
             books.breakers = lane.breakers;
+            books.key = Some(lane.key.clone());
         }
         books.last_error = books.last_error.or_else(|| self.retired.last_error.clone());
         books

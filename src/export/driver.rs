@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
+use super::keyrings::READERS;
 use crate::context;
 
 /// Threads that encode and send.
@@ -53,7 +54,7 @@ impl Driver {
     pub(super) fn background() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
-            .max_blocking_threads(RESOLVERS)
+            .max_blocking_threads(RESOLVERS + READERS)
             .thread_keep_alive(Duration::from_secs(1))
             .thread_name(THREADS)
             .on_thread_start(context::suppress_on_this_thread)
@@ -64,7 +65,7 @@ impl Driver {
 
     pub(super) fn inline() -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
-            .max_blocking_threads(RESOLVERS)
+            .max_blocking_threads(RESOLVERS + READERS)
             // They are there for one look-up.
             .thread_keep_alive(Duration::ZERO)
             .thread_name(THREADS)
@@ -96,6 +97,14 @@ impl Driver {
         match self {
             Self::Background(_) => None,
             Self::Inline(inline) => Some(inline),
+        }
+    }
+
+    /// Where tasks are started; none where it was stopped.
+    pub(super) fn handle(&self) -> Option<Handle> {
+        match self {
+            Self::Background(runtime) => lock(runtime).as_ref().map(|runtime| runtime.handle().clone()),
+            Self::Inline(inline) => Some(inline.handle.clone()),
         }
     }
 

@@ -28,6 +28,8 @@ use super::connections::{Connections, Way};
 use super::driver::Driver;
 use super::encode;
 use super::flush::after;
+use super::keyring::Keyring;
+use super::keyrings::Keyrings;
 use super::lane::Lane;
 use super::outbox::Outbox;
 use super::permits::Permits;
@@ -38,7 +40,7 @@ use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::home::Home;
-use crate::secret::ApiKey;
+use crate::secret::{ApiKey, Fingerprinter, SecretSources};
 use crate::selector::Selector;
 
 /// What part of the memory for spans is kept for those to come, where nobody uses it.
@@ -61,6 +63,7 @@ pub(super) struct Shared {
     pub(super) driver: Driver,
     pub(super) home: Home,
     pub(super) chunks: Chunks,
+    pub(super) keyrings: Arc<Keyrings>,
     /// The engine knows that memory is short.
     pressed: AtomicBool,
     bell: UnboundedSender<Ring>,
@@ -90,14 +93,19 @@ pub enum EngineError {
 }
 
 impl Engine {
-    pub(crate) fn start(settings: ExportSettings) -> Result<Self, EngineError> {
+    pub(crate) fn start(
+        settings: ExportSettings,
+        sources: SecretSources,
+        fingerprinter: Fingerprinter,
+    ) -> Result<Self, EngineError> {
         let driver = match settings.mode {
             ExportMode::Background => Driver::background(),
             ExportMode::Inline => Driver::inline(),
         };
         let driver = driver.map_err(|error| EngineError::Threads(error.kind()))?;
         let transport = Transport::new(settings.timeout, settings.protocol);
-        let (shared, rung) = Shared::new(settings, transport, driver);
+        let keyrings = Keyrings::new(sources, fingerprinter, &settings, driver.handle());
+        let (shared, rung) = Shared::new(settings, transport, driver, keyrings);
         let tasks = Arc::clone(&shared);
         match shared.settings.mode {
             ExportMode::Background => shared.driver.spawn(dispatch(rung, tasks)),
@@ -120,9 +128,9 @@ impl Engine {
         account: &Arc<Account>,
         destination: Arc<Destination>,
         connections: Arc<Connections>,
-        key: ApiKey,
+        keyring: Arc<Keyring>,
     ) -> Arc<Lane> {
-        let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), account);
+        let lane = Lane::new(destination, connections, keyring, Arc::clone(&self.shared), account);
         account.open(&lane);
         lane
     }
@@ -143,6 +151,11 @@ impl Engine {
             shared.driver.note_settled();
         });
         receiver
+    }
+
+    /// The keys of lanes.
+    pub(crate) fn keyrings(&self) -> &Arc<Keyrings> {
+        &self.shared.keyrings
     }
 
     /// Runs a task on what moves the engine's, until it or the engine ends.
@@ -212,13 +225,21 @@ impl Shared {
     pub(super) fn without_threads(
         settings: ExportSettings,
         transport: Transport,
+        sources: SecretSources,
     ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
-        Self::new(settings, transport, Driver::nobody())
+        let keyrings = Keyrings::new(sources, Fingerprinter::new(), &settings, None);
+        Self::new(settings, transport, Driver::nobody(), keyrings)
     }
 
-    fn new(settings: ExportSettings, transport: Transport, driver: Driver) -> (Arc<Self>, UnboundedReceiver<Ring>) {
+    fn new(
+        settings: ExportSettings,
+        transport: Transport,
+        driver: Driver,
+        keyrings: Arc<Keyrings>,
+    ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
         let (bell, rung) = unbounded_channel();
         let shared = Self {
+            keyrings,
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
@@ -380,6 +401,9 @@ async fn probe(
         .await;
     match judge(&call.url, attempt.result, 0, key, SystemTime::now()) {
         Verdict::Delivered { .. } => Ok(()),
-        Verdict::Repeat { error, .. } | Verdict::Refuse { error, .. } | Verdict::Drop { error, .. } => Err(error),
+        Verdict::Deny { error }
+        | Verdict::Repeat { error, .. }
+        | Verdict::Refuse { error, .. }
+        | Verdict::Drop { error, .. } => Err(error),
     }
 }

@@ -1,4 +1,4 @@
-//! One tracer's way out: its queue, its schedule, its ledger, its destination and its key.
+//! One tracer's way out: its queue, its schedule, its ledger, its destination and its keyring.
 //!
 //! | schedule | event | next |
 //! |---|---|---|
@@ -40,6 +40,7 @@ use super::connections::Connections;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
+use super::keyring::{KeyStatus, Keyring};
 use super::queue::Batch;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
@@ -49,7 +50,7 @@ use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::context::Identity;
 use crate::faults::{self, Fault, planted};
 use crate::ledger::{DropReason, Ledger};
-use crate::secret::ApiKey;
+use crate::secret::Fingerprint;
 use crate::selector::Selector;
 pub(super) use events::Ticket;
 pub(super) use state::{FlushMark, Unsettled};
@@ -62,7 +63,7 @@ pub(crate) struct Lane {
     pub(crate) identity: Arc<Identity>,
     /// Shared with the lanes of others whose bindings say the same.
     pub(crate) destination: Arc<Destination>,
-    pub(super) key: ApiKey,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) gates: Gates,
     pub(super) connections: Arc<Connections>,
     shared: Arc<Shared>,
@@ -90,13 +91,14 @@ pub(crate) struct LaneSnapshot {
     pub(crate) last_error: Option<ExportError>,
     pub(crate) last_delivery: Option<SystemTime>,
     pub(crate) breakers: Breakers,
+    pub(crate) key: KeyStatus,
 }
 
 impl Lane {
     pub(super) fn new(
         destination: Arc<Destination>,
         connections: Arc<Connections>,
-        key: ApiKey,
+        keyring: Arc<Keyring>,
         shared: Arc<Shared>,
         account: &Arc<Account>,
     ) -> Arc<Self> {
@@ -106,7 +108,7 @@ impl Lane {
             gates: Gates::new(Arc::clone(&connections.breaker)),
             clock: Clock::new(destination.weight),
             destination,
-            key,
+            keyring,
             connections,
             shared,
             session_turns: OnceLock::new(),
@@ -269,9 +271,8 @@ impl Lane {
             spans: state.pushed,
             events: state.flush,
         };
-        state.flush += 1;
-        let ring = state.make_due();
         state.hurry();
+        let ring = state.make_due();
         let unsettled = !state.is_settled();
         drop(state);
         self.gates.hurry();
@@ -347,10 +348,22 @@ impl Lane {
             last_error: state.last_error().cloned(),
             last_delivery: state.last_delivery,
             breakers: self.gates.status(),
+            key: self.keyring.status(&self.shared.keyrings),
         }
     }
 
-    /// How many flushes were asked for so far.
+    /// What may be shown of its key.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.shared.keyrings.fingerprint(&self.keyring.key().secret)
+    }
+
+    /// There is another key: requests that wait because the one before was refused go out now.
+    pub(super) fn take_new_key(&self) {
+        self.gates.note_new_key();
+        self.lock().hurry();
+    }
+
+    /// How often those that wait for their repetition were hurried so far.
     pub(super) fn flushes(&self) -> u64 {
         self.lock().flush
     }

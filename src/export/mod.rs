@@ -1,7 +1,7 @@
 //! One engine that sends for all tracers of a registry, on a fixed few threads of its own, or on those that flush.
 //!
-//! A tracer's way out is its [`Lane`]: its queue, its ledger, its destination and its key. A batch is taken from one lane and sent with
-//! that lane's key; no type in here holds the spans or the key of two lanes at once.
+//! A tracer's way out is its [`Lane`]: its queue, its ledger, its destination and its keyring. A batch is taken from one lane and sent with
+//! a key of that lane's source; no type in here holds the spans of two lanes at once, and only lanes of the same source share a key.
 //!
 //! | file | owns |
 //! |---|---|
@@ -18,6 +18,9 @@
 //! | `queue` | spans that wait, and their memory |
 //! | `breaker` | while a receiver fails, one at a time tries for all |
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
+//! | `keyring` | the key of one source, and how it becomes another one |
+//! | `keyrings` | all of them: who reads, watches and waits for them |
+//! | `hand` | the key of one request, and what follows where it is refused |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
 //! | `transport` | one request, by HTTP |
@@ -55,6 +58,9 @@ mod flush;
 mod gate;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod hand;
+mod keyring;
+mod keyrings;
 mod lane;
 mod otlp;
 mod outbox;
@@ -82,6 +88,7 @@ pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
 pub(crate) use flush::after;
+pub use keyring::KeyStatus;
 pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;

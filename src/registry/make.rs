@@ -7,7 +7,7 @@ use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
 use crate::export::{Connections, Credentials, Proxy, Way};
 use crate::faults::{Fault, planted};
-use crate::secret::{ApiKey, KeySource};
+use crate::secret::KeySource;
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
@@ -17,28 +17,27 @@ impl Inner {
         let selector = &binding.selector;
         let destination = self.destination(binding)?;
         let connections = self.connections(binding, &destination)?;
-        let key = if planted(Fault::KeysSwapped) {
-            self.key_of_neighbour(selector)?
+        let keyring = if planted(Fault::KeysSwapped) {
+            self.engine.keyrings().open(&self.key_of_neighbour(selector)?)?
         } else {
-            binding.api_key.read(&self.sources)?
+            self.engine.keyrings().open(&binding.api_key)?
         };
-        let fingerprint = key.fingerprint(&self.fingerprinter);
         if self.engine.settings().mode == ExportMode::Inline {
             // Nobody else may do it for long.
             self.books.forget();
         }
         let account = self.books.account(selector, &destination.traces_url);
-        let lane = self.engine.open_lane(&account, destination, connections, key);
-        Ok(TracerHandle::new(binding, fingerprint, lane))
+        let lane = self.engine.open_lane(&account, destination, connections, keyring);
+        Ok(TracerHandle::new(binding, lane))
     }
 
-    /// The key of the tracer that a selector would be swapped with, if keys were swapped.
-    fn key_of_neighbour(&self, selector: &Selector) -> Result<ApiKey, LookupError> {
+    /// The key source of the tracer that a selector would be swapped with, if keys were swapped.
+    fn key_of_neighbour(&self, selector: &Selector) -> Result<KeySource, LookupError> {
         let config = self.bindings.config();
         let all = config.selectors();
         let at = all.iter().position(|known| known == selector).unwrap_or_default();
         let neighbour = all.get(at ^ 1).unwrap_or(selector);
-        Ok(config.resolve(neighbour)?.api_key.read(&self.sources)?)
+        Ok(config.resolve(neighbour)?.api_key)
     }
 
     pub(super) fn destination(&self, binding: &ResolvedBinding) -> Result<Arc<Destination>, LookupError> {

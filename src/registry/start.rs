@@ -29,7 +29,7 @@ impl TracerRegistry {
         sources: SecretSources,
         fingerprinter: Fingerprinter,
     ) -> Result<Self, BuildError> {
-        let engine = Engine::start(config.export().clone())?;
+        let engine = Engine::start(config.export().clone(), sources.clone(), fingerprinter.clone())?;
         let bell = Arc::new(Notify::new());
         let pool = Arc::new(Pool::new(config.pool(), config.export().mode, Arc::clone(&bell)));
         let books = Arc::new(Books::new(Arc::clone(&bell)));

@@ -10,7 +10,7 @@ use super::reload::ConfigurationStatus;
 use super::{Inner, LookupError};
 use crate::backend::Destination;
 use crate::config::ConfigError;
-use crate::export::{Account, Breakers, Connections, ExportError, Forgotten};
+use crate::export::{Account, Breakers, Connections, ExportError, Forgotten, KeyStatus};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::{Part, Selector};
@@ -76,6 +76,8 @@ pub struct TracerStatus {
     pub last_delivery: Option<SystemTime>,
     /// Whether its requests are let through; of the newest tracer, where it has several.
     pub breakers: Breakers,
+    /// Its key; of the newest tracer, where it has several. None where it has none.
+    pub key: Option<KeyStatus>,
 }
 
 /// What a binding comes to, without making a tracer.
@@ -157,6 +159,7 @@ pub(super) fn of(
             last_error: books.last_error,
             last_delivery: books.last_delivery,
             breakers: books.breakers,
+            key: books.key,
         }
     });
     Status {

@@ -41,6 +41,7 @@ mod proxies;
 mod proxy;
 mod readme;
 mod reload;
+mod rotation;
 mod routing;
 mod runtimes;
 mod scopes;

@@ -57,7 +57,8 @@ pub(super) struct Parts {
     settings: ExportSettings,
     destination: Arc<Destination>,
     connections: Arc<Connections>,
-    key: ApiKey,
+    source: KeySource,
+    sources: SecretSources,
 }
 
 /// A lane that nobody sends for, in books of its own, and the other end of its bell.
@@ -96,7 +97,8 @@ impl Parts {
         let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
         Self {
             connections: connections.expect("no files"),
-            key: binding.api_key.read(&sources).expect("a key"),
+            source: binding.api_key,
+            sources,
             destination,
             settings,
         }
@@ -110,10 +112,17 @@ impl Parts {
 
     /// Lanes that nobody sends for, one in each of these books, with one bound on what they hold; and the other end of their bell.
     pub(super) fn lanes(&self, books: &[Arc<Account>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
-        let (shared, rung) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone());
+        let (shared, rung) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), self.sources.clone());
+        let keyring = shared.keyrings.open(&self.source).expect("a key");
         let made = books.iter().map(|account| {
             let (destination, connections) = (Arc::clone(&self.destination), Arc::clone(&self.connections));
-            let lane = Lane::new(destination, connections, self.key.clone(), Arc::clone(&shared), account);
+            let lane = Lane::new(
+                destination,
+                connections,
+                Arc::clone(&keyring),
+                Arc::clone(&shared),
+                account,
+            );
             account.open(&lane);
             lane
         });
