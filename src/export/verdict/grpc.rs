@@ -236,8 +236,8 @@ mod tests {
             "no: secret-canary",
             "dXNlcjpzZWNyZXQtY2FuYXJ5",
         ] {
-            let Verdict::Drop { error, .. } = judged(Status::new(Code::Unauthenticated, text)) else {
-                panic!("it is dropped")
+            let Verdict::Deny { error } = judged(Status::new(Code::Unauthenticated, text)) else {
+                panic!("it is denied")
             };
             assert_eq!(error.to_string(), format!("{URL} answered UNAUTHENTICATED (16)"));
         }
