@@ -13,21 +13,16 @@ use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use opentelemetry_sdk::Resource;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
-use super::ExportError;
 use super::account::Account;
 use super::batch;
 use super::budget::Budget;
 use super::connections::{Connections, Way};
 use super::driver::Driver;
-use super::encode;
-use super::flush::after;
 use super::keyring::Keyring;
 use super::keyrings::Keyrings;
 use super::lane::Lane;
@@ -35,13 +30,11 @@ use super::outbox::Outbox;
 use super::permits::Permits;
 use super::queue::Chunks;
 use super::tls::TlsError;
-use super::transport::{Call, Transport};
-use super::verdict::{Verdict, judge};
+use super::transport::Transport;
 use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::home::Home;
-use crate::secret::{ApiKey, Fingerprinter, SecretSources};
-use crate::selector::Selector;
+use crate::secret::{Fingerprinter, SecretSources};
 
 /// What part of the memory for spans is kept for those to come, where nobody uses it.
 const KEPT_PART: usize = 16;
@@ -135,24 +128,6 @@ impl Engine {
         lane
     }
 
-    /// Sends an empty export once; [`answer`](Self::answer) waits for what is said to it.
-    pub(crate) fn probe(
-        &self,
-        selector: &Selector,
-        destination: Arc<Destination>,
-        connections: Arc<Connections>,
-        key: ApiKey,
-    ) -> Receiver<Result<(), ExportError>> {
-        let (answer, receiver) = sync_channel(1);
-        let shared = Arc::clone(&self.shared);
-        let resource = destination.resource(selector);
-        self.shared.driver.spawn(async move {
-            drop(answer.send(probe(&shared, &resource, &destination, &connections, &key).await));
-            shared.driver.note_settled();
-        });
-        receiver
-    }
-
     /// The keys of lanes.
     pub(crate) fn keyrings(&self) -> &Arc<Keyrings> {
         &self.shared.keyrings
@@ -161,25 +136,6 @@ impl Engine {
     /// Runs a task on what moves the engine's, until it or the engine ends.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.driver.spawn(task);
-    }
-
-    /// Waits for the answer to a probe; `None` where the engine is stopped.
-    pub(crate) fn answer<T: Send>(&self, receiver: Receiver<T>) -> Option<T> {
-        let Some(inline) = self.shared.driver.inlined() else {
-            return receiver.recv().ok();
-        };
-        let mut answer = None;
-        let said = &mut answer;
-        // No probe takes longer than a request may.
-        inline.drive(after(Duration::MAX), move || match receiver.try_recv() {
-            Ok(answer) => {
-                *said = Some(answer);
-                true
-            }
-            Err(TryRecvError::Disconnected) => true,
-            Err(TryRecvError::Empty) => false,
-        });
-        answer
     }
 
     /// From here on, lanes refuse what is new and count it.
@@ -381,29 +337,5 @@ async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
     shared.permits.wake(&lane);
     while lane.is_due() {
         batch::send_next(&lane, &shared).await;
-    }
-}
-
-async fn probe(
-    shared: &Shared,
-    resource: &Resource,
-    destination: &Destination,
-    connections: &Connections,
-    key: &ApiKey,
-) -> Result<(), ExportError> {
-    let settings = &shared.settings;
-    let encoded = encode::spans(&[], resource, settings.protocol, settings.compression)?;
-    let call = Call::spans(settings.protocol, destination, encoded);
-    // A person wants to know: it is asked whatever the breakers say.
-    let attempt = shared
-        .transport
-        .send(&call, destination, key, &connections.line(false))
-        .await;
-    match judge(&call.url, attempt.result, 0, key, SystemTime::now()) {
-        Verdict::Delivered { .. } => Ok(()),
-        Verdict::Deny { error }
-        | Verdict::Repeat { error, .. }
-        | Verdict::Refuse { error, .. }
-        | Verdict::Drop { error, .. } => Err(error),
     }
 }

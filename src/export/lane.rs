@@ -21,6 +21,7 @@ mod model;
 mod notes;
 #[cfg(test)]
 mod property;
+mod snapshot;
 mod state;
 mod sync;
 #[cfg(test)]
@@ -33,14 +34,12 @@ use std::time::{Duration, Instant, SystemTime};
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Semaphore;
 
-use super::ExportError;
 use super::account::Account;
-use super::breaker::Breakers;
 use super::connections::Connections;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
-use super::keyring::{KeyStatus, Keyring};
+use super::keyring::Keyring;
 use super::queue::Batch;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
@@ -49,10 +48,11 @@ use super::weight::weigh;
 use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::context::Identity;
 use crate::faults::{self, Fault, planted};
-use crate::ledger::{DropReason, Ledger};
+use crate::ledger::DropReason;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 pub(super) use events::Ticket;
+pub(crate) use snapshot::LaneSnapshot;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
 use sync::{Condvar, Mutex, MutexGuard};
@@ -78,20 +78,6 @@ pub(crate) struct Lane {
     session_turns: OnceLock<Box<Semaphore>>,
     /// What it has sent, beside others.
     pub(super) clock: Clock,
-}
-
-/// What a lane says of itself.
-pub(crate) struct LaneSnapshot {
-    pub(crate) spans: Ledger,
-    /// What the spans and session events take that are queued and under way, estimated.
-    pub(crate) held_bytes: usize,
-    /// When the span ended that waits in the queue for the longest.
-    pub(crate) oldest: Option<SystemTime>,
-    pub(crate) events: Ledger,
-    pub(crate) last_error: Option<ExportError>,
-    pub(crate) last_delivery: Option<SystemTime>,
-    pub(crate) breakers: Breakers,
-    pub(crate) key: KeyStatus,
 }
 
 impl Lane {
@@ -335,20 +321,6 @@ impl Lane {
         drop(state);
         if done && let Some(account) = self.account() {
             account.retire(self);
-        }
-    }
-
-    pub(super) fn snapshot(&self) -> LaneSnapshot {
-        let state = self.lock();
-        LaneSnapshot {
-            spans: state.ledger,
-            held_bytes: state.share.held(),
-            oldest: state.spans.first().map(|span| span.end_time),
-            events: state.events_ledger(),
-            last_error: state.last_error().cloned(),
-            last_delivery: state.last_delivery,
-            breakers: self.gates.status(),
-            key: self.keyring.status(&self.shared.keyrings),
         }
     }
 

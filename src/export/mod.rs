@@ -35,6 +35,7 @@
 //! | `protobuf` | the wire format |
 //! | `starts` | how many spans were started |
 //! | `record` | spans that are made here, for what is told of a session |
+//! | `probe` | whether an endpoint takes a key |
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
 //! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
@@ -65,6 +66,7 @@ mod lane;
 mod otlp;
 mod outbox;
 mod permits;
+mod probe;
 mod processor;
 mod protobuf;
 mod proxy;

@@ -10,7 +10,7 @@ use tracer_registry::config::{Compression, Export, Protocol};
 
 use crate::child::{is_child, variable};
 use crate::log::Log;
-use crate::support::{World, collector, quick, registry};
+use crate::support::{World, collector, quick, registry, wait_for};
 
 const VARIABLES: [(&str, &str); 17] = [
     (
@@ -120,6 +120,8 @@ fn a_registry_that_is_dropped_tells_what_it_could_not_deliver_in_one_line() {
     for tenant in ["a", "b"] {
         world.tenant(tenant).start_span("span").end();
     }
+    // Which is all that is to be lost, however slow the machine is.
+    wait_for("b's ledger", || world.status("b"), |status| status.spans.delivered == 1);
     let log = Log::default();
     let World { collector, registry } = world;
     tracing::subscriber::with_default(log.clone(), || drop(registry));

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::super::ExportError;
 use super::super::connections::Way;
 use super::super::deliver::see_through;
 use super::super::transport::Transport;
