@@ -38,6 +38,29 @@ pub(crate) enum Backend {
     Otlp,
 }
 
+/// What a member's settings are at a time: they change where the configuration does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// How often the binding was changed.
+    pub(crate) binding: u32,
+    /// How often the defaults were.
+    pub(crate) defaults: u32,
+}
+
+impl Setting {
+    fn mark(self, text: String) -> String {
+        match self.binding {
+            0 => text,
+            binding => format!("{text}-{binding}"),
+        }
+    }
+
+    /// What the defaults of the time say.
+    pub(crate) fn era(self) -> Option<String> {
+        (self.defaults > 0).then(|| format!("era-{}", self.defaults))
+    }
+}
+
 impl Member {
     fn new(index: usize, registry: usize, parts: Vec<(Part, String)>) -> Self {
         // Spread over the letters, so that no token begins as another one ends.
@@ -89,6 +112,16 @@ impl Member {
     /// A setting of its binding: something of its own as well.
     pub(crate) fn own(&self, setting: &str) -> String {
         format!("{setting}-of-{}", self.token)
+    }
+
+    /// The same in the binding of a time.
+    pub(crate) fn own_at(&self, setting: &str, at: Setting) -> String {
+        at.mark(self.own(setting))
+    }
+
+    /// Its source in the binding of a time.
+    pub(crate) fn source_at(&self, at: Setting) -> String {
+        at.mark(self.source.clone())
     }
 
     /// What it is looked up by.

@@ -19,10 +19,12 @@ fn members() -> Arc<[Member]> {
 const A: Who = Who {
     member: 0,
     dedicated: None,
+    instance: 0,
 };
 const B: Who = Who {
     member: 3,
     dedicated: None,
+    instance: 0,
 };
 
 fn op(id: OpId, kind: Kind, body: Vec<Op>) -> Op {
