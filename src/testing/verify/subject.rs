@@ -136,14 +136,14 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// What came to them since.
+    /// What came to them since. A name that was forgotten begins anew.
     pub(super) fn since(&self, before: &Self) -> Self {
         Self {
-            accepted: self.accepted - before.accepted,
-            delivered: self.delivered - before.delivered,
-            dropped: self.dropped - before.dropped,
-            events_delivered: self.events_delivered - before.events_delivered,
-            events_dropped: self.events_dropped - before.events_dropped,
+            accepted: self.accepted.saturating_sub(before.accepted),
+            delivered: self.delivered.saturating_sub(before.delivered),
+            dropped: self.dropped.saturating_sub(before.dropped),
+            events_delivered: self.events_delivered.saturating_sub(before.events_delivered),
+            events_dropped: self.events_dropped.saturating_sub(before.events_dropped),
         }
     }
 }

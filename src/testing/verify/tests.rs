@@ -1,6 +1,7 @@
 //! The parts of `verify`, each by itself: the oracle on programs written by hand, the checker on doctored expectations and subjects that
 //! misbehave, the shrinker on a planted fault.
 
+mod chaos;
 mod checker;
 mod generator;
 mod oracle;
