@@ -11,6 +11,9 @@ pub(crate) const REGISTRIES: usize = 2;
 /// The name of an environment of the second registry that the first has not, without its number.
 pub(crate) const ONLY_THERE: &str = "x";
 
+/// How many keys a project has in turn, where they are rotated.
+const KEYS: usize = 4;
+
 /// What the name of every canary begins with.
 pub(crate) const CANARY: &str = "canary-";
 
@@ -102,6 +105,14 @@ impl Member {
     /// Whether a span outside any session has that of its trace.
     pub(crate) fn has_sessions_of_traces(&self) -> bool {
         self.sessions == SessionMode::PerTrace
+    }
+
+    /// The keys of its project: its own, and those that come in its place.
+    pub(crate) fn keys(&self) -> [String; KEYS] {
+        std::array::from_fn(|turn| match turn {
+            0 => self.key.clone(),
+            turn => format!("{}-{turn}", self.key),
+        })
     }
 
     /// Something that belongs to this member's project and to nobody else's.

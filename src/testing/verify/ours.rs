@@ -33,7 +33,8 @@ const QUEUE: usize = 1 << 20;
 pub(super) struct Ours {
     registries: Vec<TracerRegistry>,
     members: Vec<(usize, Selector)>,
-    fingerprints: Vec<Fingerprint>,
+    /// Of all keys of a member's project.
+    fingerprints: Vec<Vec<Fingerprint>>,
     routing: RoutingProvider,
     chaos: Option<Chaos>,
     /// What the books said at the last flush.
@@ -98,9 +99,10 @@ impl Ours {
             registries[member.registry].get(&selector)?;
             members.push((member.registry, selector));
         }
+        let fingerprints = |member: &Member| member.keys().map(|key| collector.fingerprint(&key)).into();
         Ok(Self {
             registries,
-            fingerprints: cast.iter().map(|member| collector.fingerprint(&member.key)).collect(),
+            fingerprints: cast.iter().map(fingerprints).collect(),
             routing: RoutingProvider::new(),
             chaos,
             told: Mutex::new(vec![Books::default(); members.len()]),
@@ -130,7 +132,7 @@ impl Ours {
 
     /// Names may be the same in two registries, keys are not.
     fn is_of(&self, tracer: &TracerHandle, member: usize) -> bool {
-        self.fingerprints[member] == tracer.fingerprint() && self.members[member].1 == *tracer.selector()
+        self.fingerprints[member].contains(&tracer.fingerprint()) && self.members[member].1 == *tracer.selector()
     }
 
     fn tally(&self) -> Tally {

@@ -167,6 +167,7 @@ impl Printer<'_> {
             }
             Disturbance::Defaults { registry } => format!("reload of registry {registry} with other defaults"),
             Disturbance::Broken { registry } => format!("reload of registry {registry} from files with a fault"),
+            Disturbance::Rotate { member } => format!("the key of {} is rotated", name(member)),
             Disturbance::Vanish { member } => format!("reload with {} gone, or back", name(member)),
         }
     }

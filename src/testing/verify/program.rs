@@ -134,6 +134,8 @@ pub(crate) enum Disturbance {
     Broken { registry: usize },
     /// A reload of files in which a tenant is no more, or again.
     Vanish { member: usize },
+    /// The file of a key has another one.
+    Rotate { member: usize },
 }
 
 /// How a span is made current.
@@ -278,6 +280,7 @@ impl Disturbance {
             Self::Defaults { .. } => "chaos: reload with other defaults",
             Self::Broken { .. } => "chaos: reload of files with a fault",
             Self::Vanish { .. } => "chaos: tenant that goes or comes back",
+            Self::Rotate { .. } => "chaos: key that is rotated",
         }
     }
 }

@@ -58,9 +58,10 @@ pub(super) fn collector(cast: &[Member]) -> Result<LocalCollector, VerifyError> 
         .max_spans(HELD)
         .max_sessions(HELD)
         .max_bytes(RECORDED_BYTES);
-    let builder = cast
+    let keys = cast
         .iter()
-        .fold(builder, |builder, member| builder.project(member.name(), &member.key));
+        .flat_map(|member| member.keys().map(|key| (member.name(), key)));
+    let builder = keys.fold(builder, |builder, (name, key)| builder.project(name, key));
     Ok(builder.start()?)
 }
 

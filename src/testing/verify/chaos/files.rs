@@ -40,7 +40,7 @@ impl Files {
             url,
         };
         for member in cast {
-            fs::write(files.key(member), &member.key)?;
+            files.write_key(member, &member.key)?;
         }
         for registry in 0..REGISTRIES {
             let all = |member: &Member| (member.registry == registry).then(Setting::default);
@@ -138,8 +138,15 @@ impl Files {
         })
     }
 
+    /// Writes a member's key, as a whole or not at all.
+    pub(super) fn write_key(&self, member: &Member, key: &str) -> io::Result<()> {
+        let new = self.path("new-key");
+        fs::write(&new, key)?;
+        fs::rename(new, self.key(member))
+    }
+
     /// Where a member's key is.
-    pub(super) fn key(&self, member: &Member) -> PathBuf {
+    fn key(&self, member: &Member) -> PathBuf {
         self.path(&format!("key-{}", member.token))
     }
 

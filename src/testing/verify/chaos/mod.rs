@@ -20,7 +20,7 @@ use super::program::Disturbance;
 use super::subject::{Found, Instance};
 use crate::collector::LocalCollector;
 use crate::config::ResolveError;
-use crate::{LookupError, Part, Reload, ReloadError, Selector, TracerHandle, TracerRegistry};
+use crate::{Fingerprinter, LookupError, Part, Reload, ReloadError, Selector, TracerHandle, TracerRegistry};
 use files::{Files, Flaw};
 use history::History;
 use instances::Instances;
@@ -29,6 +29,7 @@ use instances::Instances;
 pub(super) struct Chaos {
     cast: Vec<Member>,
     files: Files,
+    fingerprinter: Fingerprinter,
     history: History,
     instances: Instances,
     /// Held while something is disturbed: one thing at a time.
@@ -41,6 +42,8 @@ pub(super) struct Chaos {
 struct Now {
     settings: Vec<Setting>,
     gone: BTreeSet<usize>,
+    /// Which of its keys each member has.
+    keys: Vec<usize>,
     done: usize,
 }
 
@@ -64,11 +67,13 @@ impl Chaos {
     pub(super) fn new(cast: &[Member], collector: &LocalCollector) -> Result<Self, VerifyError> {
         Ok(Self {
             files: Files::new(collector.url(), cast)?,
+            fingerprinter: collector.fingerprinter().clone(),
             history: History::new(cast.len()),
             instances: Instances::default(),
             now: Mutex::new(Now {
                 settings: vec![Setting::default(); cast.len()],
                 gone: BTreeSet::new(),
+                keys: vec![0; cast.len()],
                 done: 0,
             }),
             kept: Mutex::default(),
@@ -129,6 +134,7 @@ impl Chaos {
             Disturbance::Rebind { member, count } => self.rebind(place, &mut now, member, count),
             Disturbance::Defaults { registry } => self.change_defaults(place, &mut now, registry),
             Disturbance::Broken { registry } => self.write_broken(place, &now, registry),
+            Disturbance::Rotate { member } => self.rotate(place, &mut now, member),
             Disturbance::Vanish { member } if self.may_vanish(member) => self.vanish(place, &mut now, member),
             Disturbance::Vanish { member } => self.rebind(place, &mut now, member, 1),
         };
@@ -187,6 +193,25 @@ impl Chaos {
         }
         let there: Vec<usize> = all.into_iter().filter(|member| !now.gone.contains(member)).collect();
         self.reload(place, now, registry, &there)
+    }
+
+    /// What is made from now on has the new key. Both open the project.
+    fn rotate(&self, place: Place<'_>, now: &mut Now, member: usize) -> Disturbed {
+        if now.gone.contains(&member) {
+            return Ok(());
+        }
+        let keys = self.cast[member].keys();
+        now.keys[member] = (now.keys[member] + 1) % keys.len();
+        let key = &keys[now.keys[member]];
+        let written = self.files.write_key(&self.cast[member], key);
+        written.map_err(|error| (member, format!("the key cannot be written: {error}")))?;
+        let (registry, selector) = &place.members[member];
+        let made = place.registries[*registry].dedicated(selector);
+        let made = made.map_err(|error| (member, error.to_string()))?;
+        if made.fingerprint() != self.fingerprinter.fingerprint(key.as_bytes()) {
+            return Err((member, "a new tracer with a key that was rotated away".to_owned()));
+        }
+        Ok(())
     }
 
     /// Tenants alone, and not the one whose combination with a feature is a member too.

@@ -260,7 +260,7 @@ impl Generator<'_> {
             Some(member) if self.rng.random_bool(0.5) => *member,
             _ => self.rng.random_range(0..self.cast.len()),
         };
-        match self.rng.random_range(0..10) {
+        match self.rng.random_range(0..12) {
             0..3 => Disturbance::Remove { member },
             3..6 => Disturbance::Rebind {
                 member,
@@ -272,6 +272,7 @@ impl Generator<'_> {
             7 => Disturbance::Broken {
                 registry: self.rng.random_range(0..REGISTRIES),
             },
+            8..10 => Disturbance::Rotate { member },
             _ => Disturbance::Vanish { member },
         }
     }

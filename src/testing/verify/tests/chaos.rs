@@ -76,7 +76,7 @@ fn disturbed_programs_keep_the_rules_and_try_everything() {
         });
         tried.len()
     };
-    assert_eq!(tried(generate_disturbed(1, 20_000, 4, &cast)), 35);
+    assert_eq!(tried(generate_disturbed(1, 20_000, 4, &cast)), 36);
     assert_eq!(tried(generate(1, 20_000, 4, &cast)), 30);
 }
 
@@ -96,6 +96,9 @@ fn piece() -> Program {
         disturb(11, Disturbance::Broken { registry: 0 }),
         disturb(12, Disturbance::Vanish { member }),
         span(13, B, vec![]),
+        disturb(15, Disturbance::Rotate { member }),
+        disturb(16, Disturbance::Remove { member }),
+        span(17, B, vec![]),
     ];
     program(vec![span(1, B, block), span(14, A, vec![])])
 }
