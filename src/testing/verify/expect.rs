@@ -168,19 +168,7 @@ impl Oracle<'_> {
                 self.block(&op.body, &place.inside(Frame::Baggage { who, op: op.id }));
             }
             Kind::Ask => {
-                let current = env.owner().map(|who| {
-                    // Where no session is carried, that of a trace may be current inside its first span.
-                    let of_trace = self.cast[who.member].has_sessions_of_traces();
-                    let none = of_trace && env.session(who) == InSession::None;
-                    (
-                        who,
-                        if none {
-                            InSession::None
-                        } else {
-                            env.current_session(who)
-                        },
-                    )
-                });
+                let current = env.owner().map(|who| (who, self.current_session(who, env)));
                 self.expected.current.insert(op.id, current);
             }
             Kind::Inject { who } => self.inject(op.id, self.tracer(op.id, *who, reach), env),
@@ -225,6 +213,16 @@ impl Oracle<'_> {
             }
             // Its items are made in what was captured, whoever reads them.
             Kind::Stream { .. } => self.block(&op.body, place),
+        }
+    }
+
+    fn current_session(&self, who: Who, env: &Env) -> InSession {
+        // Where no session is carried, that of a trace may be current inside its first span.
+        let of_trace = self.cast[who.member].has_sessions_of_traces();
+        if of_trace && env.session(who) == InSession::None {
+            InSession::None
+        } else {
+            env.current_session(who)
         }
     }
 

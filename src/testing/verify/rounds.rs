@@ -104,8 +104,10 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
             let found = played.checked.findings.first;
             // One that does not end is not tried again: each try would take as long.
             let again = |program: &Program| {
-                let stage = stage().ok().filter(|_| !played.hung)?;
-                Some(stage.play(program, seed).checked.findings.first)
+                if played.hung {
+                    return None;
+                }
+                Some(stage().ok()?.play(program, seed).checked.findings.first)
             };
             let keeps_rules = |program: &Program| keeps_rules(program, &cast, options.chaos);
             let shortest = shortest(program, &found, again, keeps_rules);

@@ -239,13 +239,13 @@ impl Chaos {
     /// Writes what is now, and reloads: those who changed, and nobody else, have another tracer after that.
     fn reload(&self, place: Place<'_>, now: &Now, registry: usize, changed: &[usize]) -> Disturbed {
         let witness = self.witness(place, now, registry, changed)?;
-        let changes: Vec<_> = changed.iter().map(|member| (*member, now.of(*member))).collect();
-        self.history.begin(&changes);
+        let begun: Vec<_> = changed.iter().map(|member| (*member, now.of(*member))).collect();
+        self.history.begin(&begun);
         self.write(now, registry, None)?;
         let told = place.registries[registry].reload();
         self.history.done();
         let told = told.map_err(|error| (changed[0], error.to_string()))?;
-        self.check_told(place, now, changed, &told)?;
+        Self::check_told(place, now, changed, &told)?;
         for member in changed {
             let after = self.look_up(place, *member, || place.get(*member));
             after.wrong.map_or(Ok(()), |wrong| Err((*member, wrong)))?;
@@ -284,7 +284,7 @@ impl Chaos {
     }
 
     /// What a reload says is what was done.
-    fn check_told(&self, place: Place<'_>, now: &Now, changed: &[usize], told: &Reload) -> Disturbed {
+    fn check_told(place: Place<'_>, now: &Now, changed: &[usize], told: &Reload) -> Disturbed {
         let mut there = [BTreeSet::new(), BTreeSet::new()];
         for member in changed {
             there[usize::from(now.gone.contains(member))].insert(&place.members[*member].1);

@@ -25,7 +25,7 @@ impl<S: Subject> Place<S> {
             Kind::Span { who, how: How::Closure } => {
                 subject.span_sync(&self.tracer(who, op.id), self.name(who, op), |span| {
                     self.in_span(who, op, span).block(&op.body);
-                })
+                });
             }
             Kind::Span { who, how: How::Trait } => {
                 subject.span_by_trait(&self.tracer(who, op.id), self.name(who, op), |span| {
