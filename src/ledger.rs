@@ -15,7 +15,7 @@ pub enum DropReason {
     /// The tracer's queue was full, or its share of the memory for all was used up; the newest is dropped.
     #[error("the tracer's queue was full")]
     QueueFull,
-    /// The receiver refused the key (401, 403).
+    /// The receiver refused the key (401, 403), and its source gave no other within the time for repetitions.
     #[error("the receiver refused the key")]
     Unauthorized,
     /// The receiver refused it for good (any other 4xx, a redirect to another host). Of spans that were sent together, those that are

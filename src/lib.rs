@@ -7,6 +7,7 @@ pub mod config;
 mod context;
 mod export;
 mod faults;
+mod home;
 mod ledger;
 mod nesting;
 mod propagation;
@@ -31,8 +32,8 @@ pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, Report, SessionEventsReport,
-    TlsError, TlsFault, TracerReport,
+    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyStatus, Report,
+    SessionEventsReport, TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{

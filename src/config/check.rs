@@ -165,8 +165,15 @@ fn key_source(source: &KeySource) -> Vec<String> {
             }
         }
         KeySource::Credential(name) | KeySource::Provider { name, .. } => texts.push(name),
-        KeySource::Exec { command, timeout } => {
-            messages.extend(duration(*timeout, Zero::HasNone).map(|message| format!("timeout {message}")));
+        KeySource::Exec {
+            command,
+            timeout,
+            lifetime,
+        } => {
+            for (field, value) in [("timeout", Some(*timeout)), ("lifetime", *lifetime)] {
+                let message = value.and_then(|value| duration(value, Zero::HasNone));
+                messages.extend(message.map(|message| format!("{field} {message}")));
+            }
             texts.extend(command.iter().map(String::as_str));
             match command.first() {
                 None => messages.push("exec is a program and its arguments".to_owned()),

@@ -14,6 +14,8 @@ pub(super) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Export {
+    /// Who sends, and when. Default: background.
+    pub mode: Option<ExportMode>,
     /// How spans are encoded and sent. Default: http/protobuf.
     pub protocol: Option<Protocol>,
     /// How bodies are compressed. Default: gzip.
@@ -60,6 +62,18 @@ pub struct Retry {
     /// receiver that fails. Default: 5m.
     #[schemars(with = "Option<HumanDuration>")]
     pub max_elapsed: Option<Duration>,
+}
+
+/// Who sends, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ExportMode {
+    /// Threads of the registry, all the time.
+    #[default]
+    Background,
+    /// The thread that flushes or shuts down, while it does, and nobody at any other time: for processes that are frozen in between.
+    Inline,
 }
 
 /// How spans are encoded and sent.
@@ -124,6 +138,8 @@ impl<'de> Deserialize<'de> for HumanSize {
 /// `[export]` with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportSettings {
+    /// Who sends, and when.
+    pub mode: ExportMode,
     /// How spans are encoded and sent.
     pub protocol: Protocol,
     /// How bodies are compressed.
@@ -175,6 +191,7 @@ impl RetrySettings {
 
 impl Export {
     pub(super) fn overlay(&mut self, over: &Self) {
+        replace(&mut self.mode, over.mode.as_ref());
         replace(&mut self.protocol, over.protocol.as_ref());
         replace(&mut self.compression, over.compression.as_ref());
         replace(&mut self.scheduled_delay, over.scheduled_delay.as_ref());
@@ -191,6 +208,7 @@ impl Export {
 
     pub(super) fn settings(&self) -> ExportSettings {
         ExportSettings {
+            mode: self.mode.unwrap_or_default(),
             protocol: self.protocol.unwrap_or_default(),
             compression: self.compression.unwrap_or_default(),
             scheduled_delay: self.scheduled_delay.unwrap_or(Duration::from_secs(1)),

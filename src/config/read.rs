@@ -127,6 +127,7 @@ fn when(table: &mut Table<'_>) -> When {
 
 fn export(table: &mut Table<'_>) -> Export {
     Export {
+        mode: table.choose("mode", &["background", "inline"]),
         protocol: table.choose("protocol", &["http/protobuf", "http/json", "grpc"]),
         compression: table.choose("compression", &["gzip", "zstd", "none"]),
         scheduled_delay: duration(table, "scheduled_delay"),
@@ -310,8 +311,14 @@ fn key_source(value: Value, path: String, folder: &Path, faults: &mut Faults) ->
             let timeout = table
                 .take("timeout", DURATION)
                 .map_or(EXEC_TIMEOUT, |HumanDuration(timeout)| timeout);
+            let lifetime = table.take("lifetime", DURATION);
+            let lifetime = lifetime.map(|HumanDuration(lifetime)| lifetime);
             let command = table.take("exec", "a list of texts, the program and its arguments,");
-            command.map(|command| KeySource::Exec { command, timeout })
+            command.map(|command| KeySource::Exec {
+                command,
+                timeout,
+                lifetime,
+            })
         }
         ["provider"] => {
             let (provider, name) = (table.take("provider", TEXT), table.required("name"));

@@ -38,6 +38,7 @@ impl Config {
 fn export(old: &ExportSettings, new: &ExportSettings) -> Vec<&'static str> {
     // Without `..`: a setting that is added is not forgotten here.
     let ExportSettings {
+        mode,
         protocol,
         compression,
         scheduled_delay,
@@ -54,6 +55,7 @@ fn export(old: &ExportSettings, new: &ExportSettings) -> Vec<&'static str> {
         },
     } = old;
     let same = [
+        ("export.mode", *mode == new.mode),
         ("export.protocol", *protocol == new.protocol),
         ("export.compression", *compression == new.compression),
         ("export.scheduled_delay", *scheduled_delay == new.scheduled_delay),

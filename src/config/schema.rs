@@ -95,6 +95,9 @@ pub(super) enum KeySource {
         exec: Vec<String>,
         /// How long it may take. Default: 10s.
         timeout: Option<String>,
+        /// How long what it printed holds: it is run again when three quarters of that are over. Default: it is run again where a receiver
+        /// refuses the key.
+        lifetime: Option<String>,
     },
     /// A secret source that the program gave to the registry's builder.
     Provider {

@@ -45,12 +45,17 @@ pub(super) fn fill_source(source: &KeySource, selector: &Selector) -> Result<Key
         KeySource::Env(name) => KeySource::Env(fill_with(name, selector, as_variable)?),
         KeySource::File(path) => KeySource::File(fill_path(path, selector)?),
         KeySource::Credential(name) => KeySource::Credential(fill(name, selector)?),
-        KeySource::Exec { command, timeout } => KeySource::Exec {
+        KeySource::Exec {
+            command,
+            timeout,
+            lifetime,
+        } => KeySource::Exec {
             command: command
                 .iter()
                 .map(|word| fill(word, selector))
                 .collect::<Result<_, _>>()?,
             timeout: *timeout,
+            lifetime: *lifetime,
         },
         KeySource::Provider { provider, name } => KeySource::Provider {
             provider: provider.clone(),

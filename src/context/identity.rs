@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+use rand::rngs::OsRng;
+use rand::{Rng, TryRngCore};
 
 /// What the check of a marked id differs in.
 const MARK: u64 = 0x5A5A_5A5A;
@@ -21,6 +23,9 @@ pub(crate) struct Identity {
     key: [u64; 2],
     next: AtomicU32,
     traces: RandomIdGenerator,
+    /// What the SDK's trace ids are mixed with. A process that is forked goes on with the SDK's random numbers where its parent was, and makes
+    /// the same ones; what its own tracers mix them with differs.
+    mix: u128,
 }
 
 /// The SDK's generator of ids for one tracer.
@@ -29,11 +34,14 @@ pub(crate) struct SpanIds(pub(crate) Arc<Identity>);
 
 impl Identity {
     pub(crate) fn new() -> Arc<Self> {
+        // The system's, which two processes never share, as they may share what is kept in memory.
+        let mut random = OsRng.unwrap_err();
         Arc::new(Self {
-            key: rand::random(),
+            key: random.random(),
             // A random start: ids of two processes in one trace rarely meet.
-            next: AtomicU32::new(rand::random()),
+            next: AtomicU32::new(random.random()),
             traces: RandomIdGenerator::default(),
+            mix: random.random(),
         })
     }
 
@@ -87,7 +95,13 @@ impl Identity {
 
 impl IdGenerator for SpanIds {
     fn new_trace_id(&self) -> TraceId {
-        self.0.traces.new_trace_id()
+        // Zero would be invalid.
+        loop {
+            let id = u128::from_be_bytes(self.0.traces.new_trace_id().to_bytes()) ^ self.0.mix;
+            if id != 0 {
+                return TraceId::from(id);
+            }
+        }
     }
 
     fn new_span_id(&self) -> SpanId {

@@ -121,7 +121,12 @@ pub(crate) fn attach(cx: Context) -> ContextGuard {
     cx.attach()
 }
 
+/// Makes all telemetry of this thread come to nothing until the guard is dropped.
+pub(crate) fn suppress() -> ContextGuard {
+    Context::enter_telemetry_suppressed_scope()
+}
+
 /// Makes all telemetry of this thread come to nothing, for the rest of its life.
 pub(crate) fn suppress_on_this_thread() {
-    std::mem::forget(Context::enter_telemetry_suppressed_scope());
+    std::mem::forget(suppress());
 }

@@ -1,14 +1,15 @@
 //! All lanes that a selector ever had, and the ledgers of those that are gone: a name's ledger goes on across its tracers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use super::ExportError;
 #[cfg(test)]
 use super::books::Books;
 use super::books::Settled;
 use super::breaker::Breakers;
-use super::lane::{FlushMark, Lane, Unsettled};
+use super::keyring::KeyStatus;
+use super::lane::{FlushMark, Lane, LaneSnapshot, Unsettled};
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
@@ -38,13 +39,23 @@ pub(crate) struct Told {
 
 #[derive(Default)]
 struct State {
-    lanes: Vec<Arc<Lane>>,
+    lanes: Vec<Open>,
     /// What is left of the lanes that are gone.
     retired: Retired,
-    /// Where the books stood when the last report was made: what happened since has not been told yet.
-    reported: (Ledger, Ledger),
     /// Where it stands in the list of accounts without lanes.
     listed: Listed,
+}
+
+struct Open {
+    lane: Arc<Lane>,
+    reported: Reported,
+}
+
+/// Where books stood when the last report of them was made: what happened since has not been told yet.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reported {
+    spans: Ledger,
+    events: Ledger,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -75,13 +86,13 @@ struct Retired {
     events: Ledger,
     last_error: Option<ExportError>,
     last_delivery: Option<SystemTime>,
+    reported: Reported,
 }
 
 /// A flush of all lanes of a selector.
 pub(crate) struct AccountFlush {
-    lanes: Vec<(Arc<Lane>, FlushMark)>,
-    /// Where the books stood when the last report before this flush was made.
-    reported: (Ledger, Ledger),
+    pub(super) lanes: Vec<(Arc<Lane>, FlushMark)>,
+    before: Reported,
 }
 
 /// The books of a selector at one moment.
@@ -100,6 +111,8 @@ pub(crate) struct AccountSnapshot {
     pub(crate) last_delivery: Option<SystemTime>,
     /// Of the newest lane.
     pub(crate) breakers: Breakers,
+    /// Of the newest lane.
+    pub(crate) key: Option<KeyStatus>,
 }
 
 #[cfg(feature = "metrics")]
@@ -132,7 +145,10 @@ impl Account {
 
     pub(super) fn open(&self, lane: &Arc<Lane>) {
         let mut state = self.lock();
-        state.lanes.push(Arc::clone(lane));
+        state.lanes.push(Open {
+            lane: Arc::clone(lane),
+            reported: Reported::default(),
+        });
         if state.listed != Listed::No {
             state.listed = Listed::Used;
         }
@@ -141,14 +157,13 @@ impl Account {
     /// Takes over the ledger of a lane where all is settled. Under the account's lock, so a snapshot sees it on one side only.
     pub(super) fn retire(&self, lane: &Lane) {
         let mut state = self.lock();
-        let Some(at) = state.lanes.iter().position(|open| std::ptr::eq(open.as_ref(), lane)) else {
-            return;
-        };
-        let lane = state.lanes.remove(at);
+        let Some(at) = state.position(lane) else { return };
+        let Open { lane, reported } = state.lanes.remove(at);
         let snapshot = lane.snapshot();
         let retired = &mut state.retired;
         retired.spans.add(&snapshot.spans);
         retired.events.add(&snapshot.events);
+        retired.reported.add(&reported);
         retired.last_error = snapshot.last_error.or(retired.last_error.take());
         retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
         let list = state.lanes.is_empty() && state.listed == Listed::No;
@@ -174,8 +189,8 @@ impl Account {
         }
         let books = &state.retired;
         let untold = [
-            books.spans.since(&state.reported.0),
-            books.events.since(&state.reported.1),
+            books.spans.since(&books.reported.spans),
+            books.events.since(&books.reported.events),
         ];
         if untold.iter().any(Ledger::has_dropped) {
             Turn::Untold
@@ -184,16 +199,17 @@ impl Account {
         }
     }
 
-    /// The sums of spans and session events, and how far they were reported.
+    /// The sums of spans and session events of an account without lanes, and how far they were reported.
     pub(super) fn sums(&self) -> [(Ledger, Ledger); 2] {
-        let state = self.lock();
-        [(state.retired.spans, state.retired.events), state.reported]
+        let books = &self.lock().retired;
+        let reported = books.reported;
+        [(books.spans, books.events), (reported.spans, reported.events)]
     }
 
     /// Makes everything that the selector's lanes hold due now.
     pub(crate) fn begin_flush(&self) -> AccountFlush {
         let state = self.lock();
-        let (lanes, reported) = (state.lanes.clone(), state.reported);
+        let (lanes, before) = (state.lanes(), state.reported());
         drop(state);
         let lanes = lanes.into_iter().map(|lane| {
             let mark = lane.begin_flush();
@@ -201,7 +217,7 @@ impl Account {
         });
         AccountFlush {
             lanes: lanes.collect(),
-            reported,
+            before,
         }
     }
 
@@ -215,13 +231,40 @@ impl Account {
             pending.events += unsettled.events;
         }
         let mut state = self.lock();
-        let books = state.books();
-        state.reported = (books.spans, books.events);
+        let snapshots = state.snapshots();
+        let books = state.books(&snapshots);
+        state.report(&snapshots);
         drop(state);
         TracerReport::new(
             self.selector.clone(),
-            &books.spans.since(&flush.reported.0),
-            &books.events.since(&flush.reported.1),
+            &books.spans.since(&flush.before.spans),
+            &books.events.since(&flush.before.events),
+            pending,
+            books.last_error,
+        )
+    }
+
+    /// Where the books of one lane stood when it was last reported of.
+    pub(super) fn reported_of(&self, lane: &Lane) -> Reported {
+        let state = self.lock();
+        let at = state.position(lane);
+        at.map(|at| state.lanes[at].reported).unwrap_or_default()
+    }
+
+    /// All that happened to one lane since the report before a flush of it, and what of the flush is not settled yet.
+    pub(super) fn report_lane(&self, lane: &Lane, mark: &FlushMark, before: &Reported) -> TracerReport {
+        // First, as above.
+        let pending = lane.unsettled(mark);
+        let mut state = self.lock();
+        let books = lane.snapshot();
+        if let Some(at) = state.position(lane) {
+            state.lanes[at].reported = Reported::all_of(&books);
+        }
+        drop(state);
+        TracerReport::new(
+            self.selector.clone(),
+            &books.spans.since(&before.spans),
+            &books.events.since(&before.events),
             pending,
             books.last_error,
         )
@@ -230,14 +273,15 @@ impl Account {
     /// Closes all lanes: what is not settled is dropped and counted.
     pub(crate) fn abandon(&self) {
         // A clone: a lane that retires meanwhile takes the account's lock.
-        let lanes = self.lock().lanes.clone();
+        let lanes = self.lock().lanes();
         for lane in lanes {
             lane.abandon();
         }
     }
 
     pub(crate) fn snapshot(&self) -> AccountSnapshot {
-        self.lock().books()
+        let state = self.lock();
+        state.books(&state.snapshots())
     }
 
     /// Of all lanes that ever were, together.
@@ -251,17 +295,54 @@ impl Account {
     }
 }
 
-impl AccountFlush {
-    /// Waits until all of it is settled, or until the deadline.
-    pub(crate) fn settle(&self, deadline: Instant) {
-        for (lane, mark) in &self.lanes {
-            lane.await_flush(mark, deadline);
+impl Reported {
+    fn all_of(books: &LaneSnapshot) -> Self {
+        Self {
+            spans: books.spans,
+            events: books.events,
         }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.spans.add(&other.spans);
+        self.events.add(&other.events);
     }
 }
 
 impl State {
-    fn books(&self) -> AccountSnapshot {
+    fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.lanes.iter().map(|open| Arc::clone(&open.lane)).collect()
+    }
+
+    fn position(&self, lane: &Lane) -> Option<usize> {
+        self.lanes
+            .iter()
+            .position(|open| std::ptr::eq(open.lane.as_ref(), lane))
+    }
+
+    /// What was reported of all lanes that ever were, together.
+    fn reported(&self) -> Reported {
+        let mut reported = self.retired.reported;
+        self.lanes.iter().for_each(|open| reported.add(&open.reported));
+        reported
+    }
+
+    /// All that is in the books is reported now.
+    fn report(&mut self, snapshots: &[LaneSnapshot]) {
+        self.retired.reported = Reported {
+            spans: self.retired.spans,
+            events: self.retired.events,
+        };
+        for (open, books) in self.lanes.iter_mut().zip(snapshots) {
+            open.reported = Reported::all_of(books);
+        }
+    }
+
+    fn snapshots(&self) -> Vec<LaneSnapshot> {
+        self.lanes.iter().map(|open| open.lane.snapshot()).collect()
+    }
+
+    fn books(&self, snapshots: &[LaneSnapshot]) -> AccountSnapshot {
         let mut books = AccountSnapshot {
             spans: self.retired.spans,
             held_bytes: 0,
@@ -271,15 +352,17 @@ impl State {
             last_error: None,
             last_delivery: self.retired.last_delivery,
             breakers: Breakers::default(),
+            key: None,
         };
-        for lane in self.lanes.iter().map(|lane| lane.snapshot()) {
+        for lane in snapshots {
             books.spans.add(&lane.spans);
             books.held_bytes += lane.held_bytes;
             books.oldest = books.oldest.into_iter().chain(lane.oldest).min();
             books.events.add(&lane.events);
-            books.last_error = lane.last_error.or(books.last_error.take());
+            books.last_error = lane.last_error.clone().or(books.last_error.take());
             books.last_delivery = books.last_delivery.max(lane.last_delivery);
             books.breakers = lane.breakers;
+            books.key = Some(lane.key.clone());
         }
         books.last_error = books.last_error.or_else(|| self.retired.last_error.clone());
         books

@@ -20,6 +20,7 @@
 mod tests;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::ExportError;
 use super::deliver::{Outcome, deliver, first_place, see_through};
@@ -29,7 +30,6 @@ use super::lane::Lane;
 use super::permits::Load;
 use super::queue::Batch;
 use super::transport::Call;
-use crate::ledger::DropReason;
 
 /// How often a lane splits in a row without any of its spans being taken. A lone bad span in a batch of 512 takes 9.
 const MAX_BARREN_SPLITS: u32 = 32;
@@ -79,13 +79,13 @@ impl Parts {
 }
 
 /// Sends the next batch of a lane, when it is its turn, and settles all of it.
-pub(super) async fn send_next(lane: &Lane, shared: &Shared) {
+pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
     let mut started = None;
     // Not taken before: while the lane waits for its turn its spans are in the queue, and others may go with them.
     let mut place = first_place(shared, lane, Load::Spans, &mut started).await;
     let mut batch = lane.take_batch();
     if place.is_none() {
-        lane.settle(batch.len() as u64, Outcome::Dropped(DropReason::RetriesExhausted));
+        lane.settle(batch.len() as u64, Outcome::Dropped(lane.gates.for_spans().reason()));
         return;
     }
     let mut finished = false;

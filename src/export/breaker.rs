@@ -4,6 +4,7 @@
 
 mod circuit;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -61,6 +62,8 @@ struct Works {
     circuit: Mutex<Circuit>,
     /// Rung for all who wait, whenever what they wait for may have changed.
     changed: Notify,
+    /// The last failure was about the key.
+    denied: AtomicBool,
 }
 
 /// A request that was let through. Dropped without an outcome it tells nothing, and if it was the probe, another one is let through.
@@ -100,10 +103,30 @@ impl Breaker {
         self.change(Circuit::hurry);
     }
 
+    /// Whether the last failure was about the key.
+    pub(super) fn is_denied(&self) -> bool {
+        let works = self.works.get();
+        works.is_some_and(|works| works.denied.load(Ordering::Relaxed))
+    }
+
+    /// There is another key: failures of the one before say nothing any more.
+    pub(super) fn note_new_key(&self) {
+        if self.is_denied() {
+            self.succeed();
+        }
+    }
+
     pub(super) fn status(&self) -> BreakerStatus {
         self.works
             .get()
             .map_or_else(BreakerStatus::default, |works| works.status())
+    }
+
+    fn succeed(&self) {
+        if let Some(works) = self.works.get() {
+            works.denied.store(false, Ordering::Relaxed);
+            works.change(Circuit::succeed);
+        }
     }
 
     /// Changes nothing where nothing has failed yet.
@@ -168,15 +191,15 @@ impl Works {
 impl Pass<'_> {
     pub(super) fn succeeded(mut self) {
         self.probe = None;
-        self.breaker.change(Circuit::succeed);
+        self.breaker.succeed();
     }
 
-    pub(super) fn failed(mut self, retry: &RetrySettings) {
+    /// `denied` says that it was about the key.
+    pub(super) fn failed(mut self, retry: &RetrySettings, denied: bool) {
         let probe = self.probe.take();
-        self.breaker
-            .works
-            .get_or_init(Box::default)
-            .change(|circuit| circuit.fail(Instant::now(), probe, |openings| pause(retry, openings)));
+        let works = self.breaker.works.get_or_init(Box::default);
+        works.denied.store(denied, Ordering::Relaxed);
+        works.change(|circuit| circuit.fail(Instant::now(), probe, |openings| pause(retry, openings)));
     }
 }
 

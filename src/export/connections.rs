@@ -26,6 +26,7 @@ use super::tls::TlsError;
 #[cfg(feature = "tls")]
 use super::tls::{Identity, Platform};
 use crate::config::Tls;
+use crate::home::Home;
 
 /// How long an unused connection is kept. Below what servers and load balancers commonly do, so that we close first.
 const IDLE: Duration = Duration::from_secs(20);
@@ -64,6 +65,7 @@ pub(crate) struct Connections {
     /// these from connecting may be theirs.
     pub(super) breaker: Arc<Breaker>,
     ways: Weak<Ways>,
+    home: Home,
 }
 
 /// The client that lanes share, until one of its connections has a slow request on it.
@@ -200,6 +202,7 @@ impl Ways {
             way: way.clone(),
             breaker: Arc::default(),
             ways: Arc::downgrade(self),
+            home: Home::default(),
         })
     }
 
@@ -311,6 +314,12 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
+        if self.home.is_left() {
+            // A client that is dropped wakes the tasks of its connections, by locks that may be held for good. The connections are the parent's.
+            let shared = self.shared.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(shared.client.clone());
+            return;
+        }
         let Some(ways) = self.ways.upgrade() else { return };
         let mut open = ways.lock();
         // Others may have been made for the way meanwhile.

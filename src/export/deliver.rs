@@ -1,10 +1,12 @@
 //! Attempts at one request until there is a verdict: back-off with full jitter, `Retry-After`, giving up.
 //!
 //! A request that waits for its repetition holds no permit, so it takes nothing from other tracers. One that waits at an open breaker does
-//! so without a back-off of its own: the breaker's pause is one for all, and it doubles in the same way.
+//! so without a back-off of its own: the breaker's pause is one for all, and it doubles in the same way. One whose key is refused is sent
+//! again at once where there is another key, and is else repeated as where the receiver fails.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
@@ -14,12 +16,14 @@ use tokio::time::timeout;
 use super::ExportError;
 use super::engine::Shared;
 use super::gate::Showed;
+use super::hand::Hand;
 use super::lane::Lane;
 use super::permits::{Load, Place, admit, gate};
 use super::transport::{Attempt, Call};
 use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
 use crate::ledger::DropReason;
+use crate::secret::ApiKey;
 
 /// How long an answer may take before the request makes room for others. Nothing follows from it for the lane: its receiver may be far away.
 const LASTS: Duration = Duration::from_millis(100);
@@ -55,7 +59,7 @@ pub(super) async fn see_through(lane: &Lane, request: impl Future<Output = Resul
 /// counted from there. Waiting for a place is nobody's refusal, and does not count.
 pub(super) async fn deliver<'a>(
     shared: &'a Shared,
-    lane: &'a Lane,
+    lane: &'a Arc<Lane>,
     call: &Call,
     (load, count): (Load, u64),
     mut given: Option<Place<'a>>,
@@ -63,26 +67,42 @@ pub(super) async fn deliver<'a>(
 ) -> Outcome {
     let retry = &shared.settings.retry;
     let mut attempt = 0;
+    let mut changed: Option<Hand> = None;
     loop {
-        let (verdict, slow, flushes) = {
+        let (verdict, slow, flushes, hand) = {
             let place = match given.take() {
                 Some(place) => Some(place),
                 None if attempt == 0 => first_place(shared, lane, load, started).await,
                 None => admit(shared, lane, load, retry.max_elapsed, started).await,
             };
             let Some(mut place) = place else {
-                return Outcome::Dropped(DropReason::RetriesExhausted);
+                return Outcome::Dropped(gate(lane, load).reason());
             };
+            let mut hand = changed.take().unwrap_or_else(|| Hand::of(&lane.keyring));
             let flushes = lane.flushes();
-            started.get_or_insert_with(Instant::now);
+            started.get_or_insert_with(|| shared.driver.now());
             lane.clock.pay(call.encoded.body.len());
-            let (sent, slow) = send(shared, lane, call, &mut place).await;
-            let verdict = judge(&call.url, sent.result, count, &lane.key, SystemTime::now());
-            place.entry.showed(Showed::by(&verdict, sent.connected), retry);
-            (verdict, slow, flushes)
+            let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
+            let verdict = judge(&call.url, sent.result, count, &hand.key().secret, SystemTime::now());
+            let entry = place.leave();
+            if let Verdict::Deny { error } = &verdict {
+                lane.note_failure(slow, error.clone());
+                // The time that a request has anyway, where there is none for repetitions.
+                let patience = retry.max_elapsed.max(shared.settings.timeout);
+                let left = patience.saturating_sub(since(shared, *started));
+                if hand.change(&lane.keyring, left).await {
+                    // What was refused was no key of this tracer's any more: nothing is learnt of the receiver.
+                    changed = Some(hand);
+                    attempt += 1;
+                    continue;
+                }
+            }
+            entry.showed(Showed::by(&verdict, sent.connected), retry);
+            (verdict, slow, flushes, hand)
         };
         match verdict {
             Verdict::Delivered { rejected, warning } => {
+                lane.keyring.note_taken(hand.key());
                 lane.note_success(slow, warning);
                 return Outcome::Delivered { rejected };
             }
@@ -94,26 +114,55 @@ pub(super) async fn deliver<'a>(
                 lane.note_failure(slow, error);
                 return Outcome::Dropped(reason);
             }
+            // Where there is another key meanwhile, it does not wait.
+            Verdict::Deny { .. } if !lane.keyring.wait(lane, hand.current()) => {}
+            Verdict::Deny { .. } => {
+                if !pause(shared, lane, load, (attempt, flushes), None, *started).await {
+                    return Outcome::Dropped(DropReason::Unauthorized);
+                }
+            }
             Verdict::Repeat { after, error } => {
                 lane.note_failure(slow, error);
-                if after.is_some() || gate(lane, load).is_ready() {
-                    let wait = backoff(retry, attempt).max(after.unwrap_or_default());
-                    // Saturating: what a server asks for may be any number of seconds.
-                    let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
-                    if elapsed.saturating_add(wait) > retry.max_elapsed {
-                        return Outcome::Dropped(DropReason::RetriesExhausted);
-                    }
-                    // A flush may shorten our own back-off, never what the server asked for.
-                    if after.is_none() {
-                        lane.wait_before_repeating(wait, flushes).await;
-                    } else {
-                        tokio::time::sleep(wait).await;
-                    }
+                if !pause(shared, lane, load, (attempt, flushes), after, *started).await {
+                    return Outcome::Dropped(DropReason::RetriesExhausted);
                 }
-                attempt += 1;
             }
         }
+        attempt += 1;
     }
+}
+
+/// Waits before a repetition, unless that waits at a breaker anyway; false where the time for repetitions is over before that.
+async fn pause(
+    shared: &Shared,
+    lane: &Lane,
+    load: Load,
+    (attempt, flushes): (u32, u64),
+    after: Option<Duration>,
+    started: Option<Instant>,
+) -> bool {
+    if after.is_none() && !gate(lane, load).is_ready() {
+        return true;
+    }
+    let retry = &shared.settings.retry;
+    let wait = backoff(retry, attempt).max(after.unwrap_or_default());
+    // Saturating: what a server asks for may be any number of seconds.
+    if since(shared, started).saturating_add(wait) > retry.max_elapsed {
+        return false;
+    }
+    // A flush may shorten our own back-off, never what the server asked for.
+    if after.is_none() {
+        lane.wait_before_repeating(wait, flushes).await;
+    } else {
+        tokio::time::sleep(wait).await;
+    }
+    true
+}
+
+/// How long a request is at it.
+fn since(shared: &Shared, started: Option<Instant>) -> Duration {
+    let elapsed = |started| shared.driver.now().saturating_duration_since(started);
+    started.map_or(Duration::ZERO, elapsed)
 }
 
 /// A place for what was not sent yet. It has at least the time that a probe may take.
@@ -133,9 +182,9 @@ pub(super) async fn first_place<'a>(
 }
 
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
-async fn send(shared: &Shared, lane: &Lane, call: &Call, place: &mut Place<'_>) -> (Attempt, bool) {
+async fn send(shared: &Shared, lane: &Lane, call: &Call, key: &ApiKey, place: &mut Place<'_>) -> (Attempt, bool) {
     let on = lane.connections.line(lane.is_suspect());
-    let mut sending = pin!(shared.transport.send(call, &lane.destination, &lane.key, &on));
+    let mut sending = pin!(shared.transport.send(call, &lane.destination, key, &on));
     let slow = shared.settings.timeout / 4;
     let lasts = LASTS.min(slow);
     if let Ok(sent) = timeout(lasts, &mut sending).await {

@@ -1,47 +1,40 @@
-//! The engine: threads, deadlines, and who sends next.
+//! The engine: deadlines, and who sends next.
 //!
 //! A lane rings the bell when its first span arrives and when it has a full batch; the engine keeps the deadlines of timed lanes in one
 //! queue, since the delay is the same for all, and starts a task per lane that has something to send. Work is proportional to lanes
 //! with something to send, not to lanes that exist.
 //!
-//! The threads are the engine's own: it works in and out of tokio, in a current-thread runtime that stands still, and while a
+//! The threads are the engine's own ([`Driver`]): it works in and out of tokio, in a current-thread runtime that stands still, and while a
 //! program ends. They run with telemetry suppressed, so that an instrumented HTTP client makes no spans about sending spans.
+//!
+//! With `export.mode = "inline"` there are neither threads nor deadlines. A lane rings when it is flushed, and at no other time.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use opentelemetry_sdk::Resource;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
-use super::ExportError;
 use super::account::Account;
 use super::batch;
 use super::budget::Budget;
 use super::connections::{Connections, Way};
-use super::encode;
+use super::driver::Driver;
+use super::keyring::Keyring;
+use super::keyrings::Keyrings;
 use super::lane::Lane;
 use super::outbox::Outbox;
 use super::permits::Permits;
 use super::queue::Chunks;
 use super::tls::TlsError;
-use super::transport::{Call, Transport};
-use super::verdict::{Verdict, judge};
+use super::transport::Transport;
 use crate::backend::Destination;
-use crate::config::ExportSettings;
-use crate::context;
-use crate::secret::ApiKey;
-use crate::selector::Selector;
-
-/// Threads that encode and send.
-const WORKERS: usize = 2;
-/// Threads that resolve names; they end when they have had nothing to do for a while. More than a few names whose servers do not
-/// answer may hold, since nothing can end such a look-up.
-const RESOLVERS: usize = 16;
+use crate::config::{ExportMode, ExportSettings};
+use crate::home::Home;
+use crate::secret::{Fingerprinter, SecretSources};
 
 /// What part of the memory for spans is kept for those to come, where nobody uses it.
 const KEPT_PART: usize = 16;
@@ -51,8 +44,7 @@ const RELIEF_PAUSE: Duration = Duration::from_millis(10);
 
 /// The engine of one registry. Dropped, it ends its threads without waiting for them.
 pub(crate) struct Engine {
-    shared: Arc<Shared>,
-    runtime: Mutex<Option<Runtime>>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What lanes and tasks need of the engine.
@@ -61,7 +53,10 @@ pub(super) struct Shared {
     pub(super) transport: Transport,
     pub(super) permits: Permits,
     pub(super) budget: Budget,
+    pub(super) driver: Driver,
+    pub(super) home: Home,
     pub(super) chunks: Chunks,
+    pub(super) keyrings: Arc<Keyrings>,
     /// The engine knows that memory is short.
     pressed: AtomicBool,
     bell: UnboundedSender<Ring>,
@@ -74,6 +69,8 @@ pub(super) enum Ring {
     Timed(Arc<Lane>),
     /// Has a batch, or is being flushed.
     Ready(Arc<Lane>),
+    /// Is being flushed: heard where nothing is sent at any other time.
+    Flush(Arc<Lane>),
     /// Has session events.
     Session(Arc<Outbox>),
     /// Memory is short.
@@ -89,32 +86,25 @@ pub enum EngineError {
 }
 
 impl Engine {
-    pub(crate) fn start(settings: ExportSettings) -> Result<Self, EngineError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .max_blocking_threads(RESOLVERS)
-            .thread_keep_alive(Duration::from_secs(1))
-            .thread_name("tracer-registry")
-            .on_thread_start(context::suppress_on_this_thread)
-            .enable_all()
-            .build()
-            .map_err(|error| EngineError::Threads(error.kind()))?;
-        let (bell, rung) = unbounded_channel();
-        let shared = Arc::new(Shared {
-            transport: Transport::new(settings.timeout, settings.protocol),
-            permits: Permits::new(settings.max_concurrent_exports),
-            budget: Budget::new(settings.max_queue_bytes),
-            chunks: Chunks::new(settings.max_queue_bytes / KEPT_PART),
-            pressed: AtomicBool::new(false),
-            settings,
-            bell,
-            closing: AtomicBool::new(false),
-        });
-        runtime.spawn(dispatch(rung, Arc::clone(&shared)));
-        Ok(Self {
-            shared,
-            runtime: Mutex::new(Some(runtime)),
-        })
+    pub(crate) fn start(
+        settings: ExportSettings,
+        sources: SecretSources,
+        fingerprinter: Fingerprinter,
+    ) -> Result<Self, EngineError> {
+        let driver = match settings.mode {
+            ExportMode::Background => Driver::background(),
+            ExportMode::Inline => Driver::inline(),
+        };
+        let driver = driver.map_err(|error| EngineError::Threads(error.kind()))?;
+        let transport = Transport::new(settings.timeout, settings.protocol);
+        let keyrings = Keyrings::new(sources, fingerprinter, &settings, driver.handle());
+        let (shared, rung) = Shared::new(settings, transport, driver, keyrings);
+        let tasks = Arc::clone(&shared);
+        match shared.settings.mode {
+            ExportMode::Background => shared.driver.spawn(dispatch(rung, tasks)),
+            ExportMode::Inline => shared.driver.spawn(dispatch_flushes(rung, tasks)),
+        }
+        Ok(Self { shared })
     }
 
     /// The connections of a way, shared with the lanes that go it already. Nothing is connected yet.
@@ -131,39 +121,21 @@ impl Engine {
         account: &Arc<Account>,
         destination: Arc<Destination>,
         connections: Arc<Connections>,
-        key: ApiKey,
+        keyring: Arc<Keyring>,
     ) -> Arc<Lane> {
-        let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), account);
+        let lane = Lane::new(destination, connections, keyring, Arc::clone(&self.shared), account);
         account.open(&lane);
         lane
     }
 
-    /// Sends an empty export once, in the background; the answer comes through the channel, or nothing where the engine is stopped.
-    pub(crate) fn probe(
-        &self,
-        selector: &Selector,
-        destination: Arc<Destination>,
-        connections: Arc<Connections>,
-        key: ApiKey,
-    ) -> Receiver<Result<(), ExportError>> {
-        let (answer, receiver) = sync_channel(1);
-        let shared = Arc::clone(&self.shared);
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = runtime.as_ref() {
-            let resource = destination.resource(selector);
-            runtime.spawn(async move {
-                drop(answer.send(probe(&shared, &resource, &destination, &connections, &key).await));
-            });
-        }
-        receiver
+    /// The keys of lanes.
+    pub(crate) fn keyrings(&self) -> &Arc<Keyrings> {
+        &self.shared.keyrings
     }
 
-    /// Runs a task on the engine's threads, until it or the engine ends.
+    /// Runs a task on what moves the engine's, until it or the engine ends.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = runtime.as_ref() {
-            runtime.spawn(task);
-        }
+        self.shared.driver.spawn(task);
     }
 
     /// From here on, lanes refuse what is new and count it.
@@ -173,10 +145,18 @@ impl Engine {
 
     /// Ends the threads. Does not wait: what they are at is lost, so the lanes must have been settled or abandoned.
     pub(crate) fn stop(&self) {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_background();
-        }
+        self.shared.driver.stop();
+    }
+
+    /// Whether this process is a fork of the one that started the engine: nothing here is moved, and whatever is locked may stay so.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.shared.is_forked()
+    }
+
+    /// The process that started the engine.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn home(&self) -> Home {
+        self.shared.home
     }
 
     pub(crate) fn settings(&self) -> &ExportSettings {
@@ -186,8 +166,12 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // A runtime that is dropped by itself waits, and panics inside another runtime.
-        self.stop();
+        if self.is_forked() {
+            // Its end would wait for threads that are not there, and close what the parent's sockets are watched by.
+            mem::forget(Arc::clone(&self.shared));
+        } else {
+            self.stop();
+        }
     }
 }
 
@@ -197,12 +181,26 @@ impl Shared {
     pub(super) fn without_threads(
         settings: ExportSettings,
         transport: Transport,
+        sources: SecretSources,
+    ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
+        let keyrings = Keyrings::new(sources, Fingerprinter::new(), &settings, None);
+        Self::new(settings, transport, Driver::nobody(), keyrings)
+    }
+
+    fn new(
+        settings: ExportSettings,
+        transport: Transport,
+        driver: Driver,
+        keyrings: Arc<Keyrings>,
     ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
         let (bell, rung) = unbounded_channel();
         let shared = Self {
+            keyrings,
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
+            driver,
+            home: Home::default(),
             chunks: Chunks::new(settings.max_queue_bytes / KEPT_PART),
             pressed: AtomicBool::new(false),
             settings,
@@ -213,8 +211,24 @@ impl Shared {
     }
 
     pub(super) fn ring(&self, ring: Ring) {
+        let is_heard = match self.settings.mode {
+            ExportMode::Background => !matches!(ring, Ring::Flush(_)),
+            ExportMode::Inline => matches!(ring, Ring::Flush(_) | Ring::Session(_)),
+        };
+        if !is_heard || self.is_forked() {
+            return;
+        }
         // Nobody listens once the engine stopped; its lanes have been closed by then, and count for themselves.
         drop(self.bell.send(ring));
+    }
+
+    /// Whether this process is a fork of the one that started the engine. Once that is known, lanes refuse what is new.
+    pub(super) fn is_forked(&self) -> bool {
+        let is_forked = self.home.is_left();
+        if is_forked {
+            self.closing.store(true, Ordering::Relaxed);
+        }
+        is_forked
     }
 
     /// Tells the engine where memory is short.
@@ -239,6 +253,10 @@ impl Ring {
 
     pub(super) fn ready(lane: &Arc<Lane>) -> Self {
         Self::Ready(Arc::clone(lane))
+    }
+
+    pub(super) fn flush(lane: &Arc<Lane>) -> Self {
+        Self::Flush(Arc::clone(lane))
     }
 }
 
@@ -266,7 +284,7 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
             }
             Ok(Some(Ring::Pressed)) => relief = Some(Instant::now()),
             Ok(None) => return,
-            Err(_) => {}
+            Ok(Some(Ring::Flush(_))) | Err(_) => {}
         }
         let now = Instant::now();
         while timed.front().is_some_and(|(deadline, _)| *deadline <= now) {
@@ -293,31 +311,31 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
     }
 }
 
+/// The same where nothing is sent but what is flushed: session events wait until their lane is.
+async fn dispatch_flushes(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
+    // By the lane's address. An outbox keeps its lane, so no other one comes to be there.
+    let mut outboxes: HashMap<usize, Vec<Arc<Outbox>>> = HashMap::new();
+    let address = |lane: &Arc<Lane>| Arc::as_ptr(lane).addr();
+    while let Some(ring) = rung.recv().await {
+        match ring {
+            Ring::Session(outbox) => outboxes.entry(address(outbox.lane())).or_default().push(outbox),
+            Ring::Flush(lane) => {
+                for outbox in outboxes.remove(&address(&lane)).unwrap_or_default() {
+                    tokio::spawn(outbox.run());
+                }
+                if lane.start_ready() {
+                    tokio::spawn(run(lane, Arc::clone(&shared)));
+                }
+            }
+            Ring::Timed(_) | Ring::Ready(_) | Ring::Pressed => {}
+        }
+    }
+}
+
 /// Sends what is due of one lane, batch after batch.
 async fn run(lane: Arc<Lane>, shared: Arc<Shared>) {
     shared.permits.wake(&lane);
     while lane.is_due() {
         batch::send_next(&lane, &shared).await;
-    }
-}
-
-async fn probe(
-    shared: &Shared,
-    resource: &Resource,
-    destination: &Destination,
-    connections: &Connections,
-    key: &ApiKey,
-) -> Result<(), ExportError> {
-    let settings = &shared.settings;
-    let encoded = encode::spans(&[], resource, settings.protocol, settings.compression)?;
-    let call = Call::spans(settings.protocol, destination, encoded);
-    // A person wants to know: it is asked whatever the breakers say.
-    let attempt = shared
-        .transport
-        .send(&call, destination, key, &connections.line(false))
-        .await;
-    match judge(&call.url, attempt.result, 0, key, SystemTime::now()) {
-        Verdict::Delivered { .. } => Ok(()),
-        Verdict::Repeat { error, .. } | Verdict::Refuse { error, .. } | Verdict::Drop { error, .. } => Err(error),
     }
 }

@@ -4,11 +4,13 @@
 //! |---|---|---|
 //! | no connection came about: refused, unreachable, no such name, no TLS, not in time | nothing | failure |
 //! | a connection that broke, no answer in time, 408, 5xx | failure | success |
+//! | 401, 403, where no other key is to be had | failure | success |
+//! | 401, 403, where there is another key, and so another attempt at once | nothing | nothing |
 //! | any other answer; 429; 408 and 5xx with `Retry-After` | success | success |
 //!
 //! An endpoint is shared by tracers with keys of their own. What happens on a connection may be about the key: a gateway may let one
-//! tenant hang and serve the next. So only what no key can have to do with stops the others. A 401 or 403 is an answer: it drops what was
-//! sent, and stops nothing. A receiver that says when to come back is at work, and is waited for as it says.
+//! tenant hang and serve the next. So only what no key can have to do with stops the others. A receiver that says when to come back is at
+//! work, and is waited for as it says. A breaker that is open because of the key closes when there is another key.
 //!
 //! A tracer has one breaker for spans and one for session events. They are different paths at the receiver, and one that fails is not to
 //! hold the other up.
@@ -22,6 +24,7 @@ use super::breaker::{Breaker, Breakers, Pass};
 use super::error::ExportError;
 use super::verdict::Verdict;
 use crate::config::RetrySettings;
+use crate::ledger::DropReason;
 
 /// The breakers on one tracer's way.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(super) struct Entry<'a> {
 pub(super) enum Showed {
     AtWork,
     Failing,
+    /// It refuses the key.
+    Denying,
     Unreachable,
 }
 
@@ -81,6 +86,12 @@ impl Gates {
         }
     }
 
+    /// There is another key.
+    pub(super) fn note_new_key(&self) {
+        self.spans.note_new_key();
+        self.session_events.note_new_key();
+    }
+
     pub(super) fn status(&self) -> Breakers {
         Breakers {
             spans: self.spans.status(),
@@ -103,6 +114,15 @@ impl<'a> Gate<'a> {
         }
     }
 
+    /// Why what waited here for too long is dropped.
+    pub(super) fn reason(self) -> DropReason {
+        if self.own.is_denied() {
+            DropReason::Unauthorized
+        } else {
+            DropReason::RetriesExhausted
+        }
+    }
+
     pub(super) fn enter(self) -> Option<Entry<'a>> {
         // Where the second does not let it through, the first one's pass is given back as it is dropped.
         let own = self.own.enter()?;
@@ -118,11 +138,11 @@ impl Entry<'_> {
                 self.own.succeeded();
                 self.endpoint.succeeded();
             }
-            Showed::Failing => {
-                self.own.failed(retry);
+            Showed::Failing | Showed::Denying => {
+                self.own.failed(retry, showed == Showed::Denying);
                 self.endpoint.succeeded();
             }
-            Showed::Unreachable => self.endpoint.failed(retry),
+            Showed::Unreachable => self.endpoint.failed(retry, false),
         }
     }
 }
@@ -135,6 +155,7 @@ impl Showed {
                 _ if connected => Self::Failing,
                 _ => Self::Unreachable,
             },
+            Verdict::Deny { .. } => Self::Denying,
             Verdict::Repeat { .. } | Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => {
                 Self::AtWork
             }

@@ -1,4 +1,4 @@
-//! One tracer's way out: its queue, its schedule, its ledger, its destination and its key.
+//! One tracer's way out: its queue, its schedule, its ledger, its destination and its keyring.
 //!
 //! | schedule | event | next |
 //! |---|---|---|
@@ -21,6 +21,7 @@ mod model;
 mod notes;
 #[cfg(test)]
 mod property;
+mod snapshot;
 mod state;
 mod sync;
 #[cfg(test)]
@@ -33,13 +34,12 @@ use std::time::{Duration, Instant, SystemTime};
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Semaphore;
 
-use super::ExportError;
 use super::account::Account;
-use super::breaker::Breakers;
 use super::connections::Connections;
 use super::deliver::Outcome;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
+use super::keyring::Keyring;
 use super::queue::Batch;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
@@ -48,10 +48,11 @@ use super::weight::weigh;
 use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::context::Identity;
 use crate::faults::{self, Fault, planted};
-use crate::ledger::{DropReason, Ledger};
-use crate::secret::ApiKey;
+use crate::ledger::DropReason;
+use crate::secret::Fingerprint;
 use crate::selector::Selector;
 pub(super) use events::Ticket;
+pub(crate) use snapshot::LaneSnapshot;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
 use sync::{Condvar, Mutex, MutexGuard};
@@ -62,7 +63,7 @@ pub(crate) struct Lane {
     pub(crate) identity: Arc<Identity>,
     /// Shared with the lanes of others whose bindings say the same.
     pub(crate) destination: Arc<Destination>,
-    pub(super) key: ApiKey,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) gates: Gates,
     pub(super) connections: Arc<Connections>,
     shared: Arc<Shared>,
@@ -79,24 +80,11 @@ pub(crate) struct Lane {
     pub(super) clock: Clock,
 }
 
-/// What a lane says of itself.
-pub(crate) struct LaneSnapshot {
-    pub(crate) spans: Ledger,
-    /// What the spans and session events take that are queued and under way, estimated.
-    pub(crate) held_bytes: usize,
-    /// When the span ended that waits in the queue for the longest.
-    pub(crate) oldest: Option<SystemTime>,
-    pub(crate) events: Ledger,
-    pub(crate) last_error: Option<ExportError>,
-    pub(crate) last_delivery: Option<SystemTime>,
-    pub(crate) breakers: Breakers,
-}
-
 impl Lane {
     pub(super) fn new(
         destination: Arc<Destination>,
         connections: Arc<Connections>,
-        key: ApiKey,
+        keyring: Arc<Keyring>,
         shared: Arc<Shared>,
         account: &Arc<Account>,
     ) -> Arc<Self> {
@@ -106,7 +94,7 @@ impl Lane {
             gates: Gates::new(Arc::clone(&connections.breaker)),
             clock: Clock::new(destination.weight),
             destination,
-            key,
+            keyring,
             connections,
             shared,
             session_turns: OnceLock::new(),
@@ -119,12 +107,14 @@ impl Lane {
         })
     }
 
-    /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted.
+    /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted. What becomes of one in a fork is not counted:
+    /// nobody sends it.
     #[inline]
     pub(super) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
         let mut weight = weigh(&span);
-        let mut state = self.lock();
+        // In a fork, whatever is locked now may stay so.
+        let Some(mut state) = self.lock_at_home() else { return };
         if let Some(cut) = state.take_cut(span.span_context.span_id()) {
             span.attributes.extend(cut_values(CUT_VALUES, cut));
             weight = weigh(&span);
@@ -257,7 +247,7 @@ impl Lane {
             state.share.settle(&self.shared.budget);
         }
         drop(state);
-        self.settled.notify_all();
+        self.tell_settled();
     }
 
     /// Makes all that was accepted so far due now, and says how far to wait.
@@ -267,13 +257,16 @@ impl Lane {
             spans: state.pushed,
             events: state.flush,
         };
-        state.flush += 1;
-        let ring = state.make_due();
         state.hurry();
+        let ring = state.make_due();
+        let unsettled = !state.is_settled();
         drop(state);
         self.gates.hurry();
         if let Some(ring) = ring {
             self.shared.ring(ring(self));
+        }
+        if unsettled {
+            self.shared.ring(Ring::flush(self));
         }
         mark
     }
@@ -302,13 +295,16 @@ impl Lane {
     /// The end of a shutdown: what is not settled is dropped and counted, what is still under way no longer counts.
     pub(crate) fn abandon(&self) {
         let left = self.lock().close(DropReason::Shutdown, &self.shared.budget);
-        self.settled.notify_all();
+        self.tell_settled();
         drop(left);
         self.retire_if_done();
     }
 
     /// The tracer and all its spans are gone: what is queued goes out now, then the account takes the ledger over.
     pub(super) fn retire(self: &Arc<Self>) {
+        if self.shared.is_forked() {
+            return;
+        }
         let mut state = self.lock();
         state.retiring = true;
         let ring = state.make_due();
@@ -323,25 +319,23 @@ impl Lane {
         let state = self.lock();
         let done = state.retiring && state.is_settled();
         drop(state);
-        if done && let Some(account) = self.account.upgrade() {
+        if done && let Some(account) = self.account() {
             account.retire(self);
         }
     }
 
-    pub(super) fn snapshot(&self) -> LaneSnapshot {
-        let state = self.lock();
-        LaneSnapshot {
-            spans: state.ledger,
-            held_bytes: state.share.held(),
-            oldest: state.spans.first().map(|span| span.end_time),
-            events: state.events_ledger(),
-            last_error: state.last_error().cloned(),
-            last_delivery: state.last_delivery,
-            breakers: self.gates.status(),
-        }
+    /// What may be shown of its key.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.shared.keyrings.fingerprint(&self.keyring.key().secret)
     }
 
-    /// How many flushes were asked for so far.
+    /// There is another key: requests that wait because the one before was refused go out now.
+    pub(super) fn take_new_key(&self) {
+        self.gates.note_new_key();
+        self.lock().hurry();
+    }
+
+    /// How often those that wait for their repetition were hurried so far.
     pub(super) fn flushes(&self) -> u64 {
         self.lock().flush
     }
@@ -361,6 +355,11 @@ impl Lane {
         futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(hurry)).await;
     }
 
+    /// The books that it is in; `None` where their registry is gone.
+    pub(super) fn account(&self) -> Option<Arc<Account>> {
+        self.account.upgrade()
+    }
+
     /// Session events that may be under way at the same time; spans go one batch after the other anyway.
     pub(super) fn session_turns(&self) -> &Semaphore {
         // One tracer with thousands of sessions must not take all places where others are to be sent.
@@ -370,6 +369,11 @@ impl Lane {
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// For what the application's threads do with a span or a session; `None` in a fork where the lock is not free.
+    fn lock_at_home(&self) -> Option<MutexGuard<'_, State>> {
+        sync::lock_at(self.shared.home, &self.state)
     }
 
     /// A panic while the lock was held can only come from the allocator; the numbers behind it are still whole.

@@ -1,7 +1,7 @@
-//! One engine that sends for all tracers of a registry, on a fixed few threads of its own.
+//! One engine that sends for all tracers of a registry, on a fixed few threads of its own, or on those that flush.
 //!
-//! A tracer's way out is its [`Lane`]: its queue, its ledger, its destination and its key. A batch is taken from one lane and sent with
-//! that lane's key; no type in here holds the spans or the key of two lanes at once.
+//! A tracer's way out is its [`Lane`]: its queue, its ledger, its destination and its keyring. A batch is taken from one lane and sent with
+//! a key of that lane's source; no type in here holds the spans of two lanes at once, and only lanes of the same source share a key.
 //!
 //! | file | owns |
 //! |---|---|
@@ -10,12 +10,17 @@
 //! | `weight` | how much a span takes |
 //! | `outbox` | the ordered session events of one session |
 //! | `batch` | a batch on its way: whole, and in halves where it is refused |
-//! | `engine` | threads, deadlines |
+//! | `engine` | deadlines |
+//! | `driver` | what moves the tasks: threads, or whoever flushes |
+//! | `flush` | how a flush is waited for |
 //! | `permits` | how many requests are under way |
 //! | `turns` | who is next |
 //! | `queue` | spans that wait, and their memory |
 //! | `breaker` | while a receiver fails, one at a time tries for all |
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
+//! | `keyring` | the key of one source, and how it becomes another one |
+//! | `keyrings` | all of them: who reads, watches and waits for them |
+//! | `hand` | the key of one request, and what follows where it is refused |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
 //! | `transport` | one request, by HTTP |
@@ -30,6 +35,7 @@
 //! | `protobuf` | the wire format |
 //! | `starts` | how many spans were started |
 //! | `record` | spans that are made here, for what is told of a session |
+//! | `probe` | whether an endpoint takes a key |
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
 //! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
@@ -45,16 +51,22 @@ mod connections;
 mod connector;
 mod deliver;
 mod dial;
+mod driver;
 mod encode;
 mod engine;
 mod error;
+mod flush;
 mod gate;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod hand;
+mod keyring;
+mod keyrings;
 mod lane;
 mod otlp;
 mod outbox;
 mod permits;
+mod probe;
 mod processor;
 mod protobuf;
 mod proxy;
@@ -70,13 +82,15 @@ mod turns;
 mod verdict;
 mod weight;
 
-pub(crate) use account::Account;
+pub(crate) use account::{Account, AccountFlush};
 pub(crate) use books::{Books, Forgotten};
 pub use breaker::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use connections::{Connections, Way};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
+pub(crate) use flush::after;
+pub use keyring::KeyStatus;
 pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;

@@ -59,8 +59,12 @@ impl Outbox {
         })
     }
 
-    /// Takes an event. Never waits; an event that cannot be kept is dropped and counted.
+    /// Takes an event. Never waits; an event that cannot be kept is dropped and counted. In a fork it is dropped.
     pub(crate) fn push(self: &Arc<Self>, event: SessionEvent) {
+        // In a fork, whatever is locked now may stay so.
+        if self.lane.shared().is_forked() {
+            return;
+        }
         let bytes = weigh_event(&event);
         // Counted and queued under the outbox's lock, so that the order of counting is the order of sending.
         let mut state = self.lock();
@@ -73,6 +77,10 @@ impl Outbox {
         if idle {
             self.lane.shared().ring(Ring::Session(Arc::clone(self)));
         }
+    }
+
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
     }
 
     /// Sends request after request until no event is left.

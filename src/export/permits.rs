@@ -45,7 +45,7 @@ enum Permit<'a> {
 
 /// What a request has while it is under way.
 pub(super) struct Place<'a> {
-    pub(super) entry: Entry<'a>,
+    entry: Entry<'a>,
     permit: Permit<'a>,
     /// Of session events.
     _turn: Option<SemaphorePermit<'a>>,
@@ -80,7 +80,12 @@ impl Permits {
     }
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// Gives the place to others; what the attempt showed is still to be told.
+    pub(super) fn leave(self) -> Entry<'a> {
+        self.entry
+    }
+
     /// The request lasts: its place among the healthy ones is free again, if there is room beside them.
     pub(super) fn step_aside(&mut self) {
         if let Permit::Healthy { beside, .. } = self.permit
@@ -104,7 +109,8 @@ pub(super) async fn admit<'a>(
     loop {
         if !gate.is_ready() {
             lane.note_held_up();
-            let elapsed = started.get_or_insert_with(Instant::now).elapsed();
+            let now = shared.driver.now();
+            let elapsed = now.saturating_duration_since(*started.get_or_insert(now));
             let left = patience.saturating_sub(elapsed);
             tokio::time::timeout(left, gate.ready()).await.ok()?;
         }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use opentelemetry_sdk::trace::SpanData;
 
 use super::weight::weigh;
+use crate::home::Home;
 
 /// Spans in a queue's first chunk, its second, and so on; all further ones are as the last.
 const SIZES: [usize; 4] = [8, 16, 32, 64];
@@ -39,6 +40,7 @@ pub(super) struct Chunks {
     free: Mutex<Free>,
     /// The most that is kept.
     max_bytes: usize,
+    home: Home,
 }
 
 #[derive(Default)]
@@ -157,17 +159,21 @@ impl Chunks {
         Self {
             free: Mutex::default(),
             max_bytes,
+            home: Home::default(),
         }
     }
 
     fn take(&self, class: usize) -> Vec<SpanData> {
-        let mut free = self.lock();
-        let found = free.by_size[class].pop();
-        if found.is_some() {
-            free.bytes -= bytes_of(SIZES[class]);
-        }
-        drop(free);
+        let found = self.find(class);
         found.unwrap_or_else(|| Vec::with_capacity(SIZES[class]))
+    }
+
+    fn find(&self, class: usize) -> Option<Vec<SpanData>> {
+        // In a fork, whatever is locked now may stay so.
+        let mut free = self.home.lock(&self.free)?;
+        let found = free.by_size[class].pop()?;
+        free.bytes -= bytes_of(SIZES[class]);
+        Some(found)
     }
 
     /// The spans of a batch are done with.

@@ -11,6 +11,9 @@ use super::lane::Unsettled;
 use crate::ledger::{DropReason, Ledger};
 use crate::selector::Selector;
 
+/// What a report of a fork says.
+const FORKED: &str = "nothing was sent: the process was forked after the registry was made";
+
 /// What became of all tracers' spans since the last report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[must_use = "a report says what was not delivered"]
@@ -19,6 +22,9 @@ pub struct Report {
     pub tracers: Vec<TracerReport>,
     /// Of names that are no longer remembered, together.
     pub forgotten: ForgottenReport,
+    /// The process is a fork of the one that made the registry: nothing was sent, and nothing is told here. What the parent had queued at that
+    /// moment is sent by the parent.
+    pub forked: bool,
 }
 
 /// What became of the spans and session events of names that are no longer remembered, since the last report. Nothing of them is pending.
@@ -34,7 +40,9 @@ pub struct ForgottenReport {
 
 /// What became of one tracer's spans and session events since its last report.
 ///
-/// A loss is told by the first report after it, also if it happened before the flush was asked for.
+/// A loss is told by the first report after it, also if it happened before the flush was asked for. A registry's report puts all tracers
+/// together that a selector ever had, pooled and dedicated; that of a handle's own flush is of its tracer alone, and what it tells is not told
+/// by the registry's next one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[must_use = "a report says what was not delivered"]
 pub struct TracerReport {
@@ -50,6 +58,8 @@ pub struct TracerReport {
     pub session_events: SessionEventsReport,
     /// The last thing that went wrong, if anything did since the tracer was made.
     pub last_error: Option<ExportError>,
+    /// The process is a fork of the one that made the tracer, see [`Report::forked`].
+    pub forked: bool,
 }
 
 /// What became of a tracer's session events.
@@ -64,9 +74,17 @@ pub struct SessionEventsReport {
 }
 
 impl Report {
-    /// Whether everything was delivered: nothing dropped, nothing left.
+    /// What a fork is told.
+    pub(crate) fn of_fork() -> Self {
+        Self {
+            forked: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether everything was delivered: nothing dropped, nothing left. In a fork it was not.
     pub fn is_complete(&self) -> bool {
-        self.tracers.iter().all(TracerReport::is_complete) && self.forgotten.lost() == 0
+        !self.forked && self.tracers.iter().all(TracerReport::is_complete) && self.forgotten.lost() == 0
     }
 
     /// Spans and session events that were dropped.
@@ -123,12 +141,27 @@ impl TracerReport {
                 dropped: events.dropped,
             },
             last_error,
+            forked: false,
         }
     }
 
-    /// Whether everything was delivered: nothing dropped, nothing left.
+    /// Nothing happened that was not told.
+    pub(super) fn nothing(selector: Selector) -> Self {
+        let none = Ledger::default();
+        Self::new(selector, &none, &none, Unsettled::default(), None)
+    }
+
+    /// What a fork is told.
+    pub(super) fn forked(selector: Selector) -> Self {
+        Self {
+            forked: true,
+            ..Self::nothing(selector)
+        }
+    }
+
+    /// Whether everything was delivered: nothing dropped, nothing left. In a fork it was not.
     pub fn is_complete(&self) -> bool {
-        self.lost() == 0 && self.pending == 0 && self.session_events.pending == 0
+        !self.forked && self.lost() == 0 && self.pending == 0 && self.session_events.pending == 0
     }
 
     /// Spans and session events that were dropped.
@@ -140,6 +173,9 @@ impl TracerReport {
 impl fmt::Display for Report {
     /// A line per tracer that has something to tell, and one for those that are no longer remembered by name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.forked {
+            return writeln!(f, "{FORKED}");
+        }
         let mut lines = self
             .tracers
             .iter()
@@ -158,6 +194,9 @@ impl fmt::Display for Report {
 
 impl fmt::Display for TracerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.forked {
+            return write!(f, "{}: {FORKED}", self.selector);
+        }
         write!(f, "{}: {} spans delivered", self.selector, self.delivered)?;
         write_dropped(f, "", &self.dropped)?;
         if self.pending > 0 {

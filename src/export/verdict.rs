@@ -3,7 +3,7 @@
 //! | answer | verdict |
 //! |---|---|
 //! | 2xx | delivered; spans named by a partial success are dropped as rejected and never repeated |
-//! | 401, 403 | dropped: the key was refused |
+//! | 401, 403 | denied: another key may be taken |
 //! | 408, 429, 5xx | repeated, after `Retry-After` where that is later than the back-off |
 //! | no connection, a broken one, no answer in time | repeated |
 //! | 413 | refused, as too large: parts of it may be taken |
@@ -45,6 +45,8 @@ pub(super) enum Verdict {
         after: Option<Duration>,
         error: ExportError,
     },
+    /// The key was refused: to be sent again with another one.
+    Deny { error: ExportError },
     /// Not taken, and never will be as it is: another request might fare better for what it carries.
     Refuse { reason: DropReason, error: ExportError },
     /// Not taken, and never will be, whatever it carries.
@@ -89,10 +91,7 @@ fn of_http(url: &str, answer: &Answer, sent: u64, key: &ApiKey, now: SystemTime)
     };
     let passing = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Drop {
-            reason: DropReason::Unauthorized,
-            error,
-        },
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Deny { error },
         _ if passing || status.is_server_error() => Verdict::Repeat {
             after: retry_after(answer, now),
             error,

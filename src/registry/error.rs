@@ -96,6 +96,9 @@ pub enum LookupError {
         /// The bound.
         max_tracers: usize,
     },
+    /// The process is a fork of the one that made the registry, and has none of its threads.
+    #[error("the process was forked after the registry was made: make a registry in the child")]
+    Forked,
     /// The registry was shut down.
     #[error("the registry was shut down")]
     Shutdown,

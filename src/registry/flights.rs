@@ -11,6 +11,8 @@ use std::thread::{self, Thread};
 use futures_util::FutureExt;
 use futures_util::future::{Shared, WeakShared};
 
+use crate::home::Home;
+
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What is under way, by what it is for. Nobody's task: whoever waits does the work, and it is dropped when nobody waits any more.
@@ -41,6 +43,7 @@ where
             under_way: Arc::clone(&self.0),
             key: key.clone(),
             number,
+            home: Home::default(),
         };
         let work = begin();
         let work = async move {
@@ -59,11 +62,14 @@ struct Landing<K: Eq + Hash, T: Clone> {
     under_way: Arc<Mutex<UnderWay<K, T>>>,
     key: K,
     number: u64,
+    home: Home,
 }
 
 impl<K: Eq + Hash, T: Clone> Drop for Landing<K, T> {
     fn drop(&mut self) {
-        let mut under_way = lock(&self.under_way);
+        let Some(mut under_way) = self.home.lock(&self.under_way) else {
+            return;
+        };
         // Another one may have begun after the last that waited for this one went.
         if under_way
             .flights

@@ -134,7 +134,17 @@ impl Inner {
         }
     }
 
+    pub(super) fn check_home(&self) -> Result<(), LookupError> {
+        if self.engine.is_forked() {
+            Err(LookupError::Forked)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Comes before all that locks anything of the registry: in a fork, whatever is locked now may stay so.
     pub(super) fn begin_making(&self, selector: &Selector) -> Result<Making, LookupError> {
+        self.check_home()?;
         Making::begin(self).ok_or_else(|| LookupError::Recursive {
             selector: selector.clone(),
             thread: thread::current().id(),

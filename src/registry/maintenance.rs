@@ -1,4 +1,5 @@
-//! The one task that keeps the pool and the books within their bounds, on the engine's threads.
+//! The one task that keeps the pool and the books within their bounds, on the engine's threads. With `export.mode = "inline"` it stands still
+//! between flushes: there look-ups look through the pool where it is full, and who makes a tracer has the books forget.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,8 +12,7 @@ use crate::export::Books;
 
 /// Runs until the registry is gone. The pool is looked through once in a period; `bell` is rung where there is something to do at once.
 pub(super) async fn maintain(pool: Weak<Pool>, books: Weak<Books>, bell: Arc<Notify>, period: Duration) {
-    let began = Instant::now();
-    let mut next = began + period;
+    let mut next = Instant::now() + period;
     loop {
         let rung = timeout_at(next, bell.notified()).await.is_ok();
         let (Some(pool), Some(books)) = (pool.upgrade(), books.upgrade()) else {
@@ -23,7 +23,7 @@ pub(super) async fn maintain(pool: Weak<Pool>, books: Weak<Books>, bell: Arc<Not
             continue;
         }
         let start = Instant::now();
-        let freed = pool.look_through(start - began);
+        let freed = pool.look_through(pool.age());
         next = Instant::now() + period;
         drop((pool, books));
         if freed == 0 {

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::{Inner, LookupError};
 use crate::backend::{Destination, DestinationError};
-use crate::config::{ResolvedBinding, ResolvedProxy};
+use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
 use crate::export::{Connections, Credentials, Proxy, Way};
 use crate::faults::{self, Fault, planted};
 use crate::secret::KeySource;
@@ -32,15 +32,20 @@ impl Inner {
         let selector = &binding.selector;
         let destination = self.destination(binding)?;
         let connections = self.connections(binding, &destination)?;
-        let key = if planted(Fault::KeysSwapped) {
-            self.binding_of_neighbour(selector)?.api_key.read(&self.sources)?
+        let keyring = if planted(Fault::KeysSwapped) {
+            self.engine
+                .keyrings()
+                .open(&self.binding_of_neighbour(selector)?.api_key)?
         } else {
-            binding.api_key.read(&self.sources)?
+            self.engine.keyrings().open(&binding.api_key)?
         };
-        let fingerprint = key.fingerprint(&self.fingerprinter);
+        if self.engine.settings().mode == ExportMode::Inline {
+            // Nobody else may do it for long.
+            self.books.forget();
+        }
         let account = self.books.account(selector, &destination.traces_url);
-        let lane = self.engine.open_lane(&account, destination, connections, key);
-        Ok(TracerHandle::new(binding, fingerprint, lane))
+        let lane = self.engine.open_lane(&account, destination, connections, keyring);
+        Ok(TracerHandle::new(binding, lane))
     }
 
     /// The binding that a selector would be swapped with, if bindings or keys were swapped.

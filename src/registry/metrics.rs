@@ -16,6 +16,7 @@ use opentelemetry::metrics::Meter;
 use super::TracerRegistry;
 use crate::config::Protocol;
 use crate::export::{Account, Books, Forgotten};
+use crate::home::Home;
 use crate::ledger::Ledger;
 use instruments::{Component, INSTRUMENTS, Instrument, Kind};
 
@@ -44,13 +45,14 @@ impl TracerRegistry {
                 Protocol::HttpJson => "otlp_http_json_span_exporter",
                 Protocol::Grpc => "otlp_grpc_span_exporter",
             },
+            home: self.0.engine.home(),
             latest: Mutex::default(),
         });
         for (index, instrument) in INSTRUMENTS.iter().enumerate() {
             register(meter, index, instrument, &observed);
         }
         let limit = as_i64(export.max_queue_bytes as u64);
-        let there = move || observed.books.strong_count() > 0;
+        let there = move || !observed.home.is_left() && observed.books.strong_count() > 0;
         meter
             .i64_observable_up_down_counter(MEMORY_LIMIT)
             .with_unit("By")
@@ -98,6 +100,7 @@ struct Observed {
     max_queue_size: u64,
     /// What the conventions call our way of sending spans.
     exporter: &'static str,
+    home: Home,
     latest: Mutex<Reading>,
 }
 
@@ -145,6 +148,10 @@ struct Numbers {
 impl Observed {
     /// Tells an instrument's numbers, each with its attributes.
     fn tell(&self, index: usize, instrument: &Instrument, mut to: impl FnMut(u64, &[KeyValue])) {
+        // In a fork, whatever is locked now may stay so.
+        if self.home.is_left() {
+            return;
+        }
         for series in self.series(index).iter() {
             let common = self.attributes(series.tracer.as_ref(), instrument.component);
             for (value, further) in (instrument.points)(&series.numbers) {

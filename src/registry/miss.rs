@@ -40,8 +40,8 @@ impl TracerRegistry {
             return Ok(found);
         }
         match self.renewed(&found, &Asking::Source) {
-            // Only who looks up asynchronously can ask, and a source not at all; until somebody else does it is as it was.
-            Err(LookupError::OnlyAsync(_) | LookupError::Recursive { .. }) => Ok(found),
+            // Only who looks up asynchronously can ask, a source not at all, and a fork neither; until somebody else does it is as it was.
+            Err(LookupError::OnlyAsync(_) | LookupError::Recursive { .. } | LookupError::Forked) => Ok(found),
             other => other,
         }
     }

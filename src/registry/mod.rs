@@ -8,7 +8,7 @@ mod bindings;
 mod builder;
 mod error;
 mod flights;
-
+mod flush;
 mod lookup;
 mod maintenance;
 mod make;
@@ -26,9 +26,8 @@ mod watching;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
@@ -38,7 +37,7 @@ pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe,
 
 use crate::backend::Destinations;
 use crate::config::Config;
-use crate::export::{Books, Engine, ForgottenReport, Report};
+use crate::export::{Books, Engine};
 use crate::secret::{Fingerprinter, SecretSources};
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
@@ -88,15 +87,18 @@ impl TracerRegistry {
         RegistryBuilder::default()
     }
 
-    /// How all tracers are doing.
+    /// How all tracers are doing. In a fork of the process that made the registry, nothing.
     pub fn status(&self) -> Status {
+        if self.0.engine.is_forked() {
+            return Status::default();
+        }
         let (accounts, forgotten) = self.0.books.all();
         status::of(self.configuration_status(), &accounts, &forgotten, self.0.pool.status())
     }
 
     /// Takes the tracer of a selector out of the pool, so that the next look-up makes a new one, with its key read anew. Nothing is lost:
     /// the handles, sessions and spans that there are go on with the old one, which is sent when the last of them is gone. Gives
-    /// whether there was one. Dedicated tracers are not concerned.
+    /// whether there was one. Dedicated tracers are not concerned. In a fork of the process that made the registry nothing is done.
     ///
     /// # Errors
     /// [`SelectorError`] for what is no selector.
@@ -105,7 +107,7 @@ impl TracerRegistry {
         S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = selector.try_into().map_err(Into::into)?;
-        Ok(self.0.pool.take_out(&selector))
+        Ok(!self.0.engine.is_forked() && self.0.pool.take_out(&selector))
     }
 
     /// What the configuration is; a reload does not change what was given here.
@@ -118,88 +120,15 @@ impl TracerRegistry {
     pub fn check(&self, probe: Probe) -> Vec<CheckedBinding> {
         status::check(&self.0, probe)
     }
-
-    /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. What failed before, and was not
-    /// told yet, is told too.
-    ///
-    /// Blocks the thread: in async code use `spawn_blocking`, unless the program ends anyway.
-    pub fn force_flush(&self, timeout: Duration) -> Report {
-        self.0.flush(after(timeout))
-    }
-
-    /// Refuses new look-ups and new spans (which are counted), sends what there is, waits for it up to `timeout`, gives up the rest, and says
-    /// per tracer what became of it. Handles stay valid; what is started on them afterwards comes to nothing, counted.
-    ///
-    /// Blocks the thread, as [`force_flush`](Self::force_flush) does. A second call reports what was not told by the first.
-    pub fn shutdown(&self, timeout: Duration) -> Report {
-        self.0.shutdown(timeout)
-    }
-}
-
-/// The moment when a timeout is over. One that the clock cannot add, such as `Duration::MAX`, is over in a year.
-fn after(timeout: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-    let now = Instant::now();
-    now.checked_add(timeout).unwrap_or_else(|| now + YEAR)
-}
-
-impl Inner {
-    fn flush(&self, deadline: Instant) -> Report {
-        let (accounts, forgotten) = self.books.all();
-        // All are asked first, then waited for: they are sent at the same time.
-        let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
-        let waited = accounts.iter().zip(&flushes).map(|(account, flush)| {
-            flush.settle(deadline);
-            account.report(flush)
-        });
-        Report {
-            tracers: waited.collect(),
-            forgotten: ForgottenReport::new(&self.books.report_forgotten(&forgotten)),
-        }
-    }
-
-    fn shutdown(&self, timeout: Duration) -> Report {
-        let deadline = after(timeout);
-        self.closed.store(true, Ordering::SeqCst);
-        self.engine.close();
-        let (accounts, forgotten) = self.books.all();
-        let flushes: Vec<_> = accounts.iter().map(|account| account.begin_flush()).collect();
-        for flush in &flushes {
-            flush.settle(deadline);
-        }
-        self.engine.stop();
-        // Told after the end: nothing is pending any more, all of it is delivered or dropped.
-        let told = accounts.iter().zip(&flushes).map(|(account, flush)| {
-            account.abandon();
-            account.report(flush)
-        });
-        Report {
-            tracers: told.collect(),
-            forgotten: ForgottenReport::new(&self.books.report_forgotten(&forgotten)),
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if self.closed.load(Ordering::SeqCst) {
-            return;
-        }
-        let report = self.shutdown(self.engine.settings().drop_timeout);
-        if !report.is_complete() {
-            tracing::warn!(
-                lost = report.lost(),
-                "a tracer registry was dropped without shutdown, and not everything was delivered: {}",
-                report.to_string().trim_end().replace('\n', "; ")
-            );
-        }
-    }
 }
 
 impl fmt::Debug for TracerRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TracerRegistry")
-            .field("tracers", &self.0.pool.len())
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("TracerRegistry");
+        // In a fork, whatever is locked now may stay so.
+        if !self.0.engine.is_forked() {
+            shown.field("tracers", &self.0.pool.len());
+        }
+        shown.finish_non_exhaustive()
     }
 }

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 
 use super::LookupError;
 use super::status::PoolStatus;
-use crate::config::{IdleTimeout, PoolSettings, WhenFull};
+use crate::config::{ExportMode, IdleTimeout, PoolSettings, WhenFull};
 use crate::selector::{Name, Part, Selector};
 use crate::tracer::TracerHandle;
 use clock::{Clock, Past};
@@ -38,11 +38,13 @@ pub(super) struct Pool {
     past: Mutex<Past>,
     room: Room,
     evicted: AtomicU64,
+    began: Instant,
+    mode: ExportMode,
 }
 
 impl Pool {
-    /// `bell` is rung where the pool is to be looked through at once.
-    pub(super) fn new(settings: &PoolSettings, bell: Arc<Notify>) -> Self {
+    /// `bell` is rung where the pool is to be looked through at once. With a `mode` in which nobody may hear it, look-ups look themselves.
+    pub(super) fn new(settings: &PoolSettings, mode: ExportMode, bell: Arc<Notify>) -> Self {
         let timeout = match settings.idle_timeout {
             IdleTimeout::After(timeout) => Some(timeout),
             IdleTimeout::Never => None,
@@ -54,6 +56,8 @@ impl Pool {
             past: Mutex::new(Past::new(timeout)),
             room: Room::new(settings, bell),
             evicted: AtomicU64::new(0),
+            began: Instant::now(),
+            mode,
         }
     }
 
@@ -133,12 +137,26 @@ impl Pool {
         locked(&self.past).period()
     }
 
+    /// How long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.room.tracers()
     }
 
     pub(super) fn status(&self) -> PoolStatus {
         self.room.status(self.evicted.load(Ordering::Relaxed))
+    }
+
+    /// Has the pool looked through; false where nothing was idle. `since` is when the look-up came here first.
+    fn find_room(&self, since: Instant) -> bool {
+        match self.mode {
+            ExportMode::Background => self.room.wait(since),
+            // Nobody else looks before the next flush, and that is not to be waited for.
+            ExportMode::Inline => self.room.look(since, || self.look_through(self.age())),
+        }
     }
 
     fn get_or_make_in<K: Eq + Hash + Clone>(
@@ -161,7 +179,7 @@ impl Pool {
                 Asked::Found(tracer) => return Ok(tracer),
                 Asked::Wait(theirs) => return theirs.wait(),
                 Asked::Make(mine) => break mine,
-                Asked::NoRoom if self.room.wait(*since.get_or_insert_with(Instant::now)) => {}
+                Asked::NoRoom if self.find_room(*since.get_or_insert_with(Instant::now)) => {}
                 Asked::NoRoom if self.room.when_full == WhenFull::Grow => grow = true,
                 Asked::NoRoom => {
                     self.room.note_rejected();

@@ -50,6 +50,9 @@ pub enum ReloadError {
     /// The registry was shut down.
     #[error("the registry was shut down")]
     Shutdown,
+    /// The process is a fork of the one that made the registry.
+    #[error("the process was forked after the registry was made: make a registry in the child")]
+    Forked,
 }
 
 /// How the configuration came to be what it is.
@@ -85,6 +88,9 @@ impl TracerRegistry {
     /// # Errors
     /// [`ReloadError::Config`] with every fault; everything is as it was.
     pub fn reload(&self) -> Result<Reload, ReloadError> {
+        if self.0.engine.is_forked() {
+            return Err(ReloadError::Forked);
+        }
         let _one = self.0.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = self.take_over();
         let mut status = self.0.reloads.status.lock().unwrap_or_else(PoisonError::into_inner);

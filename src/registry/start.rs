@@ -29,9 +29,9 @@ impl TracerRegistry {
         sources: SecretSources,
         fingerprinter: Fingerprinter,
     ) -> Result<Self, BuildError> {
-        let engine = Engine::start(config.export().clone())?;
+        let engine = Engine::start(config.export().clone(), sources.clone(), fingerprinter.clone())?;
         let bell = Arc::new(Notify::new());
-        let pool = Arc::new(Pool::new(config.pool(), Arc::clone(&bell)));
+        let pool = Arc::new(Pool::new(config.pool(), config.export().mode, Arc::clone(&bell)));
         let books = Arc::new(Books::new(Arc::clone(&bell)));
         engine.spawn(maintain(
             Arc::downgrade(&pool),

@@ -10,7 +10,7 @@ use super::reload::ConfigurationStatus;
 use super::{Inner, LookupError};
 use crate::backend::Destination;
 use crate::config::ConfigError;
-use crate::export::{Account, Breakers, Connections, ExportError, Forgotten};
+use crate::export::{Account, Breakers, Connections, ExportError, Forgotten, KeyStatus};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::{Part, Selector};
@@ -76,6 +76,8 @@ pub struct TracerStatus {
     pub last_delivery: Option<SystemTime>,
     /// Whether its requests are let through; of the newest tracer, where it has several.
     pub breakers: Breakers,
+    /// Its key; of the newest tracer, where it has several. None where it has none.
+    pub key: Option<KeyStatus>,
 }
 
 /// What a binding comes to, without making a tracer.
@@ -157,6 +159,7 @@ pub(super) fn of(
             last_error: books.last_error,
             last_delivery: books.last_delivery,
             breakers: books.breakers,
+            key: books.key,
         }
     });
     Status {
@@ -203,11 +206,11 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
         checked.push(binding);
     }
     for (index, answer) in asked {
-        checked[index].connection = match answer.recv() {
-            Ok(Ok(())) => Connection::Accepted,
-            Ok(Err(error)) => Connection::Failed(error),
+        checked[index].connection = match registry.engine.answer(answer) {
+            Some(Ok(())) => Connection::Accepted,
+            Some(Err(error)) => Connection::Failed(error),
             // The engine was stopped meanwhile.
-            Err(_) => Connection::NotTried,
+            None => Connection::NotTried,
         };
     }
     checked.extend(unusable.into_iter().map(|(selector, error)| CheckedBinding {
@@ -227,6 +230,7 @@ fn try_binding(
     selector: &Selector,
     checked: &mut CheckedBinding,
 ) -> Result<(Arc<Destination>, Arc<Connections>, ApiKey), LookupError> {
+    registry.check_home()?;
     let binding = registry.bindings.resolve(selector, &Asking::Source)?;
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;

@@ -62,6 +62,12 @@ pub enum SecretFault {
     /// No [`SecretSource`](super::SecretSource) of that name was given to the registry's builder.
     #[error("no such provider; the program has: {0}")]
     UnknownProvider(String),
+    /// The program's own [`SecretSource`](super::SecretSource) panicked when it was asked again.
+    #[error("panicked")]
+    Panicked,
+    /// A receiver refuses the key that the source gives now, and still takes the one before, which is used.
+    #[error("the receiver refuses the key that it gives now; the one before is still taken, and used")]
+    NotTaken,
     /// The program's own [`SecretSource`](super::SecretSource) said so.
     #[error("{0}")]
     Refused(String),

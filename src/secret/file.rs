@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::key::{ApiKey, MAX_KEY_BYTES};
 use super::{SecretError, SecretFault};
@@ -11,15 +11,20 @@ pub(super) fn read(path: &Path) -> Result<ApiKey, SecretError> {
     read_key(path).map_err(|fault| SecretError::new(format!("file {}", path.display()), fault))
 }
 
-#[expect(clippy::disallowed_methods, reason = "systemd names the folder in a variable")]
 /// A credential that systemd passed to the service (systemd.exec(5), "Credentials").
 pub(super) fn read_credential(name: &str) -> Result<ApiKey, SecretError> {
-    let error = |fault| SecretError::new(format!("credential {name}"), fault);
+    let key = credential(name).and_then(|path| read_key(&path));
+    key.map_err(|fault| SecretError::new(format!("credential {name}"), fault))
+}
+
+#[expect(clippy::disallowed_methods, reason = "systemd names the folder in a variable")]
+/// Where a credential is.
+pub(super) fn credential(name: &str) -> Result<PathBuf, SecretFault> {
     if name.contains('/') || name == ".." || name == "." || name.is_empty() {
-        return Err(error(SecretFault::CredentialName));
+        return Err(SecretFault::CredentialName);
     }
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| error(SecretFault::NoCredentialsDirectory))?;
-    read_key(&Path::new(&folder).join(name)).map_err(error)
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or(SecretFault::NoCredentialsDirectory)?;
+    Ok(Path::new(&folder).join(name))
 }
 
 fn read_key(path: &Path) -> Result<ApiKey, SecretFault> {

@@ -64,6 +64,10 @@ impl ApiKey {
         key
     }
 
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+
     /// What may be shown of it.
     pub fn fingerprint(&self, fingerprinter: &Fingerprinter) -> Fingerprint {
         fingerprinter.fingerprint(self.0.expose_secret().as_bytes())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use secrecy::SecretString;
 
 use super::{ApiKey, SecretError, SecretFault, exec, file};
 
-/// A place that keys are read from. Reading happens at the first look-up of a tracer, on the thread that looks it up.
+/// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
+/// may be another one.
 ///
 /// `Display` and `Debug` name the place, without the arguments of a command: a token for the secret manager may be among them.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -28,6 +30,9 @@ pub enum KeySource {
         command: Vec<String>,
         /// How long it may take.
         timeout: Duration,
+        /// How long what it printed holds: it is run again when three quarters of that are over. Without one it is run again where a
+        /// receiver refuses the key.
+        lifetime: Option<Duration>,
     },
     /// A [`SecretSource`] of the program, by the name it was given to the builder with, and what to ask it for.
     Provider {
@@ -44,7 +49,8 @@ pub enum KeySource {
 /// Closures of the same shape are sources too.
 ///
 /// `fetch` is called on the thread that looks a tracer up, outside any lock, once per tracer that is made. It may block; other
-/// look-ups of the same tracer wait for it, all others go on. It must not look up tracers of the same registry.
+/// look-ups of the same tracer wait for it, all others go on. It must not look up tracers of the same registry. It is called again, on a
+/// thread of the registry's, where a receiver refuses the key.
 pub trait SecretSource: Send + Sync + 'static {
     /// Reads the secret of that name.
     ///
@@ -101,9 +107,39 @@ impl KeySource {
             Self::Env(name) => read_variable(name).map_err(|fault| SecretError::new(self.to_string(), fault)),
             Self::File(path) => file::read(path),
             Self::Credential(name) => file::read_credential(name),
-            Self::Exec { command, timeout } => exec::read(command, *timeout),
+            Self::Exec { command, timeout, .. } => exec::read(command, *timeout),
             Self::Provider { provider, name } => self.ask(sources, provider, name),
         }
+    }
+
+    /// As [`read`](Self::read), where nobody is there to be told of a panic.
+    pub(crate) fn read_again(&self, sources: &SecretSources) -> Result<ApiKey, SecretError> {
+        // What a panic leaves behind in a program's own source is that source's.
+        let read = catch_unwind(AssertUnwindSafe(|| self.read(sources)));
+        read.unwrap_or_else(|_| Err(SecretError::new(self.to_string(), SecretFault::Panicked)))
+    }
+
+    /// The file that the key is in, where it is in one.
+    #[cfg(feature = "watch")]
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path.clone()),
+            Self::Credential(name) => file::credential(name).ok(),
+            Self::Env(_) | Self::Exec { .. } | Self::Provider { .. } => None,
+        }
+    }
+
+    /// How long what was read holds.
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
+        match self {
+            Self::Exec { lifetime, .. } => *lifetime,
+            _ => None,
+        }
+    }
+
+    /// What is to be said of a key of this source that a receiver refuses, while it still takes the one before.
+    pub(crate) fn not_taken(&self) -> SecretError {
+        SecretError::new(self.to_string(), SecretFault::NotTaken)
     }
 
     fn ask(&self, sources: &SecretSources, provider: &str, name: &str) -> Result<ApiKey, SecretError> {

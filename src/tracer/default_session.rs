@@ -4,16 +4,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::context::SessionStamp;
+use crate::home::Home;
 
 /// The session of spans that are started outside any. Spans ask for it at their start, so where there is none they take no lock.
 #[derive(Default)]
 pub(super) struct DefaultSession {
     is_set: AtomicBool,
     stamp: RwLock<Option<Arc<SessionStamp>>>,
+    home: Home,
 }
 
 impl DefaultSession {
+    /// In a fork, nothing.
     pub(super) fn set(&self, stamp: &Arc<SessionStamp>) {
+        if self.home.is_left() {
+            return;
+        }
         *self.stamp.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(stamp));
         // Release, for the load in `get`: who sees the flag sees the stamp.
         self.is_set.store(true, Ordering::Release);
@@ -29,6 +35,6 @@ impl DefaultSession {
         if !self.is_set.load(Ordering::Acquire) {
             return None;
         }
-        self.stamp.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.home.read(&self.stamp)?.clone()
     }
 }

@@ -1,6 +1,7 @@
 //! One isolated tracer, and the handle that callers hold.
 
 mod default_session;
+mod flush;
 mod isolated;
 mod start;
 
@@ -43,7 +44,6 @@ static NO_RESOURCE: LazyLock<Resource> = LazyLock::new(|| Resource::builder_empt
 pub struct TracerHandle(Arc<Instance>);
 
 struct Instance {
-    fingerprint: Fingerprint,
     identity: Arc<Identity>,
     trust_remote_parent: bool,
     propagate_session_id: bool,
@@ -59,7 +59,7 @@ struct Instance {
 }
 
 impl TracerHandle {
-    pub(crate) fn new(binding: &ResolvedBinding, fingerprint: Fingerprint, lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(binding: &ResolvedBinding, lane: Arc<Lane>) -> Self {
         let identity = Arc::clone(&lane.identity);
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
@@ -70,7 +70,6 @@ impl TracerHandle {
             .with_span_processor(LaneProcessor(Arc::clone(&lane)))
             .build();
         Self(Arc::new(Instance {
-            fingerprint,
             identity,
             trust_remote_parent: binding.trust_remote_parent || planted(Fault::RemoteTrusted),
             propagate_session_id: binding.propagate_session_id || planted(Fault::SessionIdTaken),
@@ -88,9 +87,9 @@ impl TracerHandle {
         &self.0.lane.selector
     }
 
-    /// What may be shown of its key.
+    /// What may be shown of its key, which may be another one later.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.0.fingerprint
+        self.0.lane.fingerprint()
     }
 
     /// Runs an async closure in a new span, which is current while the closure's future runs, on whatever thread.

@@ -29,6 +29,8 @@ pub(super) struct Look<F> {
     poll: Duration,
     arms: Arms,
     watched: BTreeMap<PathBuf, Option<Stamp>>,
+    /// Others are watched than those whose folders are.
+    disarmed: bool,
     /// Entries of watched folders that something happened to.
     touched: BTreeSet<PathBuf>,
     changed: F,
@@ -40,6 +42,7 @@ impl<F: FnMut(&BTreeSet<PathBuf>)> Look<F> {
             poll,
             arms: Arms::new(by_events, orders),
             watched: BTreeMap::new(),
+            disarmed: false,
             touched: BTreeSet::new(),
             changed,
         }
@@ -72,13 +75,12 @@ impl<F: FnMut(&BTreeSet<PathBuf>)> Look<F> {
         match order {
             Order::Watch(path, stamp) => {
                 self.watched.entry(path).or_insert(stamp);
-                // Armed before it is looked: what happens in between is seen by one of the two.
-                self.arms.arm(self.watched.keys());
+                self.disarmed = true;
                 true
             }
             Order::Unwatch(path) => {
                 self.watched.remove(&path);
-                self.arms.arm(self.watched.keys());
+                self.disarmed = true;
                 false
             }
             Order::Event(Ok(event)) if is_change(event.kind) || event.need_rescan() => {
@@ -98,6 +100,10 @@ impl<F: FnMut(&BTreeSet<PathBuf>)> Look<F> {
     }
 
     fn look(&mut self) {
+        // Before it is looked: what happens in between is seen by one of the two. Not with each order, of which thousands may come at once.
+        if std::mem::take(&mut self.disarmed) {
+            self.arms.arm(self.watched.keys());
+        }
         let mut changed = std::mem::take(&mut self.touched);
         for (path, before) in &mut self.watched {
             let now = Some(Stamp::of(path));

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use look::{Look, Order};
-use stamp::Stamp;
+pub(crate) use stamp::Stamp;
 
 /// How often files are looked at without an event.
 const POLL: Duration = Duration::from_secs(5);
@@ -54,6 +54,11 @@ impl Watcher {
     /// Watches a file or a folder, which need not be there. What happens after this call is told: read the file after it.
     pub(crate) fn watch(&self, path: &Path) {
         self.order(Order::Watch(path.to_owned(), Some(Stamp::of(path))));
+    }
+
+    /// As [`watch`](Self::watch), for a file that was read after it had this stamp.
+    pub(crate) fn watch_since(&self, path: &Path, stamp: Stamp) {
+        self.order(Order::Watch(path.to_owned(), Some(stamp)));
     }
 
     /// As [`watch`](Self::watch), for a file that was read before: it is told once in any case.

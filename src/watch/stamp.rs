@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 /// Differs where another file is at the path, or the file was written. Links are followed. Nothing where there is no such file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Option<Seen>);
+pub(crate) struct Stamp(Option<Seen>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
@@ -17,7 +17,7 @@ struct Seen {
 }
 
 impl Stamp {
-    pub(super) fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         Self(fs::metadata(path).ok().map(|found| Seen {
             bytes: found.len(),
             modified: found.modified().ok(),

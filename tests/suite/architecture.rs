@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "faults",
+    "home",
     "nesting",
     "watch",
     "selector",

@@ -33,3 +33,8 @@ pub(crate) fn is_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> 
     );
     false
 }
+
+/// What the parent tells its child.
+pub(crate) fn variable(name: &str) -> String {
+    env::var(name).expect("given")
+}

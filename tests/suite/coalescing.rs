@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tracer_registry::collector::{Endpoint, Fault, FaultId, OperationKind, Session as Stored};
 use tracer_registry::{DropReason, Enrichment, Fingerprinter, LedgerSnapshot, Session};
 
-use crate::support::{LONG, World, collector, registry, wait_for};
+use crate::support::{LONG, World, collector, once, registry, wait_for};
 
 /// A session whose start hangs until the fault is cleared: what is told of it meanwhile waits.
 fn held_up(world: &World) -> (Session, FaultId) {
@@ -158,7 +158,7 @@ fn one_delta_that_is_refused_takes_no_other_with_it() {
 
 #[test]
 fn a_refusal_of_the_key_drops_all_that_went_together_and_each_is_counted() {
-    let world = World::new(&["a"]);
+    let world = World::with(&["a"], |builder| builder.export(once()));
     let (session, hang) = held_up(&world);
     world.collector.fault(Fault::status(401).times(1).on(Endpoint::Events));
     for n in 0..5 {

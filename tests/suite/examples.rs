@@ -119,6 +119,19 @@ fn a_request_can_have_a_tracer_of_its_own() {
 }
 
 #[test]
+fn a_function_that_is_frozen_between_invocations_flushes_inline() {
+    expect_lines(
+        "serverless",
+        &[
+            "tenant:acme: 1 spans delivered",
+            "tenant:acme: 1 spans delivered",
+            "tenant:acme: 1 spans delivered",
+            "received: 3",
+        ],
+    );
+}
+
+#[test]
 fn a_session_follows_threads_and_tasks() {
     expect_lines(
         "threads",

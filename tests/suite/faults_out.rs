@@ -7,7 +7,7 @@ use tracer_registry::collector::{Endpoint, Fault, LocalCollector};
 use tracer_registry::config::{BackendName, Export, Retry};
 use tracer_registry::{DropReason, ExportError, Fingerprinter};
 
-use crate::support::{LONG, World, binding, collector, key_of, quick, registry, scripted, wait_for};
+use crate::support::{LONG, World, binding, collector, key_of, once, quick, registry, scripted, wait_for};
 
 #[test]
 fn what_passes_is_repeated_until_it_is_delivered() {
@@ -129,8 +129,8 @@ fn a_receiver_that_asks_for_an_eternity_is_given_up_and_the_tracer_goes_on() {
 }
 
 #[test]
-fn a_refused_key_is_refused_at_once_and_never_repeated() {
-    let world = World::new(&["s401", "s403"]);
+fn what_a_refused_key_was_sent_with_is_dropped_when_the_time_is_over_and_the_tracer_goes_on() {
+    let world = World::with(&["s401", "s403"], |builder| builder.export(once()));
     for (tenant, status) in [("s401", 401), ("s403", 403)] {
         let fault = world
             .collector

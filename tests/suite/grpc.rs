@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
 use tracer_registry::collector::{CollectorBuilder, Fault};
-use tracer_registry::config::{BackendName, Binding, Compression, Export, Protocol, Proxy as Through, Tls};
+use tracer_registry::config::{BackendName, Binding, Compression, Export, ExportMode, Protocol, Proxy as Through, Tls};
 use tracer_registry::{
     BreakerState, Connection, Enrichment, ExportError, Fingerprinter, LookupError, Probe, RegistryBuilder,
     TracerRegistry,
@@ -17,7 +17,7 @@ use tracer_registry::{
 
 use crate::child::is_child;
 use crate::proxy::{Proxy, Rule};
-use crate::support::{LONG, World, binding, collector, key_of, quick, registry, wait_for};
+use crate::support::{LONG, World, binding, collector, key_of, once, quick, registry, wait_for};
 use crate::tls_server::{Authority, Manner, TlsServer};
 
 const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -60,6 +60,22 @@ fn world_with(
 
 fn world(tenants: &[&str], export: Export) -> World {
     world_with(tenants, |collector| collector, |builder| builder.export(export))
+}
+
+#[test]
+fn sent_inline_a_connection_is_kept_between_flushes_and_nothing_is_lost() {
+    let export = Export {
+        mode: Some(ExportMode::Inline),
+        ..by_grpc()
+    };
+    let world = world(&["a"], export);
+    for flush in 1..=3 {
+        span(&world.registry, "span");
+        assert_eq!(world.names("a").len(), flush - 1, "nothing by itself");
+        let report = world.registry.force_flush(LONG);
+        assert!(report.is_complete(), "{report}");
+        assert_eq!(world.names("a").len(), flush);
+    }
 }
 
 fn span(registry: &TracerRegistry, name: &str) {
@@ -208,7 +224,11 @@ fn variables_of_the_process_change_nothing() {
 
 #[test]
 fn a_key_that_a_server_repeats_is_shown_nowhere() {
-    let world = world(&["a"], patient());
+    let export = Export {
+        retry: once().retry,
+        ..patient()
+    };
+    let world = world(&["a"], export);
     let key = key_of("a");
     let mut shown = Vec::new();
     for echo in [BASE64.encode(&key), key.clone()] {

@@ -7,7 +7,7 @@ use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{Compression, Export, Protocol};
 use tracer_registry::{DropReason, ExportError, Fingerprinter};
 
-use crate::support::{LONG, World, collector, key_of, quick, registry};
+use crate::support::{LONG, World, collector, key_of, once, quick, registry};
 
 const BAD: &str = "the-poison";
 
@@ -159,7 +159,11 @@ fn a_key_that_is_refused_and_a_redirect_are_not_about_the_spans() {
         Fault::status(403),
         Fault::redirect("http://127.0.0.2:9/"),
     ] {
-        let world = World::with(&["a"], |builder| builder.export(patient()));
+        let export = Export {
+            retry: once().retry,
+            ..patient()
+        };
+        let world = World::with(&["a"], |builder| builder.export(export));
         let fault = world.collector.fault(fault.only(key_of("a")).on(Endpoint::Traces));
         for _ in 0..100 {
             world.tenant("a").start_span("span").end();

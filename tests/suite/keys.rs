@@ -208,6 +208,7 @@ fn a_command_gets_the_tenant_as_one_argument_and_its_arguments_are_never_shown()
     let exec = |command: &[&str]| KeySource::Exec {
         command: command.iter().map(|&word| word.to_owned()).collect(),
         timeout: Duration::from_secs(3600),
+        lifetime: None,
     };
     let registry = TracerRegistry::builder()
         .tenant(

@@ -14,12 +14,17 @@ mod eviction;
 mod examples;
 mod faults_out;
 mod flush;
+mod flush_one;
+#[cfg(unix)]
+mod forks;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "grpc")]
 mod grpc_server;
 mod halving;
 mod http2;
+mod inline;
+mod inline_pool;
 mod isolation;
 mod keys;
 mod ledger;
@@ -36,6 +41,7 @@ mod proxies;
 mod proxy;
 mod readme;
 mod reload;
+mod rotation;
 mod routing;
 mod runtimes;
 mod scopes;

@@ -1,6 +1,6 @@
 //! The registry's own metrics, read by OpenTelemetry's SDK: they say what the books say, under names that stay.
 
-mod reader;
+pub(crate) mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};

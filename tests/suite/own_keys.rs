@@ -9,7 +9,7 @@ use tracer_registry::collector::Fault;
 use tracer_registry::config::{AuthScheme, BackendName};
 use tracer_registry::{Enrichment, Probe};
 
-use crate::support::{LONG, World, binding, key_of};
+use crate::support::{LONG, World, binding, key_of, once};
 
 #[test]
 fn three_hundred_tenants_at_once_each_get_their_own_and_nothing_else() {
@@ -67,6 +67,7 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
     let world = World::with(&[], |builder| {
         let to = |name| binding(name).endpoint(&url);
         builder
+            .export(once())
             .tenant("bearer", to("bearer"))
             .tenant("basic", to("basic").auth("authorization", AuthScheme::Basic))
             .tenant("raw", to("raw").auth("x-api-key", AuthScheme::Raw))

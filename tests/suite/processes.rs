@@ -8,9 +8,9 @@ use tracer_registry::Fingerprinter;
 use tracer_registry::collector::Fault;
 use tracer_registry::config::{Compression, Export, Protocol};
 
-use crate::child::is_child;
+use crate::child::{is_child, variable};
 use crate::log::Log;
-use crate::support::{World, collector, quick, registry};
+use crate::support::{World, collector, quick, registry, wait_for};
 
 const VARIABLES: [(&str, &str); 17] = [
     (
@@ -93,11 +93,6 @@ fn a_program_that_ends_without_a_shutdown_delivers_what_is_queued() {
     assert_eq!(project.sessions().len(), 1);
 }
 
-#[expect(clippy::disallowed_methods, reason = "how a test tells its child something")]
-fn variable(name: &str) -> String {
-    std::env::var(name).expect("given")
-}
-
 fn just_end(url: &str) {
     let export = Export {
         scheduled_delay: Some(Duration::from_secs(3_600)),
@@ -125,6 +120,8 @@ fn a_registry_that_is_dropped_tells_what_it_could_not_deliver_in_one_line() {
     for tenant in ["a", "b"] {
         world.tenant(tenant).start_span("span").end();
     }
+    // Which is all that is to be lost, however slow the machine is.
+    wait_for("b's ledger", || world.status("b"), |status| status.spans.delivered == 1);
     let log = Log::default();
     let World { collector, registry } = world;
     tracing::subscriber::with_default(log.clone(), || drop(registry));

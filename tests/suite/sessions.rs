@@ -9,7 +9,7 @@ use tracer_registry::collector::{Endpoint, Fault, OperationKind};
 use tracer_registry::{DropReason, Enrichment};
 use uuid::Uuid;
 
-use crate::support::{LONG, World, binding, key_of};
+use crate::support::{LONG, World, binding, key_of, once};
 
 #[test]
 fn a_start_comes_first_and_enrichments_in_order_also_where_each_is_repeated() {
@@ -132,7 +132,7 @@ fn many_sessions_at_once_keep_their_own_order_and_their_own_spans() {
 
 #[test]
 fn a_session_whose_start_is_refused_is_counted_and_its_spans_arrive() {
-    let world = World::new(&["a", "b"]);
+    let world = World::with(&["a", "b"], |builder| builder.export(once()));
     world
         .collector
         .fault(Fault::status(403).on(Endpoint::Sessions).only(key_of("a")));

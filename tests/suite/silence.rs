@@ -86,6 +86,7 @@ fn keys_and_their_sources_do_not_show_what_they_hold() {
     let exec = KeySource::Exec {
         command: vec!["vault".into(), format!("--token={secret}")],
         timeout: std::time::Duration::ZERO,
+        lifetime: None,
     };
     debug("KeySource", &exec);
     assert_silent("KeySource", &exec.to_string());

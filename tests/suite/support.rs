@@ -52,6 +52,13 @@ pub(crate) fn quick() -> Export {
     }
 }
 
+/// Sends soon, and repeats nothing.
+pub(crate) fn once() -> Export {
+    let mut export = quick();
+    export.retry.max_elapsed = Some(Duration::ZERO);
+    export
+}
+
 pub(crate) fn collector(tenants: &[&str], fingerprinter: &Fingerprinter) -> CollectorBuilder {
     let builder = LocalCollector::builder()
         .fingerprinter(fingerprinter.clone())

@@ -170,6 +170,7 @@ fn a_configuration_is_read_again_from_where_it_was_read() -> Result<(), ConfigEr
 #[test]
 fn every_setting_of_export_and_pool_needs_a_restart() {
     let settings = [
+        ("mode", json!("inline")),
         ("protocol", json!("http/json")),
         ("compression", json!("none")),
         ("scheduled_delay", json!("7s")),

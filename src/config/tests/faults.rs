@@ -120,6 +120,10 @@ fn a_fault_says_the_rule_and_what_may_have_been_meant() {
             "export.max_queue_bytes: a size such as \"64MiB\" or \"500kB\" is expected, found a text",
         ),
         (
+            "[export]\nmode = 'inlined'",
+            "export.mode: one of \"background\", \"inline\" (is \"inline\" meant?) is expected, found a text",
+        ),
+        (
             "[metrics]\nmax_tracers = -1",
             "metrics.max_tracers: a whole number, not negative, is expected, found a number",
         ),

@@ -159,6 +159,7 @@ fn a_configuration_shows_no_value_that_could_be_a_key() {
         .api_key(KeySource::Exec {
             command: vec![format!("vault -token={CANARY}")],
             timeout: std::time::Duration::from_secs(1),
+            lifetime: None,
         })
         .endpoint(format!("https://{CANARY}@host"))
         .auth("x-key", AuthScheme::Raw)

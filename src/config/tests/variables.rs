@@ -66,7 +66,13 @@ fn a_variable_is_typed_by_the_field_it_is_for() {
     let new = resolve(&config, "tenant:new-one");
     let command = vec!["pass".to_owned(), "acme".to_owned()];
     let timeout = Duration::from_secs(10);
-    assert_eq!(new.api_key, KeySource::Exec { command, timeout });
+    let lifetime = None;
+    let exec = KeySource::Exec {
+        command,
+        timeout,
+        lifetime,
+    };
+    assert_eq!(new.api_key, exec);
     assert_eq!(new.source.as_deref(), Some("1.10"), "a text stays as it is written");
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::super::breaker::{BreakerState, BreakerStatus};
 use super::*;
-use crate::ledger::DropReason;
 
 /// Pauses that no test waits for, or none at all.
 fn pauses(longest: Duration) -> RetrySettings {
@@ -59,7 +58,7 @@ fn each_outcome_tells_what_the_table_says() {
         (repeat(status(503), now), true, Showed::AtWork),
         (repeat(status(429), now), true, Showed::AtWork),
         (repeat(status(429), None), true, Showed::AtWork),
-        (drop(DropReason::Unauthorized, 401), true, Showed::AtWork),
+        (Verdict::Deny { error: status(401) }, true, Showed::Denying),
         (drop(DropReason::Refused, 301), true, Showed::AtWork),
         (refuse(DropReason::TooLarge, 413), true, Showed::AtWork),
         (

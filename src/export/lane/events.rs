@@ -76,7 +76,7 @@ impl Lane {
         }
         state.share.settle_events(freed, &self.shared.budget);
         drop(state);
-        self.settled.notify_all();
+        self.tell_settled();
         self.retire_if_done();
     }
 }

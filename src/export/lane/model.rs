@@ -7,7 +7,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::tests::{lane, span};
+use super::tests::{Parts, small, span};
 use super::*;
 use crate::config::Binding;
 
@@ -32,7 +32,7 @@ fn engine(rung: &mut UnboundedReceiver<Ring>, is_over: impl Fn() -> bool) -> Vec
                 let started = lane.start_ready();
                 (lane, started)
             }
-            Ring::Session(_) | Ring::Pressed => continue,
+            Ring::Flush(_) | Ring::Session(_) | Ring::Pressed => continue,
         };
         while started && lane.is_due() {
             let batch = lane.take_batch();
@@ -43,24 +43,36 @@ fn engine(rung: &mut UnboundedReceiver<Ring>, is_over: impl Fn() -> bool) -> Vec
 }
 
 /// Each order of at most two forced changes between threads, besides those where one waits: few faults need more.
-fn every_order(model: impl Fn() + Send + Sync + 'static) {
+fn every_order(model: impl Fn(&Parts) + Send + Sync + 'static) {
+    let model = Arc::new(model);
+    // Made once, and not by the checker's own thread, which has little stack.
+    let parts = Arc::new(Parts::of(Binding::new(), small()));
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(2);
-    builder.check(model);
+    builder.check(move || {
+        let (model, parts) = (Arc::clone(&model), Arc::clone(&parts));
+        spawn(move || model(&parts)).join().expect("it does not panic");
+    });
+}
+
+/// A thread with the stack that unoptimized code takes.
+fn spawn(run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    let builder = thread::Builder::new().stack_size(1 << 20);
+    builder.spawn(run).expect("there is a thread for it")
 }
 
 #[test]
 fn no_span_is_forgotten_and_every_flush_ends() {
-    every_order(|| {
-        let (lane, account, mut rung) = lane(Binding::new());
+    every_order(|parts| {
+        let (lane, account, mut rung) = parts.lane();
         let over = Arc::new(AtomicBool::new(false));
         let ends_spans = {
             let lane = Arc::clone(&lane);
-            thread::spawn(move || lane.push(span("a".to_owned())))
+            spawn(move || lane.push(span("a".to_owned())))
         };
         let flushes = {
             let (lane, over) = (Arc::clone(&lane), Arc::clone(&over));
-            thread::spawn(move || {
+            spawn(move || {
                 lane.push(span("b".to_owned()));
                 let mark = lane.begin_flush();
                 lane.await_flush(&mark, Instant::now() + Duration::from_secs(3600));
@@ -80,12 +92,12 @@ fn no_span_is_forgotten_and_every_flush_ends() {
 
 #[test]
 fn a_tracer_that_goes_is_sent_and_its_books_are_taken_over() {
-    every_order(|| {
-        let (lane, account, mut rung) = lane(Binding::new());
+    every_order(|parts| {
+        let (lane, account, mut rung) = parts.lane();
         let over = Arc::new(AtomicBool::new(false));
         let goes = {
             let over = Arc::clone(&over);
-            thread::spawn(move || {
+            spawn(move || {
                 lane.push(span("a".to_owned()));
                 lane.push(span("b".to_owned()));
                 lane.retire();
@@ -102,12 +114,12 @@ fn a_tracer_that_goes_is_sent_and_its_books_are_taken_over() {
 
 #[test]
 fn the_end_of_a_shutdown_leaves_nothing_pending_whatever_is_under_way() {
-    every_order(|| {
-        let (lane, account, mut rung) = lane(Binding::new());
+    every_order(|parts| {
+        let (lane, account, mut rung) = parts.lane();
         let over = Arc::new(AtomicBool::new(false));
         let ends_spans = {
             let lane = Arc::clone(&lane);
-            thread::spawn(move || {
+            spawn(move || {
                 lane.push(span("a".to_owned()));
                 lane.begin_flush();
                 lane.push(span("b".to_owned()));
@@ -115,7 +127,7 @@ fn the_end_of_a_shutdown_leaves_nothing_pending_whatever_is_under_way() {
         };
         let shuts_down = {
             let over = Arc::clone(&over);
-            thread::spawn(move || {
+            spawn(move || {
                 lane.abandon();
                 over.store(true, Ordering::SeqCst);
             })

@@ -51,4 +51,10 @@ impl Lane {
             url: self.destination.origin.clone(),
         }
     }
+
+    /// Wakes those who flush.
+    pub(super) fn tell_settled(&self) {
+        self.settled.notify_all();
+        self.shared.driver.note_settled();
+    }
 }

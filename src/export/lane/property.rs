@@ -13,7 +13,7 @@ use opentelemetry::KeyValue;
 use proptest::prelude::*;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::tests::{lanes, span};
+use super::tests::{Parts, span};
 use super::*;
 use crate::config::{Binding, Export};
 use crate::selector::{Name, Part};
@@ -76,7 +76,7 @@ impl World {
             max_queue_bytes: Some(MAX_BYTES),
             ..Export::default()
         };
-        let (lanes, rung) = lanes(Binding::new(), export, &books);
+        let (lanes, rung) = Parts::of(Binding::new(), export).lanes(&books);
         Self {
             lanes,
             accounts: accounts.into(),
@@ -108,7 +108,7 @@ impl World {
                     let started = lane.start_ready();
                     self.start(&lane, started);
                 }
-                Some(Ring::Session(_) | Ring::Pressed) | None => {}
+                Some(Ring::Flush(_) | Ring::Session(_) | Ring::Pressed) | None => {}
             },
             Step::Deadline(early) => {
                 if let Some(lane) = self.timed.pop_front() {

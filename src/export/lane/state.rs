@@ -114,7 +114,8 @@ impl State {
     }
 
     /// Wakes requests that wait for their repetition.
-    pub(super) fn hurry(&self) {
+    pub(super) fn hurry(&mut self) {
+        self.flush += 1;
         if let Some(hurry) = self.seldom.as_ref().and_then(|seldom| seldom.hurry.as_ref()) {
             hurry.notify_waiters();
         }

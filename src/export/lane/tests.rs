@@ -12,11 +12,12 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::super::ExportError;
 use super::super::connections::Way;
 use super::super::deliver::see_through;
 use super::super::transport::Transport;
 use super::*;
-use crate::config::{Binding, Config, Document, Export, Protocol};
+use crate::config::{Binding, Config, Document, Export, ExportSettings, Protocol};
 use crate::secret::{KeySource, SecretError, SecretSources};
 use crate::selector::{Name, Part};
 
@@ -52,51 +53,82 @@ enum Step {
     Abandon,
 }
 
+/// What lanes are made of.
+pub(super) struct Parts {
+    settings: ExportSettings,
+    destination: Arc<Destination>,
+    connections: Arc<Connections>,
+    source: KeySource,
+    sources: SecretSources,
+}
+
 /// A lane that nobody sends for, in books of its own, and the other end of its bell.
 pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
-    let account = Account::alone(&Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
-    let export = Export {
+    Parts::of(binding, small()).lane()
+}
+
+/// Queues and batches of a few spans.
+pub(super) fn small() -> Export {
+    Export {
         max_queue_size: Some(QUEUE),
         max_export_batch_size: Some(BATCH),
         ..Export::default()
-    };
-    let (mut lanes, rung) = lanes(binding, export, std::slice::from_ref(&account));
-    (lanes.remove(0), account, rung)
+    }
 }
 
-/// Lanes that nobody sends for, one in each of these books, all with the key and the destination of one tenant and with one bound on what
-/// they hold; and the other end of their bell.
-pub(super) fn lanes(
-    binding: Binding,
-    export: Export,
-    books: &[Arc<Account>],
-) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
-    let mut document = Document::default();
-    let provider = |name: &str| KeySource::Provider {
-        provider: "test".into(),
-        name: name.into(),
-    };
-    document
-        .tenants
-        .insert("acme".into(), binding.api_key(provider("acme")));
-    document.export = export;
-    let config = Config::from_document(document).expect("valid");
-    let selector = Selector::of(Part::Tenant, Name::new("acme").expect("a name"));
-    let binding = config.resolve(&selector).expect("configured");
-    let mut sources = SecretSources::default();
-    sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
-    let settings = config.export().clone();
-    let (shared, rung) = Shared::without_threads(settings.clone(), TRANSPORT.clone());
-    let made = books.iter().map(|account| {
+impl Parts {
+    /// The key and the destination of one tenant.
+    pub(super) fn of(binding: Binding, export: Export) -> Self {
+        let mut document = Document::default();
+        let provider = |name: &str| KeySource::Provider {
+            provider: "test".into(),
+            name: name.into(),
+        };
+        document
+            .tenants
+            .insert("acme".into(), binding.api_key(provider("acme")));
+        document.export = export;
+        let config = Config::from_document(document).expect("valid");
+        let selector = Selector::of(Part::Tenant, Name::new("acme").expect("a name"));
+        let binding = config.resolve(&selector).expect("configured");
+        let mut sources = SecretSources::default();
+        sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
+        let settings = config.export().clone();
         let destination = Arc::new(Destination::new(&binding, settings.protocol).expect("a destination"));
-        let key = binding.api_key.read(&sources).expect("a key");
         let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
-        let shared = Arc::clone(&shared);
-        let lane = Lane::new(destination, connections.expect("no files"), key, shared, account);
-        account.open(&lane);
-        lane
-    });
-    (made.collect(), rung)
+        Self {
+            connections: connections.expect("no files"),
+            source: binding.api_key,
+            sources,
+            destination,
+            settings,
+        }
+    }
+
+    pub(super) fn lane(&self) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
+        let account = Account::alone(&Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
+        let (mut lanes, rung) = self.lanes(std::slice::from_ref(&account));
+        (lanes.remove(0), account, rung)
+    }
+
+    /// Lanes that nobody sends for, one in each of these books, with one bound on what they hold; and the other end of their bell.
+    pub(super) fn lanes(&self, books: &[Arc<Account>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
+        let (shared, rung) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), self.sources.clone());
+        let keyring = shared.keyrings.open(&self.source).expect("a key");
+        let made = books.iter().map(|account| {
+            let (destination, connections) = (Arc::clone(&self.destination), Arc::clone(&self.connections));
+            let lane = Lane::new(
+                destination,
+                connections,
+                Arc::clone(&keyring),
+                Arc::clone(&shared),
+                account,
+            );
+            account.open(&lane);
+            lane
+        });
+        (made.collect(), rung)
+    }
 }
 
 fn engine() -> Engine {
@@ -150,7 +182,7 @@ impl Engine {
                     let started = lane.start_ready();
                     self.start(started);
                 }
-                Some(Ring::Session(_) | Ring::Pressed) | None => {}
+                Some(Ring::Flush(_) | Ring::Session(_) | Ring::Pressed) | None => {}
             },
             Step::Deadline => {
                 if let Some(lane) = self.timed.pop_front() {

@@ -3,7 +3,7 @@
 //! | status | verdict |
 //! |---|---|
 //! | OK | delivered; spans named by a partial success are dropped as rejected and never repeated |
-//! | UNAUTHENTICATED, PERMISSION_DENIED | dropped: the key was refused |
+//! | UNAUTHENTICATED, PERMISSION_DENIED | denied: another key may be taken |
 //! | RESOURCE_EXHAUSTED, OUT_OF_RANGE where the text says that the message is too large | refused, as too large: parts of it may be taken |
 //! | CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS | repeated, after `RetryInfo` where that is later than the back-off |
 //! | RESOURCE_EXHAUSTED with `RetryInfo` | repeated, after it |
@@ -43,7 +43,7 @@ pub(super) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, ke
     let drop = |reason, error| Verdict::Drop { reason, error };
     let refuse = |reason, error| Verdict::Refuse { reason, error };
     match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied => drop(DropReason::Unauthorized, error),
+        Code::Unauthenticated | Code::PermissionDenied => Verdict::Deny { error },
         Code::ResourceExhausted | Code::OutOfRange if after.is_none() && is_too_large(status.message()) => {
             refuse(DropReason::TooLarge, error)
         }
@@ -153,7 +153,7 @@ mod tests {
                     after: None,
                     error: said,
                 },
-                7 | 16 => drop(DropReason::Unauthorized),
+                7 | 16 => Verdict::Deny { error: said },
                 8 | 12 => drop(DropReason::Refused),
                 _ => Verdict::Refuse {
                     reason: DropReason::Refused,
@@ -236,8 +236,8 @@ mod tests {
             "no: secret-canary",
             "dXNlcjpzZWNyZXQtY2FuYXJ5",
         ] {
-            let Verdict::Drop { error, .. } = judged(Status::new(Code::Unauthenticated, text)) else {
-                panic!("it is dropped")
+            let Verdict::Deny { error } = judged(Status::new(Code::Unauthenticated, text)) else {
+                panic!("it is denied")
             };
             assert_eq!(error.to_string(), format!("{URL} answered UNAUTHENTICATED (16)"));
         }

@@ -5,7 +5,8 @@
 //! idle, those that nobody uses are sent without waiting for more, and are idle when that is settled: delivered, or dropped and
 //! counted after `export.retry.max_elapsed`.
 //!
-//! Runs on the engine's threads. Tracers are dropped here too, outside of all locks.
+//! Runs on the engine's threads, or where there are none on that of a look-up that finds no room; several may be at it at once. Tracers are
+//! dropped here too, outside of all locks.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,7 +1,8 @@
 //! How many tracers there are and may be, and what a look-up does where there is no room.
 //!
 //! A look-up takes no tracer out itself. It asks for a look through the pool, which is done on the engine's threads, and waits for one that
-//! begins after it asked: so it is refused only where nothing was idle.
+//! begins after it asked: so it is refused only where nothing was idle. Where these threads are not there (`export.mode = "inline"`) it looks
+//! itself.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -104,6 +105,19 @@ impl Room {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// Has the look-up itself `look` through the pool; false where that made no room.
+    pub(super) fn look(&self, since: Instant, look: impl FnOnce() -> usize) -> bool {
+        if since.elapsed() >= LONGEST_WAIT {
+            // Others took what it made, again and again.
+            return false;
+        }
+        self.lock().waiting += 1;
+        let freed = look();
+        self.lock().waiting -= 1;
+        // Others that look at the same time may have made it, or have taken it.
+        freed > 0 || self.tracers() < self.max
     }
 
     /// Whether a look-up waits for a look through the pool.

@@ -26,11 +26,16 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use dashmap::try_result::TryResult;
 
 use super::super::LookupError;
+use crate::home::Home;
 
 /// Tracers of type `T` by a key. A `T` is a handle: clones are the same tracer.
-pub(super) struct Slots<K, T>(DashMap<K, Slot<T>>);
+pub(super) struct Slots<K, T> {
+    slots: DashMap<K, Slot<T>>,
+    home: Home,
+}
 
 enum Slot<T> {
     Building(Arc<Build<T>>),
@@ -58,13 +63,19 @@ pub(super) struct Build<T> {
 }
 
 impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
-    /// The tracer of a key, if it was made.
+    /// The tracer of a key, if it was made. In a fork, only where its place is not locked.
     pub(super) fn find<Q>(&self, key: &Q, now: u64) -> Option<T>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        match self.0.get(key)?.value() {
+        let slot = match self.slots.try_get(key) {
+            TryResult::Present(slot) => slot,
+            // In a fork, whatever is locked now may stay so.
+            TryResult::Locked if !self.home.is_left() => self.slots.get(key)?,
+            TryResult::Absent | TryResult::Locked => return None,
+        };
+        match slot.value() {
             Slot::Ready { tracer, used } => {
                 used.note(now);
                 Some(tracer.clone())
@@ -75,7 +86,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
 
     /// The tracer of a key, or who is to make it. `admit` takes the place that an empty slot needs, where there is one.
     pub(super) fn ask(&self, key: &K, now: u64, admit: impl FnOnce() -> bool) -> Asked<T> {
-        match self.0.entry(key.clone()) {
+        match self.slots.entry(key.clone()) {
             Entry::Occupied(slot) => match slot.get() {
                 Slot::Ready { tracer, used } => {
                     used.note(now);
@@ -94,7 +105,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
 
     /// The builder is done: all who wait get the result. Gives whether the slot is empty now, and its place free.
     pub(super) fn finish(&self, key: &K, build: &Arc<Build<T>>, result: Result<T, LookupError>, now: u64) -> bool {
-        let freed = match (self.0.entry(key.clone()), &result) {
+        let freed = match (self.slots.entry(key.clone()), &result) {
             (Entry::Occupied(mut slot), Ok(tracer)) if slot.get().is_built_by(build) => {
                 slot.insert(Slot::Ready {
                     tracer: tracer.clone(),
@@ -115,7 +126,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
 
     /// Takes a tracer out that was not used since `seen` and is idle. It is asked under the slot's lock: nobody can come by a handle meanwhile.
     pub(super) fn evict(&self, key: &K, seen: u64, is_idle: impl FnOnce(&mut T) -> bool, now: u64) -> Option<T> {
-        let evicted = self.0.remove_if_mut(key, |_, slot| match slot {
+        let evicted = self.slots.remove_if_mut(key, |_, slot| match slot {
             Slot::Ready { tracer, used } if used.get() == seen => {
                 let idle = is_idle(tracer);
                 if !idle {
@@ -131,12 +142,12 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
     /// Empties a slot, whatever is in it, so that the next look-up makes a new tracer. False where it was empty.
     pub(super) fn take_out(&self, key: &K) -> bool {
         // Dropped here, outside of the lock.
-        self.0.remove(key).is_some()
+        self.slots.remove(key).is_some()
     }
 
     /// Takes this tracer out, where it is still the one that is there.
     pub(super) fn take_out_only(&self, key: &K, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
-        let taken = self.0.remove_if(key, |_, slot| match slot {
+        let taken = self.slots.remove_if(key, |_, slot| match slot {
             Slot::Ready { tracer, .. } => is_it(tracer),
             Slot::Building(_) => false,
         });
@@ -146,7 +157,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
     /// Empties the slots of all tracers that are being made: they go to those who wait for them, and are not kept. Gives how many.
     pub(super) fn take_out_unfinished(&self) -> usize {
         let mut taken = 0;
-        self.0.retain(|_, slot| {
+        self.slots.retain(|_, slot| {
             let is_building = matches!(slot, Slot::Building(_));
             taken += usize::from(is_building);
             !is_building
@@ -156,7 +167,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
 
     /// Shows all tracers that are there.
     pub(super) fn each(&self, mut show: impl FnMut(&K, &T, &Used)) {
-        for slot in &self.0 {
+        for slot in &self.slots {
             if let Slot::Ready { tracer, used } = slot.value() {
                 show(slot.key(), tracer, used);
             }
@@ -166,7 +177,10 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
 
 impl<K: Eq + Hash, T> Default for Slots<K, T> {
     fn default() -> Self {
-        Self(DashMap::new())
+        Self {
+            slots: DashMap::new(),
+            home: Home::default(),
+        }
     }
 }
 

@@ -139,6 +139,7 @@ fn a_command_that_hangs_delays_nobody_but_its_own_tenant() {
     let slow = KeySource::Exec {
         command: vec!["cat".into(), gate.display().to_string()],
         timeout: Duration::from_secs(600),
+        lifetime: None,
     };
     let registry = TracerRegistry::builder()
         .tenant("slow", Binding::new().api_key(slow))

@@ -12,17 +12,17 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use tracer_registry::TracerRegistry;
 
 /// Which series, by the instrument's name and the attributes.
-pub(super) type Key = (String, BTreeMap<String, String>);
+pub(crate) type Key = (String, BTreeMap<String, String>);
 
 /// What one collection said.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reading {
-    pub(super) values: BTreeMap<Key, i64>,
-    pub(super) counters: BTreeSet<String>,
+pub(crate) struct Reading {
+    pub(crate) values: BTreeMap<Key, i64>,
+    pub(crate) counters: BTreeSet<String>,
 }
 
 /// A provider whose reader keeps what it reads.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     provider: SdkMeterProvider,
     kept: Arc<Mutex<Reading>>,
 }
@@ -49,7 +49,7 @@ impl PushMetricExporter for Keep {
 }
 
 impl Reader {
-    pub(super) fn of(registry: &TracerRegistry) -> Self {
+    pub(crate) fn of(registry: &TracerRegistry) -> Self {
         let kept = Arc::default();
         let reader = PeriodicReader::builder(Keep(Arc::clone(&kept)))
             .with_interval(Duration::from_secs(3600))
@@ -59,7 +59,7 @@ impl Reader {
         Self { provider, kept }
     }
 
-    pub(super) fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> Reading {
         *self.kept.lock().expect("no panic") = Reading::default();
         self.provider.force_flush().expect("it is read");
         self.kept.lock().expect("no panic").clone()
@@ -111,7 +111,7 @@ impl Reading {
     }
 
     /// The sum over all series of an instrument whose attributes have this.
-    pub(super) fn sum(&self, instrument: &str, has: impl Fn(&BTreeMap<String, String>) -> bool) -> i64 {
+    pub(crate) fn sum(&self, instrument: &str, has: impl Fn(&BTreeMap<String, String>) -> bool) -> i64 {
         let of_it = self.values.iter().filter(|((name, _), _)| name == instrument);
         of_it
             .filter(|((_, attributes), _)| has(attributes))
@@ -119,12 +119,12 @@ impl Reading {
             .sum()
     }
 
-    pub(super) fn all(&self, instrument: &str) -> i64 {
+    pub(crate) fn all(&self, instrument: &str) -> i64 {
         self.sum(instrument, |_| true)
     }
 
     /// The names of the tracers that have series of their own.
-    pub(super) fn named(&self) -> BTreeSet<String> {
+    pub(crate) fn named(&self) -> BTreeSet<String> {
         let names = self
             .values
             .keys()

@@ -177,7 +177,7 @@ impl World {
         }
         assert_eq!(
             self.places.get(),
-            self.slots.0.len(),
+            self.slots.slots.len(),
             "a place for each slot, and for no other"
         );
         assert!(self.places.get() <= self.max);
@@ -192,7 +192,7 @@ impl World {
     fn check_end(&self) {
         let building = self
             .slots
-            .0
+            .slots
             .iter()
             .filter(|slot| matches!(slot.value(), Slot::Building(_)));
         assert_eq!(building.count(), 0, "a slot is building for ever");

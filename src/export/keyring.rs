@@ -1,0 +1,352 @@
+//! The key of one source, and how it becomes another one while its tracers stay.
+//!
+//! Lanes whose key comes from the same source share a keyring, so the source is asked once for all of them. It is asked again:
+//!
+//! | when | how soon |
+//! |---|---|
+//! | a receiver refuses the key that is current | at once; where that gave no other key, not before a pause, which doubles |
+//! | the file that it is in changes | at once |
+//! | three quarters of its lifetime are over | then; where that fails, after an eighth of it, or `export.retry.max_backoff` |
+//! | a tracer is made with it | the look-up does it |
+//!
+//! What comes is judged by when its reading began: one that began earlier than another that counted is too late.
+//!
+//! | reading | the key | the error |
+//! |---|---|---|
+//! | another key | replaced, the one before kept until a receiver took the new one; waiting lanes go on | none |
+//! | the same | stays | none, but for one that says it is not taken |
+//! | a fault | stays: the last good one | the fault |
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::Rng;
+use serde::{Serialize, Serializer};
+use tokio::sync::Notify;
+
+use super::keyrings::Keyrings;
+use super::lane::Lane;
+use crate::config::RetrySettings;
+use crate::secret::{ApiKey, Fingerprint, KeySource, SecretError, SecretFault};
+
+/// The key of a tracer at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyStatus {
+    /// What may be shown of it.
+    pub fingerprint: Fingerprint,
+    /// When it was first read.
+    pub since: SystemTime,
+    /// How often it became another one.
+    pub rotations: u64,
+    /// Why its source, when it was last asked, gave no key that can be used. The last good one is in use then. None where it is fine.
+    #[serde(serialize_with = "as_text")]
+    pub error: Option<SecretError>,
+}
+
+/// The key of one source.
+pub(crate) struct Keyring {
+    source: Arc<KeySource>,
+    rings: Weak<Keyrings>,
+    state: Mutex<State>,
+}
+
+/// A key that the source gave.
+pub(super) struct Key {
+    pub(super) secret: ApiKey,
+    /// How many others were before it.
+    number: u64,
+}
+
+struct State {
+    key: Arc<Key>,
+    since: SystemTime,
+    /// The reading that was taken last.
+    reading: u64,
+    /// What most keyrings never need.
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
+    error: Option<SecretError>,
+    /// The last key that receivers took, as long as none took the current one.
+    before: Option<Arc<Key>>,
+    /// The current one was refused, and that is why the source is asked.
+    refused: bool,
+    /// How often it was asked in vain because of that, in a row.
+    in_vain: u32,
+    not_before: Option<Instant>,
+    /// The source is being asked.
+    asking: bool,
+    /// Something happened meanwhile: it is to be asked once more.
+    again: bool,
+    asked: Arc<Notify>,
+    /// When it is to be asked for its lifetime.
+    due: Option<Instant>,
+    /// Lanes whose requests wait for another key, by address.
+    waiting: BTreeMap<usize, Weak<Lane>>,
+}
+
+impl Keyring {
+    pub(super) fn new(source: &Arc<KeySource>, rings: &Arc<Keyrings>, reading: u64, key: ApiKey) -> Arc<Self> {
+        let ring = Arc::new(Self {
+            source: Arc::clone(source),
+            rings: Arc::downgrade(rings),
+            state: Mutex::new(State {
+                key: Arc::new(Key { secret: key, number: 0 }),
+                since: SystemTime::now(),
+                reading,
+                more: None,
+            }),
+        });
+        if let Some(lifetime) = source.lifetime() {
+            let mut state = ring.lock();
+            ring.schedule(&mut state, rings, lifetime / 4 * 3);
+        }
+        ring
+    }
+
+    /// The key that requests are to be sent with.
+    pub(super) fn key(&self) -> Arc<Key> {
+        Arc::clone(&self.lock().key)
+    }
+
+    /// The one before, where no receiver took the current one yet; none where `current` is current no more.
+    pub(super) fn before(&self, current: &Key) -> Option<Arc<Key>> {
+        let state = self.lock();
+        let more = state.more.as_ref().filter(|_| state.key.number == current.number)?;
+        more.before.clone()
+    }
+
+    /// A receiver took a key.
+    pub(super) fn note_taken(&self, key: &Key) {
+        let mut state = self.lock();
+        let is_current = state.key.number == key.number;
+        let Some(more) = &mut state.more else { return };
+        if is_current {
+            more.before = None;
+            more.error.take_if(|error| *error.fault() == SecretFault::NotTaken);
+        } else if more.error.is_none() && more.before.as_ref().is_some_and(|before| before.number == key.number) {
+            more.note_error(self.source.not_taken());
+        }
+        state.tidy();
+    }
+
+    /// The one before is refused as well.
+    pub(super) fn forget_before(&self, key: &Key) {
+        if let Some(more) = &mut self.lock().more {
+            more.before.take_if(|before| before.number == key.number);
+            more.error.take_if(|error| *error.fault() == SecretFault::NotTaken);
+        }
+    }
+
+    /// A receiver refused a key: whether there is another one now. The source is asked where none is known, once for all who want to know
+    /// at the same time, and not at all for a while after it gave nothing new.
+    pub(super) async fn another_than(self: &Arc<Self>, refused: &Key) -> bool {
+        let asked = {
+            let mut state = self.lock();
+            if state.key.number != refused.number {
+                return true;
+            }
+            let more = state.more();
+            if !more.asking && more.not_before.is_some_and(|at| Instant::now() < at) {
+                return false;
+            }
+            more.refused = true;
+            // Made under the lock: from here on it hears the end.
+            let asked = Arc::clone(&more.asked).notified_owned();
+            self.ask(more);
+            asked
+        };
+        asked.await;
+        self.lock().key.number != refused.number
+    }
+
+    /// Something happened to what the key is read from.
+    #[cfg(feature = "watch")]
+    pub(super) fn note_change(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let more = state.more();
+        more.again = more.asking;
+        self.ask(more);
+    }
+
+    /// A deadline has come that was asked for.
+    pub(super) fn note_age(self: &Arc<Self>, due: Instant) {
+        let mut state = self.lock();
+        let more = state.more();
+        if more.due == Some(due) {
+            self.ask(more);
+        }
+    }
+
+    fn ask(self: &Arc<Self>, more: &mut More) {
+        if let Some(rings) = self.rings.upgrade()
+            && !std::mem::replace(&mut more.asking, true)
+        {
+            rings.ask(self, &self.source);
+        }
+    }
+
+    /// The source was asked. Whether it is to be asked once more, at once.
+    pub(super) fn answered(&self, rings: &Keyrings, reading: u64, read: Result<ApiKey, SecretError>) -> bool {
+        self.take(rings, reading, read);
+        let mut state = self.lock();
+        let more = state.more();
+        let again = std::mem::take(&mut more.again);
+        if !again {
+            more.asking = false;
+            more.asked.notify_waiters();
+            state.tidy();
+        }
+        again
+    }
+
+    /// Takes what a reading gave.
+    pub(super) fn take(&self, rings: &Keyrings, reading: u64, read: Result<ApiKey, SecretError>) {
+        let mut state = self.lock();
+        if reading <= state.reading {
+            return;
+        }
+        state.reading = reading;
+        let mut next = self.source.lifetime().map(|lifetime| lifetime / 4 * 3);
+        let mut waiting = BTreeMap::new();
+        match read {
+            Ok(key) if !key.is_same(&state.key.secret) => waiting = state.rotate(key),
+            Ok(_) => {
+                if let Some(more) = &mut state.more {
+                    more.error.take_if(|error| *error.fault() != SecretFault::NotTaken);
+                    more.note_vain(&rings.retry);
+                }
+            }
+            Err(error) => {
+                let more = state.more();
+                more.note_error(error);
+                more.note_vain(&rings.retry);
+                next = self
+                    .source
+                    .lifetime()
+                    .map(|lifetime| (lifetime / 8).min(rings.retry.max_backoff));
+            }
+        }
+        if let Some(next) = next {
+            self.schedule(&mut state, rings, next);
+        }
+        drop(state);
+        for lane in waiting.values().filter_map(Weak::upgrade) {
+            lane.take_new_key();
+        }
+    }
+
+    fn schedule(&self, state: &mut State, rings: &Keyrings, after: Duration) {
+        let due = Instant::now().checked_add(after);
+        state.more().due = due;
+        if let Some(due) = due {
+            rings.schedule(due, &self.source);
+        }
+    }
+
+    /// A request of the lane waits, because `refused` is refused and nothing else is there: false where there is something by now.
+    pub(super) fn wait(&self, lane: &Arc<Lane>, refused: u64) -> bool {
+        let mut state = self.lock();
+        let waits = state.key.number == refused;
+        if waits {
+            let address = Arc::as_ptr(lane).addr();
+            state.more().waiting.insert(address, Arc::downgrade(lane));
+        }
+        waits
+    }
+
+    pub(super) fn status(&self, rings: &Keyrings) -> KeyStatus {
+        let state = self.lock();
+        KeyStatus {
+            fingerprint: rings.fingerprint(&state.key.secret),
+            since: state.since,
+            rotations: state.key.number,
+            error: state.more.as_ref().and_then(|more| more.error.clone()),
+        }
+    }
+
+    /// A panic while the lock was held can only come from the allocator; what is behind it is still whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Keyring {
+    fn drop(&mut self) {
+        if let Some(rings) = self.rings.upgrade() {
+            rings.forget(&self.source);
+        }
+    }
+}
+
+impl Key {
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl State {
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// Gives the lanes that waited for it.
+    fn rotate(&mut self, key: ApiKey) -> BTreeMap<usize, Weak<Lane>> {
+        let number = self.key.number + 1;
+        let old = std::mem::replace(&mut self.key, Arc::new(Key { secret: key, number }));
+        self.since = SystemTime::now();
+        let more = self.more();
+        // One that is refused is of no more use. One that nobody took yet is no better than the one before it.
+        let refused = std::mem::take(&mut more.refused);
+        if !refused && more.before.is_none() {
+            more.before = Some(old);
+        }
+        more.error = None;
+        more.in_vain = 0;
+        more.not_before = None;
+        std::mem::take(&mut more.waiting)
+    }
+
+    /// Gives memory back that says nothing any more.
+    fn tidy(&mut self) {
+        self.more.take_if(|more| {
+            let is_calm = more.error.is_none() && more.not_before.is_none_or(|at| at <= Instant::now());
+            is_calm && more.before.is_none() && !more.asking && more.due.is_none() && more.waiting.is_empty()
+        });
+    }
+}
+
+impl More {
+    fn note_error(&mut self, error: SecretError) {
+        if self.error.as_ref() != Some(&error) {
+            tracing::warn!("a key cannot be renewed, and the last good one stays in use: {error}");
+        }
+        self.error = Some(error);
+    }
+
+    /// Where it was asked because the key is refused, it is not asked for that again before a pause.
+    fn note_vain(&mut self, retry: &RetrySettings) {
+        if !std::mem::take(&mut self.refused) {
+            return;
+        }
+        let now = Instant::now();
+        let long_ago = |at: Instant| now.saturating_duration_since(at) > retry.max_backoff;
+        if self.not_before.is_none_or(long_ago) {
+            self.in_vain = 0;
+        }
+        let pause = retry.longest_wait(self.in_vain);
+        self.in_vain = self.in_vain.saturating_add(1);
+        self.not_before = now.checked_add(pause.mul_f64(rand::rng().random_range(0.5..=1.0)));
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn as_text<S: Serializer>(error: &Option<SecretError>, serializer: S) -> Result<S::Ok, S::Error> {
+    match error {
+        Some(error) => serializer.collect_str(error),
+        None => serializer.serialize_none(),
+    }
+}

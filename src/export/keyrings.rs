@@ -1,0 +1,229 @@
+//! The keyrings of a registry, by source, and what they have in common: threads that read keys, one watcher, one clock.
+
+use std::collections::{BTreeMap, HashMap};
+#[cfg(feature = "watch")]
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout_at;
+
+use super::keyring::Keyring;
+#[cfg(feature = "watch")]
+use crate::config::ExportMode;
+use crate::config::{ExportSettings, RetrySettings};
+use crate::home::Home;
+use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretSources};
+#[cfg(feature = "watch")]
+use crate::watch::{Stamp, Watcher};
+
+/// Keys that are read at the same time. Each takes a thread while it lasts; a source that hangs takes one.
+pub(super) const READERS: usize = 16;
+
+/// All keyrings, as long as a lane has them.
+pub(crate) struct Keyrings {
+    sources: SecretSources,
+    fingerprinter: Fingerprinter,
+    pub(super) retry: RetrySettings,
+    #[cfg(feature = "watch")]
+    mode: ExportMode,
+    home: Home,
+    rings: Mutex<HashMap<Arc<KeySource>, Weak<Keyring>>>,
+    /// How many readings began.
+    readings: AtomicU64,
+    readers: Semaphore,
+    /// None in tests that are the engine themselves.
+    runtime: Option<Handle>,
+    ages: UnboundedSender<(Instant, KeySource)>,
+    /// Started with the first key that is in a file. None where there can be no thread.
+    #[cfg(feature = "watch")]
+    watcher: OnceLock<Option<Watcher>>,
+}
+
+impl Keyrings {
+    pub(super) fn new(
+        sources: SecretSources,
+        fingerprinter: Fingerprinter,
+        settings: &ExportSettings,
+        runtime: Option<Handle>,
+    ) -> Arc<Self> {
+        let (ages, orders) = unbounded_channel();
+        Arc::new_cyclic(|rings| {
+            if let Some(runtime) = &runtime {
+                runtime.spawn(renew_in_time(orders, Weak::clone(rings)));
+            }
+            Self {
+                sources,
+                fingerprinter,
+                retry: settings.retry.clone(),
+                #[cfg(feature = "watch")]
+                mode: settings.mode,
+                home: Home::default(),
+                rings: Mutex::default(),
+                readings: AtomicU64::new(0),
+                readers: Semaphore::new(READERS),
+                runtime,
+                ages,
+                #[cfg(feature = "watch")]
+                watcher: OnceLock::new(),
+            }
+        })
+    }
+
+    /// Reads the key of a source, on this thread, and gives its keyring: a new one, or that of the lanes which have it already.
+    ///
+    /// # Errors
+    /// The source's; nothing changes.
+    pub(crate) fn open(self: &Arc<Self>, source: &KeySource) -> Result<Arc<Keyring>, SecretError> {
+        #[cfg(feature = "watch")]
+        let watched = source.path().map(|path| (Stamp::of(&path), path));
+        let reading = self.begin_reading();
+        let key = source.read(&self.sources)?;
+        #[cfg(feature = "watch")]
+        let watched = watched.and_then(|watched| Some((self.watcher()?, watched)));
+        let mut rings = self.lock();
+        let known = rings.get(source).and_then(Weak::upgrade);
+        if let Some(ring) = known {
+            drop(rings);
+            ring.take(self, reading, Ok(key));
+            return Ok(ring);
+        }
+        let source = Arc::new(source.clone());
+        let ring = Keyring::new(&source, self, reading, key);
+        rings.insert(source, Arc::downgrade(&ring));
+        // Under the lock: in the order in which keyrings of the source come and go.
+        #[cfg(feature = "watch")]
+        if let Some((watcher, (stamp, path))) = watched {
+            watcher.watch_since(&path, stamp);
+        }
+        Ok(ring)
+    }
+
+    /// A keyring is gone.
+    pub(super) fn forget(&self, source: &KeySource) {
+        // In a fork, what is locked may stay so, and nobody watches.
+        if self.home.is_left() {
+            return;
+        }
+        let mut rings = self.lock();
+        // There may be a new one by now.
+        if rings.get(source).is_some_and(|ring| ring.strong_count() == 0) {
+            rings.remove(source);
+            #[cfg(feature = "watch")]
+            if let Some(path) = source.path()
+                && let Some(Some(watcher)) = self.watcher.get()
+            {
+                watcher.unwatch(&path);
+            }
+        }
+    }
+
+    /// Asks a keyring's source in the background, and again as long as the keyring wants that.
+    pub(super) fn ask(self: &Arc<Self>, ring: &Arc<Keyring>, source: &Arc<KeySource>) {
+        let Some(runtime) = &self.runtime else { return };
+        let (rings, ring, source) = (Arc::clone(self), Arc::clone(ring), Arc::clone(source));
+        runtime.spawn(async move {
+            loop {
+                let place = rings.readers.acquire().await.expect("nobody closes this semaphore");
+                let reading = rings.begin_reading();
+                let (sources, from) = (rings.sources.clone(), Arc::clone(&source));
+                let read = tokio::task::spawn_blocking(move || from.read_again(&sources)).await;
+                drop(place);
+                // Otherwise the engine is at its end.
+                let Ok(read) = read else { return };
+                if !ring.answered(&rings, reading, read) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Has a keyring told when that moment has come.
+    pub(super) fn schedule(&self, due: Instant, source: &KeySource) {
+        // Nobody listens once the engine stopped.
+        drop(self.ages.send((due, source.clone())));
+    }
+
+    pub(super) fn fingerprint(&self, key: &ApiKey) -> Fingerprint {
+        key.fingerprint(&self.fingerprinter)
+    }
+
+    fn find(&self, source: &KeySource) -> Option<Arc<Keyring>> {
+        self.lock().get(source).and_then(Weak::upgrade)
+    }
+
+    fn begin_reading(&self) -> u64 {
+        // From one on: a keyring begins with a reading.
+        self.readings.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    #[cfg(feature = "watch")]
+    fn watcher(self: &Arc<Self>) -> Option<&Watcher> {
+        // No threads but those that flush: a key is read again when it is refused.
+        if self.mode == ExportMode::Inline {
+            return None;
+        }
+        let start = || {
+            let rings = Arc::downgrade(self);
+            let started = Watcher::start(move |changed| {
+                if let Some(rings) = rings.upgrade() {
+                    for path in changed {
+                        rings.note_change(path);
+                    }
+                }
+            });
+            let failed = |error: &_| tracing::warn!("files with keys are not watched: {error}");
+            started.inspect_err(failed).ok()
+        };
+        self.watcher.get_or_init(start).as_ref()
+    }
+
+    #[cfg(feature = "watch")]
+    fn note_change(&self, path: &std::path::Path) {
+        let credential = path.file_name().and_then(|name| name.to_str());
+        let credential = credential.map(|name| KeySource::Credential(name.to_owned()));
+        let credential = credential.filter(|source| source.path().as_deref() == Some(path));
+        for source in [Some(KeySource::file(path)), credential].into_iter().flatten() {
+            if let Some(ring) = self.find(&source) {
+                ring.note_change();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<KeySource>, Weak<Keyring>>> {
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells keyrings that their time has come, until the engine ends.
+async fn renew_in_time(mut orders: UnboundedReceiver<(Instant, KeySource)>, rings: Weak<Keyrings>) {
+    let mut waiting: BTreeMap<(Instant, u64), KeySource> = BTreeMap::new();
+    let mut count = 0;
+    loop {
+        let order = match waiting.first_key_value() {
+            Some(((due, _), _)) => timeout_at((*due).into(), orders.recv()).await,
+            None => Ok(orders.recv().await),
+        };
+        match order {
+            Ok(Some((due, source))) => {
+                count += 1;
+                waiting.insert((due, count), source);
+            }
+            Ok(None) => return,
+            Err(_) => {}
+        }
+        let Some(rings) = rings.upgrade() else { return };
+        while let Some(first) = waiting.first_entry()
+            && first.key().0 <= Instant::now()
+        {
+            let ((due, _), source) = first.remove_entry();
+            if let Some(ring) = rings.find(&source) {
+                ring.note_age(due);
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Flush, shutdown, and the end of a registry that was not shut down.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Inner, TracerRegistry};
+use crate::export::{Account, AccountFlush, Forgotten, ForgottenReport, Report, after};
+
+impl TracerRegistry {
+    /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. What failed before, and was not
+    /// told yet, is told too. [`TracerHandle::force_flush`](crate::TracerHandle::force_flush) does it for one tracer.
+    ///
+    /// Blocks the thread. In async code:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tracer_registry::{Report, TracerRegistry};
+    /// # async fn demo(registry: &TracerRegistry) -> Result<Report, Box<dyn std::error::Error>> {
+    /// let registry = registry.clone();
+    /// let report = tokio::task::spawn_blocking(move || registry.force_flush(Duration::from_secs(5))).await?;
+    /// # Ok(report)
+    /// # }
+    /// ```
+    ///
+    /// With `export.mode = "inline"` it is this thread that sends, or where it is in a tokio runtime, one that is started for as long as that
+    /// takes. In a fork of the process that made the registry it returns at once, and says so ([`Report::forked`]).
+    pub fn force_flush(&self, timeout: Duration) -> Report {
+        self.0.flush(after(timeout))
+    }
+
+    /// Refuses new look-ups and new spans (which are counted), sends what there is, waits for it up to `timeout`, gives up the rest, and says
+    /// per tracer what became of it. Handles stay valid; what is started on them afterwards comes to nothing, counted.
+    ///
+    /// Blocks the thread, as [`force_flush`](Self::force_flush) does, and like it does nothing in a fork. A second call reports what was not
+    /// told by the first.
+    pub fn shutdown(&self, timeout: Duration) -> Report {
+        self.0.shutdown(timeout)
+    }
+}
+
+impl Inner {
+    fn flush(&self, deadline: Instant) -> Report {
+        if self.engine.is_forked() {
+            return Report::of_fork();
+        }
+        let (accounts, forgotten) = self.books.all();
+        let flushes = begin(&accounts);
+        self.engine.settle(&flushes, deadline);
+        self.report(&accounts, &flushes, &forgotten)
+    }
+
+    fn shutdown(&self, timeout: Duration) -> Report {
+        if self.engine.is_forked() {
+            return Report::of_fork();
+        }
+        let deadline = after(timeout);
+        self.closed.store(true, Ordering::SeqCst);
+        self.engine.close();
+        let (accounts, forgotten) = self.books.all();
+        let flushes = begin(&accounts);
+        self.engine.settle(&flushes, deadline);
+        self.engine.stop();
+        // Told after the end: nothing is pending any more, all of it is delivered or dropped.
+        for account in &accounts {
+            account.abandon();
+        }
+        self.report(&accounts, &flushes, &forgotten)
+    }
+
+    fn report(&self, accounts: &[Arc<Account>], flushes: &[AccountFlush], forgotten: &Forgotten) -> Report {
+        let told = accounts.iter().zip(flushes);
+        Report {
+            tracers: told.map(|(account, flush)| account.report(flush)).collect(),
+            forgotten: ForgottenReport::new(&self.books.report_forgotten(forgotten)),
+            forked: false,
+        }
+    }
+}
+
+/// All are asked first, then waited for: they are sent at the same time.
+fn begin(accounts: &[Arc<Account>]) -> Vec<AccountFlush> {
+    accounts.iter().map(|account| account.begin_flush()).collect()
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.engine.is_forked() {
+            // Their ends would lock what their threads may have locked at the moment of the fork.
+            mem::forget(self.ageing.take());
+            #[cfg(feature = "watch")]
+            mem::forget(mem::take(&mut self.watch));
+            return;
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        let report = self.shutdown(self.engine.settings().drop_timeout);
+        if !report.is_complete() {
+            tracing::warn!(
+                lost = report.lost(),
+                "a tracer registry was dropped without shutdown, and not everything was delivered: {}",
+                report.to_string().trim_end().replace('\n', "; ")
+            );
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The flush of one tracer.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::collector::{Endpoint, Fault};
+use tracer_registry::config::{Export, ExportMode};
+use tracer_registry::{DropReason, TracerHandle, TracerReport};
+
+use crate::support::{LONG, World, key_of, quick, wait_for};
+
+/// Much less than any timeout in these tests, much more than a call that does not wait takes.
+const AT_ONCE: Duration = Duration::from_secs(2);
+const BOTH: [ExportMode; 2] = [ExportMode::Background, ExportMode::Inline];
+
+/// Sends only what is flushed.
+fn patient(mode: ExportMode) -> Export {
+    Export {
+        mode: Some(mode),
+        scheduled_delay: Some(Duration::from_secs(3_600)),
+        timeout: Some(Duration::from_secs(60)),
+        ..quick()
+    }
+}
+
+fn world(mode: ExportMode) -> World {
+    World::with(&["a", "b"], |builder| builder.export(patient(mode)))
+}
+
+fn pending(report: &TracerReport) -> (u64, u64) {
+    (report.pending, report.session_events.pending)
+}
+
+#[test]
+fn it_keeps_its_time_against_a_receiver_that_hangs_and_says_what_is_pending() {
+    for mode in BOTH {
+        let world = world(mode);
+        world.collector.fault(Fault::hang().only(key_of("a")));
+        let (a, b) = (world.tenant("a"), world.tenant("b"));
+        let _session = a.session("s").start();
+        a.start_span("span").end();
+        b.start_span("queued").end();
+        let begun = Instant::now();
+        let report = a.force_flush(Duration::from_millis(200));
+        assert!(begun.elapsed() >= Duration::from_millis(200), "{mode:?}");
+        assert!(begun.elapsed() < AT_ONCE, "{mode:?}: {:?}", begun.elapsed());
+        assert_eq!(
+            (pending(&report), report.is_complete()),
+            ((1, 1), false),
+            "{mode:?}: {report}"
+        );
+        assert_eq!(world.status("b").spans.queued, 1, "not sent early");
+        assert!(world.names("b").is_empty());
+        // Another one neither waits nor is told of.
+        let begun = Instant::now();
+        let report = b.force_flush(LONG);
+        assert!(begun.elapsed() < AT_ONCE, "{mode:?}: {:?}", begun.elapsed());
+        assert_eq!(
+            (report.selector.to_string().as_str(), report.delivered),
+            ("tenant:b", 1)
+        );
+        world.collector.clear_faults();
+        world.flush();
+    }
+}
+
+#[test]
+fn spans_and_session_events_of_others_stay_where_they_are() {
+    for mode in BOTH {
+        let world = world(mode);
+        let (a, b) = (world.tenant("a"), world.tenant("b"));
+        // In the background, a full batch is sent as soon as it is there, and session events always.
+        let of_b = if mode == ExportMode::Inline { 2000 } else { 3 };
+        for _ in 0..3 {
+            a.start_span("a").end();
+        }
+        for _ in 0..of_b {
+            b.start_span("b").end();
+        }
+        let _of_b = (mode == ExportMode::Inline).then(|| b.session("s").start());
+        let _session = a.session("s").start();
+        let report = a.force_flush(LONG);
+        assert!(report.is_complete(), "{report}");
+        assert_eq!((report.delivered, report.session_events.delivered), (3, 1));
+        assert_eq!((world.names("a").len(), world.names("b").len()), (3, 0));
+        assert_eq!(world.status("b").spans.queued, of_b);
+        assert!(world.project("b").sessions().is_empty());
+    }
+}
+
+#[test]
+fn a_loss_is_told_by_one_report_only_whichever_comes_first() {
+    for mode in BOTH {
+        let world = world(mode);
+        let a = world.tenant("a");
+        let dedicated = world.registry.dedicated(a.selector()).expect("configured");
+        let lose = |tracers: &[&TracerHandle]| {
+            world.collector.fault(
+                Fault::status(400)
+                    .times(u32::try_from(tracers.len()).expect("few"))
+                    .on(Endpoint::Traces),
+            );
+            for tracer in tracers {
+                tracer.start_span("lost").end();
+            }
+        };
+        lose(&[&a]);
+        let first = a.force_flush(LONG);
+        assert_eq!((first.lost(), first.dropped[&DropReason::Refused]), (1, 1), "{first}");
+        assert_eq!((a.force_flush(LONG).lost(), dedicated.force_flush(LONG).lost()), (0, 0));
+        assert_eq!(world.registry.force_flush(LONG).lost(), 0, "told by the handle");
+
+        lose(&[&a, &dedicated]);
+        assert_eq!(
+            dedicated.force_flush(LONG).lost(),
+            1,
+            "its own, not that of the pooled one"
+        );
+        assert_eq!(world.registry.force_flush(LONG).lost(), 1, "that of the pooled one");
+        assert_eq!((a.force_flush(LONG).lost(), dedicated.force_flush(LONG).lost()), (0, 0));
+
+        // A tracer that is gone takes nothing along that was not told, and nothing that was.
+        lose(&[&dedicated]);
+        assert_eq!(dedicated.force_flush(LONG).lost(), 1);
+        drop(dedicated);
+        let gone = || world.registry.force_flush(LONG).lost() == 0 && world.status("a").tracers == 1;
+        wait_for("the lane to go", gone, |gone| *gone);
+        assert_eq!(world.registry.shutdown(LONG).lost(), 0);
+        assert_eq!(world.status("a").spans.lost(), 4);
+    }
+}
+
+#[test]
+fn after_the_registry_is_gone_it_returns_at_once() {
+    for mode in BOTH {
+        let World { registry, collector } = world(mode);
+        let a = registry.tenant("a").expect("configured");
+        a.start_span("span").end();
+        drop(registry);
+        a.start_span("after").end();
+        let begun = Instant::now();
+        let report = a.force_flush(LONG);
+        assert!(begun.elapsed() < AT_ONCE);
+        assert_eq!(
+            (report.delivered, report.lost(), pending(&report)),
+            (0, 0, (0, 0)),
+            "{report}"
+        );
+        assert_eq!(collector.project("a").expect("named").spans().len(), 1);
+    }
+}
+
+fn flushes_in_here(mode: ExportMode) {
+    let world = world(mode);
+    let a = world.tenant("a");
+    let session = a.session("s").start();
+    a.start_span("one").end();
+    assert!(a.force_flush(LONG).is_complete());
+    a.start_span("two").end();
+    session.end();
+    world.flush();
+    a.start_span("three").end();
+    let World { registry, collector } = world;
+    drop((a, session));
+    drop(registry);
+    assert_eq!(collector.project("a").expect("named").spans().len(), 3);
+}
+
+#[tokio::test]
+async fn flushes_and_the_end_work_in_a_current_thread_runtime() {
+    BOTH.into_iter().for_each(flushes_in_here);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn flushes_and_the_end_work_in_a_multi_thread_runtime() {
+    for mode in BOTH {
+        flushes_in_here(mode);
+        tokio::task::spawn_blocking(move || flushes_in_here(mode))
+            .await
+            .expect("no panic");
+    }
+}
+
+#[test]
+fn flushes_and_the_end_work_without_a_runtime() {
+    BOTH.into_iter().for_each(flushes_in_here);
+    thread::spawn(|| BOTH.into_iter().for_each(flushes_in_here))
+        .join()
+        .expect("no panic");
+}

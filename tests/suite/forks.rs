@@ -1,0 +1,291 @@
+//! Forked processes: what is inherited neither hangs nor is sent twice, and a registry of the child's own works.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use fork::{Fork, WEXITSTATUS, WIFEXITED, fork, waitpid};
+use futures_util::FutureExt as _;
+use opentelemetry::trace::Span as _;
+use tracer_registry::collector::LocalCollector;
+use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool, WhenFull};
+use tracer_registry::{
+    AnswersKept, Enrichment, Fingerprinter, LookupError, Name, Probe, ReloadError, Selector, Session, TracerHandle,
+    TracerRegistry,
+};
+
+use crate::child::{is_child, variable};
+use crate::support::{LONG, collector, quick, registry};
+
+const URL: &str = "COLLECTOR_URL";
+const FORKS: u64 = 50;
+const OF_A_CHILD: u64 = 3;
+
+/// What the parent has at the moment of a fork.
+struct Inherited {
+    /// Nobody else has it: in the child, it is dropped with this.
+    registry: TracerRegistry,
+    /// Threads look tracers up in it, make them and flush all the time.
+    busy: TracerRegistry,
+    a: TracerHandle,
+    session: Session,
+}
+
+/// With all that a registry can have: threads that watch files and mind the age of answers, and a pool that is full all the time.
+fn of_parent(url: &str, mode: ExportMode, folder: &Path) -> TracerRegistry {
+    let export = Export {
+        mode: Some(mode),
+        ..quick()
+    };
+    let builder = registry(url, &["a", "b", "*"], &Fingerprinter::new())
+        .export(export)
+        .pool(Pool {
+            max_tracers: Some(12),
+            idle_timeout: Some(IdleTimeout::After(Duration::from_millis(5))),
+            when_full: Some(WhenFull::Grow),
+        })
+        .binding_source(|_: &Name| Ok(None))
+        .answers_kept(AnswersKept {
+            unknown: Duration::from_millis(5),
+            ..AnswersKept::default()
+        })
+        .tenants_dir(folder)
+        .watch(true);
+    builder.build().expect("valid")
+}
+
+fn forks(test: &str, mode: ExportMode) {
+    let collector = collector(&["a", "child", "*"], &Fingerprinter::new()).start();
+    let collector = collector.expect("a free port");
+    if is_child(test, &[(URL, collector.url())]) {
+        drop(collector);
+        return parent(&variable(URL), mode);
+    }
+    judge(&collector);
+}
+
+#[test]
+fn a_fork_neither_hangs_nor_sends_what_the_parent_has_and_its_own_registry_works() {
+    forks(
+        "forks::a_fork_neither_hangs_nor_sends_what_the_parent_has_and_its_own_registry_works",
+        ExportMode::Background,
+    );
+}
+
+#[test]
+fn the_same_where_the_parent_sends_inline() {
+    forks("forks::the_same_where_the_parent_sends_inline", ExportMode::Inline);
+}
+
+/// Each span of the parent once, each child's own, and nothing else.
+fn judge(collector: &LocalCollector) {
+    let (parent, children) = (collector.project("a"), collector.project("child"));
+    let (parent, children) = (parent.expect("named"), children.expect("named"));
+    let (of_parent, of_children) = (parent.spans(), children.spans());
+    let names: HashSet<&str> = of_parent.iter().map(|span| span.name.as_str()).collect();
+    let made = names.iter().find_map(|name| name.strip_prefix("made "));
+    let made: u64 = made.expect("the parent's last").parse().expect("a number");
+    assert_eq!(of_parent.len() as u64, made + 1, "each once");
+    assert!(
+        (0..made).all(|n| names.contains(n.to_string().as_str())),
+        "each of the parent's"
+    );
+    assert_eq!(of_children.len() as u64, FORKS * OF_A_CHILD);
+    let names: HashSet<&str> = of_children.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(names.len(), of_children.len());
+    // A fork has its parent's random numbers too.
+    let traces: HashSet<_> = of_parent
+        .iter()
+        .chain(of_children.iter())
+        .map(|span| span.trace_id.clone())
+        .collect();
+    assert_eq!(
+        traces.len(),
+        of_parent.len() + of_children.len(),
+        "no trace of one is another's"
+    );
+}
+
+fn parent(url: &str, mode: ExportMode) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = of_parent(url, mode, folder.path());
+    let a = registry.tenant("a").expect("configured");
+    let busy = of_parent(url, mode, folder.path());
+    let (count, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let until_stopped = |work: &dyn Fn(u64)| {
+        for n in (0..).take_while(|_| !stop.load(Ordering::SeqCst)) {
+            work(n);
+            // Leaves the processor to the children.
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    };
+    thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                until_stopped(&|_| {
+                    for _ in 0..20 {
+                        a.start_span(count.fetch_add(1, Ordering::SeqCst).to_string()).end();
+                    }
+                    assert!(a.force_flush(LONG).is_complete());
+                });
+            });
+        }
+        threads.spawn(|| {
+            until_stopped(&|n| {
+                let tracer = busy.tenant(&format!("tenant-{}", n % 20)).expect("configured");
+                tracer.session("s").start().enrich(Enrichment::new().metadata("n", n));
+                tracer.in_span_sync("span", |_| ());
+                drop(busy.dedicated(tracer.selector()));
+                drop(busy.force_flush(Duration::from_millis(n % 3)));
+                if n % 16 == 0 {
+                    drop(busy.reload().expect("without a fault"));
+                }
+            });
+        });
+        let _stop = StopAtEnd(&stop);
+        let mut inherited = Inherited {
+            session: a.session("s").start(),
+            registry,
+            busy: busy.clone(),
+            a: a.clone(),
+        };
+        for n in 0..FORKS {
+            // Queued, so that the child has a copy of it.
+            a.start_span(count.fetch_add(1, Ordering::SeqCst).to_string()).end();
+            inherited.session.enrich(Enrichment::new().metadata("n", n));
+            inherited = match fork().expect("room for a process") {
+                Fork::Child => end(n, url, inherited),
+                Fork::Parent(child) => {
+                    let status = waitpid(child).expect("a child");
+                    assert!(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child {n}: {status}");
+                    inherited
+                }
+            };
+        }
+        stop.store(true, Ordering::SeqCst);
+        let Inherited { registry, session, .. } = inherited;
+        session.end();
+        a.start_span(format!("made {}", count.load(Ordering::SeqCst))).end();
+        let report = registry.shutdown(LONG);
+        assert!(report.is_complete(), "{report}");
+    });
+    drop(busy.shutdown(LONG));
+}
+
+/// Also where an assertion fails: the threads would go on for ever.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The whole life of a child.
+fn end(n: u64, url: &str, inherited: Inherited) -> ! {
+    thread::spawn(|| {
+        // One that takes longer hangs.
+        thread::sleep(LONG);
+        process::exit(9);
+    });
+    let lived = catch_unwind(AssertUnwindSafe(|| live(n, url, inherited)));
+    process::exit(i32::from(lived.is_err()));
+}
+
+fn live(n: u64, url: &str, inherited: Inherited) {
+    let Inherited {
+        registry,
+        busy,
+        a,
+        session,
+    } = inherited;
+    let _inside = n.is_multiple_of(2).then(|| session.enter());
+    for _ in 0..2000 {
+        a.start_span("inherited").end();
+    }
+    a.in_span_sync("inherited", |span| span.metadata("cut", "x".repeat(100_000)));
+    session.enrich(Enrichment::new().metadata("inherited", true));
+    session.make_default();
+    a.session("inherited").start().end();
+    for registry in [&registry, &busy] {
+        // One that was made before is found, unless its place was locked.
+        let found = registry.tenant("a").map(|a| a.start_span("inherited").end());
+        assert!(matches!(found, Ok(()) | Err(LookupError::Forked)));
+        let refused = [
+            registry.tenant("b").map(drop),
+            registry.tenant(&format!("new-{n}")).map(drop),
+            registry.dedicated(Selector::tenant("a")).map(drop),
+        ];
+        assert!(
+            refused.iter().all(|refused| *refused == Err(LookupError::Forked)),
+            "{refused:?}"
+        );
+        assert!(
+            registry
+                .check(Probe::Connect)
+                .iter()
+                .all(|binding| binding.error.is_some() || binding.selector == "tenant:*")
+        );
+        let selector = Selector::tenant(&format!("async-{n}"));
+        assert_eq!(
+            at_once(registry.get_async(selector)).map(drop),
+            Err(LookupError::Forked)
+        );
+        assert_eq!(registry.reload(), Err(ReloadError::Forked));
+        assert_eq!(registry.remove(Selector::tenant("a")), Ok(false));
+        assert_eq!(
+            registry.config().selectors().len(),
+            2,
+            "what needs no lock is as it was"
+        );
+        #[cfg(feature = "metrics")]
+        assert!(crate::metrics::reader::Reader::of(registry).read().values.is_empty());
+        assert!(registry.status().tracers.is_empty() && format!("{registry:?}").contains("TracerRegistry"));
+        let flushed = registry.force_flush(LONG);
+        assert!(
+            flushed.forked && !flushed.is_complete() && flushed.to_string().contains("forked"),
+            "{flushed}"
+        );
+    }
+    let flushed = a.force_flush(LONG);
+    assert!(
+        flushed.forked && flushed.to_string().starts_with("tenant:a: nothing was sent"),
+        "{flushed}"
+    );
+    if n.is_multiple_of(3) {
+        assert!(registry.shutdown(LONG).forked);
+    }
+    own(n, url);
+    drop((registry, busy));
+    a.start_span("inherited").end();
+    drop((a, session));
+}
+
+/// What a future gives that has nothing to wait for.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("it does not wait")
+}
+
+/// A registry of the child's own.
+fn own(n: u64, url: &str) {
+    let export = Export {
+        mode: Some(if n.is_multiple_of(5) {
+            ExportMode::Inline
+        } else {
+            ExportMode::Background
+        }),
+        ..quick()
+    };
+    let own = registry(url, &["child"], &Fingerprinter::new()).export(export);
+    let own = own.build().expect("valid");
+    let child = own.tenant("child").expect("configured");
+    for span in 0..OF_A_CHILD {
+        child.start_span(format!("{n}-{span}")).end();
+    }
+    let report = own.shutdown(LONG);
+    assert!(report.is_complete(), "{report}");
+}

@@ -1,0 +1,184 @@
+//! A bounded pool with `export.mode = "inline"`: nobody looks through it between flushes but look-ups themselves.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracer_registry::collector::{Fault, LocalCollector};
+use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool};
+use tracer_registry::{Fingerprinter, LookupError, Report, Status};
+
+use crate::support::{self, LONG, World, binding, key_of, quick};
+
+/// Much less than so many look-ups take that wait for somebody else.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Any tenant, all with one key, so that one project has all that arrives.
+fn world(max_tracers: usize) -> World {
+    let fingerprinter = Fingerprinter::new();
+    let collector = LocalCollector::builder()
+        .fingerprinter(fingerprinter.clone())
+        .record_requests(1 << 20)
+        .project("all", key_of("all"))
+        .start()
+        .expect("a free port");
+    let registry = support::registry(&collector.url(), &[], &fingerprinter)
+        .tenant("*", binding("all"))
+        .pool(Pool {
+            max_tracers: Some(max_tracers),
+            idle_timeout: Some(IdleTimeout::Never),
+            when_full: None,
+        })
+        .export(Export {
+            mode: Some(ExportMode::Inline),
+            ..quick()
+        });
+    World {
+        registry: registry.build().expect("valid"),
+        collector,
+    }
+}
+
+/// What was accepted, delivered and lost, of all names together.
+fn sums(status: &Status) -> [u64; 3] {
+    let ledgers = status.tracers.iter().map(|tracer| &tracer.spans);
+    ledgers
+        .chain([&status.forgotten.spans])
+        .fold([0; 3], |[accepted, delivered, lost], ledger| {
+            [
+                accepted + ledger.accepted,
+                delivered + ledger.delivered,
+                lost + ledger.lost(),
+            ]
+        })
+}
+
+fn delivered(report: &Report) -> u64 {
+    let of_tracers: u64 = report.tracers.iter().map(|tracer| tracer.delivered).sum();
+    of_tracers + report.forgotten.delivered
+}
+
+#[test]
+fn an_idle_tracer_makes_room_at_once_and_one_that_holds_spans_after_a_flush() {
+    let world = world(2);
+    let registry = &world.registry;
+    let begun = Instant::now();
+    for n in 0..40 {
+        drop(registry.tenant(&format!("idle-{n}")).expect("an idle one goes"));
+    }
+    for name in ["a", "b"] {
+        registry
+            .tenant(name)
+            .expect("an idle one goes")
+            .in_span_sync("span", |_| ());
+    }
+    for n in 0..40 {
+        let full = registry.tenant(&format!("t{n}")).expect_err("none is idle");
+        assert!(matches!(full, LookupError::PoolFull { max_tracers: 2, .. }), "{full:?}");
+    }
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    let status = registry.status();
+    assert_eq!(
+        (status.pool.tracers, status.pool.evicted, status.pool.rejected),
+        (2, 40, 40)
+    );
+    assert_eq!(sums(&status), [2, 0, 0], "a look-up sends nothing");
+    assert!(world.collector.requests().is_empty());
+    // That of one sends that one alone, and makes room for one.
+    let report = registry.tenant("a").expect("it is there").force_flush(LONG);
+    assert_eq!((report.delivered, report.is_complete()), (1, true), "{report}");
+    let c = registry.tenant("c").expect("one is idle");
+    assert!(registry.tenant("d").is_err(), "the other one is not");
+    let report = registry.force_flush(LONG);
+    assert_eq!(
+        (delivered(&report), report.is_complete()),
+        (1, true),
+        "one was told: {report}"
+    );
+    drop(registry.tenant("d").expect("idle now"));
+    assert!(c.same_tracer(&registry.tenant("c").expect("in use, and so kept")));
+}
+
+#[test]
+fn books_stay_small_between_flushes_and_each_span_is_told_once() {
+    const NAMES: u64 = 2_500;
+    let world = world(50);
+    world.collector.fault(Fault::status(400).when_body_contains("refused"));
+    let (mut told, mut lost) = (0, 0);
+    // Nothing is sent at all: nobody but look-ups can see to it.
+    for n in 0..1_500 {
+        drop(world.registry.tenant(&format!("silent-{n}")).expect("there is room"));
+    }
+    let mut most = world.registry.status().tracers.len();
+    for n in 0..NAMES {
+        let tracer = world.registry.tenant(&format!("t{n}")).expect("there is room");
+        if n % 25 == 0 {
+            let name = if n % 50 == 0 { "taken" } else { "refused" };
+            tracer.in_span_sync(name, |_| ());
+            let report = tracer.force_flush(LONG);
+            told += report.delivered;
+            lost += report.lost();
+        } else if n % 26 == 0 {
+            world
+                .registry
+                .dedicated(tracer.selector())
+                .expect("there is always room");
+        }
+        if n % 50 == 49 {
+            most = most.max(world.registry.status().tracers.len());
+        }
+    }
+    assert_eq!((told, lost), (50, 50));
+    // Those that are remembered, those with a tracer, and a look at the pool's.
+    assert!(most <= 1_100, "{most}");
+    let status = world.registry.status();
+    assert!(status.forgotten.names >= NAMES - 1_100, "{:?}", status.forgotten);
+    assert_eq!(sums(&status), [100, 50, 50]);
+    let report = world.registry.force_flush(LONG);
+    assert!(
+        report.is_complete() && delivered(&report) == 0,
+        "all was told: {report}"
+    );
+    assert_eq!(world.project("all").spans().len(), 50);
+}
+
+#[test]
+fn threads_that_look_up_and_flush_lose_nothing_and_share_no_dead_tracer() {
+    const THREADS: u64 = 4;
+    const SPANS: u64 = 100;
+    let world = world(6);
+    let begin = Barrier::new(4);
+    thread::scope(|threads| {
+        for thread in 0..THREADS {
+            let (registry, begin) = (&world.registry, &begin);
+            threads.spawn(move || {
+                begin.wait();
+                for n in 0..SPANS {
+                    let name = format!("t{}", (thread + n) % 20);
+                    let tracer = loop {
+                        match registry.tenant(&name) {
+                            Ok(tracer) => break tracer,
+                            Err(LookupError::PoolFull { .. }) => {
+                                let report = registry.force_flush(LONG);
+                                assert!(report.is_complete(), "{report}");
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                    };
+                    tracer.in_span_sync(format!("{thread}-{n}"), |_| ());
+                }
+            });
+        }
+    });
+    let report = world.registry.shutdown(LONG);
+    assert!(report.is_complete(), "{report}");
+    let status = world.registry.status();
+    let all = THREADS * SPANS;
+    assert_eq!(sums(&status), [all, all, 0]);
+    assert!(status.pool.evicted > 0 && status.pool.tracers <= 6, "{:?}", status.pool);
+    let mut names = world.names("all");
+    assert_eq!(names.len() as u64, all, "none twice");
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len() as u64, all, "each once");
+}

@@ -1,0 +1,77 @@
+//! Keys of commands, which are run again before their time is over.
+
+use std::fs;
+use std::time::Duration;
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::config::{Binding, Config};
+use tracer_registry::{KeySource, TracerRegistry};
+
+use super::{Keys, eternal_pauses, next};
+use crate::support::{key_of, wait_for};
+
+/// A tenant whose command prints a file.
+fn keys(lifetime: Option<Duration>) -> Keys {
+    let printed = tempfile::TempDir::new().expect("a folder");
+    fs::write(printed.path().join("printed"), key_of("a")).expect("written");
+    let source = KeySource::Exec {
+        command: vec!["cat".into(), printed.path().join("printed").display().to_string()],
+        timeout: Duration::from_secs(60),
+        lifetime,
+    };
+    let binding = Binding::new().api_key(source);
+    let mut keys = Keys::with(&[], |builder| builder.export(eternal_pauses()).tenant("a", binding));
+    keys.world = keys.world.naming(&["a"]);
+    keys.folder = printed;
+    keys
+}
+
+#[test]
+fn a_command_is_run_again_before_its_key_is_over_and_where_it_fails_the_last_good_one_stays() {
+    let keys = keys(Some(Duration::from_millis(100)));
+    let world = &keys.world;
+    let a = world.tenant("a");
+    let old = world.revoke(&key_of("a"));
+    keys.replace("printed", &next("a"));
+    world.wait_for_key("a", &next("a"));
+    a.start_span("span").end();
+    world.wait_for_spans("a", 1);
+    assert_eq!(world.collector.fault_hits(old), 0, "nobody had to refuse it");
+    fs::remove_file(keys.path("printed")).expect("removed");
+    let key = wait_for("an error", || world.key("a"), |key| key.error.is_some());
+    assert_eq!(key.fingerprint, world.collector.fingerprint(&next("a")));
+    let error = key.error.expect("it is there").to_string();
+    assert!(error.starts_with("command cat: ended with exit status: 1"), "{error}");
+    a.start_span("span").end();
+    world.wait_for_spans("a", 2);
+    keys.replace("printed", &key_of("a_last"));
+    world.wait_for_key("a", &key_of("a_last"));
+    wait_for("no error", || world.key("a").error, Option::is_none);
+}
+
+#[test]
+fn a_command_without_a_lifetime_is_run_again_where_its_key_is_refused() {
+    let keys = keys(None);
+    let world = &keys.world;
+    let a = world.tenant("a");
+    world.revoke(&key_of("a"));
+    keys.replace("printed", &next("a"));
+    a.start_span("span").end();
+    world.wait_for_spans("a", 1);
+    world.assert_nothing_lost("a");
+}
+
+#[test]
+fn a_lifetime_is_read_from_a_file_and_may_not_be_zero() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let load = |lifetime: &str| {
+        let text = format!("[tenants.a]\napi_key = {{ exec = ['printf', 'key'], lifetime = '{lifetime}' }}\n");
+        fs::write(folder.path().join("default.toml"), text).expect("written");
+        Config::load(folder.path())
+    };
+    let config = load("10m").expect("valid");
+    let registry = TracerRegistry::builder().config(config).build().expect("valid");
+    assert!(registry.tenant("a").is_ok());
+    let error = load("0s").expect_err("no time at all").to_string();
+    assert!(error.contains("lifetime must be more than zero"), "{error}");
+}
