@@ -30,6 +30,17 @@ pub(crate) enum Fault {
     SpanLost,
     /// Now and then a span is sent twice.
     SpanDoubled,
+    // These need what only `verify --chaos` does.
+    /// A tracer is evicted with what it has not sent, and that is dropped.
+    EvictedUnsent,
+    /// After a reload new tracers are made of the binding of another name.
+    BindingsSwapped,
+    /// A reload leaves the tracers of those who are gone in the pool.
+    RemovedServed,
+    /// A reload leaves tracers in the pool whose binding changed.
+    ChangedKept,
+    /// Now and then a look-up has no end.
+    LookUpHangs,
 }
 
 /// Whether isolation is broken in this way.

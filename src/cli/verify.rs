@@ -34,6 +34,12 @@ pub(crate) struct Arguments {
     /// Also run the same programs on plain providers and count what they leak; the exit code is about this crate alone
     #[arg(long)]
     peer: bool,
+    /// Disturb the registries meanwhile: evictions, reloads, tenants that go and come back
+    #[arg(long)]
+    chaos: bool,
+    /// How many seconds a program of up to 4000 operations may take until it is held to have no end
+    #[arg(long, value_name = "N", default_value = "300")]
+    limit: NonZeroU64,
     /// Print JSON and nothing else
     #[arg(long)]
     json: bool,
@@ -45,7 +51,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         .tenants(arguments.tenants.get())
         .operations(arguments.operations.get())
         .threads(arguments.threads.into())
-        .peer(arguments.peer);
+        .peer(arguments.peer)
+        .chaos(arguments.chaos)
+        .limit(Duration::from_secs(arguments.limit.get()));
     let asked = match arguments.seconds {
         Some(seconds) => asked.duration(Duration::from_secs(seconds.get())),
         None => asked,
@@ -81,6 +89,13 @@ fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
     table::write(out, [("operation", Align::Left), ("tried", Align::Right)], &kinds)?;
     writeln!(out)?;
     show_sides(out, report)?;
+    if let Some(chaos) = report.chaos {
+        writeln!(
+            out,
+            "\npools too small: {} tracers evicted, {} made above the bound",
+            chaos.evicted, chaos.grown
+        )?;
+    }
     writeln!(out)?;
     if let Some(failure) = &report.failure {
         show_failure(out, failure)?;

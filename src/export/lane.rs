@@ -293,7 +293,7 @@ impl Lane {
     }
 
     /// The end of a shutdown: what is not settled is dropped and counted, what is still under way no longer counts.
-    pub(super) fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         let left = self.lock().close(DropReason::Shutdown, &self.shared.budget);
         self.tell_settled();
         drop(left);

@@ -1,12 +1,13 @@
 //! Making a tracer: from what the configuration says of a selector to a handle.
 
 use std::sync::Arc;
+use std::thread;
 
 use super::{Inner, LookupError};
 use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
 use crate::export::{Connections, Credentials, Proxy, Way};
-use crate::faults::{Fault, planted};
+use crate::faults::{self, Fault, planted};
 use crate::secret::KeySource;
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
@@ -14,11 +15,27 @@ use crate::tracer::TracerHandle;
 impl Inner {
     /// Reads the key and makes the tracer. Nothing is left behind where any of it fails.
     pub(super) fn make(&self, binding: &ResolvedBinding) -> Result<TracerHandle, LookupError> {
+        if planted(Fault::LookUpHangs) && faults::now_and_then() {
+            loop {
+                thread::park();
+            }
+        }
+        if planted(Fault::BindingsSwapped) && self.bindings.generation() > 0 {
+            let mut other = self.binding_of_neighbour(&binding.selector)?;
+            other.selector.clone_from(&binding.selector);
+            return self.make_of(&other);
+        }
+        self.make_of(binding)
+    }
+
+    fn make_of(&self, binding: &ResolvedBinding) -> Result<TracerHandle, LookupError> {
         let selector = &binding.selector;
         let destination = self.destination(binding)?;
         let connections = self.connections(binding, &destination)?;
         let keyring = if planted(Fault::KeysSwapped) {
-            self.engine.keyrings().open(&self.key_of_neighbour(selector)?)?
+            self.engine
+                .keyrings()
+                .open(&self.binding_of_neighbour(selector)?.api_key)?
         } else {
             self.engine.keyrings().open(&binding.api_key)?
         };
@@ -31,13 +48,13 @@ impl Inner {
         Ok(TracerHandle::new(binding, lane))
     }
 
-    /// The key source of the tracer that a selector would be swapped with, if keys were swapped.
-    fn key_of_neighbour(&self, selector: &Selector) -> Result<KeySource, LookupError> {
+    /// The binding that a selector would be swapped with, if bindings or keys were swapped.
+    fn binding_of_neighbour(&self, selector: &Selector) -> Result<ResolvedBinding, LookupError> {
         let config = self.bindings.config();
         let all = config.selectors();
         let at = all.iter().position(|known| known == selector).unwrap_or_default();
         let neighbour = all.get(at ^ 1).unwrap_or(selector);
-        Ok(config.resolve(neighbour)?.api_key)
+        Ok(config.resolve(neighbour)?)
     }
 
     pub(super) fn destination(&self, binding: &ResolvedBinding) -> Result<Arc<Destination>, LookupError> {

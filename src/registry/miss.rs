@@ -12,7 +12,6 @@ impl TracerRegistry {
         self.0.check_open()?;
         // Before there is a slot that others could wait for, and before this thread waits for anybody.
         let _making = self.0.begin_making(selector)?;
-        let mut outdated: Option<TracerHandle> = None;
         loop {
             let generation = self.0.bindings.generation();
             let binding = self.0.bindings.resolve(selector, asking)?;
@@ -23,17 +22,14 @@ impl TracerRegistry {
                 } else {
                     self.0.bindings.resolve(selector, asking)?
                 };
-                match outdated.take() {
-                    Some(tracer) if tracer.digest() == binding.digest() => Ok(tracer),
-                    _ => self.0.make(&binding),
-                }
+                self.0.make(&binding)
             };
             let tracer = self.0.pool.get_or_make(selector, make)?;
             if self.0.bindings.generation() == generation {
                 self.mind_age(&tracer);
                 return Ok(tracer);
             }
-            outdated = Some(tracer);
+            // Not put back where it is gone from the pool, though its binding may be the same: it may have been removed, so that its key is read anew.
         }
     }
 

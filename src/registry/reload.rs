@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::{LookupError, TracerRegistry};
 use crate::config::{Config, ConfigError, ResolveError};
+use crate::faults::{Fault, planted};
 use crate::selector::Selector;
 #[cfg(feature = "watch")]
 use crate::selector::{Name, Part};
@@ -154,6 +155,7 @@ impl TracerRegistry {
             match self.0.bindings.resolve_without_asking(selector) {
                 Ok(Some(binding)) if binding.digest() == tracer.digest() => continue,
                 // An error is what look-ups get from now on, as the configuration says nothing that a tracer could be made of.
+                Ok(Some(_)) if planted(Fault::ChangedKept) => continue,
                 Ok(Some(_))
                 | Err(LookupError::Resolve(
                     ResolveError::NoKey | ResolveError::Template(_) | ResolveError::Header(_),
@@ -165,6 +167,7 @@ impl TracerRegistry {
                     tracer.set_stale(true);
                     continue;
                 }
+                Err(LookupError::Resolve(ResolveError::Unknown { .. })) if planted(Fault::RemovedServed) => continue,
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) => {
                     removed.insert(selector.clone());
                 }

@@ -4,4 +4,4 @@
 
 mod verify;
 
-pub use verify::{Failure, Finding, FindingKind, SideReport, Verify, VerifyError, VerifyReport, verify};
+pub use verify::{ChaosReport, Failure, Finding, FindingKind, SideReport, Verify, VerifyError, VerifyReport, verify};

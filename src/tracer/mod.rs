@@ -174,7 +174,7 @@ impl TracerHandle {
         tracer.ok().map(Self)
     }
 
-    pub(crate) fn identity(&self) -> &Identity {
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.0.identity
     }
 
@@ -222,7 +222,8 @@ impl TracerHandle {
     pub(crate) fn is_idle(&mut self) -> bool {
         // Exact, and in order after all that was done with the other handles.
         let only = Arc::get_mut(&mut self.0);
-        only.is_some_and(|tracer| !tracer.default_session.is_open() && tracer.lane.is_idle())
+        let is_sent = |tracer: &mut Instance| tracer.lane.is_idle() || planted(Fault::EvictedUnsent);
+        only.is_some_and(|tracer| !tracer.default_session.is_open() && is_sent(tracer))
     }
 
     /// Whether two handles are of the same tracer.

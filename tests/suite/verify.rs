@@ -1,6 +1,7 @@
 //! Random programs on real tracers, as a user runs them: by the command line, and as a function.
 
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tracer_registry::testing::{FindingKind, Verify, verify};
@@ -36,6 +37,34 @@ fn programs_of_several_seeds_leak_nothing() {
         );
         assert!(report.ours.bytes > 100_000, "{:#?}", report.ours);
     }
+}
+
+#[test]
+fn programs_leak_and_lose_nothing_while_tracers_are_replaced_under_them() {
+    for seed in 1..=3 {
+        let asked = Verify::new().seed(seed).tenants(6).operations(1500).threads(3);
+        let report = verify(&asked.chaos(true)).expect("a port, threads and a folder");
+        assert!(report.is_clean(), "{:#?}", report.failure);
+        let disturbed = report.operations.iter().filter(|(kind, _)| kind.starts_with("chaos: "));
+        assert!(
+            disturbed.map(|(_, count)| count).sum::<u64>() > 5,
+            "{:#?}",
+            report.operations
+        );
+        let chaos = report.chaos.expect("it was asked for");
+        assert!(chaos.evicted > 10, "{chaos:?}");
+        assert!(report.ours.spans > 300, "{:#?}", report.ours);
+    }
+}
+
+#[test]
+fn a_program_that_does_not_end_fails_and_is_not_waited_for() {
+    // Longer than nothing is what every program takes.
+    let report = verify(&Verify::new().operations(100).limit(Duration::ZERO)).expect("a port and threads");
+    assert!(!report.is_clean());
+    assert_eq!(report.ours.count(FindingKind::Hung), 1);
+    let failure = report.failure.expect("it is told");
+    assert!(!failure.reproduced && !failure.program.is_empty(), "{failure:#?}");
 }
 
 #[test]
@@ -76,6 +105,7 @@ fn nothing_to_try_is_wrong_use() {
         "--threads=0",
         "--threads=257",
         "--seconds=0",
+        "--limit=0",
         "--seed=-1",
     ] {
         let output = run(&[wrong]);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::{Pool, locked};
 use crate::export::Lane;
+use crate::faults::{Fault, planted};
 use crate::selector::{Part, Selector};
 use crate::tracer::TracerHandle;
 
@@ -84,6 +85,11 @@ impl Pool {
         };
         if evicted.is_none() {
             return false;
+        }
+        if planted(Fault::EvictedUnsent)
+            && let Some(evicted) = &evicted
+        {
+            evicted.lane().abandon();
         }
         drop(evicted);
         self.room.give_back();

@@ -11,6 +11,9 @@ pub(crate) const REGISTRIES: usize = 2;
 /// The name of an environment of the second registry that the first has not, without its number.
 pub(crate) const ONLY_THERE: &str = "x";
 
+/// How many keys a project has in turn, where they are rotated.
+const KEYS: usize = 4;
+
 /// What the name of every canary begins with.
 pub(crate) const CANARY: &str = "canary-";
 
@@ -36,6 +39,29 @@ pub(crate) enum Backend {
     Honeyhive,
     /// Sessions as attributes of spans.
     Otlp,
+}
+
+/// What a member's settings are at a time: they change where the configuration does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// How often the binding was changed.
+    pub(crate) binding: u32,
+    /// How often the defaults were.
+    pub(crate) defaults: u32,
+}
+
+impl Setting {
+    fn mark(self, text: String) -> String {
+        match self.binding {
+            0 => text,
+            binding => format!("{text}-{binding}"),
+        }
+    }
+
+    /// What the defaults of the time say.
+    pub(crate) fn era(self) -> Option<String> {
+        (self.defaults > 0).then(|| format!("era-{}", self.defaults))
+    }
 }
 
 impl Member {
@@ -81,6 +107,14 @@ impl Member {
         self.sessions == SessionMode::PerTrace
     }
 
+    /// The keys of its project: its own, and those that come in its place.
+    pub(crate) fn keys(&self) -> [String; KEYS] {
+        std::array::from_fn(|turn| match turn {
+            0 => self.key.clone(),
+            turn => format!("{}-{turn}", self.key),
+        })
+    }
+
     /// Something that belongs to this member's project and to nobody else's.
     pub(crate) fn canary(&self, op: OpId) -> String {
         format!("{CANARY}{}-{op}", self.token)
@@ -89,6 +123,16 @@ impl Member {
     /// A setting of its binding: something of its own as well.
     pub(crate) fn own(&self, setting: &str) -> String {
         format!("{setting}-of-{}", self.token)
+    }
+
+    /// The same in the binding of a time.
+    pub(crate) fn own_at(&self, setting: &str, at: Setting) -> String {
+        at.mark(self.own(setting))
+    }
+
+    /// Its source in the binding of a time.
+    pub(crate) fn source_at(&self, at: Setting) -> String {
+        at.mark(self.source.clone())
     }
 
     /// What it is looked up by.

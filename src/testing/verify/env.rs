@@ -171,11 +171,12 @@ impl Env {
 
     /// Whether a span of the tracer may be made current by hand: not directly over another tracer's that was too. A context holds one span,
     /// so there the first leaves no trace (docs/decisions/0001).
-    pub(crate) fn may_by_hand(&self, of: Who) -> bool {
+    /// Where tracers are replaced meanwhile, the same name may be another tracer.
+    pub(crate) fn may_by_hand(&self, of: Who, replaced: bool) -> bool {
         let nearest = self
             .frames()
             .find(|frame| !matches!(frame, Frame::Baggage { .. } | Frame::AllDone));
-        !matches!(nearest, Some(Frame::ByHand { who, .. }) if who != of)
+        !matches!(nearest, Some(Frame::ByHand { who, .. }) if replaced || who != of)
     }
 }
 

@@ -67,19 +67,37 @@ struct Place {
 
 struct Oracle<'a> {
     cast: &'a [Member],
-    workers: &'a [(OpId, Who)],
+    workers: Vec<(OpId, Who)>,
+    /// Which tracer each operation came by, where tracers are replaced meanwhile.
+    replaced: Option<&'a Instances>,
     expected: Expected,
 }
 
+/// Which tracer of its name an operation came by: two are the same only if they have the same number.
+pub(crate) type Instances = BTreeMap<OpId, usize>;
+
 /// Reads a program as its reader would.
 pub(crate) fn expect(program: &Program, cast: &[Member]) -> Expected {
+    read(program, cast, None)
+}
+
+/// The same where tracers are replaced meanwhile, and only the run knows which one an operation came by. A tracer that was replaced is another
+/// one than its successor, whatever their names. Before the run nothing is in `instances`, and what comes of it is whether the rules are kept.
+pub(crate) fn expect_replaced(program: &Program, cast: &[Member], instances: &Instances) -> Expected {
+    read(program, cast, Some(instances))
+}
+
+fn read(program: &Program, cast: &[Member], replaced: Option<&Instances>) -> Expected {
     let mut oracle = Oracle {
         cast,
-        workers: &program.workers,
+        workers: Vec::new(),
+        replaced,
         expected: Expected::default(),
     };
     for (op, who) in &program.workers {
-        oracle.span(*op, *who, &Env::default());
+        let who = oracle.tracer(*op, *who, &Reach::default());
+        oracle.span(*op, who, &Env::default());
+        oracle.workers.push((*op, who));
     }
     for (index, thread) in (0..).zip(&program.threads) {
         let place = Place {
@@ -104,25 +122,31 @@ impl Oracle<'_> {
         let (env, reach) = (&place.env, &place.reach);
         let carried = |carried: bool| if carried { env.clone() } else { Env::default() };
         match &op.kind {
-            Kind::Span { who, how } => self.current_span(op, reach.resolve(*who), *how, place),
+            Kind::Span { who, how: How::Routed } => {
+                let who = self.current(*who, place);
+                self.current_span(op, who, How::Routed, place);
+            }
+            Kind::Span { who, how } => self.current_span(op, self.tracer(op.id, *who, reach), *how, place),
             Kind::Select { who, on_drop } | Kind::Abort { who, on_drop } => {
-                let who = reach.resolve(*who);
+                let (who, dropping) = (self.tracer(op.id, *who, reach), self.tracer(*on_drop, *who, reach));
                 self.current_span(op, who, How::Closure, place);
                 // What a future holds is dropped where the future ran, whoever drops it.
-                self.span(*on_drop, who, &env.with(Frame::Span { who, op: op.id }));
+                self.span(*on_drop, dropping, &env.with(Frame::Span { who, op: op.id }));
             }
             Kind::SpawnSpan { who } | Kind::Panic { who } => {
-                self.current_span(op, reach.resolve(*who), How::Closure, place);
+                self.current_span(op, self.tracer(op.id, *who, reach), How::Closure, place);
             }
             Kind::Loose { who, .. } => {
-                self.span(op.id, reach.resolve(*who), env);
+                self.span(op.id, self.tracer(op.id, *who, reach), env);
                 self.block(&op.body, place);
             }
             Kind::Scope { who } => {
-                let who = reach.resolve(*who);
+                let who = self.tracer(op.id, *who, reach);
                 self.block(&op.body, &place.inside(Frame::Scope { who }));
             }
-            Kind::Session { who, current, end, .. } => self.session(op, reach.resolve(*who), *current, *end, place),
+            Kind::Session { who, current, end, .. } => {
+                self.session(op, self.tracer(op.id, *who, reach), *current, *end, place);
+            }
             Kind::Rejoin { session } => match reach.session(*session) {
                 Some((who, end)) => {
                     let op_of = *session;
@@ -139,29 +163,17 @@ impl Oracle<'_> {
                 }
             }
             Kind::Baggage { who } => {
-                let who = reach.resolve(*who);
+                let who = self.current(*who, place);
                 self.expected.is_invalid |= env.owner() != Some(who);
                 self.block(&op.body, &place.inside(Frame::Baggage { who, op: op.id }));
             }
             Kind::Ask => {
-                let current = env.owner().map(|who| {
-                    // Where no session is carried, that of a trace may be current inside its first span.
-                    let of_trace = self.cast[who.member].has_sessions_of_traces();
-                    let none = of_trace && env.session(who) == InSession::None;
-                    (
-                        who,
-                        if none {
-                            InSession::None
-                        } else {
-                            env.current_session(who)
-                        },
-                    )
-                });
+                let current = env.owner().map(|who| (who, self.current_session(who, env)));
                 self.expected.current.insert(op.id, current);
             }
-            Kind::Inject { who } => self.inject(op.id, reach.resolve(*who), env),
+            Kind::Inject { who } => self.inject(op.id, self.tracer(op.id, *who, reach), env),
             Kind::Incoming { who, lie } => {
-                let who = reach.resolve(*who);
+                let who = self.tracer(op.id, *who, reach);
                 let taken = taken(op.id, *lie, &self.cast[who.member], reach);
                 self.expected.incoming.insert(op.id, (who.member, taken));
                 self.block(&op.body, &place.inside(Frame::Incoming { who, taken }));
@@ -171,7 +183,7 @@ impl Oracle<'_> {
                 self.block(&op.body, &place.reaching(Handle::Dedicated { member, op: op.id }));
             }
             // What is asked of these is that nothing of one tracer is at another's, which is not for the oracle.
-            Kind::Current { .. } | Kind::Link { .. } | Kind::Misname { .. } | Kind::Yield => {}
+            Kind::Current { .. } | Kind::Link { .. } | Kind::Misname { .. } | Kind::Yield | Kind::Disturb(_) => {}
             Kind::Thread { carried: along, .. } | Kind::Blocking { carried: along } => {
                 self.block(&op.body, &place.at(carried(*along)));
             }
@@ -204,6 +216,38 @@ impl Oracle<'_> {
         }
     }
 
+    fn current_session(&self, who: Who, env: &Env) -> InSession {
+        // Where no session is carried, that of a trace may be current inside its first span.
+        let of_trace = self.cast[who.member].has_sessions_of_traces();
+        if of_trace && env.session(who) == InSession::None {
+            InSession::None
+        } else {
+            env.current_session(who)
+        }
+    }
+
+    /// The tracer that an operation came by.
+    fn tracer(&self, op: OpId, who: Who, reach: &Reach) -> Who {
+        let who = reach.resolve(who);
+        match self.replaced.and_then(|instances| instances.get(&op)) {
+            // Its number says all: a dedicated tracer has one of its own.
+            Some(instance) => Who {
+                dedicated: None,
+                instance: *instance,
+                ..who
+            },
+            None => who,
+        }
+    }
+
+    /// The tracer of the innermost scope, for an operation that looks none up and is for that one.
+    fn current(&self, who: Who, place: &Place) -> Who {
+        let owner = place.env.owner().filter(|owner| owner.member == who.member);
+        owner
+            .filter(|_| self.replaced.is_some_and(|instances| !instances.is_empty()))
+            .unwrap_or_else(|| place.reach.resolve(who))
+    }
+
     fn current_span(&mut self, op: &Op, who: Who, how: How, place: &Place) {
         self.span(op.id, who, &place.env);
         let handle = Handle::Span { op: op.id };
@@ -213,7 +257,7 @@ impl Oracle<'_> {
             self.block(&op.body, &inside);
             return;
         };
-        self.expected.is_invalid |= !place.env.may_by_hand(who);
+        self.expected.is_invalid |= !place.env.may_by_hand(who, self.replaced.is_some());
         let open = place.inside(Frame::ByHand { who, op: op.id }).reaching(handle);
         let (before, after) = op.split(ended_after);
         self.block(before, &open);

@@ -65,6 +65,8 @@ pub enum FindingKind {
     WrongBooks,
     /// A flush that did not deliver everything.
     Incomplete,
+    /// A program that did not end.
+    Hung,
 }
 
 /// The deviations of a round.
@@ -98,7 +100,7 @@ impl Findings {
 
 impl FindingKind {
     /// Every kind, in the order in which they are told.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Leaked,
         Self::Lost,
         Self::Duplicated,
@@ -116,6 +118,7 @@ impl FindingKind {
         Self::NoKey,
         Self::WrongBooks,
         Self::Incomplete,
+        Self::Hung,
     ];
 }
 
@@ -139,6 +142,7 @@ impl fmt::Display for FindingKind {
             Self::NoKey => "no key",
             Self::WrongBooks => "wrong books",
             Self::Incomplete => "incomplete flush",
+            Self::Hung => "did not end",
         })
     }
 }

@@ -9,6 +9,7 @@
 //! | `run` | the interpreter |
 //! | `subject`, `ours`, `peer` | what it runs on: this crate, or plain providers |
 //! | `stage` | a subject with its collector: runs a program, flushes, checks |
+//! | `chaos` | what is done to the registries meanwhile |
 //! | `check`, `scan`, `finding` | what was received against what was expected |
 //! | `shrink` | the shortest program that still shows a finding |
 //! | `rounds`, `options`, `report` | what the caller asks and gets |
@@ -16,6 +17,7 @@
 //! The oracle and the interpreter know the program and nothing of one another.
 
 mod cast;
+mod chaos;
 mod check;
 mod env;
 mod expect;
@@ -39,7 +41,7 @@ mod tests;
 
 pub use finding::{Finding, FindingKind};
 pub use options::Verify;
-pub use report::{Failure, SideReport, VerifyReport};
+pub use report::{ChaosReport, Failure, SideReport, VerifyReport};
 pub use rounds::verify;
 
 use crate::collector::CollectorError;
@@ -61,7 +63,7 @@ pub enum VerifyError {
     /// A plain provider could not be made.
     #[error("a plain provider cannot be made: {0}")]
     Peer(String),
-    /// The system gave no threads.
-    #[error("the runtime cannot be started")]
+    /// The system gave no threads, or no folder for files.
+    #[error("threads or files cannot be had")]
     Runtime(#[from] std::io::Error),
 }

@@ -12,6 +12,8 @@ pub struct Verify {
     pub(super) threads: usize,
     pub(super) duration: Option<Duration>,
     pub(super) peer: bool,
+    pub(super) chaos: bool,
+    pub(super) limit: Duration,
 }
 
 impl Default for Verify {
@@ -23,6 +25,8 @@ impl Default for Verify {
             threads: 4,
             duration: None,
             peer: false,
+            chaos: false,
+            limit: Duration::from_secs(300),
         }
     }
 }
@@ -60,6 +64,20 @@ impl Verify {
     /// Goes on until so much time is over, however many operations that are.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
+        self
+    }
+
+    /// Disturbs the registries while the programs run: tracers that are taken out and evicted, configurations that are read again, tenants
+    /// that go and come back.
+    pub fn chaos(mut self, chaos: bool) -> Self {
+        self.chaos = chaos;
+        self
+    }
+
+    /// How long a program of up to 4000 operations may take until it is held to have no end, 5 minutes by default. That is a deviation; its
+    /// threads are left as they are.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
         self
     }
 

@@ -16,13 +16,14 @@ use uuid::Uuid;
 
 use super::VerifyError;
 use super::cast::{Backend, Member, ONLY_THERE, REGISTRIES};
-use super::program::Misname;
-use super::subject::{Active, Books, Flushed, Subject};
+use super::chaos::{Chaos, Place};
+use super::program::{Disturbance, Misname};
+use super::subject::{Active, Books, Flushed, Found, Subject, Tally};
 use crate::collector::LocalCollector;
-use crate::config::{BackendName, Binding, Export, Protocol};
+use crate::config::{BackendName, Binding, Config, Export, Protocol};
 use crate::{
-    Enrichment, Fingerprint, KeySource, LookupError, Part, RegistryBuilder, RoutingProvider, Scope, SecretError,
-    Selector, Session, TracerHandle, TracerRegistry,
+    BuildError, Enrichment, Fingerprint, KeySource, LookupError, Part, RegistryBuilder, RoutingProvider, Scope,
+    SecretError, Selector, Session, TracerHandle, TracerRegistry,
 };
 
 /// Spans and session events of one tracer in a round all fit.
@@ -32,8 +33,10 @@ const QUEUE: usize = 1 << 20;
 pub(super) struct Ours {
     registries: Vec<TracerRegistry>,
     members: Vec<(usize, Selector)>,
-    fingerprints: Vec<Fingerprint>,
+    /// Of all keys of a member's project.
+    fingerprints: Vec<Vec<Fingerprint>>,
     routing: RoutingProvider,
+    chaos: Option<Chaos>,
     /// What the books said at the last flush.
     told: Mutex<Vec<Books>>,
 }
@@ -69,19 +72,74 @@ impl Ours {
                     .build()?,
             );
         }
-        let (mut members, mut fingerprints) = (Vec::new(), Vec::new());
+        Self::with(cast, registries, collector, None)
+    }
+
+    /// Builds the registries from files that change while programs run, with pools that are too small.
+    pub(super) fn disturbed(cast: &[Member], collector: &LocalCollector) -> Result<Self, VerifyError> {
+        let chaos = Chaos::new(cast, collector)?;
+        let registries = (0..REGISTRIES).map(|index| {
+            let config = Config::load_files(chaos.configuration(index)).map_err(BuildError::from)?;
+            let builder = TracerRegistry::builder().fingerprinter(collector.fingerprinter().clone());
+            builder.config(config).build()
+        });
+        let registries = registries.collect::<Result<_, BuildError>>()?;
+        Self::with(cast, registries, collector, Some(chaos))
+    }
+
+    fn with(
+        cast: &[Member],
+        registries: Vec<TracerRegistry>,
+        collector: &LocalCollector,
+        chaos: Option<Chaos>,
+    ) -> Result<Self, VerifyError> {
+        let mut members = Vec::new();
         for member in cast {
             let selector = Selector::try_from(member.selector_parts()).map_err(LookupError::from)?;
-            fingerprints.push(registries[member.registry].get(&selector)?.fingerprint());
+            registries[member.registry].get(&selector)?;
             members.push((member.registry, selector));
         }
-        let told = Mutex::new(vec![Books::default(); members.len()]);
+        let fingerprints = |member: &Member| member.keys().map(|key| collector.fingerprint(&key)).into();
         Ok(Self {
             registries,
-            members,
-            fingerprints,
+            fingerprints: cast.iter().map(fingerprints).collect(),
             routing: RoutingProvider::new(),
-            told,
+            chaos,
+            told: Mutex::new(vec![Books::default(); members.len()]),
+            members,
+        })
+    }
+
+    /// A look-up; where the registries are disturbed, with what it may come to.
+    fn look_up(
+        &self,
+        member: usize,
+        look_up: impl FnOnce() -> Result<TracerHandle, LookupError>,
+    ) -> Found<TracerHandle> {
+        match &self.chaos {
+            Some(chaos) => self.in_place(|place| chaos.look_up(place, member, look_up)),
+            None => Found::only(look_up().expect("it was looked up when the cast was made, and nothing evicts it")),
+        }
+    }
+
+    fn in_place<T>(&self, then: impl FnOnce(Place<'_>) -> T) -> T {
+        then(Place {
+            registries: &self.registries,
+            members: &self.members,
+            is_of: &|tracer, member| self.is_of(tracer, member),
+        })
+    }
+
+    /// Names may be the same in two registries, keys are not.
+    fn is_of(&self, tracer: &TracerHandle, member: usize) -> bool {
+        self.fingerprints[member].contains(&tracer.fingerprint()) && self.members[member].1 == *tracer.selector()
+    }
+
+    fn tally(&self) -> Tally {
+        let pools = self.registries.iter().map(|registry| registry.status().pool);
+        pools.fold(Tally::default(), |tally, pool| Tally {
+            evicted: tally.evicted + pool.evicted,
+            grown: tally.grown + pool.grown,
         })
     }
 
@@ -134,22 +192,25 @@ impl Subject for Ours {
 
     const TELLS_SESSIONS: bool = true;
 
-    fn tracer(&self, member: usize) -> TracerHandle {
+    fn tracer(&self, member: usize) -> Found<TracerHandle> {
         let (registry, selector) = &self.members[member];
         let registry = &self.registries[*registry];
-        let found = match selector.single() {
+        self.look_up(member, || match selector.single() {
             Some((Part::Tenant, name)) => registry.tenant(name),
             Some((Part::Environment, name)) => registry.environment(name),
             Some((Part::Feature, name)) => registry.feature(name),
             None => registry.get(selector),
-        };
-        found.expect("it was looked up when the cast was made, and nothing evicts it")
+        })
     }
 
-    fn dedicated(&self, member: usize) -> TracerHandle {
+    fn dedicated(&self, member: usize) -> Found<TracerHandle> {
         let (registry, selector) = &self.members[member];
-        let made = self.registries[*registry].dedicated(selector);
-        made.expect("the pooled one of the same selector was made")
+        self.look_up(member, || self.registries[*registry].dedicated(selector))
+    }
+
+    fn disturb(&self, disturbance: Disturbance) -> Option<(usize, String)> {
+        let chaos = self.chaos.as_ref()?;
+        self.in_place(|place| chaos.disturb(place, disturbance))
     }
 
     fn misname(&self, member: usize, how: Misname) -> Option<String> {
@@ -262,11 +323,7 @@ impl Subject for Ours {
 
     fn current(&self) -> Option<(Option<usize>, Option<String>)> {
         let tracer = TracerRegistry::current();
-        // Names may be the same in two registries, keys are not.
-        let is_of = |tracer: &TracerHandle, member: usize| {
-            self.fingerprints[member] == tracer.fingerprint() && self.members[member].1 == *tracer.selector()
-        };
-        let member = tracer.and_then(|tracer| (0..self.members.len()).find(|member| is_of(&tracer, *member)));
+        let member = tracer.and_then(|tracer| (0..self.members.len()).find(|member| self.is_of(&tracer, *member)));
         Some((member, Session::current().map(|session| session.id().to_owned())))
     }
 
@@ -296,6 +353,8 @@ impl Subject for Ours {
         let books = now.iter().zip(told.iter()).map(|(now, told)| now.since(told)).collect();
         *told = now;
         Flushed {
+            instances: self.chaos.as_ref().map(Chaos::settle).unwrap_or_default(),
+            tally: self.tally(),
             books,
             incomplete: (!incomplete.is_empty()).then(|| incomplete.concat()),
         }

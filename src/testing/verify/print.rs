@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::cast::Member;
-use super::program::{Carried, How, Kind, Lie, Misname, Mode, Op, Program, Who};
+use super::program::{Carried, Disturbance, How, Kind, Lie, Misname, Mode, Op, Program, Who};
 
 /// A program as text. Workers are shown where something is sent to them.
 pub(crate) fn print(program: &Program, cast: &[Member]) -> String {
@@ -154,6 +154,21 @@ impl Printer<'_> {
             Kind::Deferred { carried } => format!("tokio::spawn{}, begun after the thread's block", with(*carried)),
             Kind::Stream { reader } => format!("scope.stream, read in the scope of {}, of", self.name(*reader)),
             Kind::Yield => "yield_now()".to_owned(),
+            Kind::Disturb(disturbance) => self.disturbance(*disturbance),
+        }
+    }
+
+    fn disturbance(&self, disturbance: Disturbance) -> String {
+        let name = |member: usize| format!("[{}]", self.cast[member].name());
+        match disturbance {
+            Disturbance::Remove { member } => format!("registry.remove({})", name(member)),
+            Disturbance::Rebind { member, count } => {
+                format!("reload with other bindings for {count} from {} on", name(member))
+            }
+            Disturbance::Defaults { registry } => format!("reload of registry {registry} with other defaults"),
+            Disturbance::Broken { registry } => format!("reload of registry {registry} from files with a fault"),
+            Disturbance::Rotate { member } => format!("the key of {} is rotated", name(member)),
+            Disturbance::Vanish { member } => format!("reload with {} gone, or back", name(member)),
         }
     }
 

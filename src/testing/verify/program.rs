@@ -15,6 +15,8 @@ pub(crate) struct Who {
     pub(crate) member: usize,
     /// The [`Kind::Dedicated`] that made it; where that is not around, the pooled tracer is meant.
     pub(crate) dedicated: Option<OpId>,
+    /// Which of the tracers that a name had one after the other: 0 in the text of a program, which does not know.
+    pub(crate) instance: usize,
 }
 
 /// Operations one after the other.
@@ -115,6 +117,25 @@ pub(crate) enum Kind {
     Stream { reader: Who },
     /// Lets other tasks run.
     Yield,
+    /// Something that is done to the registries meanwhile.
+    Disturb(Disturbance),
+}
+
+/// What is done to the registries while programs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disturbance {
+    /// The tracer is taken out of its pool.
+    Remove { member: usize },
+    /// A reload of files in which so many members, from this one on, have other bindings.
+    Rebind { member: usize, count: usize },
+    /// A reload of files with other defaults.
+    Defaults { registry: usize },
+    /// A reload of files with a fault, which must be kept out.
+    Broken { registry: usize },
+    /// A reload of files in which a tenant is no more, or again.
+    Vanish { member: usize },
+    /// The file of a key has another one.
+    Rotate { member: usize },
 }
 
 /// How a span is made current.
@@ -170,6 +191,7 @@ impl Who {
         Self {
             member,
             dedicated: None,
+            instance: 0,
         }
     }
 }
@@ -245,6 +267,20 @@ impl Kind {
             (Self::Deferred { .. }, _) => "task that outlives its spans",
             (Self::Stream { .. }, _) => "stream",
             (Self::Yield, _) => "yield",
+            (Self::Disturb(disturbance), _) => disturbance.name(),
+        }
+    }
+}
+
+impl Disturbance {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Remove { .. } => "chaos: tracer taken out",
+            Self::Rebind { .. } => "chaos: reload with other bindings",
+            Self::Defaults { .. } => "chaos: reload with other defaults",
+            Self::Broken { .. } => "chaos: reload of files with a fault",
+            Self::Vanish { .. } => "chaos: tenant that goes or comes back",
+            Self::Rotate { .. } => "chaos: key that is rotated",
         }
     }
 }

@@ -25,10 +25,22 @@ pub struct VerifyReport {
     pub operations: BTreeMap<&'static str, u64>,
     /// What this crate's tracers did.
     pub ours: SideReport,
+    /// What was done to the registries meanwhile, where that was asked; how often what, is among the operations.
+    pub chaos: Option<ChaosReport>,
     /// What plain providers did with the same programs, where that was asked.
     pub peer: Option<SideReport>,
     /// The first program that showed a deviation, made as short as could be.
     pub failure: Option<Failure>,
+}
+
+/// What the registries' pools did, which were too small on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ChaosReport {
+    /// Tracers that were idle, and ended.
+    pub evicted: u64,
+    /// Tracers that were made above the bound, because all the others were in use.
+    pub grown: u64,
 }
 
 /// What was received from one subject, and what is wrong with it.

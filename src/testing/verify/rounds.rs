@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::VerifyError;
 use super::cast::{Member, cast};
-use super::expect::expect;
+use super::expect::{Instances, expect, expect_replaced};
 use super::finding::Finding;
-use super::generate::generate;
+use super::generate::{generate, generate_disturbed};
 use super::options::Verify;
 use super::ours::Ours;
 use super::peer::{self, Peer};
 use super::print::print;
 use super::program::Program;
-use super::report::{Failure, SideReport, VerifyReport};
+use super::report::{ChaosReport, Failure, SideReport, VerifyReport};
 use super::shrink::{Budget, shrink};
 use super::stage::Stage;
+use crate::collector::LocalCollector;
 
 /// Operations of a round, so that memory stays bounded.
 const ROUND: usize = 4000;
@@ -37,13 +38,26 @@ const SHRINKING: Budget = Budget {
 /// # Errors
 /// [`VerifyError`] where there is nothing to try it on: no port, no thread, no registry. A deviation is no error, it is in the report.
 pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
-    let cast: Arc<[Member]> = cast(options.tenants).into();
     let runtime = runtime()?;
-    let ours = Stage::new(&cast, runtime.handle(), Ours::new)?;
+    let report = on_runtime(options, runtime.handle());
+    // Not waited for: there may be a program that does not end.
+    runtime.shutdown_background();
+    report
+}
+
+fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, VerifyError> {
+    let cast: Arc<[Member]> = cast(options.tenants).into();
+    let (make, subject): (Make, Subject) = if options.chaos {
+        (generate_disturbed, Ours::disturbed)
+    } else {
+        (generate, Ours::new)
+    };
+    let stage = || Stage::new(&cast, runtime, options.limit, subject);
+    let ours = stage()?;
     let peer_cast = peer::cast(&cast);
     let on_stage = || {
-        Stage::new(&peer_cast, runtime.handle(), |cast, collector| {
-            Peer::new(cast, collector, runtime.handle())
+        Stage::new(&peer_cast, runtime, options.limit, |cast, collector| {
+            Peer::new(cast, collector, runtime)
         })
     };
     let peer = options.peer.then(on_stage).transpose()?;
@@ -55,6 +69,7 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
         operations: std::collections::BTreeMap::new(),
         ours: SideReport::default(),
         peer: options.peer.then(SideReport::default),
+        chaos: None,
         failure: None,
     };
     let began = Instant::now();
@@ -68,27 +83,34 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
         };
         left = left.saturating_sub(size);
         let seed = round_seed(options.seed, report.rounds);
-        let program = generate(seed, size, options.threads, &cast);
-        debug_assert!(!expect(&program, &cast).is_invalid, "the generator keeps the rules");
+        let program = make(seed, size, options.threads, &cast);
+        debug_assert!(
+            keeps_rules(&program, &cast, options.chaos),
+            "the generator keeps the rules"
+        );
         program.each(|op| *report.operations.entry(op.kind.name(op.mode)).or_default() += 1);
         report.rounds += 1;
         let played = ours.play(&program, seed);
         report.ours.add(&played.checked, played.took);
+        report.chaos = options.chaos.then_some(ChaosReport {
+            evicted: played.tally.evicted,
+            grown: played.tally.grown,
+        });
         if let (Some(peer), Some(report)) = (&peer, &mut report.peer) {
             let played = peer.play(&peer::adapted(&program), seed);
             report.add(&played.checked, played.took);
         }
         if !played.checked.findings.counts.is_empty() {
             let found = played.checked.findings.first;
-            let shortest = shortest(
-                program,
-                &found,
-                |program| {
-                    let stage = Stage::new(&cast, runtime.handle(), Ours::new).ok()?;
-                    Some(stage.play(program, seed).checked.findings.first)
-                },
-                &cast,
-            );
+            // One that does not end is not tried again: each try would take as long.
+            let again = |program: &Program| {
+                if played.hung {
+                    return None;
+                }
+                Some(stage().ok()?.play(program, seed).checked.findings.first)
+            };
+            let keeps_rules = |program: &Program| keeps_rules(program, &cast, options.chaos);
+            let shortest = shortest(program, &found, again, keeps_rules);
             report.failure = Some(Failure {
                 seed,
                 command: command(options, seed, size),
@@ -103,6 +125,18 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
     Ok(report)
 }
 
+type Make = fn(u64, usize, usize, &[Member]) -> Program;
+type Subject = fn(&[Member], &LocalCollector) -> Result<Ours, VerifyError>;
+
+fn keeps_rules(program: &Program, cast: &[Member], chaos: bool) -> bool {
+    let expected = if chaos {
+        expect_replaced(program, cast, &Instances::new())
+    } else {
+        expect(program, cast)
+    };
+    !expected.is_invalid
+}
+
 struct Shortest {
     program: Program,
     findings: Vec<Finding>,
@@ -114,12 +148,12 @@ fn shortest(
     program: Program,
     found: &[Finding],
     mut play: impl FnMut(&Program) -> Option<Vec<Finding>>,
-    cast: &[Member],
+    keeps_rules: impl Fn(&Program) -> bool,
 ) -> Shortest {
     let kind = found.first().map(|finding| finding.kind);
     let mut findings = Vec::new();
     let mut shows = |program: &Program, times: usize| {
-        if expect(program, cast).is_invalid {
+        if !keeps_rules(program) {
             return false;
         }
         (0..times).any(|_| {
@@ -166,7 +200,9 @@ fn round_seed(seed: u64, round: u64) -> u64 {
 
 fn command(options: &Verify, seed: u64, operations: usize) -> String {
     format!(
-        "tracer-registry verify --seed {seed} --tenants {} --operations {operations} --threads {}",
-        options.tenants, options.threads
+        "tracer-registry verify --seed {seed} --tenants {} --operations {operations} --threads {}{}",
+        options.tenants,
+        options.threads,
+        if options.chaos { " --chaos" } else { "" }
     )
 }

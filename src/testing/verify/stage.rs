@@ -1,7 +1,8 @@
 //! A subject with a collector of its own: runs programs on it and checks them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -9,11 +10,11 @@ use tokio::runtime::Handle;
 use super::VerifyError;
 use super::cast::Member;
 use super::check::{Checked, check};
-use super::expect::{Expected, expect};
+use super::expect::{Expected, expect, expect_replaced};
 use super::finding::FindingKind;
 use super::program::Program;
 use super::run::{Observed, run};
-use super::subject::{Flushed, Subject};
+use super::subject::{Flushed, Subject, Tally};
 use crate::collector::LocalCollector;
 
 /// How long a round may take to be delivered.
@@ -28,6 +29,8 @@ pub(super) struct Stage<S> {
     cast: Arc<[Member]>,
     pub(super) collector: LocalCollector,
     runtime: Handle,
+    /// How long a program may take, with its delivery.
+    limit: Duration,
 }
 
 /// A program that was run, and everything of it delivered.
@@ -35,6 +38,8 @@ pub(super) struct Performed {
     pub(super) observed: Observed,
     pub(super) flushed: Flushed,
     pub(super) panicked: bool,
+    /// It did not end within the limit, and runs still: nothing can be said of it.
+    pub(super) hung: bool,
     took: [Duration; 2],
 }
 
@@ -42,6 +47,8 @@ pub(super) struct Performed {
 pub(super) struct Played {
     pub(super) checked: Checked,
     pub(super) took: [Duration; 3],
+    pub(super) tally: Tally,
+    pub(super) hung: bool,
 }
 
 /// A collector that holds a whole round, and knows every project of the cast by name.
@@ -51,9 +58,10 @@ pub(super) fn collector(cast: &[Member]) -> Result<LocalCollector, VerifyError> 
         .max_spans(HELD)
         .max_sessions(HELD)
         .max_bytes(RECORDED_BYTES);
-    let builder = cast
+    let keys = cast
         .iter()
-        .fold(builder, |builder, member| builder.project(member.name(), &member.key));
+        .flat_map(|member| member.keys().map(|key| (member.name(), key)));
+    let builder = keys.fold(builder, |builder, (name, key)| builder.project(name, key));
     Ok(builder.start()?)
 }
 
@@ -61,6 +69,7 @@ impl<S: Subject> Stage<S> {
     pub(super) fn new(
         cast: &Arc<[Member]>,
         runtime: &Handle,
+        limit: Duration,
         subject: impl FnOnce(&[Member], &LocalCollector) -> Result<S, VerifyError>,
     ) -> Result<Self, VerifyError> {
         let collector = collector(cast)?;
@@ -69,40 +78,77 @@ impl<S: Subject> Stage<S> {
             cast: Arc::clone(cast),
             collector,
             runtime: runtime.clone(),
+            limit,
         })
     }
 
     /// Runs a program, sends everything, checks it, and forgets it.
     pub(super) fn play(&self, program: &Program, seed: u64) -> Played {
-        let expected = expect(program, &self.cast);
         let performed = self.perform(program, seed);
+        let replaced = &performed.observed.instances;
+        let expected = if replaced.is_empty() {
+            expect(program, &self.cast)
+        } else {
+            expect_replaced(program, &self.cast, replaced)
+        };
         let began = Instant::now();
         let checked = self.judge(&expected, &performed);
         let [running, flushing] = performed.took;
         Played {
             checked,
             took: [running, flushing, began.elapsed()],
+            tally: performed.flushed.tally,
+            hung: performed.hung,
         }
     }
 
-    /// Runs a program and sends everything.
+    /// Runs a program and sends everything, on a thread that is left to itself where it does not end.
     pub(super) fn perform(&self, program: &Program, seed: u64) -> Performed {
-        let began = Instant::now();
-        let running = || run(program, &self.subject, &self.cast, seed, &self.runtime);
-        let ran = catch_unwind(AssertUnwindSafe(running));
-        let ran_at = Instant::now();
-        let flushed = self.subject.flush(FLUSH);
-        Performed {
-            panicked: ran.is_err(),
-            observed: ran.unwrap_or_default(),
-            flushed,
-            took: [ran_at - began, ran_at.elapsed()],
-        }
+        let (done, ended) = mpsc::sync_channel(1);
+        let (program, subject, cast) = (program.clone(), Arc::clone(&self.subject), Arc::clone(&self.cast));
+        let runtime = self.runtime.clone();
+        let work = move || {
+            let began = Instant::now();
+            let running = || run(&program, &subject, &cast, seed, &runtime);
+            let ran = catch_unwind(AssertUnwindSafe(running));
+            let ran_at = Instant::now();
+            let flushed = subject.flush(FLUSH);
+            // Before its end is told: who made it ends it.
+            drop(subject);
+            let performed = Performed {
+                panicked: ran.is_err(),
+                observed: ran.unwrap_or_default(),
+                flushed,
+                hung: false,
+                took: [ran_at - began, ran_at.elapsed()],
+            };
+            // Nobody waits any more where the limit is over.
+            let _ = done.send(performed);
+        };
+        thread::spawn(work);
+        let hung = |_| Performed {
+            observed: Observed::default(),
+            flushed: Flushed::default(),
+            panicked: false,
+            hung: true,
+            took: [self.limit, Duration::ZERO],
+        };
+        ended.recv_timeout(self.limit).unwrap_or_else(hung)
     }
 
     /// Checks what was received since the last time, and forgets it.
     pub(super) fn judge(&self, expected: &Expected, performed: &Performed) -> Checked {
         let Performed { observed, flushed, .. } = performed;
+        if performed.hung {
+            let (expected, seen) = (
+                format!("a program that ends within {:?}", self.limit),
+                "that it runs still, or cannot be flushed",
+            );
+            let mut checked = Checked::default();
+            let findings = &mut checked.findings;
+            findings.add(FindingKind::Hung, "all", None, expected, seen);
+            return checked;
+        }
         let mut checked = check(
             &self.cast,
             expected,

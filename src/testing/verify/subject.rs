@@ -10,7 +10,8 @@ use opentelemetry::{Context, ContextGuard, KeyValue};
 use opentelemetry_sdk::trace::Span;
 use uuid::Uuid;
 
-use super::program::{Misname, OpId};
+use super::cast::Setting;
+use super::program::{Disturbance, Misname, OpId};
 use crate::ActiveSpan;
 
 /// Everything that programs do with tracers. Implemented by [`Ours`](super::ours::Ours) and [`Peer`](super::peer::Peer).
@@ -25,10 +26,15 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// Whether it has sessions beside their ids: starts, data, enrichments.
     const TELLS_SESSIONS: bool;
 
-    fn tracer(&self, member: usize) -> Self::Tracer;
-    fn dedicated(&self, member: usize) -> Self::Tracer;
+    fn tracer(&self, member: usize) -> Found<Self::Tracer>;
+    fn dedicated(&self, member: usize) -> Found<Self::Tracer>;
     /// Looks up a name that is not there; what came of it where it was not the right error.
     fn misname(&self, member: usize, how: Misname) -> Option<String>;
+
+    /// Does something to the registries; whose look-ups then were not what they must be, and how.
+    fn disturb(&self, _disturbance: Disturbance) -> Option<(usize, String)> {
+        None
+    }
 
     fn span_sync(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
     fn span_by_trait(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
@@ -69,14 +75,55 @@ pub(super) trait Subject: Send + Sync + 'static {
     fn flush(&self, timeout: Duration) -> Flushed;
 }
 
+/// What a look-up came to.
+pub(super) struct Found<T> {
+    pub(super) tracer: T,
+    /// Which one it is of those that the name had, where they are replaced meanwhile.
+    pub(super) instance: Option<usize>,
+    /// Why it should not have come to this.
+    pub(super) wrong: Option<String>,
+}
+
+impl<T> Found<T> {
+    /// The only tracer that the name has.
+    pub(super) fn only(tracer: T) -> Self {
+        Self {
+            tracer,
+            instance: None,
+            wrong: None,
+        }
+    }
+}
+
+/// One of the tracers that a name had.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) member: usize,
+    /// Those of its name's settings that it may have, by when it was found; mostly one.
+    pub(super) settings: Vec<Setting>,
+}
+
 /// What the subject's own books say after a flush.
 #[derive(Debug, Default)]
 pub(super) struct Flushed {
+    /// Tracers that were replaced or came in place of others, by number.
+    pub(super) instances: HashMap<usize, Instance>,
     /// By member: spans that were accepted, delivered and dropped since the last flush, and the same of session events. Empty where the
     /// subject keeps no books.
     pub(super) books: Vec<Books>,
+    /// What the pools did since the beginning.
+    pub(super) tally: Tally,
     /// What went wrong, as the subject says it.
     pub(super) incomplete: Option<String>,
+}
+
+/// What pools did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Tracers that were idle, and ended.
+    pub(super) evicted: u64,
+    /// Tracers that were made above the bound.
+    pub(super) grown: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,14 +136,14 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// What came to them since.
+    /// What came to them since. A name that was forgotten begins anew.
     pub(super) fn since(&self, before: &Self) -> Self {
         Self {
-            accepted: self.accepted - before.accepted,
-            delivered: self.delivered - before.delivered,
-            dropped: self.dropped - before.dropped,
-            events_delivered: self.events_delivered - before.events_delivered,
-            events_dropped: self.events_dropped - before.events_dropped,
+            accepted: self.accepted.saturating_sub(before.accepted),
+            delivered: self.delivered.saturating_sub(before.delivered),
+            dropped: self.dropped.saturating_sub(before.dropped),
+            events_delivered: self.events_delivered.saturating_sub(before.events_delivered),
+            events_dropped: self.events_dropped.saturating_sub(before.events_dropped),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The parts of `verify`, each by itself: the oracle on programs written by hand, the checker on doctored expectations and subjects that
 //! misbehave, the shrinker on a planted fault.
 
+mod chaos;
 mod checker;
 mod generator;
 mod oracle;
@@ -19,10 +20,12 @@ fn members() -> Arc<[Member]> {
 const A: Who = Who {
     member: 0,
     dedicated: None,
+    instance: 0,
 };
 const B: Who = Who {
     member: 3,
     dedicated: None,
+    instance: 0,
 };
 
 fn op(id: OpId, kind: Kind, body: Vec<Op>) -> Op {

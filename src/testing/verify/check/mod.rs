@@ -4,12 +4,12 @@ mod outgoing;
 mod sessions;
 mod spans;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::cast::{Backend, CANARY, Member};
+use super::cast::{Backend, CANARY, Member, Setting};
 use super::env::{InSession, Parent};
 use super::expect::Expected;
 use super::finding::{FindingKind, Findings};
@@ -17,7 +17,7 @@ use super::headers;
 use super::program::{OpId, Who};
 use super::run::Observed;
 use super::scan::{Owners, from_hex, scan};
-use super::subject::Flushed;
+use super::subject::{Flushed, Instance};
 use crate::collector::{LocalCollector, Project, Span};
 
 /// What a round came to.
@@ -52,6 +52,9 @@ struct Check<'a> {
     expected: &'a Expected,
     observed: &'a Observed,
     projects: Vec<Option<Project>>,
+    instances: &'a HashMap<usize, Instance>,
+    /// The settings that a tracer was seen to have.
+    settings: HashMap<usize, Setting>,
     arrived: BTreeMap<Told, Vec<Arrival>>,
     /// Whether more of sessions is told than their ids.
     tells_sessions: bool,
@@ -74,6 +77,8 @@ pub(super) fn check(
         names,
         expected,
         observed,
+        instances: &flushed.instances,
+        settings: HashMap::new(),
         arrived: BTreeMap::new(),
         tells_sessions,
         findings: Findings::default(),
@@ -87,9 +92,16 @@ pub(super) fn check(
     check.check_current();
     check.check_books(flushed);
     check.check_requests(collector);
-    for (op, member, seen) in &observed.misnamed {
-        check.find(FindingKind::WrongLookup, *member, Some(*op), "the error for it", seen);
+    for wrong in &observed.wrong {
+        check.find(
+            FindingKind::WrongLookup,
+            wrong.member,
+            Some(wrong.op),
+            wrong.expected,
+            &wrong.seen,
+        );
     }
+    check.check_instances();
     let owners = check.owners();
     let requests = collector.requests();
     let bytes = scan(requests.iter().map(AsRef::as_ref), cast, &owners, &mut check.findings);
@@ -217,6 +229,38 @@ impl Check<'_> {
         owners
     }
 
+    /// The settings of a tracer: those that its spans have, one of those that it may have.
+    fn setting(&self, who: Who, fits: impl Fn(Setting) -> bool) -> Setting {
+        let known = self.settings.get(&who.instance).copied();
+        let may = || self.instances.get(&who.instance).map(|instance| &instance.settings);
+        let fitting = || may()?.iter().copied().find(|setting| fits(*setting));
+        let first = || may()?.first().copied();
+        known.or_else(fitting).or_else(first).unwrap_or_default()
+    }
+
+    /// What look-ups gave must be of the time when they were made.
+    fn check_instances(&mut self) {
+        for (number, instance) in self.instances {
+            if instance.settings.is_empty() {
+                let ops = self.observed.instances.iter();
+                let op = ops.filter(|(_, found)| *found == number).map(|(op, _)| *op).min();
+                let (expected, seen) = ("a tracer of what holds", "one of what held before, or later");
+                self.find(FindingKind::WrongLookup, instance.member, op, expected, seen);
+            }
+        }
+    }
+
+    /// The settings that a member's tracers may have had.
+    fn settings_of(&self, member: usize) -> Vec<Setting> {
+        let of_member = self.instances.values().filter(|instance| instance.member == member);
+        let settings: Vec<Setting> = of_member.flat_map(|instance| instance.settings.clone()).collect();
+        if settings.is_empty() {
+            vec![Setting::default()]
+        } else {
+            settings
+        }
+    }
+
     fn check_requests(&mut self, collector: &LocalCollector) {
         let keyless = collector.requests_without_key();
         if keyless > 0 {
@@ -228,22 +272,23 @@ impl Check<'_> {
         } else {
             Vec::new()
         };
+        let mut settings: HashMap<usize, Vec<Setting>> = HashMap::new();
         for request in &requests {
             let place = request.project.as_deref();
             let Some(member) = place.and_then(|place| self.names.iter().position(|name| name == place)) else {
                 continue;
             };
             let of = &self.cast[member];
-            let source = (of.backend == Backend::Honeyhive).then_some(of.source.as_str());
-            for (name, expected) in [
-                ("x-project", Some(of.own("project"))),
-                ("x-source", source.map(str::to_owned)),
-            ] {
-                let seen = request.header(name);
-                if seen != expected.as_deref() {
-                    let (expected, seen) = (format!("{name} {expected:?}"), format!("{seen:?} in {}", request.path));
-                    self.find(FindingKind::WrongHeaders, member, None, expected, seen);
-                }
+            let seen = ["x-project", "x-source"].map(|name| request.header(name).map(str::to_owned));
+            let at = |setting: &Setting| {
+                let source = (of.backend == Backend::Honeyhive).then(|| of.source_at(*setting));
+                [Some(of.own_at("project", *setting)), source]
+            };
+            let may_be = settings.entry(member).or_insert_with(|| self.settings_of(member));
+            if !may_be.iter().any(|setting| at(setting) == seen) {
+                let expected = format!("x-project and x-source {:?}", may_be.first().map(at));
+                let seen = format!("{seen:?} in {}", request.path);
+                self.find(FindingKind::WrongHeaders, member, None, expected, seen);
             }
         }
         let unseen = collector.dropped_requests();

@@ -97,7 +97,9 @@ impl Check<'_> {
             text(&found.user_properties, "u"),
         ];
         let own = |key: &str| ["m", "last"].contains(&key) || enriched(key).is_some();
-        let setting = self.cast[member].own("plan");
+        let of = &self.cast[member];
+        let at = self.setting(expected.who, |at| found.source.as_deref() == Some(&of.source_at(at)));
+        let setting = of.own_at("plan", at);
         let others = found.metadata.iter().filter(|(key, value)| {
             if *key == "plan" {
                 return value.as_str() != Some(&setting);
@@ -115,8 +117,9 @@ impl Check<'_> {
                 format!("{data:?}"),
             );
         }
-        if found.source.as_deref() != Some(&self.cast[member].source) {
-            let (expected, seen) = (self.cast[member].source.clone(), format!("{:?}", found.source));
+        let source = self.cast[member].source_at(at);
+        if found.source.as_deref() != Some(&source) {
+            let (expected, seen) = (source, format!("{:?}", found.source));
             self.find(FindingKind::WrongSource, member, Some(op), expected, seen);
         }
         self.check_enrichments(op, expected, found);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::cast::Backend;
+use super::super::cast::{Backend, Setting};
 use super::super::env::{InSession, Parent};
 use super::super::expect::ExpectedSpan;
 use super::super::finding::FindingKind;
@@ -206,35 +206,35 @@ impl Check<'_> {
             let (expected, seen) = (shown(wanted.session.as_deref()), shown(found.session_id.as_deref()));
             self.find(FindingKind::WrongSession, member, Some(op), expected, seen);
         }
-        let source = |name: &str| {
-            let attributes = [&found.attributes, &found.resource.attributes];
-            attributes
-                .into_iter()
-                .find_map(|attributes| attributes.get(name))
-                .and_then(Value::as_str)
-        };
-        let seen = source("honeyhive.source").or_else(|| source("deployment.environment.name"));
-        if seen != Some(&self.cast[member].source) {
-            let (expected, seen) = (&self.cast[member].source, seen.unwrap_or("none"));
+        let resource = |name: &str| found.resource.attributes.get(name).and_then(Value::as_str);
+        let on_span = |name: &str| found.attributes.get(name).and_then(Value::as_str);
+        let source = |name: &str| on_span(name).or_else(|| resource(name));
+        let source = source("honeyhive.source").or_else(|| source("deployment.environment.name"));
+        let era = resource("era");
+        let of = &self.cast[member];
+        let fits = |at: Setting| source == Some(&of.source_at(at)) && era == at.era().as_deref();
+        let at = self.setting(wanted.who, fits);
+        self.settings.insert(wanted.who.instance, at);
+        if source != Some(&of.source_at(at)) {
+            let (expected, seen) = (of.source_at(at), source.unwrap_or("none"));
             self.findings
                 .add(FindingKind::WrongSource, &self.names[member], Some(op), expected, seen);
         }
         if !self.tells_sessions {
             return;
         }
-        let settings = match self.cast[member].backend {
-            Backend::Honeyhive => found.attributes.get("honeyhive_metadata.plan"),
-            Backend::Otlp => found.resource.attributes.get("tracer_registry.metadata.plan"),
+        let plan = match of.backend {
+            Backend::Honeyhive => on_span("honeyhive_metadata.plan"),
+            Backend::Otlp => resource("tracer_registry.metadata.plan"),
         };
-        let resource = |name: &str| found.resource.attributes.get(name).and_then(Value::as_str);
-        let seen = [
-            settings.and_then(Value::as_str),
-            resource("team"),
-            resource("tracer_registry.selector"),
+        let seen = [plan, resource("team"), resource("tracer_registry.selector"), era];
+        let expected = [
+            Some(of.own_at("plan", at)),
+            Some(of.own_at("team", at)),
+            Some(of.selector()),
+            at.era(),
         ];
-        let of = &self.cast[member];
-        let expected = [of.own("plan"), of.own("team"), of.selector()];
-        if seen != expected.each_ref().map(|setting| Some(setting.as_str())) {
+        if seen != expected.each_ref().map(Option::as_deref) {
             let (expected, seen) = (format!("the settings {expected:?}"), format!("{seen:?}"));
             self.find(FindingKind::WrongAttribute, member, Some(op), expected, seen);
         }

@@ -6,9 +6,9 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::cast::Member;
+use super::cast::{Member, REGISTRIES};
 use super::env::{Env, Handle, Reach};
-use super::program::{Block, Carried, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
+use super::program::{Block, Carried, Disturbance, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
 use place::Place;
 
 /// How deep blocks stand in one another at the most; each tree has a bound of its own up to here.
@@ -20,11 +20,24 @@ const MAX_TREE: usize = 80;
 /// Threads that live as long as the program.
 const WORKERS: usize = 2;
 
+/// Of so many operations one is a disturbance, where there are to be some.
+const DISTURBANCE: u32 = 100;
+
 /// Makes a program of about so many operations.
 pub(crate) fn generate(seed: u64, operations: usize, threads: usize, cast: &[Member]) -> Program {
+    make(seed, operations, threads, cast, false)
+}
+
+/// The same with disturbances between the operations.
+pub(crate) fn generate_disturbed(seed: u64, operations: usize, threads: usize, cast: &[Member]) -> Program {
+    make(seed, operations, threads, cast, true)
+}
+
+fn make(seed: u64, operations: usize, threads: usize, cast: &[Member], disturbed: bool) -> Program {
     let mut generator = Generator {
         rng: StdRng::seed_from_u64(seed),
         cast,
+        disturbed,
         next: 1,
         company: Vec::new(),
         left: 0,
@@ -46,6 +59,7 @@ pub(crate) fn generate(seed: u64, operations: usize, threads: usize, cast: &[Mem
 struct Generator<'a> {
     rng: StdRng,
     cast: &'a [Member],
+    disturbed: bool,
     next: OpId,
     /// The tracers of the tree that is being made.
     company: Vec<usize>,
@@ -117,6 +131,7 @@ impl Generator<'_> {
                 | Kind::Ask
                 | Kind::Misname { .. }
                 | Kind::Yield
+                | Kind::Disturb(_)
         );
         let body = if is_leaf || place.depth >= self.depth {
             Block::default()
@@ -128,6 +143,9 @@ impl Generator<'_> {
 
     /// Some kind that fits here, or `None` where the roll fell on one that does not.
     fn kind(&mut self, place: &Place) -> Option<Kind> {
+        if self.disturbed && self.rng.random_ratio(1, DISTURBANCE) {
+            return Some(Kind::Disturb(self.disturbance()));
+        }
         let who = self.who(place);
         if place.depth >= self.depth {
             return self.leaf(place, who);
@@ -194,7 +212,8 @@ impl Generator<'_> {
             let how = How::Routed;
             return Some(Kind::Span { who: owner, how });
         }
-        let fits = !matches!(how, How::ByHand { .. }) || place.env.may_by_hand(place.reach.resolve(who));
+        let fits =
+            !matches!(how, How::ByHand { .. }) || place.env.may_by_hand(place.reach.resolve(who), self.disturbed);
         fits.then_some(Kind::Span { who, how })
     }
 
@@ -232,6 +251,29 @@ impl Generator<'_> {
             2 => Some(Lie::Session),
             3 if !member.takes_sessions => Some(Lie::SessionOf(self.session_in_reach(place)?)),
             _ => Some(Lie::Baggage(self.rng.random_range(0..self.cast.len()))),
+        }
+    }
+
+    /// Half of them of a tracer that the code around it uses.
+    fn disturbance(&mut self) -> Disturbance {
+        let member = match self.company.choose(&mut self.rng) {
+            Some(member) if self.rng.random_bool(0.5) => *member,
+            _ => self.rng.random_range(0..self.cast.len()),
+        };
+        match self.rng.random_range(0..12) {
+            0..3 => Disturbance::Remove { member },
+            3..6 => Disturbance::Rebind {
+                member,
+                count: self.rng.random_range(1..=3),
+            },
+            6 => Disturbance::Defaults {
+                registry: self.rng.random_range(0..REGISTRIES),
+            },
+            7 => Disturbance::Broken {
+                registry: self.rng.random_range(0..REGISTRIES),
+            },
+            8..10 => Disturbance::Rotate { member },
+            _ => Disturbance::Vanish { member },
         }
     }
 
@@ -277,6 +319,7 @@ impl Generator<'_> {
             _ => None,
         });
         Who {
+            instance: 0,
             member,
             dedicated: dedicated.filter(|_| self.rng.random_bool(0.5)),
         }

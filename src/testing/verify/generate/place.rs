@@ -103,7 +103,8 @@ impl Place {
             | Kind::Ask
             | Kind::Misname { .. }
             | Kind::Stream { .. }
-            | Kind::Yield => (env.clone(), reach.clone()),
+            | Kind::Yield
+            | Kind::Disturb(_) => (env.clone(), reach.clone()),
         };
         Self {
             mode,

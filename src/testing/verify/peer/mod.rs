@@ -35,7 +35,7 @@ use super::cast::{Backend, Member};
 use super::program::{Misname, Program};
 use super::run::{current, with_entry};
 use super::shrink::without_dedicated;
-use super::subject::{Active, Flushed, Subject};
+use super::subject::{Active, Flushed, Found, Subject};
 use crate::collector::LocalCollector;
 use crate::config::SessionMode;
 use client::Client;
@@ -124,11 +124,11 @@ impl Subject for Peer {
 
     const TELLS_SESSIONS: bool = false;
 
-    fn tracer(&self, member: usize) -> SdkTracer {
-        self.providers[member].tracer("peer")
+    fn tracer(&self, member: usize) -> Found<SdkTracer> {
+        Found::only(self.providers[member].tracer("peer"))
     }
 
-    fn dedicated(&self, member: usize) -> SdkTracer {
+    fn dedicated(&self, member: usize) -> Found<SdkTracer> {
         self.tracer(member)
     }
 
@@ -247,8 +247,8 @@ impl Subject for Peer {
             .filter_map(|provider| provider.force_flush().err());
         let failed: Vec<String> = failed.map(|error| error.to_string()).collect();
         Flushed {
-            books: Vec::new(),
             incomplete: (!failed.is_empty()).then(|| failed.join("; ")),
+            ..Flushed::default()
         }
     }
 }

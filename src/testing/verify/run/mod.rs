@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::cast::Member;
+use super::expect::Instances;
 use super::program::{Block, Mode, OpId, Program};
 use super::subject::Subject;
 use place::{Place, Reach};
@@ -32,8 +33,19 @@ pub(super) struct Observed {
     pub(super) current: BTreeMap<OpId, (Option<usize>, Option<String>)>,
     /// The headers that came in.
     pub(super) incoming: BTreeMap<OpId, HashMap<String, String>>,
-    /// What came of look-ups that should have failed in another way.
-    pub(super) misnamed: Vec<(OpId, usize, String)>,
+    /// What was wrong at once.
+    pub(super) wrong: Vec<Wrong>,
+    /// Which tracer an operation came by, where they are replaced meanwhile.
+    pub(super) instances: Instances,
+}
+
+/// A look-up that gave what it must not, or a disturbance that came to something else.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) op: OpId,
+    pub(super) member: usize,
+    pub(super) expected: &'static str,
+    pub(super) seen: String,
 }
 
 /// Work for a thread that lives as long as the program.
@@ -84,7 +96,8 @@ pub(super) fn run<S: Subject>(
     });
     thread::scope(|threads| {
         for (receiver, (op, who)) in receivers.into_iter().zip(&program.workers) {
-            let (tracer, name) = (subject.tracer(who.member), cast[who.member].canary(*op));
+            let (tracer, _) = run.found(subject.tracer(who.member), who.member, *op);
+            let name = cast[who.member].canary(*op);
             threads.spawn(move || {
                 subject.span_sync(&tracer, name.clone(), |span| {
                     span.set("work".to_owned(), name);

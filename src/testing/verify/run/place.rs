@@ -10,8 +10,8 @@ use opentelemetry_sdk::trace::Span;
 
 use super::super::headers;
 use super::super::program::{Kind, Lie, Op, OpId, Who};
-use super::super::subject::{Active, Subject, given_id};
-use super::{Root, Run, lock};
+use super::super::subject::{Active, Found, Subject, given_id};
+use super::{Root, Run, Wrong, lock};
 
 pub(super) struct Place<S: Subject> {
     pub(super) run: Arc<Run<S>>,
@@ -31,7 +31,7 @@ pub(super) struct Reach<S: Subject> {
 enum Handle<S: Subject> {
     Span(Active),
     Session(S::Session),
-    Dedicated(S::Tracer),
+    Dedicated(S::Tracer, Option<usize>),
 }
 
 impl<S: Subject> Clone for Place<S> {
@@ -45,12 +45,17 @@ impl<S: Subject> Place<S> {
         Self { run, reach, root }
     }
 
-    pub(super) fn tracer(&self, who: Who) -> S::Tracer {
-        let dedicated = who.dedicated.and_then(|op| match self.find(op)?.handle {
-            Handle::Dedicated(ref tracer) => Some(tracer.clone()),
+    /// The tracer for an operation.
+    pub(super) fn tracer(&self, who: Who, op: OpId) -> S::Tracer {
+        let dedicated = who.dedicated.and_then(|made| match self.find(made)?.handle {
+            Handle::Dedicated(ref tracer, instance) => Some((tracer.clone(), instance)),
             _ => None,
         });
-        dedicated.unwrap_or_else(|| self.run.subject.tracer(who.member))
+        let Some((tracer, instance)) = dedicated else {
+            return self.run.found(self.run.subject.tracer(who.member), who.member, op).0;
+        };
+        self.run.came_by(op, instance);
+        tracer
     }
 
     pub(super) fn name(&self, who: Who, op: &Op) -> String {
@@ -67,8 +72,8 @@ impl<S: Subject> Place<S> {
     }
 
     pub(super) fn in_dedicated(&self, op: &Op, member: usize) -> Self {
-        let tracer = self.run.subject.dedicated(member);
-        self.reaching(op, Who::pooled(member), Handle::Dedicated(tracer))
+        let (tracer, instance) = self.run.found(self.run.subject.dedicated(member), member, op.id);
+        self.reaching(op, Who::pooled(member), Handle::Dedicated(tracer, instance))
     }
 
     pub(super) fn in_session(&self, op: &Op, who: Who, session: S::Session) -> Self {
@@ -100,13 +105,13 @@ impl<S: Subject> Place<S> {
 
     /// A span that is about to be made current by hand: the context with it, and the span.
     pub(super) fn by_hand(&self, who: Who, op: &Op) -> (Context, Active) {
-        let span = self.run.subject.start(&self.tracer(who), self.name(who, op));
+        let span = self.run.subject.start(&self.tracer(who, op.id), self.name(who, op));
         let cx = current().with_span(span);
         (cx.clone(), Active::Context(cx))
     }
 
     pub(super) fn loose(&self, who: Who, op: &Op) -> Span {
-        let mut span = self.run.subject.start(&self.tracer(who), self.name(who, op));
+        let mut span = self.run.subject.start(&self.tracer(who, op.id), self.name(who, op));
         span.set_attribute(KeyValue::new("work", self.name(who, op)));
         span
     }
@@ -114,7 +119,7 @@ impl<S: Subject> Place<S> {
     pub(super) fn session(&self, who: Who, op: &Op, given: bool) -> S::Session {
         let (subject, canary) = (&self.run.subject, self.name(who, op));
         let id = given.then(|| given_id(self.run.seed, op.id));
-        let session = subject.session(&self.tracer(who), id, canary.clone(), canary);
+        let session = subject.session(&self.tracer(who, op.id), id, canary.clone(), canary);
         lock(&self.run.observed)
             .sessions
             .insert(op.id, subject.session_id(&session));
@@ -129,7 +134,7 @@ impl<S: Subject> Place<S> {
     /// Takes in headers that lie; what is current for the body.
     pub(super) fn incoming(&self, who: Who, lie: Lie, op: &Op) -> S::Captured {
         let headers = self.lying(lie, op);
-        let captured = self.run.subject.extract(&self.tracer(who), &headers);
+        let captured = self.run.subject.extract(&self.tracer(who, op.id), &headers);
         lock(&self.run.observed).incoming.insert(op.id, headers);
         captured
     }
@@ -212,7 +217,11 @@ impl<S: Subject> Place<S> {
                 }
             }
             Kind::Current { who } => {
-                subject.set_on_current(&self.tracer(who), format!("current.{}", op.id), self.name(who, op));
+                subject.set_on_current(
+                    &self.tracer(who, op.id),
+                    format!("current.{}", op.id),
+                    self.name(who, op),
+                );
             }
             Kind::Link { from, to } => {
                 if let (Some(Handle::Span(from)), Some(Handle::Span(to))) = (
@@ -228,15 +237,52 @@ impl<S: Subject> Place<S> {
                 }
             }
             Kind::Inject { who } => {
-                let headers = subject.inject(&self.tracer(who));
+                let headers = subject.inject(&self.tracer(who, op.id));
                 lock(&self.run.observed).headers.insert(op.id, headers);
             }
             Kind::Misname { member, how } => {
                 if let Some(wrong) = subject.misname(member, how) {
-                    lock(&self.run.observed).misnamed.push((op.id, member, wrong));
+                    let (op, expected) = (op.id, "the error for it");
+                    lock(&self.run.observed).wrong.push(Wrong {
+                        op,
+                        member,
+                        expected,
+                        seen: wrong,
+                    });
                 }
             }
+            Kind::Disturb(disturbance) => {
+                let wrong = subject.disturb(disturbance).map(|(member, wrong)| Wrong {
+                    op: op.id,
+                    member,
+                    expected: "what is documented of it",
+                    seen: wrong,
+                });
+                lock(&self.run.observed).wrong.extend(wrong);
+            }
             _ => {}
+        }
+    }
+}
+
+impl<S: Subject> Run<S> {
+    /// Writes down what an operation came by.
+    pub(super) fn found(&self, found: Found<S::Tracer>, member: usize, op: OpId) -> (S::Tracer, Option<usize>) {
+        if let Some(seen) = found.wrong {
+            lock(&self.observed).wrong.push(Wrong {
+                op,
+                member,
+                expected: "what holds for the name at this moment",
+                seen,
+            });
+        }
+        self.came_by(op, found.instance);
+        (found.tracer, found.instance)
+    }
+
+    fn came_by(&self, op: OpId, instance: Option<usize>) {
+        if let Some(instance) = instance {
+            lock(&self.observed).instances.insert(op, instance);
         }
     }
 }

@@ -22,16 +22,18 @@ impl<S: Subject> Place<S> {
     pub(super) fn op(&self, op: &Op) {
         let subject = &*self.run.subject;
         match op.kind {
-            Kind::Span { who, how: How::Closure } => subject.span_sync(&self.tracer(who), self.name(who, op), |span| {
-                self.in_span(who, op, span).block(&op.body);
-            }),
+            Kind::Span { who, how: How::Closure } => {
+                subject.span_sync(&self.tracer(who, op.id), self.name(who, op), |span| {
+                    self.in_span(who, op, span).block(&op.body);
+                });
+            }
             Kind::Span { who, how: How::Trait } => {
-                subject.span_by_trait(&self.tracer(who), self.name(who, op), |span| {
+                subject.span_by_trait(&self.tracer(who, op.id), self.name(who, op), |span| {
                     self.in_span(who, op, span).block(&op.body);
                 });
             }
             Kind::Span { who, how: How::Routed } => {
-                subject.span_by_routing(&self.tracer(who), self.name(who, op), |span| {
+                subject.span_by_routing(&self.tracer(who, op.id), self.name(who, op), |span| {
                     self.in_span(who, op, span).block(&op.body);
                 });
             }
@@ -53,7 +55,7 @@ impl<S: Subject> Place<S> {
                 end(span, elsewhere);
             }
             Kind::Scope { who } => {
-                let _entered = subject.enter(&self.tracer(who));
+                let _entered = subject.enter(&self.tracer(who, op.id));
                 self.block(&op.body);
             }
             Kind::Session {
@@ -87,7 +89,7 @@ impl<S: Subject> Place<S> {
             }
             Kind::Dedicated { member } => self.in_dedicated(op, member).block(&op.body),
             Kind::Panic { who } => told(catch_unwind(AssertUnwindSafe(|| {
-                subject.span_sync(&self.tracer(who), self.name(who, op), |span| {
+                subject.span_sync(&self.tracer(who, op.id), self.name(who, op), |span| {
                     self.in_span(who, op, span).block(&op.body);
                     resume_unwind(Box::new(Told));
                 });

@@ -103,7 +103,7 @@ impl<S: Subject> Place<S> {
                 self.body(op).await;
                 end(span, elsewhere);
             }
-            Kind::Scope { who } => subject.scope(&self.tracer(who), self.body(op)).await,
+            Kind::Scope { who } => subject.scope(&self.tracer(who, op.id), self.body(op)).await,
             Kind::Session {
                 who,
                 given,
@@ -163,7 +163,9 @@ impl<S: Subject> Place<S> {
             inside.body(&op_inside).await;
             then().await;
         };
-        self.run.subject.span(&self.tracer(who), self.name(who, op), body)
+        self.run
+            .subject
+            .span(&self.tracer(who, op.id), self.name(who, op), body)
     }
 
     fn captured(&self, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
@@ -200,7 +202,7 @@ impl<S: Subject> Place<S> {
         let name = self.run.cast[who.member].canary(op);
         OnDrop {
             run: Arc::clone(&self.run),
-            tracer: self.tracer(who),
+            tracer: self.tracer(who, op),
             name,
         }
     }
@@ -262,6 +264,6 @@ impl<S: Subject> Place<S> {
         let captured = self.run.subject.capture();
         let items = self.run.subject.captured_stream(&captured, items.boxed());
         let read = items.for_each(|()| yield_now()).boxed();
-        self.run.subject.scope(&self.tracer(reader), read).await;
+        self.run.subject.scope(&self.tracer(reader, op.id), read).await;
     }
 }

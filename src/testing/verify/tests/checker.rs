@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
@@ -14,10 +15,22 @@ use super::super::ours::Ours;
 use super::super::peer::{self, Peer};
 use super::super::program::{Kind, Program};
 use super::super::rounds::runtime;
+use super::super::run::Wrong;
 use super::super::stage::{Performed, Stage};
 use super::{A, B, members, op, program, session, span};
 
 type Kinds = BTreeSet<FindingKind>;
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+fn wrong() -> Wrong {
+    Wrong {
+        op: 77,
+        member: 0,
+        expected: "the error for it",
+        seen: "a tracer".to_owned(),
+    }
+}
 
 /// The order matters: the runtime goes last.
 struct Theatre {
@@ -29,7 +42,7 @@ impl Theatre {
     /// A stage whose subject is made for another cast than the one that it is judged by.
     fn with(doctor: impl FnOnce(&mut [Member])) -> Self {
         let runtime = runtime().expect("threads");
-        let stage = Stage::new(&members(), runtime.handle(), |cast, collector| {
+        let stage = Stage::new(&members(), runtime.handle(), LIMIT, |cast, collector| {
             let mut doctored = cast.to_vec();
             doctor(&mut doctored);
             Ours::new(&doctored, collector)
@@ -182,7 +195,7 @@ fn another_current_tracer_or_session_is_found() {
 
 #[test]
 fn look_ups_books_flushes_and_panics_are_told() {
-    let kinds = found(|_, performed| performed.observed.misnamed.push((77, 0, "a tracer".to_owned())));
+    let kinds = found(|_, performed| performed.observed.wrong.push(wrong()));
     assert_eq!(kinds, only(FindingKind::WrongLookup));
     let kinds = found(|_, performed| performed.flushed.books[0].delivered += 1);
     assert_eq!(kinds, only(FindingKind::WrongBooks));
@@ -247,7 +260,7 @@ fn other_data_of_a_session_is_found() {
 fn one_context_for_all_providers_leaks() {
     let runtime = runtime().expect("threads");
     let cast = peer::cast(&members());
-    let stage = Stage::new(&cast, runtime.handle(), |cast, collector| {
+    let stage = Stage::new(&cast, runtime.handle(), LIMIT, |cast, collector| {
         Peer::new(cast, collector, runtime.handle())
     });
     let stage = stage.expect("a port");
