@@ -84,14 +84,13 @@ pub(super) async fn deliver<'a>(
             lane.clock.pay(call.encoded.body.len());
             let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
             let verdict = judge(&call.url, sent.result, count, &hand.key().secret, SystemTime::now());
-            let entry = place.leave();
+            let mut entry = place.leave();
             if let Verdict::Deny { error } = &verdict {
+                entry.reached();
                 lane.note_failure(slow, error.clone());
-                // The time that a request has anyway, where there is none for repetitions.
-                let patience = retry.max_elapsed.max(shared.settings.timeout);
-                let left = patience.saturating_sub(since(shared, *started));
-                if hand.change(&lane.keyring, left).await {
-                    // What was refused was no key of this tracer's any more: nothing is learnt of the receiver.
+                // A source that takes longer heals the tracer when it answers, as any later key does.
+                if hand.change(&lane.keyring, shared.settings.timeout).await {
+                    // What was refused was no key of this tracer's any more: nothing is learnt of how it is treated.
                     changed = Some(hand);
                     attempt += 1;
                     continue;

@@ -11,8 +11,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -215,7 +215,7 @@ impl Shared {
             ExportMode::Background => !matches!(ring, Ring::Flush(_)),
             ExportMode::Inline => matches!(ring, Ring::Flush(_) | Ring::Session(_)),
         };
-        if !is_heard || self.is_forked() {
+        if self.is_forked() || !is_heard {
             return;
         }
         // Nobody listens once the engine stopped; its lanes have been closed by then, and count for themselves.
@@ -264,7 +264,7 @@ impl Ring {
 ///
 /// While memory is short, the lanes that wait for the longest are started before their time, some at a time.
 async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
-    let mut timed: VecDeque<(Instant, Arc<Lane>)> = VecDeque::new();
+    let mut timed: VecDeque<(Instant, Weak<Lane>)> = VecDeque::new();
     let mut relief: Option<Instant> = None;
     loop {
         let deadline = timed.front().map(|(deadline, _)| *deadline);
@@ -273,7 +273,11 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
             None => Ok(rung.recv().await),
         };
         match next {
-            Ok(Some(Ring::Timed(lane))) => timed.push_back((Instant::now() + shared.settings.scheduled_delay, lane)),
+            Ok(Some(Ring::Timed(lane))) => {
+                let due = Instant::now() + shared.settings.scheduled_delay;
+                // Weak: one that was sent meanwhile, and whose tracer is gone, is not kept for it.
+                timed.push_back((due, Arc::downgrade(&lane)));
+            }
             Ok(Some(Ring::Ready(lane))) => {
                 if lane.start_ready() {
                     tokio::spawn(run(lane, Arc::clone(&shared)));
@@ -288,7 +292,7 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
         }
         let now = Instant::now();
         while timed.front().is_some_and(|(deadline, _)| *deadline <= now) {
-            if let Some((_, lane)) = timed.pop_front()
+            if let Some(lane) = timed.pop_front().and_then(|(_, lane)| lane.upgrade())
                 && lane.start_timed(now.into_std())
             {
                 tokio::spawn(run(lane, Arc::clone(&shared)));
@@ -299,6 +303,7 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
             let mut wanted = shared.settings.max_queue_bytes / RELIEF_PART;
             while relief.is_some() && wanted > 0 {
                 let Some((_, lane)) = timed.pop_front() else { break };
+                let Some(lane) = lane.upgrade() else { continue };
                 if let Some(bytes) = lane.start_early() {
                     wanted = wanted.saturating_sub(bytes);
                     tokio::spawn(run(lane, Arc::clone(&shared)));

@@ -5,7 +5,7 @@
 //! | no connection came about: refused, unreachable, no such name, no TLS, not in time | nothing | failure |
 //! | a connection that broke, no answer in time, 408, 5xx | failure | success |
 //! | 401, 403, where no other key is to be had | failure | success |
-//! | 401, 403, where there is another key, and so another attempt at once | nothing | nothing |
+//! | 401, 403, where there is another key, and so another attempt at once | nothing | success |
 //! | any other answer; 429; 408 and 5xx with `Retry-After` | success | success |
 //!
 //! An endpoint is shared by tracers with keys of their own. What happens on a connection may be about the key: a gateway may let one
@@ -44,7 +44,8 @@ pub(super) struct Gate<'a> {
 /// A request that all breakers let through.
 pub(super) struct Entry<'a> {
     own: Pass<'a>,
-    endpoint: Pass<'a>,
+    /// None where it was told already.
+    endpoint: Option<Pass<'a>>,
 }
 
 /// What an attempt showed of the receiver.
@@ -127,22 +128,36 @@ impl<'a> Gate<'a> {
         // Where the second does not let it through, the first one's pass is given back as it is dropped.
         let own = self.own.enter()?;
         let endpoint = self.endpoint.enter()?;
-        Some(Entry { own, endpoint })
+        Some(Entry {
+            own,
+            endpoint: Some(endpoint),
+        })
     }
 }
 
 impl Entry<'_> {
-    pub(super) fn showed(self, showed: Showed, retry: &RetrySettings) {
+    /// There was an answer, whatever it means for the tracer: others need not wait until that is known.
+    pub(super) fn reached(&mut self) {
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.succeeded();
+        }
+    }
+
+    pub(super) fn showed(mut self, showed: Showed, retry: &RetrySettings) {
         match showed {
             Showed::AtWork => {
+                self.reached();
                 self.own.succeeded();
-                self.endpoint.succeeded();
             }
             Showed::Failing | Showed::Denying => {
+                self.reached();
                 self.own.failed(retry, showed == Showed::Denying);
-                self.endpoint.succeeded();
             }
-            Showed::Unreachable => self.endpoint.failed(retry, false),
+            Showed::Unreachable => {
+                if let Some(endpoint) = self.endpoint {
+                    endpoint.failed(retry, false);
+                }
+            }
         }
     }
 }

@@ -30,6 +30,9 @@ use super::lane::Lane;
 use crate::config::RetrySettings;
 use crate::secret::{ApiKey, Fingerprint, KeySource, SecretError, SecretFault};
 
+/// After how many more that wait those are looked for that are gone.
+const MANY: usize = 64;
+
 /// The key of a tracer at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyStatus {
@@ -252,8 +255,12 @@ impl Keyring {
         let mut state = self.lock();
         let waits = state.key.number == refused;
         if waits {
-            let address = Arc::as_ptr(lane).addr();
-            state.more().waiting.insert(address, Arc::downgrade(lane));
+            let waiting = &mut state.more().waiting;
+            // Lanes that are gone would stay until there is another key.
+            if waiting.len() % MANY == MANY - 1 {
+                waiting.retain(|_, lane| lane.strong_count() > 0);
+            }
+            waiting.insert(Arc::as_ptr(lane).addr(), Arc::downgrade(lane));
         }
         waits
     }

@@ -116,6 +116,8 @@ impl Keyrings {
             #[cfg(feature = "watch")]
             if let Some(path) = source.path()
                 && let Some(Some(watcher)) = self.watcher.get()
+                // A file may be a credential too, of a keyring of its own.
+                && !sources_at(&path).any(|other| rings.get(&other).is_some_and(|ring| ring.strong_count() > 0))
             {
                 watcher.unwatch(&path);
             }
@@ -184,10 +186,7 @@ impl Keyrings {
 
     #[cfg(feature = "watch")]
     fn note_change(&self, path: &std::path::Path) {
-        let credential = path.file_name().and_then(|name| name.to_str());
-        let credential = credential.map(|name| KeySource::Credential(name.to_owned()));
-        let credential = credential.filter(|source| source.path().as_deref() == Some(path));
-        for source in [Some(KeySource::file(path)), credential].into_iter().flatten() {
+        for source in sources_at(path) {
             if let Some(ring) = self.find(&source) {
                 ring.note_change();
             }
@@ -197,6 +196,15 @@ impl Keyrings {
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<KeySource>, Weak<Keyring>>> {
         self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What keys in a file may be called: by its path, and by its name where it is among the service manager's credentials.
+#[cfg(feature = "watch")]
+fn sources_at(path: &std::path::Path) -> impl Iterator<Item = KeySource> {
+    let credential = path.file_name().and_then(|name| name.to_str());
+    let credential = credential.map(|name| KeySource::Credential(name.to_owned()));
+    let credential = credential.filter(|source| source.path().as_deref() == Some(path));
+    [Some(KeySource::file(path)), credential].into_iter().flatten()
 }
 
 /// Tells keyrings that their time has come, until the engine ends.

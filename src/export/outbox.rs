@@ -75,7 +75,12 @@ impl Outbox {
         let idle = !std::mem::replace(&mut state.running, true);
         drop(state);
         if idle {
-            self.lane.shared().ring(Ring::Session(Arc::clone(self)));
+            let shared = self.lane.shared();
+            shared.ring(Ring::Session(Arc::clone(self)));
+            // A flush that came between counting and ringing waits for this event, and was heard before it.
+            if ticket.is_before_flush(self.lane.flushes()) {
+                shared.ring(Ring::flush(&self.lane));
+            }
         }
     }
 

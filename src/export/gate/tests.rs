@@ -150,3 +150,26 @@ fn who_waits_hears_of_a_success_and_of_a_hurry() {
     runtime.block_on(gate.ready());
     assert!(soon.elapsed() < Duration::from_secs(60));
 }
+
+#[test]
+fn an_answer_frees_the_endpoint_before_it_is_known_what_it_means_for_the_tracer() {
+    let endpoint = Arc::new(Breaker::default());
+    let [one, other] = [Gates::new(Arc::clone(&endpoint)), Gates::new(endpoint)];
+    let none = pauses(Duration::ZERO);
+    while !is_open(one.status().endpoint) && one.status().endpoint.state != BreakerState::HalfOpen {
+        one.for_spans()
+            .enter()
+            .expect("let through")
+            .showed(Showed::Unreachable, &none);
+        if one.status().endpoint.failures > 20 {
+            break;
+        }
+    }
+    // The probe is answered, with 401, and its tracer's source takes its time.
+    let mut probe = one.for_spans().enter().expect("its pause is over");
+    assert!(other.for_spans().enter().is_none(), "there is one probe");
+    probe.reached();
+    assert!(other.for_spans().enter().is_some(), "the receiver answered");
+    probe.showed(Showed::Denying, &none);
+    assert_eq!(one.status().endpoint.state, BreakerState::Closed);
+}

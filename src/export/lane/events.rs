@@ -15,6 +15,13 @@ pub(in super::super) struct Ticket {
     bytes: usize,
 }
 
+impl Ticket {
+    /// Whether one of so many flushes waits for the event.
+    pub(in super::super) fn is_before_flush(self, flushes: u64) -> bool {
+        self.flush < flushes
+    }
+}
+
 impl Lane {
     /// Counts a session event in that takes so many bytes; `None` where it is dropped and counted.
     pub(in super::super) fn accept_event(&self, bytes: usize) -> Option<Ticket> {
