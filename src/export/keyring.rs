@@ -87,6 +87,8 @@ struct More {
     asked: Arc<Notify>,
     /// When it is to be asked for its lifetime.
     due: Option<Instant>,
+    /// When it is told that its time may have come: not later than that. Each tracer that is made puts the time off, and asks for nothing new.
+    ordered: Option<Instant>,
     /// Lanes whose requests wait for another key, by address.
     waiting: BTreeMap<usize, Weak<Lane>>,
 }
@@ -179,8 +181,11 @@ impl Keyring {
     pub(super) fn note_age(self: &Arc<Self>, due: Instant) {
         let mut state = self.lock();
         let more = state.more();
-        if more.due == Some(due) {
+        more.ordered.take_if(|ordered| *ordered == due);
+        if more.due.is_some_and(|wanted| wanted <= due) {
             self.ask(more);
+        } else if let Some(rings) = self.rings.upgrade() {
+            self.order(more, &rings);
         }
     }
 
@@ -243,9 +248,17 @@ impl Keyring {
     }
 
     fn schedule(&self, state: &mut State, rings: &Keyrings, after: Duration) {
-        let due = Instant::now().checked_add(after);
-        state.more().due = due;
-        if let Some(due) = due {
+        let more = state.more();
+        more.due = Instant::now().checked_add(after);
+        self.order(more, rings);
+    }
+
+    /// Has itself told when its time has come, unless it is told before that anyway.
+    fn order(&self, more: &mut More, rings: &Keyrings) {
+        if let Some(due) = more.due
+            && more.ordered.is_none_or(|ordered| due < ordered)
+        {
+            more.ordered = Some(due);
             rings.schedule(due, &self.source);
         }
     }
