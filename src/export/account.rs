@@ -48,7 +48,8 @@ struct State {
 
 struct Open {
     lane: Arc<Lane>,
-    reported: Reported,
+    /// None where nothing was reported of it yet, as of most.
+    reported: Option<Box<Reported>>,
 }
 
 /// Where books stood when the last report of them was made: what happened since has not been told yet.
@@ -145,9 +146,11 @@ impl Account {
 
     pub(super) fn open(&self, lane: &Arc<Lane>) {
         let mut state = self.lock();
+        // For most selectors there is one at a time.
+        state.lanes.reserve_exact(1);
         state.lanes.push(Open {
             lane: Arc::clone(lane),
-            reported: Reported::default(),
+            reported: None,
         });
         if state.listed != Listed::No {
             state.listed = Listed::Used;
@@ -163,7 +166,7 @@ impl Account {
         let retired = &mut state.retired;
         retired.spans.add(&snapshot.spans);
         retired.events.add(&snapshot.events);
-        retired.reported.add(&reported);
+        retired.reported.add(&reported.as_deref().copied().unwrap_or_default());
         retired.last_error = snapshot.last_error.or(retired.last_error.take());
         retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
         let list = state.lanes.is_empty() && state.listed == Listed::No;
@@ -248,7 +251,8 @@ impl Account {
     pub(super) fn reported_of(&self, lane: &Lane) -> Reported {
         let state = self.lock();
         let at = state.position(lane);
-        at.map(|at| state.lanes[at].reported).unwrap_or_default()
+        at.and_then(|at| state.lanes[at].reported.as_deref().copied())
+            .unwrap_or_default()
     }
 
     /// All that happened to one lane since the report before a flush of it, and what of the flush is not settled yet.
@@ -258,7 +262,7 @@ impl Account {
         let mut state = self.lock();
         let books = lane.snapshot();
         if let Some(at) = state.position(lane) {
-            state.lanes[at].reported = Reported::all_of(&books);
+            state.lanes[at].reported = Some(Box::new(Reported::all_of(&books)));
         }
         drop(state);
         TracerReport::new(
@@ -323,7 +327,8 @@ impl State {
     /// What was reported of all lanes that ever were, together.
     fn reported(&self) -> Reported {
         let mut reported = self.retired.reported;
-        self.lanes.iter().for_each(|open| reported.add(&open.reported));
+        let of_lanes = self.lanes.iter().filter_map(|open| open.reported.as_deref());
+        of_lanes.for_each(|of_lane| reported.add(of_lane));
         reported
     }
 
@@ -334,7 +339,7 @@ impl State {
             events: self.retired.events,
         };
         for (open, books) in self.lanes.iter_mut().zip(snapshots) {
-            open.reported = Reported::all_of(books);
+            open.reported = Some(Box::new(Reported::all_of(books)));
         }
     }
 
