@@ -21,6 +21,8 @@ mod session_record;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "macros")]
+mod traced;
 mod tracer;
 #[cfg(feature = "watch")]
 mod watch;
@@ -49,7 +51,19 @@ pub use secret::{
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::ActiveSpan;
+#[cfg(feature = "macros")]
+pub use traced::{TraceCounts, trace_counts};
 pub use tracer::{IsolatedTracer, TracerHandle};
+#[cfg(feature = "macros")]
+pub use tracer_registry_macros::trace;
+
+/// What expansions of [`trace`] name. Not for use by hand: it may be another one with any release.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::backend::EventType;
+    pub use crate::traced::*;
+}
 
 /// The pages of `docs/`, so that their code is compiled and run.
 #[cfg(doctest)]
