@@ -105,7 +105,7 @@ impl Expansion<'_> {
         quote_spanned!(Span::mixed_site()=>
             #begin
             let returned = #private::once(move || -> #returned #body);
-            #span.outcome(|told| #private::tell(&returned, told, #outcome));
+            #private::Entered::outcome(&#span, |told| #private::tell(&returned, told, #outcome));
             returned
         )
     }
@@ -128,14 +128,14 @@ impl Expansion<'_> {
             );
         }
         // An `async` block has no place for its return type, without which `?` and conversions of what is returned are not known.
-        let annotated = (!self.returns.is_unit).then(|| {
-            quote_spanned!(site=> if false {
-                return #private::never::<#returned>();
-            })
-        });
+        let annotation = if self.returns.is_unit {
+            quote_spanned!(site=> return)
+        } else {
+            quote_spanned!(site=> return #private::never::<#returned>())
+        };
         quote_spanned!(site=>
             #begin
-            #private::run(#life, async move { #annotated #body }, #outcome).await
+            #private::run(#life, async move { if false { #annotation; } #body }, #outcome).await
         )
     }
 
@@ -171,12 +171,15 @@ impl Expansion<'_> {
         let site = Span::mixed_site();
         let (private, call) = (&self.private, self.call());
         let (begin, life) = (Ident::new(how, site), Ident::new("life", site));
+        let begun = Ident::new(if how == "enter" { "Entered" } else { "Life" }, site);
         let (inputs, fields) = (self.inputs(), self.fields());
-        let inputs = (!inputs.is_empty()).then(|| quote_spanned!(site=> #life.inputs(|told| { #(#inputs)* });));
-        let fields = (!fields.is_empty()).then(|| quote_spanned!(site=> #life.fields(|told| { #(#fields)* });));
+        let inputs = (!inputs.is_empty())
+            .then(|| quote_spanned!(site=> #private::#begun::inputs(&mut #life, |told| { #(#inputs)* });));
+        let fields = (!fields.is_empty())
+            .then(|| quote_spanned!(site=> #private::#begun::fields(&mut #life, |told| { #(#fields)* });));
         let mutable = (inputs.is_some() || fields.is_some()).then(|| quote_spanned!(site=> mut));
-        let begun = quote_spanned!(site=> let #mutable #life = #private::#begin(|| #call); #inputs #fields);
-        (life, begun)
+        let statements = quote_spanned!(site=> let #mutable #life = #private::#begin(|| #call); #inputs #fields);
+        (life, statements)
     }
 
     /// The call as the options describe it.
@@ -249,7 +252,7 @@ impl Expansion<'_> {
         let private = &self.private;
         quote_spanned!(Span::mixed_site()=> {
             use #private::by::*;
-            (&&&#private::Value(#value)).tell(#to, #key);
+            (&&&#private::Value(#value)).tracer_registry_tell(#to, #key);
         })
     }
 
@@ -273,14 +276,14 @@ impl Expansion<'_> {
             },
             match self.options.err {
                 Some(_) => {
-                    quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tell(told))
+                    quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tracer_registry_tell(told))
                 }
                 None => quote_spanned!(site=> #private::Ended::Err(_) => told.failed()),
             },
         );
         quote_spanned!(site=> |returned, told| {
             use #private::by::*;
-            match (&&#private::Outcome(returned)).split() {
+            match (&&#private::Outcome(returned)).tracer_registry_split() {
                 #good,
                 #bad,
             }

@@ -31,7 +31,7 @@ pub trait OfResult {
     ///
     /// # Errors
     /// The function's own.
-    fn split(&self) -> Result<&Self::Ok, &Self::Err>;
+    fn tracer_registry_split(&self) -> Result<&Self::Ok, &Self::Err>;
 }
 
 /// Takes anything else for a success.
@@ -42,14 +42,14 @@ pub trait OfOther {
     ///
     /// # Errors
     /// None.
-    fn split(&self) -> Result<&Self::Ok, &Infallible>;
+    fn tracer_registry_split(&self) -> Result<&Self::Ok, &Infallible>;
 }
 
 impl<T, E> OfResult for &Outcome<'_, Result<T, E>> {
     type Ok = T;
     type Err = E;
 
-    fn split(&self) -> Result<&T, &E> {
+    fn tracer_registry_split(&self) -> Result<&T, &E> {
         self.0.as_ref()
     }
 }
@@ -57,7 +57,7 @@ impl<T, E> OfResult for &Outcome<'_, Result<T, E>> {
 impl<T> OfOther for Outcome<'_, T> {
     type Ok = T;
 
-    fn split(&self) -> Result<&T, &Infallible> {
+    fn tracer_registry_split(&self) -> Result<&T, &Infallible> {
         Ok(self.0)
     }
 }
@@ -65,35 +65,35 @@ impl<T> OfOther for Outcome<'_, T> {
 /// Tells an error by what it displays.
 pub trait TellDisplay {
     /// Tells it.
-    fn tell(&self, told: &mut Told<'_>);
+    fn tracer_registry_tell(&self, told: &mut Told<'_>);
 }
 
 /// Tells an error by what its `Debug` writes.
 pub trait TellDebug {
     /// Tells it.
-    fn tell(&self, told: &mut Told<'_>);
+    fn tracer_registry_tell(&self, told: &mut Told<'_>);
 }
 
 /// Tells an error by its type.
 pub trait TellNothing {
     /// Tells it.
-    fn tell(&self, told: &mut Told<'_>);
+    fn tracer_registry_tell(&self, told: &mut Told<'_>);
 }
 
 impl<E: Display + ?Sized> TellDisplay for &&Failure<'_, E> {
-    fn tell(&self, told: &mut Told<'_>) {
+    fn tracer_registry_tell(&self, told: &mut Told<'_>) {
         told.span.record_failure::<E>(text::display(self.0).into());
     }
 }
 
 impl<E: Debug + ?Sized> TellDebug for &Failure<'_, E> {
-    fn tell(&self, told: &mut Told<'_>) {
+    fn tracer_registry_tell(&self, told: &mut Told<'_>) {
         told.span.record_failure::<E>(text::debug(self.0).into());
     }
 }
 
 impl<E: ?Sized> TellNothing for Failure<'_, E> {
-    fn tell(&self, told: &mut Told<'_>) {
+    fn tracer_registry_tell(&self, told: &mut Told<'_>) {
         told.span.record_failure::<E>((format!("<{}>", type_name::<E>()), 0));
     }
 }

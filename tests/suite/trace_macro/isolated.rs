@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
+use opentelemetry::trace::Span as _;
 use tracer_registry::{Scope, Selector, Session, TracerHandle, TracerRegistry, trace};
 
 use crate::support::{World, binding};

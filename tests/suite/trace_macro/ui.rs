@@ -4,4 +4,5 @@
 fn wrong_uses_are_told_where_they_are() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/ui/*.rs");
+    cases.pass("tests/ui/pass/*.rs");
 }
