@@ -41,7 +41,10 @@ pub use std::option::Option as Named;
 pub use std::result::Result as Ended;
 
 /// Runs a function's body. A closure that is called in place would be taken for one that may run again, and could not give away what it holds.
-#[expect(clippy::inline_always, reason = "in a debug build each function that calls itself would need a third frame")]
+#[expect(
+    clippy::inline_always,
+    reason = "in a debug build each function that calls itself would need a third frame"
+)]
 #[inline(always)]
 pub fn once<T>(body: impl FnOnce() -> T) -> T {
     body()

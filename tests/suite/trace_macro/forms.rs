@@ -243,7 +243,10 @@ fn methods_with_self_in_every_form() {
     }
     assert_eq!(world.input("by_reference", "more").as_deref(), Some("2"));
     assert_eq!(world.input("by_reference", "self"), None);
-    assert_eq!(world.output("by_mutable_reference", "result").as_deref(), Some(r#""<&mut i32>""#));
+    assert_eq!(
+        world.output("by_mutable_reference", "result").as_deref(),
+        Some(r#""<&mut i32>""#)
+    );
     let (greets, name) = (world.traced("greets"), world.traced("point's name"));
     assert_eq!(name.parent_span_id.as_ref(), Some(&greets.span_id));
     assert_eq!(name.attributes["honeyhive_event_type"], "tool");

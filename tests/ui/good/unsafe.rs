@@ -1,5 +1,5 @@
 //! Unsafe functions are traced, and stay unsafe.
-#![deny(warnings, clippy::pedantic)]
+#![deny(warnings, unused)]
 
 use tracer_registry::trace;
 
