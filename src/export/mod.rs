@@ -73,6 +73,8 @@ mod proxy;
 mod queue;
 mod record;
 mod report;
+#[cfg(test)]
+mod sample;
 #[cfg(feature = "metrics")]
 mod starts;
 mod tls;
