@@ -62,6 +62,9 @@ mod docs {
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}
     #[cfg(feature = "testing")]
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
+    #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}
 }
