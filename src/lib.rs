@@ -54,7 +54,21 @@ pub use span::ActiveSpan;
 #[cfg(feature = "macros")]
 pub use traced::{TraceCounts, trace_counts};
 pub use tracer::{IsolatedTracer, TracerHandle};
+/// ```
+/// use tracer_registry::{TracerHandle, trace};
+///
+/// #[trace(event_type = tool, capture = inputs)]
+/// fn retrieve(question: &str) -> Vec<String> {                  // of whichever tracer it is called for
+///     vec![question.to_uppercase()]
+/// }
+///
+/// #[trace(tracer = acme, err)]
+/// async fn answer(acme: &TracerHandle, question: &str) -> Result<String, std::io::Error> {
+///     Ok(retrieve(question).concat())                           // a child of `answer`
+/// }
+/// ```
 #[cfg(feature = "macros")]
+#[doc(inline)]
 pub use tracer_registry_macros::trace;
 
 /// What expansions of [`trace`] name. Not for use by hand: it may be another one with any release.
@@ -81,6 +95,9 @@ mod docs {
     mod sessions {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
+    #[cfg(feature = "macros")]
+    #[doc = include_str!("../docs/trace.md")]
+    mod trace {}
     #[cfg(feature = "metrics")]
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}

@@ -5,7 +5,8 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::ext::IdentExt;
+use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
 use syn::{Error, Expr, Ident, LitStr, Path, Result, parse_quote};
 
 use crate::function::Function;
@@ -63,6 +64,11 @@ fn private(krate: Option<&Path>) -> TokenStream {
         Some(krate) => quote!(#krate::__private),
         None => quote_spanned!(Span::mixed_site()=> ::tracer_registry::__private),
     }
+}
+
+/// Where the compiler is to point when an expression is of a wrong type.
+fn at(expression: &Expr) -> Span {
+    Span::mixed_site().located_at(expression.span())
 }
 
 impl Expansion<'_> {
@@ -198,11 +204,12 @@ impl Expansion<'_> {
         let session = options
             .session
             .as_ref()
-            .map(|session| quote_spanned!(site=> .session(&(#session))));
+            .map(|session| quote_spanned!(at(session)=> .session(&(#session))));
         let look_up = options.registry.as_ref().map(|registry| {
             let [environment, feature, tenant] =
                 [&options.environment, &options.feature, &options.tenant].map(|name| self.look_up_by(name.as_ref()));
-            quote_spanned!(site=> .look_up(#private::registry(&(#registry)), #environment, #feature, #tenant))
+            let registry = quote_spanned!(at(registry)=> #private::registry(&(#registry)));
+            quote_spanned!(site=> .look_up(#registry, #environment, #feature, #tenant))
         });
         quote_spanned!(site=> #private::Call::new(#name) #event_type #tracer #look_up #session)
     }
@@ -210,7 +217,7 @@ impl Expansion<'_> {
     fn look_up_by(&self, name: Option<&Expr>) -> TokenStream {
         let private = &self.private;
         match name {
-            Some(name) => quote_spanned!(Span::mixed_site()=> #private::Named::Some(#private::text(&(#name)))),
+            Some(name) => quote_spanned!(at(name)=> #private::Named::Some(#private::text(&(#name)))),
             None => quote_spanned!(Span::mixed_site()=> #private::Named::None),
         }
     }
