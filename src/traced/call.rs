@@ -92,18 +92,17 @@ impl Call {
         let tracer = match self.choice {
             Choice::Failed => return hidden(from),
             Choice::Tracer(tracer) => tracer,
-            Choice::OfScope => match &self.session {
-                Some(session) => session.tracer().clone(),
-                None => match context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner)) {
-                    Some(tracer) => tracer,
-                    None => {
-                        if !from.is_telemetry_suppressed() {
-                            note_unrouted();
-                        }
-                        return State::Nothing;
+            Choice::OfScope => {
+                let of_session = self.session.as_ref().map(|session| session.tracer().clone());
+                let of_scope = || context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner));
+                let Some(tracer) = of_session.or_else(of_scope) else {
+                    if !from.is_telemetry_suppressed() {
+                        note_unrouted();
                     }
-                },
-            },
+                    return State::Nothing;
+                };
+                tracer
+            }
         };
         let builder = SpanBuilder::from_name(self.name);
         // A session of another tracer is nothing to this one.
