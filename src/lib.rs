@@ -7,6 +7,7 @@ pub mod config;
 mod context;
 mod export;
 mod faults;
+mod global;
 mod home;
 mod ledger;
 mod nesting;
@@ -22,6 +23,8 @@ mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tracer;
+#[cfg(feature = "tracing-layer")]
+mod tracing_layer;
 #[cfg(feature = "watch")]
 mod watch;
 
@@ -39,7 +42,7 @@ pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckedBinding, ConfigurationStatus,
     Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload, ReloadError,
-    SourceError, Status, TracerRegistry, TracerStatus,
+    SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
@@ -50,12 +53,17 @@ pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, Se
 pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::ActiveSpan;
 pub use tracer::{IsolatedTracer, TracerHandle};
+#[cfg(feature = "tracing-layer")]
+pub use tracing_layer::TracingLayer;
 
 /// The pages of `docs/`, so that their code is compiled and run.
 #[cfg(doctest)]
 mod docs {
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[cfg(feature = "tracing-layer")]
+    #[doc = include_str!("../docs/integrations.md")]
+    mod integrations {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
     #[cfg(feature = "metrics")]

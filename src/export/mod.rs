@@ -88,6 +88,8 @@ pub use breaker::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use connections::{Connections, Way};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
+#[cfg(feature = "tracing-layer")]
+pub(crate) use engine::EngineMark;
 pub use error::ExportError;
 pub(crate) use flush::after;
 pub use keyring::KeyStatus;

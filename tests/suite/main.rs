@@ -17,6 +17,7 @@ mod flush;
 mod flush_one;
 #[cfg(unix)]
 mod forks;
+mod global;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "grpc")]
@@ -54,6 +55,8 @@ mod support;
 mod tenants_as_data;
 mod tls;
 mod tls_server;
+#[cfg(feature = "tracing-layer")]
+mod tracing_layer;
 #[cfg(feature = "cli")]
 mod verify;
 mod weights;

@@ -101,9 +101,10 @@ impl Ours {
         }
         let fingerprints = |member: &Member| member.keys().map(|key| collector.fingerprint(&key)).into();
         Ok(Self {
+            // It goes by scopes, whichever registry they are of.
+            routing: registries[0].routing_provider(),
             registries,
             fingerprints: cast.iter().map(fingerprints).collect(),
-            routing: RoutingProvider::new(),
             chaos,
             told: Mutex::new(vec![Books::default(); members.len()]),
             members,
