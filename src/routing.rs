@@ -19,9 +19,9 @@ use crate::tracer::TracerHandle;
 /// span. Outside any scope it goes to `routing.default` of the registry's configuration; where there is none, or its tracer cannot be had,
 /// it is not recorded, and counted as [`Status::unrouted`](crate::Status::unrouted). It never goes to a tracer that nobody named.
 ///
-/// The default is looked up for each such span, so a reload, a new key or an eviction holds at once. The first one makes its tracer, and reads
-/// the key on its thread, as any first look-up does; where that fails, it is tried again after a second, or after ten times as long as it took
-/// (a minute at the most), and told in one log line a minute.
+/// The default is looked up for each such span, so a reload, a new key or an eviction holds at once. The first one has its tracer made on a thread
+/// of its own, where its key is read, and waits for that for up to a second; where it takes longer, spans are unrouted until it is there. Where it fails it
+/// is tried again after a second, or after ten times as long as it took (a minute at the most), and told in one log line a minute.
 ///
 /// The registry is not kept alive by it. Once that is gone, spans in scopes of its handles are refused and counted as after a shutdown, and
 /// those outside any scope are unrouted.
@@ -89,7 +89,7 @@ impl Routing {
 
     /// The tracer of what is in no scope.
     pub(crate) fn default_tracer(&self) -> Option<TracerHandle> {
-        self.registry.upgrade()?.default_tracer()
+        self.registry.default_tracer()
     }
 }
 

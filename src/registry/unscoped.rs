@@ -1,17 +1,23 @@
 //! The tracer of spans that are made outside any scope: looked up for each of them, so that it is never one that a reload or an
 //! eviction has put away.
 
+use std::fmt::Display;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tracing::dispatcher::{self, Dispatch};
 
 use super::{Inner, LookupError, TracerRegistry};
 use crate::context;
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
+/// How long a span waits for the look-up that it needs.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long nobody asks again after a look-up that failed: ten times what that took, within these bounds.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// How often a default that cannot be had is told of.
@@ -38,13 +44,16 @@ pub struct UnroutedStatus {
     pub tracing: u64,
 }
 
-/// What is known of the default that could not be had.
+/// What is known of the default where it is not in the pool.
 pub(super) struct DefaultRoute {
     began: Instant,
-    /// Before this time nobody asks, in milliseconds since `began`; zero where no look-up has failed.
+    /// Before this time nobody asks, in milliseconds since `began`.
     not_before: AtomicU64,
     /// Before this time nobody is told, likewise.
     told_until: AtomicU64,
+    /// Since when somebody looks it up.
+    under_way: Mutex<Option<Instant>>,
+    answered: Condvar,
 }
 
 impl Default for DefaultRoute {
@@ -53,6 +62,8 @@ impl Default for DefaultRoute {
             began: Instant::now(),
             not_before: AtomicU64::new(0),
             told_until: AtomicU64::new(0),
+            under_way: Mutex::default(),
+            answered: Condvar::new(),
         }
     }
 }
@@ -67,7 +78,7 @@ impl TracerRegistry {
     }
 
     /// The tracer of spans outside any scope, where one is configured and can be had.
-    pub(crate) fn default_tracer(&self) -> Option<TracerHandle> {
+    fn default_tracer(&self) -> Option<TracerHandle> {
         let config = self.0.bindings.loaded();
         let selector = config.routing_default()?;
         if let Some(found) = self.find(selector)
@@ -81,33 +92,68 @@ impl TracerRegistry {
         self.look_default_up(&selector)
     }
 
+    /// Has it looked up on a thread of its own, and waits for that, but not for long.
+    ///
+    /// Not on this thread: it may be in the middle of OpenTelemetry's own work with the current context, which cannot be changed meanwhile, and what
+    /// a key's source does may change it. And not for long: a key's source may wait for work whose spans come here.
     fn look_default_up(&self, selector: &Selector) -> Option<TracerHandle> {
         let route = &self.0.default_route;
-        if !route.may_ask() {
+        // A thread that is making a tracer, and whatever is a fork, is not to wait for one.
+        drop(self.0.begin_making(selector).ok()?);
+        if self.0.check_open().is_err() || route.millis() < route.not_before.load(Ordering::Relaxed) {
             return None;
         }
-        // What a key's source does for it is no span of the default's.
-        let _quiet = context::suppress();
-        let start = Instant::now();
-        match self.get(selector) {
-            Ok(tracer) => {
-                route.not_before.store(0, Ordering::Relaxed);
-                Some(tracer)
+        let mut under_way = route.lock();
+        let start = match *under_way {
+            Some(start) => start,
+            None if route.millis() < route.not_before.load(Ordering::Relaxed) => return None,
+            None => {
+                let start = Instant::now();
+                let (registry, of_thread) = (self.clone(), selector.clone());
+                let dispatch = dispatcher::get_default(Dispatch::clone);
+                let look = move || dispatcher::with_default(&dispatch, || registry.look_default_up_here(&of_thread));
+                let thread = thread::Builder::new().name("tracer-registry-default".to_owned());
+                if let Err(error) = thread.spawn(look) {
+                    route.pause(PAUSE[0]);
+                    self.tell_of_default(selector, &error);
+                    return None;
+                }
+                *under_way = Some(start);
+                start
             }
-            // Nothing that a pause would help.
-            Err(LookupError::Shutdown | LookupError::Forked | LookupError::Recursive { .. }) => None,
+        };
+        // Whoever comes while it is under way waits for the same one.
+        while *under_way == Some(start) {
+            let left = PATIENCE.checked_sub(start.elapsed())?;
+            let waited = route.answered.wait_timeout(under_way, left);
+            under_way = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(under_way);
+        self.find(selector)
+    }
+
+    fn look_default_up_here(&self, selector: &Selector) {
+        // What a key's source does for it is no span of the default's.
+        context::suppress_on_this_thread();
+        let route = &self.0.default_route;
+        let start = Instant::now();
+        // Also where a source panics.
+        let _answered = Answered(route);
+        let found = panic::catch_unwind(AssertUnwindSafe(|| self.get(selector)));
+        match found.unwrap_or_else(|_| Err(LookupError::Panicked(selector.clone()))) {
+            Ok(_) | Err(LookupError::Shutdown) => {}
             Err(error) => {
                 let [least, most] = PAUSE;
-                route.not_before.store(
-                    route.millis() + millis((start.elapsed() * 10).clamp(least, most)),
-                    Ordering::Relaxed,
-                );
-                if route.may_tell() {
-                    let unrouted = self.0.unrouted.status().spans;
-                    tracing::warn!(%selector, unrouted, "spans outside any scope are not recorded, for their tracer cannot be had: {error}");
-                }
-                None
+                route.pause((start.elapsed() * 10).clamp(least, most));
+                self.tell_of_default(selector, &error);
             }
+        }
+    }
+
+    fn tell_of_default(&self, selector: &Selector, error: &dyn Display) {
+        if self.0.default_route.may_tell() {
+            let unrouted = self.0.unrouted.status().spans;
+            tracing::warn!(%selector, unrouted, "spans outside any scope are not recorded, for their tracer cannot be had: {error}");
         }
     }
 }
@@ -116,24 +162,37 @@ impl WeakRegistry {
     pub(crate) fn upgrade(&self) -> Option<TracerRegistry> {
         self.0.upgrade().map(TracerRegistry)
     }
+
+    /// The tracer of spans outside any scope.
+    pub(crate) fn default_tracer(&self) -> Option<TracerHandle> {
+        let registry = self.upgrade()?;
+        let tracer = registry.default_tracer();
+        // Where everybody else let go of it meanwhile, this is its end, which sends what is left: nothing to be done by whoever starts a span.
+        if let Some(last) = Arc::into_inner(registry.0) {
+            drop(thread::Builder::new().spawn(move || drop(last)));
+        }
+        tracer
+    }
+}
+
+/// The look-up is over when this goes.
+struct Answered<'a>(&'a DefaultRoute);
+
+impl Drop for Answered<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
+        self.0.answered.notify_all();
+    }
 }
 
 impl DefaultRoute {
-    /// Whether this thread may look the default up. Until a look-up has failed all may, and wait for one another as with any look-up; after
-    /// that it is one at a time, and none before its time.
-    fn may_ask(&self) -> bool {
-        let not_before = self.not_before.load(Ordering::Relaxed);
-        if not_before == 0 {
-            return true;
-        }
-        let now = self.millis();
-        // Whoever comes first moves the time on.
-        let next = now + millis(PAUSE[1]);
-        now >= not_before
-            && self
-                .not_before
-                .compare_exchange(not_before, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody asks for a while.
+    fn pause(&self, pause: Duration) {
+        self.not_before.store(self.millis() + millis(pause), Ordering::Relaxed);
     }
 
     fn may_tell(&self) -> bool {

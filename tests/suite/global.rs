@@ -57,7 +57,7 @@ fn code_that_asks_the_global_provider_follows_the_scope() {
     assert_eq!((world.names("a").len(), world.names("b").len()), (6, 3));
     world.assert_no_trace_of(&world.span("a", "a").trace_id, "b");
 
-    world.registry.shutdown(LONG);
+    assert!(world.registry.shutdown(LONG).is_complete());
     a.in_span_sync("after", |_| query());
     query();
     let of_a = world.status("a").spans;
@@ -72,6 +72,8 @@ fn the_default_and_the_registry_that_was_installed_last_hold() {
     }
     let first = World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a")));
     let second = World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a")));
+    // They are there, so nobody waits for them.
+    let of_both = [first.tenant("a"), second.tenant("a")];
     first.registry.install_global();
     query();
     second.registry.install_global();
@@ -85,7 +87,7 @@ fn the_default_and_the_registry_that_was_installed_last_hold() {
     assert_eq!((first.names("a").len(), second.names("a").len()), (5, 2));
     assert!(TracerRegistry::global().is_some());
     // Nothing of this keeps a registry: its end sends what is left, here nothing.
-    drop(second);
+    drop((second, of_both));
     assert!(TracerRegistry::global().is_none());
     query();
     assert!(request().is_empty());

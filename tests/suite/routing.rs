@@ -69,6 +69,7 @@ fn outside_any_scope_spans_go_to_the_default_that_was_named_or_nowhere_and_are_c
 
     let world = World::with(&["a", "b"], |builder| builder.routing_default(&Selector::tenant("b")));
     let default = world.registry.routing_provider();
+    world.tenant("b");
     driver(&default);
     world.tenant("a").in_span_sync("a", |_| driver(&default));
     assert_eq!(world.registry.status().unrouted, UnroutedStatus::default());
@@ -100,9 +101,10 @@ fn the_default_is_what_a_look_up_gives_at_that_moment() {
     let registry = TracerRegistry::from_config(folder.path()).expect("valid");
     let world = World { registry, collector };
     let driver = world.registry.routing_provider().tracer("driver");
-    driver.start("to a").end();
     let default = world.registry.environment("a").expect("configured");
+    driver.start("to a").end();
     assert!(world.registry.remove(default.selector()).expect("a selector"));
+    world.registry.environment("a").expect("configured");
     driver.start("to another a").end();
     assert!(
         !world
@@ -119,8 +121,10 @@ fn the_default_is_what_a_look_up_gives_at_that_moment() {
     let told = world.registry.reload().expect("valid");
     assert!(told.routing_default && told.changed.is_empty(), "{told:?}");
     assert_eq!(told.to_string(), "spans outside any scope go elsewhere");
+    world.registry.environment("b").expect("configured");
     driver.start("to b").end();
     world.flush();
+    assert_eq!(world.registry.status().unrouted.spans, 0);
     assert_eq!(world.names("a").len(), 2);
     assert_eq!(world.names("b"), ["to b"]);
 }
@@ -154,8 +158,13 @@ fn a_default_that_cannot_be_had_is_replaced_by_nothing_and_asked_for_rarely() {
         a.in_span_sync("a", |_| driver.start("query").end());
     });
     assert_eq!(world.registry.status().unrouted.spans, 100);
-    assert_eq!(asked.load(Ordering::SeqCst), 1);
-    assert_eq!(log.lines().len(), 1, "{:?}", log.lines());
+    wait_for("the warning", || log.lines(), |lines| !lines.is_empty());
+    assert_eq!(
+        (asked.load(Ordering::SeqCst), log.lines().len()),
+        (1, 1),
+        "{:?}",
+        log.lines()
+    );
     assert!(log.lines()[0].contains("tenant:b") && log.lines()[0].contains("not yet"));
     // It comes by itself where the key is there.
     known.store(true, Ordering::SeqCst);
@@ -172,9 +181,43 @@ fn a_default_that_cannot_be_had_is_replaced_by_nothing_and_asked_for_rarely() {
 }
 
 #[test]
+fn a_key_that_waits_for_work_with_spans_of_its_own_keeps_nobody_for_long() {
+    let (route, routed) = std::sync::mpsc::channel::<RoutingProvider>();
+    let routed = std::sync::Mutex::new(routed);
+    // As a client with threads of its own: its spans are in no scope either.
+    let source = move |name: &str| {
+        let routing = routed.lock().expect("not poisoned").recv().expect("sent");
+        let client = std::thread::spawn(move || routing.tracer("client").start("fetch the key").end());
+        client.join().expect("no panic");
+        Ok(SecretString::from(key_of(name)))
+    };
+    let world = World::with(&["a"], |builder| {
+        builder
+            .secret_source("instrumented", source)
+            .tenant("b", Binding::new().api_key(KeySource::provider("instrumented", "a")))
+            .routing_default(&Selector::tenant("b"))
+    });
+    let routing = world.registry.routing_provider();
+    route.send(routing.clone()).expect("it is there");
+    routing.tracer("driver").start("first").end();
+    wait_for(
+        "the default",
+        || world.registry.status().tracers.len(),
+        |tracers| *tracers == 1,
+    );
+    routing.tracer("driver").start("later").end();
+    world.flush();
+    let unrouted = world.registry.status().unrouted.spans;
+    let recorded = world.status("b").spans.accepted;
+    assert!(unrouted >= 1 && recorded >= 1, "{unrouted}, {recorded}");
+    assert_eq!(unrouted + recorded, 3);
+}
+
+#[test]
 fn without_its_registry_a_provider_records_nothing_and_counts() {
     let world = World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a")));
     let (a, routing) = (world.tenant("a"), world.registry.routing_provider());
+    // It is there, so nobody waits for it.
     driver(&routing);
     assert_eq!(routing.unrouted(), 0);
     assert!(world.registry.shutdown(crate::support::LONG).is_complete());
