@@ -132,10 +132,10 @@ fn the_default_is_what_a_look_up_gives_at_that_moment() {
 #[test]
 fn a_default_that_cannot_be_had_is_replaced_by_nothing_and_asked_for_rarely() {
     let (asked, known) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let (asks, knows) = (Arc::clone(&asked), Arc::clone(&known));
+    let (count, is_known) = (Arc::clone(&asked), Arc::clone(&known));
     let source = move |name: &str| {
-        asks.fetch_add(1, Ordering::SeqCst);
-        if knows.load(Ordering::SeqCst) {
+        count.fetch_add(1, Ordering::SeqCst);
+        if is_known.load(Ordering::SeqCst) {
             Ok(SecretString::from(key_of(name)))
         } else {
             Err(SecretError::refused("not yet"))

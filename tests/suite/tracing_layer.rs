@@ -113,16 +113,19 @@ fn a_span_is_of_the_scope_it_was_made_in_wherever_it_is_entered_and_closed() {
 #[test]
 fn a_span_that_was_made_in_no_scope_changes_nothing_in_one() {
     for default in [false, true] {
-        let world = World::with(&["a", "b"], |builder| match default {
-            true => builder.routing_default(&Selector::tenant("b")),
-            false => builder,
+        let world = World::with(&["a", "b"], |builder| {
+            if default {
+                builder.routing_default(&Selector::tenant("b"))
+            } else {
+                builder
+            }
         });
         // The default is there, so nobody waits for it.
         let (a, _b) = (world.tenant("a"), world.tenant("b"));
         let _subscriber = dispatcher::set_default(&dispatch(&world));
         let server = info_span!("server");
         a.in_span_sync("a", |_| {
-            server.in_scope(|| info_span!("of a").in_scope(|| info!("to a")))
+            server.in_scope(|| info_span!("of a").in_scope(|| info!("to a")));
         });
         server.in_scope(|| info_span!("of the server").in_scope(|| info!("to the server")));
         drop(server);
