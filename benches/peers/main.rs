@@ -14,7 +14,7 @@
 //! | `fleet`, `ours`, `stock`, `client` | tracers of either side |
 //! | `load` | spans at a given rate |
 //! | `process` | what `/proc` says |
-//! | `idle`, `making`, `lookup`, `enqueue`, `steady`, `hole`, `highest`, `churn` | a group of rows each |
+//! | `idle`, `making`, `lookup`, `enqueue`, `steady`, `hole`, `highest`, `churn`, `rotation`, `reload` | a group of rows each |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -40,6 +40,8 @@ mod options;
 mod ours;
 mod process;
 mod receiver;
+mod reload;
+mod rotation;
 mod row;
 mod steady;
 mod stock;
@@ -59,7 +61,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>
 type Measure = fn(&Options, &Receiver) -> Result<Vec<Row>>;
 
 /// In the order of the table, each with the names that `--only` knows its rows by.
-const GROUPS: [(&[&str], Measure); 8] = [
+const GROUPS: [(&[&str], Measure); 10] = [
     (&["memory", "threads", "idle"], idle::rows),
     (&["making"], making::rows),
     (&["look-up"], lookup::rows),
@@ -68,6 +70,8 @@ const GROUPS: [(&[&str], Measure); 8] = [
     (&["black hole"], hole::rows),
     (&["rate"], highest::rows),
     (&["churn"], churn::rows),
+    (&["rotation"], rotation::rows),
+    (&["reload"], reload::rows),
 ];
 
 fn main() -> ExitCode {

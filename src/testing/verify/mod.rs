@@ -11,6 +11,7 @@
 //! | `stage` | a subject with its collector: runs a program, flushes, checks |
 //! | `chaos` | what is done to the registries meanwhile |
 //! | `check`, `scan`, `finding` | what was received against what was expected |
+//! | `watchdog` | an end for what has none |
 //! | `shrink` | the shortest program that still shows a finding |
 //! | `rounds`, `options`, `report` | what the caller asks and gets |
 //!
@@ -38,6 +39,7 @@ mod stage;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 pub use finding::{Finding, FindingKind};
 pub use options::Verify;
