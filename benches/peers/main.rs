@@ -5,6 +5,8 @@
 //! Both sides use the same settings: protobuf without compression, batches of 512, a delay of one second, the same sampler, span limits,
 //! attributes and HTTP client library, two threads for connections. A row that does not reach its target says so.
 //!
+//! With `RUSTFLAGS="--cfg tracer_registry_heap"` the allocations of the `churn` row are counted.
+//!
 //! | file | owns |
 //! |---|---|
 //! | `options` | the command line |
@@ -53,6 +55,11 @@ use std::process::ExitCode;
 use control::Receiver;
 use options::{Options, Role};
 use row::Row;
+
+/// Counts what is allocated. Not in builds that measure times: all threads share its counters.
+#[cfg(tracer_registry_heap)]
+#[global_allocator]
+static HEAP: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
 
 /// What any step may fail with; it ends the program.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;

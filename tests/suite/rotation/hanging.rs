@@ -87,12 +87,13 @@ fn a_source_that_hangs_for_everybody_leaves_room_for_the_other_sources() {
     };
     wait_for("refusals", refused, |hits| *hits >= names.len() as u64);
     wait_for("look-ups that hang", || stuck.most(), |most| *most >= READERS / 2);
+    let other = world.tenant("other");
     let mut keys = [key_of("other"), next("other")];
     for turn in 1..=4 {
         let [old, new] = &keys;
         vault.put("other", new);
         let fault = world.revoke(old);
-        world.tenant("other").start_span("span").end();
+        other.start_span("span").end();
         world.wait_for_spans("other", turn);
         assert!(world.collector.fault_hits(fault) > 0, "its source was asked for that");
         world.collector.clear_fault(fault);
