@@ -40,6 +40,7 @@
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
 //! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
+//! | `error` | why a request failed |
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
@@ -75,6 +76,8 @@ mod queue;
 mod readers;
 mod record;
 mod report;
+#[cfg(test)]
+mod sample;
 #[cfg(feature = "metrics")]
 mod starts;
 mod tls;
