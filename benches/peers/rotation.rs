@@ -48,18 +48,21 @@ pub(crate) fn rows(options: &Options, _: &Receiver) -> Result<Vec<Row>> {
     };
     let without = run(false)?;
     let with = run(true)?;
-    let received = &with.driven.received;
+    let arrived = &with.driven.received;
     let at = format!("{TENANTS} tenants, {RATE} spans/s for {} s", time.as_secs());
     let told = format!(
         "{} swaps, {} requests refused for an old key, {} spans made; p50 {:.1} ms for {:.1} ms",
-        with.swaps, received.refused, with.driven.made, received.p50_millis, without.driven.received.p50_millis
+        with.swaps, arrived.refused, with.driven.made, arrived.p50_millis, without.driven.received.p50_millis
     );
     let row = |what, unit, target| Row::of(what, at.clone(), unit, target);
     let p99 = |of: &Rotated| Some(of.driven.received.p99_millis);
     let missing = |of: &Rotated| {
-        let received = &of.driven.received;
-        of.lost
-            .max(of.driven.made.saturating_sub(received.spans - received.twice))
+        let arrived = &of.driven.received;
+        of.lost.max(
+            of.driven
+                .made
+                .saturating_sub(arrived.spans.saturating_sub(arrived.twice)),
+        )
     };
     let nothing = Target::AtMost(0.0);
     Ok(vec![
@@ -76,7 +79,7 @@ pub(crate) fn rows(options: &Options, _: &Receiver) -> Result<Vec<Row>> {
             Some(number(missing(&without))),
         ),
         row("rotation: spans received twice", "spans", nothing).measured(
-            Some(number(received.twice)),
+            Some(number(arrived.twice)),
             "ours, no key rotated",
             Some(number(without.driven.received.twice)),
         ),
