@@ -59,6 +59,12 @@ mod docs {
     mod collector {}
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[doc = include_str!("../docs/keys.md")]
+    mod keys {}
+    #[doc = include_str!("../docs/operations.md")]
+    mod operations {}
+    #[doc = include_str!("../docs/sessions.md")]
+    mod sessions {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
     #[cfg(feature = "metrics")]
