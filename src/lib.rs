@@ -7,6 +7,7 @@ pub mod config;
 mod context;
 mod export;
 mod faults;
+mod global;
 mod home;
 mod ledger;
 mod nesting;
@@ -24,6 +25,8 @@ pub mod testing;
 #[cfg(feature = "macros")]
 mod traced;
 mod tracer;
+#[cfg(feature = "tracing-layer")]
+mod tracing_layer;
 #[cfg(feature = "watch")]
 mod watch;
 
@@ -41,7 +44,7 @@ pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckedBinding, ConfigurationStatus,
     Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload, ReloadError,
-    SourceError, Status, TracerRegistry, TracerStatus,
+    SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
@@ -70,6 +73,8 @@ pub use tracer::{IsolatedTracer, TracerHandle};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use tracer_registry_macros::trace;
+#[cfg(feature = "tracing-layer")]
+pub use tracing_layer::TracingLayer;
 
 /// What expansions of [`trace`] name. Not for use by hand: it may be another one with any release.
 #[cfg(feature = "macros")]
@@ -87,6 +92,9 @@ mod docs {
     mod collector {}
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[cfg(feature = "tracing-layer")]
+    #[doc = include_str!("../docs/integrations.md")]
+    mod integrations {}
     #[doc = include_str!("../docs/keys.md")]
     mod keys {}
     #[doc = include_str!("../docs/operations.md")]
