@@ -38,7 +38,7 @@ pub(crate) fn traced(criterion: &mut Criterion, a: &TracerHandle) {
             bencher.iter(|| {
                 a.in_span_sync("empty", |_| {
                     black_box(1_u64);
-                })
+                });
             });
         });
     });

@@ -206,19 +206,21 @@ impl Expansion<'_> {
             .session
             .as_ref()
             .map(|session| quote_spanned!(at(session)=> .session(&(#session))));
-        let look_up = options.registry.as_ref().map(|registry| {
-            let [environment, feature, tenant] =
-                [&options.environment, &options.feature, &options.tenant].map(|name| self.look_up_by(name.as_ref()));
-            let registry = quote_spanned!(at(registry)=> #private::registry(&(#registry)));
-            quote_spanned!(site=> .look_up(#registry, #environment, #feature, #tenant))
+        let names = [&options.environment, &options.feature, &options.tenant].map(Option::as_ref);
+        let look_up = names.iter().any(Option::is_some).then(|| {
+            let registry = self.optional(options.registry.as_ref(), "registry");
+            let names = names.map(|name| self.optional(name, "text"));
+            quote_spanned!(site=> .look_up(#registry, #(#names),*))
         });
         quote_spanned!(site=> #private::Call::new(#name) #event_type #tracer #look_up #session)
     }
 
-    fn look_up_by(&self, name: Option<&Expr>) -> TokenStream {
+    /// What a function of the runtime makes of an expression, where there is one.
+    fn optional(&self, expression: Option<&Expr>, made_by: &str) -> TokenStream {
         let private = &self.private;
-        if let Some(name) = name {
-            quote_spanned!(at(name)=> #private::Named::Some(#private::text(&(#name))))
+        if let Some(expression) = expression {
+            let made_by = Ident::new(made_by, Span::mixed_site());
+            quote_spanned!(at(expression)=> #private::Named::Some(#private::#made_by(&(#expression))))
         } else {
             quote_spanned!(Span::mixed_site()=> #private::Named::None)
         }

@@ -8,6 +8,7 @@ use super::counts::{note_failed, note_unrouted};
 use super::life::State;
 use crate::backend::EventType;
 use crate::context;
+use crate::global::global_registry;
 use crate::registry::TracerRegistry;
 use crate::selector::SelectorParts;
 use crate::session::Session;
@@ -53,14 +54,17 @@ impl Call {
         self.chosen(tracer)
     }
 
-    /// Names its tracer by what it is looked up by: environment, feature, tenant.
+    /// Names its tracer by what it is looked up by: environment, feature, tenant. In the registry that is installed, where none is given.
     pub fn look_up(
         self,
-        registry: &TracerRegistry,
+        registry: Option<&TracerRegistry>,
         environment: Option<&str>,
         feature: Option<&str>,
         tenant: Option<&str>,
     ) -> Self {
+        let Some(registry) = registry.cloned().or_else(global_registry) else {
+            return self.chosen(Err("no registry is given, and none is installed".to_owned()));
+        };
         let found = match (environment, feature, tenant) {
             (Some(name), None, None) => registry.environment(name),
             (None, Some(name), None) => registry.feature(name),
