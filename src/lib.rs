@@ -21,6 +21,8 @@ mod session_record;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod tracer;
 #[cfg(feature = "watch")]
 mod watch;
@@ -64,4 +66,7 @@ mod docs {
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}
+    #[cfg(feature = "tower")]
+    #[doc = include_str!("../docs/tower.md")]
+    mod tower {}
 }
