@@ -54,7 +54,9 @@ impl<B> TracedBody<B> {
 impl<B: Body> TracedBody<B> {
     /// Puts a response's body into the context that it was made in, and has the span end with it.
     pub(super) fn put_into(response: Response<B>, cx: Context, mut exchange: Option<Exchange>) -> Response<Self> {
-        let may_follow = exchange.as_mut().is_none_or(|exchange| exchange.note_response(&response));
+        let may_follow = exchange
+            .as_mut()
+            .is_none_or(|exchange| exchange.note_response(&response));
         if !may_follow || response.body().is_end_stream() {
             finish(&mut exchange);
         }

@@ -54,6 +54,8 @@ mod support;
 mod tenants_as_data;
 mod tls;
 mod tls_server;
+#[cfg(feature = "tower")]
+mod tower;
 #[cfg(feature = "cli")]
 mod verify;
 mod weights;
