@@ -1,9 +1,42 @@
 //! What of a request is read without serving it.
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 
 use super::authority::Authority;
-use super::{conventions, grpc};
+use super::settings::{Decision, Settings, Step};
+use super::{TenantSource, conventions, grpc};
+use crate::config::Binding;
+use crate::registry::TracerRegistry;
+use crate::secret::KeySource;
+
+#[test]
+fn finding_the_tracer_of_a_request_allocates_nothing() {
+    let registry = TracerRegistry::builder()
+        .secret_source("fixed", |_: &str| Ok("a key".into()))
+        .defaults(Binding::new().endpoint("http://127.0.0.1:9"))
+        .tenant("acme", Binding::new().api_key(KeySource::provider("fixed", "acme")))
+        .build()
+        .expect("a valid configuration");
+    let acme = registry.tenant("acme").expect("configured");
+    for source in [
+        TenantSource::header(HeaderName::from_static("x-tenant")),
+        TenantSource::first_host_label(),
+        TenantSource::path_segment(0),
+        TenantSource::extension(|slug: &String| slug.as_str()),
+    ] {
+        let settings = Settings::new(registry.clone(), source.clone());
+        let request = Request::get("/acme/orders")
+            .header("host", "acme.example.com:8080")
+            .header("x-tenant", "acme")
+            .extension("acme".to_owned());
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        let spent = allocation_counter::measure(|| match settings.step(&parts) {
+            Step::Go(Decision::Serve(tracer)) => assert!(tracer.same_tracer(&acme)),
+            _ => panic!("{source:?}"),
+        });
+        assert_eq!(spent.count_total, 0, "{source:?}");
+    }
+}
 
 #[test]
 fn an_authority_is_a_host_and_perhaps_a_port() {

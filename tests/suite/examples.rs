@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Runs an example and expects success, and its lines to hold these, one after the other.
 fn expect_lines(example: &str, expected: &[&str]) {
-    let output = command(example, "collector")
+    let output = command(example, "collector,tower")
         .output()
         .expect("the example can be started");
     let (stdout, stderr) = (
@@ -152,6 +152,34 @@ fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
             "└─ POST /answer",
             "globex, which trusts nobody:",
             "POST /answer",
+        ],
+    );
+}
+
+#[cfg(feature = "tower")]
+#[test]
+fn requests_of_an_axum_service_each_land_in_their_tenants_project() {
+    expect_lines(
+        "axum_service",
+        &[
+            "POST /ask: 200 \"42\"",
+            "POST /ask: 200 \"42\"",
+            "GET /stories/7: 200 \"once upon a time\"",
+            "GET /stories/7: 401 \"\"",
+            "project acme, 1 sessions",
+            "POST /ask",
+            "└─ POST",
+            "   └─ POST",
+            "      └─ think",
+            "project globex, 2 sessions",
+            "POST /ask",
+            "└─ POST",
+            "   └─ POST",
+            "      └─ think",
+            "GET /stories/{id}",
+            "├─ find a word",
+            "├─ find a word",
+            "└─ find a word",
         ],
     );
 }

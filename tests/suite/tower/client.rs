@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, StatusCode};
+use http::{HeaderName, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -26,7 +26,6 @@ pub(super) struct Server {
 
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -62,7 +61,6 @@ impl Server {
         let (head, body) = self.client.request(request).await.ok()?.into_parts();
         Some(Answer {
             status: head.status,
-            headers: head.headers,
             body: body.collect().await.ok()?.to_bytes(),
         })
     }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::sync::{Notify, Semaphore};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tower_layer::Layer;
 use tracer_registry::{AsyncBindingSource, BindingFuture, Name, SourceError};
 
@@ -113,26 +113,6 @@ async fn the_time_of_the_look_up_is_part_of_the_span_and_who_goes_away_meanwhile
         "{began} is when it came, before {between}"
     );
     assert_eq!(served.load(Ordering::SeqCst), 1);
-}
-
-#[test]
-fn finding_the_tracer_of_a_request_allocates_no_more_than_the_request_itself() {
-    let world = World::new(&["acme"]);
-    let bare =
-        tower::service_fn(|_: Request<()>| std::future::ready(Ok::<_, std::io::Error>(Response::new(String::new()))));
-    let mut service = header_source(&world)
-        .on(
-            tracer_registry::tower::Trouble::Missing,
-            tracer_registry::tower::Otherwise::Untraced,
-        )
-        .layer(bare);
-    // No attribute has to be looked up, and no scope is made.
-    let request = || Request::new(());
-    let mut call = |request| futures_util::FutureExt::now_or_never(service.call(request)).is_some();
-    assert!(call(request()));
-    let request = request();
-    let spent = allocation_counter::measure(|| assert!(call(request)));
-    assert_eq!(spent.count_total, 0, "{spent:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -59,10 +59,10 @@ async fn in_a_scope_only_its_own_trace_goes_out_and_outside_nothing_is_touched()
             assert_eq!(acme.scope(sent(layer)).await, ["x-mine: stays"]);
         }
         let seen = acme.in_span("ask", async |_| sent(layer).await).await;
-        let [parent, mine] = seen.as_slice() else {
+        let [parent, state, mine] = seen.as_slice() else {
             panic!("{seen:?}");
         };
-        assert_eq!(mine, "x-mine: stays");
+        assert_eq!((state.as_str(), mine.as_str()), ("tracestate: ", "x-mine: stays"));
         ended_all(&world);
         let project = world.project("acme");
         let trace = project.spans().last().expect("one ended").trace_id.clone();

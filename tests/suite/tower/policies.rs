@@ -10,7 +10,7 @@ use tracer_registry::tower::{Otherwise, TenantLayer, Trouble};
 
 use super::client::{Server, ended, get_as, header_source};
 use super::{current, work};
-use crate::support::{World, binding};
+use crate::support::World;
 
 type Body = Full<&'static [u8]>;
 
