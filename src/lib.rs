@@ -69,4 +69,7 @@ mod docs {
     #[cfg(feature = "tower")]
     #[doc = include_str!("../docs/tower.md")]
     mod tower {}
+    #[cfg(feature = "tower")]
+    #[doc = include_str!("../docs/adopt.md")]
+    mod adopt {}
 }
