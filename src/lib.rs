@@ -53,16 +53,28 @@ pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::ActiveSpan;
 pub use tracer::{IsolatedTracer, TracerHandle};
 
-/// The pages of `docs/`, so that their code is compiled and run.
+/// The pages of `docs/` with code, so that it is compiled and run.
 #[cfg(doctest)]
 mod docs {
+    #[cfg(feature = "collector")]
+    #[doc = include_str!("../docs/collector.md")]
+    mod collector {}
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[doc = include_str!("../docs/keys.md")]
+    mod keys {}
+    #[doc = include_str!("../docs/operations.md")]
+    mod operations {}
+    #[doc = include_str!("../docs/sessions.md")]
+    mod sessions {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
     #[cfg(feature = "metrics")]
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}

@@ -7,6 +7,7 @@ mod formats;
 mod layering;
 mod merging;
 mod properties;
+mod reference;
 mod schema;
 mod secrets;
 mod urls;

@@ -3,7 +3,7 @@
 //! | schedule | event | next |
 //! |---|---|---|
 //! | idle | a span arrives | timed (ready, where one span is a full batch) |
-//! | timed | the queue holds a batch or is full, a flush is asked for, or the tracer is gone | ready |
+//! | timed | the queue holds a batch or is full, a flush is asked for, the tracer is gone, or its place in the pool is needed | ready |
 //! | timed | the delay is over, or memory is short | running |
 //! | ready | the engine comes to it | running |
 //! | running | all that was due is settled, some spans are left | timed |

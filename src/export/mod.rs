@@ -39,6 +39,7 @@
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
 //! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
+//! | `error` | why a request failed |
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
@@ -73,6 +74,8 @@ mod proxy;
 mod queue;
 mod record;
 mod report;
+#[cfg(test)]
+mod sample;
 #[cfg(feature = "metrics")]
 mod starts;
 mod tls;

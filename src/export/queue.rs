@@ -209,32 +209,10 @@ fn bytes_of(spans: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
-    use opentelemetry::InstrumentationScope;
-    use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
-    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
     use proptest::prelude::*;
 
     use super::*;
-
-    fn span(number: usize) -> SpanData {
-        SpanData {
-            span_context: SpanContext::empty_context(),
-            parent_span_id: SpanId::INVALID,
-            parent_span_is_remote: false,
-            span_kind: SpanKind::Internal,
-            name: number.to_string().into(),
-            start_time: UNIX_EPOCH,
-            end_time: UNIX_EPOCH,
-            attributes: Vec::new(),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: InstrumentationScope::default(),
-        }
-    }
+    use crate::export::sample::span;
 
     proptest! {
         #[test]
@@ -246,7 +224,7 @@ mod tests {
             let (mut pushed, mut taken) = (0, 0);
             for (count, max) in steps {
                 for _ in 0..count {
-                    let span = span(pushed);
+                    let span = span(pushed.to_string());
                     let bytes = weigh(&span);
                     queue.room(bytes, &chunks).push(span);
                     pushed += 1;
@@ -275,7 +253,7 @@ mod tests {
         let chunks = Chunks::new(1 << 20);
         let mut queue = Queue::default();
         let mut round = || {
-            (0..200).for_each(|number| queue.room(0, &chunks).push(span(number)));
+            (0..200).for_each(|number| queue.room(0, &chunks).push(span(number.to_string())));
             chunks.give_back(queue.take(1000, &chunks));
         };
         round();

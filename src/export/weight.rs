@@ -96,12 +96,12 @@ fn table(entries: &Map<String, Json>) -> usize {
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
-    use opentelemetry::{InstrumentationScope, StringValue};
-    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+    use opentelemetry::StringValue;
+    use opentelemetry_sdk::trace::SpanEvents;
     use serde_json::json;
 
     use super::*;
+    use crate::export::sample;
 
     fn span(attributes: usize, text: usize, event_count: usize) -> SpanData {
         let attribute = |index: usize| KeyValue::new(format!("an.attribute.{index}"), "x".repeat(text));
@@ -110,19 +110,9 @@ mod tests {
             .map(|index| Event::new("event", UNIX_EPOCH, vec![attribute(index)], 0))
             .collect();
         SpanData {
-            span_context: SpanContext::empty_context(),
-            parent_span_id: SpanId::INVALID,
-            parent_span_is_remote: false,
-            span_kind: SpanKind::Internal,
-            name: format!("a span with {attributes}").into(),
-            start_time: UNIX_EPOCH,
-            end_time: UNIX_EPOCH,
             attributes: (0..attributes).map(attribute).collect(),
-            dropped_attributes_count: 0,
             events,
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: InstrumentationScope::default(),
+            ..sample::span(format!("a span with {attributes}"))
         }
     }
 

@@ -131,7 +131,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// Checks everything and starts the export threads. Reads no key.
+    /// Checks everything and starts the export threads (none with `export.mode = "inline"`). Reads no key.
     ///
     /// # Errors
     /// [`BuildError`]; for a configuration with faults, every fault. Nothing was started.

@@ -74,7 +74,7 @@ struct Inner {
 }
 
 impl TracerRegistry {
-    /// Reads the configuration from a file or a folder ([`Config::load`]) and starts the export threads. Reads no key.
+    /// Reads the configuration from a file or a folder ([`Config::load`]) and starts the export threads (none with `export.mode = "inline"`). Reads no key.
     ///
     /// # Errors
     /// [`BuildError::Config`] with every fault of the configuration; nothing was started.

@@ -1,7 +1,9 @@
-//! Proof on your own machine that nothing leaks: random programs on real tracers, and every byte that they send looked through.
+//! For tests: a registry with a collector of its own for a service's tests, and the proof that nothing leaks on your own machine.
 //!
-//! It uses what the crate's root exports, as a user would, and the local collector as the witness.
+//! Both use what the crate's root exports, as a user would, and the local collector as the witness.
 
+mod kit;
 mod verify;
 
+pub use kit::{Leak, Spans, TestProject, TestRegistry, TestRegistryBuilder};
 pub use verify::{ChaosReport, Failure, Finding, FindingKind, SideReport, Verify, VerifyError, VerifyReport, verify};

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -187,12 +188,15 @@ impl Drop for StopAtEnd<'_> {
 
 /// The whole life of a child.
 fn end(n: u64, url: &str, inherited: Inherited) -> ! {
-    thread::spawn(|| {
+    let (alive, gone) = mpsc::channel::<()>();
+    thread::spawn(move || {
         // One that takes longer hangs.
-        thread::sleep(LONG);
-        process::exit(9);
+        if gone.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
+            process::exit(9);
+        }
     });
     let lived = catch_unwind(AssertUnwindSafe(|| live(n, url, inherited)));
+    drop(alive);
     process::exit(i32::from(lived.is_err()));
 }
 

@@ -52,6 +52,8 @@ mod silence;
 mod soak;
 mod support;
 mod tenants_as_data;
+#[cfg(feature = "testing")]
+mod test_kit;
 mod tls;
 mod tls_server;
 #[cfg(feature = "tower")]

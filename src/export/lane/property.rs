@@ -13,7 +13,8 @@ use opentelemetry::KeyValue;
 use proptest::prelude::*;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::tests::{Parts, span};
+use super::super::sample::span;
+use super::tests::Parts;
 use super::*;
 use crate::config::{Binding, Export};
 use crate::selector::{Name, Part};

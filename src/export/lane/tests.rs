@@ -2,12 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::LazyLock;
-use std::time::UNIX_EPOCH;
 
 use futures_util::FutureExt;
 use opentelemetry::KeyValue;
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -15,6 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::super::ExportError;
 use super::super::connections::Way;
 use super::super::deliver::see_through;
+use super::super::sample::span;
 use super::super::transport::Transport;
 use super::*;
 use crate::config::{Binding, Config, Document, Export, ExportSettings, Protocol};
@@ -144,24 +143,6 @@ fn engine() -> Engine {
         sent: Vec::new(),
         accepted: 0,
         marks: Vec::new(),
-    }
-}
-
-pub(super) fn span(name: String) -> SpanData {
-    SpanData {
-        span_context: SpanContext::empty_context(),
-        parent_span_id: SpanId::INVALID,
-        parent_span_is_remote: false,
-        span_kind: SpanKind::Internal,
-        name: name.into(),
-        start_time: UNIX_EPOCH,
-        end_time: UNIX_EPOCH,
-        attributes: Vec::new(),
-        dropped_attributes_count: 0,
-        events: SpanEvents::default(),
-        links: SpanLinks::default(),
-        status: Status::Unset,
-        instrumentation_scope: opentelemetry::InstrumentationScope::default(),
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `run` | the interpreter |
 //! | `subject`, `ours`, `peer` | what it runs on: this crate, or plain providers |
 //! | `stage` | a subject with its collector: runs a program, flushes, checks |
+//! | `headers` | incoming headers that lie |
 //! | `chaos` | what is done to the registries meanwhile |
 //! | `check`, `scan`, `finding` | what was received against what was expected |
 //! | `shrink` | the shortest program that still shows a finding |

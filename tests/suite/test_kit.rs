@@ -1,0 +1,212 @@
+//! The kit for a service's own tests: what it says of projects, and what it notices.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::config::{BackendName, Binding};
+use tracer_registry::testing::{Leak, TestRegistry};
+use tracer_registry::{Enrichment, KeySource, LookupError, Selector};
+
+#[test]
+fn a_tenant_an_environment_and_a_feature_have_projects_of_their_own() {
+    let test = TestRegistry::builder()
+        .active_environment("staging")
+        .environment("production")
+        .feature("search")
+        .start();
+    let registry = test.registry();
+    let tracers = [
+        registry.tenant("acme"),
+        registry.active(),
+        registry.environment("production"),
+        registry.feature("search"),
+    ];
+    for (number, tracer) in tracers.into_iter().enumerate() {
+        tracer.expect("known").start_span(number.to_string()).end();
+    }
+    let projects = [
+        "acme",
+        "environment:staging",
+        "environment:production",
+        "feature:search",
+    ];
+    for (number, name) in projects.into_iter().enumerate() {
+        assert_eq!(test.project(name).tree(), format!("{number}\n"), "{name}");
+    }
+    assert!(test.project("globex").spans().is_empty(), "never asked for");
+    test.assert_isolated();
+}
+
+#[test]
+fn tenants_that_are_named_are_the_only_ones() {
+    let test = TestRegistry::builder().tenants(["acme", "globex"]).start();
+    test.registry().tenant("acme").expect("named");
+    let unknown = test.registry().tenant("initech").map(drop);
+    assert!(matches!(unknown, Err(LookupError::Resolve(_))), "{unknown:?}");
+}
+
+#[test]
+fn spans_are_chosen_by_name_attribute_session_and_place() {
+    for backend in [BackendName::Honeyhive, BackendName::Otlp] {
+        let test = TestRegistry::builder().backend(backend).start();
+        let acme = test.registry().tenant("acme").expect("any");
+        let session = acme.session("chat").metadata("plan", "enterprise").start();
+        {
+            let _in_session = session.enter();
+            acme.in_span_sync("ask", |_| {
+                acme.in_span_sync("answer", |span| span.set_attribute("tokens", 7));
+                acme.in_span_sync("answer", |span| span.set_attribute("tokens", 8));
+            });
+        }
+        acme.in_span_sync("later", |_| ());
+        session.enrich(Enrichment::new().metric("tokens", 15));
+
+        let project = test.project("acme");
+        let spans = project.spans();
+        assert_eq!(spans.named("answer").len(), 2);
+        assert_eq!(spans.named("answer").with_attribute("tokens", 8).len(), 1);
+        assert_eq!(spans.named("ask").children().tree(), "answer\nanswer\n");
+        assert!(spans.named("answer").roots().is_empty());
+        assert!(spans.named("later").of_session(session.id()).is_empty());
+        assert_eq!(spans.of_session(session.id()).named("ask").one().parent_span_id, None);
+        if backend == BackendName::Honeyhive {
+            assert_eq!(project.session().metadata["plan"], "enterprise");
+            assert_eq!(project.session().metrics["tokens"], 15);
+            assert_eq!(project.tree(), "ask\n├─ answer\n└─ answer\nlater\n");
+            assert_eq!(project.traces().len(), 2);
+        }
+        test.assert_isolated();
+
+        let two = catch_unwind(AssertUnwindSafe(|| spans.named("answer").one().name.clone()));
+        let message = two.expect_err("there are two");
+        let message = message.downcast_ref::<String>().expect("a text");
+        assert!(
+            message.contains("span of acme named \"answer\", found 2 in:"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn spans_under_another_ones_key_are_a_leak() {
+    let test = TestRegistry::builder()
+        .tenants(["acme"])
+        .configure(|builder| {
+            let of_globex = Binding::new()
+                .api_key(KeySource::provider("test", "acme"))
+                .header("x-test-project", "globex");
+            builder.tenant("globex", of_globex)
+        })
+        .start();
+    test.registry()
+        .tenant("globex")
+        .expect("known")
+        .start_span("lost")
+        .end();
+    let leaks = test.leaks();
+    let [Leak::Request { of, under, .. }] = leaks.as_slice() else {
+        panic!("{leaks:?}");
+    };
+    assert_eq!((of.as_str(), under.as_str()), ("globex", "acme"));
+    let failed = catch_unwind(AssertUnwindSafe(|| test.assert_isolated())).expect_err("it is not");
+    let message = failed.downcast_ref::<String>().expect("a text");
+    assert!(
+        message.contains("a request of globex came under the key of acme: /"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_parent_a_trace_and_a_session_of_another_project_are_leaks_and_what_came_from_outside_is_not() {
+    let test = TestRegistry::builder()
+        .tenants(["globex"])
+        .configure(|builder| {
+            let trusting = |name: &str| {
+                let key = KeySource::provider("test", name);
+                let trusting = Binding::new().api_key(key).trust_remote_parent(true);
+                trusting.propagate_session_id(true)
+            };
+            let builder = builder.tenant("acme", trusting("acme"));
+            builder.tenant("initech", trusting("initech"))
+        })
+        .start();
+    let registry = test.registry();
+    let [acme, globex, initech] = ["acme", "globex", "initech"].map(|name| registry.tenant(name).expect("known"));
+    let outside = HashMap::from([(
+        "traceparent".to_owned(),
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+    )]);
+    acme.extract(&outside).run(|| acme.start_span("asked").end());
+    initech.extract(&outside).run(|| initech.start_span("asked").end());
+    assert_eq!(test.leaks(), []);
+
+    // Headers that one tracer made, given to another one that trusts whoever sends them.
+    let mut headers = HashMap::new();
+    let session = acme.session("chat").start();
+    {
+        let _in_session = session.enter();
+        acme.in_span_sync("calls", |_| acme.inject(&mut headers));
+    }
+    initech.extract(&headers).run(|| initech.start_span("called").end());
+    globex.extract(&headers).run(|| globex.start_span("called").end());
+    let leaks = test.leaks();
+    let of_initech = |project: &str| project == "initech";
+    assert!(
+        leaks.iter().all(|leak| match leak {
+            Leak::Parent { project, parent, .. } => of_initech(project) && parent == "calls",
+            Leak::Session {
+                project, session: id, ..
+            } => of_initech(project) && id == session.id(),
+            Leak::Trace { projects, .. } => *projects == ["acme", "initech"],
+            _ => false,
+        }),
+        "{leaks:#?}"
+    );
+    assert_eq!(leaks.len(), 3, "{leaks:#?}");
+}
+
+#[test]
+fn a_canary_is_found_in_whatever_is_sent() {
+    let test = TestRegistry::start();
+    let canary = test.canary("acme");
+    let registry = test.registry();
+    let [acme, globex] = ["acme", "globex"].map(|name| registry.tenant(name).expect("any"));
+    acme.in_span_sync(format!("about {canary}"), |span| {
+        span.input("question", canary.as_str());
+    });
+    assert_eq!(test.leaks(), []);
+
+    let told = format!("{{\"nested\": \"in {canary}.\"}}");
+    globex.session("chat").input("question", told).start();
+    let leaks = test.leaks();
+    let [Leak::Canary { of, under, path, .. }] = leaks.as_slice() else {
+        panic!("{leaks:?}");
+    };
+    assert_eq!([of, under, path], ["acme", "globex", "/session/start"]);
+}
+
+#[test]
+fn both_of_two_at_once_see_only_their_own() {
+    let [one, two] = [TestRegistry::start(), TestRegistry::start()];
+    let tracer = |test: &TestRegistry| test.registry().get(Selector::tenant("acme")).expect("any");
+    tracer(&one).start_span("one").end();
+    tracer(&two).start_span("two").end();
+    assert_eq!(one.project("acme").tree(), "one\n");
+    assert_eq!(two.project("acme").tree(), "two\n");
+}
+
+#[test]
+fn what_is_not_delivered_fails_the_test_that_looks() {
+    let test = TestRegistry::builder()
+        .configure(|builder| builder.export(crate::support::once()))
+        .start();
+    let acme = test.registry().tenant("acme").expect("any");
+    test.collector()
+        .fault(tracer_registry::collector::Fault::status(400).times(1));
+    acme.start_span("refused").end();
+    let failed = catch_unwind(AssertUnwindSafe(|| test.project("acme").spans().len()));
+    let message = failed.expect_err("it was refused");
+    let message = message.downcast_ref::<String>().expect("a text");
+    assert!(message.starts_with("not all was delivered:\n"), "{message}");
+}
