@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, MatchedPath, Request, State};
-use axum::http::{HeaderName, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -46,7 +46,7 @@ struct Front {
 /// Stands for whatever looks a token up. Headers of the client that name a tenant choose nothing.
 async fn authenticate(mut request: Request, next: Next) -> Response {
     let token = request.headers().get(header::AUTHORIZATION);
-    let tenant = match token.map(|token| token.as_bytes()) {
+    let tenant = match token.map(HeaderValue::as_bytes) {
         Some(b"Bearer token-of-ann") => "acme",
         Some(b"Bearer token-of-bob") => "globex",
         _ => return StatusCode::UNAUTHORIZED.into_response(),
@@ -114,8 +114,9 @@ async fn tell() -> Body {
 /// Only the front reaches this one, so its header is believed.
 fn models(registry: TracerRegistry) -> Router {
     let answer = async |question: String| {
-        let tracer = TracerRegistry::current();
-        tracer.map(|tracer| tracer.in_span_sync("think", |span| span.set_attribute("question", question.clone())));
+        if let Some(tracer) = TracerRegistry::current() {
+            tracer.in_span_sync("think", |span| span.set_attribute("question", question));
+        }
         "42"
     };
     Router::new()

@@ -25,9 +25,16 @@ pub(super) struct Exchange {
     side: Side,
     is_call: bool,
     method: Method,
-    is_answered: bool,
     is_failed: bool,
-    is_over: bool,
+    progress: Progress,
+}
+
+/// How far it came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Waiting,
+    Answered,
+    Over,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,9 +51,8 @@ impl Exchange {
             side,
             is_call,
             method,
-            is_answered: false,
             is_failed: false,
-            is_over: false,
+            progress: Progress::Waiting,
         }
     }
 
@@ -61,7 +67,7 @@ impl Exchange {
 
     /// The response's head is there. Gives whether a body may follow.
     pub(super) fn note_response<B>(&mut self, response: &Response<B>) -> bool {
-        self.is_answered = true;
+        self.progress = Progress::Answered;
         let status = response.status();
         let span = &self.open.span;
         // Of gRPC there is a status of HTTP to tell only where something between spoke.
@@ -113,12 +119,12 @@ impl Exchange {
     }
 
     pub(super) fn finish(mut self) {
-        self.is_over = true;
+        self.progress = Progress::Over;
     }
 
     pub(super) fn fail(mut self, error_type: &str) {
         self.note_error(error_type.to_owned());
-        self.is_over = true;
+        self.progress = Progress::Over;
     }
 
     fn cancel(&mut self) {
@@ -133,9 +139,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let is_left = self.side == Side::Client && self.is_answered;
-        if !self.is_over && !is_left {
-            self.cancel();
+        match (self.progress, self.side) {
+            (Progress::Waiting, _) | (Progress::Answered, Side::Server) => self.cancel(),
+            (Progress::Answered, Side::Client) | (Progress::Over, _) => {}
         }
         self.open.span.end();
         if let Some(session) = &self.session {

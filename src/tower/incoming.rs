@@ -1,5 +1,6 @@
 //! The span of a request that came in.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use http::header::USER_AGENT;
@@ -13,6 +14,7 @@ use super::conventions::{self, PATH, ROUTE, SCHEME};
 use super::exchange::{Exchange, Side};
 use super::grpc;
 use super::settings::Settings;
+use crate::session::SessionBuilder;
 use crate::tracer::TracerHandle;
 
 /// How many attributes a request has at the most, with those of its response.
@@ -23,7 +25,7 @@ const ATTRIBUTES: usize = 12;
 pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, came: Option<SystemTime>) -> Exchange {
     let scope = tracer.extract(&HeaderExtractor(&request.headers));
     let session = match &settings.session {
-        Some(session) if scope.session().is_none() => session(tracer, request).map(|session| session.start()),
+        Some(session) if scope.session().is_none() => session(tracer, request).map(SessionBuilder::start),
         _ => None,
     };
     let cx = match &session {
@@ -59,7 +61,7 @@ pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, 
 }
 
 /// What only a request of plain HTTP has, and its span's name.
-fn describe(settings: &Settings, request: &Parts, attributes: &mut Vec<KeyValue>) -> std::borrow::Cow<'static, str> {
+fn describe(settings: &Settings, request: &Parts, attributes: &mut Vec<KeyValue>) -> Cow<'static, str> {
     conventions::add_method(attributes, &request.method);
     attributes.push(KeyValue::new(PATH, conventions::cut(request.uri.path())));
     let scheme = request.uri.scheme().unwrap_or(&settings.scheme);

@@ -1,5 +1,6 @@
 //! Requests that go out take their scope along.
 
+use std::borrow::Cow;
 use std::task::{Context, Poll};
 
 use http::header::HeaderName;
@@ -113,16 +114,13 @@ fn open<B>(tracer: &TracerHandle, request: &Request<B>) -> Exchange {
     let is_call = grpc::is_call(request.headers());
     let call = grpc::method_of(uri.path()).filter(|_| is_call);
     let mut attributes = Vec::with_capacity(8);
-    let name = match call {
-        Some(call) => {
-            conventions::add_call(&mut attributes, call);
-            conventions::cut(uri.path().trim_start_matches('/')).into()
-        }
-        None => {
-            conventions::add_method(&mut attributes, request.method());
-            attributes.extend(full_url(uri).map(|url| KeyValue::new(FULL_URL, url)));
-            std::borrow::Cow::Borrowed(conventions::word(request.method()))
-        }
+    let name: Cow<'static, str> = if let Some(call) = call {
+        conventions::add_call(&mut attributes, call);
+        conventions::cut(uri.path().trim_start_matches('/')).into()
+    } else {
+        conventions::add_method(&mut attributes, request.method());
+        attributes.extend(full_url(uri).map(|url| KeyValue::new(FULL_URL, url)));
+        conventions::word(request.method()).into()
     };
     if let Some(authority) = uri.authority() {
         let server = Authority::new(authority.as_str());

@@ -58,11 +58,11 @@ async fn requests_of_several_tenants_at_once_each_land_in_their_own_project() {
     for (index, tenant) in tenants.iter().enumerate() {
         ended(&world, tenant, 80);
         let project = world.project(tenant);
-        let served: Vec<_> = project.spans_named("GET").collect();
-        assert_eq!((served.len(), project.traces().len()), (40, 40));
+        let requests: Vec<_> = project.spans_named("GET").collect();
+        assert_eq!((requests.len(), project.traces().len()), (40, 40));
         for number in (index..120).step_by(3) {
             let inner = world.span(tenant, &format!("work {number} of tenant:{tenant}"));
-            let parent = served
+            let parent = requests
                 .iter()
                 .find(|span| Some(&span.span_id) == inner.parent_span_id.as_ref());
             assert_eq!(path(parent.expect("a child of its request")), format!("/{number}"));

@@ -36,7 +36,7 @@ impl Server {
         let serving = async {
             axum::serve(listener, router)
                 .await
-                .expect("it serves until it is aborted")
+                .expect("it serves until it is aborted");
         };
         Self {
             address,

@@ -59,7 +59,7 @@ impl Decoder for Plain {
 type Answers = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
 /// Says in whose scope it runs, and ends as the method is called.
-async fn answer(method: &str) -> Result<tonic::Response<Answers>, Status> {
+fn answer(method: &str) -> Result<tonic::Response<Answers>, Status> {
     let first = stream::once(async { Ok(Bytes::from(current())) });
     let code = match method {
         "Refuse" => return Err(Status::not_found("no such thing")),
@@ -75,10 +75,7 @@ async fn answer(method: &str) -> Result<tonic::Response<Answers>, Status> {
 async fn serve(request: Request<AxumBody>) -> Response<tonic::body::Body> {
     let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
     let mut grpc = tonic::server::Grpc::new(Plain);
-    let service = tower::service_fn(move |_: tonic::Request<Bytes>| {
-        let method = method.clone();
-        async move { answer(&method).await }
-    });
+    let service = tower::service_fn(move |_: tonic::Request<Bytes>| std::future::ready(answer(&method)));
     grpc.server_streaming(service, request).await
 }
 

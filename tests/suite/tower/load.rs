@@ -49,7 +49,7 @@ async fn two_hundred_requests_at_once_of_fifty_tenants_leak_lose_and_leave_open_
     let asked = (0..REQUESTS).map(|number| {
         let (server, tenant) = (&server, names[number % TENANTS]);
         async move {
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 let request = format!("GET /{number}/true HTTP/1.1\r\nhost: a\r\nx-tenant: {tenant}\r\n\r\n");
                 drop(server.begin(&request, "item\n").await);
             } else {
@@ -89,13 +89,13 @@ async fn two_hundred_requests_at_once_of_fifty_tenants_leak_lose_and_leave_open_
     for (index, name) in names.iter().enumerate() {
         let project = world.project(name);
         received += project.spans().len() as u64;
-        let served: Vec<_> = project.spans_named("GET").collect();
-        assert_eq!(served.len(), REQUESTS / TENANTS, "{name}");
-        for span in &served {
+        let requests: Vec<_> = project.spans_named("GET").collect();
+        assert_eq!(requests.len(), REQUESTS / TENANTS, "{name}");
+        for span in &requests {
             let path = attribute(span, "url.path").as_str().expect("a path");
             let number: usize = path.split('/').nth(1).expect("a number").parse().expect("a number");
             assert_eq!(number % TENANTS, index, "{path} is in the project of {name}");
-            let error = (number % 3 == 0).then_some("cancelled");
+            let error = (number.is_multiple_of(3)).then_some("cancelled");
             assert_eq!(attribute(span, "error.type").as_str(), error, "{path}");
             let items = project.spans_named(&format!("item of {number}")).collect::<Vec<_>>();
             assert_eq!(items.len(), if error.is_some() { 1 } else { ITEMS });
