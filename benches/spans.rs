@@ -4,6 +4,10 @@
 //! nothing, and the tracers belong to a registry that was shut down, so theirs count a span and let it go.
 #![expect(clippy::print_stdout, reason = "a benchmark shows what it measured")]
 
+#[cfg(feature = "macros")]
+#[path = "spans/traced.rs"]
+mod traced;
+
 use std::fs;
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -222,6 +226,8 @@ fn main() {
     dedicated(&mut criterion);
     #[cfg(feature = "tracing-layer")]
     layers(&mut criterion);
+    #[cfg(feature = "macros")]
+    traced::traced(&mut criterion, &ours().0);
     criterion.final_summary();
     println!("\nmedians of this run");
     for (group, ours, stock) in [
@@ -236,6 +242,13 @@ fn main() {
         if let (Some(mine), Some(theirs)) = (median(group, ours), median(group, stock)) {
             let ratio = mine / theirs;
             println!("{group:<26} {ours:<27} {mine:>7.1} ns, stock {theirs:>7.1} ns: {ratio:.2} times");
+        }
+    }
+    #[cfg(feature = "macros")]
+    for (group, attribute, by_hand) in traced::RATIOS {
+        if let (Some(mine), Some(theirs)) = (median(group, attribute), median(group, by_hand)) {
+            let ratio = mine / theirs;
+            println!("{group:<26} {attribute:<27} {mine:>7.1} ns, {by_hand} {theirs:>7.1} ns: {ratio:.2} times");
         }
     }
 }

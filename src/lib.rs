@@ -22,6 +22,8 @@ mod session_record;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "macros")]
+mod traced;
 mod tracer;
 #[cfg(feature = "tracing-layer")]
 mod tracing_layer;
@@ -52,9 +54,35 @@ pub use secret::{
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::ActiveSpan;
+#[cfg(feature = "macros")]
+pub use traced::{TraceCounts, trace_counts};
 pub use tracer::{IsolatedTracer, TracerHandle};
+/// ```
+/// use tracer_registry::{TracerHandle, trace};
+///
+/// #[trace(event_type = tool, capture = inputs)]
+/// fn retrieve(question: &str) -> Vec<String> {                  // of whichever tracer it is called for
+///     vec![question.to_uppercase()]
+/// }
+///
+/// #[trace(tracer = acme, err)]
+/// async fn answer(acme: &TracerHandle, question: &str) -> Result<String, std::io::Error> {
+///     Ok(retrieve(question).concat())                           // a child of `answer`
+/// }
+/// ```
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use tracer_registry_macros::trace;
 #[cfg(feature = "tracing-layer")]
 pub use tracing_layer::TracingLayer;
+
+/// What expansions of [`trace`] name. Not for use by hand: it may be another one with any release.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::backend::EventType;
+    pub use crate::traced::*;
+}
 
 /// The pages of `docs/` with code, so that it is compiled and run.
 #[cfg(doctest)]
@@ -75,6 +103,9 @@ mod docs {
     mod sessions {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
+    #[cfg(feature = "macros")]
+    #[doc = include_str!("../docs/trace.md")]
+    mod trace {}
     #[cfg(feature = "metrics")]
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}

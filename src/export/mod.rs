@@ -20,6 +20,7 @@
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `keyring` | the key of one source, and how it becomes another one |
 //! | `keyrings` | all of them: who reads, watches and waits for them |
+//! | `readers` | how many keys are read at the same time |
 //! | `hand` | the key of one request, and what follows where it is refused |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
@@ -72,6 +73,7 @@ mod processor;
 mod protobuf;
 mod proxy;
 mod queue;
+mod readers;
 mod record;
 mod report;
 #[cfg(test)]

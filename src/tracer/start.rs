@@ -24,7 +24,7 @@ impl Drop for Open {
 }
 
 impl TracerHandle {
-    pub(super) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
+    pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
         self.open_in(&self.0.sdk, builder, from)
     }
 

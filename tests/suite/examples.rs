@@ -143,6 +143,27 @@ fn a_session_follows_threads_and_tasks() {
 }
 
 #[test]
+fn functions_are_traced_by_an_attribute() {
+    expect_lines(
+        "traced",
+        &[
+            r#"Ok("WHY-NOT (7)") Err("nothing was asked")"#,
+            r#"Ok("WHO (7)")"#,
+            "calls without a tracer: 1",
+            "project acme",
+            "serve",
+            "└─ ask",
+            "   └─ retrieve",
+            r#"question "why not", token "[redacted]", status Unset """#,
+            "project globex",
+            "serve",
+            "└─ ask",
+            r#"question "", token "[redacted]", status Error "nothing was asked""#,
+        ],
+    );
+}
+
+#[test]
 fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
     expect_lines(
         "propagation",
