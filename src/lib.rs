@@ -7,6 +7,7 @@ pub mod config;
 mod context;
 mod export;
 mod faults;
+mod global;
 mod home;
 mod ledger;
 mod nesting;
@@ -23,7 +24,11 @@ mod span;
 pub mod testing;
 #[cfg(feature = "tower")]
 pub mod tower;
+#[cfg(feature = "macros")]
+mod traced;
 mod tracer;
+#[cfg(feature = "tracing-layer")]
+mod tracing_layer;
 #[cfg(feature = "watch")]
 mod watch;
 
@@ -41,7 +46,7 @@ pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckedBinding, ConfigurationStatus,
     Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload, ReloadError,
-    SourceError, Status, TracerRegistry, TracerStatus,
+    SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
@@ -51,7 +56,35 @@ pub use secret::{
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::ActiveSpan;
+#[cfg(feature = "macros")]
+pub use traced::{TraceCounts, trace_counts};
 pub use tracer::{IsolatedTracer, TracerHandle};
+/// ```
+/// use tracer_registry::{TracerHandle, trace};
+///
+/// #[trace(event_type = tool, capture = inputs)]
+/// fn retrieve(question: &str) -> Vec<String> {                  // of whichever tracer it is called for
+///     vec![question.to_uppercase()]
+/// }
+///
+/// #[trace(tracer = acme, err)]
+/// async fn answer(acme: &TracerHandle, question: &str) -> Result<String, std::io::Error> {
+///     Ok(retrieve(question).concat())                           // a child of `answer`
+/// }
+/// ```
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use tracer_registry_macros::trace;
+#[cfg(feature = "tracing-layer")]
+pub use tracing_layer::TracingLayer;
+
+/// What expansions of [`trace`] name. Not for use by hand: it may be another one with any release.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::backend::EventType;
+    pub use crate::traced::*;
+}
 
 /// The pages of `docs/` with code, so that it is compiled and run.
 #[cfg(doctest)]
@@ -61,6 +94,9 @@ mod docs {
     mod collector {}
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[cfg(feature = "tracing-layer")]
+    #[doc = include_str!("../docs/integrations.md")]
+    mod integrations {}
     #[doc = include_str!("../docs/keys.md")]
     mod keys {}
     #[doc = include_str!("../docs/operations.md")]
@@ -69,6 +105,9 @@ mod docs {
     mod sessions {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
+    #[cfg(feature = "macros")]
+    #[doc = include_str!("../docs/trace.md")]
+    mod trace {}
     #[cfg(feature = "metrics")]
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}
@@ -81,7 +120,7 @@ mod docs {
     #[cfg(feature = "tower")]
     #[doc = include_str!("../docs/tower.md")]
     mod tower {}
-    #[cfg(feature = "tower")]
+    #[cfg(all(feature = "tower", feature = "tracing-layer"))]
     #[doc = include_str!("../docs/adopt.md")]
     mod adopt {}
 }

@@ -8,6 +8,7 @@ mod layering;
 mod merging;
 mod properties;
 mod reference;
+mod routing;
 mod schema;
 mod secrets;
 mod urls;

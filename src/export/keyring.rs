@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use super::keyrings::Keyrings;
 use super::lane::Lane;
 use crate::config::RetrySettings;
+use crate::faults::{Fault, planted};
 use crate::secret::{ApiKey, Fingerprint, KeySource, SecretError, SecretFault};
 
 /// After how many more that wait those are looked for that are gone.
@@ -153,6 +154,9 @@ impl Keyring {
             let mut state = self.lock();
             if state.key.number != refused.number {
                 return true;
+            }
+            if planted(Fault::RefusedNotAsked) {
+                return false;
             }
             let more = state.more();
             if !more.asking && more.not_before.is_some_and(|at| Instant::now() < at) {

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout_at;
 
 use super::keyring::Keyring;
+use super::readers::Readers;
 #[cfg(feature = "watch")]
 use crate::config::ExportMode;
 use crate::config::{ExportSettings, RetrySettings};
@@ -20,9 +20,6 @@ use crate::home::Home;
 use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretSources};
 #[cfg(feature = "watch")]
 use crate::watch::{Stamp, Watcher};
-
-/// Keys that are read at the same time. Each takes a thread while it lasts; a source that hangs takes one.
-pub(super) const READERS: usize = 16;
 
 /// All keyrings, as long as a lane has them.
 pub(crate) struct Keyrings {
@@ -35,7 +32,7 @@ pub(crate) struct Keyrings {
     rings: Mutex<HashMap<Arc<KeySource>, Weak<Keyring>>>,
     /// How many readings began.
     readings: AtomicU64,
-    readers: Semaphore,
+    readers: Readers,
     /// None in tests that are the engine themselves.
     runtime: Option<Handle>,
     ages: UnboundedSender<(Instant, KeySource)>,
@@ -57,6 +54,7 @@ impl Keyrings {
                 runtime.spawn(renew_in_time(orders, Weak::clone(rings)));
             }
             Self {
+                readers: Readers::new(&sources),
                 sources,
                 fingerprinter,
                 retry: settings.retry.clone(),
@@ -65,7 +63,6 @@ impl Keyrings {
                 home: Home::default(),
                 rings: Mutex::default(),
                 readings: AtomicU64::new(0),
-                readers: Semaphore::new(READERS),
                 runtime,
                 ages,
                 #[cfg(feature = "watch")]
@@ -130,7 +127,7 @@ impl Keyrings {
         let (rings, ring, source) = (Arc::clone(self), Arc::clone(ring), Arc::clone(source));
         runtime.spawn(async move {
             loop {
-                let place = rings.readers.acquire().await.expect("nobody closes this semaphore");
+                let place = rings.readers.place(&source).await;
                 let reading = rings.begin_reading();
                 let (sources, from) = (rings.sources.clone(), Arc::clone(&source));
                 let read = tokio::task::spawn_blocking(move || from.read_again(&sources)).await;

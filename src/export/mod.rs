@@ -20,6 +20,7 @@
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `keyring` | the key of one source, and how it becomes another one |
 //! | `keyrings` | all of them: who reads, watches and waits for them |
+//! | `readers` | how many keys are read at the same time |
 //! | `hand` | the key of one request, and what follows where it is refused |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
@@ -72,6 +73,7 @@ mod processor;
 mod protobuf;
 mod proxy;
 mod queue;
+mod readers;
 mod record;
 mod report;
 #[cfg(test)]
@@ -91,6 +93,8 @@ pub use breaker::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use connections::{Connections, Way};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
+#[cfg(feature = "tracing-layer")]
+pub(crate) use engine::EngineMark;
 pub use error::ExportError;
 pub(crate) use flush::after;
 pub use keyring::KeyStatus;

@@ -21,6 +21,7 @@ mod reload;
 mod source;
 mod start;
 mod status;
+mod unscoped;
 #[cfg(feature = "watch")]
 mod watching;
 
@@ -34,9 +35,13 @@ pub use error::{BuildError, LookupError};
 pub use reload::{ConfigurationStatus, Kept, Reload, ReloadError};
 pub use source::{AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, SourceError};
 pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe, Status, TracerStatus};
+pub use unscoped::UnroutedStatus;
+pub(crate) use unscoped::{Unrouted, WeakRegistry};
 
 use crate::backend::Destinations;
 use crate::config::Config;
+#[cfg(feature = "tracing-layer")]
+use crate::export::EngineMark;
 use crate::export::{Books, Engine};
 use crate::secret::{Fingerprinter, SecretSources};
 use crate::selector::{Selector, SelectorError};
@@ -46,6 +51,7 @@ use bindings::Bindings;
 use flights::Flights;
 use pool::Pool;
 use reload::Reloads;
+use unscoped::DefaultRoute;
 #[cfg(feature = "watch")]
 use watching::Watching;
 
@@ -66,6 +72,8 @@ struct Inner {
     pool: Arc<Pool>,
     books: Arc<Books>,
     closed: AtomicBool,
+    default_route: DefaultRoute,
+    unrouted: Arc<Unrouted>,
     /// Asynchronous look-ups of tracers that are not there.
     flights: Flights<Selector, Result<TracerHandle, LookupError>>,
     ageing: OnceLock<Ageing>,
@@ -93,7 +101,10 @@ impl TracerRegistry {
             return Status::default();
         }
         let (accounts, forgotten) = self.0.books.all();
-        status::of(self.configuration_status(), &accounts, &forgotten, self.0.pool.status())
+        Status {
+            unrouted: self.0.unrouted.status(),
+            ..status::of(self.configuration_status(), &accounts, &forgotten, self.0.pool.status())
+        }
     }
 
     /// Takes the tracer of a selector out of the pool, so that the next look-up makes a new one, with its key read anew. Nothing is lost:
@@ -108,6 +119,12 @@ impl TracerRegistry {
     {
         let selector = selector.try_into().map_err(Into::into)?;
         Ok(!self.0.engine.is_forked() && self.0.pool.take_out(&selector))
+    }
+
+    /// What tells this registry's tracers from those of others.
+    #[cfg(feature = "tracing-layer")]
+    pub(crate) fn engine_mark(&self) -> EngineMark {
+        self.0.engine.mark()
     }
 
     /// What the configuration is; a reload does not change what was given here.

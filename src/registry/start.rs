@@ -14,6 +14,7 @@ use super::maintenance::maintain;
 use super::pool::Pool;
 use super::reload::Reloads;
 use super::source::{AnswersKept, Source};
+use super::unscoped::DefaultRoute;
 #[cfg(feature = "watch")]
 use super::watching::Watching;
 use super::{BuildError, Inner, TracerRegistry};
@@ -50,6 +51,8 @@ impl TracerRegistry {
             pool,
             books,
             closed: AtomicBool::new(false),
+            default_route: DefaultRoute::default(),
+            unrouted: Arc::default(),
             flights: Flights::default(),
             ageing: OnceLock::new(),
             #[cfg(feature = "watch")]

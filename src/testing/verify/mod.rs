@@ -12,6 +12,7 @@
 //! | `headers` | incoming headers that lie |
 //! | `chaos` | what is done to the registries meanwhile |
 //! | `check`, `scan`, `finding` | what was received against what was expected |
+//! | `watchdog` | an end for what has none |
 //! | `shrink` | the shortest program that still shows a finding |
 //! | `rounds`, `options`, `report` | what the caller asks and gets |
 //!
@@ -39,6 +40,7 @@ mod stage;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 pub use finding::{Finding, FindingKind};
 pub use options::Verify;
