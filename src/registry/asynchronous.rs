@@ -8,6 +8,8 @@ use tokio::runtime::Handle;
 use super::bindings::Asking;
 use super::lookup::checked;
 use super::{LookupError, TracerRegistry};
+#[cfg(feature = "tower")]
+use crate::selector::Part;
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 
@@ -57,10 +59,25 @@ impl TracerRegistry {
         async move { registry.found_or_flown(selector?).await }
     }
 
+    /// The tracer of a selector, where it is there and nothing has to be asked. Never waits.
+    pub(crate) fn ready(&self, selector: &Selector) -> Option<Result<TracerHandle, LookupError>> {
+        self.find(selector).and_then(|found| self.fresh(found))
+    }
+
+    /// As [`ready`](Self::ready), for a selector of one part. Allocates nothing.
+    #[cfg(feature = "tower")]
+    pub(crate) fn ready_single(&self, part: Part, name: &str) -> Option<Result<TracerHandle, LookupError>> {
+        let found = self.0.pool.find_single(part, name);
+        found.and_then(|found| self.fresh(found))
+    }
+
+    fn fresh(&self, found: TracerHandle) -> Option<Result<TracerHandle, LookupError>> {
+        (!found.is_stale()).then(|| self.open(found))
+    }
+
     async fn found_or_flown(self, selector: Selector) -> Result<TracerHandle, LookupError> {
-        let found = self.find(&selector);
-        if let Some(found) = found.filter(|found| !found.is_stale()) {
-            return self.open(found);
+        if let Some(ready) = self.ready(&selector) {
+            return ready;
         }
         // Where this is polled by a source that a look-up of this registry asks, they could wait for each other.
         drop(self.0.begin_making(&selector)?);
