@@ -99,6 +99,9 @@ mod docs {
     mod integrations {}
     #[doc = include_str!("../docs/keys.md")]
     mod keys {}
+    #[cfg(feature = "macros")]
+    #[doc = include_str!("../docs/migration.md")]
+    mod migration {}
     #[doc = include_str!("../docs/operations.md")]
     mod operations {}
     #[doc = include_str!("../docs/sessions.md")]

@@ -24,10 +24,10 @@ const ORDER: [&str; 23] = [
     "propagation",
     "registry",
     "routing",
-    "tower",
     "global",
     "tracing_layer",
     "traced",
+    "tower",
 ];
 
 #[test]

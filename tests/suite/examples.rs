@@ -177,6 +177,30 @@ fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
     );
 }
 
+#[cfg(feature = "tracing-layer")]
+#[test]
+fn code_that_knows_no_tenants_follows_the_scope() {
+    expect_lines(
+        "tracing_layer",
+        &[
+            "unrouted: 0",
+            "project acme",
+            "POST /ask",
+            "└─ retrieve",
+            "   └─ query",
+            "retrieve: event found",
+            "project globex",
+            "POST /ask",
+            "└─ retrieve",
+            "   └─ query",
+            "retrieve: event found",
+            "project production",
+            "housekeeping",
+            "└─ query",
+        ],
+    );
+}
+
 #[cfg(feature = "tower")]
 #[test]
 fn requests_of_an_axum_service_each_land_in_their_tenants_project() {
@@ -201,30 +225,6 @@ fn requests_of_an_axum_service_each_land_in_their_tenants_project() {
             "├─ find a word",
             "├─ find a word",
             "└─ find a word",
-        ],
-    );
-}
-
-#[cfg(feature = "tracing-layer")]
-#[test]
-fn code_that_knows_no_tenants_follows_the_scope() {
-    expect_lines(
-        "tracing_layer",
-        &[
-            "unrouted: 0",
-            "project acme",
-            "POST /ask",
-            "└─ retrieve",
-            "   └─ query",
-            "retrieve: event found",
-            "project globex",
-            "POST /ask",
-            "└─ retrieve",
-            "   └─ query",
-            "retrieve: event found",
-            "project production",
-            "housekeeping",
-            "└─ query",
         ],
     );
 }
