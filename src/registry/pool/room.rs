@@ -197,13 +197,13 @@ mod tests {
             when_full: WhenFull::Reject,
         };
         for taken_by_others in [0, 2] {
-            let room = Room::new(&settings, Arc::default());
+            let room = &Room::new(&settings, Arc::default());
             while room.take() {}
             room.begin_look();
             thread::scope(|threads| {
                 // With a beginning that is not over, so that it does not matter how long this takes.
                 let since = Instant::now() + Duration::from_secs(3600);
-                let second = threads.spawn(|| room.wait(since));
+                let second = threads.spawn(move || room.wait(since));
                 while !room.is_asked() {
                     thread::yield_now();
                 }
