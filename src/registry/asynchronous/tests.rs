@@ -55,7 +55,7 @@ fn the_end_of_a_runtime_is_none_of_a_look_up_that_is_waited_for_in_another_one()
     let (ends, lives) = (runtime(), runtime());
     // Its one thread for what blocks has something else to do.
     let (free, freed) = mpsc::channel::<()>();
-    let occupied = ends.spawn_blocking(move || drop(freed.recv()));
+    let occupied = ends.spawn_blocking(move || freed.recv());
     let mut first = Box::pin(registry.tenant_async("acme"));
     let mut second = Box::pin(registry.tenant_async("acme"));
     assert!(ends.block_on(async { poll!(&mut first) }).is_pending());

@@ -109,7 +109,7 @@ fn a_reload_while_the_source_is_asked_again_is_not_overlooked() {
     files.tenant("initech").in_span_sync("after the reload", |_| ());
     files.world.flush();
     let span = files.world.span("acme", "after the reload");
-    assert_eq!(span.attributes["honeyhive_source"], "eu", "{span:?}");
+    assert_eq!(span.attributes["honeyhive.source"], "eu", "{span:?}");
 }
 
 #[test]
