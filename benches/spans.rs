@@ -1,8 +1,12 @@
 //! What a span costs in a scope, and what a scope costs: against the stock SDK, in the same run.
 //!
-//! `cargo bench --bench spans` prints the ratios of the medians at the end. Both sides drop their spans at the end: the peer's processor does
+//! `cargo bench --bench spans --features tracing-layer` prints the ratios of the medians at the end. Both sides drop their spans at the end: the peer's processor does
 //! nothing, and the tracers belong to a registry that was shut down, so theirs count a span and let it go.
 #![expect(clippy::print_stdout, reason = "a benchmark shows what it measured")]
+
+#[cfg(feature = "macros")]
+#[path = "spans/traced.rs"]
+mod traced;
 
 use std::fs;
 use std::hint::black_box;
@@ -49,6 +53,11 @@ fn stock() -> SdkTracerProvider {
 
 /// Two tracers of a registry that was shut down: whatever they are given is counted, and dropped.
 fn ours() -> (TracerHandle, TracerHandle) {
+    let (_, a, b) = ours_with_registry();
+    (a, b)
+}
+
+fn ours_with_registry() -> (TracerRegistry, TracerHandle, TracerHandle) {
     let binding = || {
         Binding::new()
             .endpoint("http://127.0.0.1:9")
@@ -60,12 +69,9 @@ fn ours() -> (TracerHandle, TracerHandle) {
         .tenant("b", binding())
         .build()
         .expect("a valid configuration");
-    let pair = (
-        registry.tenant("a").expect("configured"),
-        registry.tenant("b").expect("configured"),
-    );
+    let (a, b) = (registry.tenant("a"), registry.tenant("b"));
     assert!(registry.shutdown(Duration::ZERO).is_complete());
-    pair
+    (registry, a.expect("configured"), b.expect("configured"))
 }
 
 fn attributes() -> Vec<KeyValue> {
@@ -168,6 +174,37 @@ fn scopes(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A span of the `tracing` crate, made, entered and closed in a request's scope: the layer against `tracing-opentelemetry` on a stock
+/// provider, told to add what ours adds.
+#[cfg(feature = "tracing-layer")]
+fn layers(criterion: &mut Criterion) {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    fn work() {
+        let span = tracing::info_span!("answer", model = "a-model", tokens = 120, retry = false);
+        drop(black_box(span.entered()));
+    }
+    let provider = stock();
+    let peer = provider.tracer("bench");
+    let theirs = tracing_opentelemetry::layer().with_tracer(peer.clone());
+    let theirs = theirs.with_threads(false).with_tracked_inactivity(false);
+    let (registry, a, _) = ours_with_registry();
+
+    let mut group = criterion.benchmark_group("span of the tracing crate");
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(theirs), || {
+        let _under = Context::new().with_span(peer.start("request")).attach();
+        group.bench_function("stock", |bencher| bencher.iter(work));
+    });
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(registry.tracing_layer()), || {
+        a.in_span_sync("request", |_| {
+            group.bench_function("ours", |bencher| bencher.iter(work))
+        });
+        // In no scope, and there is no default.
+        group.bench_function("ours, unrouted", |bencher| bencher.iter(work));
+    });
+    group.finish();
+}
+
 /// A tracer of its own per request, from the look-up to the drop.
 fn dedicated(criterion: &mut Criterion) {
     let registry = TracerRegistry::builder()
@@ -187,6 +224,10 @@ fn main() {
     spans(&mut criterion);
     scopes(&mut criterion);
     dedicated(&mut criterion);
+    #[cfg(feature = "tracing-layer")]
+    layers(&mut criterion);
+    #[cfg(feature = "macros")]
+    traced::traced(&mut criterion, &ours().0);
     criterion.final_summary();
     println!("\nmedians of this run");
     for (group, ours, stock) in [
@@ -194,11 +235,20 @@ fn main() {
         ("span in a session", "ours", "stock"),
         ("span current in a closure", "ours", "stock"),
         ("span current in a closure", "ours, past another tracer", "stock"),
+        ("span of the tracing crate", "ours", "stock"),
+        ("span of the tracing crate", "ours, unrouted", "stock"),
         ("scope", "wrap and poll a future", "wrap and poll a future, stock"),
     ] {
         if let (Some(mine), Some(theirs)) = (median(group, ours), median(group, stock)) {
             let ratio = mine / theirs;
             println!("{group:<26} {ours:<27} {mine:>7.1} ns, stock {theirs:>7.1} ns: {ratio:.2} times");
+        }
+    }
+    #[cfg(feature = "macros")]
+    for (group, attribute, by_hand) in traced::RATIOS {
+        if let (Some(mine), Some(theirs)) = (median(group, attribute), median(group, by_hand)) {
+            let ratio = mine / theirs;
+            println!("{group:<26} {attribute:<27} {mine:>7.1} ns, {by_hand} {theirs:>7.1} ns: {ratio:.2} times");
         }
     }
 }

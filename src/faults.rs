@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     ChangedKept,
     /// Now and then a look-up has no end.
     LookUpHangs,
+    /// A key that is refused is not asked for again.
+    RefusedNotAsked,
 }
 
 /// Whether isolation is broken in this way.

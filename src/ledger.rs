@@ -18,7 +18,7 @@ pub enum DropReason {
     /// The receiver refused the key (401, 403), and its source gave no other within the time for repetitions.
     #[error("the receiver refused the key")]
     Unauthorized,
-    /// The receiver refused it for good (any other 4xx, a redirect to another host). Of spans that were sent together, those that are
+    /// The receiver refused it for good (any other 4xx, a redirect that is not followed). Of spans that were sent together, those that are
     /// taken without the refused one are delivered.
     #[error("the receiver refused it")]
     Refused,

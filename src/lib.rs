@@ -8,6 +8,7 @@ pub mod config;
 mod context;
 mod export;
 mod faults;
+mod global;
 mod home;
 mod ledger;
 mod nesting;
@@ -22,7 +23,11 @@ mod session_record;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "macros")]
+mod traced;
 mod tracer;
+#[cfg(feature = "tracing-layer")]
+mod tracing_layer;
 #[cfg(feature = "watch")]
 mod watch;
 
@@ -40,7 +45,7 @@ pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckedBinding, ConfigurationStatus,
     Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload, ReloadError,
-    SourceError, Status, TracerRegistry, TracerStatus,
+    SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
@@ -50,15 +55,58 @@ pub use secret::{
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::ActiveSpan;
+#[cfg(feature = "macros")]
+pub use traced::{TraceCounts, trace_counts};
 pub use tracer::{IsolatedTracer, TracerHandle};
+/// ```
+/// use tracer_registry::{TracerHandle, trace};
+///
+/// #[trace(event_type = tool, capture = inputs)]
+/// fn retrieve(question: &str) -> Vec<String> {                  // of whichever tracer it is called for
+///     vec![question.to_uppercase()]
+/// }
+///
+/// #[trace(tracer = acme, err)]
+/// async fn answer(acme: &TracerHandle, question: &str) -> Result<String, std::io::Error> {
+///     Ok(retrieve(question).concat())                           // a child of `answer`
+/// }
+/// ```
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use tracer_registry_macros::trace;
+#[cfg(feature = "tracing-layer")]
+pub use tracing_layer::TracingLayer;
 
-/// The pages of `docs/`, so that their code is compiled and run.
+/// What expansions of [`trace`] name. Not for use by hand: it may be another one with any release.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::backend::EventType;
+    pub use crate::traced::*;
+}
+
+/// The pages of `docs/` with code, so that it is compiled and run.
 #[cfg(doctest)]
 mod docs {
+    #[cfg(feature = "collector")]
+    #[doc = include_str!("../docs/collector.md")]
+    mod collector {}
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[cfg(feature = "tracing-layer")]
+    #[doc = include_str!("../docs/integrations.md")]
+    mod integrations {}
+    #[doc = include_str!("../docs/keys.md")]
+    mod keys {}
+    #[doc = include_str!("../docs/operations.md")]
+    mod operations {}
+    #[doc = include_str!("../docs/sessions.md")]
+    mod sessions {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
+    #[cfg(feature = "macros")]
+    #[doc = include_str!("../docs/trace.md")]
+    mod trace {}
     #[cfg(feature = "metrics")]
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}

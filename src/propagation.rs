@@ -26,9 +26,13 @@ impl TracerHandle {
     /// The headers are to be those of this request alone. OpenTelemetry's `Injector` can replace a header and not remove one, so where the tracer
     /// has no span or no baggage, a `traceparent` or `baggage` that is there already stays: one that another tracer wrote, or that came in.
     pub fn inject(&self, injector: &mut dyn Injector) {
-        let cx = context::current();
-        let span = self.outgoing_span(&cx);
-        let mut baggage = context::baggage(self.identity(), &cx)
+        self.inject_from(&context::current(), injector);
+    }
+
+    /// As [`inject`](Self::inject), with a context in place of the current one.
+    pub(crate) fn inject_from(&self, cx: &Context, injector: &mut dyn Injector) {
+        let span = self.outgoing_span(cx);
+        let mut baggage = context::baggage(self.identity(), cx)
             .map(context::copied)
             .unwrap_or_default();
         if self.propagates_session_id() {
@@ -37,7 +41,7 @@ impl TracerHandle {
             let is_session = |span: &&SpanContext| self.identity().marked(span.span_id());
             let of_trace = span.as_ref().filter(is_session).map(SpanContext::trace_id);
             let of_trace = of_trace.map(|trace| trace_session_id(trace).to_string());
-            if let Some(id) = self.session_id(&cx).or(of_trace) {
+            if let Some(id) = self.session_id(cx).or(of_trace) {
                 baggage.insert(Key::from_static_str(SESSION_ID), id);
             }
         }
@@ -62,6 +66,11 @@ impl TracerHandle {
     /// # }
     /// ```
     pub fn extract(&self, extractor: &dyn Extractor) -> Scope {
+        self.extract_into(&context::current(), extractor).into()
+    }
+
+    /// As [`extract`](Self::extract), with a context in place of the current one.
+    pub(crate) fn extract_into(&self, current: &Context, extractor: &dyn Extractor) -> Context {
         let incoming = BaggagePropagator::new().extract_with_context(&Context::new(), extractor);
         let incoming = TraceContextPropagator::new().extract_with_context(&incoming, extractor);
         let session = self
@@ -69,10 +78,9 @@ impl TracerHandle {
             .then(|| incoming.baggage().get(SESSION_ID))
             .flatten();
         let session = session.and_then(|id| session_id_of_text(id.as_str()));
-        let current = context::current();
         let mut cx = match session {
-            Some(id) => Session::resume(self, id).context(&current),
-            None => self.scope_context(None, &current),
+            Some(id) => Session::resume(self, id).context(current),
+            None => self.scope_context(None, current),
         };
         let mut baggage = context::copied(incoming.baggage());
         if !self.propagates_session_id() {
@@ -85,6 +93,6 @@ impl TracerHandle {
         if self.trusts_remote_parent() && incoming.has_active_span() {
             cx = context::with_trusted_span(&cx, incoming.span().span_context().clone());
         }
-        cx.into()
+        cx
     }
 }

@@ -2,46 +2,58 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::trace::{SpanBuilder, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span};
 
+use crate::registry::{TracerRegistry, Unrouted, WeakRegistry};
 use crate::scope::Scope;
 use crate::tracer::TracerHandle;
 
-/// OpenTelemetry's `TracerProvider` for instrumentation that knows nothing of tenants: an instrumented client or driver, a layer for the
-/// `tracing` crate, whatever asks for a provider once and keeps it.
+/// OpenTelemetry's `TracerProvider` for instrumentation that knows nothing of tenants: an instrumented client or driver, whatever asks for a
+/// provider once and keeps it. [`TracerRegistry::routing_provider`] makes one.
 ///
 /// Each span goes to the tracer of the scope in the context that it is started in, else of the current scope, as a child of that tracer's own
-/// span. So a layer of `tracing-opentelemetry` must keep its context activation, which is on by default: else its contexts are those of its spans'
-/// parents. Outside any scope it goes to the default, where one was given; else it is not recorded, and counted. It never goes to
-/// a tracer that nobody named.
+/// span. Outside any scope it goes to `routing.default` of the registry's configuration; where there is none, or its tracer cannot be had,
+/// it is not recorded, and counted as [`Status::unrouted`](crate::Status::unrouted). It never goes to a tracer that nobody named.
+///
+/// The default is looked up for each such span, so a reload, a new key or an eviction holds at once. The first one has its tracer made on a thread
+/// of its own, where its key is read, and waits for that for up to a second; where it takes longer, spans are unrouted until it is there. Where it fails it
+/// is tried again after a second, or after ten times as long as it took (a minute at the most), and told in one log line a minute.
+///
+/// The registry is not kept alive by it. Once that is gone, spans in scopes of its handles are refused and counted as after a shutdown, and
+/// those outside any scope are unrouted.
 ///
 /// ```
 /// use opentelemetry::trace::{Tracer, TracerProvider};
-/// use tracer_registry::{RoutingProvider, TracerHandle};
+/// use tracer_registry::{LookupError, TracerRegistry};
 ///
-/// # fn demo(acme: TracerHandle) {
-/// let routing = RoutingProvider::new();
-/// let driver = routing.tracer("database-driver");                          // once, at start-up
+/// # fn demo(registry: &TracerRegistry) -> Result<(), LookupError> {
+/// let driver = registry.routing_provider().tracer("database-driver");       // once, at start-up
 ///
+/// let acme = registry.tenant("acme")?;
 /// acme.in_span_sync("request", |_| drop(driver.start("query")));            // a child of `request`, in acme's project
 ///
-/// drop(driver.start("housekeeping"));                                       // in no scope: not recorded
-/// assert_eq!(routing.unrouted(), 1);
+/// drop(driver.start("housekeeping"));                                       // in no scope, and there is no default: not recorded
+/// assert_eq!(registry.status().unrouted.spans, 1);
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct RoutingProvider(Arc<Routing>);
+pub struct RoutingProvider(Arc<Shared>);
 
-struct Routing {
-    default: Option<TracerHandle>,
-    unrouted: AtomicU64,
+struct Shared {
+    routing: Routing,
     /// Records nothing.
     nowhere: SdkTracerProvider,
+}
+
+/// Where what is in no scope goes.
+pub(crate) struct Routing {
+    registry: WeakRegistry,
+    pub(crate) unrouted: Arc<Unrouted>,
 }
 
 /// A tracer of a [`RoutingProvider`], for one instrumentation scope.
@@ -51,47 +63,48 @@ pub struct RoutingTracer {
     instrumentation: InstrumentationScope,
 }
 
-impl RoutingProvider {
-    /// One that records nothing outside scopes.
-    pub fn new() -> Self {
-        Self::of(None)
-    }
-
-    /// One that gives spans outside any scope to a tracer.
-    pub fn with_default(tracer: TracerHandle) -> Self {
-        Self::of(Some(tracer))
-    }
-
-    fn of(default: Option<TracerHandle>) -> Self {
+impl TracerRegistry {
+    /// A provider for code that knows no tenants: its spans go to the tracer of the scope that they are started in, and outside any to
+    /// `routing.default` of the configuration.
+    pub fn routing_provider(&self) -> RoutingProvider {
         // Everything that variables of the process could set is set here.
         let nowhere = SdkTracerProvider::builder()
             .with_resource(Resource::builder_empty().build())
             .with_sampler(Sampler::AlwaysOff)
             .build();
-        Self(Arc::new(Routing {
-            default,
-            unrouted: AtomicU64::new(0),
+        RoutingProvider(Arc::new(Shared {
+            routing: Routing::new(self),
             nowhere,
         }))
     }
+}
 
-    /// How many spans were started outside any scope, and not recorded.
-    pub fn unrouted(&self) -> u64 {
-        // Relaxed: a count, nothing hangs on it.
-        self.0.unrouted.load(Ordering::Relaxed)
+impl Routing {
+    pub(crate) fn new(registry: &TracerRegistry) -> Self {
+        Self {
+            registry: registry.downgrade(),
+            unrouted: Arc::clone(registry.unrouted()),
+        }
     }
 
-    fn route(&self, cx: &Context) -> Option<TracerHandle> {
-        let given = Scope::from(cx.clone()).tracer();
-        given
-            .or_else(|| Scope::current().tracer())
-            .or_else(|| self.0.default.clone())
+    /// The tracer of what is in no scope.
+    pub(crate) fn default_tracer(&self) -> Option<TracerHandle> {
+        self.registry.default_tracer()
     }
 }
 
-impl Default for RoutingProvider {
-    fn default() -> Self {
-        Self::new()
+impl RoutingProvider {
+    /// How many spans of the registry were not recorded so far because they were in no scope; also when the registry is gone.
+    pub fn unrouted(&self) -> u64 {
+        self.0.routing.unrouted.status().spans
+    }
+
+    /// The tracer that a span which is started in a context goes to.
+    pub(crate) fn route(&self, cx: &Context) -> Option<TracerHandle> {
+        let scoped = Scope::from(cx.clone()).tracer();
+        scoped
+            .or_else(|| Scope::current().tracer())
+            .or_else(|| self.0.routing.default_tracer())
     }
 }
 
@@ -106,22 +119,27 @@ impl TracerProvider for RoutingProvider {
     }
 }
 
+impl RoutingTracer {
+    fn nowhere(&self, builder: SpanBuilder) -> Span {
+        let nowhere = self.provider.0.nowhere.tracer_with_scope(self.instrumentation.clone());
+        nowhere.build_with_context(builder, &Context::new())
+    }
+}
+
 impl Tracer for RoutingTracer {
     type Span = Span;
 
     fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> Span {
-        let instrumentation = self.instrumentation.clone();
+        // Before the default is looked up: what is not to be told anyway makes no tracer.
+        if parent_cx.is_telemetry_suppressed() {
+            return self.nowhere(builder);
+        }
         if let Some(tracer) = self.provider.route(parent_cx) {
-            return tracer
-                .tracer_with_scope(instrumentation)
-                .build_with_context(builder, parent_cx);
+            let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
+            return tracer.build_with_context(builder, parent_cx);
         }
-        let routing = &self.provider.0;
-        if !parent_cx.is_telemetry_suppressed() {
-            routing.unrouted.fetch_add(1, Ordering::Relaxed);
-        }
-        let nowhere = routing.nowhere.tracer_with_scope(instrumentation);
-        nowhere.build_with_context(builder, &Context::new())
+        self.provider.0.routing.unrouted.note_span();
+        self.nowhere(builder)
     }
 
     // The trait's own versions would make the span current without its tracer's scope remembering it.
@@ -136,11 +154,14 @@ impl Tracer for RoutingTracer {
     where
         F: FnOnce(Context) -> T,
     {
-        if let Some(tracer) = self.provider.route(parent_cx) {
-            let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
-            return tracer.in_span_with_builder_and_context(builder, parent_cx, f);
+        if !parent_cx.is_telemetry_suppressed() {
+            if let Some(tracer) = self.provider.route(parent_cx) {
+                let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
+                return tracer.in_span_with_builder_and_context(builder, parent_cx, f);
+            }
+            self.provider.0.routing.unrouted.note_span();
         }
-        let cx = parent_cx.with_span(self.build_with_context(builder, parent_cx));
+        let cx = parent_cx.with_span(self.nowhere(builder));
         let _current = cx.clone().attach();
         f(cx)
     }
@@ -149,7 +170,6 @@ impl Tracer for RoutingTracer {
 impl fmt::Debug for RoutingProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoutingProvider")
-            .field("default", &self.0.default)
             .field("unrouted", &self.unrouted())
             .finish_non_exhaustive()
     }

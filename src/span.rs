@@ -120,7 +120,12 @@ impl ActiveSpan {
         if !span.is_recording() {
             return;
         }
-        let (message, cut) = shorten_text(&error.to_string());
+        self.record_failure::<E>(shorten_text(&error.to_string()));
+    }
+
+    /// Records an error by its message, which is within the bound of a text, and how many values that cost.
+    pub(crate) fn record_failure<E: ?Sized>(&self, (message, cut): (String, u64)) {
+        let span = self.cx.span();
         let error_type = type_of::<E>();
         let mut event = vec![KeyValue::new("exception.message", message.clone())];
         if error_type != OTHER_ERROR {
@@ -177,7 +182,14 @@ impl ActiveSpan {
         }
     }
 
-    fn note_cut(&self, values: u64) {
+    /// Data that was bounded on its way here, and how many values that cost. A value other than a table is taken as the one entry of that key.
+    #[cfg(feature = "macros")]
+    pub(crate) fn tell_captured(&self, part: DataPart, value: Json, cut: u64) {
+        self.tell_table(part, "result", value);
+        self.note_cut(cut);
+    }
+
+    pub(crate) fn note_cut(&self, values: u64) {
         if values == 0 {
             return;
         }

@@ -23,6 +23,8 @@ struct Sample {
     tenants: usize,
     resident_bytes: Option<u64>,
     threads: Option<u64>,
+    /// What is allocated, where that is counted.
+    heap_bytes: Option<u64>,
 }
 
 /// What became of all of them.
@@ -55,7 +57,8 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         "{:.0} tenants/s, {} evicted, {} look-ups refused and repeated, {} names in the status",
         churn.per_second, churn.evicted, churn.rejected, churn.names_in_status
     );
-    Ok(vec![
+    let heap = |sample: Option<&Sample>| sample.and_then(|sample| sample.heap_bytes).map(number);
+    let mut rows = vec![
         row("churn: memory at the end", "bytes", Target::RatioAtMost(1.1))
             .note(told)
             .measured(bytes(last), "ours after a tenth of them", bytes(first)),
@@ -65,7 +68,12 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
             "",
             None,
         ),
-    ])
+    ];
+    if heap(last).is_some() {
+        let allocated = row("churn: allocated at the end", "bytes", Target::RatioAtMost(1.1));
+        rows.push(allocated.measured(heap(last), "ours after a tenth of them", heap(first)));
+    }
+    Ok(rows)
 }
 
 pub(crate) fn measure(ports: Ports, tenants: usize) -> Result<Churn> {
@@ -81,7 +89,7 @@ pub(crate) fn measure(ports: Ports, tenants: usize) -> Result<Churn> {
         .build()?;
     let begun = Instant::now();
     let mut samples = Vec::new();
-    eprintln!("tenants   resident MiB  threads  tenants/s  delivered  lost");
+    eprintln!("tenants   resident MiB  allocated MiB  threads  tenants/s  delivered  lost");
     for at in 0..tenants {
         look_up_once(&registry, at)?;
         if (at + 1).is_multiple_of(tenants / SAMPLES) {
@@ -89,6 +97,7 @@ pub(crate) fn measure(ports: Ports, tenants: usize) -> Result<Churn> {
                 tenants: at + 1,
                 resident_bytes: process::resident_bytes(),
                 threads: process::threads(),
+                heap_bytes: heap_bytes(),
             };
             show(&sample, begun, &registry.status());
             samples.push(sample);
@@ -134,12 +143,29 @@ fn sums(status: &Status) -> [u64; 2] {
         })
 }
 
+#[cfg(tracer_registry_heap)]
+fn heap_bytes() -> Option<u64> {
+    u64::try_from(crate::HEAP.current_usage()).ok()
+}
+
+#[cfg(not(tracer_registry_heap))]
+fn heap_bytes() -> Option<u64> {
+    None
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    number(bytes) / f64::from(1 << 20)
+}
+
 fn show(sample: &Sample, begun: Instant, status: &Status) {
     let [delivered, lost] = sums(status);
     eprintln!(
-        "{:>7}  {:>13.1}  {:>7}  {:>9.0}  {delivered:>9}  {lost:>4}",
+        "{:>7}  {:>13.1}  {:>13}  {:>7}  {:>9.0}  {delivered:>9}  {lost:>4}",
         sample.tenants,
-        number(sample.resident_bytes.unwrap_or_default()) / f64::from(1 << 20),
+        mebibytes(sample.resident_bytes.unwrap_or_default()),
+        sample
+            .heap_bytes
+            .map_or_else(|| "-".to_owned(), |bytes| format!("{:.1}", mebibytes(bytes))),
         sample.threads.unwrap_or_default(),
         number(sample.tenants as u64) / begun.elapsed().as_secs_f64(),
     );

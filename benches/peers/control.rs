@@ -25,6 +25,10 @@ pub(crate) struct Received {
     /// From a span's end to its receipt.
     pub(crate) p50_millis: f64,
     pub(crate) p99_millis: f64,
+    /// Requests with a key that was rotated away.
+    pub(crate) refused: u64,
+    /// Spans that had been received before, where that is watched.
+    pub(crate) twice: u64,
 }
 
 /// The receiver's process. It ends when this is dropped, or its owner ends.
@@ -79,8 +83,13 @@ impl Ports {
 
     /// Gives what was received, and counts from zero.
     pub(crate) fn forget(self) -> Result<()> {
+        self.ask("/forget")
+    }
+
+    pub(crate) fn ask(self, path: &str) -> Result<()> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.spans))?;
-        stream.write_all(b"GET /forget HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
+        let head = format!("GET {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
         stream.read_to_end(&mut Vec::new())?;
         Ok(())
     }

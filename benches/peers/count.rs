@@ -1,13 +1,16 @@
-//! An OTLP trace request, read just far enough to count its spans and see when they ended.
+//! An OTLP trace request, read just far enough to count its spans, tell them apart and see when they ended.
 //!
 //! Fields by number, as opentelemetry-proto 1 has them: the request's `resource_spans` 1, their `scope_spans` 2, their `spans` 2, a span's
-//! `end_time_unix_nano` 8.
+//! `span_id` 2 and `end_time_unix_nano` 8.
 
-/// Calls `span` with the end of each span of a request, in nanoseconds of the clock. Stops where the bytes make no sense.
-pub(crate) fn spans(request: &[u8], span: &mut impl FnMut(u64)) {
+/// Calls `span` with the id and the end of each span of a request, the end in nanoseconds of the clock. Stops where the bytes make no sense.
+pub(crate) fn spans(request: &[u8], span: &mut impl FnMut(u64, u64)) {
     each(request, 1, &mut |resource| {
         each(resource, 2, &mut |scope| {
-            each(scope, 2, &mut |one| span(end(one).unwrap_or_default()));
+            each(scope, 2, &mut |one| {
+                let (id, end) = read(one);
+                span(id, end);
+            });
         });
     });
 }
@@ -29,13 +32,17 @@ fn each<'a>(mut message: &'a [u8], wanted: u64, part: &mut impl FnMut(&'a [u8]))
     }
 }
 
-fn end(mut span: &[u8]) -> Option<u64> {
+/// A span's id and its end.
+fn read(mut span: &[u8]) -> (u64, u64) {
+    let mut id = 0;
     while let Some((number, value)) = field(&mut span) {
-        if let (8, Value::Fixed64(nanos)) = (number, value) {
-            return Some(nanos);
+        match (number, value) {
+            (2, Value::Bytes(bytes)) => id = bytes.try_into().map_or(0, u64::from_be_bytes),
+            (8, Value::Fixed64(nanos)) => return (id, nanos),
+            _ => {}
         }
     }
-    None
+    (id, 0)
 }
 
 fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {

@@ -9,7 +9,7 @@ use crate::control::Ports;
 use crate::fleet::{Plan, Side};
 use crate::ours::Ours;
 use crate::stock::Stock;
-use crate::{Result, churn, enqueue, highest, hole, idle, lookup, making, steady};
+use crate::{Result, churn, enqueue, highest, hole, idle, lookup, making, reload, rotation, steady};
 
 const NOTHING_SENT: &str = "a provider without a processor sends nothing";
 
@@ -46,6 +46,10 @@ pub(crate) enum Job {
     },
     /// Many tenants, each seen once.
     Churn { ports: Ports, tenants: usize },
+    /// A key that is rotated under load, or is not.
+    Rotation { plan: Plan, time: Duration, rotate: bool },
+    /// A configuration that is read again with many tracers.
+    Reload { ports: Ports, rounds: usize },
 }
 
 /// Measures, and prints what was measured.
@@ -55,6 +59,8 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         Job::Making { plan, rounds } => json(&making::measure(&plan, rounds)?),
         Job::Lookup { plan, rounds } => json(&lookup::measure(&plan, rounds)?),
         Job::Churn { ports, tenants } => json(&churn::measure(ports, tenants)?),
+        Job::Rotation { plan, time, rotate } => json(&rotation::measure(&plan, time, rotate)?),
+        Job::Reload { ports, rounds } => json(&reload::measure(ports, rounds)?),
         Job::Enqueue { place, rounds, plan } => json(&enqueue::measure(place, &plan, rounds)?),
         Job::Steady { side, plan, rate, time } => match side {
             Side::Ours => json(&steady::measure::<Ours>(&plan, rate, time)?),

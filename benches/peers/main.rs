@@ -5,6 +5,8 @@
 //! Both sides use the same settings: protobuf without compression, batches of 512, a delay of one second, the same sampler, span limits,
 //! attributes and HTTP client library, two threads for connections. A row that does not reach its target says so.
 //!
+//! With `RUSTFLAGS="--cfg tracer_registry_heap"` the allocations of the `churn` row are counted.
+//!
 //! | file | owns |
 //! |---|---|
 //! | `options` | the command line |
@@ -14,7 +16,7 @@
 //! | `fleet`, `ours`, `stock`, `client` | tracers of either side |
 //! | `load` | spans at a given rate |
 //! | `process` | what `/proc` says |
-//! | `idle`, `making`, `lookup`, `enqueue`, `steady`, `hole`, `highest`, `churn` | a group of rows each |
+//! | `idle`, `making`, `lookup`, `enqueue`, `steady`, `hole`, `highest`, `churn`, `rotation`, `reload` | a group of rows each |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -40,6 +42,8 @@ mod options;
 mod ours;
 mod process;
 mod receiver;
+mod reload;
+mod rotation;
 mod row;
 mod steady;
 mod stock;
@@ -52,6 +56,11 @@ use control::Receiver;
 use options::{Options, Role};
 use row::Row;
 
+/// Counts what is allocated. Not in builds that measure times: all threads share its counters.
+#[cfg(tracer_registry_heap)]
+#[global_allocator]
+static HEAP: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
+
 /// What any step may fail with; it ends the program.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -59,7 +68,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>
 type Measure = fn(&Options, &Receiver) -> Result<Vec<Row>>;
 
 /// In the order of the table, each with the names that `--only` knows its rows by.
-const GROUPS: [(&[&str], Measure); 8] = [
+const GROUPS: [(&[&str], Measure); 10] = [
     (&["memory", "threads", "idle"], idle::rows),
     (&["making"], making::rows),
     (&["look-up"], lookup::rows),
@@ -68,6 +77,8 @@ const GROUPS: [(&[&str], Measure); 8] = [
     (&["black hole"], hole::rows),
     (&["rate"], highest::rows),
     (&["churn"], churn::rows),
+    (&["rotation"], rotation::rows),
+    (&["reload"], reload::rows),
 ];
 
 fn main() -> ExitCode {

@@ -2,6 +2,7 @@
 //!
 //! It reads whole bodies, counts spans from them, and answers 200 with nothing. A second port accepts and never answers.
 
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +19,21 @@ use crate::delays::Delays;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
 
+const REFUSED: &[u8] = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
+
+/// What a key begins with that is rotated; the rest is its number.
+pub(crate) const ROTATING: &str = "rotating-";
+
 struct Counts {
     requests: u64,
     spans: u64,
     delays: Delays,
+    refused: u64,
+    twice: u64,
+    /// Where it is watched whether spans come twice.
+    ids: Option<HashSet<u64>>,
+    /// Rotating keys before this one are refused.
+    current: u64,
 }
 
 impl Counts {
@@ -30,17 +42,41 @@ impl Counts {
             requests: 0,
             spans: 0,
             delays: Delays::new(),
+            refused: 0,
+            twice: 0,
+            ids: None,
+            current: 0,
         }
     }
 
-    fn take(&mut self, body: &[u8]) {
+    /// Counts from zero, and goes on with what it was told.
+    fn forget(&mut self) {
+        *self = Self {
+            ids: self.ids.take().map(|_| HashSet::new()),
+            current: self.current,
+            ..Self::new()
+        };
+    }
+
+    /// Whether the key is good. How late spans are counts for keys that stay.
+    fn take(&mut self, body: &[u8], key: Option<u64>) -> bool {
+        if key.is_some_and(|key| key < self.current) {
+            self.refused += 1;
+            return false;
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         self.requests += 1;
-        count::spans(body, &mut |end| {
+        count::spans(body, &mut |id, end| {
             self.spans += 1;
-            self.delays.note(now.saturating_sub(end));
+            if key.is_none() {
+                self.delays.note(now.saturating_sub(end));
+            }
+            if self.ids.as_mut().is_some_and(|ids| !ids.insert(id)) {
+                self.twice += 1;
+            }
         });
+        true
     }
 
     fn told(&self) -> Received {
@@ -49,6 +85,8 @@ impl Counts {
             spans: self.spans,
             p50_millis: self.delays.quantile(500),
             p99_millis: self.delays.quantile(990),
+            refused: self.refused,
+            twice: self.twice,
         }
     }
 }
@@ -112,6 +150,8 @@ struct Head {
     /// The path of a question, where it is no spans.
     asks: Option<String>,
     body: usize,
+    /// The number of its key, where that is one that is rotated.
+    key: Option<u64>,
 }
 
 async fn read_head(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<Head> {
@@ -135,11 +175,16 @@ fn parse(head: &[u8]) -> Option<Head> {
         .next()?
         .strip_prefix("GET ")
         .and_then(|line| line.split(' ').next());
-    let mut body = None;
+    let (mut body, mut key) = (None, None);
     for line in lines {
         let (name, value) = line.split_once(':')?;
         if name.eq_ignore_ascii_case("content-length") {
             body = value.trim().parse().ok();
+        }
+        if name.eq_ignore_ascii_case("authorization") {
+            key = value
+                .split_once(ROTATING)
+                .and_then(|(_, number)| number.trim().parse().ok());
         }
         if name.eq_ignore_ascii_case("content-encoding") {
             return None;
@@ -148,17 +193,21 @@ fn parse(head: &[u8]) -> Option<Head> {
     Some(Head {
         asks: asks.map(str::to_owned),
         body: body?,
+        key,
     })
 }
 
 fn answer(head: &Head, body: &[u8], counts: &Mutex<Counts>) -> Vec<u8> {
     let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(path) = &head.asks else {
-        counts.take(body);
-        return OK.to_vec();
+        let good = counts.take(body, head.key);
+        return if good { OK } else { REFUSED }.to_vec();
     };
-    if path == "/forget" {
-        *counts = Counts::new();
+    match path.strip_prefix("/swap/") {
+        Some(key) => counts.current = key.parse().unwrap_or_default(),
+        None if path == "/forget" => counts.forget(),
+        None if path == "/ids" => counts.ids = Some(HashSet::new()),
+        None => {}
     }
     let told = serde_json::to_string(&counts.told()).unwrap_or_default();
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{told}", told.len()).into_bytes()

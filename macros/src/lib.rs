@@ -1,3 +1,91 @@
-//! The home of `#[trace]`, the attribute macro of `tracer-registry`.
+//! The home of `#[trace]`, the attribute macro of `tracer-registry`, which re-exports it.
 //!
-//! A crate of its own because the compiler wants procedural macros so. It exports nothing yet.
+//! A crate of its own because the compiler wants procedural macros so.
+
+mod expand;
+mod function;
+mod options;
+mod returns;
+
+use function::Function;
+use options::Options;
+use proc_macro::TokenStream;
+
+/// Runs a function in a span.
+///
+/// The span is of the tracer of the scope in which the function is called, or of the one that an option names, and has the function's name. It is open until the
+/// function returns, until its future is done, or until its stream or iterator has no more items. The function runs exactly once and gives what it gave,
+/// whatever becomes of the span.
+///
+/// | option | | default |
+/// |---|---|---|
+/// | `name = ".."` | the span's name | the function's |
+/// | `event_type = ..` | `model`, `tool` or `chain` | not told |
+/// | `tracer = expr` | whose span it is: a `TracerHandle`, an `Option` of one, or a `Result` with one whose error is `Display`, or a reference to any of them | that of the scope |
+/// | `registry = expr` | where the tracer is looked up: a `TracerRegistry`; with one or several of the next three | none |
+/// | `tenant = expr`, `feature = expr`, `environment = expr` | what it is looked up by, anything `AsRef<str>`; several are one selector of several parts | none |
+/// | `session = expr` | the session that the span is in: a `Session`, an `Option` of one, or a reference. One of another tracer is left aside. Where no tracer is named it names its own | that of the scope |
+/// | `capture = ..` | what is told of values: `inputs`, `outputs`, `both` or `none` | `none` |
+/// | `skip(a, b)` | arguments that are not told | none |
+/// | `skip_all` | no argument is told | |
+/// | `redact(a, b)` | arguments of which only the name is told, with `[redacted]` for the value | none |
+/// | `fields(key = expr, ..)` | attributes; a key is a name, names with dots between, or a text. Expressions see the arguments | none |
+/// | `err` | the error of a `Result` is told, and not only that there was one | not told |
+/// | `returns = ..` | `value`, `future`, `stream` or `iterator`, where the written return type does not show it | by the type |
+/// | `crate = path` | where `tracer_registry` is | `::tracer_registry` |
+///
+/// # Which span
+/// - Outside any scope, where no option names a tracer, the function just runs, and `trace_counts().unrouted` counts the call.
+/// - Where an option names one and it is not to be had (`None`, an error, a name that is not configured), there is no span, and the function runs outside any scope:
+///   what is traced in it does not land in the caller's project instead. `trace_counts().failed` counts, and the log tells the first such call, the second, the fourth and so on.
+/// - The expressions are evaluated once for each call, before the function's body. `?`, `return` and `.await` in them are compile errors: a look-up that waits belongs
+///   before the call. A look-up by `tenant` that finds no tracer reads the key on the calling thread. A panic in them is the program's.
+///
+/// # How long
+/// - An `async fn`: from the first poll until it is done or dropped. The scope is that of the first poll, so a task takes it along by `Scope::scope`.
+/// - A function whose return type is `impl Future`, `Pin<Box<dyn Future>>`, `BoxFuture` or `LocalBoxFuture`, those of `#[async_trait]` among them: the same, and where nothing is current at the
+///   first poll, the scope is that of the call. The function itself runs at the call, and is not in the span. Options and arguments are evaluated at the call.
+/// - `impl Stream`, `BoxStream` and the like: from the first poll until the last item or the drop. `impl Iterator` and `Box<dyn Iterator>`: from the call. What is
+///   done with the items is not in the span. The returned iterator also has what `DoubleEndedIterator`, `ExactSizeIterator` and `FusedIterator` ask for, and not `Clone`.
+/// - For an alias, say `returns = ..`. What is not an `impl` of its trait is put into a box again: `type Later<T> = Pin<Box<dyn Future<Output = T>>>` can be traced, a
+///   future type with a name cannot.
+///
+/// # How it ended
+/// - `Err` sets the status to error, without a word of the error; with `err` its `Display` (else `Debug`, else its type) is the message, up to 32 KiB, and an event as with
+///   `ActiveSpan::record_error`. A function's own return type is known for a `Result` by a name that ends so, or by `err` or `capture = outputs`; that of a future always.
+/// - A panic sets it to error, `panicked`, and goes on.
+/// - A future that is dropped after its first poll ends its span, with the attribute `tracer_registry.cancelled` and no status.
+///
+/// # What is told
+/// Nothing by default: an argument may be a password, a key, a customer's data, and a span leaves the process. What is asked for is told as inputs and outputs of the span (an `Ok`'s value, an
+/// error never), under the names of the tracer's backend:
+///
+/// - by `serde::Serialize` where the type has it, else by `Debug`, else by the type's name as `<name>`. In a generic function that goes by its bounds. Bytes of
+///   `serialize_bytes` are told by their number. Neither `self` nor arguments that begin with `_` are told;
+/// - up to 128 values, 16 levels deep, 32 KiB of one text (4 KiB of what `Debug` writes), 256 KiB of texts and names of one call's inputs, and as much of its outputs. What is
+///   larger is stopped there: a value of ten megabytes costs no more than what is kept. (The lists of `Debug` in the standard library go through all their items all the
+///   same, and write nothing.) `tracer_registry.cut_values` counts what was left out, at the least;
+/// - `<not serializable>` for a value that says so, `<panicked>` for one whose code panics. The panic is caught, after the hook for panics saw it; with `panic = "abort"` it aborts.
+///
+/// Values and fields are looked at only where the span is recorded, except those of functions that return futures and streams.
+///
+/// # What it cannot be on
+/// `const fn`, `extern fn`, functions without a body, `impl` blocks: compile errors that say so.
+///
+/// A function that calls itself needs more of the stack for each call, some 100 bytes in a debug build, and some 200 more where its result is looked at: 10,000 calls fit a thread's
+/// 2 MiB where it returns no `Result`, 5,000 where it does.
+#[proc_macro_attribute]
+pub fn trace(options: TokenStream, item: TokenStream) -> TokenStream {
+    let untouched = proc_macro2::TokenStream::from(item.clone());
+    let expanded = syn::parse::<Options>(options).and_then(|options| {
+        let function = syn::parse::<Function>(item)?;
+        expand::expand(&options, function)
+    });
+    // The function stays, so that one wrong option is not an error at each of its callers too.
+    expanded
+        .unwrap_or_else(|error| {
+            let error = error.into_compile_error();
+            quote::quote!(#error #untouched)
+        })
+        .into()
+}

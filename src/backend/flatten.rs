@@ -14,13 +14,13 @@ use serde_json::{Map, Value as Json};
 /// The attribute that counts the values of a span that were left out or shortened.
 pub(crate) const CUT_VALUES: &str = "tracer_registry.cut_values";
 /// How many tables and lists may lie in one another, the outermost table included.
-const MAX_DEPTH: usize = 16;
+pub(crate) const MAX_DEPTH: usize = 16;
 /// Values of one call.
-const MAX_VALUES: usize = 128;
+pub(crate) const MAX_VALUES: usize = 128;
 /// Bytes of one text.
-const MAX_TEXT_BYTES: usize = 32 << 10;
+pub(crate) const MAX_TEXT_BYTES: usize = 32 << 10;
 /// Bytes of an attribute's name. A longer one is not shortened: it would be another name.
-const MAX_NAME_BYTES: usize = 1 << 10;
+pub(crate) const MAX_NAME_BYTES: usize = 1 << 10;
 /// Bytes of the names and texts of a value that is one attribute, as JSON.
 const MAX_JSON_BYTES: usize = 256 << 10;
 /// What a number, a table or a list counts for among [`MAX_JSON_BYTES`].
@@ -152,7 +152,7 @@ impl<'a> Flattened<'a> {
 }
 
 /// The beginning of a text, up to the last character that ends within the bound.
-pub(super) fn shorten(text: &str, max_bytes: usize, cut: &mut u64) -> String {
+pub(crate) fn shorten(text: &str, max_bytes: usize, cut: &mut u64) -> String {
     if text.len() <= max_bytes {
         return text.to_owned();
     }

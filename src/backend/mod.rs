@@ -17,6 +17,8 @@ pub(crate) use destination::Destination;
 pub use destination::DestinationError;
 pub(crate) use destinations::Destinations;
 pub(crate) use flatten::{CUT_VALUES, cut_values, flatten, shorten_text};
+#[cfg(feature = "macros")]
+pub(crate) use flatten::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, shorten};
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
 pub(crate) use merged::Merged;
 pub(crate) use session_id::{session_id_of_text, trace_session_id};

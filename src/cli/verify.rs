@@ -34,10 +34,10 @@ pub(crate) struct Arguments {
     /// Also run the same programs on plain providers and count what they leak; the exit code is about this crate alone
     #[arg(long)]
     peer: bool,
-    /// Disturb the registries meanwhile: evictions, reloads, tenants that go and come back
+    /// Disturb the registries meanwhile: evictions, reloads, tenants that go and come back, keys that are refused
     #[arg(long)]
     chaos: bool,
-    /// How many seconds a program of up to 4000 operations may take until it is held to have no end
+    /// How many seconds a program of up to 4000 operations may take, with its checks, until it is held to have no end
     #[arg(long, value_name = "N", default_value = "300")]
     limit: NonZeroU64,
     /// Print JSON and nothing else
@@ -92,8 +92,8 @@ fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
     if let Some(chaos) = report.chaos {
         writeln!(
             out,
-            "\npools too small: {} tracers evicted, {} made above the bound",
-            chaos.evicted, chaos.grown
+            "\npools too small: {} tracers evicted, {} made above the bound; {} requests refused for an old key",
+            chaos.evicted, chaos.grown, chaos.refused
         )?;
     }
     writeln!(out)?;

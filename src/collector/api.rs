@@ -22,8 +22,8 @@ const DEFAULT_SPAN_LIMIT: usize = 1000;
 const WELCOME: &str = "\
 This is a local collector: it takes OpenTelemetry traces and shows whose project each span landed in.
 
-Send, with a key in Authorization (Bearer, Basic or raw), x-api-key, x-honeycomb-team or api-key:
-  POST {prefix}/v1/traces            OTLP/HTTP, protobuf or JSON, plain or gzip
+Send, with a key in Authorization (Bearer, Basic or raw), x-api-key, x-honeycomb-team, api_key or api-key:
+  POST {prefix}/v1/traces            OTLP/HTTP, protobuf or JSON, plain or compressed; gRPC on the same port
   POST {prefix}/session/start        {\"session\": {..}}
   POST {prefix}/v1/sessions          the session itself
   POST {prefix}/events               {\"event\": {..}}

@@ -67,7 +67,7 @@ pub enum BackendName {
     /// HoneyHive: sessions by its API, spans by OTLP, a project per key.
     #[default]
     Honeyhive,
-    /// Any OTLP/HTTP receiver; the key as a bearer token unless `auth` says otherwise.
+    /// Any OTLP receiver, by HTTP or gRPC; the key as a bearer token unless `auth` says otherwise.
     Otlp,
     /// Langfuse.
     Langfuse,
@@ -157,7 +157,7 @@ pub enum SessionMode {
     /// The program starts them; spans outside have none.
     #[default]
     Explicit,
-    /// As `explicit`, and each trace that is begun outside a session is one, with the trace's id as its own.
+    /// As `explicit`, and each trace that is begun outside a session is one; its id is the trace's, made a UUID.
     PerTrace,
     /// The program starts them, and the backend makes them from attributes of their spans: nothing else is sent.
     AutoCreate,

@@ -6,7 +6,7 @@ use http::HeaderName;
 use serde_json::Value;
 
 use super::binding::Binding;
-use super::document::{Document, Route, WILDCARD, When};
+use super::document::{Document, WILDCARD, When};
 use super::endpoint::Endpoint;
 use super::export::{Compression, Export, MAX_CONCURRENT_EXPORTS, Protocol};
 use super::fault::Faults;
@@ -45,7 +45,7 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
                 format!("{path}.when"),
                 "names no part; a route says what it is for, as in when = { tenant = \"acme\", feature = \"search\" }",
             );
-        } else if let Err(error) = selector(route) {
+        } else if let Err(error) = selector(&route.when) {
             faults.add(format!("{path}.when"), error.to_string());
         } else if let Some(first) = before.iter().position(|other| other.when == route.when) {
             faults.add(
@@ -70,11 +70,13 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
         );
     }
     pool(&document.pool, faults);
+    if let Some(Err(error)) = document.routing.default.as_ref().map(selector) {
+        faults.add("routing.default", error.to_string());
+    }
 }
 
-/// The parts of a route.
-pub(super) fn selector(route: &Route) -> Result<Selector, SelectorError> {
-    let when = &route.when;
+/// The selector of parts as written.
+pub(super) fn selector(when: &When) -> Result<Selector, SelectorError> {
     let mut written = SelectorParts::default();
     if let Some(name) = &when.environment {
         written = written.environment(name);

@@ -11,6 +11,7 @@ use super::metrics::Metrics;
 use super::pool::Pool;
 use super::schema;
 use super::table::quoted;
+use crate::selector::{Part, SelectorParts};
 
 /// A configuration as written. Made from files by [`Config::load`](super::Config::load), or in code.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -50,6 +51,17 @@ pub(crate) struct Document {
     /// How many tracers are kept, and for how long.
     #[schemars(default)]
     pub(crate) pool: Pool,
+    /// Where spans go that are made outside any scope, by code that knows no tenants.
+    #[schemars(default)]
+    pub(crate) routing: Routing,
+}
+
+/// `[routing]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Routing {
+    /// The tracer of spans that are made outside any scope. Default: none, they are not recorded, and counted.
+    pub(crate) default: Option<When>,
 }
 
 /// `[reload]` as written.
@@ -94,7 +106,7 @@ pub(crate) struct Route {
     pub(crate) binding: Binding,
 }
 
-/// The parts that a route is for.
+/// The parts of a selector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct When {
@@ -107,18 +119,22 @@ pub(crate) struct When {
 }
 
 impl Route {
-    pub(crate) fn new(
-        tenant: Option<&str>,
-        environment: Option<&str>,
-        feature: Option<&str>,
-        binding: Binding,
-    ) -> Self {
-        let when = When {
-            tenant: tenant.map(str::to_owned),
-            environment: environment.map(str::to_owned),
-            feature: feature.map(str::to_owned),
-        };
-        Self { when, binding }
+    pub(crate) fn new(when: &SelectorParts, binding: Binding) -> Self {
+        Self {
+            when: when.into(),
+            binding,
+        }
+    }
+}
+
+impl From<&SelectorParts> for When {
+    fn from(parts: &SelectorParts) -> Self {
+        let name = |part| parts.get(part).map(str::to_owned);
+        Self {
+            tenant: name(Part::Tenant),
+            environment: name(Part::Environment),
+            feature: name(Part::Feature),
+        }
     }
 }
 
@@ -170,5 +186,7 @@ impl Document {
         self.export.overlay(&over.export);
         self.metrics.overlay(&over.metrics);
         self.pool.overlay(&over.pool);
+        // As one: half of one layer's selector and half of another's would be a third one.
+        super::binding::replace(&mut self.routing.default, over.routing.default.as_ref());
     }
 }

@@ -26,7 +26,7 @@ pub struct Export {
     /// Spans in a request at the most. Default: 512.
     #[schemars(range(min = 1))]
     pub max_export_batch_size: Option<usize>,
-    /// Spans of one tracer that wait at the most; the newest is dropped and counted. Default: 8192.
+    /// Spans of one tracer that wait at the most, and as many session events; the newest is dropped and counted. Default: 8192.
     #[schemars(range(min = 1))]
     pub max_queue_size: Option<usize>,
     /// What the spans and session events of all tracers together may take that are queued and under way; each tracer may have as much as is
@@ -148,7 +148,7 @@ pub struct ExportSettings {
     pub scheduled_delay: Duration,
     /// Spans in a request at the most.
     pub max_export_batch_size: usize,
-    /// Spans of one tracer that wait at the most.
+    /// Spans of one tracer that wait at the most, and as many session events.
     pub max_queue_size: usize,
     /// What the spans and session events of all tracers together may take.
     pub max_queue_bytes: usize,

@@ -22,6 +22,7 @@ mod read;
 mod resolve;
 mod resolved;
 mod restart;
+mod routing;
 mod schema;
 mod table;
 mod template;
@@ -32,7 +33,7 @@ mod tls;
 mod variables;
 
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
-pub(crate) use document::{ActiveEnvironment, Document, Route};
+pub(crate) use document::{ActiveEnvironment, Document, Route, Routing};
 pub use endpoint::Endpoint;
 pub use export::{Compression, Export, ExportMode, ExportSettings, Protocol, Retry, RetrySettings};
 pub use fault::{ConfigError, ConfigFault};

@@ -26,7 +26,7 @@ pub struct Pool {
 /// How long an idle tracer is kept: `30m`, or `never` where it is kept however long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleTimeout {
-    /// So long, and up to an eighth of it longer, a minute at the most.
+    /// So long, and up to an eighth of it longer, two minutes at the most.
     After(Duration),
     /// Until its place is needed.
     Never,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::binding::{Auth, Binding, Limits, Propagation, Sampling, default_auth_header};
-use super::document::{ActiveEnvironment, ActiveVariable, Document, Reloading, Route, When};
+use super::document::{ActiveEnvironment, ActiveVariable, Document, Reloading, Route, Routing, When};
 use super::export::{Export, HumanDuration, HumanSize, Retry};
 use super::fault::{Faults, Layer};
 use super::metrics::Metrics;
@@ -63,6 +63,11 @@ pub(super) fn document(value: Value, folder: &Path, faults: &mut Faults) -> Docu
             .unwrap_or_default(),
         metrics: table.table("metrics", metrics).unwrap_or_default(),
         pool: table.table("pool", pool).unwrap_or_default(),
+        routing: table
+            .table("routing", |table| Routing {
+                default: table.table("default", when),
+            })
+            .unwrap_or_default(),
     };
     table.finish();
     document

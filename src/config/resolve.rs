@@ -30,6 +30,7 @@ const MAX_SUGGESTIONS: usize = 3;
 pub struct Config {
     pub(super) document: Document,
     routes: Vec<(Selector, Binding)>,
+    pub(super) routing_default: Option<Selector>,
     active_environment: Option<Name>,
     pub(super) export: ExportSettings,
     pub(super) pool: PoolSettings,
@@ -135,23 +136,24 @@ impl Config {
         let active_environment = active_environment(&document, variables, &mut faults);
         let proxies = proxy::of_variables(&document, variables, &mut faults);
         tenant::check_folder(document.tenants_dir.as_deref(), &mut faults);
-        faults.into_result()?;
-        let checked = "the layers were checked";
-        Ok(Self {
+        let routes = document.routes.iter();
+        // One that is none is a fault already.
+        let routes = routes.filter_map(|route| Some((check::selector(&route.when).ok()?, route.binding.clone())));
+        let routing_default = document.routing.default.as_ref();
+        let config = Self {
             active_environment,
             proxies,
-            routes: document
-                .routes
-                .iter()
-                .map(|route| (check::selector(route).expect(checked), route.binding.clone()))
-                .collect(),
+            routes: routes.collect(),
+            routing_default: routing_default.and_then(|when| check::selector(when).ok()),
             export: document.export.settings(),
             metrics: document.metrics.settings(),
             pool: document.pool.settings(),
             document,
             has_variables: true,
             path: None,
-        })
+        };
+        config.check_routing_default(&mut faults);
+        faults.into_result().map(|()| config)
     }
 
     /// The environment that is active, where one is configured.

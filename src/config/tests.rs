@@ -7,6 +7,8 @@ mod formats;
 mod layering;
 mod merging;
 mod properties;
+mod reference;
+mod routing;
 mod schema;
 mod secrets;
 mod urls;

@@ -187,6 +187,28 @@ fn with_span_of(cx: &Context, scope: Scope) -> Context {
     }
 }
 
+/// The scope of a context, with its session and its baggage, and no span of its tracer: what is started there is a root.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn rooted(cx: &Context) -> Context {
+    let Some(scope) = cx.get::<Scope>() else {
+        return Context::new();
+    };
+    let hidden = scope.place.hidden.iter().flatten();
+    let hidden = hidden.filter(|hidden| !is_hidden_of(scope.identity(), hidden));
+    let hidden: Box<[Context]> = hidden.cloned().collect();
+    let place = Place {
+        hidden: (!hidden.is_empty()).then_some(hidden),
+        ..Place::clone(&scope.place)
+    };
+    with_span_of(
+        cx,
+        Scope {
+            place: Arc::new(place),
+            span: None,
+        },
+    )
+}
+
 /// The same baggage once more.
 pub(crate) fn copied(baggage: &Baggage) -> Baggage {
     let entries = baggage.iter();

@@ -22,6 +22,8 @@ use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, ContextGuard};
 
 use crate::faults::{self, Fault, planted};
+#[cfg(feature = "tracing-layer")]
+pub(crate) use enter::rooted;
 pub(crate) use enter::{copied, enter, with_own_span, with_session, with_trusted_span};
 pub(crate) use identity::{Identity, SpanIds};
 pub(crate) use in_scope::InScope;
@@ -83,6 +85,13 @@ pub(crate) fn session<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx
 pub(crate) fn scope_of(cx: &Context) -> Option<(&Owner, Option<&SessionScope>)> {
     let scope = cx.get::<Scope>()?;
     Some((&scope.place.owner, scope.place.session.as_ref()))
+}
+
+/// Whether code in one context runs for another tracer than code in another: both say for whom.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn is_in_other_scope(one: &Context, other: &Context) -> bool {
+    let scopes = one.get::<Scope>().zip(other.get::<Scope>());
+    scopes.is_some_and(|(one, other)| !one.is_of(other.identity()))
 }
 
 /// The baggage of a tracer: what was set in its innermost scope, and never what was set outside of any.

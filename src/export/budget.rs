@@ -4,7 +4,7 @@
 //! come after it: two that flood take a third each, and so on. Nobody has to know how many there are. What does not fit is the newest span or
 //! session event of the one that has too much.
 //!
-//! Where more than three quarters are taken, spans do not wait for others any more: a queue that is sent is room for all. Not at half: that
+//! Where more than three quarters are taken, the engine sends the queues that wait for the longest before their time: a queue that is sent is room for all. Not at half: that
 //! is what one tracer holds whose receiver takes nothing, and it is not to cost the others their batches.
 //!
 //! Bytes are taken before they are needed, half as many again as a tracer has, so that a span seldom touches what all tracers share.
@@ -48,7 +48,7 @@ impl Budget {
             .is_ok()
     }
 
-    /// Whether more than three quarters are taken: then nothing waits for its delay any more.
+    /// Whether more than three quarters are taken: then the engine sends some queues before their time.
     pub(super) fn is_pressed(&self) -> bool {
         self.taken.load(Ordering::Relaxed) > self.max / 4 * 3
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
-use super::keyrings::READERS;
+use super::readers::READERS;
 use crate::context;
 
 /// Threads that encode and send.

@@ -1,6 +1,6 @@
 //! From one lane's spans to the body of one request: protobuf by [`otlp`](super::otlp), JSON by `opentelemetry-otlp`.
 //!
-//! The crate's exporter is made for the one batch, with an [`HttpClient`] that keeps the request instead of sending it. So the encoding is
+//! For JSON an exporter of that crate is made for the one batch, with an [`HttpClient`] that keeps the request instead of sending it. So the encoding is
 //! the reference one, while status, `Retry-After`, repetition, compression and the key stay in our hands: the exporter never sees a key,
 //! and headers that `OTEL_EXPORTER_OTLP_HEADERS` adds to its request, or puts in the place of its own, are not taken over.
 

@@ -47,6 +47,10 @@ pub(crate) struct Engine {
     pub(super) shared: Arc<Shared>,
 }
 
+/// What tells the lanes of one engine from those of others. Does not keep the engine.
+#[cfg(feature = "tracing-layer")]
+pub(crate) struct EngineMark(pub(super) Weak<Shared>);
+
 /// What lanes and tasks need of the engine.
 pub(super) struct Shared {
     pub(super) settings: ExportSettings,
@@ -157,6 +161,11 @@ impl Engine {
     #[cfg(feature = "metrics")]
     pub(crate) fn home(&self) -> Home {
         self.shared.home
+    }
+
+    #[cfg(feature = "tracing-layer")]
+    pub(crate) fn mark(&self) -> EngineMark {
+        EngineMark(Arc::downgrade(&self.shared))
     }
 
     pub(crate) fn settings(&self) -> &ExportSettings {

@@ -29,6 +29,7 @@ use super::keyrings::Keyrings;
 use super::lane::Lane;
 use crate::as_text::as_text;
 use crate::config::RetrySettings;
+use crate::faults::{Fault, planted};
 use crate::secret::{ApiKey, Fingerprint, KeySource, SecretError, SecretFault};
 
 /// After how many more that wait those are looked for that are gone.
@@ -59,7 +60,7 @@ pub(crate) struct Keyring {
 pub(super) struct Key {
     pub(super) secret: ApiKey,
     /// How many others were before it.
-    number: u64,
+    pub(super) number: u64,
 }
 
 struct State {
@@ -162,6 +163,9 @@ impl Keyring {
             let mut state = self.lock();
             if state.key.number != refused.number {
                 return true;
+            }
+            if planted(Fault::RefusedNotAsked) {
+                return false;
             }
             let more = state.more();
             if !more.asking && more.not_before.is_some_and(|at| Instant::now() < at) {
@@ -318,12 +322,6 @@ impl Drop for Keyring {
             let ordered = state.more.as_ref().and_then(|more| more.ordered);
             rings.forget(&self.source, ordered.map(|due| (due, address)));
         }
-    }
-}
-
-impl Key {
-    pub(super) fn number(&self) -> u64 {
-        self.number
     }
 }
 

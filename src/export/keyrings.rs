@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use super::keyring::Keyring;
 use super::lifetimes::{Lifetimes, Ordered};
+use super::readers::Readers;
 #[cfg(feature = "watch")]
 use crate::config::ExportMode;
 use crate::config::{ExportSettings, RetrySettings};
@@ -21,9 +21,6 @@ use crate::home::Home;
 use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretSources};
 #[cfg(feature = "watch")]
 use crate::watch::{Stamp, Watcher};
-
-/// Keys that are read at the same time. Each takes a thread while it lasts; a source that hangs takes one.
-pub(super) const READERS: usize = 16;
 
 /// All keyrings, as long as a lane has them.
 pub(crate) struct Keyrings {
@@ -36,7 +33,7 @@ pub(crate) struct Keyrings {
     rings: Mutex<HashMap<Arc<KeySource>, Weak<Keyring>>>,
     /// How many readings began.
     readings: AtomicU64,
-    readers: Semaphore,
+    readers: Readers,
     /// None in tests that are the engine themselves.
     runtime: Option<Handle>,
     pub(super) lifetimes: Arc<Lifetimes>,
@@ -57,6 +54,7 @@ impl Keyrings {
             runtime.spawn(Arc::clone(&lifetimes).run());
         }
         Arc::new(Self {
+            readers: Readers::new(&sources),
             sources,
             fingerprinter,
             retry: settings.retry.clone(),
@@ -65,7 +63,6 @@ impl Keyrings {
             home: Home::default(),
             rings: Mutex::default(),
             readings: AtomicU64::new(0),
-            readers: Semaphore::new(READERS),
             runtime,
             lifetimes,
             #[cfg(feature = "watch")]
@@ -132,7 +129,7 @@ impl Keyrings {
         let (rings, ring, source) = (Arc::clone(self), Arc::clone(ring), Arc::clone(source));
         runtime.spawn(async move {
             loop {
-                let place = rings.readers.acquire().await.expect("nobody closes this semaphore");
+                let place = rings.readers.place(&source).await;
                 let reading = rings.begin_reading();
                 let (sources, from) = (rings.sources.clone(), Arc::clone(&source));
                 let read = tokio::task::spawn_blocking(move || from.read_again(&sources)).await;

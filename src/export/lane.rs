@@ -3,7 +3,7 @@
 //! | schedule | event | next |
 //! |---|---|---|
 //! | idle | a span arrives | timed (ready, where one span is a full batch) |
-//! | timed | the queue holds a batch or is full, a flush is asked for, or the tracer is gone | ready |
+//! | timed | the queue holds a batch or is full, a flush is asked for, the tracer is gone, or its place in the pool is needed | ready |
 //! | timed | the delay is over, or memory is short | running |
 //! | ready | the engine comes to it | running |
 //! | running | all that was due is settled, some spans are left | timed |
@@ -37,6 +37,8 @@ use tokio::sync::Semaphore;
 use super::account::Account;
 use super::connections::Connections;
 use super::deliver::Outcome;
+#[cfg(feature = "tracing-layer")]
+use super::engine::EngineMark;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
 use super::keyring::Keyring;
@@ -105,6 +107,13 @@ impl Lane {
             open_spans: AtomicU64::new(0),
             settled: Condvar::new(),
         })
+    }
+
+    /// Whether it is one of that engine's.
+    #[cfg(feature = "tracing-layer")]
+    pub(crate) fn is_of(&self, engine: &EngineMark) -> bool {
+        // The mark keeps the place of what it stands for.
+        std::ptr::eq(engine.0.as_ptr(), Arc::as_ptr(&self.shared))
     }
 
     /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted. What becomes of one in a fork is not counted:

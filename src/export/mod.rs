@@ -21,6 +21,7 @@
 //! | `keyring` | the key of one source, and how it becomes another one |
 //! | `keyrings` | all of them: who reads and watches them |
 //! | `lifetimes` | when which is to be renewed |
+//! | `readers` | how many keys are read at the same time |
 //! | `hand` | the key of one request, and what follows where it is refused |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
@@ -40,6 +41,7 @@
 //! | `processor` | the SDK's side of a lane |
 //! | `account` | all lanes that a selector ever had |
 //! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
+//! | `error` | why a request failed |
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
@@ -73,6 +75,7 @@ mod processor;
 mod protobuf;
 mod proxy;
 mod queue;
+mod readers;
 mod record;
 mod report;
 #[cfg(test)]
@@ -92,6 +95,8 @@ pub use breaker::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use connections::{Connections, Way};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
+#[cfg(feature = "tracing-layer")]
+pub(crate) use engine::EngineMark;
 pub use error::ExportError;
 pub(crate) use flush::after;
 pub use keyring::KeyStatus;

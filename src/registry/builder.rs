@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::source::Source;
 use super::{AnswersKept, AsyncBindingSource, BindingSource, BuildError, TracerRegistry};
-use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route};
+use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
-use crate::selector::{Part, SelectorParts};
+use crate::selector::SelectorParts;
 
 /// Builds a [`TracerRegistry`] from bindings given in code, or from a configuration that was loaded, with the program's own secret sources.
 #[derive(Debug, Default)]
@@ -54,12 +54,15 @@ impl RegistryBuilder {
 
     /// What is laid over the bindings of a selector's parts where it has all of `when`'s.
     pub fn route(mut self, when: &SelectorParts, binding: Binding) -> Self {
-        self.document.routes.push(Route::new(
-            when.get(Part::Tenant),
-            when.get(Part::Environment),
-            when.get(Part::Feature),
-            binding,
-        ));
+        self.document.routes.push(Route::new(when, binding));
+        self
+    }
+
+    /// The tracer of spans that are made outside any scope by code that knows no tenants, as `routing.default` in the configuration.
+    pub fn routing_default(mut self, default: &SelectorParts) -> Self {
+        self.document.routing = Routing {
+            default: Some(default.into()),
+        };
         self
     }
 
@@ -131,7 +134,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// Checks everything and starts the export threads. Reads no key.
+    /// Checks everything and starts the export threads (none with `export.mode = "inline"`). Reads no key.
     ///
     /// # Errors
     /// [`BuildError`]; for a configuration with faults, every fault. Nothing was started.

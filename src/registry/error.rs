@@ -73,9 +73,9 @@ pub enum LookupError {
         "no environment is active: active_environment is not configured, or its variable is not set and it has no default"
     )]
     NoActiveEnvironment,
-    /// A secret source looked up a tracer of the registry that was asking it for a key.
+    /// A secret source or a source of bindings looked up a tracer of the registry that was asking it.
     #[error(
-        "{selector} was looked up on {thread:?} while that thread was making a tracer: a secret source must not look up tracers of its registry"
+        "{selector} was looked up on {thread:?} while that thread was making a tracer: a source of secrets or bindings must not look up tracers of its registry"
     )]
     Recursive {
         /// What was looked up.

@@ -1,6 +1,6 @@
 //! Which registries a thread is making a tracer for at this moment.
 //!
-//! A secret source is asked for a key while a tracer is made. If it looked a tracer of the same registry up, that look-up could wait for
+//! A source of secrets or of bindings is asked while a tracer is made. If it looked a tracer of the same registry up, that look-up could wait for
 //! the very thread it is on, or for another one that waits for this one. So it is refused, whatever it asks for, unless the tracer
 //! is there already. This holds a thread's own state, nothing that threads or registries share.
 

@@ -24,6 +24,7 @@ use instruments::{Component, INSTRUMENTS, Instrument, Kind};
 const FRESH: Duration = Duration::from_secs(1);
 
 const MEMORY_LIMIT: &str = "tracer_registry.memory.limit";
+const UNROUTED: &str = "tracer_registry.span.unrouted";
 
 impl TracerRegistry {
     /// Has a meter observe this registry: what became of spans and session events, by tracer and reason, and what is held in memory.
@@ -53,6 +54,18 @@ impl TracerRegistry {
         }
         let limit = as_i64(export.max_queue_bytes as u64);
         let there = move || !observed.home.is_left() && observed.books.strong_count() > 0;
+        let unrouted = Arc::clone(self.unrouted());
+        let unrouted_is_there = there.clone();
+        meter
+            .u64_observable_counter(UNROUTED)
+            .with_unit("{span}")
+            .with_description("Spans that were started outside any scope and had no default to go to")
+            .with_callback(move |to| {
+                if unrouted_is_there() {
+                    to.observe(unrouted.status().spans, &[]);
+                }
+            })
+            .build();
         meter
             .i64_observable_up_down_counter(MEMORY_LIMIT)
             .with_unit("By")

@@ -22,6 +22,7 @@ mod reload;
 mod source;
 mod start;
 mod status;
+mod unscoped;
 #[cfg(feature = "watch")]
 mod watching;
 
@@ -34,9 +35,13 @@ pub use error::{BuildError, LookupError};
 pub use reload::{ConfigurationStatus, Kept, Reload, ReloadError};
 pub use source::{AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, SourceError};
 pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe, Status, TracerStatus};
+pub use unscoped::UnroutedStatus;
+pub(crate) use unscoped::{Unrouted, WeakRegistry};
 
 use crate::backend::Destinations;
 use crate::config::Config;
+#[cfg(feature = "tracing-layer")]
+use crate::export::EngineMark;
 use crate::export::{Books, Engine};
 use crate::secret::{Fingerprinter, SecretSources};
 use crate::selector::{Selector, SelectorError};
@@ -44,6 +49,7 @@ use crate::tracer::TracerHandle;
 use ageing::Ageing;
 use flights::Flights;
 use live::Live;
+use unscoped::DefaultRoute;
 
 /// Tracers by tenant, environment and feature, each made on its first look-up, and kept until it is idle and its time or its place is up.
 ///
@@ -59,13 +65,15 @@ struct Inner {
     engine: Engine,
     destinations: Destinations,
     books: Arc<Books>,
+    default_route: DefaultRoute,
+    unrouted: Arc<Unrouted>,
     /// Asynchronous look-ups of tracers that are not there, by the generation of the bindings that they began in.
     flights: Flights<(Selector, u64), Result<TracerHandle, LookupError>>,
     ageing: OnceLock<Ageing>,
 }
 
 impl TracerRegistry {
-    /// Reads the configuration from a file or a folder ([`Config::load`]) and starts the export threads. Reads no key.
+    /// Reads the configuration from a file or a folder ([`Config::load`]) and starts the export threads (none with `export.mode = "inline"`). Reads no key.
     ///
     /// # Errors
     /// [`BuildError::Config`] with every fault of the configuration; nothing was started.
@@ -84,12 +92,15 @@ impl TracerRegistry {
             return Status::default();
         }
         let (accounts, forgotten) = self.0.books.all();
-        status::of(
-            self.0.live.configuration_status(),
-            &accounts,
-            &forgotten,
-            self.0.live.pool.status(),
-        )
+        Status {
+            unrouted: self.0.unrouted.status(),
+            ..status::of(
+                self.0.live.configuration_status(),
+                &accounts,
+                &forgotten,
+                self.0.live.pool.status(),
+            )
+        }
     }
 
     /// Takes the tracer of a selector out of the pool, so that the next look-up makes a new one, with its key read anew. Nothing is lost:
@@ -109,6 +120,12 @@ impl TracerRegistry {
             self.0.live.bindings.note_change();
         }
         Ok(removed)
+    }
+
+    /// What tells this registry's tracers from those of others.
+    #[cfg(feature = "tracing-layer")]
+    pub(crate) fn engine_mark(&self) -> EngineMark {
+        self.0.engine.mark()
     }
 
     /// What the configuration is; a reload does not change what was given here.

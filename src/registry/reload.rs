@@ -27,6 +27,8 @@ pub struct Reload {
     pub removed: Vec<Selector>,
     /// Whether [`active`](TracerRegistry::active) gives the tracer of another environment now.
     pub active_environment: bool,
+    /// Whether spans outside any scope go to another tracer now, or to none.
+    pub routing_default: bool,
     /// Settings that differ and hold only from a start on. They stay as they were.
     pub needs_restart: Vec<&'static str>,
     /// Tracers that stay as they were, because the files of their tenants cannot be used.
@@ -221,6 +223,7 @@ impl Reload {
             .cloned()
             .collect();
         self.active_environment = old.active_environment() != new.active_environment();
+        self.routing_default = old.routing_default() != new.routing_default();
     }
 }
 
@@ -240,10 +243,10 @@ impl fmt::Display for Reload {
         ];
         let mut said = parts.iter().filter(|(_, names)| !names.is_empty()).peekable();
         if said.peek().is_none() {
-            return f.write_str(if self.active_environment {
-                "another environment is active"
-            } else {
-                "nothing changed"
+            return f.write_str(match (self.active_environment, self.routing_default) {
+                (true, _) => "another environment is active",
+                (false, true) => "spans outside any scope go elsewhere",
+                (false, false) => "nothing changed",
             });
         }
         while let Some((what, names)) = said.next() {

@@ -15,6 +15,7 @@ use super::maintenance::maintain;
 use super::pool::Pool;
 use super::reload::Reloads;
 use super::source::{AnswersKept, Source};
+use super::unscoped::DefaultRoute;
 #[cfg(feature = "watch")]
 use super::watching::Watching;
 use super::{BuildError, Inner, TracerRegistry};
@@ -58,6 +59,8 @@ impl TracerRegistry {
             destinations: Destinations::new(engine.settings().protocol),
             engine,
             books,
+            default_route: DefaultRoute::default(),
+            unrouted: Arc::default(),
             flights: Flights::default(),
             ageing: OnceLock::new(),
         }));

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::bindings::Asking;
 use super::reload::ConfigurationStatus;
-use super::{Inner, LookupError};
+use super::{Inner, LookupError, UnroutedStatus};
 use crate::as_text::as_text;
 use crate::backend::Destination;
 use crate::config::ConfigError;
@@ -27,6 +27,8 @@ pub struct Status {
     pub pool: PoolStatus,
     /// The books of names that are no longer remembered.
     pub forgotten: ForgottenStatus,
+    /// What code that knows no tenants made in no tracer's scope, and what was not recorded.
+    pub unrouted: UnroutedStatus,
 }
 
 /// The tracers that are kept, and what became of others. Counted since the registry was made.
@@ -164,6 +166,7 @@ pub(super) fn of(
             spans: forgotten.spans.snapshot(),
             session_events: forgotten.events.snapshot(),
         },
+        unrouted: UnroutedStatus::default(),
     }
 }
 

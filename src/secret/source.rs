@@ -77,6 +77,10 @@ impl SecretSources {
     pub fn insert(&mut self, name: impl Into<String>, source: impl SecretSource) {
         self.0.insert(name.into(), Arc::new(source));
     }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
 }
 
 impl KeySource {

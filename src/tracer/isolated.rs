@@ -6,7 +6,7 @@ use opentelemetry::trace::{SpanBuilder, Tracer, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
-use super::TracerHandle;
+use super::{Open, TracerHandle};
 use crate::context;
 
 /// OpenTelemetry's `Tracer` of one [`TracerHandle`], for one instrumentation scope.
@@ -46,7 +46,7 @@ impl Tracer for IsolatedTracer {
     where
         F: FnOnce(Context) -> T,
     {
-        let open = self.handle.open_in(&self.sdk, builder, parent_cx);
+        let open = self.open(builder, parent_cx);
         let cx = open.span.context().clone();
         let _entered = context::attach(cx.clone());
         f(cx)
@@ -54,6 +54,11 @@ impl Tracer for IsolatedTracer {
 }
 
 impl IsolatedTracer {
+    /// Starts a span, with the context in which it is current.
+    pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
+        self.handle.open_in(&self.sdk, builder, from)
+    }
+
     /// The handle that this tracer is of.
     pub fn handle(&self) -> &TracerHandle {
         &self.handle

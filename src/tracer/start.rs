@@ -12,8 +12,8 @@ use crate::session_record::SessionRecord;
 use crate::span::ActiveSpan;
 
 /// Ends its span when it goes, however the code that it was opened for came to its end.
-pub(super) struct Open {
-    pub(super) span: ActiveSpan,
+pub(crate) struct Open {
+    pub(crate) span: ActiveSpan,
 }
 
 impl Drop for Open {
@@ -24,7 +24,7 @@ impl Drop for Open {
 }
 
 impl TracerHandle {
-    pub(super) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
+    pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
         self.open_in(&self.0.sdk, builder, from)
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 23] = [
     "as_text",
     "faults",
     "home",
@@ -25,6 +25,9 @@ const ORDER: [&str; 20] = [
     "propagation",
     "registry",
     "routing",
+    "global",
+    "tracing_layer",
+    "traced",
 ];
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Runs an example and expects success, and its lines to hold these, one after the other.
 fn expect_lines(example: &str, expected: &[&str]) {
-    let output = command(example, "collector")
+    let output = command(example, "collector,tracing-layer")
         .output()
         .expect("the example can be started");
     let (stdout, stderr) = (
@@ -143,6 +143,27 @@ fn a_session_follows_threads_and_tasks() {
 }
 
 #[test]
+fn functions_are_traced_by_an_attribute() {
+    expect_lines(
+        "traced",
+        &[
+            r#"Ok("WHY-NOT (7)") Err("nothing was asked")"#,
+            r#"Ok("WHO (7)")"#,
+            "calls without a tracer: 1",
+            "project acme",
+            "serve",
+            "└─ ask",
+            "   └─ retrieve",
+            r#"question "why not", token "[redacted]", status Unset """#,
+            "project globex",
+            "serve",
+            "└─ ask",
+            r#"question "", token "[redacted]", status Error "nothing was asked""#,
+        ],
+    );
+}
+
+#[test]
 fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
     expect_lines(
         "propagation",
@@ -152,6 +173,30 @@ fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
             "└─ POST /answer",
             "globex, which trusts nobody:",
             "POST /answer",
+        ],
+    );
+}
+
+#[cfg(feature = "tracing-layer")]
+#[test]
+fn code_that_knows_no_tenants_follows_the_scope() {
+    expect_lines(
+        "tracing_layer",
+        &[
+            "unrouted: 0",
+            "project acme",
+            "POST /ask",
+            "└─ retrieve",
+            "   └─ query",
+            "retrieve: event found",
+            "project globex",
+            "POST /ask",
+            "└─ retrieve",
+            "   └─ query",
+            "retrieve: event found",
+            "project production",
+            "housekeeping",
+            "└─ query",
         ],
     );
 }

@@ -17,6 +17,7 @@ mod flush;
 mod flush_one;
 #[cfg(unix)]
 mod forks;
+mod global;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "grpc")]
@@ -56,6 +57,10 @@ mod tenants_as_data;
 mod test_kit;
 mod tls;
 mod tls_server;
+#[cfg(feature = "macros")]
+mod trace_macro;
+#[cfg(feature = "tracing-layer")]
+mod tracing_layer;
 #[cfg(feature = "cli")]
 mod verify;
 mod weights;

@@ -1,4 +1,4 @@
-//! The README names a test for each promise, and a page one for each case: the tests they name are there.
+//! What the pages of `docs/` name is there: the tests of promises and cases, the pages and headings that links lead to.
 
 use std::fs;
 use std::path::Path;
@@ -24,8 +24,8 @@ fn named_in(text: &str, head: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_test_that_the_readme_and_the_pages_name_is_there() {
-    let mut named = named_in(include_str!("../../README.md"), "| promise | test |");
+fn every_test_that_the_pages_name_is_there() {
+    let mut named = named_in(include_str!("../../docs/promises.md"), "| promise | test |");
     named.extend(named_in(
         include_str!("../../docs/isolation.md"),
         "| # | situation | what holds | test |",
@@ -38,4 +38,50 @@ fn every_test_that_the_readme_and_the_pages_name_is_there() {
             "there is no test {name}"
         );
     }
+}
+
+/// Links to pages and to headings, in the README and in `docs/`.
+#[test]
+fn every_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let in_docs = fs::read_dir(root.join("docs")).expect("the folder can be read");
+    let pages = in_docs.map(|page| page.expect("the folder can be read").path());
+    let pages = pages.filter(|page| page.extension().is_some_and(|extension| extension == "md"));
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for page in pages.chain([root.join("README.md")]) {
+        let text = fs::read_to_string(&page).expect("a page");
+        for link in text.split("](").skip(1) {
+            let link = link.split([')', ' ']).next().unwrap_or_default();
+            if link.contains("://") {
+                continue;
+            }
+            seen += 1;
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() {
+                page.clone()
+            } else {
+                page.with_file_name("").join(file)
+            };
+            let leads = file.exists() && (heading.is_empty() || headings_of(&file).any(|known| known == heading));
+            if !leads {
+                wrong.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(seen > 40, "only {seen} links were found");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The names that a page's headings have in links.
+fn headings_of(page: &Path) -> impl Iterator<Item = String> {
+    let text = fs::read_to_string(page).expect("a page");
+    let headings: Vec<String> = text.lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+    headings.into_iter()
+}
+
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || "- _".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }

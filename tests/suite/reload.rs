@@ -1,5 +1,6 @@
 //! A configuration that changes while it runs: real files, replaced in the ways in which files are replaced.
 
+mod overtaken;
 mod watched;
 
 use std::fs;

@@ -1,21 +1,22 @@
 //! Code that knows nothing of tenants: its spans go to the tracer of the scope.
 
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use opentelemetry::Context;
 use opentelemetry::trace::{Span as _, TraceContextExt, Tracer, TracerProvider};
-use tracer_registry::{RoutingProvider, TracerHandle};
-use tracing_subscriber::layer::SubscriberExt;
+use tracer_registry::config::Binding;
+use tracer_registry::{
+    KeySource, RoutingProvider, SecretError, SecretString, Selector, TracerHandle, TracerRegistry, UnroutedStatus,
+};
 
-use crate::support::World;
-
-#[tracing::instrument(skip_all)]
-async fn third_party(inner: impl Future<Output = ()>) {
-    tracing::info!("an event");
-    tokio::task::yield_now().await;
-    inner.await;
-}
+use crate::log::Log;
+use crate::support::{World, collector, key_of, quick, wait_for};
 
 /// Asserts that spans stand under one another, from the root on.
-fn assert_chain(world: &World, tenant: &str, names: &[&str]) {
+pub(crate) fn assert_chain(world: &World, tenant: &str, names: &[&str]) {
     let spans: Vec<_> = names.iter().map(|name| world.span(tenant, name)).collect();
     assert_eq!(spans[0].parent_span_id, None, "{}", world.project(tenant).tree());
     for pair in spans.windows(2) {
@@ -29,38 +30,6 @@ fn assert_chain(world: &World, tenant: &str, names: &[&str]) {
     }
 }
 
-#[tokio::test]
-async fn spans_of_the_tracing_crate_go_to_the_scopes_tracer_as_children_of_its_span() {
-    let world = World::new(&["a", "b"]);
-    let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let routing = RoutingProvider::new();
-    let layer = tracing_opentelemetry::layer().with_tracer(routing.tracer("tracing"));
-    let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-    let session = b.session("s").start();
-    a.in_span("a", async |_| {
-        let inside_b = async |_| {
-            third_party(async {
-                b.in_span("b within", async |_| ()).await;
-                a.in_span("a within", async |_| third_party(async {}).await).await;
-            })
-            .await;
-        };
-        session.scope(b.in_span("b", inside_b)).await;
-    })
-    .await;
-    third_party(async {}).await;
-    assert_eq!(routing.unrouted(), 1, "the one in no scope");
-    world.flush();
-    assert_chain(&world, "b", &["b", "third_party", "b within"]);
-    let of_a = world.project("a");
-    assert_chain(&world, "a", &["a", "a within", "third_party"]);
-    assert_eq!((of_a.spans().len(), world.project("b").spans().len()), (3, 3));
-    for span in world.project("b").spans() {
-        assert_eq!(span.attributes["honeyhive.session_id"], session.id());
-    }
-    world.assert_no_trace_of(session.id(), "a");
-}
-
 fn driver(provider: &RoutingProvider) {
     let tracer = provider.tracer("driver");
     tracer.in_span("connect", |_| tracer.start("query").end());
@@ -70,7 +39,7 @@ fn driver(provider: &RoutingProvider) {
 fn instrumentation_that_got_a_provider_once_follows_the_scope() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let routing = RoutingProvider::new();
+    let routing = world.registry.routing_provider();
     a.in_span_sync("a", |_| {
         driver(&routing);
         b.in_span_sync("b", |_| driver(&routing));
@@ -85,30 +54,194 @@ fn instrumentation_that_got_a_provider_once_follows_the_scope() {
 #[test]
 fn outside_any_scope_spans_go_to_the_default_that_was_named_or_nowhere_and_are_counted() {
     let world = World::new(&["a", "b"]);
-    let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let nowhere = RoutingProvider::new();
+    let a = world.tenant("a");
+    let nowhere = world.registry.routing_provider();
     driver(&nowhere);
-    assert_eq!(nowhere.unrouted(), 2);
+    assert_eq!(world.registry.status().unrouted.spans, 2);
     // Not the tracer of whichever span somebody made current: there is no scope.
     let by_hand = Context::current_with_span(a.start_span("by hand")).attach();
     driver(&nowhere);
     drop(by_hand);
     assert_eq!(nowhere.unrouted(), 4);
-    let default = RoutingProvider::with_default(b.clone());
+    world.flush();
+    assert_chain(&world, "a", &["by hand"]);
+    assert_eq!((world.names("a").len(), world.names("b").len()), (1, 0));
+
+    let world = World::with(&["a", "b"], |builder| builder.routing_default(&Selector::tenant("b")));
+    let default = world.registry.routing_provider();
+    world.tenant("b");
     driver(&default);
-    a.in_span_sync("a", |_| driver(&default));
-    assert_eq!(default.unrouted(), 0);
+    world.tenant("a").in_span_sync("a", |_| driver(&default));
+    assert_eq!(world.registry.status().unrouted, UnroutedStatus::default());
     world.flush();
     assert_chain(&world, "b", &["connect", "query"]);
     assert_chain(&world, "a", &["a", "connect", "query"]);
-    assert_eq!((world.names("a").len(), world.names("b").len()), (4, 2));
+    assert_eq!((world.names("a").len(), world.names("b").len()), (3, 2));
+}
+
+fn write_default(folder: &Path, url: &str, default: &str) {
+    let environment = |name: &str| {
+        fs::write(folder.join(name), key_of(name)).expect("written");
+        format!("[environments.{name}]\napi_key = {{ file = \"{name}\" }}\n")
+    };
+    let text = format!(
+        "[defaults]\nendpoint = \"{url}\"\n{}{}[routing]\ndefault = {{ environment = \"{default}\" }}\n",
+        environment("a"),
+        environment("b"),
+    );
+    fs::write(folder.join("default.toml"), text).expect("written");
+}
+
+#[test]
+fn the_default_is_what_a_look_up_gives_at_that_moment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let collector = collector(&["a", "b"], &tracer_registry::Fingerprinter::new()).start();
+    let collector = collector.expect("a free port");
+    write_default(folder.path(), &collector.url(), "a");
+    let registry = TracerRegistry::from_config(folder.path()).expect("valid");
+    let world = World { registry, collector };
+    let driver = world.registry.routing_provider().tracer("driver");
+    let default = world.registry.environment("a").expect("configured");
+    driver.start("to a").end();
+    assert!(world.registry.remove(default.selector()).expect("a selector"));
+    world.registry.environment("a").expect("configured");
+    driver.start("to another a").end();
+    assert!(
+        !world
+            .registry
+            .environment("a")
+            .expect("configured")
+            .same_tracer(&default)
+    );
+    assert_eq!(world.registry.status().tracers[0].spans.accepted, 2);
+    assert_eq!(world.registry.status().tracers[0].tracers, 2, "none is kept but by us");
+    drop(default);
+
+    write_default(folder.path(), &world.collector.url(), "b");
+    let told = world.registry.reload().expect("valid");
+    assert!(told.routing_default && told.changed.is_empty(), "{told:?}");
+    assert_eq!(told.to_string(), "spans outside any scope go elsewhere");
+    world.registry.environment("b").expect("configured");
+    driver.start("to b").end();
+    world.flush();
+    assert_eq!(world.registry.status().unrouted.spans, 0);
+    assert_eq!(world.names("a").len(), 2);
+    assert_eq!(world.names("b"), ["to b"]);
+}
+
+#[test]
+fn a_default_that_cannot_be_had_is_replaced_by_nothing_and_asked_for_rarely() {
+    let (asked, known) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (count, is_known) = (Arc::clone(&asked), Arc::clone(&known));
+    let source = move |name: &str| {
+        count.fetch_add(1, Ordering::SeqCst);
+        if is_known.load(Ordering::SeqCst) {
+            Ok(SecretString::from(key_of(name)))
+        } else {
+            Err(SecretError::refused("not yet"))
+        }
+    };
+    let world = World::with(&["a", "b"], |builder| {
+        builder
+            .secret_source("later", source)
+            .tenant("b", Binding::new().api_key(KeySource::provider("later", "b")))
+            .routing_default(&Selector::tenant("b"))
+            .export(quick())
+    });
+    let a = world.tenant("a");
+    let driver = world.registry.routing_provider().tracer("driver");
+    let log = Log::default();
+    tracing::subscriber::with_default(log.clone(), || {
+        for _ in 0..100 {
+            driver.start("nowhere").end();
+        }
+        a.in_span_sync("a", |_| driver.start("query").end());
+    });
+    assert_eq!(world.registry.status().unrouted.spans, 100);
+    wait_for("the warning", || log.lines(), |lines| !lines.is_empty());
+    assert_eq!(
+        (asked.load(Ordering::SeqCst), log.lines().len()),
+        (1, 1),
+        "{:?}",
+        log.lines()
+    );
+    assert!(log.lines()[0].contains("tenant:b") && log.lines()[0].contains("not yet"));
+    // It comes by itself where the key is there.
+    known.store(true, Ordering::SeqCst);
+    let sampled = || {
+        let mut span = driver.start("somewhere");
+        span.end();
+        span.span_context().is_sampled()
+    };
+    wait_for("the default", sampled, |sampled| *sampled);
+    world.flush();
+    assert_eq!(world.names("b"), ["somewhere"]);
+    assert_chain(&world, "a", &["a", "query"]);
+    assert_eq!(world.names("a").len(), 2);
+}
+
+#[test]
+fn a_key_that_waits_for_work_with_spans_of_its_own_keeps_nobody_for_long() {
+    let (route, routed) = std::sync::mpsc::channel::<RoutingProvider>();
+    let routed = std::sync::Mutex::new(routed);
+    // As a client with threads of its own: its spans are in no scope either.
+    let source = move |name: &str| {
+        let routing = routed.lock().expect("not poisoned").recv().expect("sent");
+        let client = std::thread::spawn(move || routing.tracer("client").start("fetch the key").end());
+        client.join().expect("no panic");
+        Ok(SecretString::from(key_of(name)))
+    };
+    let world = World::with(&["a"], |builder| {
+        builder
+            .secret_source("instrumented", source)
+            .tenant("b", Binding::new().api_key(KeySource::provider("instrumented", "a")))
+            .routing_default(&Selector::tenant("b"))
+    });
+    let routing = world.registry.routing_provider();
+    route.send(routing.clone()).expect("it is there");
+    routing.tracer("driver").start("first").end();
+    wait_for(
+        "the default",
+        || world.registry.status().tracers.len(),
+        |tracers| *tracers == 1,
+    );
+    routing.tracer("driver").start("later").end();
+    world.flush();
+    let unrouted = world.registry.status().unrouted.spans;
+    let recorded = world.status("b").spans.accepted;
+    assert!(unrouted >= 1 && recorded >= 1, "{unrouted}, {recorded}");
+    assert_eq!(unrouted + recorded, 3);
+}
+
+#[test]
+fn without_its_registry_a_provider_records_nothing_and_counts() {
+    let world = World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a")));
+    let (a, routing) = (world.tenant("a"), world.registry.routing_provider());
+    // It is there, so nobody waits for it.
+    driver(&routing);
+    assert_eq!(routing.unrouted(), 0);
+    assert!(world.registry.shutdown(crate::support::LONG).is_complete());
+    driver(&routing);
+    a.in_span_sync("a", |_| driver(&routing));
+    assert_eq!(world.registry.status().unrouted.spans, 2);
+    assert_eq!(
+        world.status("a").spans.accepted,
+        5,
+        "those of the scope are in its books"
+    );
+    drop(world.registry);
+    driver(&routing);
+    a.in_span_sync("a", |_| driver(&routing));
+    assert_eq!(routing.unrouted(), 4);
+    let collector = world.collector;
+    assert_eq!(collector.project("a").expect("named").spans().len(), 2);
 }
 
 #[test]
 fn the_context_that_is_given_decides_before_the_current_one() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let routing = RoutingProvider::new();
+    let routing = world.registry.routing_provider();
     let tracer = routing.tracer("t");
     let of_a = a.in_span_sync("a", |span| span.context().clone());
     let in_b = |tracer_of_b: &TracerHandle| {
@@ -127,7 +260,7 @@ fn the_context_that_is_given_decides_before_the_current_one() {
 fn a_routed_span_that_is_made_current_is_found_under_another_tracers_span_made_current_by_hand() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let driver = RoutingProvider::new().tracer("driver");
+    let driver = world.registry.routing_provider().tracer("driver");
     let in_a = a.enter();
     driver.in_span("routed", |_| {
         let over = Context::current_with_span(b.start_span("b over it")).attach();

@@ -72,7 +72,7 @@ fn document() -> impl Strategy<Value = Document> {
         features,
         routes: routes
             .into_iter()
-            .map(|(tenant, binding)| Route::new(Some(&tenant), None, None, binding))
+            .map(|(tenant, binding)| Route::new(&Selector::tenant(&tenant), binding))
             .collect(),
         ..Document::default()
     })

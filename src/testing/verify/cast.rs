@@ -12,7 +12,7 @@ pub(crate) const REGISTRIES: usize = 2;
 pub(crate) const ONLY_THERE: &str = "x";
 
 /// How many keys a project has in turn, where they are rotated.
-const KEYS: usize = 4;
+pub(crate) const KEYS: usize = 4;
 
 /// What the name of every canary begins with.
 pub(crate) const CANARY: &str = "canary-";
@@ -26,6 +26,8 @@ pub(crate) struct Member {
     pub(crate) sessions: SessionMode,
     pub(crate) trusts_parents: bool,
     pub(crate) takes_sessions: bool,
+    /// Whether its key, where it is rotated, is asked for from the program, and not in a file.
+    pub(crate) has_key_in_vault: bool,
     /// Stands in every canary of the project, and in nobody else's.
     pub(crate) token: String,
     pub(crate) key: String,
@@ -83,6 +85,7 @@ impl Member {
             },
             trusts_parents: index % 4 == 2,
             takes_sessions: index % 5 > 2,
+            has_key_in_vault: index % 2 == 1,
             key: format!("key-of-{token}"),
             source: format!("source-of-{token}"),
             token,

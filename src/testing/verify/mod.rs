@@ -9,8 +9,10 @@
 //! | `run` | the interpreter |
 //! | `subject`, `ours`, `peer` | what it runs on: this crate, or plain providers |
 //! | `stage` | a subject with its collector: runs a program, flushes, checks |
+//! | `headers` | incoming headers that lie |
 //! | `chaos` | what is done to the registries meanwhile |
 //! | `check`, `scan`, `finding` | what was received against what was expected |
+//! | `watchdog` | an end for what has none |
 //! | `shrink` | the shortest program that still shows a finding |
 //! | `rounds`, `options`, `report` | what the caller asks and gets |
 //!
@@ -38,6 +40,7 @@ mod stage;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 pub use finding::{Finding, FindingKind};
 pub use options::Verify;

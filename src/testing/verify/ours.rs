@@ -1,7 +1,7 @@
 //! Programs on this crate's own tracers.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::VerifyError;
 use super::cast::{Backend, Member, ONLY_THERE, REGISTRIES};
-use super::chaos::{Chaos, Place};
+use super::chaos::{Chaos, Place, VAULT};
 use super::program::{Disturbance, Misname};
 use super::subject::{Active, Books, Flushed, Found, Subject, Tally};
 use crate::collector::LocalCollector;
@@ -43,7 +43,7 @@ pub(super) struct Ours {
 
 impl Ours {
     /// Builds the registries and makes every tracer of the cast.
-    pub(super) fn new(cast: &[Member], collector: &LocalCollector) -> Result<Self, VerifyError> {
+    pub(super) fn new(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
         let mut registries = Vec::new();
         for index in 0..REGISTRIES {
             let members = || cast.iter().filter(|member| member.registry == index);
@@ -76,12 +76,12 @@ impl Ours {
     }
 
     /// Builds the registries from files that change while programs run, with pools that are too small.
-    pub(super) fn disturbed(cast: &[Member], collector: &LocalCollector) -> Result<Self, VerifyError> {
+    pub(super) fn disturbed(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
         let chaos = Chaos::new(cast, collector)?;
         let registries = (0..REGISTRIES).map(|index| {
             let config = Config::load_files(chaos.configuration(index)).map_err(BuildError::from)?;
             let builder = TracerRegistry::builder().fingerprinter(collector.fingerprinter().clone());
-            builder.config(config).build()
+            builder.config(config).secret_source(VAULT, chaos.vault()).build()
         });
         let registries = registries.collect::<Result<_, BuildError>>()?;
         Self::with(cast, registries, collector, Some(chaos))
@@ -101,9 +101,10 @@ impl Ours {
         }
         let fingerprints = |member: &Member| member.keys().map(|key| collector.fingerprint(&key)).into();
         Ok(Self {
+            // It goes by scopes, whichever registry they are of.
+            routing: registries[0].routing_provider(),
             registries,
             fingerprints: cast.iter().map(fingerprints).collect(),
-            routing: RoutingProvider::new(),
             chaos,
             told: Mutex::new(vec![Books::default(); members.len()]),
             members,
@@ -137,9 +138,14 @@ impl Ours {
 
     fn tally(&self) -> Tally {
         let pools = self.registries.iter().map(|registry| registry.status().pool);
-        pools.fold(Tally::default(), |tally, pool| Tally {
+        let tally = Tally {
+            refused: self.chaos.as_ref().map_or(0, Chaos::refused),
+            ..Tally::default()
+        };
+        pools.fold(tally, |tally, pool| Tally {
             evicted: tally.evicted + pool.evicted,
             grown: tally.grown + pool.grown,
+            ..tally
         })
     }
 

@@ -33,7 +33,7 @@ pub struct VerifyReport {
     pub failure: Option<Failure>,
 }
 
-/// What the registries' pools did, which were too small on purpose.
+/// What the registries' pools did, which were too small on purpose, and the receiver, which refuses old keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ChaosReport {
@@ -41,6 +41,8 @@ pub struct ChaosReport {
     pub evicted: u64,
     /// Tracers that were made above the bound, because all the others were in use.
     pub grown: u64,
+    /// Requests that were refused, because their key had been rotated away.
+    pub refused: u64,
 }
 
 /// What was received from one subject, and what is wrong with it.

@@ -17,7 +17,9 @@ use super::print::print;
 use super::program::Program;
 use super::report::{ChaosReport, Failure, SideReport, VerifyReport};
 use super::shrink::{Budget, shrink};
-use super::stage::Stage;
+use super::stage::{Played, Stage};
+use super::subject::Subject;
+use super::watchdog::within;
 use crate::collector::LocalCollector;
 
 /// Operations of a round, so that memory stays bounded.
@@ -47,20 +49,21 @@ pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
 
 fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, VerifyError> {
     let cast: Arc<[Member]> = cast(options.tenants).into();
-    let (make, subject): (Make, Subject) = if options.chaos {
+    let (make, subject): (Make, MakeSubject) = if options.chaos {
         (generate_disturbed, Ours::disturbed)
     } else {
         (generate, Ours::new)
     };
-    let stage = || Stage::new(&cast, runtime, options.limit, subject);
-    let ours = stage()?;
-    let peer_cast = peer::cast(&cast);
-    let on_stage = || {
-        Stage::new(&peer_cast, runtime, options.limit, |cast, collector| {
-            Peer::new(cast, collector, runtime)
-        })
+    let make_ours = {
+        let (cast, runtime) = (Arc::clone(&cast), runtime.clone());
+        move || Stage::new(&cast, &runtime, subject)
     };
-    let peer = options.peer.then(on_stage).transpose()?;
+    let make_peer = {
+        let (cast, runtime) = (peer::cast(&cast), runtime.clone());
+        move || Stage::new(&cast, &runtime, |cast, collector| Peer::new(cast, collector, &runtime))
+    };
+    let mut ours = Watched::new(options.limit, make_ours);
+    let mut peer = options.peer.then(|| Watched::new(options.limit, make_peer));
     let mut report = VerifyReport {
         seed: options.seed,
         tracers: cast.len(),
@@ -90,14 +93,15 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
         );
         program.each(|op| *report.operations.entry(op.kind.name(op.mode)).or_default() += 1);
         report.rounds += 1;
-        let played = ours.play(&program, seed);
+        let played = ours.play(&program, seed)?;
         report.ours.add(&played.checked, played.took);
         report.chaos = options.chaos.then_some(ChaosReport {
             evicted: played.tally.evicted,
             grown: played.tally.grown,
+            refused: played.tally.refused,
         });
-        if let (Some(peer), Some(report)) = (&peer, &mut report.peer) {
-            let played = peer.play(&peer::adapted(&program), seed);
+        if let (Some(peer), Some(report)) = (&mut peer, &mut report.peer) {
+            let played = peer.play(&peer::adapted(&program), seed)?;
             report.add(&played.checked, played.took);
         }
         if !played.checked.findings.counts.is_empty() {
@@ -107,7 +111,7 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
                 if played.hung {
                     return None;
                 }
-                Some(stage().ok()?.play(program, seed).checked.findings.first)
+                Some(ours.play_anew(program, seed).ok()?.checked.findings.first)
             };
             let keeps_rules = |program: &Program| keeps_rules(program, &cast, options.chaos);
             let shortest = shortest(program, &found, again, keeps_rules);
@@ -126,7 +130,51 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
 }
 
 type Make = fn(u64, usize, usize, &[Member]) -> Program;
-type Subject = fn(&[Member], &LocalCollector) -> Result<Ours, VerifyError>;
+type MakeSubject = fn(&[Member], &Arc<LocalCollector>) -> Result<Ours, VerifyError>;
+
+/// A stage that is made for the first program, and everything that happens on it within a limit.
+struct Watched<S, M> {
+    limit: Duration,
+    make: M,
+    stage: Option<Stage<S>>,
+}
+
+impl<S: Subject, M> Watched<S, M>
+where
+    M: Fn() -> Result<Stage<S>, VerifyError> + Clone + Send + 'static,
+{
+    fn new(limit: Duration, make: M) -> Self {
+        Self {
+            limit,
+            make,
+            stage: None,
+        }
+    }
+
+    fn play(&mut self, program: &Program, seed: u64) -> Result<Played, VerifyError> {
+        let (stage, make, program) = (self.stage.take(), self.make.clone(), program.clone());
+        let work = move || {
+            let stage = stage.map_or_else(make, Ok)?;
+            let played = stage.play(&program, seed);
+            Ok::<_, VerifyError>((stage, played))
+        };
+        match within(self.limit, work) {
+            Some(done) => {
+                let (stage, played) = done?;
+                self.stage = Some(stage);
+                Ok(played)
+            }
+            None => Ok(Played::hung(self.limit)),
+        }
+    }
+
+    /// On a stage of its own, which goes within the limit as well.
+    fn play_anew(&self, program: &Program, seed: u64) -> Result<Played, VerifyError> {
+        let (make, program) = (self.make.clone(), program.clone());
+        let work = move || Ok(make()?.play(&program, seed));
+        within(self.limit, work).unwrap_or_else(|| Ok(Played::hung(self.limit)))
+    }
+}
 
 fn keeps_rules(program: &Program, cast: &[Member], chaos: bool) -> bool {
     let expected = if chaos {

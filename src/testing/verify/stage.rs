@@ -1,8 +1,7 @@
 //! A subject with a collector of its own: runs programs on it and checks them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -27,10 +26,8 @@ const HELD: usize = 1 << 20;
 pub(super) struct Stage<S> {
     subject: Arc<S>,
     cast: Arc<[Member]>,
-    pub(super) collector: LocalCollector,
+    pub(super) collector: Arc<LocalCollector>,
     runtime: Handle,
-    /// How long a program may take, with its delivery.
-    limit: Duration,
 }
 
 /// A program that was run, and everything of it delivered.
@@ -38,8 +35,6 @@ pub(super) struct Performed {
     pub(super) observed: Observed,
     pub(super) flushed: Flushed,
     pub(super) panicked: bool,
-    /// It did not end within the limit, and runs still: nothing can be said of it.
-    pub(super) hung: bool,
     took: [Duration; 2],
 }
 
@@ -48,7 +43,26 @@ pub(super) struct Played {
     pub(super) checked: Checked,
     pub(super) took: [Duration; 3],
     pub(super) tally: Tally,
+    /// It did not end within the limit, and runs still: nothing else can be said of it.
     pub(super) hung: bool,
+}
+
+impl Played {
+    /// A program that was not done within the limit, from the making of its stage to the last check.
+    pub(super) fn hung(limit: Duration) -> Self {
+        let mut checked = Checked::default();
+        let (expected, seen) = (
+            format!("a program that ends within {limit:?}, with its stage, its delivery and its checks"),
+            "that something of it runs still",
+        );
+        checked.findings.add(FindingKind::Hung, "all", None, expected, seen);
+        Self {
+            checked,
+            took: [limit, Duration::ZERO, Duration::ZERO],
+            tally: Tally::default(),
+            hung: true,
+        }
+    }
 }
 
 /// A collector that holds a whole round, and knows every project of the cast by name.
@@ -69,16 +83,14 @@ impl<S: Subject> Stage<S> {
     pub(super) fn new(
         cast: &Arc<[Member]>,
         runtime: &Handle,
-        limit: Duration,
-        subject: impl FnOnce(&[Member], &LocalCollector) -> Result<S, VerifyError>,
+        subject: impl FnOnce(&[Member], &Arc<LocalCollector>) -> Result<S, VerifyError>,
     ) -> Result<Self, VerifyError> {
-        let collector = collector(cast)?;
+        let collector = Arc::new(collector(cast)?);
         Ok(Self {
             subject: Arc::new(subject(cast, &collector)?),
             cast: Arc::clone(cast),
             collector,
             runtime: runtime.clone(),
-            limit,
         })
     }
 
@@ -98,57 +110,28 @@ impl<S: Subject> Stage<S> {
             checked,
             took: [running, flushing, began.elapsed()],
             tally: performed.flushed.tally,
-            hung: performed.hung,
+            hung: false,
         }
     }
 
-    /// Runs a program and sends everything, on a thread that is left to itself where it does not end.
+    /// Runs a program and sends everything.
     pub(super) fn perform(&self, program: &Program, seed: u64) -> Performed {
-        let (done, ended) = mpsc::sync_channel(1);
-        let (program, subject, cast) = (program.clone(), Arc::clone(&self.subject), Arc::clone(&self.cast));
-        let runtime = self.runtime.clone();
-        let work = move || {
-            let began = Instant::now();
-            let running = || run(&program, &subject, &cast, seed, &runtime);
-            let ran = catch_unwind(AssertUnwindSafe(running));
-            let ran_at = Instant::now();
-            let flushed = subject.flush(FLUSH);
-            // Before its end is told: who made it ends it.
-            drop(subject);
-            let performed = Performed {
-                panicked: ran.is_err(),
-                observed: ran.unwrap_or_default(),
-                flushed,
-                hung: false,
-                took: [ran_at - began, ran_at.elapsed()],
-            };
-            // Nobody waits any more where the limit is over.
-            let _ = done.send(performed);
-        };
-        thread::spawn(work);
-        let hung = |_| Performed {
-            observed: Observed::default(),
-            flushed: Flushed::default(),
-            panicked: false,
-            hung: true,
-            took: [self.limit, Duration::ZERO],
-        };
-        ended.recv_timeout(self.limit).unwrap_or_else(hung)
+        let began = Instant::now();
+        let running = || run(program, &self.subject, &self.cast, seed, &self.runtime);
+        let ran = catch_unwind(AssertUnwindSafe(running));
+        let ran_at = Instant::now();
+        let flushed = self.subject.flush(FLUSH);
+        Performed {
+            panicked: ran.is_err(),
+            observed: ran.unwrap_or_default(),
+            flushed,
+            took: [ran_at - began, ran_at.elapsed()],
+        }
     }
 
     /// Checks what was received since the last time, and forgets it.
     pub(super) fn judge(&self, expected: &Expected, performed: &Performed) -> Checked {
         let Performed { observed, flushed, .. } = performed;
-        if performed.hung {
-            let (expected, seen) = (
-                format!("a program that ends within {:?}", self.limit),
-                "that it runs still, or cannot be flushed",
-            );
-            let mut checked = Checked::default();
-            let findings = &mut checked.findings;
-            findings.add(FindingKind::Hung, "all", None, expected, seen);
-            return checked;
-        }
         let mut checked = check(
             &self.cast,
             expected,

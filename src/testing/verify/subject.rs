@@ -111,19 +111,21 @@ pub(super) struct Flushed {
     /// By member: spans that were accepted, delivered and dropped since the last flush, and the same of session events. Empty where the
     /// subject keeps no books.
     pub(super) books: Vec<Books>,
-    /// What the pools did since the beginning.
+    /// What the pools and the receiver did since the beginning.
     pub(super) tally: Tally,
     /// What went wrong, as the subject says it.
     pub(super) incomplete: Option<String>,
 }
 
-/// What pools did.
+/// What pools did, and the receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// Tracers that were idle, and ended.
     pub(super) evicted: u64,
     /// Tracers that were made above the bound.
     pub(super) grown: u64,
+    /// Requests that were refused for a key that was rotated away.
+    pub(super) refused: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,17 +4,21 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::super::cast::{Backend, Member, REGISTRIES, Setting};
-use crate::Part;
 use crate::config::SessionMode;
+use crate::{Part, SecretError, SecretSource};
 
 /// Spans and session events of one tracer in a round all fit.
 const QUEUE: usize = 1 << 20;
 /// How long a tracer is kept that nobody uses: shorter than a program runs.
 const IDLE: &str = "20ms";
+
+/// The secret manager of the program's own that some keys are asked from.
+pub(in super::super) const VAULT: &str = "vault";
 
 /// A folder with the configuration of each registry and the key of each member. Goes with this.
 pub(super) struct Files {
@@ -122,10 +126,15 @@ impl Files {
             SessionMode::PerTrace => "per_trace",
             SessionMode::AutoCreate => "auto_create",
         };
+        let key = if member.has_key_in_vault {
+            json!({"provider": VAULT, "name": member.token})
+        } else {
+            json!({"file": self.key(member)})
+        };
         json!({
             "backend": backend,
             "endpoint": format!("{}{path}", self.url),
-            "api_key": {"file": self.key(member)},
+            "api_key": key,
             "source": member.source_at(at),
             "headers": {"x-project": member.own_at("project", at)},
             "metadata": {"plan": member.own_at("plan", at)},
@@ -145,12 +154,26 @@ impl Files {
         fs::rename(new, self.key(member))
     }
 
+    /// Gives the same keys by the members' tokens, to who asks: nobody is told when they change.
+    pub(super) fn vault(&self) -> impl SecretSource + use<> {
+        let folder = self.folder.path().to_owned();
+        move |token: &str| {
+            let read = fs::read_to_string(folder.join(key_file(token)));
+            read.map(SecretString::from)
+                .map_err(|error| SecretError::refused(error.to_string()))
+        }
+    }
+
     /// Where a member's key is.
     fn key(&self, member: &Member) -> PathBuf {
-        self.path(&format!("key-{}", member.token))
+        self.path(&key_file(&member.token))
     }
 
     fn path(&self, name: &str) -> PathBuf {
         Path::new(self.folder.path()).join(name)
     }
+}
+
+fn key_file(token: &str) -> String {
+    format!("key-{token}")
 }

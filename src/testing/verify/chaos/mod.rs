@@ -4,15 +4,17 @@
 //! |---|---|
 //! | `history` | what holds for whom, and since when |
 //! | `instances` | the tracers that a name had |
-//! | `files` | the configuration, as it is written |
+//! | `files` | the configuration and the keys, as they are written |
+//! | `rotation` | the keys that are refused |
 
 mod files;
 mod history;
 mod instances;
+mod rotation;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::VerifyError;
 use super::cast::{Member, Setting};
@@ -20,16 +22,18 @@ use super::program::Disturbance;
 use super::subject::{Found, Instance};
 use crate::collector::LocalCollector;
 use crate::config::ResolveError;
-use crate::{Fingerprinter, LookupError, Part, Reload, ReloadError, Selector, TracerHandle, TracerRegistry};
+use crate::{LookupError, Part, Reload, ReloadError, SecretSource, Selector, TracerHandle, TracerRegistry};
+pub(super) use files::VAULT;
 use files::{Files, Flaw};
 use history::History;
 use instances::Instances;
+use rotation::Rotation;
 
 /// The disturber of both registries.
 pub(super) struct Chaos {
     cast: Vec<Member>,
     files: Files,
-    fingerprinter: Fingerprinter,
+    rotation: Rotation,
     history: History,
     instances: Instances,
     /// Held while something is disturbed: one thing at a time.
@@ -42,8 +46,6 @@ pub(super) struct Chaos {
 struct Now {
     settings: Vec<Setting>,
     gone: BTreeSet<usize>,
-    /// Which of its keys each member has.
-    keys: Vec<usize>,
     done: usize,
 }
 
@@ -64,16 +66,15 @@ impl Place<'_> {
 }
 
 impl Chaos {
-    pub(super) fn new(cast: &[Member], collector: &LocalCollector) -> Result<Self, VerifyError> {
+    pub(super) fn new(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
         Ok(Self {
             files: Files::new(collector.url(), cast)?,
-            fingerprinter: collector.fingerprinter().clone(),
+            rotation: Rotation::new(collector, cast.len()),
             history: History::new(cast.len()),
             instances: Instances::default(),
             now: Mutex::new(Now {
                 settings: vec![Setting::default(); cast.len()],
                 gone: BTreeSet::new(),
-                keys: vec![0; cast.len()],
                 done: 0,
             }),
             kept: Mutex::default(),
@@ -84,6 +85,16 @@ impl Chaos {
     /// The file of a registry.
     pub(super) fn configuration(&self, registry: usize) -> PathBuf {
         self.files.configuration(registry)
+    }
+
+    /// Where the keys are that no file is watched for.
+    pub(super) fn vault(&self) -> impl SecretSource + use<> {
+        self.files.vault()
+    }
+
+    /// How many requests were refused since the beginning, because their key had been rotated away.
+    pub(super) fn refused(&self) -> u64 {
+        self.rotation.refused()
     }
 
     /// A look-up, and whether it came to what it may. Where the tenant is gone, the code goes on with a tracer that it had.
@@ -134,7 +145,7 @@ impl Chaos {
             Disturbance::Rebind { member, count } => self.rebind(place, &mut now, member, count),
             Disturbance::Defaults { registry } => self.change_defaults(place, &mut now, registry),
             Disturbance::Broken { registry } => self.write_broken(place, &now, registry),
-            Disturbance::Rotate { member } => self.rotate(place, &mut now, member),
+            Disturbance::Rotate { member } => self.rotate(place, &now, member),
             Disturbance::Vanish { member } if self.may_vanish(member) => self.vanish(place, &mut now, member),
             Disturbance::Vanish { member } => self.rebind(place, &mut now, member, 1),
         };
@@ -195,20 +206,22 @@ impl Chaos {
         self.reload(place, now, registry, &there)
     }
 
-    /// What is made from now on has the new key. Both open the project.
-    fn rotate(&self, place: Place<'_>, now: &mut Now, member: usize) -> Disturbed {
+    /// What is made from now on has the new key, and the receiver refuses the old one: what was on its way is sent again with the new one.
+    fn rotate(&self, place: Place<'_>, now: &Now, member: usize) -> Disturbed {
         if now.gone.contains(&member) {
             return Ok(());
         }
-        let keys = self.cast[member].keys();
-        now.keys[member] = (now.keys[member] + 1) % keys.len();
-        let key = &keys[now.keys[member]];
-        let written = self.files.write_key(&self.cast[member], key);
-        written.map_err(|error| (member, format!("the key cannot be written: {error}")))?;
+        let of = &self.cast[member];
+        let written = self.rotation.rotate(member, of, |key| self.files.write_key(of, key));
+        let key = written.map_err(|error| (member, format!("the key cannot be written: {error}")))?;
+        if of.has_key_in_vault {
+            // Who makes a tracer asks for the key: that is left to requests that are refused.
+            return Ok(());
+        }
         let (registry, selector) = &place.members[member];
         let made = place.registries[*registry].dedicated(selector);
         let made = made.map_err(|error| (member, error.to_string()))?;
-        if made.fingerprint() != self.fingerprinter.fingerprint(key.as_bytes()) {
+        if made.fingerprint() != self.rotation.fingerprint(&key) {
             return Err((member, "a new tracer with a key that was rotated away".to_owned()));
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! What holds where tracers are replaced while a program runs: the oracle on programs written by hand, and the checker on doctored histories.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::super::cast::Setting;
@@ -10,9 +12,10 @@ use super::super::finding::FindingKind;
 use super::super::generate::{generate, generate_disturbed};
 use super::super::ours::Ours;
 use super::super::print::print;
-use super::super::program::{Disturbance, How, Kind, Op, OpId, Program};
+use super::super::program::{Disturbance, How, Kind, Op, OpId, Program, Who};
 use super::super::rounds::runtime;
 use super::super::stage::{Performed, Stage};
+use super::super::watchdog::within;
 use super::{A, B, by_hand, members, op, program, session, span};
 
 fn expected(program: &Program, instances: &[(OpId, usize)]) -> Expected {
@@ -105,15 +108,15 @@ fn piece() -> Program {
 
 /// What is found where the history of the run is doctored.
 fn found(doctor: impl FnOnce(&mut Performed)) -> BTreeSet<FindingKind> {
-    found_within(Duration::from_secs(300), doctor)
+    found_in(&piece(), doctor)
 }
 
-fn found_within(limit: Duration, doctor: impl FnOnce(&mut Performed)) -> BTreeSet<FindingKind> {
+fn found_in(program: &Program, doctor: impl FnOnce(&mut Performed)) -> BTreeSet<FindingKind> {
     let runtime = runtime().expect("threads");
-    let stage = Stage::new(&members(), runtime.handle(), limit, Ours::disturbed).expect("a port");
-    let mut performed = stage.perform(&piece(), 1);
+    let stage = Stage::new(&members(), runtime.handle(), Ours::disturbed).expect("a port");
+    let mut performed = stage.perform(program, 1);
     doctor(&mut performed);
-    let expected = expect_replaced(&piece(), &members(), &performed.observed.instances);
+    let expected = expect_replaced(program, &members(), &performed.observed.instances);
     let findings = stage.judge(&expected, &performed).findings;
     findings.counts.into_keys().collect()
 }
@@ -165,8 +168,35 @@ fn a_tracer_that_no_time_can_have_given_is_found() {
     assert_eq!(kinds, BTreeSet::from([FindingKind::WrongLookup]));
 }
 
+/// Spans of one tracer while its key is rotated under it, all of it held until the end.
+fn rotated(who: Who, times: u32) -> Program {
+    let member = who.member;
+    let rotations = (0..times).flat_map(|at| {
+        let rotate = op(10 + 2 * at, Kind::Disturb(Disturbance::Rotate { member }), vec![]);
+        [rotate, span(11 + 2 * at, who, vec![])]
+    });
+    program(vec![span(1, who, rotations.collect())])
+}
+
 #[test]
-fn a_program_that_does_not_end_is_not_waited_for() {
-    let kinds = found_within(Duration::ZERO, |_| ());
-    assert_eq!(kinds, BTreeSet::from([FindingKind::Hung]));
+fn an_old_key_is_refused_from_the_moment_of_the_swap_and_what_it_brought_comes_with_the_new_one() {
+    // Nobody is told of its new key, and no tracer is made: it is known by a refusal or not at all. Keys come again after four.
+    assert!(members()[B.member].has_key_in_vault);
+    for times in [1, 6] {
+        let kinds = found_in(&rotated(B, times), |performed| {
+            assert!(performed.flushed.tally.refused > 0, "{:?}", performed.flushed.tally);
+            assert_eq!(performed.flushed.books[B.member].dropped, 0);
+        });
+        assert_eq!(kinds, BTreeSet::new());
+    }
+}
+
+#[test]
+fn what_takes_longer_than_the_limit_is_not_waited_for() {
+    assert_eq!(within(Duration::from_secs(300), || 1), Some(1));
+    let (held, end) = mpsc::channel::<()>();
+    assert_eq!(within(Duration::from_millis(1), move || end.recv()), None);
+    drop(held);
+    let panics = || within(Duration::from_secs(300), || panic!("as the work does"));
+    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
@@ -20,8 +19,6 @@ use super::super::stage::{Performed, Stage};
 use super::{A, B, members, op, program, session, span};
 
 type Kinds = BTreeSet<FindingKind>;
-
-const LIMIT: Duration = Duration::from_secs(300);
 
 fn wrong() -> Wrong {
     Wrong {
@@ -42,7 +39,7 @@ impl Theatre {
     /// A stage whose subject is made for another cast than the one that it is judged by.
     fn with(doctor: impl FnOnce(&mut [Member])) -> Self {
         let runtime = runtime().expect("threads");
-        let stage = Stage::new(&members(), runtime.handle(), LIMIT, |cast, collector| {
+        let stage = Stage::new(&members(), runtime.handle(), |cast, collector| {
             let mut doctored = cast.to_vec();
             doctor(&mut doctored);
             Ours::new(&doctored, collector)
@@ -260,7 +257,7 @@ fn other_data_of_a_session_is_found() {
 fn one_context_for_all_providers_leaks() {
     let runtime = runtime().expect("threads");
     let cast = peer::cast(&members());
-    let stage = Stage::new(&cast, runtime.handle(), LIMIT, |cast, collector| {
+    let stage = Stage::new(&cast, runtime.handle(), |cast, collector| {
         Peer::new(cast, collector, runtime.handle())
     });
     let stage = stage.expect("a port");

@@ -1,0 +1,188 @@
+//! What others notice of a key that is rotated every second under load, the old one refused from the moment of the swap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::TracerProvider as _;
+use serde::{Deserialize, Serialize};
+use tracer_registry::config::{BackendName, Binding, Compression, Export};
+use tracer_registry::{IsolatedTracer, KeySource, SecretString, TracerRegistry};
+
+use crate::control::{Ports, Receiver};
+use crate::fleet::{Fleet, Holes, Plan};
+use crate::job::Job;
+use crate::load::{Driven, Settle, drive, warm_up};
+use crate::options::Options;
+use crate::receiver::ROTATING;
+use crate::row::{Row, Target, number};
+use crate::{Result, child, ours};
+
+const RATE: u64 = 20_000;
+/// One of them has a key that is rotated.
+const TENANTS: usize = 20;
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What came of a load.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Rotated {
+    driven: Driven,
+    swaps: u64,
+    /// By the ledger.
+    lost: u64,
+}
+
+pub(crate) fn rows(options: &Options, _: &Receiver) -> Result<Vec<Row>> {
+    let time = options.pick(Duration::from_secs(10), Duration::from_secs(60));
+    // One of its own, that looks for spans that come twice.
+    let receiver = Receiver::start()?;
+    receiver.ports.watch_ids()?;
+    let run = |rotate| -> Result<Rotated> {
+        let plan = Plan {
+            delay: Duration::from_millis(100),
+            holes: Holes::None,
+            ..Plan::sending(TENANTS, receiver.ports)
+        };
+        child::measure(&Job::Rotation { plan, time, rotate })
+    };
+    let without = run(false)?;
+    let with = run(true)?;
+    let arrived = &with.driven.received;
+    let at = format!("{TENANTS} tenants, {RATE} spans/s for {} s", time.as_secs());
+    let told = format!(
+        "{} swaps, {} requests refused for an old key, {} spans made; p50 {:.1} ms for {:.1} ms",
+        with.swaps, arrived.refused, with.driven.made, arrived.p50_millis, without.driven.received.p50_millis
+    );
+    let row = |what, unit, target| Row::of(what, at.clone(), unit, target);
+    let p99 = |of: &Rotated| Some(of.driven.received.p99_millis);
+    let missing = |of: &Rotated| {
+        let arrived = &of.driven.received;
+        of.lost.max(
+            of.driven
+                .made
+                .saturating_sub(arrived.spans.saturating_sub(arrived.twice)),
+        )
+    };
+    let nothing = Target::AtMost(0.0);
+    Ok(vec![
+        row(
+            "rotation: p99 from a span's end to its receipt, the other tenants",
+            "ms",
+            Target::RatioAtMost(1.2),
+        )
+        .note(told)
+        .measured(p99(&with), "ours, no key rotated", p99(&without)),
+        row("rotation: spans lost or missing", "spans", nothing).measured(
+            Some(number(missing(&with))),
+            "ours, no key rotated",
+            Some(number(missing(&without))),
+        ),
+        row("rotation: spans received twice", "spans", nothing).measured(
+            Some(number(arrived.twice)),
+            "ours, no key rotated",
+            Some(number(without.driven.received.twice)),
+        ),
+    ])
+}
+
+pub(crate) fn measure(plan: &Plan, time: Duration, rotate: bool) -> Result<Rotated> {
+    let key = Arc::new(AtomicU64::new(0));
+    plan.ports.swap(0)?;
+    let fleet = Rotating::with(plan, Arc::clone(&key))?;
+    warm_up(&fleet, plan, RATE, Settle::Flush);
+    let (over, swaps) = (AtomicBool::new(!rotate), AtomicU64::new(0));
+    let driven = thread::scope(|threads| {
+        threads.spawn(|| {
+            let began = Instant::now();
+            while !over.load(Ordering::Relaxed) {
+                let done = swaps.load(Ordering::Relaxed);
+                if began.elapsed() < EVERY * u32::try_from(done + 1).unwrap_or(u32::MAX) {
+                    thread::sleep(Duration::from_millis(5));
+                    continue;
+                }
+                // The source has the new one, and at once the old one is refused.
+                let new = key.fetch_add(1, Ordering::SeqCst) + 1;
+                if let Err(error) = plan.ports.swap(new) {
+                    eprintln!("peers: a key is not swapped: {error}");
+                }
+                swaps.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let driven = drive(&fleet, plan, RATE, time, Settle::Flush);
+        over.store(true, Ordering::Relaxed);
+        driven
+    });
+    let lost = fleet
+        .registry
+        .status()
+        .tracers
+        .iter()
+        .map(|tracer| tracer.spans.lost())
+        .sum();
+    Ok(Rotated {
+        driven: driven?,
+        swaps: swaps.into_inner(),
+        lost,
+    })
+}
+
+/// Tracers of which the first has a key that changes.
+struct Rotating {
+    registry: TracerRegistry,
+    tracers: Vec<IsolatedTracer>,
+}
+
+impl Rotating {
+    fn with(plan: &Plan, key: Arc<AtomicU64>) -> Result<Self> {
+        let vault = move |_: &str| Ok(SecretString::from(format!("{ROTATING}{}", key.load(Ordering::SeqCst))));
+        let rotating = Binding::new()
+            .backend(BackendName::Otlp)
+            .endpoint(plan.ports.url())
+            .api_key(KeySource::provider("vault", "key"));
+        let registry = ours::builder(&plan.ports.url())
+            .export(Export {
+                compression: Some(Compression::None),
+                scheduled_delay: Some(plan.delay),
+                ..Export::default()
+            })
+            .secret_source("vault", vault)
+            .tenant(ours::name(0), rotating)
+            .build()?;
+        let tracers: Result<_> = (0..plan.tracers)
+            .map(|at| Ok(registry.tenant(&ours::name(at))?.tracer("peers")))
+            .collect();
+        Ok(Self {
+            tracers: tracers?,
+            registry,
+        })
+    }
+}
+
+impl Fleet for Rotating {
+    type Tracer = IsolatedTracer;
+
+    fn make(plan: &Plan) -> Result<Self> {
+        Self::with(plan, Arc::default())
+    }
+
+    fn tracers(&self) -> &[IsolatedTracer] {
+        &self.tracers
+    }
+
+    fn flush(&self) {
+        drop(self.registry.force_flush(Duration::from_secs(20)));
+    }
+}
+
+impl Ports {
+    /// From now on spans that come twice are counted.
+    fn watch_ids(self) -> Result<()> {
+        self.ask("/ids")
+    }
+
+    /// From now on rotating keys before this one are refused.
+    fn swap(self, key: u64) -> Result<()> {
+        self.ask(&format!("/swap/{key}"))
+    }
+}

@@ -1,0 +1,299 @@
+//! The function with its span in it.
+//!
+//! All names are either the user's or hygienic (`mixed_site`), and all paths begin at the crate, so that nothing depends on what is called how
+//! where the function is. The user's body stays one block with its own spans: what the compiler says of it points there.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
+use syn::{Error, Expr, Ident, LitStr, Path, Result, parse_quote};
+
+use crate::function::Function;
+use crate::options::Options;
+use crate::returns::{Kind, Returns};
+
+/// The parts of an expansion.
+struct Expansion<'a> {
+    options: &'a Options,
+    function: &'a Function,
+    returns: Returns,
+    /// Where the runtime is.
+    private: TokenStream,
+}
+
+/// The function with its span.
+pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenStream> {
+    function.check()?;
+    let is_async = function.0.sig.asyncness.is_some();
+    if let (true, Some((_, span))) = (is_async, options.returns) {
+        return Err(Error::new(
+            span,
+            "what an `async fn` returns is known: leave `returns` out",
+        ));
+    }
+    let told = if is_async {
+        Some(Kind::Value)
+    } else {
+        options.returns.map(|(kind, _)| kind)
+    };
+    let expansion = Expansion {
+        options,
+        returns: Returns::of(&function.0.sig.output, told),
+        private: private(options.krate.as_ref()),
+        function: &function,
+    };
+    expansion.check()?;
+    let body = if is_async {
+        expansion.of_async()
+    } else {
+        match expansion.returns.kind {
+            Kind::Value => expansion.of_value(),
+            Kind::Future => expansion.of_future(),
+            Kind::Stream => expansion.of_items(["stream", "boxed_stream"], "plan"),
+            Kind::Iterator => expansion.of_items(["iterator", "boxed_iterator"], "begin"),
+        }
+    };
+    *function.0.block = parse_quote!({ #body });
+    let function = function.0;
+    Ok(quote!(#function))
+}
+
+fn private(krate: Option<&Path>) -> TokenStream {
+    match krate {
+        Some(krate) => quote!(#krate::__private),
+        None => quote_spanned!(Span::mixed_site()=> ::tracer_registry::__private),
+    }
+}
+
+/// Where the compiler is to point when an expression is of a wrong type.
+fn at(expression: &Expr) -> Span {
+    Span::mixed_site().located_at(expression.span())
+}
+
+impl Expansion<'_> {
+    fn check(&self) -> Result<()> {
+        let arguments = self.function.arguments();
+        for name in self.options.skip.iter().chain(&self.options.redact) {
+            if !arguments.contains(name) {
+                return Err(Error::new(name.span(), format!("there is no argument `{name}`")));
+            }
+        }
+        let has_items = matches!(self.returns.kind, Kind::Stream | Kind::Iterator);
+        if let (true, Some(span)) = (has_items, self.options.captures_outputs) {
+            return Err(Error::new(
+                span,
+                "the items of a stream or an iterator are not captured",
+            ));
+        }
+        if let (true, Some(span)) = (has_items, self.options.err) {
+            return Err(Error::new(
+                span,
+                "the items of a stream or an iterator are not looked at for errors",
+            ));
+        }
+        if let (true, Some(span)) = (self.returns.is_unit || self.returns.is_never, self.options.err) {
+            return Err(Error::new(span, "the function returns no `Result`"));
+        }
+        Ok(())
+    }
+
+    /// Until the function returns.
+    fn of_value(&self) -> TokenStream {
+        let (private, body, returned) = (&self.private, &self.function.0.block, &self.returns.named);
+        let (span, begin) = self.begin("enter");
+        let has_outcome =
+            self.returns.is_result || self.options.err.is_some() || self.options.captures_outputs.is_some();
+        if !has_outcome || self.returns.is_unit || self.returns.is_never {
+            return quote_spanned!(Span::mixed_site()=> #begin #body);
+        }
+        let outcome = self.outcome();
+        quote_spanned!(Span::mixed_site()=>
+            #begin
+            let returned = #private::once(move || -> #returned #body);
+            #private::Entered::outcome(&#span, |told| #private::tell(&returned, told, #outcome));
+            returned
+        )
+    }
+
+    fn of_async(&self) -> TokenStream {
+        let (private, body, returned) = (&self.private, &self.function.0.block, &self.returns.named);
+        let (life, begin) = self.begin("begin");
+        let outcome = self.outcome();
+        let site = Span::mixed_site();
+        if self.returns.is_never {
+            return quote_spanned!(site=>
+                #begin
+                let work = async move {
+                    if false {
+                        return #private::never::<#private::Infallible>();
+                    }
+                    #body
+                };
+                match #private::run(#life, work, #outcome).await {}
+            );
+        }
+        // An `async` block has no place for its return type, without which `?` and conversions of what is returned are not known.
+        let annotation = if self.returns.is_unit {
+            quote_spanned!(site=> return)
+        } else {
+            quote_spanned!(site=> return #private::never::<#returned>())
+        };
+        quote_spanned!(site=>
+            #begin
+            #private::run(#life, async move { if false { #annotation; } #body }, #outcome).await
+        )
+    }
+
+    fn of_future(&self) -> TokenStream {
+        let (private, body) = (&self.private, &self.function.0.block);
+        let (returned, gives) = (&self.returns.named, &self.returns.gives);
+        let (life, begin) = self.begin("plan");
+        let outcome = self.outcome();
+        let wrap = self.wrap(["future", "boxed_future"]);
+        quote_spanned!(Span::mixed_site()=>
+            #begin
+            #private::#wrap::<#gives, _, _>(#life, move || -> #returned #body, #outcome)
+        )
+    }
+
+    fn of_items(&self, wraps: [&str; 2], begin: &str) -> TokenStream {
+        let (private, body) = (&self.private, &self.function.0.block);
+        let (returned, gives) = (&self.returns.named, &self.returns.gives);
+        let (life, begin) = self.begin(begin);
+        let wrap = self.wrap(wraps);
+        quote_spanned!(Span::mixed_site()=>
+            #begin
+            #private::#wrap::<#gives, _>(#life, move || -> #returned #body)
+        )
+    }
+
+    fn wrap(&self, [plain, boxed]: [&str; 2]) -> Ident {
+        Ident::new(if self.returns.is_boxed { boxed } else { plain }, Span::mixed_site())
+    }
+
+    /// Begins the call, and tells its arguments and fields. Gives the name of what it began.
+    fn begin(&self, how: &str) -> (Ident, TokenStream) {
+        let site = Span::mixed_site();
+        let (private, call) = (&self.private, self.call());
+        let (begin, life) = (Ident::new(how, site), Ident::new("life", site));
+        let begun = Ident::new(if how == "enter" { "Entered" } else { "Life" }, site);
+        let (inputs, fields) = (self.inputs(), self.fields());
+        let inputs = (!inputs.is_empty())
+            .then(|| quote_spanned!(site=> #private::#begun::inputs(&mut #life, |told| { #(#inputs)* });));
+        let fields = (!fields.is_empty())
+            .then(|| quote_spanned!(site=> #private::#begun::fields(&mut #life, |told| { #(#fields)* });));
+        let mutable = (inputs.is_some() || fields.is_some()).then(|| quote_spanned!(site=> mut));
+        let statements = quote_spanned!(site=> let #mutable #life = #private::#begin(|| #call); #inputs #fields);
+        (life, statements)
+    }
+
+    /// The call as the options describe it.
+    fn call(&self) -> TokenStream {
+        let site = Span::mixed_site();
+        let (private, options) = (&self.private, self.options);
+        let ident = self.function.0.sig.ident.unraw();
+        let own_name = LitStr::new(&ident.to_string(), ident.span());
+        let name = options.name.as_ref().unwrap_or(&own_name);
+        let event_type = options.event_type.as_ref();
+        let event_type = event_type.map(|kind| quote_spanned!(site=> .event_type(#private::EventType::#kind)));
+        let tracer = options
+            .tracer
+            .as_ref()
+            .map(|tracer| quote_spanned!(site=> .tracer(&(#tracer))));
+        let session = options
+            .session
+            .as_ref()
+            .map(|session| quote_spanned!(at(session)=> .session(&(#session))));
+        let look_up = options.registry.as_ref().map(|registry| {
+            let [environment, feature, tenant] =
+                [&options.environment, &options.feature, &options.tenant].map(|name| self.look_up_by(name.as_ref()));
+            let registry = quote_spanned!(at(registry)=> #private::registry(&(#registry)));
+            quote_spanned!(site=> .look_up(#registry, #environment, #feature, #tenant))
+        });
+        quote_spanned!(site=> #private::Call::new(#name) #event_type #tracer #look_up #session)
+    }
+
+    fn look_up_by(&self, name: Option<&Expr>) -> TokenStream {
+        let private = &self.private;
+        match name {
+            Some(name) => quote_spanned!(at(name)=> #private::Named::Some(#private::text(&(#name)))),
+            None => quote_spanned!(Span::mixed_site()=> #private::Named::None),
+        }
+    }
+
+    /// A statement for each argument that is told.
+    fn inputs(&self) -> Vec<TokenStream> {
+        if !self.options.captures_inputs || self.options.skip_all {
+            return Vec::new();
+        }
+        let arguments = self.function.arguments().into_iter();
+        let told = arguments.filter(|name| !name.to_string().starts_with('_') && !self.options.skip.contains(name));
+        told.map(|name| {
+            let key = LitStr::new(&name.unraw().to_string(), Span::mixed_site());
+            if self.options.redact.contains(&name) {
+                return quote_spanned!(Span::mixed_site()=> told.redacted(#key););
+            }
+            let value = Ident::new("value", Span::mixed_site());
+            let tell = self.tell(&value, &quote_spanned!(Span::mixed_site()=> told), &key);
+            quote_spanned!(Span::mixed_site()=> { let #value = &#name; #tell })
+        })
+        .collect()
+    }
+
+    /// A statement for each attribute.
+    fn fields(&self) -> Vec<TokenStream> {
+        let fields = self.options.fields.iter();
+        fields
+            .map(|field| {
+                let (key, expression) = (&field.key, &field.value);
+                let value = Ident::new("value", Span::mixed_site());
+                let tell = self.tell(&value, &quote_spanned!(Span::mixed_site()=> told), key);
+                quote_spanned!(Span::mixed_site()=> { let #value = &(#expression); #tell })
+            })
+            .collect()
+    }
+
+    /// Tells a value, which is a reference, by the best of what it can do.
+    fn tell(&self, value: &Ident, to: &TokenStream, key: &LitStr) -> TokenStream {
+        let private = &self.private;
+        quote_spanned!(Span::mixed_site()=> {
+            use #private::by::*;
+            (&&&#private::Value(#value)).tracer_registry_tell(#to, #key);
+        })
+    }
+
+    /// A closure that tells how the call came out.
+    fn outcome(&self) -> TokenStream {
+        let site = Span::mixed_site();
+        let private = &self.private;
+        let value = Ident::new("value", site);
+        let outputs = self
+            .options
+            .captures_outputs
+            .filter(|_| !self.returns.is_unit)
+            .map(|_| {
+                let key = LitStr::new("result", site);
+                self.tell(&value, &quote_spanned!(site=> &mut told.outputs), &key)
+            });
+        let (good, bad) = (
+            match outputs {
+                Some(outputs) => quote_spanned!(site=> #private::Ended::Ok(#value) => #outputs),
+                None => quote_spanned!(site=> #private::Ended::Ok(_) => {}),
+            },
+            match self.options.err {
+                Some(_) => {
+                    quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tracer_registry_tell(told))
+                }
+                None => quote_spanned!(site=> #private::Ended::Err(_) => told.failed()),
+            },
+        );
+        quote_spanned!(site=> |returned, told| {
+            use #private::by::*;
+            match (&&#private::Outcome(returned)).tracer_registry_split() {
+                #good,
+                #bad,
+            }
+        })
+    }
+}

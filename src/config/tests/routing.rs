@@ -1,0 +1,78 @@
+//! `routing.default`: what is taken, and what is a fault.
+
+use super::{Folder, faults, toml};
+
+const BINDINGS: &str = "[environments.production]\napi_key = { env = \"KEY\" }\n[environments.bare]\n[features.search]\n\
+                        [tenants.acme]\napi_key = { env = \"KEY\" }\n";
+
+fn with(default: &str) -> String {
+    format!("{BINDINGS}[routing]\ndefault = {default}\n")
+}
+
+#[test]
+fn any_parts_that_are_configured_are_taken() {
+    for (default, selector) in [
+        ("{ environment = \"production\" }", "environment:production"),
+        (
+            "{ environment = \"production\", feature = \"search\" }",
+            "environment:production,feature:search",
+        ),
+        ("{ tenant = \"acme\" }", "tenant:acme"),
+        // May have a file, or be known by the program.
+        ("{ tenant = \"globex\" }", "tenant:globex"),
+        (
+            "{ environment = \"bare\", tenant = \"globex\" }",
+            "environment:bare,tenant:globex",
+        ),
+    ] {
+        let config = toml(&with(default)).expect(default);
+        assert_eq!(config.routing_default().expect("named").to_string(), selector);
+    }
+    assert_eq!(toml(BINDINGS).expect("valid").routing_default(), None);
+}
+
+#[test]
+fn what_no_look_up_would_find_is_a_fault() {
+    for (default, fault) in [
+        (
+            "{ environment = \"produktion\" }",
+            "environment \"produktion\" is not configured; did you mean production?",
+        ),
+        (
+            "{ feature = \"find\", tenant = \"globex\" }",
+            "feature \"find\" is not configured",
+        ),
+        (
+            "{ environment = \"bare\" }",
+            "environment:bare: no api_key is configured for it, and no other key is ever taken instead",
+        ),
+        ("{}", "a selector needs a tenant, an environment or a feature"),
+    ] {
+        assert_eq!(faults(&with(default)), [format!("routing.default: {fault}")]);
+    }
+    let found = faults(&with("{ tenant = \"ACME\" }"));
+    assert!(
+        found.len() == 1 && found[0].starts_with("routing.default: tenant: "),
+        "{found:?}"
+    );
+    let found = faults(&with("{ tenants = \"acme\", tenant = 1 }\nother = 1"));
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+#[test]
+fn a_later_layer_replaces_it_as_one() {
+    let folder = Folder::new(&[
+        (
+            "default.toml",
+            &with("{ environment = \"production\", feature = \"search\" }"),
+        ),
+        ("local.toml", "[routing]\ndefault = { tenant = \"acme\" }\n"),
+    ]);
+    let of = |variables: &[(&str, &str)]| {
+        let config = folder.load(variables).expect("valid");
+        config.routing_default().expect("named").to_string()
+    };
+    assert_eq!(of(&[]), "tenant:acme");
+    let variable = ("TRACER_REGISTRY__ROUTING__DEFAULT__ENVIRONMENT", "production");
+    assert_eq!(of(&[variable]), "environment:production");
+}

@@ -1,0 +1,145 @@
+//! A call of a traced function: what its span is called, and whose it is.
+
+use opentelemetry::Context;
+use opentelemetry::trace::SpanBuilder;
+
+use super::choice::{SessionOption, TracerOption};
+use super::counts::{note_failed, note_unrouted};
+use super::life::State;
+use crate::backend::EventType;
+use crate::context;
+use crate::registry::TracerRegistry;
+use crate::selector::SelectorParts;
+use crate::session::Session;
+use crate::tracer::TracerHandle;
+
+/// A call of a traced function, as its attribute describes it.
+pub struct Call {
+    name: &'static str,
+    event_type: Option<EventType>,
+    choice: Choice,
+    session: Option<Session>,
+}
+
+/// Whose span a call's is.
+enum Choice {
+    /// That of the scope it is made in.
+    OfScope,
+    Tracer(TracerHandle),
+    /// One was named, and is not to be had.
+    Failed,
+}
+
+impl Call {
+    /// A call in a span of this name, of the tracer of its scope.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            event_type: None,
+            choice: Choice::OfScope,
+            session: None,
+        }
+    }
+
+    /// Says what kind of work it is.
+    pub fn event_type(mut self, event_type: EventType) -> Self {
+        self.event_type = Some(event_type);
+        self
+    }
+
+    /// Names its tracer.
+    pub fn tracer<T: TracerOption>(self, tracer: &T) -> Self {
+        let tracer = tracer.tracer();
+        self.chosen(tracer)
+    }
+
+    /// Names its tracer by what it is looked up by: environment, feature, tenant.
+    pub fn look_up(
+        self,
+        registry: &TracerRegistry,
+        environment: Option<&str>,
+        feature: Option<&str>,
+        tenant: Option<&str>,
+    ) -> Self {
+        let found = match (environment, feature, tenant) {
+            (Some(name), None, None) => registry.environment(name),
+            (None, Some(name), None) => registry.feature(name),
+            (None, None, Some(name)) => registry.tenant(name),
+            _ => registry.get(selector(environment, feature, tenant)),
+        };
+        self.chosen(found.map_err(|error| error.to_string()))
+    }
+
+    /// The session that it is in.
+    pub fn session<S: SessionOption>(mut self, session: &S) -> Self {
+        self.session = session.session();
+        self
+    }
+
+    fn chosen(mut self, tracer: Result<TracerHandle, String>) -> Self {
+        self.choice = match tracer {
+            Ok(tracer) => Choice::Tracer(tracer),
+            Err(why) => {
+                note_failed(self.name, &why);
+                Choice::Failed
+            }
+        };
+        self
+    }
+
+    /// Starts its span in a context, where it has a tracer.
+    pub(super) fn start(self, from: &Context) -> State {
+        let tracer = match self.choice {
+            Choice::Failed => return hidden(from),
+            Choice::Tracer(tracer) => tracer,
+            Choice::OfScope => match &self.session {
+                Some(session) => session.tracer().clone(),
+                None => match context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner)) {
+                    Some(tracer) => tracer,
+                    None => {
+                        if !from.is_telemetry_suppressed() {
+                            note_unrouted();
+                        }
+                        return State::Nothing;
+                    }
+                },
+            },
+        };
+        let builder = SpanBuilder::from_name(self.name);
+        // A session of another tracer is nothing to this one.
+        let session = self.session.filter(|session| session.tracer().same_tracer(&tracer));
+        let open = match session {
+            Some(session) => tracer.open(builder, &session.context(from)),
+            None => tracer.open(builder, from),
+        };
+        if let Some(event_type) = self.event_type {
+            open.span.event_type(event_type);
+        }
+        State::Open(open)
+    }
+}
+
+/// Where a call runs that has no tracer though one was named: in no scope. Whatever is traced further in and names no tracer either would
+/// else go to that of the caller, into somebody else's project.
+fn hidden(from: &Context) -> State {
+    let nowhere = Context::new();
+    State::Hidden(if from.is_telemetry_suppressed() {
+        nowhere.with_telemetry_suppressed()
+    } else {
+        nowhere
+    })
+}
+
+fn selector(environment: Option<&str>, feature: Option<&str>, tenant: Option<&str>) -> SelectorParts {
+    let mut parts = SelectorParts::default();
+    if let Some(name) = environment {
+        parts = parts.environment(name);
+    }
+    if let Some(name) = feature {
+        parts = parts.feature(name);
+    }
+    if let Some(name) = tenant {
+        parts = parts.tenant(name);
+    }
+    parts
+}

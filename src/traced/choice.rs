@@ -1,0 +1,107 @@
+//! What may be written as `tracer`, `session` and `registry`.
+
+use std::fmt::Display;
+
+use super::text::display;
+use crate::registry::TracerRegistry;
+use crate::session::Session;
+use crate::tracer::TracerHandle;
+
+/// What `tracer = ...` may be.
+#[diagnostic::on_unimplemented(
+    message = "`tracer` cannot be a `{Self}`",
+    label = "not a tracer",
+    note = "it is a `TracerHandle`, an `Option` of one, or a `Result` with one whose error is `Display`"
+)]
+pub trait TracerOption {
+    /// The tracer, or why there is none.
+    ///
+    /// # Errors
+    /// What is said of the absence.
+    fn tracer(&self) -> Result<TracerHandle, String>;
+}
+
+/// What `session = ...` may be.
+#[diagnostic::on_unimplemented(
+    message = "`session` cannot be a `{Self}`",
+    label = "not a session",
+    note = "it is a `Session`, or an `Option` of one"
+)]
+pub trait SessionOption {
+    /// The session, if there is one.
+    fn session(&self) -> Option<Session>;
+}
+
+/// What `registry = ...` may be.
+#[diagnostic::on_unimplemented(message = "`registry` cannot be a `{Self}`", label = "not a `TracerRegistry`")]
+pub trait RegistryOption {
+    /// The registry.
+    fn registry(&self) -> &TracerRegistry;
+}
+
+impl TracerOption for TracerHandle {
+    fn tracer(&self) -> Result<TracerHandle, String> {
+        Ok(self.clone())
+    }
+}
+
+impl<T: TracerOption + ?Sized> TracerOption for &T {
+    fn tracer(&self) -> Result<TracerHandle, String> {
+        T::tracer(self)
+    }
+}
+
+impl<T: TracerOption> TracerOption for Option<T> {
+    fn tracer(&self) -> Result<TracerHandle, String> {
+        self.as_ref().map_or_else(|| Err("it is None".to_owned()), T::tracer)
+    }
+}
+
+impl<T: TracerOption, E: Display> TracerOption for Result<T, E> {
+    fn tracer(&self) -> Result<TracerHandle, String> {
+        match self {
+            Ok(tracer) => tracer.tracer(),
+            Err(error) => Err(display(error).text),
+        }
+    }
+}
+
+impl SessionOption for Session {
+    fn session(&self) -> Option<Session> {
+        Some(self.clone())
+    }
+}
+
+impl<T: SessionOption + ?Sized> SessionOption for &T {
+    fn session(&self) -> Option<Session> {
+        T::session(self)
+    }
+}
+
+impl<T: SessionOption> SessionOption for Option<T> {
+    fn session(&self) -> Option<Session> {
+        self.as_ref()?.session()
+    }
+}
+
+impl RegistryOption for TracerRegistry {
+    fn registry(&self) -> &TracerRegistry {
+        self
+    }
+}
+
+impl<T: RegistryOption + ?Sized> RegistryOption for &T {
+    fn registry(&self) -> &TracerRegistry {
+        T::registry(self)
+    }
+}
+
+/// The registry that was written.
+pub fn registry<R: RegistryOption>(written: &R) -> &TracerRegistry {
+    written.registry()
+}
+
+/// The name that was written.
+pub fn text<T: AsRef<str> + ?Sized>(written: &T) -> &str {
+    written.as_ref()
+}

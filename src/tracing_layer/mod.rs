@@ -1,0 +1,312 @@
+//! A layer for subscribers of the `tracing` crate: each of its spans goes to the tracer of the scope that it is made in.
+//!
+//! A layer of our own, and not one of `tracing-opentelemetry` with another tracer in it, for three reasons. That starts its spans when they are
+//! first entered or closed, wherever that is. It puts events on the innermost span of the `tracing` crate, whoever the code runs for by then.
+//! And it panics where one subscriber has two of it, so that nobody could keep the one that he has.
+//!
+//! Here a span is started when it is made, in the scope of that place. Entering it makes its context current, and with it its scope; leaving it
+//! takes that back. Events go by the current context like everything else.
+
+mod entered;
+mod fields;
+
+use std::fmt;
+
+use opentelemetry::trace::{SpanBuilder, TraceContextExt, TracerProvider};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
+
+use crate::context;
+use crate::export::EngineMark;
+use crate::registry::TracerRegistry;
+use crate::routing::Routing;
+use crate::tracer::{Open, TracerHandle};
+use fields::{EventFields, SpanFields};
+
+/// The target of what this crate tells itself.
+const OWN_TARGET: &str = "tracer_registry";
+
+/// A layer for any subscriber with a registry of spans, by which spans of the `tracing` crate go to the tracer of the scope that they are made in.
+/// [`TracerRegistry::tracing_layer`] makes one.
+///
+/// ```
+/// use tracer_registry::{LookupError, TracerRegistry};
+/// use tracing_subscriber::Layer;
+/// use tracing_subscriber::filter::LevelFilter;
+/// use tracing_subscriber::layer::SubscriberExt;
+///
+/// #[tracing::instrument]
+/// fn third_party(question: &str) {
+///     tracing::info!("thinking");
+/// }
+///
+/// # fn demo(registry: &TracerRegistry) -> Result<(), LookupError> {
+/// let subscriber = tracing_subscriber::registry().with(registry.tracing_layer().with_filter(LevelFilter::INFO));
+/// tracing::subscriber::with_default(subscriber, || {
+///     let acme = registry.tenant("acme")?;
+///     acme.in_span_sync("request", |_| third_party("why?"));               // `third_party` is a child of `request`, with an event on it
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// - **Whose a span is** is settled where it is made: the scope that is current there, else that of an explicit parent, else
+///   `routing.default`, else it is not recorded and counted ([`Status::unrouted`](crate::Status::unrouted)). Where it is entered and closed does not matter.
+/// - **Entering a span** makes its scope current, on whatever thread, so a future that is `instrument`ed takes its scope along. A span that was made
+///   outside any scope has none: entered in one, it changes nothing.
+/// - **Parents** are those of [`TracerHandle`]'s spans: the innermost span of the same tracer. An explicit parent is the parent where it is the same
+///   tracer's; `parent: None` is a root.
+/// - **Events** go to the innermost span of the tracer that the code runs for, whether the `tracing` crate made that span or not, or to their
+///   explicit parent. Where there is none they go nowhere. One that would land on another tracer's span is left out and counted, and so is
+///   a field that is recorded on the current `tracing` span while code runs for another tracer.
+/// - The fields `otel.name`, `otel.kind`, `otel.status_code` and `otel.status_description` are what they say. An event at level `ERROR`, or with a
+///   field `error` and no message, sets the status.
+/// - Scopes of tracers of other registries are left to those registries' layers. What this crate tells itself (target `tracer_registry`) is left out.
+///
+/// Several layers of one subscriber, of this kind or of another, do not disturb each other. The functions of
+/// `tracing_opentelemetry::OpenTelemetrySpanExt` know their own layer alone.
+///
+/// The registry is not kept alive. Once it is shut down or gone, spans in scopes are refused by their tracers and counted there, and others
+/// are unrouted.
+pub struct TracingLayer {
+    routing: Box<Routing>,
+    engine: EngineMark,
+    instrumentation: InstrumentationScope,
+}
+
+/// What layers of this kind have made of a span of the `tracing` crate: mostly there is one.
+struct Recorded(Vec<Entry>);
+
+struct Entry {
+    layer: usize,
+    /// Ends the span when it goes.
+    open: Open,
+    /// It was made outside any scope.
+    is_unscoped: bool,
+}
+
+impl TracerRegistry {
+    /// A layer for a subscriber of the `tracing` crate, by which its spans go to the tracer of the scope that they are made in.
+    pub fn tracing_layer(&self) -> TracingLayer {
+        TracingLayer {
+            routing: Box::new(Routing::new(self)),
+            engine: self.engine_mark(),
+            instrumentation: InstrumentationScope::builder("tracing").build(),
+        }
+    }
+}
+
+impl TracingLayer {
+    /// What tells this layer from others, while it is there.
+    fn id(&self) -> usize {
+        std::ptr::from_ref(&*self.routing).addr()
+    }
+
+    /// The tracer of a scope, where it is one of this registry's.
+    fn tracer_of_scope(&self, cx: &Context) -> Option<TracerHandle> {
+        let (owner, _) = context::scope_of(cx)?;
+        TracerHandle::of_scope(owner).filter(|tracer| tracer.lane().is_of(&self.engine))
+    }
+
+    /// The context of a span, and whether it was made outside any scope.
+    fn of_span<S: for<'a> LookupSpan<'a>>(&self, span: &SpanRef<'_, S>) -> Option<(Context, bool)> {
+        let extensions = span.extensions();
+        let entries = &extensions.get::<Recorded>()?.0;
+        let entry = entries.iter().find(|entry| entry.layer == self.id())?;
+        Some((entry.open.span.context().clone(), entry.is_unscoped))
+    }
+
+    /// The context to start a span in.
+    fn from<S>(&self, attrs: &Attributes<'_>, current: Context, ctx: &layer::Context<'_, S>) -> Context
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        if attrs.is_contextual() {
+            return current;
+        }
+        let parent = attrs.parent().and_then(|parent| ctx.span(parent));
+        match parent.and_then(|parent| self.of_span(&parent)) {
+            Some((parent, _)) if context::is_in_other_scope(&current, &parent) => current,
+            Some((parent, _)) => parent,
+            None => context::rooted(&current),
+        }
+    }
+
+    fn start(&self, attrs: &Attributes<'_>, from: &Context) -> Option<Entry> {
+        let is_unscoped = context::scope_of(from).is_none();
+        let tracer = if is_unscoped {
+            self.routing.default_tracer()
+        } else {
+            self.tracer_of_scope(from)
+        };
+        let Some(tracer) = tracer else {
+            self.routing.unrouted.note_span();
+            return None;
+        };
+        let fields = SpanFields::read(|visitor| attrs.record(visitor));
+        let mut builder = SpanBuilder::from_name(fields.name.unwrap_or(attrs.metadata().name().into()));
+        builder.span_kind = fields.kind;
+        let mut attributes = place(attrs.metadata());
+        attributes.extend(fields.attributes);
+        builder.attributes = Some(attributes);
+        let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
+        let open = tracer.open(builder, from);
+        if let Some(status) = fields.status {
+            open.span.set_status(status);
+        }
+        Some(Entry {
+            layer: self.id(),
+            open,
+            is_unscoped,
+        })
+    }
+
+    /// Whether what is told of the current `tracing` span would be told of another tracer's span than the code runs for.
+    fn is_anothers<S>(&self, current: &Context, ctx: &layer::Context<'_, S>) -> bool
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let span = ctx.lookup_current();
+        let told = span.and_then(|span| self.of_span(&span));
+        told.is_some_and(|(told, _)| context::is_in_other_scope(current, &told))
+    }
+}
+
+impl<S> Layer<S> for TracingLayer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: layer::Context<'_, S>) {
+        let current = context::current();
+        if is_own(attrs.metadata()) || current.is_telemetry_suppressed() {
+            return;
+        }
+        // Nothing of the span is locked meanwhile: what a key's source or a session does may be traced as well.
+        let Some(entry) = self.start(attrs, &self.from(attrs, current, &ctx)) else {
+            return;
+        };
+        let Some(span) = ctx.span(id) else { return };
+        let mut extensions = span.extensions_mut();
+        match extensions.get_mut::<Recorded>() {
+            Some(recorded) => recorded.0.push(entry),
+            None => extensions.insert(Recorded(vec![entry])),
+        }
+    }
+
+    fn on_enter(&self, id: &Id, ctx: layer::Context<'_, S>) {
+        let Some((cx, is_unscoped)) = ctx.span(id).and_then(|span| self.of_span(&span)) else {
+            return;
+        };
+        let current = context::current();
+        if current.is_telemetry_suppressed() || (is_unscoped && context::is_in_other_scope(&current, &cx)) {
+            return;
+        }
+        entered::push(self.id(), id, context::attach(cx));
+    }
+
+    fn on_exit(&self, id: &Id, _: layer::Context<'_, S>) {
+        drop(entered::pop(self.id(), id));
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, ctx: layer::Context<'_, S>) {
+        let Some((cx, _)) = ctx.span(id).and_then(|span| self.of_span(&span)) else {
+            return;
+        };
+        // By `Span::current()`, most likely, which knows no tracers. Who has the span at hand may mean it.
+        let is_current = || ctx.lookup_current().is_some_and(|span| span.id() == *id);
+        if context::is_in_other_scope(&context::current(), &cx) && is_current() {
+            self.routing.unrouted.note_tracing();
+            return;
+        }
+        let span = cx.span();
+        let fields = SpanFields::read(|visitor| values.record(visitor));
+        if let Some(name) = fields.name {
+            span.update_name(name);
+        }
+        if let Some(status) = fields.status {
+            span.set_status(status);
+        }
+        span.set_attributes(fields.attributes);
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, ctx: layer::Context<'_, S>) {
+        let of = |id| ctx.span(id).and_then(|span| self.of_span(&span));
+        if let (Some((cx, _)), Some((follows, _))) = (of(id), of(follows)) {
+            // A link to another tracer's span is left out there, and counted.
+            cx.span().add_link(follows.span().span_context().clone(), Vec::new());
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: layer::Context<'_, S>) {
+        let current = context::current();
+        if is_own(event.metadata()) || current.is_telemetry_suppressed() {
+            return;
+        }
+        let cx = if event.is_contextual() {
+            let Some(tracer) = self.tracer_of_scope(&current) else {
+                return;
+            };
+            context::with_open_span(tracer.identity(), &current)
+        } else {
+            let parent = event.parent().and_then(|parent| ctx.span(parent));
+            parent.and_then(|parent| self.of_span(&parent)).map(|(cx, _)| cx)
+        };
+        let Some(cx) = cx else {
+            if event.is_contextual() && self.is_anothers(&current, &ctx) {
+                self.routing.unrouted.note_tracing();
+            }
+            return;
+        };
+        let span = cx.span();
+        if span.is_recording() {
+            let fields = EventFields::read(event.metadata(), |visitor| event.record(visitor));
+            if let Some(status) = fields.status {
+                span.set_status(status);
+            }
+            span.add_event(fields.name, fields.attributes);
+        }
+    }
+
+    fn on_close(&self, id: Id, ctx: layer::Context<'_, S>) {
+        let Some(span) = ctx.span(&id) else { return };
+        let entry = {
+            let mut extensions = span.extensions_mut();
+            let entries = extensions.get_mut::<Recorded>().map(|recorded| &mut recorded.0);
+            entries.and_then(|entries| {
+                let at = entries.iter().position(|entry| entry.layer == self.id())?;
+                Some(entries.swap_remove(at))
+            })
+        };
+        // Ends here, where nothing is locked.
+        drop(entry);
+    }
+}
+
+/// Whether it is this crate's own: a warning about one tracer must not become an event of whoever's span is current.
+fn is_own(metadata: &Metadata<'_>) -> bool {
+    let rest = metadata.target().strip_prefix(OWN_TARGET);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Where in the program a span is made.
+fn place(metadata: &Metadata<'static>) -> Vec<KeyValue> {
+    let mut attributes = Vec::with_capacity(metadata.fields().len() + 3);
+    attributes.push(KeyValue::new("target", metadata.target()));
+    attributes.extend(metadata.file().map(|file| KeyValue::new("code.file.path", file)));
+    attributes.extend(
+        metadata
+            .line()
+            .map(|line| KeyValue::new("code.line.number", i64::from(line))),
+    );
+    attributes
+}
+
+impl fmt::Debug for TracingLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TracingLayer")
+    }
+}

@@ -1,0 +1,481 @@
+//! The `tracing` crate: its spans go to the tracer of the scope that they are made in, its events to the tracer that the code runs for.
+
+use std::sync::Arc;
+use std::thread;
+
+use futures_util::FutureExt as _;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracer_registry::collector::{Span, SpanKind, StatusCode};
+use tracer_registry::{Selector, TracerHandle, UnroutedStatus};
+use tracing::dispatcher::{self, DefaultGuard, Dispatch};
+use tracing::{Instrument, info, info_span};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, registry};
+
+use crate::routing::assert_chain;
+use crate::support::{LONG, World};
+
+fn dispatch(world: &World) -> Dispatch {
+    Dispatch::new(registry().with(world.registry.tracing_layer()))
+}
+
+/// Two tenants, and a subscriber for this thread.
+fn subscribed() -> (World, TracerHandle, TracerHandle, DefaultGuard) {
+    let world = World::new(&["a", "b"]);
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let guard = dispatcher::set_default(&dispatch(&world));
+    (world, a, b, guard)
+}
+
+fn unrouted(world: &World) -> (u64, u64) {
+    let UnroutedStatus { spans, tracing } = world.registry.status().unrouted;
+    (spans, tracing)
+}
+
+fn events(span: &Span) -> Vec<&str> {
+    span.events.iter().map(|event| event.name.as_str()).collect()
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names
+}
+
+#[tracing::instrument(skip_all)]
+async fn third_party(inner: impl Future<Output = ()>) {
+    info!("an event");
+    tokio::task::yield_now().await;
+    inner.await;
+}
+
+#[tokio::test]
+async fn spans_of_the_tracing_crate_go_to_the_scopes_tracer_as_children_of_its_span() {
+    let (world, a, b, _subscriber) = subscribed();
+    let session = b.session("s").start();
+    a.in_span("a", async |_| {
+        let inside_b = async |_| {
+            third_party(async {
+                b.in_span("b within", async |_| ()).await;
+                a.in_span("a within", async |_| third_party(async {}).await).await;
+            })
+            .await;
+        };
+        session.scope(b.in_span("b", inside_b)).await;
+    })
+    .await;
+    third_party(async {}).await;
+    assert_eq!(unrouted(&world), (1, 0), "the one in no scope");
+    world.flush();
+    assert_chain(&world, "b", &["b", "third_party", "b within"]);
+    assert_chain(&world, "a", &["a", "a within", "third_party"]);
+    let of_a = world.project("a");
+    assert_eq!((of_a.spans().len(), world.project("b").spans().len()), (3, 3));
+    for span in world.project("b").spans() {
+        assert_eq!(span.attributes["honeyhive.session_id"], session.id());
+    }
+    for tenant in ["a", "b"] {
+        assert_eq!(events(&world.span(tenant, "third_party")), ["an event"]);
+    }
+    world.assert_no_trace_of(session.id(), "a");
+}
+
+#[test]
+fn a_span_is_of_the_scope_it_was_made_in_wherever_it_is_entered_and_closed() {
+    let (world, a, b, _subscriber) = subscribed();
+    let made = || ["in b", "on a thread", "never"].map(|place| info_span!("made", otel.name = place));
+    let [in_b, on_a_thread, never] = a.in_span_sync("a", |_| made());
+    b.in_span_sync("b", |_| {
+        in_b.in_scope(|| info_span!("below").in_scope(|| ()));
+        // Closed in b's scope.
+        drop((in_b, never));
+        // What was entered is left: this runs for b again.
+        info_span!("of b").in_scope(|| ());
+    });
+    let dispatch = dispatcher::get_default(Dispatch::clone);
+    let thread = thread::spawn(move || {
+        dispatcher::with_default(&dispatch, || {
+            on_a_thread.in_scope(|| info_span!("below it").in_scope(|| ()));
+            info_span!("outside").in_scope(|| ());
+        });
+    });
+    thread.join().expect("no panic");
+    assert_eq!(unrouted(&world), (1, 0), "`outside`");
+    world.flush();
+    assert_chain(&world, "a", &["a", "in b", "below"]);
+    assert_chain(&world, "a", &["a", "on a thread", "below it"]);
+    assert_chain(&world, "a", &["a", "never"]);
+    assert_chain(&world, "b", &["b", "of b"]);
+    assert_eq!((world.names("a").len(), world.names("b").len()), (6, 2));
+}
+
+#[test]
+fn a_span_that_was_made_in_no_scope_changes_nothing_in_one() {
+    for default in [false, true] {
+        let world = World::with(&["a", "b"], |builder| {
+            if default {
+                builder.routing_default(&Selector::tenant("b"))
+            } else {
+                builder
+            }
+        });
+        // The default is there, so nobody waits for it.
+        let (a, _b) = (world.tenant("a"), world.tenant("b"));
+        let _subscriber = dispatcher::set_default(&dispatch(&world));
+        let server = info_span!("server");
+        a.in_span_sync("a", |_| {
+            server.in_scope(|| info_span!("of a").in_scope(|| info!("to a")));
+        });
+        server.in_scope(|| info_span!("of the server").in_scope(|| info!("to the server")));
+        drop(server);
+        world.flush();
+        assert_chain(&world, "a", &["a", "of a"]);
+        assert_eq!(events(&world.span("a", "of a")), ["to a"]);
+        assert_eq!(world.names("a").len(), 2);
+        if default {
+            assert_chain(&world, "b", &["server", "of the server"]);
+            assert_eq!(events(&world.span("b", "of the server")), ["to the server"]);
+        }
+        let count = if default { 0 } else { 2 };
+        assert_eq!(
+            (unrouted(&world), world.names("b").len()),
+            ((count, 0), if default { 2 } else { 0 })
+        );
+    }
+}
+
+#[test]
+fn under_another_tracers_span_of_the_tracing_crate_a_span_is_a_root_or_a_child_of_its_own_ancestor() {
+    let (world, a, b, _subscriber) = subscribed();
+    let _in_a = a.enter();
+    info_span!("a").in_scope(|| {
+        let in_b = b.enter();
+        info_span!("b").in_scope(|| {
+            let _in_a = a.enter();
+            info_span!("a again").in_scope(|| {
+                let _in_b = b.enter();
+                info_span!("b again").in_scope(|| ());
+            });
+        });
+        drop(in_b);
+        info_span!("a at last").in_scope(|| ());
+    });
+    world.flush();
+    assert_chain(&world, "a", &["a", "a again"]);
+    assert_chain(&world, "a", &["a", "a at last"]);
+    assert_chain(&world, "b", &["b", "b again"]);
+    assert_eq!((world.names("a").len(), world.names("b").len()), (3, 2));
+    world.assert_no_trace_of(&world.span("a", "a").trace_id, "b");
+}
+
+#[test]
+fn an_event_lands_on_a_span_of_the_tracer_that_the_code_runs_for_or_nowhere() {
+    let (world, a, b, _subscriber) = subscribed();
+    a.in_span_sync("by hand", |_| info!("without a span of the tracing crate"));
+    a.in_span_sync("a", |_| {
+        let of_a = info_span!("of a");
+        of_a.in_scope(|| {
+            info!("a-canary");
+            let in_b = b.enter();
+            info!("b-canary in no span");
+            b.in_span_sync("b", |_| {
+                info!("b-canary");
+                tracing::error!("b-canary that fails");
+                info!(parent: &of_a, "told of a");
+                info!(parent: None, "of nobody");
+            });
+            drop(in_b);
+            info!("a-canary again");
+        });
+    });
+    info!("in no scope");
+    assert_eq!(unrouted(&world), (0, 1), "the one in b's scope with a's span current");
+    world.flush();
+    assert_eq!(
+        events(&world.span("a", "of a")),
+        ["a-canary", "told of a", "a-canary again"]
+    );
+    assert_eq!(events(&world.span("b", "b")), ["b-canary", "b-canary that fails"]);
+    assert_eq!(world.span("b", "b").status.code, StatusCode::Error);
+    assert_eq!(world.span("a", "of a").status.code, StatusCode::Unset);
+    assert_eq!(
+        events(&world.span("a", "by hand")),
+        ["without a span of the tracing crate"]
+    );
+    world.assert_no_trace_of("b-canary", "a");
+    world.assert_no_trace_of("a-canary", "b");
+}
+
+#[test]
+fn a_field_is_never_recorded_on_another_tracers_span_by_way_of_the_current_one() {
+    let (world, a, b, _subscriber) = subscribed();
+    let made = a.in_span_sync("a", |_| {
+        info_span!("of a", own = tracing::field::Empty, by_b = tracing::field::Empty)
+    });
+    made.in_scope(|| {
+        tracing::Span::current().record("own", "a-value");
+        b.in_span_sync("b", |_| tracing::Span::current().record("by_b", "b-canary").id());
+    });
+    assert_eq!(unrouted(&world), (0, 1));
+    // Who has the span at hand means it: what is told of a span lands on it, whoever the code runs for.
+    b.in_span_sync("b", |_| made.record("by_b", "meant"));
+    drop(made);
+    assert_eq!(unrouted(&world), (0, 1));
+    world.flush();
+    let span = world.span("a", "of a");
+    assert_eq!(
+        (&span.attributes["own"], &span.attributes["by_b"]),
+        (&"a-value".into(), &"meant".into())
+    );
+    world.assert_no_trace_of("b-canary", "a");
+    world.assert_no_trace_of("b-canary", "b");
+}
+
+#[test]
+fn an_explicit_parent_is_one_to_its_own_tracer_and_no_parent_makes_a_root() {
+    let (world, a, b, _subscriber) = subscribed();
+    let parent = a.in_span_sync("a", |_| info_span!("parent"));
+    b.in_span_sync("b", |_| info_span!(parent: &parent, "b's own").in_scope(|| ()));
+    info_span!(parent: &parent, "outside").in_scope(|| ());
+    let session = a.session("s").start();
+    let in_session = session.enter();
+    a.in_span_sync("another", |_| {
+        info_span!(parent: &parent, "inside").in_scope(|| ());
+        info_span!(parent: None, "root").in_scope(|| info_span!("below the root").in_scope(|| ()));
+    });
+    drop(in_session);
+    info_span!(parent: None, "nobody's").in_scope(|| ());
+    drop(parent);
+    assert_eq!(unrouted(&world), (1, 0));
+    world.flush();
+    assert_chain(&world, "a", &["a", "parent", "outside"]);
+    assert_chain(&world, "a", &["a", "parent", "inside"]);
+    assert_chain(&world, "a", &["root", "below the root"]);
+    assert_ne!(world.span("a", "root").trace_id, world.span("a", "another").trace_id);
+    assert_eq!(world.span("a", "root").attributes["honeyhive.session_id"], session.id());
+    assert_chain(&world, "b", &["b", "b's own"]);
+    world.assert_no_trace_of(&world.span("a", "parent").span_id, "b");
+}
+
+#[test]
+fn a_span_links_to_what_it_follows_where_that_is_its_own_tracers() {
+    let (world, a, b, _subscriber) = subscribed();
+    let of = |tracer: &TracerHandle, name: &str| tracer.in_span_sync("root", |_| info_span!("s", otel.name = name));
+    let (first, second, other) = (of(&a, "first"), of(&a, "second"), of(&b, "other"));
+    second.follows_from(&first);
+    other.follows_from(&first);
+    drop((first, second, other));
+    world.flush();
+    let links = |tenant, name| world.span(tenant, name).links.clone();
+    assert_eq!(links("a", "second").len(), 1);
+    assert_eq!(links("a", "second")[0].span_id, world.span("a", "first").span_id);
+    assert!(links("b", "other").is_empty());
+    world.assert_no_trace_of(&world.span("a", "first").trace_id, "b");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn futures_take_the_scope_of_their_span_along_to_whichever_thread_polls_them() {
+    let world = Arc::new(World::new(&["a", "b"]));
+    let dispatch = dispatch(&world);
+    let mut tasks = Vec::new();
+    for number in 0..40 {
+        let tracer = world.tenant(["a", "b"][number % 2]);
+        let span = dispatcher::with_default(&dispatch, || tracer.in_span_sync("made", |_| info_span!("task")));
+        let future = async {
+            for _ in 0..5 {
+                tokio::task::yield_now().await;
+                third_party(async {}).await;
+            }
+        };
+        let future = tracing::instrument::WithSubscriber::with_subscriber(future.instrument(span), dispatch.clone());
+        tasks.push(tokio::spawn(future));
+    }
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    // A future that is dropped in the middle, in another tracer's scope.
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    dispatcher::with_default(&dispatch, || {
+        let span = a.in_span_sync("last", |_| info_span!("dropped"));
+        let mut future = Box::pin(third_party(std::future::pending()).instrument(span));
+        assert!((&mut future).now_or_never().is_none());
+        b.in_span_sync("b", |_| drop(future));
+    });
+    assert_eq!(unrouted(&world), (0, 0));
+    world.flush();
+    for tenant in ["a", "b"] {
+        let project = world.project(tenant);
+        let spans = project.spans();
+        let tasks: Vec<_> = spans.iter().filter(|span| span.name == "task").collect();
+        assert_eq!(tasks.len(), 20);
+        for task in tasks {
+            let below = spans
+                .iter()
+                .filter(|span| span.parent_span_id.as_ref() == Some(&task.span_id));
+            assert_eq!(below.filter(|span| span.name == "third_party").count(), 5);
+        }
+    }
+    assert_chain(&world, "a", &["last", "dropped"]);
+    assert_eq!(
+        (world.names("a").len(), world.names("b").len()),
+        (20 * 7 + 3, 20 * 7 + 1)
+    );
+}
+
+#[tracing::instrument(err)]
+fn fails(question: &str, times: u64) -> Result<(), std::io::Error> {
+    Err(std::io::Error::other(format!("{question} {times} times over")))
+}
+
+#[test]
+fn fields_and_errors_are_what_opentelemetry_has_them_as() {
+    let (world, a, _, _subscriber) = subscribed();
+    a.in_span_sync("a", |_| {
+        assert!(fails("why?", 2).is_err());
+        let error = std::io::Error::other("broken");
+        let error: &(dyn std::error::Error + 'static) = &error;
+        info_span!(
+            "s",
+            otel.name = "GET /",
+            otel.kind = "Client",
+            otel.status_code = "ERROR",
+            large = u64::MAX,
+            part = 0.5,
+            yes = true,
+            error,
+        )
+        .in_scope(|| info!(name: "named", answer = 42));
+    });
+    world.flush();
+    let span = world.span("a", "fails");
+    assert_eq!(span.attributes["question"], "why?");
+    assert_eq!(span.attributes["times"], 2);
+    assert_eq!(span.attributes["target"], module_path!());
+    assert!(
+        span.attributes["code.file.path"]
+            .to_string()
+            .contains("tracing_layer.rs")
+    );
+    assert_eq!(span.scope.name, "tracing");
+    assert_eq!(
+        (span.status.code, span.status.message.as_str()),
+        (StatusCode::Error, "why? 2 times over")
+    );
+    assert_eq!(events(&span), ["exception"]);
+    assert_eq!(span.events[0].attributes["exception.message"], "why? 2 times over");
+    assert_eq!(span.events[0].attributes["level"], "ERROR");
+    let span = world.span("a", "GET /");
+    assert_eq!((span.kind, span.status.code), (SpanKind::Client, StatusCode::Error));
+    assert_eq!(span.attributes["large"], u64::MAX.to_string());
+    assert_eq!(
+        (&span.attributes["part"], &span.attributes["yes"]),
+        (&0.5.into(), &true.into())
+    );
+    assert_eq!(span.attributes["error"], "broken");
+    assert!(
+        span.attributes.keys().all(|key| !key.starts_with("otel.")),
+        "{:?}",
+        span.attributes
+    );
+    assert_eq!(
+        (events(&span), &span.events[0].attributes["answer"]),
+        (vec!["named"], &42.into())
+    );
+}
+
+#[test]
+fn what_this_crate_tells_is_on_nobodys_span() {
+    let (world, a, _, _subscriber) = subscribed();
+    a.in_span_sync("a", |_| {
+        info_span!("of a").in_scope(|| {
+            tracing::warn!(target: "tracer_registry::export::report", "about another tenant");
+            tracing::info_span!(target: "tracer_registry", "ours").in_scope(|| ());
+            info!(target: "tracer_registry_of_somebody", "theirs");
+        });
+    });
+    world.flush();
+    assert_eq!(events(&world.span("a", "of a")), ["theirs"]);
+    assert_eq!(sorted(world.names("a")), ["a", "of a"]);
+}
+
+#[test]
+fn a_filter_leaves_out_what_it_says_and_what_is_below_finds_its_parent() {
+    let world = World::new(&["a"]);
+    let a = world.tenant("a");
+    let layer = world.registry.tracing_layer().with_filter(LevelFilter::INFO);
+    let _subscriber = dispatcher::set_default(&Dispatch::new(registry().with(layer)));
+    a.in_span_sync("a", |_| {
+        tracing::debug_span!("left out").in_scope(|| {
+            tracing::debug!("left out");
+            info!("kept");
+            info_span!("below").in_scope(|| ());
+        });
+    });
+    world.flush();
+    assert_chain(&world, "a", &["a", "below"]);
+    assert_eq!(
+        (events(&world.span("a", "a")), world.names("a").len()),
+        (vec!["kept"], 2)
+    );
+}
+
+#[test]
+fn layers_of_one_subscriber_do_not_disturb_each_other() {
+    let (one, other) = (
+        World::new(&["a"]),
+        World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a"))),
+    );
+    let plain = SdkTracerProvider::builder().build();
+    let subscriber = registry()
+        .with(tracing_opentelemetry::layer().with_tracer(plain.tracer("plain")))
+        .with(one.registry.tracing_layer())
+        .with(other.registry.tracing_layer());
+    let _subscriber = dispatcher::set_default(&Dispatch::new(subscriber));
+    let (of_one, _default) = (one.tenant("a"), other.tenant("a"));
+    of_one.in_span_sync("one", |_| {
+        info_span!("of one").in_scope(|| {
+            info!("told one");
+            let of_other = other.tenant("a");
+            of_other.in_span_sync("other", |_| info_span!("of other").in_scope(|| info!("told other")));
+        });
+    });
+    info_span!("in no scope").in_scope(|| info!("told the default"));
+    one.flush();
+    other.flush();
+    assert_chain(&one, "a", &["one", "of one"]);
+    assert_eq!(
+        (one.names("a").len(), events(&one.span("a", "of one"))),
+        (2, vec!["told one"])
+    );
+    assert_chain(&other, "a", &["other", "of other"]);
+    assert_chain(&other, "a", &["in no scope"]);
+    assert_eq!(other.names("a").len(), 3);
+    assert_eq!(events(&other.span("a", "of other")), ["told other"]);
+    assert_eq!(events(&other.span("a", "in no scope")), ["told the default"]);
+    // Each counts what was the other's, which is not its own to record.
+    assert_eq!((unrouted(&one).0, unrouted(&other).0), (2, 1));
+}
+
+#[test]
+fn a_layer_without_its_registry_panics_nowhere_and_what_it_gets_is_counted() {
+    let (world, a, _, _subscriber) = subscribed();
+    let routing = world.registry.routing_provider();
+    let open = a.in_span_sync("a", |_| info_span!("open"));
+    let entered = open.clone().entered();
+    assert!(world.registry.shutdown(LONG).is_complete());
+    drop((entered, open));
+    let third_party = || info_span!("s", field = 1).in_scope(|| info!("event"));
+    a.in_span_sync("a", |_| third_party());
+    third_party();
+    assert_eq!(
+        world.status("a").spans.accepted,
+        4,
+        "`open` and those of the scope are in its books"
+    );
+    assert_eq!(unrouted(&world), (1, 0));
+    drop(world.registry);
+    a.in_span_sync("a", |_| third_party());
+    third_party();
+    assert_eq!(routing.unrouted(), 2);
+}
