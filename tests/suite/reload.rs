@@ -268,7 +268,7 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
                             acme.fingerprint(),
                             fingerprints[usize::try_from(after % 2).expect("0 or 1")]
                         );
-                        seen.store(after, Ordering::SeqCst);
+                        seen.fetch_max(after, Ordering::SeqCst);
                     }
                     // Fewer than a queue holds, however long the reloads take.
                     if spans.fetch_add(1, Ordering::SeqCst) < 4000 {
