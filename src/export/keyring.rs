@@ -73,6 +73,7 @@ struct State {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each of them changes without the others")]
 struct More {
     error: Option<SecretError>,
     /// The last key that receivers took, as long as none took the current one.
