@@ -23,6 +23,8 @@ mod session_record;
 mod span;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
 #[cfg(feature = "macros")]
 mod traced;
 mod tracer;
@@ -98,6 +100,9 @@ mod docs {
     mod integrations {}
     #[doc = include_str!("../docs/keys.md")]
     mod keys {}
+    #[cfg(feature = "macros")]
+    #[doc = include_str!("../docs/migration.md")]
+    mod migration {}
     #[doc = include_str!("../docs/operations.md")]
     mod operations {}
     #[doc = include_str!("../docs/sessions.md")]
@@ -116,4 +121,10 @@ mod docs {
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}
+    #[cfg(feature = "tower")]
+    #[doc = include_str!("../docs/tower.md")]
+    mod tower {}
+    #[cfg(all(feature = "tower", feature = "tracing-layer"))]
+    #[doc = include_str!("../docs/adopt.md")]
+    mod adopt {}
 }

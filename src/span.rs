@@ -204,9 +204,9 @@ impl ActiveSpan {
 }
 
 /// The type's name, without the references to it.
-fn type_of<E: ?Sized>() -> &'static str {
+pub(crate) fn type_of<E: ?Sized>() -> &'static str {
     let name = std::any::type_name::<E>().trim_start_matches('&');
-    if name.starts_with("dyn ") { OTHER_ERROR } else { name }
+    if name.contains("dyn ") { OTHER_ERROR } else { name }
 }
 
 impl fmt::Debug for ActiveSpan {

@@ -32,6 +32,12 @@ impl<T> InScope<T> {
     pub(crate) fn new(work: T, cx: Context) -> Self {
         Self { work: Some(work), cx }
     }
+
+    /// The context that it runs in.
+    #[cfg(feature = "tower")]
+    pub(crate) fn context(&self) -> &Context {
+        &self.cx
+    }
 }
 
 impl<F: Future> Future for InScope<F> {

@@ -13,6 +13,8 @@ use tokio::task::yield_now;
 use super::bindings::Asking;
 use super::lookup::checked;
 use super::{LookupError, TracerRegistry};
+#[cfg(feature = "tower")]
+use crate::selector::Part;
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 
@@ -60,6 +62,24 @@ impl TracerRegistry {
     {
         let (registry, selector) = (self.clone(), checked(selector));
         async move { registry.found_or_flown(selector?).await }
+    }
+
+    /// The tracer of a selector, where it is there and nothing has to be asked. Never waits.
+    #[cfg(feature = "tower")]
+    pub(crate) fn ready(&self, selector: &Selector) -> Option<Result<TracerHandle, LookupError>> {
+        self.find(selector).and_then(|found| self.fresh(found))
+    }
+
+    /// As [`ready`](Self::ready), for a selector of one part. Allocates nothing.
+    #[cfg(feature = "tower")]
+    pub(crate) fn ready_single(&self, part: Part, name: &str) -> Option<Result<TracerHandle, LookupError>> {
+        let found = self.0.live.pool.find_single(part, name);
+        found.and_then(|found| self.fresh(found))
+    }
+
+    #[cfg(feature = "tower")]
+    fn fresh(&self, found: TracerHandle) -> Option<Result<TracerHandle, LookupError>> {
+        (!found.is_stale()).then(|| self.open(found))
     }
 
     async fn found_or_flown(self, selector: Selector) -> Result<TracerHandle, LookupError> {

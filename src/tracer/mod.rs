@@ -26,7 +26,6 @@ use crate::selector::Selector;
 use crate::span::ActiveSpan;
 use default_session::DefaultSession;
 pub use isolated::IsolatedTracer;
-#[cfg(any(feature = "macros", feature = "tracing-layer"))]
 pub(crate) use start::Open;
 
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Runs an example and expects success, and its lines to hold these, one after the other.
 fn expect_lines(example: &str, expected: &[&str]) {
-    let output = command(example, "collector,tracing-layer")
+    let output = command(example, "collector,tower,tracing-layer")
         .output()
         .expect("the example can be started");
     let (stdout, stderr) = (
@@ -197,6 +197,34 @@ fn code_that_knows_no_tenants_follows_the_scope() {
             "project production",
             "housekeeping",
             "└─ query",
+        ],
+    );
+}
+
+#[cfg(feature = "tower")]
+#[test]
+fn requests_of_an_axum_service_each_land_in_their_tenants_project() {
+    expect_lines(
+        "axum_service",
+        &[
+            "POST /ask: 200 \"42\"",
+            "POST /ask: 200 \"42\"",
+            "GET /stories/7: 200 \"once upon a time\"",
+            "GET /stories/7: 401 \"\"",
+            "project acme, 1 sessions",
+            "POST /ask",
+            "└─ POST",
+            "   └─ POST",
+            "      └─ think",
+            "project globex, 2 sessions",
+            "POST /ask",
+            "└─ POST",
+            "   └─ POST",
+            "      └─ think",
+            "GET /stories/{id}",
+            "├─ find a word",
+            "├─ find a word",
+            "└─ find a word",
         ],
     );
 }

@@ -57,6 +57,8 @@ mod tenants_as_data;
 mod test_kit;
 mod tls;
 mod tls_server;
+#[cfg(feature = "tower")]
+mod tower;
 #[cfg(feature = "macros")]
 mod trace_macro;
 #[cfg(feature = "tracing-layer")]

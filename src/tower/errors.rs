@@ -1,0 +1,76 @@
+//! How many requests had no tracer of their own, by reason.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::{TenantError, Trouble};
+use crate::selector::{NameFault, SelectorError};
+
+/// How many requests had no tracer of their own, by reason, whatever became of them. Counted since the layer was made, by all services of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TenantErrors {
+    /// They did not say whose they are.
+    pub missing: u64,
+    /// They said it more than once.
+    pub repeated: u64,
+    /// What they said is no UTF-8 text.
+    pub not_text: u64,
+    /// What they said is empty.
+    pub empty: u64,
+    /// What they said is longer than a name may be.
+    pub too_long: u64,
+    /// What they said breaks another rule of names.
+    pub not_a_name: u64,
+    /// What they said is nobody's name.
+    pub unknown: u64,
+    /// The tracer could not be had at that moment.
+    pub unavailable: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    missing: AtomicU64,
+    repeated: AtomicU64,
+    not_text: AtomicU64,
+    empty: AtomicU64,
+    too_long: AtomicU64,
+    not_a_name: AtomicU64,
+    unknown: AtomicU64,
+    unavailable: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn count(&self, error: &TenantError) {
+        let count = match error {
+            TenantError::Missing => &self.missing,
+            TenantError::Repeated => &self.repeated,
+            TenantError::NotText => &self.not_text,
+            TenantError::Selector(SelectorError::Name { source, .. }) => match source.fault() {
+                NameFault::Empty => &self.empty,
+                NameFault::TooLong(_) => &self.too_long,
+                NameFault::Character(_) | NameFault::Edge(_) | NameFault::Dots => &self.not_a_name,
+            },
+            TenantError::Selector(SelectorError::Empty | SelectorError::Syntax(_)) => &self.not_a_name,
+            TenantError::Lookup(_) if error.trouble() == Trouble::Unknown => &self.unknown,
+            TenantError::Lookup(_) => &self.unavailable,
+        };
+        // Relaxed: a count, nothing hangs on it.
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self) -> TenantErrors {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        TenantErrors {
+            missing: read(&self.missing),
+            repeated: read(&self.repeated),
+            not_text: read(&self.not_text),
+            empty: read(&self.empty),
+            too_long: read(&self.too_long),
+            not_a_name: read(&self.not_a_name),
+            unknown: read(&self.unknown),
+            unavailable: read(&self.unavailable),
+        }
+    }
+}

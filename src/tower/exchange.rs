@@ -1,0 +1,169 @@
+//! The span of one request and its response, from the request's head to the body's end.
+
+use std::mem;
+
+use http::{HeaderMap, Method, Response, StatusCode};
+use opentelemetry::Context;
+use opentelemetry::trace::Status;
+
+use super::{conventions, grpc};
+use crate::session::Session;
+use crate::tracer::Open;
+
+/// An open span. Where it is dropped before it is told how it ended, it was cancelled.
+///
+/// | told | on a server | on a client |
+/// |---|---|---|
+/// | [`finish`](Self::finish) | ends | ends |
+/// | [`fail`](Self::fail) | ends with `error.type` and an error | the same |
+/// | nothing, before the response's head | ends as cancelled | ends as cancelled |
+/// | nothing, after it | ends as cancelled | ends: who asked need not read on |
+pub(super) struct Exchange {
+    open: Open,
+    /// One that was started for this request.
+    session: Option<Session>,
+    side: Side,
+    is_call: bool,
+    method: Method,
+    is_failed: bool,
+    progress: Progress,
+}
+
+/// How far it came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Waiting,
+    Answered,
+    Over,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Server,
+    Client,
+}
+
+impl Exchange {
+    pub(super) fn new(open: Open, session: Option<Session>, side: Side, is_call: bool, method: Method) -> Self {
+        Self {
+            open,
+            session,
+            side,
+            is_call,
+            method,
+            is_failed: false,
+            progress: Progress::Waiting,
+        }
+    }
+
+    /// The context in which the span is current.
+    pub(super) fn context(&self) -> &Context {
+        self.open.span.context()
+    }
+
+    pub(super) fn is_call(&self) -> bool {
+        self.is_call
+    }
+
+    /// The response's head is there. Gives whether a body may follow.
+    pub(super) fn note_response<B>(&mut self, response: &Response<B>) -> bool {
+        self.progress = Progress::Answered;
+        let status = response.status();
+        let span = &self.open.span;
+        // Of gRPC there is a status of HTTP to tell only where something between spoke.
+        if !self.is_call || status != StatusCode::OK {
+            span.set_attribute(conventions::STATUS_CODE, i64::from(status.as_u16()));
+        }
+        let least = match self.side {
+            Side::Server => 500,
+            Side::Client => 400,
+        };
+        if status.as_u16() >= least {
+            self.note_error(status.as_str().to_owned());
+        }
+        if self.is_call {
+            self.note_code(response.headers());
+        }
+        let is_bodyless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let is_tunnel = self.method == Method::CONNECT && status.is_success();
+        !(is_bodyless || is_tunnel || status.is_informational() || self.method == Method::HEAD)
+    }
+
+    pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
+        if self.is_call {
+            self.note_code(trailers);
+        }
+    }
+
+    fn note_code(&mut self, headers: &HeaderMap) {
+        let Some(code) = grpc::code(headers) else {
+            return;
+        };
+        self.open.span.set_attribute(conventions::RPC_CODE, i64::from(code));
+        let is_error = match self.side {
+            Side::Server => grpc::is_error_of_server(code),
+            Side::Client => code != 0,
+        };
+        if is_error {
+            self.note_error(grpc::name(code).to_owned());
+        }
+    }
+
+    /// The first error is the one that is told.
+    fn note_error(&mut self, error_type: String) {
+        if !mem::replace(&mut self.is_failed, true) {
+            self.open.span.set_attribute(conventions::ERROR_TYPE, error_type);
+            // Without a description, which `error.type` would say again.
+            self.open.span.set_status(Status::error(""));
+        }
+    }
+
+    pub(super) fn finish(mut self) {
+        self.progress = Progress::Over;
+    }
+
+    pub(super) fn fail(mut self, error_type: &str) {
+        self.note_error(error_type.to_owned());
+        self.progress = Progress::Over;
+    }
+
+    fn cancel(&mut self) {
+        if self.is_call && self.side == Side::Server {
+            let code = i64::from(grpc::CANCELLED);
+            self.open.span.set_attribute(conventions::RPC_CODE, code);
+        } else {
+            self.note_error("cancelled".to_owned());
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        match (self.progress, self.side) {
+            (Progress::Waiting, _) | (Progress::Answered, Side::Server) => self.cancel(),
+            (Progress::Answered, Side::Client) | (Progress::Over, _) => {}
+        }
+        self.open.span.end();
+        if let Some(session) = &self.session {
+            session.end();
+        }
+    }
+}
+
+/// Does a part of the request's work. Where that panics, the span ends with it.
+pub(super) fn watch<T>(exchange: &mut Option<Exchange>, work: impl FnOnce() -> T) -> T {
+    struct Watch<'a>(&'a mut Option<Exchange>);
+
+    impl Drop for Watch<'_> {
+        fn drop(&mut self) {
+            if let Some(exchange) = self.0.take() {
+                exchange.fail("panic");
+            }
+        }
+    }
+
+    let watch = Watch(exchange);
+    let done = work();
+    mem::forget(watch);
+    done
+}

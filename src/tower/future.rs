@@ -1,0 +1,188 @@
+//! A request on its way through a [`TenantService`](super::TenantService).
+//!
+//! | state | then |
+//! |---|---|
+//! | looking up | running, refused, or looking up what it gets instead |
+//! | running | done: the span goes on in the body |
+//! | refused | done |
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll, ready};
+use std::time::SystemTime;
+
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use opentelemetry::Context;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::settings::{Attempt, Decision, Settings, Step};
+use super::{RunningFuture, TracedBody, incoming, refusal};
+use crate::registry::LookupError;
+use crate::selector::Selector;
+use crate::tracer::TracerHandle;
+
+pin_project! {
+    /// The response to one request. Made by [`TenantService`](super::TenantService).
+    ///
+    /// # Cancel safety
+    /// Where it is dropped, the service's future is dropped in the request's scope, and the span ends as cancelled.
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        LookingUp { waiting: Box<Waiting<S, B>> },
+        Running { #[pin] future: RunningFuture<S::Future> },
+        // None once it was given.
+        Refused { response: Option<Response<()>> },
+    }
+}
+
+type LookUp = Pin<Box<dyn Future<Output = Result<TracerHandle, LookupError>> + Send>>;
+
+/// What is needed once the look-up is done.
+struct Waiting<S, B> {
+    look_up: LookUp,
+    attempt: Attempt,
+    came: SystemTime,
+    settings: Arc<Settings>,
+    /// None once it is served.
+    request: Option<(Parts, B)>,
+    /// The one that said it is ready.
+    service: S,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    /// Of a request whose tracer is there, or that needs none.
+    pub(super) fn decided(decision: Decision, settings: &Settings, parts: Parts, body: B, service: &mut S) -> Self {
+        Self {
+            state: State::begin(decision, settings, None, parts, body, service),
+        }
+    }
+
+    /// Of a request whose tracer is not there.
+    pub(super) fn looking_up(
+        selector: Selector,
+        attempt: Attempt,
+        settings: Arc<Settings>,
+        parts: Parts,
+        body: B,
+        service: S,
+    ) -> Self {
+        Self {
+            state: State::LookingUp {
+                waiting: Box::new(Waiting {
+                    look_up: Box::pin(settings.registry.get_async(selector)),
+                    attempt,
+                    came: SystemTime::now(),
+                    settings,
+                    request: Some((parts, body)),
+                    service,
+                }),
+            },
+        }
+    }
+}
+
+impl<S, B> Waiting<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn poll(&mut self, task: &mut task::Context<'_>) -> Poll<State<S, B>> {
+        loop {
+            let found = ready!(self.look_up.as_mut().poll(task));
+            match self.settings.found(found, self.attempt) {
+                Step::LookUp(selector, attempt) => {
+                    self.look_up = Box::pin(self.settings.registry.get_async(selector));
+                    self.attempt = attempt;
+                }
+                Step::Go(decision) => {
+                    let (parts, body) = self.request.take().expect("a look-up is done once");
+                    let service = &mut self.service;
+                    let state = State::begin(decision, &self.settings, Some(self.came), parts, body, service);
+                    return Poll::Ready(state);
+                }
+            }
+        }
+    }
+}
+
+impl<S, B> State<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn begin(
+        decision: Decision,
+        settings: &Settings,
+        came: Option<SystemTime>,
+        parts: Parts,
+        body: B,
+        service: &mut S,
+    ) -> Self {
+        let (cx, exchange) = match decision {
+            Decision::Serve(tracer) => {
+                let exchange = incoming::open(settings, &tracer, &parts, came);
+                (exchange.context().clone(), Some(exchange))
+            }
+            Decision::ServeUntraced => (Context::new(), None),
+            Decision::Refuse(trouble, status) => {
+                return Self::Refused {
+                    response: Some(refusal::response(trouble, status, &parts.headers)),
+                };
+            }
+        };
+        let call = || service.call(Request::from_parts(parts, body));
+        Self::Running {
+            future: RunningFuture::start(cx, exchange, call),
+        }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
+{
+    type Output = Result<Response<TracedBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProjection::LookingUp { waiting } => ready!(waiting.poll(task)),
+                StateProjection::Running { future } => return future.poll(task),
+                StateProjection::Refused { response } => {
+                    let response = response.take().expect("a future that is done is not polled again");
+                    return Poll::Ready(Ok(response.map(|()| TracedBody::empty())));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! The span of a request that came in.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use http::header::USER_AGENT;
+use http::request::Parts;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanBuilder, SpanKind};
+use opentelemetry_http::HeaderExtractor;
+
+use super::authority::Authority;
+use super::conventions::{self, PATH, ROUTE, SCHEME};
+use super::exchange::{Exchange, Side};
+use super::grpc;
+use super::settings::Settings;
+use crate::session::SessionBuilder;
+use crate::tracer::TracerHandle;
+
+/// How many attributes a request has at the most, with those of its response.
+const ATTRIBUTES: usize = 12;
+
+/// Enters the tracer's scope, with what the request's headers may add to it, and starts the span; as of when the request came, where
+/// that is a while ago.
+pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, came: Option<SystemTime>) -> Exchange {
+    let scope = tracer.extract(&HeaderExtractor(&request.headers));
+    let session = match &settings.session {
+        Some(session) if scope.session().is_none() => session(tracer, request).map(SessionBuilder::start),
+        _ => None,
+    };
+    let cx = match &session {
+        Some(session) => session.context(scope.context()),
+        None => scope.context().clone(),
+    };
+    let is_call = grpc::is_call(&request.headers);
+    let call = grpc::method_of(request.uri.path()).filter(|_| is_call);
+    let mut attributes = Vec::with_capacity(ATTRIBUTES);
+    let name = match call {
+        Some(call) => {
+            conventions::add_call(&mut attributes, call);
+            conventions::cut(request.uri.path().trim_start_matches('/')).into()
+        }
+        None => describe(settings, request, &mut attributes),
+    };
+    if let Ok(Some(server)) = Authority::of(request) {
+        conventions::add_server(&mut attributes, server, None);
+    }
+    attributes.extend(request.headers.get(USER_AGENT).and_then(conventions::user_agent));
+    attributes.extend(conventions::version(request.version));
+    let mut builder = SpanBuilder::from_name(name)
+        .with_kind(SpanKind::Server)
+        .with_attributes(attributes);
+    builder.start_time = came;
+    Exchange::new(
+        tracer.open(builder, &cx),
+        session,
+        Side::Server,
+        is_call,
+        request.method.clone(),
+    )
+}
+
+/// What only a request of plain HTTP has, and its span's name.
+fn describe(settings: &Settings, request: &Parts, attributes: &mut Vec<KeyValue>) -> Cow<'static, str> {
+    conventions::add_method(attributes, &request.method);
+    attributes.push(KeyValue::new(PATH, conventions::cut(request.uri.path())));
+    let scheme = request.uri.scheme().unwrap_or(&settings.scheme);
+    attributes.push(KeyValue::new(SCHEME, conventions::cut(scheme.as_str())));
+    let word = conventions::word(&request.method);
+    match settings.route.as_ref().and_then(|route| route(request)) {
+        Some(route) => {
+            attributes.push(KeyValue::new(ROUTE, conventions::cut(route)));
+            format!("{word} {}", conventions::cut(route)).into()
+        }
+        None => word.into(),
+    }
+}

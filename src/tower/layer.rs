@@ -1,0 +1,127 @@
+//! The layer of a server, as the program sets it up.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::uri::Scheme;
+use tower_layer::Layer;
+
+use super::settings::Settings;
+use super::{Otherwise, TenantErrors, TenantService, TenantSource, Trouble};
+use crate::registry::TracerRegistry;
+use crate::session::SessionBuilder;
+use crate::tracer::TracerHandle;
+
+/// Serves each request in its tenant's scope, under a span of the tenant's tracer.
+///
+/// For every tower service of `http::Request` to `http::Response`: axum's routers, tonic's services, hyper's by an adapter. The service's error
+/// and its readiness are passed on as they are; the response's body becomes a [`TracedBody`](super::TracedBody).
+///
+/// # The span
+/// Of kind server, under the remote span of the request's headers where the tenant's binding says `propagation.trust_remote_parent`. It is
+/// current while the service is called, polled and dropped, and while the response's body is. Its name is the method, with the route
+/// where [`route`](Self::route) gives one. It ends
+///
+/// - when the body has given its last frame: also for a stream that takes hours;
+/// - with the response's head where no body follows: answers to `HEAD`, 1xx, 204, 304, and a `CONNECT` that succeeded;
+/// - when the service or the body fails: `error.type` is the Rust type's name, the status is error;
+/// - when the service or the body panics: `error.type` is `panic`, the status is error, and the panic goes on;
+/// - when the future or the body is dropped before, as servers do when the client is gone: `error.type` is `cancelled`, the status is error; for
+///   gRPC the code is 1, which is no error of a server.
+///
+/// Attributes are those of the stable conventions for HTTP: `http.request.method` (`_OTHER` for methods that are not known, with
+/// `http.request.method_original`), `url.path`, `url.scheme`, `http.route`, `server.address`, `server.port`, `user_agent.original`,
+/// `network.protocol.version`, `http.response.status_code`. A status of 500 and above is `error.type` too, and an error. The query is not recorded,
+/// for it may hold secrets; nor is any other header. Texts are cut at 1 KiB.
+///
+/// A request with `content-type: application/grpc` has `rpc.system`, `rpc.service`, `rpc.method`, `rpc.grpc.status_code`, and the method's full name
+/// as the span's name; the codes 2, 4, 12, 13, 14 and 15 are errors, named in `error.type`.
+///
+/// # The session
+/// None, unless [`session`](Self::session) says so.
+///
+/// # The look-up
+/// A tracer that is there is found at once. Else the look-up is [`get_async`](TracerRegistry::get_async)'s: the request waits for it and blocks no
+/// thread, and a request whose client goes away meanwhile leaves nothing behind. The time of waiting is part of the span.
+#[derive(Clone)]
+pub struct TenantLayer {
+    settings: Settings,
+}
+
+impl TenantLayer {
+    /// A layer that serves each request for the tenant that `source` finds, without sessions, and refuses those that it finds none for
+    /// ([`Trouble`] has the statuses).
+    pub fn new(registry: TracerRegistry, source: TenantSource) -> Self {
+        Self {
+            settings: Settings::new(registry, source),
+        }
+    }
+
+    /// What becomes of requests that have no tracer of their own because of this trouble.
+    pub fn on(mut self, trouble: Trouble, otherwise: Otherwise) -> Self {
+        self.settings.set(trouble, otherwise);
+        self
+    }
+
+    /// Starts a session for each request where the closure gives one; it ends with the request's span. Work that goes on after that is
+    /// not in it any more.
+    ///
+    /// Not called for a request that is in a session already, since the tenant's binding takes the id that came with it
+    /// (`propagation.session_id`).
+    ///
+    /// ```
+    /// # use tracer_registry::tower::TenantLayer;
+    /// # fn demo(layer: TenantLayer) {
+    /// let layer = layer.session(|tracer, request| Some(tracer.session("request").metadata("path", request.uri.path())));
+    /// # }
+    /// ```
+    pub fn session<F>(mut self, session: F) -> Self
+    where
+        F: Fn(&TracerHandle, &Parts) -> Option<SessionBuilder> + Send + Sync + 'static,
+    {
+        self.settings.session = Some(Arc::new(session));
+        self
+    }
+
+    /// Where a request's route is to be found, such as `/orders/{id}`: it is `http.route`, and in the span's name.
+    ///
+    /// In axum that is `request.extensions.get::<MatchedPath>().map(MatchedPath::as_str)`, which is there where the layer is put on with
+    /// `Router::layer`, and not where it is put around the whole router.
+    pub fn route<F>(mut self, route: F) -> Self
+    where
+        F: Fn(&Parts) -> Option<&str> + Send + Sync + 'static,
+    {
+        self.settings.route = Some(Arc::new(route));
+        self
+    }
+
+    /// `url.scheme` of requests that do not say it themselves, which are those of HTTP/1. Default: `http`; a service behind something that
+    /// ends TLS for it says `https` here.
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.settings.scheme = scheme;
+        self
+    }
+
+    /// How many requests had no tracer of their own, by reason; with all clones of this layer, and all its services.
+    pub fn errors(&self) -> TenantErrors {
+        self.settings.counts.snapshot()
+    }
+}
+
+impl<S> Layer<S> for TenantLayer {
+    type Service = TenantService<S>;
+
+    fn layer(&self, inner: S) -> TenantService<S> {
+        TenantService::new(inner, Arc::new(self.settings.clone()))
+    }
+}
+
+impl fmt::Debug for TenantLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantLayer")
+            .field("source", &self.settings.source)
+            .field("errors", &self.errors())
+            .finish_non_exhaustive()
+    }
+}

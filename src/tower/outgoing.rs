@@ -1,0 +1,149 @@
+//! Requests that go out take their scope along.
+
+use std::borrow::Cow;
+use std::task::{Context, Poll};
+
+use http::header::HeaderName;
+use http::uri::Scheme;
+use http::{Request, Response, Uri};
+use http_body::Body;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanBuilder, SpanKind};
+use opentelemetry_http::HeaderInjector;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::authority::Authority;
+use super::conventions::{self, FULL_URL};
+use super::exchange::{Exchange, Side};
+use super::{RunningFuture, TracedBody, grpc};
+use crate::context;
+use crate::registry::TracerRegistry;
+use crate::tracer::TracerHandle;
+
+/// What `inject` writes, and nothing else: W3C trace context, W3C baggage.
+const PROPAGATED: [HeaderName; 3] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+];
+
+/// Has requests carry the trace of the scope that they are made in: for every tower client of `http::Request`, such as hyper-util's or a tonic
+/// channel.
+///
+/// In a tracer's scope `traceparent`, `tracestate` and `baggage` of the request are removed, whoever put them there, and written anew by that
+/// tracer ([`TracerHandle::inject`]). Outside any scope the request stays as it is, with whatever headers it has.
+///
+/// Without [`with_spans`](Self::with_spans) no span is made: the server's span is a child of the one that is current.
+///
+/// The scope is that of the moment when the service is called; the request goes on in it, whoever polls it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PropagationLayer {
+    spans: bool,
+}
+
+/// A client whose requests carry their scope. Made by [`PropagationLayer`].
+#[derive(Clone, Debug)]
+pub struct PropagationService<S> {
+    inner: S,
+    spans: bool,
+}
+
+impl PropagationLayer {
+    /// A layer that writes headers and makes no spans.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Also makes a span of kind client for each request in a scope. It ends with the response's body, or where that is not read on.
+    ///
+    /// Its name is the method. Attributes: `http.request.method`, `server.address`, `server.port`, `url.full` without user, password, query and
+    /// fragment, `http.response.status_code`; a status of 400 and above is `error.type` too, and an error, as is a request that
+    /// fails, or is dropped before its response is there (`cancelled`). For gRPC as [`TenantLayer`](super::TenantLayer) has it, where every code but 0 is
+    /// an error.
+    pub fn with_spans(mut self) -> Self {
+        self.spans = true;
+        self
+    }
+}
+
+impl<S> Layer<S> for PropagationLayer {
+    type Service = PropagationService<S>;
+
+    fn layer(&self, inner: S) -> PropagationService<S> {
+        PropagationService {
+            inner,
+            spans: self.spans,
+        }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for PropagationService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
+{
+    type Response = Response<TracedBody<R>>;
+    type Error = S::Error;
+    type Future = RunningFuture<S::Future>;
+
+    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> RunningFuture<S::Future> {
+        let tracer = TracerRegistry::current();
+        let exchange = tracer.as_ref().filter(|_| self.spans);
+        let exchange = exchange.map(|tracer| open(tracer, &request));
+        let current = exchange.as_ref().map(|exchange| exchange.context().clone());
+        let cx = current.unwrap_or_else(context::current);
+        RunningFuture::start(cx, exchange, || {
+            if let Some(tracer) = tracer {
+                for name in PROPAGATED {
+                    request.headers_mut().remove(name);
+                }
+                tracer.inject(&mut HeaderInjector(request.headers_mut()));
+            }
+            self.inner.call(request)
+        })
+    }
+}
+
+fn open<B>(tracer: &TracerHandle, request: &Request<B>) -> Exchange {
+    let uri = request.uri();
+    let is_call = grpc::is_call(request.headers());
+    let call = grpc::method_of(uri.path()).filter(|_| is_call);
+    let mut attributes = Vec::with_capacity(8);
+    let name: Cow<'static, str> = if let Some(call) = call {
+        conventions::add_call(&mut attributes, call);
+        conventions::cut(uri.path().trim_start_matches('/')).into()
+    } else {
+        conventions::add_method(&mut attributes, request.method());
+        attributes.extend(full_url(uri).map(|url| KeyValue::new(FULL_URL, url)));
+        conventions::word(request.method()).into()
+    };
+    if let Some(authority) = uri.authority() {
+        let server = Authority::new(authority.as_str());
+        conventions::add_server(&mut attributes, server, default_port(uri));
+    }
+    let builder = SpanBuilder::from_name(name)
+        .with_kind(SpanKind::Client)
+        .with_attributes(attributes);
+    let open = tracer.open(builder, &context::current());
+    Exchange::new(open, None, Side::Client, is_call, request.method().clone())
+}
+
+/// Without what may be a secret: user, password, query.
+fn full_url(uri: &Uri) -> Option<String> {
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    Some(conventions::cut(&format!("{scheme}://{host}{}", uri.path())))
+}
+
+fn default_port(uri: &Uri) -> Option<u16> {
+    let scheme = uri.scheme()?;
+    if *scheme == Scheme::HTTPS {
+        return Some(443);
+    }
+    (*scheme == Scheme::HTTP).then_some(80)
+}

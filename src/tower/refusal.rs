@@ -1,0 +1,30 @@
+//! Answers to requests that are not served.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::{Trouble, grpc};
+
+/// An answer without a body. What the request said is not repeated.
+pub(super) fn response(trouble: Trouble, status: StatusCode, request: &HeaderMap) -> Response<()> {
+    let mut response = Response::new(());
+    if !grpc::is_call(request) {
+        *response.status_mut() = status;
+        return response;
+    }
+    // A call that failed is a success of HTTP; the code is in the headers where there is no body.
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(grpc::STATUS, HeaderValue::from(u16::from(grpc::nearest(status))));
+    headers.insert(grpc::MESSAGE, HeaderValue::from_static(message(trouble)));
+    response
+}
+
+fn message(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Missing => "the request does not say whose it is",
+        Trouble::Bad => "what says whose the request is cannot be a tenant",
+        Trouble::Unknown => "there is no such tenant",
+        Trouble::Unavailable => "the tenant cannot be traced now",
+    }
+}

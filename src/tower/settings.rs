@@ -1,0 +1,137 @@
+//! What a [`TenantLayer`](super::TenantLayer) was told, and what it comes to for a request.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::request::Parts;
+use http::uri::Scheme;
+
+use super::errors::Counts;
+use super::source::Asked;
+use super::{TenantError, TenantSource, Trouble};
+use crate::registry::{LookupError, TracerRegistry};
+use crate::selector::{Name, Part, Selector, SelectorError};
+use crate::session::SessionBuilder;
+use crate::tracer::TracerHandle;
+
+/// What becomes of a request that has no tracer of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    /// It is answered with this status and an empty body, and the service is not called. A gRPC request is answered by gRPC, with the code that
+    /// is the nearest.
+    Refuse(StatusCode),
+    /// It is served in the scope of this selector's tracer. Where that cannot be had either, what holds for that trouble holds, and where
+    /// that is a selector again, the request is refused.
+    Selector(Selector),
+    /// It is served in no scope: nothing of a scope around the layer is there, no span is made, and what the service traces by the
+    /// current scope comes to nothing.
+    Untraced,
+}
+
+pub(super) type SessionOf = dyn Fn(&TracerHandle, &Parts) -> Option<SessionBuilder> + Send + Sync;
+pub(super) type RouteOf = dyn for<'p> Fn(&'p Parts) -> Option<&'p str> + Send + Sync;
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) registry: TracerRegistry,
+    pub(super) source: TenantSource,
+    otherwise: [Otherwise; 4],
+    pub(super) session: Option<Arc<SessionOf>>,
+    pub(super) route: Option<Arc<RouteOf>>,
+    pub(super) scheme: Scheme,
+    pub(super) counts: Arc<Counts>,
+}
+
+/// Whether a look-up is for what the request asked, or for what it gets instead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attempt {
+    Asked,
+    Instead,
+}
+
+/// What is to be done with a request.
+pub(super) enum Step {
+    LookUp(Selector, Attempt),
+    Go(Decision),
+}
+
+/// What was decided about a request.
+pub(super) enum Decision {
+    Serve(TracerHandle),
+    ServeUntraced,
+    Refuse(Trouble, StatusCode),
+}
+
+impl Settings {
+    pub(super) fn new(registry: TracerRegistry, source: TenantSource) -> Self {
+        let troubles = [Trouble::Missing, Trouble::Bad, Trouble::Unknown, Trouble::Unavailable];
+        Self {
+            registry,
+            source,
+            otherwise: troubles.map(|trouble| Otherwise::Refuse(default_status(trouble))),
+            session: None,
+            route: None,
+            scheme: Scheme::HTTP,
+            counts: Arc::default(),
+        }
+    }
+
+    pub(super) fn set(&mut self, trouble: Trouble, otherwise: Otherwise) {
+        self.otherwise[trouble as usize] = otherwise;
+    }
+
+    /// What is to be done with a request that came in. Allocates nothing where the tracer is there.
+    pub(super) fn step(&self, request: &Parts) -> Step {
+        match self.source.read(request) {
+            Ok(Asked::Tenant(slug)) => match self.registry.ready_single(Part::Tenant, &slug) {
+                Some(found) => self.found(found, Attempt::Asked),
+                None => match Name::new(&slug) {
+                    Ok(name) => Step::LookUp(Selector::of(Part::Tenant, name), Attempt::Asked),
+                    Err(source) => {
+                        let part = Part::Tenant;
+                        self.otherwise(&SelectorError::Name { part, source }.into(), Attempt::Asked)
+                    }
+                },
+            },
+            Ok(Asked::Selector(selector)) => self.look_up(selector, Attempt::Asked),
+            Err(error) => self.otherwise(&error, Attempt::Asked),
+        }
+    }
+
+    /// What is to be done after a look-up.
+    pub(super) fn found(&self, found: Result<TracerHandle, LookupError>, attempt: Attempt) -> Step {
+        match found {
+            Ok(tracer) => Step::Go(Decision::Serve(tracer)),
+            Err(error) => self.otherwise(&error.into(), attempt),
+        }
+    }
+
+    fn look_up(&self, selector: Selector, attempt: Attempt) -> Step {
+        match self.registry.ready(&selector) {
+            Some(found) => self.found(found, attempt),
+            None => Step::LookUp(selector, attempt),
+        }
+    }
+
+    fn otherwise(&self, error: &TenantError, attempt: Attempt) -> Step {
+        self.counts.count(error);
+        tracing::debug!("a request has no tracer of its own: {error}");
+        let trouble = error.trouble();
+        match &self.otherwise[trouble as usize] {
+            Otherwise::Refuse(status) => Step::Go(Decision::Refuse(trouble, *status)),
+            Otherwise::Untraced => Step::Go(Decision::ServeUntraced),
+            Otherwise::Selector(_) if attempt == Attempt::Instead => {
+                Step::Go(Decision::Refuse(trouble, default_status(trouble)))
+            }
+            Otherwise::Selector(selector) => self.look_up(selector.clone(), Attempt::Instead),
+        }
+    }
+}
+
+fn default_status(trouble: Trouble) -> StatusCode {
+    match trouble {
+        Trouble::Missing | Trouble::Bad => StatusCode::BAD_REQUEST,
+        Trouble::Unknown => StatusCode::NOT_FOUND,
+        Trouble::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

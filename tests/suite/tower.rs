@@ -1,0 +1,190 @@
+//! Requests over real HTTP, each in its tenant's scope.
+
+mod bodies;
+mod client;
+mod faults;
+#[cfg(feature = "grpc")]
+mod grpc;
+mod load;
+mod lookups;
+mod outgoing;
+mod policies;
+mod spans;
+#[cfg(feature = "tracing-layer")]
+mod tracing_spans;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::get;
+use futures_util::future::join_all;
+use http::HeaderName;
+use tokio::sync::oneshot;
+use tracer_registry::tower::{TenantLayer, TenantSource};
+use tracer_registry::{Scope, Session, TracerRegistry};
+
+use crate::support::{World, binding};
+use client::{Server, ended, get_as, header_source, path};
+
+fn current() -> String {
+    TracerRegistry::current().map_or_else(|| "nobody".to_owned(), |tracer| tracer.selector().to_string())
+}
+
+/// Makes a span for the tenant of the scope, however deep inside.
+async fn work(name: String) {
+    let tracer = TracerRegistry::current().expect("a request is in a scope");
+    tracer.in_span(name, async |_| tokio::task::yield_now().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_of_several_tenants_at_once_each_land_in_their_own_project() {
+    let tenants = ["acme", "globex", "initech"];
+    let world = World::new(&tenants);
+    let handler = async |Path(number): Path<usize>| {
+        let before = current();
+        work(format!("work {number} of {before}")).await;
+        assert_eq!(current(), before);
+        before
+    };
+    let router = Router::new().route("/{number}", get(handler));
+    let server = Server::start(router.layer(header_source(&world))).await;
+    let asked = (0..120).map(|number| {
+        let (server, tenant) = (&server, tenants[number % 3]);
+        async move {
+            let answer = get_as(server, tenant, &format!("/{number}")).await;
+            assert_eq!(answer.text(), format!("tenant:{tenant}"));
+        }
+    });
+    join_all(asked).await;
+    for (index, tenant) in tenants.iter().enumerate() {
+        ended(&world, tenant, 80);
+        let project = world.project(tenant);
+        let requests: Vec<_> = project.spans_named("GET").collect();
+        assert_eq!((requests.len(), project.traces().len()), (40, 40));
+        for number in (index..120).step_by(3) {
+            let inner = world.span(tenant, &format!("work {number} of tenant:{tenant}"));
+            let parent = requests
+                .iter()
+                .find(|span| Some(&span.span_id) == inner.parent_span_id.as_ref());
+            assert_eq!(path(parent.expect("a child of its request")), format!("/{number}"));
+        }
+        for foreign in tenants.iter().filter(|other| other != &tenant) {
+            world.assert_no_trace_of(&format!("of tenant:{foreign}"), tenant);
+        }
+    }
+}
+
+/// Starts a span in the scope that is current, where there is one.
+fn note(name: &'static str) {
+    if let Some(tracer) = TracerRegistry::current() {
+        tracer.in_span_sync(name, |_| ());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_a_request_hands_on_follows_its_scope_and_nothing_follows_the_thread() {
+    /// Starts a span where it is dropped.
+    struct AtTheEnd;
+    impl Drop for AtTheEnd {
+        fn drop(&mut self) {
+            note("branch that was dropped");
+        }
+    }
+    let handler = async || {
+        let scope = Scope::current();
+        let bare = tokio::spawn(async { current() });
+        tokio::spawn(scope.scope(async { note("task") }))
+            .await
+            .expect("no panic");
+        tokio::task::spawn_blocking(scope.wrap(|| note("blocking task")))
+            .await
+            .expect("no panic");
+        std::thread::scope(|threads| {
+            threads.spawn(scope.wrap(|| note("thread")));
+        });
+        let (sender, receiver) = oneshot::channel::<Scope>();
+        assert!(sender.send(scope.clone()).is_ok());
+        receiver.await.expect("sent above").run(|| note("message"));
+        tokio::select! {
+            () = scope.scope(async { let _end = AtTheEnd; std::future::pending().await }) => {}
+            () = tokio::time::sleep(Duration::from_millis(1)) => {}
+        }
+        bare.await.expect("no panic")
+    };
+    let world = World::new(&["a", "b"]);
+    let server = Server::start(Router::new().route("/", get(handler)).layer(header_source(&world))).await;
+    let ask = async |tenant| assert_eq!(get_as(&server, tenant, "/").await.text(), "nobody");
+    tokio::join!(ask("a"), ask("b"), ask("a"), ask("b"));
+    for tenant in ["a", "b"] {
+        ended(&world, tenant, 12);
+        let project = world.project(tenant);
+        for name in ["task", "blocking task", "thread", "message", "branch that was dropped"] {
+            let parents: Vec<_> = project.spans_named(name).map(|span| &span.parent_span_id).collect();
+            assert_eq!(parents.len(), 2, "{}", project.tree());
+            assert_ne!(parents[0], parents[1], "{}", project.tree());
+            for parent in parents {
+                assert!(
+                    project
+                        .spans_named("GET")
+                        .any(|span| Some(&span.span_id) == parent.as_ref())
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_choose_neither_tenant_nor_parent_nor_session_unless_the_binding_says_so() {
+    let remote = ("traceparent", "00-11111111111111111111111111111111-2222222222222222-01");
+    let session = "33333333-3333-4333-8333-333333333333";
+    let baggage = format!("session.id={session},tenant=globex,x-tenant=globex");
+    let headers = [("x-tenant", "acme"), remote, ("baggage", baggage.as_str())];
+    for is_trusted in [false, true] {
+        let world = World::with(&["globex"], |builder| {
+            let acme = binding("acme");
+            builder.tenant(
+                "acme",
+                acme.trust_remote_parent(is_trusted).propagate_session_id(is_trusted),
+            )
+        });
+        world.collector.name_project("acme", &crate::support::key_of("acme"));
+        let handler = async || Session::current().map_or_else(current, |session| session.id().to_owned());
+        let server = Server::start(Router::new().route("/", get(handler)).layer(header_source(&world))).await;
+        let answer = server.get("/", &headers).await;
+        assert_eq!(answer.text(), if is_trusted { session } else { "tenant:acme" });
+        ended(&world, "acme", 1);
+        let span = world.span("acme", "GET");
+        assert_eq!(span.parent_span_id.as_deref() == Some("2222222222222222"), is_trusted);
+        assert_eq!(span.trace_id == "1".repeat(32), is_trusted);
+        assert_eq!(span.session_id.as_deref(), is_trusted.then_some(session));
+        assert!(world.project("globex").spans().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_for_each_request_is_on_its_spans_and_ends_with_it() {
+    let world = World::new(&["acme"]);
+    let source = TenantSource::header(HeaderName::from_static("x-tenant"));
+    let layer = TenantLayer::new(world.registry.clone(), source).session(|tracer, request| {
+        let path = request.uri.path();
+        (path != "/health").then(|| tracer.session("request").metadata("path", path))
+    });
+    let handler = async |Path(name): Path<String>| work(name).await;
+    let server = Server::start(Router::new().route("/{name}", get(handler)).layer(layer)).await;
+    for path in ["/one", "/two", "/health"] {
+        get_as(&server, "acme", path).await;
+    }
+    ended(&world, "acme", 6);
+    let project = world.project("acme");
+    assert_eq!(world.span("acme", "health").session_id, None);
+    assert_eq!(project.sessions().len(), 2);
+    for session in project.sessions() {
+        assert_eq!(session.name.as_deref(), Some("request"));
+        let path = session.metadata["path"].as_str().expect("text");
+        let spans = project.spans_of_session(&session.id);
+        assert_eq!(spans.len(), 2);
+        assert!(spans.iter().any(|span| span.name == path[1..]), "{}", project.tree());
+        assert!(session.duration_millis.is_some(), "it ended: {session:#?}");
+    }
+}
