@@ -8,6 +8,7 @@ use super::counts::{note_failed, note_unrouted};
 use super::life::State;
 use crate::backend::EventType;
 use crate::context;
+use crate::faults::{self, Fault, planted};
 use crate::registry::TracerRegistry;
 use crate::selector::SelectorParts;
 use crate::session::Session;
@@ -91,10 +92,15 @@ impl Call {
     pub(super) fn start(self, from: &Context) -> State {
         let tracer = match self.choice {
             Choice::Failed => return hidden(from),
-            Choice::Tracer(tracer) => tracer,
+            Choice::Tracer(tracer) => {
+                if planted(Fault::TracedByThread) {
+                    faults::set_of_thread(&tracer);
+                }
+                tracer
+            }
             Choice::OfScope => match &self.session {
                 Some(session) => session.tracer().clone(),
-                None => match context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner)) {
+                None => match of_scope(from) {
                     Some(tracer) => tracer,
                     None => {
                         if !from.is_telemetry_suppressed() {
@@ -117,6 +123,15 @@ impl Call {
         }
         State::Open(open)
     }
+}
+
+fn of_scope(from: &Context) -> Option<TracerHandle> {
+    if planted(Fault::TracedByThread)
+        && let Some(named_before) = faults::of_thread::<TracerHandle>()
+    {
+        return Some(named_before.clone());
+    }
+    context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner))
 }
 
 /// Where a call runs that has no tracer though one was named: in no scope. Whatever is traced further in and names no tracer either would

@@ -17,6 +17,8 @@ pub(crate) struct Expected {
     pub(crate) headers: BTreeMap<OpId, ExpectedHeaders>,
     /// Whose scope, and which session, is current.
     pub(crate) current: BTreeMap<OpId, Option<(Who, InSession)>>,
+    /// On which operation's span an event is.
+    pub(crate) events: BTreeMap<OpId, OpId>,
     /// What is taken from incoming headers, and by which member.
     pub(crate) incoming: BTreeMap<OpId, (usize, Taken)>,
     /// Whether a rule for programs is broken, so that nothing can be said of it.
@@ -122,9 +124,9 @@ impl Oracle<'_> {
         let (env, reach) = (&place.env, &place.reach);
         let carried = |carried: bool| if carried { env.clone() } else { Env::default() };
         match &op.kind {
-            Kind::Span { who, how: How::Routed } => {
+            Kind::Span { who, how } if how.is_of_scope() => {
                 let who = self.current(*who, place);
-                self.current_span(op, who, How::Routed, place);
+                self.current_span(op, who, *how, place);
             }
             Kind::Span { who, how } => self.current_span(op, self.tracer(op.id, *who, reach), *how, place),
             Kind::Select { who, on_drop } | Kind::Abort { who, on_drop } => {
@@ -177,6 +179,17 @@ impl Oracle<'_> {
                 let taken = taken(op.id, *lie, &self.cast[who.member], reach);
                 self.expected.incoming.insert(op.id, (who.member, taken));
                 self.block(&op.body, &place.inside(Frame::Incoming { who, taken }));
+            }
+            Kind::Request { member, lie, .. } => {
+                let who = self.tracer(op.id, Who::pooled(*member), reach);
+                let taken = taken(op.id, *lie, &self.cast[who.member], reach);
+                self.expected.incoming.insert(op.id, (who.member, taken));
+                self.current_span(op, who, How::Closure, &place.inside(Frame::Incoming { who, taken }));
+            }
+            Kind::Event { who } => self.event(op.id, self.current(*who, place), place),
+            Kind::Unscoped { .. } => {
+                self.expected.is_invalid |= env.owner().is_some();
+                self.block(&op.body, place);
             }
             Kind::Dedicated { member } => {
                 let member = *member;
@@ -251,7 +264,7 @@ impl Oracle<'_> {
     fn current_span(&mut self, op: &Op, who: Who, how: How, place: &Place) {
         self.span(op.id, who, &place.env);
         let handle = Handle::Span { op: op.id };
-        self.expected.is_invalid |= how == How::Routed && place.env.owner() != Some(who);
+        self.expected.is_invalid |= how.is_of_scope() && place.env.owner() != Some(who);
         let How::ByHand { ended_after } = how else {
             let inside = place.inside(Frame::Span { who, op: op.id }).reaching(handle);
             self.block(&op.body, &inside);
@@ -308,6 +321,16 @@ impl Oracle<'_> {
         {
             let strand = place.strand;
             session.enrichments.push(Enriched { strand, op });
+        }
+    }
+
+    /// It is on the innermost span of the tracer that the code runs for, where that is open; no rule is told for any other.
+    fn event(&mut self, op: OpId, who: Who, place: &Place) {
+        self.expected.is_invalid |= place.env.owner() != Some(who);
+        if let Parent::Span(span) = place.env.parent(who)
+            && place.reach.span(span) == Some(true)
+        {
+            self.expected.events.insert(op, span);
         }
     }
 

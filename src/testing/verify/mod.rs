@@ -8,6 +8,7 @@
 //! | `env`, `expect` | the oracle: lexical rules and nothing else |
 //! | `run` | the interpreter |
 //! | `subject`, `ours`, `peer` | what it runs on: this crate, or plain providers |
+//! | `traced`, `subscriber`, `requests` | existing programs' ways to spans: `#[trace]`, the `tracing` crate, layers for tower |
 //! | `stage` | a subject with its collector: runs a program, flushes, checks |
 //! | `headers` | incoming headers that lie |
 //! | `chaos` | what is done to the registries meanwhile |
@@ -32,14 +33,17 @@ mod peer;
 mod print;
 mod program;
 mod report;
+mod requests;
 mod rounds;
 mod run;
 mod scan;
 mod shrink;
 mod stage;
 mod subject;
+mod subscriber;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod watchdog;
 
 pub use finding::{Finding, FindingKind};

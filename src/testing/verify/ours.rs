@@ -12,13 +12,18 @@ use opentelemetry::ContextGuard;
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::trace::Span;
 use secrecy::SecretString;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::VerifyError;
 use super::cast::{Backend, Member, ONLY_THERE, REGISTRIES};
 use super::chaos::{Chaos, Place, VAULT};
-use super::program::{Disturbance, Misname};
-use super::subject::{Active, Books, Flushed, Found, Subject, Tally};
+use super::program::{Disturbance, How, Misname};
+use super::requests::{self, Server};
+use super::run::current;
+use super::subject::{Active, Books, Flushed, Found, Request, Subject, Tally, Work};
+use super::subscriber::Subscriber;
+use super::traced;
 use crate::collector::LocalCollector;
 use crate::config::{BackendName, Binding, Config, Export, Protocol};
 use crate::{
@@ -29,6 +34,9 @@ use crate::{
 /// Spans and session events of one tracer in a round all fit.
 const QUEUE: usize = 1 << 20;
 
+/// The name of a span that is not to be.
+const NOWHERE: &str = "nowhere";
+
 /// The registries, and the tracers of the cast.
 pub(super) struct Ours {
     registries: Vec<TracerRegistry>,
@@ -36,6 +44,8 @@ pub(super) struct Ours {
     /// Of all keys of a member's project.
     fingerprints: Vec<Vec<Fingerprint>>,
     routing: RoutingProvider,
+    subscriber: Subscriber,
+    servers: Vec<Server>,
     chaos: Option<Chaos>,
     /// What the books said at the last flush.
     told: Mutex<Vec<Books>>,
@@ -103,6 +113,8 @@ impl Ours {
         Ok(Self {
             // It goes by scopes, whichever registry they are of.
             routing: registries[0].routing_provider(),
+            subscriber: Subscriber::new(&registries),
+            servers: registries.iter().map(Server::new).collect(),
             registries,
             fingerprints: cast.iter().map(fingerprints).collect(),
             chaos,
@@ -236,29 +248,66 @@ impl Subject for Ours {
         }
     }
 
-    fn span_sync(&self, tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
-        tracer.in_span_sync(name, |span| body(Active::Span(span)));
-    }
-
-    fn span_by_trait(&self, tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
-        tracer
-            .tracer("third-party")
-            .in_span(name, |cx| body(Active::Context(cx)));
-    }
-
-    fn span_by_routing(&self, _tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
-        self.routing
-            .tracer("third-party")
-            .in_span(name, |cx| body(Active::Context(cx)));
+    fn span_sync(&self, how: How, tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
+        let in_context = |cx| Active::Context(cx);
+        match how {
+            How::Trait => tracer.tracer("third-party").in_span(name, |cx| body(in_context(cx))),
+            How::Routed => self
+                .routing
+                .tracer("third-party")
+                .in_span(name, |cx| body(in_context(cx))),
+            How::Traced => traced::named(tracer, &name, body),
+            How::TracedInScope => traced::of_scope(&name, body),
+            How::Subscriber => self.subscriber.span(&name).in_scope(|| body(in_context(current()))),
+            How::Closure | How::ByHand { .. } => tracer.in_span_sync(name, |span| body(Active::Span(span))),
+        }
     }
 
     fn span<F: Future<Output = ()> + Send + 'static>(
         &self,
+        how: How,
         tracer: &TracerHandle,
         name: String,
         body: impl FnOnce(Active) -> F + Send + 'static,
     ) -> BoxFuture<'static, ()> {
-        tracer.in_span(name, |span| body(Active::Span(span))).boxed()
+        match how {
+            How::Traced => traced::named_async(tracer.clone(), name, body).boxed(),
+            How::TracedInScope => traced::of_scope_async(name, body).boxed(),
+            How::Subscriber => {
+                let span = self.subscriber.span(&name);
+                async { body(Active::Context(current())).await }
+                    .instrument(span)
+                    .boxed()
+            }
+            How::Closure | How::Trait | How::Routed | How::ByHand { .. } => {
+                tracer.in_span(name, |span| body(Active::Span(span))).boxed()
+            }
+        }
+    }
+
+    fn request(&self, member: usize, request: Request, body: Work) -> BoxFuture<'static, ()> {
+        let (registry, selector) = &self.members[member];
+        self.servers[*registry].serve(selector, request, body)
+    }
+
+    fn unscoped(&self, by_subscriber: bool, body: impl FnOnce()) {
+        if by_subscriber {
+            self.subscriber.span(NOWHERE).in_scope(body);
+        } else {
+            traced::of_scope(NOWHERE, |_| body());
+        }
+    }
+
+    fn unscoped_async(&self, by_subscriber: bool, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        if by_subscriber {
+            body.instrument(self.subscriber.span(NOWHERE)).boxed()
+        } else {
+            traced::of_scope_async(NOWHERE.to_owned(), |_| body).boxed()
+        }
+    }
+
+    fn event(&self, name: String) {
+        self.subscriber.event(&name);
     }
 
     fn start(&self, tracer: &TracerHandle, name: String) -> Span {
@@ -333,7 +382,11 @@ impl Subject for Ours {
         Some((member, Session::current().map(|session| session.id().to_owned())))
     }
 
-    fn inject(&self, tracer: &TracerHandle) -> HashMap<String, String> {
+    fn inject(&self, tracer: &TracerHandle, by_layer: bool) -> HashMap<String, String> {
+        // A client's layer knows the scope alone.
+        if by_layer && TracerRegistry::current().is_some_and(|current| current.same_tracer(tracer)) {
+            return requests::sent();
+        }
         let mut headers = HashMap::new();
         tracer.inject(&mut headers);
         headers

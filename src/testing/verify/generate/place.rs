@@ -75,6 +75,15 @@ impl Place {
                 let who = reach.resolve(*who);
                 (env.with(Frame::Baggage { who, op: id }), reach.clone())
             }
+            Kind::Request { member, lie, .. } => {
+                let who = Who::pooled(*member);
+                let taken = taken(id, *lie, &cast[who.member], reach);
+                (
+                    env.with(Frame::Incoming { who, taken })
+                        .with(Frame::Span { who, op: id }),
+                    reach.with(Handle::Span { op: id }),
+                )
+            }
             Kind::Incoming { who, lie } => {
                 let who = reach.resolve(*who);
                 let taken = taken(id, *lie, &cast[who.member], reach);
@@ -102,6 +111,8 @@ impl Place {
             | Kind::Inject { .. }
             | Kind::Ask
             | Kind::Misname { .. }
+            | Kind::Event { .. }
+            | Kind::Unscoped { .. }
             | Kind::Stream { .. }
             | Kind::Yield
             | Kind::Disturb(_) => (env.clone(), reach.clone()),
