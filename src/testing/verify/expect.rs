@@ -324,10 +324,10 @@ impl Oracle<'_> {
         }
     }
 
-    /// It is on the innermost span of the tracer that the code runs for, where that is open; no rule is told for any other.
+    /// It is on the innermost span of the tracer that the code runs for, where that is open and can be found; else there is no rule.
     fn event(&mut self, op: OpId, who: Who, place: &Place) {
         self.expected.is_invalid |= place.env.owner() != Some(who);
-        if let Parent::Span(span) = place.env.parent(who)
+        if let Some(span) = place.env.span_at_hand(who)
             && place.reach.span(span) == Some(true)
         {
             self.expected.events.insert(op, span);

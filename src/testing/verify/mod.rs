@@ -7,7 +7,7 @@
 //! | `generate` | programs from a seed |
 //! | `env`, `expect` | the oracle: lexical rules and nothing else |
 //! | `run` | the interpreter |
-//! | `subject`, `ours`, `peer` | what it runs on: this crate, or plain providers |
+//! | `subject`, `ours`, `build`, `peer` | what it runs on: this crate, or plain providers |
 //! | `traced`, `subscriber`, `requests` | existing programs' ways to spans: `#[trace]`, the `tracing` crate, layers for tower |
 //! | `stage` | a subject with its collector: runs a program, flushes, checks |
 //! | `headers` | incoming headers that lie |
@@ -19,6 +19,7 @@
 //!
 //! The oracle and the interpreter know the program and nothing of one another.
 
+mod build;
 mod cast;
 mod chaos;
 mod check;
