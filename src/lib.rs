@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod as_text;
 mod backend;
 #[cfg(feature = "collector")]
 pub mod collector;

@@ -60,9 +60,10 @@ pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenS
 }
 
 fn private(krate: Option<&Path>) -> TokenStream {
-    match krate {
-        Some(krate) => quote!(#krate::__private),
-        None => quote_spanned!(Span::mixed_site()=> ::tracer_registry::__private),
+    if let Some(krate) = krate {
+        quote!(#krate::__private)
+    } else {
+        quote_spanned!(Span::mixed_site()=> ::tracer_registry::__private)
     }
 }
 
@@ -92,7 +93,7 @@ impl Expansion<'_> {
                 "the items of a stream or an iterator are not looked at for errors",
             ));
         }
-        if let (true, Some(span)) = (self.returns.is_unit || self.returns.is_never, self.options.err) {
+        if let (true, Some(span)) = (self.returns.is_unit() || self.returns.is_never(), self.options.err) {
             return Err(Error::new(span, "the function returns no `Result`"));
         }
         Ok(())
@@ -104,7 +105,7 @@ impl Expansion<'_> {
         let (span, begin) = self.begin("enter");
         let has_outcome =
             self.returns.is_result || self.options.err.is_some() || self.options.captures_outputs.is_some();
-        if !has_outcome || self.returns.is_unit || self.returns.is_never {
+        if !has_outcome || self.returns.is_unit() || self.returns.is_never() {
             return quote_spanned!(Span::mixed_site()=> #begin #body);
         }
         let outcome = self.outcome();
@@ -121,7 +122,7 @@ impl Expansion<'_> {
         let (life, begin) = self.begin("begin");
         let outcome = self.outcome();
         let site = Span::mixed_site();
-        if self.returns.is_never {
+        if self.returns.is_never() {
             return quote_spanned!(site=>
                 #begin
                 let work = async move {
@@ -134,7 +135,7 @@ impl Expansion<'_> {
             );
         }
         // An `async` block has no place for its return type, without which `?` and conversions of what is returned are not known.
-        let annotation = if self.returns.is_unit {
+        let annotation = if self.returns.is_unit() {
             quote_spanned!(site=> return)
         } else {
             quote_spanned!(site=> return #private::never::<#returned>())
@@ -177,12 +178,12 @@ impl Expansion<'_> {
         let site = Span::mixed_site();
         let (private, call) = (&self.private, self.call());
         let (begin, life) = (Ident::new(how, site), Ident::new("life", site));
-        let begun = Ident::new(if how == "enter" { "Entered" } else { "Life" }, site);
+        let type_of_it = Ident::new(if how == "enter" { "Entered" } else { "Life" }, site);
         let (inputs, fields) = (self.inputs(), self.fields());
         let inputs = (!inputs.is_empty())
-            .then(|| quote_spanned!(site=> #private::#begun::inputs(&mut #life, |told| { #(#inputs)* });));
+            .then(|| quote_spanned!(site=> #private::#type_of_it::inputs(&mut #life, |told| { #(#inputs)* });));
         let fields = (!fields.is_empty())
-            .then(|| quote_spanned!(site=> #private::#begun::fields(&mut #life, |told| { #(#fields)* });));
+            .then(|| quote_spanned!(site=> #private::#type_of_it::fields(&mut #life, |told| { #(#fields)* });));
         let mutable = (inputs.is_some() || fields.is_some()).then(|| quote_spanned!(site=> mut));
         let statements = quote_spanned!(site=> let #mutable #life = #private::#begin(|| #call); #inputs #fields);
         (life, statements)
@@ -200,25 +201,28 @@ impl Expansion<'_> {
         let tracer = options
             .tracer
             .as_ref()
-            .map(|tracer| quote_spanned!(site=> .tracer(&(#tracer))));
+            .map(|tracer| quote_spanned!(at(tracer)=> .tracer(&(#tracer))));
         let session = options
             .session
             .as_ref()
             .map(|session| quote_spanned!(at(session)=> .session(&(#session))));
-        let look_up = options.registry.as_ref().map(|registry| {
-            let [environment, feature, tenant] =
-                [&options.environment, &options.feature, &options.tenant].map(|name| self.look_up_by(name.as_ref()));
-            let registry = quote_spanned!(at(registry)=> #private::registry(&(#registry)));
-            quote_spanned!(site=> .look_up(#registry, #environment, #feature, #tenant))
+        let names = [&options.environment, &options.feature, &options.tenant].map(Option::as_ref);
+        let look_up = names.iter().any(Option::is_some).then(|| {
+            let registry = self.optional(options.registry.as_ref(), "registry");
+            let names = names.map(|name| self.optional(name, "text"));
+            quote_spanned!(site=> .look_up(#registry, #(#names),*))
         });
         quote_spanned!(site=> #private::Call::new(#name) #event_type #tracer #look_up #session)
     }
 
-    fn look_up_by(&self, name: Option<&Expr>) -> TokenStream {
+    /// What a function of the runtime makes of an expression, where there is one.
+    fn optional(&self, expression: Option<&Expr>, made_by: &str) -> TokenStream {
         let private = &self.private;
-        match name {
-            Some(name) => quote_spanned!(at(name)=> #private::Named::Some(#private::text(&(#name)))),
-            None => quote_spanned!(Span::mixed_site()=> #private::Named::None),
+        if let Some(expression) = expression {
+            let made_by = Ident::new(made_by, Span::mixed_site());
+            quote_spanned!(at(expression)=> #private::Named::Some(#private::#made_by(&(#expression))))
+        } else {
+            quote_spanned!(Span::mixed_site()=> #private::Named::None)
         }
     }
 
@@ -271,23 +275,21 @@ impl Expansion<'_> {
         let outputs = self
             .options
             .captures_outputs
-            .filter(|_| !self.returns.is_unit)
+            .filter(|_| !self.returns.is_unit())
             .map(|_| {
                 let key = LitStr::new("result", site);
                 self.tell(&value, &quote_spanned!(site=> &mut told.outputs), &key)
             });
-        let (good, bad) = (
-            match outputs {
-                Some(outputs) => quote_spanned!(site=> #private::Ended::Ok(#value) => #outputs),
-                None => quote_spanned!(site=> #private::Ended::Ok(_) => {}),
-            },
-            match self.options.err {
-                Some(_) => {
-                    quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tracer_registry_tell(told))
-                }
-                None => quote_spanned!(site=> #private::Ended::Err(_) => told.failed()),
-            },
-        );
+        let good = if let Some(outputs) = outputs {
+            quote_spanned!(site=> #private::Ended::Ok(#value) => #outputs)
+        } else {
+            quote_spanned!(site=> #private::Ended::Ok(_) => {})
+        };
+        let bad = if self.options.err.is_some() {
+            quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tracer_registry_tell(told))
+        } else {
+            quote_spanned!(site=> #private::Ended::Err(_) => told.failed())
+        };
         quote_spanned!(site=> |returned, told| {
             use #private::by::*;
             match (&&#private::Outcome(returned)).tracer_registry_split() {

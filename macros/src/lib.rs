@@ -22,7 +22,7 @@ use proc_macro::TokenStream;
 /// | `name = ".."` | the span's name | the function's |
 /// | `event_type = ..` | `model`, `tool` or `chain` | not told |
 /// | `tracer = expr` | whose span it is: a `TracerHandle`, an `Option` of one, or a `Result` with one whose error is `Display`, or a reference to any of them | that of the scope |
-/// | `registry = expr` | where the tracer is looked up: a `TracerRegistry`; with one or several of the next three | none |
+/// | `registry = expr` | where the tracer is looked up: a `TracerRegistry`; with one or several of the next three | the one that `install_global` was called on |
 /// | `tenant = expr`, `feature = expr`, `environment = expr` | what it is looked up by, anything `AsRef<str>`; several are one selector of several parts | none |
 /// | `session = expr` | the session that the span is in: a `Session`, an `Option` of one, or a reference. One of another tracer is left aside. Where no tracer is named it names its own | that of the scope |
 /// | `capture = ..` | what is told of values: `inputs`, `outputs`, `both` or `none` | `none` |

@@ -115,9 +115,6 @@ impl Options {
                 "tenant" | "feature" | "environment" | "registry" if self.tracer.is_some() => {
                     "a tracer is named by `tracer`, or by `registry` with `tenant`, `feature` and `environment`, not by both"
                 }
-                "tenant" | "feature" | "environment" if self.registry.is_none() => {
-                    "a tracer is looked up in a registry: add `registry = ...`"
-                }
                 "registry" if !names_one => "a registry is nothing without `tenant`, `feature` or `environment`",
                 "skip" | "redact" if !self.captures_inputs => {
                     "arguments are not captured unless asked for: add `capture = inputs` or `capture = both`, or leave this out"

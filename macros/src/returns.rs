@@ -29,8 +29,6 @@ pub(crate) struct Returns {
     pub(crate) gives: Type,
     /// Whether it is called a `Result`.
     pub(crate) is_result: bool,
-    pub(crate) is_unit: bool,
-    pub(crate) is_never: bool,
     /// The type, with `_` for what has no name.
     pub(crate) named: Type,
 }
@@ -53,10 +51,16 @@ impl Returns {
             is_boxed: !matches!(written, Type::ImplTrait(_)),
             gives: gives.map_or_else(infer, named),
             is_result: last(&written).is_some_and(|segment| segment.ident.to_string().ends_with("Result")),
-            is_unit: matches!(&written, Type::Tuple(tuple) if tuple.elems.is_empty()),
-            is_never: matches!(written, Type::Never(_)),
             named: named(written),
         }
+    }
+
+    pub(crate) fn is_unit(&self) -> bool {
+        matches!(&self.named, Type::Tuple(tuple) if tuple.elems.is_empty())
+    }
+
+    pub(crate) fn is_never(&self) -> bool {
+        matches!(self.named, Type::Never(_))
     }
 }
 

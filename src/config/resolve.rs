@@ -28,7 +28,7 @@ const MAX_SUGGESTIONS: usize = 3;
 /// A configuration that was checked as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    document: Document,
+    pub(super) document: Document,
     routes: Vec<(Selector, Binding)>,
     pub(super) routing_default: Option<Selector>,
     active_environment: Option<Name>,

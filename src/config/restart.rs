@@ -32,6 +32,7 @@ impl Config {
         self.export.clone_from(&old.export);
         self.pool.clone_from(&old.pool);
         self.metrics.clone_from(&old.metrics);
+        self.document.reload.clone_from(&old.document.reload);
     }
 }
 

@@ -27,7 +27,7 @@ impl Hand {
     pub(super) fn of(ring: &Keyring) -> Self {
         let key = ring.key();
         Self {
-            current: key.number(),
+            current: key.number,
             key,
             changes: 0,
         }
@@ -45,7 +45,7 @@ impl Hand {
     /// The receiver refused the key: whether there is another one to send the same with at once. Waits for the source no longer than its
     /// patience.
     pub(super) async fn change(&mut self, ring: &Arc<Keyring>, patience: Duration) -> bool {
-        if self.key.number() != self.current {
+        if self.key.number != self.current {
             ring.forget_before(&self.key);
             return false;
         }
@@ -55,7 +55,7 @@ impl Hand {
         self.changes += 1;
         if timeout(patience, ring.another_than(&self.key)).await == Ok(true) {
             self.key = ring.key();
-            self.current = self.key.number();
+            self.current = self.key.number;
             return true;
         }
         let before = ring.before(&self.key);

@@ -22,11 +22,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::keyrings::Keyrings;
 use super::lane::Lane;
+use crate::as_text::as_text;
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
 use crate::secret::{ApiKey, Fingerprint, KeySource, SecretError, SecretFault};
@@ -59,7 +60,7 @@ pub(crate) struct Keyring {
 pub(super) struct Key {
     pub(super) secret: ApiKey,
     /// How many others were before it.
-    number: u64,
+    pub(super) number: u64,
 }
 
 struct State {
@@ -71,6 +72,7 @@ struct State {
     more: Option<Box<More>>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each holds or not whatever the others do")]
 #[derive(Default)]
 struct More {
     error: Option<SecretError>,
@@ -78,7 +80,9 @@ struct More {
     before: Option<Arc<Key>>,
     /// The current one was refused, and that is why the source is asked.
     refused: bool,
-    /// How often it was asked in vain because of that, in a row.
+    /// The current one came because the one before it was refused, and no receiver took it yet.
+    untried: bool,
+    /// How often it was asked because of that without giving a key that a receiver took, in a row.
     in_vain: u32,
     not_before: Option<Instant>,
     /// The source is being asked.
@@ -130,13 +134,19 @@ impl Keyring {
         let mut state = self.lock();
         let is_current = state.key.number == key.number;
         let Some(more) = &mut state.more else { return };
+        let mut news = None;
         if is_current {
             more.before = None;
             more.error.take_if(|error| *error.fault() == SecretFault::NotTaken);
+            if std::mem::take(&mut more.untried) {
+                more.end_pause();
+            }
         } else if more.error.is_none() && more.before.as_ref().is_some_and(|before| before.number == key.number) {
-            more.note_error(self.source.not_taken());
+            news = more.note_error(self.source.not_taken());
         }
         state.tidy();
+        drop(state);
+        tell(news);
     }
 
     /// The one before is refused as well.
@@ -202,7 +212,12 @@ impl Keyring {
     }
 
     /// The source was asked. Whether it is to be asked once more, at once.
-    pub(super) fn answered(&self, rings: &Keyrings, reading: u64, read: Result<ApiKey, SecretError>) -> bool {
+    pub(super) fn answered(
+        self: &Arc<Self>,
+        rings: &Keyrings,
+        reading: u64,
+        read: Result<ApiKey, SecretError>,
+    ) -> bool {
         self.take(rings, reading, read);
         let mut state = self.lock();
         let more = state.more();
@@ -216,7 +231,7 @@ impl Keyring {
     }
 
     /// Takes what a reading gave.
-    pub(super) fn take(&self, rings: &Keyrings, reading: u64, read: Result<ApiKey, SecretError>) {
+    pub(super) fn take(self: &Arc<Self>, rings: &Keyrings, reading: u64, read: Result<ApiKey, SecretError>) {
         let mut state = self.lock();
         if reading <= state.reading {
             return;
@@ -224,8 +239,9 @@ impl Keyring {
         state.reading = reading;
         let mut next = self.source.lifetime().map(|lifetime| lifetime / 4 * 3);
         let mut waiting = BTreeMap::new();
+        let mut news = None;
         match read {
-            Ok(key) if !key.is_same(&state.key.secret) => waiting = state.rotate(key),
+            Ok(key) if !key.is_same(&state.key.secret) => waiting = state.rotate(key, &rings.retry),
             Ok(_) => {
                 if let Some(more) = &mut state.more {
                     more.error.take_if(|error| *error.fault() != SecretFault::NotTaken);
@@ -234,7 +250,7 @@ impl Keyring {
             }
             Err(error) => {
                 let more = state.more();
-                more.note_error(error);
+                news = more.note_error(error);
                 more.note_vain(&rings.retry);
                 next = self
                     .source
@@ -246,24 +262,25 @@ impl Keyring {
             self.schedule(&mut state, rings, next);
         }
         drop(state);
+        tell(news);
         for lane in waiting.values().filter_map(Weak::upgrade) {
             lane.take_new_key();
         }
     }
 
-    fn schedule(&self, state: &mut State, rings: &Keyrings, after: Duration) {
+    fn schedule(self: &Arc<Self>, state: &mut State, rings: &Keyrings, after: Duration) {
         let more = state.more();
         more.due = Instant::now().checked_add(after);
         self.order(more, rings);
     }
 
     /// Has itself told when its time has come, unless it is told before that anyway.
-    fn order(&self, more: &mut More, rings: &Keyrings) {
+    fn order(self: &Arc<Self>, more: &mut More, rings: &Keyrings) {
         if let Some(due) = more.due
             && more.ordered.is_none_or(|ordered| due < ordered)
         {
-            more.ordered = Some(due);
-            rings.schedule(due, &self.source);
+            let earlier = more.ordered.replace(due);
+            rings.lifetimes.set(self, due, earlier);
         }
     }
 
@@ -300,15 +317,12 @@ impl Keyring {
 
 impl Drop for Keyring {
     fn drop(&mut self) {
+        let address = std::ptr::from_ref(self).addr();
         if let Some(rings) = self.rings.upgrade() {
-            rings.forget(&self.source);
+            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let ordered = state.more.as_ref().and_then(|more| more.ordered);
+            rings.forget(&self.source, ordered.map(|due| (due, address)));
         }
-    }
-}
-
-impl Key {
-    pub(super) fn number(&self) -> u64 {
-        self.number
     }
 }
 
@@ -318,19 +332,23 @@ impl State {
     }
 
     /// Gives the lanes that waited for it.
-    fn rotate(&mut self, key: ApiKey) -> BTreeMap<usize, Weak<Lane>> {
+    fn rotate(&mut self, key: ApiKey, retry: &RetrySettings) -> BTreeMap<usize, Weak<Lane>> {
         let number = self.key.number + 1;
         let old = std::mem::replace(&mut self.key, Arc::new(Key { secret: key, number }));
         self.since = SystemTime::now();
         let more = self.more();
         // One that is refused is of no more use. One that nobody took yet is no better than the one before it.
-        let refused = std::mem::take(&mut more.refused);
-        if !refused && more.before.is_none() {
+        more.untried = more.refused;
+        if !more.refused && more.before.is_none() {
             more.before = Some(old);
         }
         more.error = None;
-        more.in_vain = 0;
-        more.not_before = None;
+        if more.refused {
+            // Until a receiver takes it: a source may give another one each time, and none that is any good.
+            more.note_vain(retry);
+        } else {
+            more.end_pause();
+        }
         std::mem::take(&mut more.waiting)
     }
 
@@ -344,11 +362,16 @@ impl State {
 }
 
 impl More {
-    fn note_error(&mut self, error: SecretError) {
-        if self.error.as_ref() != Some(&error) {
-            tracing::warn!("a key cannot be renewed, and the last good one stays in use: {error}");
-        }
+    /// Gives it back where it is to be told.
+    fn note_error(&mut self, error: SecretError) -> Option<SecretError> {
+        let news = (self.error.as_ref() != Some(&error)).then(|| error.clone());
         self.error = Some(error);
+        news
+    }
+
+    fn end_pause(&mut self) {
+        self.in_vain = 0;
+        self.not_before = None;
     }
 
     /// Where it was asked because the key is refused, it is not asked for that again before a pause.
@@ -367,10 +390,9 @@ impl More {
     }
 }
 
-#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-fn as_text<S: Serializer>(error: &Option<SecretError>, serializer: S) -> Result<S::Ok, S::Error> {
-    match error {
-        Some(error) => serializer.collect_str(error),
-        None => serializer.serialize_none(),
+/// Not under the lock: where the log's lines are sent as spans of a tracer, that may need it.
+fn tell(news: Option<SecretError>) {
+    if let Some(error) = news {
+        tracing::warn!("a key cannot be renewed, and the last good one stays in use: {error}");
     }
 }

@@ -1,17 +1,18 @@
 //! The keyrings of a registry, by source, and what they have in common: threads that read keys, one watcher, one clock.
 
-use std::collections::{BTreeMap, HashMap};
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 #[cfg(feature = "watch")]
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::timeout_at;
 
 use super::keyring::Keyring;
+use super::lifetimes::{Lifetimes, Ordered};
 use super::readers::Readers;
 #[cfg(feature = "watch")]
 use crate::config::ExportMode;
@@ -35,7 +36,7 @@ pub(crate) struct Keyrings {
     readers: Readers,
     /// None in tests that are the engine themselves.
     runtime: Option<Handle>,
-    ages: UnboundedSender<(Instant, KeySource)>,
+    pub(super) lifetimes: Arc<Lifetimes>,
     /// Started with the first key that is in a file. None where there can be no thread.
     #[cfg(feature = "watch")]
     watcher: OnceLock<Option<Watcher>>,
@@ -48,26 +49,24 @@ impl Keyrings {
         settings: &ExportSettings,
         runtime: Option<Handle>,
     ) -> Arc<Self> {
-        let (ages, orders) = unbounded_channel();
-        Arc::new_cyclic(|rings| {
-            if let Some(runtime) = &runtime {
-                runtime.spawn(renew_in_time(orders, Weak::clone(rings)));
-            }
-            Self {
-                readers: Readers::new(&sources),
-                sources,
-                fingerprinter,
-                retry: settings.retry.clone(),
-                #[cfg(feature = "watch")]
-                mode: settings.mode,
-                home: Home::default(),
-                rings: Mutex::default(),
-                readings: AtomicU64::new(0),
-                runtime,
-                ages,
-                #[cfg(feature = "watch")]
-                watcher: OnceLock::new(),
-            }
+        let lifetimes = Arc::new(Lifetimes::default());
+        if let Some(runtime) = &runtime {
+            runtime.spawn(Arc::clone(&lifetimes).run());
+        }
+        Arc::new(Self {
+            readers: Readers::new(&sources),
+            sources,
+            fingerprinter,
+            retry: settings.retry.clone(),
+            #[cfg(feature = "watch")]
+            mode: settings.mode,
+            home: Home::default(),
+            rings: Mutex::default(),
+            readings: AtomicU64::new(0),
+            runtime,
+            lifetimes,
+            #[cfg(feature = "watch")]
+            watcher: OnceLock::new(),
         })
     }
 
@@ -100,11 +99,14 @@ impl Keyrings {
         Ok(ring)
     }
 
-    /// A keyring is gone.
-    pub(super) fn forget(&self, source: &KeySource) {
+    /// A keyring is gone, and with it the moment that it had ordered.
+    pub(super) fn forget(&self, source: &KeySource, ordered: Option<Ordered>) {
         // In a fork, what is locked may stay so, and nobody watches.
         if self.home.is_left() {
             return;
+        }
+        if let Some(ordered) = ordered {
+            self.lifetimes.unset(ordered);
         }
         let mut rings = self.lock();
         // There may be a new one by now.
@@ -141,16 +143,11 @@ impl Keyrings {
         });
     }
 
-    /// Has a keyring told when that moment has come.
-    pub(super) fn schedule(&self, due: Instant, source: &KeySource) {
-        // Nobody listens once the engine stopped.
-        drop(self.ages.send((due, source.clone())));
-    }
-
     pub(super) fn fingerprint(&self, key: &ApiKey) -> Fingerprint {
         key.fingerprint(&self.fingerprinter)
     }
 
+    #[cfg(feature = "watch")]
     fn find(&self, source: &KeySource) -> Option<Arc<Keyring>> {
         self.lock().get(source).and_then(Weak::upgrade)
     }
@@ -202,33 +199,4 @@ fn sources_at(path: &std::path::Path) -> impl Iterator<Item = KeySource> {
     let credential = credential.map(|name| KeySource::Credential(name.to_owned()));
     let credential = credential.filter(|source| source.path().as_deref() == Some(path));
     [Some(KeySource::file(path)), credential].into_iter().flatten()
-}
-
-/// Tells keyrings that their time has come, until the engine ends.
-async fn renew_in_time(mut orders: UnboundedReceiver<(Instant, KeySource)>, rings: Weak<Keyrings>) {
-    let mut waiting: BTreeMap<(Instant, u64), KeySource> = BTreeMap::new();
-    let mut count = 0;
-    loop {
-        let order = match waiting.first_key_value() {
-            Some(((due, _), _)) => timeout_at((*due).into(), orders.recv()).await,
-            None => Ok(orders.recv().await),
-        };
-        match order {
-            Ok(Some((due, source))) => {
-                count += 1;
-                waiting.insert((due, count), source);
-            }
-            Ok(None) => return,
-            Err(_) => {}
-        }
-        let Some(rings) = rings.upgrade() else { return };
-        while let Some(first) = waiting.first_entry()
-            && first.key().0 <= Instant::now()
-        {
-            let ((due, _), source) = first.remove_entry();
-            if let Some(ring) = rings.find(&source) {
-                ring.note_age(due);
-            }
-        }
-    }
 }

@@ -19,7 +19,8 @@
 //! | `breaker` | while a receiver fails, one at a time tries for all |
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
 //! | `keyring` | the key of one source, and how it becomes another one |
-//! | `keyrings` | all of them: who reads, watches and waits for them |
+//! | `keyrings` | all of them: who reads and watches them |
+//! | `lifetimes` | when which is to be renewed |
 //! | `readers` | how many keys are read at the same time |
 //! | `hand` | the key of one request, and what follows where it is refused |
 //! | `deliver` | attempts, back-off, giving up |
@@ -65,6 +66,7 @@ mod hand;
 mod keyring;
 mod keyrings;
 mod lane;
+mod lifetimes;
 mod otlp;
 mod outbox;
 mod permits;

@@ -21,7 +21,7 @@ use crate::selector::{Name, Part, Selector};
 pub(super) type Answer = Option<Arc<TenantBinding>>;
 
 /// How long a tracer is left alone whose source failed when it was asked again.
-const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
+pub(super) const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
 
 pub(super) struct Answers {
     source: Source,

@@ -16,7 +16,7 @@ use crate::selector::{Name, Part, Selector};
 
 pub(super) struct Bindings {
     config: ArcSwap<Config>,
-    /// Goes up after every change, and so before anybody looks which tracers it concerns.
+    /// Goes up after every change, and so before anybody looks which tracers it concerns, and after every removal.
     generation: AtomicU64,
     pub(super) answers: Option<Arc<Answers>>,
 }
@@ -28,6 +28,12 @@ pub(super) enum Asking {
     Source,
     /// Nobody: this is what the source said.
     Told(Answer),
+}
+
+/// What holds for a selector, and whether that is so because the source was asked, whatever it said.
+pub(super) struct Bound {
+    pub(super) binding: ResolvedBinding,
+    pub(super) of_source: bool,
 }
 
 impl Bindings {
@@ -57,20 +63,27 @@ impl Bindings {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Something outside the configuration changed.
+    /// Something outside the configuration changed, or a tracer was removed.
     pub(super) fn note_change(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     /// What holds for a selector.
-    pub(super) fn resolve(&self, selector: &Selector, asking: &Asking) -> Result<ResolvedBinding, LookupError> {
+    pub(super) fn resolve(&self, selector: &Selector, asking: &Asking) -> Result<Bound, LookupError> {
         let config = self.config();
+        let mut of_source = false;
         let ask = |tenant: &Name| match (asking, &self.answers) {
-            (Asking::Told(answer), _) => Ok(answer.clone()),
-            (Asking::Source, Some(answers)) => answers.get(&config, tenant),
-            (Asking::Source, None) => Ok(None),
+            (_, None) => Ok(None),
+            (asking, Some(answers)) => {
+                of_source = true;
+                match asking {
+                    Asking::Told(answer) => Ok(answer.clone()),
+                    Asking::Source => answers.get(&config, tenant),
+                }
+            }
         };
-        resolve_in(&config, selector, ask)
+        let binding = resolve_in(&config, selector, ask)?;
+        Ok(Bound { binding, of_source })
     }
 
     /// What holds for a selector, where that can be said without asking the source.
@@ -88,7 +101,7 @@ impl Bindings {
         }
     }
 
-    /// The tenant of a selector, where the source has the say about it.
+    /// The tenant of a selector, where the source has the say about it, unless it has a file.
     pub(super) fn asks_for<'s>(&self, selector: &'s Selector) -> Option<(&Arc<Answers>, &'s Name)> {
         let tenant = selector.get(Part::Tenant)?;
         let answers = self.answers.as_ref()?;

@@ -56,7 +56,7 @@ impl Inner {
             return Report::of_fork();
         }
         let deadline = after(timeout);
-        self.closed.store(true, Ordering::SeqCst);
+        self.live.closed.store(true, Ordering::SeqCst);
         self.engine.close();
         let (accounts, forgotten) = self.books.all();
         let flushes = begin(&accounts);
@@ -89,11 +89,10 @@ impl Drop for Inner {
         if self.engine.is_forked() {
             // Their ends would lock what their threads may have locked at the moment of the fork.
             mem::forget(self.ageing.take());
-            #[cfg(feature = "watch")]
-            mem::forget(mem::take(&mut self.watch));
+            mem::forget(Arc::clone(&self.live));
             return;
         }
-        if self.closed.load(Ordering::SeqCst) {
+        if self.live.closed.load(Ordering::SeqCst) {
             return;
         }
         let report = self.shutdown(self.engine.settings().drop_timeout);

@@ -1,6 +1,5 @@
 //! Looking tracers up.
 
-use std::sync::atomic::Ordering;
 use std::thread;
 
 use super::bindings::Asking;
@@ -70,7 +69,7 @@ impl TracerRegistry {
     /// # Errors
     /// [`LookupError::NoActiveEnvironment`] where none is configured, else as [`tenant`](Self::tenant).
     pub fn active(&self) -> Result<TracerHandle, LookupError> {
-        let config = self.0.bindings.loaded();
+        let config = self.0.live.bindings.loaded();
         let name = config.active_environment().ok_or(LookupError::NoActiveEnvironment)?;
         self.single(Part::Environment, name)
     }
@@ -85,9 +84,10 @@ impl TracerRegistry {
         S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
-        self.0.check_open()?;
+        self.0.live.check_open()?;
         let _making = self.0.begin_making(&selector)?;
-        self.0.make(&self.0.bindings.resolve(&selector, &Asking::Source)?)
+        self.0
+            .make(&self.0.live.bindings.resolve(&selector, &Asking::Source)?.binding)
     }
 
     /// The tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this thread or in
@@ -107,7 +107,7 @@ impl TracerRegistry {
     }
 
     fn single(&self, part: Part, name: &str) -> Result<TracerHandle, LookupError> {
-        if let Some(found) = self.0.pool.find_single(part, name) {
+        if let Some(found) = self.0.live.pool.find_single(part, name) {
             return self.open(found);
         }
         // Names are checked on the way to a new tracer only: what is in the pool was checked when it came in.
@@ -118,22 +118,13 @@ impl TracerRegistry {
     /// The tracer of a selector, if it was made.
     pub(super) fn find(&self, selector: &Selector) -> Option<TracerHandle> {
         match selector.single() {
-            Some((part, name)) => self.0.pool.find_single(part, name),
-            None => self.0.pool.find(selector),
+            Some((part, name)) => self.0.live.pool.find_single(part, name),
+            None => self.0.live.pool.find(selector),
         }
     }
 }
 
 impl Inner {
-    pub(super) fn check_open(&self) -> Result<(), LookupError> {
-        // Relaxed: a look-up at the moment of the shutdown may fall on either side of it.
-        if self.closed.load(Ordering::Relaxed) {
-            Err(LookupError::Shutdown)
-        } else {
-            Ok(())
-        }
-    }
-
     pub(super) fn check_home(&self) -> Result<(), LookupError> {
         if self.engine.is_forked() {
             Err(LookupError::Forked)

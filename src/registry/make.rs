@@ -20,7 +20,7 @@ impl Inner {
                 thread::park();
             }
         }
-        if planted(Fault::BindingsSwapped) && self.bindings.generation() > 0 {
+        if planted(Fault::BindingsSwapped) && self.live.bindings.generation() > 0 {
             let mut other = self.binding_of_neighbour(&binding.selector)?;
             other.selector.clone_from(&binding.selector);
             return self.make_of(&other);
@@ -50,7 +50,7 @@ impl Inner {
 
     /// The binding that a selector would be swapped with, if bindings or keys were swapped.
     fn binding_of_neighbour(&self, selector: &Selector) -> Result<ResolvedBinding, LookupError> {
-        let config = self.bindings.config();
+        let config = self.live.bindings.config();
         let all = config.selectors();
         let at = all.iter().position(|known| known == selector).unwrap_or_default();
         let neighbour = all.get(at ^ 1).unwrap_or(selector);

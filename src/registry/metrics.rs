@@ -39,7 +39,7 @@ impl TracerRegistry {
         let export = self.0.engine.settings();
         let observed = Arc::new(Observed {
             books: Arc::downgrade(&self.0.books),
-            max_tracers: self.0.bindings.config().metrics().max_tracers,
+            max_tracers: self.0.live.bindings.config().metrics().max_tracers,
             max_queue_size: export.max_queue_size as u64,
             exporter: match export.protocol {
                 Protocol::HttpProtobuf => "otlp_http_span_exporter",

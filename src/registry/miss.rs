@@ -1,6 +1,6 @@
 //! The way to a tracer that is not there, or whose binding must be asked for again: look-ups after a change never see what was before.
 
-use super::bindings::Asking;
+use super::bindings::{Asking, Bound};
 use super::{LookupError, TracerRegistry};
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
@@ -9,33 +9,37 @@ impl TracerRegistry {
     /// Resolves the binding and makes the tracer, unless somebody else does. The binding is resolved first: a name that nobody knows never has a
     /// slot in the pool.
     pub(super) fn look_up(&self, selector: &Selector, asking: &Asking) -> Result<TracerHandle, LookupError> {
-        self.0.check_open()?;
+        self.0.live.check_open()?;
         // Before there is a slot that others could wait for, and before this thread waits for anybody.
         let _making = self.0.begin_making(selector)?;
         loop {
-            let generation = self.0.bindings.generation();
-            let binding = self.0.bindings.resolve(selector, asking)?;
+            let generation = self.0.live.bindings.generation();
+            let Bound { binding, mut of_source } = self.0.live.bindings.resolve(selector, asking)?;
             let make = || {
                 // Asked again now that there is a slot: what changes from here on takes what is being made out of the pool.
-                let binding = if self.0.bindings.generation() == generation {
+                let binding = if self.0.live.bindings.generation() == generation {
                     binding
                 } else {
-                    self.0.bindings.resolve(selector, asking)?
+                    let bound = self.0.live.bindings.resolve(selector, asking)?;
+                    of_source = bound.of_source;
+                    bound.binding
                 };
                 self.0.make(&binding)
             };
-            let tracer = self.0.pool.get_or_make(selector, make)?;
-            if self.0.bindings.generation() == generation {
-                self.mind_age(&tracer);
+            let tracer = self.0.live.pool.get_or_make(selector, make)?;
+            // What a change concerned is gone from the pool, and what is still there is what everybody gets.
+            let is_kept = |there: TracerHandle| there.same_tracer(&tracer);
+            if self.0.live.bindings.generation() == generation || self.find(selector).is_some_and(is_kept) {
+                self.mind_age(&tracer, of_source);
                 return Ok(tracer);
             }
-            // Not put back where it is gone from the pool, though its binding may be the same: it may have been removed, so that its key is read anew.
+            // Not put back where it is gone, though its binding may be the same: it may have been removed, so that its key is read anew.
         }
     }
 
     /// Gives a tracer that was found, where nothing speaks against it.
     pub(super) fn open(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
-        self.0.check_open()?;
+        self.0.live.check_open()?;
         if !found.is_stale() {
             return Ok(found);
         }
@@ -50,39 +54,50 @@ impl TracerRegistry {
     /// database that is away.
     pub(super) fn renewed(&self, found: &TracerHandle, asking: &Asking) -> Result<TracerHandle, LookupError> {
         let selector = found.selector();
-        let binding = {
-            let _making = self.0.begin_making(selector)?;
-            self.0.bindings.resolve(selector, asking)
-        };
-        match binding {
-            Ok(binding) if binding.digest() == found.digest() => {
-                found.set_stale(false);
-                self.mind_age(found);
-                Ok(found.clone())
+        loop {
+            // Before it is asked: a reload in the meantime marks it once more.
+            let marks = found.marks();
+            let bound = {
+                let _making = self.0.begin_making(selector)?;
+                self.0.live.bindings.resolve(selector, asking)
+            };
+            match bound {
+                Ok(bound) if bound.binding.digest() == found.digest() => {
+                    if found.settle(marks) {
+                        self.mind_age(found, bound.of_source);
+                        return Ok(found.clone());
+                    }
+                }
+                Ok(_) => {
+                    self.0.live.pool.retire(found);
+                    return self.look_up(selector, asking);
+                }
+                Err(error) => return self.kept_after(found, marks, error),
             }
-            Ok(_) => {
-                self.0.pool.retire(found);
-                self.look_up(selector, asking)
-            }
-            Err(error) => self.kept_after(found, error),
         }
     }
 
-    /// What becomes of a tracer whose binding cannot be had: it goes where there is none any more, and stays where that is not known.
-    pub(super) fn kept_after(&self, found: &TracerHandle, error: LookupError) -> Result<TracerHandle, LookupError> {
+    /// What becomes of a tracer whose binding cannot be had: it goes where there is none any more, and stays where that is not known. `marks` is
+    /// how often it was marked when that was asked for.
+    pub(super) fn kept_after(
+        &self,
+        found: &TracerHandle,
+        marks: u32,
+        error: LookupError,
+    ) -> Result<TracerHandle, LookupError> {
         let selector = found.selector();
-        match (error, self.0.bindings.asks_for(selector)) {
+        match (error, self.0.live.bindings.asks_for(selector)) {
             (
                 error @ (LookupError::Source { .. } | LookupError::TenantBinding(_) | LookupError::Panicked(_)),
                 Some((answers, tenant)),
             ) => {
                 tracing::warn!(%selector, "the tracer stays as it was, for its binding cannot be asked for: {error}");
                 answers.note_failure(tenant);
-                found.set_stale(false);
+                found.settle(marks);
                 Ok(found.clone())
             }
             (error @ LookupError::Resolve(_), _) => {
-                self.0.pool.retire(found);
+                self.0.live.pool.retire(found);
                 Err(error)
             }
             (error, _) => Err(error),
@@ -90,11 +105,12 @@ impl TracerRegistry {
     }
 
     /// Marks a tracer at once whose answer stopped holding while it was made: nobody else will.
-    fn mind_age(&self, tracer: &TracerHandle) {
-        if let Some((answers, tenant)) = self.0.bindings.asks_for(tracer.selector())
+    fn mind_age(&self, tracer: &TracerHandle, of_source: bool) {
+        if of_source
+            && let Some((answers, tenant)) = self.0.live.bindings.asks_for(tracer.selector())
             && !answers.holds(tenant)
         {
-            tracer.set_stale(true);
+            tracer.mark_stale();
         }
     }
 }

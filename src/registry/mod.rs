@@ -9,6 +9,7 @@ mod builder;
 mod error;
 mod flights;
 mod flush;
+mod live;
 mod lookup;
 mod maintenance;
 mod make;
@@ -27,7 +28,6 @@ mod watching;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 pub use builder::RegistryBuilder;
@@ -47,13 +47,9 @@ use crate::secret::{Fingerprinter, SecretSources};
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 use ageing::Ageing;
-use bindings::Bindings;
 use flights::Flights;
-use pool::Pool;
-use reload::Reloads;
+use live::Live;
 use unscoped::DefaultRoute;
-#[cfg(feature = "watch")]
-use watching::Watching;
 
 /// Tracers by tenant, environment and feature, each made on its first look-up, and kept until it is idle and its time or its place is up.
 ///
@@ -63,22 +59,17 @@ use watching::Watching;
 pub struct TracerRegistry(Arc<Inner>);
 
 struct Inner {
-    bindings: Bindings,
-    reloads: Reloads,
+    live: Arc<Live>,
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     engine: Engine,
     destinations: Destinations,
-    pool: Arc<Pool>,
     books: Arc<Books>,
-    closed: AtomicBool,
     default_route: DefaultRoute,
     unrouted: Arc<Unrouted>,
-    /// Asynchronous look-ups of tracers that are not there.
-    flights: Flights<Selector, Result<TracerHandle, LookupError>>,
+    /// Asynchronous look-ups of tracers that are not there, by the generation of the bindings that they began in.
+    flights: Flights<(Selector, u64), Result<TracerHandle, LookupError>>,
     ageing: OnceLock<Ageing>,
-    #[cfg(feature = "watch")]
-    watch: Watching,
 }
 
 impl TracerRegistry {
@@ -103,7 +94,12 @@ impl TracerRegistry {
         let (accounts, forgotten) = self.0.books.all();
         Status {
             unrouted: self.0.unrouted.status(),
-            ..status::of(self.configuration_status(), &accounts, &forgotten, self.0.pool.status())
+            ..status::of(
+                self.0.live.configuration_status(),
+                &accounts,
+                &forgotten,
+                self.0.live.pool.status(),
+            )
         }
     }
 
@@ -118,7 +114,12 @@ impl TracerRegistry {
         S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = selector.try_into().map_err(Into::into)?;
-        Ok(!self.0.engine.is_forked() && self.0.pool.take_out(&selector))
+        let removed = !self.0.engine.is_forked() && self.0.live.pool.take_out(&selector);
+        if removed {
+            // Afterwards: who begins to make the next one from here on reads its key anew, and nobody joins who began before.
+            self.0.live.bindings.note_change();
+        }
+        Ok(removed)
     }
 
     /// What tells this registry's tracers from those of others.
@@ -129,7 +130,7 @@ impl TracerRegistry {
 
     /// What the configuration is; a reload does not change what was given here.
     pub fn config(&self) -> Arc<Config> {
-        self.0.bindings.config()
+        self.0.live.bindings.config()
     }
 
     /// Tries every binding of the configuration, and those of all files in `tenants_dir`: whether its key can be read, where it would send, and, where asked, whether the endpoint
@@ -144,7 +145,7 @@ impl fmt::Debug for TracerRegistry {
         let mut shown = f.debug_struct("TracerRegistry");
         // In a fork, whatever is locked now may stay so.
         if !self.0.engine.is_forked() {
-            shown.field("tracers", &self.0.pool.len());
+            shown.field("tracers", &self.0.live.pool.len());
         }
         shown.finish_non_exhaustive()
     }

@@ -109,10 +109,13 @@ impl Pool {
         }
     }
 
-    /// Takes out what is being made. It goes to those who wait for it, and is not kept.
-    pub(super) fn take_out_unfinished(&self) {
-        let single: usize = self.single.iter().map(Slots::take_out_unfinished).sum();
-        for _ in 0..single + self.combined.take_out_unfinished() {
+    /// Takes those out that are being made. They go to those who wait for them, and are not kept.
+    pub(super) fn take_out_unfinished(&self, concerned: impl Fn(&Selector) -> bool) {
+        let mut taken = self.combined.take_out_unfinished(&concerned);
+        for (part, slots) in Part::ALL.into_iter().zip(&self.single) {
+            taken += slots.take_out_unfinished(|name| concerned(&Selector::of(part, name.clone())));
+        }
+        for _ in 0..taken {
             self.room.give_back();
         }
     }

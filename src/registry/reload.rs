@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use super::live::Live;
 use super::{LookupError, TracerRegistry};
+use crate::as_text::as_text;
 use crate::config::{Config, ConfigError, ResolveError};
 use crate::faults::{Fault, planted};
 use crate::selector::Selector;
@@ -74,7 +76,7 @@ pub struct ConfigurationStatus {
 /// One reload at a time, and what became of the last.
 #[derive(Default)]
 pub(super) struct Reloads {
-    one: Mutex<()>,
+    pub(super) one: Mutex<()>,
     status: Mutex<ConfigurationStatus>,
 }
 
@@ -90,12 +92,18 @@ impl TracerRegistry {
     /// # Errors
     /// [`ReloadError::Config`] with every fault; everything is as it was.
     pub fn reload(&self) -> Result<Reload, ReloadError> {
-        if self.0.engine.is_forked() {
+        self.0.live.reload()
+    }
+}
+
+impl Live {
+    pub(super) fn reload(&self) -> Result<Reload, ReloadError> {
+        if self.home.is_left() {
             return Err(ReloadError::Forked);
         }
-        let _one = self.0.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = self.take_over();
-        let mut status = self.0.reloads.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut status = self.reloads.status.lock().unwrap_or_else(PoisonError::into_inner);
         match &taken {
             Ok(_) => {
                 status.reloads += 1;
@@ -108,8 +116,8 @@ impl TracerRegistry {
     }
 
     fn take_over(&self) -> Result<Reload, ReloadError> {
-        self.0.check_open().map_err(|_| ReloadError::Shutdown)?;
-        let running = self.0.bindings.config();
+        self.check_open().map_err(|_| ReloadError::Shutdown)?;
+        let running = self.bindings.config();
         let mut read = running.read_again()?;
         let mut told = Reload {
             needs_restart: running.needs_restart(&read),
@@ -117,13 +125,13 @@ impl TracerRegistry {
         };
         read.keep_of_start(&running);
         if *running == read {
-            self.0.bindings.note_change();
+            self.bindings.note_change();
         } else {
             told.compare(&running, &read);
-            self.0.bindings.replace(read);
+            self.bindings.replace(read);
         }
         #[cfg(feature = "watch")]
-        self.0.watch.point(&self.0.bindings.config());
+        self.watch.point(&self.bindings.config());
         self.renew(&mut told, |_| true);
         Ok(told)
     }
@@ -131,9 +139,9 @@ impl TracerRegistry {
     /// Looks at the files of some tenants again.
     #[cfg(feature = "watch")]
     pub(super) fn reload_tenants(&self, tenants: &BTreeSet<Name>) -> Reload {
-        let _one = self.0.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
         let mut told = Reload::default();
-        self.0.bindings.note_change();
+        self.bindings.note_change();
         let concerned = |selector: &Selector| {
             selector
                 .get(Part::Tenant)
@@ -148,13 +156,13 @@ impl TracerRegistry {
         let mut changed: BTreeSet<Selector> = told.changed.drain(..).collect();
         let mut removed: BTreeSet<Selector> = told.removed.drain(..).collect();
         // Before those that are there are looked at: what is finished in between is among them.
-        self.0.pool.take_out_unfinished();
-        for tracer in self.0.pool.tracers() {
+        self.pool.take_out_unfinished(&concerned);
+        for tracer in self.pool.tracers() {
             let selector = tracer.selector();
             if !concerned(selector) {
                 continue;
             }
-            match self.0.bindings.resolve_without_asking(selector) {
+            match self.bindings.resolve_without_asking(selector) {
                 Ok(Some(binding)) if binding.digest() == tracer.digest() => continue,
                 // An error is what look-ups get from now on, as the configuration says nothing that a tracer could be made of.
                 Ok(Some(_)) if planted(Fault::ChangedKept) => continue,
@@ -166,7 +174,7 @@ impl TracerRegistry {
                 }
                 // Whoever looks it up asks, and compares.
                 Ok(None) => {
-                    tracer.set_stale(true);
+                    tracer.mark_stale();
                     continue;
                 }
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) if planted(Fault::RemovedServed) => continue,
@@ -181,7 +189,7 @@ impl TracerRegistry {
                     continue;
                 }
             }
-            self.0.pool.retire(&tracer);
+            self.pool.retire(&tracer);
         }
         // A table that went can leave the tenant with a file, or with what holds for everybody.
         changed.retain(|selector| !removed.contains(selector));
@@ -190,7 +198,7 @@ impl TracerRegistry {
     }
 
     pub(super) fn configuration_status(&self) -> ConfigurationStatus {
-        let status = self.0.reloads.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = self.reloads.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.clone()
     }
 }
@@ -257,14 +265,6 @@ fn listed(selectors: &[Selector]) -> String {
         names.push(format!("and {} more", selectors.len() - SHOWN));
     }
     names.join(", ")
-}
-
-#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-fn as_text<S: Serializer>(error: &Option<ReloadError>, serializer: S) -> Result<S::Ok, S::Error> {
-    match error {
-        Some(error) => serializer.collect_str(error),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl Reloads {

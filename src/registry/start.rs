@@ -10,6 +10,7 @@ use super::ageing::Ageing;
 use super::answers::Answers;
 use super::bindings::Bindings;
 use super::flights::Flights;
+use super::live::Live;
 use super::maintenance::maintain;
 use super::pool::Pool;
 use super::reload::Reloads;
@@ -21,6 +22,7 @@ use super::{BuildError, Inner, TracerRegistry};
 use crate::backend::Destinations;
 use crate::config::Config;
 use crate::export::{Books, Engine};
+use crate::home::Home;
 use crate::secret::{Fingerprinter, SecretSources};
 
 impl TracerRegistry {
@@ -41,33 +43,35 @@ impl TracerRegistry {
             pool.period(),
         ));
         let answers = source.map(|(source, keep)| (Answers::new(source, keep), keep));
-        let registry = Self(Arc::new(Inner {
+        let live = Arc::new(Live {
             reloads: Reloads::new(config.is_watched()),
             bindings: Bindings::new(config, answers.as_ref().map(|(answers, _)| Arc::clone(answers))),
+            pool,
+            closed: AtomicBool::new(false),
+            home: Home::default(),
+            #[cfg(feature = "watch")]
+            watch: Watching::default(),
+        });
+        let registry = Self(Arc::new(Inner {
+            live: Arc::clone(&live),
             sources,
             fingerprinter,
             destinations: Destinations::new(engine.settings().protocol),
             engine,
-            pool,
             books,
-            closed: AtomicBool::new(false),
             default_route: DefaultRoute::default(),
             unrouted: Arc::default(),
             flights: Flights::default(),
             ageing: OnceLock::new(),
-            #[cfg(feature = "watch")]
-            watch: Watching::default(),
         }));
-        let inner = &registry.0;
         let no_thread = |error: io::Error| BuildError::Thread(error.kind());
         if let Some((answers, keep)) = answers {
-            let ageing = Ageing::start(Arc::downgrade(inner), &answers, &keep).map_err(no_thread)?;
-            inner.ageing.get_or_init(|| ageing);
+            let ageing = Ageing::start(Arc::downgrade(&live.pool), &answers, &keep).map_err(no_thread)?;
+            registry.0.ageing.get_or_init(|| ageing);
         }
         #[cfg(feature = "watch")]
-        inner
-            .watch
-            .start(&inner.bindings.config(), Arc::downgrade(inner))
+        live.watch
+            .start(&live.bindings.config(), Arc::downgrade(&live))
             .map_err(no_thread)?;
         Ok(registry)
     }

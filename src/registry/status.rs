@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::bindings::Asking;
 use super::reload::ConfigurationStatus;
 use super::{Inner, LookupError, UnroutedStatus};
+use crate::as_text::as_text;
 use crate::backend::Destination;
 use crate::config::ConfigError;
 use crate::export::{Account, Breakers, Connections, ExportError, Forgotten, KeyStatus};
@@ -128,14 +129,6 @@ impl CheckedBinding {
     }
 }
 
-#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-fn as_text<S: Serializer>(error: &Option<LookupError>, serializer: S) -> Result<S::Ok, S::Error> {
-    match error {
-        Some(error) => serializer.collect_str(error),
-        None => serializer.serialize_none(),
-    }
-}
-
 impl Status {
     /// The books of one selector, where it is remembered: it has a tracer, or was among the last that had one.
     pub fn tracer(&self, selector: &Selector) -> Option<&TracerStatus> {
@@ -181,7 +174,7 @@ pub(super) fn of(
 pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     let mut asked = Vec::new();
     let mut checked: Vec<CheckedBinding> = Vec::new();
-    let config = registry.bindings.config();
+    let config = registry.live.bindings.config();
     let (files, unread) = match config.tenant_files() {
         Ok(files) => (files, None),
         Err(error) => (Vec::new(), Some(("tenants_dir".to_owned(), error))),
@@ -234,7 +227,7 @@ fn try_binding(
     checked: &mut CheckedBinding,
 ) -> Result<(Arc<Destination>, Arc<Connections>, ApiKey), LookupError> {
     registry.check_home()?;
-    let binding = registry.bindings.resolve(selector, &Asking::Source)?;
+    let binding = registry.live.bindings.resolve(selector, &Asking::Source)?.binding;
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;
     checked.endpoint = Some(destination.traces_url.clone());

@@ -79,11 +79,11 @@ impl TracerRegistry {
 
     /// The tracer of spans outside any scope, where one is configured and can be had.
     fn default_tracer(&self) -> Option<TracerHandle> {
-        let config = self.0.bindings.loaded();
+        let config = self.0.live.bindings.loaded();
         let selector = config.routing_default()?;
         if let Some(found) = self.find(selector)
             && !found.is_stale()
-            && self.0.check_open().is_ok()
+            && self.0.live.check_open().is_ok()
         {
             return Some(found);
         }
@@ -100,7 +100,7 @@ impl TracerRegistry {
         let route = &self.0.default_route;
         // A thread that is making a tracer, and whatever is a fork, is not to wait for one.
         drop(self.0.begin_making(selector).ok()?);
-        if self.0.check_open().is_err() || route.millis() < route.not_before.load(Ordering::Relaxed) {
+        if self.0.live.check_open().is_err() || route.millis() < route.not_before.load(Ordering::Relaxed) {
             return None;
         }
         let mut under_way = route.lock();

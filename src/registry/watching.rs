@@ -5,7 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError, Weak};
 
-use super::{Inner, TracerRegistry};
+use super::ReloadError;
+use super::live::Live;
 use crate::config::{Config, tenant_of};
 use crate::watch::Watcher;
 
@@ -18,13 +19,13 @@ pub(super) struct Watching {
 
 impl Watching {
     /// Starts where the configuration says so. What changed since it was read is seen too.
-    pub(super) fn start(&self, config: &Config, registry: Weak<Inner>) -> io::Result<()> {
+    pub(super) fn start(&self, config: &Config, live: Weak<Live>) -> io::Result<()> {
         if !config.is_watched() {
             return Ok(());
         }
         let watcher = Watcher::start(move |changed| {
-            if let Some(registry) = registry.upgrade() {
-                TracerRegistry(registry).files_changed(changed);
+            if let Some(live) = live.upgrade() {
+                live.files_changed(changed);
             }
         })?;
         // A registry starts once.
@@ -54,9 +55,9 @@ impl Watching {
     }
 }
 
-impl TracerRegistry {
+impl Live {
     fn files_changed(&self, changed: &BTreeSet<PathBuf>) {
-        let folder = self.0.bindings.config().tenants_dir().map(ToOwned::to_owned);
+        let folder = self.bindings.config().tenants_dir().map(ToOwned::to_owned);
         let tenants = changed.iter().map(|path| {
             let is_inside = folder.is_some() && path.parent() == folder.as_deref();
             tenant_of(path).filter(|_| is_inside)
@@ -72,7 +73,39 @@ impl TracerRegistry {
                 tracing::info!("the configuration was read again: {told}");
             }
             Ok(told) => tracing::warn!("the configuration was read again: {told}"),
+            // The last handle went meanwhile.
+            Err(ReloadError::Shutdown) => {}
             Err(error) => tracing::warn!("the configuration cannot be read again: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use crate::registry::TracerRegistry;
+
+    #[test]
+    fn the_last_handle_ends_the_registry_itself_also_while_files_are_looked_at() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let file = folder.path().join("default.toml");
+        fs::write(&file, "[reload]\nwatch = true\n").expect("written");
+        let registry = TracerRegistry::from_config(file).expect("valid");
+        let live = Arc::clone(&registry.0.live);
+        // What was read before it was watched is looked at once, which waits here.
+        let one = live.reloads.one.lock().expect("not poisoned");
+        let begun = Instant::now();
+        while Arc::strong_count(&live) < 3 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the watcher does not look");
+            thread::yield_now();
+        }
+        drop(registry);
+        assert!(live.closed.load(Ordering::SeqCst), "what was queued is sent by now");
+        drop(one);
     }
 }

@@ -9,6 +9,7 @@ use super::life::State;
 use crate::backend::EventType;
 use crate::context;
 use crate::faults::{self, Fault, planted};
+use crate::global::global_registry;
 use crate::registry::TracerRegistry;
 use crate::selector::SelectorParts;
 use crate::session::Session;
@@ -54,14 +55,17 @@ impl Call {
         self.chosen(tracer)
     }
 
-    /// Names its tracer by what it is looked up by: environment, feature, tenant.
+    /// Names its tracer by what it is looked up by: environment, feature, tenant. In the registry that is installed, where none is given.
     pub fn look_up(
         self,
-        registry: &TracerRegistry,
+        registry: Option<&TracerRegistry>,
         environment: Option<&str>,
         feature: Option<&str>,
         tenant: Option<&str>,
     ) -> Self {
+        let Some(registry) = registry.cloned().or_else(global_registry) else {
+            return self.chosen(Err("no registry is given, and none is installed".to_owned()));
+        };
         let found = match (environment, feature, tenant) {
             (Some(name), None, None) => registry.environment(name),
             (None, Some(name), None) => registry.feature(name),
@@ -98,18 +102,16 @@ impl Call {
                 }
                 tracer
             }
-            Choice::OfScope => match &self.session {
-                Some(session) => session.tracer().clone(),
-                None => match of_scope(from) {
-                    Some(tracer) => tracer,
-                    None => {
-                        if !from.is_telemetry_suppressed() {
-                            note_unrouted();
-                        }
-                        return State::Nothing;
+            Choice::OfScope => {
+                let of_session = self.session.as_ref().map(|session| session.tracer().clone());
+                let Some(tracer) = of_session.or_else(|| of_scope(from)) else {
+                    if !from.is_telemetry_suppressed() {
+                        note_unrouted();
                     }
-                },
-            },
+                    return State::Nothing;
+                };
+                tracer
+            }
         };
         let builder = SpanBuilder::from_name(self.name);
         // A session of another tracer is nothing to this one.

@@ -39,7 +39,7 @@ impl Capture {
         self.put(name, value);
     }
 
-    pub(super) fn text(&mut self, name: &'static str, text: Text) {
+    pub(super) fn text(&mut self, name: &'static str, text: &Text) {
         self.write(name, |writer| writer.text(&text.text));
         self.cut += u64::from(text.is_cut);
     }

@@ -12,6 +12,7 @@ mod future;
 mod iterator;
 mod life;
 mod outcome;
+mod parts;
 mod stream;
 mod text;
 mod value;

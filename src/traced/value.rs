@@ -42,7 +42,7 @@ impl<T: Serialize + ?Sized> BySerialize for &&Value<'_, T> {
 
 impl<T: Debug + ?Sized> ByDebug for &Value<'_, T> {
     fn tracer_registry_tell(&self, into: &mut Capture, name: &'static str) {
-        into.text(name, text::debug(self.0));
+        into.text(name, &text::debug(self.0));
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use serde::ser::{self, Serialize, Serializer};
 use serde_json::{Map, Number, Value as Json};
 
+use super::parts::Parts;
 use super::text;
 use crate::backend::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, shorten};
 
@@ -19,7 +20,7 @@ const MAX_WRAPPERS: usize = 64;
 
 /// What a call may still write.
 pub(super) struct Left {
-    values: usize,
+    pub(super) values: usize,
     nodes: usize,
     bytes: usize,
 }
@@ -46,16 +47,16 @@ impl ser::Error for Refused {
 }
 
 pub(super) struct Writer<'a> {
-    left: &'a mut Left,
-    stack: Vec<Frame>,
+    pub(super) left: &'a mut Left,
+    pub(super) stack: Vec<Frame>,
     done: Json,
-    wrappers: usize,
+    pub(super) wrappers: usize,
     cut: u64,
     is_full: bool,
 }
 
 /// What a value lies in that is being made.
-enum Frame {
+pub(super) enum Frame {
     List(Vec<Json>),
     /// With the name of the entry that comes next; none where that is to be left out.
     Table(Map<String, Json>, Option<String>),
@@ -104,7 +105,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Counts a value, or stops.
-    fn count(&mut self, is_value: bool) -> Result<(), Refused> {
+    pub(super) fn count(&mut self, is_value: bool) -> Result<(), Refused> {
         if self.is_full || self.left.nodes == 0 || (is_value && self.left.values == 0) {
             self.cut += u64::from(!self.is_full);
             self.is_full = true;
@@ -129,7 +130,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         match self.stack.pop() {
             Some(Frame::List(items)) => self.put(Json::Array(items)),
             Some(Frame::Table(entries, _)) => self.put(Json::Object(entries)),
@@ -138,7 +139,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The name of the entry that comes next.
-    fn name(&mut self, text: &str) {
+    pub(super) fn name(&mut self, text: &str) {
         let fits = text.len() <= MAX_NAME_BYTES.min(self.left.bytes);
         if fits {
             self.left.bytes -= text.len();
@@ -192,38 +193,6 @@ impl<'a> Writer<'a> {
 
 fn table() -> Frame {
     Frame::Table(Map::new(), None)
-}
-
-/// A list or a table that is being written.
-pub(super) struct Parts<'w, 'a> {
-    writer: &'w mut Writer<'a>,
-    is_skipped: bool,
-    closes: usize,
-}
-
-impl Parts<'_, '_> {
-    fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        if self.is_skipped {
-            return self.writer.count(false);
-        }
-        let wrappers = std::mem::take(&mut self.writer.wrappers);
-        let result = value.serialize(&mut *self.writer);
-        self.writer.wrappers = wrappers;
-        result
-    }
-
-    fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Refused> {
-        if !self.is_skipped {
-            self.writer.name(name);
-        }
-        self.item(value)
-    }
-
-    fn close(self) {
-        for _ in 0..self.closes {
-            self.writer.close();
-        }
-    }
 }
 
 impl<'w, 'a> Serializer for &'w mut Writer<'a> {
@@ -390,124 +359,5 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         let text = text::display(value);
         self.cut += u64::from(text.is_cut);
         self.text(&text.text)
-    }
-}
-
-impl ser::SerializeSeq for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Refused;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), Refused> {
-        self.close();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTuple for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Refused;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), Refused> {
-        self.close();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTupleStruct for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Refused;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), Refused> {
-        self.close();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTupleVariant for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Refused;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), Refused> {
-        self.close();
-        Ok(())
-    }
-}
-
-impl ser::SerializeMap for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Refused;
-
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
-        if self.is_skipped {
-            return Ok(());
-        }
-        self.writer.stack.push(Frame::Name(Json::Null));
-        // A name is no value.
-        self.writer.left.values += 1;
-        let written = key.serialize(&mut *self.writer);
-        let name = match (written, self.writer.stack.pop()) {
-            (Ok(()), Some(Frame::Name(name))) => name,
-            (Ok(()), _) => return Err(Refused),
-            (Err(refused), _) => return Err(refused),
-        };
-        match name {
-            Json::String(name) => self.writer.name(&name),
-            Json::Number(_) | Json::Bool(_) => self.writer.name(&name.to_string()),
-            Json::Null | Json::Array(_) | Json::Object(_) => return Err(Refused),
-        }
-        Ok(())
-    }
-
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), Refused> {
-        self.close();
-        Ok(())
-    }
-}
-
-impl ser::SerializeStruct for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Refused;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
-        self.entry(name, value)
-    }
-
-    fn end(self) -> Result<(), Refused> {
-        self.close();
-        Ok(())
-    }
-}
-
-impl ser::SerializeStructVariant for Parts<'_, '_> {
-    type Ok = ();
-    type Error = Refused;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
-        self.entry(name, value)
-    }
-
-    fn end(self) -> Result<(), Refused> {
-        self.close();
-        Ok(())
     }
 }

@@ -8,7 +8,7 @@ mod start;
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
@@ -26,7 +26,6 @@ use crate::selector::Selector;
 use crate::span::ActiveSpan;
 use default_session::DefaultSession;
 pub use isolated::IsolatedTracer;
-#[cfg(any(feature = "macros", feature = "tower", feature = "tracing-layer"))]
 pub(crate) use start::Open;
 
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
@@ -56,8 +55,8 @@ struct Instance {
     default_session: DefaultSession,
     /// What it was made of.
     digest: Digest,
-    /// Whether what it was made of must be asked for again.
-    stale: AtomicBool,
+    /// How often it was marked because what it was made of must be asked for again; the lowest bit says whether it must be now.
+    stale: AtomicU32,
 }
 
 impl TracerHandle {
@@ -80,7 +79,7 @@ impl TracerHandle {
             lane,
             default_session: DefaultSession::default(),
             digest: binding.digest(),
-            stale: AtomicBool::new(false),
+            stale: AtomicU32::new(0),
         }))
     }
 
@@ -241,11 +240,29 @@ impl TracerHandle {
     /// Whether the next look-up must ask again what it is made of.
     pub(crate) fn is_stale(&self) -> bool {
         // Relaxed: a look-up at that moment may fall on either side of it.
-        self.0.stale.load(Ordering::Relaxed)
+        self.0.stale.load(Ordering::Relaxed) & 1 == 1
     }
 
-    pub(crate) fn set_stale(&self, stale: bool) {
-        self.0.stale.store(stale, Ordering::Relaxed);
+    /// The next look-up must ask again what it is made of.
+    pub(crate) fn mark_stale(&self) {
+        let marked = |marks: u32| Some(marks.wrapping_add(2) | 1);
+        // It always is some.
+        let _ = self.0.stale.fetch_update(Ordering::AcqRel, Ordering::Relaxed, marked);
+    }
+
+    /// The marks so far, read before it is asked what it is made of: who sees a mark also sees what it was marked for.
+    pub(crate) fn marks(&self) -> u32 {
+        self.0.stale.load(Ordering::Acquire)
+    }
+
+    /// It was asked, after so many marks. False where there are more by now: it must be asked again.
+    pub(crate) fn settle(&self, marks: u32) -> bool {
+        let settled = marks & !1;
+        let now = self
+            .0
+            .stale
+            .compare_exchange(marks, settled, Ordering::Relaxed, Ordering::Relaxed);
+        now.is_ok() || now == Err(settled)
     }
 
     pub(crate) fn set_default_session(&self, stamp: &Arc<SessionStamp>) {

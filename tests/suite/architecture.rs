@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
+    "as_text",
     "faults",
     "home",
     "nesting",

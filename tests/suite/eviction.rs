@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
 use secrecy::SecretString;
@@ -37,7 +37,8 @@ fn one_project(adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> World 
     World { registry, collector }
 }
 
-/// Looks a tenant up; where there is no room, again.
+/// Looks a tenant up; where there is no room, again: what is unsent keeps its place. Without that, see
+/// [`where_others_are_idle_no_look_up_is_refused`].
 fn tenant(registry: &TracerRegistry, name: &str) -> tracer_registry::TracerHandle {
     let full = |found: &Result<_, _>| !matches!(found, Err(LookupError::PoolFull { .. }));
     let found = wait_for("room", || registry.tenant(name), full);
@@ -137,6 +138,27 @@ fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
             assert!(status.pool.tracers <= 12, "{:?}", status.pool);
         }
     }
+}
+
+#[test]
+fn where_others_are_idle_no_look_up_is_refused() {
+    // Nothing is unsent, and at most eight are in use or being made.
+    let world = one_project(|builder| builder.pool(at_most(32)));
+    thread::scope(|threads| {
+        for thread in 0..8 {
+            let registry = &world.registry;
+            threads.spawn(move || {
+                for n in 0..200 {
+                    let begun = Instant::now();
+                    let found = registry.tenant(&format!("{thread}-{n}"));
+                    // Where the engine's threads get no time, it is waited no longer than that.
+                    let waited = begun.elapsed() >= Duration::from_millis(250);
+                    assert!(found.is_ok() || waited, "{found:?} after {:?}", begun.elapsed());
+                }
+            });
+        }
+    });
+    assert!(world.registry.status().pool.evicted > 32);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use opentelemetry::trace::{Span as _, Tracer, TracerProvider};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tracer_registry::collector::Fault;
@@ -28,6 +29,7 @@ const EVENTS_IN_FLIGHT: &str = "tracer_registry.session_event.inflight";
 const EVENTS_SETTLED: &str = "tracer_registry.session_event.settled";
 const MEMORY: &str = "tracer_registry.memory.usage";
 const MEMORY_LIMIT: &str = "tracer_registry.memory.limit";
+const UNROUTED: &str = "tracer_registry.span.unrouted";
 const TRACERS: &str = "tracer_registry.tracer.count";
 
 fn succeeded(attributes: &BTreeMap<String, String>) -> bool {
@@ -249,7 +251,14 @@ fn watch(world: &World, reader: &Reader, done: &AtomicBool) -> Reading {
 fn with_no_room_for_names_all_is_one_series_and_no_tenant_is_named() {
     let world = World::with(&["a", "b"], |builder| builder.metrics(bounded(0)));
     let reader = Reader::of(&world.registry);
-    assert_eq!(reader.read().values.len(), 1, "there is the limit alone");
+    assert_eq!(
+        reader.read().values.len(),
+        2,
+        "the limit and what is unrouted, of no tracer"
+    );
+    let routed = world.registry.routing_provider().tracer("driver");
+    routed.start("in no scope").end();
+    assert_eq!(reader.read().all(UNROUTED), 1);
     for tenant in ["a", "b"] {
         world.tenant(tenant).start_span("span");
     }

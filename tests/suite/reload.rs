@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tracer_registry::config::Config;
 use tracer_registry::{Fingerprinter, LookupError, RegistryBuilder, ReloadError, Selector, TracerHandle};
 
-use crate::support::{World, collector, keys};
+use crate::support::{LONG, World, collector, keys};
 
 /// A folder with a configuration, and a registry of it.
 pub(crate) struct Files {
@@ -202,8 +202,10 @@ fn settings_of_the_start_are_told_and_stay() {
         "[export.retry]\nmax_backoff = \"7s\"\n[reload]\nwatch = true\n{}",
         table("acme", "acme")
     ));
-    let told = files.world.registry.reload().expect("without a fault");
-    assert_eq!(told.needs_restart, ["export.retry.max_backoff", "reload.watch"]);
+    for _ in 0..2 {
+        let told = files.world.registry.reload().expect("without a fault");
+        assert_eq!(told.needs_restart, ["export.retry.max_backoff", "reload.watch"]);
+    }
     assert_ne!(files.world.registry.config().export().retry.max_backoff.as_secs(), 7);
     assert!(!files.world.registry.status().configuration.watched);
     assert!(files.tenant("acme").same_tracer(&acme));
@@ -252,6 +254,8 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
     });
     let (begun, ended, stop) = (AtomicU64::new(1), AtomicU64::new(1), AtomicBool::new(false));
     let spans = AtomicU64::new(0);
+    // Of which reload the last look-up was that began after it and ended before the next one.
+    let seen = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -264,6 +268,7 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
                             acme.fingerprint(),
                             fingerprints[usize::try_from(after % 2).expect("0 or 1")]
                         );
+                        seen.fetch_max(after, Ordering::SeqCst);
                     }
                     // Fewer than a queue holds, however long the reloads take.
                     if spans.fetch_add(1, Ordering::SeqCst) < 4000 {
@@ -278,9 +283,17 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
             begun.store(key, Ordering::SeqCst);
             files.world.registry.reload().expect("without a fault");
             ended.store(key, Ordering::SeqCst);
+            let now = Instant::now();
+            while seen.load(Ordering::SeqCst) != key && now.elapsed() < LONG {
+                std::thread::yield_now();
+            }
+            if seen.load(Ordering::SeqCst) != key {
+                break;
+            }
         }
         stop.store(true, Ordering::SeqCst);
     });
+    assert_eq!(seen.load(Ordering::SeqCst), 99, "after each reload it was looked");
     files.world.flush();
     let arrived = files.world.names("acme_0").len() + files.world.names("acme_1").len();
     assert_eq!(arrived as u64, spans.load(Ordering::SeqCst).min(4000));
@@ -324,6 +337,6 @@ fn one_of_ten_thousand_is_replaced_and_the_others_stay() {
 #[test]
 fn a_reload_after_the_shutdown_is_refused() {
     let files = Files::new(&["acme"], &table("acme", "acme"));
-    assert!(files.world.registry.shutdown(crate::support::LONG).is_complete());
+    assert!(files.world.registry.shutdown(LONG).is_complete());
     assert_eq!(files.world.registry.reload(), Err(ReloadError::Shutdown));
 }

@@ -1,5 +1,6 @@
 //! Tenants that are not in the configuration: a file for each, or a source of the program's own.
 
 mod files;
+mod races;
 mod source;
 mod source_async;

@@ -10,6 +10,8 @@ mod lookups;
 mod outgoing;
 mod policies;
 mod spans;
+#[cfg(feature = "tracing-layer")]
+mod tracing_spans;
 
 use std::time::Duration;
 

@@ -1,18 +1,19 @@
 //! The `tracing` crate: its spans go to the tracer of the scope that they are made in, its events to the tracer that the code runs for.
 
+mod telling;
+
 use std::sync::Arc;
 use std::thread;
 
 use futures_util::FutureExt as _;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracer_registry::collector::{Span, SpanKind, StatusCode};
+use tracer_registry::collector::Span;
 use tracer_registry::{Selector, TracerHandle, UnroutedStatus};
 use tracing::dispatcher::{self, DefaultGuard, Dispatch};
 use tracing::{Instrument, info, info_span};
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{Layer, registry};
+use tracing_subscriber::registry;
 
 use crate::routing::assert_chain;
 use crate::support::{LONG, World};
@@ -36,11 +37,6 @@ fn unrouted(world: &World) -> (u64, u64) {
 
 fn events(span: &Span) -> Vec<&str> {
     span.events.iter().map(|event| event.name.as_str()).collect()
-}
-
-fn sorted(mut names: Vec<String>) -> Vec<String> {
-    names.sort_unstable();
-    names
 }
 
 #[tracing::instrument(skip_all)]
@@ -170,69 +166,6 @@ fn under_another_tracers_span_of_the_tracing_crate_a_span_is_a_root_or_a_child_o
 }
 
 #[test]
-fn an_event_lands_on_a_span_of_the_tracer_that_the_code_runs_for_or_nowhere() {
-    let (world, a, b, _subscriber) = subscribed();
-    a.in_span_sync("by hand", |_| info!("without a span of the tracing crate"));
-    a.in_span_sync("a", |_| {
-        let of_a = info_span!("of a");
-        of_a.in_scope(|| {
-            info!("a-canary");
-            let in_b = b.enter();
-            info!("b-canary in no span");
-            b.in_span_sync("b", |_| {
-                info!("b-canary");
-                tracing::error!("b-canary that fails");
-                info!(parent: &of_a, "told of a");
-                info!(parent: None, "of nobody");
-            });
-            drop(in_b);
-            info!("a-canary again");
-        });
-    });
-    info!("in no scope");
-    assert_eq!(unrouted(&world), (0, 1), "the one in b's scope with a's span current");
-    world.flush();
-    assert_eq!(
-        events(&world.span("a", "of a")),
-        ["a-canary", "told of a", "a-canary again"]
-    );
-    assert_eq!(events(&world.span("b", "b")), ["b-canary", "b-canary that fails"]);
-    assert_eq!(world.span("b", "b").status.code, StatusCode::Error);
-    assert_eq!(world.span("a", "of a").status.code, StatusCode::Unset);
-    assert_eq!(
-        events(&world.span("a", "by hand")),
-        ["without a span of the tracing crate"]
-    );
-    world.assert_no_trace_of("b-canary", "a");
-    world.assert_no_trace_of("a-canary", "b");
-}
-
-#[test]
-fn a_field_is_never_recorded_on_another_tracers_span_by_way_of_the_current_one() {
-    let (world, a, b, _subscriber) = subscribed();
-    let made = a.in_span_sync("a", |_| {
-        info_span!("of a", own = tracing::field::Empty, by_b = tracing::field::Empty)
-    });
-    made.in_scope(|| {
-        tracing::Span::current().record("own", "a-value");
-        b.in_span_sync("b", |_| tracing::Span::current().record("by_b", "b-canary").id());
-    });
-    assert_eq!(unrouted(&world), (0, 1));
-    // Who has the span at hand means it: what is told of a span lands on it, whoever the code runs for.
-    b.in_span_sync("b", |_| made.record("by_b", "meant"));
-    drop(made);
-    assert_eq!(unrouted(&world), (0, 1));
-    world.flush();
-    let span = world.span("a", "of a");
-    assert_eq!(
-        (&span.attributes["own"], &span.attributes["by_b"]),
-        (&"a-value".into(), &"meant".into())
-    );
-    world.assert_no_trace_of("b-canary", "a");
-    world.assert_no_trace_of("b-canary", "b");
-}
-
-#[test]
 fn an_explicit_parent_is_one_to_its_own_tracer_and_no_parent_makes_a_root() {
     let (world, a, b, _subscriber) = subscribed();
     let parent = a.in_span_sync("a", |_| info_span!("parent"));
@@ -320,103 +253,6 @@ async fn futures_take_the_scope_of_their_span_along_to_whichever_thread_polls_th
     assert_eq!(
         (world.names("a").len(), world.names("b").len()),
         (20 * 7 + 3, 20 * 7 + 1)
-    );
-}
-
-#[tracing::instrument(err)]
-fn fails(question: &str, times: u64) -> Result<(), std::io::Error> {
-    Err(std::io::Error::other(format!("{question} {times} times over")))
-}
-
-#[test]
-fn fields_and_errors_are_what_opentelemetry_has_them_as() {
-    let (world, a, _, _subscriber) = subscribed();
-    a.in_span_sync("a", |_| {
-        assert!(fails("why?", 2).is_err());
-        let error = std::io::Error::other("broken");
-        let error: &(dyn std::error::Error + 'static) = &error;
-        info_span!(
-            "s",
-            otel.name = "GET /",
-            otel.kind = "Client",
-            otel.status_code = "ERROR",
-            large = u64::MAX,
-            part = 0.5,
-            yes = true,
-            error,
-        )
-        .in_scope(|| info!(name: "named", answer = 42));
-    });
-    world.flush();
-    let span = world.span("a", "fails");
-    assert_eq!(span.attributes["question"], "why?");
-    assert_eq!(span.attributes["times"], 2);
-    assert_eq!(span.attributes["target"], module_path!());
-    assert!(
-        span.attributes["code.file.path"]
-            .to_string()
-            .contains("tracing_layer.rs")
-    );
-    assert_eq!(span.scope.name, "tracing");
-    assert_eq!(
-        (span.status.code, span.status.message.as_str()),
-        (StatusCode::Error, "why? 2 times over")
-    );
-    assert_eq!(events(&span), ["exception"]);
-    assert_eq!(span.events[0].attributes["exception.message"], "why? 2 times over");
-    assert_eq!(span.events[0].attributes["level"], "ERROR");
-    let span = world.span("a", "GET /");
-    assert_eq!((span.kind, span.status.code), (SpanKind::Client, StatusCode::Error));
-    assert_eq!(span.attributes["large"], u64::MAX.to_string());
-    assert_eq!(
-        (&span.attributes["part"], &span.attributes["yes"]),
-        (&0.5.into(), &true.into())
-    );
-    assert_eq!(span.attributes["error"], "broken");
-    assert!(
-        span.attributes.keys().all(|key| !key.starts_with("otel.")),
-        "{:?}",
-        span.attributes
-    );
-    assert_eq!(
-        (events(&span), &span.events[0].attributes["answer"]),
-        (vec!["named"], &42.into())
-    );
-}
-
-#[test]
-fn what_this_crate_tells_is_on_nobodys_span() {
-    let (world, a, _, _subscriber) = subscribed();
-    a.in_span_sync("a", |_| {
-        info_span!("of a").in_scope(|| {
-            tracing::warn!(target: "tracer_registry::export::report", "about another tenant");
-            tracing::info_span!(target: "tracer_registry", "ours").in_scope(|| ());
-            info!(target: "tracer_registry_of_somebody", "theirs");
-        });
-    });
-    world.flush();
-    assert_eq!(events(&world.span("a", "of a")), ["theirs"]);
-    assert_eq!(sorted(world.names("a")), ["a", "of a"]);
-}
-
-#[test]
-fn a_filter_leaves_out_what_it_says_and_what_is_below_finds_its_parent() {
-    let world = World::new(&["a"]);
-    let a = world.tenant("a");
-    let layer = world.registry.tracing_layer().with_filter(LevelFilter::INFO);
-    let _subscriber = dispatcher::set_default(&Dispatch::new(registry().with(layer)));
-    a.in_span_sync("a", |_| {
-        tracing::debug_span!("left out").in_scope(|| {
-            tracing::debug!("left out");
-            info!("kept");
-            info_span!("below").in_scope(|| ());
-        });
-    });
-    world.flush();
-    assert_chain(&world, "a", &["a", "below"]);
-    assert_eq!(
-        (events(&world.span("a", "a")), world.names("a").len()),
-        (vec!["kept"], 2)
     );
 }
 

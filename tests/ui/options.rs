@@ -23,8 +23,8 @@ fn misspelt_argument(password: &str) {}
 #[trace(capture = inputs, skip_all, redact(password))]
 fn nothing_left(password: &str) {}
 
-#[trace(tenant = "acme")]
-fn no_registry() {}
+#[trace(registry = ())]
+fn no_name() {}
 
 #[trace(registry = (), tracer = ())]
 fn two_ways() {}
@@ -48,5 +48,5 @@ fn main() {
     unknown();
     twice();
     unknown_word("");
-    no_registry();
+    no_name();
 }

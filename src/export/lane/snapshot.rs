@@ -24,6 +24,8 @@ pub(crate) struct LaneSnapshot {
 
 impl Lane {
     pub(in super::super) fn snapshot(&self) -> LaneSnapshot {
+        // First, and not in the lane's lock, which ends of spans wait for.
+        let key = self.keyring.status(&self.shared.keyrings);
         let state = self.lock();
         LaneSnapshot {
             spans: state.ledger,
@@ -33,7 +35,7 @@ impl Lane {
             last_error: state.last_error().cloned(),
             last_delivery: state.last_delivery,
             breakers: self.gates.status(),
-            key: self.keyring.status(&self.shared.keyrings),
+            key,
         }
     }
 }

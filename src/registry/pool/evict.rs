@@ -45,7 +45,7 @@ impl Pool {
                 hurried += 1;
             }
         }
-        self.room.end_look(freed);
+        self.room.end_look(too_many, freed);
         freed
     }
 

@@ -36,8 +36,8 @@ pub(super) struct Room {
 struct Looks {
     begun: u64,
     ended: u64,
-    /// How many tracers the last one took out.
-    freed: usize,
+    /// The last one was to take tracers out, and none was idle.
+    in_vain: bool,
     /// Look-ups that wait for one.
     waiting: usize,
 }
@@ -97,7 +97,7 @@ impl Room {
             let left = LONGEST_WAIT.saturating_sub(since.elapsed());
             if looks.ended >= wanted || left.is_zero() {
                 looks.waiting -= 1;
-                return looks.freed > 0 && !left.is_zero();
+                return self.may_have_room(&looks) && !left.is_zero();
             }
             looks = self
                 .looked
@@ -115,9 +115,15 @@ impl Room {
         }
         self.lock().waiting += 1;
         let freed = look();
-        self.lock().waiting -= 1;
+        let mut looks = self.lock();
+        looks.waiting -= 1;
         // Others that look at the same time may have made it, or have taken it.
-        freed > 0 || self.tracers() < self.max
+        freed > 0 || self.may_have_room(&looks)
+    }
+
+    /// Whether it is worth while to try again. Where there was room the last look took nothing out, whoever has taken that room since.
+    fn may_have_room(&self, looks: &Looks) -> bool {
+        !looks.in_vain || self.tracers() < self.max
     }
 
     /// Whether a look-up waits for a look through the pool.
@@ -137,11 +143,11 @@ impl Room {
         (self.tracers() + wanted).saturating_sub(self.max)
     }
 
-    /// The pool was looked through, and so many tracers were taken out.
-    pub(super) fn end_look(&self, freed: usize) {
+    /// The pool was looked through, and so many tracers were taken out of those that were too many.
+    pub(super) fn end_look(&self, too_many: usize, freed: usize) {
         let mut looks = self.lock();
         looks.ended = looks.begun;
-        looks.freed = freed;
+        looks.in_vain = too_many > 0 && freed == 0;
         drop(looks);
         self.looked.notify_all();
     }
@@ -173,5 +179,49 @@ impl Room {
 
     fn lock(&self) -> MutexGuard<'_, Looks> {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::config::IdleTimeout;
+
+    #[test]
+    fn a_look_up_that_asks_during_a_look_gets_the_room_that_one_made() {
+        let settings = PoolSettings {
+            max_tracers: 16,
+            idle_timeout: IdleTimeout::Never,
+            when_full: WhenFull::Reject,
+        };
+        for taken_by_others in [0, 2] {
+            let room = &Room::new(&settings, Arc::default());
+            while room.take() {}
+            room.begin_look();
+            thread::scope(|threads| {
+                // With a beginning that is not over, so that it does not matter how long this takes.
+                let since = Instant::now() + Duration::from_secs(3600);
+                let second = threads.spawn(move || room.wait(since));
+                while !room.is_asked() {
+                    thread::yield_now();
+                }
+                room.give_back();
+                room.give_back();
+                room.end_look(2, 2);
+                let too_many = room.begin_look();
+                assert_eq!(too_many, 0, "there is room for as many as it makes in advance");
+                for _ in 0..taken_by_others {
+                    assert!(room.take());
+                }
+                room.end_look(too_many, 0);
+                assert!(second.join().expect("no panic"), "it is to try, and to ask again");
+            });
+            room.begin_look();
+            room.end_look(1, 0);
+            let is_full = room.tracers() == 16;
+            assert_eq!(room.may_have_room(&room.lock()), !is_full);
+        }
     }
 }

@@ -154,13 +154,13 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         taken.and_then(|(_, slot)| slot.tracer())
     }
 
-    /// Empties the slots of all tracers that are being made: they go to those who wait for them, and are not kept. Gives how many.
-    pub(super) fn take_out_unfinished(&self) -> usize {
+    /// Empties the slots of those tracers that are being made: they go to those who wait for them, and are not kept. Gives how many.
+    pub(super) fn take_out_unfinished(&self, concerned: impl Fn(&K) -> bool) -> usize {
         let mut taken = 0;
-        self.slots.retain(|_, slot| {
-            let is_building = matches!(slot, Slot::Building(_));
-            taken += usize::from(is_building);
-            !is_building
+        self.slots.retain(|key, slot| {
+            let goes = matches!(slot, Slot::Building(_)) && concerned(key);
+            taken += usize::from(goes);
+            !goes
         });
         taken
     }

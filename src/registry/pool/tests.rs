@@ -53,7 +53,7 @@ fn ask(registry: &TracerRegistry, names: &[&str]) {
 /// The names that are in the pool; to ask is no use of them.
 fn kept(registry: &TracerRegistry) -> Vec<String> {
     let mut names = Vec::new();
-    let pool = &registry.0.pool;
+    let pool = &registry.0.live.pool;
     pool.single[Part::Tenant as usize].each(|name, _, _| names.push(name.to_string()));
     pool.combined.each(|selector, _, _| names.push(selector.to_string()));
     names.sort_unstable();
@@ -69,9 +69,9 @@ fn settle(registry: &TracerRegistry) -> Report {
 fn a_tracer_that_was_not_used_for_the_timeout_goes_and_none_before() {
     let timeout = Duration::from_secs(1600);
     let registry = of(100, IdleTimeout::After(timeout));
-    let look = |second| registry.0.pool.look_through(Duration::from_secs(second));
+    let look = |second| registry.0.live.pool.look_through(Duration::from_secs(second));
     assert_eq!(
-        registry.0.pool.period(),
+        registry.0.live.pool.period(),
         Duration::from_secs(60),
         "once a minute at the least"
     );
@@ -102,8 +102,8 @@ fn a_tracer_that_was_not_used_for_the_timeout_goes_and_none_before() {
 fn without_a_timeout_a_tracer_stays_until_its_place_is_needed() {
     let registry = of(2, IdleTimeout::Never);
     ask(&registry, &["a", "b"]);
-    assert_eq!(registry.0.pool.look_through(HOURS), 0);
-    assert_eq!(registry.0.pool.look_through(HOURS * 1000), 0);
+    assert_eq!(registry.0.live.pool.look_through(HOURS), 0);
+    assert_eq!(registry.0.live.pool.look_through(HOURS * 1000), 0);
     ask(&registry, &["c"]);
     assert_eq!(kept(&registry), ["b", "c"]);
 }
@@ -116,9 +116,9 @@ fn the_one_that_was_used_least_recently_makes_room() {
     // A tracer that is made counts the clock on, and so does a look through the pool.
     ask(&registry, &["c", "e"]);
     assert_eq!(kept(&registry), ["c", "d", "e"]);
-    registry.0.pool.look_through(HOURS);
+    registry.0.live.pool.look_through(HOURS);
     ask(&registry, &["d"]);
-    registry.0.pool.look_through(HOURS);
+    registry.0.live.pool.look_through(HOURS);
     ask(&registry, &["c", "f"]);
     assert_eq!(kept(&registry), ["c", "d", "f"]);
     drop(registry.get(Selector::tenant("d").feature("f")));
@@ -148,7 +148,11 @@ fn is_not_evicted<T>(kind: &str, begin: impl Fn(&TracerRegistry) -> T, end: impl
     let registry = of(1, IdleTimeout::After(Duration::from_secs(1000)));
     let used = begin(&registry);
     for second in [0, 10_000, 20_000] {
-        assert_eq!(registry.0.pool.look_through(Duration::from_secs(second)), 0, "{kind}");
+        assert_eq!(
+            registry.0.live.pool.look_through(Duration::from_secs(second)),
+            0,
+            "{kind}"
+        );
     }
     let error = registry.tenant("other").expect_err(kind);
     assert!(
@@ -212,7 +216,7 @@ fn what_is_unsent_keeps_its_tracer_until_it_is_settled_and_is_sent_where_room_is
     let registry = of(1, IdleTimeout::After(Duration::from_secs(1000)));
     registry.tenant("a").expect("there is room").start_span("span").end();
     for second in [0, 10_000, 20_000] {
-        assert_eq!(registry.0.pool.look_through(Duration::from_secs(second)), 0);
+        assert_eq!(registry.0.live.pool.look_through(Duration::from_secs(second)), 0);
     }
     let spans = || registry.status().tracers[0].spans.clone();
     assert_eq!(
@@ -243,9 +247,9 @@ fn where_the_pool_may_grow_it_does_and_shrinks_when_it_can() {
         .into();
     let status = registry.status().pool;
     assert_eq!((status.tracers, status.grown, status.rejected), (4, 2, 0));
-    assert_eq!(registry.0.pool.look_through(HOURS), 0);
+    assert_eq!(registry.0.live.pool.look_through(HOURS), 0);
     drop(held);
-    assert_eq!(registry.0.pool.look_through(HOURS), 2);
+    assert_eq!(registry.0.live.pool.look_through(HOURS), 2);
     ask(&registry, &["e"]);
     let status = registry.status().pool;
     assert_eq!((status.tracers, status.evicted, status.grown), (2, 3, 2));

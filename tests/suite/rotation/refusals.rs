@@ -1,8 +1,11 @@
 //! A receiver that refuses a key.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
+use secrecy::SecretString;
 use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::Retry;
 use tracer_registry::{BreakerState, DropReason, Enrichment};
@@ -64,6 +67,38 @@ fn a_source_without_another_key_is_asked_once_and_the_requests_wait() {
     assert_eq!((status.spans.lost(), status.session_events.lost()), (0, 0), "they wait");
     assert!(status.last_error.expect("refused").to_string().contains("401"));
     assert_eq!(status.breakers.endpoint.failures, 0);
+    drop(world.registry.shutdown(Duration::ZERO));
+}
+
+#[test]
+fn a_source_that_gives_another_bad_key_each_time_is_asked_no_more_often() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let source = Arc::clone(&asked);
+    let world = World::with(&[], |builder| {
+        let key = tracer_registry::KeySource::provider("each time", "a");
+        builder
+            .export(eternal_pauses())
+            .secret_source("each time", move |_: &str| {
+                let number = source.fetch_add(1, Ordering::SeqCst);
+                Ok(SecretString::from(format!("hh_key_{number}_canary")))
+            })
+            .tenant("a", tracer_registry::config::Binding::new().api_key(key))
+    });
+    world.collector.fault(Fault::reject_key());
+    let a = world.tenant("a");
+    let _sessions: Vec<_> = (0..50).map(|n| a.session(format!("s{n}")).start()).collect();
+    a.start_span("span").end();
+    wait_for(
+        "an open breaker",
+        || world.status("a").breakers.session_events,
+        |breaker| matches!(breaker.state, BreakerState::Open { .. }),
+    );
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        2,
+        "for the tracer, and for all that was refused"
+    );
+    assert_eq!(world.key("a").rotations, 1);
     drop(world.registry.shutdown(Duration::ZERO));
 }
 

@@ -3,15 +3,10 @@
 use axum::Router;
 use axum::extract::MatchedPath;
 use axum::routing::{any, get};
+use http::StatusCode;
 use http::uri::Scheme;
-use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
-use tower::ServiceExt;
-use tower_layer::Layer;
 use tracer_registry::collector::{Span, SpanKind, StatusCode as SpanStatus};
-
-#[cfg(feature = "tracing-layer")]
-use tracing_subscriber::layer::SubscriberExt;
 
 use super::client::{Server, attribute, ended, get_as, header_source, path};
 use crate::support::World;
@@ -96,37 +91,6 @@ async fn a_status_of_the_servers_own_fault_is_an_error_and_one_of_the_clients_is
         (Some(502), Some("502".to_owned()), SpanStatus::Error)
     );
     assert_eq!(told("GET /none"), (Some(404), None, SpanStatus::Unset));
-}
-
-#[cfg(feature = "tracing-layer")]
-#[tracing::instrument]
-async fn load_order() {
-    tokio::task::yield_now().await;
-    tracing::info_span!("read").in_scope(|| ());
-}
-
-#[cfg(feature = "tracing-layer")]
-#[tokio::test]
-async fn spans_of_the_tracing_crate_are_children_of_their_request() {
-    let world = World::new(&["acme", "globex"]);
-    let layer = world.registry.tracing_layer();
-    let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-    let service = header_source(&world).layer(tower::service_fn(async |_: Request<()>| {
-        load_order().await;
-        Ok::<_, std::io::Error>(Response::new(String::new()))
-    }));
-    let ask = |tenant| {
-        let request = Request::get("/").header("x-tenant", tenant).body(());
-        service.clone().oneshot(request.expect("a request"))
-    };
-    let (acme, globex) = tokio::join!(ask("acme"), ask("globex"));
-    assert!(acme.is_ok() && globex.is_ok());
-    world.flush();
-    for tenant in ["acme", "globex"] {
-        let tree = world.project(tenant).tree();
-        assert_eq!(tree.trim_end(), "GET\n└─ load_order\n   └─ read");
-    }
-    assert_eq!(world.registry.status().unrouted.spans, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,7 @@ fn told(
     pair: (Option<DebugOnly>, i32),
 ) -> Option<Choice> {
     let _ = (both, neither, pair, choices);
-    drop(debug);
+    let _ = debug;
     Some(Choice::Struct {
         deep: (),
         text: "out".to_owned(),

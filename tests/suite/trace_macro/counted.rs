@@ -85,3 +85,26 @@ fn calls_without_a_span_are_counted_and_failures_told_ever_more_rarely() {
         "{lines:#?}"
     );
 }
+
+#[trace(tenant = "a")]
+fn by_name() {
+    inner();
+}
+
+#[test]
+fn a_name_alone_is_looked_up_in_the_registry_that_is_installed() {
+    // The process has one.
+    if !is_child::<&str>(
+        "trace_macro::counted::a_name_alone_is_looked_up_in_the_registry_that_is_installed",
+        &[],
+    ) {
+        return;
+    }
+    let world = World::new(&["a"]);
+    by_name();
+    world.registry.install_global();
+    by_name();
+    world.flush();
+    assert_eq!(world.project("a").tree(), "by_name\n└─ inner\n");
+    assert_eq!(trace_counts().failed, 1);
+}

@@ -126,6 +126,7 @@ impl<T: Clone + Display> Counter<T> {
         self.seen
     }
 
+    #[expect(clippy::boxed_local, reason = "a form that `self` may have")]
     #[trace]
     fn boxed(self: Box<Self>) -> usize {
         self.seen.len()
@@ -254,6 +255,15 @@ fn methods_with_self_in_every_form() {
     assert_eq!(world.project("a").tree(), "later\n└─ point's name\n");
 }
 
+/// Calls a traced function when it goes.
+struct Calls;
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        let _ = plain(1);
+    }
+}
+
 #[test]
 fn a_panic_is_the_functions_and_ends_the_span_with_an_error() {
     let world = traced(|| {
@@ -261,12 +271,6 @@ fn a_panic_is_the_functions_and_ends_the_span_with_an_error() {
         let Err(payload) = caught;
         assert_eq!(payload.downcast_ref::<String>().map(String::as_str), Some("as it was"));
         // One that is called while somebody else's panic goes on is not told to have panicked.
-        struct Calls;
-        impl Drop for Calls {
-            fn drop(&mut self) {
-                let _ = plain(1);
-            }
-        }
         let caught = catch_unwind(|| {
             let _calls = Calls;
             panic!("somebody else's");

@@ -39,7 +39,7 @@ async fn a_function_traced_for_one_tenant_that_calls_one_traced_for_another_keep
     world.flush();
     assert_eq!(world.project("a").tree(), "work_of_a\n├─ by_hand\n└─ more\n");
     assert_eq!(world.project("b").tree(), "work of b\n└─ more\nb by hand\n");
-    for span in world.project("a").spans().iter() {
+    for span in world.project("a").spans() {
         assert_eq!(
             (span.session_id.as_deref(), span.source.as_deref()),
             (Some(of_a.id()), Some("test")),

@@ -35,10 +35,7 @@ fn aliased(text: &str) -> BoxStream<'_, char> {
 #[trace(capture = inputs)]
 fn numbers(up_to: i32) -> impl DoubleEndedIterator<Item = i32> + ExactSizeIterator + FusedIterator {
     made(-1);
-    (0..up_to).map(|item| {
-        made(item);
-        item
-    })
+    (0..up_to).inspect(|item| made(*item))
 }
 
 #[trace]

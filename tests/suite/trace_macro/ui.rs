@@ -27,7 +27,7 @@ fn errors(file: &Path, library: &Path, edition: &str) -> String {
         .expect("a compiler");
     let said = String::from_utf8_lossy(&output.stderr);
     let errors = said.lines().filter(|line| !line.starts_with("error: aborting"));
-    errors.map(|line| format!("{line}\n")).collect()
+    errors.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The libraries beside this test, the newest one first.
@@ -38,7 +38,7 @@ fn libraries() -> Vec<PathBuf> {
     let mut libraries: Vec<(SystemTime, PathBuf)> = files
         .filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.starts_with("libtracer_registry-") && name.ends_with(".rlib")
+            name.starts_with("libtracer_registry-") && path.extension().is_some_and(|extension| extension == "rlib")
         })
         .map(|path| {
             (
