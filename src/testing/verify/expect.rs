@@ -176,21 +176,16 @@ impl Oracle<'_> {
             Kind::Inject { who } => self.inject(op.id, self.tracer(op.id, *who, reach), env),
             Kind::Incoming { who, lie } => {
                 let who = self.tracer(op.id, *who, reach);
-                let taken = taken(op.id, *lie, &self.cast[who.member], reach);
-                self.expected.incoming.insert(op.id, (who.member, taken));
-                self.block(&op.body, &place.inside(Frame::Incoming { who, taken }));
+                let inside = self.incoming(op.id, who, *lie, place);
+                self.block(&op.body, &inside);
             }
             Kind::Request { member, lie, .. } => {
                 let who = self.tracer(op.id, Who::pooled(*member), reach);
-                let taken = taken(op.id, *lie, &self.cast[who.member], reach);
-                self.expected.incoming.insert(op.id, (who.member, taken));
-                self.current_span(op, who, How::Closure, &place.inside(Frame::Incoming { who, taken }));
+                let inside = self.incoming(op.id, who, *lie, place);
+                self.current_span(op, who, How::Closure, &inside);
             }
             Kind::Event { who } => self.event(op.id, self.current(*who, place), place),
-            Kind::Unscoped { .. } => {
-                self.expected.is_invalid |= env.owner().is_some();
-                self.block(&op.body, place);
-            }
+            Kind::Unscoped { .. } => self.unscoped(op, place),
             Kind::Dedicated { member } => {
                 let member = *member;
                 self.block(&op.body, &place.reaching(Handle::Dedicated { member, op: op.id }));
@@ -227,6 +222,13 @@ impl Oracle<'_> {
             // Its items are made in what was captured, whoever reads them.
             Kind::Stream { .. } => self.block(&op.body, place),
         }
+    }
+
+    /// What holds where headers that lie were taken in.
+    fn incoming(&mut self, op: OpId, who: Who, lie: Lie, place: &Place) -> Place {
+        let taken = taken(op, lie, &self.cast[who.member], &place.reach);
+        self.expected.incoming.insert(op, (who.member, taken));
+        place.inside(Frame::Incoming { who, taken })
     }
 
     fn current_session(&self, who: Who, env: &Env) -> InSession {
@@ -322,6 +324,12 @@ impl Oracle<'_> {
             let strand = place.strand;
             session.enrichments.push(Enriched { strand, op });
         }
+    }
+
+    /// Nothing comes of it, where there is no scope.
+    fn unscoped(&mut self, op: &Op, place: &Place) {
+        self.expected.is_invalid |= place.env.owner().is_some();
+        self.block(&op.body, place);
     }
 
     /// It is on the innermost span of the tracer that the code runs for, where that is open and can be found; else there is no rule.
