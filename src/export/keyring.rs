@@ -72,7 +72,6 @@ struct State {
     more: Option<Box<More>>,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each holds or not whatever the others do")]
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each of them changes without the others")]
 struct More {
