@@ -30,6 +30,12 @@ pub(crate) enum Fault {
     SpanLost,
     /// Now and then a span is sent twice.
     SpanDoubled,
+    /// A span of the `tracing` crate goes to the tracer of the one that is entered, whatever the scope.
+    EnteredUnchecked,
+    /// A function with `#[trace]` takes the tracer that was named last on its thread.
+    TracedByThread,
+    /// A request is served for the tenant of the one before it.
+    ServedForPrevious,
     // These need what only `verify --chaos` does.
     /// A tracer is evicted with what it has not sent, and that is dropped.
     EvictedUnsent,

@@ -7,7 +7,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
-use syn::{Error, Expr, Ident, LitStr, Path, Result, parse_quote};
+use syn::{Error, Expr, Ident, LitStr, Path, ReceiverKind, Result, parse_quote};
 
 use crate::function::Function;
 use crate::options::Options;
@@ -119,7 +119,7 @@ impl Expansion<'_> {
     fn owns_self(&self) -> bool {
         self.function
             .receiver()
-            .is_some_and(|receiver| receiver.reference.is_none())
+            .is_some_and(|receiver| !matches!(receiver.kind, ReceiverKind::Reference(..)))
     }
 
     /// Whether the body stays in the function itself: in a debug build, a closure needs a frame of its own.
@@ -129,6 +129,7 @@ impl Expansion<'_> {
     }
 
     /// The user's body, with arguments of its own. What it gives is put by, so that temporaries in its last expression go before them.
+    /// Where it gives nothing, that this is never reached is no fault of the user's.
     fn body(&self) -> TokenStream {
         let (body, returned, rebound) = (&self.function.0.block, &self.returns.named, &self.rebound);
         let site = Span::mixed_site();
@@ -142,7 +143,7 @@ impl Expansion<'_> {
         if self.returns.is_never() {
             return quote_spanned!(site=> #arguments #body;);
         }
-        quote_spanned!(site=> #arguments let returned: #returned = #body; returned)
+        quote_spanned!(site=> #arguments let _returned: #returned = #body; #[allow(unreachable_code)] _returned)
     }
 
     /// Until the function returns.

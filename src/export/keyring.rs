@@ -72,8 +72,8 @@ struct State {
     more: Option<Box<More>>,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each holds or not whatever the others do")]
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each of them changes without the others")]
 struct More {
     error: Option<SecretError>,
     /// The last key that receivers took, as long as none took the current one.

@@ -9,6 +9,7 @@ use http::uri::Scheme;
 use super::errors::Counts;
 use super::source::Asked;
 use super::{TenantError, TenantSource, Trouble};
+use crate::faults::{self, Fault, planted};
 use crate::registry::{LookupError, TracerRegistry};
 use crate::selector::{Name, Part, Selector, SelectorError};
 use crate::session::SessionBuilder;
@@ -101,7 +102,14 @@ impl Settings {
     /// What is to be done after a look-up.
     pub(super) fn found(&self, found: Result<TracerHandle, LookupError>, attempt: Attempt) -> Step {
         match found {
-            Ok(tracer) => Step::Go(Decision::Serve(tracer)),
+            Ok(tracer) => {
+                if planted(Fault::ServedForPrevious)
+                    && let Some(previous) = faults::previous(&tracer)
+                {
+                    return Step::Go(Decision::Serve(previous));
+                }
+                Step::Go(Decision::Serve(tracer))
+            }
             Err(error) => self.otherwise(&error.into(), attempt),
         }
     }

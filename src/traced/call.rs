@@ -8,6 +8,7 @@ use super::counts::{note_failed, note_unrouted};
 use super::life::State;
 use crate::backend::EventType;
 use crate::context;
+use crate::faults::{self, Fault, planted};
 use crate::global::with_global_registry;
 use crate::registry::TracerRegistry;
 use crate::selector::SelectorParts;
@@ -104,11 +105,15 @@ impl Call {
     pub(super) fn start(self, from: &Context) -> State {
         let tracer = match self.choice {
             Choice::Failed => return hidden(from),
-            Choice::Tracer(tracer) => tracer,
+            Choice::Tracer(tracer) => {
+                if planted(Fault::TracedByThread) {
+                    faults::set_of_thread(&tracer);
+                }
+                tracer
+            }
             Choice::OfScope => {
                 let of_session = self.session.as_ref().map(|session| session.tracer().clone());
-                let of_scope = || context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner));
-                let Some(tracer) = of_session.or_else(of_scope) else {
+                let Some(tracer) = of_session.or_else(|| of_scope(from)) else {
                     if !from.is_telemetry_suppressed() {
                         note_unrouted();
                     }
@@ -129,6 +134,15 @@ impl Call {
         }
         State::Open(open)
     }
+}
+
+fn of_scope(from: &Context) -> Option<TracerHandle> {
+    if planted(Fault::TracedByThread)
+        && let Some(named_before) = faults::of_thread::<TracerHandle>()
+    {
+        return Some(named_before.clone());
+    }
+    context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner))
 }
 
 /// Where a call runs that has no tracer though one was named: in no scope. Whatever is traced further in and names no tracer either would

@@ -68,7 +68,7 @@ fn allowed(module: &str, named: &str) -> bool {
         "cli" => named == "cli",
         "collector" => named == "secret",
         // As a user has it: what the root exports, and the public modules.
-        "testing" => ["collector", "config"].contains(&named),
+        "testing" => ["collector", "config", "tower"].contains(&named),
         _ => match (place(module), place(named)) {
             (Some(module), Some(named)) => named < module,
             _ => false,

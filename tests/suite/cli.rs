@@ -9,8 +9,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tracer_registry::Selector;
 use tracer_registry::collector::{Fault, LocalCollector};
+use tracer_registry::config::Export;
 
-use crate::support::{LONG, World, key_of};
+use crate::support::{LONG, World, key_of, quick};
 
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tracer-registry"));
@@ -293,7 +294,13 @@ fn collect_prints_a_line_for_each_batch_until_it_is_told_to_end() {
         .expect("a URL")
         .trim_end_matches(':');
     let fingerprinter = tracer_registry::Fingerprinter::new();
+    // Both go out with the flush, however long it is until then.
+    let export = Export {
+        scheduled_delay: Some(LONG),
+        ..quick()
+    };
     let registry = crate::support::registry(url, &["a"], &fingerprinter)
+        .export(export)
         .build()
         .expect("valid");
     let tracer = registry.tenant("a").expect("configured");

@@ -79,12 +79,16 @@ pub enum Leak {
         path: String,
     },
     /// More arrived than is kept, so not everything was looked through.
-    #[error("not all was looked through: {requests} requests and {spans} spans gave way to newer ones")]
+    #[error(
+        "not all was looked through: {requests} requests, {spans} spans and {sessions} sessions gave way to newer ones"
+    )]
     Unseen {
         /// Requests that are not kept any more.
         requests: u64,
         /// Spans that are not kept any more.
         spans: u64,
+        /// Sessions that are not kept any more.
+        sessions: u64,
     },
 }
 
@@ -108,15 +112,18 @@ fn name_of(project: &Project) -> String {
 }
 
 fn unseen(collector: &LocalCollector, projects: &[(String, Project)]) -> Vec<Leak> {
+    let dropped = || projects.iter().map(|(_, project)| project.summary().dropped);
     let requests = collector.dropped_requests();
-    let spans = projects
-        .iter()
-        .map(|(_, project)| project.summary().dropped.spans)
-        .sum();
-    if requests == 0 && spans == 0 {
+    let spans = dropped().map(|dropped| dropped.spans).sum();
+    let sessions = dropped().map(|dropped| dropped.sessions).sum();
+    if (requests, spans, sessions) == (0, 0, 0) {
         return Vec::new();
     }
-    vec![Leak::Unseen { requests, spans }]
+    vec![Leak::Unseen {
+        requests,
+        spans,
+        sessions,
+    }]
 }
 
 fn spans(projects: &[(String, Project)], leaks: &mut Vec<Leak>) {

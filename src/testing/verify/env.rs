@@ -117,6 +117,26 @@ impl Env {
         found.next().unwrap_or(Parent::None)
     }
 
+    /// The innermost enclosing span of the tracer, where code finds more of it than its id: not past one that was made current by hand.
+    pub(crate) fn span_at_hand(&self, of: Who) -> Option<OpId> {
+        let nearest = self
+            .frames()
+            .find(|frame| !matches!(frame, Frame::Baggage { .. } | Frame::AllDone));
+        if let Some(Frame::ByHand { who, op }) = nearest {
+            return (who == of).then_some(op);
+        }
+        let of_tracer = self.frames().find(|frame| match frame {
+            Frame::ByHand { .. } => true,
+            Frame::Span { who, .. } => *who == of,
+            Frame::Incoming { who, taken } => *who == of && taken.parent,
+            _ => false,
+        });
+        match of_tracer {
+            Some(Frame::Span { op, .. }) => Some(op),
+            _ => None,
+        }
+    }
+
     /// The innermost enclosing session of the tracer.
     pub(crate) fn session(&self, of: Who) -> InSession {
         self.innermost_session(of, false)

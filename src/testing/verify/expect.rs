@@ -17,6 +17,8 @@ pub(crate) struct Expected {
     pub(crate) headers: BTreeMap<OpId, ExpectedHeaders>,
     /// Whose scope, and which session, is current.
     pub(crate) current: BTreeMap<OpId, Option<(Who, InSession)>>,
+    /// On which operation's span an event is.
+    pub(crate) events: BTreeMap<OpId, OpId>,
     /// What is taken from incoming headers, and by which member.
     pub(crate) incoming: BTreeMap<OpId, (usize, Taken)>,
     /// Whether a rule for programs is broken, so that nothing can be said of it.
@@ -122,9 +124,9 @@ impl Oracle<'_> {
         let (env, reach) = (&place.env, &place.reach);
         let carried = |carried: bool| if carried { env.clone() } else { Env::default() };
         match &op.kind {
-            Kind::Span { who, how: How::Routed } => {
+            Kind::Span { who, how } if how.is_of_scope() => {
                 let who = self.current(*who, place);
-                self.current_span(op, who, How::Routed, place);
+                self.current_span(op, who, *how, place);
             }
             Kind::Span { who, how } => self.current_span(op, self.tracer(op.id, *who, reach), *how, place),
             Kind::Select { who, on_drop } | Kind::Abort { who, on_drop } => {
@@ -174,10 +176,16 @@ impl Oracle<'_> {
             Kind::Inject { who } => self.inject(op.id, self.tracer(op.id, *who, reach), env),
             Kind::Incoming { who, lie } => {
                 let who = self.tracer(op.id, *who, reach);
-                let taken = taken(op.id, *lie, &self.cast[who.member], reach);
-                self.expected.incoming.insert(op.id, (who.member, taken));
-                self.block(&op.body, &place.inside(Frame::Incoming { who, taken }));
+                let inside = self.incoming(op.id, who, *lie, place);
+                self.block(&op.body, &inside);
             }
+            Kind::Request { member, lie, .. } => {
+                let who = self.tracer(op.id, Who::pooled(*member), reach);
+                let inside = self.incoming(op.id, who, *lie, place);
+                self.current_span(op, who, How::Closure, &inside);
+            }
+            Kind::Event { who } => self.event(op.id, self.current(*who, place), place),
+            Kind::Unscoped { .. } => self.unscoped(op, place),
             Kind::Dedicated { member } => {
                 let member = *member;
                 self.block(&op.body, &place.reaching(Handle::Dedicated { member, op: op.id }));
@@ -216,6 +224,13 @@ impl Oracle<'_> {
         }
     }
 
+    /// What holds where headers that lie were taken in.
+    fn incoming(&mut self, op: OpId, who: Who, lie: Lie, place: &Place) -> Place {
+        let taken = taken(op, lie, &self.cast[who.member], &place.reach);
+        self.expected.incoming.insert(op, (who.member, taken));
+        place.inside(Frame::Incoming { who, taken })
+    }
+
     fn current_session(&self, who: Who, env: &Env) -> InSession {
         // Where no session is carried, that of a trace may be current inside its first span.
         let of_trace = self.cast[who.member].has_sessions_of_traces();
@@ -251,7 +266,7 @@ impl Oracle<'_> {
     fn current_span(&mut self, op: &Op, who: Who, how: How, place: &Place) {
         self.span(op.id, who, &place.env);
         let handle = Handle::Span { op: op.id };
-        self.expected.is_invalid |= how == How::Routed && place.env.owner() != Some(who);
+        self.expected.is_invalid |= how.is_of_scope() && place.env.owner() != Some(who);
         let How::ByHand { ended_after } = how else {
             let inside = place.inside(Frame::Span { who, op: op.id }).reaching(handle);
             self.block(&op.body, &inside);
@@ -308,6 +323,22 @@ impl Oracle<'_> {
         {
             let strand = place.strand;
             session.enrichments.push(Enriched { strand, op });
+        }
+    }
+
+    /// Nothing comes of it, where there is no scope.
+    fn unscoped(&mut self, op: &Op, place: &Place) {
+        self.expected.is_invalid |= place.env.owner().is_some();
+        self.block(&op.body, place);
+    }
+
+    /// It is on the innermost span of the tracer that the code runs for, where that is open and can be found; else there is no rule.
+    fn event(&mut self, op: OpId, who: Who, place: &Place) {
+        self.expected.is_invalid |= place.env.owner() != Some(who);
+        if let Some(span) = place.env.span_at_hand(who)
+            && place.reach.span(span) == Some(true)
+        {
+            self.expected.events.insert(op, span);
         }
     }
 

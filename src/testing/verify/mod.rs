@@ -7,7 +7,8 @@
 //! | `generate` | programs from a seed |
 //! | `env`, `expect` | the oracle: lexical rules and nothing else |
 //! | `run` | the interpreter |
-//! | `subject`, `ours`, `peer` | what it runs on: this crate, or plain providers |
+//! | `subject`, `ours`, `build`, `peer` | what it runs on: this crate, or plain providers |
+//! | `traced`, `subscriber`, `requests` | existing programs' ways to spans: `#[trace]`, the `tracing` crate, layers for tower |
 //! | `stage` | a subject with its collector: runs a program, flushes, checks |
 //! | `headers` | incoming headers that lie |
 //! | `chaos` | what is done to the registries meanwhile |
@@ -18,6 +19,7 @@
 //!
 //! The oracle and the interpreter know the program and nothing of one another.
 
+mod build;
 mod cast;
 mod chaos;
 mod check;
@@ -32,14 +34,17 @@ mod peer;
 mod print;
 mod program;
 mod report;
+mod requests;
 mod rounds;
 mod run;
 mod scan;
 mod shrink;
 mod stage;
 mod subject;
+mod subscriber;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod watchdog;
 
 pub use finding::{Finding, FindingKind};

@@ -11,23 +11,27 @@ use futures_util::stream::BoxStream;
 use opentelemetry::ContextGuard;
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::trace::Span;
-use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::VerifyError;
-use super::cast::{Backend, Member, ONLY_THERE, REGISTRIES};
+use super::build;
+use super::cast::{Member, ONLY_THERE, REGISTRIES};
 use super::chaos::{Chaos, Place, VAULT};
-use super::program::{Disturbance, Misname};
-use super::subject::{Active, Books, Flushed, Found, Subject, Tally};
+use super::program::{Disturbance, How, Misname};
+use super::requests::{self, Server};
+use super::run::current;
+use super::subject::{Active, Books, Flushed, Found, Request, Subject, Tally, Work};
+use super::subscriber::Subscriber;
+use super::traced;
 use crate::collector::LocalCollector;
-use crate::config::{BackendName, Binding, Config, Export, Protocol};
+use crate::config::Config;
 use crate::{
-    BuildError, Enrichment, Fingerprint, KeySource, LookupError, Part, RegistryBuilder, RoutingProvider, Scope,
-    SecretError, Selector, Session, TracerHandle, TracerRegistry,
+    BuildError, Enrichment, Fingerprint, LookupError, Part, RoutingProvider, Scope, Selector, Session, TracerHandle,
+    TracerRegistry,
 };
 
-/// Spans and session events of one tracer in a round all fit.
-const QUEUE: usize = 1 << 20;
+/// The name of a span that is not to be.
+const NOWHERE: &str = "nowhere";
 
 /// The registries, and the tracers of the cast.
 pub(super) struct Ours {
@@ -36,6 +40,8 @@ pub(super) struct Ours {
     /// Of all keys of a member's project.
     fingerprints: Vec<Vec<Fingerprint>>,
     routing: RoutingProvider,
+    subscriber: Subscriber,
+    servers: Vec<Server>,
     chaos: Option<Chaos>,
     /// What the books said at the last flush.
     told: Mutex<Vec<Books>>,
@@ -44,34 +50,7 @@ pub(super) struct Ours {
 impl Ours {
     /// Builds the registries and makes every tracer of the cast.
     pub(super) fn new(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
-        let mut registries = Vec::new();
-        for index in 0..REGISTRIES {
-            let members = || cast.iter().filter(|member| member.registry == index);
-            let keys: HashMap<String, String> = members()
-                .map(|member| (member.token.clone(), member.key.clone()))
-                .collect();
-            let export = Export {
-                protocol: (index > 0).then_some(Protocol::HttpJson),
-                scheduled_delay: Some(Duration::from_millis(50)),
-                max_queue_size: Some(QUEUE),
-                timeout: Some(Duration::from_secs(60)),
-                ..Export::default()
-            };
-            let secrets = move |name: &str| match keys.get(name) {
-                Some(key) => Ok(SecretString::from(key.clone())),
-                None => Err(SecretError::refused("not a member of the cast")),
-            };
-            let builder = TracerRegistry::builder()
-                .fingerprinter(collector.fingerprinter().clone())
-                .secret_source("verify", secrets)
-                .defaults(Binding::new().backend(BackendName::Honeyhive))
-                .export(export);
-            registries.push(
-                members()
-                    .fold(builder, |builder, member| bind(builder, member, collector))
-                    .build()?,
-            );
-        }
+        let registries = build::registries(cast, collector)?;
         Self::with(cast, registries, collector, None)
     }
 
@@ -103,6 +82,8 @@ impl Ours {
         Ok(Self {
             // It goes by scopes, whichever registry they are of.
             routing: registries[0].routing_provider(),
+            subscriber: Subscriber::new(&registries),
+            servers: registries.iter().map(Server::new).collect(),
             registries,
             fingerprints: cast.iter().map(fingerprints).collect(),
             chaos,
@@ -167,30 +148,6 @@ impl Ours {
     }
 }
 
-fn bind(builder: RegistryBuilder, member: &Member, collector: &LocalCollector) -> RegistryBuilder {
-    let (backend, path) = match member.backend {
-        Backend::Honeyhive => (BackendName::Honeyhive, ""),
-        Backend::Otlp => (BackendName::Otlp, "/v1/traces"),
-    };
-    let binding = Binding::new()
-        .backend(backend)
-        .endpoint(format!("{}{path}", collector.url()))
-        .api_key(KeySource::provider("verify", &member.token))
-        .source(&member.source)
-        .header("x-project", member.own("project"))
-        .metadata("plan", member.own("plan"))
-        .resource("team", member.own("team"))
-        .sessions(member.sessions)
-        .trust_remote_parent(member.trusts_parents)
-        .propagate_session_id(member.takes_sessions);
-    match member.parts.as_slice() {
-        [(Part::Tenant, name)] => builder.tenant(name, binding),
-        [(Part::Environment, name)] => builder.environment(name, binding),
-        [(Part::Feature, name)] => builder.feature(name, binding),
-        _ => builder.route(&member.selector_parts(), binding),
-    }
-}
-
 impl Subject for Ours {
     type Tracer = TracerHandle;
     type Session = Session;
@@ -236,29 +193,64 @@ impl Subject for Ours {
         }
     }
 
-    fn span_sync(&self, tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
-        tracer.in_span_sync(name, |span| body(Active::Span(span)));
-    }
-
-    fn span_by_trait(&self, tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
-        tracer
-            .tracer("third-party")
-            .in_span(name, |cx| body(Active::Context(cx)));
-    }
-
-    fn span_by_routing(&self, _tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
-        self.routing
-            .tracer("third-party")
-            .in_span(name, |cx| body(Active::Context(cx)));
+    fn span_sync(&self, how: How, tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
+        let in_context = |cx| Active::Context(cx);
+        match how {
+            How::Trait => tracer.tracer("third-party").in_span(name, |cx| body(in_context(cx))),
+            How::Routed => self
+                .routing
+                .tracer("third-party")
+                .in_span(name, |cx| body(in_context(cx))),
+            How::Traced => traced::named(tracer, &name, body),
+            How::TracedInScope => traced::of_scope(&name, body),
+            How::Subscriber => self.subscriber.in_span(&name, || body(in_context(current()))),
+            How::Closure | How::ByHand { .. } => tracer.in_span_sync(name, |span| body(Active::Span(span))),
+        }
     }
 
     fn span<F: Future<Output = ()> + Send + 'static>(
         &self,
+        how: How,
         tracer: &TracerHandle,
         name: String,
         body: impl FnOnce(Active) -> F + Send + 'static,
     ) -> BoxFuture<'static, ()> {
-        tracer.in_span(name, |span| body(Active::Span(span))).boxed()
+        match how {
+            How::Traced => traced::named_async(tracer.clone(), name, body).boxed(),
+            How::TracedInScope => traced::of_scope_async(name, body).boxed(),
+            How::Subscriber => {
+                let body = async { body(Active::Context(current())).await };
+                self.subscriber.in_span_async(&name, body.boxed())
+            }
+            How::Closure | How::Trait | How::Routed | How::ByHand { .. } => {
+                tracer.in_span(name, |span| body(Active::Span(span))).boxed()
+            }
+        }
+    }
+
+    fn request(&self, member: usize, request: Request, body: Work) -> BoxFuture<'static, ()> {
+        let (registry, selector) = &self.members[member];
+        self.servers[*registry].serve(selector, request, body)
+    }
+
+    fn unscoped(&self, by_subscriber: bool, body: impl FnOnce()) {
+        if by_subscriber {
+            self.subscriber.in_span(NOWHERE, body);
+        } else {
+            traced::of_scope(NOWHERE, |_| body());
+        }
+    }
+
+    fn unscoped_async(&self, by_subscriber: bool, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        if by_subscriber {
+            self.subscriber.in_span_async(NOWHERE, body)
+        } else {
+            traced::of_scope_async(NOWHERE.to_owned(), |_| body).boxed()
+        }
+    }
+
+    fn event(&self, name: String) {
+        self.subscriber.event(&name);
     }
 
     fn start(&self, tracer: &TracerHandle, name: String) -> Span {
@@ -333,7 +325,11 @@ impl Subject for Ours {
         Some((member, Session::current().map(|session| session.id().to_owned())))
     }
 
-    fn inject(&self, tracer: &TracerHandle) -> HashMap<String, String> {
+    fn inject(&self, tracer: &TracerHandle, by_layer: bool) -> HashMap<String, String> {
+        // A client's layer knows the scope alone.
+        if by_layer && TracerRegistry::current().is_some_and(|current| current.same_tracer(tracer)) {
+            return requests::sent();
+        }
         let mut headers = HashMap::new();
         tracer.inject(&mut headers);
         headers

@@ -103,6 +103,15 @@ impl Printer<'_> {
             Kind::Span { who, how: How::Routed } => {
                 format!("routing provider in the scope of {}: in_span", self.name(*who))
             }
+            Kind::Span { who, how: How::Traced } => format!("#[trace(tracer = {})] fn", self.name(*who)),
+            Kind::Span {
+                who,
+                how: How::TracedInScope,
+            } => format!("in the scope of {}: #[trace] fn", self.name(*who)),
+            Kind::Span {
+                who,
+                how: How::Subscriber,
+            } => format!("in the scope of {}: a span of the tracing crate", self.name(*who)),
             Kind::Span { who, .. } => format!("with Context::with_span({}.start_span())", self.name(*who)),
             Kind::Loose { who, elsewhere: false } => format!("{}.start_span(), ended after", self.name(*who)),
             Kind::Loose { who, elsewhere: true } => {
@@ -122,6 +131,14 @@ impl Printer<'_> {
             Kind::Ask => "TracerRegistry::current(), Session::current()".to_owned(),
             Kind::Inject { who } => format!("{}.inject()", self.name(*who)),
             Kind::Incoming { who, lie } => format!("{}.extract({}).scope", self.name(*who), self.lie(*lie)),
+            Kind::Request { member, lie, read } => {
+                let body = if *read { "read" } else { "dropped" };
+                let name = self.cast[*member].name();
+                format!("a request for [{name}] with {}, its response {body},", self.lie(*lie))
+            }
+            Kind::Event { who } => format!("an event of the tracing crate, in the scope of {}", self.name(*who)),
+            Kind::Unscoped { by_subscriber: true } => "in no scope: a span of the tracing crate".to_owned(),
+            Kind::Unscoped { by_subscriber: false } => "in no scope: #[trace] fn".to_owned(),
             Kind::Dedicated { member } => format!("a dedicated tracer of [{}]", self.cast[*member].name()),
             Kind::Misname { how, .. } => match how {
                 Misname::Unknown => "look-up of a tenant that is not there".to_owned(),

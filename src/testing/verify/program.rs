@@ -117,6 +117,12 @@ pub(crate) enum Kind {
     Stream { reader: Who },
     /// Lets other tasks run.
     Yield,
+    /// A request that is served for a tracer, with headers that lie; its response may be dropped unread.
+    Request { member: usize, lie: Lie, read: bool },
+    /// An event of the `tracing` crate, inside a scope of `who`.
+    Event { who: Who },
+    /// A traced function, or a span of the `tracing` crate, that no tracer is current for.
+    Unscoped { by_subscriber: bool },
     /// Something that is done to the registries meanwhile.
     Disturb(Disturbance),
 }
@@ -147,6 +153,12 @@ pub(crate) enum How {
     Trait,
     /// The same of a [`RoutingProvider`](crate::RoutingProvider)'s, inside a scope of the tracer.
     Routed,
+    /// A function with `#[trace(tracer = ..)]`.
+    Traced,
+    /// A function with `#[trace]`, inside a scope of the tracer.
+    TracedInScope,
+    /// A span of the `tracing` crate, inside a scope of the tracer.
+    Subscriber,
     /// `Context::with_span`, the span ended after so many operations of the body.
     ByHand { ended_after: usize },
 }
@@ -184,6 +196,13 @@ pub(crate) enum Misname {
     Unknown,
     NotAName,
     OtherRegistry,
+}
+
+impl How {
+    /// Whether nothing names the tracer but the scope.
+    pub(crate) fn is_of_scope(self) -> bool {
+        matches!(self, Self::Routed | Self::TracedInScope | Self::Subscriber)
+    }
 }
 
 impl Who {
@@ -230,44 +249,46 @@ impl Op {
 impl Kind {
     /// The name of the kind in tables.
     pub(crate) fn name(&self, mode: Mode) -> &'static str {
-        match (self, mode) {
-            (Self::Span { how: How::Closure, .. }, Mode::Sync) => "span by closure",
-            (Self::Span { how: How::Closure, .. }, Mode::Async) => "span by async closure",
-            (Self::Span { how: How::Routed, .. }, _) => "span by a routing provider",
-            (Self::Span { how: How::Trait, .. }, _) => "span by the Tracer trait",
-            (
-                Self::Span {
-                    how: How::ByHand { .. },
-                    ..
-                },
-                _,
-            ) => "span made current by hand",
-            (Self::Loose { .. }, _) => "span that is not current",
-            (Self::Scope { .. }, _) => "scope",
-            (Self::Session { .. }, _) => "session",
-            (Self::Rejoin { .. }, _) => "session entered elsewhere",
-            (Self::Enrich { .. }, _) => "enrichment",
-            (Self::Late { .. }, _) => "late attribute",
-            (Self::Current { .. }, _) => "attribute by current_span",
-            (Self::Link { .. }, _) => "link between spans",
-            (Self::Baggage { .. }, _) => "baggage",
-            (Self::Ask, _) => "question what is current",
-            (Self::Inject { .. }, _) => "outgoing headers",
-            (Self::Incoming { .. }, _) => "incoming headers that lie",
-            (Self::Dedicated { .. }, _) => "dedicated tracer",
-            (Self::Misname { .. }, _) => "look-up of a wrong name",
-            (Self::Panic { .. }, _) => "panic",
-            (Self::Thread { .. }, _) => "thread",
-            (Self::Channel { .. }, _) => "message to a worker",
-            (Self::Spawn { .. } | Self::SpawnSpan { .. }, _) => "task",
-            (Self::JoinSet { .. }, _) => "set of tasks",
-            (Self::Blocking { .. }, _) => "blocking task",
-            (Self::Select { .. }, _) => "select! that drops a branch",
-            (Self::Abort { .. }, _) => "aborted task",
-            (Self::Deferred { .. }, _) => "task that outlives its spans",
-            (Self::Stream { .. }, _) => "stream",
-            (Self::Yield, _) => "yield",
-            (Self::Disturb(disturbance), _) => disturbance.name(),
+        match self {
+            Self::Span { how, .. } => match how {
+                How::Closure if mode == Mode::Sync => "span by closure",
+                How::Closure => "span by async closure",
+                How::Routed => "span by a routing provider",
+                How::Trait => "span by the Tracer trait",
+                How::Traced => "span by #[trace(tracer)]",
+                How::TracedInScope => "span by #[trace] in a scope",
+                How::Subscriber => "span by the tracing crate",
+                How::ByHand { .. } => "span made current by hand",
+            },
+            Self::Loose { .. } => "span that is not current",
+            Self::Scope { .. } => "scope",
+            Self::Session { .. } => "session",
+            Self::Rejoin { .. } => "session entered elsewhere",
+            Self::Enrich { .. } => "enrichment",
+            Self::Late { .. } => "late attribute",
+            Self::Current { .. } => "attribute by current_span",
+            Self::Link { .. } => "link between spans",
+            Self::Baggage { .. } => "baggage",
+            Self::Ask => "question what is current",
+            Self::Inject { .. } => "outgoing headers",
+            Self::Incoming { .. } => "incoming headers that lie",
+            Self::Dedicated { .. } => "dedicated tracer",
+            Self::Misname { .. } => "look-up of a wrong name",
+            Self::Panic { .. } => "panic",
+            Self::Thread { .. } => "thread",
+            Self::Channel { .. } => "message to a worker",
+            Self::Spawn { .. } | Self::SpawnSpan { .. } => "task",
+            Self::JoinSet { .. } => "set of tasks",
+            Self::Blocking { .. } => "blocking task",
+            Self::Select { .. } => "select! that drops a branch",
+            Self::Abort { .. } => "aborted task",
+            Self::Deferred { .. } => "task that outlives its spans",
+            Self::Stream { .. } => "stream",
+            Self::Yield => "yield",
+            Self::Request { .. } => "request served under a layer",
+            Self::Event { .. } => "event of the tracing crate",
+            Self::Unscoped { .. } => "traced outside any scope",
+            Self::Disturb(disturbance) => disturbance.name(),
         }
     }
 }

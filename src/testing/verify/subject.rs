@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::Span;
 use uuid::Uuid;
 
 use super::cast::Setting;
-use super::program::{Disturbance, Misname, OpId};
+use super::program::{Disturbance, How, Misname, OpId};
 use crate::ActiveSpan;
 
 /// Everything that programs do with tracers. Implemented by [`Ours`](super::ours::Ours) and [`Peer`](super::peer::Peer).
@@ -36,16 +36,22 @@ pub(super) trait Subject: Send + Sync + 'static {
         None
     }
 
-    fn span_sync(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
-    fn span_by_trait(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
-    /// By instrumentation that knows nothing of tracers, in a scope of `tracer`.
-    fn span_by_routing(&self, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
+    /// A span for the body, made in one of the ways that have a body; where that is a way by scopes, in one of `tracer`.
+    fn span_sync(&self, how: How, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
     fn span<F: Future<Output = ()> + Send + 'static>(
         &self,
+        how: How,
         tracer: &Self::Tracer,
         name: String,
         body: impl FnOnce(Active) -> F + Send + 'static,
     ) -> BoxFuture<'static, ()>;
+    /// Serves a request under a span of its own.
+    fn request(&self, member: usize, request: Request, body: Work) -> BoxFuture<'static, ()>;
+    /// Does the body where it would be in a span if it were in a scope.
+    fn unscoped(&self, by_subscriber: bool, body: impl FnOnce());
+    fn unscoped_async(&self, by_subscriber: bool, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
+    /// What code that knows nothing of tracers tells.
+    fn event(&self, name: String);
     fn start(&self, tracer: &Self::Tracer, name: String) -> Span;
 
     fn enter(&self, tracer: &Self::Tracer) -> ContextGuard;
@@ -68,11 +74,23 @@ pub(super) trait Subject: Send + Sync + 'static {
     fn set_on_current(&self, tracer: &Self::Tracer, key: String, value: String);
     /// The member whose scope is current, and its session; `None` where the subject has no such question.
     fn current(&self) -> Option<(Option<usize>, Option<String>)>;
-    fn inject(&self, tracer: &Self::Tracer) -> HashMap<String, String>;
+    /// The headers of an outgoing request; those of a client under a layer where that goes.
+    fn inject(&self, tracer: &Self::Tracer, by_layer: bool) -> HashMap<String, String>;
     fn extract(&self, tracer: &Self::Tracer, headers: &HashMap<String, String>) -> Self::Captured;
 
     /// Sends what there is; says what was not delivered, or does not add up.
     fn flush(&self, timeout: Duration) -> Flushed;
+}
+
+/// The work of a request, in its span.
+pub(super) type Work = Box<dyn FnOnce(Active) -> BoxFuture<'static, ()> + Send>;
+
+/// A request that comes in.
+pub(super) struct Request {
+    pub(super) name: String,
+    pub(super) headers: HashMap<String, String>,
+    /// Whether the response is read to its end.
+    pub(super) read: bool,
 }
 
 /// What a look-up came to.

@@ -1,5 +1,6 @@
 //! What the collector received, held against what the oracle says and what the running program saw.
 
+mod events;
 mod outgoing;
 mod sessions;
 mod spans;
@@ -88,6 +89,7 @@ pub(super) fn check(
     if tells_sessions {
         check.check_sessions();
     }
+    check.check_events();
     check.check_headers();
     check.check_current();
     check.check_books(flushed);

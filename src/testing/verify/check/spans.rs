@@ -11,6 +11,7 @@ use super::super::expect::ExpectedSpan;
 use super::super::finding::FindingKind;
 use super::super::program::{OpId, Who};
 use super::super::run::late_key;
+use super::super::traced::{TRACED, TRACED_AS};
 use super::{Arrival, Check, Told, parse_canary};
 use crate::collector::{Project, Span};
 
@@ -322,6 +323,11 @@ fn told(span: &Span) -> Option<(&str, Told)> {
             Some((token, Told::SessionEnd(op)))
         }
         name => {
+            let name = match name {
+                // An attribute's name for a span is fixed in the program's text.
+                TRACED => text(TRACED_AS)?,
+                name => name.strip_prefix("GET ").unwrap_or(name),
+            };
             let (token, op) = parse_canary(name)?;
             Some((token, Told::Span(op)))
         }

@@ -130,6 +130,7 @@ impl Generator<'_> {
                 | Kind::Inject { .. }
                 | Kind::Ask
                 | Kind::Misname { .. }
+                | Kind::Event { .. }
                 | Kind::Yield
                 | Kind::Disturb(_)
         );
@@ -165,12 +166,21 @@ impl Generator<'_> {
             Mode::Sync if roll < 92 => self.leaf(place, who),
             Mode::Sync => Some(self.moved(place)),
             Mode::Async if roll < 86 => Some(self.moved(place)),
+            // Where tracers are replaced, which one a request came by is known to its layer alone.
+            Mode::Async if roll < 89 && !self.disturbed => Some(Kind::Request {
+                member: who.member,
+                lie: self.lie(place, who)?,
+                read: self.rng.random_bool(0.5),
+            }),
             Mode::Async => Some(self.task(who)),
         }
     }
 
     fn leaf(&mut self, place: &Place, who: Who) -> Option<Kind> {
-        match self.rng.random_range(0..18) {
+        match self.rng.random_range(0..20) {
+            18.. => Some(Kind::Event {
+                who: place.env.owner()?,
+            }),
             0..4 => Some(Kind::Loose {
                 who,
                 elsewhere: self.rng.random_ratio(1, 8),
@@ -197,8 +207,11 @@ impl Generator<'_> {
     }
 
     fn span(&mut self, place: &Place, who: Who) -> Option<Kind> {
-        let how = match self.rng.random_range(0..10) {
+        let how = match self.rng.random_range(0..16) {
             0..5 => How::Closure,
+            10..12 => How::Traced,
+            12..14 => How::TracedInScope,
+            14.. => How::Subscriber,
             // Has synchronous bodies only, and in an asynchronous block those are to be the smaller part.
             5 => How::Trait,
             6 if place.mode == Mode::Sync => How::Trait,
@@ -211,6 +224,14 @@ impl Generator<'_> {
         {
             let how = How::Routed;
             return Some(Kind::Span { who: owner, how });
+        }
+        if how.is_of_scope() {
+            let Some(who) = place.env.owner() else {
+                // Workers stand in scopes of their own.
+                let by_subscriber = how == How::Subscriber;
+                return (!place.in_channel).then_some(Kind::Unscoped { by_subscriber });
+            };
+            return Some(Kind::Span { who, how });
         }
         let fits =
             !matches!(how, How::ByHand { .. }) || place.env.may_by_hand(place.reach.resolve(who), self.disturbed);
@@ -359,6 +380,7 @@ impl Generator<'_> {
                 Kind::Spawn { .. }
                 | Kind::SpawnSpan { .. }
                 | Kind::JoinSet { .. }
+                | Kind::Request { .. }
                 | Kind::Select { .. }
                 | Kind::Abort { .. }
                 | Kind::Deferred { .. }

@@ -3,7 +3,7 @@
 use super::super::cast::Member;
 use super::super::env::{End, Env, Frame, Handle, Reach};
 use super::super::expect::taken;
-use super::super::program::{Carried, How, Kind, Mode, OpId, Who};
+use super::super::program::{Carried, How, Kind, Lie, Mode, OpId, Who};
 
 #[derive(Clone)]
 pub(super) struct Place {
@@ -26,6 +26,10 @@ impl Place {
                 env.with(Frame::Span { who, op: id }),
                 reach.with(Handle::Span { op: id }),
             )
+        };
+        let incoming = |who: Who, lie: Lie| {
+            let taken = taken(id, lie, &cast[who.member], reach);
+            env.with(Frame::Incoming { who, taken })
         };
         let (env, reach) = match kind {
             Kind::Span {
@@ -75,11 +79,12 @@ impl Place {
                 let who = reach.resolve(*who);
                 (env.with(Frame::Baggage { who, op: id }), reach.clone())
             }
-            Kind::Incoming { who, lie } => {
-                let who = reach.resolve(*who);
-                let taken = taken(id, *lie, &cast[who.member], reach);
-                (env.with(Frame::Incoming { who, taken }), reach.clone())
+            Kind::Request { member, lie, .. } => {
+                let who = Who::pooled(*member);
+                let served = incoming(who, *lie).with(Frame::Span { who, op: id });
+                (served, reach.with(Handle::Span { op: id }))
             }
+            Kind::Incoming { who, lie } => (incoming(reach.resolve(*who), *lie), reach.clone()),
             Kind::Dedicated { member } => (
                 env.clone(),
                 reach.with(Handle::Dedicated {
@@ -102,6 +107,8 @@ impl Place {
             | Kind::Inject { .. }
             | Kind::Ask
             | Kind::Misname { .. }
+            | Kind::Event { .. }
+            | Kind::Unscoped { .. }
             | Kind::Stream { .. }
             | Kind::Yield
             | Kind::Disturb(_) => (env.clone(), reach.clone()),

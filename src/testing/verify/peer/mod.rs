@@ -4,7 +4,7 @@
 //! |---|---|
 //! | export | the stock `BatchSpanProcessor` and OTLP exporter, with the key in the exporter's headers |
 //! | session | a baggage entry, copied onto spans at their start by a span processor, with the rest of the baggage |
-//! | scope of a tracer | there is none |
+//! | scope of a tracer | there is none; what goes by scopes here has its tracer named there |
 //! | work that moves | OpenTelemetry's own contexts |
 //! | headers | OpenTelemetry's own propagators |
 
@@ -32,10 +32,10 @@ use uuid::Uuid;
 
 use super::VerifyError;
 use super::cast::{Backend, Member};
-use super::program::{Misname, Program};
+use super::program::{How, Misname, Program};
 use super::run::{current, with_entry};
 use super::shrink::without_dedicated;
-use super::subject::{Active, Flushed, Found, Subject};
+use super::subject::{Active, Flushed, Found, Request, Subject, Work};
 use crate::collector::LocalCollector;
 use crate::config::SessionMode;
 use client::Client;
@@ -136,20 +136,13 @@ impl Subject for Peer {
         None
     }
 
-    fn span_sync(&self, tracer: &SdkTracer, name: String, body: impl FnOnce(Active)) {
-        tracer.in_span(name, |cx| body(Active::Context(cx)));
-    }
-
-    fn span_by_trait(&self, tracer: &SdkTracer, name: String, body: impl FnOnce(Active)) {
-        tracer.in_span(name, |cx| body(Active::Context(cx)));
-    }
-
-    fn span_by_routing(&self, tracer: &SdkTracer, name: String, body: impl FnOnce(Active)) {
+    fn span_sync(&self, _how: How, tracer: &SdkTracer, name: String, body: impl FnOnce(Active)) {
         tracer.in_span(name, |cx| body(Active::Context(cx)));
     }
 
     fn span<F: Future<Output = ()> + Send + 'static>(
         &self,
+        _how: How,
         tracer: &SdkTracer,
         name: String,
         body: impl FnOnce(Active) -> F + Send + 'static,
@@ -162,6 +155,24 @@ impl Subject for Peer {
             ended.span().end();
         };
         future.with_context(cx).boxed()
+    }
+
+    fn request(&self, member: usize, request: Request, body: Work) -> BoxFuture<'static, ()> {
+        let tracer = self.tracer(member).tracer;
+        let _taken = self.extract(&tracer, &request.headers).attach();
+        self.span(How::Closure, &tracer, request.name, body)
+    }
+
+    fn unscoped(&self, _by_subscriber: bool, body: impl FnOnce()) {
+        body();
+    }
+
+    fn unscoped_async(&self, _by_subscriber: bool, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        body
+    }
+
+    fn event(&self, name: String) {
+        current().span().add_event(name, Vec::new());
     }
 
     fn start(&self, tracer: &SdkTracer, name: String) -> Span {
@@ -228,7 +239,7 @@ impl Subject for Peer {
         None
     }
 
-    fn inject(&self, _tracer: &SdkTracer) -> HashMap<String, String> {
+    fn inject(&self, _tracer: &SdkTracer, _by_layer: bool) -> HashMap<String, String> {
         let mut headers = HashMap::new();
         TraceContextPropagator::new().inject_context(&current(), &mut headers);
         BaggagePropagator::new().inject_context(&current(), &mut headers);

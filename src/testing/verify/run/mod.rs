@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::cast::Member;
 use super::expect::Instances;
-use super::program::{Block, Mode, OpId, Program};
+use super::program::{Block, How, Mode, OpId, Program};
 use super::subject::Subject;
 use place::{Place, Reach};
 pub(super) use place::{baggage_key, current, late_key, with_entry};
@@ -99,7 +99,7 @@ pub(super) fn run<S: Subject>(
             let (tracer, _) = run.found(subject.tracer(who.member), who.member, *op);
             let name = cast[who.member].canary(*op);
             threads.spawn(move || {
-                subject.span_sync(&tracer, name.clone(), |span| {
+                subject.span_sync(How::Closure, &tracer, name.clone(), |span| {
                     span.set("work".to_owned(), name);
                     for job in receiver {
                         job();

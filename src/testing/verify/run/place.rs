@@ -133,10 +133,14 @@ impl<S: Subject> Place<S> {
 
     /// Takes in headers that lie; what is current for the body.
     pub(super) fn incoming(&self, who: Who, lie: Lie, op: &Op) -> S::Captured {
+        let headers = self.incoming_headers(lie, op);
+        self.run.subject.extract(&self.tracer(who, op.id), &headers)
+    }
+
+    pub(super) fn incoming_headers(&self, lie: Lie, op: &Op) -> HashMap<String, String> {
         let headers = self.lying(lie, op);
-        let captured = self.run.subject.extract(&self.tracer(who, op.id), &headers);
-        lock(&self.run.observed).incoming.insert(op.id, headers);
-        captured
+        lock(&self.run.observed).incoming.insert(op.id, headers.clone());
+        headers
     }
 
     fn lying(&self, lie: Lie, op: &Op) -> HashMap<String, String> {
@@ -237,9 +241,10 @@ impl<S: Subject> Place<S> {
                 }
             }
             Kind::Inject { who } => {
-                let headers = subject.inject(&self.tracer(who, op.id));
+                let headers = subject.inject(&self.tracer(who, op.id), op.id.is_multiple_of(2));
                 lock(&self.run.observed).headers.insert(op.id, headers);
             }
+            Kind::Event { who } => subject.event(self.name(who, op)),
             Kind::Misname { member, how } => {
                 if let Some(wrong) = subject.misname(member, how) {
                     let (op, expected) = (op.id, "the error for it");

@@ -22,21 +22,6 @@ impl<S: Subject> Place<S> {
     pub(super) fn op(&self, op: &Op) {
         let subject = &*self.run.subject;
         match op.kind {
-            Kind::Span { who, how: How::Closure } => {
-                subject.span_sync(&self.tracer(who, op.id), self.name(who, op), |span| {
-                    self.in_span(who, op, span).block(&op.body);
-                });
-            }
-            Kind::Span { who, how: How::Trait } => {
-                subject.span_by_trait(&self.tracer(who, op.id), self.name(who, op), |span| {
-                    self.in_span(who, op, span).block(&op.body);
-                });
-            }
-            Kind::Span { who, how: How::Routed } => {
-                subject.span_by_routing(&self.tracer(who, op.id), self.name(who, op), |span| {
-                    self.in_span(who, op, span).block(&op.body);
-                });
-            }
             Kind::Span {
                 who,
                 how: How::ByHand { ended_after },
@@ -49,6 +34,12 @@ impl<S: Subject> Place<S> {
                 span.end();
                 inside.block(after);
             }
+            Kind::Span { who, how } => {
+                subject.span_sync(how, &self.tracer(who, op.id), self.name(who, op), |span| {
+                    self.in_span(who, op, span).block(&op.body);
+                });
+            }
+            Kind::Unscoped { by_subscriber } => subject.unscoped(by_subscriber, || self.block(&op.body)),
             Kind::Loose { who, elsewhere } => {
                 let span = self.loose(who, op);
                 self.block(&op.body);
@@ -89,7 +80,7 @@ impl<S: Subject> Place<S> {
             }
             Kind::Dedicated { member } => self.in_dedicated(op, member).block(&op.body),
             Kind::Panic { who } => told(catch_unwind(AssertUnwindSafe(|| {
-                subject.span_sync(&self.tracer(who, op.id), self.name(who, op), |span| {
+                subject.span_sync(How::Closure, &self.tracer(who, op.id), self.name(who, op), |span| {
                     self.in_span(who, op, span).block(&op.body);
                     resume_unwind(Box::new(Told));
                 });

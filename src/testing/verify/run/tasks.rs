@@ -10,8 +10,8 @@ use opentelemetry::trace::{FutureExt as _, Span as _};
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, spawn_blocking, yield_now};
 
-use super::super::program::{Block, Carried, How, Kind, Mode, Op, OpId, Who};
-use super::super::subject::{Active, Subject};
+use super::super::program::{Block, Carried, How, Kind, Lie, Mode, Op, OpId, Who};
+use super::super::subject::{Active, Request, Subject};
 use super::place::Place;
 use super::sync::end;
 use super::{Run, Told, joined, lock, root, told};
@@ -58,6 +58,8 @@ impl<S: Subject> Place<S> {
             | Kind::Baggage { .. }
             | Kind::Incoming { .. }
             | Kind::Dedicated { .. }
+            | Kind::Unscoped { .. }
+            | Kind::Request { .. }
             | Kind::Panic { .. } => self.around(op).await,
             Kind::Spawn { carried } => {
                 let body = self.body(op);
@@ -68,7 +70,7 @@ impl<S: Subject> Place<S> {
                 };
                 joined(task.await);
             }
-            Kind::SpawnSpan { who } => joined(tokio::spawn(self.span(who, op)).await),
+            Kind::SpawnSpan { who } => joined(tokio::spawn(self.span(How::Closure, who, op)).await),
             Kind::JoinSet { carried } => self.join_set(carried, op).await,
             Kind::Select { who, on_drop } => self.select(who, on_drop, op).await,
             Kind::Abort { who, on_drop } => self.abort(who, on_drop, op).await,
@@ -97,7 +99,7 @@ impl<S: Subject> Place<S> {
                 };
                 body.with_context(cx).await;
             }
-            Kind::Span { who, .. } => self.span(who, op).await,
+            Kind::Span { who, how } => self.span(how, who, op).await,
             Kind::Loose { who, elsewhere } => {
                 let span = self.loose(who, op);
                 self.body(op).await;
@@ -139,20 +141,35 @@ impl<S: Subject> Place<S> {
             }
             Kind::Dedicated { member } => self.in_dedicated(op, member).body(op).await,
             Kind::Panic { who } => {
-                let panicking = self.span_then(who, op, async || resume_unwind(Box::new(Told)));
+                let panicking = self.span_then(How::Closure, who, op, async || resume_unwind(Box::new(Told)));
                 told(AssertUnwindSafe(panicking).catch_unwind().await);
             }
+            Kind::Request { member, lie, read } => self.request(member, lie, read, op).await,
+            Kind::Unscoped { by_subscriber } => subject.unscoped_async(by_subscriber, self.body(op)).await,
             _ => {}
         }
     }
 
     /// The body in a span of its own.
-    fn span(&self, who: Who, op: &Op) -> BoxFuture<'static, ()> {
-        self.span_then(who, op, async || ())
+    fn span(&self, how: How, who: Who, op: &Op) -> BoxFuture<'static, ()> {
+        self.span_then(how, who, op, async || ())
+    }
+
+    /// The body in a request that is served.
+    fn request(&self, member: usize, lie: Lie, read: bool, op: &Op) -> BoxFuture<'static, ()> {
+        let who = Who::pooled(member);
+        let (place, op_inside) = (self.clone(), op.clone());
+        let request = Request {
+            name: self.name(who, op),
+            headers: self.incoming_headers(lie, op),
+            read,
+        };
+        let work = move |span: Active| place.in_span(who, &op_inside, span).body(&op_inside);
+        self.run.subject.request(member, request, Box::new(work))
     }
 
     /// The body in a span of its own, and then something more before the span ends.
-    fn span_then<T, F>(&self, who: Who, op: &Op, then: T) -> BoxFuture<'static, ()>
+    fn span_then<T, F>(&self, how: How, who: Who, op: &Op, then: T) -> BoxFuture<'static, ()>
     where
         T: FnOnce() -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
@@ -165,7 +182,7 @@ impl<S: Subject> Place<S> {
         };
         self.run
             .subject
-            .span(&self.tracer(who, op.id), self.name(who, op), body)
+            .span(how, &self.tracer(who, op.id), self.name(who, op), body)
     }
 
     fn captured(&self, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
@@ -211,7 +228,7 @@ impl<S: Subject> Place<S> {
     async fn select(&self, who: Who, on_drop: OpId, op: &Op) {
         let (done, is_done) = oneshot::channel::<()>();
         let held = self.on_drop(who, on_drop);
-        let stays_open = self.span_then(who, op, || async move {
+        let stays_open = self.span_then(How::Closure, who, op, || async move {
             let _held = held;
             drop(done);
             pending::<()>().await;
@@ -230,7 +247,7 @@ impl<S: Subject> Place<S> {
     async fn abort(&self, who: Who, on_drop: OpId, op: &Op) {
         let (done, is_done) = oneshot::channel::<()>();
         let held = self.on_drop(who, on_drop);
-        let task = tokio::spawn(self.span_then(who, op, || async move {
+        let task = tokio::spawn(self.span_then(How::Closure, who, op, || async move {
             let _held = held;
             drop(done);
             pending::<()>().await;

@@ -70,7 +70,8 @@ fn piece() -> Program {
     let late = op(5, Kind::Late { span: 2 }, vec![]);
     let inject = op(6, Kind::Inject { who: A }, vec![]);
     let ask = op(10, Kind::Ask, vec![]);
-    let inner = span(3, B, vec![span(4, A, vec![late, inject, ask])]);
+    let event = op(11, Kind::Event { who: A }, vec![]);
+    let inner = span(3, B, vec![span(4, A, vec![late, inject, ask, event])]);
     program(vec![
         session(1, A, vec![span(2, A, vec![inner]), enrich(7), enrich(8)]),
         span(9, B, vec![]),
@@ -155,6 +156,14 @@ fn attributes_that_are_not_there_are_found() {
     let kinds = found_in(|expected| expected.spans.get_mut(&2).expect("it is there").late.push(77));
     assert_eq!(kinds, only(FindingKind::WrongAttribute));
     let kinds = found_in(|expected| expected.spans.get_mut(&2).expect("it is there").late.clear());
+    assert_eq!(kinds, only(FindingKind::WrongAttribute));
+}
+
+#[test]
+fn an_event_that_is_on_another_span_or_nowhere_is_found() {
+    let kinds = found_in(|expected| expected.events.extend([(11, 2)]));
+    assert_eq!(kinds, only(FindingKind::WrongAttribute));
+    let kinds = found_in(|expected| expected.events.extend([(77, 2)]));
     assert_eq!(kinds, only(FindingKind::WrongAttribute));
 }
 

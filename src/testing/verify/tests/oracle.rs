@@ -2,7 +2,7 @@
 
 use super::super::env::{InSession, Parent};
 use super::super::expect::{Enriched, Expected, expect};
-use super::super::program::{Kind, Lie, OpId, Program, Who};
+use super::super::program::{How, Kind, Lie, OpId, Program, Who};
 use super::{A, B, by_hand, members, op, program, session, span};
 
 fn expected(program: &Program) -> Expected {
@@ -108,6 +108,67 @@ fn headers_choose_nothing_where_they_are_not_trusted() {
             vec![span(2, who, vec![])],
         )]));
         assert_eq!(parent(&expected, 2), there);
+    }
+}
+
+#[test]
+fn what_names_no_tracer_is_of_the_innermost_scope_and_of_no_other() {
+    for how in [How::Routed, How::TracedInScope, How::Subscriber] {
+        let unnamed = |who| op(2, Kind::Span { who, how }, vec![]);
+        let in_scope = expected(&program(vec![span(1, A, vec![unnamed(A)])]));
+        assert!(!in_scope.is_invalid, "{how:?}");
+        assert_eq!(parent(&in_scope, 2), Parent::Span(1));
+        assert!(expected(&program(vec![span(1, B, vec![unnamed(A)])])).is_invalid);
+        assert!(expected(&program(vec![unnamed(A)])).is_invalid);
+    }
+    let unscoped = |by_subscriber| op(2, Kind::Unscoped { by_subscriber }, vec![span(3, A, vec![])]);
+    for by_subscriber in [true, false] {
+        let nowhere = expected(&program(vec![unscoped(by_subscriber)]));
+        assert!(!nowhere.is_invalid);
+        assert_eq!(nowhere.spans.keys().collect::<Vec<_>>(), [&3, &9000]);
+        assert!(expected(&program(vec![span(1, A, vec![unscoped(by_subscriber)])])).is_invalid);
+    }
+}
+
+#[test]
+fn an_event_is_on_the_open_span_of_the_tracer_that_the_code_runs_for() {
+    let event = |id, who| op(id, Kind::Event { who }, vec![]);
+    let inner = op(3, Kind::Scope { who: A }, vec![event(4, A)]);
+    let in_scopes = expected(&program(vec![span(1, A, vec![span(2, B, vec![event(5, B), inner])])]));
+    assert!(!in_scopes.is_invalid);
+    assert_eq!(in_scopes.events, [(4, 1), (5, 2)].into());
+    let ended = by_hand(2, A, vec![event(3, A), event(4, A)]);
+    let by_hand_in_scope = expected(&program(vec![op(1, Kind::Scope { who: A }, vec![ended])]));
+    assert_eq!(
+        by_hand_in_scope.events,
+        [(3, 2)].into(),
+        "the span ends after the first"
+    );
+    let covered = by_hand(2, B, vec![event(3, A)]);
+    let covered = expected(&program(vec![span(1, A, vec![covered])]));
+    assert!(
+        !covered.is_invalid && covered.events.is_empty(),
+        "only the id of #1 is known there"
+    );
+}
+
+#[test]
+fn a_request_is_under_what_its_tenant_takes_from_its_headers() {
+    for (member, of) in members().iter().enumerate() {
+        let request = Kind::Request {
+            member,
+            lie: Lie::Parent,
+            read: true,
+        };
+        let who = Who::pooled(member);
+        let expected = expected(&program(vec![op(1, request, vec![span(2, who, vec![])])]));
+        let remote = if of.trusts_parents {
+            Parent::Remote(1)
+        } else {
+            Parent::None
+        };
+        assert_eq!(parent(&expected, 1), remote);
+        assert_eq!(parent(&expected, 2), Parent::Span(1));
     }
 }
 
