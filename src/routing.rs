@@ -8,6 +8,7 @@ use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span};
 
+use crate::context;
 use crate::registry::{TracerRegistry, Unrouted, WeakRegistry};
 use crate::scope::Scope;
 use crate::tracer::TracerHandle;
@@ -17,7 +18,8 @@ use crate::tracer::TracerHandle;
 ///
 /// Each span goes to the tracer of the scope in the context that it is started in, else of the current scope, as a child of that tracer's own
 /// span. Outside any scope it goes to `routing.default` of the registry's configuration; where there is none, or its tracer cannot be had,
-/// it is not recorded, and counted as [`Status::unrouted`](crate::Status::unrouted). It never goes to a tracer that nobody named.
+/// it is not recorded, and counted as [`Status::unrouted`](crate::Status::unrouted). It never goes to a tracer that nobody named. Work that is served
+/// untraced, or called for a tracer that could not be had, has no default.
 ///
 /// The default is looked up for each such span, so a reload, a new key or an eviction holds at once. The first one has its tracer made on a thread
 /// of its own, where its key is read, and waits for that for up to a second; where it takes longer, spans are unrouted until it is there. Where it fails it
@@ -87,8 +89,11 @@ impl Routing {
         }
     }
 
-    /// The tracer of what is in no scope.
-    pub(crate) fn default_tracer(&self) -> Option<TracerHandle> {
+    /// The tracer of what is made in a context without a scope.
+    pub(crate) fn default_tracer(&self, cx: &Context) -> Option<TracerHandle> {
+        if context::is_nobodys(cx) {
+            return None;
+        }
         self.registry.default_tracer()
     }
 }
@@ -102,9 +107,11 @@ impl RoutingProvider {
     /// The tracer that a span which is started in a context goes to.
     pub(crate) fn route(&self, cx: &Context) -> Option<TracerHandle> {
         let scoped = Scope::from(cx.clone()).tracer();
-        scoped
-            .or_else(|| Scope::current().tracer())
-            .or_else(|| self.0.routing.default_tracer())
+        if scoped.is_some() || context::is_nobodys(cx) {
+            return scoped;
+        }
+        let now = Scope::current();
+        now.tracer().or_else(|| self.0.routing.default_tracer(now.context()))
     }
 }
 

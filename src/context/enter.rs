@@ -32,12 +32,13 @@ pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context
     } else {
         let active = own_active(identity, from);
         match own {
+            Some(own) if own.place.is_by_default => without_baggage(from).with_value(Scope {
+                place: own.entered(session),
+                span: active.or_else(|| own.span.clone()),
+            }),
             Some(own) if session.is_none() && (active.is_none() || active == own.span) => return from.clone(),
             Some(own) => from.with_value(Scope {
-                place: match session {
-                    Some(session) => own.in_session(session),
-                    None => Arc::clone(&own.place),
-                },
+                place: own.entered(session),
                 span: active.or_else(|| own.span.clone()),
             }),
             None => without_baggage(from).with_value(Scope {
@@ -45,6 +46,7 @@ pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context
                     owner: owner.clone(),
                     session,
                     hidden: None,
+                    is_by_default: false,
                 }),
                 span: active,
             }),
@@ -91,7 +93,7 @@ fn remembering(entered: &Context, span: &SpanContext) -> Context {
 pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context {
     match entered.get::<Scope>() {
         Some(scope) => entered.with_value(Scope {
-            place: scope.in_session(session),
+            place: scope.entered(Some(session)),
             span: scope.span.clone(),
         }),
         None => entered.clone(),
@@ -116,6 +118,7 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>,
             owner: owner.clone(),
             session: session.or_else(|| before?.place.session.clone()),
             hidden: hide(identity, from),
+            is_by_default: false,
         }),
         span: by_hand.clone().or(in_outer).or_else(|| before?.span.clone()),
     };
@@ -185,6 +188,21 @@ fn with_span_of(cx: &Context, scope: Scope) -> Context {
     } else {
         bare.with_baggage(copied(cx.baggage()))
     }
+}
+
+/// A context whose scope nobody entered: it is that of a span that was made in no scope, and so is its tracer's as the default.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn by_default(cx: &Context) -> Context {
+    let Some(scope) = cx.get::<Scope>() else {
+        return cx.clone();
+    };
+    cx.with_value(Scope {
+        place: Arc::new(Place {
+            is_by_default: true,
+            ..Place::clone(&scope.place)
+        }),
+        span: scope.span.clone(),
+    })
 }
 
 /// The scope of a context, with its session and its baggage, and no span of its tracer: what is started there is a root.

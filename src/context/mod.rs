@@ -23,12 +23,12 @@ use opentelemetry::{Context, ContextGuard};
 
 use crate::faults::{self, Fault, planted};
 #[cfg(feature = "tracing-layer")]
-pub(crate) use enter::rooted;
+pub(crate) use enter::{by_default, rooted};
 pub(crate) use enter::{copied, enter, with_own_span, with_session, with_trusted_span};
 pub(crate) use identity::{Identity, SpanIds};
 pub(crate) use in_scope::InScope;
+use scope::{Nobodys, Scope, own_context};
 pub(crate) use scope::{Owner, SessionScope, SessionStamp};
-use scope::{Scope, own_context};
 
 /// The context to start a span of `identity` in: the span that is active there is its parent. Empty for a new trace.
 ///
@@ -81,22 +81,48 @@ pub(crate) fn session<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx
     outer.place.session.as_ref()
 }
 
-/// The tracer and the session that code in a context runs for.
+/// The tracer and the session that code in a context runs for. Nobody's, where a span that was made in no scope is all there is.
 pub(crate) fn scope_of(cx: &Context) -> Option<(&Owner, Option<&SessionScope>)> {
-    let scope = cx.get::<Scope>()?;
+    let scope = entered_scope(cx)?;
     Some((&scope.place.owner, scope.place.session.as_ref()))
 }
 
-/// Whether code in one context runs for another tracer than code in another: both say for whom.
+fn entered_scope(cx: &Context) -> Option<&Scope> {
+    cx.get::<Scope>().filter(|scope| !scope.place.is_by_default)
+}
+
+/// Whose the spans of a context are: of the tracer that code in it runs for, or of the default where that is nobody.
+#[cfg(feature = "tracing-layer")]
+pub(crate) fn owner_of(cx: &Context) -> Option<&Owner> {
+    Some(&cx.get::<Scope>()?.place.owner)
+}
+
+/// Whether code in one context runs for another tracer than the one whose the other context's spans are.
 #[cfg(feature = "tracing-layer")]
 pub(crate) fn is_in_other_scope(one: &Context, other: &Context) -> bool {
-    let scopes = one.get::<Scope>().zip(other.get::<Scope>());
+    let scopes = entered_scope(one).zip(other.get::<Scope>());
     scopes.is_some_and(|(one, other)| !one.is_of(other.identity()))
+}
+
+/// A context in no scope, for work that is not to be traced: what is made in it is nobody's, and goes to no default either.
+pub(crate) fn nobodys(from: &Context) -> Context {
+    let nobodys = Context::new().with_value(Nobodys);
+    if from.is_telemetry_suppressed() {
+        nobodys.with_telemetry_suppressed()
+    } else {
+        nobodys
+    }
+}
+
+/// Whether what is made in a context, in no scope, is not to go to a default.
+pub(crate) fn is_nobodys(cx: &Context) -> bool {
+    cx.get::<Nobodys>().is_some() && cx.get::<Scope>().is_none()
 }
 
 /// The baggage of a tracer: what was set in its innermost scope, and never what was set outside of any.
 pub(crate) fn baggage<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx Baggage> {
-    own_context(identity, cx).map(BaggageExt::baggage)
+    let own = own_context(identity, cx).filter(|own| entered_scope(own).is_some());
+    own.map(BaggageExt::baggage)
 }
 
 /// The context in which a tracer's own innermost span is current and still open, also where other tracers' scopes and spans lie over it.
@@ -118,7 +144,8 @@ pub(crate) fn current() -> Context {
 /// The current context of the thread, or another one where nothing at all is current.
 pub(crate) fn current_or(other: Context) -> Context {
     let now = current();
-    let says_something = now.has_active_span() || now.get::<Scope>().is_some() || now.is_telemetry_suppressed();
+    let is_somebodys_or_nobodys = now.get::<Scope>().is_some() || now.get::<Nobodys>().is_some();
+    let says_something = is_somebodys_or_nobodys || now.has_active_span() || now.is_telemetry_suppressed();
     if says_something { now } else { other }
 }
 

@@ -43,6 +43,9 @@ pub(super) struct Scope {
     pub(super) span: Option<SpanContext>,
 }
 
+/// In a context: code in it was to run for a tracer that could not be had, or for none, so that no other one is to be found in its place.
+pub(super) struct Nobodys;
+
 /// Where a scope was entered, and for whom.
 #[derive(Clone)]
 pub(super) struct Place {
@@ -51,6 +54,8 @@ pub(super) struct Place {
     /// The contexts that the scope hides, the one hidden last at the end: other tracers' scopes, and bare ids of spans that somebody had
     /// made current by hand. None of them hides anything itself.
     pub(super) hidden: Option<Box<[Context]>>,
+    /// Nobody entered it: a span that was made in no scope is its tracer's as the default. Code in it runs for nobody all the same.
+    pub(super) is_by_default: bool,
 }
 
 /// The scope of a context, where it is that of `identity`.
@@ -117,9 +122,14 @@ impl Scope {
         hidden.iter().rev().find(|hidden| own_scope(identity, hidden).is_some())
     }
 
-    pub(super) fn in_session(&self, session: SessionScope) -> Arc<Place> {
+    /// The place of this scope where somebody enters it, in a session where one is given.
+    pub(super) fn entered(&self, session: Option<SessionScope>) -> Arc<Place> {
+        if session.is_none() && !self.place.is_by_default {
+            return Arc::clone(&self.place);
+        }
         Arc::new(Place {
-            session: Some(session),
+            session: session.or_else(|| self.place.session.clone()),
+            is_by_default: false,
             ..Place::clone(&self.place)
         })
     }

@@ -1,5 +1,7 @@
 //! The host that a request is for.
 
+use std::net::Ipv6Addr;
+
 use http::header::HOST;
 use http::request::Parts;
 
@@ -13,28 +15,36 @@ pub(super) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// As written in a `Host` header or before the path of a URL.
-    pub(super) fn new(text: &'a str) -> Self {
-        let text = text.rsplit_once('@').map_or(text, |(_, host)| host);
-        if let Some((host, after)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
-            let port = after.strip_prefix(':').and_then(|port| port.parse().ok());
-            return Self { host, port };
-        }
-        match text.rsplit_once(':') {
-            Some((host, port)) => Self {
-                host,
-                port: port.parse().ok(),
-            },
-            None => Self { host: text, port: None },
-        }
+    /// As written in a `Host` header or before the path of a URL: `uri-host [ ":" port ]` and nothing else, for what is more may be read in
+    /// another way by who stands before this server.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let (host, after) = if let Some(text) = text.strip_prefix('[') {
+            let (host, after) = text.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            (host, after)
+        } else {
+            let (host, after) = text.split_at(text.find(':').unwrap_or(text.len()));
+            host.bytes().all(may_be_in_host).then_some((host, after))?
+        };
+        let port = match after.strip_prefix(':') {
+            None => after.is_empty().then_some(None)?,
+            // The colon alone is allowed.
+            Some("") => None,
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
+            Some(_) => return None,
+        };
+        Some(Self { host, port })
     }
 
     /// Of a request: HTTP/2's `:authority`, or the URL's, else the `Host` header.
     ///
     /// # Errors
     /// [`TenantError::Repeated`] where it is said twice, and not the same: who stands before this server may have gone by the other one.
+    /// [`TenantError::NotAHost`] where what is said is no host, perhaps with a port.
     pub(super) fn of(request: &'a Parts) -> Result<Option<Self>, TenantError> {
-        let in_url = request.uri.authority().map(|authority| Self::new(authority.as_str()));
+        let parse = |text| Self::parse(text).ok_or(TenantError::NotAHost);
+        let in_url = request.uri.authority().map(|authority| parse(authority.as_str()));
+        let in_url = in_url.transpose()?;
         let mut headers = request.headers.get_all(HOST).iter();
         let header = headers.next();
         if headers.next().is_some() {
@@ -43,11 +53,16 @@ impl<'a> Authority<'a> {
         let Some(header) = header else {
             return Ok(in_url);
         };
-        let in_header = Self::new(header.to_str().map_err(|_| TenantError::NotText)?);
+        let in_header = parse(header.to_str().map_err(|_| TenantError::NotText)?)?;
         match in_url {
             Some(in_url) if !in_url.host.eq_ignore_ascii_case(in_header.host) => Err(TenantError::Repeated),
             Some(in_url) => Ok(Some(in_url)),
             None => Ok(Some(in_header)),
         }
     }
+}
+
+/// Whether RFC 3986 has this byte in a name of a host.
+fn may_be_in_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }

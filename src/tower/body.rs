@@ -25,7 +25,7 @@ pin_project! {
         body: Option<B>,
         cx: Context,
         exchange: Option<Exchange>,
-        // What is left of the `content-length`: a server may not ask again after that.
+        // What is left of the stated length: a server may not ask again after that, nor at all where nothing is to come.
         left: Option<u64>,
     }
 
@@ -57,11 +57,14 @@ impl<B: Body> TracedBody<B> {
         let may_follow = exchange
             .as_mut()
             .is_none_or(|exchange| exchange.note_response(&response));
-        if !may_follow || response.body().is_end_stream() {
-            finish(&mut exchange);
-        }
         let left = response.headers().get(CONTENT_LENGTH);
         let left = left.and_then(|length| length.to_str().ok()?.parse().ok());
+        let left = left.or_else(|| response.body().size_hint().exact());
+        // What a call came to is in its trailers.
+        let is_empty = left == Some(0) && exchange.as_ref().is_some_and(|exchange| !exchange.is_call());
+        if !may_follow || is_empty || response.body().is_end_stream() {
+            finish(&mut exchange);
+        }
         response.map(|body| Self {
             body: Some(body),
             cx,

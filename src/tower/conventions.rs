@@ -69,11 +69,18 @@ pub(super) fn add_server(to: &mut Vec<KeyValue>, server: Authority<'_>, default_
     }
 }
 
-pub(super) fn add_call(to: &mut Vec<KeyValue>, call: (&str, &str)) {
-    let (service, method) = call;
-    to.push(KeyValue::new(RPC_SYSTEM, "grpc"));
-    to.push(KeyValue::new(RPC_SERVICE, cut(service)));
-    to.push(KeyValue::new(RPC_METHOD, cut(method)));
+/// Of the call of a service's method.
+pub(super) fn call((service, method): (&str, &str)) -> [KeyValue; 3] {
+    [
+        KeyValue::new(RPC_SYSTEM, "grpc"),
+        KeyValue::new(RPC_SERVICE, cut(service)),
+        KeyValue::new(RPC_METHOD, cut(method)),
+    ]
+}
+
+/// The name of a call's span.
+pub(super) fn name_of_call(path: &str) -> String {
+    cut(path.trim_start_matches('/'))
 }
 
 pub(super) fn user_agent(value: &HeaderValue) -> Option<KeyValue> {

@@ -19,6 +19,9 @@ pub enum TenantError {
     /// The header's bytes are no UTF-8 text.
     #[error("what says whose the request is, is not UTF-8 text")]
     NotText,
+    /// The host, in the URL or in the header, is not `host` or `host:port`.
+    #[error("what the request says as its host is none")]
+    NotAHost,
     /// What was said is no name: empty, too long, with characters that names do not have.
     #[error(transparent)]
     Selector(#[from] SelectorError),
@@ -32,7 +35,7 @@ pub enum TenantError {
 pub enum Trouble {
     /// The request does not say whose it is. Refused with 400 unless told otherwise.
     Missing,
-    /// What it says cannot be a tenant: said twice, not text, no name. Refused with 400 unless told otherwise.
+    /// What it says cannot be a tenant: said twice, not text, no host, no name. Refused with 400 unless told otherwise.
     Bad,
     /// There is no such tenant. Refused with 404 unless told otherwise.
     Unknown,
@@ -46,7 +49,7 @@ impl TenantError {
     pub fn trouble(&self) -> Trouble {
         match self {
             Self::Missing => Trouble::Missing,
-            Self::Repeated | Self::NotText | Self::Selector(_) => Trouble::Bad,
+            Self::Repeated | Self::NotText | Self::NotAHost | Self::Selector(_) => Trouble::Bad,
             Self::Lookup(LookupError::Resolve(ResolveError::Unknown { .. })) => Trouble::Unknown,
             Self::Lookup(_) => Trouble::Unavailable,
         }

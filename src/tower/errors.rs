@@ -21,7 +21,7 @@ pub struct TenantErrors {
     pub empty: u64,
     /// What they said is longer than a name may be.
     pub too_long: u64,
-    /// What they said breaks another rule of names.
+    /// What they said breaks another rule of names, or of hosts.
     pub not_a_name: u64,
     /// What they said is nobody's name.
     pub unknown: u64,
@@ -52,7 +52,9 @@ impl Counts {
                 NameFault::TooLong(_) => &self.too_long,
                 NameFault::Character(_) | NameFault::Edge(_) | NameFault::Dots => &self.not_a_name,
             },
-            TenantError::Selector(SelectorError::Empty | SelectorError::Syntax(_)) => &self.not_a_name,
+            TenantError::NotAHost | TenantError::Selector(SelectorError::Empty | SelectorError::Syntax(_)) => {
+                &self.not_a_name
+            }
             TenantError::Lookup(_) if error.trouble() == Trouble::Unknown => &self.unknown,
             TenantError::Lookup(_) => &self.unavailable,
         };

@@ -4,7 +4,7 @@ use std::mem;
 
 use http::{HeaderMap, Method, Response, StatusCode};
 use opentelemetry::Context;
-use opentelemetry::trace::Status;
+use opentelemetry::trace::{Status, TraceContextExt};
 
 use super::{conventions, grpc};
 use crate::session::Session;
@@ -24,8 +24,13 @@ pub(super) struct Exchange {
     session: Option<Session>,
     side: Side,
     is_call: bool,
+    /// The path of a request that says it is a call of gRPC. On a server that is a call only where the service answers as one: any client can
+    /// say so, with any path.
+    claimed: Option<String>,
     method: Method,
     is_failed: bool,
+    /// Whether the code of gRPC is told.
+    is_coded: bool,
     progress: Progress,
 }
 
@@ -38,20 +43,35 @@ enum Progress {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+enum Side {
     Server,
     Client,
 }
 
 impl Exchange {
-    pub(super) fn new(open: Open, session: Option<Session>, side: Side, is_call: bool, method: Method) -> Self {
+    pub(super) fn of_server(open: Open, session: Option<Session>, claimed: Option<String>, method: Method) -> Self {
+        let mut exchange = Self::new(open, Side::Server, method);
+        exchange.session = session;
+        exchange.claimed = claimed;
+        exchange
+    }
+
+    pub(super) fn of_client(open: Open, is_call: bool, method: Method) -> Self {
+        let mut exchange = Self::new(open, Side::Client, method);
+        exchange.is_call = is_call;
+        exchange
+    }
+
+    fn new(open: Open, side: Side, method: Method) -> Self {
         Self {
             open,
-            session,
+            session: None,
             side,
-            is_call,
+            is_call: false,
+            claimed: None,
             method,
             is_failed: false,
+            is_coded: false,
             progress: Progress::Waiting,
         }
     }
@@ -68,6 +88,10 @@ impl Exchange {
     /// The response's head is there. Gives whether a body may follow.
     pub(super) fn note_response<B>(&mut self, response: &Response<B>) -> bool {
         self.progress = Progress::Answered;
+        let code = grpc::code(response.headers());
+        if code.is_some() || grpc::is_call(response.headers()) {
+            self.confirm(code);
+        }
         let status = response.status();
         let span = &self.open.span;
         // Of gRPC there is a status of HTTP to tell only where something between spoke.
@@ -81,24 +105,44 @@ impl Exchange {
         if status.as_u16() >= least {
             self.note_error(status.as_str().to_owned());
         }
-        if self.is_call {
-            self.note_code(response.headers());
+        if let Some(code) = code.filter(|_| self.is_call) {
+            self.tell_code(code);
         }
         let is_bodyless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let is_tunnel = self.method == Method::CONNECT && status.is_success();
         !(is_bodyless || is_tunnel || status.is_informational() || self.method == Method::HEAD)
     }
 
-    pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
-        if self.is_call {
-            self.note_code(trailers);
+    /// The service took a request that claimed to be a call for one.
+    fn confirm(&mut self, code: Option<u8>) {
+        let Some(path) = self.describe_call() else {
+            return;
+        };
+        // A name that nobody serves is the client's to choose, and there may be any number of those.
+        if grpc::method_of(&path).is_some() && !code.is_some_and(grpc::is_of_no_method) {
+            let span = self.open.span.context().span();
+            span.update_name(conventions::name_of_call(&path));
         }
     }
 
-    fn note_code(&mut self, headers: &HeaderMap) {
-        let Some(code) = grpc::code(headers) else {
-            return;
-        };
+    /// Tells what is called, where the request claimed to be a call, and gives its path.
+    fn describe_call(&mut self) -> Option<String> {
+        let path = self.claimed.take()?;
+        self.is_call = true;
+        if let Some(call) = grpc::method_of(&path) {
+            self.open.span.set_attributes(conventions::call(call));
+        }
+        Some(path)
+    }
+
+    pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(code) = grpc::code(trailers).filter(|_| self.is_call) {
+            self.tell_code(code);
+        }
+    }
+
+    fn tell_code(&mut self, code: u8) {
+        self.is_coded = true;
         self.open.span.set_attribute(conventions::RPC_CODE, i64::from(code));
         let is_error = match self.side {
             Side::Server => grpc::is_error_of_server(code),
@@ -119,6 +163,10 @@ impl Exchange {
     }
 
     pub(super) fn finish(mut self) {
+        // gRPC's own rule for an end without a code. Where it is told why, as by a gateway's 503, that says more.
+        if self.is_call && !self.is_coded && !self.is_failed {
+            self.tell_code(grpc::UNKNOWN);
+        }
         self.progress = Progress::Over;
     }
 
@@ -128,9 +176,13 @@ impl Exchange {
     }
 
     fn cancel(&mut self) {
+        if self.side == Side::Server && self.progress == Progress::Waiting {
+            self.describe_call();
+        }
         if self.is_call && self.side == Side::Server {
-            let code = i64::from(grpc::CANCELLED);
-            self.open.span.set_attribute(conventions::RPC_CODE, code);
+            if !self.is_coded {
+                self.tell_code(grpc::CANCELLED);
+            }
         } else {
             self.note_error("cancelled".to_owned());
         }

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::SystemTime;
 
+use crate::context;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use opentelemetry::Context;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -141,7 +141,7 @@ where
                 let exchange = incoming::open(settings, &tracer, &parts, came);
                 (exchange.context().clone(), Some(exchange))
             }
-            Decision::ServeUntraced => (Context::new(), None),
+            Decision::ServeUntraced => (context::nobodys(&context::current()), None),
             Decision::Refuse(trouble, status) => {
                 return Self::Refused {
                     response: Some(refusal::response(trouble, status, &parts.headers)),

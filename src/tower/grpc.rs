@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 pub(super) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(super) const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub(super) const CANCELLED: u8 = 1;
+pub(super) const UNKNOWN: u8 = 2;
 
 /// The codes, by number (gRPC, "Status codes and their use in gRPC").
 const NAMES: [&str; 17] = [
@@ -28,7 +29,7 @@ const NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// Whether a request is one of gRPC. Of gRPC-Web it is not: its status is in the body.
+/// Whether a request, or its answer, is one of gRPC. Of gRPC-Web it is not: its status is in the body.
 pub(super) fn is_call(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     let after = content_type.and_then(|text| text.strip_prefix(b"application/grpc"));
@@ -40,10 +41,15 @@ pub(super) fn method_of(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix('/')?.rsplit_once('/')
 }
 
-/// The code in the trailers, or in the headers of an answer without a body.
+/// The code in the trailers, or in the headers of an answer without a body. One that is no code is [`UNKNOWN`].
 pub(super) fn code(headers: &HeaderMap) -> Option<u8> {
-    let text = headers.get(STATUS)?.to_str().ok()?;
-    text.parse().ok()
+    let text = headers.get(STATUS)?.to_str().ok();
+    Some(text.and_then(|text| text.parse().ok()).unwrap_or(UNKNOWN))
+}
+
+/// Whether a code says that no method was reached: there is none of that name, or nobody was asked for it.
+pub(super) fn is_of_no_method(code: u8) -> bool {
+    matches!(code, 12 | 16)
 }
 
 pub(super) fn name(code: u8) -> &'static str {

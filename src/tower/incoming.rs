@@ -11,7 +11,7 @@ use opentelemetry_http::HeaderExtractor;
 
 use super::authority::Authority;
 use super::conventions::{self, PATH, ROUTE, SCHEME};
-use super::exchange::{Exchange, Side};
+use super::exchange::Exchange;
 use super::grpc;
 use super::settings::Settings;
 use crate::session::SessionBuilder;
@@ -32,16 +32,8 @@ pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, 
         Some(session) => session.context(scope.context()),
         None => scope.context().clone(),
     };
-    let is_call = grpc::is_call(&request.headers);
-    let call = grpc::method_of(request.uri.path()).filter(|_| is_call);
     let mut attributes = Vec::with_capacity(ATTRIBUTES);
-    let name = match call {
-        Some(call) => {
-            conventions::add_call(&mut attributes, call);
-            conventions::cut(request.uri.path().trim_start_matches('/')).into()
-        }
-        None => describe(settings, request, &mut attributes),
-    };
+    let name = describe(settings, request, &mut attributes);
     if let Ok(Some(server)) = Authority::of(request) {
         conventions::add_server(&mut attributes, server, None);
     }
@@ -51,16 +43,11 @@ pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, 
         .with_kind(SpanKind::Server)
         .with_attributes(attributes);
     builder.start_time = came;
-    Exchange::new(
-        tracer.open(builder, &cx),
-        session,
-        Side::Server,
-        is_call,
-        request.method.clone(),
-    )
+    let claimed = grpc::is_call(&request.headers).then(|| request.uri.path().to_owned());
+    Exchange::of_server(tracer.open(builder, &cx), session, claimed, request.method.clone())
 }
 
-/// What only a request of plain HTTP has, and its span's name.
+/// What the request's line says, and its span's name.
 fn describe(settings: &Settings, request: &Parts, attributes: &mut Vec<KeyValue>) -> Cow<'static, str> {
     conventions::add_method(attributes, &request.method);
     attributes.push(KeyValue::new(PATH, conventions::cut(request.uri.path())));

@@ -24,7 +24,7 @@ use crate::tracer::TracerHandle;
 /// where [`route`](Self::route) gives one. It ends
 ///
 /// - when the body has given its last frame: also for a stream that takes hours;
-/// - with the response's head where no body follows: answers to `HEAD`, 1xx, 204, 304, and a `CONNECT` that succeeded;
+/// - with the response's head where no body follows: answers to `HEAD`, 1xx, 204, 304, a length of 0 outside gRPC, and a `CONNECT` that succeeded;
 /// - when the service or the body fails: `error.type` is the Rust type's name, the status is error;
 /// - when the service or the body panics: `error.type` is `panic`, the status is error, and the panic goes on;
 /// - when the future or the body is dropped before, as servers do when the client is gone: `error.type` is `cancelled`, the status is error; for
@@ -35,8 +35,10 @@ use crate::tracer::TracerHandle;
 /// `network.protocol.version`, `http.response.status_code`. A status of 500 and above is `error.type` too, and an error. The query is not recorded,
 /// for it may hold secrets; nor is any other header. Texts are cut at 1 KiB.
 ///
-/// A request with `content-type: application/grpc` has `rpc.system`, `rpc.service`, `rpc.method`, `rpc.grpc.status_code`, and the method's full name
-/// as the span's name; the codes 2, 4, 12, 13, 14 and 15 are errors, named in `error.type`.
+/// A request with `content-type: application/grpc` that the service answers as a call of gRPC has `rpc.system`, `rpc.service`, `rpc.method` and
+/// `rpc.grpc.status_code` too, and no status of HTTP where that is 200. The span's name is then the method's full name, unless the answer's head has
+/// code 12 or 16: no method was reached, and the name would be the client's to choose. The codes 2, 4, 12, 13, 14 and 15 are errors, named in
+/// `error.type`; a call that ends without a code, or with one that cannot be read, has 2.
 ///
 /// # The session
 /// None, unless [`session`](Self::session) says so.

@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::authority::Authority;
 use super::conventions::{self, FULL_URL};
-use super::exchange::{Exchange, Side};
+use super::exchange::Exchange;
 use super::{RunningFuture, TracedBody, grpc};
 use crate::context;
 use crate::registry::TracerRegistry;
@@ -115,29 +115,34 @@ fn open<B>(tracer: &TracerHandle, request: &Request<B>) -> Exchange {
     let call = grpc::method_of(uri.path()).filter(|_| is_call);
     let mut attributes = Vec::with_capacity(8);
     let name: Cow<'static, str> = if let Some(call) = call {
-        conventions::add_call(&mut attributes, call);
-        conventions::cut(uri.path().trim_start_matches('/')).into()
+        attributes.extend(conventions::call(call));
+        conventions::name_of_call(uri.path()).into()
     } else {
         conventions::add_method(&mut attributes, request.method());
         attributes.extend(full_url(uri).map(|url| KeyValue::new(FULL_URL, url)));
         conventions::word(request.method()).into()
     };
     if let Some(authority) = uri.authority() {
-        let server = Authority::new(authority.as_str());
-        conventions::add_server(&mut attributes, server, default_port(uri));
+        if let Some(server) = Authority::parse(without_user(authority.as_str())) {
+            conventions::add_server(&mut attributes, server, default_port(uri));
+        }
     }
     let builder = SpanBuilder::from_name(name)
         .with_kind(SpanKind::Client)
         .with_attributes(attributes);
     let open = tracer.open(builder, &context::current());
-    Exchange::new(open, None, Side::Client, is_call, request.method().clone())
+    Exchange::of_client(open, is_call, request.method().clone())
 }
 
 /// Without what may be a secret: user, password, query.
 fn full_url(uri: &Uri) -> Option<String> {
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = without_user(authority);
     Some(conventions::cut(&format!("{scheme}://{host}{}", uri.path())))
+}
+
+fn without_user(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
 fn default_port(uri: &Uri) -> Option<u16> {

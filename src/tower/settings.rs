@@ -25,7 +25,7 @@ pub enum Otherwise {
     /// that is a selector again, the request is refused.
     Selector(Selector),
     /// It is served in no scope: nothing of a scope around the layer is there, no span is made, and what the service traces by the
-    /// current scope comes to nothing.
+    /// current scope comes to nothing. Code that knows no tenants has no `routing.default` there either: what it makes is unrouted.
     Untraced,
 }
 

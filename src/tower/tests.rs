@@ -43,14 +43,31 @@ fn an_authority_is_a_host_and_perhaps_a_port() {
     for (text, host, port) in [
         ("example.com", "example.com", None),
         ("example.com:80", "example.com", Some(80)),
-        ("user:word@example.com:80", "example.com", Some(80)),
         ("[::1]", "::1", None),
         ("[::1]:8080", "::1", Some(8080)),
-        ("example.com:99999", "example.com", None),
         ("example.com:", "example.com", None),
         ("", "", None),
     ] {
-        assert_eq!(Authority::new(text), Authority { host, port }, "{text}");
+        assert_eq!(Authority::parse(text), Some(Authority { host, port }), "{text}");
+    }
+    for text in [
+        "acme.example.com:80@globex.example.com",
+        "user@acme.example.com",
+        "[acme.example.com]",
+        "[127.0.0.1]",
+        "[::1]junk",
+        "[::1",
+        "[::1]80",
+        "[::1]:x",
+        "acme.example.com:evil",
+        "acme.example.com:+80",
+        "acme.example.com:99999",
+        "acme.example.com:80:81",
+        "acme.example.com/globex",
+        "acme.example.com, globex.example.com",
+        "::1",
+    ] {
+        assert_eq!(Authority::parse(text), None, "{text}");
     }
 }
 

@@ -146,14 +146,9 @@ fn of_scope(from: &Context) -> Option<TracerHandle> {
 }
 
 /// Where a call runs that has no tracer though one was named: in no scope. Whatever is traced further in and names no tracer either would
-/// else go to that of the caller, into somebody else's project.
+/// else go to that of the caller, or to a default, into somebody else's project.
 fn hidden(from: &Context) -> State {
-    let nowhere = Context::new();
-    State::Hidden(if from.is_telemetry_suppressed() {
-        nowhere.with_telemetry_suppressed()
-    } else {
-        nowhere
-    })
+    State::Hidden(context::nobodys(from))
 }
 
 fn selector(environment: Option<&str>, feature: Option<&str>, tenant: Option<&str>) -> SelectorParts {

@@ -58,7 +58,8 @@ const OWN_TARGET: &str = "tracer_registry";
 /// - **Whose a span is** is settled where it is made: the scope that is current there, else that of an explicit parent, else
 ///   `routing.default`, else it is not recorded and counted ([`Status::unrouted`](crate::Status::unrouted)). Where it is entered and closed does not matter.
 /// - **Entering a span** makes its scope current, on whatever thread, so a future that is `instrument`ed takes its scope along. A span that was made
-///   outside any scope has none: entered in one, it changes nothing.
+///   outside any scope has none: inside it [`TracerRegistry::current`] is none, what goes to the default is its child, and entered in a scope it
+///   changes nothing.
 /// - **Parents** are those of [`TracerHandle`]'s spans: the innermost span of the same tracer. An explicit parent is the parent where it is the same
 ///   tracer's; `parent: None` is a root.
 /// - **Events** go to the innermost span of the tracer that the code runs for, whether the `tracing` crate made that span or not, or to their
@@ -70,6 +71,9 @@ const OWN_TARGET: &str = "tracer_registry";
 ///
 /// Several layers of one subscriber, of this kind or of another, do not disturb each other. The functions of
 /// `tracing_opentelemetry::OpenTelemetrySpanExt` know their own layer alone.
+///
+/// Leaving a span takes back what entering it made current, so the layer has to be there for both: one that a `tracing_subscriber::reload` handle
+/// takes away, or replaces, while a thread is inside a span leaves that span's scope current on the thread. Reload the filter around it instead.
 ///
 /// The registry is not kept alive. Once it is shut down or gone, spans in scopes are refused by their tracers and counted there, and others
 /// are unrouted.
@@ -85,9 +89,9 @@ struct Recorded(Vec<Entry>);
 struct Entry {
     layer: usize,
     /// Ends the span when it goes.
-    open: Open,
-    /// It was made outside any scope.
-    is_unscoped: bool,
+    _open: Open,
+    /// What is current while it is entered: its scope, or where it was made in none, the default by which it is somebody's.
+    cx: Context,
 }
 
 impl TracerRegistry {
@@ -107,48 +111,48 @@ impl TracingLayer {
         std::ptr::from_ref(&*self.routing).addr()
     }
 
-    /// The tracer of a scope, where it is one of this registry's.
-    fn tracer_of_scope(&self, cx: &Context) -> Option<TracerHandle> {
-        let (owner, _) = context::scope_of(cx)?;
+    /// The tracer whose the spans of a context are, where it is one of this registry's.
+    fn tracer_of(&self, cx: &Context) -> Option<TracerHandle> {
+        let owner = context::owner_of(cx)?;
         TracerHandle::of_scope(owner).filter(|tracer| tracer.lane().is_of(&self.engine))
     }
 
-    /// The context of a span, and whether it was made outside any scope.
-    fn of_span<S: for<'a> LookupSpan<'a>>(&self, span: &SpanRef<'_, S>) -> Option<(Context, bool)> {
+    /// The context of a span.
+    fn of_span<S: for<'a> LookupSpan<'a>>(&self, span: &SpanRef<'_, S>) -> Option<Context> {
         let extensions = span.extensions();
         let entries = &extensions.get::<Recorded>()?.0;
         let entry = entries.iter().find(|entry| entry.layer == self.id())?;
-        Some((entry.open.span.context().clone(), entry.is_unscoped))
+        Some(entry.cx.clone())
     }
 
     /// The context to start a span in.
-    fn from<S>(&self, attrs: &Attributes<'_>, current: Context, ctx: &layer::Context<'_, S>) -> Context
+    fn from<S>(&self, attrs: &Attributes<'_>, current: &Context, ctx: &layer::Context<'_, S>) -> Context
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         if attrs.is_contextual() {
             let entered = || ctx.lookup_current().and_then(|span| self.of_span(&span));
             if planted(Fault::EnteredUnchecked)
-                && let Some((entered, _)) = entered()
+                && let Some(entered) = entered()
             {
                 return entered;
             }
-            return current;
+            return current.clone();
         }
         let parent = attrs.parent().and_then(|parent| ctx.span(parent));
         match parent.and_then(|parent| self.of_span(&parent)) {
-            Some((parent, _)) if context::is_in_other_scope(&current, &parent) => current,
-            Some((parent, _)) => parent,
-            None => context::rooted(&current),
+            Some(parent) if context::is_in_other_scope(current, &parent) => current.clone(),
+            Some(parent) => parent,
+            None => context::rooted(current),
         }
     }
 
-    fn start(&self, attrs: &Attributes<'_>, from: &Context) -> Option<Entry> {
-        let is_unscoped = context::scope_of(from).is_none();
+    fn start(&self, attrs: &Attributes<'_>, current: &Context, from: &Context) -> Option<Entry> {
+        let is_unscoped = [current, from].iter().all(|cx| context::scope_of(cx).is_none());
         let tracer = if is_unscoped {
-            self.routing.default_tracer()
+            self.routing.default_tracer(current)
         } else {
-            self.tracer_of_scope(from)
+            self.tracer_of(from)
         };
         let Some(tracer) = tracer else {
             self.routing.unrouted.note_span();
@@ -165,11 +169,24 @@ impl TracingLayer {
         if let Some(status) = fields.status {
             open.span.set_status(status);
         }
+        let cx = open.span.context();
+        let cx = if is_unscoped {
+            context::by_default(cx)
+        } else {
+            cx.clone()
+        };
         Some(Entry {
             layer: self.id(),
-            open,
-            is_unscoped,
+            _open: open,
+            cx,
         })
+    }
+
+    /// Whether a context stays as it is when a span is entered that was made in no scope: it is for somebody, or for nobody on purpose, or
+    /// another registry's layer was first.
+    fn is_settled(&self, current: &Context) -> bool {
+        let is_anothers = || context::owner_of(current).is_some() && self.tracer_of(current).is_none();
+        context::scope_of(current).is_some() || context::is_nobodys(current) || is_anothers()
     }
 
     /// Whether what is told of the current `tracing` span would be told of another tracer's span than the code runs for.
@@ -179,7 +196,7 @@ impl TracingLayer {
     {
         let span = ctx.lookup_current();
         let told = span.and_then(|span| self.of_span(&span));
-        told.is_some_and(|(told, _)| context::is_in_other_scope(current, &told))
+        told.is_some_and(|told| context::is_in_other_scope(current, &told))
     }
 }
 
@@ -188,12 +205,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: layer::Context<'_, S>) {
-        let current = context::current();
+        let Some(current) = entered::current() else { return };
         if is_own(attrs.metadata()) || current.is_telemetry_suppressed() {
             return;
         }
         // Nothing of the span is locked meanwhile: what a key's source or a session does may be traced as well.
-        let Some(entry) = self.start(attrs, &self.from(attrs, current, &ctx)) else {
+        let Some(entry) = self.start(attrs, &current, &self.from(attrs, &current, &ctx)) else {
             return;
         };
         let Some(span) = ctx.span(id) else { return };
@@ -205,14 +222,13 @@ where
     }
 
     fn on_enter(&self, id: &Id, ctx: layer::Context<'_, S>) {
-        let Some((cx, is_unscoped)) = ctx.span(id).and_then(|span| self.of_span(&span)) else {
+        let Some(cx) = ctx.span(id).and_then(|span| self.of_span(&span)) else {
             return;
         };
-        let current = context::current();
-        if current.is_telemetry_suppressed() || (is_unscoped && context::is_in_other_scope(&current, &cx)) {
-            return;
-        }
-        entered::push(self.id(), id, context::attach(cx));
+        let Some(current) = entered::current() else { return };
+        let is_unscoped = context::scope_of(&cx).is_none();
+        let stays = current.is_telemetry_suppressed() || (is_unscoped && self.is_settled(&current));
+        entered::push(self.id(), id, (!stays).then(|| context::attach(cx)));
     }
 
     fn on_exit(&self, id: &Id, _: layer::Context<'_, S>) {
@@ -220,12 +236,13 @@ where
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: layer::Context<'_, S>) {
-        let Some((cx, _)) = ctx.span(id).and_then(|span| self.of_span(&span)) else {
+        let Some(cx) = ctx.span(id).and_then(|span| self.of_span(&span)) else {
             return;
         };
         // By `Span::current()`, most likely, which knows no tracers. Who has the span at hand may mean it.
         let is_current = || ctx.lookup_current().is_some_and(|span| span.id() == *id);
-        if context::is_in_other_scope(&context::current(), &cx) && is_current() {
+        let Some(current) = entered::current() else { return };
+        if context::is_in_other_scope(&current, &cx) && is_current() {
             self.routing.unrouted.note_tracing();
             return;
         }
@@ -242,25 +259,25 @@ where
 
     fn on_follows_from(&self, id: &Id, follows: &Id, ctx: layer::Context<'_, S>) {
         let of = |id| ctx.span(id).and_then(|span| self.of_span(&span));
-        if let (Some((cx, _)), Some((follows, _))) = (of(id), of(follows)) {
+        if let (Some(cx), Some(follows)) = (of(id), of(follows)) {
             // A link to another tracer's span is left out there, and counted.
             cx.span().add_link(follows.span().span_context().clone(), Vec::new());
         }
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: layer::Context<'_, S>) {
-        let current = context::current();
+        let Some(current) = entered::current() else { return };
         if is_own(event.metadata()) || current.is_telemetry_suppressed() {
             return;
         }
         let cx = if event.is_contextual() {
-            let Some(tracer) = self.tracer_of_scope(&current) else {
+            let Some(tracer) = self.tracer_of(&current) else {
                 return;
             };
             context::with_open_span(tracer.identity(), &current)
         } else {
             let parent = event.parent().and_then(|parent| ctx.span(parent));
-            parent.and_then(|parent| self.of_span(&parent)).map(|(cx, _)| cx)
+            parent.and_then(|parent| self.of_span(&parent))
         };
         let Some(cx) = cx else {
             if event.is_contextual() && self.is_anothers(&current, &ctx) {

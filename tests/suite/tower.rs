@@ -1,6 +1,7 @@
 //! Requests over real HTTP, each in its tenant's scope.
 
 mod bodies;
+mod calls;
 mod client;
 mod faults;
 #[cfg(feature = "grpc")]

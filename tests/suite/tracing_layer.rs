@@ -1,7 +1,9 @@
 //! The `tracing` crate: its spans go to the tracer of the scope that they are made in, its events to the tracer that the code runs for.
 
+mod by_default;
 mod telling;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread;
 
@@ -15,6 +17,7 @@ use tracing::{Instrument, info, info_span};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 
+use crate::child::is_child;
 use crate::routing::assert_chain;
 use crate::support::{LONG, World};
 
@@ -314,4 +317,45 @@ fn a_layer_without_its_registry_panics_nowhere_and_what_it_gets_is_counted() {
     a.in_span_sync("a", |_| third_party());
     third_party();
     assert_eq!(routing.unrouted(), 2);
+}
+
+/// Has spans at the end of its thread.
+struct AtTheEnd(Dispatch);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        dispatcher::with_default(&self.0, || {
+            let span = info_span!("at the end", field = tracing::field::Empty);
+            span.in_scope(|| info!("at the end"));
+            span.record("field", 1);
+        });
+    }
+}
+
+thread_local! {
+    static AT_THE_END: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn spans_in_the_destructors_of_a_thread_that_has_nothing_current_any_more_change_nothing() {
+    // Where it goes wrong the process ends.
+    let name = "tracing_layer::spans_in_the_destructors_of_a_thread_that_has_nothing_current_any_more_change_nothing";
+    if !is_child::<&str>(name, &[]) {
+        return;
+    }
+    let world = World::new(&["a"]);
+    let (a, dispatch) = (world.tenant("a"), dispatch(&world));
+    let thread = thread::spawn(move || {
+        // What is used first goes last: the `tracing` crate's own, this test's, what the layer has.
+        dispatcher::with_default(&Dispatch::new(registry()), || info_span!("first").in_scope(|| ()));
+        AT_THE_END.set(Some(AtTheEnd(dispatch.clone())));
+        dispatcher::with_default(&dispatch, || {
+            a.in_span_sync("a", |_| info_span!("in time").in_scope(|| ()));
+        });
+    });
+    thread.join().expect("no panic");
+    assert_eq!(unrouted(&world), (0, 0));
+    world.flush();
+    assert_chain(&world, "a", &["a", "in time"]);
+    assert_eq!(world.names("a").len(), 2);
 }

@@ -34,6 +34,25 @@ impl Drop for AtTheEnd {
     }
 }
 
+/// A body of which only the hint says that it is empty.
+struct Nothing;
+
+impl http_body::Body for Nothing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        std::task::Poll::Ready(None)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(0)
+    }
+}
+
 /// Items, one for each permit, each with a span of its own; the end, where there is one.
 fn gated(
     permits: &Arc<Semaphore>,
@@ -202,7 +221,20 @@ async fn a_response_whose_body_is_not_asked_for_was_not_cancelled() {
             .body(body)
             .expect("a response")
     };
+    // Both say that nothing comes, and neither that it is at its end: a server drops them without a look.
+    let empty = async |stated: bool| {
+        let head = Response::builder();
+        if stated {
+            let body = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
+            head.header("content-length", "0").body(body)
+        } else {
+            head.body(Body::new(Nothing))
+        }
+        .expect("a response")
+    };
     let router = Router::new()
+        .route("/empty/stated", get(async move || empty(true).await))
+        .route("/empty/hinted", get(async move || empty(false).await))
         .route("/long", any(long))
         .route("/none", get(async || StatusCode::NO_CONTENT))
         .route("/same", get(async || (StatusCode::NOT_MODIFIED, "never sent")))
@@ -222,7 +254,10 @@ async fn a_response_whose_body_is_not_asked_for_was_not_cancelled() {
         assert!(get_as(&server, "acme", path).await.body.is_empty());
     }
     assert_eq!(get_as(&server, "acme", "/stated").await.text(), "four");
-    ended(&world, "acme", 4);
+    for path in ["/empty/stated", "/empty/hinted"] {
+        assert_eq!(get_as(&server, "acme", path).await.text(), "");
+    }
+    ended(&world, "acme", 6);
     for span in world.project("acme").spans() {
         assert_eq!(end_of(span), (None, SpanStatus::Unset), "{span:#?}");
     }

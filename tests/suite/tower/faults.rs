@@ -157,6 +157,20 @@ async fn a_host_is_taken_without_its_port_and_in_lower_case_and_only_where_it_is
         ("/", vec!["acme"], "tenant:acme", "missing"),
         ("/", vec![".example.com"], "not_a_name", "empty"),
         ("/", vec![""], "empty", "missing"),
+        (
+            "/",
+            vec!["other.example.com:80@acme.example.com"],
+            "not_a_name",
+            "not_a_name",
+        ),
+        (
+            "http://user@acme.example.com/",
+            vec!["acme.example.com"],
+            "not_a_name",
+            "not_a_name",
+        ),
+        ("/", vec!["[acme.example.com]"], "not_a_name", "not_a_name"),
+        ("/", vec!["acme.example.com:evil"], "not_a_name", "not_a_name"),
         ("/", vec![], "missing", "missing"),
     ] {
         let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
@@ -186,6 +200,8 @@ async fn a_tenant_is_in_the_path_the_extensions_or_wherever_a_function_finds_it(
         let of_path = found(&world, TenantSource::path_segment(1), request(path, &[])).await;
         assert_eq!(of_path, expected, "{path}");
     }
+    let of_first = found(&world, TenantSource::path_segment(0), request("/", &[])).await;
+    assert_eq!(of_first, "empty", "there is one, and it is empty");
     let by_user = || TenantSource::extension(|user: &User| user.0);
     let mut of_user = request("/", &[("x-tenant", "other")]);
     assert_eq!(found(&world, by_user(), of_user.clone()).await, "missing");

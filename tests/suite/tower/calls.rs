@@ -1,0 +1,160 @@
+//! Calls of gRPC that are none, and calls that do not say how they ended.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use futures_util::{StreamExt, stream};
+use http::response::Builder;
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use tower_layer::Layer;
+use tracer_registry::collector::{Span, StatusCode};
+use tracer_registry::tower::PropagationLayer;
+
+use super::client::{attribute, ended, header_source};
+use crate::support::World;
+
+const GRPC: (&str, &str) = ("content-type", "application/grpc");
+
+fn head(headers: &[(&str, &str)]) -> Builder {
+    let head = Response::builder();
+    headers
+        .iter()
+        .fold(head, |head, (name, value)| head.header(*name, *value))
+}
+
+/// A message, and trailers where there are any.
+fn message(trailers: Option<&'static str>) -> Body {
+    let trailers = trailers.map(|code| {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", code.parse().expect("a value"));
+        Frame::trailers(trailers)
+    });
+    let frames = [Some(Frame::data(Bytes::from("one"))), trailers];
+    let frames = frames.into_iter().flatten().map(Ok::<_, Infallible>);
+    Body::new(StreamBody::new(stream::iter(frames)))
+}
+
+async fn answer<B>(request: Request<B>) -> Result<Response<Body>, Infallible> {
+    let path = request.uri().path();
+    let endless = || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    let response = match path {
+        "/a.B/Hang" => std::future::pending().await,
+        "/a.B/Fine" => head(&[GRPC]).body(message(Some("0"))),
+        "/a.B/Silent" => head(&[GRPC]).body(message(None)),
+        "/a.B/Large" => head(&[GRPC]).body(message(Some("300"))),
+        "/a.B/InHead" => head(&[GRPC, ("grpc-status", "5")]).body(endless()),
+        "/a.B/Gateway" => head(&[]).status(503).body(message(None)),
+        path if path.starts_with("/unknown") => head(&[GRPC, ("grpc-status", "12")]).body(Body::empty()),
+        _ => head(&[("content-type", "text/plain")]).body(message(None)),
+    };
+    Ok(response.expect("a response"))
+}
+
+fn request(path: &str) -> Request<Body> {
+    let request = Request::post(format!("http://other.example{path}")).header("x-tenant", "acme");
+    request.header(GRPC.0, GRPC.1).body(Body::empty()).expect("a request")
+}
+
+/// The name, the code, `error.type`, and the status.
+fn told(span: &Span) -> (&str, &Value, &Value, StatusCode) {
+    let code = attribute(span, "rpc.grpc.status_code");
+    (&span.name, code, attribute(span, "error.type"), span.status.code)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_says_it_is_a_call_is_one_only_where_the_service_answers_it_as_one() {
+    let world = World::new(&["acme"]);
+    let service = header_source(&world).layer(tower::service_fn(answer::<Body>));
+    for path in ["/x/random", "/unknown.Service/Random", "/a.B/Fine"] {
+        let answered = service.clone().oneshot(request(path)).await.expect("an answer");
+        answered.into_body().collect().await.expect("a body");
+    }
+    let hanging = service.clone().oneshot(request("/a.B/Hang"));
+    assert!(futures_util::FutureExt::now_or_never(hanging).is_none());
+    ended(&world, "acme", 4);
+    let project = world.project("acme");
+    let of = |path: &str| {
+        let span = project.spans().iter().find(|span| attribute(span, "url.path") == path);
+        span.expect("one for each")
+    };
+    let (http, unknown, fine, hung) = (
+        of("/x/random"),
+        of("/unknown.Service/Random"),
+        of("/a.B/Fine"),
+        of("/a.B/Hang"),
+    );
+    assert_eq!(told(http), ("POST", &Value::Null, &Value::Null, StatusCode::Unset));
+    assert_eq!(attribute(http, "rpc.system"), &Value::Null);
+    assert_eq!(attribute(http, "http.response.status_code"), 200);
+    assert_eq!(
+        told(unknown),
+        ("POST", &json!(12), &json!("UNIMPLEMENTED"), StatusCode::Error)
+    );
+    assert_eq!(told(fine), ("a.B/Fine", &json!(0), &Value::Null, StatusCode::Unset));
+    assert_eq!(told(hung), ("POST", &json!(1), &Value::Null, StatusCode::Unset));
+    for call in [unknown, fine, hung] {
+        assert_eq!(attribute(call, "rpc.system"), "grpc");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_ends_without_a_code_that_can_be_read_is_unknown_and_one_that_told_it_keeps_it() {
+    let world = World::new(&["acme"]);
+    let server = header_source(&world).layer(tower::service_fn(answer::<Body>));
+    let client = PropagationLayer::new()
+        .with_spans()
+        .layer(tower::service_fn(answer::<Body>));
+    let (unknown, none, error) = (json!("UNKNOWN"), Value::Null, StatusCode::Error);
+    let acme = world.tenant("acme");
+    let mut count = 0;
+    for (path, of_server, of_client) in [
+        ("/a.B/Silent", (json!(2), &unknown, error), (json!(2), &unknown, error)),
+        ("/a.B/Large", (json!(2), &unknown, error), (json!(2), &unknown, error)),
+        // Dropped in the middle of the body.
+        (
+            "/a.B/InHead",
+            (json!(5), &none, StatusCode::Unset),
+            (json!(5), &json!("NOT_FOUND"), error),
+        ),
+        (
+            "/a.B/Gateway",
+            (Value::Null, &json!("503"), error),
+            (Value::Null, &json!("503"), error),
+        ),
+    ] {
+        let read = async |body: axum::body::Body| {
+            if path != "/a.B/InHead" {
+                let mut frames = body.into_data_stream();
+                while frames.next().await.is_some() {}
+            }
+        };
+        let answered = server.clone().oneshot(request(path)).await.expect("an answer");
+        read(Body::new(answered.into_body())).await;
+        count += 1;
+        ended(&world, "acme", count);
+        let answered = acme
+            .scope(client.clone().oneshot(request(path)))
+            .await
+            .expect("an answer");
+        read(Body::new(answered.into_body())).await;
+        count += 1;
+        ended(&world, "acme", count);
+        let project = world.project("acme");
+        let [.., server, client] = project.spans() else {
+            panic!("both ends");
+        };
+        for (span, (code, error_type, status)) in [(server, of_server), (client, of_client)] {
+            let (_, told_code, told_error, told_status) = told(span);
+            assert_eq!(
+                (told_code, told_error, told_status),
+                (&code, error_type, status),
+                "{path} {:?}",
+                span.kind
+            );
+        }
+    }
+}
