@@ -106,7 +106,13 @@ impl Function {
             let attributes = argument.attrs.clone();
             argument.attrs.retain(is_condition);
             let bindings = bound.0.into_iter();
-            statements.extend(bindings.map(|(mutable, name)| quote!(#(#attributes)* let #mutable #name = #name;)));
+            statements.extend(bindings.map(|(mutable, name)| {
+                quote! {
+                    #[allow(clippy::no_effect_underscore_binding, clippy::shadow_same, clippy::used_underscore_binding)]
+                    #(#attributes)*
+                    let #mutable #name = #name;
+                }
+            }));
         }
         statements
     }
