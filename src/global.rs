@@ -19,9 +19,11 @@ static GLOBAL: ArcSwapOption<WeakRegistry> = ArcSwapOption::const_empty();
 /// What the propagator writes and reads.
 static FIELDS: LazyLock<[String; 3]> = LazyLock::new(|| ["traceparent", "tracestate", "baggage"].map(str::to_owned));
 
-/// The registry that was installed last, while it is there.
-pub(crate) fn global_registry() -> Option<TracerRegistry> {
-    GLOBAL.load().as_ref()?.upgrade()
+/// Asks something of the registry that was installed last, while it is there. Never this thread's to end.
+#[cfg(feature = "macros")]
+pub(crate) fn with_global_registry<T>(ask: impl FnOnce(&TracerRegistry) -> T) -> Option<T> {
+    let installed = GLOBAL.load_full()?;
+    installed.with(ask)
 }
 
 impl TracerRegistry {
@@ -35,7 +37,8 @@ impl TracerRegistry {
     ///   is the parent of the next tracer's first span where that tracer's binding trusts it. Headers choose no tracer.
     /// - [`TracerRegistry::global`] gives it.
     ///
-    /// The registry is not kept alive by any of this: keep it, and shut it down. After a shutdown, spans in scopes are counted as
+    /// The registry is not kept alive by any of this: keep it, and shut it down. Dropped in place of that while a look-up by name is under way in it, it
+    /// ends on a thread of its own when that is over, and a program that returns from `main` meanwhile loses what was not sent. After a shutdown, spans in scopes are counted as
     /// [`AfterShutdown`](crate::DropReason::AfterShutdown), those outside any as unrouted; nothing panics.
     ///
     /// Called again, by this registry or another one, the last call holds, as it does for all of OpenTelemetry's globals. So libraries and
@@ -50,7 +53,7 @@ impl TracerRegistry {
 
     /// The registry that [`install_global`](Self::install_global) was called on last, while it is there.
     pub fn global() -> Option<Self> {
-        global_registry()
+        GLOBAL.load().as_ref()?.upgrade()
     }
 }
 

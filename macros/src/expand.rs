@@ -7,7 +7,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
-use syn::{Error, Expr, Ident, LitStr, Path, Result, parse_quote};
+use syn::{Error, Expr, Ident, LitStr, Path, ReceiverKind, Result, parse_quote};
 
 use crate::function::Function;
 use crate::options::Options;
@@ -18,6 +18,8 @@ struct Expansion<'a> {
     options: &'a Options,
     function: &'a Function,
     returns: Returns,
+    /// Statements that bind the arguments anew.
+    rebound: Vec<TokenStream>,
     /// Where the runtime is.
     private: TokenStream,
 }
@@ -37,7 +39,9 @@ pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenS
     } else {
         options.returns.map(|(kind, _)| kind)
     };
+    let rebound = function.rebind();
     let expansion = Expansion {
+        rebound,
         options,
         returns: Returns::of(&function.0.sig.output, told),
         private: private(options.krate.as_ref()),
@@ -80,6 +84,12 @@ impl Expansion<'_> {
                 return Err(Error::new(name.span(), format!("there is no argument `{name}`")));
             }
         }
+        if let (Some(attribute), false) = (self.function.track_caller(), self.runs_in_place()) {
+            return Err(Error::new_spanned(
+                attribute,
+                "`#[track_caller]` does not reach the body of this function, which is traced in a closure: leave one of them out",
+            ));
+        }
         let has_items = matches!(self.returns.kind, Kind::Stream | Kind::Iterator);
         if let (true, Some(span)) = (has_items, self.options.captures_outputs) {
             return Err(Error::new(
@@ -99,26 +109,64 @@ impl Expansion<'_> {
         Ok(())
     }
 
+    /// Whether a function's result is looked at when it returns.
+    fn has_outcome(&self) -> bool {
+        let is_told = self.returns.is_result || self.options.err.is_some() || self.options.captures_outputs.is_some();
+        is_told && !self.returns.is_unit() && !self.returns.is_never()
+    }
+
+    /// Whether a `self` is the function's to drop. It cannot be bound anew.
+    fn owns_self(&self) -> bool {
+        self.function
+            .receiver()
+            .is_some_and(|receiver| !matches!(receiver.kind, ReceiverKind::Reference(..)))
+    }
+
+    /// Whether the body stays in the function itself: in a debug build, a closure needs a frame of its own.
+    fn runs_in_place(&self) -> bool {
+        let is_async = self.function.0.sig.asyncness.is_some();
+        is_async || (self.returns.kind == Kind::Value && !self.has_outcome() && !self.owns_self())
+    }
+
+    /// The user's body, with arguments of its own. What it gives is put by, so that temporaries in its last expression go before them.
+    /// Where it gives nothing, that this is never reached is no fault of the user's.
+    fn body(&self) -> TokenStream {
+        let (body, returned, rebound) = (&self.function.0.block, &self.returns.named, &self.rebound);
+        let site = Span::mixed_site();
+        let mention = self.function.mention_self();
+        // An option or a capture may be all that an argument is for.
+        let quiet = self
+            .options
+            .see_arguments()
+            .then(|| quote_spanned!(site=> #[allow(unused_variables)]));
+        let arguments = quote_spanned!(site=> #mention #(#quiet #rebound)*);
+        if self.returns.is_never() {
+            return quote_spanned!(site=> #arguments #body;);
+        }
+        quote_spanned!(site=> #arguments let _returned: #returned = #body; #[allow(unreachable_code)] _returned)
+    }
+
     /// Until the function returns.
     fn of_value(&self) -> TokenStream {
-        let (private, body, returned) = (&self.private, &self.function.0.block, &self.returns.named);
+        let (private, body, returned) = (&self.private, self.body(), &self.returns.named);
         let (span, begin) = self.begin("enter");
-        let has_outcome =
-            self.returns.is_result || self.options.err.is_some() || self.options.captures_outputs.is_some();
-        if !has_outcome || self.returns.is_unit() || self.returns.is_never() {
+        if self.runs_in_place() {
             return quote_spanned!(Span::mixed_site()=> #begin #body);
+        }
+        if !self.has_outcome() {
+            return quote_spanned!(Span::mixed_site()=> #begin #private::once(move || -> #returned { #body }));
         }
         let outcome = self.outcome();
         quote_spanned!(Span::mixed_site()=>
             #begin
-            let returned = #private::once(move || -> #returned #body);
+            let returned = #private::once(move || -> #returned { #body });
             #private::Entered::outcome(&#span, |told| #private::tell(&returned, told, #outcome));
             returned
         )
     }
 
     fn of_async(&self) -> TokenStream {
-        let (private, body, returned) = (&self.private, &self.function.0.block, &self.returns.named);
+        let (private, body, returned) = (&self.private, self.body(), &self.returns.named);
         let (life, begin) = self.begin("begin");
         let outcome = self.outcome();
         let site = Span::mixed_site();
@@ -147,25 +195,25 @@ impl Expansion<'_> {
     }
 
     fn of_future(&self) -> TokenStream {
-        let (private, body) = (&self.private, &self.function.0.block);
+        let (private, body) = (&self.private, self.body());
         let (returned, gives) = (&self.returns.named, &self.returns.gives);
         let (life, begin) = self.begin("plan");
         let outcome = self.outcome();
         let wrap = self.wrap(["future", "boxed_future"]);
         quote_spanned!(Span::mixed_site()=>
             #begin
-            #private::#wrap::<#gives, _, _>(#life, move || -> #returned #body, #outcome)
+            #private::#wrap::<#gives, _, _>(#life, move || -> #returned { #body }, #outcome)
         )
     }
 
     fn of_items(&self, wraps: [&str; 2], begin: &str) -> TokenStream {
-        let (private, body) = (&self.private, &self.function.0.block);
+        let (private, body) = (&self.private, self.body());
         let (returned, gives) = (&self.returns.named, &self.returns.gives);
         let (life, begin) = self.begin(begin);
         let wrap = self.wrap(wraps);
         quote_spanned!(Span::mixed_site()=>
             #begin
-            #private::#wrap::<#gives, _>(#life, move || -> #returned #body)
+            #private::#wrap::<#gives, _>(#life, move || -> #returned { #body })
         )
     }
 

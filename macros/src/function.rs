@@ -1,10 +1,13 @@
 //! The function that is traced: what it may be, and the names of its arguments.
 
 use proc_macro2::{Span, TokenStream};
-use quote::ToTokens as _;
+use quote::{ToTokens as _, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::visit_mut::{self, VisitMut};
-use syn::{Error, FnArg, Ident, Item, ItemFn, PatIdent, Result, Signature, TraitItemFn};
+use syn::{
+    Attribute, Error, FnArg, Ident, Item, ItemFn, Meta, Pat, PatIdent, Receiver, Result, Signature, Token, TraitItemFn,
+    parse_quote,
+};
 
 /// A function with a body: free, of a type, of a trait or of an implementation.
 pub(crate) struct Function(pub(crate) ItemFn);
@@ -83,15 +86,67 @@ impl Function {
                 bound.visit_pat_mut(&mut argument.pat.clone());
             }
         }
-        bound.0
+        bound.0.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Binds all arguments anew where the body is, in their order, as the compiler does it for an `async fn`: so they go before the span ends, and in the
+    /// order in which they would without one. What was said of a binding (`mut`, lints) is said of the new one.
+    pub(crate) fn rebind(&mut self) -> Vec<TokenStream> {
+        let mut statements = Vec::new();
+        for (index, argument) in self.0.sig.inputs.iter_mut().enumerate() {
+            let FnArg::Typed(argument) = argument else {
+                continue;
+            };
+            if let Pat::Wild(_) = *argument.pat {
+                let name = Ident::new(&format!("_argument_{index}"), Span::mixed_site());
+                *argument.pat = parse_quote!(#name);
+            }
+            let mut bound = Bound(Vec::new());
+            bound.visit_pat_mut(&mut argument.pat);
+            let attributes = argument.attrs.clone();
+            argument.attrs.retain(is_condition);
+            let bindings = bound.0.into_iter();
+            statements.extend(bindings.map(|(mutable, name)| quote!(#(#attributes)* let #mutable #name = #name;)));
+        }
+        statements
+    }
+
+    pub(crate) fn receiver(&self) -> Option<&Receiver> {
+        self.0.sig.receiver()
+    }
+
+    /// A closure captures what it mentions: all of `self`.
+    pub(crate) fn mention_self(&self) -> Option<TokenStream> {
+        let token = self.receiver()?.self_token;
+        Some(quote_spanned!(Span::mixed_site()=> let _ = &#token;))
+    }
+
+    pub(crate) fn track_caller(&self) -> Option<&Attribute> {
+        self.0
+            .attrs
+            .iter()
+            .find(|attribute| attribute.path().is_ident("track_caller"))
     }
 }
 
-struct Bound(Vec<Ident>);
+/// Whether an attribute says if something is there at all.
+fn is_condition(attribute: &Attribute) -> bool {
+    matches!(&attribute.meta, Meta::List(list) if list.path.is_ident("cfg") || list.path.is_ident("cfg_attr"))
+}
+
+/// The names of a pattern, each once, and the `mut` before them, which it takes away.
+struct Bound(Vec<(Option<Token![mut]>, Ident)>);
 
 impl VisitMut for Bound {
     fn visit_pat_ident_mut(&mut self, pattern: &mut PatIdent) {
-        self.0.push(pattern.ident.clone());
+        let mutable = if pattern.by_ref.is_none() {
+            pattern.mutability.take()
+        } else {
+            None
+        };
+        if self.0.iter().all(|(_, name)| *name != pattern.ident) {
+            self.0.push((mutable, pattern.ident.clone()));
+        }
         visit_mut::visit_pat_ident_mut(self, pattern);
     }
 }

@@ -44,11 +44,15 @@ use proc_macro::TokenStream;
 /// # How long
 /// - An `async fn`: from the first poll until it is done or dropped. The scope is that of the first poll, so a task takes it along by `Scope::scope`.
 /// - A function whose return type is `impl Future`, `Pin<Box<dyn Future>>`, `BoxFuture` or `LocalBoxFuture`, those of `#[async_trait]` among them: the same, and where nothing is current at the
-///   first poll, the scope is that of the call. The function itself runs at the call, and is not in the span. Options and arguments are evaluated at the call.
+///   first poll, the scope is that of the call. The function itself runs at the call, and is not in the span; where its tracer is not to be had, it runs outside any scope as well.
+///   Options and arguments are evaluated at the call.
 /// - `impl Stream`, `BoxStream` and the like: from the first poll until the last item or the drop. `impl Iterator` and `Box<dyn Iterator>`: from the call. What is
 ///   done with the items is not in the span. The returned iterator also has what `DoubleEndedIterator`, `ExactSizeIterator` and `FusedIterator` ask for, and not `Clone`.
+///   Asked again after the last item, and when they are dropped, they run in the scope they ran in before, after the span.
 /// - For an alias, say `returns = ..`. What is not an `impl` of its trait is put into a box again: `type Later<T> = Pin<Box<dyn Future<Output = T>>>` can be traced, a
 ///   future type with a name cannot.
+/// - Arguments are dropped in the order in which they would be without the attribute, before the span ends. What the pattern of an argument leaves out, as in `(a, _)`, is
+///   dropped after all else, and after the span; an argument `_` is not concerned.
 ///
 /// # How it ended
 /// - `Err` sets the status to error, without a word of the error; with `err` its `Display` (else `Debug`, else its type) is the message, up to 32 KiB, and an event as with
@@ -67,10 +71,12 @@ use proc_macro::TokenStream;
 ///   same, and write nothing.) `tracer_registry.cut_values` counts what was left out, at the least;
 /// - `<not serializable>` for a value that says so, `<panicked>` for one whose code panics. The panic is caught, after the hook for panics saw it; with `panic = "abort"` it aborts.
 ///
-/// Values and fields are looked at only where the span is recorded, except those of functions that return futures and streams.
+/// Values and fields are looked at only where the span is recorded, and in its scope. Those of functions that return futures and streams are looked at at the call, before there is a span,
+/// and in the caller's scope, unless the tracer is not to be had.
 ///
 /// # What it cannot be on
-/// `const fn`, `extern fn`, functions without a body, `impl` blocks: compile errors that say so.
+/// `const fn`, `extern fn`, functions without a body, `impl` blocks: compile errors that say so. The same for `#[track_caller]` on a function whose body has to be in a closure: one whose
+/// result is looked at, one that takes `self` by value, or returns a future, a stream or an iterator.
 ///
 /// A function that calls itself needs more of the stack for each call, some 100 bytes in a debug build, and some 200 more where its result is looked at: 10,000 calls fit a thread's
 /// 2 MiB where it returns no `Result`, 5,000 where it does.

@@ -107,6 +107,20 @@ impl Options {
         Ok(())
     }
 
+    /// Whether arguments are used by what is written here.
+    pub(crate) fn see_arguments(&self) -> bool {
+        let mut chosen_by = [
+            &self.tracer,
+            &self.registry,
+            &self.tenant,
+            &self.feature,
+            &self.environment,
+            &self.session,
+        ]
+        .into_iter();
+        self.captures_inputs || !self.fields.is_empty() || chosen_by.any(Option::is_some)
+    }
+
     /// What is wrong with the options together.
     fn check(&self) -> Result<()> {
         let names_one = self.tenant.is_some() || self.feature.is_some() || self.environment.is_some();

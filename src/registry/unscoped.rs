@@ -165,13 +165,18 @@ impl WeakRegistry {
 
     /// The tracer of spans outside any scope.
     pub(crate) fn default_tracer(&self) -> Option<TracerHandle> {
+        self.with(TracerRegistry::default_tracer)?
+    }
+
+    /// Asks something of the registry, where it is still there.
+    pub(crate) fn with<T>(&self, ask: impl FnOnce(&TracerRegistry) -> T) -> Option<T> {
         let registry = self.upgrade()?;
-        let tracer = registry.default_tracer();
+        let answer = ask(&registry);
         // Where everybody else let go of it meanwhile, this is its end, which sends what is left: nothing to be done by whoever starts a span.
         if let Some(last) = Arc::into_inner(registry.0) {
             drop(thread::Builder::new().spawn(move || drop(last)));
         }
-        tracer
+        Some(answer)
     }
 }
 

@@ -122,10 +122,9 @@ fn open<B>(tracer: &TracerHandle, request: &Request<B>) -> Exchange {
         attributes.extend(full_url(uri).map(|url| KeyValue::new(FULL_URL, url)));
         conventions::word(request.method()).into()
     };
-    if let Some(authority) = uri.authority() {
-        if let Some(server) = Authority::parse(without_user(authority.as_str())) {
-            conventions::add_server(&mut attributes, server, default_port(uri));
-        }
+    let host = uri.authority().map(|authority| without_user(authority.as_str()));
+    if let Some(server) = host.and_then(Authority::parse) {
+        conventions::add_server(&mut attributes, server, default_port(uri));
     }
     let builder = SpanBuilder::from_name(name)
         .with_kind(SpanKind::Client)

@@ -63,7 +63,7 @@ impl TenantSource {
     }
 
     /// The tenant's slug is a segment of the path, counted from 0: `acme` is segment 1 of `/tenants/acme/orders`. Taken as it is written, and
-    /// so refused where it has percent signs. A router that serves a part of the path under another router may have cut the path before.
+    /// so refused where it has percent signs; an empty one, such as the first of `/`, is there and no name. A router that serves a part of the path under another router may have cut the path before.
     pub fn path_segment(index: usize) -> Self {
         Self(Kind::Segment(index))
     }

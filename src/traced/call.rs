@@ -9,7 +9,7 @@ use super::life::State;
 use crate::backend::EventType;
 use crate::context;
 use crate::faults::{self, Fault, planted};
-use crate::global::global_registry;
+use crate::global::with_global_registry;
 use crate::registry::TracerRegistry;
 use crate::selector::SelectorParts;
 use crate::session::Session;
@@ -63,16 +63,20 @@ impl Call {
         feature: Option<&str>,
         tenant: Option<&str>,
     ) -> Self {
-        let Some(registry) = registry.cloned().or_else(global_registry) else {
-            return self.chosen(Err("no registry is given, and none is installed".to_owned()));
-        };
-        let found = match (environment, feature, tenant) {
+        let look_up = |registry: &TracerRegistry| match (environment, feature, tenant) {
             (Some(name), None, None) => registry.environment(name),
             (None, Some(name), None) => registry.feature(name),
             (None, None, Some(name)) => registry.tenant(name),
             _ => registry.get(selector(environment, feature, tenant)),
         };
-        self.chosen(found.map_err(|error| error.to_string()))
+        let found = match registry {
+            Some(registry) => Some(look_up(registry)),
+            None => with_global_registry(look_up),
+        };
+        self.chosen(match found {
+            Some(found) => found.map_err(|error| error.to_string()),
+            None => Err("no registry is given, and none is installed".to_owned()),
+        })
     }
 
     /// The session that it is in.
@@ -90,6 +94,11 @@ impl Call {
             }
         };
         self
+    }
+
+    /// Whether a tracer was named that is not to be had.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.choice, Choice::Failed)
     }
 
     /// Starts its span in a context, where it has a tracer.

@@ -36,7 +36,8 @@ impl<F: Future, D: FnOnce(&F::Output, &mut Told<'_>)> Future for TracedFuture<F,
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         let (life, done, mut work) = (this.life, this.done, this.work.as_mut());
-        let output = ready!(life.run(|| {
+        let entered = life.enter();
+        let output = ready!(life.watch(|| {
             work.as_mut()
                 .as_pin_mut()
                 .expect("not polled after it was done")
@@ -46,7 +47,8 @@ impl<F: Future, D: FnOnce(&F::Output, &mut Told<'_>)> Future for TracedFuture<F,
             life.outcome(|outcome| done(&output, outcome));
         }
         // In the span's own time and scope, as what a future holds is dropped in it.
-        life.run(|| work.set(None));
+        life.watch(|| work.set(None));
+        drop(entered);
         life.end();
         Poll::Ready(output)
     }
@@ -71,7 +73,8 @@ where
     F: Future<Output = T>,
     D: FnOnce(&F::Output, &mut Told<'_>),
 {
-    run(life, make(), done)
+    let work = life.make(make);
+    run(life, work, done)
 }
 
 /// The same in a box.
@@ -80,5 +83,5 @@ where
     F: Future<Output = T>,
     D: FnOnce(&F::Output, &mut Told<'_>),
 {
-    Box::pin(run(life, make(), done))
+    Box::pin(future(life, make, done))
 }

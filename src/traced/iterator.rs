@@ -18,7 +18,7 @@ impl<I> TracedIterator<I> {
         let work = self.work.as_mut().expect("it is there until the drop");
         let item = self.life.run(|| step(work));
         if item.is_none() {
-            self.life.end();
+            self.life.end_span();
         }
         item
     }

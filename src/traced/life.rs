@@ -29,6 +29,8 @@ pub(super) enum State {
     Open(Open),
     /// There is no span, and what was current must not be.
     Hidden(Context),
+    /// The span is over, and what is left of the work still runs where it ran.
+    Over(Context),
     /// There is no span, or none any more.
     Nothing,
 }
@@ -45,11 +47,16 @@ pub fn begin(call: impl FnOnce() -> Call) -> Life {
     Life::of(call().start(&context::current()))
 }
 
-/// Begins a call whose span starts when its future or stream is polled for the first time.
+/// Begins a call whose span starts when its future or stream is polled for the first time. One that has no tracer though one was named is hidden
+/// from the call on.
 pub fn plan(call: impl FnOnce() -> Call) -> Life {
+    let (call, called_in) = (call(), context::current());
+    if call.has_failed() {
+        return Life::of(call.start(&called_in));
+    }
     Life::of(State::Planned(Box::new(Plan {
-        call: call(),
-        called_in: context::current(),
+        call,
+        called_in,
         inputs: Capture::default(),
         fields: Capture::default(),
     })))
@@ -62,6 +69,7 @@ impl Life {
 
     /// Tells the arguments, where anybody will see them.
     pub fn inputs(&mut self, tell: impl FnOnce(&mut Capture)) {
+        let _entered = self.attach();
         match &mut self.state {
             State::Planned(plan) => tell(&mut plan.inputs),
             State::Open(open) if is_recording(&open.span) => {
@@ -75,6 +83,7 @@ impl Life {
 
     /// Tells attributes, where anybody will see them.
     pub fn fields(&mut self, tell: impl FnOnce(&mut Capture)) {
+        let _entered = self.attach();
         match &mut self.state {
             State::Planned(plan) => tell(&mut plan.fields),
             State::Open(open) if is_recording(&open.span) => {
@@ -86,7 +95,7 @@ impl Life {
         }
     }
 
-    /// Tells how the call came out, where anybody will see it.
+    /// Tells how the call came out, where anybody will see it. In the call's context, which is current.
     pub fn outcome(&self, tell: impl FnOnce(&mut Told<'_>)) {
         if let State::Open(open) = &self.state
             && is_recording(&open.span)
@@ -111,7 +120,7 @@ impl Life {
     pub(super) fn attach(&self) -> Option<ContextGuard> {
         match &self.state {
             State::Open(open) => Some(context::attach(open.span.context().clone())),
-            State::Hidden(cx) => Some(context::attach(cx.clone())),
+            State::Hidden(cx) | State::Over(cx) => Some(context::attach(cx.clone())),
             State::Planned(_) | State::Nothing => None,
         }
     }
@@ -126,17 +135,32 @@ impl Life {
 
     /// Runs a part of the work in the call's context. A panic in it is told, and goes on.
     pub(super) fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let entered = self.enter();
-        let watch = Watch::of(self);
-        let result = work();
-        drop(watch);
-        drop(entered);
-        result
+        let _entered = self.enter();
+        self.watch(work)
     }
 
-    /// Ends the span.
+    /// Runs a part of the work in the call's context, which is current. A panic in it is told, and goes on.
+    pub(super) fn watch<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let _watch = Watch::of(self);
+        work()
+    }
+
+    /// Runs what a function does at the call to make its future or stream: not in the span, and hidden where the call is.
+    pub(super) fn make<T>(&self, make: impl FnOnce() -> T) -> T {
+        let _entered = self.attach();
+        make()
+    }
+
+    /// Ends the span, after the work is gone.
     pub(super) fn end(&mut self) {
         self.state = State::Nothing;
+    }
+
+    /// Ends the span of work that is still there: what it does when it is asked again, or dropped, is none of the caller's.
+    pub(super) fn end_span(&mut self) {
+        if let State::Open(open) = &self.state {
+            self.state = State::Over(open.span.context().clone());
+        }
     }
 
     /// The work is dropped before it was done.

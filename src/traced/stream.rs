@@ -34,7 +34,7 @@ impl<S: Stream> Stream for TracedStream<S> {
         let work = this.work.as_pin_mut().expect("it is there until the drop");
         let item = ready!(this.life.run(|| work.poll_next(task)));
         if item.is_none() {
-            this.life.end();
+            this.life.end_span();
         }
         Poll::Ready(item)
     }
@@ -46,10 +46,8 @@ impl<S: Stream> Stream for TracedStream<S> {
 
 /// The stream that a function returns.
 pub fn stream<T, S: Stream<Item = T>>(life: Life, make: impl FnOnce() -> S) -> TracedStream<S> {
-    TracedStream {
-        work: Some(make()),
-        life,
-    }
+    let work = life.make(make);
+    TracedStream { work: Some(work), life }
 }
 
 /// The same in a box.

@@ -1,5 +1,6 @@
 //! `#[trace]`: every form of function, against the local collector.
 
+mod arguments;
 mod captured;
 mod counted;
 mod forms;
@@ -8,6 +9,7 @@ mod hygiene;
 mod isolated;
 mod items;
 mod outcomes;
+mod scoped;
 mod ui;
 
 use std::sync::Arc;

@@ -25,4 +25,10 @@ trait Declares {
     fn declared(&self);
 }
 
+#[trace]
+#[track_caller]
+fn tracked() -> Result<(), String> {
+    Ok(())
+}
+
 fn main() {}

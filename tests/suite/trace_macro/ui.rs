@@ -1,6 +1,7 @@
 //! What the compiler says of wrong uses, and where it points.
 //!
-//! The compiler is called for each file, with the library that this test is linked with: all that a build of its own would add is minutes.
+//! The compiler is called for each file, with the library that this test is linked with: a project of its own, as `trybuild` makes one, would
+//! compile every dependency a second time.
 
 use std::fs;
 use std::path::{Path, PathBuf};

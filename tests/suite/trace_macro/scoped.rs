@@ -1,0 +1,171 @@
+//! Where the code of a traced function runs that is not its body: what makes its future, what its arguments tell, what is left of it afterwards.
+
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use serde::{Serialize, Serializer};
+use tracer_registry::{TracerHandle, TracerRegistry, trace};
+
+use crate::support::World;
+
+#[trace]
+fn inner(_place: &'static str) {}
+
+#[trace(registry = registry, tenant = "unknown")]
+fn future(registry: &TracerRegistry) -> BoxFuture<'static, ()> {
+    inner("at the call");
+    Box::pin(async { inner("in the future") })
+}
+
+#[trace(registry = registry, tenant = "unknown")]
+fn opaque(registry: &TracerRegistry) -> impl Future<Output = ()> + use<> {
+    inner("at the call");
+    async { inner("in the future") }
+}
+
+#[trace(registry = registry, tenant = "unknown")]
+fn stream(registry: &TracerRegistry) -> BoxStream<'static, ()> {
+    inner("at the call");
+    futures_util::stream::once(async { inner("in the stream") }).boxed()
+}
+
+#[test]
+fn what_a_function_without_its_tracer_does_at_the_call_lands_nowhere() {
+    let world = World::new(&["b"]);
+    world.tenant("b").in_span_sync("of b", |_| {
+        future(&world.registry).now_or_never().expect("ready");
+        opaque(&world.registry).now_or_never().expect("ready");
+        stream(&world.registry)
+            .collect::<Vec<_>>()
+            .now_or_never()
+            .expect("ready");
+        drop(future(&world.registry));
+    });
+    world.flush();
+    assert_eq!(world.project("b").tree(), "of b\n");
+}
+
+/// Gives one item, and calls a traced function whenever it does anything.
+struct Once(bool);
+
+impl Once {
+    fn give(&mut self) -> Option<()> {
+        inner("asked");
+        self.0.then(|| self.0 = false)
+    }
+}
+
+impl Iterator for Once {
+    type Item = ();
+
+    fn next(&mut self) -> Option<()> {
+        self.give()
+    }
+}
+
+impl Stream for Once {
+    type Item = ();
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<()>> {
+        Poll::Ready(self.give())
+    }
+}
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        inner("dropped");
+    }
+}
+
+#[trace(tracer = tracer)]
+fn iterator_of(tracer: Option<&TracerHandle>) -> impl Iterator<Item = ()> + use<> {
+    Once(true)
+}
+
+#[trace(tracer = tracer)]
+fn stream_of(tracer: Option<&TracerHandle>) -> impl Stream<Item = ()> + Unpin + use<> {
+    Once(true)
+}
+
+#[test]
+fn what_is_left_after_the_last_item_stays_in_its_scope() {
+    let world = World::new(&["a", "b"]);
+    let a = world.tenant("a");
+    world.tenant("b").in_span_sync("of b", |_| {
+        for tracer in [Some(&a), None] {
+            let mut iterator = iterator_of(tracer);
+            assert_eq!(
+                [iterator.next(), iterator.next(), iterator.next()],
+                [Some(()), None, None]
+            );
+            drop(iterator);
+            let mut stream = stream_of(tracer);
+            let mut next = || stream.next().now_or_never().expect("ready");
+            assert_eq!([next(), next(), next()], [Some(()), None, None]);
+            drop(stream);
+        }
+    });
+    world.flush();
+    assert_eq!(world.project("b").tree(), "of b\n");
+    let calls = "├─ inner\n├─ inner\n├─ inner\n└─ inner\n";
+    assert_eq!(
+        world.project("a").tree(),
+        format!("iterator_of\n{calls}stream_of\n{calls}")
+    );
+}
+
+/// Calls a traced function to tell what it is.
+struct Tells;
+
+impl Serialize for Tells {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        inner("serialized");
+        serializer.serialize_str("told")
+    }
+}
+
+impl fmt::Display for Tells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        inner("displayed");
+        f.write_str("told")
+    }
+}
+
+#[trace(tracer = tracer, capture = both, skip(tracer, fails), fields(field = Tells), err)]
+async fn later(tracer: &TracerHandle, input: Tells, fails: bool) -> Result<Tells, Tells> {
+    drop(input);
+    if fails { Err(Tells) } else { Ok(Tells) }
+}
+
+#[trace(tracer = tracer, capture = inputs, skip(tracer), fields(field = Tells))]
+fn items(tracer: &TracerHandle, input: Tells) -> impl Iterator<Item = ()> + use<> {
+    drop(input);
+    std::iter::empty()
+}
+
+#[test]
+fn what_tells_a_value_runs_in_the_scope_of_the_call() {
+    let world = World::new(&["a", "b"]);
+    let a = world.tenant("a");
+    let told = Cell::new(0);
+    world.tenant("b").in_span_sync("of b", |_| {
+        for fails in [false, true] {
+            let result = later(&a, Tells, fails).now_or_never().expect("ready");
+            told.set(told.get() + u32::from(result.is_err() == fails));
+        }
+        assert_eq!(items(&a, Tells).count(), 0);
+    });
+    world.flush();
+    assert_eq!(told.get(), 2);
+    assert_eq!(world.project("b").tree(), "of b\n");
+    let three = "├─ inner\n├─ inner\n└─ inner\n";
+    assert_eq!(
+        world.project("a").tree(),
+        format!("later\n{three}later\n{three}items\n├─ inner\n└─ inner\n")
+    );
+}
