@@ -105,6 +105,7 @@ pub(crate) fn is_in_other_scope(one: &Context, other: &Context) -> bool {
 }
 
 /// A context in no scope, for work that is not to be traced: what is made in it is nobody's, and goes to no default either.
+#[cfg(any(feature = "macros", feature = "tower"))]
 pub(crate) fn nobodys(from: &Context) -> Context {
     let nobodys = Context::new().with_value(Nobodys);
     if from.is_telemetry_suppressed() {
