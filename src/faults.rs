@@ -31,10 +31,13 @@ pub(crate) enum Fault {
     /// Now and then a span is sent twice.
     SpanDoubled,
     /// A span of the `tracing` crate goes to the tracer of the one that is entered, whatever the scope.
+    #[cfg(feature = "tracing-layer")]
     EnteredUnchecked,
     /// A function with `#[trace]` takes the tracer that was named last on its thread.
+    #[cfg(feature = "macros")]
     TracedByThread,
     /// A request is served for the tenant of the one before it.
+    #[cfg(feature = "tower")]
     ServedForPrevious,
     // These need what only `verify --chaos` does.
     /// A tracer is evicted with what it has not sent, and that is dropped.

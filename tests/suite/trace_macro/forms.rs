@@ -126,7 +126,6 @@ impl<T: Clone + Display> Counter<T> {
         self.seen
     }
 
-    #[expect(clippy::boxed_local, reason = "a form that `self` may have")]
     #[trace]
     fn boxed(self: Box<Self>) -> usize {
         self.seen.len()

@@ -138,13 +138,13 @@ impl fmt::Display for Tells {
 
 #[trace(tracer = tracer, capture = both, skip(tracer, fails), fields(field = Tells), err)]
 async fn later(tracer: &TracerHandle, input: Tells, fails: bool) -> Result<Tells, Tells> {
-    drop(input);
+    let Tells = input;
     if fails { Err(Tells) } else { Ok(Tells) }
 }
 
 #[trace(tracer = tracer, capture = inputs, skip(tracer), fields(field = Tells))]
 fn items(tracer: &TracerHandle, input: Tells) -> impl Iterator<Item = ()> + use<> {
-    drop(input);
+    let Tells = input;
     std::iter::empty()
 }
 
