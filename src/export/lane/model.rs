@@ -7,7 +7,8 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::tests::{Parts, small, span};
+use super::super::sample::span;
+use super::tests::{Parts, small};
 use super::*;
 use crate::config::Binding;
 
