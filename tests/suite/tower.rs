@@ -14,8 +14,6 @@ mod spans;
 #[cfg(feature = "tracing-layer")]
 mod tracing_spans;
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
@@ -108,8 +106,9 @@ async fn work_that_a_request_hands_on_follows_its_scope_and_nothing_follows_the_
         assert!(sender.send(scope.clone()).is_ok());
         receiver.await.expect("sent above").run(|| note("message"));
         tokio::select! {
+            biased;
             () = scope.scope(async { let _end = AtTheEnd; std::future::pending().await }) => {}
-            () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            () = tokio::task::yield_now() => {}
         }
         bare.await.expect("no panic")
     };
