@@ -195,6 +195,15 @@ fn table() -> Frame {
     Frame::Table(Map::new(), None)
 }
 
+/// What is one value already.
+macro_rules! scalars {
+    ($($method:ident: $of:ty),*) => {$(
+        fn $method(self, value: $of) -> Result<(), Refused> {
+            self.scalar(value)
+        }
+    )*};
+}
+
 impl<'w, 'a> Serializer for &'w mut Writer<'a> {
     type Ok = ();
     type Error = Refused;
@@ -206,24 +215,18 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
     type SerializeStruct = Parts<'w, 'a>;
     type SerializeStructVariant = Parts<'w, 'a>;
 
-    fn serialize_bool(self, value: bool) -> Result<(), Refused> {
-        self.scalar(value)
-    }
-
-    fn serialize_i8(self, value: i8) -> Result<(), Refused> {
-        self.scalar(value)
-    }
-
-    fn serialize_i16(self, value: i16) -> Result<(), Refused> {
-        self.scalar(value)
-    }
-
-    fn serialize_i32(self, value: i32) -> Result<(), Refused> {
-        self.scalar(value)
-    }
-
-    fn serialize_i64(self, value: i64) -> Result<(), Refused> {
-        self.scalar(value)
+    scalars! {
+        serialize_bool: bool,
+        serialize_i8: i8,
+        serialize_i16: i16,
+        serialize_i32: i32,
+        serialize_i64: i64,
+        serialize_u8: u8,
+        serialize_u16: u16,
+        serialize_u32: u32,
+        serialize_u64: u64,
+        serialize_f32: f32,
+        serialize_f64: f64
     }
 
     fn serialize_i128(self, value: i128) -> Result<(), Refused> {
@@ -233,35 +236,11 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         }
     }
 
-    fn serialize_u8(self, value: u8) -> Result<(), Refused> {
-        self.scalar(value)
-    }
-
-    fn serialize_u16(self, value: u16) -> Result<(), Refused> {
-        self.scalar(value)
-    }
-
-    fn serialize_u32(self, value: u32) -> Result<(), Refused> {
-        self.scalar(value)
-    }
-
-    fn serialize_u64(self, value: u64) -> Result<(), Refused> {
-        self.scalar(value)
-    }
-
     fn serialize_u128(self, value: u128) -> Result<(), Refused> {
         match Number::from_u128(value) {
             Some(number) => self.scalar(number),
             None => self.text(&value.to_string()),
         }
-    }
-
-    fn serialize_f32(self, value: f32) -> Result<(), Refused> {
-        self.scalar(value)
-    }
-
-    fn serialize_f64(self, value: f64) -> Result<(), Refused> {
-        self.scalar(value)
     }
 
     fn serialize_char(self, value: char) -> Result<(), Refused> {
