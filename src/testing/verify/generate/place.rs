@@ -111,6 +111,7 @@ impl Place {
             | Kind::Unscoped { .. }
             | Kind::Stream { .. }
             | Kind::Yield
+            | Kind::Overfull { .. }
             | Kind::Disturb(_) => (env.clone(), reach.clone()),
         };
         Self {
