@@ -21,6 +21,7 @@ mod model;
 mod notes;
 #[cfg(test)]
 mod property;
+mod refusals;
 mod snapshot;
 mod state;
 mod sync;
@@ -92,7 +93,7 @@ impl Lane {
     ) -> Arc<Self> {
         Arc::new(Self {
             selector: account.selector.clone(),
-            identity: Identity::new(),
+            identity: Identity::new(&shared.boundary),
             gates: Gates::new(Arc::clone(&connections.breaker)),
             clock: Clock::new(destination.weight),
             destination,
