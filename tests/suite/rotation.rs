@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod files;
+mod full_queue;
 mod hanging;
 mod lifetime;
 mod refusals;
