@@ -14,6 +14,8 @@ pub(crate) enum Fault {
     KeysSwapped,
     /// A scope that is entered in another one keeps that one's baggage.
     BaggageShared,
+    /// Metadata of baggage that came in goes out as it was decoded.
+    BaggageMetadataKept,
     /// Remote spans are parents also where the binding does not trust them.
     RemoteTrusted,
     /// A session's id in a request is taken also where the binding does not say so.

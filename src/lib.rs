@@ -39,6 +39,7 @@ pub use opentelemetry;
 pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
+pub use context::PropagationStatus;
 pub use export::{
     BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyStatus, Report,
     SessionEventsReport, TlsError, TlsFault, TracerReport,

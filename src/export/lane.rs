@@ -94,7 +94,7 @@ impl Lane {
     ) -> Arc<Self> {
         Arc::new(Self {
             selector: account.selector.clone(),
-            identity: Identity::new(),
+            identity: Identity::new(&shared.boundary),
             gates: Gates::new(Arc::clone(&connections.breaker)),
             clock: Clock::new(destination.weight),
             destination,
