@@ -21,6 +21,7 @@ mod model;
 mod notes;
 #[cfg(test)]
 mod property;
+mod refusals;
 mod snapshot;
 mod standing;
 mod state;
