@@ -99,6 +99,7 @@ pub(super) async fn deliver<'a>(
                     continue;
                 }
             }
+            lane.note_verdict(load, &verdict);
             entry.showed(Showed::by(&verdict, sent.connected), retry);
             (verdict, slow, flushes, hand)
         };

@@ -16,6 +16,7 @@ use super::super::permits::Load;
 use super::super::queue::{Chunks, Queue};
 use super::Lane;
 use super::refusals::{Refusal, Refusals};
+use super::standing::Standings;
 use crate::ledger::{DropReason, Ledger};
 
 #[derive(Default)]
@@ -36,6 +37,7 @@ pub(super) struct State {
     pub(super) flush: u64,
     pub(super) halving: Halving,
     pub(super) suspect: bool,
+    pub(super) standings: Standings,
     pub(super) last_delivery: Option<SystemTime>,
     /// The tracer is gone: once all is settled the account takes the ledger over.
     pub(super) retiring: bool,
