@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-/// Why a request to a tracer's destination failed. Never contains the key: a server's text that repeats it is left out.
+/// Why a request to a tracer's destination failed.
+///
+/// Never contains the key or a proxy's credentials: a receiver's text that may repeat one of them, in whatever spelling, is withheld, and its
+/// length stands in its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
@@ -15,7 +18,7 @@ pub enum ExportError {
         url: String,
         /// The HTTP status.
         status: u16,
-        /// What the server said, cut, where it is text and does not repeat the key.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// The server answered by gRPC with a status that is no success.
@@ -25,7 +28,7 @@ pub enum ExportError {
         url: String,
         /// The status, as a number.
         code: i32,
-        /// What the server said, cut, where it does not repeat the key.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// The server took the request and rejected some of its spans.
@@ -35,7 +38,7 @@ pub enum ExportError {
         url: String,
         /// How many spans it rejected.
         rejected: u64,
-        /// What the server said.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// No answer in time.
