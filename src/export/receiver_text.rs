@@ -22,10 +22,15 @@ pub(super) fn harmless_reason(reason: &str, secrets: &SentSecrets<'_>) -> String
 fn harmless_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Option<String> {
     let length = text.len();
     let text = text.trim_start_matches(is_blank);
-    let end = text.char_indices().nth(MAX_READ_CHARS).map_or(text.len(), |(end, _)| end);
+    let end = text
+        .char_indices()
+        .nth(MAX_READ_CHARS)
+        .map_or(text.len(), |(end, _)| end);
     let read = &text[..end];
     if secrets.may_be_in(read) {
-        return Some(format!("receiver's text withheld: {length} bytes that may repeat the key"));
+        return Some(format!(
+            "receiver's text withheld: {length} bytes that may repeat the key"
+        ));
     }
     let line: String = read.chars().map(|c| if is_blank(c) { ' ' } else { c }).collect();
     let cut: String = line.trim().chars().take(max_chars).collect();

@@ -15,7 +15,7 @@ mod normal;
 mod repeated;
 mod source;
 
-pub use error::{SecretError, SecretFault};
+pub use error::{KeyRefusalStatus, SecretError, SecretFault};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;

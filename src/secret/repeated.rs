@@ -108,7 +108,9 @@ fn encodings(secret: &[u8], mut each: impl FnMut(&[u8])) {
         write!(prefixed, "0x{byte:02x}").expect("memory");
         write!(decimal, "{byte}").expect("memory");
     }
-    [hex, prefixed, decimal].iter().for_each(|spelled| each(spelled.as_bytes()));
+    [hex, prefixed, decimal]
+        .iter()
+        .for_each(|spelled| each(spelled.as_bytes()));
     // What stands before the secret in the same encoding moves it by up to two bytes. Characters that hold bits of its
     // neighbours too are left out.
     for (before, mixed) in [(0, 0), (1, 2), (2, 3)] {
@@ -153,7 +155,10 @@ impl Wanted {
 
     fn are_in(&self, text: &[u8]) -> bool {
         runs(text).any(|run| self.runs.binary_search(&run).is_ok())
-            || self.short.iter().any(|short| text.windows(short.len()).any(|part| part == &short[..]))
+            || self
+                .short
+                .iter()
+                .any(|short| text.windows(short.len()).any(|part| part == &short[..]))
     }
 }
 

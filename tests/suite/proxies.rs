@@ -176,7 +176,10 @@ fn credentials_that_a_forwarding_proxy_repeats_are_shown_nowhere() {
         world.tenant("a").start_span("span").end();
         drop(world.registry.force_flush(LONG));
         let shown = format!("{:?}", world.status("a"));
-        assert!(shown.contains("407") && shown.contains("receiver's text withheld"), "{shown}");
+        assert!(
+            shown.contains("407") && shown.contains("receiver's text withheld"),
+            "{shown}"
+        );
         assert_shows_nothing_of(&key_of("one"), &shown);
     }
 }

@@ -53,7 +53,12 @@ pub(crate) fn spellings(text: &str) -> Vec<String> {
 
 /// Looks through everything that was shown for eight characters of a key in a row, whatever separates them.
 pub(crate) fn assert_shows_nothing_of(key: &str, shown: &str) {
-    let letters = |text: &str| text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    let letters = |text: &str| {
+        text.to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphanumeric())
+            .collect::<String>()
+    };
     let visible = letters(shown);
     for spelling in spellings(key) {
         let spelling = letters(&spelling);

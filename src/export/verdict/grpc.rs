@@ -115,7 +115,12 @@ mod tests {
     const URL: &str = "http://collector.test/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
     fn judged(status: Status) -> Verdict {
-        judge(URL, Err(Box::new(status)), 10, &SentSecrets::new(&key("user:secret-canary"), None))
+        judge(
+            URL,
+            Err(Box::new(status)),
+            10,
+            &SentSecrets::new(&key("user:secret-canary"), None),
+        )
     }
 
     fn with_retry_info(code: Code, seconds: i64, nanos: i32) -> Status {

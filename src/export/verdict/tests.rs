@@ -87,7 +87,13 @@ fn no_answer_is_repeated() {
         url: URL.into(),
         timeout: Duration::from_secs(1),
     };
-    let verdict = judge(URL, Err(error.clone()), 1, &SentSecrets::new(&key("k-e-y"), None), UNIX_EPOCH);
+    let verdict = judge(
+        URL,
+        Err(error.clone()),
+        1,
+        &SentSecrets::new(&key("k-e-y"), None),
+        UNIX_EPOCH,
+    );
     assert_eq!(verdict, Verdict::Repeat { after: None, error });
 }
 
@@ -209,10 +215,7 @@ fn what_a_receiver_says_is_kept_short_on_one_line_and_withheld_if_it_repeats_the
         "Basic dXNlcjpzZWNyZXQtY2FuYXJ5==",
     ] {
         for text in [format!("bad key {echo}"), format!("{}{echo}", "x".repeat(195))] {
-            let expected = format!(
-                "receiver's text withheld: {} bytes that may repeat the key",
-                text.len()
-            );
+            let expected = format!("receiver's text withheld: {} bytes that may repeat the key", text.len());
             assert_eq!(said(&text), Some(expected), "{text}");
         }
     }

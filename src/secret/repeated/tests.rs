@@ -7,7 +7,9 @@ use super::*;
 fn key(text: &str) -> ApiKey {
     let mut sources = SecretSources::default();
     let text = text.to_owned();
-    sources.insert("test", move |_: &str| Ok::<_, SecretError>(SecretString::from(text.clone())));
+    sources.insert("test", move |_: &str| {
+        Ok::<_, SecretError>(SecretString::from(text.clone()))
+    });
     let source = KeySource::Provider {
         provider: "test".into(),
         name: "key".into(),
@@ -67,9 +69,18 @@ fn keys_of_few_letters_and_keys_beyond_ascii_are_found_as_a_whole() {
         ("k3y", &["bad k3y", "K3Y", "k 3 y", "%6b3y", "6b3379", "azN5"][..]),
         ("a-b-c-d-e", &["a-b-c-d-e", "a%2db%2dc%2dd%2de", "ABCDE"]),
         ("!!??##$$%%", &["!!??##$$%%", "!!??##$$", "!%21%3f?#&#35;$$"]),
-        ("schl\u{fc}ssel:p\u{e4}ss", &["SCHL\u{dc}SSEL", "schl%C3%BCssel", "p&#228;ss"]),
-        ("\u{1f511}\u{1f511}\u{1f511}", &[r"\ud83d\udd11\uD83D\uDD11\ud83d\udd11"]),
-        ("user:hunter2", &["wrong password hunter2", "Hunter&#50;", "68756e74657232"]),
+        (
+            "schl\u{fc}ssel:p\u{e4}ss",
+            &["SCHL\u{dc}SSEL", "schl%C3%BCssel", "p&#228;ss"],
+        ),
+        (
+            "\u{1f511}\u{1f511}\u{1f511}",
+            &[r"\ud83d\udd11\uD83D\uDD11\ud83d\udd11"],
+        ),
+        (
+            "user:hunter2",
+            &["wrong password hunter2", "Hunter&#50;", "68756e74657232"],
+        ),
     ] {
         for text in texts {
             assert!(repeats(secret, text), "{secret}: {text}");
@@ -178,11 +189,19 @@ fn spell(text: &str, spelling: Spelling, mut coin: impl FnMut() -> bool) -> Stri
         let spelled = match spelling {
             Spelling::Capitals if c.is_ascii_alphabetic() => whole(c.to_ascii_uppercase().to_string()),
             Spelling::JsonSlash if matches!(c, '/' | '"' | '\\') => format!("\\{c}"),
-            Spelling::JsonCodes => whole(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()),
+            Spelling::JsonCodes => whole(
+                c.encode_utf16(&mut [0; 2])
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}"))
+                    .collect(),
+            ),
             Spelling::Url => whole(c.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()),
             Spelling::HtmlDecimal => whole(format!("&#{};", u32::from(c))),
             Spelling::HtmlHex => whole(format!("&#x{:x};", u32::from(c))),
-            Spelling::HtmlNames => names.iter().find(|name| name.0 == c).map_or(c.to_string(), |name| whole(name.1.to_owned())),
+            Spelling::HtmlNames => names
+                .iter()
+                .find(|name| name.0 == c)
+                .map_or(c.to_string(), |name| whole(name.1.to_owned())),
             Spelling::Blanks => whole(format!("{c} ")),
             Spelling::Invisible => whole(format!("{c}\u{200b}")),
             Spelling::Capitals | Spelling::JsonSlash => c.to_string(),
