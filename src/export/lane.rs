@@ -22,7 +22,9 @@ mod model;
 mod notes;
 #[cfg(test)]
 mod property;
+mod refusals;
 mod snapshot;
+mod standing;
 mod state;
 mod sync;
 #[cfg(test)]
@@ -44,6 +46,7 @@ use super::engine::EngineMark;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
 use super::keyring::Keyring;
+use super::permits::Load;
 use super::queue::Batch;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
@@ -94,7 +97,7 @@ impl Lane {
     ) -> Arc<Self> {
         Arc::new(Self {
             selector: account.selector.clone(),
-            identity: Identity::new(),
+            identity: Identity::new(&shared.boundary),
             gates: Gates::new(Arc::clone(&connections.breaker)),
             clock: Clock::new(destination.weight),
             destination,
@@ -136,7 +139,8 @@ impl Lane {
         }
         let full = state.spans.len() >= settings.max_queue_size;
         if full || !state.share.enqueue(weight, &self.shared.budget) {
-            state.ledger.refuse(DropReason::QueueFull);
+            let reason = state.no_room(Load::Spans);
+            state.ledger.refuse(reason);
             return;
         }
         if planted(Fault::SpanLost) && faults::now_and_then() {
@@ -347,7 +351,9 @@ impl Lane {
     /// There is another key: requests that wait because the one before was refused go out now.
     pub(super) fn take_new_key(&self) {
         self.gates.note_new_key();
-        self.lock().hurry();
+        let mut state = self.lock();
+        state.forget_refused_key();
+        state.hurry();
     }
 
     /// How often those that wait for their repetition were hurried so far.

@@ -12,7 +12,7 @@ mod fingerprint;
 mod key;
 mod source;
 
-pub use error::{SecretError, SecretFault};
+pub use error::{KeyRefusalStatus, SecretError, SecretFault};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;

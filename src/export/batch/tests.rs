@@ -19,7 +19,8 @@ fn send_all(halving: &mut Halving, count: usize, takes: impl Fn(&[usize]) -> boo
     let mut sent = Sent::default();
     let mut parts = Parts::of(count);
     let drop = |sent: &mut Sent, refused: Vec<Refused>| {
-        sent.dropped.extend(refused.into_iter().flat_map(|refused| refused.part));
+        sent.dropped
+            .extend(refused.into_iter().flat_map(|refused| refused.part));
     };
     while let Some(part) = parts.next() {
         sent.requests += 1;
@@ -93,7 +94,9 @@ fn one_span_that_is_refused_makes_no_barren_lane() {
 fn what_was_kept_on_the_way_back_is_divided_once_something_is_taken() {
     // Down the path 0, 1 and the two behind them are refused; the next four are fine.
     let bad = [0, 1, 2];
-    let sent = send_all(&mut Halving::default(), 8, |part| !part.iter().any(|one| bad.contains(one)));
+    let sent = send_all(&mut Halving::default(), 8, |part| {
+        !part.iter().any(|one| bad.contains(one))
+    });
     assert_eq!(sent.dropped, bad);
     assert_eq!(sent.delivered, [4, 5, 6, 7, 3]);
     assert_eq!(sent.requests, 9);

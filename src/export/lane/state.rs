@@ -12,9 +12,12 @@ use super::super::ExportError;
 use super::super::batch::Halving;
 use super::super::budget::{Budget, Share};
 use super::super::engine::Ring;
+use super::super::permits::Load;
 use super::super::queue::{Chunks, Queue};
 use super::Lane;
 use super::in_flight::InFlight;
+use super::refusals::{Refusal, Refusals};
+use super::standing::Standings;
 use crate::ledger::{DropReason, Ledger};
 
 #[derive(Default)]
@@ -32,6 +35,7 @@ pub(super) struct State {
     pub(super) flush: u64,
     pub(super) halving: Halving,
     pub(super) suspect: bool,
+    pub(super) standings: Standings,
     pub(super) last_delivery: Option<SystemTime>,
     /// The tracer is gone: once all is settled the account takes the ledger over.
     pub(super) retiring: bool,
@@ -54,6 +58,8 @@ pub(super) struct Seldom {
     /// How many values were cut from spans that are open, where any were.
     pub(super) cut_values: HashMap<SpanId, u64>,
     pub(super) last_error: Option<ExportError>,
+    /// Where the receiver refuses the key.
+    pub(super) refusals: Refusals,
     /// Wakes requests that wait for their repetition.
     pub(super) hurry: Option<Arc<Notify>>,
 }
@@ -98,6 +104,15 @@ impl State {
 
     pub(super) fn last_error(&self) -> Option<&ExportError> {
         self.seldom.as_ref()?.last_error.as_ref()
+    }
+
+    pub(super) fn refusals(&self) -> Refusals {
+        self.seldom.as_ref().map(|seldom| seldom.refusals).unwrap_or_default()
+    }
+
+    /// The refusal of the key for what is sent in this way.
+    pub(super) fn refusal_mut(&mut self, load: Load) -> Option<&mut Refusal> {
+        self.seldom.as_mut()?.refusals[load as usize].as_mut()
     }
 
     /// What was cut from a span that ends.
