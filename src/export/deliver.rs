@@ -39,6 +39,13 @@ pub(super) enum Outcome {
     Dropped(DropReason),
 }
 
+impl Outcome {
+    /// Whether spans were taken of a request that had so many.
+    pub(super) fn has_taken(self, count: usize) -> bool {
+        matches!(self, Self::Delivered { rejected } if rejected < count as u64)
+    }
+}
+
 /// Sees a request through, from its encoding to its outcome. What it carries is dropped where it cannot be encoded, and where the code that
 /// encodes and sends it panics: the lane or the outbox that it is of goes on with the next.
 pub(super) async fn see_through(lane: &Lane, request: impl Future<Output = Result<Outcome, ExportError>>) -> Outcome {
