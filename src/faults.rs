@@ -52,6 +52,8 @@ pub(crate) enum Fault {
     LookUpHangs,
     /// A key that is refused is not asked for again.
     RefusedNotAsked,
+    /// A tenant's file is obeyed as if it were the operator's.
+    UntrustedObeyed,
 }
 
 /// Whether isolation is broken in this way.

@@ -52,7 +52,7 @@ pub use registry::{
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
-    ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources,
+    ApiKey, ConfinedFile, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources,
 };
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};

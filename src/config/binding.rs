@@ -57,6 +57,26 @@ pub struct Binding {
     /// How large a share of the sending it gets, where more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
     #[schemars(range(min = 1, max = 10_000))]
     pub(crate) weight: Option<u32>,
+    /// Not written by the operator: it may say only what `[untrusted]` allows.
+    #[schemars(skip)]
+    pub(crate) untrusted: bool,
+    /// The key that lower layers of this table had was for something that an upper one changed.
+    #[schemars(skip)]
+    pub(super) forgotten: Option<Change>,
+}
+
+/// A change that forgets the key and `auth` of the tables below it: a key is for what it was written with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Of the backend.
+    Backend,
+    /// Of the endpoint's scheme, host or port.
+    Endpoint,
+    /// Of the proxy.
+    Proxy,
+    /// Of the certificate authorities.
+    Authority,
 }
 
 /// A kind of destination.
@@ -139,6 +159,11 @@ pub struct Limits {
     pub attributes_per_link: Option<u32>,
 }
 
+impl Limits {
+    /// Each limit where none is set (OpenTelemetry specification, "Span Limits").
+    pub(crate) const DEFAULT: u32 = 128;
+}
+
 /// What is taken from requests that come in, and given to those that go out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -161,6 +186,17 @@ pub enum SessionMode {
     PerTrace,
     /// The program starts them, and the backend makes them from attributes of their spans: nothing else is sent.
     AutoCreate,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backend => "the backend",
+            Self::Endpoint => "the endpoint",
+            Self::Proxy => "the proxy",
+            Self::Authority => "the certificate authority",
+        })
+    }
 }
 
 impl fmt::Display for BackendName {
@@ -274,16 +310,31 @@ impl Binding {
         self
     }
 
+    /// Trusts the binding as one that was written in code: for JSON that only the operator of the program can write. A binding from
+    /// [`from_json`](Self::from_json) is not trusted, whatever is built upon it.
+    pub fn trusted(mut self) -> Self {
+        self.untrusted = false;
+        self
+    }
+
     /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
     ///
-    /// A change of backend also forgets the key, the endpoint, the auth and the certificates below it: they belong to the backend they were
-    /// written for, and a key must not be sent to another vendor's host.
+    /// A [`Change`] forgets the key and the auth below it, so that a key is not sent elsewhere than it was written for. A change of the backend
+    /// also forgets the endpoint and the certificates.
     pub(crate) fn overlay(&mut self, over: &Self) {
-        if over.backend.is_some() && over.backend != self.backend {
-            self.api_key = None;
+        let change = over.changes(self);
+        if change == Some(Change::Backend) {
             self.endpoint = None;
-            self.auth = None;
             self.tls = None;
+        }
+        if let Some(change) = change.or(over.forgotten) {
+            self.forget(change);
+        }
+        if over.forgotten.is_some() {
+            self.forgotten = over.forgotten;
+        }
+        if over.api_key.is_some() {
+            self.forgotten = None;
         }
         replace(&mut self.api_key, over.api_key.as_ref());
         replace(&mut self.backend, over.backend.as_ref());
@@ -317,6 +368,51 @@ impl Binding {
     }
 }
 
+impl Binding {
+    /// What it changes when it is laid over `below`, if that forgets the key.
+    pub(super) fn changes(&self, below: &Self) -> Option<Change> {
+        let origin = |url: &str| Endpoint::new(url).ok().map(|endpoint| endpoint.origin().to_owned());
+        let moves = |over: &str| {
+            below
+                .endpoint
+                .as_deref()
+                .is_none_or(|below| origin(below) != origin(over))
+        };
+        let of_ca = |tls: &Option<Tls>| tls.as_ref().and_then(|tls| tls.ca.clone());
+        if self.backend.is_some() && self.backend != below.backend {
+            Some(Change::Backend)
+        } else if self.endpoint.as_deref().is_some_and(moves) {
+            Some(Change::Endpoint)
+        } else if self
+            .proxy
+            .as_ref()
+            .is_some_and(|over| below.proxy.as_ref().is_none_or(|below| !over.is_at(below)))
+        {
+            Some(Change::Proxy)
+        } else if of_ca(&self.tls).is_some() && of_ca(&self.tls) != of_ca(&below.tls) {
+            Some(Change::Authority)
+        } else {
+            None
+        }
+    }
+
+    fn forget(&mut self, change: Change) {
+        if self.api_key.take().is_some() {
+            self.forgotten = Some(change);
+        }
+        self.auth = None;
+    }
+
+    /// What no destination gets that an untrusted layer chose: the key, how it is sent, the client certificate and further headers.
+    pub(super) fn forget_what_is_the_operators(&mut self) {
+        self.forget(Change::Endpoint);
+        self.headers.clear();
+        if let Some(tls) = &mut self.tls {
+            (tls.cert, tls.key) = (None, None);
+        }
+    }
+}
+
 impl fmt::Debug for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Binding")
@@ -335,6 +431,7 @@ impl fmt::Debug for Binding {
             .field("propagation", &self.propagation)
             .field("sessions", &self.sessions)
             .field("weight", &self.weight)
+            .field("untrusted", &self.untrusted)
             .finish()
     }
 }

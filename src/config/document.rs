@@ -11,6 +11,7 @@ use super::metrics::Metrics;
 use super::pool::Pool;
 use super::schema;
 use super::table::quoted;
+use super::untrusted::Untrusted;
 use crate::selector::{Part, SelectorParts};
 
 /// A configuration as written. Made from files by [`Config::load`](super::Config::load), or in code.
@@ -39,6 +40,9 @@ pub(crate) struct Document {
     /// For several parts at once; laid over the bindings of the parts.
     #[schemars(default)]
     pub(crate) routes: Vec<Route>,
+    /// What files of `tenants_dir`, and bindings that a program reads from JSON, may choose.
+    #[schemars(default)]
+    pub(crate) untrusted: Untrusted,
     /// How spans are sent, for all tracers.
     #[schemars(default)]
     pub(crate) export: Export,
@@ -183,6 +187,7 @@ impl Document {
         }
         super::binding::replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
         super::binding::replace(&mut self.reload.watch, over.reload.watch.as_ref());
+        self.untrusted.overlay(&over.untrusted);
         self.export.overlay(&over.export);
         self.metrics.overlay(&over.metrics);
         self.pool.overlay(&over.pool);

@@ -14,6 +14,7 @@ mod export;
 mod fault;
 mod header;
 mod layers;
+mod merge;
 mod metrics;
 mod parse;
 mod pool;
@@ -30,9 +31,10 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod untrusted;
 mod variables;
 
-pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
+pub use binding::{Auth, AuthScheme, BackendName, Binding, Change, Limits, Propagation, Sampling, SessionMode};
 pub(crate) use document::{ActiveEnvironment, Document, Route, Routing};
 pub use endpoint::Endpoint;
 pub use export::{Compression, Export, ExportMode, ExportSettings, Protocol, Retry, RetrySettings};
@@ -48,3 +50,5 @@ pub(crate) use tenant::TenantBinding;
 #[cfg(feature = "watch")]
 pub(crate) use tenant::tenant_of;
 pub use tls::Tls;
+pub(crate) use untrusted::line_for_address;
+pub use untrusted::{Addresses, Untrusted};

@@ -78,6 +78,7 @@ mod queue;
 mod readers;
 mod record;
 mod report;
+mod resolver;
 #[cfg(test)]
 mod sample;
 #[cfg(feature = "metrics")]

@@ -5,15 +5,20 @@
 //! - no error, `Debug` or `Display` of a type in here contains a key, or text that could be one;
 //! - a key that was read can be sent as a header: not empty, bounded, UTF-8, no control characters.
 
+mod confined;
 mod error;
 mod exec;
 mod file;
 mod fingerprint;
 mod key;
+mod pattern;
 mod source;
 
+pub use confined::ConfinedFile;
+pub(crate) use confined::FilePattern;
 pub use error::{SecretError, SecretFault};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;
+pub(crate) use pattern::KeyPattern;
 pub use source::{KeySource, SecretSource, SecretSources};

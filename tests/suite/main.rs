@@ -63,6 +63,7 @@ mod tower;
 mod trace_macro;
 #[cfg(feature = "tracing-layer")]
 mod tracing_layer;
+mod untrusted;
 #[cfg(feature = "cli")]
 mod verify;
 mod weights;
