@@ -39,8 +39,9 @@ pub use opentelemetry;
 pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
+pub use context::PropagationStatus;
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyStatus, Report,
+    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyRefusal, KeyStatus, Report,
     SessionEventsReport, TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
@@ -52,7 +53,8 @@ pub use registry::{
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
-    ApiKey, ConfinedFile, Fingerprint, Fingerprinter, KeySource, SecretError, SecretFault, SecretSource, SecretSources,
+    ApiKey, ConfinedFile, Fingerprint, Fingerprinter, KeyRefusalStatus, KeySource, SecretError, SecretFault,
+    SecretSource, SecretSources,
 };
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};

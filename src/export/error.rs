@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::secret::KeyRefusalStatus;
+
 /// Why a request to a tracer's destination failed. Never contains the key: a server's text that repeats it is left out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -76,6 +78,22 @@ pub enum ExportError {
     /// What a request was to carry cannot be encoded, or the code that encodes and sends it panicked.
     #[error("the request cannot be made: {0}")]
     Encoding(String),
+}
+
+impl ExportError {
+    /// The status, if the server refused the key by it.
+    pub(super) fn key_refusal(&self) -> Option<KeyRefusalStatus> {
+        match self {
+            Self::Status {
+                status: status @ (401 | 403),
+                ..
+            } => Some(KeyRefusalStatus::Http(*status)),
+            Self::Grpc {
+                code: code @ (7 | 16), ..
+            } => Some(KeyRefusalStatus::Grpc(*code)),
+            _ => None,
+        }
+    }
 }
 
 /// <https://grpc.io/docs/guides/status-codes/>

@@ -14,40 +14,27 @@
 //! | reading | the key | the error |
 //! |---|---|---|
 //! | another key | replaced, the one before kept until a receiver took the new one; waiting lanes go on | none |
-//! | the same | stays | none, but for one that says it is not taken |
+//! | the same | stays | none |
 //! | a fault | stays: the last good one | the fault |
+//!
+//! Whether a receiver takes the key is not known here but by each lane: lanes with the same source may have different receivers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
-use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::key_status::KeyStatus;
 use super::keyrings::Keyrings;
 use super::lane::Lane;
-use crate::as_text::as_text;
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
-use crate::secret::{ApiKey, Fingerprint, KeySource, SecretError, SecretFault};
+use crate::secret::{ApiKey, KeySource, SecretError};
 
 /// After how many more that wait those are looked for that are gone.
 const MANY: usize = 64;
-
-/// The key of a tracer at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KeyStatus {
-    /// What may be shown of it.
-    pub fingerprint: Fingerprint,
-    /// When it was first read.
-    pub since: SystemTime,
-    /// How often it became another one.
-    pub rotations: u64,
-    /// Why its source, when it was last asked, gave no key that can be used. The last good one is in use then. None where it is fine.
-    #[serde(serialize_with = "as_text")]
-    pub error: Option<SecretError>,
-}
 
 /// The key of one source.
 pub(crate) struct Keyring {
@@ -129,31 +116,35 @@ impl Keyring {
         more.before.clone()
     }
 
+    /// Whether requests are sent with this key now.
+    pub(super) fn is_current(&self, number: u64) -> bool {
+        self.lock().key.number == number
+    }
+
+    /// Where the key comes from.
+    pub(super) fn source(&self) -> &KeySource {
+        &self.source
+    }
+
     /// A receiver took a key.
     pub(super) fn note_taken(&self, key: &Key) {
         let mut state = self.lock();
-        let is_current = state.key.number == key.number;
-        let Some(more) = &mut state.more else { return };
-        let mut news = None;
-        if is_current {
+        if state.key.number != key.number {
+            return;
+        }
+        if let Some(more) = &mut state.more {
             more.before = None;
-            more.error.take_if(|error| *error.fault() == SecretFault::NotTaken);
             if std::mem::take(&mut more.untried) {
                 more.end_pause();
             }
-        } else if more.error.is_none() && more.before.as_ref().is_some_and(|before| before.number == key.number) {
-            news = more.note_error(self.source.not_taken());
         }
         state.tidy();
-        drop(state);
-        tell(news);
     }
 
     /// The one before is refused as well.
     pub(super) fn forget_before(&self, key: &Key) {
         if let Some(more) = &mut self.lock().more {
             more.before.take_if(|before| before.number == key.number);
-            more.error.take_if(|error| *error.fault() == SecretFault::NotTaken);
         }
     }
 
@@ -244,7 +235,7 @@ impl Keyring {
             Ok(key) if !key.is_same(&state.key.secret) => waiting = state.rotate(key, &rings.retry),
             Ok(_) => {
                 if let Some(more) = &mut state.more {
-                    more.error.take_if(|error| *error.fault() != SecretFault::NotTaken);
+                    more.error = None;
                     more.note_vain(&rings.retry);
                 }
             }
@@ -299,6 +290,7 @@ impl Keyring {
         waits
     }
 
+    /// The key as its source gives it; what the receiver says of it is the lane's to add.
     pub(super) fn status(&self, rings: &Keyrings) -> KeyStatus {
         let state = self.lock();
         KeyStatus {
@@ -306,6 +298,7 @@ impl Keyring {
             since: state.since,
             rotations: state.key.number,
             error: state.more.as_ref().and_then(|more| more.error.clone()),
+            refused: None,
         }
     }
 

@@ -18,6 +18,7 @@
 //! | `queue` | spans that wait, and their memory |
 //! | `breaker` | while a receiver fails, one at a time tries for all |
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
+//! | `key_status` | a tracer's key, as it is shown |
 //! | `keyring` | the key of one source, and how it becomes another one |
 //! | `keyrings` | all of them: who reads and watches them |
 //! | `lifetimes` | when which is to be renewed |
@@ -63,6 +64,7 @@ mod gate;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod hand;
+mod key_status;
 mod keyring;
 mod keyrings;
 mod lane;
@@ -100,7 +102,7 @@ pub use engine::EngineError;
 pub(crate) use engine::EngineMark;
 pub use error::ExportError;
 pub(crate) use flush::after;
-pub use keyring::KeyStatus;
+pub use key_status::{KeyRefusal, KeyStatus};
 pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;

@@ -16,7 +16,7 @@ mod source;
 
 pub use confined::ConfinedFile;
 pub(crate) use confined::FilePattern;
-pub use error::{SecretError, SecretFault};
+pub use error::{KeyRefusalStatus, SecretError, SecretFault};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{ApiKey, ConfinedFile, SecretError, SecretFault, exec, file};
+use super::{ApiKey, ConfinedFile, KeyRefusalStatus, SecretError, SecretFault, exec, file};
 
 /// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
 /// may be another one.
@@ -145,9 +145,14 @@ impl KeySource {
         }
     }
 
-    /// What is to be said of a key of this source that a receiver refuses, while it still takes the one before.
-    pub(crate) fn not_taken(&self) -> SecretError {
-        SecretError::new(self.to_string(), SecretFault::NotTaken)
+    /// Returns the error of a key of this source that a receiver refuses. `before_is_taken`: it still takes the one before.
+    pub(crate) fn refused_by_receiver(&self, status: KeyRefusalStatus, before_is_taken: bool) -> SecretError {
+        let fault = if before_is_taken {
+            SecretFault::NotTaken(status)
+        } else {
+            SecretFault::RefusedByReceiver(status)
+        };
+        SecretError::new(self.to_string(), fault)
     }
 
     fn ask(&self, sources: &SecretSources, provider: &str, name: &str) -> Result<ApiKey, SecretError> {
