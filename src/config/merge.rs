@@ -12,9 +12,10 @@
 
 use std::sync::Arc;
 
-use super::binding::{Binding, Change};
+use super::binding::Binding;
 use super::endpoint::Endpoint;
 use super::fault::Faults;
+use super::overlay::Change;
 use super::proxy::ResolvedProxy;
 use super::resolve::ResolveError;
 use super::template::TemplateError;

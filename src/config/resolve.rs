@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 
-use super::binding::{Binding, Change};
+use super::binding::Binding;
 use super::document::{ActiveEnvironment, Document, WILDCARD};
 use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
 use super::merge::Merged;
 use super::metrics::MetricsSettings;
+use super::overlay::Change;
 use super::pool::PoolSettings;
 use super::proxy::OfVariables;
 use super::resolved::{self, ResolvedBinding};

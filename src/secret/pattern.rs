@@ -1,4 +1,6 @@
 //! Which key sources may be named by a layer that is not the operator's.
+//!
+//! A name with control characters fits no pattern: names are shown in errors and in the log.
 
 use super::confined::FilePattern;
 use super::source::KeySource;
@@ -44,6 +46,9 @@ fn part_fits(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
     };
+    if text.contains(char::is_control) {
+        return false;
+    }
     let Some(mut text) = text.strip_prefix(first) else {
         return false;
     };
@@ -78,6 +83,7 @@ mod tests {
             ("a/*", "a/b/c", false),
             ("*", "a/b", false),
             ("*", "", true),
+            ("*", "a\u{1b}[2J", false),
         ] {
             assert_eq!(fits(pattern, text), does_fit, "{pattern} {text}");
         }

@@ -19,9 +19,9 @@ use endpoints::EndpointPattern;
 use keys::KeyRule;
 pub(super) use layer::{Place, check, moves};
 
-use super::binding::replace;
 use super::endpoint::Endpoint;
 use super::fault::Faults;
+use super::overlay::replace;
 use crate::secret::KeySource;
 use crate::selector::Name;
 
