@@ -90,7 +90,8 @@ pub(super) async fn deliver<'a>(
             started.get_or_insert_with(|| shared.driver.now());
             lane.clock.pay(call.encoded.body.len());
             let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
-            let verdict = judge(&call.url, sent.result, count, &hand.key().secret, SystemTime::now());
+            let connected = sent.connected;
+            let verdict = judge(&call.url, sent.result, count, &sent.secrets, SystemTime::now());
             let mut entry = place.leave();
             if let Verdict::Deny { error } = &verdict {
                 entry.reached();
@@ -107,7 +108,7 @@ pub(super) async fn deliver<'a>(
                 }
             }
             lane.note_verdict(load, &verdict);
-            entry.showed(Showed::by(&verdict, sent.connected), retry);
+            entry.showed(Showed::by(&verdict, connected), retry);
             (verdict, slow, flushes, hand)
         };
         match verdict {
@@ -193,7 +194,13 @@ pub(super) async fn first_place<'a>(
 }
 
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
-async fn send(shared: &Shared, lane: &Lane, call: &Call, key: &ApiKey, place: &mut Place<'_>) -> (Attempt, bool) {
+async fn send<'a>(
+    shared: &Shared,
+    lane: &'a Lane,
+    call: &Call,
+    key: &'a ApiKey,
+    place: &mut Place<'_>,
+) -> (Attempt<'a>, bool) {
     let on = lane.connections.line(lane.is_suspect());
     let mut sending = pin!(shared.transport.send(call, &lane.destination, key, &on));
     let slow = shared.settings.timeout / 4;
