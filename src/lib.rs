@@ -14,6 +14,7 @@ mod ledger;
 mod nesting;
 mod propagation;
 mod registry;
+mod rfc3339;
 mod routing;
 mod scope;
 mod secret;
@@ -41,8 +42,8 @@ pub use secrecy::SecretString;
 pub use backend::{DestinationError, EventType};
 pub use context::PropagationStatus;
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyRefusal, KeyStatus, Report,
-    SessionEventsReport, TlsError, TlsFault, TracerReport,
+    BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, ExportError, ForgottenReport,
+    KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, SessionEventsReport, TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{

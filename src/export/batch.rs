@@ -30,6 +30,8 @@ use super::lane::Lane;
 use super::permits::Load;
 use super::queue::Batch;
 use super::transport::Call;
+use crate::config::Compression;
+use crate::ledger::DropReason;
 
 /// How often a lane splits in a row without any of its spans being taken. A lone bad span in a batch of 512 takes 9.
 const MAX_BARREN_SPLITS: u32 = 32;
@@ -103,14 +105,29 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
             let load = (Load::Spans, part.len() as u64);
             Ok(deliver(shared, lane, &call, load, place.take(), &mut started).await)
         };
-        let outcome = see_through(lane, sent).await;
+        let outcome = see_through(lane, Load::Spans, sent).await;
         if matches!(outcome, Outcome::Refused(_)) && part.len() > 1 && lane.may_split() {
             parts.split(part);
         } else {
+            if let Outcome::Refused(reason) = outcome
+                && part.len() == 1
+            {
+                note_refused(lane, shared, &batch, &part, reason);
+            }
             lane.settle(part.len() as u64, outcome);
         }
     }
     shared.chunks.give_back(batch);
+}
+
+/// A span is refused by itself: its size is that of its request, as a receiver's limit counts it.
+fn note_refused(lane: &Lane, shared: &Shared, batch: &Batch, part: &Range<usize>, reason: DropReason) {
+    let Some(span) = batch.iter().nth(part.start) else {
+        return;
+    };
+    let resource = lane.destination.resource(&lane.selector);
+    let encoded = encode::spans(&[span], &resource, shared.settings.protocol, Compression::None);
+    lane.note_refused_span(span, encoded.map_or(0, |encoded| encoded.body.len()), reason);
 }
 
 fn call(lane: &Lane, shared: &Shared, batch: &Batch, part: &Range<usize>) -> Result<Call, ExportError> {

@@ -31,6 +31,7 @@ use super::keyrings::Keyrings;
 use super::lane::Lane;
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
+use crate::rfc3339;
 use crate::secret::{ApiKey, KeySource, SecretError};
 
 /// After how many more that wait those are looked for that are gone.
@@ -295,7 +296,7 @@ impl Keyring {
         let state = self.lock();
         KeyStatus {
             fingerprint: rings.fingerprint(&state.key.secret),
-            since: state.since,
+            since: rfc3339::shown(state.since),
             rotations: state.key.number,
             error: state.more.as_ref().and_then(|more| more.error.clone()),
             refused: None,

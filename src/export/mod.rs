@@ -6,6 +6,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `lane` | queue, schedule and ledger of one tracer |
+//! | `lane_status` | what a status shows of a tracer's requests |
 //! | `budget` | how much all lanes may hold, and each |
 //! | `weight` | how much a span takes |
 //! | `outbox` | the ordered session events of one session |
@@ -68,6 +69,7 @@ mod key_status;
 mod keyring;
 mod keyrings;
 mod lane;
+mod lane_status;
 mod lifetimes;
 mod otlp;
 mod outbox;
@@ -103,6 +105,7 @@ pub use error::ExportError;
 pub(crate) use flush::after;
 pub use key_status::{KeyRefusal, KeyStatus};
 pub(crate) use lane::Lane;
+pub use lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind};
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;
 pub(crate) use proxy::{Credentials, Proxy};

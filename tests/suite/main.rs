@@ -52,6 +52,7 @@ mod sessions;
 mod silence;
 #[cfg(feature = "cli")]
 mod soak;
+mod status;
 mod support;
 mod tenants_as_data;
 #[cfg(feature = "testing")]
