@@ -1,4 +1,4 @@
-//! Values as a text, in what is shown and in what is serialized.
+//! Errors by their messages, in what is serialized and read back.
 
 use std::fmt::Display;
 
@@ -22,22 +22,4 @@ pub(crate) trait FromMessage {
 pub(crate) fn deserialize<'de, T: FromMessage, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.map(T::from_message))
-}
-
-/// A text of others that can be shown in a terminal, a log and a page: its first characters, with each control character and each character
-/// that is invisible or changes the direction of writing replaced.
-pub(crate) fn harmless(text: &str, max_chars: usize) -> String {
-    let replaced = |c: char| if is_harmless(c) { c } else { char::REPLACEMENT_CHARACTER };
-    text.chars().take(max_chars).map(replaced).collect()
-}
-
-/// Control characters, line and paragraph separators, and what Unicode calls Format (Cf) in the general punctuation, Arabic letter mark, soft
-/// hyphen, byte order mark and the tags.
-fn is_harmless(c: char) -> bool {
-    let hidden = matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-    );
-    !c.is_control() && !hidden
 }

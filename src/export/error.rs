@@ -6,7 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::secret::KeyRefusalStatus;
 
-/// Why a request to a tracer's destination failed. Never contains the key: a server's text that repeats it is left out.
+/// Why a request to a tracer's destination failed.
+///
+/// Never contains the key or a proxy's credentials: a receiver's text that may repeat one of them, in whatever spelling, is withheld, and its
+/// length stands in its place.
 ///
 /// Serialized as its message. Two errors are equal if they have the same message.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -19,7 +22,7 @@ pub enum ExportError {
         url: String,
         /// The HTTP status.
         status: u16,
-        /// What the server said, cut, where it is text and does not repeat the key.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// The server answered by gRPC with a status that is no success.
@@ -29,7 +32,7 @@ pub enum ExportError {
         url: String,
         /// The status, as a number.
         code: i32,
-        /// What the server said, cut, where it does not repeat the key.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// The server took the request and rejected some of its spans.
@@ -39,7 +42,7 @@ pub enum ExportError {
         url: String,
         /// How many spans it rejected.
         rejected: u64,
-        /// What the server said.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// No answer in time.

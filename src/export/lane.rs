@@ -17,6 +17,7 @@ mod errors;
 mod events;
 mod finish;
 mod idle;
+mod in_flight;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
 mod notes;
@@ -30,6 +31,7 @@ mod sync;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -168,7 +170,7 @@ impl Lane {
         let mut state = self.lock();
         let timed = state.is_over(now);
         if timed {
-            state.due = state.pushed;
+            state.due = state.pushed();
             state.schedule = Schedule::Running;
         }
         timed
@@ -190,7 +192,7 @@ impl Lane {
         if state.schedule != Schedule::Timed {
             return None;
         }
-        state.due = state.pushed;
+        state.due = state.pushed();
         state.schedule = Schedule::Running;
         Some(state.spans.bytes())
     }
@@ -203,7 +205,7 @@ impl Lane {
             return false;
         }
         state.note_full(settings.full_batch());
-        if state.taken < state.due {
+        if state.spans.taken() < state.due {
             return true;
         }
         let empty = state.spans.is_empty();
@@ -226,21 +228,27 @@ impl Lane {
         let max = self.shared.settings.max_export_batch_size;
         let mut state = self.lock();
         let batch = state.spans.take(max, &self.shared.chunks);
-        let count = batch.len() as u64;
-        state.taken += count;
-        state.ledger.take(count);
-        state.share.send(batch.bytes());
+        let bytes = batch.bytes();
+        state.ledger.take(batch.len() as u64);
+        state.share.send(bytes);
+        state.in_flight.take(batch.numbers(&(0..batch.len())), bytes);
         drop(state);
         batch
     }
 
-    /// Whether a part of several spans that was refused is to be sent in halves.
-    pub(super) fn may_split(&self) -> bool {
-        self.lock().halving.may_split()
+    /// Whether a batch that was refused is to be sent in halves.
+    pub(super) fn may_divide(&self) -> bool {
+        self.lock().halving.may_divide()
     }
 
-    /// A batch of `count` spans, or a part of one, has its outcome. Parts come in the order of the queue.
-    pub(super) fn settle(&self, count: u64, outcome: Outcome) {
+    /// A batch was divided, and nothing of it was taken.
+    pub(super) fn note_barren(&self) {
+        self.lock().halving.note_barren();
+    }
+
+    /// A batch or a part of one has its outcome, by the numbers of its spans.
+    pub(super) fn settle(&self, spans: Range<u64>, outcome: Outcome) {
+        let count = spans.end - spans.start;
         let mut state = self.lock();
         if state.schedule == Schedule::Closed {
             // The ledger was closed with these spans in it, as dropped.
@@ -252,15 +260,13 @@ impl Lane {
                 state.ledger.drop_in_flight(rejected, DropReason::Rejected);
                 state.last_delivery = Some(SystemTime::now());
                 if rejected < count {
-                    state.halving.taken();
+                    state.halving.note_taken();
                 }
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
         }
-        state.settled += count;
-        if state.settled == state.taken {
-            state.share.settle(&self.shared.budget);
-        }
+        let freed = state.in_flight.settle(&spans);
+        state.share.settle(freed, &self.shared.budget);
         drop(state);
         self.tell_settled();
     }
@@ -269,7 +275,7 @@ impl Lane {
     pub(super) fn begin_flush(self: &Arc<Self>) -> FlushMark {
         let mut state = self.lock();
         let mark = FlushMark {
-            spans: state.pushed,
+            spans: state.pushed(),
             events: state.flush,
         };
         state.hurry();

@@ -6,14 +6,11 @@ use opentelemetry_sdk::trace::SpanData;
 use serde::{Deserialize, Serialize};
 
 use super::permits::Load;
-use crate::as_text::harmless;
+use super::receiver_text::harmless_name;
 use crate::config::{BackendName, Compression, Protocol};
 use crate::ledger::DropReason;
 use crate::rfc3339;
-use crate::secret::ApiKey;
-
-/// How much of a refused span's name is kept, in characters.
-const MAX_NAME_CHARS: usize = 100;
+use crate::secret::{ApiKey, SentSecrets};
 
 /// Where a tracer's spans go, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +60,7 @@ pub struct ErrorsStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RefusedSpan {
-    /// Its name: the first 100 characters, without control and formatting characters. Empty if it contains the tracer's key.
+    /// Its name: the first 100 characters, on one line, control and invisible characters as blanks. Withheld if it may repeat the tracer's key.
     pub name: String,
     /// Its trace, as 32 hexadecimal digits.
     pub trace_id: String,
@@ -89,13 +86,8 @@ impl From<Load> for RequestKind {
 
 impl RefusedSpan {
     pub(super) fn new(span: &SpanData, bytes: usize, reason: DropReason, key: &ApiKey) -> Self {
-        let name = if key.appears_in(&span.name) {
-            String::new()
-        } else {
-            harmless(&span.name, MAX_NAME_CHARS)
-        };
         Self {
-            name,
+            name: harmless_name(&span.name, &SentSecrets::new(key, None)),
             trace_id: span.span_context.trace_id().to_string(),
             span_id: span.span_context.span_id().to_string(),
             bytes: bytes as u64,
@@ -120,11 +112,8 @@ mod tests {
         let key = KeySource::provider("test", "acme").read(&sources).expect("a key");
         let name = |name: &str| RefusedSpan::new(&span(name.to_owned()), 1, DropReason::Refused, &key).name;
         assert_eq!(name("GET /users/{id}"), "GET /users/{id}");
-        assert_eq!(
-            name("\u{1b}[31mred\r\nline\u{202e}txt"),
-            "\u{fffd}[31mred\u{fffd}\u{fffd}line\u{fffd}txt"
-        );
+        assert_eq!(name("\u{1b}[31mred\r\nline\u{202e}txt"), "[31mred  line txt");
         assert_eq!(name(&"ä".repeat(1_000)), "ä".repeat(100));
-        assert_eq!(name("of hh_canary"), "");
+        assert_eq!(name("of hh_canary"), "name withheld: 12 bytes that may repeat the key");
     }
 }

@@ -116,7 +116,7 @@ fn the_last_refused_span_is_shown_with_its_id_and_size() {
     let long = "x".repeat(500);
     let mut refused = String::new();
     for name in ["one", "two", "\u{1b}[2J\u{202e}the-poison\n", "four"] {
-        let span = a.start_span(format!("{name}{long}"));
+        let mut span = a.start_span(format!("{name}{long}"));
         if name.contains(POISON) {
             refused = span.span_context().span_id().to_string();
         }
@@ -128,11 +128,7 @@ fn the_last_refused_span_is_shown_with_its_id_and_size() {
     let shown = world.status("a").last_refused_span.expect("one was refused");
     assert_eq!((shown.span_id, shown.reason), (refused, DropReason::TooLarge));
     assert_eq!(shown.trace_id.len(), 32);
-    assert!(
-        shown.name.starts_with("\u{fffd}[2J\u{fffd}the-poison\u{fffd}xxx"),
-        "{:?}",
-        shown.name
-    );
+    assert!(shown.name.starts_with("[2J the-poison xxx"), "{:?}", shown.name);
     assert_eq!(shown.name.chars().count(), 100);
     let has_poison = |body: &[u8]| body.windows(POISON.len()).any(|bytes| bytes == POISON.as_bytes());
     let requests = world.collector.requests();
