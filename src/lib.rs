@@ -14,7 +14,6 @@ mod ledger;
 mod nesting;
 mod propagation;
 mod registry;
-mod rfc3339;
 mod routing;
 mod scope;
 mod secret;
@@ -31,6 +30,7 @@ mod traced;
 mod tracer;
 #[cfg(feature = "tracing-layer")]
 mod tracing_layer;
+mod wall_time;
 #[cfg(feature = "watch")]
 mod watch;
 
@@ -110,6 +110,8 @@ mod docs {
     mod operations {}
     #[doc = include_str!("../docs/sessions.md")]
     mod sessions {}
+    #[doc = include_str!("../docs/status.md")]
+    mod status {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
     #[cfg(feature = "macros")]

@@ -380,10 +380,11 @@ impl State {
             books.destination = Some(lane.destination.clone());
         }
         if books.failures.is_none() {
-            books.failures.clone_from(&self.retired.failures);
-        }
-        if let Some(failures) = &mut books.failures {
-            failures.end_by(books.last_delivery);
+            let mut failures = self.retired.failures.clone();
+            if let Some(failures) = &mut failures {
+                failures.end_by(books.last_delivery);
+            }
+            books.failures = failures;
         }
         books.refused_span = books.refused_span.or_else(|| self.retired.refused_span.clone());
         books

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::config::RetrySettings;
-use crate::rfc3339;
+use crate::wall_time;
 use circuit::{Answer, Circuit, Phase, Wait};
 
 /// The breakers on a tracer's way.
@@ -49,7 +49,7 @@ pub enum BreakerState {
     /// It does not.
     Open {
         /// Then the next request is let through, as a probe.
-        #[serde(with = "rfc3339")]
+        #[serde(with = "wall_time")]
         until: SystemTime,
     },
     /// A probe is under way; all others wait for what becomes of it.
@@ -228,7 +228,7 @@ impl Drop for Pass<'_> {
 fn on_the_wall_clock(time: Instant) -> SystemTime {
     let now = SystemTime::now();
     let left = time.saturating_duration_since(Instant::now());
-    rfc3339::shown(now.checked_add(left).unwrap_or(now))
+    wall_time::shown(now.checked_add(left).unwrap_or(now))
 }
 
 /// As long as a wait between two repetitions may be, and half of it at the least: a random time that is next to nothing would be no pause.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::{Fingerprint, KeyRefusalStatus, SecretError};
-use crate::{as_text, rfc3339};
+use crate::{as_text, wall_time};
 
 /// The key of a tracer at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct KeyStatus {
     /// Fingerprint of the current key. Changes when the key rotates.
     pub fingerprint: Fingerprint,
     /// When it was first read.
-    #[serde(with = "rfc3339")]
+    #[serde(with = "wall_time")]
     pub since: SystemTime,
     /// How often the key changed.
     pub rotations: u64,
@@ -37,7 +37,7 @@ pub struct KeyRefusal {
     /// What the receiver answered last.
     pub status: KeyRefusalStatus,
     /// When it refused the key first.
-    #[serde(with = "rfc3339")]
+    #[serde(with = "wall_time")]
     pub since: SystemTime,
     /// How many requests were refused since then, those for spans and for session events together.
     pub count: u64,

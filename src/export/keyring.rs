@@ -31,8 +31,8 @@ use super::keyrings::Keyrings;
 use super::lane::Lane;
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
-use crate::rfc3339;
 use crate::secret::{ApiKey, KeySource, SecretError};
+use crate::wall_time;
 
 /// After how many more that wait those are looked for that are gone.
 const MANY: usize = 64;
@@ -296,7 +296,7 @@ impl Keyring {
         let state = self.lock();
         KeyStatus {
             fingerprint: rings.fingerprint(&state.key.secret),
-            since: rfc3339::shown(state.since),
+            since: wall_time::shown(state.since),
             rotations: state.key.number,
             error: state.more.as_ref().and_then(|more| more.error.clone()),
             refused: None,

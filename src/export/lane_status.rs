@@ -9,8 +9,8 @@ use super::permits::Load;
 use super::receiver_text::harmless_name;
 use crate::config::{BackendName, Compression, Protocol};
 use crate::ledger::DropReason;
-use crate::rfc3339;
 use crate::secret::{ApiKey, SentSecrets};
+use crate::wall_time;
 
 /// Where a tracer's spans go, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,15 +44,15 @@ pub struct ErrorsStatus {
     /// What the requests carried.
     pub requests: RequestKind,
     /// When the first of them failed.
-    #[serde(with = "rfc3339")]
+    #[serde(with = "wall_time")]
     pub since: SystemTime,
     /// When the last of them failed.
-    #[serde(with = "rfc3339")]
+    #[serde(with = "wall_time")]
     pub last: SystemTime,
     /// How many failed. A wait at a breaker that others opened counts once.
     pub count: u64,
     /// When the receiver next took a request of that kind without a complaint. `None` while the failures go on.
-    #[serde(with = "rfc3339::optional")]
+    #[serde(with = "wall_time::optional")]
     pub over: Option<SystemTime>,
 }
 
@@ -71,7 +71,7 @@ pub struct RefusedSpan {
     /// Why it was dropped.
     pub reason: DropReason,
     /// When it was refused.
-    #[serde(with = "rfc3339")]
+    #[serde(with = "wall_time")]
     pub at: SystemTime,
 }
 
@@ -92,7 +92,7 @@ impl RefusedSpan {
             span_id: span.span_context.span_id().to_string(),
             bytes: bytes as u64,
             reason,
-            at: rfc3339::shown(SystemTime::now()),
+            at: wall_time::shown(SystemTime::now()),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::faults::{Fault, planted};
 use crate::selector::Selector;
 #[cfg(feature = "watch")]
 use crate::selector::{Name, Part};
-use crate::{as_text, rfc3339};
+use crate::{as_text, wall_time};
 
 /// What a reload changed, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub struct ConfigurationStatus {
     /// How often it was read again and found to be without faults.
     pub reloads: u64,
     /// When that was the last time.
-    #[serde(with = "rfc3339::optional")]
+    #[serde(with = "wall_time::optional")]
     pub last_reload: Option<SystemTime>,
     /// Why the running configuration is not what the files say. None where it is.
     #[serde(with = "as_text")]
@@ -127,7 +127,7 @@ impl Live {
         match &taken {
             Ok(_) => {
                 status.reloads += 1;
-                status.last_reload = Some(rfc3339::shown(SystemTime::now()));
+                status.last_reload = Some(wall_time::shown(SystemTime::now()));
                 status.error = None;
             }
             Err(error) => status.error = Some(error.clone()),

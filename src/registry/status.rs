@@ -17,7 +17,7 @@ use crate::export::{
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::{Part, Selector};
-use crate::{as_text, rfc3339};
+use crate::{as_text, wall_time};
 
 /// All tracers at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub struct TracerStatus {
     /// What its spans and session events take that are queued and under way, in bytes, estimated.
     pub queued_bytes: usize,
     /// When the span ended that waits in the queue for the longest.
-    #[serde(with = "rfc3339::optional")]
+    #[serde(with = "wall_time::optional")]
     pub oldest_queued: Option<SystemTime>,
     /// What became of the starts and enrichments of its sessions.
     pub session_events: LedgerSnapshot,
@@ -93,7 +93,7 @@ pub struct TracerStatus {
     /// The last span that the receiver refused by itself. `None` if there was none.
     pub last_refused_span: Option<RefusedSpan>,
     /// When the receiver last took something.
-    #[serde(with = "rfc3339::optional")]
+    #[serde(with = "wall_time::optional")]
     pub last_delivery: Option<SystemTime>,
     /// Whether its requests are let through; of the newest tracer, where it has several.
     pub breakers: Breakers,
@@ -169,12 +169,12 @@ pub(super) fn of(
             destination: books.destination,
             spans: books.spans.snapshot(),
             queued_bytes: books.held_bytes,
-            oldest_queued: books.oldest.map(rfc3339::shown),
+            oldest_queued: books.oldest.map(wall_time::shown),
             session_events: books.events.snapshot(),
             last_error,
             errors,
             last_refused_span: books.refused_span,
-            last_delivery: books.last_delivery.map(rfc3339::shown),
+            last_delivery: books.last_delivery.map(wall_time::shown),
             breakers: books.breakers,
             key: books.key,
         }

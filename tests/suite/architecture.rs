@@ -9,7 +9,7 @@ const ORDER: [&str; 25] = [
     "faults",
     "home",
     "nesting",
-    "rfc3339",
+    "wall_time",
     "watch",
     "selector",
     "secret",

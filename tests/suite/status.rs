@@ -8,9 +8,11 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::trace::Span as _;
 use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{BackendName, Compression, Export, ExportMode, Protocol};
-use tracer_registry::{BreakerState, DropReason, Enrichment, RequestKind, Selector, TracerStatus};
+use tracer_registry::{
+    BreakerState, DropReason, Enrichment, Fingerprinter, RequestKind, Selector, Status, TracerStatus,
+};
 
-use crate::support::{LONG, World, once, quick, wait_for};
+use crate::support::{LONG, World, binding, collector, once, quick, registry, wait_for};
 
 /// Sends only in a flush, and each request once.
 fn inline() -> Export {
@@ -144,10 +146,15 @@ fn a_status_says_where_spans_go_and_how() {
         compression: Some(Compression::None),
         ..quick()
     };
-    let world = World::with(&[], |builder| {
-        let binding = crate::support::binding("a").backend(BackendName::Otlp);
-        builder.export(export).tenant("a", binding)
-    });
+    let fingerprinter = Fingerprinter::new();
+    let collector = collector(&["a"], &fingerprinter).start().expect("a free port");
+    let url = collector.url();
+    let registry = registry(&url, &[], &fingerprinter)
+        .tenant("a", binding("a").backend(BackendName::Otlp).endpoint(&url))
+        .export(export)
+        .build()
+        .expect("valid");
+    let world = World { registry, collector };
     let a = world.tenant("a");
     let destination = world.status("a").destination.expect("it has a tracer");
     assert_eq!(destination.endpoint, format!("{}/v1/traces", world.collector.url()));
@@ -178,8 +185,12 @@ fn two_statuses_of_one_state_are_equal() {
     wait_for("an open breaker", breaker, |breaker| {
         breaker.failures > 5 && matches!(breaker.state, BreakerState::Open { .. })
     });
-    // Nothing is tried before a flush, or an hour later.
-    let first = world.registry.status();
+    // The opening that a flush cut short ends with another failure, and then nothing is tried for half an hour at least.
+    let lasts = |status: &Status| match status.tracers[0].breakers.spans.state {
+        BreakerState::Open { until } => until > SystemTime::now() + LONG,
+        _ => false,
+    };
+    let first = wait_for("a long opening", || world.registry.status(), lasts);
     for _ in 0..1_000 {
         assert_eq!(world.registry.status(), first);
     }

@@ -15,7 +15,7 @@ use super::super::lane_status::ErrorsStatus;
 use super::super::permits::Load;
 use super::Lane;
 use super::state::State;
-use crate::rfc3339;
+use crate::wall_time;
 
 /// The last row of failures, and what the last of them was.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Failures {
 
     /// What the selector's later tracers delivered ends what an earlier one of it failed at.
     pub(in super::super) fn end_by(&mut self, delivery: Option<SystemTime>) {
-        let delivery = delivery.map(rfc3339::shown).filter(|at| *at > self.status.last);
+        let delivery = delivery.map(wall_time::shown).filter(|at| *at > self.status.last);
         self.status.over = self.status.over.or(delivery);
     }
 }
@@ -56,7 +56,7 @@ impl State {
     }
 
     pub(super) fn fail(&mut self, load: Load, error: ExportError) {
-        let now = rfc3339::shown(SystemTime::now());
+        let now = wall_time::shown(SystemTime::now());
         let last = self.last_failures(load);
         let row = last.take().filter(|row| row.goes_on());
         let (since, before) = row.map_or((now, 0), |row| (row.status.since, row.status.count));
@@ -77,7 +77,7 @@ impl State {
             .as_mut()
             .and_then(|seldom| seldom.failures[load as usize].as_mut());
         if let Some(row) = last.filter(|row| row.goes_on()) {
-            row.status.over = Some(rfc3339::shown(SystemTime::now()));
+            row.status.over = Some(wall_time::shown(SystemTime::now()));
         }
     }
 

@@ -16,8 +16,8 @@ use super::super::key_status::{KeyRefusal, KeyStatus};
 use super::super::permits::Load;
 use super::Lane;
 use super::state::State;
-use crate::rfc3339;
 use crate::secret::KeyRefusalStatus;
+use crate::wall_time;
 
 /// The refusals of a lane's key, by what the requests carried.
 pub(super) type Refusals = [Option<Refusal>; 2];
@@ -81,7 +81,7 @@ impl State {
         *refusal = Some(Refusal {
             shown: KeyRefusal {
                 status,
-                since: earlier.map_or_else(|| rfc3339::shown(SystemTime::now()), |earlier| earlier.since),
+                since: earlier.map_or_else(|| wall_time::shown(SystemTime::now()), |earlier| earlier.since),
                 count: earlier.map_or(0, |earlier| earlier.count) + 1,
             },
             number,

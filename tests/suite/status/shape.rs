@@ -115,7 +115,7 @@ impl Seen {
 fn statuses() -> Vec<Status> {
     vec![
         of_changed_files(),
-        of_refused_keys(BackendName::Honeyhive),
+        of_refused_keys(),
         of_grpc(),
         of_refused_spans(),
         of_an_open_breaker(),
@@ -134,10 +134,8 @@ fn of_changed_files() -> Status {
     files.world.registry.status()
 }
 
-fn of_refused_keys(backend: BackendName) -> Status {
-    let world = World::with(&[], |builder| {
-        builder.export(inline()).tenant("a", binding("a").backend(backend))
-    });
+fn of_refused_keys() -> Status {
+    let world = World::with(&["a"], |builder| builder.export(inline()));
     world.collector.fault(Fault::status(401));
     let a = world.tenant("a");
     let _session = a.session("s").start();
@@ -152,7 +150,7 @@ fn of_grpc() -> Status {
     let mut export = inline();
     export.protocol = Some(Protocol::Grpc);
     let registry = registry(&collector.url(), &[], &fingerprinter)
-        .tenant("a", binding("a").backend(BackendName::Otlp))
+        .tenant("a", binding("a").backend(BackendName::Otlp).endpoint(collector.url()))
         .export(export)
         .build()
         .expect("valid");
