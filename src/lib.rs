@@ -40,7 +40,7 @@ pub use opentelemetry;
 pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
-pub use context::PropagationStatus;
+pub use context::{PropagationStatus, ScopeGuard};
 pub use export::{
     BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, ExportError, ForgottenReport,
     KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, SessionEventsReport, TlsError, TlsFault, TracerReport,
