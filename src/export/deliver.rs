@@ -100,6 +100,7 @@ pub(super) async fn deliver<'a>(
                 }
             }
             entry.showed(Showed::by(&verdict, sent.connected), retry);
+            lane.log_breakers(load);
             (verdict, slow, flushes, hand)
         };
         match verdict {

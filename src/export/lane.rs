@@ -16,6 +16,7 @@
 mod events;
 mod finish;
 mod idle;
+mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
 mod notes;
@@ -43,6 +44,7 @@ use super::engine::EngineMark;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
 use super::keyring::Keyring;
+use super::permits::Load;
 use super::queue::Batch;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
@@ -136,6 +138,8 @@ impl Lane {
         let full = state.spans.len() >= settings.max_queue_size;
         if full || !state.share.enqueue(weight, &self.shared.budget) {
             state.ledger.refuse(DropReason::QueueFull);
+            drop(state);
+            self.log_refused_at_the_door(Load::Spans, DropReason::QueueFull);
             return;
         }
         if planted(Fault::SpanLost) && faults::now_and_then() {
@@ -257,6 +261,8 @@ impl Lane {
             state.share.settle(&self.shared.budget);
         }
         drop(state);
+        // Before those who flush go on: what they wait for is in the log by then.
+        self.log_outcome(Load::Spans, count, outcome);
         self.tell_settled();
     }
 
