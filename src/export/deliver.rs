@@ -39,6 +39,13 @@ pub(super) enum Outcome {
     Dropped(DropReason),
 }
 
+impl Outcome {
+    /// Whether spans were taken of a request that had so many.
+    pub(super) fn has_taken(self, count: usize) -> bool {
+        matches!(self, Self::Delivered { rejected } if rejected < count as u64)
+    }
+}
+
 /// Sees a request through, from its encoding to its outcome. What it carries is dropped where it cannot be encoded, and where the code that
 /// encodes and sends it panics: the lane or the outbox that it is of goes on with the next.
 pub(super) async fn see_through(lane: &Lane, request: impl Future<Output = Result<Outcome, ExportError>>) -> Outcome {
@@ -83,7 +90,8 @@ pub(super) async fn deliver<'a>(
             started.get_or_insert_with(|| shared.driver.now());
             lane.clock.pay(call.encoded.body.len());
             let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
-            let verdict = judge(&call.url, sent.result, count, &hand.key().secret, SystemTime::now());
+            let connected = sent.connected;
+            let verdict = judge(&call.url, sent.result, count, &sent.secrets, SystemTime::now());
             let mut entry = place.leave();
             if let Verdict::Deny { error } = &verdict {
                 entry.reached();
@@ -99,7 +107,8 @@ pub(super) async fn deliver<'a>(
                     continue;
                 }
             }
-            entry.showed(Showed::by(&verdict, sent.connected), retry);
+            lane.note_verdict(load, &verdict);
+            entry.showed(Showed::by(&verdict, connected), retry);
             lane.log_breakers(load);
             (verdict, slow, flushes, hand)
         };
@@ -186,7 +195,13 @@ pub(super) async fn first_place<'a>(
 }
 
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
-async fn send(shared: &Shared, lane: &Lane, call: &Call, key: &ApiKey, place: &mut Place<'_>) -> (Attempt, bool) {
+async fn send<'a>(
+    shared: &Shared,
+    lane: &'a Lane,
+    call: &Call,
+    key: &'a ApiKey,
+    place: &mut Place<'_>,
+) -> (Attempt<'a>, bool) {
     let on = lane.connections.line(lane.is_suspect());
     let mut sending = pin!(shared.transport.send(call, &lane.destination, key, &on));
     let slow = shared.settings.timeout / 4;

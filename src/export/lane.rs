@@ -16,6 +16,7 @@
 mod events;
 mod finish;
 mod idle;
+mod in_flight;
 mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
@@ -24,11 +25,13 @@ mod notes;
 mod property;
 mod refusals;
 mod snapshot;
+mod standing;
 mod state;
 mod sync;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -137,9 +140,10 @@ impl Lane {
         }
         let full = state.spans.len() >= settings.max_queue_size;
         if full || !state.share.enqueue(weight, &self.shared.budget) {
-            state.ledger.refuse(DropReason::QueueFull);
+            let reason = state.no_room(Load::Spans);
+            state.ledger.refuse(reason);
             drop(state);
-            self.log_refused_at_the_door(Load::Spans, DropReason::QueueFull);
+            self.log_refused_at_the_door(Load::Spans, reason);
             return;
         }
         if planted(Fault::SpanLost) && faults::now_and_then() {
@@ -167,7 +171,7 @@ impl Lane {
         let mut state = self.lock();
         let timed = state.is_over(now);
         if timed {
-            state.due = state.pushed;
+            state.due = state.pushed();
             state.schedule = Schedule::Running;
         }
         timed
@@ -189,7 +193,7 @@ impl Lane {
         if state.schedule != Schedule::Timed {
             return None;
         }
-        state.due = state.pushed;
+        state.due = state.pushed();
         state.schedule = Schedule::Running;
         Some(state.spans.bytes())
     }
@@ -202,7 +206,7 @@ impl Lane {
             return false;
         }
         state.note_full(settings.full_batch());
-        if state.taken < state.due {
+        if state.spans.taken() < state.due {
             return true;
         }
         let empty = state.spans.is_empty();
@@ -225,21 +229,27 @@ impl Lane {
         let max = self.shared.settings.max_export_batch_size;
         let mut state = self.lock();
         let batch = state.spans.take(max, &self.shared.chunks);
-        let count = batch.len() as u64;
-        state.taken += count;
-        state.ledger.take(count);
-        state.share.send(batch.bytes());
+        let bytes = batch.bytes();
+        state.ledger.take(batch.len() as u64);
+        state.share.send(bytes);
+        state.in_flight.take(batch.numbers(&(0..batch.len())), bytes);
         drop(state);
         batch
     }
 
-    /// Whether a part of several spans that was refused is to be sent in halves.
-    pub(super) fn may_split(&self) -> bool {
-        self.lock().halving.may_split()
+    /// Whether a batch that was refused is to be sent in halves.
+    pub(super) fn may_divide(&self) -> bool {
+        self.lock().halving.may_divide()
     }
 
-    /// A batch of `count` spans, or a part of one, has its outcome. Parts come in the order of the queue.
-    pub(super) fn settle(&self, count: u64, outcome: Outcome) {
+    /// A batch was divided, and nothing of it was taken.
+    pub(super) fn note_barren(&self) {
+        self.lock().halving.note_barren();
+    }
+
+    /// A batch or a part of one has its outcome, by the numbers of its spans.
+    pub(super) fn settle(&self, spans: Range<u64>, outcome: Outcome) {
+        let count = spans.end - spans.start;
         let mut state = self.lock();
         if state.schedule == Schedule::Closed {
             // The ledger was closed with these spans in it, as dropped.
@@ -251,15 +261,13 @@ impl Lane {
                 state.ledger.drop_in_flight(rejected, DropReason::Rejected);
                 state.last_delivery = Some(SystemTime::now());
                 if rejected < count {
-                    state.halving.taken();
+                    state.halving.note_taken();
                 }
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
         }
-        state.settled += count;
-        if state.settled == state.taken {
-            state.share.settle(&self.shared.budget);
-        }
+        let freed = state.in_flight.settle(&spans);
+        state.share.settle(freed, &self.shared.budget);
         drop(state);
         // Before those who flush go on: what they wait for is in the log by then.
         self.log_outcome(Load::Spans, count, outcome);
@@ -270,7 +278,7 @@ impl Lane {
     pub(super) fn begin_flush(self: &Arc<Self>) -> FlushMark {
         let mut state = self.lock();
         let mark = FlushMark {
-            spans: state.pushed,
+            spans: state.pushed(),
             events: state.flush,
         };
         state.hurry();
@@ -348,7 +356,9 @@ impl Lane {
     /// There is another key: requests that wait because the one before was refused go out now.
     pub(super) fn take_new_key(&self) {
         self.gates.note_new_key();
-        self.lock().hurry();
+        let mut state = self.lock();
+        state.forget_refused_key();
+        state.hurry();
     }
 
     /// How often those that wait for their repetition were hurried so far.

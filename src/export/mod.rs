@@ -26,6 +26,7 @@
 //! | `hand` | the key of one request, and what follows where it is refused |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
+//! | `receiver_text` | a receiver's text, made harmless |
 //! | `transport` | one request, by HTTP |
 //! | `grpc` | one request, by gRPC |
 //! | `connections` | connections, shared by lanes that go the same way |
@@ -80,6 +81,7 @@ mod protobuf;
 mod proxy;
 mod queue;
 mod readers;
+mod receiver_text;
 mod record;
 mod report;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod alarms;
 mod bad_input;
 mod files;
+mod full_queue;
 mod hanging;
 mod lifetime;
 mod refusals;

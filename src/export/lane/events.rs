@@ -34,9 +34,10 @@ impl Lane {
         }
         let full = state.events().ledger.queued() >= self.shared.settings.max_queue_size as u64;
         if full || !state.share.accept_event(bytes, &self.shared.budget) {
-            state.events().ledger.refuse(DropReason::QueueFull);
+            let reason = state.no_room(Load::SessionEvent);
+            state.events().ledger.refuse(reason);
             drop(state);
-            self.log_refused_at_the_door(Load::SessionEvent, DropReason::QueueFull);
+            self.log_refused_at_the_door(Load::SessionEvent, reason);
             return None;
         }
         let flush = state.flush;

@@ -16,6 +16,7 @@ use super::super::key_status::{KeyRefusal, KeyStatus};
 use super::super::permits::Load;
 use super::Lane;
 use super::state::State;
+use crate::faults::{Fault, planted};
 use crate::secret::KeyRefusalStatus;
 
 /// The refusals of a lane's key, by what the requests carried.
@@ -49,7 +50,11 @@ impl Lane {
 
     /// The receiver took the key of a request.
     pub(in super::super) fn note_taken_key(&self, load: Load, sent: Sent) {
+        let is_late = !sent.is_before() && !self.keyring.is_current(sent.key);
         let mut state = self.lock();
+        if is_late && planted(Fault::LateAnswerAlarms) {
+            state.refuse_key(load, sent.key + 1, KeyRefusalStatus::Http(401));
+        }
         let is_over = match state.refusal_mut(load) {
             Some(refusal) if sent.is_before() => {
                 refusal.before_is_taken = refusal.number == sent.current;
@@ -61,7 +66,7 @@ impl Lane {
                 true
             }
             // Another lane of the selector may have been refused.
-            None => self.keyring.is_current(sent.key),
+            None => !is_late && !sent.is_before(),
         };
         drop(state);
         if is_over {
