@@ -10,6 +10,7 @@ use super::breaker::Breakers;
 use super::key_status::KeyStatus;
 use super::lane::{Failures, FlushMark, Lane, LaneSnapshot, Unsettled};
 use super::lane_status::{DestinationStatus, RefusedSpan};
+use super::log::Episodes;
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
@@ -22,6 +23,8 @@ pub(crate) struct Account {
     state: Mutex<State>,
     /// Told where the last lane is gone.
     settled: Arc<Settled>,
+    /// What the log says of it.
+    pub(super) episodes: Episodes,
     /// What metrics tell of it.
     #[cfg(feature = "metrics")]
     pub(crate) told: Told,
@@ -138,6 +141,7 @@ impl Account {
             selector,
             state: Mutex::default(),
             settled,
+            episodes: Episodes::default(),
             #[cfg(feature = "metrics")]
             told,
         })

@@ -45,6 +45,7 @@
 //! | `account` | all lanes that a selector ever had |
 //! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
 //! | `error` | why a request failed |
+//! | `log` | the log's lines about losses, and their bounds |
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
@@ -72,6 +73,7 @@ mod keyrings;
 mod lane;
 mod lane_status;
 mod lifetimes;
+mod log;
 mod otlp;
 mod outbox;
 mod permits;
@@ -108,6 +110,7 @@ pub(crate) use flush::after;
 pub use key_status::{KeyRefusal, KeyStatus};
 pub(crate) use lane::Lane;
 pub use lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind};
+pub(crate) use log::{Begun, Episode, LineBudget, TARGET as HEALTH};
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;
 pub(crate) use proxy::{Credentials, Proxy};
