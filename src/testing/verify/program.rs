@@ -125,6 +125,8 @@ pub(crate) enum Kind {
     Unscoped { by_subscriber: bool },
     /// Something that is done to the registries meanwhile.
     Disturb(Disturbance),
+    /// A span that is open while the key of its tracer is rotated, and is then sent: first with the old key, which is refused.
+    Refused { member: usize },
 }
 
 /// What is done to the registries while programs run.
@@ -289,6 +291,7 @@ impl Kind {
             Self::Event { .. } => "event of the tracing crate",
             Self::Unscoped { .. } => "traced outside any scope",
             Self::Disturb(disturbance) => disturbance.name(),
+            Self::Refused { .. } => "chaos: key that is refused",
         }
     }
 }

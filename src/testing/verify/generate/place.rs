@@ -111,7 +111,8 @@ impl Place {
             | Kind::Unscoped { .. }
             | Kind::Stream { .. }
             | Kind::Yield
-            | Kind::Disturb(_) => (env.clone(), reach.clone()),
+            | Kind::Disturb(_)
+            | Kind::Refused { .. } => (env.clone(), reach.clone()),
         };
         Self {
             mode,
