@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     SessionIdTaken,
     /// A scope that was left stays on its thread.
     ScopeLeftBehind,
+    /// A scope that could not be made current is taken for one that is.
+    AttachUnchecked,
     /// A request has the key of the one before it in a header of its own.
     KeyShown,
     /// A tracer says that whatever span is current is its own.

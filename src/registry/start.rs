@@ -15,7 +15,7 @@ use super::maintenance::maintain;
 use super::pool::Pool;
 use super::reload::Reloads;
 use super::source::{AnswersKept, Source};
-use super::unscoped::DefaultRoute;
+use super::unscoped::{DefaultRoute, Unrouted};
 #[cfg(feature = "watch")]
 use super::watching::Watching;
 use super::{BuildError, Inner, TracerRegistry};
@@ -57,10 +57,10 @@ impl TracerRegistry {
             sources,
             fingerprinter,
             destinations: Destinations::new(engine.settings().protocol),
+            unrouted: Unrouted::new(engine.boundary()),
             engine,
             books,
             default_route: DefaultRoute::default(),
-            unrouted: Arc::default(),
             flights: Flights::default(),
             ageing: OnceLock::new(),
         }));
