@@ -59,10 +59,9 @@ pub(crate) enum Fault {
     /// A reload leaves tracers in the pool whose binding changed.
     ChangedKept,
     /// Now and then a look-up has no end.
-    // options: --limit 30
+    // options: --limit 10
     LookUpHangs,
     /// A key that is refused is not asked for again.
-    // options: --limit 30
     RefusedNotAsked,
     // == suite
     // `verify` has no occasion for these. Each names its tests, one or more.
