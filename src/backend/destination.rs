@@ -29,6 +29,7 @@ const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/
 /// Where the requests of tracers go whose bindings say the same.
 #[derive(Debug)]
 pub(crate) struct Destination {
+    pub(crate) backend: BackendName,
     /// Scheme, host and port of all its addresses.
     pub(crate) origin: String,
     pub(crate) traces_url: String,
@@ -109,6 +110,7 @@ impl Destination {
         };
         let metadata = metadata(preset.spelling, binding);
         Ok(Self {
+            backend: binding.backend,
             origin: endpoint.origin().to_owned(),
             traces_url: match protocol {
                 Protocol::HttpProtobuf | Protocol::HttpJson => traces_url(preset, &endpoint),
