@@ -13,10 +13,12 @@
 //! Everything that counts or changes is behind one mutex, held for a few instructions: a sender takes it to pull a batch out and to
 //! settle one, never while it works.
 
+mod errors;
 mod events;
 mod finish;
 mod idle;
 mod in_flight;
+mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
 mod notes;
@@ -58,6 +60,7 @@ use crate::faults::{self, Fault, planted};
 use crate::ledger::DropReason;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
+pub(crate) use errors::Failures;
 pub(super) use events::Ticket;
 pub(crate) use snapshot::LaneSnapshot;
 pub(super) use state::{FlushMark, Unsettled};
@@ -141,6 +144,8 @@ impl Lane {
         if full || !state.share.enqueue(weight, &self.shared.budget) {
             let reason = state.no_room(Load::Spans);
             state.ledger.refuse(reason);
+            drop(state);
+            self.log_refused_at_the_door(Load::Spans, reason);
             return;
         }
         if planted(Fault::SpanLost) && faults::now_and_then() {
@@ -266,6 +271,8 @@ impl Lane {
         let freed = state.in_flight.settle(&spans);
         state.share.settle(freed, &self.shared.budget);
         drop(state);
+        // Before those who flush go on: what they wait for is in the log by then.
+        self.log_outcome(Load::Spans, count, outcome);
         self.tell_settled();
     }
 

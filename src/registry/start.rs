@@ -34,7 +34,8 @@ impl TracerRegistry {
     ) -> Result<Self, BuildError> {
         let engine = Engine::start(config.export().clone(), sources.clone(), fingerprinter.clone())?;
         let bell = Arc::new(Notify::new());
-        let pool = Arc::new(Pool::new(config.pool(), config.export().mode, Arc::clone(&bell)));
+        let lines = Arc::clone(engine.lines());
+        let pool = Arc::new(Pool::new(config.pool(), config.export().mode, Arc::clone(&bell), lines));
         let books = Arc::new(Books::new(Arc::clone(&bell)));
         engine.spawn(maintain(
             Arc::downgrade(&pool),

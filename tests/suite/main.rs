@@ -24,6 +24,7 @@ mod grpc;
 #[cfg(feature = "grpc")]
 mod grpc_server;
 mod halving;
+mod health_log;
 mod http2;
 mod inline;
 mod inline_pool;
@@ -52,6 +53,7 @@ mod sessions;
 mod silence;
 #[cfg(feature = "cli")]
 mod soak;
+mod status;
 mod support;
 mod tenants_as_data;
 #[cfg(feature = "testing")]
@@ -64,6 +66,7 @@ mod tower;
 mod trace_macro;
 #[cfg(feature = "tracing-layer")]
 mod tracing_layer;
+mod untrusted;
 #[cfg(feature = "cli")]
 mod verify;
 mod weights;
