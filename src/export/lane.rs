@@ -17,9 +17,11 @@ mod events;
 mod finish;
 mod idle;
 mod in_flight;
+mod lifetime;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
 mod notes;
+mod outage;
 #[cfg(test)]
 mod property;
 mod refusals;
@@ -59,6 +61,7 @@ use crate::ledger::DropReason;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 pub(super) use events::Ticket;
+pub(super) use lifetime::Age;
 pub(crate) use snapshot::LaneSnapshot;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
@@ -151,11 +154,13 @@ impl Lane {
             state.place(weight, &self.shared.chunks).push(span.clone());
         }
         state.place(weight, &self.shared.chunks).push(span);
+        self.note_queued(&mut state);
         let ring = if state.spans.len() >= settings.full_batch() {
             state.make_full(settings.full_batch())
         } else {
             state.make_timed(settings.scheduled_delay)
         };
+        self.note_due(&mut state);
         drop(state);
         if let Some(ring) = ring {
             self.shared.ring(ring(self));
@@ -170,6 +175,7 @@ impl Lane {
         if timed {
             state.due = state.pushed();
             state.schedule = Schedule::Running;
+            self.note_due(&mut state);
         }
         timed
     }
@@ -192,6 +198,7 @@ impl Lane {
         }
         state.due = state.pushed();
         state.schedule = Schedule::Running;
+        self.note_due(&mut state);
         Some(state.spans.bytes())
     }
 
@@ -203,6 +210,7 @@ impl Lane {
             return false;
         }
         state.note_full(settings.full_batch());
+        self.note_due(&mut state);
         if state.spans.taken() < state.due {
             return true;
         }
@@ -278,6 +286,7 @@ impl Lane {
         };
         state.hurry();
         let ring = state.make_due();
+        self.note_due(&mut state);
         let unsettled = !state.is_settled();
         drop(state);
         self.gates.hurry();
@@ -327,6 +336,7 @@ impl Lane {
         let mut state = self.lock();
         state.retiring = true;
         let ring = state.make_due();
+        self.note_due(&mut state);
         drop(state);
         match ring {
             Some(ring) => self.shared.ring(ring(self)),
