@@ -21,12 +21,14 @@ use super::breaker::Breaker;
 #[cfg(feature = "tls")]
 use super::connector::Connector;
 use super::dial::Dial;
+use super::log::Episodes;
 use super::proxy::Proxy;
 use super::tls::TlsError;
 #[cfg(feature = "tls")]
 use super::tls::{Identity, Platform};
 use crate::config::Tls;
 use crate::home::Home;
+use crate::secret::ApiKey;
 
 /// How long an unused connection is kept. Below what servers and load balancers commonly do, so that we close first.
 const IDLE: Duration = Duration::from_secs(20);
@@ -64,6 +66,8 @@ pub(crate) struct Connections {
     /// Of all lanes that go this way. Others that go to the same server, with certificates or a proxy of their own, have another: what keeps
     /// these from connecting may be theirs.
     pub(super) breaker: Arc<Breaker>,
+    /// What the log says of it.
+    pub(super) episodes: Episodes,
     ways: Weak<Ways>,
     home: Home,
 }
@@ -201,6 +205,7 @@ impl Ways {
             identity,
             way: way.clone(),
             breaker: Arc::default(),
+            episodes: Episodes::default(),
             ways: Arc::downgrade(self),
             home: Home::default(),
         })
@@ -240,7 +245,12 @@ impl Connections {
     }
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// The credentials that a proxy on the way gets, in a request or once for a tunnel.
+    pub(super) fn proxy_credentials(&self) -> Option<&'a ApiKey> {
+        self.connections.way.proxy.as_deref().and_then(Proxy::credentials)
+    }
+
     /// The proxy that forwards requests to a URL, and so has to be told in each who asks. In a tunnel, it was told already.
     pub(super) fn forwarding_proxy(&self, url: &Uri) -> Option<&Proxy> {
         let proxy = self.connections.way.proxy.as_deref();

@@ -106,13 +106,8 @@ pub(super) async fn deliver<'a>(
             let flushes = lane.flushes();
             lane.clock.pay(call.encoded.body.len());
             let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
-            let verdict = judge(
-                &call.url,
-                sent.result,
-                sending.count,
-                &hand.key().secret,
-                SystemTime::now(),
-            );
+            let connected = sent.connected;
+            let verdict = judge(&call.url, sent.result, sending.count, &sent.secrets, SystemTime::now());
             let mut entry = place.leave();
             if let Verdict::Deny { error } = &verdict {
                 entry.reached();
@@ -129,7 +124,8 @@ pub(super) async fn deliver<'a>(
                 }
             }
             lane.note_verdict(load, &verdict);
-            entry.showed(Showed::by(&verdict, sent.connected), retry);
+            entry.showed(Showed::by(&verdict, connected), retry);
+            lane.log_breakers(load);
             (verdict, slow, flushes, hand)
         };
         match verdict {
@@ -211,7 +207,13 @@ pub(super) fn patience_unsent(shared: &Shared) -> Duration {
 }
 
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
-async fn send(shared: &Shared, lane: &Lane, call: &Call, key: &ApiKey, place: &mut Place<'_>) -> (Attempt, bool) {
+async fn send<'a>(
+    shared: &Shared,
+    lane: &'a Lane,
+    call: &Call,
+    key: &'a ApiKey,
+    place: &mut Place<'_>,
+) -> (Attempt<'a>, bool) {
     let on = lane.connections.line(lane.is_suspect());
     let mut sending = pin!(shared.transport.send(call, &lane.destination, key, &on));
     let slow = shared.settings.timeout / 4;

@@ -6,7 +6,10 @@ use serde::{Serialize, Serializer};
 
 use crate::secret::KeyRefusalStatus;
 
-/// Why a request to a tracer's destination failed. Never contains the key: a server's text that repeats it is left out.
+/// Why a request to a tracer's destination failed.
+///
+/// Never contains the key or a proxy's credentials: a receiver's text that may repeat one of them, in whatever spelling, is withheld, and its
+/// length stands in its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
@@ -17,7 +20,7 @@ pub enum ExportError {
         url: String,
         /// The HTTP status.
         status: u16,
-        /// What the server said, cut, where it is text and does not repeat the key.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
         /// How long it asked to wait before the next request.
         retry_after: Option<Duration>,
@@ -29,7 +32,7 @@ pub enum ExportError {
         url: String,
         /// The status, as a number.
         code: i32,
-        /// What the server said, cut, where it does not repeat the key.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
         /// How long it asked to wait before the next request.
         retry_after: Option<Duration>,
@@ -41,7 +44,7 @@ pub enum ExportError {
         url: String,
         /// How many spans it rejected.
         rejected: u64,
-        /// What the server said.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// No answer in time.

@@ -27,6 +27,7 @@
 //! | `hand` | the key of one request, and what follows where it is refused |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
+//! | `receiver_text` | a receiver's text, made harmless |
 //! | `transport` | one request, by HTTP |
 //! | `grpc` | one request, by gRPC |
 //! | `connections` | connections, shared by lanes that go the same way |
@@ -44,6 +45,7 @@
 //! | `account` | all lanes that a selector ever had |
 //! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
 //! | `error` | why a request failed |
+//! | `log` | the log's lines about losses, and their bounds |
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
@@ -70,6 +72,7 @@ mod keyring;
 mod keyrings;
 mod lane;
 mod lifetimes;
+mod log;
 mod otlp;
 mod outbox;
 mod permits;
@@ -79,6 +82,7 @@ mod protobuf;
 mod proxy;
 mod queue;
 mod readers;
+mod receiver_text;
 mod record;
 mod report;
 #[cfg(test)]
@@ -105,6 +109,7 @@ pub use error::ExportError;
 pub(crate) use flush::after;
 pub use key_status::{KeyRefusal, KeyStatus};
 pub(crate) use lane::Lane;
+pub(crate) use log::{Begun, Episode, LineBudget, TARGET as HEALTH};
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;
 pub(crate) use proxy::{Credentials, Proxy};

@@ -3,6 +3,7 @@
 //! Knows nothing of the rest of the crate. The invariants it owns:
 //! - a key's bytes are in memory that is wiped when the last [`ApiKey`] of it goes, and only this module reads them;
 //! - no error, `Debug` or `Display` of a type in here contains a key, or text that could be one;
+//! - a receiver's text is shown only if `SentSecrets` finds no spelling of the request's secrets in it;
 //! - a key that was read can be sent as a header: not empty, bounded, UTF-8, no control characters.
 
 mod error;
@@ -10,10 +11,14 @@ mod exec;
 mod file;
 mod fingerprint;
 mod key;
+mod normal;
+mod repeated;
 mod source;
 
 pub use error::{KeyRefusalStatus, SecretError, SecretFault};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;
+pub(crate) use normal::is_invisible;
+pub(crate) use repeated::SentSecrets;
 pub use source::{KeySource, SecretSource, SecretSources};

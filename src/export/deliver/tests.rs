@@ -98,7 +98,7 @@ impl World {
                     }
                 }
                 Ring::Session(outbox) => drop(tokio::spawn(outbox.run())),
-                Ring::Flush(_) | Ring::Pressed => {}
+                Ring::Flush(_) | Ring::Pressed | Ring::Log(_) => {}
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The session events of a lane, as its ledger sees them; what they say and in which order they go is the outbox's.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::super::deliver::Outcome;
@@ -37,7 +38,7 @@ impl Ticket {
 
 impl Lane {
     /// Counts a session event in that takes so many bytes; `None` where it is dropped and counted.
-    pub(in super::super) fn accept_event(&self, bytes: usize) -> Option<Ticket> {
+    pub(in super::super) fn accept_event(self: &Arc<Self>, bytes: usize) -> Option<Ticket> {
         let at = self.shared.driver.now();
         let mut state = self.lock();
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
@@ -48,6 +49,8 @@ impl Lane {
         if full || !state.share.accept_event(bytes, &self.shared.budget) {
             let reason = state.no_room(Load::SessionEvent);
             state.events().ledger.refuse(reason);
+            drop(state);
+            self.log_refused_at_the_door(Load::SessionEvent, reason);
             return None;
         }
         let flush = state.flush;
@@ -98,6 +101,7 @@ impl Lane {
         }
         state.share.settle_events(freed, &self.shared.budget);
         drop(state);
+        self.log_outcome(Load::SessionEvent, count, outcome);
         self.tell_settled();
         self.retire_if_done();
     }

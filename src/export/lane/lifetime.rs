@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::super::deliver::Outcome;
 use super::super::permits::{Load, gate};
 use super::Lane;
 use super::outage::Outage;
@@ -103,6 +104,8 @@ impl Lane {
         state.ledger.drop_in_flight(count + in_flight, reason);
         state.share.settle(freed, &self.shared.budget);
         drop(state);
+        // Before those who flush go on: what they wait for is in the log by then.
+        self.log_outcome(Load::Spans, count + in_flight, Outcome::Dropped(reason));
         self.tell_settled();
         self.shared.chunks.give_back(queued);
     }

@@ -27,7 +27,7 @@ const MARKS: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Outage {
     pub(super) since: Instant,
-    /// Spans up to a number, and when the last of them was due. Both grow; times are `apart` at the least.
+    /// Spans up to a number, and when the last of them was due. Both grow from one to the next.
     due: VecDeque<(u64, Instant)>,
     apart: Duration,
 }
@@ -57,15 +57,17 @@ impl Outage {
 
     /// Spans up to this number are due by now.
     pub(super) fn note_due(&mut self, number: u64, now: Instant) {
-        let covers = self.due.partition_point(|(last, _)| *last <= number);
-        let sooner = self.due.partition_point(|(_, due)| *due <= now).min(covers);
+        let sooner = self.due.partition_point(|(_, due)| *due <= now);
         let before = sooner.checked_sub(1).map(|at| self.due[at]);
-        let is_known = before.is_some_and(|(last, _)| last >= number);
+        if before.is_some_and(|(last, _)| last >= number) {
+            return;
+        }
+        let covers = self.due.partition_point(|(last, _)| *last <= number);
         self.due.drain(sooner..covers);
-        if !is_known {
-            let at = before.map_or(now, |(_, due)| later(due, self.apart).max(now));
-            let next = self.due.get(sooner).map_or(at, |(_, due)| *due);
-            self.due.insert(sooner, (number, at.min(next)));
+        let at = before.map_or(now, |(_, due)| later(due, self.apart).max(now));
+        // What is behind it may be due no later.
+        if self.due.get(sooner).is_none_or(|(_, due)| at < *due) {
+            self.due.insert(sooner, (number, at));
         }
     }
 
@@ -153,7 +155,7 @@ mod tests {
             }
             prop_assert!(outage.due.iter().is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
             let range = (now + delay).saturating_duration_since(begun).as_secs_f64();
-            let most = range / outage.apart.as_secs_f64() + 3.0;
+            let most = 2.0 * range / outage.apart.as_secs_f64() + 3.0;
             prop_assert!((outage.due.len() as f64) <= most, "{} marks", outage.due.len());
             let half = model.len() as u64 / 2;
             outage.forget(half);
