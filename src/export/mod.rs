@@ -83,6 +83,8 @@ mod proxy;
 mod queue;
 mod readers;
 mod receiver_text;
+#[cfg(test)]
+mod receiver;
 mod record;
 mod report;
 #[cfg(test)]
