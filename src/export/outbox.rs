@@ -160,7 +160,7 @@ impl Outbox {
     }
 
     async fn send(&self, events: &[Waiting]) -> Outcome {
-        see_through(&self.lane, async {
+        see_through(&self.lane, Load::SessionEvent, async {
             let call = self.call(events)?;
             let newest = events.last().expect("a request carries something");
             let sending = Sending {

@@ -110,8 +110,8 @@ impl World {
     }
 
     fn last_error(&self) -> String {
-        let error = self.account.snapshot().last_error;
-        error.map(|error| error.to_string()).unwrap_or_default()
+        let failures = self.account.snapshot().failures;
+        failures.map(|last| last.error.to_string()).unwrap_or_default()
     }
 
     /// Lets everything happen that happens at this time.
