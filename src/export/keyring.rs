@@ -30,7 +30,7 @@ use super::lane::Lane;
 use crate::as_text::as_text;
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
-use crate::secret::{ApiKey, Fingerprint, KeySource, SecretError, SecretFault};
+use crate::secret::{ApiKey, Fingerprint, KeyOrigin, SecretError, SecretFault};
 
 /// After how many more that wait those are looked for that are gone.
 const MANY: usize = 64;
@@ -51,7 +51,7 @@ pub struct KeyStatus {
 
 /// The key of one source.
 pub(crate) struct Keyring {
-    source: Arc<KeySource>,
+    source: Arc<KeyOrigin>,
     rings: Weak<Keyrings>,
     state: Mutex<State>,
 }
@@ -99,7 +99,7 @@ struct More {
 }
 
 impl Keyring {
-    pub(super) fn new(source: &Arc<KeySource>, rings: &Arc<Keyrings>, reading: u64, key: ApiKey) -> Arc<Self> {
+    pub(super) fn new(source: &Arc<KeyOrigin>, rings: &Arc<Keyrings>, reading: u64, key: ApiKey) -> Arc<Self> {
         let ring = Arc::new(Self {
             source: Arc::clone(source),
             rings: Arc::downgrade(rings),

@@ -18,19 +18,19 @@ use super::readers::Readers;
 use crate::config::ExportMode;
 use crate::config::{ExportSettings, RetrySettings};
 use crate::home::Home;
-use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretSources};
+use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeyOrigin, KeyReader, KeyScheme, KeySource, SecretError};
 #[cfg(feature = "watch")]
 use crate::watch::{Stamp, Watcher};
 
 /// All keyrings, as long as a lane has them.
 pub(crate) struct Keyrings {
-    sources: SecretSources,
+    reader: KeyReader,
     fingerprinter: Fingerprinter,
     pub(super) retry: RetrySettings,
     #[cfg(feature = "watch")]
     mode: ExportMode,
     home: Home,
-    rings: Mutex<HashMap<Arc<KeySource>, Weak<Keyring>>>,
+    rings: Mutex<HashMap<Arc<KeyOrigin>, Weak<Keyring>>>,
     /// How many readings began.
     readings: AtomicU64,
     readers: Readers,
@@ -44,7 +44,7 @@ pub(crate) struct Keyrings {
 
 impl Keyrings {
     pub(super) fn new(
-        sources: SecretSources,
+        reader: KeyReader,
         fingerprinter: Fingerprinter,
         settings: &ExportSettings,
         runtime: Option<Handle>,
@@ -54,8 +54,8 @@ impl Keyrings {
             runtime.spawn(Arc::clone(&lifetimes).run());
         }
         Arc::new(Self {
-            readers: Readers::new(&sources),
-            sources,
+            readers: Readers::new(reader.sources()),
+            reader,
             fingerprinter,
             retry: settings.retry.clone(),
             #[cfg(feature = "watch")]
@@ -70,27 +70,31 @@ impl Keyrings {
         })
     }
 
-    /// Reads the key of a source, on this thread, and gives its keyring: a new one, or that of the lanes which have it already.
+    /// Reads the key of a source for a header, on this thread, and gives its keyring: a new one, or that of the lanes which have it already.
     ///
     /// # Errors
     /// The source's; nothing changes.
-    pub(crate) fn open(self: &Arc<Self>, source: &KeySource) -> Result<Arc<Keyring>, SecretError> {
+    pub(crate) fn open(self: &Arc<Self>, source: &KeySource, scheme: KeyScheme) -> Result<Arc<Keyring>, SecretError> {
         #[cfg(feature = "watch")]
         let watched = source.path().map(|path| (Stamp::of(&path), path));
         let reading = self.begin_reading();
-        let key = source.read(&self.sources)?;
+        let key = self.reader.read(source, scheme)?;
+        let origin = KeyOrigin {
+            source: source.clone(),
+            scheme,
+        };
         #[cfg(feature = "watch")]
         let watched = watched.and_then(|watched| Some((self.watcher()?, watched)));
         let mut rings = self.lock();
-        let known = rings.get(source).and_then(Weak::upgrade);
+        let known = rings.get(&origin).and_then(Weak::upgrade);
         if let Some(ring) = known {
             drop(rings);
             ring.take(self, reading, Ok(key));
             return Ok(ring);
         }
-        let source = Arc::new(source.clone());
-        let ring = Keyring::new(&source, self, reading, key);
-        rings.insert(source, Arc::downgrade(&ring));
+        let origin = Arc::new(origin);
+        let ring = Keyring::new(&origin, self, reading, key);
+        rings.insert(origin, Arc::downgrade(&ring));
         // Under the lock: in the order in which keyrings of the source come and go.
         #[cfg(feature = "watch")]
         if let Some((watcher, (stamp, path))) = watched {
@@ -100,7 +104,7 @@ impl Keyrings {
     }
 
     /// A keyring is gone, and with it the moment that it had ordered.
-    pub(super) fn forget(&self, source: &KeySource, ordered: Option<Ordered>) {
+    pub(super) fn forget(&self, origin: &KeyOrigin, ordered: Option<Ordered>) {
         // In a fork, what is locked may stay so, and nobody watches.
         if self.home.is_left() {
             return;
@@ -110,29 +114,34 @@ impl Keyrings {
         }
         let mut rings = self.lock();
         // There may be a new one by now.
-        if rings.get(source).is_some_and(|ring| ring.strong_count() == 0) {
-            rings.remove(source);
+        if rings.get(origin).is_some_and(|ring| ring.strong_count() == 0) {
+            rings.remove(origin);
             #[cfg(feature = "watch")]
-            if let Some(path) = source.path()
+            if let Some(path) = origin.path()
                 && let Some(Some(watcher)) = self.watcher.get()
-                // A file may be a credential too, of a keyring of its own.
-                && !sources_at(&path).any(|other| rings.get(&other).is_some_and(|ring| ring.strong_count() > 0))
+                // A file may have other keyrings too: as a credential, and for another header.
+                && !origins_at(&path).any(|other| rings.get(&other).is_some_and(|ring| ring.strong_count() > 0))
             {
                 watcher.unwatch(&path);
             }
         }
     }
 
+    /// Ends the commands that are run for keys.
+    pub(super) fn give_up(&self) {
+        self.reader.give_up();
+    }
+
     /// Asks a keyring's source in the background, and again as long as the keyring wants that.
-    pub(super) fn ask(self: &Arc<Self>, ring: &Arc<Keyring>, source: &Arc<KeySource>) {
+    pub(super) fn ask(self: &Arc<Self>, ring: &Arc<Keyring>, origin: &Arc<KeyOrigin>) {
         let Some(runtime) = &self.runtime else { return };
-        let (rings, ring, source) = (Arc::clone(self), Arc::clone(ring), Arc::clone(source));
+        let (rings, ring, origin) = (Arc::clone(self), Arc::clone(ring), Arc::clone(origin));
         runtime.spawn(async move {
             loop {
-                let place = rings.readers.place(&source).await;
+                let place = rings.readers.place(&origin.source).await;
                 let reading = rings.begin_reading();
-                let (sources, from) = (rings.sources.clone(), Arc::clone(&source));
-                let read = tokio::task::spawn_blocking(move || from.read_again(&sources)).await;
+                let (reader, from) = (rings.reader.clone(), Arc::clone(&origin));
+                let read = tokio::task::spawn_blocking(move || reader.read_again(&from)).await;
                 drop(place);
                 // Otherwise the engine is at its end.
                 let Ok(read) = read else { return };
@@ -148,8 +157,8 @@ impl Keyrings {
     }
 
     #[cfg(feature = "watch")]
-    fn find(&self, source: &KeySource) -> Option<Arc<Keyring>> {
-        self.lock().get(source).and_then(Weak::upgrade)
+    fn find(&self, origin: &KeyOrigin) -> Option<Arc<Keyring>> {
+        self.lock().get(origin).and_then(Weak::upgrade)
     }
 
     fn begin_reading(&self) -> u64 {
@@ -180,23 +189,29 @@ impl Keyrings {
 
     #[cfg(feature = "watch")]
     fn note_change(&self, path: &std::path::Path) {
-        for source in sources_at(path) {
-            if let Some(ring) = self.find(&source) {
+        for origin in origins_at(path) {
+            if let Some(ring) = self.find(&origin) {
                 ring.note_change();
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<KeySource>, Weak<Keyring>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<KeyOrigin>, Weak<Keyring>>> {
         self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What keys in a file may be called: by its path, and by its name where it is among the service manager's credentials.
+/// What keys in a file may be called: by its path, and by its name where it is among the service manager's credentials; each for any header.
 #[cfg(feature = "watch")]
-fn sources_at(path: &std::path::Path) -> impl Iterator<Item = KeySource> {
+fn origins_at(path: &std::path::Path) -> impl Iterator<Item = KeyOrigin> {
     let credential = path.file_name().and_then(|name| name.to_str());
     let credential = credential.map(|name| KeySource::Credential(name.to_owned()));
     let credential = credential.filter(|source| source.path().as_deref() == Some(path));
-    [Some(KeySource::file(path)), credential].into_iter().flatten()
+    let sources = [Some(KeySource::file(path)), credential].into_iter().flatten();
+    sources.flat_map(|source| {
+        KeyScheme::ALL.map(|scheme| KeyOrigin {
+            source: source.clone(),
+            scheme,
+        })
+    })
 }

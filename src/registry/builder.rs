@@ -104,6 +104,13 @@ impl RegistryBuilder {
         self
     }
 
+    /// Whether a file with a key is refused if every user of the machine may read or write it, as `keys.strict_permissions` in the
+    /// configuration. Default: false.
+    pub fn strict_permissions(mut self, strict: bool) -> Self {
+        self.document.keys.strict_permissions = Some(strict);
+        self
+    }
+
     /// Whether the files are watched, as `reload.watch` in the configuration.
     pub fn watch(mut self, watch: bool) -> Self {
         self.document.reload.watch = Some(watch);

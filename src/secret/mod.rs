@@ -3,17 +3,26 @@
 //! Knows nothing of the rest of the crate. The invariants it owns:
 //! - a key's bytes are in memory that is wiped when the last [`ApiKey`] of it goes, and only this module reads them;
 //! - no error, `Debug` or `Display` of a type in here contains a key, or text that could be one;
-//! - a key that was read can be sent as a header: not empty, bounded, UTF-8, no control characters.
+//! - a key that was read can be sent as a header, and says there what was meant: not empty, bounded, UTF-8, no control characters, no blanks
+//!   or quotes around it, and ASCII if the header has it as it is;
+//! - a command that was run for a key leaves no process, thread or descriptor behind, unless it gave a key and left something itself.
 
+mod command;
 mod error;
 mod exec;
 mod file;
 mod fingerprint;
 mod key;
+mod reader;
+mod rules;
 mod source;
 
+pub use command::KeyCommand;
 pub use error::{SecretError, SecretFault};
+pub(crate) use file::open_to_every_user;
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;
+pub(crate) use reader::{KeyOrigin, KeyReader};
+pub use rules::CodePoint;
 pub use source::{KeySource, SecretSource, SecretSources};
