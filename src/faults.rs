@@ -2,10 +2,16 @@
 //!
 //! Compiled in only by `--cfg tracer_registry_faults`, which `.ci/faults` sets; then the variable `TRACER_REGISTRY_FAULT` chooses one. In every
 //! other build [`planted`] is a constant.
+//!
+//! `.ci/faults` reads this file: a line `// == ` says what notices the faults below it. Above a fault there may be
+//!
+//! - `// options: ` options of `verify` for this fault;
+//! - `// test: ` a test of the suite that must fail, in its own process, and not because of a program that it starts.
 
 /// A way to break isolation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
+    // == verify
     /// Whatever span is active is the parent.
     ParentUnchecked,
     /// The session is the last one that the thread entered, whatever the scope.
@@ -14,6 +20,8 @@ pub(crate) enum Fault {
     KeysSwapped,
     /// A scope that is entered in another one keeps that one's baggage.
     BaggageShared,
+    /// Metadata of baggage that came in goes out as it was decoded.
+    BaggageMetadataKept,
     /// Remote spans are parents also where the binding does not trust them.
     RemoteTrusted,
     /// A session's id in a request is taken also where the binding does not say so.
@@ -39,7 +47,7 @@ pub(crate) enum Fault {
     /// A request is served for the tenant of the one before it.
     #[cfg(feature = "tower")]
     ServedForPrevious,
-    // These need what only `verify --chaos` does.
+    // == verify --chaos
     /// A tracer is evicted with what it has not sent, and that is dropped.
     EvictedUnsent,
     /// After a reload new tracers are made of the binding of another name.
@@ -49,9 +57,16 @@ pub(crate) enum Fault {
     /// A reload leaves tracers in the pool whose binding changed.
     ChangedKept,
     /// Now and then a look-up has no end.
+    // options: --limit 30
     LookUpHangs,
     /// A key that is refused is not asked for again.
+    // options: --limit 30
     RefusedNotAsked,
+    // == suite
+    // `verify` has no occasion for these. Each names its tests, one or more.
+    /// The session that was made the default last is that of every tracer.
+    // test: session_modes::the_default_session_is_that_of_spans_outside_any_and_of_its_own_tracer_only
+    DefaultSessionShared,
 }
 
 /// Whether isolation is broken in this way.

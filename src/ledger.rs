@@ -12,9 +12,16 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The tracer's queue was full, or its share of the memory for all was used up; the newest is dropped.
+    /// The tracer's queue was full, or its share of the memory for all tracers was used up, while its receiver worked. The newest is dropped.
+    /// Also if others hold the memory, whatever their receivers do.
     #[error("the tracer's queue was full")]
     QueueFull,
+    /// The same, while the receiver refused the tracer's key.
+    #[error("the tracer's queue was full while the receiver refused the key")]
+    QueueFullUnauthorized,
+    /// The same, while the receiver could not be reached, did not answer in time, or answered 408 or 5xx.
+    #[error("the tracer's queue was full while the receiver was unavailable")]
+    QueueFullUnavailable,
     /// The receiver refused the key (401, 403), and its source gave no other within the time for repetitions.
     #[error("the receiver refused the key")]
     Unauthorized,
@@ -45,8 +52,10 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::QueueFull,
+        Self::QueueFullUnauthorized,
+        Self::QueueFullUnavailable,
         Self::Unauthorized,
         Self::Refused,
         Self::TooLarge,

@@ -39,8 +39,9 @@ pub use opentelemetry;
 pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
+pub use context::PropagationStatus;
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyStatus, Report,
+    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyRefusal, KeyStatus, Report,
     SessionEventsReport, TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
@@ -52,7 +53,7 @@ pub use registry::{
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
-    ApiKey, CodePoint, Fingerprint, Fingerprinter, KeyCommand, KeySource, SecretError, SecretFault, SecretSource,
+    ApiKey, CodePoint, Fingerprint, Fingerprinter, KeyCommand, KeyRefusalStatus, KeySource, SecretError, SecretFault, SecretSource,
     SecretSources,
 };
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};

@@ -2,18 +2,23 @@
 //!
 //! Only a tracer's own go out. What comes in chooses neither tracer nor key; it is a parent, or a session, where the binding says so.
 
-use opentelemetry::baggage::BaggageExt;
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{SpanContext, TraceContextExt};
-use opentelemetry::{Context, Key};
-use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+mod baggage;
 
+use opentelemetry::Context;
+use opentelemetry::baggage::{Baggage, BaggageExt};
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::{SpanContext, TraceContextExt, TraceState};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+
+use self::baggage::Outgoing;
 use crate::backend::{session_id_of_text, trace_session_id};
 use crate::context;
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::tracer::TracerHandle;
 
+/// The header of baggage.
+const BAGGAGE: &str = "baggage";
 /// The baggage entry with a session's id: OpenTelemetry's name for it.
 const SESSION_ID: &str = "session.id";
 
@@ -22,6 +27,11 @@ impl TracerHandle {
     /// that was set in its innermost scope. Whatever other tracers have current, and baggage that was set outside of any scope, stays here.
     ///
     /// Where the binding says `propagation.session_id`, the session's id is the baggage entry `session.id`.
+    ///
+    /// What is written is valid, whatever was set: a `baggage` header has at most 64 entries and 8,192 bytes, values are percent-encoded, and
+    /// an entry goes out as a whole or not at all. The session's id goes first, then the entries in the order of their names, each where it still
+    /// fits. One whose name or metadata is not valid there, or has a `%` in its name, is left out. What is left out is counted in
+    /// [`PropagationStatus::baggage_dropped`](crate::PropagationStatus::baggage_dropped).
     ///
     /// The headers are to be those of this request alone. OpenTelemetry's `Injector` can replace a header and not remove one, so where the tracer
     /// has no span or no baggage, a `traceparent` or `baggage` that is there already stays: one that another tracer wrote, or that came in.
@@ -32,32 +42,46 @@ impl TracerHandle {
     /// As [`inject`](Self::inject), with a context in place of the current one.
     pub(crate) fn inject_from(&self, cx: &Context, injector: &mut dyn Injector) {
         let span = self.outgoing_span(cx);
-        let mut baggage = context::baggage(self.identity(), cx)
-            .map(context::copied)
-            .unwrap_or_default();
+        if let Some(baggage) = self.outgoing_baggage(cx, span.as_ref()) {
+            injector.set(BAGGAGE, baggage);
+        }
+        if let Some(span) = span {
+            let outgoing = Context::new().with_remote_span_context(sendable(span));
+            TraceContextPropagator::new().inject_context(&outgoing, injector);
+        }
+    }
+
+    fn outgoing_baggage(&self, cx: &Context, span: Option<&SpanContext>) -> Option<String> {
+        let mut outgoing = Outgoing::default();
         if self.propagates_session_id() {
-            // The name is the session's: an entry that was set by hand, or came in, does not pass for one.
-            baggage.remove(SESSION_ID);
             let is_session = |span: &&SpanContext| self.identity().marked(span.span_id());
-            let of_trace = span.as_ref().filter(is_session).map(SpanContext::trace_id);
+            let of_trace = span.filter(is_session).map(SpanContext::trace_id);
             let of_trace = of_trace.map(|trace| trace_session_id(trace).to_string());
             if let Some(id) = self.session_id(cx).or(of_trace) {
-                baggage.insert(Key::from_static_str(SESSION_ID), id);
+                outgoing.add(SESSION_ID, &id, "");
             }
         }
-        let mut outgoing = Context::new();
-        if let Some(span) = span {
-            outgoing = outgoing.with_remote_span_context(span);
+        let entries = context::baggage(self.identity(), cx).map(Baggage::iter);
+        // The name is the session's: an entry that was set by hand, or came in, does not pass for one.
+        let entries = entries
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| !(self.propagates_session_id() && key.as_str() == SESSION_ID));
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_unstable_by_key(|(key, _)| *key);
+        for (key, (value, metadata)) in entries {
+            outgoing.add(key.as_str(), value.as_str(), metadata.as_str());
         }
-        TraceContextPropagator::new().inject_context(&outgoing, injector);
-        BaggagePropagator::new().inject_context(&outgoing.with_baggage(baggage), injector);
+        self.identity().boundary().note_baggage_dropped(outgoing.dropped());
+        outgoing.into_header()
     }
 
     /// Reads the headers of a request that came in, and gives the scope in which to answer it: this tracer's, whatever the headers say.
     ///
     /// The remote span is the parent where the binding says `propagation.trust_remote_parent`, and the baggage entry `session.id` is the
     /// session where it says `propagation.session_id` and the entry is a UUID with hyphens; where it does not say so, the entry is left out. The
-    /// request's baggage is this tracer's baggage from there on, in place of what was. Headers that cannot be read are as if they were not there.
+    /// request's baggage is this tracer's baggage from there on, in place of what was: names and values, without metadata, of the first 64 entries;
+    /// none of a header beyond 8,192 bytes, and no entry whose name is no token or has a `%` in it. Headers that cannot be read are as if they were not there.
     ///
     /// ```
     /// # use std::collections::HashMap;
@@ -71,22 +95,20 @@ impl TracerHandle {
 
     /// As [`extract`](Self::extract), with a context in place of the current one.
     pub(crate) fn extract_into(&self, current: &Context, extractor: &dyn Extractor) -> Context {
-        let incoming = BaggagePropagator::new().extract_with_context(&Context::new(), extractor);
-        let incoming = TraceContextPropagator::new().extract_with_context(&incoming, extractor);
-        let session = self
-            .propagates_session_id()
-            .then(|| incoming.baggage().get(SESSION_ID))
-            .flatten();
-        let session = session.and_then(|id| session_id_of_text(id.as_str()));
+        let incoming = TraceContextPropagator::new().extract_with_context(&Context::new(), extractor);
+        let mut baggage = extractor.get(BAGGAGE).map(baggage::read).unwrap_or_default();
+        let session = if self.propagates_session_id() {
+            let id = baggage.get(SESSION_ID);
+            id.and_then(|id| session_id_of_text(id.as_str()))
+        } else {
+            // Nor does it choose one in the next process.
+            baggage.remove(SESSION_ID);
+            None
+        };
         let mut cx = match session {
             Some(id) => Session::resume(self, id).context(current),
             None => self.scope_context(None, current),
         };
-        let mut baggage = context::copied(incoming.baggage());
-        if !self.propagates_session_id() {
-            // Nor does it choose one in the next process.
-            baggage.remove(SESSION_ID);
-        }
         if !(baggage.is_empty() && cx.baggage().is_empty()) {
             cx = cx.with_baggage(baggage);
         }
@@ -95,4 +117,20 @@ impl TracerHandle {
         }
         cx
     }
+}
+
+/// A span's ids and state as they may go into a header. OpenTelemetry lets everything but `,` and `=` into the values of a `tracestate`, line
+/// breaks as well; a state with anything but printable ASCII in it stays here.
+fn sendable(span: SpanContext) -> SpanContext {
+    let is_printable = |text: &str| text.bytes().all(|octet| (b' '..=b'~').contains(&octet));
+    if span.trace_state().into_iter().all(|(_, value)| is_printable(value)) {
+        return span;
+    }
+    SpanContext::new(
+        span.trace_id(),
+        span.span_id(),
+        span.trace_flags(),
+        span.is_remote(),
+        TraceState::NONE,
+    )
 }

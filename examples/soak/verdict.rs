@@ -36,7 +36,12 @@ impl Verdict {
         for (tenant, ((spans, events), of_tenant)) in
             (0..).zip(watch.spans.iter().zip(&watch.events).zip(&taken.tenants))
         {
-            let dropped_unsent = [DropReason::QueueFull, DropReason::AfterShutdown];
+            let dropped_unsent = [
+                DropReason::QueueFull,
+                DropReason::QueueFullUnauthorized,
+                DropReason::QueueFullUnavailable,
+                DropReason::AfterShutdown,
+            ];
             let never_sent: u64 = dropped_unsent
                 .iter()
                 .filter_map(|reason| spans.dropped.get(reason))

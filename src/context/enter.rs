@@ -228,7 +228,7 @@ pub(crate) fn rooted(cx: &Context) -> Context {
 }
 
 /// The same baggage once more.
-pub(crate) fn copied(baggage: &Baggage) -> Baggage {
+fn copied(baggage: &Baggage) -> Baggage {
     let entries = baggage.iter();
     entries
         .map(|(key, (value, metadata))| (key.clone(), (value.clone(), metadata.clone())))

@@ -9,6 +9,8 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use rand::rngs::OsRng;
 use rand::{Rng, TryRngCore};
 
+use super::Boundary;
+
 /// What the check of a marked id differs in.
 const MARK: u64 = 0x5A5A_5A5A;
 
@@ -26,6 +28,7 @@ pub(crate) struct Identity {
     /// What the SDK's trace ids are mixed with. A process that is forked goes on with the SDK's random numbers where its parent was, and makes
     /// the same ones; what its own tracers mix them with differs.
     mix: u128,
+    boundary: Arc<Boundary>,
 }
 
 /// The SDK's generator of ids for one tracer.
@@ -33,7 +36,7 @@ pub(crate) struct Identity {
 pub(crate) struct SpanIds(pub(crate) Arc<Identity>);
 
 impl Identity {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(boundary: &Arc<Boundary>) -> Arc<Self> {
         // The system's, which two processes never share, as they may share what is kept in memory.
         let mut random = OsRng.unwrap_err();
         Arc::new(Self {
@@ -42,7 +45,13 @@ impl Identity {
             next: AtomicU32::new(random.random()),
             traces: RandomIdGenerator::default(),
             mix: random.random(),
+            boundary: Arc::clone(boundary),
         })
+    }
+
+    /// What its tracer shares with the others of its registry.
+    pub(crate) fn boundary(&self) -> &Boundary {
+        &self.boundary
     }
 
     /// Whether this tracer made the id.

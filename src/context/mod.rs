@@ -10,6 +10,7 @@
 //!
 //! Invariant: a parent that [`parent`] gives is a span of the same tracer, a trusted remote one, or none.
 
+mod boundary;
 mod enter;
 mod identity;
 mod in_scope;
@@ -22,9 +23,11 @@ use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, ContextGuard};
 
 use crate::faults::{self, Fault, planted};
+pub(crate) use boundary::Boundary;
+pub use boundary::PropagationStatus;
 #[cfg(feature = "tracing-layer")]
 pub(crate) use enter::{by_default, rooted};
-pub(crate) use enter::{copied, enter, with_own_span, with_session, with_trusted_span};
+pub(crate) use enter::{enter, with_own_span, with_session, with_trusted_span};
 pub(crate) use identity::{Identity, SpanIds};
 pub(crate) use in_scope::InScope;
 use scope::{Nobodys, Scope, own_context};

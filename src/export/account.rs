@@ -8,7 +8,7 @@ use super::ExportError;
 use super::books::Books;
 use super::books::Settled;
 use super::breaker::Breakers;
-use super::keyring::KeyStatus;
+use super::key_status::KeyStatus;
 use super::lane::{FlushMark, Lane, LaneSnapshot, Unsettled};
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]

@@ -1,18 +1,24 @@
-//! A batch on its way: whole at first, and in halves where it is refused, until what the receiver refuses is alone.
+//! A batch on its way: whole at first, and in halves if it is refused, until what the receiver refuses is alone.
 //!
-//! A 4xx that is about what a request carries (the verdict `Refuse`) splits what was sent in two. The halves are sent one after the other,
+//! A 4xx that is about what a request carries (the verdict `Refuse`) divides what was sent in two. The halves are sent one after the other,
 //! in the order of the queue, each encoded anew; a span that is refused alone is dropped. One bad span of 512 costs 18 requests more.
 //!
-//! A receiver that refuses everything must not be asked for every span. So a lane splits so many times in a row without any of its spans
-//! being taken, and from then on not at all until one is. `n` is [`MAX_BARREN_SPLITS`]:
+//! A receiver that refuses everything must not be asked for every span. So the first refusals divide along one path only: the first half, its
+//! first half, down to one span, and then the other half of each. That is [`Parts`]; `log` is the depth of the path:
 //!
-//! | barren splits | spans are taken | several spans are refused | one span is refused |
-//! |---|---|---|---|
-//! | `b < n` | 0 | split, `b + 1` | dropped, `b` |
-//! | `n` | 0 | dropped together, `n` | dropped, `n` |
+//! | parts | event | next |
+//! |---|---|---|
+//! | descending | several spans are refused | descending: divided, the first half is next |
+//! | descending | one span is refused | on the way back: it is kept |
+//! | on the way back | a part is refused | on the way back: it is kept, undivided |
+//! | descending, on the way back | spans are taken | taken: each part that is kept is divided, a kept span is dropped |
+//! | taken | several spans are refused | taken: divided |
+//! | taken | one span is refused | taken: dropped |
+//! | descending, on the way back | no part is left | what is kept is dropped, and the lane is barren |
 //!
-//! That is `2n + 1` requests at the most for all batches until then, and one for each batch after them. Where a receiver takes some of the
-//! spans, a batch of `m` costs no more than `2m - 1` requests, one after the other.
+//! A barren lane ([`Halving`]) divides nothing until one of its spans is taken: each refused batch is dropped after one request. So a receiver
+//! that refuses everything gets `2 log + 1` requests at the most, and then one for each batch. If a receiver takes some of the spans of a
+//! batch of `m`, that costs no more than `2m - 1` requests, one after the other.
 //!
 //! A batch is finished once and encoded from where it is, whole or in parts: it is there until all of it has its outcome.
 
@@ -30,40 +36,60 @@ use super::lane::Lane;
 use super::permits::Load;
 use super::queue::Batch;
 use super::transport::Call;
+use crate::ledger::DropReason;
 
-/// How often a lane splits in a row without any of its spans being taken. A lone bad span in a batch of 512 takes 9.
-const MAX_BARREN_SPLITS: u32 = 32;
-
-/// Whether a lane splits what is refused.
+/// Whether a lane divides what is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Halving {
-    barren_splits: u32,
+    is_barren: bool,
 }
 
 impl Halving {
-    /// Several spans were refused: whether to split them. Counts the split.
-    pub(super) fn may_split(&mut self) -> bool {
-        let may = self.barren_splits < MAX_BARREN_SPLITS;
-        self.barren_splits += u32::from(may);
-        may
+    pub(super) fn may_divide(self) -> bool {
+        !self.is_barren
+    }
+
+    /// A batch was divided, and nothing of it was taken.
+    pub(super) fn note_barren(&mut self) {
+        self.is_barren = true;
     }
 
     /// Spans were taken.
-    pub(super) fn taken(&mut self) {
-        self.barren_splits = 0;
+    pub(super) fn note_taken(&mut self) {
+        self.is_barren = false;
     }
 }
 
-/// What of a batch is still to be sent, in the order of the queue.
+/// What of a batch is still to be sent, and what was refused and may be sent again in halves.
 struct Parts {
-    /// The next one is the last.
+    /// In the order of the queue; the last one is the next to be sent.
     waiting: Vec<Range<usize>>,
+    /// Refused on the path, in the order of sending.
+    kept: Vec<Refused>,
+    path: Path,
+}
+
+/// Spans that were refused together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refused {
+    part: Range<usize>,
+    reason: DropReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    Descending,
+    Back,
+    /// Spans of the batch were taken.
+    Taken,
 }
 
 impl Parts {
     fn of(count: usize) -> Self {
         Self {
             waiting: std::iter::once(0..count).collect(),
+            kept: Vec::new(),
+            path: Path::Descending,
         }
     }
 
@@ -71,8 +97,36 @@ impl Parts {
         self.waiting.pop()
     }
 
-    /// The part that came last is sent again, in halves.
-    fn split(&mut self, part: Range<usize>) {
+    /// Spans of the part that came last were taken. Returns the spans that are refused for good by that.
+    fn note_taken(&mut self) -> Vec<Refused> {
+        self.path = Path::Taken;
+        let kept = std::mem::take(&mut self.kept).into_iter();
+        let (alone, several): (Vec<_>, Vec<_>) = kept.partition(|refused| refused.part.len() == 1);
+        // In the order of the queue: what is divided last is sent next.
+        several.iter().rev().for_each(|refused| self.divide(&refused.part));
+        alone
+    }
+
+    /// The part that came last was refused. Returns it if that is for good.
+    fn note_refused(&mut self, refused: Refused) -> Option<Refused> {
+        let is_alone = refused.part.len() == 1;
+        match self.path {
+            Path::Descending | Path::Taken if !is_alone => self.divide(&refused.part),
+            Path::Taken => return Some(refused),
+            Path::Descending | Path::Back => {
+                self.path = Path::Back;
+                self.kept.push(refused);
+            }
+        }
+        None
+    }
+
+    /// All parts were sent: what was refused while nothing was taken.
+    fn into_kept(self) -> Vec<Refused> {
+        self.kept
+    }
+
+    fn divide(&mut self, part: &Range<usize>) {
         let middle = part.start + part.len() / 2;
         self.waiting.extend([middle..part.end, part.start..middle]);
     }
@@ -85,7 +139,8 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
     let mut place = first_place(shared, lane, Load::Spans, &mut started).await;
     let mut batch = lane.take_batch();
     if place.is_none() {
-        lane.settle(batch.len() as u64, Outcome::Dropped(lane.gates.for_spans().reason()));
+        let reason = lane.gates.for_spans().reason();
+        lane.settle(batch.numbers(&(0..batch.len())), Outcome::Dropped(reason));
         return;
     }
     let mut finished = false;
@@ -103,14 +158,32 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
             let load = (Load::Spans, part.len() as u64);
             Ok(deliver(shared, lane, &call, load, place.take(), &mut started).await)
         };
-        let outcome = see_through(lane, sent).await;
-        if matches!(outcome, Outcome::Refused(_)) && part.len() > 1 && lane.may_split() {
-            parts.split(part);
-        } else {
-            lane.settle(part.len() as u64, outcome);
+        match see_through(lane, sent).await {
+            Outcome::Refused(reason) if part.len() < batch.len() || lane.may_divide() => {
+                let refused = Refused { part, reason };
+                settle(lane, &batch, parts.note_refused(refused));
+            }
+            outcome => {
+                lane.settle(batch.numbers(&part), outcome);
+                if outcome.has_taken(part.len()) {
+                    settle(lane, &batch, parts.note_taken());
+                }
+            }
         }
     }
+    let kept = parts.into_kept();
+    if kept.len() > 1 {
+        lane.note_barren();
+    }
+    settle(lane, &batch, kept);
     shared.chunks.give_back(batch);
+}
+
+/// What is refused for good is dropped.
+fn settle(lane: &Lane, batch: &Batch, refused: impl IntoIterator<Item = Refused>) {
+    for Refused { part, reason } in refused {
+        lane.settle(batch.numbers(&part), Outcome::Refused(reason));
+    }
 }
 
 fn call(lane: &Lane, shared: &Shared, batch: &Batch, part: &Range<usize>) -> Result<Call, ExportError> {

@@ -94,9 +94,9 @@ impl Share {
         self.in_flight += bytes;
     }
 
-    /// All spans that are under way are settled.
-    pub(super) fn settle(&mut self, of: &Budget) {
-        self.in_flight = 0;
+    /// Batches are settled which took so many bytes when they left the queue.
+    pub(super) fn settle(&mut self, bytes: usize, of: &Budget) {
+        self.in_flight -= bytes;
         self.keep_held(of);
     }
 
@@ -170,7 +170,7 @@ mod tests {
         }
         share.send(70_000);
         assert!(budget.taken.load(Ordering::Relaxed) >= 70_000);
-        share.settle(&budget);
+        share.settle(70_000, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (0, 0));
     }
 
@@ -180,7 +180,7 @@ mod tests {
         let mut share = Share::default();
         assert!(share.enqueue(700, &budget) && share.accept_event(300, &budget) && share.accept_event(20, &budget));
         share.send(700);
-        share.settle(&budget);
+        share.settle(700, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (320, 320));
         share.settle_events(300, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (20, 20));
@@ -202,7 +202,11 @@ mod tests {
                 match what {
                     0..3 => if share.enqueue(bytes, &budget) { queued[who] += bytes },
                     3 => { share.send(queued[who]); sent[who] += std::mem::take(&mut queued[who]) },
-                    4 => { share.settle(&budget); sent[who] = 0 },
+                    4 => {
+                        let settled = bytes.min(sent[who]);
+                        share.settle(settled, &budget);
+                        sent[who] -= settled;
+                    }
                     5..7 => if share.accept_event(bytes, &budget) { events[who].push(bytes) },
                     7 | 8 => if !events[who].is_empty() {
                         let one = bytes % events[who].len();

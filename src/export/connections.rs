@@ -27,6 +27,7 @@ use super::tls::TlsError;
 use super::tls::{Identity, Platform};
 use crate::config::Tls;
 use crate::home::Home;
+use crate::secret::ApiKey;
 
 /// How long an unused connection is kept. Below what servers and load balancers commonly do, so that we close first.
 const IDLE: Duration = Duration::from_secs(20);
@@ -245,7 +246,12 @@ impl Connections {
     }
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// The credentials that a proxy on the way gets, in a request or once for a tunnel.
+    pub(super) fn proxy_credentials(&self) -> Option<&'a ApiKey> {
+        self.connections.way.proxy.as_deref().and_then(Proxy::credentials)
+    }
+
     /// The proxy that forwards requests to a URL, and so has to be told in each who asks. In a tunnel, it was told already.
     pub(super) fn forwarding_proxy(&self, url: &Uri) -> Option<&Proxy> {
         let proxy = self.connections.way.proxy.as_deref();

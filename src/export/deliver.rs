@@ -39,6 +39,13 @@ pub(super) enum Outcome {
     Dropped(DropReason),
 }
 
+impl Outcome {
+    /// Whether spans were taken of a request that had so many.
+    pub(super) fn has_taken(self, count: usize) -> bool {
+        matches!(self, Self::Delivered { rejected } if rejected < count as u64)
+    }
+}
+
 /// Sees a request through, from its encoding to its outcome. What it carries is dropped where it cannot be encoded, and where the code that
 /// encodes and sends it panics: the lane or the outbox that it is of goes on with the next.
 pub(super) async fn see_through(lane: &Lane, request: impl Future<Output = Result<Outcome, ExportError>>) -> Outcome {
@@ -83,25 +90,31 @@ pub(super) async fn deliver<'a>(
             started.get_or_insert_with(|| shared.driver.now());
             lane.clock.pay(call.encoded.body.len());
             let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
-            let verdict = judge(&call.url, sent.result, count, &hand.key().secret, SystemTime::now());
+            let connected = sent.connected;
+            let verdict = judge(&call.url, sent.result, count, &sent.secrets, SystemTime::now());
             let mut entry = place.leave();
             if let Verdict::Deny { error } = &verdict {
                 entry.reached();
                 lane.note_failure(slow, error.clone());
+                let tried = hand.sent();
                 // A source that takes longer heals the tracer when it answers, as any later key does.
-                if hand.change(&lane.keyring, shared.settings.timeout).await {
+                let is_sent_again = hand.change(&lane.keyring, shared.settings.timeout).await;
+                lane.note_refused_key(load, tried, error);
+                if is_sent_again {
                     // What was refused was no key of this tracer's any more: nothing is learnt of how it is treated.
                     changed = Some(hand);
                     attempt += 1;
                     continue;
                 }
             }
-            entry.showed(Showed::by(&verdict, sent.connected), retry);
+            lane.note_verdict(load, &verdict);
+            entry.showed(Showed::by(&verdict, connected), retry);
             (verdict, slow, flushes, hand)
         };
         match verdict {
             Verdict::Delivered { rejected, warning } => {
                 lane.keyring.note_taken(hand.key());
+                lane.note_taken_key(load, hand.sent());
                 lane.note_success(slow, warning);
                 return Outcome::Delivered { rejected };
             }
@@ -181,7 +194,13 @@ pub(super) async fn first_place<'a>(
 }
 
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
-async fn send(shared: &Shared, lane: &Lane, call: &Call, key: &ApiKey, place: &mut Place<'_>) -> (Attempt, bool) {
+async fn send<'a>(
+    shared: &Shared,
+    lane: &'a Lane,
+    call: &Call,
+    key: &'a ApiKey,
+    place: &mut Place<'_>,
+) -> (Attempt<'a>, bool) {
     let on = lane.connections.line(lane.is_suspect());
     let mut sending = pin!(shared.transport.send(call, &lane.destination, key, &on));
     let slow = shared.settings.timeout / 4;

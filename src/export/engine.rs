@@ -33,6 +33,7 @@ use super::tls::TlsError;
 use super::transport::Transport;
 use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
+use crate::context::Boundary;
 use crate::home::Home;
 use crate::secret::{Fingerprinter, KeyReader};
 
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     pub(super) home: Home,
     pub(super) chunks: Chunks,
     pub(super) keyrings: Arc<Keyrings>,
+    /// What the registry's tracers share.
+    pub(super) boundary: Arc<Boundary>,
     /// The engine knows that memory is short.
     pressed: AtomicBool,
     bell: UnboundedSender<Ring>,
@@ -130,6 +133,11 @@ impl Engine {
         let lane = Lane::new(destination, connections, keyring, Arc::clone(&self.shared), account);
         account.open(&lane);
         lane
+    }
+
+    /// What the registry's tracers share.
+    pub(crate) fn boundary(&self) -> &Arc<Boundary> {
+        &self.shared.boundary
     }
 
     /// The keys of lanes.
@@ -207,6 +215,7 @@ impl Shared {
         let (bell, rung) = unbounded_channel();
         let shared = Self {
             keyrings,
+            boundary: Arc::default(),
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-/// Why a request to a tracer's destination failed. Never contains the key: a server's text that repeats it is left out.
+use crate::secret::KeyRefusalStatus;
+
+/// Why a request to a tracer's destination failed.
+///
+/// Never contains the key or a proxy's credentials: a receiver's text that may repeat one of them, in whatever spelling, is withheld, and its
+/// length stands in its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
@@ -15,7 +20,7 @@ pub enum ExportError {
         url: String,
         /// The HTTP status.
         status: u16,
-        /// What the server said, cut, where it is text and does not repeat the key.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// The server answered by gRPC with a status that is no success.
@@ -25,7 +30,7 @@ pub enum ExportError {
         url: String,
         /// The status, as a number.
         code: i32,
-        /// What the server said, cut, where it does not repeat the key.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// The server took the request and rejected some of its spans.
@@ -35,7 +40,7 @@ pub enum ExportError {
         url: String,
         /// How many spans it rejected.
         rejected: u64,
-        /// What the server said.
+        /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// No answer in time.
@@ -76,6 +81,22 @@ pub enum ExportError {
     /// What a request was to carry cannot be encoded, or the code that encodes and sends it panicked.
     #[error("the request cannot be made: {0}")]
     Encoding(String),
+}
+
+impl ExportError {
+    /// The status, if the server refused the key by it.
+    pub(super) fn key_refusal(&self) -> Option<KeyRefusalStatus> {
+        match self {
+            Self::Status {
+                status: status @ (401 | 403),
+                ..
+            } => Some(KeyRefusalStatus::Http(*status)),
+            Self::Grpc {
+                code: code @ (7 | 16), ..
+            } => Some(KeyRefusalStatus::Grpc(*code)),
+            _ => None,
+        }
+    }
 }
 
 /// <https://grpc.io/docs/guides/status-codes/>

@@ -15,12 +15,27 @@ use super::keyring::{Key, Keyring};
 /// How often a request is sent again at once. Further keys wait as every repetition does: a source may give another one each time.
 const MAX_CHANGES: u32 = 3;
 
+/// The key of an attempt, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) key: u64,
+    /// The key that was current then: another one if the current one was refused, and the one before was tried in its place.
+    pub(super) current: u64,
+}
+
 /// The key of a request.
 pub(super) struct Hand {
     key: Arc<Key>,
     /// The number of the current one; that of `key`, unless that is the one before.
     current: u64,
     changes: u32,
+}
+
+impl Sent {
+    /// Whether it was the key before the current one.
+    pub(super) fn is_before(self) -> bool {
+        self.key != self.current
+    }
 }
 
 impl Hand {
@@ -42,10 +57,17 @@ impl Hand {
         self.current
     }
 
+    pub(super) fn sent(&self) -> Sent {
+        Sent {
+            key: self.key.number,
+            current: self.current,
+        }
+    }
+
     /// The receiver refused the key: whether there is another one to send the same with at once. Waits for the source no longer than its
     /// patience.
     pub(super) async fn change(&mut self, ring: &Arc<Keyring>, patience: Duration) -> bool {
-        if self.key.number != self.current {
+        if self.sent().is_before() {
             ring.forget_before(&self.key);
             return false;
         }

@@ -14,44 +14,31 @@
 //! | reading | the key | the error |
 //! |---|---|---|
 //! | another key | replaced, the one before kept until a receiver took the new one; waiting lanes go on | none |
-//! | the same | stays | none, but for one that says it is not taken |
+//! | the same | stays | none |
 //! | a fault | stays: the last good one | the fault |
+//!
+//! Whether a receiver takes the key is not known here but by each lane: lanes with the same source may have different receivers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
-use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::key_status::KeyStatus;
 use super::keyrings::Keyrings;
 use super::lane::Lane;
-use crate::as_text::as_text;
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
-use crate::secret::{ApiKey, Fingerprint, KeyOrigin, SecretError, SecretFault};
+use crate::secret::{ApiKey, KeyOrigin, SecretError};
 
 /// After how many more that wait those are looked for that are gone.
 const MANY: usize = 64;
 
-/// The key of a tracer at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KeyStatus {
-    /// What may be shown of it.
-    pub fingerprint: Fingerprint,
-    /// When it was first read.
-    pub since: SystemTime,
-    /// How often it became another one.
-    pub rotations: u64,
-    /// Why its source, when it was last asked, gave no key that can be used. The last good one is in use then. None where it is fine.
-    #[serde(serialize_with = "as_text")]
-    pub error: Option<SecretError>,
-}
-
 /// The key of one source.
 pub(crate) struct Keyring {
-    source: Arc<KeyOrigin>,
+    origin: Arc<KeyOrigin>,
     rings: Weak<Keyrings>,
     state: Mutex<State>,
 }
@@ -99,9 +86,9 @@ struct More {
 }
 
 impl Keyring {
-    pub(super) fn new(source: &Arc<KeyOrigin>, rings: &Arc<Keyrings>, reading: u64, key: ApiKey) -> Arc<Self> {
+    pub(super) fn new(origin: &Arc<KeyOrigin>, rings: &Arc<Keyrings>, reading: u64, key: ApiKey) -> Arc<Self> {
         let ring = Arc::new(Self {
-            source: Arc::clone(source),
+            origin: Arc::clone(origin),
             rings: Arc::downgrade(rings),
             state: Mutex::new(State {
                 key: Arc::new(Key { secret: key, number: 0 }),
@@ -110,7 +97,7 @@ impl Keyring {
                 more: None,
             }),
         });
-        if let Some(lifetime) = source.lifetime() {
+        if let Some(lifetime) = origin.lifetime() {
             let mut state = ring.lock();
             ring.schedule(&mut state, rings, lifetime / 4 * 3);
         }
@@ -129,31 +116,35 @@ impl Keyring {
         more.before.clone()
     }
 
+    /// Whether requests are sent with this key now.
+    pub(super) fn is_current(&self, number: u64) -> bool {
+        self.lock().key.number == number
+    }
+
+    /// Where the key comes from, and the header that it is for.
+    pub(super) fn origin(&self) -> &KeyOrigin {
+        &self.origin
+    }
+
     /// A receiver took a key.
     pub(super) fn note_taken(&self, key: &Key) {
         let mut state = self.lock();
-        let is_current = state.key.number == key.number;
-        let Some(more) = &mut state.more else { return };
-        let mut news = None;
-        if is_current {
+        if state.key.number != key.number {
+            return;
+        }
+        if let Some(more) = &mut state.more {
             more.before = None;
-            more.error.take_if(|error| *error.fault() == SecretFault::NotTaken);
             if std::mem::take(&mut more.untried) {
                 more.end_pause();
             }
-        } else if more.error.is_none() && more.before.as_ref().is_some_and(|before| before.number == key.number) {
-            news = more.note_error(self.source.not_taken());
         }
         state.tidy();
-        drop(state);
-        tell(news);
     }
 
     /// The one before is refused as well.
     pub(super) fn forget_before(&self, key: &Key) {
         if let Some(more) = &mut self.lock().more {
             more.before.take_if(|before| before.number == key.number);
-            more.error.take_if(|error| *error.fault() == SecretFault::NotTaken);
         }
     }
 
@@ -207,7 +198,7 @@ impl Keyring {
         if let Some(rings) = self.rings.upgrade()
             && !std::mem::replace(&mut more.asking, true)
         {
-            rings.ask(self, &self.source);
+            rings.ask(self, &self.origin);
         }
     }
 
@@ -237,14 +228,14 @@ impl Keyring {
             return;
         }
         state.reading = reading;
-        let mut next = self.source.lifetime().map(|lifetime| lifetime / 4 * 3);
+        let mut next = self.origin.lifetime().map(|lifetime| lifetime / 4 * 3);
         let mut waiting = BTreeMap::new();
         let mut news = None;
         match read {
             Ok(key) if !key.is_same(&state.key.secret) => waiting = state.rotate(key, &rings.retry),
             Ok(_) => {
                 if let Some(more) = &mut state.more {
-                    more.error.take_if(|error| *error.fault() != SecretFault::NotTaken);
+                    more.error = None;
                     more.note_vain(&rings.retry);
                 }
             }
@@ -253,7 +244,7 @@ impl Keyring {
                 news = more.note_error(error);
                 more.note_vain(&rings.retry);
                 next = self
-                    .source
+                    .origin
                     .lifetime()
                     .map(|lifetime| (lifetime / 8).min(rings.retry.max_backoff));
             }
@@ -299,6 +290,7 @@ impl Keyring {
         waits
     }
 
+    /// The key as its source gives it; what the receiver says of it is the lane's to add.
     pub(super) fn status(&self, rings: &Keyrings) -> KeyStatus {
         let state = self.lock();
         KeyStatus {
@@ -306,6 +298,7 @@ impl Keyring {
             since: state.since,
             rotations: state.key.number,
             error: state.more.as_ref().and_then(|more| more.error.clone()),
+            refused: None,
         }
     }
 
@@ -321,7 +314,7 @@ impl Drop for Keyring {
         if let Some(rings) = self.rings.upgrade() {
             let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
             let ordered = state.more.as_ref().and_then(|more| more.ordered);
-            rings.forget(&self.source, ordered.map(|due| (due, address)));
+            rings.forget(&self.origin, ordered.map(|due| (due, address)));
         }
     }
 }

@@ -16,17 +16,21 @@
 mod events;
 mod finish;
 mod idle;
+mod in_flight;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
 mod notes;
 #[cfg(test)]
 mod property;
+mod refusals;
 mod snapshot;
+mod standing;
 mod state;
 mod sync;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -42,6 +46,7 @@ use super::engine::EngineMark;
 use super::engine::{Ring, Shared};
 use super::gate::Gates;
 use super::keyring::Keyring;
+use super::permits::Load;
 use super::queue::Batch;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
@@ -92,7 +97,7 @@ impl Lane {
     ) -> Arc<Self> {
         Arc::new(Self {
             selector: account.selector.clone(),
-            identity: Identity::new(),
+            identity: Identity::new(&shared.boundary),
             gates: Gates::new(Arc::clone(&connections.breaker)),
             clock: Clock::new(destination.weight),
             destination,
@@ -134,7 +139,8 @@ impl Lane {
         }
         let full = state.spans.len() >= settings.max_queue_size;
         if full || !state.share.enqueue(weight, &self.shared.budget) {
-            state.ledger.refuse(DropReason::QueueFull);
+            let reason = state.no_room(Load::Spans);
+            state.ledger.refuse(reason);
             return;
         }
         if planted(Fault::SpanLost) && faults::now_and_then() {
@@ -162,7 +168,7 @@ impl Lane {
         let mut state = self.lock();
         let timed = state.is_over(now);
         if timed {
-            state.due = state.pushed;
+            state.due = state.pushed();
             state.schedule = Schedule::Running;
         }
         timed
@@ -184,7 +190,7 @@ impl Lane {
         if state.schedule != Schedule::Timed {
             return None;
         }
-        state.due = state.pushed;
+        state.due = state.pushed();
         state.schedule = Schedule::Running;
         Some(state.spans.bytes())
     }
@@ -197,7 +203,7 @@ impl Lane {
             return false;
         }
         state.note_full(settings.full_batch());
-        if state.taken < state.due {
+        if state.spans.taken() < state.due {
             return true;
         }
         let empty = state.spans.is_empty();
@@ -220,21 +226,27 @@ impl Lane {
         let max = self.shared.settings.max_export_batch_size;
         let mut state = self.lock();
         let batch = state.spans.take(max, &self.shared.chunks);
-        let count = batch.len() as u64;
-        state.taken += count;
-        state.ledger.take(count);
-        state.share.send(batch.bytes());
+        let bytes = batch.bytes();
+        state.ledger.take(batch.len() as u64);
+        state.share.send(bytes);
+        state.in_flight.take(batch.numbers(&(0..batch.len())), bytes);
         drop(state);
         batch
     }
 
-    /// Whether a part of several spans that was refused is to be sent in halves.
-    pub(super) fn may_split(&self) -> bool {
-        self.lock().halving.may_split()
+    /// Whether a batch that was refused is to be sent in halves.
+    pub(super) fn may_divide(&self) -> bool {
+        self.lock().halving.may_divide()
     }
 
-    /// A batch of `count` spans, or a part of one, has its outcome. Parts come in the order of the queue.
-    pub(super) fn settle(&self, count: u64, outcome: Outcome) {
+    /// A batch was divided, and nothing of it was taken.
+    pub(super) fn note_barren(&self) {
+        self.lock().halving.note_barren();
+    }
+
+    /// A batch or a part of one has its outcome, by the numbers of its spans.
+    pub(super) fn settle(&self, spans: Range<u64>, outcome: Outcome) {
+        let count = spans.end - spans.start;
         let mut state = self.lock();
         if state.schedule == Schedule::Closed {
             // The ledger was closed with these spans in it, as dropped.
@@ -246,15 +258,13 @@ impl Lane {
                 state.ledger.drop_in_flight(rejected, DropReason::Rejected);
                 state.last_delivery = Some(SystemTime::now());
                 if rejected < count {
-                    state.halving.taken();
+                    state.halving.note_taken();
                 }
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
         }
-        state.settled += count;
-        if state.settled == state.taken {
-            state.share.settle(&self.shared.budget);
-        }
+        let freed = state.in_flight.settle(&spans);
+        state.share.settle(freed, &self.shared.budget);
         drop(state);
         self.tell_settled();
     }
@@ -263,7 +273,7 @@ impl Lane {
     pub(super) fn begin_flush(self: &Arc<Self>) -> FlushMark {
         let mut state = self.lock();
         let mark = FlushMark {
-            spans: state.pushed,
+            spans: state.pushed(),
             events: state.flush,
         };
         state.hurry();
@@ -341,7 +351,9 @@ impl Lane {
     /// There is another key: requests that wait because the one before was refused go out now.
     pub(super) fn take_new_key(&self) {
         self.gates.note_new_key();
-        self.lock().hurry();
+        let mut state = self.lock();
+        state.forget_refused_key();
+        state.hurry();
     }
 
     /// How often those that wait for their repetition were hurried so far.

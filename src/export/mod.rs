@@ -18,6 +18,7 @@
 //! | `queue` | spans that wait, and their memory |
 //! | `breaker` | while a receiver fails, one at a time tries for all |
 //! | `gate` | the breakers on a request's way, and what an attempt tells them |
+//! | `key_status` | a tracer's key, as it is shown |
 //! | `keyring` | the key of one source, and how it becomes another one |
 //! | `keyrings` | all of them: who reads and watches them |
 //! | `lifetimes` | when which is to be renewed |
@@ -25,6 +26,7 @@
 //! | `hand` | the key of one request, and what follows where it is refused |
 //! | `deliver` | attempts, back-off, giving up |
 //! | `verdict` | what an answer means |
+//! | `receiver_text` | a receiver's text, made harmless |
 //! | `transport` | one request, by HTTP |
 //! | `grpc` | one request, by gRPC |
 //! | `connections` | connections, shared by lanes that go the same way |
@@ -63,6 +65,7 @@ mod gate;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod hand;
+mod key_status;
 mod keyring;
 mod keyrings;
 mod lane;
@@ -76,6 +79,7 @@ mod protobuf;
 mod proxy;
 mod queue;
 mod readers;
+mod receiver_text;
 mod record;
 mod report;
 #[cfg(test)]
@@ -99,7 +103,7 @@ pub use engine::EngineError;
 pub(crate) use engine::EngineMark;
 pub use error::ExportError;
 pub(crate) use flush::after;
-pub use keyring::KeyStatus;
+pub use key_status::{KeyRefusal, KeyStatus};
 pub(crate) use lane::Lane;
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;

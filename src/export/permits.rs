@@ -108,7 +108,7 @@ pub(super) async fn admit<'a>(
     let gate = gate(lane, load);
     loop {
         if !gate.is_ready() {
-            lane.note_held_up();
+            lane.note_held_up(load);
             let now = shared.driver.now();
             let elapsed = now.saturating_duration_since(*started.get_or_insert(now));
             let left = patience.saturating_sub(elapsed);

@@ -71,7 +71,7 @@ async fn probe(
         .transport
         .send(&call, destination, key, &connections.line(false))
         .await;
-    match judge(&call.url, attempt.result, 0, key, SystemTime::now()) {
+    match judge(&call.url, attempt.result, 0, &attempt.secrets, SystemTime::now()) {
         Verdict::Delivered { .. } => Ok(()),
         Verdict::Deny { error }
         | Verdict::Repeat { error, .. }

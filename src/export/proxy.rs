@@ -56,9 +56,8 @@ impl Proxy {
         Some(credentials.key.header_value(KeyScheme::Basic))
     }
 
-    /// Whether a text of the proxy repeats the credentials.
-    pub(super) fn is_repeated_in(&self, text: &str) -> bool {
-        let credentials = self.credentials.as_ref();
-        credentials.is_some_and(|credentials| credentials.key.appears_in(text))
+    /// The credentials as they were read.
+    pub(super) fn credentials(&self) -> Option<&ApiKey> {
+        self.credentials.as_ref().map(|credentials| &credentials.key)
     }
 }

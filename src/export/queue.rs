@@ -5,6 +5,7 @@
 //! ago. An idle queue has none.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use opentelemetry_sdk::trace::SpanData;
@@ -20,12 +21,16 @@ const SIZES: [usize; 4] = [8, 16, 32, 64];
 pub(super) struct Queue {
     chunks: VecDeque<Chunk>,
     len: usize,
+    /// Spans that ever left it.
+    taken: u64,
 }
 
 /// Spans that left their queue together.
 pub(super) struct Batch {
     chunks: VecDeque<Chunk>,
     len: usize,
+    /// The number of its first span.
+    number: u64,
 }
 
 struct Chunk {
@@ -56,6 +61,11 @@ impl Queue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// How many spans ever left it.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// The one that waits for the longest.
@@ -89,14 +99,17 @@ impl Queue {
 
     /// The first of them, `max` at the most.
     pub(super) fn take(&mut self, max: usize, from: &Chunks) -> Batch {
+        let number = self.taken;
         if self.len <= max {
             // The memory of the list goes with the batch: an idle lane has none.
-            let Self { chunks, len } = std::mem::take(self);
-            return Batch { chunks, len };
+            let (chunks, len) = (std::mem::take(&mut self.chunks), std::mem::take(&mut self.len));
+            self.taken += len as u64;
+            return Batch { chunks, len, number };
         }
         let mut batch = Batch {
             chunks: VecDeque::new(),
             len: 0,
+            number,
         };
         while let Some(first) = self.chunks.front_mut() {
             let room = max - batch.len;
@@ -112,6 +125,7 @@ impl Queue {
             }
         }
         self.len -= batch.len;
+        self.taken += batch.len as u64;
         batch
     }
 }
@@ -124,6 +138,11 @@ impl Batch {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The numbers of a part's spans, counted from the first span that ever was in the queue.
+    pub(super) fn numbers(&self, part: &Range<usize>) -> Range<u64> {
+        self.number + part.start as u64..self.number + part.end as u64
     }
 
     /// What all of them weigh.

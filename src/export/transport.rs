@@ -13,11 +13,12 @@ use super::ExportError;
 use super::connections::{Connections, Line, Way, Ways};
 use super::encode::Encoded;
 use super::proxy::Proxy;
+use super::receiver_text::harmless_reason;
 use super::tls::TlsError;
 use crate::backend::Destination;
 use crate::config::Protocol;
 use crate::faults::{self, Fault, planted};
-use crate::secret::ApiKey;
+use crate::secret::{ApiKey, SentSecrets};
 
 /// How much of an answer is read. OTLP's answers are a few bytes; a server that sends more is not listened to.
 pub(super) const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -61,8 +62,10 @@ pub(super) struct Answer {
 
 /// What became of one attempt.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct Attempt<'a> {
     pub(super) result: Result<Reply, ExportError>,
+    /// What went out with it, and is not shown where the receiver repeats it.
+    pub(super) secrets: SentSecrets<'a>,
     /// A connection came about, whatever happened on it.
     pub(super) connected: bool,
 }
@@ -129,7 +132,8 @@ impl Transport {
     }
 
     /// Sends once, with the key of the lane that the call is from.
-    pub(super) async fn send(&self, call: &Call, to: &Destination, key: &ApiKey, on: &Line<'_>) -> Attempt {
+    pub(super) async fn send<'a>(&self, call: &Call, to: &Destination, key: &'a ApiKey, on: &Line<'a>) -> Attempt<'a> {
+        let secrets = SentSecrets::new(key, on.proxy_credentials());
         let connection = OnceLock::new();
         let exchange = Exchange {
             call,
@@ -142,7 +146,11 @@ impl Transport {
         let url = || call.url.clone();
         let (result, connected) = match ended {
             Ok(Ok(reply)) => (Ok(reply), true),
-            Ok(Err(Broken { reason, connected })) => (Err(ExportError::Connection { url: url(), reason }), connected),
+            Ok(Err(Broken { reason, connected })) => {
+                // The words of a TLS or HTTP/2 error may be the receiver's.
+                let reason = harmless_reason(&reason, &secrets);
+                (Err(ExportError::Connection { url: url(), reason }), connected)
+            }
             Err(_) => {
                 let timeout = self.timeout;
                 let captured = connection.get();
@@ -150,7 +158,11 @@ impl Transport {
                 (Err(ExportError::Timeout { url: url(), timeout }), connected)
             }
         };
-        Attempt { result, connected }
+        Attempt {
+            result,
+            secrets,
+            connected,
+        }
     }
 }
 
@@ -214,11 +226,7 @@ impl Exchange<'_> {
             request.headers_mut().insert(PROXY_AUTHORIZATION, value);
         }
         self.sign(request.headers_mut());
-        let (mut answer, _) = self.perform(request).await?;
-        if proxy.is_some_and(|proxy| proxy.is_repeated_in(&String::from_utf8_lossy(&answer.body))) {
-            answer.body.clear();
-        }
-        Ok(answer)
+        Ok(self.perform(request).await?.0)
     }
 
     /// The headers of every request. The key is set last: nothing can stand in its place.

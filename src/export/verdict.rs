@@ -25,12 +25,10 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 
 use super::ExportError;
+use super::receiver_text::harmless;
 use super::transport::{Answer, Reply};
 use crate::ledger::DropReason;
-use crate::secret::ApiKey;
-
-/// How much of what a server says is kept, in characters.
-const MAX_MESSAGE_CHARS: usize = 200;
+use crate::secret::SentSecrets;
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,21 +56,21 @@ pub(super) fn judge(
     url: &str,
     attempt: Result<Reply, ExportError>,
     sent: u64,
-    key: &ApiKey,
+    secrets: &SentSecrets<'_>,
     now: SystemTime,
 ) -> Verdict {
     match attempt {
-        Ok(Reply::Http(answer)) => of_http(url, &answer, sent, key, now),
+        Ok(Reply::Http(answer)) => of_http(url, &answer, sent, secrets, now),
         #[cfg(feature = "grpc")]
-        Ok(Reply::Grpc(answer)) => grpc::judge(url, answer, sent, key),
+        Ok(Reply::Grpc(answer)) => grpc::judge(url, answer, sent, secrets),
         Err(error) => Verdict::Repeat { after: None, error },
     }
 }
 
-fn of_http(url: &str, answer: &Answer, sent: u64, key: &ApiKey, now: SystemTime) -> Verdict {
+fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now: SystemTime) -> Verdict {
     let status = answer.status;
     if status.is_success() {
-        return delivered(url, partial_success(answer), sent, key);
+        return delivered(url, partial_success(answer), sent, secrets);
     }
     if status.is_redirection() {
         let error = ExportError::Redirect {
@@ -87,7 +85,7 @@ fn of_http(url: &str, answer: &Answer, sent: u64, key: &ApiKey, now: SystemTime)
     let error = ExportError::Status {
         url: url.to_owned(),
         status: status.as_u16(),
-        message: said(&String::from_utf8_lossy(&answer.body), key),
+        message: harmless(&String::from_utf8_lossy(&answer.body), secrets),
     };
     let passing = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     match status {
@@ -112,13 +110,13 @@ fn of_http(url: &str, answer: &Answer, sent: u64, key: &ApiKey, now: SystemTime)
 }
 
 /// Success is the status; the body is read for a partial success only where it can be parsed.
-fn delivered(url: &str, partial: Option<(i64, String)>, sent: u64, key: &ApiKey) -> Verdict {
+fn delivered(url: &str, partial: Option<(i64, String)>, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
     let (rejected, message) = partial.unwrap_or_default();
     let rejected = u64::try_from(rejected).unwrap_or(0).min(sent);
     let warning = (rejected > 0 || !message.is_empty()).then(|| ExportError::PartialSuccess {
         url: url.to_owned(),
         rejected,
-        message: said(&message, key),
+        message: harmless(&message, secrets),
     });
     Verdict::Delivered { rejected, warning }
 }
@@ -162,21 +160,4 @@ fn retry_after(answer: &Answer, now: SystemTime) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
-}
-
-/// What a server said: cut, on one line, and not at all where it repeats the key.
-fn said(text: &str, key: &ApiKey) -> Option<String> {
-    if key.appears_in(text) {
-        return None;
-    }
-    let harmless = |c: char| {
-        if c.is_control() || c == char::REPLACEMENT_CHARACTER {
-            ' '
-        } else {
-            c
-        }
-    };
-    let line: String = text.chars().map(harmless).collect();
-    let cut: String = line.trim().chars().take(MAX_MESSAGE_CHARS).collect();
-    (!cut.is_empty()).then_some(cut)
 }

@@ -11,6 +11,7 @@ use super::{CheckWarning, Inner, LookupError, UnroutedStatus, warnings};
 use crate::as_text::as_text;
 use crate::backend::Destination;
 use crate::config::ConfigError;
+use crate::context::PropagationStatus;
 use crate::export::{Account, Breakers, Connections, ExportError, Forgotten, KeyStatus};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
@@ -29,6 +30,8 @@ pub struct Status {
     pub forgotten: ForgottenStatus,
     /// What code that knows no tenants made in no tracer's scope, and what was not recorded.
     pub unrouted: UnroutedStatus,
+    /// What was left out of what goes along with requests and links.
+    pub propagation: PropagationStatus,
 }
 
 /// The tracers that are kept, and what became of others. Counted since the registry was made.
@@ -169,6 +172,7 @@ pub(super) fn of(
             session_events: forgotten.events.snapshot(),
         },
         unrouted: UnroutedStatus::default(),
+        propagation: PropagationStatus::default(),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::CodePoint;
 
 /// A key could not be read.
@@ -101,12 +103,28 @@ pub enum SecretFault {
     /// The program's own [`SecretSource`](super::SecretSource) panicked when it was asked again.
     #[error("panicked")]
     Panicked,
-    /// A receiver refuses the key that the source gives now, and still takes the one before, which is used.
-    #[error("the receiver refuses the key that it gives now; the one before is still taken, and used")]
-    NotTaken,
+    /// The receiver refuses the key that the source gives now, and the source has no other.
+    #[error("the receiver refuses the key that it gives now ({0})")]
+    RefusedByReceiver(KeyRefusalStatus),
+    /// The receiver refuses the key that the source gives now, and still takes the one before, which is used.
+    #[error("the receiver refuses the key that it gives now ({0}); the one before is still taken, and used")]
+    NotTaken(KeyRefusalStatus),
     /// The program's own [`SecretSource`](super::SecretSource) said so.
     #[error("{0}")]
     Refused(String),
+}
+
+/// What a receiver answered to a key that it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeyRefusalStatus {
+    /// The HTTP status: 401 or 403.
+    #[error("{0}")]
+    Http(u16),
+    /// The status of gRPC: 16 (`UNAUTHENTICATED`) or 7 (`PERMISSION_DENIED`).
+    #[error("gRPC status {0}")]
+    Grpc(i32),
 }
 
 impl SecretError {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{ApiKey, KeyScheme, KeySource, SecretError, SecretFault, SecretSources};
+use super::{ApiKey, KeyRefusalStatus, KeyScheme, KeySource, SecretError, SecretFault, SecretSources};
 
 /// Reads keys for one registry.
 #[derive(Clone, Debug)]
@@ -85,8 +85,13 @@ impl KeyOrigin {
         }
     }
 
-    /// The error of a key that a receiver refuses while it still takes the one before.
-    pub(crate) fn not_taken(&self) -> SecretError {
-        SecretError::new(self.source.to_string(), SecretFault::NotTaken)
+    /// Returns the error of a key of this origin that a receiver refuses. `before_is_taken`: it still takes the one before.
+    pub(crate) fn refused_by_receiver(&self, status: KeyRefusalStatus, before_is_taken: bool) -> SecretError {
+        let fault = if before_is_taken {
+            SecretFault::NotTaken(status)
+        } else {
+            SecretFault::RefusedByReceiver(status)
+        };
+        SecretError::new(self.source.to_string(), fault)
     }
 }

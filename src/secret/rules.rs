@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::SecretFault;
 use super::key::{KeyScheme, MAX_KEY_BYTES};
+use super::normal::is_invisible;
 
 /// The usual ones. Every other character is named by its number alone.
 const NAMES: [(char, &str); 40] = [
@@ -118,14 +119,6 @@ pub(super) fn check_for(key: &str, scheme: KeyScheme) -> Result<(), SecretFault>
         }),
         None => Ok(()),
     }
-}
-
-/// Whether a character is shown as nothing, or changes how others are shown: zero-width ones, joiners, marks of direction.
-pub(super) fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    )
 }
 
 /// A character by its number, and by its name if it is one of those that are found in keys by mistake: `U+2014 (em dash)`.

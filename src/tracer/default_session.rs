@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::context::SessionStamp;
+use crate::faults::{self, Fault, planted};
 use crate::home::Home;
 
 /// The session of spans that are started outside any. Spans ask for it at their start, so where there is none they take no lock.
@@ -20,6 +21,9 @@ impl DefaultSession {
         if self.home.is_left() {
             return;
         }
+        if planted(Fault::DefaultSessionShared) {
+            faults::set_of_thread(stamp);
+        }
         *self.stamp.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(stamp));
         // Release, for the load in `get`: who sees the flag sees the stamp.
         self.is_set.store(true, Ordering::Release);
@@ -32,6 +36,9 @@ impl DefaultSession {
     }
 
     pub(super) fn get(&self) -> Option<Arc<SessionStamp>> {
+        if planted(Fault::DefaultSessionShared) {
+            return faults::of_thread().cloned();
+        }
         if !self.is_set.load(Ordering::Acquire) {
             return None;
         }

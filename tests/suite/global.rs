@@ -152,7 +152,7 @@ fn headers_that_come_in_by_the_global_propagator_choose_nothing_but_a_parent_tha
         ("traceparent".to_owned(), format!("00-{trace}-{span}-01")),
         (
             "baggage".to_owned(),
-            "tenant=b,session.id=00000000-0000-4000-8000-000000000000".to_owned(),
+            "tenant=b;m%2Csession.id=00000000-0000-4000-8000-000000000000,session.id=00000000-0000-4000-8000-000000000000".to_owned(),
         ),
     ]
     .into();
@@ -169,7 +169,8 @@ fn headers_that_come_in_by_the_global_propagator_choose_nothing_but_a_parent_tha
     let in_a = a.enter();
     let cx = extract();
     assert!(Scope::from(cx.clone()).tracer().expect("a scope").same_tracer(&a));
-    assert!(cx.baggage().get("session.id").is_none() && cx.baggage().get("tenant").is_some());
+    let (value, metadata) = cx.baggage().get_with_metadata("tenant").expect("it came in");
+    assert_eq!((value.as_str(), metadata.as_str(), cx.baggage().len()), ("b", "", 1));
     let current = cx.attach();
     a.start_span("a in its scope").end();
     drop((current, in_a));

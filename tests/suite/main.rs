@@ -17,6 +17,7 @@ mod flush;
 mod flush_one;
 #[cfg(unix)]
 mod forks;
+mod full_queue;
 mod global;
 #[cfg(feature = "grpc")]
 mod grpc;

@@ -11,10 +11,10 @@ use opentelemetry::trace::{Span as _, Tracer, TracerProvider};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tracer_registry::collector::Fault;
-use tracer_registry::config::{Export, Metrics};
+use tracer_registry::config::{Export, ExportMode, Metrics};
 use tracer_registry::{DropReason, Enrichment, LedgerSnapshot, Selector, Status};
 
-use crate::support::{LONG, World, binding, key_of, quick};
+use crate::support::{LONG, World, binding, key_of, once, quick};
 use reader::{Reader, Reading};
 
 const STARTED: &str = "otel.sdk.span.started";
@@ -73,7 +73,10 @@ fn assert_says(
     for reason in DropReason::ALL {
         let error = error_type(reason);
         let instrument = match reason {
-            DropReason::QueueFull | DropReason::AfterShutdown => PROCESSED,
+            DropReason::QueueFull
+            | DropReason::QueueFullUnauthorized
+            | DropReason::QueueFullUnavailable
+            | DropReason::AfterShutdown => PROCESSED,
             _ => EXPORTED,
         };
         let dropped = |ledger: &LedgerSnapshot| count(ledger.dropped.get(&reason).copied().unwrap_or_default());
@@ -347,6 +350,39 @@ fn what_is_made_after_the_shutdown_is_told_and_nothing_once_the_registry_is_gone
         assert!(reader.read().values.is_empty());
     }
     drop(collector);
+}
+
+#[test]
+fn each_reason_why_a_queue_is_full_has_a_series_of_what_never_came_into_it() {
+    let world = World::with(&["a"], |builder| {
+        builder.export(Export {
+            mode: Some(ExportMode::Inline),
+            max_queue_size: Some(5),
+            ..once()
+        })
+    });
+    let (reader, a) = (Reader::of(&world.registry), world.tenant("a"));
+    for status in [429, 401, 503] {
+        let fault = world.collector.fault(Fault::status(status));
+        a.start_span("refused").end();
+        drop(world.registry.force_flush(LONG));
+        world.collector.clear_fault(fault);
+        (0..6).for_each(|_| drop(a.start_span("span")));
+        drop(world.registry.force_flush(LONG));
+    }
+    let (reading, status) = (reader.read(), world.status("a"));
+    let reasons: Vec<String> = status.spans.dropped.keys().map(|reason| error_type(*reason)).collect();
+    assert_eq!(
+        reasons,
+        [
+            "queue_full",
+            "queue_full_unauthorized",
+            "queue_full_unavailable",
+            "unauthorized",
+            "retries_exhausted"
+        ]
+    );
+    assert_says(&reading, &|_| true, &status.spans, &status.session_events);
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn a_flood_drops_the_spans_of_the_one_that_floods_and_nobody_elses() {
         }
     }
     let (of_flood, of_calm) = (world.status("flood"), world.status("calm"));
-    let dropped = of_flood.spans.dropped[&DropReason::QueueFull];
+    let dropped = of_flood.spans.lost();
     assert!(dropped > 3000, "{of_flood:#?}");
     assert_eq!((of_calm.spans.pending(), of_calm.spans.lost()), (100, 0));
     assert!(of_flood.queued_bytes + of_calm.queued_bytes <= 1 << 20);
@@ -211,7 +211,8 @@ fn a_flood_of_large_enrichments_drops_those_of_the_one_that_floods_and_nobody_el
         }
     }
     let status = world.status("flood");
-    let dropped = status.session_events.dropped[&DropReason::QueueFull];
+    // Some before the receiver answered first, some while it was unavailable.
+    let dropped = status.session_events.lost();
     let kept = status.session_events.pending();
     assert_eq!((kept + dropped, status.session_events.delivered), (2001, 0));
     assert!((100..300).contains(&kept), "a part of a megabyte: {status:#?}");

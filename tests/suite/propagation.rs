@@ -1,5 +1,7 @@
 //! What goes along with requests, and what comes in with them.
 
+mod baggage;
+
 use std::collections::HashMap;
 
 use opentelemetry::baggage::BaggageExt;

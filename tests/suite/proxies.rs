@@ -7,7 +7,7 @@ use tracer_registry::{ExportError, Fingerprinter, KeySource, LookupError, Regist
 
 use crate::child::is_child;
 use crate::proxy::{Proxy, Rule};
-use crate::support::{LONG, World, binding, key_of, registry, wait_for};
+use crate::support::{LONG, World, assert_shows_nothing_of, binding, key_of, once, registry, wait_for};
 use crate::tls_server::{Authority, Manner, TlsServer};
 
 /// What `Basic` makes of the key of `one` and of that of `two`, which stand for credentials here.
@@ -164,17 +164,24 @@ fn what_a_proxy_refuses_is_said_in_so_many_words() {
 
 #[test]
 fn credentials_that_a_forwarding_proxy_repeats_are_shown_nowhere() {
-    let proxy = Proxy::start(Rule::Answers(
-        "HTTP/1.1 407 No\r\ncontent-length: 32\r\ncontent-type: text/plain\r\n\r\nrefused: hh_key_of_one_canary...",
-    ));
-    let world = World::with(&[], |builder| {
-        let through = Through::url(&proxy.url).credentials(credentials("one"));
-        builder.tenant("a", binding("a").proxy(through))
-    });
-    world.tenant("a").start_span("span").end();
-    drop(world.registry.force_flush(LONG));
-    let shown = format!("{:?}", world.status("a"));
-    assert!(shown.contains("407") && !shown.contains("canary"), "{shown}");
+    for answer in [
+        "HTTP/1.1 407 No\r\ncontent-length: 29\r\ncontent-type: text/plain\r\n\r\nrefused: hh_key_of_one_canary",
+        "HTTP/1.1 407 No\r\ncontent-length: 35\r\ncontent-type: text/plain\r\n\r\nrefused: hh%5Fkey%5Fof%5Fone%5Fcan",
+    ] {
+        let proxy = Proxy::start(Rule::Answers(answer));
+        let world = World::with(&[], |builder| {
+            let through = Through::url(&proxy.url).credentials(credentials("one"));
+            builder.export(once()).tenant("a", binding("a").proxy(through))
+        });
+        world.tenant("a").start_span("span").end();
+        drop(world.registry.force_flush(LONG));
+        let shown = format!("{:?}", world.status("a"));
+        assert!(
+            shown.contains("407") && shown.contains("receiver's text withheld"),
+            "{shown}"
+        );
+        assert_shows_nothing_of(&key_of("one"), &shown);
+    }
 }
 
 #[test]

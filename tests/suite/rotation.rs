@@ -1,7 +1,9 @@
 //! Keys that become others while their tracers stay: the receiver refuses the old one, the source has a new one, and nothing is lost.
 
+mod alarms;
 mod bad_input;
 mod files;
+mod full_queue;
 mod hanging;
 mod lifetime;
 mod refusals;

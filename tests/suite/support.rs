@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::SecretString;
 use tracer_registry::collector::{CollectorBuilder, LocalCollector, Project};
 use tracer_registry::config::{BackendName, Binding, Export, Retry};
@@ -26,6 +28,45 @@ pub(crate) struct World {
 /// The key that a name has in these tests.
 pub(crate) fn key_of(name: &str) -> String {
     format!("hh_key_of_{name}_canary")
+}
+
+/// Ways in which a receiver may repeat a text: as it is, encoded, escaped, with other capitals, divided, in part.
+pub(crate) fn spellings(text: &str) -> Vec<String> {
+    let each = |spell: fn(char) -> String| text.chars().map(spell).collect::<String>();
+    vec![
+        text.to_owned(),
+        BASE64.encode(text),
+        BASE64.encode(format!("x{text}")),
+        each(|c| format!("\\u{:04x}", u32::from(c))),
+        each(|c| format!("%{:02X}", u32::from(c))),
+        each(|c| format!("%25{:02x}", u32::from(c))),
+        each(|c| format!("&#{};", u32::from(c))),
+        each(|c| format!("&#x{:X};", u32::from(c))),
+        each(|c| format!("{:02x}", u32::from(c))),
+        each(|c| format!("{c}\u{200b} ")),
+        each(|c| format!("<b>{c}</b>")),
+        text.to_uppercase(),
+        text.replace('_', "&lowbar;"),
+        format!("{}***", &text[..text.len() - 4]),
+    ]
+}
+
+/// Looks through everything that was shown for eight characters of a key in a row, whatever separates them.
+pub(crate) fn assert_shows_nothing_of(key: &str, shown: &str) {
+    let letters = |text: &str| {
+        text.to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphanumeric())
+            .collect::<String>()
+    };
+    let visible = letters(shown);
+    for spelling in spellings(key) {
+        let spelling = letters(&spelling);
+        for start in 0..spelling.len().saturating_sub(7) {
+            let run = &spelling[start..start + 8];
+            assert!(!visible.contains(run), "{run} of {key} is in {shown}");
+        }
+    }
 }
 
 /// A secret source that knows every name.

@@ -138,7 +138,7 @@ async fn work_that_a_request_hands_on_follows_its_scope_and_nothing_follows_the_
 async fn headers_choose_neither_tenant_nor_parent_nor_session_unless_the_binding_says_so() {
     let remote = ("traceparent", "00-11111111111111111111111111111111-2222222222222222-01");
     let session = "33333333-3333-4333-8333-333333333333";
-    let baggage = format!("session.id={session},tenant=globex,x-tenant=globex");
+    let baggage = format!("session.id={session},tenant=globex;m%2Cx-tenant=globex,x-tenant=globex");
     let headers = [("x-tenant", "acme"), remote, ("baggage", baggage.as_str())];
     for is_trusted in [false, true] {
         let world = World::with(&["globex"], |builder| {

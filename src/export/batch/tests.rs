@@ -18,19 +18,36 @@ struct Sent {
 fn send_all(halving: &mut Halving, count: usize, takes: impl Fn(&[usize]) -> bool) -> Sent {
     let mut sent = Sent::default();
     let mut parts = Parts::of(count);
+    let drop = |sent: &mut Sent, refused: Vec<Refused>| {
+        sent.dropped
+            .extend(refused.into_iter().flat_map(|refused| refused.part));
+    };
     while let Some(part) = parts.next() {
         sent.requests += 1;
         let numbers: Vec<usize> = part.clone().collect();
         if takes(&numbers) {
-            halving.taken();
+            halving.note_taken();
             sent.delivered.extend(part);
-        } else if part.len() > 1 && halving.may_split() {
-            parts.split(part);
-        } else {
+            drop(&mut sent, parts.note_taken());
+        } else if part.len() == count && !halving.may_divide() {
             sent.dropped.extend(part);
+        } else {
+            let reason = DropReason::Refused;
+            let refused = parts.note_refused(Refused { part, reason });
+            drop(&mut sent, refused.into_iter().collect());
         }
     }
+    let kept = parts.into_kept();
+    if kept.len() > 1 {
+        halving.note_barren();
+    }
+    drop(&mut sent, kept);
     sent
+}
+
+/// How often `count` can be divided: the first halves are the smaller ones, so that is the length of the path.
+fn depth(count: usize) -> usize {
+    count.checked_ilog2().unwrap_or_default() as usize
 }
 
 #[test]
@@ -50,11 +67,14 @@ fn what_is_too_large_together_is_taken_in_parts() {
 }
 
 #[test]
-fn a_receiver_that_refuses_everything_is_asked_a_bounded_number_of_times_until_it_takes_something() {
+fn a_receiver_that_refuses_everything_is_asked_along_one_path_and_then_once_until_it_takes_something() {
     let mut halving = Halving::default();
-    let first = send_all(&mut halving, 100_000, |_| false);
-    assert_eq!(first.requests, 2 * MAX_BARREN_SPLITS as usize + 1);
-    assert_eq!(send_all(&mut halving, 512, |_| false).requests, 1);
+    for (count, requests) in [(512, 19), (200, 15), (3, 3), (2, 3)] {
+        halving.note_taken();
+        let first = send_all(&mut halving, count, |_| false);
+        assert_eq!((first.requests, first.dropped.len()), (requests, count), "{count}");
+        assert_eq!(send_all(&mut halving, count, |_| false).requests, 1);
+    }
     // Something is taken, though never in one with a bad one: from then on bad ones are found again.
     let bad = |part: &[usize]| !part.contains(&7);
     assert_eq!(send_all(&mut halving, 512, bad).delivered, [0; 0]);
@@ -63,29 +83,45 @@ fn a_receiver_that_refuses_everything_is_asked_a_bounded_number_of_times_until_i
 }
 
 #[test]
-fn the_table_of_barren_splits_holds() {
+fn one_span_that_is_refused_makes_no_barren_lane() {
     let mut halving = Halving::default();
-    for barren_splits in 0..MAX_BARREN_SPLITS {
-        assert_eq!(halving, Halving { barren_splits });
-        assert!(halving.may_split());
-    }
-    assert!(!halving.may_split());
-    assert_eq!(halving.barren_splits, MAX_BARREN_SPLITS);
-    halving.taken();
+    let sent = send_all(&mut halving, 1, |_| false);
+    assert_eq!((sent.requests, sent.dropped), (1, vec![0]));
     assert_eq!(halving, Halving::default());
+}
+
+#[test]
+fn what_was_kept_on_the_way_back_is_divided_once_something_is_taken() {
+    // Down the path 0, 1 and the two behind them are refused; the next four are fine.
+    let bad = [0, 1, 2];
+    let sent = send_all(&mut Halving::default(), 8, |part| {
+        !part.iter().any(|one| bad.contains(one))
+    });
+    assert_eq!(sent.dropped, bad);
+    assert_eq!(sent.delivered, [4, 5, 6, 7, 3]);
+    assert_eq!(sent.requests, 9);
 }
 
 proptest! {
     #[test]
-    fn everything_is_sent_in_order_and_settled_once_and_only_the_bad_is_dropped(
+    fn everything_is_settled_once_and_where_something_is_taken_only_the_bad_is_dropped(
         count in 1..300_usize,
-        bad in prop::collection::btree_set(0..300_usize, 0..8),
+        bad in prop::collection::btree_set(0..300_usize, 0..300),
+        isolated: bool,
     ) {
-        let bad: BTreeSet<usize> = bad.into_iter().filter(|bad| *bad < count).collect();
-        let sent = send_all(&mut Halving::default(), count, |part| part.iter().all(|one| !bad.contains(one)));
-        prop_assert!(sent.delivered.is_sorted());
+        let few = if isolated { 8 } else { count };
+        let bad: BTreeSet<usize> = bad.into_iter().filter(|bad| *bad < count).take(few).collect();
+        let mut halving = Halving::default();
+        let sent = send_all(&mut halving, count, |part| part.iter().all(|one| !bad.contains(one)));
         prop_assert!(sent.requests < 2 * count);
-        prop_assert_eq!(sent.delivered.len() + bad.len(), count);
-        prop_assert_eq!(sent.dropped, bad.into_iter().collect::<Vec<_>>());
+        let all: BTreeSet<usize> = sent.delivered.iter().chain(&sent.dropped).copied().collect();
+        prop_assert_eq!((all.len(), sent.delivered.len() + sent.dropped.len()), (count, count));
+        if sent.delivered.is_empty() {
+            prop_assert!(sent.requests <= 1 + 2 * depth(count));
+            prop_assert_eq!(halving.may_divide(), count == 1);
+        } else {
+            prop_assert_eq!(sent.dropped.into_iter().collect::<BTreeSet<_>>(), bad);
+            prop_assert!(halving.may_divide());
+        }
     }
 }

@@ -52,9 +52,7 @@ fn nothing_is_written_to_the_log_while_a_keyring_is_locked() {
         for _ in 0..2 {
             ring.take(&rings, rings.begin_reading(), Err(SecretError::refused("sealed")));
         }
-        let before = ring.key();
         ring.take(&rings, rings.begin_reading(), source.read(&sources));
-        ring.note_taken(&before);
     });
-    assert_eq!(heard.iter().collect::<Vec<_>>(), [true, true], "one for each fault");
+    assert_eq!(heard.iter().collect::<Vec<_>>(), [true], "one for each fault");
 }

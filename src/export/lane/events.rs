@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::super::deliver::Outcome;
+use super::super::permits::Load;
 use super::Lane;
 use super::state::Schedule;
 use crate::ledger::DropReason;
@@ -32,7 +33,8 @@ impl Lane {
         }
         let full = state.events().ledger.queued() >= self.shared.settings.max_queue_size as u64;
         if full || !state.share.accept_event(bytes, &self.shared.budget) {
-            state.events().ledger.refuse(DropReason::QueueFull);
+            let reason = state.no_room(Load::SessionEvent);
+            state.events().ledger.refuse(reason);
             return None;
         }
         let flush = state.flush;

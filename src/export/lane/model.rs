@@ -38,7 +38,7 @@ fn engine(rung: &mut UnboundedReceiver<Ring>, is_over: impl Fn() -> bool) -> Vec
         while started && lane.is_due() {
             let batch = lane.take_batch();
             sent.extend(batch.iter().map(|span| span.name.to_string()));
-            lane.settle(batch.len() as u64, Outcome::Delivered { rejected: 0 });
+            lane.settle(batch.numbers(&(0..batch.len())), Outcome::Delivered { rejected: 0 });
         }
     }
 }

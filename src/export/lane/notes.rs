@@ -34,19 +34,13 @@ impl Lane {
         state.seldom().last_error = Some(error);
     }
 
-    /// A request waits at a breaker: told where nothing else is known of why nothing arrives.
-    pub(in super::super) fn note_held_up(&self) {
-        let error = self.unavailable();
-        self.lock().seldom().last_error.get_or_insert(error);
-    }
-
     /// A request was given up that was never sent.
     pub(in super::super) fn note_not_asked(&self) {
         let error = self.unavailable();
         self.lock().seldom().last_error = Some(error);
     }
 
-    fn unavailable(&self) -> ExportError {
+    pub(super) fn unavailable(&self) -> ExportError {
         ExportError::Unavailable {
             url: self.destination.origin.clone(),
         }

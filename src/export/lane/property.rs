@@ -39,8 +39,8 @@ enum Step {
     Bell,
     /// A deadline has come, or memory is short before it has.
     Deadline(bool),
-    /// The task of a lane does the next thing: it takes a batch, or what is under way has this outcome.
-    Work(usize, Outcome),
+    /// The task of a lane does the next thing: it takes a batch, or one of the parts that are under way has this outcome.
+    Work(usize, usize, Outcome),
     /// A session event of a lane.
     Tell(usize, usize),
     /// A session's events go out, so many at the most.
@@ -121,7 +121,7 @@ impl World {
                     self.start(&lane, started);
                 }
             }
-            Step::Work(at, outcome) => self.work(at, outcome),
+            Step::Work(at, which, outcome) => self.work(at, which, outcome),
             Step::Tell(at, session) if !self.models[at].gone => self.tell(at, session),
             Step::Send(at, session, most) => self.send(at, session, most),
             Step::Answer(at, session, outcome) => self.answer(at, session, outcome),
@@ -168,12 +168,12 @@ impl World {
     }
 
     /// As the lane's task, one thing at a time.
-    fn work(&mut self, at: usize, outcome: Outcome) {
+    fn work(&mut self, at: usize, which: usize, outcome: Outcome) {
         let (lane, model) = (&self.lanes[at], &mut self.models[at]);
         if model.task == Task::None {
             return;
         }
-        let Some(part) = model.parts.pop() else {
+        if model.parts.is_empty() {
             if model.task == Task::Runs {
                 model.task = if lane.is_due() { Task::Waits } else { Task::None };
                 return;
@@ -181,21 +181,28 @@ impl World {
             // Anything may have happened while it waited for its turn.
             model.task = Task::Runs;
             let batch = lane.take_batch();
+            let numbers = batch.numbers(&(0..batch.len()));
             let taken: Vec<u64> = batch.iter().map(|span| span.name.parse().expect("a number")).collect();
             lane.shared.chunks.give_back(batch);
             assert_eq!(taken.is_empty(), model.closed);
             assert!(taken.len() <= BATCH);
             assert_eq!(taken, model.queue.drain(..taken.len()).collect::<Vec<u64>>());
-            model.parts.extend(Some(taken).filter(|taken| !taken.is_empty()));
+            if !taken.is_empty() {
+                model.parts.push((numbers, taken));
+            }
             return;
-        };
-        if matches!(outcome, Outcome::Refused(_)) && part.len() > 1 && lane.may_split() {
-            let (first, second) = part.split_at(part.len() / 2);
-            model.parts.extend([second.to_vec(), first.to_vec()]);
+        }
+        // In any order: what is refused may have to wait until others are sent.
+        let (numbers, mut part) = model.parts.swap_remove(which % model.parts.len());
+        if matches!(outcome, Outcome::Refused(_)) && part.len() > 1 && lane.may_divide() {
+            let second = part.split_off(part.len() / 2);
+            let middle = numbers.start + part.len() as u64;
+            model.parts.push((numbers.start..middle, part));
+            model.parts.push((middle..numbers.end, second));
             return;
         }
         let outcome = bounded(outcome, part.len());
-        lane.settle(part.len() as u64, outcome);
+        lane.settle(numbers, outcome);
         model.spans.settle(part.len(), outcome);
     }
 
@@ -280,7 +287,7 @@ impl World {
         {
             self.step(Step::Bell);
             self.step(Step::Deadline(false));
-            (0..LANES).for_each(|at| self.step(Step::Work(at, delivered)));
+            (0..LANES).for_each(|at| self.step(Step::Work(at, 0, delivered)));
         }
     }
 
@@ -344,7 +351,7 @@ fn step((what, at, session, detail): (u8, usize, usize, usize)) -> Step {
         0..24 => Step::Push(at, detail),
         24..36 => Step::Bell,
         36..40 => Step::Deadline(detail % 3 == 0),
-        40..64 => Step::Work(at, outcome(detail)),
+        40..64 => Step::Work(at, session, outcome(detail)),
         64..72 => Step::Tell(at, session),
         72..76 => Step::Send(at, session, 1 + detail % 3),
         76..80 => Step::Answer(at, session, outcome(detail)),

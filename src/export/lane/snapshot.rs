@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::super::ExportError;
 use super::super::breaker::Breakers;
-use super::super::keyring::KeyStatus;
+use super::super::key_status::KeyStatus;
 use super::Lane;
 use crate::ledger::Ledger;
 
@@ -25,8 +25,9 @@ pub(crate) struct LaneSnapshot {
 impl Lane {
     pub(in super::super) fn snapshot(&self) -> LaneSnapshot {
         // First, and not in the lane's lock, which ends of spans wait for.
-        let key = self.keyring.status(&self.shared.keyrings);
+        let mut key = self.keyring.status(&self.shared.keyrings);
         let state = self.lock();
+        self.judge_key(&mut key, state.refusals());
         LaneSnapshot {
             spans: state.ledger,
             held_bytes: state.share.held(),

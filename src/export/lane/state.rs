@@ -12,8 +12,12 @@ use super::super::ExportError;
 use super::super::batch::Halving;
 use super::super::budget::{Budget, Share};
 use super::super::engine::Ring;
+use super::super::permits::Load;
 use super::super::queue::{Chunks, Queue};
 use super::Lane;
+use super::in_flight::InFlight;
+use super::refusals::{Refusal, Refusals};
+use super::standing::Standings;
 use crate::ledger::{DropReason, Ledger};
 
 #[derive(Default)]
@@ -24,16 +28,14 @@ pub(super) struct State {
     pub(super) schedule: Schedule,
     /// When a timed lane is due.
     pub(super) timed_until: Option<Instant>,
-    /// Spans that ever entered the queue, left it for a request, and were settled; each counts up in queue order.
-    pub(super) pushed: u64,
-    pub(super) taken: u64,
-    pub(super) settled: u64,
-    /// Spans up to this number are to be sent without waiting for more.
+    pub(super) in_flight: InFlight,
+    /// Spans up to this number are to be sent without waiting for more; they are counted in the order of the queue.
     pub(super) due: u64,
     pub(super) ledger: Ledger,
     pub(super) flush: u64,
     pub(super) halving: Halving,
     pub(super) suspect: bool,
+    pub(super) standings: Standings,
     pub(super) last_delivery: Option<SystemTime>,
     /// The tracer is gone: once all is settled the account takes the ledger over.
     pub(super) retiring: bool,
@@ -56,6 +58,8 @@ pub(super) struct Seldom {
     /// How many values were cut from spans that are open, where any were.
     pub(super) cut_values: HashMap<SpanId, u64>,
     pub(super) last_error: Option<ExportError>,
+    /// Where the receiver refuses the key.
+    pub(super) refusals: Refusals,
     /// Wakes requests that wait for their repetition.
     pub(super) hurry: Option<Arc<Notify>>,
 }
@@ -102,6 +106,15 @@ impl State {
         self.seldom.as_ref()?.last_error.as_ref()
     }
 
+    pub(super) fn refusals(&self) -> Refusals {
+        self.seldom.as_ref().map(|seldom| seldom.refusals).unwrap_or_default()
+    }
+
+    /// The refusal of the key for what is sent in this way.
+    pub(super) fn refusal_mut(&mut self, load: Load) -> Option<&mut Refusal> {
+        self.seldom.as_mut()?.refusals[load as usize].as_mut()
+    }
+
     /// What was cut from a span that ends.
     pub(super) fn take_cut(&mut self, span: SpanId) -> Option<u64> {
         let cut_values = &mut self.seldom.as_mut()?.cut_values;
@@ -121,10 +134,14 @@ impl State {
         }
     }
 
+    /// How many spans ever entered the queue.
+    pub(super) fn pushed(&self) -> u64 {
+        self.spans.taken() + self.spans.len() as u64
+    }
+
     /// The place of one more span, which is counted already.
     #[inline]
     pub(super) fn place(&mut self, bytes: usize, chunks: &Chunks) -> &mut Vec<SpanData> {
-        self.pushed += 1;
         self.ledger.enqueue();
         self.spans.room(bytes, chunks)
     }
@@ -132,7 +149,7 @@ impl State {
     /// Full batches are due; what is left over waits for more.
     pub(super) fn note_full(&mut self, full_batch: usize) {
         let whole = self.spans.len() - self.spans.len() % full_batch;
-        self.due = self.due.max(self.taken + whole as u64);
+        self.due = self.due.max(self.spans.taken() + whole as u64);
     }
 
     /// There is a full batch. Gives the bell to ring where the engine does not know of it yet.
@@ -147,7 +164,7 @@ impl State {
 
     /// Everything in the queue is due now. Gives the bell to ring where the engine does not know of it yet.
     pub(super) fn make_ready(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
-        self.due = self.pushed;
+        self.due = self.pushed();
         match self.schedule {
             Schedule::Idle | Schedule::Timed => {
                 self.schedule = Schedule::Ready;
@@ -159,11 +176,7 @@ impl State {
 
     /// What is in the queue, if anything, is due now.
     pub(super) fn make_due(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
-        if self.pushed > self.taken {
-            self.make_ready()
-        } else {
-            None
-        }
+        if self.spans.is_empty() { None } else { self.make_ready() }
     }
 
     /// A span waits for others from now on. Gives the bell to ring where the engine does not know of the lane yet.
@@ -192,6 +205,7 @@ impl State {
             self.share.close(budget);
             self.schedule = Schedule::Closed;
             self.ledger.abandon(reason);
+            self.in_flight = InFlight::default();
             if let Some(events) = &mut self.events {
                 events.ledger.abandon(reason);
                 events.unsettled.clear();
@@ -210,7 +224,7 @@ impl State {
             .iter()
             .flat_map(|events| events.unsettled.range(..=mark.events));
         Unsettled {
-            spans: mark.spans.saturating_sub(self.settled),
+            spans: mark.spans.saturating_sub(self.spans.taken()) + self.in_flight.before(mark.spans),
             events: before_the_flush.map(|(_, count)| count).sum(),
         }
     }

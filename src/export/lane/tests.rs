@@ -35,7 +35,7 @@ struct Engine {
     bell: VecDeque<Ring>,
     timed: VecDeque<Arc<Lane>>,
     runs: bool,
-    in_flight: Option<u64>,
+    in_flight: Option<Range<u64>>,
     sent: Vec<String>,
     accepted: u64,
     marks: Vec<FlushMark>,
@@ -174,10 +174,10 @@ impl Engine {
                 }
             }
             Step::Run if self.runs => match self.in_flight.take() {
-                Some(count) => self.lane.settle(count, Outcome::Delivered { rejected: 0 }),
+                Some(spans) => self.lane.settle(spans, Outcome::Delivered { rejected: 0 }),
                 None if self.lane.is_due() => {
                     let batch = self.lane.take_batch();
-                    self.in_flight = Some(batch.len() as u64);
+                    self.in_flight = Some(batch.numbers(&(0..batch.len())));
                     assert!((1..=BATCH).contains(&batch.len()));
                     self.sent
                         .extend(batch.iter().map(|span| span.name.clone().into_owned()));
@@ -339,7 +339,7 @@ fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
     let outcome = see_through(&engine.lane, panics)
         .now_or_never()
         .expect("it does not wait");
-    engine.lane.settle(1, outcome);
+    engine.lane.settle(0..1, outcome);
     let snapshot = engine.lane.snapshot();
     assert_eq!(snapshot.spans.snapshot().dropped[&DropReason::Encoding], 1);
     assert!(matches!(snapshot.last_error, Some(ExportError::Encoding(_))));

@@ -20,24 +20,25 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use super::super::ExportError;
-use super::{Verdict, delivered, protobuf_partial_success, said};
+use super::super::receiver_text::harmless;
+use super::{Verdict, delivered, protobuf_partial_success};
 use crate::ledger::DropReason;
-use crate::secret::ApiKey;
+use crate::secret::SentSecrets;
 
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// What servers say of a message that is too large, in small letters: C, Go and Node, Java, Rust.
 const TOO_LARGE: [&str; 3] = ["larger than max", "exceeds maximum size", "too large"];
 
-pub(super) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, key: &ApiKey) -> Verdict {
+pub(super) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
     let status = match answer {
-        Ok(message) => return delivered(url, protobuf_partial_success(message), sent, key),
+        Ok(message) => return delivered(url, protobuf_partial_success(message), sent, secrets),
         Err(status) => status,
     };
     let error = ExportError::Grpc {
         url: url.to_owned(),
         code: status.code() as i32,
-        message: said(status.message(), key),
+        message: harmless(status.message(), secrets),
     };
     let after = retry_delay(status.details());
     let drop = |reason, error| Verdict::Drop { reason, error };
@@ -114,7 +115,12 @@ mod tests {
     const URL: &str = "http://collector.test/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
     fn judged(status: Status) -> Verdict {
-        judge(URL, Err(Box::new(status)), 10, &key("user:secret-canary"))
+        judge(
+            URL,
+            Err(Box::new(status)),
+            10,
+            &SentSecrets::new(&key("user:secret-canary"), None),
+        )
     }
 
     fn with_retry_info(code: Code, seconds: i64, nanos: i32) -> Status {
@@ -230,22 +236,29 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_repeats_the_key_is_left_out() {
+    fn a_text_that_repeats_the_key_is_withheld() {
         for text in [
             "no: user:secret-canary",
             "no: secret-canary",
+            "no: secret%2Dcanary",
             "dXNlcjpzZWNyZXQtY2FuYXJ5",
         ] {
             let Verdict::Deny { error } = judged(Status::new(Code::Unauthenticated, text)) else {
                 panic!("it is denied")
             };
-            assert_eq!(error.to_string(), format!("{URL} answered UNAUTHENTICATED (16)"));
+            let withheld = format!("receiver's text withheld: {} bytes that may repeat the key", text.len());
+            assert_eq!(
+                error.to_string(),
+                format!("{URL} answered UNAUTHENTICATED (16): {withheld}")
+            );
         }
     }
 
     #[test]
     fn a_partial_success_is_read_and_what_cannot_be_read_is_a_success() {
-        let taken = |message: &'static [u8]| judge(URL, Ok(Bytes::from_static(message)), 10, &key("k"));
+        let key = key("k-e-y");
+        let secrets = SentSecrets::new(&key, None);
+        let taken = |message: &'static [u8]| judge(URL, Ok(Bytes::from_static(message)), 10, &secrets);
         for message in [&b""[..], b"\xff\xff"] {
             assert!(matches!(
                 taken(message),

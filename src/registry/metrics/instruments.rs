@@ -170,13 +170,21 @@ fn sum(points: &[Point]) -> u64 {
 
 /// Whether a span that is dropped for this reason never came into the queue.
 fn is_at_the_door(reason: DropReason) -> bool {
-    matches!(reason, DropReason::QueueFull | DropReason::AfterShutdown)
+    matches!(
+        reason,
+        DropReason::QueueFull
+            | DropReason::QueueFullUnauthorized
+            | DropReason::QueueFullUnavailable
+            | DropReason::AfterShutdown
+    )
 }
 
 /// As in the ledger, but for the one that the conventions have another name for.
 fn error_type(reason: DropReason) -> &'static str {
     match reason {
         DropReason::QueueFull => "queue_full",
+        DropReason::QueueFullUnauthorized => "queue_full_unauthorized",
+        DropReason::QueueFullUnavailable => "queue_full_unavailable",
         DropReason::Unauthorized => "unauthorized",
         DropReason::Refused => "refused",
         DropReason::TooLarge => "too_large",

@@ -27,6 +27,23 @@ pub(super) fn parent_ids(headers: &HashMap<String, String>) -> Option<(&str, &st
     Some((parts.next()?, parts.next()?))
 }
 
+/// What follows an entry of baggage to choose a session in the next process: metadata that is an entry and a header of its own once it is
+/// decoded and written as it then is, and a name that is encoded twice.
+pub(super) fn lying_session(seed: u64, op: OpId) -> String {
+    let session = unknown_session(seed, op);
+    format!(";m%2Csession.id={session}%0d%0abaggage:%20session.id={session},session%252Eid={session}")
+}
+
+/// The entries of a `baggage` header that came in, as they are taken: without metadata, and without those whose name is encoded.
+pub(super) fn taken_baggage(headers: &HashMap<String, String>) -> Vec<(&str, &str)> {
+    let mut entries = baggage(headers);
+    entries.retain(|(key, _)| !key.contains('%'));
+    for (_, value) in &mut entries {
+        *value = value.split(';').next().unwrap_or_default();
+    }
+    entries
+}
+
 /// The entries of a `baggage` header, as they stand there.
 pub(super) fn baggage(headers: &HashMap<String, String>) -> Vec<(&str, &str)> {
     let entries = headers.get("baggage").map_or("", String::as_str).split(',');

@@ -193,7 +193,10 @@ impl Printer<'_> {
         match lie {
             Lie::Parent => "a parent that nobody made".to_owned(),
             Lie::ParentOf(op) => format!("the span of #{op} as parent"),
-            Lie::Baggage(member) => format!("baggage with a canary of [{}]", self.cast[member].name()),
+            Lie::Baggage(member) => format!(
+                "baggage with a canary of [{}], and a session in its metadata",
+                self.cast[member].name()
+            ),
             Lie::Session => "a parent and a session that nobody made".to_owned(),
             Lie::Garbage => "a parent and a session that are no ids".to_owned(),
             Lie::SessionOf(op) => format!("the session of #{op}"),

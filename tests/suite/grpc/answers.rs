@@ -1,6 +1,7 @@
 //! What a receiver answers by gRPC, and what becomes of the spans.
 
-use std::io::Write as _;
+use std::io::{Read, Write as _};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
@@ -11,7 +12,7 @@ use tracer_registry::{DropReason, ExportError, Fingerprinter, TracerRegistry};
 
 use super::{builder, by_grpc, patient, span, world, world_with};
 use crate::grpc_server::{GrpcServer, Says};
-use crate::support::{LONG, key_of, once};
+use crate::support::{LONG, assert_shows_nothing_of, key_of, once};
 
 const BAD: &str = "the-poison";
 
@@ -234,4 +235,59 @@ fn an_answer_may_be_compressed_as_the_request_is() {
         "{report}"
     );
     assert_eq!(server.asked()[0]["grpc-accept-encoding"], "gzip,identity");
+}
+
+/// A server of HTTP/2 that ends each connection with a text of its own (GOAWAY, RFC 9113, 6.8).
+fn going_away(says: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    // Ends with the process: it does nothing that a test waits for.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            // The client's preface, and its frames up to the first HEADERS: then a request waits for the answer.
+            stream.read_exact(&mut [0; 24]).expect("a preface");
+            let mut head = [0; 9];
+            while head[3] != 1 {
+                stream.read_exact(&mut head).expect("the head of a frame");
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                let mut payload = Read::by_ref(&mut stream).take(length.into());
+                std::io::copy(&mut payload, &mut std::io::sink()).expect("a frame");
+            }
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            let length = u32::try_from(8 + says.len()).expect("short").to_be_bytes();
+            let mut frame = length[1..].to_vec();
+            // GOAWAY, no flags, of the connection; no stream was served; ENHANCE_YOUR_CALM.
+            frame.extend([7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11]);
+            frame.extend(says.as_bytes());
+            stream.write_all(&[&settings[..], &frame].concat()).expect("it listens");
+            // Until the client closes: a reset would overtake the frame.
+            drop(std::io::copy(&mut stream, &mut std::io::sink()));
+        }
+    });
+    url
+}
+
+#[test]
+fn a_key_in_the_text_that_ends_a_connection_is_not_shown() {
+    let key = key_of("a");
+    for (says, is_shown) in [
+        ("quota".to_owned(), true),
+        (key.clone(), false),
+        (key.replace('_', "%5F"), false),
+    ] {
+        let url = going_away(says.clone());
+        let export = Export {
+            retry: once().retry,
+            ..by_grpc()
+        };
+        let registry = builder(&url, &["a"], &Fingerprinter::new()).export(export).build();
+        let registry = registry.expect("valid");
+        span(&registry, "span");
+        let report = registry.force_flush(LONG);
+        let shown = format!("{report} {report:?} {:?}", registry.status());
+        let expected = if is_shown { &*says } else { "receiver's text withheld: " };
+        assert!(shown.contains(expected), "{shown}");
+        assert_shows_nothing_of(&key, &shown);
+    }
 }

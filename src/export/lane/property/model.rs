@@ -1,6 +1,7 @@
 //! What the model knows of one lane: the fate of every span and of every session event, by the number that it was made with.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use super::super::{FlushMark, Ticket, Unsettled};
 use super::SESSIONS;
@@ -34,8 +35,8 @@ pub(super) enum Task {
 #[derive(Default)]
 pub(super) struct LaneModel {
     pub(super) queue: VecDeque<u64>,
-    /// What of a batch has no outcome yet, the next part last.
-    pub(super) parts: Vec<Vec<u64>>,
+    /// What of a batch has no outcome yet, by the lane's own numbers of the spans.
+    pub(super) parts: Vec<(Range<u64>, Vec<u64>)>,
     pub(super) sessions: [SessionModel; SESSIONS],
     pub(super) spans: Books,
     pub(super) events: Books,
@@ -89,7 +90,7 @@ impl Books {
 
 impl LaneModel {
     pub(super) fn spans_under_way(&self) -> usize {
-        self.parts.iter().map(Vec::len).sum()
+        self.parts.iter().map(|(_, part)| part.len()).sum()
     }
 
     pub(super) fn events_waiting(&self) -> usize {
@@ -102,7 +103,7 @@ impl LaneModel {
 
     /// What has no outcome of what was accepted before the mark.
     pub(super) fn unsettled(&self, mark: &Mark) -> Unsettled {
-        let spans = self.queue.iter().chain(self.parts.iter().flatten());
+        let spans = self.queue.iter().chain(self.parts.iter().flat_map(|(_, part)| part));
         let events = self
             .sessions
             .iter()

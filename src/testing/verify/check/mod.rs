@@ -179,7 +179,7 @@ impl Check<'_> {
             InSession::Started(op) => self.observed.sessions.get(&op).cloned(),
             InSession::Incoming(op) => {
                 let headers = self.observed.incoming.get(&op)?;
-                let id = headers::baggage(headers)
+                let id = headers::taken_baggage(headers)
                     .into_iter()
                     .find(|(key, _)| *key == "session.id")?;
                 Some(id.1.to_owned())
@@ -220,7 +220,7 @@ impl Check<'_> {
                 let session = session_of_trace(trace).into_bytes();
                 owners.sessions.entry(session).or_insert(owner);
             }
-            for (_, id) in headers::baggage(lying)
+            for (_, id) in headers::taken_baggage(lying)
                 .into_iter()
                 .filter(|(key, _)| *key == "session.id")
             {

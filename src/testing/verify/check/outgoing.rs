@@ -62,7 +62,7 @@ impl Check<'_> {
                 .map(|set| (baggage_key(*set), of.canary(*set)))
                 .collect();
             let incoming = wanted.incoming.and_then(|incoming| observed.incoming.get(&incoming));
-            let incoming = incoming.map(headers::baggage).unwrap_or_default().into_iter();
+            let incoming = incoming.map(headers::taken_baggage).unwrap_or_default().into_iter();
             baggage.extend(incoming.map(|(key, value)| (key.to_owned(), value.to_owned())));
             baggage.retain(|(key, _)| key != "session.id");
             if of.takes_sessions {

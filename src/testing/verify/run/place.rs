@@ -159,7 +159,8 @@ impl<S: Subject> Place<S> {
             }
             Lie::Baggage(member) => {
                 let canary = self.run.cast[member].canary(op.id);
-                say("baggage", format!("{}={canary}", baggage_key(op.id)));
+                let lie = headers::lying_session(seed, op.id);
+                say("baggage", format!("{}={canary}{lie}", baggage_key(op.id)));
             }
             Lie::Session => {
                 say("traceparent", headers::unknown_parent(seed, op.id));

@@ -1,0 +1,60 @@
+//! The batches of a lane that are under way, by the numbers of their spans: parts of a batch, and batches, are settled in any order.
+
+use std::ops::Range;
+
+/// Batches that have spans without an outcome.
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    batches: Vec<Sent>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    bytes: usize,
+    unsettled: Vec<Range<u64>>,
+}
+
+impl InFlight {
+    /// These spans left the queue together.
+    pub(super) fn take(&mut self, spans: Range<u64>, bytes: usize) {
+        if !spans.is_empty() {
+            self.batches.push(Sent {
+                bytes,
+                unsettled: std::iter::once(spans).collect(),
+            });
+        }
+    }
+
+    /// These spans have their outcome, which are of one batch. Returns the bytes of the batch if they were the last of it.
+    pub(super) fn settle(&mut self, spans: &Range<u64>) -> usize {
+        let mut found = self.batches.iter().enumerate().flat_map(|(batch, sent)| {
+            let ranges = sent.unsettled.iter().enumerate();
+            let of_it = ranges.filter(|(_, range)| range.start <= spans.start && spans.end <= range.end);
+            of_it.map(move |(at, range)| (batch, at, range.clone()))
+        });
+        let Some((batch, at, range)) = found.next() else {
+            return 0;
+        };
+        let unsettled = &mut self.batches[batch].unsettled;
+        unsettled.swap_remove(at);
+        let left = [range.start..spans.start, spans.end..range.end];
+        unsettled.extend(left.into_iter().filter(|left| !left.is_empty()));
+        if !unsettled.is_empty() {
+            return 0;
+        }
+        let bytes = self.batches.swap_remove(batch).bytes;
+        if self.batches.is_empty() {
+            // An idle lane has no memory for it.
+            self.batches = Vec::new();
+        }
+        bytes
+    }
+
+    /// How many of the spans with a lower number than this have no outcome.
+    pub(super) fn before(&self, number: u64) -> u64 {
+        let unsettled = self.batches.iter().flat_map(|sent| &sent.unsettled);
+        unsettled
+            .map(|range| range.end.min(number).saturating_sub(range.start))
+            .sum()
+    }
+}

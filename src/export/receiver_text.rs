@@ -1,0 +1,43 @@
+//! What a receiver says, made harmless: the one way from its text to status, reports, logs and `check`.
+
+use crate::secret::{SentSecrets, is_invisible};
+
+/// How much of a receiver's text is shown, in characters.
+pub(super) const MAX_SHOWN_CHARS: usize = 200;
+/// How much of it is read, in characters. More than is shown: also of a key that is cut there, enough is seen.
+const MAX_READ_CHARS: usize = 4 * 1024;
+
+/// A receiver's text on one line, at most [`MAX_SHOWN_CHARS`] characters; nothing if there is none.
+///
+/// A text that may repeat a secret of the request, in whatever spelling, is withheld, and its length given.
+pub(super) fn harmless(text: &str, secrets: &SentSecrets<'_>) -> Option<String> {
+    harmless_up_to(MAX_SHOWN_CHARS, text, secrets)
+}
+
+/// As [`harmless`], for a reason of ours that may have a text of the receiver's in it.
+pub(super) fn harmless_reason(reason: &str, secrets: &SentSecrets<'_>) -> String {
+    harmless_up_to(MAX_READ_CHARS, reason, secrets).unwrap_or_default()
+}
+
+fn harmless_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Option<String> {
+    let length = text.len();
+    let text = text.trim_start_matches(is_blank);
+    let end = text
+        .char_indices()
+        .nth(MAX_READ_CHARS)
+        .map_or(text.len(), |(end, _)| end);
+    let read = &text[..end];
+    if secrets.may_be_in(read) {
+        return Some(format!(
+            "receiver's text withheld: {length} bytes that may repeat the key"
+        ));
+    }
+    let line: String = read.chars().map(|c| if is_blank(c) { ' ' } else { c }).collect();
+    let cut: String = line.trim().chars().take(max_chars).collect();
+    (!cut.is_empty()).then_some(cut)
+}
+
+/// Whether a character is shown as a blank: it could move what is before and after it, or says nothing.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || is_invisible(c) || c == char::REPLACEMENT_CHARACTER
+}

@@ -1,0 +1,130 @@
+//! Baggage in a header, as the W3C has it (<https://www.w3.org/TR/baggage/>): read, and written.
+//!
+//! Not by OpenTelemetry's propagator: that decodes the metadata of an entry and writes it as it then is, so that who sends it can add
+//! entries and line breaks to the next request; and it neither encodes `%` nor bounds what it writes.
+//!
+//! Invariant: what [`Outgoing`] holds is a valid `baggage` header, whatever was added.
+
+use opentelemetry::Key;
+use opentelemetry::StringValue;
+use opentelemetry::baggage::{Baggage, BaggageMetadata};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+use crate::faults::{Fault, planted};
+
+/// Limits of a header (W3C Baggage, "Limits").
+const MAX_BYTES: usize = 8192;
+const MAX_ENTRIES: usize = 64;
+
+/// What of a value is encoded: all that is no `baggage-octet`, `%` itself, and `=`, at which some readers end the value.
+const ENCODED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b',')
+    .add(b';')
+    .add(b'\\')
+    .add(b'%')
+    .add(b'=');
+
+/// Optional white space (RFC 9110, section 5.6.3).
+const OWS: [char; 2] = [' ', '\t'];
+
+/// The entries of a header that came in, without their metadata. One that is no entry is left out; of a header that is too long, all are.
+pub(super) fn read(header: &str) -> Baggage {
+    if header.len() > MAX_BYTES {
+        return Baggage::new();
+    }
+    header.split(',').take(MAX_ENTRIES).filter_map(read_entry).collect()
+}
+
+fn read_entry(entry: &str) -> Option<(Key, (StringValue, BaggageMetadata))> {
+    let (entry, metadata) = entry.split_once(';').unwrap_or((entry, ""));
+    let (key, value) = entry.split_once('=')?;
+    let key = key.trim_matches(OWS);
+    if !is_key(key) {
+        return None;
+    }
+    let value = percent_decode_str(value.trim_matches(OWS)).decode_utf8().ok()?;
+    let metadata = if planted(Fault::BaggageMetadataKept) {
+        percent_decode_str(metadata).decode_utf8().ok()?.into_owned()
+    } else {
+        String::new()
+    };
+    Some((key.to_owned().into(), (value.into_owned().into(), metadata.into())))
+}
+
+/// A token (RFC 9110, section 5.6.2) without `%`: some readers decode a key and others do not, so one with `%` is not the same key to both.
+fn is_key(text: &str) -> bool {
+    let is_key_octet = |octet: u8| octet.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&octet);
+    !text.is_empty() && text.bytes().all(is_key_octet)
+}
+
+/// The header of a request that goes out. An entry is in it as a whole or not at all.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    header: String,
+    entries: usize,
+    dropped: u64,
+}
+
+impl Outgoing {
+    /// Adds an entry, or counts it as dropped where it cannot be written or there is no room for it.
+    pub(super) fn add(&mut self, key: &str, value: &str, metadata: &str) {
+        match write_entry(key, value, metadata) {
+            Some(entry) if self.has_room_for(&entry) => {
+                if self.entries > 0 {
+                    self.header.push(',');
+                }
+                self.header.push_str(&entry);
+                self.entries += 1;
+            }
+            _ => self.dropped += 1,
+        }
+    }
+
+    fn has_room_for(&self, entry: &str) -> bool {
+        let comma = usize::from(self.entries > 0);
+        self.entries < MAX_ENTRIES && self.header.len() + comma + entry.len() <= MAX_BYTES
+    }
+
+    /// How many entries are not in it.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// The header, if there is an entry in it.
+    pub(super) fn into_header(self) -> Option<String> {
+        (self.entries > 0).then_some(self.header)
+    }
+}
+
+fn write_entry(key: &str, value: &str, metadata: &str) -> Option<String> {
+    if !is_key(key) {
+        return None;
+    }
+    let mut entry = format!("{key}={}", encoded(value));
+    if planted(Fault::BaggageMetadataKept) && !metadata.is_empty() {
+        return Some(format!("{entry};{metadata}"));
+    }
+    let properties = metadata.split(';').map(|property| property.trim_matches(OWS));
+    for property in properties.filter(|property| !property.is_empty()) {
+        let (key, value) = match property.split_once('=') {
+            Some((key, value)) => (key.trim_matches(OWS), Some(value.trim_matches(OWS))),
+            None => (property, None),
+        };
+        if !is_key(key) {
+            return None;
+        }
+        entry.push(';');
+        entry.push_str(key);
+        if let Some(value) = value {
+            entry.push('=');
+            entry.extend(encoded(value));
+        }
+    }
+    Some(entry)
+}
+
+fn encoded(value: &str) -> percent_encoding::PercentEncode<'_> {
+    utf8_percent_encode(value, ENCODED)
+}

@@ -1,0 +1,294 @@
+use proptest::prelude::*;
+use secrecy::SecretString;
+
+use super::super::{KeySource, SecretError, SecretSources};
+use super::*;
+
+fn key(text: &str) -> ApiKey {
+    let mut sources = SecretSources::default();
+    let text = text.to_owned();
+    sources.insert("test", move |_: &str| {
+        Ok::<_, SecretError>(SecretString::from(text.clone()))
+    });
+    let source = KeySource::Provider {
+        provider: "test".into(),
+        name: "key".into(),
+    };
+    source.read(&sources).expect("a key")
+}
+
+fn repeats(secret: &str, text: &str) -> bool {
+    SentSecrets::new(&key(secret), None).may_be_in(text)
+}
+
+#[test]
+fn a_key_is_found_in_each_spelling() {
+    let secret = "hh_Key/4f9+a:b-canary";
+    for text in [
+        "hh_Key/4f9+a:b-canary",
+        "HH_KEY/4F9+A:B-CANARY",
+        r#"{"key":"hh_Key\/4f9+a:b-canary"}"#,
+        r"\u0068\u0068\u005f\u004bey\u002f4f9\u002ba:b-canary",
+        r"\\u0068\\u0068\\u005f\\u004b\\u0065\\u0079\\u002f\\u0034\\u0066\\u0039",
+        r"\u{68}\u{68}\u{5f}\u{4B}\u{65}\u{79}\u{2f}\u{34}\u{66}\u{39}",
+        "hh%5FKey%2F4f9%2Ba%3Ab-canary",
+        "hh%25255FKey%25252F4f9%25252Ba",
+        "%68%68%5f%4b%65%79%2f%34%66%39",
+        "%u0068%u0068%u005f%u004b%u0065%u0079%u002f%u0034%u0066%u0039",
+        "hh&lowbar;Key&sol;4f9&plus;a&colon;b",
+        "&#104;&#104;&#95;&#75;&#101;&#121;&#47;&#52;&#102;&#x39;",
+        "&amp;#104;&amp;#104;&amp;#95;&amp;#x4B;&amp;#x65;&amp;#x79;&amp;#x2f;&amp;#x34;&amp;#x66;&amp;#x39;",
+        r"\x68\x68\x5f\x4b\x65\x79\x2f\x34\x66\x39",
+        "68685f4b65792f3466392b613a622d63616e617279",
+        "68 68 5F 4B 65 79 2F 34 66 39",
+        "0x68, 0x68, 0x5f, 0x4b, 0x65, 0x79",
+        "[104, 104, 95, 75, 101, 121, 47, 52]",
+        "aGhfS2V5LzRmOSthOmItY2FuYXJ5",
+        // Behind `x`, and behind `xy`.
+        "eGhoX0tleS80ZjkrYTpiLWNhbmFyeQ==",
+        "eHloaF9LZXkvNGY5K2E6Yi1jYW5hcnk=",
+        "aGhfS2V5LzRmOSthOmIt\r\nY2FuYXJ5",
+        "h h _ K e y / 4 f 9",
+        "h-h-_-K-e-y-/-4-f-9",
+        "h\u{200b}h\u{ad}_\u{feff}K\u{2060}ey/\u{202e}4f9a",
+        "hh_Key/\n    4f9+a:b",
+        "<b>hh</b>_<i class='x'>Key</i>/<wbr>4f9",
+        "the key hh_Key/4f9*** is unknown",
+        "***4f9+a:b-can***",
+        "hh%5FKey%2F4\u{200b}f9",
+        r"hh%5F\u004bey&sol;4f9",
+    ] {
+        assert!(repeats(secret, text), "{text}");
+        assert!(repeats(secret, &format!("no such key: <{text}>, sorry")), "{text}");
+    }
+}
+
+#[test]
+fn keys_of_few_letters_and_keys_beyond_ascii_are_found_as_a_whole() {
+    for (secret, texts) in [
+        ("k3y", &["bad k3y", "K3Y", "k 3 y", "%6b3y", "6b3379", "azN5"][..]),
+        ("a-b-c-d-e", &["a-b-c-d-e", "a%2db%2dc%2dd%2de", "ABCDE"]),
+        ("!!??##$$%%", &["!!??##$$%%", "!!??##$$", "!%21%3f?#&#35;$$"]),
+        (
+            "schl\u{fc}ssel:p\u{e4}ss",
+            &["SCHL\u{dc}SSEL", "schl%C3%BCssel", "p&#228;ss"],
+        ),
+        (
+            "\u{1f511}\u{1f511}\u{1f511}",
+            &[r"\ud83d\udd11\uD83D\uDD11\ud83d\udd11"],
+        ),
+        (
+            "user:hunter2",
+            &["wrong password hunter2", "Hunter&#50;", "68756e74657232"],
+        ),
+    ] {
+        for text in texts {
+            assert!(repeats(secret, text), "{secret}: {text}");
+        }
+    }
+}
+
+#[test]
+fn credentials_of_a_proxy_are_looked_for_too() {
+    let (own, proxys) = (key("hh_key_canary"), key("user:of-the-proxy"));
+    let secrets = SentSecrets::new(&own, Some(&proxys));
+    assert!(secrets.may_be_in("407 dXNlcjpvZi10aGUtcHJveHk="));
+    assert!(secrets.may_be_in("401 hh%5fkey%5fcanary"));
+    assert!(!SentSecrets::new(&own, None).may_be_in("407 dXNlcjpvZi10aGUtcHJveHk="));
+}
+
+#[test]
+fn what_receivers_say_is_no_key() {
+    for secret in [
+        "hh_4f9c2e71b0d84a6f9e3c5d7a1b2c3d4e",
+        "user:secret-canary",
+        "sk-lf-1d2e3f40-5a6b-7c8d-9e0f-a1b2c3d4e5f6",
+        "pk-lf-0a1b2c3d-0000-1111-2222-333344445555:sk-lf-1d2e3f40-5a6b-7c8d-9e0f-a1b2c3d4e5f6",
+    ] {
+        for text in [
+            "invalid API key",
+            "no such user",
+            "project \"acme\" not found",
+            r#"{"code":3,"message":"span 00f067aa0ba902b7 of trace 4bf92f3577b34da6a3ce929d0e0e4736 is too old"}"#,
+            "grpc: received message larger than max (5242880 vs. 4194304)",
+            "<html><head><title>502 Bad Gateway</title></head><body><center>nginx/1.25.3</center></body></html>",
+            "quota of 100000 spans a minute is used up; retry after 2026-11-29T03:17:24.123456Z",
+            "request id 01890a5d-ac96-774b-bcce-b302099a8057",
+        ] {
+            assert!(!repeats(secret, text), "{text}");
+        }
+    }
+}
+
+#[test]
+fn work_on_what_is_escaped_again_and_again_is_bounded_and_what_is_not_understood_is_withheld() {
+    let deep = |depth: usize| format!("%{}5f", "25".repeat(depth));
+    assert!(!repeats("hh_key_canary", &deep(10)));
+    // Work that grows with the square of these would take minutes.
+    for text in [
+        deep(20_000),
+        "%3".repeat(20_000) + &"5".repeat(20_000),
+        "\\".repeat(40_000),
+        "&amp;".repeat(20) + &"amp;".repeat(10_000),
+    ] {
+        assert!(repeats("hh_key_canary", &text));
+    }
+    for text in ["&".repeat(20_000) + &";".repeat(20_000), "<".repeat(40_000)] {
+        assert!(!repeats("hh_key_canary", &text));
+    }
+}
+
+/// A way to write each character of a text.
+#[derive(Clone, Copy, Debug)]
+enum Spelling {
+    Capitals,
+    JsonSlash,
+    JsonCodes,
+    Url,
+    HtmlDecimal,
+    HtmlHex,
+    HtmlNames,
+    Blanks,
+    Invisible,
+}
+
+/// Spellings of the whole, which come first: what they make is letters and digits.
+#[derive(Clone, Copy, Debug)]
+enum Encoding {
+    None,
+    Hex,
+    Base64,
+    Base64Url,
+    Decimal,
+}
+
+fn spell(text: &str, spelling: Spelling, mut coin: impl FnMut() -> bool) -> String {
+    let names = [
+        ('&', "&amp;"),
+        ('<', "&lt;"),
+        ('>', "&gt;"),
+        ('"', "&quot;"),
+        ('_', "&lowbar;"),
+        ('-', "&hyphen;"),
+        ('/', "&sol;"),
+        ('%', "&percnt;"),
+        ('\\', "&bsol;"),
+        ('#', "&num;"),
+        (';', "&semi;"),
+    ];
+    let mut out = String::new();
+    for c in text.chars() {
+        // What begins an escape is always escaped itself.
+        let begins_one = match spelling {
+            Spelling::JsonCodes => c == '\\',
+            Spelling::Url => c == '%',
+            Spelling::HtmlDecimal | Spelling::HtmlHex | Spelling::HtmlNames => c == '&',
+            _ => false,
+        };
+        let mut whole = |spelled: String| if begins_one || coin() { spelled } else { c.to_string() };
+        let spelled = match spelling {
+            Spelling::Capitals if c.is_ascii_alphabetic() => whole(c.to_ascii_uppercase().to_string()),
+            Spelling::JsonSlash if matches!(c, '/' | '"' | '\\') => format!("\\{c}"),
+            Spelling::JsonCodes => whole(
+                c.encode_utf16(&mut [0; 2])
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}"))
+                    .collect(),
+            ),
+            Spelling::Url => whole(c.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()),
+            Spelling::HtmlDecimal => whole(format!("&#{};", u32::from(c))),
+            Spelling::HtmlHex => whole(format!("&#x{:x};", u32::from(c))),
+            Spelling::HtmlNames => names
+                .iter()
+                .find(|name| name.0 == c)
+                .map_or(c.to_string(), |name| whole(name.1.to_owned())),
+            Spelling::Blanks => whole(format!("{c} ")),
+            Spelling::Invisible => whole(format!("{c}\u{200b}")),
+            Spelling::Capitals | Spelling::JsonSlash => c.to_string(),
+        };
+        out.push_str(&spelled);
+    }
+    out
+}
+
+fn encode(key: &str, encoding: Encoding) -> String {
+    match encoding {
+        Encoding::None => key.to_owned(),
+        Encoding::Hex => key.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        Encoding::Base64 => base64::engine::general_purpose::STANDARD.encode(key),
+        Encoding::Base64Url => base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key),
+        Encoding::Decimal => key.bytes().map(|byte| format!("{byte} ")).collect(),
+    }
+}
+
+fn spellings() -> impl Strategy<Value = Vec<Spelling>> {
+    let one = prop::sample::select(vec![
+        Spelling::Capitals,
+        Spelling::JsonSlash,
+        Spelling::JsonCodes,
+        Spelling::Url,
+        Spelling::HtmlDecimal,
+        Spelling::HtmlHex,
+        Spelling::HtmlNames,
+        Spelling::Blanks,
+        Spelling::Invisible,
+    ]);
+    prop::collection::vec(one, 0..5)
+}
+
+fn encodings_of_all() -> impl Strategy<Value = Encoding> {
+    prop::sample::select(vec![
+        Encoding::None,
+        Encoding::Hex,
+        Encoding::Base64,
+        Encoding::Base64Url,
+        Encoding::Decimal,
+    ])
+}
+
+proptest! {
+    #[test]
+    fn a_key_is_found_however_it_is_spelled_and_wherever_it_stands(
+        secret in "[A-Za-z0-9_./+-]{8,40}[a-z0-9]{8}|[a-z0-9]{3,10}:[ -~&&[^ ]]{8,30}",
+        encoding in encodings_of_all(),
+        spellings in spellings(),
+        seed in any::<u64>(),
+        before in "[ -~]{0,30}[ .,:=]",
+        after in "[ .,:=][ -~]{0,30}",
+    ) {
+        let mut state = seed | 1;
+        let mut coin = || {
+            // xorshift64
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state & 1 == 1
+        };
+        let mut text = encode(&secret, encoding);
+        for spelling in &spellings {
+            text = spell(&text, *spelling, &mut coin);
+        }
+        let text = format!("{before}{text}{after}");
+        prop_assert!(repeats(&secret, &text), "{}", text);
+    }
+
+    #[test]
+    fn any_eight_characters_of_a_key_are_found(
+        secret in "[A-Za-z0-9]{9,40}",
+        spelling in spellings(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let start = at.index(secret.len() - RUN + 1);
+        let part = &secret[start..start + RUN];
+        let text = spelling.iter().fold(part.to_owned(), |text, one| spell(&text, *one, || true));
+        let text = format!("key {text} refused");
+        prop_assert!(repeats(&secret, &text), "{}", text);
+    }
+
+    #[test]
+    fn whatever_a_receiver_says_is_looked_through(secret in "\\PC{1,40}", text in "\\PC{0,300}") {
+        repeats(&secret, &text);
+        let text = format!("{text}{secret}{text}");
+        prop_assert!(repeats(&secret, &text));
+    }
+}

@@ -1,0 +1,57 @@
+//! A queue that is full because the key is refused.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::collector::Fault;
+use tracer_registry::{DropReason, TracerHandle};
+
+use super::{Vault, next};
+use crate::support::{LONG, key_of, quick, wait_for};
+
+const QUEUE: usize = 5;
+const TOO_MANY: u64 = 3;
+
+fn overfill(tracer: &TracerHandle) {
+    for n in 0..QUEUE as u64 + TOO_MANY {
+        tracer.start_span(format!("span {n}")).end();
+    }
+}
+
+#[test]
+fn a_revoked_key_is_the_reason_until_there_is_another_one() {
+    let vault = Vault::default();
+    let mut export = quick();
+    export.max_queue_size = Some(QUEUE);
+    export.timeout = Some(LONG);
+    export.retry.max_elapsed = Some(Duration::from_secs(600));
+    let world = vault.world(&["a"], export);
+    let a = world.tenant("a");
+    let revoked = world.collector.fault(Fault::reject_key().only(key_of("a")));
+    a.start_span("refused").end();
+    let failures = || world.status("a").breakers.spans.failures;
+    wait_for("a refusal", failures, |failures| *failures > 0);
+    overfill(&a);
+    let spans = || world.status("a").spans;
+    assert_eq!(
+        spans().dropped,
+        BTreeMap::from([(DropReason::QueueFullUnauthorized, TOO_MANY)])
+    );
+    assert!(world.collector.fault_hits(revoked) > 0);
+    // With another key all goes out, and what comes after that has room.
+    vault.put("a", &next("a"));
+    wait_for(
+        "the delivery",
+        || spans().delivered,
+        |delivered| *delivered == 1 + QUEUE as u64,
+    );
+    world.collector.fault(Fault::hang());
+    a.start_span("under way").end();
+    wait_for("the request", || spans().in_flight, |in_flight| *in_flight == 1);
+    overfill(&a);
+    assert_eq!(spans().dropped[&DropReason::QueueFull], TOO_MANY);
+    assert_eq!(spans().dropped[&DropReason::QueueFullUnauthorized], TOO_MANY);
+    world.collector.clear_faults();
+    drop(world.registry.shutdown(LONG));
+}
