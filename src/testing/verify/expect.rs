@@ -156,6 +156,7 @@ impl Oracle<'_> {
                 }
                 None => self.block(&op.body, place),
             },
+            Kind::Refused { member } => self.span(op.id, self.tracer(op.id, Who::pooled(*member), reach), env),
             Kind::Enrich { session } => self.enrich(*session, op.id, place),
             Kind::Late { span } => {
                 if reach.span(*span) == Some(true)
@@ -184,6 +185,7 @@ impl Oracle<'_> {
                 let inside = self.incoming(op.id, who, *lie, place);
                 self.current_span(op, who, How::Closure, &inside);
             }
+            Kind::Overfull { who } => self.span(op.id, self.tracer(op.id, *who, reach), &Env::default()),
             Kind::Event { who } => self.event(op.id, self.current(*who, place), place),
             Kind::Unscoped { .. } => self.unscoped(op, place),
             Kind::Dedicated { member } => {

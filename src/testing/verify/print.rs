@@ -127,6 +127,10 @@ impl Printer<'_> {
             Kind::Late { span } => format!("the span of #{span} gets an attribute"),
             Kind::Current { who } => format!("{}.current_span() gets an attribute", self.name(*who)),
             Kind::Link { from, to } => format!("the span of #{from} gets a link to that of #{to}"),
+            Kind::Overfull { who } => format!(
+                "{}.start_span() in its scope, on a thread with too many contexts",
+                self.name(*who)
+            ),
             Kind::Baggage { who } => format!("with baggage of {}", self.name(*who)),
             Kind::Ask => "TracerRegistry::current(), Session::current()".to_owned(),
             Kind::Inject { who } => format!("{}.inject()", self.name(*who)),
@@ -172,6 +176,10 @@ impl Printer<'_> {
             Kind::Stream { reader } => format!("scope.stream, read in the scope of {}, of", self.name(*reader)),
             Kind::Yield => "yield_now()".to_owned(),
             Kind::Disturb(disturbance) => self.disturbance(*disturbance),
+            Kind::Refused { member } => {
+                let name = self.cast[*member].name();
+                format!("[{name}].start_span(), its key is rotated, span.end(), [{name}].force_flush()")
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! Where an operation runs: what it has in its variables, and what both kinds of blocks do with it.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::{Arc, mpsc};
+use std::thread;
 
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{Span as _, TraceContextExt as _};
@@ -111,7 +113,11 @@ impl<S: Subject> Place<S> {
     }
 
     pub(super) fn loose(&self, who: Who, op: &Op) -> Span {
-        let mut span = self.run.subject.start(&self.tracer(who, op.id), self.name(who, op));
+        self.loose_of(&self.tracer(who, op.id), who, op)
+    }
+
+    fn loose_of(&self, tracer: &S::Tracer, who: Who, op: &Op) -> Span {
+        let mut span = self.run.subject.start(tracer, self.name(who, op));
         span.set_attribute(KeyValue::new("work", self.name(who, op)));
         span
     }
@@ -245,6 +251,15 @@ impl<S: Subject> Place<S> {
                 let headers = subject.inject(&self.tracer(who, op.id), op.id.is_multiple_of(2));
                 lock(&self.run.observed).headers.insert(op.id, headers);
             }
+            Kind::Overfull { who } => {
+                let (captured, tracer) = (subject.capture(), self.tracer(who, op.id));
+                let overfull = || {
+                    let _entered = subject.enter_captured(&captured);
+                    subject.overfull(&tracer, || drop(self.loose(who, op)));
+                };
+                let ended = thread::scope(|threads| threads.spawn(overfull).join());
+                ended.unwrap_or_else(|panicked| resume_unwind(panicked));
+            }
             Kind::Event { who } => subject.event(self.name(who, op)),
             Kind::Misname { member, how } => {
                 if let Some(wrong) = subject.misname(member, how) {
@@ -256,6 +271,10 @@ impl<S: Subject> Place<S> {
                         seen: wrong,
                     });
                 }
+            }
+            Kind::Refused { member } => {
+                let found = subject.refuse(member, |tracer| self.loose_of(tracer, Who::pooled(member), op));
+                self.run.found(found, member, op.id);
             }
             Kind::Disturb(disturbance) => {
                 let wrong = subject.disturb(disturbance).map(|(member, wrong)| Wrong {
