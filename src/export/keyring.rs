@@ -326,7 +326,7 @@ impl Keyring {
 
     /// Not under the lock: a subscriber may need it.
     fn tell(&self, news: News) {
-        let source = &self.source;
+        let source = &self.origin.source;
         match news {
             News::Failing(error, left_out) => tracing::warn!(
                 target: TARGET, left_out, "a key cannot be renewed, and the last good one stays in use: {error}"
