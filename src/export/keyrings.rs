@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "watch")]
+use std::collections::BTreeSet;
 use std::collections::HashMap;
+#[cfg(feature = "watch")]
+use std::path::PathBuf;
 #[cfg(feature = "watch")]
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +36,7 @@ pub(crate) struct Keyrings {
     #[cfg(feature = "watch")]
     mode: ExportMode,
     home: Home,
-    rings: Mutex<HashMap<Arc<KeyOrigin>, Weak<Keyring>>>,
+    rings: Mutex<Rings>,
     /// How many readings began.
     readings: AtomicU64,
     readers: Readers,
@@ -42,6 +46,14 @@ pub(crate) struct Keyrings {
     /// Started with the first key that is in a file. None where there can be no thread.
     #[cfg(feature = "watch")]
     watcher: OnceLock<Option<Watcher>>,
+}
+
+/// Keyrings by origin, and how many of them there are for each file that is watched: one file may be named in several ways.
+#[derive(Default)]
+struct Rings {
+    by_origin: HashMap<Arc<KeyOrigin>, Weak<Keyring>>,
+    #[cfg(feature = "watch")]
+    watched: HashMap<PathBuf, usize>,
 }
 
 impl Keyrings {
@@ -89,7 +101,7 @@ impl Keyrings {
         #[cfg(feature = "watch")]
         let watched = watched.and_then(|watched| Some((self.watcher()?, watched)));
         let mut rings = self.lock();
-        let known = rings.get(&origin).and_then(Weak::upgrade);
+        let known = rings.by_origin.get(&origin).and_then(Weak::upgrade);
         if let Some(ring) = known {
             drop(rings);
             ring.take(self, reading, Ok(key));
@@ -97,11 +109,12 @@ impl Keyrings {
         }
         let origin = Arc::new(origin);
         let ring = Keyring::new(&origin, self, reading, key);
-        rings.insert(origin, Arc::downgrade(&ring));
+        rings.by_origin.insert(origin, Arc::downgrade(&ring));
         // Under the lock: in the order in which keyrings of the source come and go.
         #[cfg(feature = "watch")]
         if let Some((watcher, (stamp, path))) = watched {
             watcher.watch_since(&path, stamp);
+            *rings.watched.entry(path).or_default() += 1;
         }
         Ok(ring)
     }
@@ -117,14 +130,17 @@ impl Keyrings {
         }
         let mut rings = self.lock();
         // There may be a new one by now.
-        if rings.get(origin).is_some_and(|ring| ring.strong_count() == 0) {
-            rings.remove(origin);
-            #[cfg(feature = "watch")]
-            if let Some(path) = origin.path()
-                && let Some(Some(watcher)) = self.watcher.get()
-                // A file may have other keyrings too: as a credential, and for another header.
-                && !origins_at(&path).any(|other| rings.get(&other).is_some_and(|ring| ring.strong_count() > 0))
-            {
+        if rings.by_origin.get(origin).is_some_and(|ring| ring.strong_count() == 0) {
+            rings.by_origin.remove(origin);
+        }
+        #[cfg(feature = "watch")]
+        if let Some(path) = origin.source.path()
+            && let Some(Some(watcher)) = self.watcher.get()
+            && let Some(count) = rings.watched.get_mut(&path)
+        {
+            *count -= 1;
+            if *count == 0 {
+                rings.watched.remove(&path);
                 watcher.unwatch(&path);
             }
         }
@@ -159,11 +175,6 @@ impl Keyrings {
         key.fingerprint(&self.fingerprinter)
     }
 
-    #[cfg(feature = "watch")]
-    fn find(&self, origin: &KeyOrigin) -> Option<Arc<Keyring>> {
-        self.lock().get(origin).and_then(Weak::upgrade)
-    }
-
     fn begin_reading(&self) -> u64 {
         // From one on: a keyring begins with a reading.
         self.readings.fetch_add(1, Ordering::Relaxed) + 1
@@ -179,9 +190,7 @@ impl Keyrings {
             let rings = Arc::downgrade(self);
             let started = Watcher::start(move |changed| {
                 if let Some(rings) = rings.upgrade() {
-                    for path in changed {
-                        rings.note_change(path);
-                    }
+                    rings.note_changes(changed);
                 }
             });
             let failed = |error: &_| tracing::warn!("files with keys are not watched: {error}");
@@ -191,30 +200,18 @@ impl Keyrings {
     }
 
     #[cfg(feature = "watch")]
-    fn note_change(&self, path: &std::path::Path) {
-        for origin in origins_at(path) {
-            if let Some(ring) = self.find(&origin) {
-                ring.note_change();
-            }
+    fn note_changes(&self, changed: &BTreeSet<PathBuf>) {
+        let is_concerned = |origin: &KeyOrigin| origin.source.path().is_some_and(|path| changed.contains(&path));
+        let rings = self.lock();
+        let by_origin = rings.by_origin.iter().filter(|(origin, _)| is_concerned(origin));
+        let concerned: Vec<Arc<Keyring>> = by_origin.filter_map(|(_, ring)| ring.upgrade()).collect();
+        drop(rings);
+        for ring in concerned {
+            ring.note_change();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<KeyOrigin>, Weak<Keyring>>> {
+    fn lock(&self) -> MutexGuard<'_, Rings> {
         self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What keys in a file may be called: by its path, and by its name where it is among the service manager's credentials; each for any header.
-#[cfg(feature = "watch")]
-fn origins_at(path: &std::path::Path) -> impl Iterator<Item = KeyOrigin> {
-    let credential = path.file_name().and_then(|name| name.to_str());
-    let credential = credential.map(|name| KeySource::Credential(name.to_owned()));
-    let credential = credential.filter(|source| source.path().as_deref() == Some(path));
-    let sources = [Some(KeySource::file(path)), credential].into_iter().flatten();
-    sources.flat_map(|source| {
-        KeyScheme::ALL.map(|scheme| KeyOrigin {
-            source: source.clone(),
-            scheme,
-        })
-    })
 }

@@ -5,13 +5,19 @@ use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::key::{ApiKey, BYTE_ORDER_MARK, MAX_KEY_BYTES};
-use super::{SecretError, SecretFault};
+use super::{ConfinedFile, SecretError, SecretFault};
 
 /// One mark at the start and one line end more than a key may have, and one byte more than that to see that it is too large.
 const MAX_FILE_BYTES: usize = BYTE_ORDER_MARK.len() + MAX_KEY_BYTES + 3;
 
 pub(super) fn read(path: &Path, strict: bool) -> Result<ApiKey, SecretError> {
     read_key(path, strict).map_err(|fault| SecretError::new(format!("file {}", path.display()), fault))
+}
+
+/// A file of an untrusted layer: not where a link leads out of what is allowed.
+pub(super) fn read_confined(file: &ConfinedFile, strict: bool) -> Result<ApiKey, SecretError> {
+    let key = file.open(open).and_then(|file| key_of(file, strict));
+    key.map_err(|fault| SecretError::new(format!("file {}", file.path().display()), fault))
 }
 
 /// A credential that systemd passed to the service (systemd.exec(5), "Credentials").
@@ -31,12 +37,18 @@ pub(super) fn credential(name: &str) -> Result<PathBuf, SecretFault> {
 }
 
 fn read_key(path: &Path, strict: bool) -> Result<ApiKey, SecretFault> {
+    open(path).and_then(|file| key_of(file, strict))
+}
+
+fn open(path: &Path) -> Result<File, SecretFault> {
     // Asked before opening: opening a pipe without a writer would wait for ever.
-    let unreadable = |error: Error| fault_of(error.kind());
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(SecretFault::NotAFile);
     }
-    let file = File::open(path).map_err(unreadable)?;
+    File::open(path).map_err(unreadable)
+}
+
+fn key_of(file: File, strict: bool) -> Result<ApiKey, SecretFault> {
     if strict && let Some(mode) = open_to_every_user(&file.metadata().map_err(unreadable)?) {
         return Err(SecretFault::OpenToEveryUser(mode));
     }
@@ -62,8 +74,8 @@ pub(crate) fn open_to_every_user(file: &Metadata) -> Option<u32> {
     }
 }
 
-fn fault_of(kind: ErrorKind) -> SecretFault {
-    match kind {
+fn unreadable(error: Error) -> SecretFault {
+    match error.kind() {
         ErrorKind::NotFound => SecretFault::NotFound,
         other => SecretFault::Unreadable(other),
     }

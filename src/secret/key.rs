@@ -32,11 +32,6 @@ pub(crate) enum KeyScheme {
     Raw,
 }
 
-#[cfg(feature = "watch")]
-impl KeyScheme {
-    pub(crate) const ALL: [Self; 3] = [Self::Bearer, Self::Basic, Self::Raw];
-}
-
 impl ApiKey {
     /// Checks what holds for a key however it is sent.
     pub(super) fn new(secret: SecretString) -> Result<Self, SecretFault> {

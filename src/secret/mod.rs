@@ -9,24 +9,29 @@
 //! - a command that was run for a key leaves no process, thread or descriptor behind, unless it gave a key and left something itself.
 
 mod command;
+mod confined;
 mod error;
 mod exec;
 mod file;
 mod fingerprint;
 mod key;
 mod normal;
+mod pattern;
 mod reader;
 mod repeated;
 mod rules;
 mod source;
 
 pub use command::KeyCommand;
+pub use confined::ConfinedFile;
+pub(crate) use confined::FilePattern;
 pub use error::{KeyRefusalStatus, SecretError, SecretFault};
 pub(crate) use file::open_to_every_user;
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;
 pub(crate) use normal::is_invisible;
+pub(crate) use pattern::KeyPattern;
 pub(crate) use reader::{KeyOrigin, KeyReader};
 pub(crate) use repeated::SentSecrets;
 pub use rules::CodePoint;

@@ -1,8 +1,6 @@
 //! How a registry reads keys: what it was told about them, and for which header.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-#[cfg(feature = "watch")]
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -71,12 +69,6 @@ impl KeyReader {
 }
 
 impl KeyOrigin {
-    /// The file that the key is in.
-    #[cfg(feature = "watch")]
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        self.source.path()
-    }
-
     /// How long what was read holds. None if it holds until a receiver refuses it.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         match &self.source {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::{ApiKey, KeyCommand, KeyReader, SecretError, SecretFault, exec, file};
+use super::{ApiKey, ConfinedFile, KeyCommand, KeyReader, SecretError, SecretFault, exec, file};
 
 /// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
 /// may be another one.
@@ -20,6 +20,8 @@ pub enum KeySource {
     Env(String),
     /// A file; one newline at its end is not part of the key.
     File(PathBuf),
+    /// A file that an untrusted layer names, as far as the operator allows it.
+    Confined(ConfinedFile),
     /// A systemd credential: a file of that name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
     /// A command that prints the key.
@@ -105,6 +107,7 @@ impl KeySource {
         match self {
             Self::Env(name) => read_variable(name).map_err(|fault| SecretError::new(self.to_string(), fault)),
             Self::File(path) => file::read(path, reader.strict_permissions),
+            Self::Confined(confined) => file::read_confined(confined, reader.strict_permissions),
             Self::Credential(name) => file::read_credential(name, reader.strict_permissions),
             Self::Exec(command) => exec::read(command, &reader.given_up),
             Self::Provider { provider, name } => self.ask(&reader.sources, provider, name),
@@ -115,6 +118,7 @@ impl KeySource {
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::File(path) => Some(path.clone()),
+            Self::Confined(file) => Some(file.path().to_owned()),
             Self::Credential(name) => file::credential(name).ok(),
             Self::Env(_) | Self::Exec(_) | Self::Provider { .. } => None,
         }
@@ -148,6 +152,7 @@ impl fmt::Display for KeySource {
         match self {
             Self::Env(name) => write!(f, "environment variable {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Confined(file) => write!(f, "file {}", file.path().display()),
             Self::Credential(name) => write!(f, "credential {name}"),
             Self::Exec(command) => command.fmt(f),
             Self::Provider { provider, name } => write!(f, "provider {provider}, secret {name}"),
