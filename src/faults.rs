@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     SessionIdTaken,
     /// A scope that was left stays on its thread.
     ScopeLeftBehind,
+    /// A scope that could not be made current is taken for one that is.
+    AttachUnchecked,
     /// A request has the key of the one before it in a header of its own.
     KeyShown,
     /// A tracer says that whatever span is current is its own.
@@ -67,6 +69,9 @@ pub(crate) enum Fault {
     /// The session that was made the default last is that of every tracer.
     // test: session_modes::the_default_session_is_that_of_spans_outside_any_and_of_its_own_tracer_only
     DefaultSessionShared,
+    /// An answer to a request with an older key says that the receiver refuses the current one.
+    // test: rotation::alarms::an_answer_to_a_request_with_the_old_key_says_nothing_of_the_new_one
+    LateAnswerAlarms,
 }
 
 /// Whether isolation is broken in this way.

@@ -10,6 +10,7 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::{Context, global};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
+use crate::context;
 use crate::registry::{TracerRegistry, WeakRegistry};
 use crate::routing::RoutingProvider;
 use crate::scope::Scope;
@@ -63,6 +64,7 @@ struct ScopedPropagator(RoutingProvider);
 
 impl TextMapPropagator for ScopedPropagator {
     fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
+        let cx = &*context::known(cx);
         if !cx.is_telemetry_suppressed()
             && let Some(tracer) = self.0.route(cx)
         {
@@ -71,6 +73,7 @@ impl TextMapPropagator for ScopedPropagator {
     }
 
     fn extract_with_context(&self, cx: &Context, extractor: &dyn Extractor) -> Context {
+        let cx = &*context::known(cx);
         let scope = Scope::from(cx.clone());
         match scope.tracer() {
             Some(tracer) => tracer.extract_into(cx, extractor),

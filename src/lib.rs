@@ -39,7 +39,7 @@ pub use opentelemetry;
 pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
-pub use context::PropagationStatus;
+pub use context::{PropagationStatus, ScopeGuard};
 pub use export::{
     BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyRefusal, KeyStatus, Report,
     SessionEventsReport, TlsError, TlsFault, TracerReport,

@@ -110,7 +110,7 @@ impl TracerHandle {
             None => self.scope_context(None, current),
         };
         if !(baggage.is_empty() && cx.baggage().is_empty()) {
-            cx = cx.with_baggage(baggage);
+            cx = context::with_baggage(&cx, baggage);
         }
         if self.trusts_remote_parent() && incoming.has_active_span() {
             cx = context::with_trusted_span(&cx, incoming.span().span_context().clone());

@@ -141,6 +141,7 @@ impl Tracer for RoutingTracer {
         if parent_cx.is_telemetry_suppressed() {
             return self.nowhere(builder);
         }
+        let parent_cx = &*context::known(parent_cx);
         if let Some(tracer) = self.provider.route(parent_cx) {
             let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
             return tracer.build_with_context(builder, parent_cx);
@@ -161,6 +162,7 @@ impl Tracer for RoutingTracer {
     where
         F: FnOnce(Context) -> T,
     {
+        let parent_cx = &*context::known(parent_cx);
         if !parent_cx.is_telemetry_suppressed() {
             if let Some(tracer) = self.provider.route(parent_cx) {
                 let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
@@ -169,7 +171,7 @@ impl Tracer for RoutingTracer {
             self.provider.0.routing.unrouted.note_span();
         }
         let cx = parent_cx.with_span(self.nowhere(builder));
-        let _current = cx.clone().attach();
+        let _current = context::attach(&cx);
         f(cx)
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use futures_util::Stream;
-use opentelemetry::{Context, ContextGuard};
+use opentelemetry::Context;
 
-use crate::context::{self, InScope};
+use crate::context::{self, InScope, ScopeGuard};
 use crate::session::Session;
 use crate::tracer::TracerHandle;
 
@@ -65,8 +65,8 @@ impl Scope {
     /// # }
     /// ```
     #[must_use = "the scope ends when the guard is dropped"]
-    pub fn enter(&self) -> ContextGuard {
-        context::attach(self.cx.clone())
+    pub fn enter(&self) -> ScopeGuard {
+        context::attach(&self.cx)
     }
 
     /// Runs a closure in it.

@@ -7,12 +7,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::{Context, ContextGuard};
+use opentelemetry::Context;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::backend::DataPart;
-use crate::context::{self, InScope};
+use crate::context::{self, InScope, ScopeGuard};
 use crate::nesting::bounded;
 use crate::session_record::{Beginning, DURATION, SessionRecord};
 use crate::tracer::TracerHandle;
@@ -153,8 +153,8 @@ impl Session {
     /// # }
     /// ```
     #[must_use = "the scope ends when the guard is dropped"]
-    pub fn enter(&self) -> ContextGuard {
-        context::attach(self.context(&context::current()))
+    pub fn enter(&self) -> ScopeGuard {
+        context::attach(&self.context(&context::current()))
     }
 
     /// Makes it the session of all spans of its tracer that are started outside any session, in place of the one that was, until

@@ -8,6 +8,7 @@ use serde::Serialize;
 #[derive(Debug, Default)]
 pub(crate) struct Boundary {
     baggage_dropped: AtomicU64,
+    unattached: AtomicU64,
 }
 
 /// What was left out of what goes along with requests and links.
@@ -23,6 +24,15 @@ pub struct PropagationStatus {
 impl Boundary {
     pub(crate) fn note_baggage_dropped(&self, entries: u64) {
         self.baggage_dropped.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    /// A scope could not be made current. True for the first one.
+    pub(crate) fn note_unattached(&self) -> bool {
+        self.unattached.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn unattached(&self) -> u64 {
+        self.unattached.load(Ordering::Relaxed)
     }
 
     pub(crate) fn propagation(&self) -> PropagationStatus {

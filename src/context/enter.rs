@@ -100,6 +100,15 @@ pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context 
     }
 }
 
+/// The same scope with other baggage. Its scope is a value of its own, by which it is known where it is made current.
+pub(crate) fn with_baggage(entered: &Context, baggage: Baggage) -> Context {
+    let cx = entered.with_baggage(baggage);
+    match entered.get::<Scope>() {
+        Some(scope) => cx.with_value(scope.clone()),
+        None => cx,
+    }
+}
+
 /// Enters over something of another tracer: its scope, or a span of it that somebody made current by hand in or outside our own.
 fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>, from: &Context) -> Context {
     let identity = &*owner.identity;

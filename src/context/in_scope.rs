@@ -22,7 +22,7 @@ pin_project! {
     impl<T> PinnedDrop for InScope<T> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _entered = attach(this.cx.clone());
+            let _entered = attach(this.cx);
             this.work.set(None);
         }
     }
@@ -45,7 +45,7 @@ impl<F: Future> Future for InScope<F> {
 
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _entered = attach(this.cx.clone());
+        let _entered = attach(this.cx);
         this.work.as_pin_mut().expect("it is there until the drop").poll(task)
     }
 }
@@ -55,7 +55,7 @@ impl<S: Stream> Stream for InScope<S> {
 
     fn poll_next(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
-        let _entered = attach(this.cx.clone());
+        let _entered = attach(this.cx);
         this.work
             .as_pin_mut()
             .expect("it is there until the drop")

@@ -8,8 +8,11 @@
 //! - A [`Scope`] in the context says for whom code runs. Where one tracer's scope hides another's, the hidden context is kept
 //!   in it, so that a scope further in finds its own ancestor and its own session again.
 //!
+//! A context that cannot be made current is a third thing to be told apart: [`attach`](attach()) checks that it took hold.
+//!
 //! Invariant: a parent that [`parent`] gives is a span of the same tracer, a trusted remote one, or none.
 
+mod attach;
 mod boundary;
 mod enter;
 mod identity;
@@ -18,16 +21,20 @@ mod scope;
 
 use std::borrow::Cow;
 
+use opentelemetry::Context;
 use opentelemetry::baggage::{Baggage, BaggageExt};
 use opentelemetry::trace::TraceContextExt;
-use opentelemetry::{Context, ContextGuard};
 
 use crate::faults::{self, Fault, planted};
+pub use attach::ScopeGuard;
+#[cfg(feature = "tracing-layer")]
+pub(crate) use attach::has_failed;
+pub(crate) use attach::{attach, current, known, suppress, suppress_on_this_thread};
 pub(crate) use boundary::Boundary;
 pub use boundary::PropagationStatus;
 #[cfg(feature = "tracing-layer")]
 pub(crate) use enter::{by_default, rooted};
-pub(crate) use enter::{enter, with_own_span, with_session, with_trusted_span};
+pub(crate) use enter::{enter, with_baggage, with_own_span, with_session, with_trusted_span};
 pub(crate) use identity::{Identity, SpanIds};
 pub(crate) use in_scope::InScope;
 use scope::{Nobodys, Scope, own_context};
@@ -108,7 +115,6 @@ pub(crate) fn is_in_other_scope(one: &Context, other: &Context) -> bool {
 }
 
 /// A context in no scope, for work that is not to be traced: what is made in it is nobody's, and goes to no default either.
-#[cfg(any(feature = "macros", feature = "tower"))]
 pub(crate) fn nobodys(from: &Context) -> Context {
     let nobodys = Context::new().with_value(Nobodys);
     if from.is_telemetry_suppressed() {
@@ -139,34 +145,10 @@ pub(crate) fn with_open_span(identity: &Identity, cx: &Context) -> Option<Contex
         .cloned()
 }
 
-/// The current context of the thread.
-#[expect(clippy::disallowed_methods, reason = "this module owns the current context")]
-pub(crate) fn current() -> Context {
-    Context::current()
-}
-
 /// The current context of the thread, or another one where nothing at all is current.
 pub(crate) fn current_or(other: Context) -> Context {
     let now = current();
     let is_somebodys_or_nobodys = now.get::<Scope>().is_some() || now.get::<Nobodys>().is_some();
     let says_something = is_somebodys_or_nobodys || now.has_active_span() || now.is_telemetry_suppressed();
     if says_something { now } else { other }
-}
-
-/// Makes a context the current one of the thread until the guard is dropped.
-pub(crate) fn attach(cx: Context) -> ContextGuard {
-    if planted(Fault::ScopeLeftBehind) && faults::now_and_then() {
-        std::mem::forget(cx.clone().attach());
-    }
-    cx.attach()
-}
-
-/// Makes all telemetry of this thread come to nothing until the guard is dropped.
-pub(crate) fn suppress() -> ContextGuard {
-    Context::enter_telemetry_suppressed_scope()
-}
-
-/// Makes all telemetry of this thread come to nothing, for the rest of its life.
-pub(crate) fn suppress_on_this_thread() {
-    std::mem::forget(suppress());
 }

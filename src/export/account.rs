@@ -10,6 +10,7 @@ use super::books::Settled;
 use super::breaker::Breakers;
 use super::key_status::KeyStatus;
 use super::lane::{FlushMark, Lane, LaneSnapshot, Unsettled};
+use super::log::Episodes;
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
@@ -22,6 +23,8 @@ pub(crate) struct Account {
     state: Mutex<State>,
     /// Told where the last lane is gone.
     settled: Arc<Settled>,
+    /// What the log says of it.
+    pub(super) episodes: Episodes,
     /// What metrics tell of it.
     #[cfg(feature = "metrics")]
     pub(crate) told: Told,
@@ -133,6 +136,7 @@ impl Account {
             selector,
             state: Mutex::default(),
             settled,
+            episodes: Episodes::default(),
             #[cfg(feature = "metrics")]
             told,
         })

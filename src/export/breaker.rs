@@ -103,6 +103,13 @@ impl Breaker {
         self.change(Circuit::hurry);
     }
 
+    /// Whether requests wait, but for one that tries at a time.
+    pub(super) fn is_open(&self) -> bool {
+        self.works
+            .get()
+            .is_some_and(|works| works.lock().phase != Phase::Closed)
+    }
+
     /// Whether the last failure was about the key.
     pub(super) fn is_denied(&self) -> bool {
         let works = self.works.get();

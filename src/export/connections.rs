@@ -21,6 +21,7 @@ use super::breaker::Breaker;
 #[cfg(feature = "tls")]
 use super::connector::Connector;
 use super::dial::Dial;
+use super::log::Episodes;
 use super::proxy::Proxy;
 use super::tls::TlsError;
 #[cfg(feature = "tls")]
@@ -65,6 +66,8 @@ pub(crate) struct Connections {
     /// Of all lanes that go this way. Others that go to the same server, with certificates or a proxy of their own, have another: what keeps
     /// these from connecting may be theirs.
     pub(super) breaker: Arc<Breaker>,
+    /// What the log says of it.
+    pub(super) episodes: Episodes,
     ways: Weak<Ways>,
     home: Home,
 }
@@ -202,6 +205,7 @@ impl Ways {
             identity,
             way: way.clone(),
             breaker: Arc::default(),
+            episodes: Episodes::default(),
             ways: Arc::downgrade(self),
             home: Home::default(),
         })

@@ -109,6 +109,7 @@ pub(super) async fn deliver<'a>(
             }
             lane.note_verdict(load, &verdict);
             entry.showed(Showed::by(&verdict, connected), retry);
+            lane.log_breakers(load);
             (verdict, slow, flushes, hand)
         };
         match verdict {

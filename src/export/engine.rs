@@ -26,6 +26,7 @@ use super::driver::Driver;
 use super::keyring::Keyring;
 use super::keyrings::Keyrings;
 use super::lane::Lane;
+use super::log::LineBudget;
 use super::outbox::Outbox;
 use super::permits::Permits;
 use super::queue::Chunks;
@@ -62,6 +63,7 @@ pub(super) struct Shared {
     pub(super) home: Home,
     pub(super) chunks: Chunks,
     pub(super) keyrings: Arc<Keyrings>,
+    pub(super) lines: Arc<LineBudget>,
     /// What the registry's tracers share.
     pub(super) boundary: Arc<Boundary>,
     /// The engine knows that memory is short.
@@ -80,6 +82,8 @@ pub(super) enum Ring {
     Flush(Arc<Lane>),
     /// Has session events.
     Session(Arc<Outbox>),
+    /// Something began that the log is to say.
+    Log(Arc<Lane>),
     /// Memory is short.
     Pressed,
 }
@@ -176,6 +180,11 @@ impl Engine {
         EngineMark(Arc::downgrade(&self.shared))
     }
 
+    /// How many lines of the log the registry has left.
+    pub(crate) fn lines(&self) -> &Arc<LineBudget> {
+        &self.shared.lines
+    }
+
     pub(crate) fn settings(&self) -> &ExportSettings {
         &self.shared.settings
     }
@@ -212,6 +221,7 @@ impl Shared {
     ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
         let (bell, rung) = unbounded_channel();
         let shared = Self {
+            lines: Arc::clone(&keyrings.lines),
             keyrings,
             boundary: Arc::default(),
             transport,
@@ -231,7 +241,7 @@ impl Shared {
     pub(super) fn ring(&self, ring: Ring) {
         let is_heard = match self.settings.mode {
             ExportMode::Background => !matches!(ring, Ring::Flush(_)),
-            ExportMode::Inline => matches!(ring, Ring::Flush(_) | Ring::Session(_)),
+            ExportMode::Inline => matches!(ring, Ring::Flush(_) | Ring::Session(_) | Ring::Log(_)),
         };
         if self.is_forked() || !is_heard {
             return;
@@ -304,6 +314,9 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
             Ok(Some(Ring::Session(outbox))) => {
                 tokio::spawn(outbox.run());
             }
+            Ok(Some(Ring::Log(lane))) => {
+                tokio::spawn(async move { lane.log_begun() });
+            }
             Ok(Some(Ring::Pressed)) => relief = Some(Instant::now()),
             Ok(None) => return,
             Ok(Some(Ring::Flush(_))) | Err(_) => {}
@@ -350,6 +363,7 @@ async fn dispatch_flushes(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>
                     tokio::spawn(run(lane, Arc::clone(&shared)));
                 }
             }
+            Ring::Log(lane) => lane.log_begun(),
             Ring::Timed(_) | Ring::Ready(_) | Ring::Pressed => {}
         }
     }

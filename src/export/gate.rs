@@ -115,6 +115,24 @@ impl<'a> Gate<'a> {
         }
     }
 
+    pub(super) fn is_own_open(self) -> bool {
+        self.own.is_open()
+    }
+
+    pub(super) fn is_endpoint_open(self) -> bool {
+        self.endpoint.is_open()
+    }
+
+    /// Failures in a row.
+    pub(super) fn own_failures(self) -> u32 {
+        self.own.status().failures
+    }
+
+    /// Failures in a row.
+    pub(super) fn endpoint_failures(self) -> u32 {
+        self.endpoint.status().failures
+    }
+
     /// Why what waited here for too long is dropped.
     pub(super) fn reason(self) -> DropReason {
         if self.own.is_denied() {

@@ -29,12 +29,20 @@ use tokio::sync::Notify;
 use super::key_status::KeyStatus;
 use super::keyrings::Keyrings;
 use super::lane::Lane;
+use super::log::{Episode, TARGET};
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
 use crate::secret::{ApiKey, KeySource, SecretError};
 
 /// After how many more that wait those are looked for that are gone.
 const MANY: usize = 64;
+
+/// What the log is to say of a source.
+enum News {
+    /// The error, and how many lines were left out before.
+    Failing(SecretError, Option<u64>),
+    Readable,
+}
 
 /// The key of one source.
 pub(crate) struct Keyring {
@@ -63,6 +71,8 @@ struct State {
 #[expect(clippy::struct_excessive_bools, reason = "each of them changes without the others")]
 struct More {
     error: Option<SecretError>,
+    /// What the log says of the error.
+    failing: Episode,
     /// The last key that receivers took, as long as none took the current one.
     before: Option<Arc<Key>>,
     /// The current one was refused, and that is why the source is asked.
@@ -231,17 +241,27 @@ impl Keyring {
         let mut next = self.source.lifetime().map(|lifetime| lifetime / 4 * 3);
         let mut waiting = BTreeMap::new();
         let mut news = None;
+        let now = Instant::now();
         match read {
-            Ok(key) if !key.is_same(&state.key.secret) => waiting = state.rotate(key, &rings.retry),
+            Ok(key) if !key.is_same(&state.key.secret) => {
+                waiting = state.rotate(key, &rings.retry);
+                news = state.more().failing.end().map(|_| News::Readable);
+            }
             Ok(_) => {
                 if let Some(more) = &mut state.more {
                     more.error = None;
                     more.note_vain(&rings.retry);
+                    news = more.failing.end().map(|_| News::Readable);
                 }
             }
             Err(error) => {
                 let more = state.more();
-                news = more.note_error(error);
+                if more.failing.note(1, now)
+                    && let Some(begun) = more.failing.begin(now, &rings.lines)
+                {
+                    news = Some(News::Failing(error.clone(), begun.left_out));
+                }
+                more.error = Some(error);
                 more.note_vain(&rings.retry);
                 next = self
                     .source
@@ -253,7 +273,9 @@ impl Keyring {
             self.schedule(&mut state, rings, next);
         }
         drop(state);
-        tell(news);
+        if let Some(news) = news {
+            self.tell(news);
+        }
         for lane in waiting.values().filter_map(Weak::upgrade) {
             lane.take_new_key();
         }
@@ -299,6 +321,17 @@ impl Keyring {
             rotations: state.key.number,
             error: state.more.as_ref().and_then(|more| more.error.clone()),
             refused: None,
+        }
+    }
+
+    /// Not under the lock: a subscriber may need it.
+    fn tell(&self, news: News) {
+        let source = &self.source;
+        match news {
+            News::Failing(error, left_out) => tracing::warn!(
+                target: TARGET, left_out, "a key cannot be renewed, and the last good one stays in use: {error}"
+            ),
+            News::Readable => tracing::info!(target: TARGET, %source, "a key can be renewed again"),
         }
     }
 
@@ -348,20 +381,19 @@ impl State {
     /// Gives memory back that says nothing any more.
     fn tidy(&mut self) {
         self.more.take_if(|more| {
-            let is_calm = more.error.is_none() && more.not_before.is_none_or(|at| at <= Instant::now());
-            is_calm && more.before.is_none() && !more.asking && more.due.is_none() && more.waiting.is_empty()
+            let now = Instant::now();
+            let is_calm = more.error.is_none() && more.not_before.is_none_or(|at| at <= now);
+            is_calm
+                && more.failing.is_idle(now)
+                && more.before.is_none()
+                && !more.asking
+                && more.due.is_none()
+                && more.waiting.is_empty()
         });
     }
 }
 
 impl More {
-    /// Gives it back where it is to be told.
-    fn note_error(&mut self, error: SecretError) -> Option<SecretError> {
-        let news = (self.error.as_ref() != Some(&error)).then(|| error.clone());
-        self.error = Some(error);
-        news
-    }
-
     fn end_pause(&mut self) {
         self.in_vain = 0;
         self.not_before = None;
@@ -380,12 +412,5 @@ impl More {
         let pause = retry.longest_wait(self.in_vain);
         self.in_vain = self.in_vain.saturating_add(1);
         self.not_before = now.checked_add(pause.mul_f64(rand::rng().random_range(0.5..=1.0)));
-    }
-}
-
-/// Not under the lock: where the log's lines are sent as spans of a tracer, that may need it.
-fn tell(news: Option<SecretError>) {
-    if let Some(error) = news {
-        tracing::warn!("a key cannot be renewed, and the last good one stays in use: {error}");
     }
 }

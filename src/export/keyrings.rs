@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::keyring::Keyring;
 use super::lifetimes::{Lifetimes, Ordered};
+use super::log::LineBudget;
 use super::readers::Readers;
 #[cfg(feature = "watch")]
 use crate::config::ExportMode;
@@ -27,6 +28,7 @@ pub(crate) struct Keyrings {
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     pub(super) retry: RetrySettings,
+    pub(super) lines: Arc<LineBudget>,
     #[cfg(feature = "watch")]
     mode: ExportMode,
     home: Home,
@@ -58,6 +60,7 @@ impl Keyrings {
             sources,
             fingerprinter,
             retry: settings.retry.clone(),
+            lines: Arc::default(),
             #[cfg(feature = "watch")]
             mode: settings.mode,
             home: Home::default(),

@@ -17,6 +17,7 @@ mod events;
 mod finish;
 mod idle;
 mod in_flight;
+mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
 mod notes;
@@ -141,6 +142,8 @@ impl Lane {
         if full || !state.share.enqueue(weight, &self.shared.budget) {
             let reason = state.no_room(Load::Spans);
             state.ledger.refuse(reason);
+            drop(state);
+            self.log_refused_at_the_door(Load::Spans, reason);
             return;
         }
         if planted(Fault::SpanLost) && faults::now_and_then() {
@@ -266,6 +269,8 @@ impl Lane {
         let freed = state.in_flight.settle(&spans);
         state.share.settle(freed, &self.shared.budget);
         drop(state);
+        // Before those who flush go on: what they wait for is in the log by then.
+        self.log_outcome(Load::Spans, count, outcome);
         self.tell_settled();
     }
 

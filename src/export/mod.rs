@@ -44,6 +44,7 @@
 //! | `account` | all lanes that a selector ever had |
 //! | `books` | the accounts of all selectors, and the sums of those that are forgotten |
 //! | `error` | why a request failed |
+//! | `log` | the log's lines about losses, and their bounds |
 //! | `report` | what a flush or a shutdown tells the caller |
 
 mod account;
@@ -70,6 +71,7 @@ mod keyring;
 mod keyrings;
 mod lane;
 mod lifetimes;
+mod log;
 mod otlp;
 mod outbox;
 mod permits;
@@ -105,6 +107,7 @@ pub use error::ExportError;
 pub(crate) use flush::after;
 pub use key_status::{KeyRefusal, KeyStatus};
 pub(crate) use lane::Lane;
+pub(crate) use log::{Begun, Episode, LineBudget, TARGET as HEALTH};
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;
 pub(crate) use proxy::{Credentials, Proxy};

@@ -10,11 +10,21 @@ use super::lane::Lane;
 use super::turns::{Turn, Turns};
 
 /// What a request carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Load {
     Spans,
     /// One session event, or several that are told as one.
     SessionEvent,
+}
+
+impl Load {
+    /// As status and log call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Spans => "spans",
+            Self::SessionEvent => "session_events",
+        }
+    }
 }
 
 /// The requests that may be under way at the same time.

@@ -1,5 +1,7 @@
 //! The way to a tracer that is not there, or whose binding must be asked for again: look-ups after a change never see what was before.
 
+use std::time::Instant;
+
 use super::bindings::{Asking, Bound};
 use super::{LookupError, TracerRegistry};
 use crate::selector::Selector;
@@ -91,7 +93,9 @@ impl TracerRegistry {
                 error @ (LookupError::Source { .. } | LookupError::TenantBinding(_) | LookupError::Panicked(_)),
                 Some((answers, tenant)),
             ) => {
-                tracing::warn!(%selector, "the tracer stays as it was, for its binding cannot be asked for: {error}");
+                if let Some(left_out) = self.0.engine.lines().take(Instant::now()) {
+                    tracing::warn!(%selector, left_out, "the tracer stays as it was, for its binding cannot be asked for: {error}");
+                }
                 answers.note_failure(tenant);
                 found.settle(marks);
                 Ok(found.clone())

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use super::LookupError;
 use super::status::PoolStatus;
 use crate::config::{ExportMode, IdleTimeout, PoolSettings, WhenFull};
+use crate::export::LineBudget;
 use crate::selector::{Name, Part, Selector};
 use crate::tracer::TracerHandle;
 use clock::{Clock, Past};
@@ -44,7 +45,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// `bell` is rung where the pool is to be looked through at once. With a `mode` in which nobody may hear it, look-ups look themselves.
-    pub(super) fn new(settings: &PoolSettings, mode: ExportMode, bell: Arc<Notify>) -> Self {
+    pub(super) fn new(settings: &PoolSettings, mode: ExportMode, bell: Arc<Notify>, lines: Arc<LineBudget>) -> Self {
         let timeout = match settings.idle_timeout {
             IdleTimeout::After(timeout) => Some(timeout),
             IdleTimeout::Never => None,
@@ -54,7 +55,7 @@ impl Pool {
             combined: Slots::default(),
             clock: Clock::default(),
             past: Mutex::new(Past::new(timeout)),
-            room: Room::new(settings, bell),
+            room: Room::new(settings, bell, lines),
             evicted: AtomicU64::new(0),
             began: Instant::now(),
             mode,
@@ -185,7 +186,7 @@ impl Pool {
                 Asked::NoRoom if self.find_room(*since.get_or_insert_with(Instant::now)) => {}
                 Asked::NoRoom if self.room.when_full == WhenFull::Grow => grow = true,
                 Asked::NoRoom => {
-                    self.room.note_rejected();
+                    self.room.note_rejected(selector);
                     return Err(LookupError::PoolFull {
                         selector: selector.clone(),
                         max_tracers: self.room.max(),
@@ -202,6 +203,8 @@ impl Pool {
         };
         if grown {
             self.room.warn_once();
+        } else {
+            self.room.note_admitted();
         }
         finish.result = make();
         finish.result.clone()

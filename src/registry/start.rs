@@ -15,7 +15,7 @@ use super::maintenance::maintain;
 use super::pool::Pool;
 use super::reload::Reloads;
 use super::source::{AnswersKept, Source};
-use super::unscoped::DefaultRoute;
+use super::unscoped::{DefaultRoute, Unrouted};
 #[cfg(feature = "watch")]
 use super::watching::Watching;
 use super::{BuildError, Inner, TracerRegistry};
@@ -34,7 +34,8 @@ impl TracerRegistry {
     ) -> Result<Self, BuildError> {
         let engine = Engine::start(config.export().clone(), sources.clone(), fingerprinter.clone())?;
         let bell = Arc::new(Notify::new());
-        let pool = Arc::new(Pool::new(config.pool(), config.export().mode, Arc::clone(&bell)));
+        let lines = Arc::clone(engine.lines());
+        let pool = Arc::new(Pool::new(config.pool(), config.export().mode, Arc::clone(&bell), lines));
         let books = Arc::new(Books::new(Arc::clone(&bell)));
         engine.spawn(maintain(
             Arc::downgrade(&pool),
@@ -57,10 +58,10 @@ impl TracerRegistry {
             sources,
             fingerprinter,
             destinations: Destinations::new(engine.settings().protocol),
+            unrouted: Unrouted::new(engine.boundary()),
             engine,
             books,
             default_route: DefaultRoute::default(),
-            unrouted: Arc::default(),
             flights: Flights::default(),
             ageing: OnceLock::new(),
         }));

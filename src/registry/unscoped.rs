@@ -12,7 +12,7 @@ use serde::Serialize;
 use tracing::dispatcher::{self, Dispatch};
 
 use super::{Inner, LookupError, TracerRegistry};
-use crate::context;
+use crate::context::{self, Boundary};
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
@@ -30,18 +30,23 @@ pub(crate) struct WeakRegistry(Weak<Inner>);
 /// What had no tracer to go to. Shared by a registry and what routes for it.
 #[derive(Debug, Default)]
 pub(crate) struct Unrouted {
+    boundary: Arc<Boundary>,
     spans: AtomicU64,
     tracing: AtomicU64,
 }
 
 /// What code that knows no tenants made, and what was not recorded, since there was no tracer that it belonged to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct UnroutedStatus {
     /// Spans that were started outside any scope, and had no default to go to.
     pub spans: u64,
     /// Events and late fields of the `tracing` crate that were left out: the code ran for one tracer, and the `tracing` span that was current
     /// was another one's.
     pub tracing: u64,
+    /// How often a scope could not be made current, because its thread had 65,534 attached contexts, the most that OpenTelemetry keeps. Until
+    /// the guards of such scopes are dropped, code on the thread runs in no scope: its spans are counted above, and go to no default.
+    pub unattached: u64,
 }
 
 /// What is known of the default where it is not in the pool.
@@ -221,6 +226,13 @@ fn millis(duration: Duration) -> u64 {
 
 // Relaxed: counts, nothing hangs on them.
 impl Unrouted {
+    pub(super) fn new(boundary: &Arc<Boundary>) -> Arc<Self> {
+        Arc::new(Self {
+            boundary: Arc::clone(boundary),
+            ..Self::default()
+        })
+    }
+
     pub(crate) fn note_span(&self) {
         self.spans.fetch_add(1, Ordering::Relaxed);
     }
@@ -234,6 +246,7 @@ impl Unrouted {
         UnroutedStatus {
             spans: self.spans.load(Ordering::Relaxed),
             tracing: self.tracing.load(Ordering::Relaxed),
+            unattached: self.boundary.unattached(),
         }
     }
 }

@@ -32,7 +32,7 @@ pin_project! {
     impl<B> PinnedDrop for TracedBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _entered = attach(this.cx.clone());
+            let _entered = attach(this.cx);
             this.body.set(None);
             drop(this.exchange.take());
         }
@@ -92,7 +92,7 @@ impl<B: Body> Body for TracedBody<B> {
         let Some(mut body) = this.body.as_pin_mut() else {
             return Poll::Ready(None);
         };
-        let _entered = attach(this.cx.clone());
+        let _entered = attach(this.cx);
         let polled = watch(this.exchange, || body.as_mut().poll_frame(task));
         let Some(exchange) = this.exchange else {
             return polled;

@@ -28,7 +28,7 @@ impl<F> RunningFuture<F> {
     /// Calls the service in a context.
     pub(super) fn start(cx: Context, mut exchange: Option<Exchange>, call: impl FnOnce() -> F) -> Self {
         let future = {
-            let _entered = attach(cx.clone());
+            let _entered = attach(&cx);
             watch(&mut exchange, call)
         };
         Self {
@@ -53,7 +53,7 @@ where
         Poll::Ready(match answered {
             Ok(response) => {
                 // The body is asked whether it is at its end.
-                let _entered = attach(cx.clone());
+                let _entered = attach(&cx);
                 Ok(TracedBody::put_into(response, cx, exchange))
             }
             Err(error) => {

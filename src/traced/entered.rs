@@ -2,19 +2,18 @@
 
 use std::thread;
 
-use opentelemetry::ContextGuard;
-
 use super::call::Call;
 use super::capture::Capture;
 use super::life::{self, Life};
 use super::outcome::Told;
+use crate::context::ScopeGuard;
 
 /// The span of a function that runs, until it returns.
 ///
 /// It lies in the frame of the function: what is traced and calls itself ten thousand times is to do so on a thread's default stack.
 pub struct Entered {
     // First, so that the context is left before the span ends.
-    _scope: Option<ContextGuard>,
+    _scope: Option<ScopeGuard>,
     life: Life,
     /// A function may be called, and come to its end, while a panic of somebody else goes on.
     was_panicking: bool,

@@ -2,15 +2,15 @@
 
 use std::thread;
 
+use opentelemetry::Context;
 use opentelemetry::trace::{Status, TraceContextExt};
-use opentelemetry::{Context, ContextGuard};
 use serde_json::Value as Json;
 
 use super::call::Call;
 use super::capture::Capture;
 use super::outcome::Told;
 use crate::backend::{DataPart, flatten};
-use crate::context;
+use crate::context::{self, ScopeGuard};
 use crate::span::ActiveSpan;
 use crate::tracer::Open;
 
@@ -107,7 +107,7 @@ impl Life {
     }
 
     /// Makes the call's context current, and starts its span if that was to be done now.
-    pub(super) fn enter(&mut self) -> Option<ContextGuard> {
+    pub(super) fn enter(&mut self) -> Option<ScopeGuard> {
         if let State::Planned(_) = &self.state
             && let State::Planned(plan) = std::mem::replace(&mut self.state, State::Nothing)
         {
@@ -117,10 +117,10 @@ impl Life {
     }
 
     /// Makes the call's context current, where it has one.
-    pub(super) fn attach(&self) -> Option<ContextGuard> {
+    pub(super) fn attach(&self) -> Option<ScopeGuard> {
         match &self.state {
-            State::Open(open) => Some(context::attach(open.span.context().clone())),
-            State::Hidden(cx) | State::Over(cx) => Some(context::attach(cx.clone())),
+            State::Open(open) => Some(context::attach(open.span.context())),
+            State::Hidden(cx) | State::Over(cx) => Some(context::attach(cx)),
             State::Planned(_) | State::Nothing => None,
         }
     }

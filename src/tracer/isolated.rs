@@ -48,7 +48,7 @@ impl Tracer for IsolatedTracer {
     {
         let open = self.open(builder, parent_cx);
         let cx = open.span.context().clone();
-        let _entered = context::attach(cx.clone());
+        let _entered = context::attach(&cx);
         f(cx)
     }
 }

@@ -11,14 +11,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
+use opentelemetry::Context;
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
-use opentelemetry::{Context, ContextGuard};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
 use crate::backend::Destination;
 use crate::config::{Digest, ResolvedBinding};
-use crate::context::{self, Identity, InScope, Owner, SessionScope, SessionStamp, SpanIds};
+use crate::context::{self, Identity, InScope, Owner, ScopeGuard, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::faults::{Fault, planted};
 use crate::secret::Fingerprint;
@@ -122,7 +122,7 @@ impl TracerHandle {
             let cx = open.span.context().clone();
             let future = {
                 // The closure itself runs before its future is first polled: spans it makes are children too.
-                let _entered = context::attach(cx.clone());
+                let _entered = context::attach(&cx);
                 f(open.span.clone())
             };
             InScope::new(future, cx).await
@@ -132,7 +132,7 @@ impl TracerHandle {
     /// Runs a closure in a new span, which is current on this thread meanwhile.
     pub fn in_span_sync<T>(&self, name: impl Into<Cow<'static, str>>, f: impl FnOnce(ActiveSpan) -> T) -> T {
         let open = self.open(SpanBuilder::from_name(name), &context::current());
-        let _entered = context::attach(open.span.context().clone());
+        let _entered = context::attach(open.span.context());
         f(open.span.clone())
     }
 
@@ -161,8 +161,8 @@ impl TracerHandle {
     /// # }
     /// ```
     #[must_use = "the scope ends when the guard is dropped"]
-    pub fn enter(&self) -> ContextGuard {
-        context::attach(self.scope_context(None, &context::current()))
+    pub fn enter(&self) -> ScopeGuard {
+        context::attach(&self.scope_context(None, &context::current()))
     }
 
     pub(crate) fn scope_context(&self, session: Option<SessionScope>, from: &Context) -> Context {

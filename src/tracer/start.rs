@@ -30,7 +30,7 @@ impl TracerHandle {
 
     /// Starts a span and makes the context in which it is current.
     pub(super) fn open_in(&self, sdk: &SdkTracer, builder: SpanBuilder, from: &Context) -> Open {
-        let mut entered = self.scope_context(None, from);
+        let mut entered = self.scope_context(None, &context::known(from));
         let mut session = None;
         let span = self.start(sdk, builder, &entered, &mut session);
         if let Some(session) = session {
@@ -43,7 +43,7 @@ impl TracerHandle {
 
     /// Starts a span.
     pub(super) fn start_in(&self, sdk: &SdkTracer, builder: SpanBuilder, cx: &Context) -> Span {
-        self.start(sdk, builder, cx, &mut None)
+        self.start(sdk, builder, &context::known(cx), &mut None)
     }
 
     /// The one way to the SDK, which counts. Where each trace is a session, also gives the one that the span begins.

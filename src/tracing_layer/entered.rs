@@ -3,17 +3,17 @@
 use std::cell::RefCell;
 use std::mem;
 
-use opentelemetry::{Context, ContextGuard};
+use opentelemetry::Context;
 use tracing::span::Id;
 
-use crate::context;
+use crate::context::{self, ScopeGuard};
 
 thread_local! {
     static ENTERED: RefCell<Entered> = RefCell::new(Entered::default());
 }
 
 /// A span that was entered and changed nothing has no guard. It is here too, so that leaving it takes back nothing else.
-struct Entered(Vec<(usize, Id, Option<ContextGuard>)>);
+struct Entered(Vec<(usize, Id, Option<ScopeGuard>)>);
 
 impl Default for Entered {
     fn default() -> Self {
@@ -37,15 +37,15 @@ pub(super) fn current() -> Option<Context> {
 }
 
 /// Keeps a guard until its span is left.
-pub(super) fn push(layer: usize, span: &Id, guard: Option<ContextGuard>) {
+pub(super) fn push(layer: usize, span: &Id, guard: Option<ScopeGuard>) {
     ENTERED.with_borrow_mut(|entered| entered.0.push((layer, span.clone(), guard)));
 }
 
 /// Gives the guard back. Spans may be left in another order than they were entered in.
-pub(super) fn pop(layer: usize, span: &Id) -> Option<ContextGuard> {
+pub(super) fn pop(layer: usize, span: &Id) -> Option<ScopeGuard> {
     let popped = ENTERED.try_with(|entered| {
         let mut entered = entered.borrow_mut();
-        let is_it = |(of, id, _): &(usize, Id, Option<ContextGuard>)| *of == layer && id == span;
+        let is_it = |(of, id, _): &(usize, Id, Option<ScopeGuard>)| *of == layer && id == span;
         let at = entered.0.iter().rposition(is_it)?;
         entered.0.remove(at).2
     });

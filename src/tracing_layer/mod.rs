@@ -228,7 +228,7 @@ where
         let Some(current) = entered::current() else { return };
         let is_unscoped = context::scope_of(&cx).is_none();
         let stays = current.is_telemetry_suppressed() || (is_unscoped && self.is_settled(&current));
-        entered::push(self.id(), id, (!stays).then(|| context::attach(cx)));
+        entered::push(self.id(), id, (!stays).then(|| context::attach(&cx)));
     }
 
     fn on_exit(&self, id: &Id, _: layer::Context<'_, S>) {
@@ -242,7 +242,7 @@ where
         // By `Span::current()`, most likely, which knows no tracers. Who has the span at hand may mean it.
         let is_current = || ctx.lookup_current().is_some_and(|span| span.id() == *id);
         let Some(current) = entered::current() else { return };
-        if context::is_in_other_scope(&current, &cx) && is_current() {
+        if (context::has_failed() || context::is_in_other_scope(&current, &cx)) && is_current() {
             self.routing.unrouted.note_tracing();
             return;
         }

@@ -9,6 +9,7 @@ use opentelemetry::{Context, KeyValue, global};
 use tracer_registry::{DropReason, Scope, Selector, TracerRegistry};
 
 use crate::child::is_child;
+use crate::isolation::attached::Full;
 use crate::routing::assert_chain;
 use crate::support::{LONG, World, binding};
 
@@ -191,4 +192,35 @@ fn headers_that_come_in_by_the_global_propagator_choose_nothing_but_a_parent_tha
     }
     world.assert_no_trace_of("00000000-0000-4000-8000-000000000000", "b");
     world.assert_no_trace_of("00000000-0000-4000-8000-000000000000", "a");
+}
+
+#[test]
+fn past_the_limit_of_attached_contexts_the_globals_take_nothing_from_the_scope_that_stays_current() {
+    if !is_alone("past_the_limit_of_attached_contexts_the_globals_take_nothing_from_the_scope_that_stays_current") {
+        return;
+    }
+    let world = World::new(&["a", "b"]);
+    world.registry.install_global();
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let inject = || {
+        let mut headers = Headers::new();
+        global::get_text_map_propagator(|propagator| propagator.inject(&mut headers));
+        headers
+    };
+    let came: Headers = [("baggage".to_owned(), "plan=free".to_owned())].into();
+    let extract = || global::get_text_map_propagator(|propagator| propagator.extract(&came));
+    a.in_span_sync("a", |_| {
+        let full = Full::new();
+        let in_b = b.enter();
+        query();
+        assert_eq!(inject(), Headers::new());
+        let cx = extract();
+        assert!(Scope::from(cx.clone()).tracer().is_none() && cx.baggage().is_empty());
+        drop(in_b);
+        assert!(inject().contains_key("traceparent"));
+        drop(full);
+    });
+    assert_eq!(world.registry.status().unrouted.spans, 2);
+    world.flush();
+    assert_eq!((world.names("a").len(), world.names("b").len()), (1, 0));
 }

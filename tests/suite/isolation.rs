@@ -1,5 +1,6 @@
 //! What must never cross from one tracer to another.
 
+pub(crate) mod attached;
 mod by_hand;
 mod instances;
 

@@ -3,21 +3,43 @@
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
 
+use tracing::Level;
 use tracing::field::{Field, Visit};
 
-/// Keeps this crate's warnings as text.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+/// Keeps this crate's lines as text: level, then fields.
+#[derive(Clone)]
+pub(crate) struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    level: Level,
+}
+
+impl Default for Log {
+    /// Warnings, and what is worse.
+    fn default() -> Self {
+        Self {
+            lines: Arc::default(),
+            level: Level::WARN,
+        }
+    }
+}
 
 impl Log {
+    /// With what is over.
+    pub(crate) fn with_recoveries() -> Self {
+        Self {
+            level: Level::INFO,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("not poisoned").clone()
+        self.lines.lock().expect("not poisoned").clone()
     }
 }
 
 impl tracing::Subscriber for Log {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::WARN && metadata.target().starts_with("tracer_registry")
+        *metadata.level() <= self.level && metadata.target().starts_with("tracer_registry")
     }
 
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
@@ -29,9 +51,9 @@ impl tracing::Subscriber for Log {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(String::new());
+        let mut line = Line(format!("{} ", event.metadata().level()));
         event.record(&mut line);
-        self.0.lock().expect("not poisoned").push(line.0);
+        self.lines.lock().expect("not poisoned").push(line.0);
     }
 
     fn enter(&self, _: &tracing::span::Id) {}

@@ -25,6 +25,7 @@ mod grpc;
 #[cfg(feature = "grpc")]
 mod grpc_server;
 mod halving;
+mod health_log;
 mod http2;
 mod inline;
 mod inline_pool;

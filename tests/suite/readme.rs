@@ -85,3 +85,54 @@ fn anchor(heading: &str) -> String {
     let kept = text.chars().filter(|c| c.is_alphanumeric() || "- _".contains(*c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
+
+/// Messages of the log in a source file: the text of each `tracing` event, up to its first comma or value.
+fn messages_in(source: &str) -> Vec<String> {
+    let code: Vec<&str> = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    let code = code.join("\n");
+    let macros = [
+        "tracing::error!(",
+        "tracing::warn!(",
+        "tracing::info!(",
+        "tracing::debug!(",
+    ];
+    let events = macros.into_iter().flat_map(|event| code.split(event).skip(1));
+    let messages = events.map(|event| {
+        // Other texts in an event are names of targets.
+        let text = event.split('"').skip(1).step_by(2).find(|text| text.contains(' '))?;
+        let text = text.split(['{', ',', ';']).next()?;
+        Some(text.trim_end_matches([' ', ':', '\n']).to_owned())
+    });
+    messages
+        .map(|message| message.expect("an event has a message"))
+        .collect()
+}
+
+#[test]
+fn every_line_of_the_log_is_in_the_list_of_lines() {
+    let listed = include_str!("../../docs/operations.md");
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![src.clone()];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("the folder can be read") {
+            let path = entry.expect("the folder can be read").path();
+            if path.is_dir() && !path.starts_with(src.join("testing")) {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                for message in messages_in(&fs::read_to_string(&path).expect("a source file")) {
+                    seen += 1;
+                    assert!(
+                        listed.contains(&message),
+                        "{}: docs/operations.md does not list the line {message:?}",
+                        path.display()
+                    );
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}

@@ -34,7 +34,7 @@ fn subscribed() -> (World, TracerHandle, TracerHandle, DefaultGuard) {
 }
 
 fn unrouted(world: &World) -> (u64, u64) {
-    let UnroutedStatus { spans, tracing } = world.registry.status().unrouted;
+    let UnroutedStatus { spans, tracing, .. } = world.registry.status().unrouted;
     (spans, tracing)
 }
 

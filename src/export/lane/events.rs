@@ -1,5 +1,6 @@
 //! The session events of a lane, as its ledger sees them; what they say and in which order they go is the outbox's.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::super::deliver::Outcome;
@@ -25,7 +26,7 @@ impl Ticket {
 
 impl Lane {
     /// Counts a session event in that takes so many bytes; `None` where it is dropped and counted.
-    pub(in super::super) fn accept_event(&self, bytes: usize) -> Option<Ticket> {
+    pub(in super::super) fn accept_event(self: &Arc<Self>, bytes: usize) -> Option<Ticket> {
         let mut state = self.lock();
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
             state.events().ledger.refuse(DropReason::AfterShutdown);
@@ -35,6 +36,8 @@ impl Lane {
         if full || !state.share.accept_event(bytes, &self.shared.budget) {
             let reason = state.no_room(Load::SessionEvent);
             state.events().ledger.refuse(reason);
+            drop(state);
+            self.log_refused_at_the_door(Load::SessionEvent, reason);
             return None;
         }
         let flush = state.flush;
@@ -85,6 +88,7 @@ impl Lane {
         }
         state.share.settle_events(freed, &self.shared.budget);
         drop(state);
+        self.log_outcome(Load::SessionEvent, count, outcome);
         self.tell_settled();
         self.retire_if_done();
     }

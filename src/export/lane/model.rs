@@ -33,7 +33,7 @@ fn engine(rung: &mut UnboundedReceiver<Ring>, is_over: impl Fn() -> bool) -> Vec
                 let started = lane.start_ready();
                 (lane, started)
             }
-            Ring::Flush(_) | Ring::Session(_) | Ring::Pressed => continue,
+            Ring::Flush(_) | Ring::Session(_) | Ring::Log(_) | Ring::Pressed => continue,
         };
         while started && lane.is_due() {
             let batch = lane.take_batch();

@@ -109,7 +109,7 @@ impl World {
                     let started = lane.start_ready();
                     self.start(&lane, started);
                 }
-                Some(Ring::Flush(_) | Ring::Session(_) | Ring::Pressed) | None => {}
+                Some(Ring::Flush(_) | Ring::Session(_) | Ring::Log(_) | Ring::Pressed) | None => {}
             },
             Step::Deadline(early) => {
                 if let Some(lane) = self.timed.pop_front() {

@@ -16,6 +16,7 @@ use super::super::key_status::{KeyRefusal, KeyStatus};
 use super::super::permits::Load;
 use super::Lane;
 use super::state::State;
+use crate::faults::{Fault, planted};
 use crate::secret::KeyRefusalStatus;
 
 /// The refusals of a lane's key, by what the requests carried.
@@ -42,17 +43,34 @@ impl Lane {
         } else if self.keyring.is_current(sent.key) {
             // Looked at under the lane's lock: if the key changes later, the answer to the next one comes later too.
             state.refuse_key(load, sent.current, status);
+            drop(state);
+            self.log_refused_key(load);
         }
     }
 
     /// The receiver took the key of a request.
     pub(in super::super) fn note_taken_key(&self, load: Load, sent: Sent) {
+        let is_late = !sent.is_before() && !self.keyring.is_current(sent.key);
         let mut state = self.lock();
-        let Some(refusal) = state.refusal_mut(load) else { return };
-        if sent.is_before() {
-            refusal.before_is_taken = refusal.number == sent.current;
-        } else if sent.key >= refusal.number {
-            state.seldom().refusals[load as usize] = None;
+        if is_late && planted(Fault::LateAnswerAlarms) {
+            state.refuse_key(load, sent.key + 1, KeyRefusalStatus::Http(401));
+        }
+        let is_over = match state.refusal_mut(load) {
+            Some(refusal) if sent.is_before() => {
+                refusal.before_is_taken = refusal.number == sent.current;
+                false
+            }
+            Some(refusal) if sent.key < refusal.number => false,
+            Some(_) => {
+                state.seldom().refusals[load as usize] = None;
+                true
+            }
+            // Another lane of the selector may have been refused.
+            None => !is_late && !sent.is_before(),
+        };
+        drop(state);
+        if is_over {
+            self.log_taken_key(load);
         }
     }
 
@@ -70,6 +88,12 @@ impl Lane {
             let error = (self.keyring.source()).refused_by_receiver(first.shown.status, first.before_is_taken);
             key.error = Some(error);
         }
+    }
+}
+
+impl Refusal {
+    pub(super) fn status(&self) -> KeyRefusalStatus {
+        self.shown.status
     }
 }
 

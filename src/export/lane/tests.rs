@@ -163,7 +163,7 @@ impl Engine {
                     let started = lane.start_ready();
                     self.start(started);
                 }
-                Some(Ring::Flush(_) | Ring::Session(_) | Ring::Pressed) | None => {}
+                Some(Ring::Flush(_) | Ring::Session(_) | Ring::Log(_) | Ring::Pressed) | None => {}
             },
             Step::Deadline => {
                 if let Some(lane) = self.timed.pop_front() {

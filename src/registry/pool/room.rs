@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::super::status::PoolStatus;
+use super::locked;
 use crate::config::{PoolSettings, WhenFull};
+use crate::export::{Begun, Episode, HEALTH, LineBudget};
+use crate::selector::Selector;
 
 /// How long a look-up waits for room at the most; reached only where the engine's threads have no time, or are gone.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -27,6 +30,10 @@ pub(super) struct Room {
     rejected: AtomicU64,
     grown: AtomicU64,
     warned: AtomicBool,
+    full: Mutex<Episode>,
+    lines: Arc<LineBudget>,
+    /// A line said that look-ups are refused.
+    is_told_full: AtomicBool,
     looks: Mutex<Looks>,
     looked: Condvar,
     bell: Arc<Notify>,
@@ -43,7 +50,7 @@ struct Looks {
 }
 
 impl Room {
-    pub(super) fn new(settings: &PoolSettings, bell: Arc<Notify>) -> Self {
+    pub(super) fn new(settings: &PoolSettings, bell: Arc<Notify>, lines: Arc<LineBudget>) -> Self {
         Self {
             max: settings.max_tracers,
             when_full: settings.when_full,
@@ -51,6 +58,9 @@ impl Room {
             rejected: AtomicU64::new(0),
             grown: AtomicU64::new(0),
             warned: AtomicBool::new(false),
+            full: Mutex::default(),
+            lines,
+            is_told_full: AtomicBool::new(false),
             looks: Mutex::default(),
             looked: Condvar::new(),
             bell,
@@ -152,8 +162,34 @@ impl Room {
         self.looked.notify_all();
     }
 
-    pub(super) fn note_rejected(&self) {
+    /// Counts a look-up that got no tracer, and reports it if it is the first, with a pause between two lines.
+    pub(super) fn note_rejected(&self, selector: &Selector) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
+        let begun = {
+            let (mut full, now) = (locked(&self.full), Instant::now());
+            full.note(1, now);
+            let begun = full.begin(now, &self.lines);
+            self.is_told_full.fetch_or(begun.is_some(), Ordering::Relaxed);
+            begun
+        };
+        if let Some(Begun { count, left_out }) = begun {
+            tracing::warn!(
+                target: HEALTH, %selector, max_tracers = self.max, count, left_out,
+                "the pool is full and no tracer in it is idle: look-ups of further names are refused"
+            );
+        }
+    }
+
+    /// A look-up found a place.
+    pub(super) fn note_admitted(&self) {
+        // Looked at first: look-ups that find a place have no lock to wait for.
+        if !self.is_told_full.load(Ordering::Relaxed) || !self.is_told_full.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let over = locked(&self.full).end();
+        if let Some(count) = over {
+            tracing::info!(target: HEALTH, max_tracers = self.max, count, "the pool has room again: look-ups of further names succeed");
+        }
     }
 
     /// Tells of the first tracer above the bound.
@@ -197,7 +233,7 @@ mod tests {
             when_full: WhenFull::Reject,
         };
         for taken_by_others in [0, 2] {
-            let room = &Room::new(&settings, Arc::default());
+            let room = &Room::new(&settings, Arc::default(), Arc::default());
             while room.take() {}
             room.begin_look();
             thread::scope(|threads| {

@@ -184,6 +184,7 @@ impl Oracle<'_> {
                 let inside = self.incoming(op.id, who, *lie, place);
                 self.current_span(op, who, How::Closure, &inside);
             }
+            Kind::Overfull { who } => self.span(op.id, self.tracer(op.id, *who, reach), &Env::default()),
             Kind::Event { who } => self.event(op.id, self.current(*who, place), place),
             Kind::Unscoped { .. } => self.unscoped(op, place),
             Kind::Dedicated { member } => {

@@ -8,7 +8,6 @@ use futures_util::FutureExt as _;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use opentelemetry::ContextGuard;
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::trace::Span;
 use uuid::Uuid;
@@ -26,12 +25,14 @@ use super::traced;
 use crate::collector::LocalCollector;
 use crate::config::Config;
 use crate::{
-    BuildError, Enrichment, Fingerprint, LookupError, Part, RoutingProvider, Scope, Selector, Session, TracerHandle,
-    TracerRegistry,
+    BuildError, Enrichment, Fingerprint, LookupError, Part, RoutingProvider, Scope, ScopeGuard, Selector, Session,
+    TracerHandle, TracerRegistry,
 };
 
 /// The name of a span that is not to be.
 const NOWHERE: &str = "nowhere";
+/// How many contexts OpenTelemetry keeps for a thread.
+const MAX_ATTACHED: usize = 65_534;
 
 /// The registries, and the tracers of the cast.
 pub(super) struct Ours {
@@ -152,6 +153,7 @@ impl Subject for Ours {
     type Tracer = TracerHandle;
     type Session = Session;
     type Captured = Scope;
+    type Guard = ScopeGuard;
 
     const TELLS_SESSIONS: bool = true;
 
@@ -257,7 +259,21 @@ impl Subject for Ours {
         tracer.start_span(name)
     }
 
-    fn enter(&self, tracer: &TracerHandle) -> ContextGuard {
+    fn overfull(&self, tracer: &TracerHandle, work: impl FnOnce()) {
+        let cx = current();
+        // Never dropped: the thread ends.
+        for _ in 0..MAX_ATTACHED {
+            std::mem::forget(cx.clone().attach());
+        }
+        let _entered = tracer.enter();
+        let driver = self.routing.tracer("third-party");
+        driver.in_span(NOWHERE, |_| drop(driver.start(NOWHERE)));
+        self.subscriber.in_span(NOWHERE, || self.subscriber.event(NOWHERE));
+        traced::of_scope(NOWHERE, |_| ());
+        work();
+    }
+
+    fn enter(&self, tracer: &TracerHandle) -> ScopeGuard {
         tracer.enter()
     }
 
@@ -281,7 +297,7 @@ impl Subject for Ours {
         session.id().to_owned()
     }
 
-    fn enter_session(&self, session: &Session) -> ContextGuard {
+    fn enter_session(&self, session: &Session) -> ScopeGuard {
         session.enter()
     }
 
@@ -301,7 +317,7 @@ impl Subject for Ours {
         Scope::current()
     }
 
-    fn enter_captured(&self, captured: &Scope) -> ContextGuard {
+    fn enter_captured(&self, captured: &Scope) -> ScopeGuard {
         captured.enter()
     }
 

@@ -127,6 +127,10 @@ impl Printer<'_> {
             Kind::Late { span } => format!("the span of #{span} gets an attribute"),
             Kind::Current { who } => format!("{}.current_span() gets an attribute", self.name(*who)),
             Kind::Link { from, to } => format!("the span of #{from} gets a link to that of #{to}"),
+            Kind::Overfull { who } => format!(
+                "{}.start_span() in its scope, on a thread with too many contexts",
+                self.name(*who)
+            ),
             Kind::Baggage { who } => format!("with baggage of {}", self.name(*who)),
             Kind::Ask => "TracerRegistry::current(), Session::current()".to_owned(),
             Kind::Inject { who } => format!("{}.inject()", self.name(*who)),

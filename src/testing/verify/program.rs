@@ -123,6 +123,9 @@ pub(crate) enum Kind {
     Event { who: Who },
     /// A traced function, or a span of the `tracing` crate, that no tracer is current for.
     Unscoped { by_subscriber: bool },
+    /// A thread with as many contexts as OpenTelemetry keeps, in the scope of another tracer: nothing can be entered, and a span of `who` by
+    /// its handle is a root.
+    Overfull { who: Who },
     /// Something that is done to the registries meanwhile.
     Disturb(Disturbance),
 }
@@ -288,6 +291,7 @@ impl Kind {
             Self::Request { .. } => "request served under a layer",
             Self::Event { .. } => "event of the tracing crate",
             Self::Unscoped { .. } => "traced outside any scope",
+            Self::Overfull { .. } => "thread with too many contexts",
             Self::Disturb(disturbance) => disturbance.name(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
-use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Span;
 use uuid::Uuid;
 
@@ -22,6 +22,8 @@ pub(super) trait Subject: Send + Sync + 'static {
     type Session: Clone + Send + Sync + 'static;
     /// What was current at one place.
     type Captured: Clone + Send + Sync + 'static;
+    /// What keeps a scope current on a thread.
+    type Guard;
 
     /// Whether it has sessions beside their ids: starts, data, enrichments.
     const TELLS_SESSIONS: bool;
@@ -53,20 +55,22 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// What code that knows nothing of tracers tells.
     fn event(&self, name: String);
     fn start(&self, tracer: &Self::Tracer, name: String) -> Span;
+    /// Enters a scope of `tracer` where no context can be attached any more, and does the work there.
+    fn overfull(&self, tracer: &Self::Tracer, work: impl FnOnce());
 
-    fn enter(&self, tracer: &Self::Tracer) -> ContextGuard;
+    fn enter(&self, tracer: &Self::Tracer) -> Self::Guard;
     fn scope(&self, tracer: &Self::Tracer, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
 
     fn session(&self, tracer: &Self::Tracer, id: Option<Uuid>, name: String, canary: String) -> Self::Session;
     fn session_id(&self, session: &Self::Session) -> String;
-    fn enter_session(&self, session: &Self::Session) -> ContextGuard;
+    fn enter_session(&self, session: &Self::Session) -> Self::Guard;
     fn session_scope(&self, session: &Self::Session, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
     /// Two entries of metadata: one of that key, and one that each enrichment sets again.
     fn enrich(&self, session: &Self::Session, key: String, canary: String);
     fn end_session(&self, session: &Self::Session);
 
     fn capture(&self) -> Self::Captured;
-    fn enter_captured(&self, captured: &Self::Captured) -> ContextGuard;
+    fn enter_captured(&self, captured: &Self::Captured) -> Self::Guard;
     fn captured_scope(&self, captured: &Self::Captured, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
     fn captured_stream(&self, captured: &Self::Captured, stream: BoxStream<'static, ()>) -> BoxStream<'static, ()>;
 

@@ -8,6 +8,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, registry};
 
 use super::{events, subscribed, unrouted};
+use crate::isolation::attached::Full;
 use crate::routing::assert_chain;
 use crate::support::World;
 
@@ -166,4 +167,29 @@ fn a_filter_leaves_out_what_it_says_and_what_is_below_finds_its_parent() {
         (events(&world.span("a", "a")), world.names("a").len()),
         (vec!["kept"], 2)
     );
+}
+
+#[test]
+fn past_the_limit_of_attached_contexts_nothing_is_told_of_the_span_that_stays_current() {
+    let (world, a, b, _subscriber) = subscribed();
+    a.in_span_sync("a", |_| {
+        let of_a = info_span!("of a", by_b = tracing::field::Empty, own = tracing::field::Empty);
+        of_a.in_scope(|| {
+            let full = Full::new();
+            let in_b = b.enter();
+            info!("b-canary");
+            tracing::Span::current().record("by_b", "b-canary");
+            info_span!("b-canary").in_scope(|| info!("b-canary"));
+            drop(in_b);
+            info!("a again");
+            tracing::Span::current().record("own", "a-value");
+            drop(full);
+        });
+    });
+    assert_eq!(unrouted(&world), (1, 1), "the span, and the field");
+    world.flush();
+    assert_eq!(events(&world.span("a", "of a")), ["a again"]);
+    assert_eq!(world.span("a", "of a").attributes["own"], "a-value");
+    assert_eq!(world.names("a").len(), 2);
+    world.assert_no_trace_of("b-canary", "a");
 }

@@ -20,6 +20,9 @@ const MAX_TREE: usize = 80;
 /// Threads that live as long as the program.
 const WORKERS: usize = 2;
 
+/// How many threads with too many contexts there are: each takes some milliseconds.
+const OVERFULL: usize = 3;
+
 /// Of so many operations one is a disturbance, where there are to be some.
 const DISTURBANCE: u32 = 100;
 
@@ -43,6 +46,7 @@ fn make(seed: u64, operations: usize, threads: usize, cast: &[Member], disturbed
         left: 0,
         tree: 0,
         depth: MAX_DEPTH,
+        overfull: OVERFULL,
     };
     let workers = (0..WORKERS)
         .map(|_| (generator.id(), Who::pooled(generator.rng.random_range(0..cast.len()))))
@@ -69,6 +73,8 @@ struct Generator<'a> {
     tree: usize,
     /// How deep its blocks stand in one another.
     depth: usize,
+    /// Threads with too many contexts that are still to be made.
+    overfull: usize,
 }
 
 impl Generator<'_> {
@@ -132,6 +138,7 @@ impl Generator<'_> {
                 | Kind::Misname { .. }
                 | Kind::Event { .. }
                 | Kind::Yield
+                | Kind::Overfull { .. }
                 | Kind::Disturb(_)
         );
         let body = if is_leaf || place.depth >= self.depth {
@@ -177,6 +184,11 @@ impl Generator<'_> {
     }
 
     fn leaf(&mut self, place: &Place, who: Who) -> Option<Kind> {
+        // The first places that fit: each program has its own.
+        if self.overfull > 0 && place.env.owner().is_some_and(|owner| owner.member != who.member) {
+            self.overfull -= 1;
+            return Some(Kind::Overfull { who });
+        }
         match self.rng.random_range(0..20) {
             18.. => Some(Kind::Event {
                 who: place.env.owner()?,

@@ -20,12 +20,10 @@ impl Place {
     pub(super) fn inside(&self, id: OpId, kind: &Kind, mode: Mode, cast: &[Member]) -> Self {
         let (env, reach) = (&self.env, &self.reach);
         let kept = |carried: bool| if carried { env.clone() } else { Env::default() };
+        let span = |frame: Frame| (env.with(frame), reach.with(Handle::Span { op: id }));
         let current = |who: Who| {
             let who = reach.resolve(who);
-            (
-                env.with(Frame::Span { who, op: id }),
-                reach.with(Handle::Span { op: id }),
-            )
+            span(Frame::Span { who, op: id })
         };
         let incoming = |who: Who, lie: Lie| {
             let taken = taken(id, lie, &cast[who.member], reach);
@@ -37,10 +35,7 @@ impl Place {
                 how: How::ByHand { .. },
             } => {
                 let who = reach.resolve(*who);
-                (
-                    env.with(Frame::ByHand { who, op: id }),
-                    reach.with(Handle::Span { op: id }),
-                )
+                span(Frame::ByHand { who, op: id })
             }
             Kind::Span { who, .. }
             | Kind::SpawnSpan { who }
@@ -111,6 +106,7 @@ impl Place {
             | Kind::Unscoped { .. }
             | Kind::Stream { .. }
             | Kind::Yield
+            | Kind::Overfull { .. }
             | Kind::Disturb(_) => (env.clone(), reach.clone()),
         };
         Self {

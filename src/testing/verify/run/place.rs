@@ -1,7 +1,9 @@
 //! Where an operation runs: what it has in its variables, and what both kinds of blocks do with it.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::{Arc, mpsc};
+use std::thread;
 
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{Span as _, TraceContextExt as _};
@@ -244,6 +246,15 @@ impl<S: Subject> Place<S> {
             Kind::Inject { who } => {
                 let headers = subject.inject(&self.tracer(who, op.id), op.id.is_multiple_of(2));
                 lock(&self.run.observed).headers.insert(op.id, headers);
+            }
+            Kind::Overfull { who } => {
+                let (captured, tracer) = (subject.capture(), self.tracer(who, op.id));
+                let overfull = || {
+                    let _entered = subject.enter_captured(&captured);
+                    subject.overfull(&tracer, || drop(self.loose(who, op)));
+                };
+                let ended = thread::scope(|threads| threads.spawn(overfull).join());
+                ended.unwrap_or_else(|panicked| resume_unwind(panicked));
             }
             Kind::Event { who } => subject.event(self.name(who, op)),
             Kind::Misname { member, how } => {

@@ -1,0 +1,143 @@
+//! Making a context the current one of a thread, and what holds where that fails.
+//!
+//! OpenTelemetry keeps 65,534 attached contexts for each thread. Beyond that its `attach` does nothing, and whatever was current stays so: code
+//! that entered one tracer's scope would run in another one's. So each attachment is checked. While there is one that failed on a thread, what
+//! is current there is not what code asked for, and [`current`] and [`known`] take it for a context in no scope, without a default.
+//!
+//! Invariant: `FAILED` is the number of guards on this thread whose context is not attached.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
+use opentelemetry::trace::TraceContextExt;
+use opentelemetry::{Context, ContextGuard};
+
+use super::scope::Scope;
+use super::{is_nobodys, nobodys};
+use crate::faults::{self, Fault, planted};
+
+thread_local! {
+    static FAILED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Keeps a scope current on this thread. Dropped, it makes current again what was before.
+///
+/// If the thread already has 65,534 attached contexts, the most that OpenTelemetry keeps, the scope cannot be made current. Until the guard is
+/// dropped, code on this thread then runs in no scope, and
+/// [`UnroutedStatus::unattached`](crate::UnroutedStatus::unattached) counts it.
+#[must_use = "the scope ends when the guard is dropped"]
+pub struct ScopeGuard {
+    // First: the count goes down when nothing of this guard is attached any more.
+    _attached: ContextGuard,
+    failed: Option<Failed>,
+}
+
+/// Counts as one attachment that failed.
+struct Failed(PhantomData<*const ()>);
+
+impl Failed {
+    fn begin() -> Self {
+        FAILED.set(FAILED.get() + 1);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Failed {
+    fn drop(&mut self) {
+        FAILED.set(FAILED.get() - 1);
+    }
+}
+
+/// Makes a context the current one of the thread until the guard is dropped.
+pub(crate) fn attach(cx: &Context) -> ScopeGuard {
+    if planted(Fault::ScopeLeftBehind) && faults::now_and_then() {
+        std::mem::forget(cx.clone().attach());
+    }
+    let attached = cx.clone().attach();
+    let holds = with_current(|now| is_same(now, cx)) || planted(Fault::AttachUnchecked);
+    ScopeGuard {
+        _attached: attached,
+        failed: (!holds).then(|| fail(cx)),
+    }
+}
+
+#[cold]
+fn fail(cx: &Context) -> Failed {
+    let failed = Failed::begin();
+    let note = |cx: &Context| Some(cx.get::<Scope>()?.identity().boundary().note_unattached());
+    // The scope that stays current tells the registry as well.
+    let is_first = note(cx).or_else(|| with_current(note));
+    if is_first == Some(true) {
+        tracing::warn!(
+            "a scope cannot be entered: its thread has 65534 attached contexts, the most that OpenTelemetry keeps; until their guards are \
+             dropped, code on such a thread runs in no scope"
+        );
+    }
+    failed
+}
+
+/// Whether two contexts have the same scope, span and suppression. Baggage is not compared: in contexts that this crate makes it differs only
+/// where one of them does.
+fn is_same(one: &Context, other: &Context) -> bool {
+    let same_scope = match (one.get::<Scope>(), other.get::<Scope>()) {
+        (Some(one), Some(other)) => std::ptr::eq(one, other),
+        (None, None) => is_nobodys(one) == is_nobodys(other),
+        _ => false,
+    };
+    let same_span = match (one.has_active_span(), other.has_active_span()) {
+        (true, true) => std::ptr::eq(one.span().span_context(), other.span().span_context()),
+        (one, other) => one == other,
+    };
+    same_scope && same_span && one.is_telemetry_suppressed() == other.is_telemetry_suppressed()
+}
+
+/// The current context of the thread; one in no scope where an attachment failed.
+pub(crate) fn current() -> Context {
+    with_current(|now| if has_failed() { nobodys(now) } else { now.clone() })
+}
+
+/// A context that the program gives, as it may be used on this thread: where an attachment failed, one with the scope that is current there
+/// is in no scope, since it may be what the failed one was to hide.
+pub(crate) fn known(cx: &Context) -> Cow<'_, Context> {
+    if has_failed() && with_current(|now| has_same_scope(now, cx)) {
+        return Cow::Owned(nobodys(cx));
+    }
+    Cow::Borrowed(cx)
+}
+
+fn has_same_scope(one: &Context, other: &Context) -> bool {
+    match (one.get::<Scope>(), other.get::<Scope>()) {
+        (Some(one), Some(other)) => std::ptr::eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+/// Whether an attachment failed on this thread, and its guard is still there.
+pub(crate) fn has_failed() -> bool {
+    FAILED.get() > 0
+}
+
+#[expect(clippy::disallowed_methods, reason = "this module owns the current context")]
+fn with_current<T>(see: impl FnOnce(&Context) -> T) -> T {
+    Context::map_current(see)
+}
+
+/// Makes all telemetry of this thread come to nothing until the guard is dropped.
+pub(crate) fn suppress() -> ScopeGuard {
+    attach(&current().with_telemetry_suppressed())
+}
+
+/// Makes all telemetry of this thread come to nothing, for the rest of its life.
+pub(crate) fn suppress_on_this_thread() {
+    std::mem::forget(suppress());
+}
+
+impl fmt::Debug for ScopeGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopeGuard")
+            .field("is_attached", &self.failed.is_none())
+            .finish_non_exhaustive()
+    }
+}

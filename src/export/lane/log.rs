@@ -1,0 +1,149 @@
+//! What the log says of a lane. The bounds are per selector: a tracer that is made anew for each request writes no line for each.
+
+use std::sync::Arc;
+
+use super::super::deliver::Outcome;
+use super::super::engine::Ring;
+use super::super::log::{Begun, Episodes, Line, Name, Says, Subject, TARGET};
+use super::super::permits::{Load, gate};
+use super::Lane;
+use crate::ledger::DropReason;
+
+impl Lane {
+    /// A span or a session event was dropped when it came. Called by threads of the application: a task of the engine writes the line.
+    pub(super) fn log_refused_at_the_door(self: &Arc<Self>, load: Load, reason: DropReason) {
+        if let Some(account) = self.account()
+            && account.episodes.note(Subject::Dropped(load, reason), 1)
+        {
+            self.shared.ring(Ring::Log(Arc::clone(self)));
+        }
+    }
+
+    /// `count` spans or session events have their outcome.
+    pub(super) fn log_outcome(&self, load: Load, count: u64, outcome: Outcome) {
+        let Some(account) = self.account() else { return };
+        let (reason, count) = match outcome {
+            Outcome::Delivered { rejected: 0 } => {
+                let is_concerned = |subject| matches!(subject, Subject::Dropped(of, _) if of == load);
+                return self.write(&account.episodes.end_if_calm(is_concerned));
+            }
+            Outcome::Delivered { rejected } => (DropReason::Rejected, rejected),
+            Outcome::Refused(reason) | Outcome::Dropped(reason) => (reason, count),
+        };
+        self.log_trouble(&account.episodes, Subject::Dropped(load, reason), count);
+    }
+
+    /// The receiver refused the current key.
+    pub(super) fn log_refused_key(&self, load: Load) {
+        if let Some(account) = self.account() {
+            self.log_trouble(&account.episodes, Subject::Key(load), 1);
+        }
+    }
+
+    /// The receiver took the current key.
+    pub(super) fn log_taken_key(&self, load: Load) {
+        if let Some(account) = self.account() {
+            self.log_end(&account.episodes, Subject::Key(load));
+        }
+    }
+
+    /// An attempt is over: a breaker may have opened or closed by it.
+    pub(in super::super) fn log_breakers(&self, load: Load) {
+        let gate = gate(self, load);
+        if let Some(account) = self.account() {
+            self.log_breaker(&account.episodes, Subject::Breaker(load), gate.is_own_open());
+        }
+        self.log_breaker(&self.connections.episodes, Subject::Endpoint, gate.is_endpoint_open());
+    }
+
+    fn log_breaker(&self, episodes: &Episodes, subject: Subject, is_open: bool) {
+        if is_open {
+            self.log_trouble(episodes, subject, 1);
+        } else {
+            self.log_end(episodes, subject);
+        }
+    }
+
+    /// Writes the lines of what began for the lane's selector.
+    pub(in super::super) fn log_begun(&self) {
+        if let Some(account) = self.account() {
+            self.write(&account.episodes.begun(&self.shared.lines));
+        }
+    }
+
+    fn log_trouble(&self, episodes: &Episodes, subject: Subject, count: u64) {
+        if episodes.note(subject, count) {
+            self.write(&episodes.begun(&self.shared.lines));
+        }
+    }
+
+    fn log_end(&self, episodes: &Episodes, subject: Subject) {
+        self.write(&episodes.end(|other| other == subject));
+    }
+
+    /// No lock may be held: a subscriber may look at the registry.
+    fn write(&self, lines: &[Line]) {
+        for line in lines {
+            match line.says {
+                Says::Begins(begun) => self.warn(line.subject, begun),
+                Says::Over(count) => self.inform(line.subject, count),
+            }
+        }
+    }
+
+    fn warn(&self, subject: Subject, Begun { count, left_out }: Begun) {
+        let selector = &self.selector;
+        let (endpoint, source) = (&self.destination.origin, self.keyring.source());
+        let (error, refusals) = {
+            let state = self.lock();
+            (
+                state.last_error().cloned().map(tracing::field::display),
+                state.refusals(),
+            )
+        };
+        match subject {
+            Subject::Key(load) => {
+                let status = refusals[load as usize].map(|refusal| tracing::field::display(refusal.status()));
+                tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, %source, status, count, left_out, "the receiver refuses the key");
+            }
+            Subject::Breaker(load) => {
+                let failures = gate(self, load).own_failures();
+                tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, failures, error, left_out, "the breaker of the tracer opened: its requests fail");
+            }
+            Subject::Endpoint => {
+                let failures = gate(self, Load::Spans).endpoint_failures();
+                tracing::warn!(target: TARGET, endpoint, failures, error, left_out, "the breaker of the endpoint opened: no connection comes about");
+            }
+            Subject::Dropped(load, reason @ DropReason::Rejected) => {
+                let reason = Name(reason);
+                tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, %reason, count, error, left_out, "the receiver rejects part of what it takes");
+            }
+            Subject::Dropped(load, reason) => {
+                // Of a full queue the last error says nothing: it may be of last week.
+                let error = error.filter(|_| reason != DropReason::QueueFull);
+                let reason = Name(reason);
+                tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, %reason, count, error, left_out, "data is dropped");
+            }
+        }
+    }
+
+    fn inform(&self, subject: Subject, count: u64) {
+        let selector = &self.selector;
+        let endpoint = &self.destination.origin;
+        match subject {
+            Subject::Key(load) => {
+                tracing::info!(target: TARGET, %selector, of = load.name(), endpoint, count, "the receiver takes the key again");
+            }
+            Subject::Breaker(load) => {
+                tracing::info!(target: TARGET, %selector, of = load.name(), endpoint, "the breaker of the tracer closed");
+            }
+            Subject::Endpoint => {
+                tracing::info!(target: TARGET, endpoint, "the breaker of the endpoint closed");
+            }
+            Subject::Dropped(load, reason) => {
+                let reason = Name(reason);
+                tracing::info!(target: TARGET, %selector, of = load.name(), endpoint, %reason, count, "data is no longer dropped");
+            }
+        }
+    }
+}
