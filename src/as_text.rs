@@ -1,14 +1,25 @@
-//! Errors as they are shown, in what is serialized.
+//! Errors by their messages, in what is serialized and read back.
 
 use std::fmt::Display;
 
-use serde::Serializer;
+use serde::{Deserialize, Deserializer, Serializer};
 
-/// An error by its message; none where there is none.
+/// Serializes an error as its message.
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-pub(crate) fn as_text<T: Display, S: Serializer>(error: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<T: Display, S: Serializer>(error: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     match error {
         Some(error) => serializer.collect_str(error),
         None => serializer.serialize_none(),
     }
+}
+
+/// An error that can be read back from its message.
+pub(crate) trait FromMessage {
+    fn from_message(message: String) -> Self;
+}
+
+/// Reads an error back from its message.
+pub(crate) fn deserialize<'de, T: FromMessage, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.map(T::from_message))
 }

@@ -59,11 +59,12 @@ pub(crate) enum Fault {
     /// A reload leaves tracers in the pool whose binding changed.
     ChangedKept,
     /// Now and then a look-up has no end.
-    // options: --limit 30
+    // options: --limit 10
     LookUpHangs,
     /// A key that is refused is not asked for again.
-    // options: --limit 30
     RefusedNotAsked,
+    /// A tenant's file is obeyed as if it were the operator's.
+    UntrustedObeyed,
     // == suite
     // `verify` has no occasion for these. Each names its tests, one or more.
     /// The session that was made the default last is that of every tracer.

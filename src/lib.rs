@@ -30,6 +30,7 @@ mod traced;
 mod tracer;
 #[cfg(feature = "tracing-layer")]
 mod tracing_layer;
+mod wall_time;
 #[cfg(feature = "watch")]
 mod watch;
 
@@ -41,8 +42,8 @@ pub use secrecy::SecretString;
 pub use backend::{DestinationError, EventType};
 pub use context::{PropagationStatus, ScopeGuard};
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, EngineError, ExportError, ForgottenReport, KeyRefusal, KeyStatus, Report,
-    SessionEventsReport, TlsError, TlsFault, TracerReport,
+    BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, ExportError, ForgottenReport,
+    KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, SessionEventsReport, TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
@@ -53,8 +54,8 @@ pub use registry::{
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
-    ApiKey, Fingerprint, Fingerprinter, KeyRefusalStatus, KeySource, SecretError, SecretFault, SecretSource,
-    SecretSources,
+    ApiKey, ConfinedFile, Fingerprint, Fingerprinter, KeyRefusalStatus, KeySource, SecretError, SecretFault,
+    SecretSource, SecretSources,
 };
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};
@@ -109,6 +110,8 @@ mod docs {
     mod operations {}
     #[doc = include_str!("../docs/sessions.md")]
     mod sessions {}
+    #[doc = include_str!("../docs/status.md")]
+    mod status {}
     #[doc = include_str!("../docs/tenants.md")]
     mod tenants {}
     #[cfg(feature = "macros")]

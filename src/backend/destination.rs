@@ -29,6 +29,7 @@ const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/
 /// Where the requests of tracers go whose bindings say the same.
 #[derive(Debug)]
 pub(crate) struct Destination {
+    pub(crate) backend: BackendName,
     /// Scheme, host and port of all its addresses.
     pub(crate) origin: String,
     pub(crate) traces_url: String,
@@ -53,9 +54,6 @@ pub(crate) struct Destination {
     /// Attributes of every span of the tracer.
     every_span: Vec<KeyValue>,
 }
-
-/// OpenTelemetry's default for each limit of a span (specification, "Span Limits").
-const DEFAULT_LIMIT: u32 = 128;
 
 #[derive(Debug)]
 pub(crate) struct SessionUrls {
@@ -112,6 +110,7 @@ impl Destination {
         };
         let metadata = metadata(preset.spelling, binding);
         Ok(Self {
+            backend: binding.backend,
             origin: endpoint.origin().to_owned(),
             traces_url: match protocol {
                 Protocol::HttpProtobuf | Protocol::HttpJson => traces_url(preset, &endpoint),
@@ -221,11 +220,11 @@ impl Destination {
 
 fn span_limits(limits: &Limits) -> SpanLimits {
     SpanLimits {
-        max_attributes_per_span: limits.attributes.unwrap_or(DEFAULT_LIMIT),
-        max_events_per_span: limits.events.unwrap_or(DEFAULT_LIMIT),
-        max_links_per_span: limits.links.unwrap_or(DEFAULT_LIMIT),
-        max_attributes_per_event: limits.attributes_per_event.unwrap_or(DEFAULT_LIMIT),
-        max_attributes_per_link: limits.attributes_per_link.unwrap_or(DEFAULT_LIMIT),
+        max_attributes_per_span: limits.attributes.unwrap_or(Limits::DEFAULT),
+        max_events_per_span: limits.events.unwrap_or(Limits::DEFAULT),
+        max_links_per_span: limits.links.unwrap_or(Limits::DEFAULT),
+        max_attributes_per_event: limits.attributes_per_event.unwrap_or(Limits::DEFAULT),
+        max_attributes_per_link: limits.attributes_per_link.unwrap_or(Limits::DEFAULT),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::binding::replace;
+use super::overlay::replace;
 
 /// The most requests under way at the same time: more than a process has sockets for.
 pub(super) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
@@ -65,7 +65,7 @@ pub struct Retry {
 }
 
 /// Who sends, and when.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ExportMode {
@@ -77,7 +77,7 @@ pub enum ExportMode {
 }
 
 /// How spans are encoded and sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]
 pub enum Protocol {
     /// OTLP/HTTP with protobuf bodies.
@@ -93,7 +93,7 @@ pub enum Protocol {
 }
 
 /// How bodies are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Compression {

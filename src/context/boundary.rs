@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Counts what was kept from going between tracers, or out of the process. One for each registry.
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub(crate) struct Boundary {
 }
 
 /// What was left out of what goes along with requests and links.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PropagationStatus {
     /// Baggage entries that did not go out with a request: their name or metadata is not valid in a W3C `baggage` header, or the header

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::ExportError;
 #[cfg(test)]
 use super::books::Books;
 use super::books::Settled;
 use super::breaker::Breakers;
 use super::key_status::KeyStatus;
-use super::lane::{FlushMark, Lane, LaneSnapshot, Unsettled};
+use super::lane::{Failures, FlushMark, Lane, LaneSnapshot, Unsettled};
+use super::lane_status::{DestinationStatus, RefusedSpan};
 use super::log::Episodes;
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
@@ -88,7 +88,8 @@ pub(super) enum Turn {
 struct Retired {
     spans: Ledger,
     events: Ledger,
-    last_error: Option<ExportError>,
+    failures: Option<Failures>,
+    refused_span: Option<RefusedSpan>,
     last_delivery: Option<SystemTime>,
     reported: Reported,
 }
@@ -111,12 +112,16 @@ pub(crate) struct AccountSnapshot {
     /// Lanes that are there.
     pub(crate) lanes: usize,
     /// Of the newest lane that has one; of the lanes that are gone where none has.
-    pub(crate) last_error: Option<ExportError>,
+    pub(crate) failures: Option<Failures>,
+    /// Likewise.
+    pub(crate) refused_span: Option<RefusedSpan>,
     pub(crate) last_delivery: Option<SystemTime>,
     /// Of the newest lane.
     pub(crate) breakers: Breakers,
     /// Of the newest lane.
     pub(crate) key: Option<KeyStatus>,
+    /// Of the newest lane.
+    pub(crate) destination: Option<DestinationStatus>,
 }
 
 #[cfg(feature = "metrics")]
@@ -171,7 +176,8 @@ impl Account {
         retired.spans.add(&snapshot.spans);
         retired.events.add(&snapshot.events);
         retired.reported.add(&reported.as_deref().copied().unwrap_or_default());
-        retired.last_error = snapshot.last_error.or(retired.last_error.take());
+        retired.failures = snapshot.failures.or(retired.failures.take());
+        retired.refused_span = snapshot.refused_span.or(retired.refused_span.take());
         retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
         let list = state.lanes.is_empty() && state.listed == Listed::No;
         if list {
@@ -247,7 +253,7 @@ impl Account {
             &books.spans.since(&flush.before.spans),
             &books.events.since(&flush.before.events),
             pending,
-            books.last_error,
+            books.failures.map(|failures| failures.error),
         )
     }
 
@@ -274,7 +280,7 @@ impl Account {
             &books.spans.since(&before.spans),
             &books.events.since(&before.events),
             pending,
-            books.last_error,
+            books.failures.map(|failures| failures.error),
         )
     }
 
@@ -358,22 +364,33 @@ impl State {
             oldest: None,
             events: self.retired.events,
             lanes: self.lanes.len(),
-            last_error: None,
+            failures: None,
+            refused_span: None,
             last_delivery: self.retired.last_delivery,
             breakers: Breakers::default(),
             key: None,
+            destination: None,
         };
         for lane in snapshots {
             books.spans.add(&lane.spans);
             books.held_bytes += lane.held_bytes;
             books.oldest = books.oldest.into_iter().chain(lane.oldest).min();
             books.events.add(&lane.events);
-            books.last_error = lane.last_error.clone().or(books.last_error.take());
+            books.failures = lane.failures.clone().or(books.failures.take());
+            books.refused_span = lane.refused_span.clone().or(books.refused_span.take());
             books.last_delivery = books.last_delivery.max(lane.last_delivery);
             books.breakers = lane.breakers;
             books.key = Some(lane.key.clone());
+            books.destination = Some(lane.destination.clone());
         }
-        books.last_error = books.last_error.or_else(|| self.retired.last_error.clone());
+        if books.failures.is_none() {
+            let mut failures = self.retired.failures.clone();
+            if let Some(failures) = &mut failures {
+                failures.end_by(books.last_delivery);
+            }
+            books.failures = failures;
+        }
+        books.refused_span = books.refused_span.or_else(|| self.retired.refused_span.clone());
         books
     }
 }

@@ -36,6 +36,7 @@ use super::lane::Lane;
 use super::permits::Load;
 use super::queue::Batch;
 use super::transport::Call;
+use crate::config::Compression;
 use crate::ledger::DropReason;
 
 /// Whether a lane divides what is refused.
@@ -158,7 +159,13 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
             let load = (Load::Spans, part.len() as u64);
             Ok(deliver(shared, lane, &call, load, place.take(), &mut started).await)
         };
-        match see_through(lane, sent).await {
+        let outcome = see_through(lane, Load::Spans, sent).await;
+        if let Outcome::Refused(reason) = outcome
+            && part.len() == 1
+        {
+            note_refused(lane, shared, &batch, &part, reason);
+        }
+        match outcome {
             Outcome::Refused(reason) if part.len() < batch.len() || lane.may_divide() => {
                 let refused = Refused { part, reason };
                 settle(lane, &batch, parts.note_refused(refused));
@@ -177,6 +184,16 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
     }
     settle(lane, &batch, kept);
     shared.chunks.give_back(batch);
+}
+
+/// A span is refused by itself: its size is that of its request, as a receiver's limit counts it.
+fn note_refused(lane: &Lane, shared: &Shared, batch: &Batch, part: &Range<usize>, reason: DropReason) {
+    let Some(span) = batch.iter().nth(part.start) else {
+        return;
+    };
+    let resource = lane.destination.resource(&lane.selector);
+    let encoded = encode::spans(&[span], &resource, shared.settings.protocol, Compression::None);
+    lane.note_refused_span(span, encoded.map_or(0, |encoded| encoded.body.len()), reason);
 }
 
 /// What is refused for good is dropped.

@@ -9,14 +9,16 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::config::RetrySettings;
+use crate::wall_time;
 use circuit::{Answer, Circuit, Phase, Wait};
 
 /// The breakers on a tracer's way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Breakers {
     /// How the receiver treats the tracer's spans.
     pub spans: BreakerStatus,
@@ -27,7 +29,8 @@ pub struct Breakers {
 }
 
 /// A breaker at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct BreakerStatus {
     /// Whether requests are let through.
     pub state: BreakerState,
@@ -36,8 +39,9 @@ pub struct BreakerStatus {
 }
 
 /// Whether a breaker lets requests through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BreakerState {
     /// It does.
     #[default]
@@ -45,6 +49,7 @@ pub enum BreakerState {
     /// It does not.
     Open {
         /// Then the next request is let through, as a probe.
+        #[serde(with = "wall_time")]
         until: SystemTime,
     },
     /// A probe is under way; all others wait for what becomes of it.
@@ -59,11 +64,18 @@ pub(super) struct Breaker {
 
 #[derive(Debug, Default)]
 struct Works {
-    circuit: Mutex<Circuit>,
+    state: Mutex<State>,
     /// Rung for all who wait, whenever what they wait for may have changed.
     changed: Notify,
     /// The last failure was about the key.
     denied: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    circuit: Circuit,
+    /// Until when it is open, by the wall clock: read once for each opening, so that a status says the same until something changes.
+    until: Option<SystemTime>,
 }
 
 /// A request that was let through. Dropped without an outcome it tells nothing, and if it was the probe, another one is let through.
@@ -78,7 +90,7 @@ impl Breaker {
     pub(super) fn is_ready(&self) -> bool {
         self.works
             .get()
-            .is_none_or(|works| works.lock().wait(Instant::now()).is_none())
+            .is_none_or(|works| works.lock().circuit.wait(Instant::now()).is_none())
     }
 
     /// Waits until a request would be let through. Of all who wait for a probe's time only one is, so ask again.
@@ -89,7 +101,7 @@ impl Breaker {
     }
 
     pub(super) fn enter(&self) -> Option<Pass<'_>> {
-        let answer = self.works.get().map(|works| works.lock().ask(Instant::now()));
+        let answer = self.works.get().map(|works| works.lock().circuit.ask(Instant::now()));
         let probe = match answer {
             None | Some(Answer::Enter) => None,
             Some(Answer::Probe(probe)) => Some(probe),
@@ -107,7 +119,7 @@ impl Breaker {
     pub(super) fn is_open(&self) -> bool {
         self.works
             .get()
-            .is_some_and(|works| works.lock().phase != Phase::Closed)
+            .is_some_and(|works| works.lock().circuit.phase != Phase::Closed)
     }
 
     /// Whether the last failure was about the key.
@@ -149,7 +161,7 @@ impl Works {
         loop {
             // Made before the look: from here on it hears every change.
             let changed = self.changed.notified();
-            let wait = self.lock().wait(Instant::now());
+            let wait = self.lock().circuit.wait(Instant::now());
             match wait {
                 None => return,
                 // Either end of the wait is the same: there is a look again.
@@ -160,17 +172,11 @@ impl Works {
     }
 
     fn status(&self) -> BreakerStatus {
-        let circuit = *self.lock();
-        let state = match circuit.phase {
-            Phase::Closed => BreakerState::Closed,
-            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
-            Phase::Open { until, .. } => {
-                let left = until.saturating_duration_since(Instant::now());
-                let now = SystemTime::now();
-                BreakerState::Open {
-                    until: now.checked_add(left).unwrap_or(now),
-                }
-            }
+        let State { circuit, until } = *self.lock();
+        let state = match (circuit.phase, until) {
+            (Phase::Open { .. }, Some(until)) => BreakerState::Open { until },
+            (Phase::HalfOpen { .. }, _) => BreakerState::HalfOpen,
+            (Phase::Closed | Phase::Open { .. }, _) => BreakerState::Closed,
         };
         BreakerStatus {
             state,
@@ -179,19 +185,26 @@ impl Works {
     }
 
     fn change(&self, change: impl FnOnce(&mut Circuit)) {
-        let mut circuit = self.lock();
-        let before = circuit.phase;
-        change(&mut circuit);
-        let changed = circuit.phase != before;
-        drop(circuit);
+        let mut state = self.lock();
+        let before = state.circuit.phase;
+        change(&mut state.circuit);
+        let after = state.circuit.phase;
+        let changed = after != before;
+        if changed {
+            state.until = match after {
+                Phase::Open { until, .. } => Some(on_the_wall_clock(until)),
+                Phase::Closed | Phase::HalfOpen { .. } => None,
+            };
+        }
+        drop(state);
         if changed {
             self.changed.notify_waiters();
         }
     }
 
     /// A panic while the lock was held can only come from the allocator; nothing is allocated under it.
-    fn lock(&self) -> MutexGuard<'_, Circuit> {
-        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -216,6 +229,13 @@ impl Drop for Pass<'_> {
             self.breaker.change(|circuit| circuit.give_up(Instant::now(), probe));
         }
     }
+}
+
+/// A time that is not far, as a status shows it.
+fn on_the_wall_clock(time: Instant) -> SystemTime {
+    let now = SystemTime::now();
+    let left = time.saturating_duration_since(Instant::now());
+    wall_time::shown(now.checked_add(left).unwrap_or(now))
 }
 
 /// As long as a wait between two repetitions may be, and half of it at the least: a random time that is next to nothing would be no pause.

@@ -48,12 +48,16 @@ impl Outcome {
 
 /// Sees a request through, from its encoding to its outcome. What it carries is dropped where it cannot be encoded, and where the code that
 /// encodes and sends it panics: the lane or the outbox that it is of goes on with the next.
-pub(super) async fn see_through(lane: &Lane, request: impl Future<Output = Result<Outcome, ExportError>>) -> Outcome {
+pub(super) async fn see_through(
+    lane: &Lane,
+    load: Load,
+    request: impl Future<Output = Result<Outcome, ExportError>>,
+) -> Outcome {
     // What a panic leaves behind is the request's own; permits go back as they are dropped, and locks are taken in spite of a panic.
     let ended = AssertUnwindSafe(request).catch_unwind().await;
     let outcome = ended.unwrap_or_else(|_| Err(ExportError::Encoding("encoding or sending it panicked".to_owned())));
     outcome.unwrap_or_else(|error| {
-        lane.note_failure(false, error);
+        lane.note_failure(load, false, error);
         Outcome::Dropped(DropReason::Encoding)
     })
 }
@@ -95,7 +99,7 @@ pub(super) async fn deliver<'a>(
             let mut entry = place.leave();
             if let Verdict::Deny { error } = &verdict {
                 entry.reached();
-                lane.note_failure(slow, error.clone());
+                lane.note_failure(load, slow, error.clone());
                 let tried = hand.sent();
                 // A source that takes longer heals the tracer when it answers, as any later key does.
                 let is_sent_again = hand.change(&lane.keyring, shared.settings.timeout).await;
@@ -116,15 +120,15 @@ pub(super) async fn deliver<'a>(
             Verdict::Delivered { rejected, warning } => {
                 lane.keyring.note_taken(hand.key());
                 lane.note_taken_key(load, hand.sent());
-                lane.note_success(slow, warning);
+                lane.note_success(load, slow, warning);
                 return Outcome::Delivered { rejected };
             }
             Verdict::Refuse { reason, error } => {
-                lane.note_failure(slow, error);
+                lane.note_failure(load, slow, error);
                 return Outcome::Refused(reason);
             }
             Verdict::Drop { reason, error } => {
-                lane.note_failure(slow, error);
+                lane.note_failure(load, slow, error);
                 return Outcome::Dropped(reason);
             }
             // Where there is another key meanwhile, it does not wait.
@@ -135,7 +139,7 @@ pub(super) async fn deliver<'a>(
                 }
             }
             Verdict::Repeat { after, error } => {
-                lane.note_failure(slow, error);
+                lane.note_failure(load, slow, error);
                 if !pause(shared, lane, load, (attempt, flushes), after, *started).await {
                     return Outcome::Dropped(DropReason::RetriesExhausted);
                 }
@@ -189,7 +193,7 @@ pub(super) async fn first_place<'a>(
     let patience = settings.retry.max_elapsed.max(settings.timeout);
     let place = admit(shared, lane, load, patience, started).await;
     if place.is_none() {
-        lane.note_not_asked();
+        lane.note_not_asked(load);
     }
     place
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::secret::KeyRefusalStatus;
 
@@ -10,7 +10,9 @@ use crate::secret::KeyRefusalStatus;
 ///
 /// Never contains the key or a proxy's credentials: a receiver's text that may repeat one of them, in whatever spelling, is withheld, and its
 /// length stands in its place.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+///
+/// Serialized as its message. Two errors are equal if they have the same message.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
     /// The server answered with a status that is no success.
@@ -103,6 +105,9 @@ pub enum ExportError {
     /// What a request was to carry cannot be encoded, or the code that encodes and sends it panicked.
     #[error("the request cannot be made: {0}")]
     Encoding(String),
+    /// The error was read back from a status, as its message.
+    #[error("{0}")]
+    Reported(String),
 }
 
 impl ExportError {
@@ -140,6 +145,20 @@ fn grpc_name(code: i32) -> &'static str {
         15 => "DATA_LOSS",
         16 => "UNAUTHENTICATED",
         _ => "UNKNOWN",
+    }
+}
+
+impl PartialEq for ExportError {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for ExportError {}
+
+impl<'de> Deserialize<'de> for ExportError {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::Reported)
     }
 }
 

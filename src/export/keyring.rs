@@ -33,6 +33,7 @@ use super::log::{Episode, TARGET};
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
 use crate::secret::{ApiKey, KeySource, SecretError};
+use crate::wall_time;
 
 /// After how many more that wait those are looked for that are gone.
 const MANY: usize = 64;
@@ -317,7 +318,7 @@ impl Keyring {
         let state = self.lock();
         KeyStatus {
             fingerprint: rings.fingerprint(&state.key.secret),
-            since: state.since,
+            since: wall_time::shown(state.since),
             rotations: state.key.number,
             error: state.more.as_ref().and_then(|more| more.error.clone()),
             refused: None,

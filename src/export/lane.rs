@@ -13,6 +13,7 @@
 //! Everything that counts or changes is behind one mutex, held for a few instructions: a sender takes it to pull a batch out and to
 //! settle one, never while it works.
 
+mod errors;
 mod events;
 mod finish;
 mod idle;
@@ -59,6 +60,7 @@ use crate::faults::{self, Fault, planted};
 use crate::ledger::DropReason;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
+pub(crate) use errors::Failures;
 pub(super) use events::Ticket;
 pub(crate) use snapshot::LaneSnapshot;
 pub(super) use state::{FlushMark, Unsettled};

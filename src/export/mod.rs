@@ -6,6 +6,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `lane` | queue, schedule and ledger of one tracer |
+//! | `lane_status` | what a status shows of a tracer's requests |
 //! | `budget` | how much all lanes may hold, and each |
 //! | `weight` | how much a span takes |
 //! | `outbox` | the ordered session events of one session |
@@ -70,6 +71,7 @@ mod key_status;
 mod keyring;
 mod keyrings;
 mod lane;
+mod lane_status;
 mod lifetimes;
 mod log;
 mod otlp;
@@ -84,6 +86,7 @@ mod readers;
 mod receiver_text;
 mod record;
 mod report;
+mod resolver;
 #[cfg(test)]
 mod sample;
 #[cfg(feature = "metrics")]
@@ -107,6 +110,7 @@ pub use error::ExportError;
 pub(crate) use flush::after;
 pub use key_status::{KeyRefusal, KeyStatus};
 pub(crate) use lane::Lane;
+pub use lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind};
 pub(crate) use log::{Begun, Episode, LineBudget, TARGET as HEALTH};
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;

@@ -139,7 +139,7 @@ impl Outbox {
     }
 
     async fn send(&self, events: &[Waiting]) -> Outcome {
-        see_through(&self.lane, async {
+        see_through(&self.lane, Load::SessionEvent, async {
             let call = self.call(events)?;
             let load = (Load::SessionEvent, 1);
             Ok(deliver(self.lane.shared(), &self.lane, &call, load, None, &mut None).await)

@@ -4,6 +4,8 @@ use crate::secret::{SentSecrets, is_invisible};
 
 /// How much of a receiver's text is shown, in characters.
 pub(super) const MAX_SHOWN_CHARS: usize = 200;
+/// How much of a span's name is shown, in characters.
+const MAX_NAME_CHARS: usize = 100;
 /// How much of it is read, in characters. More than is shown: also of a key that is cut there, enough is seen.
 const MAX_READ_CHARS: usize = 4 * 1024;
 
@@ -19,8 +21,24 @@ pub(super) fn harmless_reason(reason: &str, secrets: &SentSecrets<'_>) -> String
     harmless_up_to(MAX_READ_CHARS, reason, secrets).unwrap_or_default()
 }
 
+/// The name of a span that the receiver refused: one line, at most [`MAX_NAME_CHARS`] characters. Withheld if it may have the key in it.
+pub(super) fn harmless_name(name: &str, secrets: &SentSecrets<'_>) -> String {
+    shown_up_to(MAX_NAME_CHARS, name, secrets)
+        .unwrap_or_else(|Withheld| format!("name withheld: {} bytes that may repeat the key", name.len()))
+}
+
 fn harmless_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Option<String> {
-    let length = text.len();
+    let shown = shown_up_to(max_chars, text, secrets).unwrap_or_else(|Withheld| {
+        let length = text.len();
+        format!("receiver's text withheld: {length} bytes that may repeat the key")
+    });
+    (!shown.is_empty()).then_some(shown)
+}
+
+/// The text may have a secret of the request in it.
+struct Withheld;
+
+fn shown_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Result<String, Withheld> {
     let text = text.trim_start_matches(is_blank);
     let end = text
         .char_indices()
@@ -28,13 +46,10 @@ fn harmless_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Op
         .map_or(text.len(), |(end, _)| end);
     let read = &text[..end];
     if secrets.may_be_in(read) {
-        return Some(format!(
-            "receiver's text withheld: {length} bytes that may repeat the key"
-        ));
+        return Err(Withheld);
     }
     let line: String = read.chars().map(|c| if is_blank(c) { ' ' } else { c }).collect();
-    let cut: String = line.trim().chars().take(max_chars).collect();
-    (!cut.is_empty()).then_some(cut)
+    Ok(line.trim().chars().take(max_chars).collect())
 }
 
 /// Whether a character is shown as a blank: it could move what is before and after it, or says nothing.

@@ -5,16 +5,17 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::live::Live;
 use super::{LookupError, TracerRegistry};
-use crate::as_text::as_text;
+use crate::as_text::FromMessage;
 use crate::config::{Config, ConfigError, ResolveError};
 use crate::faults::{Fault, planted};
 use crate::selector::Selector;
 #[cfg(feature = "watch")]
 use crate::selector::{Name, Part};
+use crate::{as_text, wall_time};
 
 /// What a reload changed, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub struct Kept {
     pub error: LookupError,
 }
 
-/// Why a reload changed nothing. The running configuration is kept, with all its tracers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a reload changed nothing. The running configuration is kept, with all its tracers. Two errors are equal if they have the same message.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
     /// The files have faults.
@@ -57,19 +58,38 @@ pub enum ReloadError {
     /// The process is a fork of the one that made the registry.
     #[error("the process was forked after the registry was made: make a registry in the child")]
     Forked,
+    /// The error was read back from a status, as its message.
+    #[error("{0}")]
+    Reported(String),
+}
+
+impl PartialEq for ReloadError {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for ReloadError {}
+
+impl FromMessage for ReloadError {
+    fn from_message(message: String) -> Self {
+        Self::Reported(message)
+    }
 }
 
 /// How the configuration came to be what it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ConfigurationStatus {
     /// Whether its files are watched.
     pub watched: bool,
     /// How often it was read again and found to be without faults.
     pub reloads: u64,
     /// When that was the last time.
+    #[serde(with = "wall_time::optional")]
     pub last_reload: Option<SystemTime>,
     /// Why the running configuration is not what the files say. None where it is.
-    #[serde(serialize_with = "as_text")]
+    #[serde(with = "as_text")]
     pub error: Option<ReloadError>,
 }
 
@@ -107,7 +127,7 @@ impl Live {
         match &taken {
             Ok(_) => {
                 status.reloads += 1;
-                status.last_reload = Some(SystemTime::now());
+                status.last_reload = Some(wall_time::shown(SystemTime::now()));
                 status.error = None;
             }
             Err(error) => status.error = Some(error.clone()),
@@ -164,12 +184,8 @@ impl Live {
             }
             match self.bindings.resolve_without_asking(selector) {
                 Ok(Some(binding)) if binding.digest() == tracer.digest() => continue,
-                // An error is what look-ups get from now on, as the configuration says nothing that a tracer could be made of.
                 Ok(Some(_)) if planted(Fault::ChangedKept) => continue,
-                Ok(Some(_))
-                | Err(LookupError::Resolve(
-                    ResolveError::NoKey | ResolveError::Template(_) | ResolveError::Header(_),
-                )) => {
+                Ok(Some(_)) => {
                     changed.insert(selector.clone());
                 }
                 // Whoever looks it up asks, and compares.
@@ -180,6 +196,10 @@ impl Live {
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) if planted(Fault::RemovedServed) => continue,
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) => {
                     removed.insert(selector.clone());
+                }
+                // An error is what look-ups get from now on, as the configuration says nothing that a tracer could be made of, or allows it no more.
+                Err(LookupError::Resolve(_)) => {
+                    changed.insert(selector.clone());
                 }
                 Err(error) => {
                     told.kept.push(Kept {

@@ -3,22 +3,25 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::bindings::Asking;
 use super::reload::ConfigurationStatus;
 use super::{Inner, LookupError, UnroutedStatus};
-use crate::as_text::as_text;
 use crate::backend::Destination;
 use crate::config::ConfigError;
 use crate::context::PropagationStatus;
-use crate::export::{Account, Breakers, Connections, ExportError, Forgotten, KeyStatus};
+use crate::export::{
+    Account, Breakers, Connections, DestinationStatus, ErrorsStatus, ExportError, Forgotten, KeyStatus, RefusedSpan,
+};
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::{Part, Selector};
+use crate::{as_text, wall_time};
 
 /// All tracers at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Status {
     /// How the configuration came to be what it is.
     pub configuration: ConfigurationStatus,
@@ -35,7 +38,8 @@ pub struct Status {
 }
 
 /// The tracers that are kept, and what became of others. Counted since the registry was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PoolStatus {
     /// Tracers that are there, those that are being made among them, dedicated ones not.
     pub tracers: usize,
@@ -51,7 +55,8 @@ pub struct PoolStatus {
 
 /// The books of names without a tracer that are no longer remembered by name, because too many others came after them. All of it is
 /// settled. With the books of the names that are remembered this is everything that was ever accepted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ForgottenStatus {
     /// How often a name was forgotten; one that came back and was forgotten again counts twice.
     pub names: u64,
@@ -62,23 +67,33 @@ pub struct ForgottenStatus {
 }
 
 /// The books of one selector at one moment: its tracer, dedicated ones, and those that are gone, together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TracerStatus {
     /// Whose.
     pub selector: Selector,
     /// Tracers that are there, dedicated ones with it.
     pub tracers: usize,
+    /// Where its spans go; of the newest tracer, if it has several. `None` if it has none.
+    pub destination: Option<DestinationStatus>,
     /// What became of its spans.
     pub spans: LedgerSnapshot,
     /// What its spans and session events take that are queued and under way, in bytes, estimated.
     pub queued_bytes: usize,
     /// When the span ended that waits in the queue for the longest.
+    #[serde(with = "wall_time::optional")]
     pub oldest_queued: Option<SystemTime>,
     /// What became of the starts and enrichments of its sessions.
     pub session_events: LedgerSnapshot,
-    /// The last thing that went wrong. Stays until something else does.
+    /// The last thing that went wrong. Stays until something else does; [`errors`](Self::errors) says whether it is over. If both spans and
+    /// session events had an error, one that goes on comes before one that is over.
     pub last_error: Option<ExportError>,
+    /// The row of failures that `last_error` is the last of: when, how often, whether it is over. `None` if there was none.
+    pub errors: Option<ErrorsStatus>,
+    /// The last span that the receiver refused by itself. `None` if there was none.
+    pub last_refused_span: Option<RefusedSpan>,
     /// When the receiver last took something.
+    #[serde(with = "wall_time::optional")]
     pub last_delivery: Option<SystemTime>,
     /// Whether its requests are let through; of the newest tracer, where it has several.
     pub breakers: Breakers,
@@ -98,7 +113,7 @@ pub struct CheckedBinding {
     /// What may be shown of its key.
     pub fingerprint: Option<Fingerprint>,
     /// Why a look-up of it would fail.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text::serialize")]
     pub error: Option<LookupError>,
     /// Whether its endpoint took the key.
     pub connection: Connection,
@@ -147,15 +162,19 @@ pub(super) fn of(
 ) -> Status {
     let tracers = accounts.iter().map(|account| {
         let books = account.snapshot();
+        let (last_error, errors) = books.failures.map(|failures| (failures.error, failures.status)).unzip();
         TracerStatus {
             selector: account.selector.clone(),
             tracers: books.lanes,
+            destination: books.destination,
             spans: books.spans.snapshot(),
             queued_bytes: books.held_bytes,
-            oldest_queued: books.oldest,
+            oldest_queued: books.oldest.map(wall_time::shown),
             session_events: books.events.snapshot(),
-            last_error: books.last_error,
-            last_delivery: books.last_delivery,
+            last_error,
+            errors,
+            last_refused_span: books.refused_span,
+            last_delivery: books.last_delivery.map(wall_time::shown),
             breakers: books.breakers,
             key: books.key,
         }

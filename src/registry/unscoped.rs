@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::dispatcher::{self, Dispatch};
 
 use super::{Inner, LookupError, TracerRegistry};
@@ -36,7 +36,7 @@ pub(crate) struct Unrouted {
 }
 
 /// What code that knows no tenants made, and what was not recorded, since there was no tracer that it belonged to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UnroutedStatus {
     /// Spans that were started outside any scope, and had no default to go to.

@@ -3,10 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// A key could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+use crate::as_text::FromMessage;
+
+/// A key could not be read. Two errors are equal if they have the same message.
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{origin}: {fault}")]
 pub struct SecretError {
     origin: String,
@@ -41,6 +43,9 @@ pub enum SecretFault {
     /// The file is there and cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(io::ErrorKind),
+    /// A link leads to a file that `untrusted.keys` does not allow.
+    #[error("a link leads to a file that untrusted.keys does not allow")]
+    LeadsElsewhere,
     /// `$CREDENTIALS_DIRECTORY` is not set: the process was not started by systemd with credentials.
     #[error("CREDENTIALS_DIRECTORY is not set; systemd sets it for a service with LoadCredential=")]
     NoCredentialsDirectory,
@@ -76,10 +81,13 @@ pub enum SecretFault {
     /// The program's own [`SecretSource`](super::SecretSource) said so.
     #[error("{0}")]
     Refused(String),
+    /// The error was read back from a status, as its message.
+    #[error("{0}")]
+    Reported(String),
 }
 
 /// What a receiver answered to a key that it refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KeyRefusalStatus {
@@ -89,6 +97,21 @@ pub enum KeyRefusalStatus {
     /// The status of gRPC: 16 (`UNAUTHENTICATED`) or 7 (`PERMISSION_DENIED`).
     #[error("gRPC status {0}")]
     Grpc(i32),
+}
+
+impl PartialEq for SecretError {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for SecretError {}
+
+impl FromMessage for SecretError {
+    fn from_message(message: String) -> Self {
+        let (origin, fault) = message.split_once(": ").unwrap_or(("a source", &message));
+        Self::new(origin, SecretFault::Reported(fault.to_owned()))
+    }
 }
 
 impl SecretError {

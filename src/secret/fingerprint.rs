@@ -7,7 +7,11 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// How many hexadecimal digits are shown.
+const DIGITS: usize = 12;
 
 /// Twelve hexadecimal digits that stand for a key where a key must not be shown.
 ///
@@ -37,7 +41,7 @@ impl Fingerprinter {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}", self.0)
+        write!(f, "{:0DIGITS$x}", self.0)
     }
 }
 
@@ -50,6 +54,17 @@ impl fmt::Debug for Fingerprint {
 impl Serialize for Fingerprint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_shown = text.len() == DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let digits = is_shown.then(|| u64::from_str_radix(&text, 16).ok()).flatten();
+        digits
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("not a fingerprint of 12 hexadecimal digits"))
     }
 }
 

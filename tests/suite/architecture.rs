@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "as_text",
     "faults",
     "home",
     "nesting",
+    "wall_time",
     "watch",
     "selector",
     "secret",

@@ -10,11 +10,6 @@ use tracer_registry::{BreakerState, BreakerStatus, DropReason, ExportError, Fing
 
 use crate::support::{LONG, World, binding, collector, key_of, quick, registry, wait_for};
 
-const CLOSED: BreakerStatus = BreakerStatus {
-    state: BreakerState::Closed,
-    failures: 0,
-};
-
 /// Tries again after half a second to a second, then after one to two, and so on.
 fn slow_pauses() -> Export {
     Export {
@@ -114,10 +109,17 @@ fn a_dead_endpoint_with_many_tenants_is_tried_seldom_and_gets_everything_once_it
         assert_adds_up(status);
         let (error, breakers) = (&status.last_error, &status.breakers);
         if status.selector.to_string() == "tenant:b" {
-            assert_eq!((error, breakers.endpoint, breakers.spans), (&None, CLOSED, CLOSED));
+            assert_eq!(
+                (error, breakers.endpoint, breakers.spans),
+                (&None, BreakerStatus::default(), BreakerStatus::default())
+            );
         } else {
             assert!(error.is_some(), "{status:#?}");
-            assert_eq!(breakers.spans, CLOSED, "it never came to treat anybody badly");
+            assert_eq!(
+                breakers.spans,
+                BreakerStatus::default(),
+                "it never came to treat anybody badly"
+            );
         }
     }
 
@@ -138,7 +140,7 @@ fn a_dead_endpoint_with_many_tenants_is_tried_seldom_and_gets_everything_once_it
     }
     for status in statuses() {
         assert_adds_up(&status);
-        assert_eq!(status.breakers.endpoint, CLOSED);
+        assert_eq!(status.breakers.endpoint, BreakerStatus::default());
     }
 }
 
@@ -166,13 +168,17 @@ fn a_receiver_that_fails_one_tenant_stops_that_one_and_is_asked_seldom() {
         let before = world.collector.fault_hits(fault);
         // Sixteen session events may be under way together; then there is a probe now and then.
         assert!(before < 200, "{shown}: {before}");
-        assert_eq!(world.status("a").breakers.endpoint, CLOSED, "{shown}: it is there");
+        assert_eq!(
+            world.status("a").breakers.endpoint,
+            BreakerStatus::default(),
+            "{shown}: it is there"
+        );
         world.tenant("b").start_span("span").end();
         wait_for("b's span", || world.names("b"), |names| *names == ["span"]);
         let b = world.status("b");
         assert_eq!(
             (b.breakers.spans, b.breakers.endpoint, &b.last_error),
-            (CLOSED, CLOSED, &None),
+            (BreakerStatus::default(), BreakerStatus::default(), &None),
             "{shown}"
         );
         assert_adds_up(&world.status("a"));
@@ -183,7 +189,7 @@ fn a_receiver_that_fails_one_tenant_stops_that_one_and_is_asked_seldom() {
         let a = world.status("a");
         assert_eq!(
             (a.breakers.spans, a.breakers.session_events),
-            (CLOSED, CLOSED),
+            (BreakerStatus::default(), BreakerStatus::default()),
             "{shown}"
         );
         assert_adds_up(&a);
@@ -203,7 +209,7 @@ fn a_receiver_of_sessions_that_fails_does_not_hold_up_spans() {
         world.tenant("a").start_span("span").end();
         wait_for("the span", || world.names("a").len(), |spans| *spans == n + 1);
     }
-    assert_eq!(world.status("a").breakers.spans, CLOSED);
+    assert_eq!(world.status("a").breakers.spans, BreakerStatus::default());
     world.collector.clear_fault(fault);
     world.flush();
 }
@@ -223,7 +229,11 @@ fn an_answer_that_says_when_to_come_back_or_that_is_enough_for_now_opens_nothing
         world.tenant("a");
         wait_for("many answers", hits, |hits| *hits >= 8);
         let breakers = world.status("a").breakers;
-        assert_eq!((breakers.spans, breakers.endpoint), (CLOSED, CLOSED), "{shown}");
+        assert_eq!(
+            (breakers.spans, breakers.endpoint),
+            (BreakerStatus::default(), BreakerStatus::default()),
+            "{shown}"
+        );
         drop(world.registry.shutdown(Duration::ZERO));
     }
 }
@@ -261,10 +271,10 @@ fn a_connection_that_does_not_come_about_in_time_is_the_endpoints_failure() {
     wait_for("an open breaker", endpoint, |status| status.failures >= 6);
     let a = world.status("a");
     assert!(matches!(a.last_error, Some(ExportError::Timeout { .. })), "{a:#?}");
-    assert_eq!(a.breakers.spans, CLOSED);
+    assert_eq!(a.breakers.spans, BreakerStatus::default());
     world.tenant("b").start_span("span").end();
     wait_for("b's span", || world.names("b"), |names| *names == ["span"]);
-    assert!(world.status("b").breakers.endpoint == CLOSED);
+    assert!(world.status("b").breakers.endpoint == BreakerStatus::default());
     drop(world.registry.shutdown(Duration::ZERO));
 }
 
@@ -321,7 +331,7 @@ fn a_flush_and_a_shutdown_keep_their_time_at_an_open_breaker_and_what_is_open_is
         "{endpoint}"
     );
     assert!(
-        endpoint["state"] == "half_open" || endpoint["state"]["open"]["until"].is_object(),
+        endpoint["state"] == "half_open" || endpoint["state"]["open"]["until"].is_string(),
         "{endpoint}"
     );
     let begun = Instant::now();

@@ -54,6 +54,7 @@ mod sessions;
 mod silence;
 #[cfg(feature = "cli")]
 mod soak;
+mod status;
 mod support;
 mod tenants_as_data;
 #[cfg(feature = "testing")]
@@ -66,6 +67,7 @@ mod tower;
 mod trace_macro;
 #[cfg(feature = "tracing-layer")]
 mod tracing_layer;
+mod untrusted;
 #[cfg(feature = "cli")]
 mod verify;
 mod weights;

@@ -41,7 +41,6 @@ fn programs_of_several_seeds_leak_nothing() {
 
 #[test]
 fn programs_leak_and_lose_nothing_while_tracers_are_replaced_under_them() {
-    let mut refused = 0;
     for seed in 1..=3 {
         let asked = Verify::new().seed(seed).tenants(6).operations(1500).threads(3);
         let report = verify(&asked.chaos(true)).expect("a port, threads and a folder");
@@ -55,9 +54,8 @@ fn programs_leak_and_lose_nothing_while_tracers_are_replaced_under_them() {
         let chaos = report.chaos.expect("it was asked for");
         assert!(chaos.evicted > 10, "{chaos:?}");
         assert!(report.ours.spans > 300, "{:#?}", report.ours);
-        refused += chaos.refused;
+        assert!(chaos.refused > 0, "no request had an old key: {chaos:?}");
     }
-    assert!(refused > 0, "no request had an old key");
 }
 
 #[test]

@@ -97,7 +97,9 @@ impl Lane {
         let (error, refusals) = {
             let state = self.lock();
             (
-                state.last_error().cloned().map(tracing::field::display),
+                state
+                    .failures()
+                    .map(|failures| tracing::field::display(failures.error.clone())),
                 state.refusals(),
             )
         };

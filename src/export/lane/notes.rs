@@ -1,7 +1,11 @@
 //! What a lane remembers of its last requests.
 
+use opentelemetry_sdk::trace::SpanData;
+
 use super::super::ExportError;
+use super::super::lane_status::RefusedSpan;
 use super::Lane;
+use crate::ledger::DropReason;
 
 impl Lane {
     /// A span was started, and is recorded or left out by sampling.
@@ -19,25 +23,10 @@ impl Lane {
         self.lock().suspect = true;
     }
 
-    pub(in super::super) fn note_success(&self, slow: bool, warning: Option<ExportError>) {
-        let mut state = self.lock();
-        state.suspect = slow;
-        if warning.is_some() {
-            state.seldom().last_error = warning;
-        }
-    }
-
-    /// A quick refusal costs the others nothing, so it makes no suspect: that line may be full of those that hang.
-    pub(in super::super) fn note_failure(&self, slow: bool, error: ExportError) {
-        let mut state = self.lock();
-        state.suspect = slow;
-        state.seldom().last_error = Some(error);
-    }
-
-    /// A request was given up that was never sent.
-    pub(in super::super) fn note_not_asked(&self) {
-        let error = self.unavailable();
-        self.lock().seldom().last_error = Some(error);
+    /// The receiver refused a span that it was sent alone, in a request of so many bytes.
+    pub(in super::super) fn note_refused_span(&self, span: &SpanData, bytes: usize, reason: DropReason) {
+        let refused = RefusedSpan::new(span, bytes, reason, &self.keyring.key().secret);
+        self.lock().seldom().refused_span = Some(Box::new(refused));
     }
 
     pub(super) fn unavailable(&self) -> ExportError {

@@ -18,6 +18,7 @@ use super::Lane;
 use super::state::State;
 use crate::faults::{Fault, planted};
 use crate::secret::KeyRefusalStatus;
+use crate::wall_time;
 
 /// The refusals of a lane's key, by what the requests carried.
 pub(super) type Refusals = [Option<Refusal>; 2];
@@ -104,7 +105,7 @@ impl State {
         *refusal = Some(Refusal {
             shown: KeyRefusal {
                 status,
-                since: earlier.map_or_else(SystemTime::now, |earlier| earlier.since),
+                since: earlier.map_or_else(|| wall_time::shown(SystemTime::now()), |earlier| earlier.since),
                 count: earlier.map_or(0, |earlier| earlier.count) + 1,
             },
             number,

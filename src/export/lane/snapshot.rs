@@ -2,10 +2,11 @@
 
 use std::time::SystemTime;
 
-use super::super::ExportError;
 use super::super::breaker::Breakers;
 use super::super::key_status::KeyStatus;
+use super::super::lane_status::{DestinationStatus, RefusedSpan};
 use super::Lane;
+use super::errors::Failures;
 use crate::ledger::Ledger;
 
 /// What a lane says of itself.
@@ -16,10 +17,12 @@ pub(crate) struct LaneSnapshot {
     /// When the span ended that waits in the queue for the longest.
     pub(crate) oldest: Option<SystemTime>,
     pub(crate) events: Ledger,
-    pub(crate) last_error: Option<ExportError>,
+    pub(crate) failures: Option<Failures>,
+    pub(crate) refused_span: Option<RefusedSpan>,
     pub(crate) last_delivery: Option<SystemTime>,
     pub(crate) breakers: Breakers,
     pub(crate) key: KeyStatus,
+    pub(crate) destination: DestinationStatus,
 }
 
 impl Lane {
@@ -33,10 +36,22 @@ impl Lane {
             held_bytes: state.share.held(),
             oldest: state.spans.first().map(|span| span.end_time),
             events: state.events_ledger(),
-            last_error: state.last_error().cloned(),
+            failures: state.failures().cloned(),
+            refused_span: state.refused_span().cloned(),
             last_delivery: state.last_delivery,
             breakers: self.gates.status(),
             key,
+            destination: self.destination_status(),
+        }
+    }
+
+    fn destination_status(&self) -> DestinationStatus {
+        let settings = &self.shared.settings;
+        DestinationStatus {
+            endpoint: self.destination.traces_url.clone(),
+            backend: self.destination.backend,
+            protocol: settings.protocol,
+            compression: settings.compression,
         }
     }
 }

@@ -91,7 +91,7 @@ impl Lane {
         self.lock().standings[load as usize] = Standing::after(verdict);
     }
 
-    /// A request waits at a breaker. Shown as the last error only if there is no other: what opened the breaker says more.
+    /// A request waits at a breaker.
     pub(in super::super) fn note_held_up(&self, load: Load) {
         let error = self.unavailable();
         let mut state = self.lock();
@@ -99,7 +99,7 @@ impl Lane {
         if *standing == Standing::Works {
             *standing = Standing::Unavailable;
         }
-        state.seldom().last_error.get_or_insert(error);
+        state.hold_up(load, error);
     }
 }
 

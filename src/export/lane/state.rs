@@ -8,13 +8,14 @@ use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Notify;
 
-use super::super::ExportError;
 use super::super::batch::Halving;
 use super::super::budget::{Budget, Share};
 use super::super::engine::Ring;
+use super::super::lane_status::RefusedSpan;
 use super::super::permits::Load;
 use super::super::queue::{Chunks, Queue};
 use super::Lane;
+use super::errors::LastFailures;
 use super::in_flight::InFlight;
 use super::refusals::{Refusal, Refusals};
 use super::standing::Standings;
@@ -40,7 +41,7 @@ pub(super) struct State {
     /// The tracer is gone: once all is settled the account takes the ledger over.
     pub(super) retiring: bool,
     events: Option<Box<Events>>,
-    seldom: Option<Box<Seldom>>,
+    pub(super) seldom: Option<Box<Seldom>>,
 }
 
 /// What only lanes have that were told of sessions.
@@ -57,7 +58,8 @@ pub(super) struct Events {
 pub(super) struct Seldom {
     /// How many values were cut from spans that are open, where any were.
     pub(super) cut_values: HashMap<SpanId, u64>,
-    pub(super) last_error: Option<ExportError>,
+    pub(super) failures: LastFailures,
+    pub(super) refused_span: Option<Box<RefusedSpan>>,
     /// Where the receiver refuses the key.
     pub(super) refusals: Refusals,
     /// Wakes requests that wait for their repetition.
@@ -102,8 +104,8 @@ impl State {
         self.seldom.get_or_insert_default()
     }
 
-    pub(super) fn last_error(&self) -> Option<&ExportError> {
-        self.seldom.as_ref()?.last_error.as_ref()
+    pub(super) fn refused_span(&self) -> Option<&RefusedSpan> {
+        self.seldom.as_ref()?.refused_span.as_deref()
     }
 
     pub(super) fn refusals(&self) -> Refusals {

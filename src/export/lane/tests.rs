@@ -94,7 +94,7 @@ impl Parts {
         sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
         let settings = config.export().clone();
         let destination = Arc::new(Destination::new(&binding, settings.protocol).expect("a destination"));
-        let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
+        let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None, None));
         Self {
             connections: connections.expect("no files"),
             source: binding.api_key,
@@ -334,13 +334,16 @@ fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
         assert_eq!(outcome, None, "on purpose");
         Ok(Outcome::Delivered { rejected: 0 })
     };
-    let outcome = see_through(&engine.lane, panics)
+    let outcome = see_through(&engine.lane, Load::Spans, panics)
         .now_or_never()
         .expect("it does not wait");
     engine.lane.settle(0..1, outcome);
     let snapshot = engine.lane.snapshot();
     assert_eq!(snapshot.spans.snapshot().dropped[&DropReason::Encoding], 1);
-    assert!(matches!(snapshot.last_error, Some(ExportError::Encoding(_))));
+    assert!(matches!(
+        snapshot.failures.map(|failures| failures.error),
+        Some(ExportError::Encoding(_))
+    ));
     assert_eq!(engine.lane.unsettled(&engine.marks[0]), Unsettled::default());
     engine.all([Step::Push]);
     engine.drain();

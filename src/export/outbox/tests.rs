@@ -69,7 +69,10 @@ fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
     let events = snapshot.events.snapshot();
     assert_eq!((events.accepted, events.pending()), (3, 0));
     assert_eq!(events.dropped[&DropReason::Encoding], 3);
-    assert!(matches!(snapshot.last_error, Some(ExportError::Encoding(_))));
+    assert!(matches!(
+        snapshot.failures.map(|failures| failures.error),
+        Some(ExportError::Encoding(_))
+    ));
     assert_eq!(lane.unsettled(&mark).events, 0);
     assert!(!outbox.lock().running, "the next event rings again");
     assert!(rung.try_recv().is_err());

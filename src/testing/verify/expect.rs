@@ -156,6 +156,7 @@ impl Oracle<'_> {
                 }
                 None => self.block(&op.body, place),
             },
+            Kind::Refused { member } => self.span(op.id, self.tracer(op.id, Who::pooled(*member), reach), env),
             Kind::Enrich { session } => self.enrich(*session, op.id, place),
             Kind::Late { span } => {
                 if reach.span(*span) == Some(true)

@@ -178,6 +178,11 @@ impl Subject for Ours {
         self.in_place(|place| chaos.disturb(place, disturbance))
     }
 
+    fn refuse(&self, member: usize, start: impl FnOnce(&TracerHandle) -> Span) -> Found<TracerHandle> {
+        let chaos = self.chaos.as_ref().expect("only programs with disturbances have it");
+        self.in_place(|place| chaos.refuse(place, member, start))
+    }
+
     fn misname(&self, member: usize, how: Misname) -> Option<String> {
         let (index, _) = self.members[member];
         let registry = &self.registries[index];

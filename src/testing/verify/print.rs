@@ -176,6 +176,10 @@ impl Printer<'_> {
             Kind::Stream { reader } => format!("scope.stream, read in the scope of {}, of", self.name(*reader)),
             Kind::Yield => "yield_now()".to_owned(),
             Kind::Disturb(disturbance) => self.disturbance(*disturbance),
+            Kind::Refused { member } => {
+                let name = self.cast[*member].name();
+                format!("[{name}].start_span(), its key is rotated, span.end(), [{name}].force_flush()")
+            }
         }
     }
 

@@ -128,6 +128,8 @@ pub(crate) enum Kind {
     Overfull { who: Who },
     /// Something that is done to the registries meanwhile.
     Disturb(Disturbance),
+    /// A span that is open while the key of its tracer is rotated, and is then sent: first with the old key, which is refused.
+    Refused { member: usize },
 }
 
 /// What is done to the registries while programs run.
@@ -293,6 +295,7 @@ impl Kind {
             Self::Unscoped { .. } => "traced outside any scope",
             Self::Overfull { .. } => "thread with too many contexts",
             Self::Disturb(disturbance) => disturbance.name(),
+            Self::Refused { .. } => "chaos: key that is refused",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry::trace::{Span as _, SpanContext, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Span;
 use uuid::Uuid;
@@ -36,6 +36,14 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// Does something to the registries; whose look-ups then were not what they must be, and how.
     fn disturb(&self, _disturbance: Disturbance) -> Option<(usize, String)> {
         None
+    }
+
+    /// Starts a span, rotates the key of its tracer, ends the span, and waits until a request was refused for the old key and everything
+    /// was sent with the new one.
+    fn refuse(&self, member: usize, start: impl FnOnce(&Self::Tracer) -> Span) -> Found<Self::Tracer> {
+        let found = self.tracer(member);
+        start(&found.tracer).end();
+        found
     }
 
     /// A span for the body, made in one of the ways that have a body; where that is a way by scopes, in one of `tracer`.

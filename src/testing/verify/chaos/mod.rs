@@ -6,15 +6,17 @@
 //! | `instances` | the tracers that a name had |
 //! | `files` | the configuration and the keys, as they are written |
 //! | `rotation` | the keys that are refused |
+//! | `keys` | what is done to keys, and what must come of it |
 
 mod files;
 mod history;
 mod instances;
+mod keys;
 mod rotation;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::VerifyError;
 use super::cast::{Member, Setting};
@@ -24,7 +26,7 @@ use crate::collector::LocalCollector;
 use crate::config::ResolveError;
 use crate::{LookupError, Part, Reload, ReloadError, SecretSource, Selector, TracerHandle, TracerRegistry};
 pub(super) use files::VAULT;
-use files::{Files, Flaw};
+use files::{Files, Flaw, HOSTILE};
 use history::History;
 use instances::Instances;
 use rotation::Rotation;
@@ -38,6 +40,8 @@ pub(super) struct Chaos {
     instances: Instances,
     /// Held while something is disturbed: one thing at a time.
     now: Mutex<Now>,
+    /// By member: held by look-ups, and alone by what no look-up may come between.
+    gates: Vec<RwLock<()>>,
     /// A tracer of each tenant that went: what code that had it goes on with.
     kept: Mutex<HashMap<usize, (TracerHandle, usize)>>,
 }
@@ -63,6 +67,11 @@ impl Place<'_> {
         let (registry, selector) = &self.members[member];
         self.registries[*registry].get(selector)
     }
+
+    fn dedicated(&self, member: usize) -> Result<TracerHandle, LookupError> {
+        let (registry, selector) = &self.members[member];
+        self.registries[*registry].dedicated(selector)
+    }
 }
 
 impl Chaos {
@@ -72,6 +81,7 @@ impl Chaos {
             rotation: Rotation::new(collector, cast.len()),
             history: History::new(cast.len()),
             instances: Instances::default(),
+            gates: cast.iter().map(|_| RwLock::default()).collect(),
             now: Mutex::new(Now {
                 settings: vec![Setting::default(); cast.len()],
                 gone: BTreeSet::new(),
@@ -99,6 +109,16 @@ impl Chaos {
 
     /// A look-up, and whether it came to what it may. Where the tenant is gone, the code goes on with a tracer that it had.
     pub(super) fn look_up(
+        &self,
+        place: Place<'_>,
+        member: usize,
+        look_up: impl FnOnce() -> Result<TracerHandle, LookupError>,
+    ) -> Found<TracerHandle> {
+        let _in_gate = self.gates[member].read().unwrap_or_else(PoisonError::into_inner);
+        self.look_up_in_gate(place, member, look_up)
+    }
+
+    fn look_up_in_gate(
         &self,
         place: Place<'_>,
         member: usize,
@@ -149,7 +169,18 @@ impl Chaos {
             Disturbance::Vanish { member } if self.may_vanish(member) => self.vanish(place, &mut now, member),
             Disturbance::Vanish { member } => self.rebind(place, &mut now, member, 1),
         };
-        disturbed.err()
+        disturbed.and_then(|()| Self::is_refused(place)).err()
+    }
+
+    /// The file of a tenant that names another one's key is not obeyed.
+    fn is_refused(place: Place<'_>) -> Disturbed {
+        for registry in place.registries {
+            match registry.tenant(HOSTILE) {
+                Err(LookupError::Resolve(ResolveError::Refused(_))) => {}
+                other => return Err((0, format!("{other:?} for a tenant whose file names another one's key"))),
+            }
+        }
+        Ok(())
     }
 
     /// Everything that was found since the last time. No look-up may be under way.
@@ -204,27 +235,6 @@ impl Chaos {
         }
         let there: Vec<usize> = all.into_iter().filter(|member| !now.gone.contains(member)).collect();
         self.reload(place, now, registry, &there)
-    }
-
-    /// What is made from now on has the new key, and the receiver refuses the old one: what was on its way is sent again with the new one.
-    fn rotate(&self, place: Place<'_>, now: &Now, member: usize) -> Disturbed {
-        if now.gone.contains(&member) {
-            return Ok(());
-        }
-        let of = &self.cast[member];
-        let written = self.rotation.rotate(member, of, |key| self.files.write_key(of, key));
-        let key = written.map_err(|error| (member, format!("the key cannot be written: {error}")))?;
-        if of.has_key_in_vault {
-            // Who makes a tracer asks for the key: that is left to requests that are refused.
-            return Ok(());
-        }
-        let (registry, selector) = &place.members[member];
-        let made = place.registries[*registry].dedicated(selector);
-        let made = made.map_err(|error| (member, error.to_string()))?;
-        if made.fingerprint() != self.rotation.fingerprint(&key) {
-            return Err((member, "a new tracer with a key that was rotated away".to_owned()));
-        }
-        Ok(())
     }
 
     /// Tenants alone, and not the one whose combination with a feature is a member too.

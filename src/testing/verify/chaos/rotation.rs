@@ -16,7 +16,8 @@ pub(super) struct Rotation {
 struct Turns {
     /// Which of its keys each member has, and those that are refused.
     members: Vec<(usize, [Option<FaultId>; KEYS])>,
-    all: Vec<FaultId>,
+    /// Of which member, and what refuses its key.
+    all: Vec<(usize, FaultId)>,
 }
 
 impl Rotation {
@@ -51,7 +52,7 @@ impl Rotation {
             .collector
             .fault(Fault::reject_key().only(std::mem::take(&mut keys[old])));
         (*turn, refused[old]) = (new, Some(fault));
-        turns.all.push(fault);
+        turns.all.push((index, fault));
         Ok(key)
     }
 
@@ -59,8 +60,19 @@ impl Rotation {
         self.collector.fingerprint(key)
     }
 
+    /// How many requests were refused since the beginning.
     pub(super) fn refused(&self) -> u64 {
+        self.hits(|_| true)
+    }
+
+    /// How many of a member's requests were.
+    pub(super) fn refused_of(&self, member: usize) -> u64 {
+        self.hits(|of| of == member)
+    }
+
+    fn hits(&self, is_meant: impl Fn(usize) -> bool) -> u64 {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.all.iter().map(|fault| self.collector.fault_hits(*fault)).sum()
+        let meant = turns.all.iter().filter(|(of, _)| is_meant(*of));
+        meant.map(|(_, fault)| self.collector.fault_hits(*fault)).sum()
     }
 }

@@ -1,14 +1,15 @@
 //! Random programs, the same ones for the same seed.
 
+mod disturbances;
 mod place;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::cast::{Member, REGISTRIES};
+use super::cast::Member;
 use super::env::{Env, Handle, Reach};
-use super::program::{Block, Carried, Disturbance, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
+use super::program::{Block, Carried, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
 use place::Place;
 
 /// How deep blocks stand in one another at the most; each tree has a bound of its own up to here.
@@ -91,7 +92,14 @@ impl Generator<'_> {
             Mode::Sync
         };
         let mut block = Vec::new();
+        // Once in a program, and for certain: when as much is left, which is more than one tree takes.
+        let mut refused_at =
+            (self.disturbed && is_first).then(|| self.rng.random_range(MAX_TREE.min(operations)..=operations));
         while self.left > 0 {
+            if refused_at.take_if(|at| self.left <= *at).is_some() {
+                block.extend(self.refused());
+                continue;
+            }
             let members: Vec<usize> = (0..self.cast.len()).collect();
             self.tree = self.rng.random_range(1..=MAX_TREE);
             self.depth = self.rng.random_range(3..=MAX_DEPTH);
@@ -140,6 +148,7 @@ impl Generator<'_> {
                 | Kind::Yield
                 | Kind::Overfull { .. }
                 | Kind::Disturb(_)
+                | Kind::Refused { .. }
         );
         let body = if is_leaf || place.depth >= self.depth {
             Block::default()
@@ -284,29 +293,6 @@ impl Generator<'_> {
             2 => Some(Lie::Session),
             3 if !member.takes_sessions => Some(Lie::SessionOf(self.session_in_reach(place)?)),
             _ => Some(Lie::Baggage(self.rng.random_range(0..self.cast.len()))),
-        }
-    }
-
-    /// Half of them of a tracer that the code around it uses.
-    fn disturbance(&mut self) -> Disturbance {
-        let member = match self.company.choose(&mut self.rng) {
-            Some(member) if self.rng.random_bool(0.5) => *member,
-            _ => self.rng.random_range(0..self.cast.len()),
-        };
-        match self.rng.random_range(0..12) {
-            0..3 => Disturbance::Remove { member },
-            3..6 => Disturbance::Rebind {
-                member,
-                count: self.rng.random_range(1..=3),
-            },
-            6 => Disturbance::Defaults {
-                registry: self.rng.random_range(0..REGISTRIES),
-            },
-            7 => Disturbance::Broken {
-                registry: self.rng.random_range(0..REGISTRIES),
-            },
-            8..10 => Disturbance::Rotate { member },
-            _ => Disturbance::Vanish { member },
         }
     }
 

@@ -107,7 +107,8 @@ impl Place {
             | Kind::Stream { .. }
             | Kind::Yield
             | Kind::Overfull { .. }
-            | Kind::Disturb(_) => (env.clone(), reach.clone()),
+            | Kind::Disturb(_)
+            | Kind::Refused { .. } => (env.clone(), reach.clone()),
         };
         Self {
             mode,

@@ -113,7 +113,11 @@ impl<S: Subject> Place<S> {
     }
 
     pub(super) fn loose(&self, who: Who, op: &Op) -> Span {
-        let mut span = self.run.subject.start(&self.tracer(who, op.id), self.name(who, op));
+        self.loose_of(&self.tracer(who, op.id), who, op)
+    }
+
+    fn loose_of(&self, tracer: &S::Tracer, who: Who, op: &Op) -> Span {
+        let mut span = self.run.subject.start(tracer, self.name(who, op));
         span.set_attribute(KeyValue::new("work", self.name(who, op)));
         span
     }
@@ -267,6 +271,10 @@ impl<S: Subject> Place<S> {
                         seen: wrong,
                     });
                 }
+            }
+            Kind::Refused { member } => {
+                let found = subject.refuse(member, |tracer| self.loose_of(tracer, Who::pooled(member), op));
+                self.run.found(found, member, op.id);
             }
             Kind::Disturb(disturbance) => {
                 let wrong = subject.disturb(disturbance).map(|(member, wrong)| Wrong {

@@ -71,6 +71,9 @@ fn disturbed_programs_keep_the_rules_and_try_everything() {
         assert_eq!(program.len(), 300);
         let expected = expect_replaced(&program, &cast, &Instances::new());
         assert!(!expected.is_invalid, "seed {seed}:\n{}", print(&program, &cast));
+        let mut refused = 0;
+        program.each(|op| refused += u32::from(matches!(op.kind, Kind::Refused { .. })));
+        assert_eq!(refused, 1, "seed {seed}:\n{}", print(&program, &cast));
     }
     let tried = |program: Program| {
         let mut tried = BTreeSet::new();
@@ -79,7 +82,7 @@ fn disturbed_programs_keep_the_rules_and_try_everything() {
         });
         tried.len()
     };
-    assert_eq!(tried(generate_disturbed(1, 20_000, 4, &cast)), 42);
+    assert_eq!(tried(generate_disturbed(1, 20_000, 4, &cast)), 43);
     assert_eq!(tried(generate(1, 20_000, 4, &cast)), 37);
 }
 
@@ -189,6 +192,20 @@ fn an_old_key_is_refused_from_the_moment_of_the_swap_and_what_it_brought_comes_w
         });
         assert_eq!(kinds, BTreeSet::new());
     }
+}
+
+#[test]
+fn a_span_that_is_sent_with_a_key_that_is_refused_is_sent_again() {
+    let times = 1..=3;
+    let refused = times
+        .clone()
+        .map(|id| op(id, Kind::Refused { member: B.member }, vec![]));
+    let kinds = found_in(&program(refused.collect()), |performed| {
+        assert!(performed.observed.wrong.is_empty(), "{:?}", performed.observed.wrong);
+        let refused = performed.flushed.tally.refused;
+        assert!(refused >= times.count() as u64, "each key once, at least: {refused}");
+    });
+    assert_eq!(kinds, BTreeSet::new());
 }
 
 #[test]
