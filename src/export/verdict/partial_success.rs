@@ -36,7 +36,7 @@ impl PartialSuccess {
 
     fn of_cut_protobuf(mut body: &[u8]) -> Option<Self> {
         let mut partial = None;
-        while let Some((tag, wire_type)) = decode_key(&mut body).ok() {
+        while let Ok((tag, wire_type)) = decode_key(&mut body) {
             if (tag, wire_type) == (1, WireType::LengthDelimited) {
                 partial
                     .get_or_insert_with(Self::default)
