@@ -139,9 +139,13 @@ impl Call {
 }
 
 impl Transport {
-    pub(super) fn new(timeout: Duration, protocol: Protocol) -> Self {
+    pub(super) fn new(timeout: Duration, protocol: Protocol, strict_permissions: bool) -> Self {
         Self {
-            ways: Ways::new(timeout.saturating_mul(2), protocol == Protocol::Grpc),
+            ways: Ways::new(
+                timeout.saturating_mul(2),
+                protocol == Protocol::Grpc,
+                strict_permissions,
+            ),
             timeout,
         }
     }

