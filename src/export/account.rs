@@ -9,7 +9,7 @@ use super::books::Settled;
 use super::breaker::Breakers;
 use super::key_status::KeyStatus;
 use super::lane::{Failures, FlushMark, Lane, LaneSnapshot, Unsettled};
-use super::lane_status::{DestinationStatus, RefusedSpan};
+use super::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
 use super::log::Episodes;
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
@@ -122,6 +122,8 @@ pub(crate) struct AccountSnapshot {
     pub(crate) key: Option<KeyStatus>,
     /// Of the newest lane.
     pub(crate) destination: Option<DestinationStatus>,
+    /// Of all lanes the one that is under way for the longest.
+    pub(crate) oldest_request: Option<RequestStatus>,
 }
 
 #[cfg(feature = "metrics")]
@@ -370,6 +372,7 @@ impl State {
             breakers: Breakers::default(),
             key: None,
             destination: None,
+            oldest_request: None,
         };
         for lane in snapshots {
             books.spans.add(&lane.spans);
@@ -382,6 +385,8 @@ impl State {
             books.breakers = lane.breakers;
             books.key = Some(lane.key.clone());
             books.destination = Some(lane.destination.clone());
+            let requests = books.oldest_request.into_iter().chain(lane.oldest_request);
+            books.oldest_request = requests.min_by_key(|request| request.since);
         }
         if books.failures.is_none() {
             let mut failures = self.retired.failures.clone();

@@ -25,6 +25,7 @@ mod notes;
 #[cfg(test)]
 mod property;
 mod refusals;
+mod requests;
 mod snapshot;
 mod standing;
 mod state;
@@ -62,6 +63,7 @@ use crate::secret::Fingerprint;
 use crate::selector::Selector;
 pub(crate) use errors::Failures;
 pub(super) use events::Ticket;
+pub(super) use requests::UnderWay;
 pub(crate) use snapshot::LaneSnapshot;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};

@@ -42,7 +42,7 @@ fn the_last_error_says_when_how_often_and_whether_it_is_over() {
     let down = world.collector.fault(Fault::status(503));
     let first = send().errors.expect("an error");
     assert!(begun <= first.since && first.since == first.last, "{begun:?} {first:?}");
-    assert_eq!((first.requests, first.count, first.over), (RequestKind::Spans, 1, None));
+    assert_eq!((first.kind, first.count, first.over), (RequestKind::Spans, 1, None));
     world.collector.clear_fault(down);
     // Another error of the same row, with a complaint about what was taken.
     world.collector.fault(Fault::partial_success(1).times(1));
@@ -91,14 +91,14 @@ fn what_is_wrong_with_session_events_is_not_over_by_spans_that_are_delivered() {
         Some(failed),
         "a later error that is over does not hide it"
     );
-    assert_eq!((failed.requests, failed.over), (RequestKind::SessionEvents, None));
+    assert_eq!((failed.kind, failed.over), (RequestKind::SessionEvents, None));
     assert!(status.last_error.expect("an error").to_string().contains("503"));
     world.collector.clear_fault(down);
     session.enrich(Enrichment::new().metadata("n", 2));
     world.flush();
     let status = world.status("a");
     assert_eq!(
-        status.errors.expect("it stays").requests,
+        status.errors.expect("it stays").kind,
         RequestKind::Spans,
         "all are over, this was later"
     );
