@@ -112,7 +112,7 @@ impl World {
     }
 
     fn last_error(&self) -> String {
-        let error = self.account.snapshot().last_error;
+        let error = self.account.snapshot().failures.map(|failures| failures.error);
         error.map(|error| error.to_string()).unwrap_or_default()
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use super::super::breaker::{BreakerState, BreakerStatus};
 use super::super::lane_status::{RequestState, RequestStatus};
 use super::super::permits::Load;
+use super::super::verdict::Verdict;
 use super::Lane;
 use super::state::State;
 use crate::wall_time;
@@ -47,22 +48,32 @@ impl Requests {
 }
 
 impl State {
-    /// The request that is under way for the longest. `breakers` are those of its kind, the tracer's own and the endpoint's.
+    /// The request that is under way for the longest; one whose outcome is in the books is not. `breakers` are those of its kind, the
+    /// tracer's own and the endpoint's.
     pub(super) fn oldest_request(&self, breakers: impl Fn(Load) -> [BreakerStatus; 2]) -> Option<RequestStatus> {
-        let oldest = self.requests.as_ref()?.open.first()?;
+        let is_pending = |load| match load {
+            Load::Spans => self.ledger.pending() > 0,
+            Load::SessionEvent => self.events_ledger().pending() > 0,
+        };
+        let mut open = self.requests.as_ref()?.open.iter();
+        let oldest = open.find(|open| is_pending(open.load))?;
         let mut status = oldest.status;
-        if status.state == RequestState::WaitsAtBreaker {
-            status.next_attempt = let_through(breakers(oldest.load));
+        let let_through = let_through(breakers(oldest.load));
+        match status.state {
+            RequestState::WaitsForPlace | RequestState::Sent => {}
+            RequestState::WaitsAtBreaker => status.next_attempt = let_through,
+            RequestState::WaitsToRepeat => status.next_attempt = status.next_attempt.max(let_through),
         }
         Some(status)
     }
 }
 
-/// When breakers let the next request through; `None` if that depends on another request.
+/// When breakers let the next request through: not before they open again, and not before the receiver said. `None` if that depends on
+/// another request.
 fn let_through(breakers: [BreakerStatus; 2]) -> Option<SystemTime> {
     let until = |breaker: &BreakerStatus| match breaker.state {
-        BreakerState::Open { until } => Some(until),
-        BreakerState::Closed | BreakerState::HalfOpen => None,
+        BreakerState::Open { until } => breaker.asked_until.max(Some(until)),
+        BreakerState::Closed | BreakerState::HalfOpen => breaker.asked_until,
     };
     let is_half_open = breakers.iter().any(|breaker| breaker.state == BreakerState::HalfOpen);
     let latest = breakers.iter().filter_map(until).max();
@@ -105,11 +116,17 @@ impl UnderWay<'_> {
         });
     }
 
-    /// The attempt failed, after which `before` were made in all. `asked` is the wait that the receiver asked for.
-    pub(in super::super) fn failed(&self, before: u32, asked: Option<Duration>) {
+    /// The attempt after `before` others is over. If its verdict is another attempt, that is the one that comes next.
+    pub(in super::super) fn answered(&self, before: u32, verdict: &Verdict) {
+        let asked = match verdict {
+            Verdict::Deny { .. } => None,
+            Verdict::Repeat { after, .. } => *after,
+            Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => return,
+        };
         self.change(|status| {
-            status.attempt = before.saturating_add(1);
+            status.attempt = before.saturating_add(2);
             status.asked_wait_ms = asked.map(|asked| u64::try_from(asked.as_millis()).unwrap_or(u64::MAX));
+            status.change(RequestState::WaitsToRepeat, None);
         });
     }
 
@@ -141,6 +158,8 @@ impl Drop for UnderWay<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::ExportError;
+    use super::super::super::sample::span;
     use super::super::tests::lane;
     use super::*;
     use crate::config::Binding;
@@ -149,10 +168,14 @@ mod tests {
     fn the_oldest_request_is_shown_and_nothing_is_kept_of_those_that_ended() {
         let (lane, _account, _rung) = lane(Binding::new());
         let shown = || lane.snapshot().oldest_request;
+        assert!(lane.accept_event(10).is_some());
+        lane.push(span("span"));
         let first = lane.begin_request(Load::SessionEvent);
         let second = lane.begin_request(Load::Spans);
         first.sent(0);
-        first.failed(1, Some(Duration::from_millis(1500)));
+        let error = ExportError::Reported("down".to_owned());
+        let after = Some(Duration::from_millis(1500));
+        first.answered(0, &Verdict::Repeat { after, error });
         first.waits(Duration::from_secs(60));
         let status = shown().expect("two are under way");
         assert_eq!(
@@ -192,5 +215,10 @@ mod tests {
         assert_eq!(let_through([open(3), BreakerStatus::default()]), at(3));
         assert_eq!(let_through([open(3), half_open]), None);
         assert_eq!(let_through([BreakerStatus::default(); 2]), None);
+        let asked = BreakerStatus {
+            asked_until: at(5),
+            ..open(1)
+        };
+        assert_eq!(let_through([asked, open(2)]), at(5));
     }
 }
