@@ -88,8 +88,9 @@ pub(super) enum Turn {
 struct Retired {
     spans: Ledger,
     events: Ledger,
-    failures: Option<Failures>,
-    refused_span: Option<RefusedSpan>,
+    // In boxes, because most never have any.
+    failures: Option<Box<Failures>>,
+    refused_span: Option<Box<RefusedSpan>>,
     last_delivery: Option<SystemTime>,
     reported: Reported,
 }
@@ -178,8 +179,8 @@ impl Account {
         retired.spans.add(&snapshot.spans);
         retired.events.add(&snapshot.events);
         retired.reported.add(&reported.as_deref().copied().unwrap_or_default());
-        retired.failures = snapshot.failures.or(retired.failures.take());
-        retired.refused_span = snapshot.refused_span.or(retired.refused_span.take());
+        retired.failures = snapshot.failures.map(Box::new).or(retired.failures.take());
+        retired.refused_span = snapshot.refused_span.map(Box::new).or(retired.refused_span.take());
         retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
         let list = state.lanes.is_empty() && state.listed == Listed::No;
         if list {
@@ -389,13 +390,15 @@ impl State {
             books.oldest_request = requests.min_by_key(|request| request.since);
         }
         if books.failures.is_none() {
-            let mut failures = self.retired.failures.clone();
+            let mut failures = self.retired.failures.as_deref().cloned();
             if let Some(failures) = &mut failures {
                 failures.end_by(books.last_delivery);
             }
             books.failures = failures;
         }
-        books.refused_span = books.refused_span.or_else(|| self.retired.refused_span.clone());
+        books.refused_span = books
+            .refused_span
+            .or_else(|| self.retired.refused_span.as_deref().cloned());
         books
     }
 }
