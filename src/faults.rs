@@ -63,6 +63,8 @@ pub(crate) enum Fault {
     LookUpHangs,
     /// A key that is refused is not asked for again.
     RefusedNotAsked,
+    /// A tenant's file is obeyed as if it were the operator's.
+    UntrustedObeyed,
     // == suite
     // `verify` has no occasion for these. Each names its tests, one or more.
     /// The session that was made the default last is that of every tracer.

@@ -55,8 +55,8 @@ pub use registry::{
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
-    ApiKey, Fingerprint, Fingerprinter, KeyRefusalStatus, KeySource, SecretError, SecretFault, SecretSource,
-    SecretSources,
+    ApiKey, ConfinedFile, Fingerprint, Fingerprinter, KeyRefusalStatus, KeySource, SecretError, SecretFault,
+    SecretSource, SecretSources,
 };
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};

@@ -55,9 +55,6 @@ pub(crate) struct Destination {
     every_span: Vec<KeyValue>,
 }
 
-/// OpenTelemetry's default for each limit of a span (specification, "Span Limits").
-const DEFAULT_LIMIT: u32 = 128;
-
 #[derive(Debug)]
 pub(crate) struct SessionUrls {
     pub(crate) start: String,
@@ -223,11 +220,11 @@ impl Destination {
 
 fn span_limits(limits: &Limits) -> SpanLimits {
     SpanLimits {
-        max_attributes_per_span: limits.attributes.unwrap_or(DEFAULT_LIMIT),
-        max_events_per_span: limits.events.unwrap_or(DEFAULT_LIMIT),
-        max_links_per_span: limits.links.unwrap_or(DEFAULT_LIMIT),
-        max_attributes_per_event: limits.attributes_per_event.unwrap_or(DEFAULT_LIMIT),
-        max_attributes_per_link: limits.attributes_per_link.unwrap_or(DEFAULT_LIMIT),
+        max_attributes_per_span: limits.attributes.unwrap_or(Limits::DEFAULT),
+        max_events_per_span: limits.events.unwrap_or(Limits::DEFAULT),
+        max_links_per_span: limits.links.unwrap_or(Limits::DEFAULT),
+        max_attributes_per_event: limits.attributes_per_event.unwrap_or(Limits::DEFAULT),
+        max_attributes_per_link: limits.attributes_per_link.unwrap_or(Limits::DEFAULT),
     }
 }
 

@@ -68,6 +68,7 @@ fn say_the_same(one: &ResolvedBinding, other: &ResolvedBinding) -> bool {
         api_key: _,
         backend,
         endpoint,
+        untrusted,
         auth,
         tls,
         proxy,
@@ -84,6 +85,7 @@ fn say_the_same(one: &ResolvedBinding, other: &ResolvedBinding) -> bool {
     } = one;
     *backend == other.backend
         && *endpoint == other.endpoint
+        && *untrusted == other.untrusted
         && *auth == other.auth
         && *tls == other.tls
         && *proxy == other.proxy

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::overlay::Change;
 use super::proxy::Proxy;
 use super::schema;
 use super::tls::Tls;
@@ -57,6 +58,12 @@ pub struct Binding {
     /// How large a share of the sending it gets, where more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
     #[schemars(range(min = 1, max = 10_000))]
     pub(crate) weight: Option<u32>,
+    /// Not written by the operator: it may say only what `[untrusted]` allows.
+    #[schemars(skip)]
+    pub(crate) untrusted: bool,
+    /// The key that lower layers of this table had was for something that an upper one changed.
+    #[schemars(skip)]
+    pub(super) forgotten: Option<Change>,
 }
 
 /// A kind of destination.
@@ -137,6 +144,11 @@ pub struct Limits {
     pub attributes_per_event: Option<u32>,
     /// Attributes of a link.
     pub attributes_per_link: Option<u32>,
+}
+
+impl Limits {
+    /// Each limit where none is set (OpenTelemetry specification, "Span Limits").
+    pub(crate) const DEFAULT: u32 = 128;
 }
 
 /// What is taken from requests that come in, and given to those that go out.
@@ -274,46 +286,11 @@ impl Binding {
         self
     }
 
-    /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
-    ///
-    /// A change of backend also forgets the key, the endpoint, the auth and the certificates below it: they belong to the backend they were
-    /// written for, and a key must not be sent to another vendor's host.
-    pub(crate) fn overlay(&mut self, over: &Self) {
-        if over.backend.is_some() && over.backend != self.backend {
-            self.api_key = None;
-            self.endpoint = None;
-            self.auth = None;
-            self.tls = None;
-        }
-        replace(&mut self.api_key, over.api_key.as_ref());
-        replace(&mut self.backend, over.backend.as_ref());
-        replace(&mut self.endpoint, over.endpoint.as_ref());
-        replace(&mut self.auth, over.auth.as_ref());
-        // As one: the credentials are for the proxy that they were written with.
-        replace(&mut self.proxy, over.proxy.as_ref());
-        replace(&mut self.source, over.source.as_ref());
-        replace(&mut self.sampling, over.sampling.as_ref());
-        replace(&mut self.sessions, over.sessions.as_ref());
-        replace(&mut self.weight, over.weight.as_ref());
-        if let Some(over) = &over.tls {
-            self.tls.get_or_insert_default().overlay(over);
-        }
-        self.headers.extend(over.headers.clone());
-        self.metadata.extend(over.metadata.clone());
-        self.resource.extend(over.resource.clone());
-        if let Some(over) = over.limits {
-            let limits = self.limits.get_or_insert_default();
-            replace(&mut limits.attributes, over.attributes.as_ref());
-            replace(&mut limits.events, over.events.as_ref());
-            replace(&mut limits.links, over.links.as_ref());
-            replace(&mut limits.attributes_per_event, over.attributes_per_event.as_ref());
-            replace(&mut limits.attributes_per_link, over.attributes_per_link.as_ref());
-        }
-        if let Some(over) = over.propagation {
-            let propagation = self.propagation.get_or_insert_default();
-            replace(&mut propagation.trust_remote_parent, over.trust_remote_parent.as_ref());
-            replace(&mut propagation.session_id, over.session_id.as_ref());
-        }
+    /// Trusts the binding as one that was written in code: for JSON that only the operator of the program can write. A binding from
+    /// [`from_json`](Self::from_json) is not trusted, whatever is built upon it.
+    pub fn trusted(mut self) -> Self {
+        self.untrusted = false;
+        self
     }
 }
 
@@ -335,13 +312,7 @@ impl fmt::Debug for Binding {
             .field("propagation", &self.propagation)
             .field("sessions", &self.sessions)
             .field("weight", &self.weight)
+            .field("untrusted", &self.untrusted)
             .finish()
-    }
-}
-
-/// Takes what the upper layer says, where it says something.
-pub(super) fn replace<T: Clone>(lower: &mut Option<T>, upper: Option<&T>) {
-    if let Some(upper) = upper {
-        *lower = Some(upper.clone());
     }
 }

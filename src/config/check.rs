@@ -13,6 +13,7 @@ use super::fault::Faults;
 use super::pool::{IdleTimeout, Pool};
 use super::table::quoted;
 use super::tls::Tls;
+use super::untrusted::Rules;
 use super::{header, template};
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector, SelectorError, SelectorParts};
@@ -55,6 +56,7 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
         }
         binding(&route.binding, &path, faults);
     }
+    drop(Rules::read(&document.untrusted, faults));
     export(&document.export, faults);
     if document
         .tenants_dir
@@ -166,6 +168,8 @@ fn key_source(source: &KeySource) -> Vec<String> {
                 messages.push("file is the path of a file".to_owned());
             }
         }
+        // Checked when it was allowed.
+        KeySource::Confined(_) => {}
         KeySource::Credential(name) | KeySource::Provider { name, .. } => texts.push(name),
         KeySource::Exec {
             command,

@@ -11,6 +11,7 @@ use super::metrics::Metrics;
 use super::pool::Pool;
 use super::schema;
 use super::table::quoted;
+use super::untrusted::Untrusted;
 use crate::selector::{Part, SelectorParts};
 
 /// A configuration as written. Made from files by [`Config::load`](super::Config::load), or in code.
@@ -39,6 +40,9 @@ pub(crate) struct Document {
     /// For several parts at once; laid over the bindings of the parts.
     #[schemars(default)]
     pub(crate) routes: Vec<Route>,
+    /// What files of `tenants_dir`, and bindings that a program reads from JSON, may choose.
+    #[schemars(default)]
+    pub(crate) untrusted: Untrusted,
     /// How spans are sent, for all tracers.
     #[schemars(default)]
     pub(crate) export: Export,
@@ -160,7 +164,7 @@ impl Document {
 
     /// Lays `over` on top of this one, table by table. A route for the same parts is laid over the earlier one.
     pub(crate) fn overlay(&mut self, over: &Self) {
-        super::binding::replace(&mut self.active_environment, over.active_environment.as_ref());
+        super::overlay::replace(&mut self.active_environment, over.active_environment.as_ref());
         if over.defaults.backend == Some(BackendName::default()) {
             // Said or not, the lower layer's defaults are written for this backend: saying so above changes nothing.
             self.defaults.backend.get_or_insert_default();
@@ -181,12 +185,13 @@ impl Document {
                 None => self.routes.push(route.clone()),
             }
         }
-        super::binding::replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
-        super::binding::replace(&mut self.reload.watch, over.reload.watch.as_ref());
+        super::overlay::replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
+        super::overlay::replace(&mut self.reload.watch, over.reload.watch.as_ref());
+        self.untrusted.overlay(&over.untrusted);
         self.export.overlay(&over.export);
         self.metrics.overlay(&over.metrics);
         self.pool.overlay(&over.pool);
         // As one: half of one layer's selector and half of another's would be a third one.
-        super::binding::replace(&mut self.routing.default, over.routing.default.as_ref());
+        super::overlay::replace(&mut self.routing.default, over.routing.default.as_ref());
     }
 }

@@ -1,7 +1,7 @@
 //! A checked URL of a destination.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
 
@@ -68,6 +68,27 @@ impl Endpoint {
     /// Scheme, host and port, without the port where it is the scheme's own.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// Scheme, host without a dot at its end, and port.
+    pub(super) fn parts(&self) -> (&str, &str, u16) {
+        let (scheme, authority) = self.origin.split_once("://").expect("an endpoint has a scheme");
+        // The colons of an IPv6 address are within brackets.
+        let port = authority.rfind(':').filter(|colon| !authority[*colon..].contains(']'));
+        let (host, port) = match port {
+            Some(colon) => (
+                &authority[..colon],
+                authority[colon + 1..].parse().expect("an endpoint's port was checked"),
+            ),
+            None => (authority, if scheme == "https" { 443 } else { 80 }),
+        };
+        (scheme, host.strip_suffix('.').unwrap_or(host), port)
+    }
+
+    /// The host, if it is written as an IP address.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        let (_, host, _) = self.parts();
+        host.trim_matches(['[', ']']).parse().ok()
     }
 
     /// The URL of a path at the same scheme, host and port.

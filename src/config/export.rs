@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::binding::replace;
+use super::overlay::replace;
 
 /// The most requests under way at the same time: more than a process has sockets for.
 pub(super) const MAX_CONCURRENT_EXPORTS: usize = 65_536;

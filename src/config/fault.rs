@@ -70,6 +70,11 @@ impl Faults {
         self.file = file.into();
     }
 
+    /// From here on, faults are what an untrusted layer says and may not.
+    pub(super) fn enter_untrusted(&mut self, file: &str) {
+        self.enter(Layer::Whole, file);
+    }
+
     /// The layer that is being read.
     pub(super) fn layer(&self) -> Layer {
         self.layer

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use super::binding::replace;
+use super::overlay::replace;
 
 /// `[metrics]` as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]

@@ -14,7 +14,9 @@ mod export;
 mod fault;
 mod header;
 mod layers;
+mod merge;
 mod metrics;
+mod overlay;
 mod parse;
 mod pool;
 mod proxy;
@@ -30,6 +32,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod untrusted;
 mod variables;
 
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
@@ -38,6 +41,7 @@ pub use endpoint::Endpoint;
 pub use export::{Compression, Export, ExportMode, ExportSettings, Protocol, Retry, RetrySettings};
 pub use fault::{ConfigError, ConfigFault};
 pub use metrics::{Metrics, MetricsSettings};
+pub use overlay::Change;
 pub use pool::{IdleTimeout, Pool, PoolSettings, WhenFull};
 pub use proxy::{Proxy, ResolvedProxy};
 pub use resolve::{Config, ResolveError};
@@ -48,3 +52,5 @@ pub(crate) use tenant::TenantBinding;
 #[cfg(feature = "watch")]
 pub(crate) use tenant::tenant_of;
 pub use tls::Tls;
+pub(crate) use untrusted::line_for_address;
+pub use untrusted::{Addresses, Untrusted};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-use super::binding::replace;
 use super::export::HumanDuration;
+use super::overlay::replace;
 
 /// `[pool]` as written.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]

@@ -63,6 +63,11 @@ impl Proxy {
         self
     }
 
+    /// Whether both are one proxy, whoever asks it.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        self.address == other.address
+    }
+
     /// What is wrong with the address, by setting. It is not repeated: a password may be in it.
     pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
         match &self.address {

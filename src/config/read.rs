@@ -17,6 +17,7 @@ use super::pool::Pool;
 use super::proxy::{Address, Proxy};
 use super::table::{COUNT, DURATION, SIZE, TEXT, Table, kind};
 use super::tls::Tls;
+use super::untrusted::Untrusted;
 use crate::nesting::bounded;
 use crate::secret::KeySource;
 
@@ -55,6 +56,9 @@ pub(super) fn document(value: Value, folder: &Path, faults: &mut Faults) -> Docu
         tenants: bindings(&mut table, "tenants", folder),
         tenants_dir: path(&mut table, "tenants_dir", "the path of a folder", folder),
         routes: routes(&mut table, folder),
+        untrusted: table
+            .table("untrusted", |table| untrusted(table, folder))
+            .unwrap_or_default(),
         export: table.table("export", export).unwrap_or_default(),
         reload: table
             .table("reload", |table| Reloading {
@@ -120,6 +124,23 @@ fn routes(table: &mut Table<'_>, folder: &Path) -> Vec<Route> {
         routes.push(Route { when, binding });
     }
     routes
+}
+
+fn untrusted(table: &mut Table<'_>, folder: &Path) -> Untrusted {
+    let mut texts = |field| table.take::<Vec<String>>(field, "a list of texts");
+    let keys = texts("keys").map(|patterns| patterns.into_iter().map(|pattern| in_folder(pattern, folder)).collect());
+    Untrusted {
+        keys,
+        endpoints: texts("endpoints"),
+        addresses: texts("addresses"),
+    }
+}
+
+/// A pattern of files whose path begins at the folder where it is relative.
+fn in_folder(pattern: String, folder: &Path) -> String {
+    let path = pattern.strip_prefix("file:").filter(|path| !path.is_empty());
+    let path = path.and_then(|path| folder.join(path).to_str().map(str::to_owned));
+    path.map_or(pattern, |path| format!("file:{path}"))
 }
 
 fn when(table: &mut Table<'_>) -> When {
@@ -197,6 +218,8 @@ fn binding(table: &mut Table<'_>, folder: &Path) -> Binding {
         }),
         sessions: table.choose("sessions", &["explicit", "per_trace", "auto_create"]),
         weight: table.take("weight", "a number from 1 to 10000"),
+        untrusted: false,
+        forgotten: None,
     }
 }
 

@@ -10,12 +10,15 @@ use super::document::{ActiveEnvironment, Document, WILDCARD};
 use super::export::ExportSettings;
 use super::fault::{ConfigError, Faults, Layer};
 use super::layers::ActiveName;
+use super::merge::Merged;
 use super::metrics::MetricsSettings;
+use super::overlay::Change;
 use super::pool::PoolSettings;
 use super::proxy::OfVariables;
 use super::resolved::{self, ResolvedBinding};
 use super::template::TemplateError;
 use super::tenant::TenantBinding;
+use super::untrusted::{Place, Rules};
 use super::variables::Variables;
 use super::{check, layers, proxy, tenant};
 use crate::secret::KeySource;
@@ -36,6 +39,7 @@ pub struct Config {
     pub(super) pool: PoolSettings,
     pub(super) metrics: MetricsSettings,
     proxies: OfVariables,
+    untrusted: Rules,
     /// Whether variables of the process are laid over the files, and may say what a proxy is.
     has_variables: bool,
     /// The file or folder it was read from; none where it was made in code.
@@ -55,6 +59,19 @@ pub enum ResolveError {
         /// Configured names that are like it.
         similar: Vec<String>,
     },
+    /// A table changes where the key would be sent, and has none of its own.
+    #[error(
+        "no api_key is left for it: {at} changes {change}, which forgets the key of the tables below; write api_key there too"
+    )]
+    KeyForgotten {
+        /// What was changed.
+        change: Change,
+        /// The table, or the file of a tenant.
+        at: String,
+    },
+    /// A layer that is not the operator's says what `[untrusted]` does not allow.
+    #[error("it is not allowed by [untrusted]: {0}")]
+    Refused(ConfigError),
     /// Nothing that applies to the selector says where the key comes from.
     #[error("no api_key is configured for it, and no other key is ever taken instead")]
     NoKey,
@@ -148,6 +165,8 @@ impl Config {
             export: document.export.settings(),
             metrics: document.metrics.settings(),
             pool: document.pool.settings(),
+            // What is no pattern is a fault already.
+            untrusted: Rules::read(&document.untrusted, &mut Faults::default()),
             document,
             has_variables: true,
             path: None,
@@ -196,7 +215,12 @@ impl Config {
     pub(crate) fn wildcard_key(&self) -> Option<Result<KeySource, ResolveError>> {
         let mut merged = self.defaults();
         merged.overlay(self.document.tenants.get(WILDCARD)?);
-        Some(merged.api_key.ok_or(ResolveError::NoKey))
+        let forgotten = |change| ResolveError::KeyForgotten {
+            change,
+            at: Place::Table(Part::Tenant, WILDCARD).to_string(),
+        };
+        let none = merged.forgotten.map_or(ResolveError::NoKey, forgotten);
+        Some(merged.api_key.ok_or(none))
     }
 
     /// Whether a tenant has a table of its own.
@@ -241,22 +265,29 @@ impl Config {
         selector: &Selector,
         tenant: Option<&TenantBinding>,
     ) -> Result<ResolvedBinding, ResolveError> {
-        let mut merged = self.defaults();
-        let mut routes: Vec<_> = self.routes.iter().filter(|(when, _)| selector.contains(when)).collect();
+        let mut merged = Merged::new(selector, &self.untrusted);
+        merged.lay(&self.defaults(), Place::Defaults)?;
+        let routes = self.routes.iter().enumerate();
+        let mut routes: Vec<_> = routes.filter(|(_, (when, _))| selector.contains(when)).collect();
         // Stable: among routes with equally many parts the one written last wins.
-        routes.sort_by_key(|(when, _)| when.parts().count());
+        routes.sort_by_key(|(_, (when, _))| when.parts().count());
         for (part, name) in selector.parts() {
-            let by_a_route = || routes.iter().any(|(when, _)| when.get(part) == Some(name));
-            let given = tenant.filter(|_| part == Part::Tenant).map(|tenant| &tenant.binding);
-            match given.or_else(|| self.binding_of(part, name)) {
-                Some(binding) => merged.overlay(binding),
+            if part == Part::Tenant
+                && let Some(given) = tenant
+            {
+                self.lay_given(&mut merged, given, name)?;
+                continue;
+            }
+            let by_a_route = || routes.iter().any(|(_, (when, _))| when.get(part) == Some(name));
+            match self.binding_of(part, name) {
+                Some((table, binding)) => merged.lay(binding, Place::Table(part, table))?,
                 // A name may be known by a route alone.
                 None if by_a_route() => {}
                 None => return Err(self.unknown(part, name)),
             }
         }
-        for (_, binding) in routes {
-            merged.overlay(binding);
+        for (index, (_, binding)) in routes {
+            merged.lay(binding, Place::Route(index))?;
         }
         let none = OfVariables::new();
         resolved::fill(
@@ -264,6 +295,21 @@ impl Config {
             selector,
             [tenant.map_or(&none, |tenant| &tenant.proxies), &self.proxies],
         )
+    }
+
+    /// A tenant's binding from elsewhere. One that is not the operator's is laid over what holds for every tenant: it chooses among what it is given.
+    fn lay_given<'a>(
+        &'a self,
+        merged: &mut Merged<'a>,
+        given: &'a TenantBinding,
+        tenant: &'a Name,
+    ) -> Result<(), ResolveError> {
+        let wildcard = self.document.tenants.get(WILDCARD);
+        if let Some(wildcard) = wildcard.filter(|_| given.binding.untrusted) {
+            merged.lay(wildcard, Place::Table(Part::Tenant, WILDCARD))?;
+        }
+        let file = &given.file;
+        Ok(merged.lay(&given.binding, Place::Tenant { tenant, file })?)
     }
 
     /// The error for a name that is not configured, with names that are like it.
@@ -301,16 +347,12 @@ impl Config {
         }
     }
 
-    fn binding_of(&self, part: Part, name: &str) -> Option<&Binding> {
+    /// The table for a name, and what it is called.
+    fn binding_of<'a>(&'a self, part: Part, name: &'a str) -> Option<(&'a str, &'a Binding)> {
         let bindings = self.bindings(part);
-        let wildcard = || {
-            if part == Part::Tenant {
-                bindings.get(WILDCARD)
-            } else {
-                None
-            }
-        };
-        bindings.get(name).or_else(wildcard)
+        let table = |name: &'a str| bindings.get(name).map(|binding| (name, binding));
+        let wildcard = || if part == Part::Tenant { table(WILDCARD) } else { None };
+        table(name).or_else(wildcard)
     }
 }
 

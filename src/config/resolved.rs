@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::binding::{Auth, BackendName, Binding, Limits, SessionMode};
+use super::binding::{Auth, BackendName, Limits, SessionMode};
 use super::endpoint::Endpoint;
+use super::merge::Merged;
 use super::proxy::{OfVariables, ResolvedProxy};
 use super::resolve::ResolveError;
 use super::template::{self, TemplateError};
 use super::tls::Tls;
+use super::untrusted::Addresses;
 use crate::secret::KeySource;
 use crate::selector::Selector;
 
@@ -30,6 +33,8 @@ pub struct ResolvedBinding {
     pub backend: BackendName,
     /// The destination, where the backend's own is not meant.
     pub endpoint: Option<Endpoint>,
+    /// If an untrusted layer set the endpoint: the addresses that it may have although they are not public.
+    pub untrusted: Option<Arc<Addresses>>,
     /// How the key is sent, where not in the backend's way.
     pub auth: Option<Auth>,
     /// Certificates for an `https` endpoint.
@@ -83,6 +88,7 @@ impl Hash for ResolvedBinding {
             api_key,
             backend,
             endpoint,
+            untrusted,
             auth,
             tls,
             proxy,
@@ -97,19 +103,27 @@ impl Hash for ResolvedBinding {
             sessions,
             weight,
         } = self;
-        (selector, api_key, backend, endpoint, auth, tls, proxy).hash(hasher);
+        (selector, api_key, backend, endpoint, untrusted, auth, tls, proxy).hash(hasher);
         (headers, source, metadata, resource, sampling_ratio.to_bits(), limits).hash(hasher);
         (trust_remote_parent, propagate_session_id, sessions, weight).hash(hasher);
     }
 }
 
-/// Fills a merged binding in for a selector.
+/// Fills the merged layers in for a selector.
 pub(super) fn fill(
-    merged: Binding,
+    layers: Merged<'_>,
     selector: &Selector,
     proxies: [&OfVariables; 2],
 ) -> Result<ResolvedBinding, ResolveError> {
-    let source = merged.api_key.as_ref().ok_or(ResolveError::NoKey)?;
+    let merged = layers.binding.clone();
+    let proxy = match &merged.proxy {
+        Some(proxy) => proxy.resolve(proxies, selector)?,
+        None => None,
+    };
+    // What was refused is told first: it may be why there is no key.
+    let api_key = layers.key();
+    let untrusted = layers.judge(api_key.as_ref().ok(), proxy.as_ref())?;
+    let api_key = api_key?;
     let mut headers = Vec::with_capacity(merged.headers.len());
     for (name, value) in &merged.headers {
         let name = HeaderName::try_from(name).expect("the layers were checked");
@@ -126,17 +140,15 @@ pub(super) fn fill(
     };
     let propagation = merged.propagation.unwrap_or_default();
     Ok(ResolvedBinding {
-        api_key: template::fill_source(source, selector)?,
+        api_key,
+        untrusted,
         backend: merged.backend.unwrap_or_default(),
         endpoint: merged
             .endpoint
             .map(|text| Endpoint::new(&text).expect("the layers were checked")),
         auth: merged.auth,
         tls: merged.tls.unwrap_or_default().fill(selector)?,
-        proxy: match &merged.proxy {
-            Some(proxy) => proxy.resolve(proxies, selector)?,
-            None => None,
-        },
+        proxy,
         headers,
         source: merged
             .source
@@ -162,6 +174,7 @@ impl fmt::Debug for ResolvedBinding {
             .field("api_key", &self.api_key)
             .field("backend", &self.backend)
             .field("endpoint", &self.endpoint)
+            .field("untrusted", &self.untrusted)
             .field("auth", &self.auth)
             .field("tls", &self.tls)
             .field("proxy", &self.proxy)

@@ -44,6 +44,8 @@ pub(super) fn fill_source(source: &KeySource, selector: &Selector) -> Result<Key
     Ok(match source {
         KeySource::Env(name) => KeySource::Env(fill_with(name, selector, as_variable)?),
         KeySource::File(path) => KeySource::File(fill_path(path, selector)?),
+        // Filled in when it was allowed.
+        KeySource::Confined(file) => KeySource::Confined(file.clone()),
         KeySource::Credential(name) => KeySource::Credential(fill(name, selector)?),
         KeySource::Exec {
             command,
@@ -96,13 +98,7 @@ pub(super) fn without_placeholders(text: &str) -> String {
 ///
 /// Between two placeholders there must be a character that no name can bring in.
 pub(super) fn ambiguous(text: &str, as_variable: bool) -> Option<String> {
-    let from_a_name = |c: char| {
-        if as_variable {
-            c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
-        } else {
-            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.')
-        }
-    };
+    let from_a_name = |c: char| from_a_name(c, as_variable);
     let mut placed: Vec<(usize, usize, Part)> = Vec::new();
     for part in Part::ALL {
         let placeholder = format!("{{{part}}}");
@@ -119,8 +115,17 @@ pub(super) fn ambiguous(text: &str, as_variable: bool) -> Option<String> {
     })
 }
 
+/// Whether a name can bring a character in.
+pub(super) fn from_a_name(c: char, as_variable: bool) -> bool {
+    if as_variable {
+        c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
+    } else {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.')
+    }
+}
+
 /// `acme-eu` as `ACME_EU`. One to one, because names with `_` or `.` are refused.
-fn as_variable(name: &Name) -> Result<String, TemplateError> {
+pub(super) fn as_variable(name: &Name) -> Result<String, TemplateError> {
     if name.contains(['_', '.']) {
         return Err(TemplateError::Variable { name: name.clone() });
     }

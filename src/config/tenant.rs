@@ -21,6 +21,8 @@ pub(crate) struct TenantBinding {
     pub(super) binding: Binding,
     /// What variables of the process say that it names.
     pub(super) proxies: OfVariables,
+    /// What an error names as the place that it is written in.
+    pub(super) file: String,
 }
 
 /// A file of `tenants_dir`, by what it is called.
@@ -35,6 +37,9 @@ impl Binding {
     /// Reads a binding from JSON, as a table `[tenants.<slug>]` of the configuration is read: for programs that keep tenants in a database.
     /// A relative path begins at the folder of the process.
     ///
+    /// The binding is not trusted, for the JSON may not be the operator's: `[untrusted]` ([`Untrusted`](super::Untrusted)) says which keys and
+    /// endpoints it may choose, none by default. [`trusted`](Self::trusted) is for JSON that only the operator can write.
+    ///
     /// ```
     /// # use tracer_registry::config::Binding;
     /// let row = serde_json::json!({ "api_key": { "file": "/run/secrets/acme" }, "source": "eu" });
@@ -48,7 +53,8 @@ impl Binding {
     pub fn from_json(value: Value) -> Result<Self, ConfigError> {
         let mut faults = Faults::default();
         faults.enter(Layer::Whole, "a binding");
-        let binding = read::alone(value, "binding".to_owned(), Path::new(""), &mut faults);
+        let mut binding = read::alone(value, "binding".to_owned(), Path::new(""), &mut faults);
+        binding.untrusted = true;
         check::binding(&binding, "binding", &mut faults);
         faults.into_result()?;
         Ok(binding)
@@ -73,14 +79,16 @@ impl Config {
         };
         faults.enter(Layer::Default, file.display().to_string());
         let path = path_of(tenant);
-        let binding = match layers::parsed(&file) {
+        let mut binding = match layers::parsed(&file) {
             Ok(value) => read::alone(value, path.clone(), folder, &mut faults),
             Err(message) => {
                 faults.add_unread(message);
                 Binding::default()
             }
         };
-        self.checked(binding, &path, faults).map(Some)
+        binding.untrusted = true;
+        self.checked(binding, &path, file.display().to_string(), faults)
+            .map(Some)
     }
 
     /// A binding that the program gave for a tenant.
@@ -89,8 +97,9 @@ impl Config {
     /// [`ConfigError`] with every fault.
     pub(crate) fn tenant_given(&self, tenant: &Name, binding: Binding) -> Result<TenantBinding, ConfigError> {
         let mut faults = Faults::default();
-        faults.enter(Layer::Whole, "the source of bindings");
-        self.checked(binding, &path_of(tenant), faults)
+        let file = "the source of bindings";
+        faults.enter(Layer::Whole, file);
+        self.checked(binding, &path_of(tenant), file.to_owned(), faults)
     }
 
     /// Every file of `tenants_dir` that could be meant for a tenant, in the order of names. None is read.
@@ -145,8 +154,20 @@ impl Config {
         }
     }
 
-    fn checked(&self, binding: Binding, path: &str, mut faults: Faults) -> Result<TenantBinding, ConfigError> {
+    fn checked(
+        &self,
+        binding: Binding,
+        path: &str,
+        file: String,
+        mut faults: Faults,
+    ) -> Result<TenantBinding, ConfigError> {
         check::binding(&binding, path, &mut faults);
+        if binding.untrusted {
+            // It has no proxy: no variable is read for it.
+            faults.into_result()?;
+            let proxies = OfVariables::new();
+            return Ok(TenantBinding { binding, proxies, file });
+        }
         let variable = |name: &str| {
             let variables = self.has_variables().then(Variables::of_the_process)?;
             variables.get(name).map(OsStr::to_owned)
@@ -155,7 +176,7 @@ impl Config {
             .into_iter()
             .collect();
         faults.into_result()?;
-        Ok(TenantBinding { binding, proxies })
+        Ok(TenantBinding { binding, proxies, file })
     }
 }
 

@@ -3,6 +3,7 @@
 mod differences;
 mod faults;
 mod files;
+mod forgetting;
 mod formats;
 mod layering;
 mod merging;
@@ -11,16 +12,18 @@ mod reference;
 mod routing;
 mod schema;
 mod secrets;
+mod untrusted;
 mod urls;
 mod variables;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::fault::Faults;
 use super::variables::Variables;
-use super::{Config, ConfigError, ResolveError, ResolvedBinding};
+use super::{Config, ConfigError, ResolveError, ResolvedBinding, read};
 use crate::selector::Selector;
 
 /// A folder with configuration files.
@@ -58,6 +61,14 @@ fn vars(variables: &[(&str, &str)]) -> Variables {
 /// One TOML file, without variables.
 fn toml(text: &str) -> Result<Config, ConfigError> {
     Folder::new(&[("default.toml", text)]).load(&[])
+}
+
+/// A configuration without files and variables.
+fn of_json(document: serde_json::Value) -> Config {
+    let mut faults = Faults::default();
+    let document = read::document(document, Path::new("/"), &mut faults);
+    faults.into_result().expect("valid");
+    Config::from_document(document).expect("valid")
 }
 
 /// The faults of one TOML file as `key: message`.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 
-use super::binding::replace;
+use super::overlay::replace;
 use super::template::{self, TemplateError};
 use crate::selector::Selector;
 

@@ -259,16 +259,16 @@ impl Drop for Pass<'_> {
     }
 }
 
+/// On the clock of what moves the tasks, which tests may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// A time that is not far, as a status shows it.
 fn on_the_wall_clock(time: Instant) -> SystemTime {
     let now = SystemTime::now();
     let left = time.saturating_duration_since(self::now());
     wall_time::shown(now.checked_add(left).unwrap_or(now))
-}
-
-/// On the clock of what moves the tasks, which tests may stop.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// As long as a wait between two repetitions may be, and half of it at the least: a random time that is next to nothing would be no pause.

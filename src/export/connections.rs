@@ -26,7 +26,7 @@ use super::proxy::Proxy;
 use super::tls::TlsError;
 #[cfg(feature = "tls")]
 use super::tls::{Identity, Platform};
-use crate::config::Tls;
+use crate::config::{Addresses, Tls};
 use crate::home::Home;
 use crate::secret::ApiKey;
 
@@ -50,6 +50,9 @@ pub(crate) struct Way {
     origin: String,
     tls: Tls,
     proxy: Option<Arc<Proxy>>,
+    /// If an untrusted layer set the endpoint: the addresses that it may have although they are not public. A connection that was made for an
+    /// endpoint of the operator's is never used for one of these, and none of these for another's with other addresses.
+    untrusted: Option<Arc<Addresses>>,
 }
 
 /// The connections that go one way.
@@ -102,7 +105,7 @@ pub(super) struct Ways {
 
 impl Way {
     /// The way to a URL. Certificates matter where it is `https`.
-    pub(crate) fn new(url: &str, tls: &Tls, proxy: Option<Proxy>) -> Self {
+    pub(crate) fn new(url: &str, tls: &Tls, proxy: Option<Proxy>, untrusted: Option<Arc<Addresses>>) -> Self {
         let authority = url.find("://").map_or(0, |at| at + 3);
         let end = url[authority..].find('/').map_or(url.len(), |at| authority + at);
         Self {
@@ -113,6 +116,7 @@ impl Way {
                 Tls::default()
             },
             proxy: proxy.map(Arc::new),
+            untrusted,
         }
     }
 }
@@ -181,7 +185,7 @@ impl Ways {
     )]
     fn make(self: &Arc<Self>, way: &Way) -> Result<Connections, TlsError> {
         let http2_only = self.http2_only;
-        let dial = Dial::new(way.proxy.clone(), http2_only);
+        let dial = Dial::new(way.proxy.clone(), way.untrusted.clone(), http2_only);
         let multiplexes = Arc::new(AtomicBool::new(http2_only));
         #[cfg(feature = "tls")]
         let identity = Arc::new(Identity::new(&way.tls, &self.platform)?);

@@ -25,7 +25,7 @@ use crate::config::RetrySettings;
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
 
-#[cfg(all(test, feature = "collector"))]
+#[cfg(test)]
 mod tests;
 
 /// How long an answer may take before the request makes room for others. Nothing follows from it for the lane: its receiver may be far away.

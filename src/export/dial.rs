@@ -15,14 +15,19 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::proxy::Proxy;
+use super::resolver::Resolver;
 use super::tunnel::tunnel;
+use crate::config::Addresses;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Makes TCP connections.
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
-    tcp: HttpConnector,
+    tcp: HttpConnector<Resolver>,
+    /// What the proxy is reached by, whoever the endpoint is of: the operator named it.
+    to_proxy: HttpConnector<Resolver>,
+    resolver: Resolver,
     proxy: Option<Arc<Proxy>>,
     /// Also to a server without TLS: what forwards single requests does not forward HTTP/2.
     always_tunnels: bool,
@@ -37,28 +42,29 @@ pub(super) struct Reached {
 }
 
 impl Dial {
-    pub(super) fn new(proxy: Option<Arc<Proxy>>, always_tunnels: bool) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        // What `https` needs is over this; without TLS, the destination was refused.
-        tcp.enforce_http(false);
+    pub(super) fn new(proxy: Option<Arc<Proxy>>, untrusted: Option<Arc<Addresses>>, always_tunnels: bool) -> Self {
+        let resolver = Resolver::new(untrusted);
         Self {
-            tcp,
+            tcp: tcp(resolver.clone()),
+            to_proxy: tcp(Resolver::new(None)),
+            resolver,
             proxy,
             always_tunnels,
         }
     }
 
     async fn reach(mut self, to: Uri) -> Result<TokioIo<Reached>, BoxError> {
-        poll_fn(|cx| self.tcp.poll_ready(cx)).await?;
+        self.resolver.check_literal(&to)?;
         let Some(proxy) = &self.proxy else {
+            poll_fn(|cx| self.tcp.poll_ready(cx)).await?;
             let stream = self.tcp.call(to).await?.into_inner();
             return Ok(TokioIo::new(Reached {
                 stream,
                 forwards: false,
             }));
         };
-        let connected = self.tcp.call(proxy.uri()).await;
+        poll_fn(|cx| self.to_proxy.poll_ready(cx)).await?;
+        let connected = self.to_proxy.call(proxy.uri()).await;
         let stream = connected.map_err(|error| unreachable(proxy, &error))?.into_inner();
         if self.always_tunnels || to.scheme_str() == Some("https") {
             let stream = tunnel(stream, &to, proxy).await.map_err(io::Error::other)?;
@@ -69,6 +75,14 @@ impl Dial {
         }
         Ok(TokioIo::new(Reached { stream, forwards: true }))
     }
+}
+
+fn tcp(resolver: Resolver) -> HttpConnector<Resolver> {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    tcp.set_nodelay(true);
+    // What `https` needs is over this; without TLS, the destination was refused.
+    tcp.enforce_http(false);
+    tcp
 }
 
 fn unreachable(proxy: &Proxy, error: &(dyn Error + 'static)) -> io::Error {

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "watch")]
+use std::collections::BTreeSet;
 use std::collections::HashMap;
+#[cfg(feature = "watch")]
+use std::path::PathBuf;
 #[cfg(feature = "watch")]
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +36,7 @@ pub(crate) struct Keyrings {
     #[cfg(feature = "watch")]
     mode: ExportMode,
     home: Home,
-    rings: Mutex<HashMap<Arc<KeySource>, Weak<Keyring>>>,
+    rings: Mutex<Rings>,
     /// How many readings began.
     readings: AtomicU64,
     readers: Readers,
@@ -42,6 +46,14 @@ pub(crate) struct Keyrings {
     /// Started with the first key that is in a file. None where there can be no thread.
     #[cfg(feature = "watch")]
     watcher: OnceLock<Option<Watcher>>,
+}
+
+/// Keyrings by source, and how many of them there are for each file that is watched: one file may be named in several ways.
+#[derive(Default)]
+struct Rings {
+    by_source: HashMap<Arc<KeySource>, Weak<Keyring>>,
+    #[cfg(feature = "watch")]
+    watched: HashMap<PathBuf, usize>,
 }
 
 impl Keyrings {
@@ -85,7 +97,7 @@ impl Keyrings {
         #[cfg(feature = "watch")]
         let watched = watched.and_then(|watched| Some((self.watcher()?, watched)));
         let mut rings = self.lock();
-        let known = rings.get(source).and_then(Weak::upgrade);
+        let known = rings.by_source.get(source).and_then(Weak::upgrade);
         if let Some(ring) = known {
             drop(rings);
             ring.take(self, reading, Ok(key));
@@ -93,11 +105,12 @@ impl Keyrings {
         }
         let source = Arc::new(source.clone());
         let ring = Keyring::new(&source, self, reading, key);
-        rings.insert(source, Arc::downgrade(&ring));
+        rings.by_source.insert(source, Arc::downgrade(&ring));
         // Under the lock: in the order in which keyrings of the source come and go.
         #[cfg(feature = "watch")]
         if let Some((watcher, (stamp, path))) = watched {
             watcher.watch_since(&path, stamp);
+            *rings.watched.entry(path).or_default() += 1;
         }
         Ok(ring)
     }
@@ -113,14 +126,17 @@ impl Keyrings {
         }
         let mut rings = self.lock();
         // There may be a new one by now.
-        if rings.get(source).is_some_and(|ring| ring.strong_count() == 0) {
-            rings.remove(source);
-            #[cfg(feature = "watch")]
-            if let Some(path) = source.path()
-                && let Some(Some(watcher)) = self.watcher.get()
-                // A file may be a credential too, of a keyring of its own.
-                && !sources_at(&path).any(|other| rings.get(&other).is_some_and(|ring| ring.strong_count() > 0))
-            {
+        if rings.by_source.get(source).is_some_and(|ring| ring.strong_count() == 0) {
+            rings.by_source.remove(source);
+        }
+        #[cfg(feature = "watch")]
+        if let Some(path) = source.path()
+            && let Some(Some(watcher)) = self.watcher.get()
+            && let Some(count) = rings.watched.get_mut(&path)
+        {
+            *count -= 1;
+            if *count == 0 {
+                rings.watched.remove(&path);
                 watcher.unwatch(&path);
             }
         }
@@ -150,11 +166,6 @@ impl Keyrings {
         key.fingerprint(&self.fingerprinter)
     }
 
-    #[cfg(feature = "watch")]
-    fn find(&self, source: &KeySource) -> Option<Arc<Keyring>> {
-        self.lock().get(source).and_then(Weak::upgrade)
-    }
-
     fn begin_reading(&self) -> u64 {
         // From one on: a keyring begins with a reading.
         self.readings.fetch_add(1, Ordering::Relaxed) + 1
@@ -170,9 +181,7 @@ impl Keyrings {
             let rings = Arc::downgrade(self);
             let started = Watcher::start(move |changed| {
                 if let Some(rings) = rings.upgrade() {
-                    for path in changed {
-                        rings.note_change(path);
-                    }
+                    rings.note_changes(changed);
                 }
             });
             let failed = |error: &_| tracing::warn!("files with keys are not watched: {error}");
@@ -182,24 +191,18 @@ impl Keyrings {
     }
 
     #[cfg(feature = "watch")]
-    fn note_change(&self, path: &std::path::Path) {
-        for source in sources_at(path) {
-            if let Some(ring) = self.find(&source) {
-                ring.note_change();
-            }
+    fn note_changes(&self, changed: &BTreeSet<PathBuf>) {
+        let is_concerned = |source: &KeySource| source.path().is_some_and(|path| changed.contains(&path));
+        let rings = self.lock();
+        let by_source = rings.by_source.iter().filter(|(source, _)| is_concerned(source));
+        let concerned: Vec<Arc<Keyring>> = by_source.filter_map(|(_, ring)| ring.upgrade()).collect();
+        drop(rings);
+        for ring in concerned {
+            ring.note_change();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<KeySource>, Weak<Keyring>>> {
+    fn lock(&self) -> MutexGuard<'_, Rings> {
         self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What keys in a file may be called: by its path, and by its name where it is among the service manager's credentials.
-#[cfg(feature = "watch")]
-fn sources_at(path: &std::path::Path) -> impl Iterator<Item = KeySource> {
-    let credential = path.file_name().and_then(|name| name.to_str());
-    let credential = credential.map(|name| KeySource::Credential(name.to_owned()));
-    let credential = credential.filter(|source| source.path().as_deref() == Some(path));
-    [Some(KeySource::file(path)), credential].into_iter().flatten()
 }

@@ -84,9 +84,12 @@ mod protobuf;
 mod proxy;
 mod queue;
 mod readers;
+#[cfg(test)]
+mod receiver;
 mod receiver_text;
 mod record;
 mod report;
+mod resolver;
 #[cfg(test)]
 mod sample;
 #[cfg(feature = "metrics")]

@@ -37,7 +37,7 @@ impl Readers {
             KeySource::Exec { .. } => &self.commands,
             // A source that is not there gives an error at once.
             KeySource::Provider { provider, .. } => self.providers.get(provider).unwrap_or(&self.files),
-            KeySource::Env(_) | KeySource::File(_) | KeySource::Credential(_) => &self.files,
+            KeySource::Env(_) | KeySource::File(_) | KeySource::Confined(_) | KeySource::Credential(_) => &self.files,
         };
         // In this order: who waits for its kind keeps no place from another one.
         let of_kind = acquire(kind).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::source::Source;
 use super::{AnswersKept, AsyncBindingSource, BindingSource, BuildError, TracerRegistry};
-use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing};
+use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing, Untrusted};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::SelectorParts;
 
@@ -101,6 +101,13 @@ impl RegistryBuilder {
         let folder = folder.into();
         // Absolute, so that it is the same folder after the process went to another one.
         self.document.tenants_dir = Some(std::path::absolute(&folder).unwrap_or(folder));
+        self
+    }
+
+    /// What files of `tenants_dir` and bindings from [`Binding::from_json`] may choose, as `[untrusted]` in the configuration. Default: neither a
+    /// key nor an endpoint.
+    pub fn untrusted(mut self, untrusted: Untrusted) -> Self {
+        self.document.untrusted = untrusted;
         self
     }
 

@@ -74,7 +74,7 @@ impl Inner {
             Some(proxy) => Some(self.proxy(proxy)?),
             None => None,
         };
-        let way = Way::new(&destination.traces_url, &binding.tls, proxy);
+        let way = Way::new(&destination.traces_url, &binding.tls, proxy, binding.untrusted.clone());
         Ok(self.engine.connections(&way)?)
     }
 

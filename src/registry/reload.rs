@@ -184,12 +184,8 @@ impl Live {
             }
             match self.bindings.resolve_without_asking(selector) {
                 Ok(Some(binding)) if binding.digest() == tracer.digest() => continue,
-                // An error is what look-ups get from now on, as the configuration says nothing that a tracer could be made of.
                 Ok(Some(_)) if planted(Fault::ChangedKept) => continue,
-                Ok(Some(_))
-                | Err(LookupError::Resolve(
-                    ResolveError::NoKey | ResolveError::Template(_) | ResolveError::Header(_),
-                )) => {
+                Ok(Some(_)) => {
                     changed.insert(selector.clone());
                 }
                 // Whoever looks it up asks, and compares.
@@ -200,6 +196,10 @@ impl Live {
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) if planted(Fault::RemovedServed) => continue,
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) => {
                     removed.insert(selector.clone());
+                }
+                // An error is what look-ups get from now on, as the configuration says nothing that a tracer could be made of, or allows it no more.
+                Err(LookupError::Resolve(_)) => {
+                    changed.insert(selector.clone());
                 }
                 Err(error) => {
                     told.kept.push(Kept {

@@ -12,7 +12,7 @@ use crate::selector::Name;
 ///
 /// Asked for a tenant that has neither a table in the configuration nor a file in `tenants_dir`; `None` is a tenant it does not know, who
 /// then has what `[tenants."*"]` says, if there is such a table. The binding is laid over the same others as a table would be, and is checked by the
-/// same rules.
+/// same rules. One that is built in code is trusted; one from [`Binding::from_json`] chooses only what `[untrusted]` allows.
 ///
 /// Called on the thread that looks a tracer up, outside any lock, by one caller at a time for one tenant. It may block; look-ups of
 /// the same tenant that must be asked wait for it, all others go on. It must not look up tracers of the same registry.

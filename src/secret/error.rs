@@ -43,6 +43,9 @@ pub enum SecretFault {
     /// The file is there and cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(io::ErrorKind),
+    /// A link leads to a file that `untrusted.keys` does not allow.
+    #[error("a link leads to a file that untrusted.keys does not allow")]
+    LeadsElsewhere,
     /// `$CREDENTIALS_DIRECTORY` is not set: the process was not started by systemd with credentials.
     #[error("CREDENTIALS_DIRECTORY is not set; systemd sets it for a service with LoadCredential=")]
     NoCredentialsDirectory,

@@ -1,14 +1,20 @@
 //! Keys out of files: mounted secrets and systemd's credentials.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::key::{ApiKey, MAX_KEY_BYTES};
-use super::{SecretError, SecretFault};
+use super::{ConfinedFile, SecretError, SecretFault};
 
 pub(super) fn read(path: &Path) -> Result<ApiKey, SecretError> {
     read_key(path).map_err(|fault| SecretError::new(format!("file {}", path.display()), fault))
+}
+
+/// A file of an untrusted layer: not where a link leads out of what is allowed.
+pub(super) fn read_confined(file: &ConfinedFile) -> Result<ApiKey, SecretError> {
+    let key = file.open(open).and_then(key_of);
+    key.map_err(|fault| SecretError::new(format!("file {}", file.path().display()), fault))
 }
 
 /// A credential that systemd passed to the service (systemd.exec(5), "Credentials").
@@ -28,12 +34,19 @@ pub(super) fn credential(name: &str) -> Result<PathBuf, SecretFault> {
 }
 
 fn read_key(path: &Path) -> Result<ApiKey, SecretFault> {
+    open(path).and_then(key_of)
+}
+
+fn open(path: &Path) -> Result<File, SecretFault> {
     // Asked before opening: opening a pipe without a writer would wait for ever.
     let kind = fs::metadata(path).map_err(|error| fault_of(error.kind()))?;
     if !kind.is_file() {
         return Err(SecretFault::NotAFile);
     }
-    let file = fs::File::open(path).map_err(|error| fault_of(error.kind()))?;
+    File::open(path).map_err(|error| fault_of(error.kind()))
+}
+
+fn key_of(file: File) -> Result<ApiKey, SecretFault> {
     let mut bytes = Vec::with_capacity(MAX_KEY_BYTES + 3);
     // One line end more than a key may have, and one byte more than that to see that it is too large.
     let limit = u64::try_from(MAX_KEY_BYTES + 3).expect("a small constant");

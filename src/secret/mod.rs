@@ -6,19 +6,24 @@
 //! - a receiver's text is shown only if `SentSecrets` finds no spelling of the request's secrets in it;
 //! - a key that was read can be sent as a header: not empty, bounded, UTF-8, no control characters.
 
+mod confined;
 mod error;
 mod exec;
 mod file;
 mod fingerprint;
 mod key;
 mod normal;
+mod pattern;
 mod repeated;
 mod source;
 
+pub use confined::ConfinedFile;
+pub(crate) use confined::FilePattern;
 pub use error::{KeyRefusalStatus, SecretError, SecretFault};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;
 pub(crate) use normal::is_invisible;
+pub(crate) use pattern::KeyPattern;
 pub(crate) use repeated::SentSecrets;
 pub use source::{KeySource, SecretSource, SecretSources};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{ApiKey, KeyRefusalStatus, SecretError, SecretFault, exec, file};
+use super::{ApiKey, ConfinedFile, KeyRefusalStatus, SecretError, SecretFault, exec, file};
 
 /// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
 /// may be another one.
@@ -22,6 +22,8 @@ pub enum KeySource {
     Env(String),
     /// A file; one newline at its end is not part of the key.
     File(PathBuf),
+    /// A file that an untrusted layer names, as far as the operator allows it.
+    Confined(ConfinedFile),
     /// A systemd credential: a file of that name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
     /// A command that prints the key, run without a shell.
@@ -110,6 +112,7 @@ impl KeySource {
         match self {
             Self::Env(name) => read_variable(name).map_err(|fault| SecretError::new(self.to_string(), fault)),
             Self::File(path) => file::read(path),
+            Self::Confined(confined) => file::read_confined(confined),
             Self::Credential(name) => file::read_credential(name),
             Self::Exec { command, timeout, .. } => exec::read(command, *timeout),
             Self::Provider { provider, name } => self.ask(sources, provider, name),
@@ -128,6 +131,7 @@ impl KeySource {
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::File(path) => Some(path.clone()),
+            Self::Confined(file) => Some(file.path().to_owned()),
             Self::Credential(name) => file::credential(name).ok(),
             Self::Env(_) | Self::Exec { .. } | Self::Provider { .. } => None,
         }
@@ -179,6 +183,7 @@ impl fmt::Display for KeySource {
         match self {
             Self::Env(name) => write!(f, "environment variable {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Confined(file) => write!(f, "file {}", file.path().display()),
             Self::Credential(name) => write!(f, "credential {name}"),
             Self::Exec { command, .. } => write!(f, "command {}", exec::shown_program(command)),
             Self::Provider { provider, name } => write!(f, "provider {provider}, secret {name}"),

@@ -66,6 +66,7 @@ mod tower;
 mod trace_macro;
 #[cfg(feature = "tracing-layer")]
 mod tracing_layer;
+mod untrusted;
 #[cfg(feature = "cli")]
 mod verify;
 mod weights;

@@ -4,3 +4,5 @@ mod files;
 mod races;
 mod source;
 mod source_async;
+
+pub(crate) use source::HOUR;

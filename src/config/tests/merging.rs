@@ -99,7 +99,10 @@ api_key = { env = "LANGFUSE" }
         scheme: AuthScheme::Raw,
     };
     assert_eq!((same.auth, same.api_key), (Some(auth), env("HONEYHIVE")));
-    assert_eq!(try_resolve(&config, "tenant:other"), Err(ResolveError::NoKey));
+    assert_eq!(
+        try_resolve(&config, "tenant:other").expect_err("forgotten").to_string(),
+        "no api_key is left for it: [tenants.other] changes the backend, which forgets the key of the tables below; write api_key there too"
+    );
     let own = resolve(&config, "tenant:own");
     assert_eq!(
         (own.backend, own.endpoint, own.auth),
@@ -238,8 +241,9 @@ fn certificates_are_merged_by_file_a_pair_is_replaced_as_one_and_paths_start_at_
 #[test]
 fn a_proxy_is_replaced_as_one_and_a_variable_counts_where_it_is_named() {
     let text = "[defaults]\napi_key = { env = 'K' }\nproxy = { url = 'http://proxy:3128/', credentials = { file = '/c/{tenant}' } }\n\
-                [tenants.same]\n[tenants.own]\nproxy = { url = 'http://OWN' }\n\
-                [tenants.variable]\nproxy = { env = 'HTTPS_PROXY' }\n[tenants.unset]\nproxy = { env = 'UNSET' }";
+                [tenants.same]\n[tenants.own]\nproxy = { url = 'http://OWN' }\napi_key = { env = 'K' }\n\
+                [tenants.variable]\nproxy = { env = 'HTTPS_PROXY' }\napi_key = { env = 'K' }\n\
+                [tenants.unset]\nproxy = { env = 'UNSET' }\napi_key = { env = 'K' }";
     let folder = Folder::new(&[("default.toml", text)]);
     let variables = [
         ("HTTPS_PROXY", "http://from.variable:8080"),

@@ -1,4 +1,4 @@
-//! Waits of hours, on a clock that only the test moves, against a local collector.
+//! Waits of hours, on a clock that only the test moves, against a receiver that answers as they say.
 
 use std::future::Future;
 use std::time::Instant;
@@ -14,10 +14,10 @@ use super::super::batch::send_next;
 use super::super::engine::Ring;
 use super::super::lane::tests::Parts;
 use super::super::outbox::{Outbox, SessionEvent};
+use super::super::receiver::{Answer, Receiver, Seen};
 use super::super::sample::span;
 use super::*;
-use crate::collector::{Endpoint, Fault, LocalCollector};
-use crate::config::{Binding, Export, Retry};
+use crate::config::{Binding, Compression, Export, Retry};
 use crate::ledger::LedgerSnapshot;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ fn on_a_stopped_clock(test: impl Future<Output = ()>) {
 }
 
 struct World {
-    collector: LocalCollector,
+    receiver: Receiver,
     lane: Arc<Lane>,
     account: Arc<Account>,
     rung: UnboundedReceiver<Ring>,
@@ -51,21 +51,19 @@ struct World {
 
 impl World {
     /// Batches of three spans, which are due when they are pushed.
-    fn new(retry: Retry) -> Self {
-        let collector = LocalCollector::builder()
-            .project("acme", "key")
-            .start()
-            .expect("a free port");
+    fn new(retry: Retry, answer: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
+        let receiver = Receiver::new(answer);
         let export = Export {
             max_export_batch_size: Some(3),
             scheduled_delay: Some(Duration::ZERO),
+            compression: Some(Compression::None),
             retry,
             ..Export::default()
         };
-        let parts = Parts::of(Binding::new().endpoint(collector.url()), export);
+        let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
         let (lane, account, rung) = parts.lane();
         Self {
-            collector,
+            receiver,
             lane,
             account,
             rung,
@@ -112,8 +110,8 @@ impl World {
     }
 
     fn last_error(&self) -> String {
-        let error = self.account.snapshot().failures.map(|failures| failures.error);
-        error.map(|error| error.to_string()).unwrap_or_default()
+        let failures = self.account.snapshot().failures;
+        failures.map(|last| last.error.to_string()).unwrap_or_default()
     }
 
     /// Lets everything happen that happens at this time.
@@ -150,6 +148,19 @@ impl World {
     }
 }
 
+/// Answers so once, and takes everything from then on.
+fn once(first: Answer, is_for: impl Fn(&Seen) -> bool + Send + 'static) -> impl FnMut(&Seen) -> Answer + Send {
+    let mut first = Some(first);
+    move |seen| first.take_if(|_| is_for(seen)).unwrap_or(TAKEN)
+}
+
+const TAKEN: Answer = (200, "");
+const ASKS: &str = "retry-after: 3000\r\n";
+
+fn is_session(seen: &Seen) -> bool {
+    seen.path.contains("session")
+}
+
 fn retry(max_elapsed: Duration) -> Retry {
     Retry {
         max_elapsed: Some(max_elapsed),
@@ -160,9 +171,11 @@ fn retry(max_elapsed: Duration) -> Retry {
 #[test]
 fn what_the_receiver_asks_for_is_waited_as_long_as_the_batch_lives() {
     on_a_stopped_clock(async {
-        for (asked, waited) in [("3000", 50 * MINUTE), ("18446744073709551615", HOUR)] {
-            let mut world = World::new(retry(2 * HOUR));
-            world.collector.fault(Fault::status(503).retry_after(asked).times(1));
+        for (asked, waited) in [
+            ("retry-after: 3000\r\n", 50 * MINUTE),
+            ("retry-after: 18446744073709551615\r\n", HOUR),
+        ] {
+            let mut world = World::new(retry(2 * HOUR), once((503, asked), |_| true));
             world.push(3);
             world
                 .until("the refusal", World::last_error, |error| !error.is_empty())
@@ -183,8 +196,7 @@ fn what_the_receiver_asks_for_is_waited_as_long_as_the_batch_lives() {
 #[test]
 fn what_would_not_live_until_then_is_dropped_and_the_wait_holds_for_the_next_batches() {
     on_a_stopped_clock(async {
-        let mut world = World::new(retry(5 * MINUTE));
-        world.collector.fault(Fault::status(429).retry_after("3000").times(1));
+        let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), |_| true));
         // The second batch was due when the first was refused: it goes with it.
         world.push(6);
         let dropped = |world: &World| world.spans().dropped.get(&DropReason::RetriesExhausted).copied();
@@ -212,16 +224,14 @@ fn what_would_not_live_until_then_is_dropped_and_the_wait_holds_for_the_next_bat
         world
             .until("the last three", |world| world.spans().delivered, |spans| *spans == 3)
             .await;
-        assert_eq!(world.collector.project("acme").expect("named").summary().requests, 2);
+        assert_eq!(world.receiver.journal().len(), 2);
     });
 }
 
 #[test]
 fn session_events_wait_as_the_receiver_asks_too() {
     on_a_stopped_clock(async {
-        let mut world = World::new(retry(5 * MINUTE));
-        let fault = Fault::status(429).retry_after("3000").times(1).on(Endpoint::Sessions);
-        world.collector.fault(fault);
+        let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), is_session));
         let outbox = Outbox::new(Arc::clone(&world.lane));
         let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
         let dropped = |world: &World| world.events().dropped.get(&DropReason::RetriesExhausted).copied();
@@ -251,8 +261,7 @@ fn session_events_wait_as_the_receiver_asks_too() {
 #[test]
 fn an_outage_ends_together_what_was_due_when_it_began() {
     on_a_stopped_clock(async {
-        let mut world = World::new(retry(5 * MINUTE));
-        world.collector.fault(Fault::status(503));
+        let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
         world.push(15);
         world
             .until("a refusal", World::last_error, |error| !error.is_empty())
@@ -287,8 +296,7 @@ fn an_outage_ends_together_what_was_due_when_it_began() {
 #[test]
 fn session_events_of_an_outage_end_together() {
     on_a_stopped_clock(async {
-        let mut world = World::new(retry(5 * MINUTE));
-        world.collector.fault(Fault::status(503).on(Endpoint::Sessions));
+        let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
         let outbox = Outbox::new(Arc::clone(&world.lane));
         for id in ["one", "two", "three"] {
             outbox.push(SessionEvent::Start(

@@ -94,7 +94,7 @@ impl Parts {
         sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
         let settings = config.export().clone();
         let destination = Arc::new(Destination::new(&binding, settings.protocol).expect("a destination"));
-        let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None));
+        let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None, None));
         Self {
             connections: connections.expect("no files"),
             source: binding.api_key,

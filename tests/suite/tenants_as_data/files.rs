@@ -3,13 +3,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use tracer_registry::config::Binding;
+use tracer_registry::config::{Binding, Untrusted};
 use tracer_registry::{BuildError, KeySource, LookupError, Probe, TracerRegistry};
 
 use crate::reload::{Files, table};
 use crate::support::{keys, wait_for};
 
-const FOLDER: &str = "tenants_dir = \"tenants.d\"\n";
+const FOLDER: &str = "tenants_dir = \"tenants.d\"\n[untrusted]\nkeys = [\"provider:test/*\"]\n";
 const ANY: &str = "[tenants.\"*\"]\napi_key = { provider = \"test\", name = \"any\" }\n";
 
 fn key(name: &str) -> String {
@@ -224,6 +224,7 @@ fn a_registry_made_in_code_has_files_too() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let registry = TracerRegistry::builder()
         .tenants_dir(folder.path())
+        .untrusted(Untrusted::new().key("provider:test/*"))
         .secret_source("test", keys())
         .build()
         .expect("valid");
@@ -235,12 +236,4 @@ fn a_registry_made_in_code_has_files_too() {
         registry.tenant("acme").expect("a file").fingerprint(),
         acme.fingerprint()
     );
-    // A variable that names a proxy is read for a file as for a table.
-    fs::write(
-        folder.path().join("globex.toml"),
-        key("globex") + "proxy = { env = \"PATH\" }\n",
-    )
-    .expect("written");
-    let error = registry.tenant("globex").expect_err("no URL of a proxy");
-    assert!(broken(&error).contains("the value of PATH"), "{error}");
 }

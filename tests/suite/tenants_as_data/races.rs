@@ -115,7 +115,7 @@ fn a_reload_while_the_source_is_asked_again_is_not_overlooked() {
 #[test]
 fn a_change_of_one_tenants_file_keeps_no_look_up_of_another() {
     let (gate, comes) = Gate::new();
-    let text = "tenants_dir = \"tenants.d\"\n[reload]\nwatch = true\n";
+    let text = "tenants_dir = \"tenants.d\"\n[untrusted]\nkeys = [\"provider:test/*\"]\n[reload]\nwatch = true\n";
     let files = Files::with(&["busy", "slow"], text, |builder| {
         builder.secret_source("test", gate.keys_of("slow"))
     });
@@ -141,9 +141,11 @@ fn a_change_of_one_tenants_file_keeps_no_look_up_of_another() {
 
 #[test]
 fn where_there_is_a_source_a_file_is_not_read_with_each_look_up() {
-    let files = Files::with(&["acme"], "tenants_dir = \"tenants.d\"\n", |builder| {
-        builder.binding_source(|_: &Name| Ok(None))
-    });
+    let files = Files::with(
+        &["acme"],
+        "tenants_dir = \"tenants.d\"\n[untrusted]\nkeys = [\"provider:test/*\"]\n",
+        |builder| builder.binding_source(|_: &Name| Ok(None)),
+    );
     files.write("tenants.d/acme.toml", &key("acme", "one"));
     let acme = files.tenant("acme");
     files.write("tenants.d/acme.toml", &key("acme", "two"));

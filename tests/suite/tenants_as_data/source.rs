@@ -55,7 +55,7 @@ impl BindingSource for Tenants {
     }
 }
 
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// What is known holds for this long, and so does what is not.
 pub(super) fn kept(known: Duration, unknown: Duration) -> AnswersKept {

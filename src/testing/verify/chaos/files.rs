@@ -20,6 +20,10 @@ const IDLE: &str = "20ms";
 /// The secret manager of the program's own that some keys are asked from.
 pub(in super::super) const VAULT: &str = "vault";
 
+/// A tenant that nobody configured, with a file that names another one's key.
+pub(super) const HOSTILE: &str = "hostile";
+const TENANTS: &str = "tenants.d";
+
 /// A folder with the configuration of each registry and the key of each member. Goes with this.
 pub(super) struct Files {
     folder: TempDir,
@@ -45,6 +49,11 @@ impl Files {
         };
         for member in cast {
             files.write_key(member, &member.key)?;
+        }
+        fs::create_dir(files.path(TENANTS))?;
+        if let Some(other) = cast.iter().find(|member| !member.has_key_in_vault) {
+            let hostile = json!({"endpoint": files.url, "api_key": {"file": files.key(other)}});
+            fs::write(files.path(TENANTS).join(format!("{HOSTILE}.json")), hostile.to_string())?;
         }
         for registry in 0..REGISTRIES {
             let all = |member: &Member| (member.registry == registry).then(Setting::default);
@@ -95,6 +104,7 @@ impl Files {
         let members = cast.iter().filter(|member| member.registry == registry).count();
         let protocol = if registry == 0 { "http/protobuf" } else { "http/json" };
         let document = json!({
+            "tenants_dir": TENANTS,
             "defaults": defaults,
             "tenants": tenants,
             "environments": environments,

@@ -26,7 +26,7 @@ use crate::collector::LocalCollector;
 use crate::config::ResolveError;
 use crate::{LookupError, Part, Reload, ReloadError, SecretSource, Selector, TracerHandle, TracerRegistry};
 pub(super) use files::VAULT;
-use files::{Files, Flaw};
+use files::{Files, Flaw, HOSTILE};
 use history::History;
 use instances::Instances;
 use rotation::Rotation;
@@ -169,7 +169,18 @@ impl Chaos {
             Disturbance::Vanish { member } if self.may_vanish(member) => self.vanish(place, &mut now, member),
             Disturbance::Vanish { member } => self.rebind(place, &mut now, member, 1),
         };
-        disturbed.err()
+        disturbed.and_then(|()| Self::is_refused(place)).err()
+    }
+
+    /// The file of a tenant that names another one's key is not obeyed.
+    fn is_refused(place: Place<'_>) -> Disturbed {
+        for registry in place.registries {
+            match registry.tenant(HOSTILE) {
+                Err(LookupError::Resolve(ResolveError::Refused(_))) => {}
+                other => return Err((0, format!("{other:?} for a tenant whose file names another one's key"))),
+            }
+        }
+        Ok(())
     }
 
     /// Everything that was found since the last time. No look-up may be under way.

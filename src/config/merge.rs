@@ -1,0 +1,154 @@
+//! Layers laid over one another for one selector, and who decides where its key goes.
+//!
+//! A key is sent to an endpoint only if both are the operator's, or both are allowed by `[untrusted]`:
+//!
+//! | endpoint set by | key set by | |
+//! |---|---|---|
+//! | the operator | the operator | sent |
+//! | the operator | an untrusted layer | sent if `untrusted.keys` allows the key |
+//! | an untrusted layer | that one, or an untrusted one above it | sent if `[untrusted]` allows both |
+//! | an untrusted layer | an operator's table below it | forgotten: there is no key |
+//! | an untrusted layer | an operator's table above it | sent if `untrusted.keys` allows the key too, else refused |
+
+use std::sync::Arc;
+
+use super::binding::Binding;
+use super::endpoint::Endpoint;
+use super::fault::Faults;
+use super::overlay::Change;
+use super::proxy::ResolvedProxy;
+use super::resolve::ResolveError;
+use super::template::TemplateError;
+use super::untrusted::{self, Addresses, Place, Rules};
+use crate::faults::{Fault, planted};
+use crate::secret::KeySource;
+use crate::selector::{Part, Selector};
+
+/// The layers so far.
+pub(super) struct Merged<'a> {
+    selector: &'a Selector,
+    rules: &'a Rules,
+    pub(super) binding: Binding,
+    /// The untrusted layer that the endpoint is of.
+    endpoint_of: Option<Place<'a>>,
+    /// The untrusted layer that the backend is of, which says how the key is sent.
+    backend_of: Option<Place<'a>>,
+    key_is_untrusted: bool,
+    /// What the last key was forgotten for, and where.
+    forgotten: Option<(Change, String)>,
+    faults: Faults,
+}
+
+impl<'a> Merged<'a> {
+    pub(super) fn new(selector: &'a Selector, rules: &'a Rules) -> Self {
+        Self {
+            selector,
+            rules,
+            binding: Binding::default(),
+            endpoint_of: None,
+            backend_of: None,
+            key_is_untrusted: false,
+            forgotten: None,
+            faults: Faults::default(),
+        }
+    }
+
+    /// Lays a layer over those before it.
+    pub(super) fn lay(&mut self, layer: &Binding, place: Place<'a>) -> Result<(), TemplateError> {
+        let is_trusted = !layer.untrusted || planted(Fault::UntrustedObeyed);
+        let mut key = None;
+        let changes_backend = layer.changes(&self.binding) == Some(Change::Backend);
+        if !is_trusted {
+            key = untrusted::check(layer, place, &self.binding, self.selector, self.rules, &mut self.faults)?;
+            if untrusted::moves(layer, &self.binding) {
+                self.binding.forget_what_is_the_operators();
+                self.endpoint_of = Some(place);
+            }
+            if changes_backend {
+                self.backend_of = Some(place);
+            }
+        } else {
+            // Not by a change of the backend, which forgets the endpoint: that it changes may be the untrusted layer's doing.
+            if layer.endpoint.is_some() {
+                self.endpoint_of = None;
+            }
+            if layer.backend.is_some() {
+                self.backend_of = None;
+            }
+        }
+        self.binding.overlay(layer);
+        if layer.api_key.is_some() {
+            self.key_is_untrusted = !is_trusted;
+        }
+        if key.is_some() {
+            self.binding.api_key = key;
+        }
+        self.forgotten = match (self.binding.forgotten, self.forgotten.take()) {
+            (None, _) => None,
+            (Some(change), Some(earlier)) if earlier.0 == change => Some(earlier),
+            (Some(change), _) => Some((change, place.to_string())),
+        };
+        Ok(())
+    }
+
+    /// The source of the key, filled in.
+    pub(super) fn key(&self) -> Result<KeySource, ResolveError> {
+        let Some(source) = &self.binding.api_key else {
+            return Err(match &self.forgotten {
+                Some((change, at)) => ResolveError::KeyForgotten {
+                    change: *change,
+                    at: at.clone(),
+                },
+                None => ResolveError::NoKey,
+            });
+        };
+        Ok(super::template::fill_source(source, self.selector)?)
+    }
+
+    /// The addresses that may be reached although they are not public; none where the operator set the endpoint.
+    ///
+    /// # Errors
+    /// [`ResolveError::Refused`] with everything that untrusted layers said and may not, and for a key that does not belong to the endpoint.
+    pub(super) fn judge(
+        mut self,
+        key: Option<&KeySource>,
+        proxy: Option<&ResolvedProxy>,
+    ) -> Result<Option<Arc<Addresses>>, ResolveError> {
+        let rules = self.rules;
+        if let Some(place) = self.endpoint_of.or(self.backend_of) {
+            self.faults.enter_untrusted(place.file());
+            let path = format!("{}.endpoint", place.path());
+            let tenant = self.selector.get(Part::Tenant);
+            if !self.key_is_untrusted && key.is_some_and(|key| rules.admit(key, tenant).is_none()) {
+                let message = "the key is of an operator's table above this layer, and is not sent where an untrusted layer leads; \
+                               write backend and endpoint in that table too";
+                self.faults.add(path, message);
+            }
+        }
+        if let Some(place) = self.endpoint_of {
+            self.faults.enter_untrusted(place.file());
+            let path = format!("{}.endpoint", place.path());
+            if self.binding.tls.as_ref().is_some_and(|tls| tls.cert.is_some()) {
+                let message = "the client certificate is of an operator's table above this layer, and is not shown where an untrusted \
+                               layer leads; write endpoint in that table too";
+                self.faults.add(path.clone(), message);
+            }
+            let endpoint = self
+                .binding
+                .endpoint
+                .as_deref()
+                .and_then(|text| Endpoint::new(text).ok());
+            if let (Some(_), Some(endpoint)) = (proxy, endpoint)
+                && !rules.names_endpoint(&endpoint)
+            {
+                let line = rules.line_for_endpoint(&endpoint);
+                self.faults.add(
+                    path,
+                    format!("behind a proxy an untrusted layer may send only to hosts that are named without a wildcard; to allow it: {line}"),
+                );
+            }
+        }
+        self.faults.into_result().map_err(ResolveError::Refused)?;
+        Ok(self.endpoint_of.map(|_| Arc::clone(&rules.addresses)))
+    }
+}

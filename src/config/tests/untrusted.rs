@@ -1,0 +1,429 @@
+//! What a tenant's file may say, and what it never gets.
+
+use std::fs;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::{Folder, faults, of_json, toml};
+use crate::config::{Binding, Config, ResolveError, ResolvedBinding};
+use crate::secret::KeySource;
+use crate::selector::{Name, Selector};
+
+const OPERATORS: &str = "https://operators.example";
+
+/// What the operator says: `[defaults]` and a template key for every tenant, and what is added to it.
+fn config(more: &str) -> (Folder, Config) {
+    let text = format!(
+        "tenants_dir = 'tenants.d'\n[defaults]\nbackend = 'otlp'\nendpoint = '{OPERATORS}'\nheaders = {{ x-team = 'a' }}\n\
+         resource = {{ site = 'eu' }}\nlimits = {{ events = 10 }}\nsampling = {{ ratio = 0.5 }}\n\
+         tls = {{ ca = '/ca.pem', cert = '/c.pem', key = '/k.pem' }}\n\
+         [tenants.'*']\napi_key = {{ file = '/run/secrets/{{tenant}}' }}\nmetadata = {{ plan = 'standard' }}\n{more}"
+    );
+    let folder = Folder::new(&[]);
+    fs::create_dir(folder.path("tenants.d")).expect("made");
+    fs::write(folder.path("default.toml"), text).expect("written");
+    let config = folder.load(&[]).expect("valid");
+    (folder, config)
+}
+
+fn resolve_file(folder: &Folder, config: &Config, tenant: &str, text: &str) -> Result<ResolvedBinding, ResolveError> {
+    fs::write(folder.path(&format!("tenants.d/{tenant}.toml")), text).expect("written");
+    let name = Name::new(tenant).expect("a name");
+    let file = config.tenant_file(&name).expect("without a fault").expect("there");
+    config.resolve_with(
+        &format!("tenant:{tenant}").parse::<Selector>().expect("a selector"),
+        Some(&file),
+    )
+}
+
+/// The faults of acme's file, as `key: message`.
+fn refused(more: &str, text: &str) -> Vec<String> {
+    let (folder, config) = config(more);
+    let error = resolve_file(&folder, &config, "acme", text).expect_err(text);
+    let ResolveError::Refused(refused) = error else {
+        panic!("{text}: {error}")
+    };
+    for fault in refused.faults() {
+        assert!(fault.file().ends_with("tenants.d/acme.toml"), "{fault}");
+    }
+    super::listed(&refused)
+}
+
+fn allowed(more: &str, text: &str) -> ResolvedBinding {
+    let (folder, config) = config(more);
+    resolve_file(&folder, &config, "acme", text).expect(text)
+}
+
+#[test]
+fn a_file_without_key_and_endpoint_sends_with_what_the_operator_gave_every_tenant() {
+    let acme = allowed(
+        "",
+        "source = 'eu'\nmetadata = { plan = 'team' }\nsessions = 'per_trace'",
+    );
+    assert_eq!(acme.api_key, KeySource::file("/run/secrets/acme"));
+    assert_eq!(acme.endpoint.expect("the operator's").to_string(), OPERATORS);
+    assert_eq!((acme.untrusted, acme.source.as_deref()), (None, Some("eu")));
+    assert_eq!(acme.metadata["plan"], "team");
+    let same = allowed("", &format!("backend = 'otlp'\nendpoint = '{OPERATORS}/'"));
+    assert_eq!(
+        (same.api_key, same.untrusted),
+        (KeySource::file("/run/secrets/acme"), None)
+    );
+}
+
+#[test]
+fn each_key_and_endpoint_is_refused_with_the_line_that_would_allow_it() {
+    let said = |key: &str, line: &str| vec![format!("tenants.acme.{key}: an untrusted layer may not {line}")];
+    let key = |line: &str| {
+        said(
+            "api_key",
+            &format!("have its key from there; to allow it: untrusted.keys = [{line}]"),
+        )
+    };
+    for (text, expected) in [
+        ("api_key = { env = 'GLOBEX' }", key("\"env:GLOBEX\"")),
+        ("api_key = { file = '/run/secrets/globex' }", key("\"file:/run/secrets/globex\"")),
+        ("api_key = { file = '/run/secrets/acme' }", key("\"file:/run/secrets/{tenant}\"")),
+        ("api_key = { credential = 'globex' }", key("\"credential:globex\"")),
+        ("api_key = { provider = 'vault', name = 'globex' }", key("\"provider:vault/globex\"")),
+        (
+            "api_key = { exec = ['sh', '-c', 'id'] }",
+            vec!["tenants.acme.api_key: an untrusted layer never runs a command; only the operator's configuration may".to_owned()],
+        ),
+        (
+            "endpoint = 'https://attacker.example/path'",
+            said("endpoint", "send there; to allow it: untrusted.endpoints = [\"https://attacker.example\"]"),
+        ),
+        (
+            "endpoint = 'https://operators.example/other'",
+            said("endpoint", "send there; to allow it: untrusted.endpoints = [\"https://operators.example\"]"),
+        ),
+        (
+            "backend = 'honeycomb'",
+            vec![
+                "tenants.acme.backend: an untrusted layer that changes the backend names the endpoint too, and that must be allowed by \
+                 untrusted.endpoints"
+                    .to_owned(),
+            ],
+        ),
+    ] {
+        assert_eq!(refused("", text), expected, "{text}");
+    }
+    let more = "[untrusted]\nkeys = ['env:ACME']\nendpoints = ['https://*']";
+    assert_eq!(
+        refused(
+            more,
+            "api_key = { env = 'OTHER' }\nendpoint = 'https://169.254.169.254'"
+        ),
+        [
+            "tenants.acme.api_key: an untrusted layer may not have its key from there; to allow it: untrusted.keys = [\"env:ACME\", \"env:OTHER\"]",
+            "tenants.acme.endpoint: an untrusted layer may not send to 169.254.169.254, which is link-local; \
+             to allow it: untrusted.addresses = [\"169.254.169.254\"]",
+        ]
+    );
+}
+
+#[test]
+fn the_line_that_is_printed_allows_it() {
+    let text = "endpoint = 'https://10.0.0.1'\napi_key = { file = '/keys/acme/key' }";
+    let mut more = "[untrusted]\nendpoints = ['https://*']\naddresses = ['10.1.0.0/16']\n".to_owned();
+    let lines: Vec<String> = refused(&more, text)
+        .iter()
+        .map(|fault| {
+            fault
+                .split("to allow it: untrusted.")
+                .nth(1)
+                .expect("a line")
+                .to_owned()
+        })
+        .collect();
+    more = more.replace("addresses = ['10.1.0.0/16']\n", "");
+    for line in lines {
+        more += &format!("{line}\n");
+    }
+    let acme = allowed(&more, text);
+    assert_eq!(acme.api_key.to_string(), "file /keys/acme/key");
+    assert_eq!(
+        acme.untrusted.expect("of the tenant's file").texts(),
+        ["10.1.0.0/16", "10.0.0.1"]
+    );
+}
+
+#[test]
+fn what_is_the_operators_alone_is_refused_setting_by_setting() {
+    let never = |setting: &str| {
+        vec![format!(
+            "tenants.acme.{setting}: an untrusted layer never sets this; only the operator's configuration may"
+        )]
+    };
+    let raises = |setting: &str, most: &str| {
+        vec![format!(
+            "tenants.acme.{setting}: an untrusted layer may lower this and not raise it: the tables below it say {most}"
+        )]
+    };
+    for (text, expected) in [
+        ("auth = { header = 'x-key' }", never("auth")),
+        ("headers = { x-scope-orgid = 'globex' }", never("headers")),
+        ("proxy = { url = 'http://attacker.example:1' }", never("proxy")),
+        ("proxy = { env = 'PATH' }", never("proxy")),
+        ("tls = { ca = '/attacker.pem' }", never("tls")),
+        ("tls = { cert = '/c.pem', key = '/run/secrets/globex' }", never("tls")),
+        ("weight = 10000", never("weight")),
+        ("sampling = { ratio = 1.0 }", raises("sampling.ratio", "0.5")),
+        ("limits = { events = 11 }", raises("limits.events", "10")),
+        ("limits = { attributes = 129 }", raises("limits.attributes", "128")),
+        ("propagation = { trust_remote_parent = true }", raises("propagation.trust_remote_parent", "false")),
+        ("propagation = { session_id = true }", raises("propagation.session_id", "false")),
+        (
+            "resource = { site = 'us' }",
+            vec!["tenants.acme.resource.site: an untrusted layer never replaces an attribute of the tables below it".to_owned()],
+        ),
+        (
+            "resource = { 'openinference.project.name' = 'globex' }",
+            vec![
+                "tenants.acme.resource.\"openinference.project.name\": an untrusted layer never sets an attribute by which a receiver may \
+                 choose a project"
+                    .to_owned(),
+            ],
+        ),
+    ] {
+        assert_eq!(refused("", text), expected, "{text}");
+    }
+    let less = allowed(
+        "",
+        "sampling = { ratio = 0.1 }\nlimits = { events = 5, links = 128 }\npropagation = { session_id = false }\n\
+         resource = { site = 'eu', 'service.version' = '1' }",
+    );
+    assert_eq!(
+        (less.sampling_ratio.to_string().as_str(), less.limits.events),
+        ("0.1", Some(5))
+    );
+}
+
+#[test]
+fn an_endpoint_of_a_tenants_file_gets_nothing_that_was_the_operators() {
+    let more = "[untrusted]\nkeys = ['env:OF_{tenant}']\nendpoints = ['https://*.vendor.example']";
+    let (folder, config) = config(more);
+    let alone = resolve_file(&folder, &config, "acme", "endpoint = 'https://a.vendor.example'");
+    let error = alone.expect_err("the operator's key is not for it").to_string();
+    assert!(
+        error.contains("tenants.d/acme.toml changes the endpoint, which forgets the key")
+            && error.contains("write api_key there too"),
+        "{error}"
+    );
+    let own = "endpoint = 'https://a.vendor.example'\napi_key = { env = 'OF_ACME' }";
+    let own = resolve_file(&folder, &config, "acme", own).expect("allowed");
+    assert_eq!(own.api_key, KeySource::env("OF_ACME"));
+    assert!(
+        own.untrusted.is_some() && own.headers.is_empty() && own.auth.is_none(),
+        "{own:?}"
+    );
+    assert_eq!(
+        (own.tls.ca, own.tls.cert, own.tls.key),
+        (Some("/ca.pem".into()), None, None)
+    );
+}
+
+#[test]
+fn a_key_of_an_operators_route_is_not_sent_where_a_tenants_file_leads() {
+    let route = |more: &str| {
+        let more = format!(
+            "[features.f]\n[[routes]]\nwhen = {{ tenant = 'acme', feature = 'f' }}\napi_key = {{ env = 'ROUTE' }}\n{more}\n\
+             [untrusted]\nkeys = ['env:ACME']\nendpoints = ['https://*.vendor.example']"
+        );
+        let (folder, config) = config(&more);
+        fs::write(
+            folder.path("tenants.d/acme.toml"),
+            "endpoint = 'https://a.vendor.example'\napi_key = { env = 'ACME' }",
+        )
+        .expect("written");
+        let file = config
+            .tenant_file(&Name::new("acme").expect("a name"))
+            .expect("no fault")
+            .expect("there");
+        config.resolve_with(
+            &"feature:f,tenant:acme".parse::<Selector>().expect("a selector"),
+            Some(&file),
+        )
+    };
+    let error = route("")
+        .expect_err("another endpoint than the route was written for")
+        .to_string();
+    assert!(
+        error.contains("tenants.acme.endpoint: the key is of an operator's table above this layer"),
+        "{error}"
+    );
+    let with_endpoint = route("endpoint = 'https://operators.example'").expect("both are the operator's");
+    assert_eq!(
+        (with_endpoint.api_key, with_endpoint.untrusted),
+        (KeySource::env("ROUTE"), None)
+    );
+}
+
+#[test]
+fn behind_a_proxy_only_hosts_that_are_named_are_asked_for() {
+    let text = "endpoint = 'https://a.vendor.example'\napi_key = { env = 'ACME' }";
+    let more = |endpoint: &str| {
+        format!(
+            "[untrusted]\nkeys = ['env:ACME']\nendpoints = ['{endpoint}']\n[defaults.proxy]\nurl = 'http://proxy:1'"
+        )
+    };
+    let said = refused(&more("https://*.vendor.example"), text);
+    assert_eq!(
+        said,
+        [
+            "tenants.acme.endpoint: behind a proxy an untrusted layer may send only to hosts that are named without a wildcard; \
+             to allow it: untrusted.endpoints = [\"https://*.vendor.example\", \"https://a.vendor.example\"]"
+        ]
+    );
+    assert!(allowed(&more("https://a.vendor.example"), text).proxy.is_some());
+}
+
+#[test]
+fn a_binding_from_json_is_untrusted_whatever_is_built_upon_it_and_one_from_code_is_trusted() {
+    let (_folder, config) = config("");
+    let acme = Name::new("acme").expect("a name");
+    let resolve = |binding: Binding| {
+        let given = config.tenant_given(&acme, binding).expect("without a fault");
+        config.resolve_with(&"tenant:acme".parse::<Selector>().expect("a selector"), Some(&given))
+    };
+    let json = || Binding::from_json(json!({ "api_key": { "env": "GLOBEX" } })).expect("valid");
+    for binding in [
+        json(),
+        json().source("eu"),
+        json().api_key(KeySource::env("GLOBEX")),
+        json().endpoint(OPERATORS),
+    ] {
+        let error = resolve(binding).expect_err("not allowed").to_string();
+        assert!(
+            error.starts_with("it is not allowed by [untrusted]: the source of bindings: tenants.acme.api_key: "),
+            "{error}"
+        );
+    }
+    let code = Binding::new()
+        .api_key(KeySource::env("GLOBEX"))
+        .endpoint("https://elsewhere.example");
+    for binding in [json().trusted(), code] {
+        assert_eq!(resolve(binding).expect("trusted").api_key, KeySource::env("GLOBEX"));
+    }
+}
+
+#[test]
+fn patterns_that_are_none_are_faults_and_files_begin_at_the_folder_of_theirs() {
+    assert_eq!(
+        faults(
+            "[untrusted]\nkeys = ['exec:x', 'file:/a/{tenant}-*']\nendpoints = ['https://a.*']\naddresses = ['10.0.0.0/40']"
+        ),
+        [
+            "untrusted.addresses[0]: a network such as \"10.1.0.0/16\", or an address, is expected",
+            "untrusted.endpoints[0]: a pattern is a scheme, a host and perhaps a port, as in \"https://*.example.com\"",
+            "untrusted.keys[0]: a command is never run for an untrusted layer",
+            "untrusted.keys[1]: a tenant could name another one's key: put / between {tenant} and *",
+        ]
+    );
+    let (folder, config) = config("[untrusted]\nkeys = ['file:keys/{tenant}']");
+    let acme = resolve_file(&folder, &config, "acme", "api_key = { file = '../keys/acme' }");
+    assert!(acme.is_err(), "upwards");
+    let text = format!("api_key = {{ file = '{}' }}", folder.path("keys/acme").display());
+    assert!(resolve_file(&folder, &config, "acme", &text).is_ok());
+    assert!(toml("[untrusted]\nkeys = []\nendpoints = []\naddresses = []").is_ok());
+}
+
+/// Endpoints and keys of the operator's layers, and what an untrusted one may say.
+fn operators_layer(index: usize) -> impl Strategy<Value = Value> {
+    let endpoint = proptest::option::of(select(vec![
+        "https://a.example",
+        "https://b.example",
+        "https://x.allowed.example",
+    ]));
+    let backend = proptest::option::of(select(vec!["otlp", "langfuse"]));
+    (endpoint, backend, any::<bool>()).prop_map(move |(endpoint, backend, has_key)| {
+        let key = has_key.then(|| json!({ "env": format!("OPERATOR_{index}") }));
+        without_null(json!({ "endpoint": endpoint, "backend": backend, "api_key": key }))
+    })
+}
+
+fn untrusted_layer() -> impl Strategy<Value = Value> {
+    let endpoint = proptest::option::of(select(vec![
+        "https://a.example",
+        "https://a.example/path",
+        "https://b.example",
+        "https://x.allowed.example",
+        "https://y.allowed.example",
+        "https://attacker.example",
+        "http://127.0.0.1:1",
+    ]));
+    let key = proptest::option::of(select(vec![
+        json!({ "env": "OF_ACME" }),
+        json!({ "env": "OF_GLOBEX" }),
+        json!({ "env": "OPERATOR_0" }),
+        json!({ "file": "/keys/acme/key" }),
+        json!({ "file": "/keys/globex/key" }),
+        json!({ "file": "/keys/acme/../globex/key" }),
+        json!({ "exec": ["id"] }),
+    ]));
+    let backend = proptest::option::of(select(vec!["otlp", "langfuse", "honeycomb"]));
+    (endpoint, key, backend, any::<bool>()).prop_map(|(endpoint, key, backend, has_source)| {
+        let source = has_source.then_some("eu");
+        without_null(json!({ "endpoint": endpoint, "api_key": key, "backend": backend, "source": source }))
+    })
+}
+
+fn without_null(mut value: Value) -> Value {
+    value
+        .as_object_mut()
+        .expect("a table")
+        .retain(|_, value| !value.is_null());
+    value
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn whatever_layers_say_a_key_and_its_endpoint_are_both_the_operators_or_allowed(
+        defaults in operators_layer(0),
+        environment in operators_layer(1),
+        wildcard in operators_layer(2),
+        route in operators_layer(3),
+        layer in untrusted_layer(),
+    ) {
+        let mut route = route;
+        route["when"] = json!({ "environment": "e", "tenant": "acme" });
+        let document = json!({
+            "defaults": defaults,
+            "environments": { "e": environment },
+            "tenants": { "*": wildcard },
+            "routes": [route],
+            "untrusted": { "keys": ["env:OF_{tenant}", "file:/keys/{tenant}/*"], "endpoints": ["https://*.allowed.example"] },
+        });
+        let config = of_json(document);
+        let acme = Name::new("acme").expect("a name");
+        let selector = "environment:e,tenant:acme".parse::<Selector>().expect("a selector");
+        let resolve = |layer: Value| {
+            let given = Binding::from_json(layer).expect("valid");
+            let given = config.tenant_given(&acme, given).expect("valid");
+            config.resolve_with(&selector, Some(&given))
+        };
+        let pair = |binding: &ResolvedBinding| (binding.api_key.clone(), binding.endpoint.as_ref().map(ToString::to_string), binding.backend);
+        let Ok(with) = resolve(layer) else { return Ok(()) };
+        let of_operator = resolve(json!({})).map(|binding| pair(&binding));
+        if of_operator == Ok(pair(&with)) {
+            prop_assert!(with.untrusted.is_none() || with.endpoint.as_ref().is_some_and(|it| it.to_string().contains("allowed")));
+            return Ok(());
+        }
+        let key = with.api_key.to_string();
+        let key_is_allowed = ["environment variable OF_ACME", "file /keys/acme/key"].contains(&key.as_str());
+        let operators_key = key.contains("OPERATOR_");
+        let endpoint = with.endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
+        if with.untrusted.is_some() {
+            prop_assert!(key_is_allowed && endpoint.ends_with(".allowed.example"), "{key} to {endpoint}");
+        } else {
+            let operators_endpoint = ["", "https://a.example", "https://b.example", "https://x.allowed.example"].contains(&endpoint.as_str());
+            // A key of the operator's goes nowhere but where it would go without the layer; see above.
+            prop_assert!(key_is_allowed && !operators_key && operators_endpoint, "{key} to {endpoint}");
+        }
+    }
+}

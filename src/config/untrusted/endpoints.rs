@@ -1,0 +1,131 @@
+//! Patterns of `untrusted.endpoints`.
+
+use super::super::endpoint::Endpoint;
+
+/// Scheme, host and port of an endpoint that an untrusted layer may choose; whatever its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EndpointPattern {
+    scheme: String,
+    host: Host,
+    port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Exactly(String),
+    /// One label or more in front of this, which begins with a dot.
+    Below(String),
+    Any,
+}
+
+impl EndpointPattern {
+    /// Reads `https://collector.example:4318`, `https://*.example.com` or `https://*`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let (host, checked) = if let Some(below) = rest.strip_prefix("*.") {
+            (None, format!("{scheme}://{below}"))
+        } else if let Some(port) = rest
+            .strip_prefix('*')
+            .filter(|port| port.is_empty() || port.starts_with(':'))
+        {
+            (Some(Host::Any), format!("{scheme}://any{port}"))
+        } else {
+            (None, text.to_owned())
+        };
+        // What is left must be an endpoint itself, without a path.
+        let endpoint = Endpoint::new(&checked)
+            .ok()
+            .filter(|endpoint| endpoint.path().is_empty())?;
+        let (scheme, name, port) = endpoint.parts();
+        let is_below = rest.starts_with("*.");
+        if is_below && endpoint.address().is_some() {
+            return None;
+        }
+        let of_name = || {
+            if is_below {
+                Host::Below(format!(".{name}"))
+            } else {
+                Host::Exactly(name.to_owned())
+            }
+        };
+        Some(Self {
+            scheme: scheme.to_owned(),
+            host: host.unwrap_or_else(of_name),
+            port,
+        })
+    }
+
+    pub(super) fn fits(&self, endpoint: &Endpoint) -> bool {
+        let (scheme, name, port) = endpoint.parts();
+        let host_fits = match &self.host {
+            Host::Exactly(host) => host == name,
+            Host::Below(domain) => name.len() > domain.len() && name.ends_with(domain.as_str()),
+            Host::Any => true,
+        };
+        scheme == self.scheme && port == self.port && host_fits
+    }
+
+    /// Whether it names one host, and so says by itself who is reached through a proxy.
+    pub(super) fn names_one_host(&self) -> bool {
+        matches!(self.host, Host::Exactly(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheme_host_and_port_must_fit_and_the_path_is_free() {
+        for (pattern, endpoint, does_fit) in [
+            ("https://a.example", "https://a.example/x/y", true),
+            ("https://a.example", "https://A.Example:443", true),
+            ("https://a.example", "https://a.example.", true),
+            ("https://a.example", "http://a.example", false),
+            ("https://a.example", "https://a.example:8443", false),
+            ("https://a.example:8443", "https://a.example:8443", true),
+            ("https://a.example", "https://b.a.example", false),
+            ("https://*.example.com", "https://a.example.com", true),
+            ("https://*.example.com", "https://a.b.example.com", true),
+            ("https://*.example.com", "https://example.com", false),
+            ("https://*.example.com", "https://badexample.com", false),
+            ("https://*.example.com", "https://a.example.com.evil.com", false),
+            ("https://*.example.com", "https://a.example.com:444", false),
+            ("http://*.example.com:4318", "http://a.example.com:4318", true),
+            ("https://*", "https://anything.at-all", true),
+            ("https://*", "https://anything:444", false),
+            ("http://*:4318", "http://10.0.0.1:4318", true),
+            ("http://127.0.0.1:4318", "http://127.0.0.1:4318", true),
+            ("http://[::1]:4318", "http://[::1]:4318/v1", true),
+        ] {
+            let pattern_read = EndpointPattern::parse(pattern).expect("a pattern");
+            let endpoint_read = Endpoint::new(endpoint).expect("an endpoint");
+            assert_eq!(pattern_read.fits(&endpoint_read), does_fit, "{pattern} {endpoint}");
+        }
+    }
+
+    #[test]
+    fn what_could_mean_more_than_it_says_is_no_pattern() {
+        for text in [
+            "",
+            "*",
+            "example.com",
+            "*://example.com",
+            "ftp://example.com",
+            "https://",
+            "https://*example.com",
+            "https://a.*.example.com",
+            "https://a*.example.com",
+            "https://*.*.example.com",
+            "https://example.com/path",
+            "https://user@example.com",
+            "https://example.com?x",
+            "https://example.com:*",
+            "https://*.1.2.3",
+            "https://*.10.0.0.1",
+            "https://*.",
+        ] {
+            assert_eq!(EndpointPattern::parse(text), None, "{text}");
+        }
+    }
+}

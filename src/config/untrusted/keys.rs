@@ -1,0 +1,261 @@
+//! Patterns of `untrusted.keys`.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::super::template;
+use crate::secret::{FilePattern, KeyPattern, KeySource};
+use crate::selector::Name;
+
+pub(super) const TENANT: &str = "{tenant}";
+
+const GRAMMAR: &str = "a pattern is \"env:NAME\", \"file:/path\", \"credential:name\" or \"provider:name/secret\"; \
+                       in it, {tenant} is the tenant's slug and * stands for any characters but /";
+
+/// A pattern of key sources, before the tenant is filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KeyRule {
+    Env(String),
+    File { root: PathBuf, below: Vec<String> },
+    Credential(String),
+    Provider { provider: String, name: String },
+}
+
+impl KeyRule {
+    /// Reads a pattern; else the rule that it breaks.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let (kind, name) = text.split_once(':').ok_or(GRAMMAR)?;
+        let fixed = name.replace(TENANT, "");
+        if fixed.contains(['{', '}']) {
+            return Err("only {tenant} is filled in");
+        }
+        if kind == "exec" {
+            return Err("a command is never run for an untrusted layer");
+        }
+        if fixed.is_empty() && !name.contains(TENANT) {
+            return Err(GRAMMAR);
+        }
+        let as_variable = kind == "env";
+        if tenants_could_meet(name, as_variable) {
+            return Err(if as_variable {
+                "a tenant could name another one's variable: put a lower-case letter between {tenant} and *"
+            } else {
+                "a tenant could name another one's key: put / between {tenant} and *"
+            });
+        }
+        match kind {
+            "env" => {
+                let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '*';
+                let is_name = fixed.chars().all(allowed);
+                is_name.then(|| Self::Env(name.to_owned())).ok_or(GRAMMAR)
+            }
+            "file" => Self::file(Path::new(name)),
+            "credential" if !name.contains('/') => Ok(Self::Credential(name.to_owned())),
+            "provider" => match name.split_once('/') {
+                Some((provider, name))
+                    if !provider.contains(['*', '{']) && !provider.is_empty() && !name.is_empty() =>
+                {
+                    Ok(Self::Provider {
+                        provider: provider.to_owned(),
+                        name: name.to_owned(),
+                    })
+                }
+                _ => Err(GRAMMAR),
+            },
+            _ => Err(GRAMMAR),
+        }
+    }
+
+    fn file(path: &Path) -> Result<Self, &'static str> {
+        if !path.is_absolute() {
+            return Err("the path of a file in a pattern is absolute");
+        }
+        let mut root = PathBuf::new();
+        let mut below: Vec<String> = Vec::new();
+        for part in path.components() {
+            match part {
+                Component::ParentDir => return Err("a pattern has no `..`"),
+                Component::Normal(name) => {
+                    let name = name.to_str().ok_or("a pattern is UTF-8 text")?;
+                    if below.is_empty() && !name.contains(['*', '{']) {
+                        root.push(name);
+                    } else {
+                        below.push(name.to_owned());
+                    }
+                }
+                other => root.push(other),
+            }
+        }
+        if below.is_empty() {
+            let name = root.file_name().and_then(|name| name.to_str()).ok_or(GRAMMAR)?;
+            below.push(name.to_owned());
+            root.pop();
+        }
+        Ok(Self::File { root, below })
+    }
+
+    /// The pattern for a tenant's layer, or for one that is no tenant's.
+    pub(super) fn for_tenant(&self, tenant: Option<&Name>) -> Option<KeyPattern> {
+        let fill = |text: &str| match tenant {
+            Some(tenant) => Some(text.replace(TENANT, tenant)),
+            None => (!text.contains(TENANT)).then(|| text.to_owned()),
+        };
+        Some(match self {
+            Self::Env(name) => KeyPattern::Env(match tenant {
+                Some(tenant) if name.contains(TENANT) => name.replace(TENANT, &template::as_variable(tenant).ok()?),
+                _ => fill(name)?,
+            }),
+            Self::File { root, below } => {
+                let below = below.iter().map(|part| fill(part)).collect::<Option<_>>()?;
+                KeyPattern::File(FilePattern::new(root.clone(), below))
+            }
+            Self::Credential(name) => KeyPattern::Credential(fill(name)?),
+            Self::Provider { provider, name } => KeyPattern::Provider {
+                provider: provider.clone(),
+                name: fill(name)?,
+            },
+        })
+    }
+}
+
+/// Whether what `*` stands for could make one tenant's name another one's: `{tenant}-*` of `acme` has `acme-eu` in it.
+fn tenants_could_meet(text: &str, as_variable: bool) -> bool {
+    let pieces: Vec<&str> = text.split(TENANT).collect();
+    let only_of_names = |between: &str| between.chars().all(|c| template::from_a_name(c, as_variable));
+    let before = |piece: &str| {
+        piece
+            .rsplit_once('*')
+            .is_some_and(|(_, between)| only_of_names(between))
+    };
+    let after = |piece: &str| piece.split_once('*').is_some_and(|(between, _)| only_of_names(between));
+    let last = pieces.len() - 1;
+    pieces[..last].iter().any(|piece| before(piece)) || pieces[1..].iter().any(|piece| after(piece))
+}
+
+/// The pattern that would allow a source; none for a command. The tenant's slug becomes `{tenant}` where it is a part of its own: as it is, every
+/// tenant could name it.
+pub(super) fn allowing(source: &KeySource, tenant: Option<&Name>) -> Option<String> {
+    let by_part = |text: &str| {
+        let parts = text.split('/');
+        let parts: Vec<&str> = parts
+            .map(|part| {
+                if tenant.is_some_and(|tenant| part == tenant.as_str()) {
+                    TENANT
+                } else {
+                    part
+                }
+            })
+            .collect();
+        parts.join("/")
+    };
+    match source {
+        KeySource::Env(name) => Some(format!("env:{name}")),
+        KeySource::File(path) => Some(format!("file:{}", by_part(path.to_str()?))),
+        KeySource::Credential(name) => Some(format!("credential:{}", by_part(name))),
+        KeySource::Provider { provider, name } => Some(format!("provider:{provider}/{}", by_part(name))),
+        KeySource::Confined(_) | KeySource::Exec { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admits(pattern: &str, tenant: &str, source: &KeySource) -> bool {
+        let rule = KeyRule::parse(pattern).expect("a pattern");
+        let tenant = Name::new(tenant).expect("a name");
+        let pattern = rule.for_tenant(Some(&tenant));
+        pattern.is_some_and(|pattern| pattern.admit(source).is_some())
+    }
+
+    #[test]
+    fn a_pattern_is_about_the_tenant_whose_layer_it_is() {
+        let file = "file:/run/secrets/{tenant}/*";
+        assert!(admits(file, "acme", &KeySource::file("/run/secrets/acme/key")));
+        assert!(!admits(file, "acme", &KeySource::file("/run/secrets/acme-eu/key")));
+        assert!(!admits(file, "acme", &KeySource::file("/run/secrets/globex/key")));
+        assert!(admits(
+            "env:KEY_OF_{tenant}",
+            "acme-eu",
+            &KeySource::env("KEY_OF_ACME_EU")
+        ));
+        assert!(!admits(
+            "env:KEY_OF_{tenant}",
+            "acme",
+            &KeySource::env("KEY_OF_ACME_EU")
+        ));
+        assert!(
+            !admits("env:KEY_OF_{tenant}", "acme_eu", &KeySource::env("KEY_OF_ACME_EU")),
+            "two could meet"
+        );
+        let vault = "provider:vault/tenants/{tenant}/*";
+        assert!(admits(
+            vault,
+            "acme",
+            &KeySource::provider("vault", "tenants/acme/otel")
+        ));
+        assert!(!admits(
+            vault,
+            "acme",
+            &KeySource::provider("vault", "tenants/globex/otel")
+        ));
+        assert!(admits(
+            "credential:hh-{tenant}",
+            "acme",
+            &KeySource::Credential("hh-acme".into())
+        ));
+        let rule = KeyRule::parse(file).expect("a pattern");
+        assert_eq!(rule.for_tenant(None), None, "a layer of no tenant");
+    }
+
+    #[test]
+    fn what_could_mean_more_than_it_says_is_no_pattern() {
+        for text in [
+            "",
+            "ACME",
+            "env:",
+            "env:ACME KEY",
+            "env:{tenant}_*",
+            "env:*_{tenant}",
+            "env:A_{tenant}_B*",
+            "file:",
+            "file:relative/{tenant}",
+            "file:/run/../{tenant}",
+            "file:/run/secrets/{tenant}-*",
+            "file:/run/secrets/*.{tenant}",
+            "file:/",
+            "credential:a/b",
+            "provider:vault",
+            "provider:*/x",
+            "provider:/x",
+            "provider:vault/{tenant}*",
+            "exec:pass",
+            "other:x",
+            "file:/run/{feature}/x",
+        ] {
+            assert!(KeyRule::parse(text).is_err(), "{text}");
+        }
+        for text in [
+            "env:ACME_*",
+            "env:K_{tenant}x*",
+            "file:/run/secrets/shared",
+            "file:/run/*/{tenant}/*.key",
+            "provider:vault/{tenant}:*",
+        ] {
+            assert!(KeyRule::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_pattern_that_would_allow_a_source_allows_it_to_this_tenant() {
+        let acme = Name::new("acme").expect("a name");
+        for (source, text) in [
+            (KeySource::env("ACME"), "env:ACME"),
+            (KeySource::file("/run/acme/acme.key"), "file:/run/{tenant}/acme.key"),
+            (KeySource::provider("vault", "t/acme"), "provider:vault/t/{tenant}"),
+            (KeySource::Credential("acme".into()), "credential:{tenant}"),
+        ] {
+            assert_eq!(allowing(&source, Some(&acme)).as_deref(), Some(text));
+            assert!(admits(text, "acme", &source), "{text}");
+        }
+    }
+}

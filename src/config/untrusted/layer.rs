@@ -1,0 +1,234 @@
+//! What an untrusted layer may say, laid over what is below it.
+
+use std::fmt;
+
+use super::super::binding::{Binding, Limits};
+use super::super::endpoint::Endpoint;
+use super::super::fault::Faults;
+use super::super::table::quoted;
+use super::super::template::{self, TemplateError};
+use super::{Rules, line_for_address};
+use crate::secret::KeySource;
+use crate::selector::{Name, Part, Selector};
+
+/// Words in the names of resource attributes by which receivers choose a project (Phoenix `openinference.project.name`, Braintrust
+/// `braintrust.parent`, Weave `wandb.entity` and `wandb.project`, MLflow's experiments) or route to a tenant.
+const PROJECT_WORDS: [&str; 9] = [
+    "dataset",
+    "entity",
+    "experiment",
+    "org",
+    "organization",
+    "parent",
+    "project",
+    "tenant",
+    "workspace",
+];
+
+/// Where a layer is written.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) enum Place<'a> {
+    Defaults,
+    Table(Part, &'a str),
+    Route(usize),
+    /// A tenant's own, in a file or from the program's source of bindings.
+    Tenant {
+        tenant: &'a Name,
+        file: &'a str,
+    },
+}
+
+impl Place<'_> {
+    /// What a fault names as the file.
+    pub(in super::super) fn file(&self) -> &str {
+        match self {
+            Self::Tenant { file, .. } => file,
+            Self::Defaults | Self::Table(..) | Self::Route(_) => "the builder",
+        }
+    }
+
+    /// The key path of the table.
+    pub(in super::super) fn path(&self) -> String {
+        match self {
+            Self::Defaults => "defaults".to_owned(),
+            Self::Table(part, name) => format!("{part}s.{}", quoted(name)),
+            Self::Route(index) => format!("routes[{index}]"),
+            Self::Tenant { tenant, .. } => format!("tenants.{}", quoted(tenant)),
+        }
+    }
+}
+
+/// As an error names it.
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tenant { file, .. } => f.write_str(file),
+            Self::Route(index) => write!(f, "routes[{index}]"),
+            Self::Defaults | Self::Table(..) => write!(f, "[{}]", self.path()),
+        }
+    }
+}
+
+/// Whether an untrusted layer sends elsewhere than the tables below it: by another URL, in whatever part of it, or to another backend.
+pub(in super::super) fn moves(over: &Binding, below: &Binding) -> bool {
+    let backend = over.backend.is_some() && over.backend != below.backend;
+    let endpoint = over.endpoint.as_deref().is_some_and(|over| {
+        let below = below.endpoint.as_deref().and_then(|below| Endpoint::new(below).ok());
+        below.is_none() || Endpoint::new(over).ok() != below
+    });
+    backend || endpoint
+}
+
+/// A fault for everything that an untrusted layer may not say; its key source as it may be read.
+///
+/// # Errors
+/// Where the key source cannot be filled in.
+pub(in super::super) fn check(
+    layer: &Binding,
+    place: Place<'_>,
+    below: &Binding,
+    selector: &Selector,
+    rules: &Rules,
+    faults: &mut Faults,
+) -> Result<Option<KeySource>, TemplateError> {
+    faults.enter_untrusted(place.file());
+    let tenant = selector.get(Part::Tenant).filter(|tenant| match place {
+        Place::Tenant { .. } => true,
+        Place::Table(part, name) => {
+            part == Part::Tenant && (name == tenant.as_str() || name == super::super::document::WILDCARD)
+        }
+        Place::Defaults | Place::Route(_) => false,
+    });
+    let path = place.path();
+    never(layer, &path, faults);
+    raises(layer, below, &path, faults);
+    resource(layer, below, &path, faults);
+    if moves(layer, below) {
+        endpoint(layer, &path, rules, faults);
+    }
+    let Some(source) = &layer.api_key else { return Ok(None) };
+    let source = template::fill_source(source, selector)?;
+    let admitted = rules.admit(&source, tenant);
+    if admitted.is_none() {
+        let message = match rules.line_for_key(&source, tenant) {
+            Some(line) => format!("an untrusted layer may not have its key from there; to allow it: {line}"),
+            None => "an untrusted layer never runs a command; only the operator's configuration may".to_owned(),
+        };
+        faults.add(format!("{path}.api_key"), message);
+    }
+    Ok(admitted)
+}
+
+/// Settings that are the operator's alone.
+fn never(layer: &Binding, path: &str, faults: &mut Faults) {
+    for (setting, is_set) in [
+        ("auth", layer.auth.is_some()),
+        ("headers", !layer.headers.is_empty()),
+        ("proxy", layer.proxy.is_some()),
+        ("tls", layer.tls.is_some()),
+        ("weight", layer.weight.is_some()),
+    ] {
+        if is_set {
+            faults.add(
+                format!("{path}.{setting}"),
+                "an untrusted layer never sets this; only the operator's configuration may",
+            );
+        }
+    }
+}
+
+/// An untrusted layer takes less than it is given, never more.
+fn raises(layer: &Binding, below: &Binding, path: &str, faults: &mut Faults) {
+    let mut add = |setting: &str, most: String| {
+        let message = format!("an untrusted layer may lower this and not raise it: the tables below it say {most}");
+        faults.add(format!("{path}.{setting}"), message);
+    };
+    if let Some(over) = layer.sampling {
+        let most = below.sampling.map_or(1.0, |sampling| sampling.ratio);
+        if over.ratio > most {
+            add("sampling.ratio", most.to_string());
+        }
+    }
+    let (over, most) = (layer.limits.unwrap_or_default(), below.limits.unwrap_or_default());
+    for (setting, over, most) in [
+        ("attributes", over.attributes, most.attributes),
+        ("events", over.events, most.events),
+        ("links", over.links, most.links),
+        (
+            "attributes_per_event",
+            over.attributes_per_event,
+            most.attributes_per_event,
+        ),
+        (
+            "attributes_per_link",
+            over.attributes_per_link,
+            most.attributes_per_link,
+        ),
+    ] {
+        let most = most.unwrap_or(Limits::DEFAULT);
+        if over.is_some_and(|over| over > most) {
+            add(&format!("limits.{setting}"), most.to_string());
+        }
+    }
+    let (over, most) = (
+        layer.propagation.unwrap_or_default(),
+        below.propagation.unwrap_or_default(),
+    );
+    for (setting, over, most) in [
+        (
+            "trust_remote_parent",
+            over.trust_remote_parent,
+            most.trust_remote_parent,
+        ),
+        ("session_id", over.session_id, most.session_id),
+    ] {
+        if over == Some(true) && most != Some(true) {
+            add(&format!("propagation.{setting}"), "false".to_owned());
+        }
+    }
+}
+
+/// Receivers route by resource attributes: what the operator set stays, and what chooses a project is the operator's.
+fn resource(layer: &Binding, below: &Binding, path: &str, faults: &mut Faults) {
+    for (key, value) in &layer.resource {
+        let chooses = key
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| PROJECT_WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)));
+        let message = if chooses {
+            "an untrusted layer never sets an attribute by which a receiver may choose a project"
+        } else if below.resource.get(key).is_some_and(|below| below != value) {
+            "an untrusted layer never replaces an attribute of the tables below it"
+        } else {
+            continue;
+        };
+        faults.add(format!("{path}.resource.{}", quoted(key)), message);
+    }
+}
+
+fn endpoint(layer: &Binding, path: &str, rules: &Rules, faults: &mut Faults) {
+    // One that cannot be read is a fault already.
+    let Some(endpoint) = layer.endpoint.as_deref().and_then(|text| Endpoint::new(text).ok()) else {
+        faults.add(
+            format!("{path}.backend"),
+            "an untrusted layer that changes the backend names the endpoint too, and that must be allowed by untrusted.endpoints",
+        );
+        return;
+    };
+    let path = format!("{path}.endpoint");
+    if !rules.allows_endpoint(&endpoint) {
+        let line = rules.line_for_endpoint(&endpoint);
+        faults.add(
+            path.clone(),
+            format!("an untrusted layer may not send there; to allow it: {line}"),
+        );
+    }
+    if let Some(address) = endpoint.address()
+        && let Some(word) = rules.addresses.refusal(address)
+    {
+        let line = line_for_address(&rules.addresses, address);
+        faults.add(
+            path,
+            format!("an untrusted layer may not send to {address}, which is {word}; to allow it: {line}"),
+        );
+    }
+}

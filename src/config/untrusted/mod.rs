@@ -1,0 +1,166 @@
+//! `[untrusted]`: what a layer may choose that the operator did not write.
+//!
+//! Files of `tenants_dir` and bindings read from JSON are such layers. They say what is theirs alone (`source`, `metadata`, sessions, less of
+//! what is recorded), and of keys and endpoints what is allowed here. By default nothing is.
+
+mod addresses;
+mod endpoints;
+mod keys;
+mod layer;
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde_json::Value;
+
+pub use addresses::Addresses;
+use addresses::Network;
+use endpoints::EndpointPattern;
+use keys::KeyRule;
+pub(super) use layer::{Place, check, moves};
+
+use super::endpoint::Endpoint;
+use super::fault::Faults;
+use super::overlay::replace;
+use crate::secret::KeySource;
+use crate::selector::Name;
+
+/// What files of `tenants_dir` and bindings from [`Binding::from_json`](super::Binding::from_json) may choose. By default they may choose
+/// neither a key nor an endpoint, and send with what the tables below them say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Untrusted {
+    /// Where their keys may come from: `env:NAME`, `file:/path`, `credential:name`, `provider:name/secret`. `{tenant}` is the slug of the tenant
+    /// that the layer is for, and `*` stands for any characters but `/`. A pattern without `{tenant}` is for every tenant. Never a command.
+    /// Default: none.
+    pub(crate) keys: Option<Vec<String>>,
+    /// Scheme, host and port of endpoints that they may choose, such as `https://collector.example:4318`. `https://*.example.com` is all
+    /// hosts below `example.com`. Default: none.
+    pub(crate) endpoints: Option<Vec<String>>,
+    /// Addresses, such as `10.1.0.0/16`, that these endpoints may have although they are not public. Default: none.
+    pub(crate) addresses: Option<Vec<String>>,
+}
+
+/// `[untrusted]`, read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Rules {
+    keys: Vec<KeyRule>,
+    endpoints: Vec<EndpointPattern>,
+    pub(super) addresses: Arc<Addresses>,
+    written: Untrusted,
+}
+
+impl Untrusted {
+    /// Nothing is allowed yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A pattern of key sources, such as `file:/run/secrets/tenants/{tenant}`.
+    pub fn key(mut self, pattern: impl Into<String>) -> Self {
+        self.keys.get_or_insert_default().push(pattern.into());
+        self
+    }
+
+    /// A pattern of endpoints, such as `https://*.example.com`.
+    pub fn endpoint(mut self, pattern: impl Into<String>) -> Self {
+        self.endpoints.get_or_insert_default().push(pattern.into());
+        self
+    }
+
+    /// A network that endpoints may be in although it is not public, such as `10.1.0.0/16`.
+    pub fn address(mut self, network: impl Into<String>) -> Self {
+        self.addresses.get_or_insert_default().push(network.into());
+        self
+    }
+
+    /// Each list is replaced as one.
+    pub(super) fn overlay(&mut self, over: &Self) {
+        replace(&mut self.keys, over.keys.as_ref());
+        replace(&mut self.endpoints, over.endpoints.as_ref());
+        replace(&mut self.addresses, over.addresses.as_ref());
+    }
+}
+
+impl Rules {
+    /// Reads the patterns; a fault for each that is none.
+    pub(super) fn read(written: &Untrusted, faults: &mut Faults) -> Self {
+        let endpoint = |text: &str| {
+            EndpointPattern::parse(text)
+                .ok_or("a pattern is a scheme, a host and perhaps a port, as in \"https://*.example.com\"")
+        };
+        let network =
+            |text: &str| Network::parse(text).ok_or("a network such as \"10.1.0.0/16\", or an address, is expected");
+        Self {
+            keys: each(written.keys.as_deref(), "keys", KeyRule::parse, faults),
+            endpoints: each(written.endpoints.as_deref(), "endpoints", endpoint, faults),
+            addresses: Arc::new(Addresses::new(each(
+                written.addresses.as_deref(),
+                "addresses",
+                network,
+                faults,
+            ))),
+            written: written.clone(),
+        }
+    }
+
+    /// A key source as a tenant's layer may have it; none where it may not.
+    pub(super) fn admit(&self, source: &KeySource, tenant: Option<&Name>) -> Option<KeySource> {
+        let patterns = self.keys.iter().filter_map(|rule| rule.for_tenant(tenant));
+        patterns.into_iter().find_map(|pattern| pattern.admit(source))
+    }
+
+    fn allows_endpoint(&self, endpoint: &Endpoint) -> bool {
+        self.endpoints.iter().any(|pattern| pattern.fits(endpoint))
+    }
+
+    /// Whether the endpoint is named by itself, without a wildcard.
+    pub(super) fn names_endpoint(&self, endpoint: &Endpoint) -> bool {
+        self.endpoints
+            .iter()
+            .any(|pattern| pattern.names_one_host() && pattern.fits(endpoint))
+    }
+
+    /// What would allow a key source.
+    pub(super) fn line_for_key(&self, source: &KeySource, tenant: Option<&Name>) -> Option<String> {
+        let pattern = keys::allowing(source, tenant)?;
+        Some(line("keys", self.written.keys.as_deref(), pattern))
+    }
+
+    pub(super) fn line_for_endpoint(&self, endpoint: &Endpoint) -> String {
+        line(
+            "endpoints",
+            self.written.endpoints.as_deref(),
+            endpoint.origin().to_owned(),
+        )
+    }
+}
+
+fn each<T>(
+    written: Option<&[String]>,
+    list: &str,
+    read: impl Fn(&str) -> Result<T, &'static str>,
+    faults: &mut Faults,
+) -> Vec<T> {
+    let mut all = Vec::new();
+    for (index, text) in written.unwrap_or_default().iter().enumerate() {
+        match read(text) {
+            Ok(one) => all.push(one),
+            Err(message) => faults.add(format!("untrusted.{list}[{index}]"), message),
+        }
+    }
+    all
+}
+
+/// The line of a configuration that says what it says now, and one thing more.
+fn line(list: &str, now: Option<&[String]>, more: String) -> String {
+    let all = now.unwrap_or_default().iter().cloned().chain([more]);
+    let all: Vec<String> = all.map(|text| Value::String(text).to_string()).collect();
+    format!("untrusted.{list} = [{}]", all.join(", "))
+}
+
+/// The line that allows an address beside those that are allowed now.
+pub(crate) fn line_for_address(now: &Addresses, address: std::net::IpAddr) -> String {
+    line("addresses", Some(&now.texts()), address.to_string())
+}

@@ -1,0 +1,122 @@
+//! Which key sources may be named by a layer that is not the operator's.
+//!
+//! A name with control characters fits no pattern: names are shown in errors and in the log.
+
+use super::confined::FilePattern;
+use super::source::KeySource;
+
+/// One kind of key source, and how its names begin and end. In a name, `*` stands for any characters but `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeyPattern {
+    Env(String),
+    File(FilePattern),
+    Credential(String),
+    Provider { provider: String, name: String },
+}
+
+impl KeyPattern {
+    /// The source as it is to be read, if it is one of these. Never a command.
+    pub(crate) fn admit(&self, source: &KeySource) -> Option<KeySource> {
+        let is_one = match (self, source) {
+            (Self::File(pattern), KeySource::File(path)) => return pattern.admit(path).map(KeySource::Confined),
+            (Self::Env(pattern), KeySource::Env(name)) | (Self::Credential(pattern), KeySource::Credential(name)) => {
+                fits(pattern, name)
+            }
+            (
+                Self::Provider { provider, name },
+                KeySource::Provider {
+                    provider: of,
+                    name: asked,
+                },
+            ) => provider == of && fits(name, asked),
+            _ => false,
+        };
+        is_one.then(|| source.clone())
+    }
+}
+
+/// Whether a text is as a pattern says, part by part between `/`.
+pub(super) fn fits(pattern: &str, text: &str) -> bool {
+    let (patterns, parts) = (pattern.split('/'), text.split('/'));
+    patterns.clone().count() == parts.clone().count()
+        && patterns.zip(parts).all(|(pattern, part)| part_fits(pattern, part))
+}
+
+fn part_fits(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    if text.contains(char::is_control) {
+        return false;
+    }
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for piece in between.split('*') {
+        let Some(at) = text.find(piece) else {
+            return false;
+        };
+        text = &text[at + piece.len()..];
+    }
+    text.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_characters_of_one_part() {
+        for (pattern, text, does_fit) in [
+            ("ACME_KEY", "ACME_KEY", true),
+            ("ACME_KEY", "ACME_KEY2", false),
+            ("ACME_*", "ACME_KEY", true),
+            ("ACME_*", "ACME_", true),
+            ("ACME_*", "GLOBEX_KEY", false),
+            ("*_KEY", "ACME_KEY", true),
+            ("A*B*C", "AxBxC", true),
+            ("A*B*C", "AxCxB", false),
+            ("A*B*B", "AB", false),
+            ("AB*BC", "ABC", false),
+            ("a/*/c", "a/b/c", true),
+            ("a/*", "a/b/c", false),
+            ("*", "a/b", false),
+            ("*", "", true),
+            ("*", "a\u{1b}[2J", false),
+        ] {
+            assert_eq!(fits(pattern, text), does_fit, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_one_kind_allows_no_other_and_a_command_never() {
+        let patterns = [
+            KeyPattern::Env("*".into()),
+            KeyPattern::Credential("*".into()),
+            KeyPattern::File(FilePattern::new("/".into(), vec!["*".into()])),
+            KeyPattern::Provider {
+                provider: "vault".into(),
+                name: "*".into(),
+            },
+        ];
+        let command = KeySource::Exec {
+            command: vec!["id".into()],
+            timeout: std::time::Duration::from_secs(1),
+            lifetime: None,
+        };
+        let sources = [
+            KeySource::env("A"),
+            KeySource::Credential("A".into()),
+            KeySource::file("/A"),
+            KeySource::provider("vault", "A"),
+            KeySource::provider("other", "A"),
+            command,
+        ];
+        for (at, source) in sources.iter().enumerate() {
+            for (of, pattern) in patterns.iter().enumerate() {
+                assert_eq!(pattern.admit(source).is_some(), at == of, "{pattern:?} {source}");
+            }
+        }
+    }
+}

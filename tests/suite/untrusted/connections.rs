@@ -1,0 +1,143 @@
+//! Connections to endpoints that untrusted layers choose: addresses, sharing, proxies.
+
+use serde_json::json;
+use tracer_registry::config::{Binding, Export, Protocol, Proxy as Through, Untrusted};
+use tracer_registry::{Connection, Fingerprinter, Name, Probe, RegistryBuilder, SourceError};
+
+use super::FOLDER;
+use crate::proxy::{Proxy, Rule};
+use crate::reload::Files;
+use crate::support::{World, collector, quick, registry, wait_for};
+
+const KEYS: &str = "keys = [\"provider:test/{tenant}\"]\n";
+
+/// The collector by a name that leads to a loopback address.
+fn by_name(url: &str) -> String {
+    url.replace("127.0.0.1", "localhost")
+}
+
+#[test]
+fn a_name_that_leads_to_a_private_address_is_not_reached_also_where_the_operator_has_a_connection() {
+    let files = Files::new(&["acme", "op"], FOLDER);
+    let url = by_name(&files.world.collector.url());
+    let text = |addresses: &str| {
+        format!(
+            "{FOLDER}[tenants.op]\nendpoint = \"{url}\"\napi_key = {{ provider = \"test\", name = \"op\" }}\n\
+             [untrusted]\n{KEYS}endpoints = [\"{url}\"]\n{addresses}"
+        )
+    };
+    files.rewrite(&text(""));
+    files.world.registry.reload().expect("without a fault");
+    files.write(
+        "tenants.d/acme.toml",
+        &format!("endpoint = \"{url}\"\napi_key = {{ provider = \"test\", name = \"acme\" }}\n"),
+    );
+    files.tenant("op").in_span_sync("leaves a connection behind", |_| ());
+    files.world.flush();
+
+    let before = files.tenant("acme");
+    before.in_span_sync("stays here", |_| ());
+    let last_error = || files.world.status("acme").last_error.map(|error| error.to_string());
+    let error = wait_for("the address to be refused", last_error, Option::is_some).expect("waited for");
+    assert!(
+        error.contains("localhost is ") && error.contains("which is loopback"),
+        "{error}"
+    );
+    let (_, line) = error.split_once("to allow it: untrusted.").expect("a line");
+    let checked = files.world.registry.check(Probe::Connect);
+    let of_acme = checked.iter().find(|it| it.selector == "tenant:acme").expect("checked");
+    assert!(
+        matches!(&of_acme.connection, Connection::Failed(error) if error.to_string().contains("which is loopback")),
+        "{of_acme:?}"
+    );
+    assert!(files.world.names("acme").is_empty());
+
+    // The name may lead to both of them.
+    assert!(line.starts_with("addresses = [\""), "{line}");
+    files.rewrite(&text("addresses = [\"127.0.0.1\", \"::1\"]\n"));
+    let told = files.world.registry.reload().expect("without a fault");
+    assert_eq!(told.changed, [before.selector().clone()]);
+    files.tenant("acme").in_span_sync("arrives", |_| ());
+    wait_for("the span", || files.world.names("acme"), |names| names == &["arrives"]);
+}
+
+/// A tenant from JSON that sends to the collector by its name.
+fn untrusted(url: &str, fingerprinter: &Fingerprinter) -> RegistryBuilder {
+    let row = json!({ "endpoint": url, "api_key": { "provider": "test", "name": "acme" } });
+    let source = move |_: &Name| -> Result<Option<Binding>, SourceError> {
+        let binding = Binding::from_json(row.clone());
+        binding.map(Some).map_err(|error| SourceError::new(error.to_string()))
+    };
+    let rules = Untrusted::new().key("provider:test/{tenant}").endpoint(url);
+    registry("https://operators.example", &[], fingerprinter)
+        .untrusted(rules)
+        .binding_source(source)
+}
+
+#[test]
+fn whatever_the_protocol_an_address_that_is_not_allowed_is_not_reached() {
+    let mut protocols = vec![Protocol::HttpProtobuf, Protocol::HttpJson];
+    if cfg!(feature = "grpc") {
+        protocols.push(Protocol::Grpc);
+    }
+    for protocol in protocols {
+        let fingerprinter = Fingerprinter::new();
+        let collector = collector(&["acme"], &fingerprinter).start().expect("a free port");
+        let url = by_name(&collector.url());
+        let export = Export {
+            protocol: Some(protocol),
+            ..quick()
+        };
+        let defaults = Binding::new().backend(tracer_registry::config::BackendName::Otlp);
+        let registry = untrusted(&url, &fingerprinter)
+            .defaults(defaults)
+            .export(export)
+            .build();
+        let world = World {
+            registry: registry.expect("valid"),
+            collector,
+        };
+        world.tenant("acme").in_span_sync("stays here", |_| ());
+        let last_error = || world.status("acme").last_error.map(|error| error.to_string());
+        let error = wait_for("the address to be refused", last_error, Option::is_some).expect("waited for");
+        assert!(error.contains("which is loopback"), "{protocol:?}: {error}");
+        assert!(world.collector.requests().is_empty(), "{protocol:?}");
+    }
+}
+
+#[test]
+fn through_a_proxy_a_host_is_asked_for_that_is_named_and_no_other() {
+    let (fingerprinter, proxy) = (Fingerprinter::new(), Proxy::start(Rule::Open));
+    let collector = collector(&["acme"], &fingerprinter).start().expect("a free port");
+    let url = by_name(&collector.url());
+    let defaults = || Binding::new().proxy(Through::url(&proxy.url));
+    let named = untrusted(&url, &fingerprinter).defaults(defaults()).build();
+    let world = World {
+        registry: named.expect("valid"),
+        collector,
+    };
+    world.tenant("acme").in_span_sync("through the proxy", |_| ());
+    world.flush();
+    assert_eq!(
+        (world.names("acme"), proxy.heads().len()),
+        (vec!["through the proxy".to_owned()], 1)
+    );
+
+    let any = Untrusted::new()
+        .key("provider:test/{tenant}")
+        .endpoint(by_wildcard(&url));
+    let registry = untrusted(&url, &fingerprinter)
+        .defaults(defaults())
+        .untrusted(any)
+        .build();
+    let error = registry
+        .expect("valid")
+        .tenant("acme")
+        .expect_err("the proxy would resolve it");
+    assert!(super::refused(&error)[0].contains("behind a proxy"), "{error}");
+    assert_eq!(proxy.heads().len(), 1);
+}
+
+fn by_wildcard(url: &str) -> String {
+    url.replace("localhost", "*")
+}

@@ -1,0 +1,83 @@
+//! Files of keys that untrusted layers may name: where links lead, also later.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tracer_registry::{LookupError, SecretFault};
+
+use super::FOLDER;
+use crate::reload::Files;
+use crate::support::{key_of, wait_for};
+
+fn files() -> Files {
+    let files = Files::new(&["acme", "globex", "next"], FOLDER);
+    fs::create_dir(files.path("keys")).expect("made");
+    for tenant in ["acme", "globex"] {
+        files.write(&format!("keys/{tenant}"), &key_of(tenant));
+    }
+    let folder = files.path("keys");
+    files.rewrite(&format!(
+        "{FOLDER}[untrusted]\nkeys = [\"file:{}/{{tenant}}\"]\n",
+        folder.display()
+    ));
+    files.world.registry.reload().expect("without a fault");
+    files.write(
+        "tenants.d/acme.toml",
+        &format!("api_key = {{ file = \"{}/acme\" }}\n", folder.display()),
+    );
+    files
+}
+
+/// In place of a file, as a whole.
+fn link(files: &Files, target: &str, name: &str) {
+    symlink(target, files.path("keys/new")).expect("linked");
+    fs::rename(files.path("keys/new"), files.path(&format!("keys/{name}"))).expect("replaced");
+}
+
+#[test]
+fn a_link_to_another_tenants_key_is_refused_by_a_look_up_and_by_a_rotation() {
+    let files = files();
+    link(&files, "globex", "acme");
+    let error = files.world.registry.tenant("acme").expect_err("a link");
+    assert!(
+        matches!(&error, LookupError::Secret(error) if *error.fault() == SecretFault::LeadsElsewhere),
+        "{error}"
+    );
+    fs::remove_file(files.path("keys/acme")).expect("there");
+    files.write("keys/acme", &key_of("acme"));
+    let acme = files.tenant("acme");
+    let before = files.world.status("acme").key.expect("a key");
+    assert_eq!(before.error, None);
+    link(&files, "globex", "acme");
+    let now = || files.world.status("acme").key.expect("a key");
+    let refused = wait_for("the link to be seen", now, |key| key.error.is_some());
+    let error = refused.error.expect("seen");
+    assert_eq!(*error.fault(), SecretFault::LeadsElsewhere);
+    assert_eq!(refused.fingerprint, before.fingerprint, "the last good one is in use");
+    acme.in_span_sync("still its own", |_| ());
+    files.world.flush();
+    assert_eq!(files.world.names("acme"), ["still its own"]);
+    assert!(files.world.names("globex").is_empty());
+}
+
+#[test]
+fn a_mounted_secret_is_followed_through_a_swap_of_its_data() {
+    let files = files();
+    let swap = |version: &str, key: &str| {
+        fs::create_dir(files.path(&format!("keys/{version}"))).expect("made");
+        files.write(&format!("keys/{version}/acme"), key);
+        link(&files, version, "..data");
+    };
+    swap("..2026_1", &key_of("acme"));
+    link(&files, "..data/acme", "acme");
+    let acme = files.tenant("acme");
+    let before = acme.fingerprint();
+    swap("..2026_2", &key_of("next"));
+    let now = || files.world.status("acme").key.expect("a key");
+    wait_for("the next key", now, |key| {
+        key.fingerprint != before && key.error.is_none()
+    });
+    acme.in_span_sync("under the next key", |_| ());
+    files.world.flush();
+    assert_eq!(files.world.names("next"), ["under the next key"]);
+}

@@ -1,0 +1,88 @@
+//! `[untrusted]` that changes while tracers are there.
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+use tracer_registry::config::Binding;
+use tracer_registry::{Name, SourceError};
+
+use super::{ANY, FOLDER, refused};
+use crate::reload::Files;
+use crate::tenants_as_data::HOUR;
+
+const ALLOWED: &str = "[untrusted]\nkeys = [\"provider:test/{tenant}\"]\n";
+
+#[test]
+fn what_is_allowed_no_more_does_not_stay_in_use_and_is_never_replaced_by_another_key() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let row = |tenant: &Name| -> Result<Option<Binding>, SourceError> {
+        ASKED.fetch_add(1, Ordering::SeqCst);
+        let row = json!({ "api_key": { "provider": "test", "name": tenant.as_str() } });
+        let binding = Binding::from_json(row).map_err(|error| SourceError::new(error.to_string()))?;
+        Ok((tenant.as_str() == "globex").then_some(binding))
+    };
+    let keep = tracer_registry::AnswersKept {
+        known: HOUR,
+        ..tracer_registry::AnswersKept::default()
+    };
+    let text = format!("{FOLDER}{ANY}{ALLOWED}");
+    let files = Files::with(&["acme", "globex", "any"], &text, |builder| {
+        builder.binding_source(row).answers_kept(keep)
+    });
+    files.write(
+        "tenants.d/acme.toml",
+        "api_key = { provider = \"test\", name = \"acme\" }\n",
+    );
+    let before = ["acme", "globex"].map(|tenant| files.tenant(tenant));
+    let other = files.tenant("initech");
+
+    files.rewrite(&format!("{FOLDER}{ANY}"));
+    let told = files.world.registry.reload().expect("without a fault");
+    let changed: Vec<String> = told.changed.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (changed, told.kept.len()),
+        (vec!["tenant:acme".to_owned(), "tenant:globex".to_owned()], 0)
+    );
+    for tenant in ["acme", "globex"] {
+        let error = files.world.registry.tenant(tenant).expect_err("not allowed");
+        assert!(refused(&error)[0].contains("untrusted.keys"), "{error}");
+    }
+    assert!(files.tenant("initech").same_tracer(&other), "nothing changed for it");
+
+    files.rewrite(&text);
+    files.world.registry.reload().expect("without a fault");
+    for (tenant, before) in ["acme", "globex"].iter().zip(&before) {
+        let again = files.tenant(tenant);
+        assert!(!again.same_tracer(before) && again.fingerprint() == before.fingerprint());
+    }
+    assert_eq!(
+        ASKED.load(Ordering::SeqCst),
+        2,
+        "what the source said of them is judged anew, and not asked for"
+    );
+}
+
+#[test]
+fn a_file_that_turns_hostile_ends_its_tracer_and_no_other() {
+    let files = Files::new(&["acme", "globex", "any"], &format!("{FOLDER}{ANY}{ALLOWED}"));
+    for tenant in ["acme", "globex"] {
+        let key = format!("api_key = {{ provider = \"test\", name = \"{tenant}\" }}\n");
+        files.write(&format!("tenants.d/{tenant}.toml"), &key);
+    }
+    let before = ["acme", "globex"].map(|tenant| files.tenant(tenant));
+    files.write(
+        "tenants.d/acme.toml",
+        "api_key = { provider = \"test\", name = \"globex\" }\n",
+    );
+    let told = files.world.registry.reload().expect("without a fault");
+    assert_eq!(told.changed, [before[0].selector().clone()]);
+    let error = files.world.registry.tenant("acme").expect_err("another one's key");
+    assert!(refused(&error)[0].contains("tenants.acme.api_key"), "{error}");
+    assert!(files.tenant("globex").same_tracer(&before[1]));
+    fs::remove_file(files.path("tenants.d/acme.toml")).expect("there");
+    files.world.registry.reload().expect("without a fault");
+    files.tenant("acme").in_span_sync("with what every tenant has", |_| ());
+    files.world.flush();
+    assert_eq!(files.world.names("any"), ["with what every tenant has"]);
+}
