@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     BaggageMetadataKept,
     /// Remote spans are parents also where the binding does not trust them.
     RemoteTrusted,
+    /// A remote span is a parent, or a link, also where another tenant of the registry began its trace.
+    TraceOriginUnchecked,
     /// A session's id in a request is taken also where the binding does not say so.
     SessionIdTaken,
     /// A scope that was left stays on its thread.

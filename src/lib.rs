@@ -48,15 +48,15 @@ pub use export::{
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
-    AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckedBinding, ConfigurationStatus,
-    Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload, ReloadError,
-    SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
+    AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckWarning, CheckedBinding,
+    ConfigurationStatus, Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload,
+    ReloadError, SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
-    ApiKey, ConfinedFile, Fingerprint, Fingerprinter, KeyRefusalStatus, KeySource, SecretError, SecretFault,
-    SecretSource, SecretSources,
+    ApiKey, CodePoint, ConfinedFile, Fingerprint, Fingerprinter, KeyCommand, KeyRefusalStatus, KeySource, SecretError,
+    SecretFault, SecretSource, SecretSources,
 };
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};

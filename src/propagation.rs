@@ -112,8 +112,9 @@ impl TracerHandle {
         if !(baggage.is_empty() && cx.baggage().is_empty()) {
             cx = context::with_baggage(&cx, baggage);
         }
-        if self.trusts_remote_parent() && incoming.has_active_span() {
-            cx = context::with_trusted_span(&cx, incoming.span().span_context().clone());
+        let remote = incoming.span().span_context().clone();
+        if self.trusts_remote_parent() && remote.is_valid() && self.identity().takes_remote(&remote) {
+            cx = context::with_trusted_span(&cx, remote);
         }
         cx
     }

@@ -75,6 +75,11 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
         ("result", Align::Left),
     ];
     table::write(out, columns, &rows)?;
+    for binding in checked {
+        for warning in &binding.warnings {
+            writeln!(out, "warning: {}: {warning}", binding.selector)?;
+        }
+    }
     let faulty = checked.iter().filter(|binding| binding.is_faulty()).count();
     writeln!(out, "{} bindings, {faulty} with a fault", checked.len())?;
     Ok(())

@@ -71,6 +71,12 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
             "watching files needs the feature `watch` of tracer-registry, and this program was built without it",
         );
     }
+    if cfg!(not(unix)) && document.keys.strict_permissions == Some(true) {
+        faults.add(
+            "keys.strict_permissions",
+            "files have no mode on this system that could be checked",
+        );
+    }
     pool(&document.pool, faults);
     if let Some(Err(error)) = document.routing.default.as_ref().map(selector) {
         faults.add("routing.default", error.to_string());
@@ -156,9 +162,7 @@ fn key_source(source: &KeySource) -> Vec<String> {
     match source {
         KeySource::Env(name) => {
             texts.push(name);
-            let fixed = template::without_placeholders(name);
-            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            if name.is_empty() || !fixed.chars().all(allowed) || name.starts_with(|c: char| c.is_ascii_digit()) {
+            if name.is_empty() || !is_variable(&template::without_placeholders(name)) {
                 messages.push("env is the name of a variable: letters, digits and `_`".to_owned());
             }
         }
@@ -171,17 +175,21 @@ fn key_source(source: &KeySource) -> Vec<String> {
         // Checked when it was allowed.
         KeySource::Confined(_) => {}
         KeySource::Credential(name) | KeySource::Provider { name, .. } => texts.push(name),
-        KeySource::Exec {
-            command,
-            timeout,
-            lifetime,
-        } => {
-            for (field, value) in [("timeout", Some(*timeout)), ("lifetime", *lifetime)] {
+        KeySource::Exec(command) => {
+            for (field, value) in [("timeout", Some(command.timeout)), ("lifetime", command.lifetime)] {
                 let message = value.and_then(|value| duration(value, Zero::HasNone));
                 messages.extend(message.map(|message| format!("{field} {message}")));
             }
-            texts.extend(command.iter().map(String::as_str));
-            match command.first() {
+            // A name that comes from outside does not choose which variable a command gets.
+            if !command
+                .pass_env
+                .iter()
+                .all(|name| !name.is_empty() && is_variable(name))
+            {
+                messages.push("pass_env is a list of variables' names: letters, digits and `_`".to_owned());
+            }
+            texts.extend(command.words.iter().map(String::as_str));
+            match command.words.first() {
                 None => messages.push("exec is a program and its arguments".to_owned()),
                 Some(program) if program.is_empty() => messages.push("exec begins with a program".to_owned()),
                 // A name comes from outside: it may say what is asked for, never which program runs.
@@ -199,6 +207,12 @@ fn key_source(source: &KeySource) -> Vec<String> {
             .filter_map(|text| template::ambiguous(text, as_variable)),
     );
     messages
+}
+
+/// Whether a text can be the name of a variable, or what is left of one without its placeholders.
+fn is_variable(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(allowed) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn export(export: &Export, faults: &mut Faults) {

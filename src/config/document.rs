@@ -49,6 +49,9 @@ pub(crate) struct Document {
     /// When the files are read again.
     #[schemars(default)]
     pub(crate) reload: Reloading,
+    /// What is asked of keys.
+    #[schemars(default)]
+    pub(crate) keys: Keys,
     /// How much the registry's own metrics tell apart.
     #[schemars(default)]
     pub(crate) metrics: Metrics,
@@ -74,6 +77,15 @@ pub(crate) struct Routing {
 pub(crate) struct Reloading {
     /// Whether the files are watched, and read again when they change. Default: false.
     pub(crate) watch: Option<bool>,
+}
+
+/// `[keys]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Keys {
+    /// Whether a file with a key is refused if every user of the machine may read or write it (mode `o+r` or `o+w`). Unix only. Default: false,
+    /// `tracer-registry check` warns.
+    pub(crate) strict_permissions: Option<bool>,
 }
 
 /// The key of the table for every tenant without one of its own.
@@ -187,6 +199,7 @@ impl Document {
         }
         super::overlay::replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
         super::overlay::replace(&mut self.reload.watch, over.reload.watch.as_ref());
+        super::overlay::replace(&mut self.keys.strict_permissions, over.keys.strict_permissions.as_ref());
         self.untrusted.overlay(&over.untrusted);
         self.export.overlay(&over.export);
         self.metrics.overlay(&over.metrics);

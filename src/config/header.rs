@@ -57,9 +57,11 @@ pub(super) fn fault(header: &HeaderName, value: &str, auth: Option<&Auth>) -> Op
     if is_made_with_the_request(header) {
         return Some("this header is made with the request");
     }
-    HeaderValue::from_str(value)
-        .is_err()
-        .then_some("the value has characters that a header cannot carry")
+    if HeaderValue::from_str(value).is_err() {
+        return Some("the value has characters that a header cannot carry");
+    }
+    // RFC 9110, 5.5: it is not part of the value, so a receiver would see another one.
+    (value.trim() != value).then_some("the value begins or ends with a blank, which no receiver sees")
 }
 
 /// Names that begin with `grpc-` are gRPC's own, and values of names that end in `-bin` are no text there.

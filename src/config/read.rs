@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::binding::{Auth, Binding, Limits, Propagation, Sampling, default_auth_header};
-use super::document::{ActiveEnvironment, ActiveVariable, Document, Reloading, Route, Routing, When};
+use super::document::{ActiveEnvironment, ActiveVariable, Document, Keys, Reloading, Route, Routing, When};
 use super::export::{Export, HumanDuration, HumanSize, Retry};
 use super::fault::{Faults, Layer};
 use super::metrics::Metrics;
@@ -19,10 +19,7 @@ use super::table::{COUNT, DURATION, SIZE, TEXT, Table, kind};
 use super::tls::Tls;
 use super::untrusted::Untrusted;
 use crate::nesting::bounded;
-use crate::secret::KeySource;
-
-/// How long a command that prints a key may take, unless its `timeout` says otherwise.
-const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::secret::{KeyCommand, KeySource};
 
 const KEY_SOURCES: &str = "a key comes from { env = \"VARIABLE\" }, { file = \"/path\" }, { credential = \"name\" }, \
                            { exec = [\"command\", \"argument\"] } or { provider = \"name\", name = \"secret\" }";
@@ -63,6 +60,11 @@ pub(super) fn document(value: Value, folder: &Path, faults: &mut Faults) -> Docu
         reload: table
             .table("reload", |table| Reloading {
                 watch: table.take("watch", "true or false"),
+            })
+            .unwrap_or_default(),
+        keys: table
+            .table("keys", |table| Keys {
+                strict_permissions: table.take("strict_permissions", "true or false"),
             })
             .unwrap_or_default(),
         metrics: table.table("metrics", metrics).unwrap_or_default(),
@@ -317,6 +319,19 @@ fn values(table: &mut Table<'_>, field: &'static str) -> BTreeMap<String, Value>
     entries.map(|(key, value, _)| (key, bounded(typed(value)))).collect()
 }
 
+fn command(table: &mut Table<'_>) -> Option<KeyCommand> {
+    let timeout = duration(table, "timeout");
+    let lifetime = duration(table, "lifetime");
+    let passed: Option<Vec<String>> = table.take("pass_env", "a list of texts, names of variables,");
+    let show_stderr = table.take("show_stderr", "true or false");
+    let words: Vec<String> = table.take("exec", "a list of texts, the program and its arguments,")?;
+    let mut command = KeyCommand::new(words).pass_env(passed.unwrap_or_default());
+    command.timeout = timeout.unwrap_or(command.timeout);
+    command.lifetime = lifetime;
+    command.show_stderr = show_stderr.unwrap_or_default();
+    Some(command)
+}
+
 fn key_source(value: Value, path: String, folder: &Path, faults: &mut Faults) -> Option<KeySource> {
     if !value.is_object() {
         faults.add(
@@ -336,19 +351,7 @@ fn key_source(value: Value, path: String, folder: &Path, faults: &mut Faults) ->
             .take::<PathBuf>("file", "a path")
             .map(|path| KeySource::File(folder.join(path))),
         ["credential"] => table.take("credential", TEXT).map(KeySource::Credential),
-        ["exec"] => {
-            let timeout = table
-                .take("timeout", DURATION)
-                .map_or(EXEC_TIMEOUT, |HumanDuration(timeout)| timeout);
-            let lifetime = table.take("lifetime", DURATION);
-            let lifetime = lifetime.map(|HumanDuration(lifetime)| lifetime);
-            let command = table.take("exec", "a list of texts, the program and its arguments,");
-            command.map(|command| KeySource::Exec {
-                command,
-                timeout,
-                lifetime,
-            })
-        }
+        ["exec"] => command(&mut table).map(KeySource::Exec),
         ["provider"] => {
             let (provider, name) = (table.take("provider", TEXT), table.required("name"));
             provider

@@ -233,6 +233,11 @@ impl Config {
         self.document.tenants_dir.as_deref()
     }
 
+    /// Whether a file with a key is refused if every user may read or write it.
+    pub(crate) fn has_strict_permissions(&self) -> bool {
+        self.document.keys.strict_permissions.unwrap_or(false)
+    }
+
     /// Whether the files are watched.
     pub(crate) fn is_watched(&self) -> bool {
         self.document.reload.watch.unwrap_or(false)

@@ -21,6 +21,9 @@ impl Config {
             ("pool.when_full", *when_full == new.pool().when_full),
         ];
         keys.extend(same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key));
+        if self.has_strict_permissions() != new.has_strict_permissions() {
+            keys.push("keys.strict_permissions");
+        }
         if self.is_watched() != new.is_watched() {
             keys.push("reload.watch");
         }
@@ -32,6 +35,7 @@ impl Config {
         self.export.clone_from(&old.export);
         self.pool.clone_from(&old.pool);
         self.metrics.clone_from(&old.metrics);
+        self.document.keys.clone_from(&old.document.keys);
         self.document.reload.clone_from(&old.document.reload);
     }
 }

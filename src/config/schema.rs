@@ -88,16 +88,22 @@ pub(super) enum KeySource {
         /// The credential's name in `$CREDENTIALS_DIRECTORY`.
         credential: String,
     },
-    /// A command that prints the key, run without a shell.
+    /// A command that prints the key, run without a shell, in a process group of its own; Unix only.
     Exec {
         /// The program and its arguments.
         #[schemars(length(min = 1))]
         exec: Vec<String>,
-        /// How long it may take. Default: 10s.
+        /// How long it may take before it is killed. Default: 10s.
         timeout: Option<String>,
         /// How long what it printed holds: it is run again when three quarters of that are over. Default: it is run again where a receiver
         /// refuses the key.
         lifetime: Option<String>,
+        /// Variables of the process that it gets beside `PATH`, `HOME` and `LANG`, such as `VAULT_TOKEN`. Default: none.
+        #[schemars(default)]
+        pass_env: Vec<String>,
+        /// Whether an error shows the start of its standard error. Default: false, its exit status alone.
+        #[schemars(default)]
+        show_stderr: bool,
     },
     /// A secret source that the program gave to the registry's builder.
     Provider {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::secret::KeySource;
+use crate::secret::{KeyCommand, KeySource};
 use crate::selector::{Name, Part, Selector};
 
 /// Why a template cannot be filled in.
@@ -47,18 +47,13 @@ pub(super) fn fill_source(source: &KeySource, selector: &Selector) -> Result<Key
         // Filled in when it was allowed.
         KeySource::Confined(file) => KeySource::Confined(file.clone()),
         KeySource::Credential(name) => KeySource::Credential(fill(name, selector)?),
-        KeySource::Exec {
-            command,
-            timeout,
-            lifetime,
-        } => KeySource::Exec {
-            command: command
-                .iter()
-                .map(|word| fill(word, selector))
-                .collect::<Result<_, _>>()?,
-            timeout: *timeout,
-            lifetime: *lifetime,
-        },
+        KeySource::Exec(command) => {
+            let words = command.words.iter().map(|word| fill(word, selector));
+            KeySource::Exec(KeyCommand {
+                words: words.collect::<Result<_, _>>()?,
+                ..command.clone()
+            })
+        }
         KeySource::Provider { provider, name } => KeySource::Provider {
             provider: provider.clone(),
             name: fill(name, selector)?,

@@ -4,11 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// Counts what was kept from going between tracers, or out of the process. One for each registry.
+use super::trace_origin::TraceKey;
+
+/// The key of trace ids, and counts of what was kept from going between tracers, or out of the process. One for each registry.
 #[derive(Debug, Default)]
 pub(crate) struct Boundary {
+    pub(super) traces: TraceKey,
     baggage_dropped: AtomicU64,
     unattached: AtomicU64,
+    foreign_parents: AtomicU64,
+    foreign_links: AtomicU64,
 }
 
 /// What was left out of what goes along with requests and links.
@@ -18,6 +23,11 @@ pub struct PropagationStatus {
     /// Baggage entries that did not go out with a request: their name or metadata is not valid in a W3C `baggage` header, or the header
     /// was full (64 entries, 8,192 bytes).
     pub baggage_dropped: u64,
+    /// How often a remote span was not taken as parent, though the binding trusts remote parents: its trace was begun in this registry by
+    /// another selector.
+    pub foreign_parents: u64,
+    /// Links that were left out of spans: to a span of another tracer, or into a trace that another selector of this registry began.
+    pub foreign_links: u64,
 }
 
 // Relaxed: counts, no other memory depends on them.
@@ -35,9 +45,19 @@ impl Boundary {
         self.unattached.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn note_foreign_parent(&self) {
+        self.foreign_parents.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_foreign_links(&self, links: usize) {
+        self.foreign_links.fetch_add(links as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn propagation(&self) -> PropagationStatus {
         PropagationStatus {
             baggage_dropped: self.baggage_dropped.load(Ordering::Relaxed),
+            foreign_parents: self.foreign_parents.load(Ordering::Relaxed),
+            foreign_links: self.foreign_links.load(Ordering::Relaxed),
         }
     }
 }

@@ -1,15 +1,18 @@
-//! Span ids that tell their tracer.
+//! Span ids that tell their tracer, and trace ids that tell their selector.
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use opentelemetry::trace::{SpanId, TraceId};
+use opentelemetry::trace::{SpanContext, SpanId, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use rand::rngs::OsRng;
 use rand::{Rng, TryRngCore};
 
 use super::Boundary;
+use super::trace_origin::Tag;
+use crate::faults::{Fault, planted};
+use crate::selector::Selector;
 
 /// What the check of a marked id differs in.
 const MARK: u64 = 0x5A5A_5A5A;
@@ -27,7 +30,9 @@ pub(crate) struct Identity {
     traces: RandomIdGenerator,
     /// What the SDK's trace ids are mixed with. A process that is forked goes on with the SDK's random numbers where its parent was, and makes
     /// the same ones; what its own tracers mix them with differs.
-    mix: u128,
+    mix: u64,
+    /// Its selector's, under the registry's key.
+    tag: Tag,
     boundary: Arc<Boundary>,
 }
 
@@ -36,7 +41,7 @@ pub(crate) struct Identity {
 pub(crate) struct SpanIds(pub(crate) Arc<Identity>);
 
 impl Identity {
-    pub(crate) fn new(boundary: &Arc<Boundary>) -> Arc<Self> {
+    pub(crate) fn new(selector: &Selector, boundary: &Arc<Boundary>) -> Arc<Self> {
         // The system's, which two processes never share, as they may share what is kept in memory.
         let mut random = OsRng.unwrap_err();
         Arc::new(Self {
@@ -45,6 +50,7 @@ impl Identity {
             next: AtomicU32::new(random.random()),
             traces: RandomIdGenerator::default(),
             mix: random.random(),
+            tag: boundary.traces.tag(&selector.to_string()),
             boundary: Arc::clone(boundary),
         })
     }
@@ -63,6 +69,26 @@ impl Identity {
     /// Whether this tracer made the id, and marked it: its span has its session from its trace.
     pub(crate) fn marked(&self, id: SpanId) -> bool {
         self.differs(id) == MARK
+    }
+
+    /// Whether the tracer takes a remote span as parent, where its binding trusts remote parents. Counts it if not.
+    pub(crate) fn takes_remote(&self, span: &SpanContext) -> bool {
+        let is_foreign = span.is_valid() && self.is_begun_by_another(span.trace_id());
+        if is_foreign {
+            self.boundary.note_foreign_parent();
+        }
+        !is_foreign
+    }
+
+    /// Whether the tracer's spans may link to a span: one of its own, or a remote one in a trace that no other selector of the registry began.
+    pub(crate) fn may_link(&self, to: &SpanContext) -> bool {
+        self.made(to.span_id()) || (to.is_remote() && !self.is_begun_by_another(to.trace_id()))
+    }
+
+    /// Whether another selector of the same registry began a trace.
+    fn is_begun_by_another(&self, trace: TraceId) -> bool {
+        let tag = self.boundary.traces.tag_of(trace);
+        tag.is_some_and(|tag| tag != self.tag) && !planted(Fault::TraceOriginUnchecked)
     }
 
     /// Starts a span with a marked id.
@@ -104,11 +130,21 @@ impl Identity {
 
 impl IdGenerator for SpanIds {
     fn new_trace_id(&self) -> TraceId {
-        // Zero would be invalid.
+        let Identity {
+            traces,
+            mix,
+            tag,
+            boundary,
+            ..
+        } = &*self.0;
         loop {
-            let id = u128::from_be_bytes(self.0.traces.new_trace_id().to_bytes()) ^ self.0.mix;
-            if id != 0 {
-                return TraceId::from(id);
+            let [.., a, b, c, d, e, f, g, h] = traces.new_trace_id().to_bytes();
+            let id = boundary
+                .traces
+                .id(*tag, u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ mix);
+            // Zero would be invalid.
+            if id != TraceId::INVALID {
+                return id;
             }
         }
     }

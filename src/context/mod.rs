@@ -18,6 +18,7 @@ mod enter;
 mod identity;
 mod in_scope;
 mod scope;
+mod trace_origin;
 
 use std::borrow::Cow;
 
@@ -71,7 +72,7 @@ fn may_be_parent(identity: &Identity, cx: &Context, trust_remote: bool) -> bool 
     let span = cx.span();
     let span = span.span_context();
     let own = if span.is_remote() {
-        trust_remote
+        trust_remote && identity.takes_remote(span)
     } else {
         identity.made(span.span_id())
     };

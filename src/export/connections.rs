@@ -96,6 +96,9 @@ pub(super) struct Ways {
     http2_only: bool,
     #[cfg(feature = "tls")]
     platform: Platform,
+    /// A private key that every user may read or write is refused.
+    #[cfg(feature = "tls")]
+    strict_permissions: bool,
     open: Mutex<HashMap<Way, Weak<Connections>>>,
     /// The last few that were asked for. Where each request has a tracer of its own, no lane keeps them from one to the next.
     recent: Mutex<VecDeque<Arc<Connections>>>,
@@ -125,13 +128,15 @@ impl Ways {
     /// `timeout` is how long making a connection may take, where no request waits for it any more: longer than any request waits, which has a
     /// better error to tell.
     #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "TCP has its own"))]
-    pub(super) fn new(timeout: Duration, http2_only: bool) -> Arc<Self> {
+    pub(super) fn new(timeout: Duration, http2_only: bool, strict_permissions: bool) -> Arc<Self> {
         Arc::new(Self {
             http2_only,
             #[cfg(feature = "tls")]
             timeout,
             #[cfg(feature = "tls")]
             platform: Platform::new(),
+            #[cfg(feature = "tls")]
+            strict_permissions,
             open: Mutex::default(),
             recent: Mutex::default(),
         })
@@ -188,7 +193,7 @@ impl Ways {
         let dial = Dial::new(way.proxy.clone(), way.untrusted.clone(), http2_only);
         let multiplexes = Arc::new(AtomicBool::new(http2_only));
         #[cfg(feature = "tls")]
-        let identity = Arc::new(Identity::new(&way.tls, &self.platform)?);
+        let identity = Arc::new(Identity::new(&way.tls, &self.platform, self.strict_permissions)?);
         #[cfg(feature = "tls")]
         let dial = Connector {
             dial,

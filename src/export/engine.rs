@@ -36,7 +36,7 @@ use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
 use crate::home::Home;
-use crate::secret::{Fingerprinter, SecretSources};
+use crate::secret::{Fingerprinter, KeyReader};
 
 /// What part of the memory for spans is kept for those to come, where nobody uses it.
 const KEPT_PART: usize = 16;
@@ -99,7 +99,7 @@ pub enum EngineError {
 impl Engine {
     pub(crate) fn start(
         settings: ExportSettings,
-        sources: SecretSources,
+        reader: KeyReader,
         fingerprinter: Fingerprinter,
     ) -> Result<Self, EngineError> {
         let driver = match settings.mode {
@@ -107,8 +107,8 @@ impl Engine {
             ExportMode::Inline => Driver::inline(),
         };
         let driver = driver.map_err(|error| EngineError::Threads(error.kind()))?;
-        let transport = Transport::new(settings.timeout, settings.protocol);
-        let keyrings = Keyrings::new(sources, fingerprinter, &settings, driver.handle());
+        let transport = Transport::new(settings.timeout, settings.protocol, reader.has_strict_permissions());
+        let keyrings = Keyrings::new(reader, fingerprinter, &settings, driver.handle());
         let (shared, rung) = Shared::new(settings, transport, driver, keyrings);
         let tasks = Arc::clone(&shared);
         match shared.settings.mode {
@@ -161,6 +161,8 @@ impl Engine {
 
     /// Ends the threads. Does not wait: what they are at is lost, so the lanes must have been settled or abandoned.
     pub(crate) fn stop(&self) {
+        // Threads that read keys are not waited for, so what they have started is ended.
+        self.shared.keyrings.give_up();
         self.shared.driver.stop();
     }
 
@@ -207,9 +209,9 @@ impl Shared {
     pub(super) fn without_threads(
         settings: ExportSettings,
         transport: Transport,
-        sources: SecretSources,
+        reader: KeyReader,
     ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
-        let keyrings = Keyrings::new(sources, Fingerprinter::new(), &settings, None);
+        let keyrings = Keyrings::new(reader, Fingerprinter::new(), &settings, None);
         Self::new(settings, transport, Driver::nobody(), keyrings)
     }
 

@@ -49,6 +49,28 @@ pub enum ExportError {
         /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
     },
+    /// The server took the request, and its answer cannot be read, or not to the end: what it says of rejected spans may be missing.
+    #[error("{url} answered {status} and took the request, but its answer cannot be read: {reason}")]
+    AnswerUnread {
+        /// Where the request went.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// Why, and how much of it came.
+        reason: String,
+    },
+    /// The server answered with a success that is no answer of a receiver of traces, such as the login page of a gateway.
+    #[error("{url} answered {status} with {}, which is no answer of a receiver{}", .content_type.as_deref().unwrap_or("no content type"), .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    NoReceiver {
+        /// Where the request went.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the server calls its answer.
+        content_type: Option<String>,
+        /// What the server said, without the tags of HTML: on one line, at most 200 characters.
+        message: Option<String>,
+    },
     /// No answer in time.
     #[error("{url} did not answer within {timeout:?}")]
     Timeout {

@@ -32,7 +32,7 @@ use super::lane::Lane;
 use super::log::{Episode, TARGET};
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
-use crate::secret::{ApiKey, KeySource, SecretError};
+use crate::secret::{ApiKey, KeyOrigin, SecretError};
 use crate::wall_time;
 
 /// After how many more that wait those are looked for that are gone.
@@ -47,7 +47,7 @@ enum News {
 
 /// The key of one source.
 pub(crate) struct Keyring {
-    source: Arc<KeySource>,
+    origin: Arc<KeyOrigin>,
     rings: Weak<Keyrings>,
     state: Mutex<State>,
 }
@@ -97,9 +97,9 @@ struct More {
 }
 
 impl Keyring {
-    pub(super) fn new(source: &Arc<KeySource>, rings: &Arc<Keyrings>, reading: u64, key: ApiKey) -> Arc<Self> {
+    pub(super) fn new(origin: &Arc<KeyOrigin>, rings: &Arc<Keyrings>, reading: u64, key: ApiKey) -> Arc<Self> {
         let ring = Arc::new(Self {
-            source: Arc::clone(source),
+            origin: Arc::clone(origin),
             rings: Arc::downgrade(rings),
             state: Mutex::new(State {
                 key: Arc::new(Key { secret: key, number: 0 }),
@@ -108,7 +108,7 @@ impl Keyring {
                 more: None,
             }),
         });
-        if let Some(lifetime) = source.lifetime() {
+        if let Some(lifetime) = origin.lifetime() {
             let mut state = ring.lock();
             ring.schedule(&mut state, rings, lifetime / 4 * 3);
         }
@@ -132,9 +132,9 @@ impl Keyring {
         self.lock().key.number == number
     }
 
-    /// Where the key comes from.
-    pub(super) fn source(&self) -> &KeySource {
-        &self.source
+    /// Where the key comes from, and the header that it is for.
+    pub(super) fn origin(&self) -> &KeyOrigin {
+        &self.origin
     }
 
     /// A receiver took a key.
@@ -209,7 +209,7 @@ impl Keyring {
         if let Some(rings) = self.rings.upgrade()
             && !std::mem::replace(&mut more.asking, true)
         {
-            rings.ask(self, &self.source);
+            rings.ask(self, &self.origin);
         }
     }
 
@@ -239,7 +239,7 @@ impl Keyring {
             return;
         }
         state.reading = reading;
-        let mut next = self.source.lifetime().map(|lifetime| lifetime / 4 * 3);
+        let mut next = self.origin.lifetime().map(|lifetime| lifetime / 4 * 3);
         let mut waiting = BTreeMap::new();
         let mut news = None;
         let now = Instant::now();
@@ -265,7 +265,7 @@ impl Keyring {
                 more.error = Some(error);
                 more.note_vain(&rings.retry);
                 next = self
-                    .source
+                    .origin
                     .lifetime()
                     .map(|lifetime| (lifetime / 8).min(rings.retry.max_backoff));
             }
@@ -327,7 +327,7 @@ impl Keyring {
 
     /// Not under the lock: a subscriber may need it.
     fn tell(&self, news: News) {
-        let source = &self.source;
+        let source = &self.origin.source;
         match news {
             News::Failing(error, left_out) => tracing::warn!(
                 target: TARGET, left_out, "a key cannot be renewed, and the last good one stays in use: {error}"
@@ -348,7 +348,7 @@ impl Drop for Keyring {
         if let Some(rings) = self.rings.upgrade() {
             let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
             let ordered = state.more.as_ref().and_then(|more| more.ordered);
-            rings.forget(&self.source, ordered.map(|due| (due, address)));
+            rings.forget(&self.origin, ordered.map(|due| (due, address)));
         }
     }
 }

@@ -23,13 +23,13 @@ use super::readers::Readers;
 use crate::config::ExportMode;
 use crate::config::{ExportSettings, RetrySettings};
 use crate::home::Home;
-use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeySource, SecretError, SecretSources};
+use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeyOrigin, KeyReader, KeyScheme, KeySource, SecretError};
 #[cfg(feature = "watch")]
 use crate::watch::{Stamp, Watcher};
 
 /// All keyrings, as long as a lane has them.
 pub(crate) struct Keyrings {
-    sources: SecretSources,
+    reader: KeyReader,
     fingerprinter: Fingerprinter,
     pub(super) retry: RetrySettings,
     pub(super) lines: Arc<LineBudget>,
@@ -48,17 +48,17 @@ pub(crate) struct Keyrings {
     watcher: OnceLock<Option<Watcher>>,
 }
 
-/// Keyrings by source, and how many of them there are for each file that is watched: one file may be named in several ways.
+/// Keyrings by origin, and how many of them there are for each file that is watched: one file may be named in several ways.
 #[derive(Default)]
 struct Rings {
-    by_source: HashMap<Arc<KeySource>, Weak<Keyring>>,
+    by_origin: HashMap<Arc<KeyOrigin>, Weak<Keyring>>,
     #[cfg(feature = "watch")]
     watched: HashMap<PathBuf, usize>,
 }
 
 impl Keyrings {
     pub(super) fn new(
-        sources: SecretSources,
+        reader: KeyReader,
         fingerprinter: Fingerprinter,
         settings: &ExportSettings,
         runtime: Option<Handle>,
@@ -68,8 +68,8 @@ impl Keyrings {
             runtime.spawn(Arc::clone(&lifetimes).run());
         }
         Arc::new(Self {
-            readers: Readers::new(&sources),
-            sources,
+            readers: Readers::new(reader.sources()),
+            reader,
             fingerprinter,
             retry: settings.retry.clone(),
             lines: Arc::default(),
@@ -85,27 +85,31 @@ impl Keyrings {
         })
     }
 
-    /// Reads the key of a source, on this thread, and gives its keyring: a new one, or that of the lanes which have it already.
+    /// Reads the key of a source for a header, on this thread, and gives its keyring: a new one, or that of the lanes which have it already.
     ///
     /// # Errors
     /// The source's; nothing changes.
-    pub(crate) fn open(self: &Arc<Self>, source: &KeySource) -> Result<Arc<Keyring>, SecretError> {
+    pub(crate) fn open(self: &Arc<Self>, source: &KeySource, scheme: KeyScheme) -> Result<Arc<Keyring>, SecretError> {
         #[cfg(feature = "watch")]
         let watched = source.path().map(|path| (Stamp::of(&path), path));
         let reading = self.begin_reading();
-        let key = source.read(&self.sources)?;
+        let key = self.reader.read(source, scheme)?;
+        let origin = KeyOrigin {
+            source: source.clone(),
+            scheme,
+        };
         #[cfg(feature = "watch")]
         let watched = watched.and_then(|watched| Some((self.watcher()?, watched)));
         let mut rings = self.lock();
-        let known = rings.by_source.get(source).and_then(Weak::upgrade);
+        let known = rings.by_origin.get(&origin).and_then(Weak::upgrade);
         if let Some(ring) = known {
             drop(rings);
             ring.take(self, reading, Ok(key));
             return Ok(ring);
         }
-        let source = Arc::new(source.clone());
-        let ring = Keyring::new(&source, self, reading, key);
-        rings.by_source.insert(source, Arc::downgrade(&ring));
+        let origin = Arc::new(origin);
+        let ring = Keyring::new(&origin, self, reading, key);
+        rings.by_origin.insert(origin, Arc::downgrade(&ring));
         // Under the lock: in the order in which keyrings of the source come and go.
         #[cfg(feature = "watch")]
         if let Some((watcher, (stamp, path))) = watched {
@@ -116,7 +120,7 @@ impl Keyrings {
     }
 
     /// A keyring is gone, and with it the moment that it had ordered.
-    pub(super) fn forget(&self, source: &KeySource, ordered: Option<Ordered>) {
+    pub(super) fn forget(&self, origin: &KeyOrigin, ordered: Option<Ordered>) {
         // In a fork, what is locked may stay so, and nobody watches.
         if self.home.is_left() {
             return;
@@ -126,11 +130,11 @@ impl Keyrings {
         }
         let mut rings = self.lock();
         // There may be a new one by now.
-        if rings.by_source.get(source).is_some_and(|ring| ring.strong_count() == 0) {
-            rings.by_source.remove(source);
+        if rings.by_origin.get(origin).is_some_and(|ring| ring.strong_count() == 0) {
+            rings.by_origin.remove(origin);
         }
         #[cfg(feature = "watch")]
-        if let Some(path) = source.path()
+        if let Some(path) = origin.source.path()
             && let Some(Some(watcher)) = self.watcher.get()
             && let Some(count) = rings.watched.get_mut(&path)
         {
@@ -142,16 +146,21 @@ impl Keyrings {
         }
     }
 
+    /// Ends the commands that are run for keys.
+    pub(super) fn give_up(&self) {
+        self.reader.give_up();
+    }
+
     /// Asks a keyring's source in the background, and again as long as the keyring wants that.
-    pub(super) fn ask(self: &Arc<Self>, ring: &Arc<Keyring>, source: &Arc<KeySource>) {
+    pub(super) fn ask(self: &Arc<Self>, ring: &Arc<Keyring>, origin: &Arc<KeyOrigin>) {
         let Some(runtime) = &self.runtime else { return };
-        let (rings, ring, source) = (Arc::clone(self), Arc::clone(ring), Arc::clone(source));
+        let (rings, ring, origin) = (Arc::clone(self), Arc::clone(ring), Arc::clone(origin));
         runtime.spawn(async move {
             loop {
-                let place = rings.readers.place(&source).await;
+                let place = rings.readers.place(&origin.source).await;
                 let reading = rings.begin_reading();
-                let (sources, from) = (rings.sources.clone(), Arc::clone(&source));
-                let read = tokio::task::spawn_blocking(move || from.read_again(&sources)).await;
+                let (reader, from) = (rings.reader.clone(), Arc::clone(&origin));
+                let read = tokio::task::spawn_blocking(move || reader.read_again(&from)).await;
                 drop(place);
                 // Otherwise the engine is at its end.
                 let Ok(read) = read else { return };
@@ -192,10 +201,10 @@ impl Keyrings {
 
     #[cfg(feature = "watch")]
     fn note_changes(&self, changed: &BTreeSet<PathBuf>) {
-        let is_concerned = |source: &KeySource| source.path().is_some_and(|path| changed.contains(&path));
+        let is_concerned = |origin: &KeyOrigin| origin.source.path().is_some_and(|path| changed.contains(&path));
         let rings = self.lock();
-        let by_source = rings.by_source.iter().filter(|(source, _)| is_concerned(source));
-        let concerned: Vec<Arc<Keyring>> = by_source.filter_map(|(_, ring)| ring.upgrade()).collect();
+        let by_origin = rings.by_origin.iter().filter(|(origin, _)| is_concerned(origin));
+        let concerned: Vec<Arc<Keyring>> = by_origin.filter_map(|(_, ring)| ring.upgrade()).collect();
         drop(rings);
         for ring in concerned {
             ring.note_change();

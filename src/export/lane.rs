@@ -105,7 +105,7 @@ impl Lane {
     ) -> Arc<Self> {
         Arc::new(Self {
             selector: account.selector.clone(),
-            identity: Identity::new(&shared.boundary),
+            identity: Identity::new(&account.selector, &shared.boundary),
             gates: Gates::new(Arc::clone(&connections.breaker)),
             clock: Clock::new(destination.weight),
             destination,

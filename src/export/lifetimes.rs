@@ -76,20 +76,18 @@ mod tests {
 
     use super::super::keyrings::Keyrings;
     use crate::config::{Config, Document};
-    use crate::secret::{Fingerprinter, KeySource, SecretSources};
+    use crate::secret::{Fingerprinter, KeyCommand, KeyReader, KeyScheme, KeySource, SecretSources};
 
     #[test]
     fn a_keyring_has_one_moment_however_often_it_is_opened_and_none_when_it_is_gone() {
         let config = Config::from_document(Document::default()).expect("valid");
-        let rings = Keyrings::new(SecretSources::default(), Fingerprinter::new(), config.export(), None);
-        let source = KeySource::Exec {
-            command: vec!["printf".to_owned(), "key".to_owned()],
-            timeout: Duration::from_secs(60),
-            lifetime: Some(Duration::from_secs(3600)),
-        };
+        let reader = KeyReader::new(SecretSources::default(), false);
+        let rings = Keyrings::new(reader, Fingerprinter::new(), config.export(), None);
+        let command = KeyCommand::new(["printf", "key"]).timeout(Duration::from_secs(60));
+        let source = KeySource::Exec(command.lifetime(Duration::from_secs(3600)));
         for _ in 0..3 {
-            let ring = rings.open(&source).expect("it prints one");
-            let again = rings.open(&source).expect("it prints one");
+            let ring = rings.open(&source, KeyScheme::Bearer).expect("it prints one");
+            let again = rings.open(&source, KeyScheme::Bearer).expect("it prints one");
             assert_eq!(rings.lifetimes.lock().len(), 1);
             drop((ring, again));
             assert_eq!(rings.lifetimes.lock().len(), 0);

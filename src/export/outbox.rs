@@ -97,9 +97,7 @@ impl Outbox {
             }
             match self.send(&events).await {
                 // One of them may be what is wrong with the request: the others are not to go with it.
-                Outcome::Refused(reason) | Outcome::Dropped(reason)
-                    if events.len() > 1 && is_about_the_request(reason) =>
-                {
+                Outcome::Refused(_) | Outcome::Dropped(DropReason::Encoding) if events.len() > 1 => {
                     for one in events.chunks(1) {
                         if self.lane.is_closed() {
                             return;
@@ -212,12 +210,4 @@ fn enrichments(events: &[Waiting]) -> impl Iterator<Item = &Map<String, Value>> 
         SessionEvent::Start(_) => None,
         SessionEvent::Enrich(delta) => Some(delta),
     })
-}
-
-/// Whether another request might fare better for what it says. The others are about the key, the server or the time.
-fn is_about_the_request(reason: DropReason) -> bool {
-    matches!(
-        reason,
-        DropReason::Refused | DropReason::TooLarge | DropReason::Rejected | DropReason::Encoding
-    )
 }

@@ -34,7 +34,7 @@ impl Readers {
     /// Waits for a place; it is taken until what is given is dropped.
     pub(super) async fn place(&self, source: &KeySource) -> [SemaphorePermit<'_>; 2] {
         let kind = match source {
-            KeySource::Exec { .. } => &self.commands,
+            KeySource::Exec(_) => &self.commands,
             // A source that is not there gives an error at once.
             KeySource::Provider { provider, .. } => self.providers.get(provider).unwrap_or(&self.files),
             KeySource::Env(_) | KeySource::File(_) | KeySource::Confined(_) | KeySource::Credential(_) => &self.files,

@@ -104,6 +104,13 @@ impl RegistryBuilder {
         self
     }
 
+    /// Whether a file with a key is refused if every user of the machine may read or write it, as `keys.strict_permissions` in the
+    /// configuration. Default: false.
+    pub fn strict_permissions(mut self, strict: bool) -> Self {
+        self.document.keys.strict_permissions = Some(strict);
+        self
+    }
+
     /// What files of `tenants_dir` and bindings from [`Binding::from_json`] may choose, as `[untrusted]` in the configuration. Default: neither a
     /// key nor an endpoint.
     pub fn untrusted(mut self, untrusted: Untrusted) -> Self {

@@ -8,7 +8,7 @@ use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
 use crate::export::{Connections, Credentials, Proxy, Way};
 use crate::faults::{self, Fault, planted};
-use crate::secret::KeySource;
+use crate::secret::{KeyScheme, KeySource};
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
@@ -32,12 +32,11 @@ impl Inner {
         let selector = &binding.selector;
         let destination = self.destination(binding)?;
         let connections = self.connections(binding, &destination)?;
+        let (keyrings, scheme) = (self.engine.keyrings(), destination.key_scheme);
         let keyring = if planted(Fault::KeysSwapped) {
-            self.engine
-                .keyrings()
-                .open(&self.binding_of_neighbour(selector)?.api_key)?
+            keyrings.open(&self.binding_of_neighbour(selector)?.api_key, scheme)?
         } else {
-            self.engine.keyrings().open(&binding.api_key)?
+            keyrings.open(&binding.api_key, scheme)?
         };
         if self.engine.settings().mode == ExportMode::Inline {
             // Nobody else may do it for long.
@@ -80,7 +79,9 @@ impl Inner {
 
     fn proxy(&self, proxy: &ResolvedProxy) -> Result<Proxy, LookupError> {
         let read = |source: &KeySource| {
-            let key = source.read(&self.sources).map_err(LookupError::ProxyCredentials)?;
+            // Proxies are sent credentials in this scheme alone.
+            let key = self.reader.read(source, KeyScheme::Basic);
+            let key = key.map_err(LookupError::ProxyCredentials)?;
             Ok::<_, LookupError>(Credentials {
                 source: source.clone(),
                 fingerprint: key.fingerprint(&self.fingerprinter),

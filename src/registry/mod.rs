@@ -23,6 +23,7 @@ mod source;
 mod start;
 mod status;
 mod unscoped;
+mod warnings;
 #[cfg(feature = "watch")]
 mod watching;
 
@@ -37,13 +38,14 @@ pub use source::{AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, 
 pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe, Status, TracerStatus};
 pub use unscoped::UnroutedStatus;
 pub(crate) use unscoped::{Unrouted, WeakRegistry};
+pub use warnings::CheckWarning;
 
 use crate::backend::Destinations;
 use crate::config::Config;
 #[cfg(feature = "tracing-layer")]
 use crate::export::EngineMark;
 use crate::export::{Books, Engine};
-use crate::secret::{Fingerprinter, SecretSources};
+use crate::secret::{Fingerprinter, KeyReader};
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 use ageing::Ageing;
@@ -60,7 +62,7 @@ pub struct TracerRegistry(Arc<Inner>);
 
 struct Inner {
     live: Arc<Live>,
-    sources: SecretSources,
+    reader: KeyReader,
     fingerprinter: Fingerprinter,
     engine: Engine,
     destinations: Destinations,

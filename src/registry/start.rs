@@ -23,7 +23,7 @@ use crate::backend::Destinations;
 use crate::config::Config;
 use crate::export::{Books, Engine};
 use crate::home::Home;
-use crate::secret::{Fingerprinter, SecretSources};
+use crate::secret::{Fingerprinter, KeyReader, SecretSources};
 
 impl TracerRegistry {
     pub(super) fn new(
@@ -32,7 +32,8 @@ impl TracerRegistry {
         sources: SecretSources,
         fingerprinter: Fingerprinter,
     ) -> Result<Self, BuildError> {
-        let engine = Engine::start(config.export().clone(), sources.clone(), fingerprinter.clone())?;
+        let reader = KeyReader::new(sources, config.has_strict_permissions());
+        let engine = Engine::start(config.export().clone(), reader.clone(), fingerprinter.clone())?;
         let bell = Arc::new(Notify::new());
         let lines = Arc::clone(engine.lines());
         let pool = Arc::new(Pool::new(config.pool(), config.export().mode, Arc::clone(&bell), lines));
@@ -55,7 +56,7 @@ impl TracerRegistry {
         });
         let registry = Self(Arc::new(Inner {
             live: Arc::clone(&live),
-            sources,
+            reader,
             fingerprinter,
             destinations: Destinations::new(engine.settings().protocol),
             unrouted: Unrouted::new(engine.boundary()),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bindings::Asking;
 use super::reload::ConfigurationStatus;
-use super::{Inner, LookupError, UnroutedStatus};
+use super::{CheckWarning, Inner, LookupError, UnroutedStatus, warnings};
 use crate::backend::Destination;
 use crate::config::ConfigError;
 use crate::context::PropagationStatus;
@@ -115,6 +115,8 @@ pub struct CheckedBinding {
     pub endpoint: Option<String>,
     /// What may be shown of its key.
     pub fingerprint: Option<Fingerprint>,
+    /// What could be safer about it, if a look-up succeeds.
+    pub warnings: Vec<CheckWarning>,
     /// Why a look-up of it would fail.
     #[serde(serialize_with = "as_text::serialize")]
     pub error: Option<LookupError>,
@@ -258,9 +260,12 @@ fn try_binding(
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;
     checked.endpoint = Some(destination.traces_url.clone());
-    let key = binding.api_key.read(&registry.sources)?;
+    let key = registry.reader.read(&binding.api_key, destination.key_scheme)?;
     checked.fingerprint = Some(key.fingerprint(&registry.fingerprinter));
     let connections = registry.connections(&binding, &destination)?;
+    if !registry.reader.has_strict_permissions() {
+        checked.warnings = warnings::of(&binding);
+    }
     Ok((destination, connections, key))
 }
 
@@ -271,6 +276,7 @@ impl CheckedBinding {
             key_source: None,
             endpoint: None,
             fingerprint: None,
+            warnings: Vec::new(),
             error: None,
             connection: Connection::NotTried,
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::CodePoint;
 use crate::as_text::FromMessage;
 
 /// A key could not be read. Two errors are equal if they have the same message.
@@ -31,6 +32,28 @@ pub enum SecretFault {
     /// A newline, tab or other control character inside; a header cannot carry it.
     #[error("contains a control character at byte {0}; a key is one line (one newline at the end is allowed)")]
     ControlCharacter(usize),
+    /// A blank at the start or the end: a space, a no-break space, a character that is shown as nothing.
+    #[error("contains {character} at byte {at}; a key neither begins nor ends with a blank")]
+    BlankAtEdge {
+        /// Where it is, from 0.
+        at: usize,
+        /// Which one.
+        character: CodePoint,
+    },
+    /// Quotes around the key; the first of them.
+    #[error("in quotes, {0}; a key is written without them")]
+    InQuotes(CodePoint),
+    /// A character beyond ASCII in a key that is sent as it is, by `bearer` or `raw`.
+    #[error("contains {character} at byte {at}; a key that is sent as bearer or raw is ASCII")]
+    NotAscii {
+        /// Where it is, from 0.
+        at: usize,
+        /// Which one.
+        character: CodePoint,
+    },
+    /// The word that is sent before the key is in the key too.
+    #[error("begins with the word {0}, which is added when the key is sent")]
+    SchemeInKey(&'static str),
     /// The source gave more than a key can be.
     #[error("larger than {0} bytes")]
     TooLarge(usize),
@@ -43,6 +66,9 @@ pub enum SecretFault {
     /// The file is there and cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(io::ErrorKind),
+    /// The file may be read or written by every user, and `keys.strict_permissions` is set. The file's mode.
+    #[error("open to every user (mode {0:04o}), and keys.strict_permissions is set; close it with chmod o-rw")]
+    OpenToEveryUser(u32),
     /// A link leads to a file that `untrusted.keys` does not allow.
     #[error("a link leads to a file that untrusted.keys does not allow")]
     LeadsElsewhere,
@@ -58,12 +84,21 @@ pub enum SecretFault {
     /// The command did not end in time, and was killed.
     #[error("did not end within {0:?} and was killed")]
     TimedOut(Duration),
-    /// The command failed. `stderr` is its first line, where that cannot contain the key.
+    /// The command ended without a full line, and something that it started kept its output open.
+    #[error("ended without a full line, and a process that it started kept its output open for {0:?}")]
+    OutputHeldOpen(Duration),
+    /// The command ended without output, and its exit status went elsewhere.
+    #[error("printed nothing, and its exit status is unknown: the program ignores SIGCHLD, or reaps children itself")]
+    StatusUnknown,
+    /// The registry was shut down while the command ran.
+    #[error("ended early: the registry was shut down")]
+    GivenUp,
+    /// The command failed.
     #[error("ended with {status}{}", .stderr.as_ref().map(|line| format!(": {line}")).unwrap_or_default())]
     Failed {
         /// How it ended, such as `exit status: 1`.
         status: String,
-        /// The first line of its standard error, or nothing where that could hold a key.
+        /// The start of its standard error, if [`KeyCommand::show_stderr`](super::KeyCommand::show_stderr) is set and it printed nothing.
         stderr: Option<String>,
     },
     /// No [`SecretSource`](super::SecretSource) of that name was given to the registry's builder.

@@ -1,30 +1,33 @@
 //! Keys out of files: mounted secrets and systemd's credentials.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::fs::{self, File, Metadata};
+use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::key::{ApiKey, MAX_KEY_BYTES};
+use super::key::{ApiKey, BYTE_ORDER_MARK, MAX_KEY_BYTES};
 use super::{ConfinedFile, SecretError, SecretFault};
 
-pub(super) fn read(path: &Path) -> Result<ApiKey, SecretError> {
-    read_key(path).map_err(|fault| SecretError::new(format!("file {}", path.display()), fault))
+/// One mark at the start and one line end more than a key may have, and one byte more than that to see that it is too large.
+const MAX_FILE_BYTES: usize = BYTE_ORDER_MARK.len() + MAX_KEY_BYTES + 3;
+
+pub(super) fn read(path: &Path, strict: bool) -> Result<ApiKey, SecretError> {
+    read_key(path, strict).map_err(|fault| SecretError::new(format!("file {}", path.display()), fault))
 }
 
 /// A file of an untrusted layer: not where a link leads out of what is allowed.
-pub(super) fn read_confined(file: &ConfinedFile) -> Result<ApiKey, SecretError> {
-    let key = file.open(open).and_then(key_of);
+pub(super) fn read_confined(file: &ConfinedFile, strict: bool) -> Result<ApiKey, SecretError> {
+    let key = file.open(open).and_then(|file| key_of(file, strict));
     key.map_err(|fault| SecretError::new(format!("file {}", file.path().display()), fault))
 }
 
 /// A credential that systemd passed to the service (systemd.exec(5), "Credentials").
-pub(super) fn read_credential(name: &str) -> Result<ApiKey, SecretError> {
-    let key = credential(name).and_then(|path| read_key(&path));
+pub(super) fn read_credential(name: &str, strict: bool) -> Result<ApiKey, SecretError> {
+    let key = credential(name).and_then(|path| read_key(&path, strict));
     key.map_err(|fault| SecretError::new(format!("credential {name}"), fault))
 }
 
-#[expect(clippy::disallowed_methods, reason = "systemd names the folder in a variable")]
 /// Where a credential is.
+#[expect(clippy::disallowed_methods, reason = "systemd names the folder in a variable")]
 pub(super) fn credential(name: &str) -> Result<PathBuf, SecretFault> {
     if name.contains('/') || name == ".." || name == "." || name.is_empty() {
         return Err(SecretFault::CredentialName);
@@ -33,31 +36,46 @@ pub(super) fn credential(name: &str) -> Result<PathBuf, SecretFault> {
     Ok(Path::new(&folder).join(name))
 }
 
-fn read_key(path: &Path) -> Result<ApiKey, SecretFault> {
-    open(path).and_then(key_of)
+fn read_key(path: &Path, strict: bool) -> Result<ApiKey, SecretFault> {
+    open(path).and_then(|file| key_of(file, strict))
 }
 
 fn open(path: &Path) -> Result<File, SecretFault> {
     // Asked before opening: opening a pipe without a writer would wait for ever.
-    let kind = fs::metadata(path).map_err(|error| fault_of(error.kind()))?;
-    if !kind.is_file() {
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(SecretFault::NotAFile);
     }
-    File::open(path).map_err(|error| fault_of(error.kind()))
+    File::open(path).map_err(unreadable)
 }
 
-fn key_of(file: File) -> Result<ApiKey, SecretFault> {
-    let mut bytes = Vec::with_capacity(MAX_KEY_BYTES + 3);
-    // One line end more than a key may have, and one byte more than that to see that it is too large.
-    let limit = u64::try_from(MAX_KEY_BYTES + 3).expect("a small constant");
-    file.take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|error| fault_of(error.kind()))?;
-    ApiKey::from_output(bytes)
+fn key_of(file: File, strict: bool) -> Result<ApiKey, SecretFault> {
+    if strict && let Some(mode) = open_to_every_user(&file.metadata().map_err(unreadable)?) {
+        return Err(SecretFault::OpenToEveryUser(mode));
+    }
+    let mut bytes = Vec::with_capacity(MAX_FILE_BYTES);
+    let limit = u64::try_from(MAX_FILE_BYTES).expect("a small constant");
+    file.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
+    ApiKey::from_file(bytes)
 }
 
-fn fault_of(kind: ErrorKind) -> SecretFault {
-    match kind {
+/// The mode of a file that every user of the machine may read or write. Its group does not count: that is how a service gets a file that
+/// another user wrote. None also where files have no such mode.
+pub(crate) fn open_to_every_user(file: &Metadata) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = file.permissions().mode();
+        (mode & 0o006 != 0).then_some(mode & 0o7777)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        None
+    }
+}
+
+fn unreadable(error: Error) -> SecretFault {
+    match error.kind() {
         ErrorKind::NotFound => SecretFault::NotFound,
         other => SecretFault::Unreadable(other),
     }

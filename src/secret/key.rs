@@ -9,17 +9,20 @@ use http::HeaderValue;
 use secrecy::zeroize::Zeroize as _;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Fingerprint, Fingerprinter, SecretFault};
+use super::{Fingerprint, Fingerprinter, SecretFault, rules};
 
 /// The largest key, in bytes. Far above any real one, and below what servers take as a header.
 pub(super) const MAX_KEY_BYTES: usize = 8 * 1024;
+
+/// The byte order mark in UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A project's key, held in memory that is wiped on drop. `Debug` shows nothing of it.
 #[derive(Clone)]
 pub struct ApiKey(SecretString);
 
 /// How a key is written into its header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum KeyScheme {
     /// `Bearer <key>`
     Bearer,
@@ -30,19 +33,23 @@ pub(crate) enum KeyScheme {
 }
 
 impl ApiKey {
-    /// Checks that a secret can be sent as a header: not empty, at most 8 KiB, no control characters.
+    /// Checks what holds for a key however it is sent.
     pub(super) fn new(secret: SecretString) -> Result<Self, SecretFault> {
-        let text = secret.expose_secret();
-        if text.is_empty() {
-            return Err(SecretFault::Empty);
-        }
-        if text.len() > MAX_KEY_BYTES {
-            return Err(SecretFault::TooLarge(MAX_KEY_BYTES));
-        }
-        if let Some(at) = text.find(char::is_control) {
-            return Err(SecretFault::ControlCharacter(at));
-        }
+        rules::check(secret.expose_secret())?;
         Ok(Self(secret))
+    }
+
+    /// Checks what holds for a key that is sent so.
+    pub(super) fn check_for(&self, scheme: KeyScheme) -> Result<(), SecretFault> {
+        rules::check_for(self.0.expose_secret(), scheme)
+    }
+
+    /// Takes what a file has: as [`from_output`](Self::from_output), without the byte order mark that some editors put first.
+    pub(super) fn from_file(mut bytes: Vec<u8>) -> Result<Self, SecretFault> {
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
+        Self::from_output(bytes)
     }
 
     /// Takes what a file or a command gave: one newline at the end is not part of the key, everything else is.
@@ -90,11 +97,6 @@ impl ApiKey {
     /// The key as text, for what is done with it inside this module.
     pub(super) fn text(&self) -> &str {
         self.0.expose_secret()
-    }
-
-    #[cfg(test)]
-    pub(super) fn appears_in(&self, text: &str) -> bool {
-        text.contains(self.0.expose_secret())
     }
 }
 

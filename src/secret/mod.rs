@@ -4,8 +4,11 @@
 //! - a key's bytes are in memory that is wiped when the last [`ApiKey`] of it goes, and only this module reads them;
 //! - no error, `Debug` or `Display` of a type in here contains a key, or text that could be one;
 //! - a receiver's text is shown only if `SentSecrets` finds no spelling of the request's secrets in it;
-//! - a key that was read can be sent as a header: not empty, bounded, UTF-8, no control characters.
+//! - a key that was read can be sent as a header, and says there what was meant: not empty, bounded, UTF-8, no control characters, no blanks
+//!   or quotes around it, and ASCII if the header has it as it is;
+//! - a command that was run for a key leaves no process, thread or descriptor behind, unless it gave a key and left something itself.
 
+mod command;
 mod confined;
 mod error;
 mod exec;
@@ -14,16 +17,22 @@ mod fingerprint;
 mod key;
 mod normal;
 mod pattern;
+mod reader;
 mod repeated;
+mod rules;
 mod source;
 
+pub use command::KeyCommand;
 pub use confined::ConfinedFile;
 pub(crate) use confined::FilePattern;
 pub use error::{KeyRefusalStatus, SecretError, SecretFault};
+pub(crate) use file::open_to_every_user;
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;
 pub(crate) use normal::is_invisible;
 pub(crate) use pattern::KeyPattern;
+pub(crate) use reader::{KeyOrigin, KeyReader};
 pub(crate) use repeated::SentSecrets;
+pub use rules::CodePoint;
 pub use source::{KeySource, SecretSource, SecretSources};

@@ -64,6 +64,7 @@ fn part_fits(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::KeyCommand;
     use super::*;
 
     #[test]
@@ -100,11 +101,7 @@ mod tests {
                 name: "*".into(),
             },
         ];
-        let command = KeySource::Exec {
-            command: vec!["id".into()],
-            timeout: std::time::Duration::from_secs(1),
-            lifetime: None,
-        };
+        let command = KeySource::Exec(KeyCommand::new(["id"]));
         let sources = [
             KeySource::env("A"),
             KeySource::Credential("A".into()),

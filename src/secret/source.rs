@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{ApiKey, ConfinedFile, KeyRefusalStatus, SecretError, SecretFault, exec, file};
+use super::{ApiKey, ConfinedFile, KeyCommand, KeyReader, SecretError, SecretFault, exec, file};
 
 /// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
 /// may be another one.
@@ -26,16 +24,8 @@ pub enum KeySource {
     Confined(ConfinedFile),
     /// A systemd credential: a file of that name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
-    /// A command that prints the key, run without a shell.
-    Exec {
-        /// The program and its arguments.
-        command: Vec<String>,
-        /// How long it may take.
-        timeout: Duration,
-        /// How long what it printed holds: it is run again when three quarters of that are over. Without one it is run again where a
-        /// receiver refuses the key.
-        lifetime: Option<Duration>,
-    },
+    /// A command that prints the key.
+    Exec(KeyCommand),
     /// A [`SecretSource`] of the program, by the name it was given to the builder with, and what to ask it for.
     Provider {
         /// The source's name.
@@ -104,55 +94,34 @@ impl KeySource {
         }
     }
 
-    /// Reads the key.
+    /// Reads the key, whatever header it is meant for.
     ///
     /// # Errors
     /// [`SecretError`] names the source and what was wrong, and never contains a part of the key.
     pub fn read(&self, sources: &SecretSources) -> Result<ApiKey, SecretError> {
+        self.read_by(&KeyReader::new(sources.clone(), false))
+    }
+
+    /// Reads the key for a registry.
+    pub(super) fn read_by(&self, reader: &KeyReader) -> Result<ApiKey, SecretError> {
         match self {
             Self::Env(name) => read_variable(name).map_err(|fault| SecretError::new(self.to_string(), fault)),
-            Self::File(path) => file::read(path),
-            Self::Confined(confined) => file::read_confined(confined),
-            Self::Credential(name) => file::read_credential(name),
-            Self::Exec { command, timeout, .. } => exec::read(command, *timeout),
-            Self::Provider { provider, name } => self.ask(sources, provider, name),
+            Self::File(path) => file::read(path, reader.strict_permissions),
+            Self::Confined(confined) => file::read_confined(confined, reader.strict_permissions),
+            Self::Credential(name) => file::read_credential(name, reader.strict_permissions),
+            Self::Exec(command) => exec::read(command, &reader.given_up),
+            Self::Provider { provider, name } => self.ask(&reader.sources, provider, name),
         }
     }
 
-    /// As [`read`](Self::read), where nobody is there to be told of a panic.
-    pub(crate) fn read_again(&self, sources: &SecretSources) -> Result<ApiKey, SecretError> {
-        // What a panic leaves behind in a program's own source is that source's.
-        let read = catch_unwind(AssertUnwindSafe(|| self.read(sources)));
-        read.unwrap_or_else(|_| Err(SecretError::new(self.to_string(), SecretFault::Panicked)))
-    }
-
     /// The file that the key is in, where it is in one.
-    #[cfg(feature = "watch")]
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::File(path) => Some(path.clone()),
             Self::Confined(file) => Some(file.path().to_owned()),
             Self::Credential(name) => file::credential(name).ok(),
-            Self::Env(_) | Self::Exec { .. } | Self::Provider { .. } => None,
+            Self::Env(_) | Self::Exec(_) | Self::Provider { .. } => None,
         }
-    }
-
-    /// How long what was read holds.
-    pub(crate) fn lifetime(&self) -> Option<Duration> {
-        match self {
-            Self::Exec { lifetime, .. } => *lifetime,
-            _ => None,
-        }
-    }
-
-    /// Returns the error of a key of this source that a receiver refuses. `before_is_taken`: it still takes the one before.
-    pub(crate) fn refused_by_receiver(&self, status: KeyRefusalStatus, before_is_taken: bool) -> SecretError {
-        let fault = if before_is_taken {
-            SecretFault::NotTaken(status)
-        } else {
-            SecretFault::RefusedByReceiver(status)
-        };
-        SecretError::new(self.to_string(), fault)
     }
 
     fn ask(&self, sources: &SecretSources, provider: &str, name: &str) -> Result<ApiKey, SecretError> {
@@ -185,7 +154,7 @@ impl fmt::Display for KeySource {
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Confined(file) => write!(f, "file {}", file.path().display()),
             Self::Credential(name) => write!(f, "credential {name}"),
-            Self::Exec { command, .. } => write!(f, "command {}", exec::shown_program(command)),
+            Self::Exec(command) => command.fmt(f),
             Self::Provider { provider, name } => write!(f, "provider {provider}, secret {name}"),
         }
     }

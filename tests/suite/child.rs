@@ -11,13 +11,27 @@ const MARK: &str = "SUITE_CHILD_OF";
 /// Runs a test of this binary, by its full name, once more in a process with these variables and `PATH` only; gives whether this is that
 /// process. The caller goes on where it is, and returns where it is not.
 pub(crate) fn is_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> bool {
+    is_started_by(&[], test, variables)
+}
+
+/// `starter` is a command that starts the one that its further arguments say; none for no such command.
+fn is_started_by<V: AsRef<OsStr>>(starter: &[&str], test: &str, variables: &[(&str, V)]) -> bool {
     let label = variables
         .iter()
         .fold(test.to_owned(), |label, (name, _)| format!("{label} {name}"));
     if env::var_os(MARK).is_some() {
         return env::var_os(MARK).is_some_and(|mark| *mark == *label);
     }
-    let output = Command::new(env::current_exe().expect("a test knows its binary"))
+    let binary = env::current_exe().expect("a test knows its binary");
+    let mut command = match starter.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    };
+    let output = command
         .args(["--exact", test, "--nocapture"])
         .env_clear()
         .envs(env::var_os("PATH").map(|path| ("PATH", path)))
@@ -37,4 +51,10 @@ pub(crate) fn is_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> 
 /// What the parent tells its child.
 pub(crate) fn variable(name: &str) -> String {
     env::var(name).expect("given")
+}
+
+/// As [`is_child`], in a process that was started with SIGCHLD ignored, as some supervisors and programs of C have it.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_child_that_ignores_children(test: &str) -> bool {
+    is_started_by(&["env", "--ignore-signal=CHLD"], test, &[] as &[(&str, &str)])
 }

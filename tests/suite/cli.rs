@@ -162,6 +162,39 @@ fn check_names_every_binding_and_shows_no_key() {
     drop(folder);
 }
 
+#[cfg(unix)]
+#[test]
+fn check_warns_of_a_key_file_that_every_user_may_read_and_exits_well() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, file) = configuration(
+        "[tenants.open]\napi_key = { file = \"open\" }\n[tenants.closed]\napi_key = { file = \"closed\" }\n",
+        &["open", "closed"],
+    );
+    for (name, mode) in [("open", 0o644), ("closed", 0o640)] {
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).expect("its owner may");
+    }
+    let open = folder.path().join("open").display().to_string();
+    let warning = format!("key file {open} is open to every user (mode 0644); close it with chmod o-rw");
+    let table = run(&["check", "--config", &file]);
+    let stdout = text(&table.stdout);
+    assert!(table.status.success(), "{stdout}");
+    let warnings: Vec<&str> = stdout.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(warnings, [format!("warning: tenant:open: {warning}")]);
+    let json = run(&["check", "--config", &file, "--json"]);
+    assert!(json.status.success());
+    let found: Value = serde_json::from_slice(&json.stdout).expect("JSON and nothing else");
+    let bindings = found["bindings"].as_array().expect("a list");
+    let warnings: Vec<_> = bindings
+        .iter()
+        .map(|binding| (&binding["selector"], &binding["warnings"]))
+        .collect();
+    let expected = [
+        (&Value::from("tenant:closed"), &serde_json::json!([])),
+        (&Value::from("tenant:open"), &serde_json::json!([warning])),
+    ];
+    assert_eq!(warnings, expected);
+}
+
 #[test]
 fn check_connects_where_it_is_asked_to() {
     let collector = LocalCollector::builder().start().expect("a free port");

@@ -3,6 +3,7 @@
 pub(crate) mod attached;
 mod by_hand;
 mod instances;
+mod returned;
 
 use std::sync::Arc;
 use std::thread;

@@ -1,5 +1,10 @@
 //! Keys out of variables, files, credentials, commands and the program's own sources.
 
+mod characters;
+#[cfg(target_os = "linux")]
+mod commands;
+#[cfg(unix)]
+mod permissions;
 mod sources;
 
 use std::ffi::OsString;
@@ -11,7 +16,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tracer_registry::config::Binding;
-use tracer_registry::{Fingerprinter, KeySource, LookupError, SecretFault, SecretSources, TracerRegistry};
+use tracer_registry::{Fingerprinter, KeyCommand, KeySource, LookupError, SecretFault, SecretSources, TracerRegistry};
 
 use crate::child::is_child;
 
@@ -26,6 +31,12 @@ fn fault(source: &KeySource) -> SecretFault {
     let error = source.read(&SecretSources::default()).expect_err("no key");
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
     error.fault().clone()
+}
+
+/// A space at the edge of a key.
+fn blank(at: usize) -> SecretFault {
+    let character = ' '.into();
+    SecretFault::BlankAtEdge { at, character }
 }
 
 fn file(folder: &TempDir, content: impl AsRef<[u8]>) -> KeySource {
@@ -74,12 +85,12 @@ fn a_variable_is_a_key_as_it_is_or_an_error() {
     }
     let variable = |name: &str| KeySource::Env(name.to_owned());
     assert!(is_key(&variable("GOOD"), "hh_key"));
-    assert!(is_key(&variable("SPACES"), " hh_key "));
     for (name, expected) in [
         ("UNSET", SecretFault::Unset),
         ("", SecretFault::Unset),
         ("A=B", SecretFault::Unset),
         ("EMPTY", SecretFault::Empty),
+        ("SPACES", blank(0)),
         ("LINES", SecretFault::ControlCharacter(9)),
         ("NEWLINE", SecretFault::ControlCharacter(9)),
         ("TAB", SecretFault::ControlCharacter(0)),
@@ -94,21 +105,28 @@ fn a_variable_is_a_key_as_it_is_or_an_error() {
 }
 
 #[test]
-fn one_line_end_is_not_part_of_the_key_and_everything_else_is() {
+fn one_line_end_and_a_byte_order_mark_are_not_part_of_the_key_and_everything_else_is() {
     let folder = TempDir::new().expect("a temporary folder");
     for (content, key) in [
         ("hh_key", "hh_key"),
         ("hh_key\n", "hh_key"),
         ("hh_key\r\n", "hh_key"),
-        ("hh_key  \n", "hh_key  "),
-        (" hh_key", " hh_key"),
+        ("hh key\n", "hh key"),
         ("schlüssel\n", "schlüssel"),
+        ("\u{feff}hh_key\n", "hh_key"),
     ] {
         assert!(is_key(&file(&folder, content), key), "{content:?}");
     }
+    for (content, at) in [("hh_key  \n", 7), (" hh_key", 0), ("\u{feff}hh_key \r\n", 6), (" ", 0)] {
+        assert_eq!(fault(&file(&folder, content)), blank(at), "{content:?}");
+    }
     let largest = "a".repeat(8 * 1024);
     for end in ["", "\n", "\r\n"] {
-        assert!(is_key(&file(&folder, format!("{largest}{end}")), &largest));
+        for start in ["", "\u{feff}"] {
+            assert!(is_key(&file(&folder, format!("{start}{largest}{end}")), &largest));
+            let larger = file(&folder, format!("{start}{largest}a{end}"));
+            assert_eq!(fault(&larger), SecretFault::TooLarge(8 * 1024));
+        }
     }
 }
 
@@ -116,8 +134,9 @@ fn one_line_end_is_not_part_of_the_key_and_everything_else_is() {
 fn a_file_that_is_no_key_is_an_error() {
     let folder = TempDir::new().expect("a temporary folder");
     let large = vec![b'a'; 1 << 20];
-    let contents: [(&[u8], SecretFault); 9] = [
+    let contents: [(&[u8], SecretFault); 10] = [
         (b"", SecretFault::Empty),
+        (b"\xef\xbb\xbf\n", SecretFault::Empty),
         (b"\n", SecretFault::Empty),
         (b"\r\n", SecretFault::Empty),
         (b"hh_canary\n\n", SecretFault::ControlCharacter(9)),
@@ -205,11 +224,7 @@ fn without_the_folder_of_the_service_there_is_no_credential() {
 
 #[test]
 fn a_command_gets_the_tenant_as_one_argument_and_its_arguments_are_never_shown() {
-    let exec = |command: &[&str]| KeySource::Exec {
-        command: command.iter().map(|&word| word.to_owned()).collect(),
-        timeout: Duration::from_secs(3600),
-        lifetime: None,
-    };
+    let exec = |words: &[&str]| KeySource::Exec(KeyCommand::new(words.to_vec()).timeout(Duration::from_secs(3600)));
     let registry = TracerRegistry::builder()
         .tenant(
             "*",

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use secrecy::SecretString;
 use tracer_registry::config::{Binding, Config, Proxy};
 use tracer_registry::{
-    ApiKey, Enrichment, Fingerprinter, KeySource, Part, SecretError, SecretSources, Selector, TracerRegistry,
+    ApiKey, Enrichment, Fingerprinter, KeyCommand, KeySource, Part, SecretError, SecretSources, Selector,
+    TracerRegistry,
 };
 
 use crate::support::{World, binding, key_of};
@@ -83,11 +84,8 @@ fn keys_and_their_sources_do_not_show_what_they_hold() {
     debug("Fingerprinter", &fingerprinter);
     debug("Fingerprint", &key.fingerprint(&fingerprinter));
     assert_silent("Fingerprint", &key.fingerprint(&fingerprinter).to_string());
-    let exec = KeySource::Exec {
-        command: vec!["vault".into(), format!("--token={secret}")],
-        timeout: std::time::Duration::ZERO,
-        lifetime: None,
-    };
+    let command = KeyCommand::new(["vault".to_owned(), format!("--token={secret}")]);
+    let exec = KeySource::Exec(command.timeout(std::time::Duration::ZERO));
     debug("KeySource", &exec);
     assert_silent("KeySource", &exec.to_string());
     debug(

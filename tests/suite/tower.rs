@@ -163,6 +163,30 @@ async fn headers_choose_neither_tenant_nor_parent_nor_session_unless_the_binding
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_tenants_span_that_comes_back_in_a_request_is_no_parent_though_remote_parents_are_trusted() {
+    let world = World::with(&["acme", "globex"], |builder| {
+        builder.tenant("acme", binding("acme").trust_remote_parent(true))
+    });
+    let of_globex = world
+        .tenant("globex")
+        .in_span_sync("globex", |span| span.span_context());
+    let (trace, span) = (of_globex.trace_id(), of_globex.span_id());
+    let parent = format!("00-{trace}-{span}-01");
+    let server = Server::start(
+        Router::new()
+            .route("/", get(async || current()))
+            .layer(header_source(&world)),
+    )
+    .await;
+    let answer = server.get("/", &[("x-tenant", "acme"), ("traceparent", &parent)]).await;
+    assert_eq!(answer.text(), "tenant:acme");
+    ended(&world, "acme", 1);
+    assert_eq!(world.span("acme", "GET").parent_span_id, None);
+    assert_eq!(world.registry.status().propagation.foreign_parents, 1);
+    world.assert_no_trace_of(&trace.to_string(), "acme");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_for_each_request_is_on_its_spans_and_ends_with_it() {
     let world = World::new(&["acme"]);
     let source = TenantSource::header(HeaderName::from_static("x-tenant"));

@@ -101,10 +101,11 @@ fn value_of(default: &str) -> Option<String> {
 /// What settings come to, as text.
 fn in_effect(config: &Config) -> String {
     format!(
-        "{:?} {:?} {:?} {}",
+        "{:?} {:?} {:?} {} {}",
         config.export,
         config.pool,
         config.metrics,
+        config.has_strict_permissions(),
         config.is_watched()
     )
 }

@@ -2,7 +2,7 @@
 
 use super::{Folder, toml};
 use crate::config::{AuthScheme, Binding, Config, Document};
-use crate::secret::KeySource;
+use crate::secret::{KeyCommand, KeySource};
 
 const CANARY: &str = "hh_canary_4711";
 
@@ -156,11 +156,7 @@ fn a_configuration_shows_no_value_that_could_be_a_key() {
     let config = toml(&text).expect("valid");
     let acme = super::resolve(&config, "tenant:acme");
     let binding = Binding::new()
-        .api_key(KeySource::Exec {
-            command: vec![format!("vault -token={CANARY}")],
-            timeout: std::time::Duration::from_secs(1),
-            lifetime: None,
-        })
+        .api_key(KeySource::Exec(KeyCommand::new([format!("vault -token={CANARY}")])))
         .endpoint(format!("https://{CANARY}@host"))
         .auth("x-key", AuthScheme::Raw)
         .header("authorization", CANARY)

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Folder, listed, resolve};
 use crate::config::{ConfigFault, IdleTimeout, PoolSettings, WhenFull};
-use crate::secret::KeySource;
+use crate::secret::{KeyCommand, KeySource};
 
 const BASE: &str = "[tenants.acme]\napi_key = { env = 'A' }\nsource = 'kept'";
 
@@ -64,14 +64,7 @@ fn a_variable_is_typed_by_the_field_it_is_for() {
         "a variable that is set to nothing says nothing"
     );
     let new = resolve(&config, "tenant:new-one");
-    let command = vec!["pass".to_owned(), "acme".to_owned()];
-    let timeout = Duration::from_secs(10);
-    let lifetime = None;
-    let exec = KeySource::Exec {
-        command,
-        timeout,
-        lifetime,
-    };
+    let exec = KeySource::Exec(KeyCommand::new(["pass", "acme"]));
     assert_eq!(new.api_key, exec);
     assert_eq!(new.source.as_deref(), Some("1.10"), "a text stays as it is written");
 }

@@ -8,6 +8,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use super::*;
 use crate::config::{Config, Document};
+use crate::secret::SecretSources;
 
 /// Says for each line of the log whether another thread could have the key meanwhile.
 struct Asks {
@@ -34,9 +35,14 @@ fn nothing_is_written_to_the_log_while_a_keyring_is_locked() {
         Ok(SecretString::from(format!("key {number}")))
     });
     let config = Config::from_document(Document::default()).expect("valid");
-    let rings = Keyrings::new(sources.clone(), Fingerprinter::new(), config.export(), None);
+    let rings = Keyrings::new(
+        KeyReader::new(sources.clone(), false),
+        Fingerprinter::new(),
+        config.export(),
+        None,
+    );
     let source = KeySource::provider("test", "key");
-    let ring = rings.open(&source).expect("it gives one");
+    let ring = rings.open(&source, KeyScheme::Bearer).expect("it gives one");
     let (could, heard) = channel();
     let log = tracing_subscriber::registry().with(Asks {
         ring: Arc::clone(&ring),

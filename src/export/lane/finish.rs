@@ -25,13 +25,15 @@ impl Lane {
     /// has their ids in it, and whoever made it may not have known whose they are.
     pub(in super::super) fn finish(&self, span: &mut SpanData) {
         let before = span.links.links.len();
-        span.links.links.retain(|link| {
-            link.span_context.is_remote()
-                || self.identity.made(link.span_context.span_id())
-                || planted(Fault::LinksKept)
-        });
-        let foreign = u32::try_from(before - span.links.links.len()).unwrap_or(u32::MAX);
-        span.links.dropped_count = span.links.dropped_count.saturating_add(foreign);
+        span.links
+            .links
+            .retain(|link| self.identity.may_link(&link.span_context) || planted(Fault::LinksKept));
+        let foreign = before - span.links.links.len();
+        if foreign > 0 {
+            self.identity.boundary().note_foreign_links(foreign);
+            let foreign = u32::try_from(foreign).unwrap_or(u32::MAX);
+            span.links.dropped_count = span.links.dropped_count.saturating_add(foreign);
+        }
         let own = &span.span_context;
         let is_of_trace = self.destination.session_per_trace && self.identity.marked(own.span_id());
         let session_of = is_of_trace.then(|| own.trace_id());

@@ -93,7 +93,7 @@ impl Lane {
 
     fn warn(&self, subject: Subject, Begun { count, left_out }: Begun) {
         let selector = &self.selector;
-        let (endpoint, source) = (&self.destination.origin, self.keyring.source());
+        let (endpoint, source) = (&self.destination.origin, &self.keyring.origin().source);
         let (error, refusals) = {
             let state = self.lock();
             (

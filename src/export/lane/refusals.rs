@@ -86,7 +86,7 @@ impl Lane {
             ..first.shown
         });
         if key.error.is_none() {
-            let error = (self.keyring.source()).refused_by_receiver(first.shown.status, first.before_is_taken);
+            let error = (self.keyring.origin()).refused_by_receiver(first.shown.status, first.before_is_taken);
             key.error = Some(error);
         }
     }

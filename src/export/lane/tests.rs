@@ -17,12 +17,12 @@ use super::super::sample::span;
 use super::super::transport::Transport;
 use super::*;
 use crate::config::{Binding, Config, Document, Export, ExportSettings, Protocol};
-use crate::secret::{KeySource, SecretError, SecretSources};
+use crate::secret::{KeyReader, KeySource, SecretError, SecretSources};
 use crate::selector::{Name, Part};
 
 /// Made once, since a client reads the system's certificates. Nothing is sent.
 static TRANSPORT: LazyLock<Transport> =
-    LazyLock::new(|| Transport::new(Duration::from_secs(1), Protocol::HttpProtobuf));
+    LazyLock::new(|| Transport::new(Duration::from_secs(1), Protocol::HttpProtobuf, false));
 
 const QUEUE: usize = 7;
 const BATCH: usize = 3;
@@ -112,8 +112,10 @@ impl Parts {
 
     /// Lanes that nobody sends for, one in each of these books, with one bound on what they hold; and the other end of their bell.
     pub(super) fn lanes(&self, books: &[Arc<Account>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
-        let (shared, rung) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), self.sources.clone());
-        let keyring = shared.keyrings.open(&self.source).expect("a key");
+        let reader = KeyReader::new(self.sources.clone(), false);
+        let (shared, rung) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), reader);
+        let scheme = self.destination.key_scheme;
+        let keyring = shared.keyrings.open(&self.source, scheme).expect("a key");
         let made = books.iter().map(|account| {
             let (destination, connections) = (Arc::clone(&self.destination), Arc::clone(&self.connections));
             let lane = Lane::new(

@@ -24,6 +24,9 @@ pub enum TlsFault {
     /// The file is there and cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(ErrorKind),
+    /// The private key may be read or written by every user, and `keys.strict_permissions` is set. The file's mode.
+    #[error("open to every user (mode {0:04o}), and keys.strict_permissions is set; close it with chmod o-rw")]
+    OpenToEveryUser(u32),
     /// The file is larger than any bundle of certificates.
     #[error("larger than {0} bytes")]
     TooLarge(usize),

@@ -16,6 +16,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::{TlsError, TlsFault};
 use crate::config::Tls;
+use crate::secret::open_to_every_user;
 
 /// The largest file. The bundle of all public authorities has a quarter of it.
 const MAX_FILE_BYTES: usize = 1 << 20;
@@ -66,7 +67,11 @@ pub(super) fn with_protocols(mut config: ClientConfig) -> ClientConfig {
 }
 
 /// Reads the files. Each configuration remembers its own TLS sessions, so none is resumed under another client certificate.
-pub(super) fn read(files: &Tls, platform: Option<&Arc<dyn ServerCertVerifier>>) -> Result<ClientConfig, TlsError> {
+pub(super) fn read(
+    files: &Tls,
+    platform: Option<&Arc<dyn ServerCertVerifier>>,
+    strict_permissions: bool,
+) -> Result<ClientConfig, TlsError> {
     let trusting = match &files.ca {
         Some(ca) => builder().with_root_certificates(roots(ca)?),
         None => trusting_platform(platform),
@@ -75,7 +80,7 @@ pub(super) fn read(files: &Tls, platform: Option<&Arc<dyn ServerCertVerifier>>) 
         return Ok(with_protocols(trusting.with_no_client_auth()));
     };
     let chain = certificates(cert)?;
-    let private = private_key(key)?;
+    let private = private_key(key, strict_permissions)?;
     trusting
         .with_client_auth_cert(chain, private)
         .map(with_protocols)
@@ -97,7 +102,7 @@ fn roots(ca: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = content(file)?;
+    let pem = content(file, false)?;
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match read {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
@@ -105,12 +110,12 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&content(file)?).map_err(|_| TlsError::new(file, TlsFault::NoKey))
+fn private_key(file: &Path, strict_permissions: bool) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(&content(file, strict_permissions)?).map_err(|_| TlsError::new(file, TlsFault::NoKey))
 }
 
-/// Wiped when it is dropped: a private key may be in it.
-fn content(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+/// Wiped when it is dropped: a private key may be in it. `closed` refuses a file that every user may read or write.
+fn content(file: &Path, closed: bool) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let error = |fault| TlsError::new(file, fault);
     let unreadable = |failed: io::Error| match failed.kind() {
         ErrorKind::NotFound => error(TlsFault::NotFound),
@@ -128,6 +133,9 @@ fn content(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     // Room for all of it and no more is read: a buffer that grows leaves copies behind that nobody wipes.
     let mut bytes = Zeroizing::new(vec![0; length]);
     let mut open = File::open(file).map_err(unreadable)?;
+    if closed && let Some(mode) = open_to_every_user(&open.metadata().map_err(unreadable)?) {
+        return Err(error(TlsFault::OpenToEveryUser(mode)));
+    }
     let mut filled = 0;
     while filled < length {
         match open.read(&mut bytes[filled..]).map_err(unreadable)? {

@@ -24,6 +24,7 @@ pub(in super::super) struct Platform {
 pub(in super::super) struct Identity {
     files: Tls,
     platform: Platform,
+    strict_permissions: bool,
     read: Mutex<Read>,
 }
 
@@ -51,11 +52,12 @@ impl Platform {
 }
 
 impl Identity {
-    /// Reads the files.
-    pub(in super::super) fn new(files: &Tls, platform: &Platform) -> Result<Self, TlsError> {
+    /// Reads the files. With `strict_permissions`, a private key that every user may read or write is refused.
+    pub(in super::super) fn new(files: &Tls, platform: &Platform, strict_permissions: bool) -> Result<Self, TlsError> {
         let identity = Self {
             files: files.clone(),
             platform: platform.clone(),
+            strict_permissions,
             read: Mutex::new(Read {
                 config: Arc::clone(&platform.config),
                 stamps: None,
@@ -126,7 +128,11 @@ impl Identity {
                 return (Arc::clone(&read.config), read.fault.clone());
             }
         }
-        let result = files::read(&self.files, self.platform.verifier.as_ref().ok());
+        let result = files::read(
+            &self.files,
+            self.platform.verifier.as_ref().ok(),
+            self.strict_permissions,
+        );
         let mut read = self.lock();
         read.stamps = Some(now);
         match result {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::cast::Member;
 use super::program::{OpId, Who};
 
 /// What is current, the innermost first. A captured one is the same value.
@@ -60,7 +61,10 @@ pub(crate) struct Taken {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Handle {
     Span {
+        who: Who,
         op: OpId,
+        /// Whether its trace was begun by a span of its tracer.
+        is_begun: bool,
     },
     Session {
         who: Who,
@@ -244,6 +248,39 @@ impl Reach {
             }
         }
         None
+    }
+
+    /// A span of the tracer that is started in a place, as a handle.
+    pub(crate) fn started(&self, env: &Env, who: Who, op: OpId) -> Handle {
+        let is_begun = match env.parent(who) {
+            Parent::None => true,
+            Parent::Remote(_) => false,
+            // Not in reach is a worker's own, which is a root.
+            Parent::Span(parent) => self.begun(parent).is_none_or(|begun| begun.is_some()),
+        };
+        Handle::Span { who, op, is_begun }
+    }
+
+    /// The tracer of a span that is around.
+    pub(crate) fn tracer_of(&self, wanted: OpId) -> Option<Who> {
+        self.handles().find_map(|handle| match handle {
+            Handle::Span { who, op, .. } if op == wanted => Some(who),
+            _ => None,
+        })
+    }
+
+    /// The tracer that began the trace of a span that is around, and `Some(None)` where that was elsewhere.
+    pub(crate) fn begun(&self, wanted: OpId) -> Option<Option<Who>> {
+        self.handles().find_map(|handle| match handle {
+            Handle::Span { who, op, is_begun } if op == wanted => Some(is_begun.then_some(who)),
+            _ => None,
+        })
+    }
+
+    /// Whether another member of the same registry as `member` began the trace of a span that is around.
+    pub(crate) fn is_begun_beside(&self, span: OpId, member: usize, cast: &[Member]) -> bool {
+        let begun = self.begun(span).flatten();
+        begun.is_some_and(|who| who.member != member && cast[who.member].registry == cast[member].registry)
     }
 
     /// A span that is around, and whether it is open still.

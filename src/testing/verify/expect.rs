@@ -228,7 +228,7 @@ impl Oracle<'_> {
 
     /// What holds where headers that lie were taken in.
     fn incoming(&mut self, op: OpId, who: Who, lie: Lie, place: &Place) -> Place {
-        let taken = taken(op, lie, &self.cast[who.member], &place.reach);
+        let taken = taken(op, lie, who.member, self.cast, &place.reach);
         self.expected.incoming.insert(op, (who.member, taken));
         place.inside(Frame::Incoming { who, taken })
     }
@@ -267,7 +267,7 @@ impl Oracle<'_> {
 
     fn current_span(&mut self, op: &Op, who: Who, how: How, place: &Place) {
         self.span(op.id, who, &place.env);
-        let handle = Handle::Span { op: op.id };
+        let handle = place.reach.started(&place.env, who, op.id);
         self.expected.is_invalid |= how.is_of_scope() && place.env.owner() != Some(who);
         let How::ByHand { ended_after } = how else {
             let inside = place.inside(Frame::Span { who, op: op.id }).reaching(handle);
@@ -366,10 +366,14 @@ impl Oracle<'_> {
 }
 
 /// What a member takes from headers that lie.
-pub(crate) fn taken(op: OpId, lie: Lie, member: &Member, reach: &Reach) -> Taken {
+pub(crate) fn taken(op: OpId, lie: Lie, who: usize, cast: &[Member], reach: &Reach) -> Taken {
+    let member = &cast[who];
     let (parent, baggage) = match lie {
         Lie::Parent => (true, false),
-        Lie::ParentOf(span) => (reach.span(span).is_some(), false),
+        Lie::ParentOf(span) => {
+            let is_refused = reach.is_begun_beside(span, who, cast);
+            (reach.span(span).is_some() && !is_refused, false)
+        }
         Lie::Baggage(_) | Lie::Garbage => (false, true),
         Lie::Session => (true, true),
         Lie::SessionOf(session) => (false, reach.session(session).is_some()),

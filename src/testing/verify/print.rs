@@ -126,7 +126,10 @@ impl Printer<'_> {
             Kind::Enrich { session } => format!("the session of #{session} is enriched"),
             Kind::Late { span } => format!("the span of #{span} gets an attribute"),
             Kind::Current { who } => format!("{}.current_span() gets an attribute", self.name(*who)),
-            Kind::Link { from, to } => format!("the span of #{from} gets a link to that of #{to}"),
+            Kind::Link { from, to, remote } => {
+                let flag = if *remote { ", flagged remote" } else { "" };
+                format!("the span of #{from} gets a link to that of #{to}{flag}")
+            }
             Kind::Overfull { who } => format!(
                 "{}.start_span() in its scope, on a thread with too many contexts",
                 self.name(*who)

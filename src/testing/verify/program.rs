@@ -79,8 +79,8 @@ pub(crate) enum Kind {
     Late { span: OpId },
     /// An attribute on the span that a tracer says is current for it.
     Current { who: Who },
-    /// A link from the span that one enclosing operation started to that of another.
-    Link { from: OpId, to: OpId },
+    /// A link from the span that one enclosing operation started to that of another, which is said to be of another process where it is `remote`.
+    Link { from: OpId, to: OpId, remote: bool },
     /// A baggage entry for the body, inside a scope of `who`.
     Baggage { who: Who },
     /// The question which tracer and which session are current.

@@ -211,8 +211,12 @@ impl Active {
         }
     }
 
-    pub(super) fn link(&self, to: &Self) {
-        self.context().span().add_link(to.span_context(), Vec::new());
+    /// Links to another span, or to the same as if it were of another process.
+    pub(super) fn link(&self, to: &Self, remote: bool) {
+        let to = to.span_context();
+        let (trace, span, flags) = (to.trace_id(), to.span_id(), to.trace_flags());
+        let to = SpanContext::new(trace, span, flags, remote, to.trace_state().clone());
+        self.context().span().add_link(to, Vec::new());
     }
 
     /// Trace id and span id, as headers have them.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tracer_registry::config::Binding;
-use tracer_registry::{KeySource, LookupError, SecretError, TracerRegistry};
+use tracer_registry::{KeyCommand, KeySource, LookupError, SecretError, TracerRegistry};
 
 use super::nothing_is_left;
 use crate::support::binding;
@@ -136,11 +136,8 @@ fn a_command_that_hangs_delays_nobody_but_its_own_tenant() {
             .expect("mkfifo is there")
             .success()
     );
-    let slow = KeySource::Exec {
-        command: vec!["cat".into(), gate.display().to_string()],
-        timeout: Duration::from_secs(600),
-        lifetime: None,
-    };
+    let command = KeyCommand::new(["cat".to_owned(), gate.display().to_string()]);
+    let slow = KeySource::Exec(command.timeout(Duration::from_secs(600)));
     let registry = TracerRegistry::builder()
         .tenant("slow", Binding::new().api_key(slow))
         .tenant("*", binding("any"))

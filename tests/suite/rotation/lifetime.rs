@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{Binding, Config};
-use tracer_registry::{KeySource, TracerRegistry};
+use tracer_registry::{KeyCommand, KeySource, TracerRegistry};
 
 use super::{Keys, eternal_pauses, next};
 use crate::support::{key_of, wait_for};
@@ -14,12 +14,13 @@ use crate::support::{key_of, wait_for};
 fn keys(lifetime: Option<Duration>) -> Keys {
     let printed = tempfile::TempDir::new().expect("a folder");
     fs::write(printed.path().join("printed"), key_of("a")).expect("written");
-    let source = KeySource::Exec {
-        command: vec!["cat".into(), printed.path().join("printed").display().to_string()],
-        timeout: Duration::from_secs(60),
-        lifetime,
+    let command = KeyCommand::new(["cat".to_owned(), printed.path().join("printed").display().to_string()]);
+    let command = command.timeout(Duration::from_secs(60));
+    let command = match lifetime {
+        Some(lifetime) => command.lifetime(lifetime),
+        None => command,
     };
-    let binding = Binding::new().api_key(source);
+    let binding = Binding::new().api_key(KeySource::Exec(command));
     let mut keys = Keys::with(&[], |builder| builder.export(eternal_pauses()).tenant("a", binding));
     keys.world = keys.world.naming(&["a"]);
     keys.folder = printed;

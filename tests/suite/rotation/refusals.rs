@@ -137,7 +137,6 @@ fn what_waits_too_long_is_dropped_as_unauthorized_also_where_it_was_never_sent()
     let vault = Vault::default();
     let mut export = quick();
     export.max_export_batch_size = Some(10);
-    export.timeout = Some(Duration::from_millis(100));
     export.retry.max_elapsed = Some(Duration::from_millis(100));
     let world = vault.world(&["a"], export);
     world.revoke(&key_of("a"));

@@ -218,10 +218,14 @@ impl Generator<'_> {
             }),
             12 => Some(Kind::Ask),
             14 => Some(Kind::Current { who }),
-            15 => Some(Kind::Link {
-                from: self.span_in_reach(place)?,
-                to: self.span_in_reach(place)?,
-            }),
+            15 => {
+                let (from, to) = (self.span_in_reach(place)?, self.span_in_reach(place)?);
+                let from_member = place.reach.tracer_of(from)?.member;
+                // Links to spans of other processes are kept, and so is what only looks like one.
+                let may_seem_remote = place.reach.is_begun_beside(to, from_member, self.cast);
+                let remote = may_seem_remote && self.rng.random_bool(0.5);
+                Some(Kind::Link { from, to, remote })
+            }
             13 => Some(Kind::Yield).filter(|_| place.mode == Mode::Async),
             _ => Some(Kind::Inject { who }),
         }
@@ -288,8 +292,12 @@ impl Generator<'_> {
         match self.rng.random_range(0..6) {
             0 => Some(Lie::Parent),
             4 => Some(Lie::Garbage),
-            // Who trusts headers is given no real ids of others: he would be right to use them.
-            1 if !member.trusts_parents => Some(Lie::ParentOf(self.span_in_reach(place)?)),
+            1 => {
+                let span = self.span_in_reach(place)?;
+                // A member that trusts headers would be right to use real ids of other registries, and of traces that were begun elsewhere.
+                let is_known = !member.trusts_parents || place.reach.is_begun_beside(span, who.member, self.cast);
+                is_known.then_some(Lie::ParentOf(span))
+            }
             2 => Some(Lie::Session),
             3 if !member.takes_sessions => Some(Lie::SessionOf(self.session_in_reach(place)?)),
             _ => Some(Lie::Baggage(self.rng.random_range(0..self.cast.len()))),

@@ -20,13 +20,13 @@ impl Place {
     pub(super) fn inside(&self, id: OpId, kind: &Kind, mode: Mode, cast: &[Member]) -> Self {
         let (env, reach) = (&self.env, &self.reach);
         let kept = |carried: bool| if carried { env.clone() } else { Env::default() };
-        let span = |frame: Frame| (env.with(frame), reach.with(Handle::Span { op: id }));
+        let started = |who: Who, frame: Frame| (env.with(frame), reach.with(reach.started(env, who, id)));
         let current = |who: Who| {
             let who = reach.resolve(who);
-            span(Frame::Span { who, op: id })
+            started(who, Frame::Span { who, op: id })
         };
         let incoming = |who: Who, lie: Lie| {
-            let taken = taken(id, lie, &cast[who.member], reach);
+            let taken = taken(id, lie, who.member, cast, reach);
             env.with(Frame::Incoming { who, taken })
         };
         let (env, reach) = match kind {
@@ -35,7 +35,7 @@ impl Place {
                 how: How::ByHand { .. },
             } => {
                 let who = reach.resolve(*who);
-                span(Frame::ByHand { who, op: id })
+                started(who, Frame::ByHand { who, op: id })
             }
             Kind::Span { who, .. }
             | Kind::SpawnSpan { who }
@@ -76,8 +76,9 @@ impl Place {
             }
             Kind::Request { member, lie, .. } => {
                 let who = Who::pooled(*member);
-                let served = incoming(who, *lie).with(Frame::Span { who, op: id });
-                (served, reach.with(Handle::Span { op: id }))
+                let came = incoming(who, *lie);
+                let handle = reach.started(&came, who, id);
+                (came.with(Frame::Span { who, op: id }), reach.with(handle))
             }
             Kind::Incoming { who, lie } => (incoming(reach.resolve(*who), *lie), reach.clone()),
             Kind::Dedicated { member } => (

@@ -234,12 +234,12 @@ impl<S: Subject> Place<S> {
                     self.name(who, op),
                 );
             }
-            Kind::Link { from, to } => {
+            Kind::Link { from, to, remote } => {
                 if let (Some(Handle::Span(from)), Some(Handle::Span(to))) = (
                     self.find(from).map(|reach| &reach.handle),
                     self.find(to).map(|reach| &reach.handle),
                 ) {
-                    from.link(to);
+                    from.link(to, remote);
                 }
             }
             Kind::Ask => {

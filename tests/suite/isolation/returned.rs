@@ -1,0 +1,159 @@
+//! Spans that come back: ids of a tracer's own trace in headers, in links, and flagged remote by hand.
+
+use std::collections::HashMap;
+
+use opentelemetry::Context;
+use opentelemetry::trace::{
+    Link, Span as _, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceState, Tracer, TracerProvider,
+};
+use tracer_registry::{Selector, TracerHandle};
+
+use crate::support::{World, binding};
+
+type Headers = HashMap<String, String>;
+
+/// Tenants that trust remote parents.
+fn world() -> World {
+    World::with(&["a", "b"], |builder| {
+        let trusting = |name| binding(name).trust_remote_parent(true);
+        builder.tenant("a", trusting("a")).tenant("b", trusting("b"))
+    })
+}
+
+/// The headers of a request out of a span, and that span's ids.
+fn sent(tracer: &TracerHandle, name: &'static str) -> (Headers, SpanContext) {
+    tracer.in_span_sync(name, |span| {
+        let mut headers = Headers::new();
+        tracer.inject(&mut headers);
+        (headers, span.span_context())
+    })
+}
+
+fn flagged(span: &SpanContext, remote: bool) -> SpanContext {
+    let state = TraceState::from_key_value([("vendor", "canary-of-a")]).expect("valid");
+    SpanContext::new(span.trace_id(), span.span_id(), TraceFlags::SAMPLED, remote, state)
+}
+
+/// A span of another process, in the same trace.
+fn passed_on(span: &SpanContext) -> SpanContext {
+    let there = SpanId::from(0x0123_4567_89ab_cdef);
+    SpanContext::new(span.trace_id(), there, TraceFlags::SAMPLED, true, TraceState::NONE)
+}
+
+#[test]
+fn a_span_that_comes_back_as_a_remote_one_is_no_parent_of_another_tenants_span() {
+    let world = world();
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let (headers, of_a) = sent(&a, "a");
+    let refused = || world.registry.status().propagation.foreign_parents;
+    // By headers.
+    b.extract(&headers).run(|| {
+        assert_eq!(refused(), 1);
+        b.start_span("b extracted").end();
+        let mut further = Headers::new();
+        b.inject(&mut further);
+        assert_eq!(further, Headers::new());
+    });
+    // By hand, in every flag, current and given; also what another process made in that trace.
+    let third_party = b.tracer("third-party");
+    for remote in [flagged(&of_a, true), flagged(&of_a, false), passed_on(&of_a)] {
+        let cx = Context::new().with_remote_span_context(remote);
+        third_party.start_with_context("b given", &cx).end();
+        let _current = cx.attach();
+        third_party.start("b by the trait").end();
+        b.in_span_sync("b by hand", |_| ());
+        let _entered = b.enter();
+        world
+            .registry
+            .routing_provider()
+            .tracer("driver")
+            .start("b routed")
+            .end();
+    }
+    assert!(refused() > 1);
+    // A span of its own further out is the parent, as without the headers.
+    b.in_span_sync("b outer", |_| b.extract(&headers).run(|| b.start_span("b inner").end()));
+    world.flush();
+    let of_b = world.project("b");
+    for span in of_b.spans() {
+        let parent = (span.name == "b inner").then(|| world.span("b", "b outer").span_id.clone());
+        assert_eq!(span.parent_span_id, parent, "{}", span.name);
+        assert_ne!(span.trace_id, of_a.trace_id().to_string(), "{}", span.name);
+    }
+    assert_eq!(of_b.spans().len(), 1 + 4 * 3 + 2);
+    for canary in [&of_a.trace_id().to_string(), &of_a.span_id().to_string(), "canary-of-a"] {
+        world.assert_no_trace_of(canary, "b");
+    }
+}
+
+#[test]
+fn a_link_into_a_trace_that_another_tenant_began_is_left_out_and_counted() {
+    let world = World::new(&["a", "b"]);
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let (_, of_a) = sent(&a, "a");
+    let links = [flagged(&of_a, true), flagged(&of_a, false), passed_on(&of_a)];
+    let third_party = b.tracer("third-party");
+    let at_start = links.iter().map(|to| Link::new(to.clone(), Vec::new(), 0)).collect();
+    let builder = third_party.span_builder("b").with_links(at_start);
+    let mut span = builder.start(&third_party);
+    for to in &links {
+        span.add_link(to.clone(), Vec::new());
+    }
+    let elsewhere = SpanContext::new(
+        0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c.into(),
+        SpanId::from(7),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    span.add_link(elsewhere.clone(), Vec::new());
+    span.end();
+    world.flush();
+    let span = world.span("b", "b");
+    let kept: Vec<&str> = span.links.iter().map(|link| link.trace_id.as_str()).collect();
+    assert_eq!(kept, [elsewhere.trace_id().to_string()]);
+    assert_eq!(world.registry.status().propagation.foreign_links, 6);
+    world.assert_no_trace_of(&of_a.trace_id().to_string(), "b");
+    world.assert_no_trace_of("canary-of-a", "b");
+}
+
+#[test]
+fn a_trace_that_its_own_selector_began_comes_back_to_it_also_after_its_tracer_was_made_again() {
+    let world = world();
+    let a = world.tenant("a");
+    let (headers, of_a) = sent(&a, "a");
+    let link = |name: &'static str, tracer: &TracerHandle| {
+        let mut span = tracer.start_span(name);
+        span.add_link(passed_on(&of_a), Vec::new());
+        span.end();
+    };
+    a.extract(&headers).run(|| link("pooled", &a));
+    let dedicated = world.registry.dedicated(Selector::tenant("a")).expect("configured");
+    dedicated.extract(&headers).run(|| link("dedicated", &dedicated));
+    assert!(world.registry.remove(Selector::tenant("a")).expect("a selector"));
+    let again = world.tenant("a");
+    assert!(!again.same_tracer(&a));
+    again.extract(&headers).run(|| link("made again", &again));
+    // Another registry began it elsewhere, as far as this one knows.
+    let other = self::world();
+    other
+        .tenant("b")
+        .extract(&headers)
+        .run(|| other.tenant("b").start_span("elsewhere").end());
+    world.flush();
+    other.flush();
+    for name in ["pooled", "dedicated", "made again"] {
+        let span = world.span("a", name);
+        assert_eq!(span.trace_id, of_a.trace_id().to_string(), "{name}");
+        assert_eq!(span.parent_span_id, Some(of_a.span_id().to_string()), "{name}");
+        assert_eq!(span.links.len(), 1, "{name}");
+    }
+    assert_eq!(other.span("b", "elsewhere").trace_id, of_a.trace_id().to_string());
+    let counted = [&world, &other].map(|world| world.registry.status().propagation);
+    assert!(
+        counted
+            .iter()
+            .all(|counted| counted.foreign_parents + counted.foreign_links == 0),
+        "{counted:?}"
+    );
+}

@@ -1,0 +1,164 @@
+//! Files with keys that every user of the machine may read or write: warned of by a check, refused if that is asked for.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use tracer_registry::config::{Binding, Config, Proxy, Tls};
+use tracer_registry::{CheckWarning, KeySource, LookupError, Probe, SecretFault, TracerRegistry};
+
+use crate::log::Log;
+use crate::support::{key_of, wait_for};
+
+fn write(folder: &TempDir, name: &str, mode: u32) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, key_of("a")).expect("written");
+    set_mode(&path, mode);
+    path
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
+}
+
+fn with_key(path: &Path) -> Binding {
+    Binding::new().api_key(KeySource::file(path))
+}
+
+#[test]
+fn a_check_warns_of_a_file_that_every_user_may_read_or_write_and_nothing_is_logged() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let link = folder.path().join("link");
+    let (open, closed) = (write(&folder, "open", 0o644), write(&folder, "closed", 0o400));
+    symlink("open", &link).expect("linked");
+    let log = Log::default();
+    tracing::subscriber::with_default(log.clone(), || {
+        for (mode, is_open) in [
+            (0o600, false),
+            (0o640, false),
+            (0o660, false),
+            (0o601, false),
+            (0o644, true),
+            (0o604, true),
+            (0o602, true),
+            (0o4666, true),
+        ] {
+            set_mode(&open, mode);
+            for path in [&open, &link] {
+                let registry = TracerRegistry::builder()
+                    .tenant("a", with_key(path))
+                    .build()
+                    .expect("valid");
+                let checked = registry.check(Probe::Keys);
+                let file = path.clone();
+                let expected = is_open.then(|| CheckWarning::OpenKeyFile { file, mode });
+                assert_eq!(checked[0].warnings, Vec::from_iter(expected), "{mode:o}");
+                assert!(!checked[0].is_faulty());
+                registry.tenant("a").expect("a warning is no fault");
+            }
+        }
+        let proxy = Proxy::url("http://127.0.0.1:9").credentials(KeySource::file(&link));
+        let registry = TracerRegistry::builder()
+            .tenant("a", with_key(&closed).proxy(proxy))
+            .build()
+            .expect("valid");
+        let warnings = registry.check(Probe::Keys).remove(0).warnings;
+        let shown: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let expected = format!(
+            "key file {} is open to every user (mode 4666); close it with chmod o-rw",
+            link.display()
+        );
+        assert_eq!(shown, [expected]);
+    });
+    assert_eq!(log.lines(), [""; 0], "nothing is logged of it");
+}
+
+#[test]
+fn with_strict_permissions_such_a_file_is_refused_when_it_is_read() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = write(&folder, "key", 0o644);
+    let registry = TracerRegistry::builder()
+        .strict_permissions(true)
+        .tenant("a", with_key(&path))
+        .build()
+        .expect("valid");
+    let Err(LookupError::Secret(error)) = registry.tenant("a") else {
+        panic!("it was read")
+    };
+    assert_eq!(error.fault(), &SecretFault::OpenToEveryUser(0o644));
+    let said = "open to every user (mode 0644), and keys.strict_permissions is set; close it with chmod o-rw";
+    assert_eq!(error.to_string(), format!("file {}: {said}", path.display()));
+    let checked = registry.check(Probe::Keys).remove(0);
+    assert!(checked.is_faulty() && checked.warnings.is_empty(), "{checked:?}");
+    set_mode(&path, 0o640);
+    registry.tenant("a").expect("closed");
+    // A change that opens it leaves the last good key in use.
+    fs::write(folder.path().join("next"), "next").expect("written");
+    set_mode(&folder.path().join("next"), 0o604);
+    fs::rename(folder.path().join("next"), &path).expect("replaced");
+    let status = || registry.status().tracers.remove(0).key.expect("it has a tracer");
+    let kept = wait_for("an error", status, |key| key.error.is_some());
+    assert_eq!(kept.rotations, 0);
+    assert_eq!(kept.error.expect("there").fault(), &SecretFault::OpenToEveryUser(0o604));
+}
+
+#[test]
+fn strict_permissions_are_a_setting_of_the_files_and_hold_from_a_start_on() {
+    let folder = TempDir::new().expect("a temporary folder");
+    write(&folder, "key", 0o644);
+    let file = folder.path().join("default.toml");
+    let write = |strict: &str| {
+        fs::write(&file, format!("{strict}\n[tenants.a]\napi_key = {{ file = 'key' }}\n")).expect("written")
+    };
+    write("[keys]\nstrict_permissions = true");
+    let registry = TracerRegistry::from_config(&file).expect("valid");
+    registry.tenant("a").expect_err("open to every user");
+    write("");
+    let changes = registry.reload().expect("valid");
+    assert_eq!(changes.needs_restart, ["keys.strict_permissions"]);
+    registry.tenant("a").expect_err("until a restart");
+    TracerRegistry::from_config(&file)
+        .expect("valid")
+        .tenant("a")
+        .expect("not asked for");
+    write("[keys]\nstrict_permissions = 'yes'");
+    let error = Config::load(&file).expect_err("no boolean").to_string();
+    assert!(
+        error.contains("keys.strict_permissions: true or false is expected"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_private_key_of_a_client_certificate_is_a_key_too() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let pair = rcgen::generate_simple_self_signed(["client".to_owned()]).expect("a certificate");
+    let (cert, key) = (write(&folder, "cert", 0o644), write(&folder, "cert.key", 0o644));
+    fs::write(&cert, pair.cert.pem()).expect("written");
+    fs::write(&key, pair.signing_key.serialize_pem()).expect("written");
+    let tls = Tls {
+        cert: Some(cert),
+        key: Some(key.clone()),
+        ..Tls::default()
+    };
+    let secret = write(&folder, "key", 0o600);
+    let made = |strict| {
+        TracerRegistry::builder()
+            .strict_permissions(strict)
+            .tenant("a", with_key(&secret).tls(tls.clone()))
+            .build()
+            .expect("valid")
+    };
+    let checked = made(false).check(Probe::Keys).remove(0);
+    let expected = CheckWarning::OpenKeyFile {
+        file: key.clone(),
+        mode: 0o644,
+    };
+    assert_eq!(checked.warnings, [expected], "its certificate is public");
+    made(false).tenant("a").expect("a warning is no fault");
+    let error = made(true).tenant("a").expect_err("refused").to_string();
+    assert!(error.contains("cert.key: open to every user (mode 0644)"), "{error}");
+    set_mode(&key, 0o600);
+    made(true).tenant("a").expect("closed");
+}
