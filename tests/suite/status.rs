@@ -242,8 +242,8 @@ fn a_request_that_is_repeated_says_when_and_as_which_attempt() {
     let session = a.session("s").start();
     world.flush();
     world.collector.fault(Fault::status(503));
-    session.enrich(Enrichment::new().metadata("n", 1));
     let begun = SystemTime::now();
+    session.enrich(Enrichment::new().metadata("n", 1));
     // The waits are random: up to an hour, and now and then next to nothing.
     let far = |status: &TracerStatus| {
         let request = status.oldest_request;
