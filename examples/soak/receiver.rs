@@ -14,7 +14,14 @@ use crate::taken::Taking;
 use crate::weather::Weather;
 
 /// How long it is tried to get the port back.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// While it does not listen, its port is free: on an address of its own no other program takes it. Elsewhere than on Linux there is one only.
+const ADDRESS: &str = if cfg!(target_os = "linux") {
+    "127.31.7.10:0"
+} else {
+    "127.0.0.1:0"
+};
 
 /// Makes collectors, one after the other, that count into the same books.
 pub(crate) struct Site {
@@ -27,7 +34,7 @@ pub(crate) struct Site {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let fingerprinter = Fingerprinter::new();
     let mut site = Site {
-        address: "127.0.0.1:0".to_owned(),
+        address: ADDRESS.to_owned(),
         taking: Arc::new(Mutex::new(Taking::new(options.tenants, &fingerprinter))),
         fingerprinter,
     };

@@ -9,7 +9,8 @@ use super::endpoint::Endpoint;
 ///
 /// Holds for every request that carries a key until it is cleared, unless narrowed by [`only`](Self::only),
 /// [`on`](Self::on), [`when_body_contains`](Self::when_body_contains) and [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang),
-/// [`lose_answer`](Self::lose_answer) and [`partial_success`](Self::partial_success) let anything of the request be stored.
+/// [`lose_answer`](Self::lose_answer), [`truncate`](Self::truncate) and [`partial_success`](Self::partial_success) let anything of the
+/// request be stored.
 #[derive(Clone)]
 pub struct Fault {
     pub(super) action: Action,
@@ -97,7 +98,7 @@ impl Fault {
         Self::of(Action::LoseAnswer)
     }
 
-    /// Answers 200 and closes the connection in the middle of the body.
+    /// Serves the request, and closes the connection in the middle of the answer's body. What was stored comes again if the client repeats it.
     pub fn truncate() -> Self {
         Self::of(Action::Truncate)
     }

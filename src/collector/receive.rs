@@ -253,9 +253,11 @@ impl Call<'_> {
                 return None;
             }
             Action::Truncate => {
+                let mut outcome = self.serve(body);
                 self.breaker()?.close_after(TRUNCATED_AFTER_BYTES);
                 let body = vec![b' '; 64 * TRUNCATED_AFTER_BYTES];
-                return Some(answer::with_type(StatusCode::OK, "application/json", body).into());
+                outcome.response = answer::with_type(outcome.response.status(), "application/json", body);
+                return Some(outcome);
             }
         }
         Some(self.serve(body))

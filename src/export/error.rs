@@ -16,7 +16,7 @@ use crate::secret::KeyRefusalStatus;
 #[non_exhaustive]
 pub enum ExportError {
     /// The server answered with a status that is no success.
-    #[error("{url} answered {status}{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    #[error("{url} answered {status}{}{}", said(.message.as_ref()), asked(*.retry_after))]
     Status {
         /// Where the request went.
         url: String,
@@ -24,9 +24,11 @@ pub enum ExportError {
         status: u16,
         /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
+        /// How long it asked to wait before the next request.
+        retry_after: Option<Duration>,
     },
     /// The server answered by gRPC with a status that is no success.
-    #[error("{url} answered {} ({code}){}", grpc_name(*.code), .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    #[error("{url} answered {} ({code}){}{}", grpc_name(*.code), said(.message.as_ref()), asked(*.retry_after))]
     Grpc {
         /// Where the request went.
         url: String,
@@ -34,15 +36,39 @@ pub enum ExportError {
         code: i32,
         /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
+        /// How long it asked to wait before the next request.
+        retry_after: Option<Duration>,
     },
     /// The server took the request and rejected some of its spans.
-    #[error("{url} rejected {rejected} spans{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    #[error("{url} rejected {rejected} spans{}", said(.message.as_ref()))]
     PartialSuccess {
         /// Where the request went.
         url: String,
         /// How many spans it rejected.
         rejected: u64,
         /// What the server said: on one line, at most 200 characters.
+        message: Option<String>,
+    },
+    /// The server took the request, and its answer cannot be read, or not to the end: what it says of rejected spans may be missing.
+    #[error("{url} answered {status} and took the request, but its answer cannot be read: {reason}")]
+    AnswerUnread {
+        /// Where the request went.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// Why, and how much of it came.
+        reason: String,
+    },
+    /// The server answered with a success that is no answer of a receiver of traces, such as the login page of a gateway.
+    #[error("{url} answered {status} with {}, which is no answer of a receiver{}", .content_type.as_deref().unwrap_or("no content type"), .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    NoReceiver {
+        /// Where the request went.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the server calls its answer.
+        content_type: Option<String>,
+        /// What the server said, without the tags of HTML: on one line, at most 200 characters.
         message: Option<String>,
     },
     /// No answer in time.
@@ -102,6 +128,15 @@ impl ExportError {
             _ => None,
         }
     }
+}
+
+fn said(message: Option<&String>) -> String {
+    message.map(|text| format!(": {text}")).unwrap_or_default()
+}
+
+fn asked(retry_after: Option<Duration>) -> String {
+    let in_words = |wait: Duration| format!("; it asked to wait {wait:?}");
+    retry_after.map(in_words).unwrap_or_default()
 }
 
 /// <https://grpc.io/docs/guides/status-codes/>

@@ -7,22 +7,21 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::WithTrailers;
 use http_body_util::{BodyExt, Full};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::service::interceptor::InterceptedService;
-use tonic::{Code, Status};
 use tower_service::Service;
 
-use super::transport::{Answer, Broken, Exchange, MAX_ANSWER_BYTES, Reply};
+use super::transport::{Answer, Broken, Cut, Exchange, MAX_ANSWER_BYTES, Reply};
 
 const ENCODING: &str = "grpc-encoding";
 const STATUS: &str = "grpc-status";
@@ -30,7 +29,7 @@ const STATUS: &str = "grpc-status";
 const COMPRESSED: u8 = 1;
 
 /// Sends once. The receiver is told how long it has.
-pub(super) async fn send(exchange: Exchange<'_>, url: Uri, timeout: Duration) -> Result<Reply, Broken> {
+pub(super) async fn send(exchange: Exchange<'_>, url: Uri) -> Result<Reply, Broken> {
     let mut origin = url.into_parts();
     let path = origin
         .path_and_query
@@ -50,16 +49,13 @@ pub(super) async fn send(exchange: Exchange<'_>, url: Uri, timeout: Duration) ->
         // There are servers that answer as they were asked, whatever they were told.
         .accept_compressed(CompressionEncoding::Gzip);
     let mut request = tonic::Request::new(exchange.call.encoded.body.clone());
-    request.set_timeout(timeout);
+    request.set_timeout(exchange.timeout);
     match client.unary(request, path, Whole).await {
         Ok(answer) => Ok(Reply::Grpc(Ok(answer.into_inner()))),
         Err(status) => match std::error::Error::source(&status).and_then(|source| source.downcast_ref()) {
             Some(Failed::Broken(broken)) => Err(broken.clone()),
             // A success is one only where it says so by gRPC.
-            Some(Failed::NoGrpc(answer)) if answer.status.is_success() => {
-                let message = format!("it answered {} by something else than gRPC", answer.status);
-                Ok(Reply::Grpc(Err(Box::new(Status::new(Code::Unknown, message)))))
-            }
+            Some(Failed::NoGrpc(answer)) if answer.status.is_success() => Ok(Reply::NoGrpc(answer.clone())),
             Some(Failed::NoGrpc(answer)) => Ok(Reply::Http(answer.clone())),
             None => Ok(Reply::Grpc(Err(Box::new(status)))),
         },
@@ -69,7 +65,7 @@ pub(super) async fn send(exchange: Exchange<'_>, url: Uri, timeout: Duration) ->
 /// Why there is no answer by gRPC.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
-    #[error("{}", .0.reason)]
+    #[error("{0}")]
     Broken(Broken),
     /// From something on the way that does not speak it, such as a gateway.
     #[error("answered {}", .0.status)]
@@ -104,6 +100,15 @@ async fn exchange_bytes(exchange: Exchange<'_>, request: Request<Body>) -> Resul
     }
     let request = Request::from_parts(parts, Full::new(message.freeze()));
     let (answer, trailers) = exchange.perform(request).await.map_err(Failed::Broken)?;
+    // A status may be in the trailers, so what is cut has none. A refusal by HTTP is one whatever became of its text.
+    match answer.cut.clone() {
+        Some(Cut::TimedOut(_)) => return Err(Failed::Broken(Broken::TimedOut)),
+        Some(Cut::Broken(reason)) if !answer.status.is_client_error() => {
+            let connected = true;
+            return Err(Failed::Broken(Broken::Failed { reason, connected }));
+        }
+        _ => {}
+    }
     let has_status = |headers: &HeaderMap| headers.contains_key(STATUS);
     if !has_status(&answer.headers) {
         let is_grpc = answer.headers.get(CONTENT_TYPE).is_some_and(is_grpc);
@@ -111,7 +116,7 @@ async fn exchange_bytes(exchange: Exchange<'_>, request: Request<Body>) -> Resul
             return Err(Failed::NoGrpc(answer));
         }
         if !trailers.as_ref().is_some_and(has_status) {
-            return Err(Failed::Broken(Broken {
+            return Err(Failed::Broken(Broken::Failed {
                 reason: "the answer ended without a grpc-status".to_owned(),
                 connected: true,
             }));

@@ -56,3 +56,31 @@ fn shown_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Resul
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control() || is_invisible(c) || c == char::REPLACEMENT_CHARACTER
 }
+
+/// The text of an HTML page, without its tags, scripts and styles.
+pub(super) fn text_of_page(page: &str) -> String {
+    let mut text = String::new();
+    let mut rest = page;
+    while let Some((before, tag)) = rest.split_once('<') {
+        text.push_str(before);
+        text.push(' ');
+        rest = after_tag(tag);
+    }
+    text.push_str(rest);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What follows a tag that begins here, or the element that is no text.
+fn after_tag(tag: &str) -> &str {
+    for (start, end) in [("!--", "-->"), ("script", "</script>"), ("style", "</style>")] {
+        let is_it = tag
+            .get(..start.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(start));
+        if is_it {
+            let mut places = tag.as_bytes().windows(end.len());
+            let found = places.position(|place| place.eq_ignore_ascii_case(end.as_bytes()));
+            return found.map_or("", |at| &tag[at + end.len()..]);
+        }
+    }
+    tag.split_once('>').map_or("", |(_, rest)| rest)
+}

@@ -8,6 +8,7 @@ use http::header::{LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use tokio::time::{Instant, timeout_at};
 
 use super::ExportError;
 use super::connections::{Connections, Line, Way, Ways};
@@ -50,6 +51,9 @@ pub(super) enum Reply {
     /// The message of an answer, or the status in its place.
     #[cfg(feature = "grpc")]
     Grpc(Result<Bytes, Box<tonic::Status>>),
+    /// A success by HTTP, of a request by gRPC.
+    #[cfg(feature = "grpc")]
+    NoGrpc(Answer),
 }
 
 /// A server's answer by HTTP.
@@ -57,7 +61,21 @@ pub(super) enum Reply {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// As much of it as was read.
     pub(super) body: Bytes,
+    /// Why the rest of the body was not read, if there is more.
+    pub(super) cut: Option<Cut>,
+}
+
+/// What ended a body before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// More than [`MAX_ANSWER_BYTES`].
+    TooLarge,
+    /// The request's time was over.
+    TimedOut(Duration),
+    /// The connection broke.
+    Broken(String),
 }
 
 /// What became of one attempt.
@@ -70,11 +88,14 @@ pub(super) struct Attempt<'a> {
     pub(super) connected: bool,
 }
 
-/// Why an exchange failed.
-#[derive(Clone, Debug)]
-pub(super) struct Broken {
-    pub(super) reason: String,
-    pub(super) connected: bool,
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// Not within the request's time.
+    #[error("not in time")]
+    TimedOut,
+    #[error("{reason}")]
+    Failed { reason: String, connected: bool },
 }
 
 /// Sends requests, each on the connections of its lane. No proxy is used that the configuration does not name, whatever variables of the
@@ -94,6 +115,9 @@ pub(super) struct Exchange<'a> {
     pub(super) on: &'a Line<'a>,
     /// The connection that was got first.
     connection: &'a OnceLock<CaptureConnection>,
+    pub(super) timeout: Duration,
+    /// None for a time that the clock cannot add.
+    deadline: Option<Instant>,
 }
 
 impl Call {
@@ -141,17 +165,19 @@ impl Transport {
             key,
             on,
             connection: &connection,
+            timeout: self.timeout,
+            deadline: Instant::now().checked_add(self.timeout),
         };
-        let ended = tokio::time::timeout(self.timeout, exchange.run(self.timeout)).await;
+        let ended = exchange.run().await;
         let url = || call.url.clone();
         let (result, connected) = match ended {
-            Ok(Ok(reply)) => (Ok(reply), true),
-            Ok(Err(Broken { reason, connected })) => {
+            Ok(reply) => (Ok(reply), true),
+            Err(Broken::Failed { reason, connected }) => {
                 // The words of a TLS or HTTP/2 error may be the receiver's.
                 let reason = harmless_reason(&reason, &secrets);
                 (Err(ExportError::Connection { url: url(), reason }), connected)
             }
-            Err(_) => {
+            Err(Broken::TimedOut) => {
                 let timeout = self.timeout;
                 let captured = connection.get();
                 let connected = captured.is_some_and(|captured| captured.connection_metadata().is_some());
@@ -169,7 +195,7 @@ impl Transport {
 impl Broken {
     /// No connection was made.
     pub(super) fn before(reason: String) -> Self {
-        Self {
+        Self::Failed {
             reason,
             connected: false,
         }
@@ -177,11 +203,7 @@ impl Broken {
 }
 
 impl Exchange<'_> {
-    #[cfg_attr(
-        not(feature = "grpc"),
-        expect(unused_variables, reason = "gRPC tells it the receiver")
-    )]
-    async fn run(self, timeout: Duration) -> Result<Reply, Broken> {
+    async fn run(self) -> Result<Reply, Broken> {
         let uri: Uri = self
             .call
             .url
@@ -190,7 +212,7 @@ impl Exchange<'_> {
         match &self.call.by {
             By::Http(method) => self.follow(uri, method).await.map(Reply::Http),
             #[cfg(feature = "grpc")]
-            By::Grpc => super::grpc::send(self, uri, timeout).await,
+            By::Grpc => super::grpc::send(self, uri).await,
         }
     }
 
@@ -243,6 +265,14 @@ impl Exchange<'_> {
         }
     }
 
+    /// Waits for something no longer than the request has time.
+    async fn in_time<T>(self, work: impl Future<Output = T>) -> Option<T> {
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline, work).await.ok(),
+            None => Some(work.await),
+        }
+    }
+
     /// Sends one request, and reads the answer and its trailers.
     pub(super) async fn perform(
         self,
@@ -250,37 +280,38 @@ impl Exchange<'_> {
     ) -> Result<(Answer, Option<HeaderMap>), Broken> {
         // A redirect is on the same host: the first connection says as much as the last.
         self.connection.get_or_init(|| capture_connection(&mut request));
-        let response = self.on.client.request(request).await.map_err(|error| Broken {
+        let response = self.in_time(self.on.client.request(request)).await;
+        let response = response.ok_or(Broken::TimedOut)?.map_err(|error| Broken::Failed {
             connected: !error.is_connect(),
             reason: self.on.note_failure(&error),
         })?;
         let (parts, mut incoming) = response.into_parts();
         let mut body = BytesMut::new();
         let mut trailers = None;
-        while let Some(frame) = incoming.frame().await {
-            let frame = match frame {
-                Ok(frame) => frame,
-                // A refusal is one whatever became of its text. A success that breaks off may have had a partial success in it.
-                Err(_) if parts.status.is_client_error() => break,
-                Err(error) => {
-                    return Err(Broken {
-                        connected: true,
-                        reason: self.on.note_failure(&error),
-                    });
-                }
+        // The head is an answer, whatever becomes of the rest.
+        let cut = loop {
+            let frame = match self.in_time(incoming.frame()).await {
+                Some(Some(Ok(frame))) => frame,
+                Some(Some(Err(error))) => break Some(Cut::Broken(self.on.note_failure(&error))),
+                Some(None) => break None,
+                None => break Some(Cut::TimedOut(self.timeout)),
             };
             match frame.into_data() {
-                Ok(data) => body.extend_from_slice(&data[..data.len().min(MAX_ANSWER_BYTES - body.len())]),
+                Ok(data) => {
+                    let room = MAX_ANSWER_BYTES - body.len();
+                    body.extend_from_slice(&data[..data.len().min(room)]);
+                    if data.len() > room {
+                        break Some(Cut::TooLarge);
+                    }
+                }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             }
-            if body.len() == MAX_ANSWER_BYTES {
-                break;
-            }
-        }
+        };
         let answer = Answer {
             status: parts.status,
             headers: parts.headers,
             body: body.freeze(),
+            cut,
         };
         Ok((answer, trailers))
     }

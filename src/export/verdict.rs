@@ -2,7 +2,8 @@
 //!
 //! | answer | verdict |
 //! |---|---|
-//! | 2xx | delivered; spans named by a partial success are dropped as rejected and never repeated |
+//! | 2xx | delivered, whatever becomes of the body; spans named by a partial success are dropped as rejected and never repeated |
+//! | 2xx that is no answer of a receiver, such as a login page; see `success` | dropped: refused |
 //! | 401, 403 | denied: another key may be taken |
 //! | 408, 429, 5xx | repeated, after `Retry-After` where that is later than the back-off |
 //! | no connection, a broken one, no answer in time | repeated |
@@ -14,18 +15,20 @@
 
 #[cfg(feature = "grpc")]
 mod grpc;
+mod partial_success;
+mod success;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use http::header::RETRY_AFTER;
 
+use self::partial_success::PartialSuccess;
 use super::ExportError;
-use super::receiver_text::harmless;
+use super::receiver_text::{harmless, text_of_page};
 use super::transport::{Answer, Reply};
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
@@ -63,6 +66,8 @@ pub(super) fn judge(
         Ok(Reply::Http(answer)) => of_http(url, &answer, sent, secrets, now),
         #[cfg(feature = "grpc")]
         Ok(Reply::Grpc(answer)) => grpc::judge(url, answer, sent, secrets),
+        #[cfg(feature = "grpc")]
+        Ok(Reply::NoGrpc(answer)) => success::no_receiver(url, &answer, secrets),
         Err(error) => Verdict::Repeat { after: None, error },
     }
 }
@@ -70,7 +75,7 @@ pub(super) fn judge(
 fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now: SystemTime) -> Verdict {
     let status = answer.status;
     if status.is_success() {
-        return delivered(url, partial_success(answer), sent, secrets);
+        return success::judge(url, answer, sent, secrets);
     }
     if status.is_redirection() {
         let error = ExportError::Redirect {
@@ -82,18 +87,17 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
             error,
         };
     }
+    let after = retry_after(answer, now);
     let error = ExportError::Status {
         url: url.to_owned(),
         status: status.as_u16(),
-        message: harmless(&String::from_utf8_lossy(&answer.body), secrets),
+        message: harmless(&text_of(answer), secrets),
+        retry_after: after,
     };
     let passing = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Deny { error },
-        _ if passing || status.is_server_error() => Verdict::Repeat {
-            after: retry_after(answer, now),
-            error,
-        },
+        _ if passing || status.is_server_error() => Verdict::Repeat { after, error },
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refuse {
             reason: DropReason::TooLarge,
             error,
@@ -109,47 +113,28 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
     }
 }
 
-/// Success is the status; the body is read for a partial success only where it can be parsed.
-fn delivered(url: &str, partial: Option<(i64, String)>, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
-    let (rejected, message) = partial.unwrap_or_default();
-    let rejected = u64::try_from(rejected).unwrap_or(0).min(sent);
-    let warning = (rejected > 0 || !message.is_empty()).then(|| ExportError::PartialSuccess {
+/// What a receiver took, and what it says of it.
+fn delivered(url: &str, partial: PartialSuccess, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
+    let PartialSuccess {
+        rejected_spans,
+        error_message,
+    } = partial;
+    let rejected = u64::try_from(rejected_spans).unwrap_or(0).min(sent);
+    let warning = (rejected > 0 || !error_message.is_empty()).then(|| ExportError::PartialSuccess {
         url: url.to_owned(),
         rejected,
-        message: harmless(&message, secrets),
+        message: harmless(&error_message, secrets),
     });
     Verdict::Delivered { rejected, warning }
 }
 
-fn partial_success(answer: &Answer) -> Option<(i64, String)> {
-    let content_type = answer
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let is_json = content_type.starts_with("application/json") || answer.body.first() == Some(&b'{');
-    if is_json {
-        return json_partial_success(&serde_json::from_slice(&answer.body).ok()?);
+/// The body as a text to read. A page is its text alone.
+fn text_of(answer: &Answer) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(&answer.body);
+    if success::content_type(answer).to_ascii_lowercase().contains("html") {
+        return text_of_page(&text).into();
     }
-    protobuf_partial_success(answer.body.clone())
-}
-
-fn protobuf_partial_success(body: Bytes) -> Option<(i64, String)> {
-    let response: ExportTraceServiceResponse = prost::Message::decode(body).ok()?;
-    let partial = response.partial_success?;
-    Some((partial.rejected_spans, partial.error_message))
-}
-
-/// By hand: in JSON a 64-bit integer is a text, and many servers send a number (protobuf's JSON mapping allows both to be read).
-fn json_partial_success(response: &serde_json::Value) -> Option<(i64, String)> {
-    let partial = response.get("partialSuccess")?.as_object()?;
-    let rejected = match partial.get("rejectedSpans") {
-        Some(serde_json::Value::String(text)) => text.parse().unwrap_or(0),
-        Some(number) => number.as_i64().unwrap_or(0),
-        None => 0,
-    };
-    let message = partial.get("errorMessage").and_then(serde_json::Value::as_str);
-    Some((rejected, message.unwrap_or_default().to_owned()))
+    text
 }
 
 /// `Retry-After` in both its forms: seconds, or a date (RFC 9110, 10.2.3).

@@ -93,7 +93,8 @@ impl TracerRegistry {
                 error @ (LookupError::Source { .. } | LookupError::TenantBinding(_) | LookupError::Panicked(_)),
                 Some((answers, tenant)),
             ) => {
-                if let Some(left_out) = self.0.engine.lines().take(Instant::now()) {
+                if let Some(granted) = self.0.engine.lines().take(Instant::now()) {
+                    let left_out = granted.left_out;
                     tracing::warn!(%selector, left_out, "the tracer stays as it was, for its binding cannot be asked for: {error}");
                 }
                 answers.note_failure(tenant);

@@ -99,7 +99,7 @@ impl Layers {
 
 /// The letters and digits of a form.
 pub(super) fn letters(form: &[u8]) -> Form {
-    small(form, |c| c.is_alphanumeric(), false)
+    small(form, char::is_alphanumeric, false)
 }
 
 /// A form without what is between `<` and `>`.

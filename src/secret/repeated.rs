@@ -108,9 +108,9 @@ fn encodings(secret: &[u8], mut each: impl FnMut(&[u8])) {
         write!(prefixed, "0x{byte:02x}").expect("memory");
         write!(decimal, "{byte}").expect("memory");
     }
-    [hex, prefixed, decimal]
-        .iter()
-        .for_each(|spelled| each(spelled.as_bytes()));
+    for spelled in [hex, prefixed, decimal] {
+        each(spelled.as_bytes());
+    }
     // What stands before the secret in the same encoding moves it by up to two bytes. Characters that hold bits of its
     // neighbours too are left out.
     for (before, mixed) in [(0, 0), (1, 2), (2, 3)] {

@@ -8,7 +8,7 @@ use tracer_registry::collector::{Endpoint, Fault, LocalCollector};
 use tracer_registry::config::{Export, Retry};
 use tracer_registry::{BreakerState, BreakerStatus, DropReason, ExportError, Fingerprinter, TracerStatus};
 
-use crate::support::{LONG, World, binding, collector, key_of, quick, registry, wait_for};
+use crate::support::{AT_ONCE, LONG, World, binding, collector, key_of, quick, registry, wait_for};
 
 /// Tries again after half a second to a second, then after one to two, and so on.
 fn slow_pauses() -> Export {
@@ -17,6 +17,7 @@ fn slow_pauses() -> Export {
             initial_backoff: Some(Duration::from_secs(1)),
             max_backoff: Some(Duration::from_secs(10)),
             max_elapsed: Some(Duration::from_secs(120)),
+            ..Retry::default()
         },
         ..quick()
     }
@@ -149,7 +150,8 @@ fn a_receiver_that_fails_one_tenant_stops_that_one_and_is_asked_seldom() {
     for fault in [Fault::status(503), Fault::reset(), Fault::hang()] {
         let shown = format!("{fault:?}");
         let export = Export {
-            timeout: Some(Duration::from_millis(100)),
+            // What hangs fails by it, and b is to be answered within it.
+            timeout: Some(Duration::from_secs(1)),
             ..slow_pauses()
         };
         let world = World::with(&["a", "b"], |builder| builder.export(export));
@@ -259,7 +261,8 @@ fn a_connection_that_does_not_come_about_in_time_is_the_endpoints_failure() {
     assert!(full.len() < 16, "it takes whatever comes");
     let world = World::with(&["b"], |builder| {
         let export = Export {
-            timeout: Some(Duration::from_millis(50)),
+            // b is to be answered within it.
+            timeout: Some(Duration::from_secs(1)),
             ..quick()
         };
         builder
@@ -337,7 +340,7 @@ fn a_flush_and_a_shutdown_keep_their_time_at_an_open_breaker_and_what_is_open_is
     let begun = Instant::now();
     assert_eq!(registry.force_flush(Duration::from_millis(50)).pending(), 1);
     let report = registry.shutdown(Duration::from_millis(50));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     assert_eq!(report.tracers[0].dropped[&DropReason::Shutdown], 1);
     assert!(matches!(
         report.tracers[0].last_error,

@@ -240,9 +240,10 @@ fn names_with_losses_that_were_not_told_are_remembered_longer() {
 fn a_receiver_that_hangs_keeps_its_tracers_no_longer_than_requests_are_repeated() {
     let world = World::with(&["a", "b", "hangs"], |builder| {
         let export = Export {
-            timeout: Some(Duration::from_millis(50)),
+            // Time enough to look one up before, and to be answered after.
+            timeout: Some(Duration::from_millis(500)),
             retry: Retry {
-                max_elapsed: Some(Duration::from_millis(200)),
+                max_elapsed: Some(Duration::from_secs(2)),
                 ..quick().retry
             },
             ..quick()

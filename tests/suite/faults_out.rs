@@ -14,14 +14,14 @@ fn what_passes_is_repeated_until_it_is_delivered() {
     let statuses = [408_u16, 429, 500, 502, 503, 504, 599];
     let names: Vec<String> = statuses.iter().map(|status| format!("s{status}")).collect();
     let mut tenants: Vec<&str> = names.iter().map(String::as_str).collect();
-    tenants.extend(["reset", "truncated"]);
+    tenants.push("reset");
     let world = World::new(&tenants);
     let mut told: Vec<(&str, Fault)> = names
         .iter()
         .map(String::as_str)
         .zip(statuses.map(Fault::status))
         .collect();
-    told.extend([("reset", Fault::reset()), ("truncated", Fault::truncate())]);
+    told.push(("reset", Fault::reset()));
     let told: Vec<_> = told
         .into_iter()
         .map(|(tenant, fault)| (tenant, world.collector.fault(fault.times(2).only(key_of(tenant)))))
@@ -51,7 +51,12 @@ fn a_receiver_that_does_not_answer_is_left_and_asked_again() {
     world.tenant("a").start_span("span").end();
     world.flush();
     assert_eq!(world.collector.fault_hits(fault), 1);
-    assert_eq!(world.names("a"), ["span"]);
+    // On a busy machine the second answer may be too late as well, and the span come again.
+    let names = world.names("a");
+    assert!(
+        !names.is_empty() && names.iter().all(|name| name == "span"),
+        "{names:?}"
+    );
     assert!(matches!(
         world.status("a").last_error,
         Some(ExportError::Timeout { .. })
@@ -112,8 +117,17 @@ fn retry_after_is_waited_for_also_by_a_flush() {
 }
 
 #[test]
-fn a_receiver_that_asks_for_an_eternity_is_given_up_and_the_tracer_goes_on() {
-    let world = World::new(&["a"]);
+fn a_receiver_that_asks_for_an_eternity_is_waited_for_no_longer_than_the_bound_and_by_the_next_span_too() {
+    let bound = Duration::from_secs(2);
+    let export = Export {
+        retry: Retry {
+            max_elapsed: Some(Duration::from_millis(1900)),
+            max_retry_after: Some(bound),
+            ..quick().retry
+        },
+        ..quick()
+    };
+    let world = World::with(&["a"], |builder| builder.export(export));
     // First a second, so that the eternity and the time so far are more than a clock can show.
     world.collector.fault(Fault::status(429).retry_after("1").times(1));
     world
@@ -122,10 +136,24 @@ fn a_receiver_that_asks_for_an_eternity_is_given_up_and_the_tracer_goes_on() {
     let a = world.tenant("a");
     a.start_span("lost").end();
     let report = world.registry.force_flush(LONG);
+    let asked = Instant::now();
     assert_eq!(report.tracers[0].dropped[&DropReason::RetriesExhausted], 1);
-    a.start_span("next").end();
-    world.flush();
-    assert_eq!(world.names("a"), ["next"]);
+    assert!(
+        report.to_string().contains("asked to wait 18446744073709551615s"),
+        "{report}"
+    );
+    // What would not live until then is dropped unsent; what does is not sent before it.
+    let sent = || {
+        a.start_span("next").end();
+        let _ = world.registry.force_flush(LONG);
+        world.names("a").len()
+    };
+    wait_for("a span that is taken", sent, |sent| *sent == 1);
+    assert!(
+        asked.elapsed() >= bound - Duration::from_millis(100),
+        "{:?}",
+        asked.elapsed()
+    );
 }
 
 #[test]
@@ -216,10 +244,10 @@ fn success_is_the_status_whatever_the_body_says() {
         ("null", r#"{"partialSuccess": null}"#),
         ("empty", ""),
         ("json", r#"{"partialSuccess": {}, "more": [1]}"#),
-        ("text", "thank you"),
+        ("text", "OK"),
     ];
     let mut tenants: Vec<&str> = bodies.iter().map(|(tenant, _)| *tenant).collect();
-    tenants.extend(["garbage", "careful"]);
+    tenants.extend(["garbage", "careful", "truncated"]);
     let world = World::new(&tenants);
     for (tenant, body) in bodies {
         world
@@ -228,6 +256,7 @@ fn success_is_the_status_whatever_the_body_says() {
     }
     let careful = r#"{"partialSuccess": {"rejectedSpans": 0, "errorMessage": "the clock is off"}}"#;
     world.collector.fault(Fault::garbage().only(key_of("garbage")));
+    world.collector.fault(Fault::truncate().only(key_of("truncated")));
     world
         .collector
         .fault(Fault::status(200).body(careful).only(key_of("careful")));
@@ -239,11 +268,14 @@ fn success_is_the_status_whatever_the_body_says() {
         let status = world.status(tenant);
         assert_eq!((status.spans.delivered, status.spans.lost()), (1, 0), "{tenant}");
         let error = status.last_error.map(|error| error.to_string()).unwrap_or_default();
-        assert_eq!(
-            error.contains("the clock is off"),
-            *tenant == "careful",
-            "{tenant}: {error}"
-        );
+        let warning = match *tenant {
+            "careful" => "the clock is off",
+            "garbage" => "it is a response in neither protobuf nor JSON",
+            "truncated" => "it broke off after",
+            _ => "",
+        };
+        assert!(error.contains(warning), "{tenant}: {error}");
+        assert_eq!(error.is_empty(), warning.is_empty(), "{tenant}: {error}");
     }
 }
 
@@ -319,6 +351,7 @@ fn what_is_not_taken_within_the_time_for_repetitions_is_dropped() {
             initial_backoff: Some(Duration::from_millis(1)),
             max_backoff: Some(Duration::from_millis(2)),
             max_elapsed: Some(Duration::from_millis(30)),
+            ..Retry::default()
         },
         ..quick()
     };

@@ -10,10 +10,7 @@ use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::Export;
 use tracer_registry::{DropReason, Enrichment, LookupError};
 
-use crate::support::{LONG, World, key_of, quick, wait_for};
-
-/// Much less than any timeout in these tests, much more than a call that does not wait takes.
-const AT_ONCE: Duration = Duration::from_secs(2);
+use crate::support::{AT_ONCE, LONG, World, key_of, quick, wait_for};
 
 /// Sends only what is flushed.
 fn patient() -> Export {
@@ -74,13 +71,22 @@ fn a_flush_of_all_sends_the_others_while_one_hangs() {
     for tenant in &tenants {
         world.tenant(tenant).start_span("span").end();
     }
-    let report = world.registry.force_flush(Duration::from_secs(1));
-    for tracer in &report.tracers {
-        let hangs = tracer.selector.to_string().ends_with("t3");
-        assert_eq!(tracer.is_complete(), !hangs, "{report:#?}");
-        assert_eq!((tracer.delivered, tracer.pending), if hangs { (0, 1) } else { (1, 0) });
-    }
-    drop(world.registry.shutdown(Duration::ZERO));
+    let report = thread::scope(|threads| {
+        let flush = threads.spawn(|| world.registry.force_flush(LONG));
+        for tenant in tenants.iter().filter(|tenant| **tenant != "t3") {
+            wait_for(
+                tenant,
+                || world.status(tenant).spans.delivered,
+                |delivered| *delivered == 1,
+            );
+        }
+        assert_eq!(world.status("t3").spans.delivered, 0, "it hangs all the time");
+        assert!(!flush.is_finished(), "it waits for all");
+        world.collector.clear_faults();
+        flush.join().expect("no panic")
+    });
+    assert!(report.is_complete(), "{report:#?}");
+    assert_eq!(report.tracers.iter().map(|tracer| tracer.delivered).sum::<u64>(), 20);
 }
 
 #[test]
@@ -189,15 +195,25 @@ fn a_shutdown_against_a_receiver_that_hangs_returns_in_time_and_gives_up_the_res
             tracer.start_span("span").end();
         }
     }
-    let begun = Instant::now();
-    let report = world.registry.shutdown(Duration::from_millis(300));
+    let (begun, report) = thread::scope(|threads| {
+        let flush = threads.spawn(|| world.registry.force_flush(LONG));
+        wait_for(
+            "b's spans",
+            || world.status("b").spans.delivered,
+            |delivered| *delivered == 3,
+        );
+        assert!(!flush.is_finished(), "it waits for a");
+        let begun = Instant::now();
+        (begun, world.registry.shutdown(Duration::from_millis(300)))
+    });
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
-    assert_eq!(report.tracers[0].dropped[&DropReason::Shutdown], 3);
-    assert_eq!(report.tracers[0].session_events.dropped[&DropReason::Shutdown], 2);
-    assert_eq!((report.tracers[1].delivered, report.tracers[1].lost()), (3, 0));
+    // The flush or the shutdown told of them, whichever ended first.
+    let a = world.status("a");
+    assert_eq!(a.spans.dropped[&DropReason::Shutdown], 3);
+    assert_eq!(a.session_events.dropped[&DropReason::Shutdown], 2);
+    assert_eq!(world.status("b").spans.lost(), 0);
     assert_eq!(report.pending(), 0, "nothing is pending after the end");
-    let status = world.status("a").spans;
-    assert_eq!((status.accepted, status.lost()), (3, 3));
+    assert_eq!((a.spans.accepted, a.spans.lost()), (3, 3));
 }
 
 #[test]
@@ -207,6 +223,7 @@ fn a_request_that_waits_for_its_repetition_is_hurried_by_a_shutdown() {
             initial_backoff: Some(Duration::from_secs(3_600)),
             max_backoff: Some(Duration::from_secs(3_600)),
             max_elapsed: Some(Duration::from_secs(36_000)),
+            ..tracer_registry::config::Retry::default()
         },
         ..quick()
     };

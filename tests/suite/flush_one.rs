@@ -8,10 +8,8 @@ use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{Export, ExportMode};
 use tracer_registry::{DropReason, TracerHandle, TracerReport};
 
-use crate::support::{LONG, World, key_of, quick, wait_for};
+use crate::support::{AT_ONCE, LONG, World, key_of, quick, wait_for};
 
-/// Much less than any timeout in these tests, much more than a call that does not wait takes.
-const AT_ONCE: Duration = Duration::from_secs(2);
 const BOTH: [ExportMode; 2] = [ExportMode::Background, ExportMode::Inline];
 
 /// Sends only what is flushed.

@@ -373,9 +373,9 @@ impl<S: tracing::Subscriber> Layer<S> for Curious {
         let registry = self.registry.clone();
         let (done, is_done) = channel();
         thread::spawn(move || {
-            let status = registry.status();
+            let tracers = registry.status().tracers.len();
             registry.tenant("a").expect("configured").start_span("of the log").end();
-            done.send(status)
+            done.send(tracers)
         });
         let could = is_done.recv_timeout(Duration::from_secs(20)).is_ok();
         self.could.send(could).expect("the test is there");

@@ -12,10 +12,7 @@ use tracer_registry::config::{Export, ExportMode, Retry};
 use tracer_registry::{Connection, DropReason, Enrichment, Fingerprinter, Probe, TracerRegistry};
 
 use crate::child::{is_child, variable};
-use crate::support::{LONG, World, binding, key_of, keys, quick, wait_for};
-
-/// Much less than any timeout in these tests, much more than a call that does not wait takes.
-const AT_ONCE: Duration = Duration::from_secs(2);
+use crate::support::{AT_ONCE, LONG, World, binding, key_of, keys, quick, wait_for};
 
 fn inline() -> Export {
     Export {
@@ -128,12 +125,12 @@ fn what_a_flush_left_is_not_given_up_for_the_time_that_everything_stood_still() 
     let world = World::with(&["a"], |builder| builder.export(export));
     let fault = world.collector.fault(Fault::hang().times(1));
     world.tenant("a").start_span("span").end();
-    let report = world.registry.force_flush(Duration::from_millis(500));
-    assert_eq!(
-        (report.pending(), world.collector.fault_hits(fault)),
-        (1, 1),
-        "{report}"
-    );
+    let begin = || {
+        drop(world.registry.force_flush(Duration::from_millis(100)));
+        world.collector.fault_hits(fault)
+    };
+    wait_for("the request", begin, |hits| *hits == 1);
+    assert_eq!(world.status("a").spans.pending(), 1);
     // Frozen for longer than anything is repeated.
     let frozen = Instant::now();
     wait_for("a while", || frozen.elapsed(), |time| *time > Duration::from_secs(4));

@@ -1,6 +1,7 @@
 //! Behaviour, tested against real parts: a real receiver on loopback, real files, real processes. One binary, so that they are linked
 //! once.
 
+mod answers;
 mod architecture;
 mod breakers;
 mod child;

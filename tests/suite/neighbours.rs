@@ -1,5 +1,6 @@
 //! One tracer in trouble, and the others.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -64,7 +65,9 @@ fn most_tenants_hanging_do_not_keep_the_others_from_being_sent() {
             world.tenant(tenant).start_span(format!("span-{round}")).end();
         }
         for tenant in healthy {
-            wait_for(tenant, || world.names(tenant).len(), |spans| *spans == round + 1);
+            // One that the receiver answers too late comes again.
+            let spans = || world.names(tenant).into_iter().collect::<BTreeSet<_>>().len();
+            wait_for(tenant, spans, |spans| *spans == round + 1);
         }
     }
     drop(world.registry.shutdown(Duration::ZERO));
@@ -75,7 +78,7 @@ fn as_many_tenants_as_there_are_places_may_begin_to_hang_at_once() {
     let names: Vec<String> = (0..8).map(|n| format!("t{n}")).collect();
     let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
     let export = Export {
-        timeout: Some(Duration::from_secs(8)),
+        timeout: Some(LONG),
         max_concurrent_exports: Some(4),
         ..quick()
     };

@@ -8,9 +8,7 @@ use tracer_registry::collector::Fault;
 use tracer_registry::config::Export;
 use tracer_registry::{DropReason, TracerHandle};
 
-use crate::support::{World, quick, wait_for};
-
-const AT_ONCE: Duration = Duration::from_secs(2);
+use crate::support::{AT_ONCE, LONG, World, quick, wait_for};
 
 #[tokio::test]
 async fn a_current_thread_runtime_that_stands_still_does_not_stop_the_export() {
@@ -139,7 +137,7 @@ fn what_went_wrong_with_a_tracer_that_is_gone_is_still_told() {
     let gone = wait_for("the lane to go", || world.status("a"), |status| status.tracers == 1);
     assert_eq!(gone.spans.dropped[&DropReason::Refused], 1);
     assert!(gone.last_error.is_some());
-    let report = world.registry.force_flush(AT_ONCE);
+    let report = world.registry.force_flush(LONG);
     assert!(report.tracers[0].last_error.is_some() && report.lost() == 1, "{report}");
 }
 

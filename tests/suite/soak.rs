@@ -4,10 +4,25 @@ use serde_json::Value;
 
 use super::examples::command;
 
+/// Which faults come in a few seconds depends on the machine: it runs longer until there was enough of them.
+const MINUTES: [&str; 4] = ["0.1", "0.2", "0.5", "1"];
+
 #[test]
 fn a_few_seconds_of_faults_add_up() {
+    let mut verdict = Value::Null;
+    for minutes in MINUTES {
+        verdict = soak(minutes);
+        assert_eq!(verdict["good"], true, "{verdict:#}");
+        if had_everything(&verdict) {
+            return;
+        }
+    }
+    panic!("not enough happened: {verdict:#}");
+}
+
+fn soak(minutes: &str) -> Value {
     let output = command("soak", "cli")
-        .args(["--minutes", "0.1", "--tenants", "50", "--rate", "800", "--json"])
+        .args(["--minutes", minutes, "--tenants", "50", "--rate", "800", "--json"])
         .output()
         .expect("the example can be started");
     let (stdout, stderr) = (
@@ -15,23 +30,22 @@ fn a_few_seconds_of_faults_add_up() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
-    let verdict: Value = serde_json::from_str(stdout.lines().last().unwrap_or_default()).expect("a verdict");
-    assert_eq!(verdict["good"], true, "{verdict:#}");
+    serde_json::from_str(stdout.lines().last().unwrap_or_default()).expect("a verdict")
+}
+
+/// It would be nothing without spans and faults.
+fn had_everything(verdict: &Value) -> bool {
     let rows = verdict["rows"].as_array().expect("rows");
     let value = |what: &str| {
         let row = rows.iter().find(|row| row["what"] == what);
-        row.unwrap_or_else(|| panic!("no {what:?}: {verdict:#}"))["value"].clone()
+        &row.unwrap_or_else(|| panic!("no {what:?}: {verdict:#}"))["value"]
     };
     let count = |what: &str| value(what).as_u64().expect("a number");
-    assert!(
-        count("spans delivered") > 1000 && count("session events delivered") > 10,
-        "{verdict:#}"
-    );
-    // It would be nothing without faults.
     let answers = value("requests by answer, lost ones too");
-    assert!(
-        answers["503"].as_u64() > Some(0) && answers["400"].as_u64() > Some(0),
-        "{verdict:#}"
-    );
-    assert!(count("spans received again") > 0, "{verdict:#}");
+    let answered = |status: &str| answers[status].as_u64() > Some(0);
+    count("spans delivered") > 1000
+        && count("session events delivered") > 10
+        && count("spans received again") > 0
+        && answered("503")
+        && answered("400")
 }

@@ -19,6 +19,9 @@ use tracer_registry::{
 /// Longer than anything here takes; reached only where something is broken.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
+/// Less than anything here takes that waits in vain, and more than a call that does not wait takes on a busy machine.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(15);
+
 pub(crate) struct World {
     /// First, so that it is dropped while the collector is there.
     pub(crate) registry: TracerRegistry,
@@ -88,6 +91,7 @@ pub(crate) fn quick() -> Export {
             initial_backoff: Some(Duration::from_millis(5)),
             max_backoff: Some(Duration::from_millis(20)),
             max_elapsed: Some(Duration::from_secs(30)),
+            ..Retry::default()
         },
         ..Export::default()
     }

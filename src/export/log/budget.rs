@@ -20,9 +20,16 @@ struct Window {
     left_out: u64,
 }
 
+/// A line that may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Granted {
+    /// How many lines were left out since the last one, if any.
+    pub(crate) left_out: Option<u64>,
+}
+
 impl LineBudget {
-    /// Takes a line; `None` if there is none left. Returns how many were left out since the last one, if any.
-    pub(crate) fn take(&self, now: Instant) -> Option<Option<u64>> {
+    /// Takes a line; `None` if there is none left.
+    pub(crate) fn take(&self, now: Instant) -> Option<Granted> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = |began: Instant| now.saturating_duration_since(began) >= PAUSE;
         if window.began.is_none_or(is_over) {
@@ -34,7 +41,9 @@ impl LineBudget {
         }
         window.written += 1;
         let left_out = std::mem::take(&mut window.left_out);
-        Some((left_out > 0).then_some(left_out))
+        Some(Granted {
+            left_out: (left_out > 0).then_some(left_out),
+        })
     }
 }
 
@@ -47,7 +56,8 @@ mod tests {
         let (budget, start) = (LineBudget::default(), Instant::now());
         let written = (0..10_000).filter(|_| budget.take(start).is_some()).count();
         assert_eq!(written, LINES as usize);
-        assert_eq!(budget.take(start + PAUSE), Some(Some(10_000 - u64::from(LINES))));
-        assert_eq!(budget.take(start + PAUSE), Some(None));
+        for left_out in [Some(10_000 - u64::from(LINES)), None] {
+            assert_eq!(budget.take(start + PAUSE), Some(Granted { left_out }));
+        }
     }
 }

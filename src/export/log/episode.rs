@@ -12,6 +12,7 @@
 
 use std::time::Instant;
 
+use super::budget::Granted;
 use super::{LineBudget, PAUSE};
 
 #[derive(Debug, Default)]
@@ -49,7 +50,7 @@ impl Episode {
             return None;
         }
         self.not_before = now.checked_add(PAUSE);
-        let left_out = budget.take(now)?;
+        let Granted { left_out } = budget.take(now)?;
         self.reported = true;
         Some(Begun {
             count: self.count,

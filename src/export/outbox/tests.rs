@@ -77,20 +77,3 @@ fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
     assert!(!outbox.lock().running, "the next event rings again");
     assert!(rung.try_recv().is_err());
 }
-
-#[test]
-fn only_what_is_said_of_the_request_is_tried_again_by_one() {
-    let about: Vec<DropReason> = DropReason::ALL
-        .into_iter()
-        .filter(|reason| is_about_the_request(*reason))
-        .collect();
-    assert_eq!(
-        about,
-        [
-            DropReason::Refused,
-            DropReason::TooLarge,
-            DropReason::Rejected,
-            DropReason::Encoding
-        ]
-    );
-}

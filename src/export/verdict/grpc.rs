@@ -21,7 +21,8 @@ use tonic::{Code, Status};
 
 use super::super::ExportError;
 use super::super::receiver_text::harmless;
-use super::{Verdict, delivered, protobuf_partial_success};
+use super::partial_success::PartialSuccess;
+use super::{Verdict, delivered};
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
 
@@ -32,15 +33,19 @@ const TOO_LARGE: [&str; 3] = ["larger than max", "exceeds maximum size", "too la
 
 pub(super) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
     let status = match answer {
-        Ok(message) => return delivered(url, protobuf_partial_success(message), sent, secrets),
+        Ok(message) => {
+            let partial = PartialSuccess::of_protobuf(&message, false);
+            return delivered(url, partial.unwrap_or_default(), sent, secrets);
+        }
         Err(status) => status,
     };
+    let after = retry_delay(status.details());
     let error = ExportError::Grpc {
         url: url.to_owned(),
         code: status.code() as i32,
         message: harmless(status.message(), secrets),
+        retry_after: after,
     };
-    let after = retry_delay(status.details());
     let drop = |reason, error| Verdict::Drop { reason, error };
     let refuse = |reason, error| Verdict::Refuse { reason, error };
     match status.code() {
@@ -149,6 +154,7 @@ mod tests {
                 url: URL.to_owned(),
                 code: code as i32,
                 message: Some("no".to_owned()),
+                retry_after: None,
             };
             let drop = |reason| Verdict::Drop {
                 reason,

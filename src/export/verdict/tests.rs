@@ -1,12 +1,14 @@
 use std::time::UNIX_EPOCH;
 
 use http::HeaderValue;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use proptest::prelude::*;
 use prost::Message;
 use secrecy::SecretString;
 
 use super::super::receiver_text::MAX_SHOWN_CHARS;
+use super::super::transport::Cut;
 use super::*;
 use crate::secret::{ApiKey, KeySource, SecretError, SecretSources};
 
@@ -32,6 +34,7 @@ fn answer(status: u16, headers: &[(http::HeaderName, &'static str)], body: impl 
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
             .collect(),
         body: body.into(),
+        cut: None,
     }
 }
 
@@ -51,7 +54,7 @@ fn reason(status: u16) -> Option<DropReason> {
 #[test]
 fn each_status_has_its_verdict() {
     for status in 200..=599 {
-        let verdict = judged(answer(status, &[], "no"));
+        let verdict = judged(answer(status, &[], ""));
         match status {
             200..=299 => assert!(
                 matches!(
@@ -129,7 +132,7 @@ fn a_partial_success_is_read_in_either_encoding_whatever_the_content_type_says()
         }),
     };
     let protobuf = |rejected, message| bytes::Bytes::from(partial(rejected, message).encode_to_vec());
-    let cases: [(&str, bytes::Bytes, u64, Option<&str>); 16] = [
+    let cases: [(&str, bytes::Bytes, u64, Option<&str>); 18] = [
         ("application/x-protobuf", protobuf(3, "no"), 3, Some("no")),
         ("", protobuf(3, ""), 3, None),
         ("application/x-protobuf", protobuf(0, "careful"), 0, Some("careful")),
@@ -170,7 +173,19 @@ fn a_partial_success_is_read_in_either_encoding_whatever_the_content_type_says()
             None,
         ),
         ("application/json", "[]".into(), 0, None),
-        ("text/html", "<html>fine</html>".into(), 0, None),
+        ("text/html", protobuf(3, "no"), 3, Some("no")),
+        (
+            "text/plain",
+            r#" {"partialSuccess":{"rejectedSpans":3}} "#.into(),
+            3,
+            None,
+        ),
+        (
+            "application/json",
+            r#"{"partial_success":{"rejected_spans":3,"error_message":"no"}}"#.into(),
+            3,
+            Some("no"),
+        ),
     ];
     for (content_type, body, expected, message) in cases {
         let Verdict::Delivered { rejected, warning } =
@@ -218,6 +233,234 @@ fn what_a_receiver_says_is_kept_short_on_one_line_and_withheld_if_it_repeats_the
             let expected = format!("receiver's text withheld: {} bytes that may repeat the key", text.len());
             assert_eq!(said(&text), Some(expected), "{text}");
         }
+    }
+}
+
+#[test]
+fn the_answers_of_real_receivers_are_delivered_without_a_warning() {
+    for (status, content_type, body) in [
+        (200, None, &b""[..]),
+        (200, None, b"{}"),
+        (200, None, b"\x0a\x00"),
+        (200, None, b"OK"),
+        (200, Some("application/x-protobuf"), b""),
+        (200, Some("application/x-protobuf"), b"\x0a\x00"),
+        (200, Some("application/x-protobuf"), b"{}"),
+        (200, Some("application/protobuf"), b"\x0a\x02\x08\x00"),
+        (200, Some("application/vnd.google.protobuf"), b""),
+        (200, Some("application/json"), b""),
+        (200, Some("application/json"), b"{}"),
+        (200, Some("application/json"), b"\x0a\x00"),
+        (
+            200,
+            Some("application/json; charset=utf-8"),
+            b"{\"partialSuccess\":{}}\n",
+        ),
+        (200, Some("Application/JSON"), b"{\"partialSuccess\":null}"),
+        (200, Some("application/json"), b"null"),
+        (200, Some("application/json"), b"\"ok\""),
+        (200, Some("application/problem+json"), b"{\"detail\":\"\"}"),
+        (200, Some("text/plain"), b""),
+        (200, Some("text/plain; charset=utf-8"), b"OK\n"),
+        (200, Some("text/plain"), b"ok"),
+        (200, Some("text/html"), b""),
+        (200, Some("application/octet-stream"), b"\x0a\x00"),
+        (200, Some("text/plain"), b"{}"),
+        (201, Some("text/plain"), b"Created"),
+        (202, Some("text/plain"), b"Accepted."),
+        (
+            202,
+            Some("application/json"),
+            b"{\"successes\":[{\"id\":\"1\"}],\"errors\":[]}",
+        ),
+        (204, None, b""),
+        (204, Some("text/plain"), b""),
+        (
+            207,
+            Some("application/json"),
+            b"{\"successes\":[],\"errors\":[{\"id\":\"1\",\"status\":400}]}",
+        ),
+    ] {
+        let headers: Vec<_> = content_type.map(|value| (CONTENT_TYPE, value)).into_iter().collect();
+        let verdict = judged(answer(status, &headers, body));
+        let expected = Verdict::Delivered {
+            rejected: 0,
+            warning: None,
+        };
+        let body = String::from_utf8_lossy(body);
+        assert_eq!(verdict, expected, "{status} {content_type:?} {body:?}");
+    }
+}
+
+#[test]
+fn a_success_that_is_no_answer_of_a_receiver_is_dropped_with_its_text() {
+    let page = "<!doctype html><html><head><style>p { color: red }</style><title>Sign in</title>\
+                <script>if (a < b) { go() }</script></head><body class='x'><p>Please log&nbsp;in</p><!-- v1 --></body></html>";
+    for (content_type, body, message) in [
+        ("text/html", "<!doctype html><title>Sign in</title>", Some("Sign in")),
+        ("text/html; charset=utf-8", page, Some("Sign in Please log&nbsp;in")),
+        ("TEXT/HTML", "<html>please_log_in</html>", Some("please_log_in")),
+        ("application/xhtml+xml", "<p>Sign in</p>", Some("Sign in")),
+        ("text/html", "<script>location = '/login'</script>", None),
+        (
+            "text/html",
+            "<p>for user:secret-canary</p>",
+            Some("receiver's text withheld: 22 bytes that may repeat the key"),
+        ),
+        ("text/plain", "please log in", Some("please log in")),
+        ("text/plain", "Hi", Some("Hi")),
+        ("text/plain", "OK, but not here", Some("OK, but not here")),
+        (
+            "application/xml",
+            "<Error>AccessDenied</Error>",
+            Some("<Error>AccessDenied</Error>"),
+        ),
+        ("application/octet-stream", "\u{1}\u{2}", None),
+    ] {
+        let verdict = judged(answer(200, &[(CONTENT_TYPE, content_type)], body));
+        let expected = Verdict::Drop {
+            reason: DropReason::Refused,
+            error: ExportError::NoReceiver {
+                url: URL.to_owned(),
+                status: 200,
+                content_type: Some(content_type.to_owned()),
+                message: message.map(str::to_owned),
+            },
+        };
+        assert_eq!(verdict, expected, "{content_type} {body}");
+    }
+    let compressed = answer(200, &[(CONTENT_TYPE, "text/html"), (CONTENT_ENCODING, "gzip")], "{}");
+    assert!(matches!(judged(compressed), Verdict::Drop { .. }));
+}
+
+#[test]
+fn a_success_is_delivered_whatever_becomes_of_its_body_and_a_warning_says_so() {
+    let broken = || Some(Cut::Broken("reset".to_owned()));
+    let late = Some(Cut::TimedOut(Duration::from_secs(1)));
+    for (content_type, body, cut, rejected, warning) in [
+        (
+            "application/x-protobuf",
+            "",
+            broken(),
+            0,
+            "it broke off after 0 bytes: reset",
+        ),
+        (
+            "application/x-protobuf",
+            "\x0a\x0c\x08\x02\x12\x08to",
+            broken(),
+            2,
+            "rejected 2 spans: to",
+        ),
+        (
+            "application/x-protobuf",
+            "\x0a\x0c\x08",
+            broken(),
+            0,
+            "it broke off after 3 bytes: reset",
+        ),
+        (
+            "application/x-protobuf",
+            "\x0a",
+            broken(),
+            0,
+            "it broke off after 1 bytes: reset",
+        ),
+        (
+            "application/json",
+            r#"{"partialSuccess":{"rejectedSpans":"2","#,
+            late.clone(),
+            2,
+            "rejected 2 spans",
+        ),
+        (
+            "application/json",
+            r#"{"partial_success":{"rejected_spans":2"#,
+            late.clone(),
+            0,
+            "38 bytes of it came within 1s",
+        ),
+        (
+            "application/json",
+            r#"{"x":[1,"#,
+            Some(Cut::TooLarge),
+            0,
+            "only its first 8 bytes are read",
+        ),
+        (
+            "application/json",
+            "{nonsense",
+            Some(Cut::TooLarge),
+            0,
+            "only its first 9 bytes are read",
+        ),
+        ("", "<html>", None, 0, "it is a response in neither protobuf nor JSON"),
+        (
+            "application/json",
+            "<html>",
+            None,
+            0,
+            "it is a response in neither protobuf nor JSON",
+        ),
+        (
+            "application/x-protobuf",
+            "\u{7f}\u{7f}",
+            None,
+            0,
+            "it is a response in neither protobuf nor JSON",
+        ),
+        (
+            "application/json",
+            r#"{"partialSuccess":7}"#,
+            None,
+            0,
+            "it is a response in neither protobuf nor JSON",
+        ),
+        ("text/html", "", broken(), 0, "it broke off after 0 bytes: reset"),
+        (
+            "",
+            "",
+            Some(Cut::Broken("\"secret%2Dcanary\"".to_owned())),
+            0,
+            "receiver's text withheld: ",
+        ),
+    ] {
+        let mut answer = answer(200, &[(CONTENT_TYPE, content_type)], body);
+        answer.cut = cut;
+        let Verdict::Delivered {
+            rejected: seen,
+            warning: Some(error),
+        } = judged(answer)
+        else {
+            panic!("{content_type} {body:?}")
+        };
+        assert_eq!(seen, rejected, "{content_type} {body:?}");
+        assert!(error.to_string().contains(warning), "{content_type} {body:?}: {error}");
+    }
+}
+
+#[test]
+fn a_page_that_breaks_off_is_still_no_answer_and_what_is_compressed_is_not_read() {
+    let mut page = answer(200, &[(CONTENT_TYPE, "text/html")], "<p>Sign");
+    page.cut = Some(Cut::Broken("reset".to_owned()));
+    assert!(matches!(judged(page), Verdict::Drop { .. }));
+    let compressed = answer(200, &[(CONTENT_ENCODING, "gzip")], "\u{1f}");
+    assert!(matches!(
+        judged(compressed),
+        Verdict::Delivered {
+            warning: Some(ExportError::AnswerUnread { .. }),
+            ..
+        }
+    ));
+}
+
+#[test]
+fn other_answers_are_judged_by_their_head_too() {
+    for (status, headers) in [(401, &[][..]), (404, &[]), (503, &[(RETRY_AFTER, "7")])] {
+        let mut answer = answer(status, headers, "so");
+        let whole = judged(answer.clone());
+        answer.cut = Some(Cut::Broken("reset".to_owned()));
+        assert_eq!(judged(answer), whole, "{status}");
     }
 }
 

@@ -189,13 +189,10 @@ fn spell(text: &str, spelling: Spelling, mut coin: impl FnMut() -> bool) -> Stri
         let spelled = match spelling {
             Spelling::Capitals if c.is_ascii_alphabetic() => whole(c.to_ascii_uppercase().to_string()),
             Spelling::JsonSlash if matches!(c, '/' | '"' | '\\') => format!("\\{c}"),
-            Spelling::JsonCodes => whole(
-                c.encode_utf16(&mut [0; 2])
-                    .iter()
-                    .map(|unit| format!("\\u{unit:04x}"))
-                    .collect(),
-            ),
-            Spelling::Url => whole(c.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect()),
+            Spelling::JsonCodes => whole(joined(
+                c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")),
+            )),
+            Spelling::Url => whole(joined(c.to_string().bytes().map(|byte| format!("%{byte:02X}")))),
             Spelling::HtmlDecimal => whole(format!("&#{};", u32::from(c))),
             Spelling::HtmlHex => whole(format!("&#x{:x};", u32::from(c))),
             Spelling::HtmlNames => names
@@ -211,13 +208,17 @@ fn spell(text: &str, spelling: Spelling, mut coin: impl FnMut() -> bool) -> Stri
     out
 }
 
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().concat()
+}
+
 fn encode(key: &str, encoding: Encoding) -> String {
     match encoding {
         Encoding::None => key.to_owned(),
-        Encoding::Hex => key.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        Encoding::Hex => joined(key.bytes().map(|byte| format!("{byte:02x}"))),
         Encoding::Base64 => base64::engine::general_purpose::STANDARD.encode(key),
         Encoding::Base64Url => base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key),
-        Encoding::Decimal => key.bytes().map(|byte| format!("{byte} ")).collect(),
+        Encoding::Decimal => joined(key.bytes().map(|byte| format!("{byte} "))),
     }
 }
 

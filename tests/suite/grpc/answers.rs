@@ -28,7 +28,7 @@ fn what_passes_is_repeated_until_it_is_delivered_and_is_delivered_once() {
     let statuses = [408, 502, 503, 504].map(Fault::status);
     let told: Vec<_> = statuses
         .into_iter()
-        .chain([Fault::reset(), Fault::truncate()])
+        .chain([Fault::reset()])
         .map(|fault| world.collector.fault(fault.times(1)))
         .collect();
     world.tenant("a").start_span("span").end();
@@ -38,6 +38,32 @@ fn what_passes_is_repeated_until_it_is_delivered_and_is_delivered_once() {
         assert_eq!(world.collector.fault_hits(fault), 1);
     }
     assert_eq!(world.status("a").spans.delivered, 1);
+}
+
+#[test]
+fn an_answer_without_its_end_is_no_success_and_what_it_was_for_arrives_twice() {
+    let world = world(&["a"], by_grpc());
+    let fault = world.collector.fault(Fault::truncate().times(1));
+    world.tenant("a").start_span("span").end();
+    world.flush();
+    assert_eq!(world.collector.fault_hits(fault), 1);
+    assert_eq!(world.names("a"), ["span", "span"]);
+    assert_eq!(world.status("a").spans.delivered, 1);
+}
+
+#[test]
+fn a_page_with_a_success_is_refused_once_and_not_divided() {
+    let server = GrpcServer::start(vec![Says::page(200)]);
+    let registry = builder(&server.url, &["a"], &Fingerprinter::new())
+        .export(patient())
+        .build()
+        .expect("valid");
+    for _ in 0..20 {
+        span(&registry, "span");
+    }
+    let report = registry.force_flush(LONG);
+    assert_eq!(report.tracers[0].dropped[&DropReason::Refused], 20, "{report}");
+    assert_eq!(server.asked().len(), 1);
 }
 
 #[test]
@@ -190,12 +216,8 @@ fn what_is_not_grpc_is_judged_by_its_status_and_what_breaks_off_is_repeated() {
         Some(&1),
         "{report}"
     );
-    assert!(
-        report
-            .to_string()
-            .contains("answered 200 OK by something else than gRPC"),
-        "{report}"
-    );
+    let said = "answered 200 with text/html, which is no answer of a receiver: no gRPC here";
+    assert!(report.to_string().contains(said), "{report}");
     span(&registry, "taken");
     assert_eq!(registry.force_flush(LONG).tracers[0].delivered, 1);
     assert_eq!(server.asked().len(), 6);

@@ -110,6 +110,7 @@ fn a_key_that_stays_refused_opens_the_breaker_of_its_tracer_and_a_later_one_heal
         initial_backoff: Some(Duration::from_millis(20)),
         max_backoff: Some(Duration::from_millis(100)),
         max_elapsed: Some(Duration::from_secs(600)),
+        ..Retry::default()
     };
     let world = vault.world(&["a", "b"], export);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
@@ -136,7 +137,6 @@ fn what_waits_too_long_is_dropped_as_unauthorized_also_where_it_was_never_sent()
     let vault = Vault::default();
     let mut export = quick();
     export.max_export_batch_size = Some(10);
-    export.timeout = Some(Duration::from_millis(100));
     export.retry.max_elapsed = Some(Duration::from_millis(100));
     let world = vault.world(&["a"], export);
     world.revoke(&key_of("a"));
