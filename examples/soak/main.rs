@@ -105,6 +105,7 @@ fn registry(url: &str) -> Result<TracerRegistry> {
                 initial_backoff: Some(Duration::from_millis(200)),
                 max_backoff: Some(Duration::from_secs(2)),
                 max_elapsed: Some(Duration::from_secs(8)),
+                ..Retry::default()
             },
             ..Export::default()
         })

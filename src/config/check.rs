@@ -256,6 +256,7 @@ fn export(export: &Export, faults: &mut Faults) {
         ("retry.initial_backoff", retry.initial_backoff, Zero::HasNone),
         ("retry.max_backoff", retry.max_backoff, Zero::HasNone),
         ("retry.max_elapsed", retry.max_elapsed, Zero::HasAMeaning),
+        ("retry.max_retry_after", retry.max_retry_after, Zero::HasAMeaning),
     ] {
         if let Some(message) = value.and_then(|value| duration(value, zero)) {
             faults.add(format!("export.{field}"), message);

@@ -58,10 +58,14 @@ pub struct Retry {
     /// The longest wait between two attempts. Default: 30s.
     #[schemars(with = "Option<HumanDuration>")]
     pub max_backoff: Option<Duration>,
-    /// How long a request is repeated before its spans are dropped and counted, from its first attempt, or from when it first waited for a
-    /// receiver that fails. Default: 5m.
+    /// How long what failed for a passing reason is repeated before it is dropped and counted: from when it was due, or from when the
+    /// receiver's present failure began, whichever is later. With `0s` nothing is repeated. Default: 5m.
     #[schemars(with = "Option<HumanDuration>")]
     pub max_elapsed: Option<Duration>,
+    /// The longest wait that a receiver may ask for (`Retry-After`, gRPC's `RetryInfo`); a longer one is cut to it. With `0s` its wishes are
+    /// ignored. Default: 1h.
+    #[schemars(with = "Option<HumanDuration>")]
+    pub max_retry_after: Option<Duration>,
 }
 
 /// Who sends, and when.
@@ -169,8 +173,10 @@ pub struct RetrySettings {
     pub initial_backoff: Duration,
     /// The longest wait between two attempts.
     pub max_backoff: Duration,
-    /// How long a request is repeated, from its first attempt or from when it first waited for a receiver that fails.
+    /// How long what failed for a passing reason is repeated: from when it was due, or from when the receiver's present failure began.
     pub max_elapsed: Duration,
+    /// The longest wait that a receiver may ask for.
+    pub max_retry_after: Duration,
 }
 
 impl ExportSettings {
@@ -204,6 +210,7 @@ impl Export {
         replace(&mut self.retry.initial_backoff, over.retry.initial_backoff.as_ref());
         replace(&mut self.retry.max_backoff, over.retry.max_backoff.as_ref());
         replace(&mut self.retry.max_elapsed, over.retry.max_elapsed.as_ref());
+        replace(&mut self.retry.max_retry_after, over.retry.max_retry_after.as_ref());
     }
 
     pub(super) fn settings(&self) -> ExportSettings {
@@ -222,6 +229,7 @@ impl Export {
                 initial_backoff: self.retry.initial_backoff.unwrap_or(Duration::from_secs(1)),
                 max_backoff: self.retry.max_backoff.unwrap_or(Duration::from_secs(30)),
                 max_elapsed: self.retry.max_elapsed.unwrap_or(Duration::from_secs(300)),
+                max_retry_after: self.retry.max_retry_after.unwrap_or(Duration::from_secs(3600)),
             },
         }
     }

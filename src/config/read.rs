@@ -174,6 +174,7 @@ fn retry(table: &mut Table<'_>) -> Retry {
         initial_backoff: duration(table, "initial_backoff"),
         max_backoff: duration(table, "max_backoff"),
         max_elapsed: duration(table, "max_elapsed"),
+        max_retry_after: duration(table, "max_retry_after"),
     }
 }
 

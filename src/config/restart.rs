@@ -53,11 +53,13 @@ fn export(old: &ExportSettings, new: &ExportSettings) -> Vec<&'static str> {
         max_concurrent_exports,
         timeout,
         drop_timeout,
-        retry: RetrySettings {
-            initial_backoff,
-            max_backoff,
-            max_elapsed,
-        },
+        retry:
+            RetrySettings {
+                initial_backoff,
+                max_backoff,
+                max_elapsed,
+                max_retry_after,
+            },
     } = old;
     let same = [
         ("export.mode", *mode == new.mode),
@@ -82,6 +84,10 @@ fn export(old: &ExportSettings, new: &ExportSettings) -> Vec<&'static str> {
         ),
         ("export.retry.max_backoff", *max_backoff == new.retry.max_backoff),
         ("export.retry.max_elapsed", *max_elapsed == new.retry.max_elapsed),
+        (
+            "export.retry.max_retry_after",
+            *max_retry_after == new.retry.max_retry_after,
+        ),
     ];
     same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
 }

@@ -29,10 +29,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ExportError;
-use super::deliver::{Outcome, deliver, first_place, see_through};
+use super::deliver::{Outcome, Sending, deliver, first_place, patience_unsent, see_through};
 use super::encode;
 use super::engine::Shared;
-use super::lane::Lane;
+use super::lane::{Age, Lane};
 use super::permits::Load;
 use super::queue::Batch;
 use super::transport::Call;
@@ -135,15 +135,14 @@ impl Parts {
 
 /// Sends the next batch of a lane, when it is its turn, and settles all of it.
 pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
-    let mut started = None;
     // Not taken before: while the lane waits for its turn its spans are in the queue, and others may go with them.
-    let mut place = first_place(shared, lane, Load::Spans, &mut started).await;
-    let mut batch = lane.take_batch();
-    if place.is_none() {
-        let reason = lane.gates.for_spans().reason();
-        lane.settle(batch.numbers(&(0..batch.len())), Outcome::Dropped(reason));
+    let Some(place) = first_place(shared, lane, Load::Spans, Age::Queue).await else {
+        lane.give_up(&[], lane.gates.for_spans().reason(), patience_unsent(shared));
         return;
-    }
+    };
+    let mut place = Some(place);
+    let mut batch = lane.take_batch();
+    let age = Age::Spans(batch.numbers(&(0..batch.len())).end);
     let mut finished = false;
     let mut parts = Parts::of(batch.len());
     while let Some(part) = parts.next() {
@@ -155,9 +154,13 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
             if !std::mem::replace(&mut finished, true) {
                 batch.iter_mut().for_each(|span| lane.finish(span));
             }
-            let call = call(lane, shared, &batch, &part)?;
-            let load = (Load::Spans, part.len() as u64);
-            Ok(deliver(shared, lane, &call, load, place.take(), &mut started).await)
+            let sending = Sending {
+                call: &call(lane, shared, &batch, &part)?,
+                load: Load::Spans,
+                count: part.len() as u64,
+                age,
+            };
+            Ok(deliver(shared, lane, &sending, place.take()).await)
         };
         let outcome = see_through(lane, Load::Spans, sent).await;
         if let Outcome::Refused(reason) = outcome
@@ -169,6 +172,11 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
             Outcome::Refused(reason) if part.len() < batch.len() || lane.may_divide() => {
                 let refused = Refused { part, reason };
                 settle(lane, &batch, parts.note_refused(refused));
+            }
+            Outcome::Dropped(reason) if Outcome::Dropped(reason).is_expired() => {
+                let unsent = std::iter::once(part).chain(parts.waiting.drain(..));
+                let unsent: Vec<_> = unsent.map(|part| batch.numbers(&part)).collect();
+                lane.give_up(&unsent, reason, shared.settings.retry.max_elapsed);
             }
             outcome => {
                 lane.settle(batch.numbers(&part), outcome);

@@ -90,7 +90,7 @@ impl Breaker {
     pub(super) fn is_ready(&self) -> bool {
         self.works
             .get()
-            .is_none_or(|works| works.lock().circuit.wait(Instant::now()).is_none())
+            .is_none_or(|works| works.lock().circuit.wait(now()).is_none())
     }
 
     /// Waits until a request would be let through. Of all who wait for a probe's time only one is, so ask again.
@@ -101,7 +101,7 @@ impl Breaker {
     }
 
     pub(super) fn enter(&self) -> Option<Pass<'_>> {
-        let answer = self.works.get().map(|works| works.lock().circuit.ask(Instant::now()));
+        let answer = self.works.get().map(|works| works.lock().circuit.ask(now()));
         let probe = match answer {
             None | Some(Answer::Enter) => None,
             Some(Answer::Probe(probe)) => Some(probe),
@@ -113,6 +113,21 @@ impl Breaker {
     /// Somebody cannot wait: what is not let through for a while longer is to be tried now.
     pub(super) fn hurry(&self) {
         self.change(Circuit::hurry);
+    }
+
+    /// The receiver asked for a wait: until it is over nothing is let through.
+    pub(super) fn hold(&self, wait: Duration) {
+        // A moment that no clock can show is none.
+        if let Some(until) = now().checked_add(wait) {
+            let works = self.works.get_or_init(Box::default);
+            works.change(|circuit| circuit.hold(until));
+        }
+    }
+
+    /// When the receiver said to come back, unless that is over.
+    pub(super) fn asked_until(&self) -> Option<Instant> {
+        let works = self.works.get()?;
+        works.lock().circuit.asked_until(now())
     }
 
     /// Whether requests wait, but for one that tries at a time.
@@ -161,7 +176,7 @@ impl Works {
         loop {
             // Made before the look: from here on it hears every change.
             let changed = self.changed.notified();
-            let wait = self.lock().circuit.wait(Instant::now());
+            let wait = self.lock().circuit.wait(now());
             match wait {
                 None => return,
                 // Either end of the wait is the same: there is a look again.
@@ -219,22 +234,27 @@ impl Pass<'_> {
         let probe = self.probe.take();
         let works = self.breaker.works.get_or_init(Box::default);
         works.denied.store(denied, Ordering::Relaxed);
-        works.change(|circuit| circuit.fail(Instant::now(), probe, |openings| pause(retry, openings)));
+        works.change(|circuit| circuit.fail(now(), probe, |openings| pause(retry, openings)));
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if let Some(probe) = self.probe {
-            self.breaker.change(|circuit| circuit.give_up(Instant::now(), probe));
+            self.breaker.change(|circuit| circuit.give_up(now(), probe));
         }
     }
+}
+
+/// On the clock of what moves the tasks, which tests may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// A time that is not far, as a status shows it.
 fn on_the_wall_clock(time: Instant) -> SystemTime {
     let now = SystemTime::now();
-    let left = time.saturating_duration_since(Instant::now());
+    let left = time.saturating_duration_since(self::now());
     wall_time::shown(now.checked_add(left).unwrap_or(now))
 }
 

@@ -7,7 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use rand::Rng;
@@ -17,13 +17,16 @@ use super::ExportError;
 use super::engine::Shared;
 use super::gate::Showed;
 use super::hand::Hand;
-use super::lane::Lane;
+use super::lane::{Age, Lane};
 use super::permits::{Load, Place, admit, gate};
 use super::transport::{Attempt, Call};
 use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
+
+#[cfg(test)]
+mod tests;
 
 /// How long an answer may take before the request makes room for others. Nothing follows from it for the lane: its receiver may be far away.
 const LASTS: Duration = Duration::from_millis(100);
@@ -40,6 +43,14 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// Whether it was given up because its time was over.
+    pub(super) fn is_expired(self) -> bool {
+        matches!(
+            self,
+            Self::Dropped(DropReason::RetriesExhausted | DropReason::Unauthorized)
+        )
+    }
+
     /// Whether spans were taken of a request that had so many.
     pub(super) fn has_taken(self, count: usize) -> bool {
         matches!(self, Self::Delivered { rejected } if rejected < count as u64)
@@ -62,40 +73,45 @@ pub(super) async fn see_through(
     })
 }
 
+/// A request that is sent until there is a verdict.
+pub(super) struct Sending<'a> {
+    pub(super) call: &'a Call,
+    pub(super) load: Load,
+    /// Spans that it carries.
+    pub(super) count: u64,
+    pub(super) age: Age,
+}
+
 /// Sends a request until there is a verdict. The first attempt has the place that it is given, if it is given one.
 ///
-/// At a breaker it waits no longer than `export.retry.max_elapsed` in all; where it was not sent before, `export.timeout` at the least.
-///
-/// `started` is when this request, or one that it is a part of, was first sent or first met an open breaker: the time for repetitions is
-/// counted from there. Waiting for a place is nobody's refusal, and does not count.
+/// It is repeated for `export.retry.max_elapsed`, which is counted as its age says. At a breaker, what was not sent before waits
+/// `export.timeout` at the least.
 pub(super) async fn deliver<'a>(
     shared: &'a Shared,
     lane: &'a Arc<Lane>,
-    call: &Call,
-    (load, count): (Load, u64),
+    sending: &Sending<'_>,
     mut given: Option<Place<'a>>,
-    started: &mut Option<Instant>,
 ) -> Outcome {
     let retry = &shared.settings.retry;
+    let (call, load, age) = (sending.call, sending.load, sending.age);
     let mut attempt = 0;
     let mut changed: Option<Hand> = None;
     loop {
         let (verdict, slow, flushes, hand) = {
             let place = match given.take() {
                 Some(place) => Some(place),
-                None if attempt == 0 => first_place(shared, lane, load, started).await,
-                None => admit(shared, lane, load, retry.max_elapsed, started).await,
+                None if attempt == 0 => first_place(shared, lane, load, age).await,
+                None => admit(shared, lane, load, age, retry.max_elapsed).await,
             };
             let Some(mut place) = place else {
                 return Outcome::Dropped(gate(lane, load).reason());
             };
             let mut hand = changed.take().unwrap_or_else(|| Hand::of(&lane.keyring));
             let flushes = lane.flushes();
-            started.get_or_insert_with(|| shared.driver.now());
             lane.clock.pay(call.encoded.body.len());
             let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
             let connected = sent.connected;
-            let verdict = judge(&call.url, sent.result, count, &sent.secrets, SystemTime::now());
+            let verdict = judge(&call.url, sent.result, sending.count, &sent.secrets, SystemTime::now());
             let mut entry = place.leave();
             if let Verdict::Deny { error } = &verdict {
                 entry.reached();
@@ -134,13 +150,13 @@ pub(super) async fn deliver<'a>(
             // Where there is another key meanwhile, it does not wait.
             Verdict::Deny { .. } if !lane.keyring.wait(lane, hand.current()) => {}
             Verdict::Deny { .. } => {
-                if !pause(shared, lane, load, (attempt, flushes), None, *started).await {
+                if !pause(shared, lane, sending, (attempt, flushes), None).await {
                     return Outcome::Dropped(DropReason::Unauthorized);
                 }
             }
             Verdict::Repeat { after, error } => {
                 lane.note_failure(load, slow, error);
-                if !pause(shared, lane, load, (attempt, flushes), after, *started).await {
+                if !pause(shared, lane, sending, (attempt, flushes), after).await {
                     return Outcome::Dropped(DropReason::RetriesExhausted);
                 }
             }
@@ -149,53 +165,49 @@ pub(super) async fn deliver<'a>(
     }
 }
 
-/// Waits before a repetition, unless that waits at a breaker anyway; false where the time for repetitions is over before that.
+/// Waits before a repetition, unless that waits at a breaker anyway; false if the time for repetitions is over before that.
+///
+/// What the receiver asked for holds for all of the tracer's requests with such a load, and is waited for at the breaker.
 async fn pause(
     shared: &Shared,
     lane: &Lane,
-    load: Load,
+    sending: &Sending<'_>,
     (attempt, flushes): (u32, u64),
     after: Option<Duration>,
-    started: Option<Instant>,
 ) -> bool {
-    if after.is_none() && !gate(lane, load).is_ready() {
+    let retry = &shared.settings.retry;
+    let gate = gate(lane, sending.load);
+    if after.is_none() && !gate.is_ready() {
         return true;
     }
-    let retry = &shared.settings.retry;
-    let wait = backoff(retry, attempt).max(after.unwrap_or_default());
-    // Saturating: what a server asks for may be any number of seconds.
-    if since(shared, started).saturating_add(wait) > retry.max_elapsed {
+    let asked = after.unwrap_or_default().min(retry.max_retry_after);
+    if !asked.is_zero() {
+        gate.hold(asked);
+    }
+    let left = lane.time_left(sending.age, retry.max_elapsed);
+    // A clock that stands still now and then shows less time than will pass for the receiver.
+    if left.is_zero() || asked > left && !shared.driver.may_stand_still() {
         return false;
     }
-    // A flush may shorten our own back-off, never what the server asked for.
-    if after.is_none() {
-        lane.wait_before_repeating(wait, flushes).await;
-    } else {
-        tokio::time::sleep(wait).await;
-    }
+    // A flush may shorten our own back-off, never what the receiver asked for. The last attempt is when the time is over, not before.
+    let wait = backoff(retry, attempt).min(left);
+    lane.wait_before_repeating(wait, flushes).await;
     true
 }
 
-/// How long a request is at it.
-fn since(shared: &Shared, started: Option<Instant>) -> Duration {
-    let elapsed = |started| shared.driver.now().saturating_duration_since(started);
-    started.map_or(Duration::ZERO, elapsed)
-}
-
 /// A place for what was not sent yet. It has at least the time that a probe may take.
-pub(super) async fn first_place<'a>(
-    shared: &'a Shared,
-    lane: &'a Lane,
-    load: Load,
-    started: &mut Option<Instant>,
-) -> Option<Place<'a>> {
-    let settings = &shared.settings;
-    let patience = settings.retry.max_elapsed.max(settings.timeout);
-    let place = admit(shared, lane, load, patience, started).await;
-    if place.is_none() {
+pub(super) async fn first_place<'a>(shared: &'a Shared, lane: &'a Lane, load: Load, age: Age) -> Option<Place<'a>> {
+    let place = admit(shared, lane, load, age, patience_unsent(shared)).await;
+    if place.is_none() && gate(lane, load).asked_until().is_none() {
         lane.note_not_asked(load);
     }
     place
+}
+
+/// How long what was not sent yet waits at a breaker.
+pub(super) fn patience_unsent(shared: &Shared) -> Duration {
+    let settings = &shared.settings;
+    settings.retry.max_elapsed.max(settings.timeout)
 }
 
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.

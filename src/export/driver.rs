@@ -6,7 +6,6 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
 use super::readers::READERS;
+use super::stopwatch::Stopwatch;
 use crate::context;
 
 /// Threads that encode and send.
@@ -40,12 +40,12 @@ pub(super) struct Inline {
     changed: Condvar,
     /// For the one who moves them: rung when something was settled.
     settled: Notify,
-    /// For how many nanoseconds in all nobody moved them.
-    stood_still: AtomicU64,
+    /// Stands still while nobody moves them.
+    clock: Stopwatch,
 }
 
 enum Turn {
-    Free { runtime: Runtime, since: Instant },
+    Free(Runtime),
     Taken,
     Stopped,
 }
@@ -77,13 +77,10 @@ impl Driver {
             .build()?;
         Ok(Self::Inline(Inline {
             handle: runtime.handle().clone(),
-            turn: Mutex::new(Turn::Free {
-                runtime,
-                since: Instant::now(),
-            }),
+            turn: Mutex::new(Turn::Free(runtime)),
             changed: Condvar::new(),
             settled: Notify::new(),
-            stood_still: AtomicU64::new(0),
+            clock: Stopwatch::stopped(),
         }))
     }
 
@@ -135,11 +132,15 @@ impl Driver {
     /// Now, on a clock that stands still while nobody moves the tasks: what waits for its repetition does not grow old in a process that is
     /// frozen between two flushes.
     pub(super) fn now(&self) -> Instant {
-        let now = Instant::now();
-        let Self::Inline(inline) = self else { return now };
-        // Relaxed: changed by the thread that moves the tasks, before it does.
-        let stood_still = Duration::from_nanos(inline.stood_still.load(Ordering::Relaxed));
-        now.checked_sub(stood_still).unwrap_or(now)
+        match self {
+            Self::Background(_) => tokio::time::Instant::now().into_std(),
+            Self::Inline(inline) => inline.clock.now(),
+        }
+    }
+
+    /// Whether a time may pass for others that does not pass on its clock.
+    pub(super) fn may_stand_still(&self) -> bool {
+        matches!(self, Self::Inline(_))
     }
 
     /// Something was settled.
@@ -160,10 +161,9 @@ impl Inline {
                 return;
             }
             match std::mem::replace(&mut *turn, Turn::Taken) {
-                Turn::Free { runtime, since } => {
+                Turn::Free(runtime) => {
+                    self.clock.start();
                     drop(turn);
-                    let still = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                    self.stood_still.fetch_add(still, Ordering::Relaxed);
                     return self.run(runtime, deadline, done);
                 }
                 taken => *turn = taken,
@@ -195,7 +195,7 @@ impl Inline {
         let turn = std::mem::replace(&mut *lock(&self.turn), Turn::Stopped);
         self.changed.notify_all();
         match turn {
-            Turn::Free { runtime, .. } => Some(runtime),
+            Turn::Free(runtime) => Some(runtime),
             // Who has it ends it.
             Turn::Taken | Turn::Stopped => None,
         }
@@ -237,10 +237,8 @@ impl Drop for Taken<'_> {
             drop(turn);
             runtime.shutdown_background();
         } else {
-            *turn = Turn::Free {
-                runtime,
-                since: Instant::now(),
-            };
+            self.of.clock.stop();
+            *turn = Turn::Free(runtime);
             drop(turn);
         }
         self.of.changed.notify_all();

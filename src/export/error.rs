@@ -16,7 +16,7 @@ use crate::secret::KeyRefusalStatus;
 #[non_exhaustive]
 pub enum ExportError {
     /// The server answered with a status that is no success.
-    #[error("{url} answered {status}{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    #[error("{url} answered {status}{}{}", said(.message.as_ref()), asked(*.retry_after))]
     Status {
         /// Where the request went.
         url: String,
@@ -24,9 +24,11 @@ pub enum ExportError {
         status: u16,
         /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
+        /// How long it asked to wait before the next request.
+        retry_after: Option<Duration>,
     },
     /// The server answered by gRPC with a status that is no success.
-    #[error("{url} answered {} ({code}){}", grpc_name(*.code), .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    #[error("{url} answered {} ({code}){}{}", grpc_name(*.code), said(.message.as_ref()), asked(*.retry_after))]
     Grpc {
         /// Where the request went.
         url: String,
@@ -34,9 +36,11 @@ pub enum ExportError {
         code: i32,
         /// What the server said: on one line, at most 200 characters.
         message: Option<String>,
+        /// How long it asked to wait before the next request.
+        retry_after: Option<Duration>,
     },
     /// The server took the request and rejected some of its spans.
-    #[error("{url} rejected {rejected} spans{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    #[error("{url} rejected {rejected} spans{}", said(.message.as_ref()))]
     PartialSuccess {
         /// Where the request went.
         url: String,
@@ -124,6 +128,15 @@ impl ExportError {
             _ => None,
         }
     }
+}
+
+fn said(message: Option<&String>) -> String {
+    message.map(|text| format!(": {text}")).unwrap_or_default()
+}
+
+fn asked(retry_after: Option<Duration>) -> String {
+    let in_words = |wait: Duration| format!("; it asked to wait {wait:?}");
+    retry_after.map(in_words).unwrap_or_default()
 }
 
 /// <https://grpc.io/docs/guides/status-codes/>

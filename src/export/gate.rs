@@ -10,7 +10,7 @@
 //!
 //! An endpoint is shared by tracers with keys of their own. What happens on a connection may be about the key: a gateway may let one
 //! tenant hang and serve the next. So only what no key can have to do with stops the others. A receiver that says when to come back is at
-//! work, and is waited for as it says. A breaker that is open because of the key closes when there is another key.
+//! work, and is waited for as it says: the breaker of the tracer lets nothing through until then, whatever its state. A breaker that is open because of the key closes when there is another key.
 //!
 //! A tracer has one breaker for spans and one for session events. They are different paths at the receiver, and one that fails is not to
 //! hold the other up.
@@ -19,6 +19,7 @@
 mod tests;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::breaker::{Breaker, Breakers, Pass};
 use super::error::ExportError;
@@ -113,6 +114,16 @@ impl<'a> Gate<'a> {
             self.endpoint.ready().await;
             self.own.ready().await;
         }
+    }
+
+    /// The receiver asked for a wait: until it is over nothing is let through, also not by a flush.
+    pub(super) fn hold(self, wait: Duration) {
+        self.own.hold(wait);
+    }
+
+    /// When the receiver said to come back, unless that is over.
+    pub(super) fn asked_until(self) -> Option<Instant> {
+        self.own.asked_until()
     }
 
     pub(super) fn is_own_open(self) -> bool {

@@ -18,10 +18,12 @@ mod events;
 mod finish;
 mod idle;
 mod in_flight;
+mod lifetime;
 mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
 mod notes;
+mod outage;
 #[cfg(test)]
 mod property;
 mod refusals;
@@ -62,6 +64,7 @@ use crate::secret::Fingerprint;
 use crate::selector::Selector;
 pub(crate) use errors::Failures;
 pub(super) use events::Ticket;
+pub(super) use lifetime::Age;
 pub(crate) use snapshot::LaneSnapshot;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
@@ -156,11 +159,13 @@ impl Lane {
             state.place(weight, &self.shared.chunks).push(span.clone());
         }
         state.place(weight, &self.shared.chunks).push(span);
+        self.note_queued(&mut state);
         let ring = if state.spans.len() >= settings.full_batch() {
             state.make_full(settings.full_batch())
         } else {
             state.make_timed(settings.scheduled_delay)
         };
+        self.note_due(&mut state);
         drop(state);
         if let Some(ring) = ring {
             self.shared.ring(ring(self));
@@ -175,6 +180,7 @@ impl Lane {
         if timed {
             state.due = state.pushed();
             state.schedule = Schedule::Running;
+            self.note_due(&mut state);
         }
         timed
     }
@@ -197,6 +203,7 @@ impl Lane {
         }
         state.due = state.pushed();
         state.schedule = Schedule::Running;
+        self.note_due(&mut state);
         Some(state.spans.bytes())
     }
 
@@ -208,6 +215,7 @@ impl Lane {
             return false;
         }
         state.note_full(settings.full_batch());
+        self.note_due(&mut state);
         if state.spans.taken() < state.due {
             return true;
         }
@@ -285,6 +293,7 @@ impl Lane {
         };
         state.hurry();
         let ring = state.make_due();
+        self.note_due(&mut state);
         let unsettled = !state.is_settled();
         drop(state);
         self.gates.hurry();
@@ -334,6 +343,7 @@ impl Lane {
         let mut state = self.lock();
         state.retiring = true;
         let ring = state.make_due();
+        self.note_due(&mut state);
         drop(state);
         match ring {
             Some(ring) => self.shared.ring(ring(self)),

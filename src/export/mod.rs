@@ -13,6 +13,7 @@
 //! | `batch` | a batch on its way: whole, and in halves where it is refused |
 //! | `engine` | deadlines |
 //! | `driver` | what moves the tasks: threads, or whoever flushes |
+//! | `stopwatch` | a clock that stands still while nobody moves the tasks |
 //! | `flush` | how a flush is waited for |
 //! | `permits` | how many requests are under way |
 //! | `turns` | who is next |
@@ -83,6 +84,8 @@ mod protobuf;
 mod proxy;
 mod queue;
 mod readers;
+#[cfg(test)]
+mod receiver;
 mod receiver_text;
 mod record;
 mod report;
@@ -91,6 +94,7 @@ mod resolver;
 mod sample;
 #[cfg(feature = "metrics")]
 mod starts;
+mod stopwatch;
 mod tls;
 mod transport;
 mod tunnel;

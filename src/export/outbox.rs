@@ -13,7 +13,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::ExportError;
-use super::deliver::{Outcome, deliver, see_through};
+use super::deliver::{Outcome, Sending, deliver, see_through};
 use super::encode;
 use super::engine::Ring;
 use super::lane::{Lane, Ticket};
@@ -105,9 +105,28 @@ impl Outbox {
                         self.settle(one, self.send(one).await);
                     }
                 }
+                outcome if outcome.is_expired() => self.give_up(events, outcome),
                 outcome => self.settle(&events, outcome),
             }
         }
+    }
+
+    /// The time of a request is over: its events are dropped, and with them all that are as old.
+    fn give_up(&self, mut events: Vec<Waiting>, outcome: Outcome) {
+        let max_elapsed = self.lane.shared().settings.retry.max_elapsed;
+        if let Some(moment) = self.lane.events_too_old(max_elapsed) {
+            let mut state = self.lock();
+            // They are in the order in which they were accepted.
+            let is_old = |waiting: &Waiting| waiting.ticket.is_as_old_as(moment);
+            let count = state.waiting.partition_point(is_old);
+            let old: Vec<_> = state.waiting.drain(..count).collect();
+            drop(state);
+            if !self.lane.take_events(old.len()) {
+                return;
+            }
+            events.extend(old);
+        }
+        self.settle(&events, outcome);
     }
 
     /// The events of the next request.
@@ -141,8 +160,14 @@ impl Outbox {
     async fn send(&self, events: &[Waiting]) -> Outcome {
         see_through(&self.lane, Load::SessionEvent, async {
             let call = self.call(events)?;
-            let load = (Load::SessionEvent, 1);
-            Ok(deliver(self.lane.shared(), &self.lane, &call, load, None, &mut None).await)
+            let newest = events.last().expect("a request carries something");
+            let sending = Sending {
+                call: &call,
+                load: Load::SessionEvent,
+                count: 1,
+                age: newest.ticket.age(),
+            };
+            Ok(deliver(self.lane.shared(), &self.lane, &sending, None).await)
         })
         .await
     }

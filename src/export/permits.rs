@@ -1,12 +1,12 @@
 //! The requests that may be under way at the same time, and how one gets its place.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::engine::Shared;
 use super::gate::{Entry, Gate};
-use super::lane::Lane;
+use super::lane::{Age, Lane};
 use super::turns::{Turn, Turns};
 
 /// What a request carries.
@@ -107,22 +107,27 @@ impl<'a> Place<'a> {
 }
 
 /// Waits until the breakers let a request through and there is a place for it; at the breakers without a place, and no longer than its
-/// patience, which is counted from when the request was first sent or first met an open breaker. `None` where that is over.
+/// patience, which is counted as its age says. `None` if that is over, or would be before the time that the receiver asked for.
 pub(super) async fn admit<'a>(
     shared: &'a Shared,
     lane: &'a Lane,
     load: Load,
+    age: Age,
     patience: Duration,
-    started: &mut Option<Instant>,
 ) -> Option<Place<'a>> {
     let gate = gate(lane, load);
     loop {
-        if !gate.is_ready() {
+        while !gate.is_ready() {
             lane.note_held_up(load);
-            let now = shared.driver.now();
-            let elapsed = now.saturating_duration_since(*started.get_or_insert(now));
-            let left = patience.saturating_sub(elapsed);
-            tokio::time::timeout(left, gate.ready()).await.ok()?;
+            let left = lane.time_left(age, patience);
+            let asked = gate
+                .asked_until()
+                .map(|until| until.saturating_duration_since(shared.driver.now()));
+            if left.is_zero() || asked.is_some_and(|asked| asked > left) && !shared.driver.may_stand_still() {
+                return None;
+            }
+            // Either end of the wait is the same: a clock may have stood still meanwhile.
+            drop(tokio::time::timeout(left, gate.ready()).await);
         }
         let turn = match load {
             Load::Spans => None,

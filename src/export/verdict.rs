@@ -87,18 +87,17 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
             error,
         };
     }
+    let after = retry_after(answer, now);
     let error = ExportError::Status {
         url: url.to_owned(),
         status: status.as_u16(),
         message: harmless(&text_of(answer), secrets),
+        retry_after: after,
     };
     let passing = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Deny { error },
-        _ if passing || status.is_server_error() => Verdict::Repeat {
-            after: retry_after(answer, now),
-            error,
-        },
+        _ if passing || status.is_server_error() => Verdict::Repeat { after, error },
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refuse {
             reason: DropReason::TooLarge,
             error,

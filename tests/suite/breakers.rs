@@ -17,6 +17,7 @@ fn slow_pauses() -> Export {
             initial_backoff: Some(Duration::from_secs(1)),
             max_backoff: Some(Duration::from_secs(10)),
             max_elapsed: Some(Duration::from_secs(120)),
+            ..Retry::default()
         },
         ..quick()
     }

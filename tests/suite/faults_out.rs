@@ -117,8 +117,17 @@ fn retry_after_is_waited_for_also_by_a_flush() {
 }
 
 #[test]
-fn a_receiver_that_asks_for_an_eternity_is_given_up_and_the_tracer_goes_on() {
-    let world = World::new(&["a"]);
+fn a_receiver_that_asks_for_an_eternity_is_waited_for_no_longer_than_the_bound_and_by_the_next_span_too() {
+    let bound = Duration::from_secs(2);
+    let export = Export {
+        retry: Retry {
+            max_elapsed: Some(Duration::from_millis(1900)),
+            max_retry_after: Some(bound),
+            ..quick().retry
+        },
+        ..quick()
+    };
+    let world = World::with(&["a"], |builder| builder.export(export));
     // First a second, so that the eternity and the time so far are more than a clock can show.
     world.collector.fault(Fault::status(429).retry_after("1").times(1));
     world
@@ -127,10 +136,24 @@ fn a_receiver_that_asks_for_an_eternity_is_given_up_and_the_tracer_goes_on() {
     let a = world.tenant("a");
     a.start_span("lost").end();
     let report = world.registry.force_flush(LONG);
+    let asked = Instant::now();
     assert_eq!(report.tracers[0].dropped[&DropReason::RetriesExhausted], 1);
-    a.start_span("next").end();
-    world.flush();
-    assert_eq!(world.names("a"), ["next"]);
+    assert!(
+        report.to_string().contains("asked to wait 18446744073709551615s"),
+        "{report}"
+    );
+    // What would not live until then is dropped unsent; what does is not sent before it.
+    let sent = || {
+        a.start_span("next").end();
+        let _ = world.registry.force_flush(LONG);
+        world.names("a").len()
+    };
+    wait_for("a span that is taken", sent, |sent| *sent == 1);
+    assert!(
+        asked.elapsed() >= bound - Duration::from_millis(100),
+        "{:?}",
+        asked.elapsed()
+    );
 }
 
 #[test]
@@ -328,6 +351,7 @@ fn what_is_not_taken_within_the_time_for_repetitions_is_dropped() {
             initial_backoff: Some(Duration::from_millis(1)),
             max_backoff: Some(Duration::from_millis(2)),
             max_elapsed: Some(Duration::from_millis(30)),
+            ..Retry::default()
         },
         ..quick()
     };

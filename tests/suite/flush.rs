@@ -223,6 +223,7 @@ fn a_request_that_waits_for_its_repetition_is_hurried_by_a_shutdown() {
             initial_backoff: Some(Duration::from_secs(3_600)),
             max_backoff: Some(Duration::from_secs(3_600)),
             max_elapsed: Some(Duration::from_secs(36_000)),
+            ..tracer_registry::config::Retry::default()
         },
         ..quick()
     };

@@ -30,6 +30,7 @@ fn eternal_pauses() -> Export {
             initial_backoff: Some(Duration::from_secs(3600)),
             max_backoff: Some(Duration::from_secs(3600)),
             max_elapsed: Some(Duration::from_secs(24 * 3600)),
+            ..Retry::default()
         },
         ..quick()
     }

@@ -91,6 +91,7 @@ pub(crate) fn quick() -> Export {
             initial_backoff: Some(Duration::from_millis(5)),
             max_backoff: Some(Duration::from_millis(20)),
             max_elapsed: Some(Duration::from_secs(30)),
+            ..Retry::default()
         },
         ..Export::default()
     }

@@ -188,6 +188,7 @@ fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
         "retry = { initial_backoff = '0s' }",
         "retry = { max_backoff = '0ms' }",
         "retry = { max_elapsed = '1month' }",
+        "retry = { max_retry_after = '25h' }",
     ] {
         assert_eq!(faults(&format!("[export]\n{line}")).len(), 1, "{line}");
     }
@@ -208,8 +209,7 @@ fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
         assert_eq!(faults(&format!("[pool]\n{line}")).len(), 1, "{line}");
     }
     assert!(toml("[pool]\nmax_tracers = 1\nidle_timeout = '24h'").is_ok());
-    let edges =
-        "[export]\nscheduled_delay = '0s'\ntimeout = '24h'\ndrop_timeout = '0s'\nretry = { max_elapsed = '0s' }";
+    let edges = "[export]\nscheduled_delay = '0s'\ntimeout = '24h'\ndrop_timeout = '0s'\nretry = { max_elapsed = '0s', max_retry_after = '0s' }";
     assert!(toml(edges).is_ok());
 }
 

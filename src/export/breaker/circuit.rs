@@ -9,6 +9,9 @@
 //! | open, its time is over | half-open: who asked is the probe | closed, 0 | same | | same |
 //! | half-open | waits | closed, 0 | of the probe: `n + 1`, open until now + pause, `gap` at the most where hurried; of others: same | open, its time over | half-open, hurried |
 //!
+//! Besides, a receiver may have said when to come back: until then nothing is let through in any state. Neither a success nor a hurry ends
+//! that; of several such moments the last one counts.
+//!
 //! Successes and failures of requests that were let through earlier come at any time. A success shows that the receiver is there; a
 //! failure that the machine knows of already changes nothing.
 
@@ -26,6 +29,8 @@ pub(super) const GAP: Duration = Duration::from_millis(100);
 pub(super) struct Circuit {
     pub(super) failures: u32,
     pub(super) phase: Phase,
+    /// When the receiver said to come back.
+    asked: Option<Instant>,
     /// Counts probes, so that each has a number of its own.
     probes: u64,
 }
@@ -63,11 +68,24 @@ pub(super) enum Wait {
 impl Circuit {
     /// What there is to wait for; `None` where a request would be let through.
     pub(super) fn wait(&self, now: Instant) -> Option<Wait> {
+        if let Some(until) = self.asked_until(now) {
+            return Some(Wait::Until(until));
+        }
         match self.phase {
             Phase::Open { until, .. } if now < until => Some(Wait::Until(until)),
             Phase::HalfOpen { .. } => Some(Wait::ForTheProbe),
             Phase::Closed | Phase::Open { .. } => None,
         }
+    }
+
+    /// When the receiver said to come back, unless that is over.
+    pub(super) fn asked_until(&self, now: Instant) -> Option<Instant> {
+        self.asked.filter(|until| now < *until)
+    }
+
+    /// The receiver says when to come back.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.asked = self.asked.max(Some(until));
     }
 
     pub(super) fn ask(&mut self, now: Instant) -> Answer {

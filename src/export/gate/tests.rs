@@ -11,6 +11,7 @@ fn pauses(longest: Duration) -> RetrySettings {
         initial_backoff: longest,
         max_backoff: longest,
         max_elapsed: longest * 4,
+        max_retry_after: longest,
     }
 }
 
@@ -38,6 +39,7 @@ fn each_outcome_tells_what_the_table_says() {
         url: "http://collector.test".into(),
         status,
         message: None,
+        retry_after: None,
     };
     let repeat = |error, after| Verdict::Repeat { after, error };
     let drop = |reason, code| Verdict::Drop {

@@ -1,11 +1,12 @@
 //! The session events of a lane, as its ledger sees them; what they say and in which order they go is the outbox's.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::super::deliver::Outcome;
 use super::super::permits::Load;
 use super::Lane;
+use super::lifetime::Age;
 use super::state::Schedule;
 use crate::ledger::DropReason;
 
@@ -15,6 +16,8 @@ pub(in super::super) struct Ticket {
     /// The flush that it was accepted before.
     flush: u64,
     bytes: usize,
+    /// When it was accepted, on the clock of what moves the tasks.
+    at: Instant,
 }
 
 impl Ticket {
@@ -22,11 +25,21 @@ impl Ticket {
     pub(in super::super) fn is_before_flush(self, flushes: u64) -> bool {
         self.flush < flushes
     }
+
+    pub(in super::super) fn age(self) -> Age {
+        Age::Event(self.at)
+    }
+
+    /// Whether it was accepted by then.
+    pub(in super::super) fn is_as_old_as(self, moment: Instant) -> bool {
+        self.at <= moment
+    }
 }
 
 impl Lane {
     /// Counts a session event in that takes so many bytes; `None` where it is dropped and counted.
     pub(in super::super) fn accept_event(self: &Arc<Self>, bytes: usize) -> Option<Ticket> {
+        let at = self.shared.driver.now();
         let mut state = self.lock();
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
             state.events().ledger.refuse(DropReason::AfterShutdown);
@@ -44,7 +57,7 @@ impl Lane {
         let events = state.events();
         events.ledger.enqueue();
         *events.unsettled.entry(flush).or_default() += 1;
-        Some(Ticket { flush, bytes })
+        Some(Ticket { flush, bytes, at })
     }
 
     /// Session events go out in one request; false where the lane is closed.
@@ -77,7 +90,7 @@ impl Lane {
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.events().ledger.drop_in_flight(count, reason),
         }
         let mut freed = 0;
-        for Ticket { flush, bytes } in events {
+        for Ticket { flush, bytes, .. } in events {
             freed += bytes;
             if let Some(left) = state.events().unsettled.get_mut(&flush) {
                 *left -= 1;

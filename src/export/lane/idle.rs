@@ -25,7 +25,10 @@ impl Lane {
 
     /// Sends what is queued without waiting for more. What waits for its repetition goes on waiting, unlike with a flush.
     pub(crate) fn send_now(self: &Arc<Self>) {
-        let ring = self.lock().make_due();
+        let mut state = self.lock();
+        let ring = state.make_due();
+        self.note_due(&mut state);
+        drop(state);
         if let Some(ring) = ring {
             self.shared.ring(ring(self));
         }

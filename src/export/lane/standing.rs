@@ -88,13 +88,21 @@ impl State {
 impl Lane {
     /// An attempt is over.
     pub(in super::super) fn note_verdict(&self, load: Load, verdict: &Verdict) {
-        self.lock().standings[load as usize] = Standing::after(verdict);
+        let now = self.shared.driver.now();
+        let mut state = self.lock();
+        state.standings[load as usize] = Standing::after(verdict);
+        match verdict {
+            Verdict::Deny { .. } | Verdict::Repeat { .. } => self.begin_outage(&mut state, load, now),
+            Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => state.end_outage(load),
+        }
     }
 
     /// A request waits at a breaker.
     pub(in super::super) fn note_held_up(&self, load: Load) {
         let error = self.unavailable();
+        let now = self.shared.driver.now();
         let mut state = self.lock();
+        self.begin_outage(&mut state, load, now);
         let standing = &mut state.standings[load as usize];
         if *standing == Standing::Works {
             *standing = Standing::Unavailable;
@@ -117,6 +125,7 @@ mod tests {
             url: String::new(),
             status,
             message: None,
+            retry_after: None,
         }
     }
 
@@ -133,6 +142,7 @@ mod tests {
             url: String::new(),
             code,
             message: None,
+            retry_after: None,
         };
         let timeout = ExportError::Timeout {
             url: String::new(),

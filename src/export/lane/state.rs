@@ -17,6 +17,7 @@ use super::super::queue::{Chunks, Queue};
 use super::Lane;
 use super::errors::LastFailures;
 use super::in_flight::InFlight;
+use super::outage::Outage;
 use super::refusals::{Refusal, Refusals};
 use super::standing::Standings;
 use crate::ledger::{DropReason, Ledger};
@@ -51,6 +52,8 @@ pub(super) struct Events {
     pub(super) ledger: Ledger,
     /// Unsettled ones by the flush they were accepted before; flushes count up.
     pub(super) unsettled: BTreeMap<u64, u64>,
+    /// Since when the receiver of session events fails.
+    pub(super) failing_since: Option<Instant>,
 }
 
 /// What most lanes never have.
@@ -62,6 +65,8 @@ pub(super) struct Seldom {
     pub(super) refused_span: Option<Box<RefusedSpan>>,
     /// Where the receiver refuses the key.
     pub(super) refusals: Refusals,
+    /// While the receiver of spans fails.
+    pub(super) outage: Option<Outage>,
     /// Wakes requests that wait for their repetition.
     pub(super) hurry: Option<Arc<Notify>>,
 }
@@ -115,6 +120,18 @@ impl State {
     /// The refusal of the key for what is sent in this way.
     pub(super) fn refusal_mut(&mut self, load: Load) -> Option<&mut Refusal> {
         self.seldom.as_mut()?.refusals[load as usize].as_mut()
+    }
+
+    pub(super) fn outage(&mut self) -> Option<&mut Outage> {
+        self.seldom.as_mut()?.outage.as_mut()
+    }
+
+    /// A request was taken, or refused for good: the receiver is at work.
+    pub(super) fn end_outage(&mut self, load: Load) {
+        match load {
+            Load::Spans => self.seldom.iter_mut().for_each(|seldom| seldom.outage = None),
+            Load::SessionEvent => self.events.iter_mut().for_each(|events| events.failing_since = None),
+        }
     }
 
     /// What was cut from a span that ends.

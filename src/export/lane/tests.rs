@@ -53,7 +53,7 @@ enum Step {
 }
 
 /// What lanes are made of.
-pub(super) struct Parts {
+pub(in super::super) struct Parts {
     settings: ExportSettings,
     destination: Arc<Destination>,
     connections: Arc<Connections>,
@@ -77,7 +77,7 @@ pub(super) fn small() -> Export {
 
 impl Parts {
     /// The key and the destination of one tenant.
-    pub(super) fn of(binding: Binding, export: Export) -> Self {
+    pub(in super::super) fn of(binding: Binding, export: Export) -> Self {
         let mut document = Document::default();
         let provider = |name: &str| KeySource::Provider {
             provider: "test".into(),
@@ -104,7 +104,7 @@ impl Parts {
         }
     }
 
-    pub(super) fn lane(&self) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
+    pub(in super::super) fn lane(&self) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
         let account = Account::alone(&Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
         let (mut lanes, rung) = self.lanes(std::slice::from_ref(&account));
         (lanes.remove(0), account, rung)

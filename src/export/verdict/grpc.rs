@@ -39,12 +39,13 @@ pub(super) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, se
         }
         Err(status) => status,
     };
+    let after = retry_delay(status.details());
     let error = ExportError::Grpc {
         url: url.to_owned(),
         code: status.code() as i32,
         message: harmless(status.message(), secrets),
+        retry_after: after,
     };
-    let after = retry_delay(status.details());
     let drop = |reason, error| Verdict::Drop { reason, error };
     let refuse = |reason, error| Verdict::Refuse { reason, error };
     match status.code() {
@@ -153,6 +154,7 @@ mod tests {
                 url: URL.to_owned(),
                 code: code as i32,
                 message: Some("no".to_owned()),
+                retry_after: None,
             };
             let drop = |reason| Verdict::Drop {
                 reason,

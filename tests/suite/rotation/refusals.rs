@@ -110,6 +110,7 @@ fn a_key_that_stays_refused_opens_the_breaker_of_its_tracer_and_a_later_one_heal
         initial_backoff: Some(Duration::from_millis(20)),
         max_backoff: Some(Duration::from_millis(100)),
         max_elapsed: Some(Duration::from_secs(600)),
+        ..Retry::default()
     };
     let world = vault.world(&["a", "b"], export);
     let (a, b) = (world.tenant("a"), world.tenant("b"));

@@ -122,6 +122,29 @@ fn a_hurry_lets_the_next_probe_go_soon_and_never_later() {
     assert_eq!(short.ask(after(now, 1)), Answer::Probe(1));
 }
 
+#[test]
+fn what_the_receiver_asks_for_is_waited_in_every_state_and_a_hurry_does_not_shorten_it() {
+    let now = Instant::now();
+    let hour = Duration::from_secs(3600);
+    for failures in [0, 1, THRESHOLD] {
+        let mut circuit = failed(now, failures);
+        circuit.hold(now + hour);
+        circuit.hold(after(now, 5));
+        circuit.hurry();
+        assert_eq!(circuit.ask(now), Answer::Wait(Wait::Until(now + hour)));
+        circuit.succeed();
+        circuit.hurry();
+        assert_eq!(circuit.wait(now + hour / 2), Some(Wait::Until(now + hour)));
+        assert_eq!(circuit.ask(now + hour), Answer::Enter);
+        assert_eq!(circuit.asked_until(now + hour), None);
+    }
+    let (mut circuit, probe) = half_open(now);
+    circuit.hold(now + hour);
+    circuit.fail(now + PAUSE, Some(probe), |_| PAUSE);
+    assert_eq!(circuit.ask(now + 3 * PAUSE), Answer::Wait(Wait::Until(now + hour)));
+    assert_eq!(circuit.ask(now + hour), Answer::Probe(probe + 1));
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Ask,
@@ -129,6 +152,7 @@ enum Step {
     Fail(usize),
     GiveUp(usize),
     Hurry,
+    Hold(u64),
     Pass(u64),
 }
 
@@ -139,6 +163,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => any::<usize>().prop_map(Step::Fail),
         1 => any::<usize>().prop_map(Step::GiveUp),
         1 => Just(Step::Hurry),
+        1 => (0..20_000_u64).prop_map(Step::Hold),
         3 => (0..3000_u64).prop_map(Step::Pass),
     ];
     prop::collection::vec(step, 0..200)
@@ -149,16 +174,23 @@ proptest! {
     fn whatever_happens_there_is_one_probe_at_a_time_and_nobody_waits_for_ever(steps in steps()) {
         let mut now = Instant::now();
         let mut circuit = Circuit::default();
+        let mut held = now;
         let mut under_way: Vec<Option<u64>> = Vec::new();
         for step in steps {
             match step {
                 Step::Ask => match circuit.ask(now) {
-                    Answer::Enter => under_way.push(None),
+                    Answer::Enter => {
+                        prop_assert!(now >= held);
+                        under_way.push(None);
+                    }
                     Answer::Probe(probe) => {
+                        prop_assert!(now >= held);
                         prop_assert!(!under_way.contains(&Some(probe)));
                         under_way.push(Some(probe));
                     }
-                    Answer::Wait(Wait::Until(until)) => prop_assert!(now < until && until <= now + PAUSE),
+                    Answer::Wait(Wait::Until(until)) => {
+                        prop_assert!(now < until && until <= held.max(now + PAUSE));
+                    }
                     Answer::Wait(Wait::ForTheProbe) => {
                         let Phase::HalfOpen { probe, .. } = circuit.phase else { panic!("{circuit:?}") };
                         prop_assert!(under_way.contains(&Some(probe)), "it waits for nothing");
@@ -178,6 +210,10 @@ proptest! {
                     }
                 }
                 Step::Hurry => circuit.hurry(),
+                Step::Hold(millis) => {
+                    circuit.hold(after(now, millis));
+                    held = held.max(after(now, millis));
+                }
                 Step::Pass(millis) => now += Duration::from_millis(millis),
                 Step::Succeed(_) | Step::Fail(_) | Step::GiveUp(_) => {}
             }

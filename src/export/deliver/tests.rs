@@ -1,0 +1,322 @@
+//! Waits of hours, on a clock that only the test moves, against a receiver that answers as they say.
+
+use std::future::Future;
+use std::time::Instant;
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::yield_now;
+use tokio::time::advance;
+
+use super::super::account::Account;
+use super::super::batch::send_next;
+use super::super::engine::Ring;
+use super::super::lane::tests::Parts;
+use super::super::outbox::{Outbox, SessionEvent};
+use super::super::receiver::{Answer, Receiver, Seen};
+use super::super::sample::span;
+use super::*;
+use crate::config::{Binding, Compression, Export, Retry};
+use crate::ledger::LedgerSnapshot;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Longer than anything takes here in real time.
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Runs a test on a clock that stands still unless the test moves it.
+fn on_a_stopped_clock(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    // A clock that is paused goes on by itself where nothing is to be done, but not while something blocks.
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let blocked = runtime.spawn_blocking(move || is_done.recv());
+    runtime.block_on(async {
+        test.await;
+        drop(done);
+        blocked.await.expect("no panic").expect_err("it is dropped");
+    });
+}
+
+struct World {
+    receiver: Receiver,
+    lane: Arc<Lane>,
+    account: Arc<Account>,
+    rung: UnboundedReceiver<Ring>,
+}
+
+impl World {
+    /// Batches of three spans, which are due when they are pushed.
+    fn new(retry: Retry, answer: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
+        let receiver = Receiver::new(answer);
+        let export = Export {
+            max_export_batch_size: Some(3),
+            scheduled_delay: Some(Duration::ZERO),
+            compression: Some(Compression::None),
+            retry,
+            ..Export::default()
+        };
+        let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
+        let (lane, account, rung) = parts.lane();
+        Self {
+            receiver,
+            lane,
+            account,
+            rung,
+        }
+    }
+
+    fn push(&mut self, count: usize) {
+        for number in 1..=count as u64 {
+            let mut span = span(number.to_string());
+            let (trace, flags) = (TraceId::from(1), TraceFlags::SAMPLED);
+            span.span_context = SpanContext::new(trace, SpanId::from(number), flags, false, TraceState::NONE);
+            self.lane.push(span);
+        }
+        self.hear();
+    }
+
+    /// As the engine.
+    fn hear(&mut self) {
+        while let Ok(ring) = self.rung.try_recv() {
+            let shared = Arc::clone(self.lane.shared());
+            match ring {
+                Ring::Ready(lane) | Ring::Timed(lane) => {
+                    // Timed ones are due at once here.
+                    if lane.start_ready() || lane.start_timed(Instant::now() + HOUR) {
+                        tokio::spawn(async move {
+                            while lane.is_due() {
+                                send_next(&lane, &shared).await;
+                            }
+                        });
+                    }
+                }
+                Ring::Session(outbox) => drop(tokio::spawn(outbox.run())),
+                Ring::Flush(_) | Ring::Pressed | Ring::Log(_) => {}
+            }
+        }
+    }
+
+    fn spans(&self) -> LedgerSnapshot {
+        self.account.snapshot().spans.snapshot()
+    }
+
+    fn events(&self) -> LedgerSnapshot {
+        self.account.snapshot().events.snapshot()
+    }
+
+    fn last_error(&self) -> String {
+        let failures = self.account.snapshot().failures;
+        failures.map(|last| last.error.to_string()).unwrap_or_default()
+    }
+
+    /// Lets everything happen that happens at this time.
+    async fn until<T: std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        mut look: impl FnMut(&Self) -> T,
+        is: impl Fn(&T) -> bool,
+    ) {
+        let begun = Instant::now();
+        loop {
+            self.hear();
+            let seen = look(self);
+            if is(&seen) {
+                return;
+            }
+            assert!(
+                begun.elapsed() < MINUTE,
+                "{what}: last seen {seen:?}; {}",
+                self.last_error()
+            );
+            yield_now().await;
+        }
+    }
+
+    /// Moves the clock, and lets what happens then have time for it.
+    async fn pass(&mut self, time: Duration) {
+        advance(time).await;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(20) {
+            self.hear();
+            yield_now().await;
+        }
+    }
+}
+
+/// Answers so once, and takes everything from then on.
+fn once(first: Answer, is_for: impl Fn(&Seen) -> bool + Send + 'static) -> impl FnMut(&Seen) -> Answer + Send {
+    let mut first = Some(first);
+    move |seen| first.take_if(|_| is_for(seen)).unwrap_or(TAKEN)
+}
+
+const TAKEN: Answer = (200, "");
+const ASKS: &str = "retry-after: 3000\r\n";
+
+fn is_session(seen: &Seen) -> bool {
+    seen.path.contains("session")
+}
+
+fn retry(max_elapsed: Duration) -> Retry {
+    Retry {
+        max_elapsed: Some(max_elapsed),
+        ..Retry::default()
+    }
+}
+
+#[test]
+fn what_the_receiver_asks_for_is_waited_as_long_as_the_batch_lives() {
+    on_a_stopped_clock(async {
+        for (asked, waited) in [
+            ("retry-after: 3000\r\n", 50 * MINUTE),
+            ("retry-after: 18446744073709551615\r\n", HOUR),
+        ] {
+            let mut world = World::new(retry(2 * HOUR), once((503, asked), |_| true));
+            world.push(3);
+            world
+                .until("the refusal", World::last_error, |error| !error.is_empty())
+                .await;
+            world.pass(waited - SECOND).await;
+            // Not earlier, for a flush neither.
+            let _mark = world.lane.begin_flush();
+            world.pass(Duration::ZERO).await;
+            assert_eq!(world.spans().in_flight, 3, "{asked}");
+            advance(2 * SECOND).await;
+            world
+                .until("the spans", |world| world.spans().delivered, |spans| *spans == 3)
+                .await;
+        }
+    });
+}
+
+#[test]
+fn what_would_not_live_until_then_is_dropped_and_the_wait_holds_for_the_next_batches() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), |_| true));
+        // The second batch was due when the first was refused: it goes with it.
+        world.push(6);
+        let dropped = |world: &World| world.spans().dropped.get(&DropReason::RetriesExhausted).copied();
+        world
+            .until("six to be dropped", dropped, |count| *count == Some(6))
+            .await;
+        assert!(
+            world.last_error().ends_with("it asked to wait 3000s"),
+            "{}",
+            world.last_error()
+        );
+        world.pass(40 * MINUTE).await;
+        world.push(1);
+        world.until("one more", dropped, |count| *count == Some(7)).await;
+        assert!(
+            world.last_error().ends_with("it asked to wait 3000s"),
+            "{}",
+            world.last_error()
+        );
+        world.pass(6 * MINUTE).await;
+        world.push(3);
+        world.pass(4 * MINUTE - SECOND).await;
+        assert_eq!((world.spans().delivered, world.spans().pending()), (0, 3));
+        advance(2 * SECOND).await;
+        world
+            .until("the last three", |world| world.spans().delivered, |spans| *spans == 3)
+            .await;
+        assert_eq!(world.receiver.journal().len(), 2);
+    });
+}
+
+#[test]
+fn session_events_wait_as_the_receiver_asks_too() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), is_session));
+        let outbox = Outbox::new(Arc::clone(&world.lane));
+        let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
+        let dropped = |world: &World| world.events().dropped.get(&DropReason::RetriesExhausted).copied();
+        outbox.push(start("one"));
+        outbox.push(start("two"));
+        world
+            .until("two to be dropped", dropped, |count| *count == Some(2))
+            .await;
+        // Spans go by another path.
+        world.push(3);
+        world
+            .until("the spans", |world| world.spans().delivered, |spans| *spans == 3)
+            .await;
+        world.pass(46 * MINUTE).await;
+        // Also those of another session.
+        let other = Outbox::new(Arc::clone(&world.lane));
+        other.push(start("three"));
+        world.pass(4 * MINUTE - SECOND).await;
+        assert_eq!((world.events().delivered, world.events().pending()), (0, 1));
+        advance(2 * SECOND).await;
+        world
+            .until("the event", |world| world.events().delivered, |events| *events == 1)
+            .await;
+    });
+}
+
+#[test]
+fn an_outage_ends_together_what_was_due_when_it_began() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
+        world.push(15);
+        world
+            .until("a refusal", World::last_error, |error| !error.is_empty())
+            .await;
+        for _ in 0..20 {
+            world.pass(10 * SECOND).await;
+            assert_eq!(world.spans().lost(), 0);
+        }
+        // One that comes later has its own time.
+        world.push(1);
+        for _ in 0..9 {
+            world.pass(10 * SECOND).await;
+            assert_eq!(world.spans().lost(), 0);
+        }
+        advance(15 * SECOND).await;
+        let lost = |world: &World| world.spans().lost();
+        world
+            .until("all of them", lost, |lost| {
+                assert!([0, 15].contains(lost), "{lost} of them first");
+                *lost == 15
+            })
+            .await;
+        for _ in 0..18 {
+            world.pass(10 * SECOND).await;
+            assert_eq!((world.spans().lost(), world.spans().pending()), (15, 1));
+        }
+        advance(MINUTE).await;
+        world.until("the last one", lost, |lost| *lost == 16).await;
+    });
+}
+
+#[test]
+fn session_events_of_an_outage_end_together() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
+        let outbox = Outbox::new(Arc::clone(&world.lane));
+        for id in ["one", "two", "three"] {
+            outbox.push(SessionEvent::Start(
+                json!({"session": {"session_id": id, "session_name": "s"}}),
+            ));
+        }
+        world
+            .until("a refusal", World::last_error, |error| !error.is_empty())
+            .await;
+        for _ in 0..29 {
+            world.pass(10 * SECOND).await;
+            assert_eq!(world.events().lost(), 0);
+        }
+        advance(15 * SECOND).await;
+        let lost = |world: &World| world.events().lost();
+        world
+            .until("all of them", lost, |lost| {
+                assert!([0, 3].contains(lost), "{lost} of them first");
+                *lost == 3
+            })
+            .await;
+    });
+}

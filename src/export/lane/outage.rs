@@ -1,0 +1,181 @@
+//! Since when a lane's receiver fails, and when the spans that wait meanwhile were due: what `export.retry.max_elapsed` is counted from.
+//!
+//! The time of a span begins when it was due, or when the current outage began, whichever is later. An outage begins when a request has to be
+//! repeated or meets an open breaker, and ends with an answer that says something else. So an outage of `max_elapsed` is the end of all spans
+//! that were due when it began, however many batches they are.
+//!
+//! | state | event | next |
+//! |---|---|---|
+//! | well | a request is to be repeated, or meets an open breaker | outage since now; what is due counts from now, the rest of the queue from `scheduled_delay` later |
+//! | well | anything else | well |
+//! | outage | a request is to be repeated, or meets an open breaker | same |
+//! | outage | a span is queued | same; it counts from `scheduled_delay` later |
+//! | outage | a full batch, a flush, the end of the delay | same; what is due by that counts from now |
+//! | outage | the time of a batch is over | same; the batch and all spans of the queue whose time is over are dropped together |
+//! | outage | a request was taken, or refused for good | well |
+//!
+//! Times are those of the [driver](super::super::driver), which stand still with it. So with `export.mode = "inline"` only time within flushes
+//! counts.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Spans that were due shortly after one another count as one: there are no more marks than this in the time that matters.
+const MARKS: u32 = 64;
+
+/// Since when the receiver fails.
+#[derive(Debug)]
+pub(super) struct Outage {
+    pub(super) since: Instant,
+    /// Spans up to a number, and when the last of them was due. Both grow from one to the next.
+    due: VecDeque<(u64, Instant)>,
+    apart: Duration,
+}
+
+impl Outage {
+    /// Begins now. Spans up to the number `due` are due, those up to `pushed` after the delay at the latest.
+    pub(super) fn new(now: Instant, due: u64, pushed: u64, delay: Duration, max_elapsed: Duration) -> Self {
+        let mut outage = Self {
+            since: now,
+            due: VecDeque::from([(due.min(pushed), now)]),
+            apart: delay.max(max_elapsed) / MARKS,
+        };
+        if pushed > due {
+            outage.note_queued(pushed, now, delay);
+        }
+        outage
+    }
+
+    /// Spans up to this number are in the queue now.
+    pub(super) fn note_queued(&mut self, pushed: u64, now: Instant, delay: Duration) {
+        let at = later(now, delay);
+        match self.due.back_mut() {
+            Some((number, due)) if *due >= at => *number = pushed,
+            _ => self.due.push_back((pushed, later(at, self.apart))),
+        }
+    }
+
+    /// Spans up to this number are due by now.
+    pub(super) fn note_due(&mut self, number: u64, now: Instant) {
+        let sooner = self.due.partition_point(|(_, due)| *due <= now);
+        let before = sooner.checked_sub(1).map(|at| self.due[at]);
+        if before.is_some_and(|(last, _)| last >= number) {
+            return;
+        }
+        let covers = self.due.partition_point(|(last, _)| *last <= number);
+        self.due.drain(sooner..covers);
+        let at = before.map_or(now, |(_, due)| later(due, self.apart).max(now));
+        // What is behind it may be due no later.
+        if self.due.get(sooner).is_none_or(|(_, due)| at < *due) {
+            self.due.insert(sooner, (number, at));
+        }
+    }
+
+    /// What the time of the span before this number is counted from.
+    pub(super) fn counts_from(&self, number: u64) -> Instant {
+        let at = self.due.partition_point(|(last, _)| *last < number);
+        self.due.get(at).map_or(self.since, |(_, due)| (*due).max(self.since))
+    }
+
+    /// The spans up to which number count from this moment or an earlier one.
+    pub(super) fn older_than(&self, moment: Instant) -> u64 {
+        let old = self.due.partition_point(|(_, due)| (*due).max(self.since) <= moment);
+        old.checked_sub(1).map_or(0, |at| self.due[at].0)
+    }
+
+    /// Spans up to this number are gone.
+    pub(super) fn forget(&mut self, number: u64) {
+        let gone = self.due.partition_point(|(last, _)| *last <= number);
+        self.due.drain(..gone);
+    }
+}
+
+/// What the clock cannot show is now.
+fn later(moment: Instant, by: Duration) -> Instant {
+    moment.checked_add(by).unwrap_or(moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Pass(u64),
+        Queue(u64),
+        Due(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..3_000_u64).prop_map(Step::Pass),
+            (1..9_u64).prop_map(Step::Queue),
+            (0..9_u64).prop_map(Step::Due),
+        ];
+        prop::collection::vec(step, 0..300)
+    }
+
+    proptest! {
+        #[test]
+        fn every_span_counts_from_when_it_was_due_and_hardly_later(
+            steps in steps(),
+            queued in 0..20_u64,
+            undue in 0..5_u64,
+            delay in 0..20_u64,
+        ) {
+            let begun = Instant::now();
+            let (delay, max_elapsed) = (Duration::from_secs(delay), Duration::from_secs(64));
+            let mut now = begun;
+            // By number: when each was due.
+            let mut model: Vec<Instant> = vec![now; usize::try_from(queued).expect("small")];
+            model.extend((0..undue).map(|_| now + delay));
+            let mut outage = Outage::new(now, queued, queued + undue, delay, max_elapsed);
+            for step in steps {
+                match step {
+                    Step::Pass(millis) => now += Duration::from_millis(millis),
+                    Step::Queue(count) => {
+                        model.extend((0..count).map(|_| now + delay));
+                        outage.note_queued(model.len() as u64, now, delay);
+                    }
+                    Step::Due(left) => {
+                        let number = model.len().saturating_sub(usize::try_from(left).expect("small"));
+                        model[..number].iter_mut().for_each(|due| *due = (*due).min(now));
+                        outage.note_due(number as u64, now);
+                    }
+                }
+            }
+            let slack = 2 * outage.apart;
+            for (index, due) in model.iter().enumerate() {
+                let counted = outage.counts_from(index as u64 + 1);
+                prop_assert!(*due <= counted && counted <= *due + slack, "{index}: {:?} late", counted - *due);
+                let old = outage.older_than(counted);
+                prop_assert!(old > index as u64, "as old as itself");
+            }
+            prop_assert!(outage.due.iter().is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
+            let range = (now + delay).saturating_duration_since(begun).as_secs_f64();
+            let most = 2.0 * range / outage.apart.as_secs_f64() + 3.0;
+            prop_assert!((outage.due.len() as f64) <= most, "{} marks", outage.due.len());
+            let half = model.len() as u64 / 2;
+            outage.forget(half);
+            for index in half..model.len() as u64 {
+                prop_assert!(outage.counts_from(index + 1) >= model[usize::try_from(index).expect("small")]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_due_when_the_outage_began_ends_together() {
+        let begun = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut outage = Outage::new(begun, 2000, 2000, second, 300 * second);
+        outage.note_queued(2001, begun + 10 * second, second);
+        assert_eq!(outage.older_than(begun), 2000);
+        assert_eq!(outage.counts_from(1), begun);
+        assert_eq!(outage.counts_from(2000), begun);
+        assert!(outage.counts_from(2001) >= begun + 11 * second);
+        outage.note_due(2001, begun + 10 * second);
+        assert_eq!(outage.counts_from(2001), begun + 10 * second);
+    }
+}
