@@ -289,7 +289,8 @@ fn a_command_is_ended_if_the_reading_of_its_key_is_given_up() {
         "test -e '{0}' && exec sleep 600; : > '{0}'; echo hh_key",
         first.display()
     );
-    let (hanging, renewed) = (sh("sleep 600 & sleep 600", ETERNAL), sh(&once, ETERNAL));
+    // Not for ever: if they were not ended, the test would fail only then.
+    let (hanging, renewed) = (sh("sleep 600 & sleep 600", 5 * LONG), sh(&once, 5 * LONG));
     let registry = TracerRegistry::builder()
         .tenant("hanging", Binding::new().api_key(KeySource::Exec(hanging)))
         .tenant("brief", Binding::new().api_key(KeySource::Exec(sh("sleep 600", BRIEF))))
