@@ -10,7 +10,7 @@ use rand::rngs::OsRng;
 use rand::{Rng, TryRngCore};
 
 use super::Boundary;
-use super::trace_origin::Tag;
+use super::trace_origin::{Tag, random_half};
 use crate::faults::{Fault, planted};
 use crate::selector::Selector;
 
@@ -130,18 +130,10 @@ impl Identity {
 
 impl IdGenerator for SpanIds {
     fn new_trace_id(&self) -> TraceId {
-        let Identity {
-            traces,
-            mix,
-            tag,
-            boundary,
-            ..
-        } = &*self.0;
+        let identity = &*self.0;
         loop {
-            let [.., a, b, c, d, e, f, g, h] = traces.new_trace_id().to_bytes();
-            let id = boundary
-                .traces
-                .id(*tag, u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ mix);
+            let random = random_half(identity.traces.new_trace_id()) ^ identity.mix;
+            let id = identity.boundary.traces.id(identity.tag, random);
             // Zero would be invalid.
             if id != TraceId::INVALID {
                 return id;

@@ -46,8 +46,7 @@ impl TraceKey {
 
     /// The tag of the selector that began a trace, if that was under this key.
     pub(super) fn tag_of(&self, trace: TraceId) -> Option<Tag> {
-        let id = u128::from_be_bytes(trace.to_bytes());
-        let (left, random) = halves_of_id(id);
+        let (left, random) = halves_of_id(trace);
         let (tag, found) = halves(left);
         let (mask, check) = self.mask_and_check(random);
         (found == check).then_some(Tag(tag ^ mask))
@@ -66,8 +65,14 @@ fn halves(whole: u64) -> (u32, u32) {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
-fn halves_of_id(whole: u128) -> (u64, u64) {
+fn halves_of_id(id: TraceId) -> (u64, u64) {
+    let whole = u128::from_be_bytes(id.to_bytes());
     ((whole >> 64) as u64, whole as u64)
+}
+
+/// The half of a trace id that is random, also in ids of this kind.
+pub(super) fn random_half(id: TraceId) -> u64 {
+    halves_of_id(id).1
 }
 
 impl Default for TraceKey {

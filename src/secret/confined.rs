@@ -30,7 +30,7 @@ pub struct ConfinedFile {
 }
 
 impl FilePattern {
-    /// `root` is the operator's own: links in it are followed. In a part of `below`, `*` stands for any characters.
+    /// `root` is the operator's own: links in it are followed. In a part of `below`, `*` is as in a [`KeyPattern`](super::KeyPattern).
     pub(crate) fn new(root: PathBuf, below: Vec<String>) -> Self {
         Self { root, below }
     }

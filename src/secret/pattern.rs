@@ -1,11 +1,10 @@
 //! Which key sources may be named by a layer that is not the operator's.
-//!
-//! A name with control characters fits no pattern: names are shown in errors and in the log.
 
 use super::confined::FilePattern;
 use super::source::KeySource;
 
-/// One kind of key source, and how its names begin and end. In a name, `*` stands for any characters but `/`.
+/// One kind of key source, and how its names begin and end. In a name, `*` stands for any letters, digits, `-`, `_` and `.` of
+/// ASCII, but not for `.` or `..` alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyPattern {
     Env(String),
@@ -46,20 +45,23 @@ fn part_fits(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
     };
-    if text.contains(char::is_control) {
-        return false;
-    }
-    let Some(mut text) = text.strip_prefix(first) else {
+    let Some(mut text) = text.strip_prefix(first).filter(|_| text != "." && text != "..") else {
         return false;
     };
     let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
     for piece in between.split('*') {
-        let Some(at) = text.find(piece) else {
+        let Some(at) = text.find(piece).filter(|at| is_plain(&text[..*at])) else {
             return false;
         };
         text = &text[at + piece.len()..];
     }
-    text.ends_with(last)
+    text.strip_suffix(last).is_some_and(is_plain)
+}
+
+/// Whether a star may stand for it: nothing that a log shows in another way, or that leads elsewhere in a URL that a secret manager makes of it.
+fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 #[cfg(test)]
@@ -85,6 +87,13 @@ mod tests {
             ("*", "a/b", false),
             ("*", "", true),
             ("*", "a\u{1b}[2J", false),
+            ("*", "..", false),
+            ("a/*", "a/..", false),
+            ("a/*/*", "a/b/.", false),
+            ("a/*", "a/..%2Fb", false),
+            ("a/*", "a/b?c", false),
+            ("a:*-*", "a:b-c", true),
+            ("*", "\u{e4}", false),
         ] {
             assert_eq!(fits(pattern, text), does_fit, "{pattern} {text}");
         }

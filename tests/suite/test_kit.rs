@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{BackendName, Binding};
 use tracer_registry::testing::{Leak, TestRegistry};
-use tracer_registry::{Enrichment, KeySource, LookupError, Selector};
+use tracer_registry::{Enrichment, KeySource, LookupError, Selector, TracerRegistry};
+
+use crate::support::LONG;
 
 #[test]
 fn a_tenant_an_environment_and_a_feature_have_projects_of_their_own() {
@@ -148,7 +150,24 @@ fn a_parent_a_trace_and_a_session_of_another_project_are_leaks_and_what_came_fro
         let _in_session = session.enter();
         acme.in_span_sync("calls", |_| acme.inject(&mut headers));
     }
+    // In the registry that began the trace the parent is refused, and the session is taken.
     initech.extract(&headers).run(|| initech.start_span("called").end());
+    // Another process cannot know whose trace it is.
+    test.collector().name_project("initech", "another key of initech");
+    let elsewhere = TracerRegistry::builder()
+        .secret_source("own", |_: &str| Ok("another key of initech".into()))
+        .tenant(
+            "initech",
+            Binding::new()
+                .endpoint(test.collector().url())
+                .api_key(KeySource::provider("own", "initech"))
+                .trust_remote_parent(true),
+        )
+        .build()
+        .expect("valid");
+    let there = elsewhere.tenant("initech").expect("configured");
+    there.extract(&headers).run(|| there.start_span("called there").end());
+    assert!(elsewhere.force_flush(LONG).is_complete());
     globex.extract(&headers).run(|| globex.start_span("called").end());
     let leaks = test.leaks();
     let of_initech = |project: &str| project == "initech";

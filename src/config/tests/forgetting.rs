@@ -76,6 +76,12 @@ fn a_key_of_a_table_that_another_file_moved_is_not_replaced_by_the_defaults_key(
     let config = folder.load(&[]).expect("valid");
     let error = try_resolve(&config, "tenant:t").expect_err("its own key is gone");
     assert!(matches!(error, ResolveError::KeyForgotten { .. }), "{error}");
+    let without = Folder::new(&[
+        ("default.toml", "[tenants.t]\napi_key = { env = 'T' }"),
+        ("local.toml", local),
+    ]);
+    let error = try_resolve(&without.load(&[]).expect("valid"), "tenant:t").expect_err("its own key is gone");
+    assert!(matches!(error, ResolveError::KeyForgotten { .. }), "{error}");
     assert_eq!(
         resolve(&config, "tenant:u").api_key,
         env("D"),

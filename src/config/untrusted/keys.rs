@@ -9,7 +9,7 @@ use crate::selector::Name;
 pub(super) const TENANT: &str = "{tenant}";
 
 const GRAMMAR: &str = "a pattern is \"env:NAME\", \"file:/path\", \"credential:name\" or \"provider:name/secret\"; \
-                       in it, {tenant} is the tenant's slug and * stands for any characters but /";
+                       in it, {tenant} is the tenant's slug and * stands for letters, digits, -, _ and .";
 
 /// A pattern of key sources, before the tenant is filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]

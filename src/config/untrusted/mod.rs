@@ -32,7 +32,7 @@ use crate::selector::Name;
 #[non_exhaustive]
 pub struct Untrusted {
     /// Where their keys may come from: `env:NAME`, `file:/path`, `credential:name`, `provider:name/secret`. `{tenant}` is the slug of the tenant
-    /// that the layer is for, and `*` stands for any characters but `/`. A pattern without `{tenant}` is for every tenant. Never a command.
+    /// that the layer is for, and `*` stands for letters, digits, `-`, `_` and `.`. A pattern without `{tenant}` is for every tenant. Never a command.
     /// Default: none.
     pub(crate) keys: Option<Vec<String>>,
     /// Scheme, host and port of endpoints that they may choose, such as `https://collector.example:4318`. `https://*.example.com` is all

@@ -256,7 +256,7 @@ impl Reach {
             Parent::None => true,
             Parent::Remote(_) => false,
             // Not in reach is a worker's own, which is a root.
-            Parent::Span(parent) => self.begun(parent).is_none_or(|begun| begun.is_some()),
+            Parent::Span(parent) => !self.is_begun_elsewhere(parent),
         };
         Handle::Span { who, op, is_begun }
     }
@@ -269,18 +269,15 @@ impl Reach {
         })
     }
 
-    /// The tracer that began the trace of a span that is around, and `Some(None)` where that was elsewhere.
-    pub(crate) fn begun(&self, wanted: OpId) -> Option<Option<Who>> {
-        self.handles().find_map(|handle| match handle {
-            Handle::Span { who, op, is_begun } if op == wanted => Some(is_begun.then_some(who)),
-            _ => None,
-        })
+    fn is_begun_elsewhere(&self, wanted: OpId) -> bool {
+        let is_it = |handle| matches!(handle, Handle::Span { op, is_begun, .. } if op == wanted && !is_begun);
+        self.handles().any(is_it)
     }
 
     /// Whether another member of the same registry as `member` began the trace of a span that is around.
     pub(crate) fn is_begun_beside(&self, span: OpId, member: usize, cast: &[Member]) -> bool {
-        let begun = self.begun(span).flatten();
-        begun.is_some_and(|who| who.member != member && cast[who.member].registry == cast[member].registry)
+        let owner = self.tracer_of(span).filter(|_| !self.is_begun_elsewhere(span));
+        owner.is_some_and(|who| who.member != member && cast[who.member].registry == cast[member].registry)
     }
 
     /// A span that is around, and whether it is open still.
