@@ -35,12 +35,11 @@ use super::ExportError;
 use super::deliver::{OnFault, Outcome, Sending, deliver, first_place, patience_unsent, see_through};
 use super::encode;
 use super::engine::Shared;
-use super::lane::{Age, Lane};
+use super::lane::{Age, Lane, UnderWay};
 use super::permits::{Load, Place};
 use super::queue::Batch;
 use super::transport::Call;
-use crate::config::Compression;
-use crate::config::ServerErrors;
+use crate::config::{Compression, ServerErrors};
 use crate::ledger::DropReason;
 
 /// Whether a lane divides what is refused.
@@ -187,7 +186,8 @@ struct Carried {
 /// others go on.
 pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
     // Not taken before: while the lane waits for its turn its spans are in the queue, and others may go with them.
-    let Some(place) = first_place(shared, lane, Load::Spans, Age::Queue).await else {
+    let request = lane.begin_request(Load::Spans);
+    let Some(place) = first_place(shared, lane, &request, Age::Queue).await else {
         lane.give_up(&[], lane.gates.for_spans().reason(), patience_unsent(shared));
         return;
     };
@@ -201,7 +201,10 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
         if lane.is_closed() {
             return;
         }
-        match carried.send(lane, shared, &part, on_fault, place.take()).await {
+        match carried
+            .send(lane, shared, &request, &part, on_fault, place.take())
+            .await
+        {
             Outcome::Faulted => {
                 carried.parts.put_back(part);
                 let (lane, shared) = (Arc::clone(lane), Arc::clone(lane.shared()));
@@ -228,6 +231,7 @@ impl Carried {
         &mut self,
         lane: &Arc<Lane>,
         shared: &Shared,
+        request: &UnderWay<'_>,
         part: &Range<usize>,
         on_fault: OnFault,
         place: Option<Place<'_>>,
@@ -239,7 +243,7 @@ impl Carried {
             }
             let sending = Sending {
                 call: &call(lane, shared, &self.batch, part)?,
-                load: Load::Spans,
+                request,
                 count: part.len() as u64,
                 age: self.age,
                 on_fault,

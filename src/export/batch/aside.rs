@@ -29,7 +29,8 @@ use tokio::time::timeout;
 
 use super::super::deliver::{OnFault, Outcome, backoff};
 use super::super::engine::Shared;
-use super::super::lane::{Age, Lane};
+use super::super::lane::{Age, Lane, UnderWay};
+use super::super::permits::Load;
 use super::{Carried, Refused};
 use crate::ledger::DropReason;
 
@@ -80,11 +81,12 @@ struct Suspect {
 
 impl Suspect {
     async fn run(mut self, lane: &Arc<Lane>, shared: &Shared) {
+        let request = lane.begin_request(Load::Spans);
         while let Some(part) = self.carried.parts.next() {
             if lane.is_closed() {
                 return;
             }
-            let outcome = self.attempt(lane, shared, &part).await;
+            let outcome = self.attempt(lane, shared, &request, &part).await;
             if outcome == Outcome::Faulted {
                 self.note_fault(lane, part);
             } else {
@@ -99,7 +101,13 @@ impl Suspect {
     }
 
     /// Sends a part until it has another outcome than a fault, or enough of them.
-    async fn attempt(&mut self, lane: &Arc<Lane>, shared: &Shared, part: &Range<usize>) -> Outcome {
+    async fn attempt(
+        &mut self,
+        lane: &Arc<Lane>,
+        shared: &Shared,
+        request: &UnderWay<'_>,
+        part: &Range<usize>,
+    ) -> Outcome {
         let retry = &shared.settings.retry;
         let is_whole = part.len() == self.carried.batch.len();
         let most = if is_whole || part.len() == 1 { ATTEMPTS } else { 1 };
@@ -107,10 +115,12 @@ impl Suspect {
         loop {
             let flushes = lane.flushes();
             if attempts > 0 {
-                lane.wait_before_repeating(backoff(retry, attempts - 1), flushes).await;
+                let wait = backoff(retry, attempts - 1);
+                request.waits(wait);
+                lane.wait_before_repeating(wait, flushes).await;
             }
             let on_fault = self.outage.take().map_or(OnFault::GiveBack, OnFault::AwaitTaken);
-            let outcome = self.carried.send(lane, shared, part, on_fault, None).await;
+            let outcome = self.carried.send(lane, shared, request, part, on_fault, None).await;
             attempts += 1;
             if outcome != Outcome::Faulted || attempts >= most {
                 return outcome;
