@@ -43,7 +43,8 @@ pub use backend::{DestinationError, EventType};
 pub use context::{PropagationStatus, ScopeGuard};
 pub use export::{
     BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, ExportError, ForgottenReport,
-    KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, SessionEventsReport, TlsError, TlsFault, TracerReport,
+    KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, RequestState, RequestStatus, SessionEventsReport,
+    TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{

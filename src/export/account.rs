@@ -9,7 +9,7 @@ use super::books::Settled;
 use super::breaker::Breakers;
 use super::key_status::KeyStatus;
 use super::lane::{Failures, FlushMark, Lane, LaneSnapshot, Unsettled};
-use super::lane_status::{DestinationStatus, RefusedSpan};
+use super::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
 use super::log::Episodes;
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
@@ -88,8 +88,9 @@ pub(super) enum Turn {
 struct Retired {
     spans: Ledger,
     events: Ledger,
-    failures: Option<Failures>,
-    refused_span: Option<RefusedSpan>,
+    // In boxes, because most never have any.
+    failures: Option<Box<Failures>>,
+    refused_span: Option<Box<RefusedSpan>>,
     last_delivery: Option<SystemTime>,
     reported: Reported,
 }
@@ -122,6 +123,8 @@ pub(crate) struct AccountSnapshot {
     pub(crate) key: Option<KeyStatus>,
     /// Of the newest lane.
     pub(crate) destination: Option<DestinationStatus>,
+    /// Of all lanes the one that is under way for the longest.
+    pub(crate) oldest_request: Option<RequestStatus>,
 }
 
 #[cfg(feature = "metrics")]
@@ -176,8 +179,8 @@ impl Account {
         retired.spans.add(&snapshot.spans);
         retired.events.add(&snapshot.events);
         retired.reported.add(&reported.as_deref().copied().unwrap_or_default());
-        retired.failures = snapshot.failures.or(retired.failures.take());
-        retired.refused_span = snapshot.refused_span.or(retired.refused_span.take());
+        retired.failures = snapshot.failures.map(Box::new).or(retired.failures.take());
+        retired.refused_span = snapshot.refused_span.map(Box::new).or(retired.refused_span.take());
         retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
         let list = state.lanes.is_empty() && state.listed == Listed::No;
         if list {
@@ -370,6 +373,7 @@ impl State {
             breakers: Breakers::default(),
             key: None,
             destination: None,
+            oldest_request: None,
         };
         for lane in snapshots {
             books.spans.add(&lane.spans);
@@ -382,15 +386,19 @@ impl State {
             books.breakers = lane.breakers;
             books.key = Some(lane.key.clone());
             books.destination = Some(lane.destination.clone());
+            let requests = books.oldest_request.into_iter().chain(lane.oldest_request);
+            books.oldest_request = requests.min_by_key(|request| request.since);
         }
         if books.failures.is_none() {
-            let mut failures = self.retired.failures.clone();
+            let mut failures = self.retired.failures.as_deref().cloned();
             if let Some(failures) = &mut failures {
                 failures.end_by(books.last_delivery);
             }
             books.failures = failures;
         }
-        books.refused_span = books.refused_span.or_else(|| self.retired.refused_span.clone());
+        books.refused_span = books
+            .refused_span
+            .or_else(|| self.retired.refused_span.as_deref().cloned());
         books
     }
 }

@@ -136,7 +136,8 @@ impl Parts {
 /// Sends the next batch of a lane, when it is its turn, and settles all of it.
 pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
     // Not taken before: while the lane waits for its turn its spans are in the queue, and others may go with them.
-    let Some(place) = first_place(shared, lane, Load::Spans, Age::Queue).await else {
+    let request = lane.begin_request(Load::Spans);
+    let Some(place) = first_place(shared, lane, &request, Age::Queue).await else {
         lane.give_up(&[], lane.gates.for_spans().reason(), patience_unsent(shared));
         return;
     };
@@ -156,7 +157,7 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
             }
             let sending = Sending {
                 call: &call(lane, shared, &batch, &part)?,
-                load: Load::Spans,
+                request: &request,
                 count: part.len() as u64,
                 age,
             };

@@ -36,6 +36,10 @@ pub struct BreakerStatus {
     pub state: BreakerState,
     /// Failures in a row.
     pub failures: u32,
+    /// Until when the receiver asked not to be sent anything (`Retry-After`, `RetryInfo`), at most `export.retry.max_retry_after` from its
+    /// answer. Holds in every state, and a flush does not end it. It stays when it is over. `None` if the receiver never asked.
+    #[serde(with = "wall_time::optional")]
+    pub asked_until: Option<SystemTime>,
 }
 
 /// Whether a breaker lets requests through.
@@ -76,6 +80,8 @@ struct State {
     circuit: Circuit,
     /// Until when it is open, by the wall clock: read once for each opening, so that a status says the same until something changes.
     until: Option<SystemTime>,
+    /// Until when the receiver asked to wait, likewise.
+    asked_until: Option<SystemTime>,
 }
 
 /// A request that was let through. Dropped without an outcome it tells nothing, and if it was the probe, another one is let through.
@@ -121,6 +127,8 @@ impl Breaker {
         if let Some(until) = now().checked_add(wait) {
             let works = self.works.get_or_init(Box::default);
             works.change(|circuit| circuit.hold(until));
+            let mut state = works.lock();
+            state.asked_until = state.asked_until.max(Some(on_the_wall_clock(until)));
         }
     }
 
@@ -187,7 +195,11 @@ impl Works {
     }
 
     fn status(&self) -> BreakerStatus {
-        let State { circuit, until } = *self.lock();
+        let State {
+            circuit,
+            until,
+            asked_until,
+        } = *self.lock();
         let state = match (circuit.phase, until) {
             (Phase::Open { .. }, Some(until)) => BreakerState::Open { until },
             (Phase::HalfOpen { .. }, _) => BreakerState::HalfOpen,
@@ -196,6 +208,7 @@ impl Works {
         BreakerStatus {
             state,
             failures: circuit.failures,
+            asked_until,
         }
     }
 

@@ -17,7 +17,7 @@ use super::ExportError;
 use super::engine::Shared;
 use super::gate::Showed;
 use super::hand::Hand;
-use super::lane::{Age, Lane};
+use super::lane::{Age, Lane, UnderWay};
 use super::permits::{Load, Place, admit, gate};
 use super::transport::{Attempt, Call};
 use super::verdict::{Verdict, judge};
@@ -76,7 +76,7 @@ pub(super) async fn see_through(
 /// A request that is sent until there is a verdict.
 pub(super) struct Sending<'a> {
     pub(super) call: &'a Call,
-    pub(super) load: Load,
+    pub(super) request: &'a UnderWay<'a>,
     /// Spans that it carries.
     pub(super) count: u64,
     pub(super) age: Age,
@@ -93,26 +93,29 @@ pub(super) async fn deliver<'a>(
     mut given: Option<Place<'a>>,
 ) -> Outcome {
     let retry = &shared.settings.retry;
-    let (call, load, age) = (sending.call, sending.load, sending.age);
+    let (call, request, age) = (sending.call, sending.request, sending.age);
+    let load = request.load;
     let mut attempt = 0;
     let mut changed: Option<Hand> = None;
     loop {
         let (verdict, slow, flushes, hand) = {
             let place = match given.take() {
                 Some(place) => Some(place),
-                None if attempt == 0 => first_place(shared, lane, load, age).await,
-                None => admit(shared, lane, load, age, retry.max_elapsed).await,
+                None if attempt == 0 => first_place(shared, lane, request, age).await,
+                None => admit(shared, lane, request, age, retry.max_elapsed).await,
             };
             let Some(mut place) = place else {
                 return Outcome::Dropped(gate(lane, load).reason());
             };
             let mut hand = changed.take().unwrap_or_else(|| Hand::of(&lane.keyring));
             let flushes = lane.flushes();
+            request.sent(attempt);
             lane.clock.pay(call.encoded.body.len());
             let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
             let connected = sent.connected;
             let verdict = judge(&call.url, sent.result, sending.count, &sent.secrets, SystemTime::now());
             let mut entry = place.leave();
+            request.answered(attempt, &verdict);
             if let Verdict::Deny { error } = &verdict {
                 entry.reached();
                 lane.note_failure(load, slow, error.clone());
@@ -175,7 +178,7 @@ async fn pause(
     after: Option<Duration>,
 ) -> bool {
     let retry = &shared.settings.retry;
-    let gate = gate(lane, sending.load);
+    let gate = gate(lane, sending.request.load);
     if after.is_none() && !gate.is_ready() {
         return true;
     }
@@ -190,15 +193,21 @@ async fn pause(
     }
     // A flush may shorten our own back-off, never what the receiver asked for. The last attempt is when the time is over, not before.
     let wait = backoff(retry, attempt).min(left);
+    sending.request.waits(wait);
     lane.wait_before_repeating(wait, flushes).await;
     true
 }
 
 /// A place for what was not sent yet. It has at least the time that a probe may take.
-pub(super) async fn first_place<'a>(shared: &'a Shared, lane: &'a Lane, load: Load, age: Age) -> Option<Place<'a>> {
-    let place = admit(shared, lane, load, age, patience_unsent(shared)).await;
-    if place.is_none() && gate(lane, load).asked_until().is_none() {
-        lane.note_not_asked(load);
+pub(super) async fn first_place<'a>(
+    shared: &'a Shared,
+    lane: &'a Lane,
+    request: &UnderWay<'_>,
+    age: Age,
+) -> Option<Place<'a>> {
+    let place = admit(shared, lane, request, age, patience_unsent(shared)).await;
+    if place.is_none() && gate(lane, request.load).asked_until().is_none() {
+        lane.note_not_asked(request.load);
     }
     place
 }

@@ -27,6 +27,7 @@ mod outage;
 #[cfg(test)]
 mod property;
 mod refusals;
+mod requests;
 mod snapshot;
 mod standing;
 mod state;
@@ -65,6 +66,7 @@ use crate::selector::Selector;
 pub(crate) use errors::Failures;
 pub(super) use events::Ticket;
 pub(super) use lifetime::Age;
+pub(super) use requests::UnderWay;
 pub(crate) use snapshot::LaneSnapshot;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};

@@ -37,12 +37,48 @@ pub enum RequestKind {
     SessionEvents,
 }
 
+/// A request that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RequestStatus {
+    /// What it carries.
+    pub kind: RequestKind,
+    /// Since when it is under way, its waits included.
+    #[serde(with = "wall_time")]
+    pub since: SystemTime,
+    /// What it does at this moment.
+    pub state: RequestState,
+    /// Number of the attempt that is under way, or comes next. The first is 1. Each half of a batch that was divided begins anew.
+    pub attempt: u32,
+    /// When that attempt is due. `None` while it is under way, and if it depends on other requests: on a place, or on the one that tries for
+    /// all at a breaker.
+    #[serde(with = "wall_time::optional")]
+    pub next_attempt: Option<SystemTime>,
+    /// The wait that the receiver asked for in its last answer to it (`Retry-After`, `RetryInfo`), in milliseconds, as it was asked for.
+    pub asked_wait_ms: Option<u64>,
+}
+
+/// What a request does at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RequestState {
+    /// It waits for a place among the requests that may be sent at the same time.
+    WaitsForPlace,
+    /// It waits at an open breaker, or until the time that the receiver asked for.
+    WaitsAtBreaker,
+    /// It is sent, and has no answer yet.
+    Sent,
+    /// It failed, and waits for its next attempt.
+    WaitsToRepeat,
+}
+
 /// A row of failed requests of one kind, one attempt each, without a success in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ErrorsStatus {
     /// What the requests carried.
-    pub requests: RequestKind,
+    pub kind: RequestKind,
     /// When the first of them failed.
     #[serde(with = "wall_time")]
     pub since: SystemTime,
@@ -81,6 +117,23 @@ impl From<Load> for RequestKind {
             Load::Spans => Self::Spans,
             Load::SessionEvent => Self::SessionEvents,
         }
+    }
+}
+
+impl RequestStatus {
+    pub(super) fn new(load: Load) -> Self {
+        Self {
+            kind: load.into(),
+            since: wall_time::shown(SystemTime::now()),
+            state: RequestState::WaitsForPlace,
+            attempt: 1,
+            next_attempt: None,
+            asked_wait_ms: None,
+        }
+    }
+
+    pub(super) fn change(&mut self, state: RequestState, next_attempt: Option<SystemTime>) {
+        (self.state, self.next_attempt) = (state, next_attempt);
     }
 }
 

@@ -114,7 +114,7 @@ pub use error::ExportError;
 pub(crate) use flush::after;
 pub use key_status::{KeyRefusal, KeyStatus};
 pub(crate) use lane::Lane;
-pub use lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind};
+pub use lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind, RequestState, RequestStatus};
 pub(crate) use log::{Begun, Episode, LineBudget, TARGET as HEALTH};
 pub(crate) use outbox::{Outbox, SessionEvent};
 pub(crate) use processor::LaneProcessor;

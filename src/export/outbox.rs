@@ -158,12 +158,13 @@ impl Outbox {
     }
 
     async fn send(&self, events: &[Waiting]) -> Outcome {
+        let request = self.lane.begin_request(Load::SessionEvent);
         see_through(&self.lane, Load::SessionEvent, async {
             let call = self.call(events)?;
             let newest = events.last().expect("a request carries something");
             let sending = Sending {
                 call: &call,
-                load: Load::SessionEvent,
+                request: &request,
                 count: 1,
                 age: newest.ticket.age(),
             };

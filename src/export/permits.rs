@@ -6,7 +6,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::engine::Shared;
 use super::gate::{Entry, Gate};
-use super::lane::{Age, Lane};
+use super::lane::{Age, Lane, UnderWay};
 use super::turns::{Turn, Turns};
 
 /// What a request carries.
@@ -111,13 +111,15 @@ impl<'a> Place<'a> {
 pub(super) async fn admit<'a>(
     shared: &'a Shared,
     lane: &'a Lane,
-    load: Load,
+    request: &UnderWay<'_>,
     age: Age,
     patience: Duration,
 ) -> Option<Place<'a>> {
+    let load = request.load;
     let gate = gate(lane, load);
     loop {
         while !gate.is_ready() {
+            request.waits_at_breaker();
             lane.note_held_up(load);
             let left = lane.time_left(age, patience);
             let asked = gate
@@ -129,6 +131,7 @@ pub(super) async fn admit<'a>(
             // Either end of the wait is the same: a clock may have stood still meanwhile.
             drop(tokio::time::timeout(left, gate.ready()).await);
         }
+        request.waits_for_place();
         let turn = match load {
             Load::Spans => None,
             Load::SessionEvent => Some(turn(lane.session_turns()).await),

@@ -13,6 +13,7 @@ use crate::config::ConfigError;
 use crate::context::PropagationStatus;
 use crate::export::{
     Account, Breakers, Connections, DestinationStatus, ErrorsStatus, ExportError, Forgotten, KeyStatus, RefusedSpan,
+    RequestStatus,
 };
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
@@ -85,6 +86,8 @@ pub struct TracerStatus {
     pub oldest_queued: Option<SystemTime>,
     /// What became of the starts and enrichments of its sessions.
     pub session_events: LedgerSnapshot,
+    /// The request that is under way for the longest. `None` if none is.
+    pub oldest_request: Option<RequestStatus>,
     /// The last thing that went wrong. Stays until something else does; [`errors`](Self::errors) says whether it is over. If both spans and
     /// session events had an error, one that goes on comes before one that is over.
     pub last_error: Option<ExportError>,
@@ -173,6 +176,7 @@ pub(super) fn of(
             queued_bytes: books.held_bytes,
             oldest_queued: books.oldest.map(wall_time::shown),
             session_events: books.events.snapshot(),
+            oldest_request: books.oldest_request,
             last_error,
             errors,
             last_refused_span: books.refused_span,

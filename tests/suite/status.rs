@@ -9,7 +9,8 @@ use opentelemetry::trace::Span as _;
 use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{BackendName, Compression, Export, ExportMode, Protocol};
 use tracer_registry::{
-    BreakerState, DropReason, Enrichment, Fingerprinter, RequestKind, Selector, Status, TracerStatus,
+    BreakerState, DropReason, Enrichment, Fingerprinter, RequestKind, RequestState, RequestStatus, Selector, Status,
+    TracerStatus,
 };
 
 use crate::support::{LONG, World, binding, collector, once, quick, registry, wait_for};
@@ -42,7 +43,7 @@ fn the_last_error_says_when_how_often_and_whether_it_is_over() {
     let down = world.collector.fault(Fault::status(503));
     let first = send().errors.expect("an error");
     assert!(begun <= first.since && first.since == first.last, "{begun:?} {first:?}");
-    assert_eq!((first.requests, first.count, first.over), (RequestKind::Spans, 1, None));
+    assert_eq!((first.kind, first.count, first.over), (RequestKind::Spans, 1, None));
     world.collector.clear_fault(down);
     // Another error of the same row, with a complaint about what was taken.
     world.collector.fault(Fault::partial_success(1).times(1));
@@ -91,14 +92,14 @@ fn what_is_wrong_with_session_events_is_not_over_by_spans_that_are_delivered() {
         Some(failed),
         "a later error that is over does not hide it"
     );
-    assert_eq!((failed.requests, failed.over), (RequestKind::SessionEvents, None));
+    assert_eq!((failed.kind, failed.over), (RequestKind::SessionEvents, None));
     assert!(status.last_error.expect("an error").to_string().contains("503"));
     world.collector.clear_fault(down);
     session.enrich(Enrichment::new().metadata("n", 2));
     world.flush();
     let status = world.status("a");
     assert_eq!(
-        status.errors.expect("it stays").requests,
+        status.errors.expect("it stays").kind,
         RequestKind::Spans,
         "all are over, this was later"
     );
@@ -170,11 +171,7 @@ fn a_status_says_where_spans_go_and_how() {
 
 #[test]
 fn two_statuses_of_one_state_are_equal() {
-    let mut export = once();
-    export.retry.initial_backoff = Some(Duration::from_secs(3600));
-    export.retry.max_backoff = Some(Duration::from_secs(3600));
-    export.retry.max_elapsed = Some(Duration::from_secs(24 * 3600));
-    let world = World::with(&["a"], |builder| builder.export(export));
+    let world = World::with(&["a"], |builder| builder.export(eternal_pauses()));
     world.collector.fault(Fault::status(503));
     let a = world.tenant("a");
     a.start_span("span").end();
@@ -194,5 +191,125 @@ fn two_statuses_of_one_state_are_equal() {
     for _ in 0..1_000 {
         assert_eq!(world.registry.status(), first);
     }
+    drop(world.registry.shutdown(Duration::ZERO));
+}
+
+fn eternal_pauses() -> Export {
+    let mut export = quick();
+    export.retry.initial_backoff = Some(Duration::from_secs(3600));
+    export.retry.max_backoff = Some(Duration::from_secs(3600));
+    export.retry.max_elapsed = Some(Duration::from_secs(24 * 3600));
+    export.timeout = Some(LONG);
+    export
+}
+
+/// Waits until the oldest request of the tracer is as it is looked for.
+fn oldest(world: &World, is_looked_for: impl Fn(&RequestStatus) -> bool) -> RequestStatus {
+    let oldest = || world.status("a").oldest_request;
+    let found = wait_for("a request", oldest, |oldest| {
+        oldest.as_ref().is_some_and(&is_looked_for)
+    });
+    found.expect("it was found")
+}
+
+#[test]
+fn a_request_that_has_no_answer_is_shown_since_when() {
+    let world = World::with(&["a"], |builder| builder.export(eternal_pauses()));
+    let a = world.tenant("a");
+    assert_eq!(world.status("a").oldest_request, None);
+    let hangs = world.collector.fault(Fault::hang());
+    let begun = in_millis(SystemTime::now());
+    a.start_span("span").end();
+    wait_for("the request", || world.collector.fault_hits(hangs), |hits| *hits == 1);
+    let request = oldest(&world, |request| request.state == RequestState::Sent);
+    assert_eq!(
+        (request.kind, request.attempt, request.next_attempt),
+        (RequestKind::Spans, 1, None)
+    );
+    assert!(
+        begun <= request.since && request.since <= SystemTime::now(),
+        "{request:?}"
+    );
+    world.collector.clear_faults();
+    world.flush();
+    assert_eq!(world.status("a").oldest_request, None);
+}
+
+#[test]
+fn a_request_that_is_repeated_says_when_and_as_which_attempt() {
+    let world = World::with(&["a"], |builder| builder.export(eternal_pauses()));
+    let a = world.tenant("a");
+    let session = a.session("s").start();
+    world.flush();
+    world.collector.fault(Fault::status(503));
+    let begun = SystemTime::now();
+    session.enrich(Enrichment::new().metadata("n", 1));
+    // The waits are random: up to an hour, and now and then next to nothing.
+    let far = |status: &TracerStatus| {
+        let request = status.oldest_request;
+        let request = request.filter(|request| request.state == RequestState::WaitsToRepeat);
+        let due = request.and_then(|request| request.next_attempt);
+        due.is_some_and(|due| due > SystemTime::now() + Duration::from_secs(1))
+    };
+    let status = wait_for("a wait", || world.status("a"), far);
+    let request = status.oldest_request.expect("it waits");
+    assert_eq!(
+        (request.kind, request.asked_wait_ms),
+        (RequestKind::SessionEvents, None)
+    );
+    assert_eq!(u64::from(request.attempt), status.errors.expect("errors").count + 1);
+    assert!(
+        request.next_attempt <= Some(SystemTime::now() + Duration::from_secs(3600)),
+        "{request:?}"
+    );
+    assert!(request.since >= in_millis(begun), "{request:?}");
+    drop(world.registry.shutdown(Duration::ZERO));
+}
+
+#[test]
+fn a_wait_that_the_receiver_asked_for_is_shown_as_it_asked_and_as_it_holds() {
+    let mut export = eternal_pauses();
+    export.retry.initial_backoff = Some(Duration::from_millis(1));
+    export.retry.max_backoff = Some(Duration::from_millis(1));
+    export.retry.max_retry_after = Some(Duration::from_secs(600));
+    let world = World::with(&["a"], |builder| builder.export(export));
+    world.collector.fault(Fault::status(503).retry_after("1800"));
+    let a = world.tenant("a");
+    let begun = in_millis(SystemTime::now());
+    a.start_span("span").end();
+    let request = oldest(&world, |request| request.state == RequestState::WaitsAtBreaker);
+    assert_eq!((request.attempt, request.asked_wait_ms), (2, Some(1_800_000)));
+    let held = begun + Duration::from_secs(600)..=SystemTime::now() + Duration::from_secs(600);
+    assert!(
+        request.next_attempt.is_some_and(|due| held.contains(&due)),
+        "{held:?} {request:?}"
+    );
+    assert_eq!(world.status("a").breakers.spans.asked_until, request.next_attempt);
+    let first = world.registry.status();
+    assert!((0..100).all(|_| world.registry.status() == first));
+    drop(world.registry.shutdown(Duration::ZERO));
+}
+
+#[test]
+fn a_request_at_an_open_breaker_is_due_when_that_lets_it_through() {
+    let mut export = eternal_pauses();
+    export.retry.initial_backoff = Some(Duration::from_millis(1));
+    // Five failures come soon, and the pauses of the breaker double.
+    export.retry.max_backoff = Some(Duration::from_secs(3600));
+    let world = World::with(&["a"], |builder| builder.export(export));
+    world.collector.fault(Fault::status(503));
+    world.tenant("a").start_span("span").end();
+    let at_breaker = |status: &TracerStatus| {
+        let state = status.oldest_request.map(|request| request.state);
+        let is_open = matches!(status.breakers.spans.state, BreakerState::Open { .. });
+        is_open && state == Some(RequestState::WaitsAtBreaker)
+    };
+    let status = wait_for("an open breaker", || world.status("a"), at_breaker);
+    let request = status.oldest_request.expect("it waits");
+    let BreakerState::Open { until } = status.breakers.spans.state else {
+        panic!("{status:?}")
+    };
+    assert_eq!(request.next_attempt, Some(until));
+    assert_eq!(u64::from(request.attempt), status.errors.expect("errors").count + 1);
     drop(world.registry.shutdown(Duration::ZERO));
 }

@@ -61,7 +61,7 @@ impl State {
         let row = last.take().filter(|row| row.goes_on());
         let (since, before) = row.map_or((now, 0), |row| (row.status.since, row.status.count));
         let status = ErrorsStatus {
-            requests: load.into(),
+            kind: load.into(),
             since,
             last: now,
             count: before + 1,

@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use super::super::breaker::Breakers;
 use super::super::key_status::KeyStatus;
-use super::super::lane_status::{DestinationStatus, RefusedSpan};
+use super::super::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
+use super::super::permits::Load;
 use super::Lane;
 use super::errors::Failures;
 use crate::ledger::Ledger;
@@ -23,12 +24,14 @@ pub(crate) struct LaneSnapshot {
     pub(crate) breakers: Breakers,
     pub(crate) key: KeyStatus,
     pub(crate) destination: DestinationStatus,
+    pub(crate) oldest_request: Option<RequestStatus>,
 }
 
 impl Lane {
     pub(in super::super) fn snapshot(&self) -> LaneSnapshot {
         // First, and not in the lane's lock, which ends of spans wait for.
         let mut key = self.keyring.status(&self.shared.keyrings);
+        let breakers = self.gates.status();
         let state = self.lock();
         self.judge_key(&mut key, state.refusals());
         LaneSnapshot {
@@ -39,9 +42,13 @@ impl Lane {
             failures: state.failures().cloned(),
             refused_span: state.refused_span().cloned(),
             last_delivery: state.last_delivery,
-            breakers: self.gates.status(),
+            breakers,
             key,
             destination: self.destination_status(),
+            oldest_request: state.oldest_request(|load| match load {
+                Load::Spans => [breakers.spans, breakers.endpoint],
+                Load::SessionEvent => [breakers.session_events, breakers.endpoint],
+            }),
         }
     }
 

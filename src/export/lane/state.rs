@@ -19,6 +19,7 @@ use super::errors::LastFailures;
 use super::in_flight::InFlight;
 use super::outage::Outage;
 use super::refusals::{Refusal, Refusals};
+use super::requests::Requests;
 use super::standing::Standings;
 use crate::ledger::{DropReason, Ledger};
 
@@ -38,6 +39,8 @@ pub(super) struct State {
     pub(super) halving: Halving,
     pub(super) suspect: bool,
     pub(super) standings: Standings,
+    /// None while no request is under way.
+    pub(super) requests: Option<Box<Requests>>,
     pub(super) last_delivery: Option<SystemTime>,
     /// The tracer is gone: once all is settled the account takes the ledger over.
     pub(super) retiring: bool,

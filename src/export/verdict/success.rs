@@ -78,10 +78,13 @@ fn content(answer: &Answer) -> Content {
         return Content::Other;
     }
     let is_cut = answer.cut.is_some();
-    // Almost any two bytes are protobuf. What says that it is something else has to have the one field that there is.
-    let may_be_protobuf = is_of_a_receiver(content_type(answer)) || answer.body[0] == PartialSuccess::FIRST_BYTE;
-    let partial = PartialSuccess::of_json(body, is_cut).or_else(|| {
-        may_be_protobuf
+    // Almost any two bytes are protobuf, and any number is JSON. What says that it is something else has to look like a
+    // response: an object, or the one field that there is.
+    let is_familiar = is_of_a_receiver(content_type(answer));
+    let json = (is_familiar || body[0] == b'{').then(|| PartialSuccess::of_json(body, is_cut));
+    let partial = json.flatten().or_else(|| {
+        let may_be = is_familiar || answer.body[0] == PartialSuccess::FIRST_BYTE;
+        may_be
             .then(|| PartialSuccess::of_protobuf(&answer.body, is_cut))
             .flatten()
     });

@@ -309,6 +309,7 @@ fn a_success_that_is_no_answer_of_a_receiver_is_dropped_with_its_text() {
         ),
         ("text/plain", "please log in", Some("please log in")),
         ("text/plain", "Hi", Some("Hi")),
+        ("text/plain", "403", Some("403")),
         ("text/plain", "OK, but not here", Some("OK, but not here")),
         (
             "application/xml",

@@ -9,9 +9,9 @@ use tracer_registry::collector::Fault;
 use tracer_registry::config::{BackendName, Protocol};
 use tracer_registry::{Fingerprinter, Status};
 
-use super::inline;
+use super::{eternal_pauses, inline};
 use crate::reload::{Files, table};
-use crate::support::{LONG, World, binding, collector, once, registry, wait_for};
+use crate::support::{LONG, World, binding, collector, registry, wait_for};
 
 /// The types of fields by section of the page.
 type Page = BTreeMap<String, BTreeMap<String, String>>;
@@ -114,6 +114,7 @@ impl Seen {
 /// Of registries in trouble of every kind.
 fn statuses() -> Vec<Status> {
     vec![
+        of_an_asked_wait(),
         of_changed_files(),
         of_refused_keys(),
         of_grpc(),
@@ -170,12 +171,21 @@ fn of_refused_spans() -> Status {
     world.registry.status()
 }
 
+fn of_an_asked_wait() -> Status {
+    let world = World::with(&["a"], |builder| builder.export(eternal_pauses()));
+    world.collector.fault(Fault::status(503).retry_after("1800"));
+    world.tenant("a").start_span("span").end();
+    let is_asked = |status: &Status| {
+        let request = status.tracers[0].oldest_request;
+        request.is_some_and(|request| request.next_attempt.is_some() && request.asked_wait_ms.is_some())
+    };
+    let status = wait_for("a wait", || world.registry.status(), is_asked);
+    drop(world.registry.shutdown(Duration::ZERO));
+    status
+}
+
 fn of_an_open_breaker() -> Status {
-    let mut export = once();
-    export.retry.initial_backoff = Some(Duration::from_secs(3600));
-    export.retry.max_backoff = Some(Duration::from_secs(3600));
-    export.retry.max_elapsed = Some(Duration::from_secs(24 * 3600));
-    let world = World::with(&["a"], |builder| builder.export(export));
+    let world = World::with(&["a"], |builder| builder.export(eternal_pauses()));
     world.collector.fault(Fault::status(503));
     let a = world.tenant("a");
     a.start_span("span").end();
