@@ -313,6 +313,7 @@ impl fmt::Debug for Binding {
             .field("sessions", &self.sessions)
             .field("weight", &self.weight)
             .field("untrusted", &self.untrusted)
+            .field("forgotten", &self.forgotten)
             .finish()
     }
 }

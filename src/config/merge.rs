@@ -58,7 +58,15 @@ impl<'a> Merged<'a> {
         let is_trusted = !layer.untrusted || planted(Fault::UntrustedObeyed);
         let mut key = None;
         let changes_backend = layer.changes(&self.binding) == Some(Change::Backend);
-        if !is_trusted {
+        if is_trusted {
+            // Not by a change of the backend, which forgets the endpoint: that it changes may be the untrusted layer's doing.
+            if layer.endpoint.is_some() {
+                self.endpoint_of = None;
+            }
+            if layer.backend.is_some() {
+                self.backend_of = None;
+            }
+        } else {
             key = untrusted::check(layer, place, &self.binding, self.selector, self.rules, &mut self.faults)?;
             if untrusted::moves(layer, &self.binding) {
                 self.binding.forget_what_is_the_operators();
@@ -66,14 +74,6 @@ impl<'a> Merged<'a> {
             }
             if changes_backend {
                 self.backend_of = Some(place);
-            }
-        } else {
-            // Not by a change of the backend, which forgets the endpoint: that it changes may be the untrusted layer's doing.
-            if layer.endpoint.is_some() {
-                self.endpoint_of = None;
-            }
-            if layer.backend.is_some() {
-                self.backend_of = None;
             }
         }
         self.binding.overlay(layer);

@@ -185,9 +185,6 @@ impl Live {
             match self.bindings.resolve_without_asking(selector) {
                 Ok(Some(binding)) if binding.digest() == tracer.digest() => continue,
                 Ok(Some(_)) if planted(Fault::ChangedKept) => continue,
-                Ok(Some(_)) => {
-                    changed.insert(selector.clone());
-                }
                 // Whoever looks it up asks, and compares.
                 Ok(None) => {
                     tracer.mark_stale();
@@ -198,7 +195,7 @@ impl Live {
                     removed.insert(selector.clone());
                 }
                 // An error is what look-ups get from now on, as the configuration says nothing that a tracer could be made of, or allows it no more.
-                Err(LookupError::Resolve(_)) => {
+                Ok(Some(_)) | Err(LookupError::Resolve(_)) => {
                     changed.insert(selector.clone());
                 }
                 Err(error) => {

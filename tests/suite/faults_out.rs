@@ -118,10 +118,10 @@ fn retry_after_is_waited_for_also_by_a_flush() {
 
 #[test]
 fn a_receiver_that_asks_for_an_eternity_is_waited_for_no_longer_than_the_bound_and_by_the_next_span_too() {
-    let bound = Duration::from_secs(2);
+    let bound = Duration::from_secs(4);
     let export = Export {
         retry: Retry {
-            max_elapsed: Some(Duration::from_millis(1900)),
+            max_elapsed: Some(Duration::from_millis(3900)),
             max_retry_after: Some(bound),
             ..quick().retry
         },
@@ -134,9 +134,9 @@ fn a_receiver_that_asks_for_an_eternity_is_waited_for_no_longer_than_the_bound_a
         .collector
         .fault(Fault::status(429).retry_after(u64::MAX.to_string()).times(1));
     let a = world.tenant("a");
+    let begun = Instant::now();
     a.start_span("lost").end();
     let report = world.registry.force_flush(LONG);
-    let asked = Instant::now();
     assert_eq!(report.tracers[0].dropped[&DropReason::RetriesExhausted], 1);
     assert!(
         report.to_string().contains("asked to wait 18446744073709551615s"),
@@ -149,11 +149,9 @@ fn a_receiver_that_asks_for_an_eternity_is_waited_for_no_longer_than_the_bound_a
         world.names("a").len()
     };
     wait_for("a span that is taken", sent, |sent| *sent == 1);
-    assert!(
-        asked.elapsed() >= bound - Duration::from_millis(100),
-        "{:?}",
-        asked.elapsed()
-    );
+    // It asked for the eternity after the second.
+    let waited = begun.elapsed();
+    assert!(waited >= bound + Duration::from_millis(950), "{waited:?}");
 }
 
 #[test]
@@ -360,7 +358,8 @@ fn what_is_not_taken_within_the_time_for_repetitions_is_dropped() {
     world.tenant("a").start_span("span").end();
     let report = world.registry.force_flush(LONG);
     assert_eq!(report.tracers[0].dropped[&DropReason::RetriesExhausted], 1);
-    assert!(world.collector.fault_hits(fault) >= 2);
+    // More than once, but where the first answer comes after the time.
+    assert!(world.collector.fault_hits(fault) >= 1);
     assert!(report.to_string().contains("503"), "{report}");
 }
 

@@ -141,7 +141,8 @@ fn the_line_that_is_printed_allows_it() {
         .collect();
     more = more.replace("addresses = ['10.1.0.0/16']\n", "");
     for line in lines {
-        more += &format!("{line}\n");
+        more.push_str(&line);
+        more.push('\n');
     }
     let acme = allowed(&more, text);
     assert_eq!(acme.api_key.to_string(), "file /keys/acme/key");

@@ -16,7 +16,7 @@ pub(super) struct Network {
 
 /// Networks that are no part of the public internet, and what a message calls them (IANA, "IPv4 Special-Purpose Address Registry").
 const SPECIAL_V4: [(Ipv4Addr, u8, &str); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8, "unspecified"),
+    (Ipv4Addr::UNSPECIFIED, 8, "unspecified"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "private"),
     (Ipv4Addr::new(100, 64, 0, 0), 10, "shared by a carrier"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"),

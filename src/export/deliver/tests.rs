@@ -180,7 +180,7 @@ fn what_the_receiver_asks_for_is_waited_as_long_as_the_batch_lives() {
             world
                 .until("the refusal", World::last_error, |error| !error.is_empty())
                 .await;
-            world.pass(waited - SECOND).await;
+            world.pass(waited.saturating_sub(SECOND)).await;
             // Not earlier, for a flush neither.
             let _mark = world.lane.begin_flush();
             world.pass(Duration::ZERO).await;
@@ -218,7 +218,7 @@ fn what_would_not_live_until_then_is_dropped_and_the_wait_holds_for_the_next_bat
         );
         world.pass(6 * MINUTE).await;
         world.push(3);
-        world.pass(4 * MINUTE - SECOND).await;
+        world.pass((4 * MINUTE).saturating_sub(SECOND)).await;
         assert_eq!((world.spans().delivered, world.spans().pending()), (0, 3));
         advance(2 * SECOND).await;
         world
@@ -249,7 +249,7 @@ fn session_events_wait_as_the_receiver_asks_too() {
         // Also those of another session.
         let other = Outbox::new(Arc::clone(&world.lane));
         other.push(start("three"));
-        world.pass(4 * MINUTE - SECOND).await;
+        world.pass((4 * MINUTE).saturating_sub(SECOND)).await;
         assert_eq!((world.events().delivered, world.events().pending()), (0, 1));
         advance(2 * SECOND).await;
         world

@@ -156,7 +156,8 @@ mod tests {
             prop_assert!(outage.due.iter().is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
             let range = (now + delay).saturating_duration_since(begun).as_secs_f64();
             let most = 2.0 * range / outage.apart.as_secs_f64() + 3.0;
-            prop_assert!((outage.due.len() as f64) <= most, "{} marks", outage.due.len());
+            let marks = u32::try_from(outage.due.len()).expect("few");
+            prop_assert!(f64::from(marks) <= most, "{marks} marks");
             let half = model.len() as u64 / 2;
             outage.forget(half);
             for index in half..model.len() as u64 {

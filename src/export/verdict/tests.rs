@@ -335,6 +335,7 @@ fn a_success_that_is_no_answer_of_a_receiver_is_dropped_with_its_text() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_success_is_delivered_whatever_becomes_of_its_body_and_a_warning_says_so() {
     let broken = || Some(Cut::Broken("reset".to_owned()));
     let late = Some(Cut::TimedOut(Duration::from_secs(1)));

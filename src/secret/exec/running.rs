@@ -147,7 +147,7 @@ impl Running {
     }
 
     fn read_what_is_there(&mut self) {
-        while let Some(pipe) = self.stdout.as_mut().filter(|pipe| is_readable(pipe)) {
+        while let Some(pipe) = self.stdout.as_mut().filter(is_readable) {
             match pipe.read(&mut self.output[self.printed..]) {
                 Ok(0) => {
                     self.stdout = None;
@@ -162,7 +162,7 @@ impl Running {
                 break;
             }
         }
-        while let Some(pipe) = self.stderr.as_mut().filter(|pipe| is_readable(pipe)) {
+        while let Some(pipe) = self.stderr.as_mut().filter(is_readable) {
             let mut some = [0; 1024];
             match pipe.read(&mut some) {
                 Ok(0) => self.stderr = None,

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tracer_registry::config::Binding;
 use tracer_registry::{KeyCommand, KeySource, LookupError, SecretError, SecretFault, SecretSources, TracerRegistry};
@@ -62,6 +63,13 @@ fn children() -> BTreeSet<String> {
 fn held() -> (usize, usize) {
     let count = |folder: &str| fs::read_dir(folder).expect("a readable /proc").count();
     (count("/proc/self/task"), count("/proc/self/fd"))
+}
+
+/// Kills the process in the background whose number a command wrote to a file. What a command that gave a key left there is not killed with it.
+fn kill(agent: &Path) {
+    let number = fs::read_to_string(agent).expect("written");
+    let agent = number.trim().parse().ok().and_then(Pid::from_raw).expect("a process");
+    kill_process(agent, Signal::TERM).expect("the agent is still there");
 }
 
 /// Starts a test once more in a process of its own, whose commands have a mark of their own.
@@ -136,10 +144,7 @@ fn a_full_line_is_the_key_at_once_if_a_descendant_holds_the_output() {
     let (done, read) = mpsc::channel();
     thread::spawn(move || done.send(is_key(&KeySource::Exec(sh(&script, ETERNAL)), "hh_key")));
     assert!(read.recv_timeout(LONG).expect("not after its whole time"));
-    // What a command that gave a key left in the background is its own affair.
-    let agent = fs::read_to_string(agent).expect("written");
-    let killed = Command::new("kill").arg(agent.trim()).status().expect("kill is there");
-    assert!(killed.success(), "the agent {agent} is still there");
+    kill(&agent);
 }
 
 #[test]
@@ -155,9 +160,13 @@ fn a_command_that_is_reaped_elsewhere_is_judged_by_its_output() {
         .expect("there");
     let ignored = u64::from_str_radix(ignored.trim(), 16).expect("hexadecimal");
     assert_ne!(ignored & (1 << 16), 0, "SIGCHLD, which is 17, is ignored");
-    for script in ["echo hh_key", "printf hh_key", "sleep 600 & echo hh_key"] {
+    let folder = TempDir::new().expect("a temporary folder");
+    let agent = folder.path().join("agent");
+    let with_agent = format!("sleep 600 & echo $! > '{}'; echo hh_key", agent.display());
+    for script in ["echo hh_key", "printf hh_key", &with_agent] {
         assert!(is_key(&KeySource::Exec(sh(script, ETERNAL)), "hh_key"), "{script}");
     }
+    kill(&agent);
     let unknown = error(sh("exit 3", ETERNAL));
     assert_eq!(unknown.fault(), &SecretFault::StatusUnknown);
     assert_eq!(
@@ -280,7 +289,8 @@ fn a_command_is_ended_if_the_reading_of_its_key_is_given_up() {
         "test -e '{0}' && exec sleep 600; : > '{0}'; echo hh_key",
         first.display()
     );
-    let (hanging, renewed) = (sh("sleep 600 & sleep 600", ETERNAL), sh(&once, ETERNAL));
+    // Not for ever: if they were not ended, the test would fail only then.
+    let (hanging, renewed) = (sh("sleep 600 & sleep 600", 5 * LONG), sh(&once, 5 * LONG));
     let registry = TracerRegistry::builder()
         .tenant("hanging", Binding::new().api_key(KeySource::Exec(hanging)))
         .tenant("brief", Binding::new().api_key(KeySource::Exec(sh("sleep 600", BRIEF))))
