@@ -163,6 +163,14 @@ pub(super) async fn deliver<'a>(
                     continue;
                 }
             }
+            // Before the breakers: what reports that one opened has the failure that opened it.
+            if let Verdict::Refuse { error, .. }
+            | Verdict::Drop { error, .. }
+            | Verdict::Repeat { error, .. }
+            | Verdict::Fault { error } = &verdict
+            {
+                lane.note_failure(load, slow, error.clone());
+            }
             lane.note_verdict(load, &verdict);
             entry.showed(Showed::by(&verdict, connected), retry);
             lane.log_breakers(load);
@@ -175,18 +183,9 @@ pub(super) async fn deliver<'a>(
                 lane.note_success(load, slow, warning);
                 return Outcome::Delivered { rejected };
             }
-            Verdict::Refuse { reason, error } => {
-                lane.note_failure(load, slow, error);
-                return Outcome::Refused(reason);
-            }
-            Verdict::Fault { error } => {
-                lane.note_failure(load, slow, error);
-                return Outcome::Faulted;
-            }
-            Verdict::Drop { reason, error } => {
-                lane.note_failure(load, slow, error);
-                return Outcome::Dropped(reason);
-            }
+            Verdict::Refuse { reason, .. } => return Outcome::Refused(reason),
+            Verdict::Fault { .. } => return Outcome::Faulted,
+            Verdict::Drop { reason, .. } => return Outcome::Dropped(reason),
             // Where there is another key meanwhile, it does not wait.
             Verdict::Deny { .. } if !lane.keyring.wait(lane, hand.current()) => {}
             Verdict::Deny { .. } => {
@@ -194,8 +193,7 @@ pub(super) async fn deliver<'a>(
                     return Outcome::Dropped(DropReason::Unauthorized);
                 }
             }
-            Verdict::Repeat { after, error } => {
-                lane.note_failure(load, slow, error);
+            Verdict::Repeat { after, .. } => {
                 if !pause(shared, lane, sending, (attempt, flushes), after).await {
                     return Outcome::Dropped(DropReason::RetriesExhausted);
                 }
