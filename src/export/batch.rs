@@ -285,7 +285,7 @@ impl Carried {
         let unsent: Vec<_> = unsent.map(|part| self.batch.numbers(&part)).collect();
         // The time of one that was set aside is its own.
         let patience = match self.age {
-            Age::Aside(_) => Duration::ZERO,
+            Age::Since(_) => Duration::ZERO,
             Age::Queue | Age::Spans(_) | Age::Event(_) => lane.shared().settings.retry.max_elapsed,
         };
         lane.give_up(&unsent, reason, patience);

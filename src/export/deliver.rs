@@ -120,7 +120,7 @@ pub(super) async fn deliver<'a>(
     mut given: Option<Place<'a>>,
 ) -> Outcome {
     let retry = &shared.settings.retry;
-    let (call, request, age) = (sending.call, sending.request, sending.age);
+    let (call, request, mut age) = (sending.call, sending.request, sending.age);
     let load = request.load;
     let mut attempt = 0;
     let mut changed: Option<Hand> = None;
@@ -176,6 +176,9 @@ pub(super) async fn deliver<'a>(
             lane.log_breakers(load);
             (verdict, slow, flushes, hand)
         };
+        if matches!(verdict, Verdict::Deny { .. } | Verdict::Repeat { .. }) {
+            age = lane.age_of_refused(age);
+        }
         match verdict {
             Verdict::Delivered { rejected, warning } => {
                 lane.keyring.note_taken(hand.key());
@@ -189,12 +192,12 @@ pub(super) async fn deliver<'a>(
             // Where there is another key meanwhile, it does not wait.
             Verdict::Deny { .. } if !lane.keyring.wait(lane, hand.current()) => {}
             Verdict::Deny { .. } => {
-                if !pause(shared, lane, sending, (attempt, flushes), None).await {
+                if !pause(shared, lane, (request, age), (attempt, flushes), None).await {
                     return Outcome::Dropped(DropReason::Unauthorized);
                 }
             }
             Verdict::Repeat { after, .. } => {
-                if !pause(shared, lane, sending, (attempt, flushes), after).await {
+                if !pause(shared, lane, (request, age), (attempt, flushes), after).await {
                     return Outcome::Dropped(DropReason::RetriesExhausted);
                 }
             }
@@ -209,12 +212,12 @@ pub(super) async fn deliver<'a>(
 async fn pause(
     shared: &Shared,
     lane: &Lane,
-    sending: &Sending<'_>,
+    (request, age): (&UnderWay<'_>, Age),
     (attempt, flushes): (u32, u64),
     after: Option<Duration>,
 ) -> bool {
     let retry = &shared.settings.retry;
-    let gate = gate(lane, sending.request.load);
+    let gate = gate(lane, request.load);
     if after.is_none() && !gate.is_ready() {
         return true;
     }
@@ -222,14 +225,14 @@ async fn pause(
     if !asked.is_zero() {
         gate.hold(asked);
     }
-    let left = lane.time_left(sending.age, retry.max_elapsed);
+    let left = lane.time_left(age, retry.max_elapsed);
     // A clock that stands still now and then shows less time than will pass for the receiver.
     if left.is_zero() || asked > left && !shared.driver.may_stand_still() {
         return false;
     }
     // A flush may shorten our own back-off, never what the receiver asked for. The last attempt is when the time is over, not before.
     let wait = backoff(retry, attempt).min(left);
-    sending.request.waits(wait);
+    request.waits(wait);
     lane.wait_before_repeating(wait, flushes).await;
     true
 }

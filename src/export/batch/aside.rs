@@ -42,7 +42,7 @@ pub(super) async fn run(lane: &Arc<Lane>, shared: &Shared, mut carried: Carried)
     let max_elapsed = shared.settings.retry.max_elapsed;
     let elapsed = max_elapsed.saturating_sub(lane.time_left(carried.age, max_elapsed));
     let now = shared.driver.now();
-    carried.age = Age::Aside(now.checked_sub(elapsed).unwrap_or(now));
+    carried.age = Age::Since(now.checked_sub(elapsed).unwrap_or(now));
     let turn = loop {
         let left = lane.time_left(carried.age, max_elapsed);
         if let Ok(turn) = timeout(left, lane.aside_turn().acquire()).await {

@@ -327,6 +327,34 @@ fn session_events_of_an_outage_end_together() {
     });
 }
 
+#[test]
+fn a_session_event_that_the_receiver_always_fails_on_ends_although_others_are_taken() {
+    on_a_stopped_clock(async {
+        let answer = |seen: &Seen| if seen.carries("poisoned") { (500, "") } else { TAKEN };
+        let mut world = World::new(retry(5 * MINUTE), answer);
+        let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
+        let poisoned = Outbox::new(Arc::clone(&world.lane));
+        poisoned.push(start("poisoned"));
+        world
+            .until("a refusal", World::last_error, |error| !error.is_empty())
+            .await;
+        for taken in 1..=31 {
+            Outbox::new(Arc::clone(&world.lane)).push(start("good"));
+            world
+                .until(
+                    "a good one",
+                    |world| world.events().delivered,
+                    |events| *events == taken,
+                )
+                .await;
+            world.pass(10 * SECOND).await;
+        }
+        world
+            .until("the poisoned one", |world| world.events().lost(), |lost| *lost == 1)
+            .await;
+    });
+}
+
 /// Fails on whatever carries this span.
 const POISON: &str = "poison";
 
