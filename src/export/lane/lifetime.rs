@@ -19,6 +19,8 @@ pub(in super::super) enum Age {
     Spans(u64),
     /// The session event was accepted.
     Event(Instant),
+    /// A batch that was set aside was first sent. Later outages of the lane do not lengthen its time.
+    Aside(Instant),
 }
 
 impl Lane {
@@ -68,6 +70,7 @@ impl Lane {
         let from = match age {
             Age::Queue => state.outage().map(|outage| outage.counts_from(next)),
             Age::Spans(number) => state.outage().map(|outage| outage.counts_from(number)),
+            Age::Aside(since) => Some(since),
             Age::Event(accepted) => state.events().failing_since.map(|since| since.max(accepted)),
         };
         drop(state);
