@@ -52,7 +52,7 @@ fn a_check_warns_of_a_file_that_every_user_may_read_or_write_and_nothing_is_logg
                     .expect("valid");
                 let checked = registry.check(Probe::Keys);
                 let file = path.clone();
-                let expected = is_open.then(|| CheckWarning::OpenKeyFile { file, mode });
+                let expected = is_open.then_some(CheckWarning::OpenKeyFile { file, mode });
                 assert_eq!(checked[0].warnings, Vec::from_iter(expected), "{mode:o}");
                 assert!(!checked[0].is_faulty());
                 registry.tenant("a").expect("a warning is no fault");
@@ -109,7 +109,7 @@ fn strict_permissions_are_a_setting_of_the_files_and_hold_from_a_start_on() {
     write(&folder, "key", 0o644);
     let file = folder.path().join("default.toml");
     let write = |strict: &str| {
-        fs::write(&file, format!("{strict}\n[tenants.a]\napi_key = {{ file = 'key' }}\n")).expect("written")
+        fs::write(&file, format!("{strict}\n[tenants.a]\napi_key = {{ file = 'key' }}\n")).expect("written");
     };
     write("[keys]\nstrict_permissions = true");
     let registry = TracerRegistry::from_config(&file).expect("valid");
