@@ -432,7 +432,8 @@ fn a_receiver_that_fails_on_everything_for_too_long_is_given_up() {
         while world.spans().pending() > 0 {
             world.pass(10 * SECOND).await;
             waited += 10 * SECOND;
-            assert!(waited < 6 * MINUTE, "{:?}", world.spans());
+            // The time of each batch begins with its own first answer.
+            assert!(waited < 8 * MINUTE, "{:?}", world.spans());
         }
         assert_eq!(world.spans().dropped[&DropReason::RetriesExhausted], 24);
     });
