@@ -25,7 +25,8 @@ pub enum DropReason {
     /// The receiver refused the key (401, 403), and its source gave no other within the time for repetitions.
     #[error("the receiver refused the key")]
     Unauthorized,
-    /// The receiver refused it for good: any other 4xx, a redirect that is not followed, a success that is no answer of a receiver.
+    /// The receiver refused it for good: any other 4xx, a redirect that is not followed, a success that is no answer of a receiver;
+    /// or it failed on it again and again (500 and the like) while it took others.
     /// Of spans that were sent together, those that are taken without the refused one are delivered.
     #[error("the receiver refused it")]
     Refused,

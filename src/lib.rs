@@ -14,6 +14,7 @@ mod ledger;
 mod nesting;
 mod propagation;
 mod registry;
+mod regular_file;
 mod routing;
 mod scope;
 mod secret;

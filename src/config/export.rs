@@ -66,6 +66,22 @@ pub struct Retry {
     /// ignored. Default: 1h.
     #[schemars(with = "Option<HumanDuration>")]
     pub max_retry_after: Option<Duration>,
+    /// What is done where the receiver fails on a request by an HTTP status that may be about what it carries: 500, and any other 5xx but
+    /// 502, 503 and 504 (gRPC: INTERNAL, UNKNOWN). Default: halve.
+    pub server_errors: Option<ServerErrors>,
+}
+
+/// What is done where the receiver answers a batch with 500 or the like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ServerErrors {
+    /// After three attempts the batch is sent in halves while others go on, until the span that the receiver fails on is alone. If nothing is
+    /// taken, it is repeated as after a 503.
+    #[default]
+    Halve,
+    /// It is repeated as after a 503.
+    Repeat,
 }
 
 /// Who sends, and when.
@@ -177,6 +193,8 @@ pub struct RetrySettings {
     pub max_elapsed: Duration,
     /// The longest wait that a receiver may ask for.
     pub max_retry_after: Duration,
+    /// What is done where the receiver answers a batch with 500 or the like.
+    pub server_errors: ServerErrors,
 }
 
 impl ExportSettings {
@@ -211,6 +229,7 @@ impl Export {
         replace(&mut self.retry.max_backoff, over.retry.max_backoff.as_ref());
         replace(&mut self.retry.max_elapsed, over.retry.max_elapsed.as_ref());
         replace(&mut self.retry.max_retry_after, over.retry.max_retry_after.as_ref());
+        replace(&mut self.retry.server_errors, over.retry.server_errors.as_ref());
     }
 
     pub(super) fn settings(&self) -> ExportSettings {
@@ -230,6 +249,7 @@ impl Export {
                 max_backoff: self.retry.max_backoff.unwrap_or(Duration::from_secs(30)),
                 max_elapsed: self.retry.max_elapsed.unwrap_or(Duration::from_secs(300)),
                 max_retry_after: self.retry.max_retry_after.unwrap_or(Duration::from_secs(3600)),
+                server_errors: self.retry.server_errors.unwrap_or_default(),
             },
         }
     }

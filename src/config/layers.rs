@@ -1,6 +1,6 @@
 //! Which files a configuration is made of: `default`, the active environment's, `local`, then variables.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use super::fault::{Faults, Layer};
 use super::parse::{self, Written};
 use super::variables::Variables;
 use super::{check, read};
+use crate::regular_file;
 use crate::selector::Name;
 
 /// What faults in variables name in place of a file.
@@ -176,13 +177,11 @@ fn read_text(file: &Path) -> Result<String, String> {
         io::ErrorKind::NotFound => "no such file or folder".to_owned(),
         other => format!("cannot be read: {other}"),
     };
-    // Asked before opening: opening a pipe without a writer would wait for ever.
-    if !fs::metadata(file).map_err(unreadable)?.is_file() {
-        return Err("not a regular file".to_owned());
-    }
+    let open = regular_file::open(file).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|open| open.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+    open.ok_or("not a regular file")?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("larger than {} MiB", MAX_FILE_BYTES >> 20));

@@ -38,7 +38,7 @@ mod variables;
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
 pub(crate) use document::{ActiveEnvironment, Document, Route, Routing};
 pub use endpoint::Endpoint;
-pub use export::{Compression, Export, ExportMode, ExportSettings, Protocol, Retry, RetrySettings};
+pub use export::{Compression, Export, ExportMode, ExportSettings, Protocol, Retry, RetrySettings, ServerErrors};
 pub use fault::{ConfigError, ConfigFault};
 pub use metrics::{Metrics, MetricsSettings};
 pub use overlay::Change;

@@ -175,6 +175,7 @@ fn retry(table: &mut Table<'_>) -> Retry {
         max_backoff: duration(table, "max_backoff"),
         max_elapsed: duration(table, "max_elapsed"),
         max_retry_after: duration(table, "max_retry_after"),
+        server_errors: table.choose("server_errors", &["halve", "repeat"]),
     }
 }
 

@@ -59,6 +59,7 @@ fn export(old: &ExportSettings, new: &ExportSettings) -> Vec<&'static str> {
                 max_backoff,
                 max_elapsed,
                 max_retry_after,
+                server_errors,
             },
     } = old;
     let same = [
@@ -88,6 +89,7 @@ fn export(old: &ExportSettings, new: &ExportSettings) -> Vec<&'static str> {
             "export.retry.max_retry_after",
             *max_retry_after == new.retry.max_retry_after,
         ),
+        ("export.retry.server_errors", *server_errors == new.retry.server_errors),
     ];
     same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
 }

@@ -22,30 +22,39 @@
 //!
 //! A batch is finished once and encoded from where it is, whole or in parts: it is there until all of it has its outcome.
 
+mod aside;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ExportError;
-use super::deliver::{Outcome, Sending, deliver, first_place, patience_unsent, see_through};
+use super::deliver::{OnFault, Outcome, Sending, deliver, first_place, patience_unsent, see_through};
 use super::encode;
 use super::engine::Shared;
-use super::lane::{Age, Lane};
-use super::permits::Load;
+use super::lane::{Age, Lane, UnderWay};
+use super::permits::{Load, Place};
 use super::queue::Batch;
 use super::transport::Call;
-use crate::config::Compression;
+use crate::config::{Compression, ServerErrors};
 use crate::ledger::DropReason;
 
 /// Whether a lane divides what is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Halving {
     is_barren: bool,
+    /// Requests of which spans were taken.
+    taken: u64,
 }
 
 impl Halving {
+    pub(super) fn taken_requests(self) -> u64 {
+        self.taken
+    }
+
     pub(super) fn may_divide(self) -> bool {
         !self.is_barren
     }
@@ -58,6 +67,7 @@ impl Halving {
     /// Spans were taken.
     pub(super) fn note_taken(&mut self) {
         self.is_barren = false;
+        self.taken += 1;
     }
 }
 
@@ -68,6 +78,8 @@ struct Parts {
     /// Refused on the path, in the order of sending.
     kept: Vec<Refused>,
     path: Path,
+    /// Spans that the receiver failed on before it took others: if it does again, it is them.
+    suspects: BTreeSet<usize>,
 }
 
 /// Spans that were refused together.
@@ -75,6 +87,8 @@ struct Parts {
 struct Refused {
     part: Range<usize>,
     reason: DropReason,
+    /// Not refused: the receiver failed on them, and may have been down.
+    by_fault: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +105,7 @@ impl Parts {
             waiting: std::iter::once(0..count).collect(),
             kept: Vec::new(),
             path: Path::Descending,
+            suspects: BTreeSet::new(),
         }
     }
 
@@ -105,12 +120,24 @@ impl Parts {
         let (alone, several): (Vec<_>, Vec<_>) = kept.partition(|refused| refused.part.len() == 1);
         // In the order of the queue: what is divided last is sent next.
         several.iter().rev().for_each(|refused| self.divide(&refused.part));
-        alone
+        let (faulted, refused): (Vec<_>, Vec<_>) = alone.into_iter().partition(|alone| alone.by_fault);
+        for Refused { part, .. } in faulted.into_iter().rev() {
+            self.suspects.insert(part.start);
+            self.waiting.push(part);
+        }
+        refused
     }
 
     /// The part that came last was refused. Returns it if that is for good.
     fn note_refused(&mut self, refused: Refused) -> Option<Refused> {
         let is_alone = refused.part.len() == 1;
+        if is_alone && refused.by_fault && self.suspects.contains(&refused.part.start) {
+            return Some(refused);
+        }
+        // What was taken says nothing of whether the receiver is down by now.
+        if refused.by_fault && self.path == Path::Taken {
+            self.path = Path::Descending;
+        }
         match self.path {
             Path::Descending | Path::Taken if !is_alone => self.divide(&refused.part),
             Path::Taken => return Some(refused),
@@ -122,9 +149,22 @@ impl Parts {
         None
     }
 
-    /// All parts were sent: what was refused while nothing was taken.
-    fn into_kept(self) -> Vec<Refused> {
-        self.kept
+    /// What is kept is to be sent again, neighbours together.
+    fn repeat_kept(&mut self) {
+        let mut kept: Vec<_> = self.kept.drain(..).map(|kept| kept.part).collect();
+        kept.sort_by_key(|part| part.start);
+        for part in kept.into_iter().rev() {
+            match self.waiting.last_mut() {
+                Some(next) if next.start == part.end => next.start = part.start,
+                _ => self.waiting.push(part),
+            }
+        }
+        self.path = Path::Descending;
+    }
+
+    /// The part that came last is to be sent again.
+    fn put_back(&mut self, part: Range<usize>) {
+        self.waiting.push(part);
     }
 
     fn divide(&mut self, part: &Range<usize>) {
@@ -133,7 +173,17 @@ impl Parts {
     }
 }
 
-/// Sends the next batch of a lane, when it is its turn, and settles all of it.
+/// A batch, and what of it has no outcome yet.
+struct Carried {
+    batch: Batch,
+    parts: Parts,
+    age: Age,
+    /// All of its spans are as they are sent.
+    finished: bool,
+}
+
+/// Sends the next batch of a lane, when it is its turn, and settles all of it, unless the receiver fails on it: then it is set aside, and
+/// others go on.
 pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
     // Not taken before: while the lane waits for its turn its spans are in the queue, and others may go with them.
     let request = lane.begin_request(Load::Spans);
@@ -142,73 +192,134 @@ pub(super) async fn send_next(lane: &Arc<Lane>, shared: &Shared) {
         return;
     };
     let mut place = Some(place);
-    let mut batch = lane.take_batch();
-    let age = Age::Spans(batch.numbers(&(0..batch.len())).end);
-    let mut finished = false;
-    let mut parts = Parts::of(batch.len());
-    while let Some(part) = parts.next() {
+    let on_fault = match shared.settings.retry.server_errors {
+        ServerErrors::Halve => OnFault::SetAside,
+        ServerErrors::Repeat => OnFault::Repeat,
+    };
+    let mut carried = Carried::new(lane.take_batch());
+    while let Some(part) = carried.parts.next() {
         if lane.is_closed() {
             return;
         }
+        match carried
+            .send(lane, shared, &request, &part, on_fault, place.take())
+            .await
+        {
+            Outcome::Faulted => {
+                carried.parts.put_back(part);
+                let (lane, shared) = (Arc::clone(lane), Arc::clone(lane.shared()));
+                tokio::spawn(async move { aside::run(&lane, &shared, carried).await });
+                return;
+            }
+            outcome => carried.note(lane, part, outcome),
+        }
+    }
+    carried.end(lane);
+}
+
+impl Carried {
+    fn new(batch: Batch) -> Self {
+        Self {
+            parts: Parts::of(batch.len()),
+            age: Age::Spans(batch.numbers(&(0..batch.len())).end),
+            batch,
+            finished: false,
+        }
+    }
+
+    async fn send(
+        &mut self,
+        lane: &Arc<Lane>,
+        shared: &Shared,
+        request: &UnderWay<'_>,
+        part: &Range<usize>,
+        on_fault: OnFault,
+        place: Option<Place<'_>>,
+    ) -> Outcome {
         let sent = async {
             // All of it, with the first part, which is the whole.
-            if !std::mem::replace(&mut finished, true) {
-                batch.iter_mut().for_each(|span| lane.finish(span));
+            if !std::mem::replace(&mut self.finished, true) {
+                self.batch.iter_mut().for_each(|span| lane.finish(span));
             }
             let sending = Sending {
-                call: &call(lane, shared, &batch, &part)?,
-                request: &request,
+                call: &call(lane, shared, &self.batch, part)?,
+                request,
                 count: part.len() as u64,
-                age,
+                age: self.age,
+                on_fault,
             };
-            Ok(deliver(shared, lane, &sending, place.take()).await)
+            Ok(deliver(shared, lane, &sending, place).await)
         };
-        let outcome = see_through(lane, Load::Spans, sent).await;
-        if let Outcome::Refused(reason) = outcome
-            && part.len() == 1
-        {
-            note_refused(lane, shared, &batch, &part, reason);
-        }
+        see_through(lane, Load::Spans, sent).await
+    }
+
+    /// A part has an outcome. If it has to be sent again in halves, it is not settled by that.
+    fn note(&mut self, lane: &Lane, part: Range<usize>, outcome: Outcome) {
         match outcome {
-            Outcome::Refused(reason) if part.len() < batch.len() || lane.may_divide() => {
-                let refused = Refused { part, reason };
-                settle(lane, &batch, parts.note_refused(refused));
+            Outcome::Refused(reason) if part.len() < self.batch.len() || lane.may_divide() => {
+                let refused = self.parts.note_refused(Refused {
+                    part,
+                    reason,
+                    by_fault: false,
+                });
+                self.settle(lane, refused);
             }
-            Outcome::Dropped(reason) if Outcome::Dropped(reason).is_expired() => {
-                let unsent = std::iter::once(part).chain(parts.waiting.drain(..));
-                let unsent: Vec<_> = unsent.map(|part| batch.numbers(&part)).collect();
-                lane.give_up(&unsent, reason, shared.settings.retry.max_elapsed);
+            Outcome::Dropped(reason) if outcome.is_expired() => self.give_up(lane, part, reason),
+            Outcome::Refused(reason) => {
+                let by_fault = false;
+                self.settle(lane, [Refused { part, reason, by_fault }]);
             }
             outcome => {
-                lane.settle(batch.numbers(&part), outcome);
+                lane.settle(self.batch.numbers(&part), outcome);
                 if outcome.has_taken(part.len()) {
-                    settle(lane, &batch, parts.note_taken());
+                    let refused = self.parts.note_taken();
+                    self.settle(lane, refused);
                 }
             }
         }
     }
-    let kept = parts.into_kept();
-    if kept.len() > 1 {
-        lane.note_barren();
+
+    /// The time of the batch is over, and so is that of all its parts.
+    fn give_up(&mut self, lane: &Lane, part: Range<usize>, reason: DropReason) {
+        let unsent = std::iter::once(part).chain(self.parts.waiting.drain(..));
+        let unsent: Vec<_> = unsent.map(|part| self.batch.numbers(&part)).collect();
+        // The time of one that was set aside is its own.
+        let patience = match self.age {
+            Age::Since(_) => Duration::ZERO,
+            Age::Queue | Age::Spans(_) | Age::Event(_) => lane.shared().settings.retry.max_elapsed,
+        };
+        lane.give_up(&unsent, reason, patience);
     }
-    settle(lane, &batch, kept);
-    shared.chunks.give_back(batch);
-}
 
-/// A span is refused by itself: its size is that of its request, as a receiver's limit counts it.
-fn note_refused(lane: &Lane, shared: &Shared, batch: &Batch, part: &Range<usize>, reason: DropReason) {
-    let Some(span) = batch.iter().nth(part.start) else {
-        return;
-    };
-    let resource = lane.destination.resource(&lane.selector);
-    let encoded = encode::spans(&[span], &resource, shared.settings.protocol, Compression::None);
-    lane.note_refused_span(span, encoded.map_or(0, |encoded| encoded.body.len()), reason);
-}
+    /// What is refused for good is dropped.
+    fn settle(&self, lane: &Lane, refused: impl IntoIterator<Item = Refused>) {
+        for Refused { part, reason, .. } in refused {
+            if part.len() == 1 {
+                self.note_refused(lane, &part, reason);
+            }
+            lane.settle(self.batch.numbers(&part), Outcome::Refused(reason));
+        }
+    }
 
-/// What is refused for good is dropped.
-fn settle(lane: &Lane, batch: &Batch, refused: impl IntoIterator<Item = Refused>) {
-    for Refused { part, reason } in refused {
-        lane.settle(batch.numbers(&part), Outcome::Refused(reason));
+    /// A span is refused by itself: its size is that of its request, as a receiver's limit counts it.
+    fn note_refused(&self, lane: &Lane, part: &Range<usize>, reason: DropReason) {
+        let Some(span) = self.batch.iter().nth(part.start) else {
+            return;
+        };
+        let resource = lane.destination.resource(&lane.selector);
+        let protocol = lane.shared().settings.protocol;
+        let encoded = encode::spans(&[span], &resource, protocol, Compression::None);
+        lane.note_refused_span(span, encoded.map_or(0, |encoded| encoded.body.len()), reason);
+    }
+
+    /// All parts were sent.
+    fn end(mut self, lane: &Lane) {
+        let kept = std::mem::take(&mut self.parts.kept);
+        if kept.len() > 1 {
+            lane.note_barren();
+        }
+        self.settle(lane, kept);
+        lane.shared().chunks.give_back(self.batch);
     }
 }
 

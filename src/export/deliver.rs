@@ -40,6 +40,32 @@ pub(super) enum Outcome {
     /// Not taken as it is; parts of it may be.
     Refused(DropReason),
     Dropped(DropReason),
+    /// The receiver failed on it, and it is not repeated as it is for now.
+    Faulted,
+}
+
+/// What is done if the receiver fails on a request, by an answer that may be about what it carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OnFault {
+    /// Repeats it as after a 503.
+    Repeat,
+    /// Gives it back.
+    GiveBack,
+    /// Gives it back as soon as the lane has room aside for its batch; repeats it until then.
+    SetAside,
+    /// Gives it back as soon as other spans of the lane were taken than so many requests; repeats it until then.
+    AwaitTaken(u64),
+}
+
+impl OnFault {
+    fn gives_back(self, lane: &Lane) -> bool {
+        match self {
+            Self::Repeat => false,
+            Self::GiveBack => true,
+            Self::SetAside => lane.has_room_aside(),
+            Self::AwaitTaken(before) => lane.taken_requests() != before,
+        }
+    }
 }
 
 impl Outcome {
@@ -80,6 +106,7 @@ pub(super) struct Sending<'a> {
     /// Spans that it carries.
     pub(super) count: u64,
     pub(super) age: Age,
+    pub(super) on_fault: OnFault,
 }
 
 /// Sends a request until there is a verdict. The first attempt has the place that it is given, if it is given one.
@@ -93,7 +120,7 @@ pub(super) async fn deliver<'a>(
     mut given: Option<Place<'a>>,
 ) -> Outcome {
     let retry = &shared.settings.retry;
-    let (call, request, age) = (sending.call, sending.request, sending.age);
+    let (call, request, mut age) = (sending.call, sending.request, sending.age);
     let load = request.load;
     let mut attempt = 0;
     let mut changed: Option<Hand> = None;
@@ -114,6 +141,12 @@ pub(super) async fn deliver<'a>(
             let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
             let connected = sent.connected;
             let verdict = judge(&call.url, sent.result, sending.count, &sent.secrets, SystemTime::now());
+            let verdict = match verdict {
+                Verdict::Fault { error } if !sending.on_fault.gives_back(lane) => {
+                    Verdict::Repeat { after: None, error }
+                }
+                verdict => verdict,
+            };
             let mut entry = place.leave();
             request.answered(attempt, &verdict);
             if let Verdict::Deny { error } = &verdict {
@@ -130,11 +163,22 @@ pub(super) async fn deliver<'a>(
                     continue;
                 }
             }
+            // Before the breakers: what reports that one opened has the failure that opened it.
+            if let Verdict::Refuse { error, .. }
+            | Verdict::Drop { error, .. }
+            | Verdict::Repeat { error, .. }
+            | Verdict::Fault { error } = &verdict
+            {
+                lane.note_failure(load, slow, error.clone());
+            }
             lane.note_verdict(load, &verdict);
             entry.showed(Showed::by(&verdict, connected), retry);
             lane.log_breakers(load);
             (verdict, slow, flushes, hand)
         };
+        if matches!(verdict, Verdict::Deny { .. } | Verdict::Repeat { .. }) {
+            age = lane.age_of_refused(age);
+        }
         match verdict {
             Verdict::Delivered { rejected, warning } => {
                 lane.keyring.note_taken(hand.key());
@@ -142,24 +186,18 @@ pub(super) async fn deliver<'a>(
                 lane.note_success(load, slow, warning);
                 return Outcome::Delivered { rejected };
             }
-            Verdict::Refuse { reason, error } => {
-                lane.note_failure(load, slow, error);
-                return Outcome::Refused(reason);
-            }
-            Verdict::Drop { reason, error } => {
-                lane.note_failure(load, slow, error);
-                return Outcome::Dropped(reason);
-            }
+            Verdict::Refuse { reason, .. } => return Outcome::Refused(reason),
+            Verdict::Fault { .. } => return Outcome::Faulted,
+            Verdict::Drop { reason, .. } => return Outcome::Dropped(reason),
             // Where there is another key meanwhile, it does not wait.
             Verdict::Deny { .. } if !lane.keyring.wait(lane, hand.current()) => {}
             Verdict::Deny { .. } => {
-                if !pause(shared, lane, sending, (attempt, flushes), None).await {
+                if !pause(shared, lane, (request, age), (attempt, flushes), None).await {
                     return Outcome::Dropped(DropReason::Unauthorized);
                 }
             }
-            Verdict::Repeat { after, error } => {
-                lane.note_failure(load, slow, error);
-                if !pause(shared, lane, sending, (attempt, flushes), after).await {
+            Verdict::Repeat { after, .. } => {
+                if !pause(shared, lane, (request, age), (attempt, flushes), after).await {
                     return Outcome::Dropped(DropReason::RetriesExhausted);
                 }
             }
@@ -174,12 +212,12 @@ pub(super) async fn deliver<'a>(
 async fn pause(
     shared: &Shared,
     lane: &Lane,
-    sending: &Sending<'_>,
+    (request, age): (&UnderWay<'_>, Age),
     (attempt, flushes): (u32, u64),
     after: Option<Duration>,
 ) -> bool {
     let retry = &shared.settings.retry;
-    let gate = gate(lane, sending.request.load);
+    let gate = gate(lane, request.load);
     if after.is_none() && !gate.is_ready() {
         return true;
     }
@@ -187,14 +225,14 @@ async fn pause(
     if !asked.is_zero() {
         gate.hold(asked);
     }
-    let left = lane.time_left(sending.age, retry.max_elapsed);
+    let left = lane.time_left(age, retry.max_elapsed);
     // A clock that stands still now and then shows less time than will pass for the receiver.
     if left.is_zero() || asked > left && !shared.driver.may_stand_still() {
         return false;
     }
     // A flush may shorten our own back-off, never what the receiver asked for. The last attempt is when the time is over, not before.
     let wait = backoff(retry, attempt).min(left);
-    sending.request.waits(wait);
+    request.waits(wait);
     lane.wait_before_repeating(wait, flushes).await;
     true
 }
@@ -246,7 +284,7 @@ async fn send<'a>(
 }
 
 /// Full jitter: a random time up to a bound that doubles with each attempt.
-fn backoff(retry: &RetrySettings, attempt: u32) -> Duration {
+pub(super) fn backoff(retry: &RetrySettings, attempt: u32) -> Duration {
     let bound = retry.longest_wait(attempt);
     bound.mul_f64(rand::rng().random_range(0.0..=1.0))
 }

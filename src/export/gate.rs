@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | no connection came about: refused, unreachable, no such name, no TLS, not in time | nothing | failure |
 //! | a connection that broke, no answer in time, 408, 5xx | failure | success |
+//! | 500 and the like, while it is looked for what the receiver fails on | nothing | success |
 //! | 401, 403, where no other key is to be had | failure | success |
 //! | 401, 403, where there is another key, and so another attempt at once | nothing | success |
 //! | any other answer; 429; 408 and 5xx with `Retry-After` | success | success |
@@ -54,6 +55,8 @@ pub(super) struct Entry<'a> {
 pub(super) enum Showed {
     AtWork,
     Failing,
+    /// It failed on a request, perhaps for what that carried.
+    Faulty,
     /// It refuses the key.
     Denying,
     Unreachable,
@@ -178,6 +181,8 @@ impl Entry<'_> {
                 self.reached();
                 self.own.succeeded();
             }
+            // The tracer's own breaker learns nothing: others go on meanwhile.
+            Showed::Faulty => self.reached(),
             Showed::Failing | Showed::Denying => {
                 self.reached();
                 self.own.failed(retry, showed == Showed::Denying);
@@ -199,6 +204,7 @@ impl Showed {
                 _ if connected => Self::Failing,
                 _ => Self::Unreachable,
             },
+            Verdict::Fault { .. } => Self::Faulty,
             Verdict::Deny { .. } => Self::Denying,
             Verdict::Repeat { .. } | Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => {
                 Self::AtWork

@@ -72,6 +72,9 @@ pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
 use sync::{Condvar, Mutex, MutexGuard};
 
+/// Batches of a lane that may be set aside at the same time, while it is looked for what the receiver fails on.
+const MAX_ASIDE: usize = 4;
+
 /// One tracer's way out.
 pub(crate) struct Lane {
     pub(crate) selector: Selector,
@@ -91,6 +94,7 @@ pub(crate) struct Lane {
     /// Rung whenever something was settled.
     settled: Condvar,
     session_turns: OnceLock<Box<Semaphore>>,
+    aside_turn: OnceLock<Box<Semaphore>>,
     /// What it has sent, beside others.
     pub(super) clock: Clock,
 }
@@ -113,6 +117,7 @@ impl Lane {
             connections,
             shared,
             session_turns: OnceLock::new(),
+            aside_turn: OnceLock::new(),
             account: Arc::downgrade(account),
             #[cfg(feature = "metrics")]
             starts: Arc::clone(account.starts()),
@@ -254,6 +259,21 @@ impl Lane {
         self.lock().halving.may_divide()
     }
 
+    /// Requests of which spans were taken.
+    pub(super) fn taken_requests(&self) -> u64 {
+        self.lock().halving.taken_requests()
+    }
+
+    /// Whether one more batch may be under way beside the one that is sent.
+    pub(super) fn has_room_aside(&self) -> bool {
+        self.lock().in_flight.batches() <= MAX_ASIDE
+    }
+
+    /// The turn of a batch that was set aside: one after the other, as they came.
+    pub(super) fn aside_turn(&self) -> &Semaphore {
+        self.aside_turn.get_or_init(|| Box::new(Semaphore::new(1)))
+    }
+
     /// A batch was divided, and nothing of it was taken.
     pub(super) fn note_barren(&self) {
         self.lock().halving.note_barren();
@@ -277,6 +297,8 @@ impl Lane {
                 }
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
+            // It has none yet.
+            Outcome::Faulted => return,
         }
         let freed = state.in_flight.settle(&spans);
         state.share.settle(freed, &self.shared.budget);
@@ -353,7 +375,7 @@ impl Lane {
         }
     }
 
-    fn retire_if_done(&self) {
+    pub(super) fn retire_if_done(&self) {
         let state = self.lock();
         let done = state.retiring && state.is_settled();
         drop(state);

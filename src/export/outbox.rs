@@ -13,7 +13,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::ExportError;
-use super::deliver::{Outcome, Sending, deliver, see_through};
+use super::deliver::{OnFault, Outcome, Sending, deliver, see_through};
 use super::encode;
 use super::engine::Ring;
 use super::lane::{Lane, Ticket};
@@ -167,6 +167,7 @@ impl Outbox {
                 request: &request,
                 count: 1,
                 age: newest.ticket.age(),
+                on_fault: OnFault::Repeat,
             };
             Ok(deliver(self.lane.shared(), &self.lane, &sending, None).await)
         })

@@ -75,6 +75,7 @@ async fn probe(
         Verdict::Delivered { .. } => Ok(()),
         Verdict::Deny { error }
         | Verdict::Repeat { error, .. }
+        | Verdict::Fault { error }
         | Verdict::Refuse { error, .. }
         | Verdict::Drop { error, .. } => Err(error),
     }

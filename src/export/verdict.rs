@@ -5,7 +5,8 @@
 //! | 2xx | delivered, whatever becomes of the body; spans named by a partial success are dropped as rejected and never repeated |
 //! | 2xx that is no answer of a receiver, such as a login page; see `success` | dropped: refused |
 //! | 401, 403 | denied: another key may be taken |
-//! | 408, 429, 5xx | repeated, after `Retry-After` where that is later than the back-off |
+//! | 408, 429, 502, 503, 504; any 5xx with `Retry-After` | repeated, not before `Retry-After` |
+//! | any other 5xx | a fault of the receiver, which may be about what the request carries |
 //! | no connection, a broken one, no answer in time | repeated |
 //! | 413 | refused, as too large: parts of it may be taken |
 //! | any other 4xx | refused: parts of it may be taken |
@@ -46,6 +47,8 @@ pub(super) enum Verdict {
         after: Option<Duration>,
         error: ExportError,
     },
+    /// The receiver fails on it: it may be down, or it may be something that the request carries.
+    Fault { error: ExportError },
     /// The key was refused: to be sent again with another one.
     Deny { error: ExportError },
     /// Not taken, and never will be as it is: another request might fare better for what it carries.
@@ -94,10 +97,18 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
         message: harmless(&text_of(answer), secrets),
         retry_after: after,
     };
-    let passing = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    let passing = matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    );
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Deny { error },
-        _ if passing || status.is_server_error() => Verdict::Repeat { after, error },
+        _ if passing || status.is_server_error() && after.is_some() => Verdict::Repeat { after, error },
+        _ if status.is_server_error() => Verdict::Fault { error },
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refuse {
             reason: DropReason::TooLarge,
             error,

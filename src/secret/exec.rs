@@ -9,7 +9,7 @@
 //! | ended badly, took too long, printed too much, or was given up | killed | none |
 //! | ended, and something else in the program took its exit status | killed where there is no key | what it printed |
 //!
-//! Whatever happened, the command is reaped and the pipes are closed.
+//! Whatever happened, the pipes are closed and the command is reaped, unless it cannot be killed: then it is left to itself after a second.
 
 use std::sync::atomic::AtomicBool;
 

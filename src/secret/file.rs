@@ -1,6 +1,6 @@
 //! Keys out of files: mounted secrets and systemd's credentials.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -41,11 +41,9 @@ fn read_key(path: &Path, strict: bool) -> Result<ApiKey, SecretFault> {
 }
 
 fn open(path: &Path) -> Result<File, SecretFault> {
-    // Asked before opening: opening a pipe without a writer would wait for ever.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(SecretFault::NotAFile);
-    }
-    File::open(path).map_err(unreadable)
+    crate::regular_file::open(path)
+        .map_err(unreadable)?
+        .ok_or(SecretFault::NotAFile)
 }
 
 fn key_of(file: File, strict: bool) -> Result<ApiKey, SecretFault> {

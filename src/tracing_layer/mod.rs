@@ -266,8 +266,12 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: layer::Context<'_, S>) {
+        // Before the current context is asked for: OpenTelemetry logs while it changes that one, and asking then panics.
+        if is_own(event.metadata()) || is_of_opentelemetry(event.metadata()) {
+            return;
+        }
         let Some(current) = entered::current() else { return };
-        if is_own(event.metadata()) || current.is_telemetry_suppressed() {
+        if current.is_telemetry_suppressed() {
             return;
         }
         let cx = if event.is_contextual() {
@@ -314,6 +318,12 @@ where
 fn is_own(metadata: &Metadata<'_>) -> bool {
     let rest = metadata.target().strip_prefix(OWN_TARGET);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Whether an event is a log line of OpenTelemetry's own crates, whose target is the name of the crate.
+fn is_of_opentelemetry(metadata: &Metadata<'_>) -> bool {
+    let rest = metadata.target().strip_prefix("opentelemetry");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', ':']))
 }
 
 /// Where in the program a span is made.

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "as_text",
     "faults",
     "home",
     "nesting",
+    "regular_file",
     "wall_time",
     "watch",
     "selector",

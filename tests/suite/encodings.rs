@@ -1,5 +1,7 @@
 //! What goes over the wire, in each encoding and each spelling.
 
+use std::time::Duration;
+
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer, TracerProvider};
 use serde_json::json;
@@ -114,7 +116,12 @@ fn a_backend_without_sessions_has_them_as_attributes() {
         .metadata("plan", "pro")
         .resource("service.name", "shop")
         .header("x-project", "p1");
-    let world = World::with(&[], |builder| builder.tenant("a", plain));
+    // One request, when it is flushed.
+    let export = Export {
+        scheduled_delay: Some(Duration::from_secs(3600)),
+        ..quick()
+    };
+    let world = World::with(&[], |builder| builder.tenant("a", plain).export(export));
     let a = world.tenant("a");
     let session = a.session("s").metadata("variant", json!({"name": "b"})).start();
     session.enrich(Enrichment::new().outputs("done"));

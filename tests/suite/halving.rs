@@ -69,6 +69,29 @@ fn one_span_that_is_refused_is_dropped_alone_and_its_neighbours_are_delivered() 
 }
 
 #[test]
+fn one_span_that_the_receiver_fails_on_is_dropped_alone_and_its_neighbours_are_delivered() {
+    for status in [500, 501, 599] {
+        let world = World::with(&["a"], |builder| builder.export(patient()));
+        world.collector.fault(Fault::status(status).when_body_contains(BAD));
+        let names = names(100, &[57]);
+        for name in &names {
+            world.tenant("a").start_span(name.clone()).end();
+        }
+        let report = world.registry.force_flush(LONG);
+        let a = &report.tracers[0];
+        assert_eq!(
+            (a.delivered, a.dropped[&DropReason::Refused], a.pending),
+            (99, 1, 0),
+            "{status}"
+        );
+        let (mut arrived, mut expected) = (world.names("a"), good(&names));
+        arrived.sort();
+        expected.sort();
+        assert_eq!(arrived, expected, "{status}");
+    }
+}
+
+#[test]
 fn bad_spans_all_over_a_batch_are_found_also_where_requests_are_repeated() {
     let world = World::with(&["a"], |builder| builder.export(patient()));
     for fault in [Fault::status(503).times(1), Fault::reset().times(1)] {

@@ -207,7 +207,8 @@ fn a_receiver_that_rejects_part_has_a_line_with_its_words() {
 #[test]
 fn a_breaker_of_a_tracer_has_a_line_when_it_opens_and_one_when_it_closes() {
     let world = world(&["a"]);
-    let down = world.collector.fault(Fault::status(503));
+    world.collector.fault(Fault::status(503).times(4));
+    let down = world.collector.fault(Fault::status(502));
     let dropped: &[&str] = &["WARN ", "reason=retries_exhausted ", "count=1 ", "answered 503"];
     assert_lines(
         "five failures",
@@ -220,7 +221,7 @@ fn a_breaker_of_a_tracer_has_a_line_when_it_opens_and_one_when_it_closes() {
                 "selector=tenant:a ",
                 "of=\"spans\"",
                 "failures=5 ",
-                "answered 503",
+                "answered 502",
             ],
         ],
     );

@@ -184,6 +184,7 @@ fn every_setting_of_export_and_pool_needs_a_restart() {
         ("retry.max_backoff", json!("7s")),
         ("retry.max_elapsed", json!("7s")),
         ("retry.max_retry_after", json!("7s")),
+        ("retry.server_errors", json!("repeat")),
     ];
     let of_pool = [
         ("max_tracers", json!(7)),

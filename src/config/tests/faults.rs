@@ -189,6 +189,7 @@ fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
         "retry = { max_backoff = '0ms' }",
         "retry = { max_elapsed = '1month' }",
         "retry = { max_retry_after = '25h' }",
+        "retry = { server_errors = 'drop' }",
     ] {
         assert_eq!(faults(&format!("[export]\n{line}")).len(), 1, "{line}");
     }

@@ -79,7 +79,10 @@ fn each_key_and_endpoint_is_refused_with_the_line_that_would_allow_it() {
     let key = |line: &str| {
         said(
             "api_key",
-            &format!("have its key from there; to allow it: untrusted.keys = [{line}]"),
+            &format!(
+                "have its key from there, and a pattern without {{tenant}} allows every tenant's layer to; \
+                 to allow it: untrusted.keys = [{line}]"
+            ),
         )
     };
     for (text, expected) in [
@@ -118,7 +121,7 @@ fn each_key_and_endpoint_is_refused_with_the_line_that_would_allow_it() {
             "api_key = { env = 'OTHER' }\nendpoint = 'https://169.254.169.254'"
         ),
         [
-            "tenants.acme.api_key: an untrusted layer may not have its key from there; to allow it: untrusted.keys = [\"env:ACME\", \"env:OTHER\"]",
+            "tenants.acme.api_key: an untrusted layer may not have its key from there, and a pattern without {tenant} allows every tenant's layer to; to allow it: untrusted.keys = [\"env:ACME\", \"env:OTHER\"]",
             "tenants.acme.endpoint: an untrusted layer may not send to 169.254.169.254, which is link-local; \
              to allow it: untrusted.addresses = [\"169.254.169.254\"]",
         ]

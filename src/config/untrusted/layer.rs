@@ -111,7 +111,9 @@ pub(in super::super) fn check(
     let admitted = rules.admit(&source, tenant);
     if admitted.is_none() {
         let message = match rules.line_for_key(&source, tenant) {
-            Some(line) => format!("an untrusted layer may not have its key from there; to allow it: {line}"),
+            Some(line) => format!(
+                "an untrusted layer may not have its key from there, and a pattern without {{tenant}} allows every tenant's layer to; to allow it: {line}"
+            ),
             None => "an untrusted layer never runs a command; only the operator's configuration may".to_owned(),
         };
         faults.add(format!("{path}.api_key"), message);

@@ -33,11 +33,12 @@ fn send_all(halving: &mut Halving, count: usize, takes: impl Fn(&[usize]) -> boo
             sent.dropped.extend(part);
         } else {
             let reason = DropReason::Refused;
-            let refused = parts.note_refused(Refused { part, reason });
+            let by_fault = false;
+            let refused = parts.note_refused(Refused { part, reason, by_fault });
             drop(&mut sent, refused.into_iter().collect());
         }
     }
-    let kept = parts.into_kept();
+    let kept = parts.kept;
     if kept.len() > 1 {
         halving.note_barren();
     }
@@ -100,6 +101,29 @@ fn what_was_kept_on_the_way_back_is_divided_once_something_is_taken() {
     assert_eq!(sent.dropped, bad);
     assert_eq!(sent.delivered, [4, 5, 6, 7, 3]);
     assert_eq!(sent.requests, 9);
+}
+
+#[test]
+fn what_the_receiver_failed_on_is_sent_again_once_others_are_taken() {
+    let mut parts = Parts::of(4);
+    let fault = |part| Refused {
+        part,
+        reason: DropReason::Refused,
+        by_fault: true,
+    };
+    let mut answered = Vec::new();
+    // It is down for the first four requests, and then fails on the first span only.
+    while let Some(part) = parts.next() {
+        answered.push(part.clone());
+        let dropped = if answered.len() <= 4 || part == (0..1) {
+            parts.note_refused(fault(part)).into_iter().collect()
+        } else {
+            parts.note_taken()
+        };
+        assert!(dropped.iter().all(|dropped| dropped.part == (0..1)), "{dropped:?}");
+    }
+    assert_eq!(answered, [0..4, 0..2, 0..1, 1..2, 2..4, 0..1, 1..2]);
+    assert_eq!(parts.kept, []);
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! Waits of hours, on a clock that only the test moves, against a receiver that answers as they say.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
@@ -17,7 +18,7 @@ use super::super::outbox::{Outbox, SessionEvent};
 use super::super::receiver::{Answer, Receiver, Seen};
 use super::super::sample::span;
 use super::*;
-use crate::config::{Binding, Compression, Export, Retry};
+use crate::config::{Binding, Compression, Export, Retry, ServerErrors};
 use crate::ledger::LedgerSnapshot;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -71,8 +72,13 @@ impl World {
     }
 
     fn push(&mut self, count: usize) {
-        for number in 1..=count as u64 {
-            let mut span = span(number.to_string());
+        let names: Vec<_> = (1..=count).map(|number| number.to_string()).collect();
+        self.push_named(&names);
+    }
+
+    fn push_named<Name: AsRef<str>>(&mut self, names: &[Name]) {
+        for (number, name) in (1..).zip(names) {
+            let mut span = span(name.as_ref().to_owned());
             let (trace, flags) = (TraceId::from(1), TraceFlags::SAMPLED);
             span.span_context = SpanContext::new(trace, SpanId::from(number), flags, false, TraceState::NONE);
             self.lane.push(span);
@@ -318,5 +324,156 @@ fn session_events_of_an_outage_end_together() {
                 *lost == 3
             })
             .await;
+    });
+}
+
+#[test]
+fn a_session_event_that_the_receiver_always_fails_on_ends_although_others_are_taken() {
+    on_a_stopped_clock(async {
+        let answer = |seen: &Seen| if seen.carries("poisoned") { (500, "") } else { TAKEN };
+        let mut world = World::new(retry(5 * MINUTE), answer);
+        let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
+        let poisoned = Outbox::new(Arc::clone(&world.lane));
+        poisoned.push(start("poisoned"));
+        world
+            .until("a refusal", World::last_error, |error| !error.is_empty())
+            .await;
+        for taken in 1..=31 {
+            Outbox::new(Arc::clone(&world.lane)).push(start("good"));
+            world
+                .until(
+                    "a good one",
+                    |world| world.events().delivered,
+                    |events| *events == taken,
+                )
+                .await;
+            world.pass(10 * SECOND).await;
+        }
+        world
+            .until("the poisoned one", |world| world.events().lost(), |lost| *lost == 1)
+            .await;
+    });
+}
+
+/// Fails on whatever carries this span.
+const POISON: &str = "poison";
+
+fn fails_on_poison(seen: &Seen) -> Answer {
+    if seen.carries(POISON) { (500, "") } else { TAKEN }
+}
+
+#[test]
+fn the_span_that_the_receiver_fails_on_is_found_and_others_go_on_meanwhile() {
+    on_a_stopped_clock(async {
+        for bad in 0..3 {
+            let mut world = World::new(retry(5 * MINUTE), fails_on_poison);
+            let mut names = ["one", "two", "three"];
+            names[bad] = POISON;
+            world.push_named(&names);
+            world.push(3);
+            let mark = world.lane.begin_flush();
+            // The clock stands still: the first batch waits for its second attempt.
+            let delivered = |world: &World| world.spans().delivered;
+            world.until("the second batch", delivered, |spans| *spans == 3).await;
+            assert_eq!((world.spans().in_flight, world.lane.unsettled(&mark).spans), (3, 3));
+            let mut waited = Duration::ZERO;
+            while world.spans().pending() > 0 {
+                world.pass(SECOND).await;
+                waited += SECOND;
+                assert!(waited < MINUTE, "{:?}", world.spans());
+            }
+            let spans = world.spans();
+            assert_eq!((spans.delivered, spans.dropped[&DropReason::Refused]), (5, 1), "{bad}");
+            assert_eq!(world.lane.unsettled(&mark).spans, 0);
+            // Three times whole, then in halves; alone three times, and again once others were taken.
+            let failed = world
+                .receiver
+                .journal()
+                .iter()
+                .filter(|seen| seen.answer == 500)
+                .count();
+            assert!((6..=10).contains(&failed), "{bad}: {failed}");
+        }
+    });
+}
+
+#[test]
+fn a_receiver_that_fails_on_everything_is_down_and_gets_everything_once_it_is_back() {
+    on_a_stopped_clock(async {
+        let is_back = Arc::new(AtomicBool::new(false));
+        let back = Arc::clone(&is_back);
+        let mut world = World::new(retry(5 * MINUTE), move |_| {
+            if back.load(Ordering::Relaxed) { TAKEN } else { (500, "") }
+        });
+        world.push(24);
+        for _ in 0..24 {
+            world.pass(10 * SECOND).await;
+            assert_eq!((world.spans().pending(), world.spans().lost()), (24, 0));
+        }
+        // Five batches once, one of them three times and in halves, and then a few for each pause of the breaker.
+        let requests = world.receiver.journal().len();
+        assert!(requests < 60, "{requests}");
+        is_back.store(true, Ordering::Relaxed);
+        let mut waited = Duration::ZERO;
+        while world.spans().delivered < 24 {
+            world.pass(SECOND).await;
+            waited += SECOND;
+            assert!(waited < MINUTE, "{:?}", world.spans());
+        }
+    });
+}
+
+#[test]
+fn a_receiver_that_fails_on_everything_for_too_long_is_given_up() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), |_| (500, ""));
+        world.push(24);
+        let mut waited = Duration::ZERO;
+        while world.spans().pending() > 0 {
+            world.pass(10 * SECOND).await;
+            waited += 10 * SECOND;
+            // The time of each batch begins with its own first answer.
+            assert!(waited < 8 * MINUTE, "{:?}", world.spans());
+        }
+        assert_eq!(world.spans().dropped[&DropReason::RetriesExhausted], 24);
+    });
+}
+
+#[test]
+fn what_the_receiver_fails_on_as_a_whole_is_dropped_once_others_were_taken() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), fails_on_poison);
+        // Alone in its batch, there is nothing to compare it with at first.
+        world.push_named(&[POISON]);
+        for _ in 0..6 {
+            world.pass(10 * SECOND).await;
+            assert_eq!(world.spans().pending(), 1);
+        }
+        world.push(3);
+        let mut waited = Duration::ZERO;
+        while world.spans().pending() > 0 {
+            world.pass(SECOND).await;
+            waited += SECOND;
+            assert!(waited < 2 * MINUTE, "{:?}", world.spans());
+        }
+        let spans = world.spans();
+        assert_eq!((spans.delivered, spans.dropped[&DropReason::Refused]), (3, 1));
+    });
+}
+
+#[test]
+fn with_repeat_a_500_is_repeated_as_a_503_is() {
+    on_a_stopped_clock(async {
+        let repeat = Retry {
+            server_errors: Some(ServerErrors::Repeat),
+            ..retry(5 * MINUTE)
+        };
+        let mut world = World::new(repeat, fails_on_poison);
+        world.push_named(&[POISON, "one", "two"]);
+        world.push(3);
+        for _ in 0..20 {
+            world.pass(10 * SECOND).await;
+            assert_eq!((world.spans().in_flight, world.spans().queued), (3, 3));
+        }
     });
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::breaker::{BreakerState, BreakerStatus};
 use super::*;
+use crate::config::ServerErrors;
 
 /// Pauses that no test waits for, or none at all.
 fn pauses(longest: Duration) -> RetrySettings {
@@ -12,6 +13,7 @@ fn pauses(longest: Duration) -> RetrySettings {
         max_backoff: longest,
         max_elapsed: longest * 4,
         max_retry_after: longest,
+        server_errors: ServerErrors::default(),
     }
 }
 

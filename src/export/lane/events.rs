@@ -88,6 +88,8 @@ impl Lane {
                 state.last_delivery = Some(SystemTime::now());
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.events().ledger.drop_in_flight(count, reason),
+            // They have none yet.
+            Outcome::Faulted => return,
         }
         let mut freed = 0;
         for Ticket { flush, bytes, .. } in events {

@@ -15,6 +15,11 @@ struct Sent {
 }
 
 impl InFlight {
+    /// How many batches are under way.
+    pub(super) fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
     /// These spans left the queue together.
     pub(super) fn take(&mut self, spans: Range<u64>, bytes: usize) {
         if !spans.is_empty() {

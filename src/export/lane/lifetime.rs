@@ -19,6 +19,9 @@ pub(in super::super) enum Age {
     Spans(u64),
     /// The session event was accepted.
     Event(Instant),
+    /// A batch that was set aside was first sent, or a session event was first refused. Successes of others and later outages do not lengthen
+    /// its time.
+    Since(Instant),
 }
 
 impl Lane {
@@ -68,11 +71,20 @@ impl Lane {
         let from = match age {
             Age::Queue => state.outage().map(|outage| outage.counts_from(next)),
             Age::Spans(number) => state.outage().map(|outage| outage.counts_from(number)),
+            Age::Since(since) => Some(since),
             Age::Event(accepted) => state.events().failing_since.map(|since| since.max(accepted)),
         };
         drop(state);
         let elapsed = from.map_or(Duration::ZERO, |from| now.saturating_duration_since(from));
         patience.saturating_sub(elapsed)
+    }
+
+    /// What the time of a request is counted from that was refused just now. Other sessions of the tracer may be served meanwhile: their
+    /// successes end the outage, and not the time of a session event that the receiver always fails on.
+    pub(in super::super) fn age_of_refused(&self, age: Age) -> Age {
+        let Age::Event(accepted) = age else { return age };
+        let since = self.lock().events().failing_since;
+        Age::Since(since.unwrap_or_else(|| self.shared.driver.now()).max(accepted))
     }
 
     /// The time of these spans of one batch is over: they are dropped, and with them all of the queue whose patience is over too, or will be

@@ -29,6 +29,7 @@ impl Lane {
             }
             Outcome::Delivered { rejected } => (DropReason::Rejected, rejected),
             Outcome::Refused(reason) | Outcome::Dropped(reason) => (reason, count),
+            Outcome::Faulted => return,
         };
         self.log_trouble(&account.episodes, Subject::Dropped(load, reason), count);
     }

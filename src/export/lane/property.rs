@@ -170,10 +170,12 @@ impl World {
     /// As the lane's task, one thing at a time.
     fn work(&mut self, at: usize, which: usize, outcome: Outcome) {
         let (lane, model) = (&self.lanes[at], &mut self.models[at]);
-        if model.task == Task::None {
-            return;
-        }
-        if model.parts.is_empty() {
+        // The receiver fails on what is under way: that is set aside, and the task goes on.
+        let goes_on = outcome == Outcome::Faulted && lane.has_room_aside();
+        if model.parts.is_empty() || goes_on {
+            if model.task == Task::None {
+                return;
+            }
             if model.task == Task::Runs {
                 model.task = if lane.is_due() { Task::Waits } else { Task::None };
                 return;
@@ -204,6 +206,9 @@ impl World {
         let outcome = bounded(outcome, part.len());
         lane.settle(numbers, outcome);
         model.spans.settle(part.len(), outcome);
+        if model.parts.is_empty() {
+            lane.retire_if_done();
+        }
     }
 
     fn tell(&mut self, at: usize, session: usize) {
@@ -281,10 +286,8 @@ impl World {
                 self.step(step);
             }
         }
-        while self.models.iter().any(|model| model.task != Task::None)
-            || !self.bell.is_empty()
-            || !self.timed.is_empty()
-        {
+        let has_work = |model: &LaneModel| model.task != Task::None || !model.parts.is_empty();
+        while self.models.iter().any(has_work) || !self.bell.is_empty() || !self.timed.is_empty() {
             self.step(Step::Bell);
             self.step(Step::Deadline(false));
             (0..LANES).for_each(|at| self.step(Step::Work(at, 0, delivered)));
@@ -329,6 +332,8 @@ fn bounded(outcome: Outcome, count: usize) -> Outcome {
         Outcome::Delivered { rejected } => Outcome::Delivered {
             rejected: rejected.min(count as u64),
         },
+        // Without room aside it is repeated; here, until its time is over.
+        Outcome::Faulted => Outcome::Dropped(DropReason::RetriesExhausted),
         other => other,
     }
 }
@@ -339,7 +344,8 @@ fn outcome(which: usize) -> Outcome {
         which @ 0..4 => Outcome::Delivered { rejected: which as u64 },
         4..8 => Outcome::Delivered { rejected: 0 },
         8 | 9 => Outcome::Refused(DropReason::TooLarge),
-        10..13 => Outcome::Refused(DropReason::Refused),
+        10 | 11 => Outcome::Refused(DropReason::Refused),
+        12 => Outcome::Faulted,
         13 => Outcome::Dropped(DropReason::Unauthorized),
         14 => Outcome::Dropped(DropReason::RetriesExhausted),
         _ => Outcome::Dropped(DropReason::Encoding),

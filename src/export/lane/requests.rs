@@ -119,7 +119,7 @@ impl UnderWay<'_> {
     /// The attempt after `before` others is over. If its verdict is another attempt, that is the one that comes next.
     pub(in super::super) fn answered(&self, before: u32, verdict: &Verdict) {
         let asked = match verdict {
-            Verdict::Deny { .. } => None,
+            Verdict::Deny { .. } | Verdict::Fault { .. } => None,
             Verdict::Repeat { after, .. } => *after,
             Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => return,
         };

@@ -40,6 +40,7 @@ impl Standing {
         match verdict {
             Verdict::Deny { .. } => Self::Unauthorized,
             Verdict::Repeat { error, .. } if !is_limit(error) => Self::Unavailable,
+            Verdict::Fault { .. } => Self::Unavailable,
             Verdict::Repeat { .. } | Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => {
                 Self::Works
             }
@@ -93,6 +94,7 @@ impl Lane {
         state.standings[load as usize] = Standing::after(verdict);
         match verdict {
             Verdict::Deny { .. } | Verdict::Repeat { .. } => self.begin_outage(&mut state, load, now),
+            Verdict::Fault { .. } => {}
             Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => state.end_outage(load),
         }
     }

@@ -7,6 +7,8 @@
 //! | RESOURCE_EXHAUSTED, OUT_OF_RANGE where the text says that the message is too large | refused, as too large: parts of it may be taken |
 //! | CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS | repeated, after `RetryInfo` where that is later than the back-off |
 //! | RESOURCE_EXHAUSTED with `RetryInfo` | repeated, after it |
+//! | INTERNAL, UNKNOWN with `RetryInfo` | repeated, after it |
+//! | INTERNAL, UNKNOWN without it | a fault of the receiver, as 500 is; servers answer so where their code panics or throws |
 //! | RESOURCE_EXHAUSTED without it, UNIMPLEMENTED | dropped: refused |
 //! | any other | refused: parts of it may be taken |
 //!
@@ -59,7 +61,8 @@ pub(super) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, se
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => Verdict::Repeat { after, error },
-        Code::ResourceExhausted if after.is_some() => Verdict::Repeat { after, error },
+        Code::ResourceExhausted | Code::Internal | Code::Unknown if after.is_some() => Verdict::Repeat { after, error },
+        Code::Internal | Code::Unknown => Verdict::Fault { error },
         Code::ResourceExhausted | Code::Unimplemented => drop(DropReason::Refused, error),
         _ => refuse(DropReason::Refused, error),
     }
@@ -165,6 +168,7 @@ mod tests {
                     after: None,
                     error: said,
                 },
+                2 | 13 => Verdict::Fault { error: said },
                 7 | 16 => Verdict::Deny { error: said },
                 8 | 12 => drop(DropReason::Refused),
                 _ => Verdict::Refuse {

@@ -47,7 +47,11 @@ fn judged(answer: Answer) -> Verdict {
 fn reason(status: u16) -> Option<DropReason> {
     match judged(answer(status, &[], "")) {
         Verdict::Drop { reason, .. } => Some(reason),
-        Verdict::Deny { .. } | Verdict::Refuse { .. } | Verdict::Repeat { .. } | Verdict::Delivered { .. } => None,
+        Verdict::Deny { .. }
+        | Verdict::Refuse { .. }
+        | Verdict::Repeat { .. }
+        | Verdict::Fault { .. }
+        | Verdict::Delivered { .. } => None,
     }
 }
 
@@ -66,7 +70,8 @@ fn each_status_has_its_verdict() {
                 ),
                 "{status}"
             ),
-            408 | 429 | 500..=599 => assert!(matches!(verdict, Verdict::Repeat { after: None, .. }), "{status}"),
+            408 | 429 | 502..=504 => assert!(matches!(verdict, Verdict::Repeat { after: None, .. }), "{status}"),
+            500..=599 => assert!(matches!(verdict, Verdict::Fault { .. }), "{status}"),
             401 | 403 => assert!(matches!(verdict, Verdict::Deny { .. }), "{status}"),
             400..=499 => {
                 let expected = if status == 413 {

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,6 +22,8 @@ use super::stderr;
 /// How soon after its start the end of a command is looked for; the pause doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// How long the end of a command that was killed is waited for. It dies at once, unless it cannot be killed.
+const LONGEST_DYING: Duration = Duration::from_secs(1);
 /// The longest that a command is waited for, whatever its timeout says: the clock cannot add every duration.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// A key, its line end, and one byte to see that there is more.
@@ -225,15 +228,30 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.gave_key {
             self.kill_group();
+            if self.ending.is_none() {
+                // It may have left its group.
+                let _ = self.child.kill();
+            }
         }
+        // A command that became another user's, or that waits for a disk, cannot be killed: it is left to itself.
+        let deadline = Instant::now() + LONGEST_DYING;
         // Fails only if it was reaped elsewhere.
-        drop(self.child.wait());
+        while let Ok(None) = self.child.try_wait() {
+            if Instant::now() >= deadline {
+                return;
+            }
+            thread::sleep(FIRST_PAUSE);
+        }
         if !self.gave_key {
             // The first process of a container, or a subreaper, is the parent of what the command left: that is reaped too.
-            while matches!(
-                waitid(WaitId::Pgid(Some(self.id)), WaitIdOptions::EXITED),
-                Ok(_) | Err(Errno::INTR)
-            ) {}
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            loop {
+                match waitid(WaitId::Pgid(Some(self.id)), options) {
+                    Ok(Some(_)) | Err(Errno::INTR) => {}
+                    Ok(None) if Instant::now() < deadline => thread::sleep(FIRST_PAUSE),
+                    Ok(None) | Err(_) => return,
+                }
+            }
         }
     }
 }

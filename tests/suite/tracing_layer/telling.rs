@@ -51,6 +51,20 @@ fn an_event_lands_on_a_span_of_the_tracer_that_the_code_runs_for_or_nowhere() {
 }
 
 #[test]
+fn a_log_line_of_opentelemetry_is_no_event_of_a_tenants_span() {
+    let (world, a, _b, _subscriber) = subscribed();
+    a.in_span_sync("a", |_| {
+        tracing::warn!(target: "opentelemetry", "a-canary of the API");
+        tracing::warn!(target: "opentelemetry_sdk", "a-canary of the SDK");
+        tracing::warn!(target: "opentelemetry-otlp", "a-canary of the exporter");
+        tracing::warn!(target: "opentelemetrist", "of the program");
+    });
+    world.flush();
+    assert_eq!(events(&world.span("a", "a")), ["of the program"]);
+    world.assert_no_trace_of("a-canary", "a");
+}
+
+#[test]
 fn a_field_is_never_recorded_on_another_tracers_span_by_way_of_the_current_one() {
     let (world, a, b, _subscriber) = subscribed();
     let made = a.in_span_sync("a", |_| {

@@ -68,6 +68,7 @@ impl Books {
                 self.drop(usize::try_from(rejected).expect("small"), DropReason::Rejected);
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => self.drop(count, reason),
+            Outcome::Faulted => {}
         }
     }
 
