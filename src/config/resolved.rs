@@ -120,7 +120,7 @@ pub(super) fn fill(
         Some(proxy) => proxy.resolve(proxies, selector)?,
         None => None,
     };
-    // What was refused is told first: it may be why there is no key.
+    // What was refused is reported first: it may be why there is no key.
     let api_key = layers.key();
     let untrusted = layers.judge(api_key.as_ref().ok(), proxy.as_ref())?;
     let api_key = api_key?;

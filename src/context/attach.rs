@@ -67,7 +67,7 @@ pub(crate) fn attach(cx: &Context) -> ScopeGuard {
 fn fail(cx: &Context) -> Failed {
     let failed = Failed::begin();
     let note = |cx: &Context| Some(cx.get::<Scope>()?.identity().boundary().note_unattached());
-    // The scope that stays current tells the registry as well.
+    // If the new scope names no registry, the one that stays current does.
     let is_first = note(cx).or_else(|| with_current(note));
     if is_first == Some(true) {
         tracing::warn!(

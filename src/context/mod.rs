@@ -8,7 +8,7 @@
 //! - A [`Scope`] in the context says for whom code runs. Where one tracer's scope hides another's, the hidden context is kept
 //!   in it, so that a scope further in finds its own ancestor and its own session again.
 //!
-//! A context that cannot be made current is a third thing to be told apart: [`attach`](attach()) checks that it took hold.
+//! A context that cannot be made current is a third case: [`attach`](attach()) checks that it took hold.
 //!
 //! Invariant: a parent that [`parent`] gives is a span of the same tracer, a trusted remote one, or none.
 

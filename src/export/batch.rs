@@ -113,7 +113,7 @@ impl Parts {
         self.waiting.pop()
     }
 
-    /// Spans of the part that came last were taken. Returns the spans that are refused for good by that.
+    /// Spans of the last part were taken. Returns the spans that are now refused permanently.
     fn note_taken(&mut self) -> Vec<Refused> {
         self.path = Path::Taken;
         let kept = std::mem::take(&mut self.kept).into_iter();
@@ -128,7 +128,7 @@ impl Parts {
         refused
     }
 
-    /// The part that came last was refused. Returns it if that is for good.
+    /// The last part was refused. Returns it if the refusal is permanent.
     fn note_refused(&mut self, refused: Refused) -> Option<Refused> {
         let is_alone = refused.part.len() == 1;
         if is_alone && refused.by_fault && self.suspects.contains(&refused.part.start) {
