@@ -18,7 +18,7 @@ const VARIABLES: &str = "the variables TRACER_REGISTRY__*";
 const DEFAULT: &str = "default";
 /// The layer for one machine, laid over all other files.
 const LOCAL: &str = "local";
-/// The largest configuration file: some hundred thousand tenants.
+/// The largest file of the operator: some hundred thousand tenants.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 pub(super) const EXTENSIONS: [(&str, Written); 4] = [
@@ -150,7 +150,7 @@ fn file_name(file: &Path) -> String {
 
 fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
     faults.enter(rank, file.display().to_string());
-    match parsed(file) {
+    match parsed(file, MAX_FILE_BYTES) {
         Ok(value) => {
             // Absolute, so that it is the same folder after the process went to another one.
             let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
@@ -163,16 +163,16 @@ fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
     }
 }
 
-/// What a file says.
-pub(super) fn parsed(file: &Path) -> Result<serde_json::Value, String> {
-    let text = read_text(file)?;
+/// What a file of at most so many bytes says.
+pub(super) fn parsed(file: &Path, most: u64) -> Result<serde_json::Value, String> {
+    let text = read_text(file, most)?;
     let extension = file.extension().unwrap_or_default();
     let format = EXTENSIONS.iter().find(|(known, _)| extension == *known);
     let (_, written) = format.ok_or("a configuration file ends in .toml, .yaml, .yml or .json")?;
-    parse::parse(&text, *written)
+    parse::parse(&text, *written, most)
 }
 
-fn read_text(file: &Path) -> Result<String, String> {
+fn read_text(file: &Path, most: u64) -> Result<String, String> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "no such file or folder".to_owned(),
         other => format!("cannot be read: {other}"),
@@ -180,11 +180,11 @@ fn read_text(file: &Path) -> Result<String, String> {
     let open = regular_file::open(file).map_err(unreadable)?;
     let mut bytes = Vec::new();
     open.ok_or("not a regular file")?
-        .take(MAX_FILE_BYTES + 1)
+        .take(most + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("larger than {} MiB", MAX_FILE_BYTES >> 20));
+    if bytes.len() as u64 > most {
+        return Err(format!("larger than {}", parse::bytes(most)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();

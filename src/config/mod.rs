@@ -35,6 +35,7 @@ mod tests;
 mod tls;
 mod untrusted;
 mod variables;
+mod yaml;
 
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
 pub(crate) use document::{ActiveEnvironment, Document, Route, Routing};

@@ -23,6 +23,7 @@ use super::tenant::TenantBinding;
 use super::untrusted::{Place, Rules};
 use super::variables::Variables;
 use super::{check, layers, proxy, tenant};
+use crate::as_text::debug_as_display;
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector};
 
@@ -52,7 +53,7 @@ pub struct Config {
 }
 
 /// Why the configuration has nothing for a selector.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     /// The configuration has no such name.
     #[error("{part} {name:?} is not configured{}", suggestions(.similar))]
@@ -87,6 +88,8 @@ pub enum ResolveError {
     #[error("the value of the header {0} has characters that a header cannot carry")]
     Header(HeaderName),
 }
+
+debug_as_display!(ResolveError);
 
 fn suggestions(similar: &[String]) -> String {
     if similar.is_empty() {

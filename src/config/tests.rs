@@ -1,5 +1,6 @@
 //! What the parts of the configuration promise, each over real files in a folder of the test's own.
 
+mod bounds;
 mod differences;
 mod faults;
 mod files;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::fault::Faults;
+use super::parse::Written;
 use super::variables::Variables;
 use super::{Config, ConfigError, ResolveError, ResolvedBinding, read};
 use crate::selector::Selector;
@@ -62,6 +64,11 @@ fn vars(variables: &[(&str, &str)]) -> Variables {
 /// One TOML file, without variables.
 fn toml(text: &str) -> Result<Config, ConfigError> {
     Folder::new(&[("default.toml", text)]).load(&[])
+}
+
+/// A text as a file of the operator.
+fn parse(text: &str, written: Written) -> Result<serde_json::Value, String> {
+    super::parse::parse(text, written, 16 << 20)
 }
 
 /// A configuration without files and variables.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::live::Live;
 use super::{LookupError, TracerRegistry};
 use crate::as_text::FromMessage;
+use crate::as_text::debug_as_display;
 use crate::config::{Config, ConfigError, ResolveError};
 use crate::faults::{Fault, planted};
 use crate::selector::Selector;
@@ -46,7 +47,7 @@ pub struct Kept {
 }
 
 /// Why a reload changed nothing. The running configuration is kept, with all its tracers. Two errors are equal if they have the same message.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
     /// The files have faults.
@@ -62,6 +63,8 @@ pub enum ReloadError {
     #[error("{0}")]
     Reported(String),
 }
+
+debug_as_display!(ReloadError);
 
 impl PartialEq for ReloadError {
     fn eq(&self, other: &Self) -> bool {

@@ -150,7 +150,7 @@ impl FromMessage for SecretError {
 }
 
 impl SecretError {
-    pub(super) fn new(origin: impl Into<String>, fault: SecretFault) -> Self {
+    pub(crate) fn new(origin: impl Into<String>, fault: SecretFault) -> Self {
         Self {
             origin: origin.into(),
             fault,
@@ -160,6 +160,40 @@ impl SecretError {
     /// An error of a program's own [`SecretSource`](super::SecretSource); the message must not contain the key.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new("secret source", SecretFault::Refused(message.into()))
+    }
+
+    /// Whether the source may have a key later although nobody changes the configuration: it failed, or its key is not there yet.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self.fault {
+            SecretFault::Empty
+            | SecretFault::NotFound
+            | SecretFault::Unreadable(_)
+            | SecretFault::NotStarted(_)
+            | SecretFault::TimedOut(_)
+            | SecretFault::OutputHeldOpen(_)
+            | SecretFault::Failed { .. }
+            | SecretFault::Panicked
+            | SecretFault::Refused(_) => true,
+            SecretFault::Unset
+            | SecretFault::NotUtf8
+            | SecretFault::ControlCharacter(_)
+            | SecretFault::BlankAtEdge { .. }
+            | SecretFault::InQuotes(_)
+            | SecretFault::NotAscii { .. }
+            | SecretFault::SchemeInKey(_)
+            | SecretFault::TooLarge(_)
+            | SecretFault::NotAFile
+            | SecretFault::OpenToEveryUser(_)
+            | SecretFault::LeadsElsewhere
+            | SecretFault::NoCredentialsDirectory
+            | SecretFault::CredentialName
+            | SecretFault::StatusUnknown
+            | SecretFault::GivenUp
+            | SecretFault::UnknownProvider(_)
+            | SecretFault::RefusedByReceiver(_)
+            | SecretFault::NotTaken(_)
+            | SecretFault::Reported(_) => false,
+        }
     }
 
     /// Where the key should have come from, such as `environment variable HH_API_KEY`.

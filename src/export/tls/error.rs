@@ -48,12 +48,20 @@ pub enum TlsFault {
 }
 
 impl TlsError {
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS no file is read"))]
-    pub(super) fn new(file: &Path, fault: TlsFault) -> Self {
+    #[cfg_attr(
+        not(any(feature = "tls", test)),
+        expect(dead_code, reason = "without TLS no file is read")
+    )]
+    pub(crate) fn new(file: &Path, fault: TlsFault) -> Self {
         Self {
             file: file.to_owned(),
             fault,
         }
+    }
+
+    /// Whether the file may be there, or be read, later.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self.fault, TlsFault::NotFound | TlsFault::Unreadable(_))
     }
 
     /// The file.
