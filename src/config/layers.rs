@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::document::{ActiveEnvironment, Document};
 use super::fault::{Faults, Layer};
 use super::parse::{self, Written};
+use super::shape::Shapes;
 use super::variables::Variables;
 use super::{check, read};
 use crate::regular_file;
@@ -55,10 +56,10 @@ fn candidates<'a>(folder: &'a Path, layer: &'a str) -> impl Iterator<Item = Path
         .map(move |(extension, _)| folder.join(format!("{layer}.{extension}")))
 }
 
-/// Reads all layers and lays them over one another; every fault is added to `faults`.
+/// Reads all layers and lays them over one another; every fault is added to `faults`, and what each layer has to `shapes`.
 ///
 /// A folder, or a file called `default`, is layered with its neighbours. Any other file stands alone.
-pub(super) fn load(path: &Path, variables: &Variables, faults: &mut Faults) -> Document {
+pub(super) fn load(path: &Path, variables: &Variables, shapes: &mut Shapes, faults: &mut Faults) -> Document {
     let mut whole = Document::default();
     let is_folder = path.is_dir();
     let (folder, layered) = folder_of(path);
@@ -70,19 +71,19 @@ pub(super) fn load(path: &Path, variables: &Variables, faults: &mut Faults) -> D
         None
     };
     match (is_folder, found) {
-        (false, _) => whole.overlay(&file_layer(Layer::Default, path, faults)),
-        (true, Some(file)) => whole.overlay(&file_layer(Layer::Default, &file, faults)),
+        (false, _) => whole.overlay(&file_layer(Layer::Default, path, shapes, faults)),
+        (true, Some(file)) => whole.overlay(&file_layer(Layer::Default, &file, shapes, faults)),
         (true, None) => faults.add_unread("the folder has no default.toml, default.yaml, default.yml or default.json"),
     }
     let mut local = Document::default();
     if layered {
         faults.enter(Layer::Local, folder.display().to_string());
         if let Some(file) = layer_file(folder, LOCAL, faults) {
-            local = file_layer(Layer::Local, &file, faults);
+            local = file_layer(Layer::Local, &file, shapes, faults);
         }
     }
     faults.enter(Layer::Variables, VARIABLES);
-    let from_variables = layer(variables.tree(faults), Path::new(""), faults);
+    let from_variables = layer(variables.tree(faults), Path::new(""), shapes, faults);
     if layered {
         let choice = [&from_variables, &local, &whole]
             .into_iter()
@@ -93,7 +94,7 @@ pub(super) fn load(path: &Path, variables: &Variables, faults: &mut Faults) -> D
             && environment != LOCAL
             && Name::new(&environment).is_ok()
         {
-            whole.overlay(&environment_layer(folder, &environment, faults));
+            whole.overlay(&environment_layer(folder, &environment, shapes, faults));
         }
     }
     whole.overlay(&local);
@@ -116,12 +117,12 @@ pub(super) fn active_name(choice: &ActiveEnvironment, variables: &Variables) -> 
     }
 }
 
-fn environment_layer(folder: &Path, environment: &str, faults: &mut Faults) -> Document {
+fn environment_layer(folder: &Path, environment: &str, shapes: &mut Shapes, faults: &mut Faults) -> Document {
     faults.enter(Layer::Environment, folder.display().to_string());
     let Some(file) = layer_file(folder, environment, faults) else {
         return Document::default();
     };
-    let mut layer = file_layer(Layer::Environment, &file, faults);
+    let mut layer = file_layer(Layer::Environment, &file, shapes, faults);
     if layer.active_environment.take().is_some() {
         faults.add(
             "active_environment",
@@ -148,13 +149,13 @@ fn file_name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
+fn file_layer(rank: Layer, file: &Path, shapes: &mut Shapes, faults: &mut Faults) -> Document {
     faults.enter(rank, file.display().to_string());
     match parsed(file, MAX_FILE_BYTES) {
         Ok(value) => {
             // Absolute, so that it is the same folder after the process went to another one.
             let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-            layer(value, file.parent().unwrap_or(Path::new("")), faults)
+            layer(value, file.parent().unwrap_or(Path::new("")), shapes, faults)
         }
         Err(message) => {
             faults.add_unread(message);
@@ -193,7 +194,8 @@ fn read_text(file: &Path, most: u64) -> Result<String, String> {
     })
 }
 
-fn layer(value: serde_json::Value, folder: &Path, faults: &mut Faults) -> Document {
+fn layer(value: serde_json::Value, folder: &Path, shapes: &mut Shapes, faults: &mut Faults) -> Document {
+    shapes.note(faults.layer(), &value);
     let document = read::document(value, folder, faults);
     check::document(&document, faults);
     document

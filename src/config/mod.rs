@@ -27,6 +27,7 @@ mod restart;
 mod routes;
 mod routing;
 mod schema;
+mod shape;
 mod table;
 mod template;
 mod tenant;
@@ -50,6 +51,7 @@ pub use resolve::{Config, ResolveError};
 pub(crate) use resolved::Digest;
 pub use resolved::ResolvedBinding;
 pub use schema::json_schema;
+pub(crate) use shape::Shape;
 pub(crate) use tenant::TenantBinding;
 #[cfg(feature = "watch")]
 pub(crate) use tenant::tenant_of;

@@ -18,6 +18,7 @@ use super::pool::PoolSettings;
 use super::proxy::OfVariables;
 use super::resolved::{self, ResolvedBinding};
 use super::routes::Routes;
+use super::shape::{Shape, Shapes};
 use super::template::TemplateError;
 use super::tenant::TenantBinding;
 use super::untrusted::{Place, Rules};
@@ -50,6 +51,8 @@ pub struct Config {
     has_variables: bool,
     /// The file or folder it was read from; none where it was made in code.
     path: Option<PathBuf>,
+    /// Which tables and settings the files have; nothing where it was made in code.
+    shape: Shape,
 }
 
 /// Why the configuration has nothing for a selector.
@@ -139,8 +142,10 @@ impl Config {
 
     pub(super) fn load_with(path: &Path, variables: &Variables) -> Result<Self, ConfigError> {
         let mut faults = Faults::default();
-        let document = layers::load(path, variables, &mut faults);
+        let mut shapes = Shapes::default();
+        let document = layers::load(path, variables, &mut shapes, &mut faults);
         let mut config = Self::finish(document, variables, faults)?;
+        config.shape = shapes.finish();
         // Absolute, so that it is read again also after the process went to another folder.
         config.path = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         Ok(config)
@@ -175,6 +180,7 @@ impl Config {
             document,
             has_variables: true,
             path: None,
+            shape: Shape::default(),
         };
         config.check_routing_default(&mut faults);
         faults.into_result().map(|()| config)
@@ -251,6 +257,12 @@ impl Config {
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let path = self.path.as_deref();
         path.map_or_else(Vec::new, |path| layers::files(path, self.active_environment()))
+    }
+
+    #[cfg(feature = "watch")]
+    /// Whether the files had a table or a setting that those of `newer` have no more.
+    pub(crate) fn loses(&self, newer: &Self) -> bool {
+        self.shape.loses(&newer.shape)
     }
 
     /// Whether variables of the process have a say.

@@ -11,6 +11,7 @@ use super::fault::{ConfigError, Faults, Layer};
 use super::parse::MAX_DEPTH;
 use super::proxy::{self, OfVariables};
 use super::resolve::Config;
+use super::shape::Shape;
 use super::table::quoted;
 use super::variables::Variables;
 use super::{check, layers, read};
@@ -28,6 +29,8 @@ pub(crate) struct TenantBinding {
     pub(super) proxies: OfVariables,
     /// What an error names as the place that it is written in.
     pub(super) file: String,
+    /// Which tables and settings the tenant's file has; nothing where it has none.
+    pub(crate) shape: Shape,
 }
 
 /// A file of `tenants_dir`, by what it is called.
@@ -90,16 +93,19 @@ impl Config {
         };
         faults.enter(Layer::Default, file.display().to_string());
         let path = path_of(tenant);
-        let mut binding = match layers::parsed(&file, MAX_FILE_BYTES) {
-            Ok(value) => read::alone(value, path.clone(), folder, &mut faults),
+        let (mut binding, shape) = match layers::parsed(&file, MAX_FILE_BYTES) {
+            Ok(value) => {
+                let shape = Shape::of(&value);
+                (read::alone(value, path.clone(), folder, &mut faults), shape)
+            }
             Err(message) => {
                 faults.add_unread(message);
-                Binding::default()
+                (Binding::default(), Shape::default())
             }
         };
         binding.untrusted = true;
-        self.checked(binding, &path, file.display().to_string(), faults)
-            .map(Some)
+        let checked = self.checked(binding, &path, file.display().to_string(), faults)?;
+        Ok(Some(TenantBinding { shape, ..checked }))
     }
 
     /// A binding that the program gave for a tenant.
@@ -173,21 +179,22 @@ impl Config {
         mut faults: Faults,
     ) -> Result<TenantBinding, ConfigError> {
         check::binding(&binding, path, &mut faults);
-        if binding.untrusted {
-            // It has no proxy: no variable is read for it.
-            faults.into_result()?;
-            let proxies = OfVariables::new();
-            return Ok(TenantBinding { binding, proxies, file });
+        let mut proxies = OfVariables::new();
+        // One that is not trusted has no proxy: no variable is read for it.
+        if !binding.untrusted {
+            let variable = |name: &str| {
+                let variables = self.has_variables().then(Variables::of_the_process)?;
+                variables.get(name).map(OsStr::to_owned)
+            };
+            proxies.extend(proxy::of_variable(&binding, path, variable, &mut faults));
         }
-        let variable = |name: &str| {
-            let variables = self.has_variables().then(Variables::of_the_process)?;
-            variables.get(name).map(OsStr::to_owned)
-        };
-        let proxies = proxy::of_variable(&binding, path, variable, &mut faults)
-            .into_iter()
-            .collect();
         faults.into_result()?;
-        Ok(TenantBinding { binding, proxies, file })
+        Ok(TenantBinding {
+            binding,
+            proxies,
+            file,
+            shape: Shape::default(),
+        })
     }
 }
 

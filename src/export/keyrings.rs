@@ -192,6 +192,7 @@ impl Keyrings {
                 if let Some(rings) = rings.upgrade() {
                     rings.note_changes(changed);
                 }
+                None
             });
             let failed = |error: &_| tracing::warn!("files with keys are not watched: {error}");
             started.inspect_err(failed).ok()

@@ -86,8 +86,7 @@ impl TracerRegistry {
         let selector = checked(selector)?;
         self.0.live.check_open()?;
         let _making = self.0.begin_making(&selector)?;
-        self.0
-            .make(&self.0.live.bindings.resolve(&selector, &Asking::Source)?.binding)
+        self.0.make(&self.0.live.bindings.resolve(&selector, &Asking::Source)?)
     }
 
     /// The tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this thread or in

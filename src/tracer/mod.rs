@@ -17,7 +17,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
 use crate::backend::Destination;
-use crate::config::{Digest, ResolvedBinding};
+use crate::config::{Digest, ResolvedBinding, Shape};
 use crate::context::{self, Identity, InScope, Owner, ScopeGuard, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::faults::{Fault, planted};
@@ -55,12 +55,14 @@ struct Instance {
     default_session: DefaultSession,
     /// What it was made of.
     digest: Digest,
+    /// What the tenant's file had when it was made; nothing where there was none.
+    shape: Shape,
     /// How often it was marked because what it was made of must be asked for again; the lowest bit says whether it must be now.
     stale: AtomicU32,
 }
 
 impl TracerHandle {
-    pub(crate) fn new(binding: &ResolvedBinding, lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(binding: &ResolvedBinding, shape: Shape, lane: Arc<Lane>) -> Self {
         let identity = Arc::clone(&lane.identity);
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
@@ -79,6 +81,7 @@ impl TracerHandle {
             lane,
             default_session: DefaultSession::default(),
             digest: binding.digest(),
+            shape,
             stale: AtomicU32::new(0),
         }))
     }
@@ -235,6 +238,12 @@ impl TracerHandle {
     /// What it was made of.
     pub(crate) fn digest(&self) -> Digest {
         self.0.digest
+    }
+
+    /// What the tenant's file had when it was made.
+    #[cfg(feature = "watch")]
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.0.shape
     }
 
     /// Whether the next look-up must ask again what it is made of.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Folder, parse, toml};
 use crate::config::parse::{self as bounded, MAX_DEPTH, Written};
@@ -47,7 +47,8 @@ fn a_file_of_any_format_may_have_sixty_four_levels_and_no_more() {
 
 #[test]
 fn json_from_a_program_has_the_same_bound() {
-    let nested = |levels| (1..levels).fold(json!({}), |inner, _| json!({ "metadata": inner }));
+    let around = |inner| Value::Object(Map::from_iter([("metadata".to_owned(), inner)]));
+    let nested = |levels| (1..levels).fold(json!({}), |inner, _| around(inner));
     let faults = |levels| Binding::from_json(nested(levels)).err();
     assert_eq!(faults(MAX_DEPTH), None);
     for levels in [MAX_DEPTH + 1, 50_000] {
