@@ -7,6 +7,7 @@ mod files;
 mod forgetting;
 mod formats;
 mod layering;
+mod left_out;
 mod many;
 mod merging;
 mod properties;

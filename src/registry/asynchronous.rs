@@ -42,7 +42,8 @@ impl TracerRegistry {
         self.get_async(Selector::tenant(slug))
     }
 
-    /// The tracer of a selector, as [`get`](Self::get) gives it, waited for without blocking the thread.
+    /// The tracer of a selector, as [`get`](Self::get) gives it, waited for without blocking the thread: for its key, its binding, and if
+    /// `pool.when_full` is `reject` up to 250 ms for room.
     ///
     /// A tracer that is there is found at once. One that is not is made on a thread for blocking work of the tokio runtime that this is polled
     /// in: reading its key may block. Outside tokio, or where the runtime is being shut down, it is made on the thread that polls, as [`get`](Self::get) does. However many wait

@@ -50,7 +50,7 @@ pub struct PoolStatus {
     pub evicted: u64,
     /// Look-ups that got no tracer because there was no room.
     pub rejected: u64,
-    /// Tracers that were made although there was no room.
+    /// Tracers that were made above `max_tracers`, because `pool.when_full` is `grow`.
     pub grown: u64,
 }
 
