@@ -58,3 +58,10 @@ pub(crate) fn variable(name: &str) -> String {
 pub(crate) fn is_child_that_ignores_children(test: &str) -> bool {
     is_started_by(&["env", "--ignore-signal=CHLD"], test, &[] as &[(&str, &str)])
 }
+
+/// As [`is_child`], in a process that has so much address space in all.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_child_with_memory(test: &str, mebibytes: u64) -> bool {
+    let limited = format!("ulimit -v {} && exec \"$@\"", mebibytes * 1024);
+    is_started_by(&["sh", "-c", &limited, "sh"], test, &[] as &[(&str, &str)])
+}

@@ -1,5 +1,6 @@
 //! What is evicted when, by a clock of the test's own. Nobody listens where these tracers send.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
