@@ -107,6 +107,8 @@ mod tests {
     use super::*;
 
     const MOMENT: Duration = Duration::from_millis(1);
+    /// A moment less than [`SETTLED`].
+    const ALMOST: Duration = Duration::from_millis(1_999);
 
     fn selector(text: &str) -> Selector {
         text.parse().expect("a selector")
@@ -123,9 +125,9 @@ mod tests {
         let mut note = |after| removals.note_tracer(&acme, gone("unknown"), start + after);
         assert_eq!(note(Duration::ZERO), Removal::Begins);
         assert_eq!(note(MOMENT), Removal::Waits);
-        assert_eq!(note(SETTLED - MOMENT), Removal::Waits);
+        assert_eq!(note(ALMOST), Removal::Waits);
         assert_eq!(note(SETTLED), Removal::Taken);
-        assert_eq!(removals.left(start + MOMENT), Some(SETTLED - MOMENT));
+        assert_eq!(removals.left(start + MOMENT), Some(ALMOST));
         assert_eq!(removals.left(start + 2 * SETTLED), Some(Duration::ZERO));
     }
 
@@ -144,7 +146,7 @@ mod tests {
             removals.note_tracer(&acme, gone("unknown"), later + SETTLED),
             Removal::Taken
         );
-        assert_eq!(removals.left(later + MOMENT), Some(SETTLED - MOMENT));
+        assert_eq!(removals.left(later + MOMENT), Some(ALMOST));
         removals.settle_tracers(|selector| *selector == acme);
         assert_eq!(removals.left(later + MOMENT), Some(SETTLED));
         removals.settle_tracers(|_| true);

@@ -98,7 +98,7 @@ fn the_bound_on_bytes_is_met_to_the_byte() {
 #[test]
 fn what_is_marked_again_and_again_counts_each_time() {
     // Sixty anchors around one list: each of them is copied as a whole.
-    let levels: String = (0..60).map(|level| format!("&a{level} [")).collect();
+    let levels = (0..60).map(|level| format!("&a{level} [")).collect::<Vec<_>>().concat();
     let text = format!("a: {levels}{}{}", "x,".repeat(10_000), "]".repeat(60));
     assert!(bounded::parse(&text, Written::Yaml, 1 << 20).is_err());
     assert!(bounded::parse(&text, Written::Yaml, 2 << 20).is_ok());
@@ -168,6 +168,6 @@ fn an_error_of_what_a_tenant_wrote_tells_fifty_faults_and_how_many_more_there_ar
     assert_eq!(error.faults().len(), 51);
     assert_eq!(error.faults()[50].message(), "20 more faults");
     // The operator is told all of them.
-    let text: String = (0..70).map(|at| format!("x{at} = 1\n")).collect();
+    let text = (0..70).map(|at| format!("x{at} = 1\n")).collect::<Vec<_>>().concat();
     assert_eq!(toml(&text).expect_err("seventy faults").faults().len(), 70);
 }

@@ -65,9 +65,9 @@ fn a_tenants_file_costs_its_own_look_up_and_neither_memory_nor_the_stack_of_the_
     }
     fs::write(tenants.join("good.toml"), key("good")).expect("written");
     let file = folder.path().join("default.toml");
-    let text = "tenants_dir = \"tenants.d\"\n[defaults]\nbackend = \"otlp\"\nendpoint = \"http://127.0.0.1:9\"\n\
+    let configuration = "tenants_dir = \"tenants.d\"\n[defaults]\nbackend = \"otlp\"\nendpoint = \"http://127.0.0.1:9\"\n\
                 [untrusted]\nkeys = [\"provider:test/*\"]\n";
-    fs::write(&file, text).expect("written");
+    fs::write(&file, configuration).expect("written");
     let config = Config::load_files(&file).expect("no file of a tenant is read");
     let registry = TracerRegistry::builder().config(config).secret_source("test", keys());
     let registry = registry.build().expect("valid");
