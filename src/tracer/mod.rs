@@ -56,6 +56,10 @@ struct Instance {
     /// What it was made of.
     digest: Digest,
     /// What the tenant's file had when it was made; nothing where there was none.
+    #[cfg_attr(
+        not(feature = "watch"),
+        expect(dead_code, reason = "without watching nothing is compared with it")
+    )]
     shape: Shape,
     /// How often it was marked because what it was made of must be asked for again; the lowest bit says whether it must be now.
     stale: AtomicU32,
