@@ -92,6 +92,7 @@ mod report;
 mod resolver;
 #[cfg(test)]
 mod sample;
+mod shortage;
 #[cfg(feature = "metrics")]
 mod starts;
 mod stopwatch;

@@ -4,6 +4,7 @@
 mod answers;
 mod architecture;
 mod breakers;
+mod capacity;
 mod child;
 #[cfg(feature = "cli")]
 mod cli;
