@@ -41,6 +41,7 @@ mod metrics;
 mod neighbours;
 mod own_keys;
 mod processes;
+mod projects;
 mod propagation;
 mod proxies;
 mod proxy;
