@@ -10,6 +10,7 @@ mod export;
 mod faults;
 mod global;
 mod home;
+mod json_number;
 mod ledger;
 mod nesting;
 mod propagation;
@@ -45,8 +46,9 @@ pub use context::{PropagationStatus, ScopeGuard, StaleScopeStatus};
 pub use export::{
     BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, ExportError, ForgottenReport,
     KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, RequestState, RequestStatus, SessionEventsReport,
-    TlsError, TlsFault, TracerReport,
+    SpanFate, TlsError, TlsFault, TracerReport,
 };
+pub use json_number::IntoJson;
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckWarning, CheckedBinding,

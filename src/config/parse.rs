@@ -11,6 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::yaml::{self, Excess};
+use crate::json_number::IntoJson;
 use crate::nesting::is_within;
 
 /// How many tables and lists of a file may be one in the other. The deepest that means something is 5, metadata excepted. The parsers of
@@ -136,8 +137,7 @@ fn branch(value: Parsed) -> Value {
         // No parser here gives these two.
         ValueKind::I128(value) => i64::try_from(value).map_or(Value::Null, Value::from),
         ValueKind::U128(value) => u64::try_from(value).map_or(Value::Null, Value::from),
-        // Infinities and "not a number" become null, which nothing takes.
-        ValueKind::Float(value) => value.into(),
+        ValueKind::Float(value) => value.into_json(),
         ValueKind::String(text) => text.into(),
         ValueKind::Table(table) => tree(table),
         ValueKind::Array(values) => values.into_iter().map(branch).collect(),

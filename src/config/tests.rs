@@ -10,6 +10,7 @@ mod layering;
 mod left_out;
 mod many;
 mod merging;
+mod projects;
 mod properties;
 mod reference;
 mod routing;

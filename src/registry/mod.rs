@@ -21,6 +21,7 @@ mod pool;
 mod reload;
 #[cfg(feature = "watch")]
 mod removals;
+mod shared_projects;
 mod source;
 mod start;
 mod status;

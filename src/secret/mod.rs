@@ -31,7 +31,7 @@ pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;
 pub(crate) use normal::is_invisible;
-pub(crate) use pattern::KeyPattern;
+pub(crate) use pattern::{KeyPattern, fits};
 pub(crate) use reader::{KeyOrigin, KeyReader};
 pub(crate) use repeated::SentSecrets;
 pub use rules::CodePoint;

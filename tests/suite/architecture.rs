@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "as_text",
     "faults",
     "home",
+    "json_number",
     "nesting",
     "regular_file",
     "wall_time",
