@@ -48,7 +48,7 @@ const OF_A_BINDING: [(&str, &str); 10] = [
 ];
 
 /// Settings that are nothing where they are left out.
-const WITHOUT_DEFAULT: [&str; 15] = [
+const WITHOUT_DEFAULT: [&str; 16] = [
     "active_environment",
     "api_key",
     "auth",
@@ -56,6 +56,7 @@ const WITHOUT_DEFAULT: [&str; 15] = [
     "endpoint",
     "headers",
     "metadata",
+    "project",
     "proxy",
     "resource",
     "routing",
