@@ -12,6 +12,7 @@ mod global;
 mod home;
 mod ledger;
 mod nesting;
+mod printable;
 mod propagation;
 mod registry;
 mod regular_file;
@@ -48,6 +49,7 @@ pub use export::{
     TlsError, TlsFault, TracerReport,
 };
 pub use ledger::{DropReason, LedgerSnapshot};
+pub use printable::{Printable, printable};
 pub use registry::{
     AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckWarning, CheckedBinding,
     ConfigurationStatus, Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload,
