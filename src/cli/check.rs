@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tracer_registry::{BuildError, CheckedBinding, Connection, Probe, TracerRegistry};
+use tracer_registry::{BuildError, CheckedBinding, Connection, Probe, TracerRegistry, printable};
 
-use super::Outcome;
 use super::error::CliError;
 use super::table::{self, Align};
+use super::{Outcome, json};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -31,25 +31,19 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
             let faults = faults.faults().iter();
             let faults =
                 faults.map(|fault| json!({"file": fault.file(), "key": fault.key(), "message": fault.message()}));
-            write_json(out, &json!({"faults": faults.collect::<Vec<_>>()}))?;
+            json::write_pretty(out, &json!({"faults": faults.collect::<Vec<_>>()}))?;
             return Ok(Outcome::Fault);
         }
         Err(error) => return Err(error.into()),
     };
     let checked = registry.check(if arguments.connect { Probe::Connect } else { Probe::Keys });
     if arguments.json {
-        write_json(out, &json!({"bindings": checked}))?;
+        json::write_pretty(out, &json!({"bindings": checked}))?;
     } else {
         write_table(out, &checked)?;
     }
     let faulty = checked.iter().any(CheckedBinding::is_faulty);
     Ok(if faulty { Outcome::Fault } else { Outcome::Well })
-}
-
-fn write_json(out: &mut impl Write, value: &serde_json::Value) -> Result<(), CliError> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)?;
-    Ok(())
 }
 
 fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), CliError> {
@@ -77,7 +71,8 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
     table::write(out, columns, &rows)?;
     for binding in checked {
         for warning in &binding.warnings {
-            writeln!(out, "warning: {}: {warning}", binding.selector)?;
+            let warning = format!("{}: {warning}", binding.selector);
+            writeln!(out, "warning: {}", printable(&warning))?;
         }
     }
     let faulty = checked.iter().filter(|binding| binding.is_faulty()).count();

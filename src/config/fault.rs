@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::printable::printable;
+
 /// A configuration, or a part of one, that cannot be used, with everything that is wrong with it. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", Listing(.faults))]
@@ -67,7 +69,7 @@ impl Faults {
     /// From here on, faults are in this file.
     pub(super) fn enter(&mut self, layer: Layer, file: impl Into<String>) {
         self.layer = layer;
-        self.file = file.into();
+        self.file = printable(&file.into()).to_string();
     }
 
     /// From here on, faults are what an untrusted layer says and may not.
@@ -80,11 +82,12 @@ impl Faults {
         self.layer
     }
 
+    /// Adds a fault. What names, paths and parsers bring along is escaped, so that a fault is one line.
     pub(super) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         let fault = ConfigFault {
             file: self.file.clone(),
-            key: key.into(),
-            message: message.into(),
+            key: printable(&key.into()).to_string(),
+            message: printable(&message.into()).to_string(),
         };
         self.found.push((self.layer, fault));
     }

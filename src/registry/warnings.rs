@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use crate::config::ResolvedBinding;
+use crate::printable::printable_path;
 use crate::secret::{KeySource, open_to_every_user};
 
 /// Something about a binding that works and could be safer. Nothing is logged about it at run time.
@@ -41,7 +42,7 @@ impl fmt::Display for CheckWarning {
                 write!(
                     f,
                     "key file {} is open to every user (mode {mode:04o}); close it with chmod o-rw",
-                    file.display()
+                    printable_path(file)
                 )
             }
         }
