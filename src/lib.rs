@@ -42,7 +42,7 @@ pub use opentelemetry;
 pub use secrecy::SecretString;
 
 pub use backend::{DestinationError, EventType};
-pub use context::{PropagationStatus, ScopeGuard};
+pub use context::{PropagationStatus, ScopeGuard, StaleScopeStatus};
 pub use export::{
     BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, ExportError, ForgottenReport,
     KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, RequestState, RequestStatus, SessionEventsReport,

@@ -146,7 +146,7 @@ impl Tracer for RoutingTracer {
             let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
             return tracer.build_with_context(builder, parent_cx);
         }
-        self.provider.0.routing.unrouted.note_span();
+        self.provider.0.routing.unrouted.note_span(parent_cx);
         self.nowhere(builder)
     }
 
@@ -168,7 +168,7 @@ impl Tracer for RoutingTracer {
                 let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
                 return tracer.in_span_with_builder_and_context(builder, parent_cx, f);
             }
-            self.provider.0.routing.unrouted.note_span();
+            self.provider.0.routing.unrouted.note_span(parent_cx);
         }
         let cx = parent_cx.with_span(self.nowhere(builder));
         let _current = context::attach(&cx);

@@ -152,6 +152,12 @@ impl ActiveSpan {
         &self.cx
     }
 
+    /// The same span, with another context in which it is current.
+    #[cfg(feature = "tower")]
+    pub(crate) fn in_context(&self, cx: Context) -> Self {
+        Self::new(cx, Arc::clone(&self.lane))
+    }
+
     pub(crate) fn end(&self) {
         self.cx.span().end();
     }

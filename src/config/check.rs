@@ -1,5 +1,6 @@
 //! The rules that a layer's values must keep, whoever wrote them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -38,9 +39,10 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
             binding(binding_of_name, &path, faults);
         }
     }
+    let mut first_of: HashMap<&When, usize> = HashMap::new();
     for (index, route) in document.routes.iter().enumerate() {
         let path = format!("routes[{index}]");
-        let before = &document.routes[..index];
+        let first = *first_of.entry(&route.when).or_insert(index);
         if route.when == When::default() {
             faults.add(
                 format!("{path}.when"),
@@ -48,11 +50,8 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
             );
         } else if let Err(error) = selector(&route.when) {
             faults.add(format!("{path}.when"), error.to_string());
-        } else if let Some(first) = before.iter().position(|other| other.when == route.when) {
-            faults.add(
-                format!("{path}.when"),
-                format!("the same parts as routes[{first}]; which of the two holds would be chance"),
-            );
+        } else if first < index {
+            faults.add(format!("{path}.when"), format!("duplicate of routes[{first}]"));
         }
         binding(&route.binding, &path, faults);
     }

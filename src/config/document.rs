@@ -1,6 +1,7 @@
 //! The configuration as written, one layer or several laid over one another.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -123,7 +124,7 @@ pub(crate) struct Route {
 }
 
 /// The parts of a selector.
-#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct When {
     /// A tenant slug.
@@ -191,11 +192,8 @@ impl Document {
                 mine.entry(name.clone()).or_default().overlay(binding);
             }
         }
-        for route in &over.routes {
-            match self.routes.iter_mut().find(|mine| mine.when == route.when) {
-                Some(mine) => mine.binding.overlay(&route.binding),
-                None => self.routes.push(route.clone()),
-            }
+        if !over.routes.is_empty() {
+            self.overlay_routes(&over.routes);
         }
         super::overlay::replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
         super::overlay::replace(&mut self.reload.watch, over.reload.watch.as_ref());
@@ -206,5 +204,21 @@ impl Document {
         self.pool.overlay(&over.pool);
         // As one: half of one layer's selector and half of another's would be a third one.
         super::overlay::replace(&mut self.routing.default, over.routing.default.as_ref());
+    }
+
+    fn overlay_routes(&mut self, over: &[Route]) {
+        let mut places: HashMap<When, usize> = HashMap::with_capacity(self.routes.len());
+        for (place, route) in self.routes.iter().enumerate() {
+            places.entry(route.when.clone()).or_insert(place);
+        }
+        for route in over {
+            match places.entry(route.when.clone()) {
+                Entry::Occupied(mine) => self.routes[*mine.get()].binding.overlay(&route.binding),
+                Entry::Vacant(free) => {
+                    free.insert(self.routes.len());
+                    self.routes.push(route.clone());
+                }
+            }
+        }
     }
 }

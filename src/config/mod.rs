@@ -24,6 +24,7 @@ mod read;
 mod resolve;
 mod resolved;
 mod restart;
+mod routes;
 mod routing;
 mod schema;
 mod table;

@@ -1,6 +1,7 @@
 //! The checked configuration, and what it says for one selector.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use http::HeaderName;
@@ -16,6 +17,7 @@ use super::overlay::Change;
 use super::pool::PoolSettings;
 use super::proxy::OfVariables;
 use super::resolved::{self, ResolvedBinding};
+use super::routes::Routes;
 use super::template::TemplateError;
 use super::tenant::TenantBinding;
 use super::untrusted::{Place, Rules};
@@ -27,12 +29,15 @@ use crate::selector::{Name, Part, Selector};
 /// How alike a known name must be to be suggested, and how many are.
 const SIMILAR: f64 = 0.75;
 const MAX_SUGGESTIONS: usize = 3;
+/// How many known names on each side of an unknown one, in the order of names, are compared with it. All of them would make a look-up of an
+/// unknown name as slow as there are names.
+const COMPARED: usize = 250;
 
 /// A configuration that was checked as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(super) document: Document,
-    routes: Vec<(Selector, Binding)>,
+    routes: Routes,
     pub(super) routing_default: Option<Selector>,
     active_environment: Option<Name>,
     pub(super) export: ExportSettings,
@@ -153,14 +158,11 @@ impl Config {
         let active_environment = active_environment(&document, variables, &mut faults);
         let proxies = proxy::of_variables(&document, variables, &mut faults);
         tenant::check_folder(document.tenants_dir.as_deref(), &mut faults);
-        let routes = document.routes.iter();
-        // One that is none is a fault already.
-        let routes = routes.filter_map(|route| Some((check::selector(&route.when).ok()?, route.binding.clone())));
         let routing_default = document.routing.default.as_ref();
         let config = Self {
             active_environment,
             proxies,
-            routes: routes.collect(),
+            routes: Routes::new(&document.routes),
             routing_default: routing_default.and_then(|when| check::selector(when).ok()),
             export: document.export.settings(),
             metrics: document.metrics.settings(),
@@ -201,9 +203,7 @@ impl Config {
             let names = self.bindings(part).keys().filter_map(|name| Name::new(name).ok());
             names.map(move |name| Selector::of(part, name))
         });
-        single
-            .chain(self.routes.iter().map(|(selector, _)| selector.clone()))
-            .collect()
+        single.chain(self.routes.selectors().cloned()).collect()
     }
 
     /// Whether tenants without a table of their own have a binding.
@@ -270,12 +270,20 @@ impl Config {
         selector: &Selector,
         tenant: Option<&TenantBinding>,
     ) -> Result<ResolvedBinding, ResolveError> {
+        self.resolve_for_program(selector, tenant)
+            .map_err(|error| self.with_suggestions(error))
+    }
+
+    /// As [`resolve_with`](Self::resolve_with), without names that may have been meant: for errors that nobody reads.
+    pub(crate) fn resolve_for_program(
+        &self,
+        selector: &Selector,
+        tenant: Option<&TenantBinding>,
+    ) -> Result<ResolvedBinding, ResolveError> {
         let mut merged = Merged::new(selector, &self.untrusted);
         merged.lay(&self.defaults(), Place::Defaults)?;
-        let routes = self.routes.iter().enumerate();
-        let mut routes: Vec<_> = routes.filter(|(_, (when, _))| selector.contains(when)).collect();
-        // Stable: among routes with equally many parts the one written last wins.
-        routes.sort_by_key(|(_, (when, _))| when.parts().count());
+        // Among routes with equally many parts the one written last wins.
+        let routes = self.routes.of(selector);
         for (part, name) in selector.parts() {
             if part == Part::Tenant
                 && let Some(given) = tenant
@@ -283,16 +291,22 @@ impl Config {
                 self.lay_given(&mut merged, given, name)?;
                 continue;
             }
-            let by_a_route = || routes.iter().any(|(_, (when, _))| when.get(part) == Some(name));
+            let by_a_route = || routes.iter().any(|(_, when)| when.get(part) == Some(name));
             match self.binding_of(part, name) {
                 Some((table, binding)) => merged.lay(binding, Place::Table(part, table))?,
                 // A name may be known by a route alone.
                 None if by_a_route() => {}
-                None => return Err(self.unknown(part, name)),
+                None => {
+                    return Err(ResolveError::Unknown {
+                        part,
+                        name: name.clone(),
+                        similar: Vec::new(),
+                    });
+                }
             }
         }
-        for (index, (_, binding)) in routes {
-            merged.lay(binding, Place::Route(index))?;
+        for (index, _) in routes {
+            merged.lay(&self.document.routes[index].binding, Place::Route(index))?;
         }
         let none = OfVariables::new();
         resolved::fill(
@@ -317,23 +331,27 @@ impl Config {
         Ok(merged.lay(&given.binding, Place::Tenant { tenant, file })?)
     }
 
-    /// The error for a name that is not configured, with names that are like it.
-    pub(crate) fn unknown(&self, part: Part, name: &Name) -> ResolveError {
-        let known = self.bindings(part).keys().filter(|known| *known != WILDCARD);
-        let mut scored: Vec<(f64, &String)> = known
-            .map(|known| (strsim::jaro_winkler(known, name), known))
-            .filter(|(score, _)| *score >= SIMILAR)
-            .collect();
-        scored.sort_by(|one, other| other.0.total_cmp(&one.0));
-        ResolveError::Unknown {
-            part,
-            name: name.clone(),
-            similar: scored
-                .into_iter()
-                .take(MAX_SUGGESTIONS)
-                .map(|(_, known)| known.clone())
-                .collect(),
+    /// The error, with names that are like one that is not configured.
+    fn with_suggestions(&self, mut error: ResolveError) -> ResolveError {
+        if let ResolveError::Unknown { part, name, similar } = &mut error {
+            *similar = self.similar(*part, name);
         }
+        error
+    }
+
+    fn similar(&self, part: Part, name: &Name) -> Vec<String> {
+        let (known, at) = (self.bindings(part), name.as_str());
+        let before = known.range::<str, _>((Bound::Unbounded, Bound::Excluded(at)));
+        let after = known.range::<str, _>((Bound::Included(at), Bound::Unbounded));
+        let (before, after) = (before.rev().take(COMPARED), after.take(COMPARED));
+        let mut scored: Vec<(f64, &String)> = before
+            .chain(after)
+            .map(|(known, _)| (strsim::jaro_winkler(known, name), known))
+            .filter(|(score, known)| *score >= SIMILAR && *known != WILDCARD)
+            .collect();
+        scored.sort_by(|one, other| other.0.total_cmp(&one.0).then_with(|| one.1.cmp(other.1)));
+        let nearest = scored.into_iter().take(MAX_SUGGESTIONS);
+        nearest.map(|(_, known)| known.clone()).collect()
     }
 
     /// What every binding starts from.

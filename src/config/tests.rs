@@ -6,6 +6,7 @@ mod files;
 mod forgetting;
 mod formats;
 mod layering;
+mod many;
 mod merging;
 mod properties;
 mod reference;

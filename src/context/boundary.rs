@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::outlived::{StaleScopeStatus, StaleScopes};
 use super::trace_origin::TraceKey;
 
 /// The key of trace ids, and counts of what was kept from going between tracers, or out of the process. One for each registry.
@@ -14,6 +15,7 @@ pub(crate) struct Boundary {
     unattached: AtomicU64,
     foreign_parents: AtomicU64,
     foreign_links: AtomicU64,
+    pub(super) stale: StaleScopes,
 }
 
 /// What was left out of what goes along with requests and links.
@@ -51,6 +53,10 @@ impl Boundary {
 
     pub(crate) fn note_foreign_links(&self, links: usize) {
         self.foreign_links.fetch_add(links as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stale_scope_spans(&self) -> StaleScopeStatus {
+        self.stale.status()
     }
 
     pub(crate) fn propagation(&self) -> PropagationStatus {

@@ -8,8 +8,8 @@ use opentelemetry::baggage::{Baggage, BaggageExt};
 use opentelemetry::trace::{Span as _, SpanContext, TraceContextExt};
 use opentelemetry_sdk::trace::Span;
 
-use super::Identity;
 use super::scope::{Owner, Place, Scope, SessionScope, is_foreign, is_hidden_of, own_active, own_context, own_scope};
+use super::{Identity, Root};
 use crate::faults::{self, Fault, planted};
 
 /// How many hidden scopes of other tracers a scope remembers; the ones hidden first are forgotten beyond that.
@@ -35,11 +35,15 @@ pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context
             Some(own) if own.place.is_by_default => without_baggage(from).with_value(Scope {
                 place: own.entered(session),
                 span: active.or_else(|| own.span.clone()),
+                root: own.open_root(),
             }),
-            Some(own) if session.is_none() && (active.is_none() || active == own.span) => return from.clone(),
+            Some(own) if session.is_none() && !own.is_over() && (active.is_none() || active == own.span) => {
+                return from.clone();
+            }
             Some(own) => from.with_value(Scope {
                 place: own.entered(session),
                 span: active.or_else(|| own.span.clone()),
+                root: own.open_root(),
             }),
             None => without_baggage(from).with_value(Scope {
                 place: Arc::new(Place {
@@ -49,6 +53,7 @@ pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context
                     is_by_default: false,
                 }),
                 span: active,
+                root: None,
             }),
         }
     };
@@ -68,22 +73,40 @@ fn without_baggage(cx: &Context) -> Cow<'_, Context> {
     }
 }
 
-/// A context with a span of the tracer current in its scope.
-pub(crate) fn with_own_span(entered: &Context, span: Span) -> Context {
-    remembering(entered, span.span_context()).with_span(span)
+/// A context with a span of the tracer current in its scope, and the root that the span is, if it is the first one there.
+pub(crate) fn with_own_span(entered: &Context, span: Span) -> (Context, Option<Arc<Root>>) {
+    let is_first = entered.get::<Scope>().is_some_and(|scope| scope.root.is_none());
+    let root: Option<Arc<Root>> = is_first.then(Arc::default);
+    (
+        remembering(entered, span.span_context(), root.as_ref()).with_span(span),
+        root,
+    )
+}
+
+/// A context of a span that has another root, for all that is made in it.
+#[cfg(feature = "tower")]
+pub(crate) fn with_root(cx: &Context, root: &Arc<Root>) -> Context {
+    match cx.get::<Scope>() {
+        Some(scope) => cx.with_value(Scope {
+            root: Some(Arc::clone(root)),
+            ..scope.clone()
+        }),
+        None => cx.clone(),
+    }
 }
 
 /// A context with a remote span current in the scope of a tracer that trusts it.
 pub(crate) fn with_trusted_span(entered: &Context, span: SpanContext) -> Context {
-    remembering(entered, &span).with_remote_span_context(span)
+    remembering(entered, &span, None).with_remote_span_context(span)
 }
 
-/// A context whose scope remembers a span of its tracer.
-fn remembering(entered: &Context, span: &SpanContext) -> Context {
+/// A context whose scope remembers a span of its tracer, and its root, if that is another one.
+fn remembering(entered: &Context, span: &SpanContext, root: Option<&Arc<Root>>) -> Context {
     match entered.get::<Scope>() {
         Some(scope) if span.is_valid() => entered.with_value(Scope {
             place: Arc::clone(&scope.place),
             span: Some(span.clone()),
+            root: root.or(scope.root.as_ref()).cloned(),
         }),
         _ => entered.clone(),
     }
@@ -95,6 +118,7 @@ pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context 
         Some(scope) => entered.with_value(Scope {
             place: scope.entered(Some(session)),
             span: scope.span.clone(),
+            root: scope.root.clone(),
         }),
         None => entered.clone(),
     }
@@ -130,6 +154,7 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>,
             is_by_default: false,
         }),
         span: by_hand.clone().or(in_outer).or_else(|| before?.span.clone()),
+        root: before.and_then(Scope::open_root),
     };
     if own.is_some() {
         // Our own scope, under a span of somebody else's.
@@ -168,6 +193,7 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
                 ..Place::clone(&other.place)
             }),
             span: other.span.clone(),
+            root: other.root.clone(),
         };
         hidden.push(if is_foreign(other.identity(), from) {
             with_span_of(from, scope)
@@ -211,6 +237,7 @@ pub(crate) fn by_default(cx: &Context) -> Context {
             ..Place::clone(&scope.place)
         }),
         span: scope.span.clone(),
+        root: scope.root.clone(),
     })
 }
 
@@ -232,6 +259,8 @@ pub(crate) fn rooted(cx: &Context) -> Context {
         Scope {
             place: Arc::new(place),
             span: None,
+            // A root of its own, but not out of a scope that is over.
+            root: scope.root.clone().filter(|root| root.is_scope_over()),
         },
     )
 }

@@ -17,6 +17,7 @@ mod boundary;
 mod enter;
 mod identity;
 mod in_scope;
+mod outlived;
 mod scope;
 mod trace_origin;
 
@@ -27,17 +28,22 @@ use opentelemetry::baggage::{Baggage, BaggageExt};
 use opentelemetry::trace::TraceContextExt;
 
 use crate::faults::{self, Fault, planted};
+use crate::selector::Selector;
 pub use attach::ScopeGuard;
 #[cfg(feature = "tracing-layer")]
 pub(crate) use attach::has_failed;
 pub(crate) use attach::{attach, current, known, suppress, suppress_on_this_thread};
 pub(crate) use boundary::Boundary;
 pub use boundary::PropagationStatus;
+#[cfg(feature = "tower")]
+pub(crate) use enter::with_root;
 #[cfg(feature = "tracing-layer")]
 pub(crate) use enter::{by_default, rooted};
 pub(crate) use enter::{enter, with_baggage, with_own_span, with_session, with_trusted_span};
 pub(crate) use identity::{Identity, SpanIds};
 pub(crate) use in_scope::InScope;
+pub(crate) use outlived::Root;
+pub use outlived::StaleScopeStatus;
 use scope::{Nobodys, Scope, own_context};
 pub(crate) use scope::{Owner, SessionScope, SessionStamp};
 
@@ -92,9 +98,18 @@ pub(crate) fn session<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx
     outer.place.session.as_ref()
 }
 
-/// The tracer and the session that code in a context runs for. Nobody's, where a span that was made in no scope is all there is.
+/// Counts a span that is started in a context, if that is the scope of a request that ended a while ago.
+pub(crate) fn note_if_stale(identity: &Identity, cx: &Context, selector: &Selector, name: &str) {
+    let root = own_context(identity, cx).and_then(|own| own.get::<Scope>()?.root.as_ref());
+    if root.is_some_and(|root| root.is_stale()) {
+        identity.boundary().stale.note(selector, name);
+    }
+}
+
+/// The tracer and the session that code in a context runs for. `None` if the context has no scope but that of a span that was made outside
+/// any, and if its scope ended with its request.
 pub(crate) fn scope_of(cx: &Context) -> Option<(&Owner, Option<&SessionScope>)> {
-    let scope = entered_scope(cx)?;
+    let scope = entered_scope(cx).filter(|scope| !scope.is_over())?;
     Some((&scope.place.owner, scope.place.session.as_ref()))
 }
 
@@ -105,7 +120,13 @@ fn entered_scope(cx: &Context) -> Option<&Scope> {
 /// Whose the spans of a context are: of the tracer that code in it runs for, or of the default where that is nobody.
 #[cfg(feature = "tracing-layer")]
 pub(crate) fn owner_of(cx: &Context) -> Option<&Owner> {
-    Some(&cx.get::<Scope>()?.place.owner)
+    let scope = cx.get::<Scope>().filter(|scope| !scope.is_over())?;
+    Some(&scope.place.owner)
+}
+
+/// Whether the scope of a context ended with its request.
+pub(crate) fn is_over(cx: &Context) -> bool {
+    cx.get::<Scope>().is_some_and(Scope::is_over)
 }
 
 /// Whether code in one context runs for another tracer than the one whose the other context's spans are.
@@ -127,7 +148,10 @@ pub(crate) fn nobodys(from: &Context) -> Context {
 
 /// Whether what is made in a context, in no scope, is not to go to a default.
 pub(crate) fn is_nobodys(cx: &Context) -> bool {
-    cx.get::<Nobodys>().is_some() && cx.get::<Scope>().is_none()
+    match cx.get::<Scope>() {
+        Some(scope) => scope.is_over(),
+        None => cx.get::<Nobodys>().is_some(),
+    }
 }
 
 /// The baggage of a tracer: what was set in its innermost scope, and never what was set outside of any.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
-use super::{Identity, may_be_parent};
+use super::{Identity, Root, may_be_parent};
 
 /// Whose scope it is. Two are the same tracer's only if their identities are the same allocation.
 #[derive(Clone)]
@@ -41,6 +41,8 @@ pub(super) struct Scope {
     pub(super) place: Arc<Place>,
     /// The innermost span of the tracer that our own functions made current, for where somebody else's span lies over it.
     pub(super) span: Option<SpanContext>,
+    /// The first of the spans that were made current in this scope, one inside the other.
+    pub(super) root: Option<Arc<Root>>,
 }
 
 /// In a context: code in it was to run for a tracer that could not be had, or for none, so that no other one is to be found in its place.
@@ -108,6 +110,16 @@ impl Scope {
 
     pub(super) fn is_of(&self, identity: &Identity) -> bool {
         std::ptr::eq(self.identity(), identity)
+    }
+
+    /// Whether it ended with its request.
+    pub(super) fn is_over(&self) -> bool {
+        self.root.as_ref().is_some_and(|root| root.is_scope_over())
+    }
+
+    /// The root of this scope where it is entered once more: one whose scope is over is left behind.
+    pub(super) fn open_root(&self) -> Option<Arc<Root>> {
+        self.root.clone().filter(|root| !root.is_scope_over())
     }
 
     /// The innermost context of a tracer, or with a span of it, that this scope hides.

@@ -82,11 +82,12 @@ impl Bindings {
                 }
             }
         };
-        let binding = resolve_in(&config, selector, ask)?;
+        let given = given_in(&config, selector, ask)?;
+        let binding = config.resolve_with(selector, given.as_deref())?;
         Ok(Bound { binding, of_source })
     }
 
-    /// What holds for a selector, where that can be said without asking the source.
+    /// What holds for a selector, where that can be said without asking the source. An error has no suggestions.
     pub(super) fn resolve_without_asking(&self, selector: &Selector) -> Result<Option<ResolvedBinding>, LookupError> {
         let config = self.config();
         let kept = |tenant: &Name| match &self.answers {
@@ -95,10 +96,11 @@ impl Bindings {
                 .ok_or_else(|| LookupError::OnlyAsync(tenant.clone())),
             None => Ok(None),
         };
-        match resolve_in(&config, selector, kept) {
-            Err(LookupError::OnlyAsync(_)) => Ok(None),
-            other => other.map(Some),
-        }
+        let given = match given_in(&config, selector, kept) {
+            Err(LookupError::OnlyAsync(_)) => return Ok(None),
+            other => other?,
+        };
+        Ok(Some(config.resolve_for_program(selector, given.as_deref())?))
     }
 
     /// The tenant of a selector, where the source has the say about it, unless it has a file.
@@ -109,17 +111,17 @@ impl Bindings {
     }
 }
 
-fn resolve_in(
+/// A tenant's binding from elsewhere than the configuration.
+fn given_in(
     config: &Config,
     selector: &Selector,
     ask: impl FnOnce(&Name) -> Result<Answer, LookupError>,
-) -> Result<ResolvedBinding, LookupError> {
-    let given = match selector.get(Part::Tenant) {
+) -> Result<Answer, LookupError> {
+    match selector.get(Part::Tenant) {
         Some(tenant) if !config.has_table(tenant) => match config.tenant_file(tenant)? {
-            Some(file) => Some(Arc::new(file)),
-            None => ask(tenant)?,
+            Some(file) => Ok(Some(Arc::new(file))),
+            None => ask(tenant),
         },
-        _ => None,
-    };
-    Ok(config.resolve_with(selector, given.as_deref())?)
+        _ => Ok(None),
+    }
 }

@@ -96,6 +96,7 @@ impl TracerRegistry {
         let (accounts, forgotten) = self.0.books.all();
         Status {
             unrouted: self.0.unrouted.status(),
+            stale_scope_spans: self.0.engine.boundary().stale_scope_spans(),
             propagation: self.0.engine.boundary().propagation(),
             ..status::of(
                 self.0.live.configuration_status(),

@@ -236,7 +236,7 @@ impl Reload {
         self.removed = before.difference(&after).cloned().collect();
         let both = before.intersection(&after);
         self.changed = both
-            .filter(|selector| old.resolve(selector) != new.resolve(selector))
+            .filter(|selector| old.resolve_for_program(selector, None) != new.resolve_for_program(selector, None))
             .cloned()
             .collect();
         self.active_environment = old.active_environment() != new.active_environment();

@@ -10,7 +10,7 @@ use super::reload::ConfigurationStatus;
 use super::{CheckWarning, Inner, LookupError, UnroutedStatus, warnings};
 use crate::backend::Destination;
 use crate::config::ConfigError;
-use crate::context::PropagationStatus;
+use crate::context::{PropagationStatus, StaleScopeStatus};
 use crate::export::{
     Account, Breakers, Connections, DestinationStatus, ErrorsStatus, ExportError, Forgotten, KeyStatus, RefusedSpan,
     RequestStatus,
@@ -34,6 +34,8 @@ pub struct Status {
     pub forgotten: ForgottenStatus,
     /// What code that knows no tenants made in no tracer's scope, and what was not recorded.
     pub unrouted: UnroutedStatus,
+    /// Spans of work that goes on long after the request that it was begun in.
+    pub stale_scope_spans: StaleScopeStatus,
     /// What was left out of what goes along with requests and links.
     pub propagation: PropagationStatus,
 }
@@ -195,6 +197,7 @@ pub(super) fn of(
             session_events: forgotten.events.snapshot(),
         },
         unrouted: UnroutedStatus::default(),
+        stale_scope_spans: StaleScopeStatus::default(),
         propagation: PropagationStatus::default(),
     }
 }

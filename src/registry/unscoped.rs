@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use opentelemetry::Context;
 use serde::{Deserialize, Serialize};
 use tracing::dispatcher::{self, Dispatch};
 
@@ -32,6 +33,7 @@ pub(crate) struct WeakRegistry(Weak<Inner>);
 pub(crate) struct Unrouted {
     boundary: Arc<Boundary>,
     spans: AtomicU64,
+    ended_requests: AtomicU64,
     tracing: AtomicU64,
 }
 
@@ -41,6 +43,9 @@ pub(crate) struct Unrouted {
 pub struct UnroutedStatus {
     /// Spans that were started outside any scope, and had no default to go to.
     pub spans: u64,
+    /// Those of them that were started in the scope of a request that had ended, where
+    /// [`TenantLayer::scope_ends_with_request`](crate::tower::TenantLayer::scope_ends_with_request) ends the scope too.
+    pub ended_requests: u64,
     /// Events and late fields of the `tracing` crate that were left out: the code ran for one tracer, and the `tracing` span that was current
     /// was another one's.
     pub tracing: u64,
@@ -233,8 +238,12 @@ impl Unrouted {
         })
     }
 
-    pub(crate) fn note_span(&self) {
+    /// A span was not recorded that was started in this context.
+    pub(crate) fn note_span(&self, cx: &Context) {
         self.spans.fetch_add(1, Ordering::Relaxed);
+        if context::is_over(cx) {
+            self.ended_requests.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[cfg(feature = "tracing-layer")]
@@ -245,6 +254,7 @@ impl Unrouted {
     pub(crate) fn status(&self) -> UnroutedStatus {
         UnroutedStatus {
             spans: self.spans.load(Ordering::Relaxed),
+            ended_requests: self.ended_requests.load(Ordering::Relaxed),
             tracing: self.tracing.load(Ordering::Relaxed),
             unattached: self.boundary.unattached(),
         }

@@ -132,6 +132,26 @@ impl Selector {
         parts.next().is_none().then_some(first)
     }
 
+    /// The selectors that have some of its parts, and itself: seven at the most.
+    pub(crate) fn subsets(&self) -> impl Iterator<Item = Self> {
+        let parts = Part::ALL.map(|part| 1_u8 << part as u8);
+        let has = move |mask: &u8| {
+            Part::ALL
+                .iter()
+                .zip(parts)
+                .all(|(part, bit)| mask & bit == 0 || self.get(*part).is_some())
+        };
+        (1..1 << Part::ALL.len()).filter(has).map(move |mask| {
+            let mut subset = Self::default();
+            for (part, bit) in Part::ALL.into_iter().zip(parts) {
+                if mask & bit != 0 {
+                    *subset.slot(part) = self.get(part).cloned();
+                }
+            }
+            subset
+        })
+    }
+
     /// Whether every part of `other` is a part of this one.
     pub fn contains(&self, other: &Self) -> bool {
         other.parts().all(|(part, name)| self.get(part) == Some(name))

@@ -44,7 +44,11 @@ pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, 
         .with_attributes(attributes);
     builder.start_time = came;
     let claimed = grpc::is_call(&request.headers).then(|| request.uri.path().to_owned());
-    Exchange::of_server(tracer.open(builder, &cx), session, claimed, request.method.clone())
+    let mut open = tracer.open(builder, &cx);
+    if settings.scope_ends_with_request {
+        open.end_scope();
+    }
+    Exchange::of_server(open, session, claimed, request.method.clone())
 }
 
 /// What the request's line says, and its span's name.

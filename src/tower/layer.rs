@@ -105,6 +105,18 @@ impl TenantLayer {
         self
     }
 
+    /// Whether the scope of a request ends with its span, also for work that the request leaves behind. Default: false.
+    ///
+    /// Such work, as a task that is spawned in the request or an actor that the first request starts, takes the request's scope along. What
+    /// it traces by the current scope after the request goes to the request's tenant, for as long as it lives. With `true` that goes nowhere
+    /// and is counted ([`UnroutedStatus::ended_requests`](crate::UnroutedStatus::ended_requests)), and
+    /// [`TracerRegistry::current`] is none there. What is traced by a handle goes to its tracer as ever, and so does what
+    /// goes by the scope that the handle enters.
+    pub fn scope_ends_with_request(mut self, ends: bool) -> Self {
+        self.settings.scope_ends_with_request = ends;
+        self
+    }
+
     /// How many requests had no tracer of their own, by reason; with all clones of this layer, and all its services.
     pub fn errors(&self) -> TenantErrors {
         self.settings.counts.snapshot()

@@ -40,6 +40,7 @@ pub(super) struct Settings {
     pub(super) session: Option<Arc<SessionOf>>,
     pub(super) route: Option<Arc<RouteOf>>,
     pub(super) scheme: Scheme,
+    pub(super) scope_ends_with_request: bool,
     pub(super) counts: Arc<Counts>,
 }
 
@@ -73,6 +74,7 @@ impl Settings {
             session: None,
             route: None,
             scheme: Scheme::HTTP,
+            scope_ends_with_request: false,
             counts: Arc::default(),
         }
     }

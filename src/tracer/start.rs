@@ -7,19 +7,34 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::TracerHandle;
-use crate::context::{self, Identity};
+use crate::context::{self, Identity, Root};
 use crate::session_record::SessionRecord;
 use crate::span::ActiveSpan;
 
 /// Ends its span when it goes, however the code that it was opened for came to its end.
 pub(crate) struct Open {
     pub(crate) span: ActiveSpan,
+    /// What it is the first span of.
+    root: Option<Arc<Root>>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         // Explicitly: a clone of the context may outlive the closure, in a task that it spawned.
         self.span.end();
+        if let Some(root) = &self.root {
+            root.end();
+        }
+    }
+}
+
+#[cfg(feature = "tower")]
+impl Open {
+    /// The scope of what goes by the current scope ends with this span.
+    pub(crate) fn end_scope(&mut self) {
+        let root = Root::of_request();
+        self.span = self.span.in_context(context::with_root(self.span.context(), &root));
+        self.root = Some(root);
     }
 }
 
@@ -36,8 +51,10 @@ impl TracerHandle {
         if let Some(session) = session {
             entered = context::with_session(&entered, session.scope());
         }
+        let (cx, root) = context::with_own_span(&entered, span);
         Open {
-            span: ActiveSpan::new(context::with_own_span(&entered, span), Arc::clone(self.lane())),
+            span: ActiveSpan::new(cx, Arc::clone(self.lane())),
+            root,
         }
     }
 
@@ -72,6 +89,7 @@ impl TracerHandle {
         begun: &mut Option<Arc<SessionRecord>>,
     ) -> Span {
         let has_session = self.stamp_session(&mut builder, cx);
+        context::note_if_stale(&self.0.identity, cx, self.selector(), &builder.name);
         let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
         if !self.lane().destination.session_per_trace {
             return sdk.build_with_context(builder, &parent);

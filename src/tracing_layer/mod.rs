@@ -142,6 +142,7 @@ impl TracingLayer {
         let parent = attrs.parent().and_then(|parent| ctx.span(parent));
         match parent.and_then(|parent| self.of_span(&parent)) {
             Some(parent) if context::is_in_other_scope(current, &parent) => current.clone(),
+            Some(parent) if context::is_over(&parent) && context::scope_of(current).is_some() => current.clone(),
             Some(parent) => parent,
             None => context::rooted(current),
         }
@@ -149,13 +150,15 @@ impl TracingLayer {
 
     fn start(&self, attrs: &Attributes<'_>, current: &Context, from: &Context) -> Option<Entry> {
         let is_unscoped = [current, from].iter().all(|cx| context::scope_of(cx).is_none());
-        let tracer = if is_unscoped {
-            self.routing.default_tracer(current)
-        } else {
+        let tracer = if !is_unscoped {
             self.tracer_of(from)
+        } else if context::is_over(from) {
+            None
+        } else {
+            self.routing.default_tracer(current)
         };
         let Some(tracer) = tracer else {
-            self.routing.unrouted.note_span();
+            self.routing.unrouted.note_span(from);
             return None;
         };
         let fields = SpanFields::read(|visitor| attrs.record(visitor));

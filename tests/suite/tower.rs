@@ -9,6 +9,8 @@ mod grpc;
 mod load;
 mod lookups;
 mod outgoing;
+#[cfg(feature = "tracing-layer")]
+mod outlived;
 mod policies;
 mod spans;
 #[cfg(feature = "tracing-layer")]

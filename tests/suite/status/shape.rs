@@ -103,7 +103,7 @@ impl Seen {
             "time" => value
                 .as_str()
                 .is_some_and(|time| time.len() == 24 && time.ends_with('Z') && time.contains('T')),
-            "numbers by reason" => value
+            "numbers by reason" | "numbers by selector" => value
                 .as_object()
                 .is_some_and(|counts| counts.values().all(Value::is_u64)),
             _ => false,

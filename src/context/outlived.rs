@@ -1,0 +1,106 @@
+//! Scopes that outlive the request that they were entered for.
+//!
+//! Work that is spawned inside a request takes the request's scope along. If it goes on after the request, as an actor that the first
+//! request starts, all that it ever traces goes to that request's tenant. So the first span of the process in a trace, its
+//! [`Root`], is known to everything that is made current under it, and says when it ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::selector::Selector;
+
+/// From this time after the end of its root on, a span is counted as one of a stale scope. Work that a request leaves behind is mostly done.
+const STALE_AFTER: Duration = Duration::from_secs(60);
+/// Selectors that are counted by name.
+const MAX_SELECTORS: usize = 1_000;
+/// Names of spans that are warned of.
+const MAX_NAMES: usize = 100;
+
+/// The first span that is made current in a scope, such as the span of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Root {
+    ended: OnceLock<Instant>,
+    /// Whether its scope ends with it, for all that goes by the current scope.
+    ends_scope: bool,
+}
+
+/// Spans of stale scopes. Rare, so a lock does.
+#[derive(Debug, Default)]
+pub(super) struct StaleScopes(Mutex<Stale>);
+
+#[derive(Debug, Default)]
+struct Stale {
+    status: StaleScopeStatus,
+    names: BTreeSet<String>,
+}
+
+/// Spans that were started under a request that had ended more than 60 s before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StaleScopeStatus {
+    /// All of them.
+    pub spans: u64,
+    /// By the selector of the tracer that they went to, for the first 1,000 selectors.
+    pub by_selector: BTreeMap<Selector, u64>,
+}
+
+impl Root {
+    /// One whose scope ends with it.
+    #[cfg(feature = "tower")]
+    pub(crate) fn of_request() -> Arc<Self> {
+        Arc::new(Self {
+            ended: OnceLock::new(),
+            ends_scope: true,
+        })
+    }
+
+    pub(crate) fn end(&self) {
+        // A second end changes nothing.
+        let _ = self.ended.set(Instant::now());
+    }
+
+    /// Whether its scope ended with it.
+    pub(super) fn is_scope_over(&self) -> bool {
+        self.ends_scope && self.ended.get().is_some()
+    }
+
+    /// Whether what is started under it now belongs to work that outlived it.
+    pub(super) fn is_stale(&self) -> bool {
+        self.ended.get().is_some_and(|ended| ended.elapsed() > STALE_AFTER)
+    }
+}
+
+impl StaleScopes {
+    /// Counts a span, and warns of its name if that is new.
+    pub(super) fn note(&self, selector: &Selector, name: &str) {
+        let is_new = {
+            let mut stale = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Stale { status, names } = &mut *stale;
+            status.spans += 1;
+            let is_full = status.by_selector.len() >= MAX_SELECTORS;
+            if let Some(spans) = status.by_selector.get_mut(selector) {
+                *spans += 1;
+            } else if !is_full {
+                status.by_selector.insert(selector.clone(), 1);
+            }
+            !names.contains(name) && names.len() < MAX_NAMES && names.insert(name.to_owned())
+        };
+        if is_new {
+            tracing::warn!(
+                %selector,
+                span = name,
+                "a span was started in the scope of a request that ended more than 60 s ago; work that outlives its request goes to that \
+                 request's tenant"
+            );
+        }
+    }
+
+    pub(super) fn status(&self) -> StaleScopeStatus {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).status.clone()
+    }
+}

@@ -1,0 +1,180 @@
+//! Work that goes on after the request that it was begun in.
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use opentelemetry::trace::{Tracer, TracerProvider};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tower::ServiceExt;
+use tower_layer::Layer;
+use tracer_registry::tower::TenantLayer;
+use tracer_registry::{Scope, Selector, Session, StaleScopeStatus, TracerRegistry};
+use tracing::dispatcher::{self, DefaultGuard, Dispatch};
+use tracing::{Instrument, info_span};
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::client::header_source;
+use crate::support::World;
+
+/// An actor that traces each message by the current scope.
+struct Actor {
+    messages: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Actor {
+    /// Starts one in the scope of this place.
+    fn start() -> Self {
+        let (messages, mut inbox) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+        let run = async move {
+            while let Some(done) = inbox.recv().await {
+                info_span!("work").in_scope(|| ());
+                done.send(()).expect("the sender waits");
+            }
+        };
+        let task = tokio::spawn(run.instrument(info_span!("actor")));
+        Self { messages, task }
+    }
+
+    async fn ask(&self) {
+        let (done, is_done) = oneshot::channel();
+        self.messages.send(done).expect("it runs");
+        is_done.await.expect("it answers");
+    }
+
+    async fn end(self) {
+        drop(self.messages);
+        self.task.await.expect("no panic");
+    }
+}
+
+fn subscribe(world: &World) -> DefaultGuard {
+    let subscriber = tracing_subscriber::registry().with(world.registry.tracing_layer());
+    dispatcher::set_default(&Dispatch::new(subscriber))
+}
+
+fn stale(world: &World) -> StaleScopeStatus {
+    world.registry.status().stale_scope_spans
+}
+
+#[tokio::test(start_paused = true)]
+async fn spans_of_an_actor_that_outlives_its_request_by_a_minute_are_counted_by_tenant() {
+    let world = World::new(&["a", "b"]);
+    let _subscriber = subscribe(&world);
+    let (a, b) = (world.tenant("a"), world.tenant("b"));
+    let actor = a.in_span("request", async |_| Actor::start()).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    actor.ask().await;
+    assert_eq!(stale(&world), StaleScopeStatus::default());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    // What the program means is not known here, so the span is recorded as ever.
+    b.in_span("request", async |_| actor.ask().await).await;
+    actor.end().await;
+    let counted = stale(&world);
+    assert_eq!(counted.spans, 1);
+    assert_eq!(counted.by_selector, [(a.selector().clone(), 1)].into());
+    // A request that takes longer than a minute is not stale.
+    a.in_span("long request", async |_| {
+        tokio::time::advance(Duration::from_secs(120)).await;
+        info_span!("work").in_scope(|| ());
+    })
+    .await;
+    assert_eq!(stale(&world).spans, 1);
+    world.flush();
+    assert_eq!(world.project("a").spans_named("work").count(), 3);
+}
+
+/// Starts an actor in a request of tenant a. Returns it, and the scope of the request, once the request has ended.
+async fn left_behind(world: &World, layer: TenantLayer) -> (Actor, Scope) {
+    let (sender, mut actors) = mpsc::unbounded_channel();
+    let service = layer.layer(tower::service_fn(move |_: Request<()>| {
+        let sender = sender.clone();
+        async move {
+            sender.send((Actor::start(), Scope::current())).expect("the test waits");
+            Ok::<_, std::io::Error>(Response::new("a body".to_owned()))
+        }
+    }));
+    let request = Request::get("/").header("x-tenant", "a").body(());
+    let response = service.oneshot(request.expect("a request")).await.expect("an answer");
+    let (actor, scope) = actors.recv().await.expect("sent above");
+    // The span ends with the body.
+    actor.ask().await;
+    assert!(
+        scope
+            .tracer()
+            .is_some_and(|tracer| tracer.same_tracer(&world.tenant("a")))
+    );
+    drop(response);
+    (actor, scope)
+}
+
+fn names(world: &World, tenant: &str) -> Vec<String> {
+    let mut names = world.names(tenant);
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_scope_that_ends_with_its_request_is_nobodys_afterwards() {
+    let world = World::with(&["a", "b", "default"], |builder| {
+        builder.routing_default(&Selector::tenant("default"))
+    });
+    let (a, b, _default) = (world.tenant("a"), world.tenant("b"), world.tenant("default"));
+    let _subscriber = subscribe(&world);
+    let layer = header_source(&world).scope_ends_with_request(true);
+    let (actor, scope) = left_behind(&world, layer).await;
+    assert!(scope.tracer().is_none());
+    let driver = world.registry.routing_provider().tracer("driver");
+    scope.run(|| {
+        assert!(TracerRegistry::current().is_none() && Session::current().is_none());
+        driver.in_span("late query", |_| ());
+        drop(driver.start("late query"));
+        info_span!("late").in_scope(|| ());
+        info_span!(parent: None, "late root").in_scope(|| ());
+        // Explicit handles, and what is inside their scopes.
+        a.in_span_sync("of a handle", |_| info_span!("inside a handle's").in_scope(|| ()));
+        b.in_span_sync("of another handle", |_| {
+            driver.in_span("inside another handle's", |_| ())
+        });
+        let _entered = a.enter();
+        driver.in_span("inside what is entered", |_| ());
+    });
+    // The actor by itself, and in a request of another tenant.
+    actor.ask().await;
+    b.in_span("request of b", async |_| actor.ask().await).await;
+    actor.end().await;
+    world.flush();
+    assert_eq!(
+        names(&world, "a"),
+        [
+            "GET",
+            "actor",
+            "inside a handle's",
+            "inside what is entered",
+            "of a handle",
+            "work"
+        ]
+    );
+    assert_eq!(
+        names(&world, "b"),
+        ["inside another handle's", "of another handle", "request of b"]
+    );
+    assert_eq!(world.names("default"), Vec::<String>::new());
+    let unrouted = world.registry.status().unrouted;
+    assert_eq!((unrouted.spans, unrouted.ended_requests), (6, 6));
+}
+
+#[tokio::test]
+async fn by_default_a_scope_outlives_its_request() {
+    let world = World::new(&["a"]);
+    let _subscriber = subscribe(&world);
+    let (actor, scope) = left_behind(&world, header_source(&world)).await;
+    let driver = world.registry.routing_provider().tracer("driver");
+    scope.run(|| driver.in_span("query", |_| ()));
+    actor.ask().await;
+    actor.end().await;
+    world.flush();
+    assert_eq!(names(&world, "a"), ["GET", "actor", "query", "work", "work"]);
+    assert_eq!(world.registry.status().unrouted.spans, 0);
+}
