@@ -224,7 +224,7 @@ mod memory {
     use std::fs;
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpStream;
-    use std::process::{Child, Command, Stdio};
+    use std::process::{Child, ChildStdout, Command, Stdio};
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -241,6 +241,8 @@ mod memory {
     struct Process {
         child: Child,
         address: String,
+        /// Stays open: a process that writes to nobody ends.
+        _stdout: BufReader<ChildStdout>,
     }
 
     impl Process {
@@ -251,14 +253,18 @@ mod memory {
                 .spawn()
                 .expect("the binary was built with the tests");
             let mut first = String::new();
-            let stdout = child.stdout.take().expect("piped");
-            BufReader::new(stdout).read_line(&mut first).expect("text");
+            let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+            stdout.read_line(&mut first).expect("text");
             let address = first
                 .split("http://")
                 .nth(1)
                 .and_then(|rest| rest.split(':').nth(1)?.split(' ').next());
             let address = format!("127.0.0.1:{}", address.expect("it says where it listens"));
-            Self { child, address }
+            Self {
+                child,
+                address,
+                _stdout: stdout,
+            }
         }
 
         fn connect(&self) -> TcpStream {
