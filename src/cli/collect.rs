@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use clap::Args;
-use tracer_registry::collector::{Format, LocalCollector, Received};
+use tracer_registry::collector::{CollectorBuilder, Format, LocalCollector, Received};
 use tracer_registry::printable;
 
 use super::Outcome;
@@ -44,9 +44,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     let missing = Arc::clone(&missed);
     let collector = LocalCollector::builder().listen(&arguments.listen);
     let hosts = arguments.allow_host.iter();
-    let collector = hosts.fold(collector, |collector, host| collector.allow_host(host));
+    let collector = hosts.fold(collector, CollectorBuilder::allow_host);
     let headers = arguments.key_header.iter();
-    let collector = headers.fold(collector, |collector, name| collector.key_header(name));
+    let collector = headers.fold(collector, CollectorBuilder::key_header);
     let collector = collector
         // Only handed over here: writing a line must not hold up the server.
         .observer(move |received| {

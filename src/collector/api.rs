@@ -152,11 +152,11 @@ async fn traces(State(serving): State<ServingRef>, Path(name): Path<String>) -> 
     show(&serving, name, page).await
 }
 
-/// A page, or the answer that is given in its place.
-type Page = Result<Vec<u8>, Response>;
+/// A page, or the error in its place.
+type Page = Result<Vec<u8>, (StatusCode, String)>;
 
 fn written(page: &impl Serialize) -> Page {
-    serde_json::to_vec(page).map_err(|error| answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))
+    serde_json::to_vec(page).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 /// Answers with a page about a project.
@@ -164,10 +164,7 @@ async fn show(serving: &ServingRef, name: String, page: impl FnOnce(&Project) ->
     let shared = Arc::clone(&serving.shared);
     let page = move || match shared.store.project_called(&name) {
         Some(project) => page(&project),
-        None => Err(answer::error(
-            StatusCode::NOT_FOUND,
-            &format!("there is no project {name:?}"),
-        )),
+        None => Err((StatusCode::NOT_FOUND, format!("there is no project {name:?}"))),
     };
     answered(serving, page).await
 }
@@ -176,7 +173,7 @@ async fn show(serving: &ServingRef, name: String, page: impl FnOnce(&Project) ->
 async fn answered(serving: &ServingRef, page: impl FnOnce() -> Page + Send + 'static) -> Response {
     let page = match serving.worker.run(page).await {
         Some(Ok(page)) => page,
-        Some(Err(answer)) => return answer,
+        Some(Err((status, message))) => return answer::error(status, &message),
         None => return answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be written"),
     };
     match serving.budget.hold_at_most_all(page.len()) {

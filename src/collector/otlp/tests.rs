@@ -140,8 +140,8 @@ fn a_body_that_takes_too_much_memory_is_refused_without_taking_it() {
         );
         assert!(used.bytes_max < 10_000, "{name} of {format}: {used:?}");
     }
-    let objects = [r#"{"session":{"a":["#, &["[]"; 200_000].join(","), "]}}"].concat();
-    let maps = [r#"{"session":{"a":["#, &[r#"{"":0}"#; 200_000].join(","), "]}}"].concat();
+    let objects = [r#"{"session":{"a":["#, &vec!["[]"; 200_000].join(","), "]}}"].concat();
+    let maps = [r#"{"session":{"a":["#, &vec![r#"{"":0}"#; 200_000].join(","), "]}}"].concat();
     let entries: Vec<String> = (0..200_000).map(|number| format!(r#""{number}":0"#)).collect();
     let entries = format!("{{{}}}", entries.join(","));
     for body in [objects, maps, entries] {
@@ -166,7 +166,7 @@ fn a_body_takes_no_more_memory_than_it_was_measured_to() {
             Format::Json => measure::json(Kind::Request, &body, &mut allowance),
             Format::Protobuf | Format::Grpc => measure::protobuf(Kind::Request, &body, &mut allowance),
         }
-        let (taken, measured) = (used.bytes_max as usize, allowance.spent());
+        let (taken, measured) = (usize::try_from(used.bytes_max).unwrap(), allowance.spent());
         assert!(
             taken <= measured + 2 * body.len() + 10_000,
             "{name} of {format}: {taken} bytes, {measured} measured"
@@ -215,7 +215,7 @@ fn a_number_of_any_shape_but_a_number_is_refused_before_it_is_read() {
         let open = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"a","value":{"doubleValue":"#;
         format!("{open}{number}}}}}]}}}}]}}")
     };
-    let many = body(&format!("[{}]", ["0"; 100_000].join(",")));
+    let many = body(&format!("[{}]", vec!["0"; 100_000].join(",")));
     let used = allocation_counter::measure(|| assert!(parse(Format::Json, many.as_bytes(), LIMIT).is_err()));
     assert!(used.bytes_max < 10_000, "{used:?}");
     for number in ["1.5", "1", "-1", "\"1.5\"", "\"NaN\"", "18446744073709551615"] {
