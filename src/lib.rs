@@ -10,6 +10,7 @@ mod export;
 mod faults;
 mod global;
 mod home;
+mod json_number;
 mod ledger;
 mod nesting;
 mod printable;
@@ -46,8 +47,9 @@ pub use context::{PropagationStatus, ScopeGuard, StaleScopeStatus};
 pub use export::{
     BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, ExportError, ForgottenReport,
     KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, RequestState, RequestStatus, SessionEventsReport,
-    TlsError, TlsFault, TracerReport,
+    SpanFate, TlsError, TlsFault, TracerReport,
 };
+pub use json_number::IntoJson;
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use printable::{Printable, printable};
 pub use registry::{

@@ -5,13 +5,15 @@
 
 use serde_json::Value;
 
+use crate::json_number::IntoJson;
+
 /// How many tables and lists may be one in the other. The body around a value adds three, and readers commonly give up at 128 (serde_json
 /// does).
 pub(crate) const MAX_LEVELS: usize = 64;
 
 /// A value as it may be told: a table or list that is nested deeper than [`MAX_LEVELS`] is null, so that lists keep their places.
-pub(crate) fn bounded(value: impl Into<Value>) -> Value {
-    let mut value = value.into();
+pub(crate) fn bounded(value: impl IntoJson) -> Value {
+    let mut value = value.into_json();
     cut(&mut value, MAX_LEVELS);
     value
 }

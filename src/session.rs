@@ -13,14 +13,15 @@ use uuid::Uuid;
 
 use crate::backend::DataPart;
 use crate::context::{self, InScope, ScopeGuard};
+use crate::json_number::IntoJson;
 use crate::nesting::bounded;
 use crate::session_record::{Beginning, DURATION, SessionRecord};
 use crate::tracer::TracerHandle;
 
 /// A session that is about to be started. Made by [`TracerHandle::session`].
 ///
-/// Values are told as JSON has them: a number that it has no form for (NaN, an infinity) is null, and so is a table or list that is
-/// nested more than 64 levels deep.
+/// Values are told as JSON. A number that JSON has no form for is `"NaN"`, `"Infinity"` or `"-Infinity"`, see [`IntoJson`]. A table or list
+/// that is nested more than 64 levels deep is null.
 #[must_use = "a session begins with `start`"]
 pub struct SessionBuilder {
     tracer: TracerHandle,
@@ -42,8 +43,8 @@ pub struct Session {
 ///
 /// The receiver merges all parts key by key, except `outputs` and `duration`, which it replaces.
 ///
-/// Values are told as JSON has them: a number that it has no form for (NaN, an infinity) is null, and so is a table or list that is
-/// nested more than 64 levels deep. What a null means is the receiver's to say.
+/// Values are told as JSON. A number that JSON has no form for is `"NaN"`, `"Infinity"` or `"-Infinity"`, see [`IntoJson`]. A table or list
+/// that is nested more than 64 levels deep is null. What a null means is the receiver's to say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Enrichment {
     parts: Map<String, Value>,
@@ -71,19 +72,19 @@ impl SessionBuilder {
     }
 
     /// One entry of metadata, over the binding's of the same key.
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn metadata(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.beginning.metadata.insert(key.into(), bounded(value));
         self
     }
 
     /// One input.
-    pub fn input(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn input(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.beginning.inputs.insert(key.into(), bounded(value));
         self
     }
 
     /// One property of the user.
-    pub fn user_property(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn user_property(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.beginning.user_properties.insert(key.into(), bounded(value));
         self
     }
@@ -195,27 +196,27 @@ impl Enrichment {
     }
 
     /// One entry of metadata.
-    pub fn metadata(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn metadata(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::Metadata, key, value)
     }
 
     /// One entry of feedback, such as a rating by the user.
-    pub fn feedback(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn feedback(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::Feedback, key, value)
     }
 
     /// One metric.
-    pub fn metric(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn metric(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::Metrics, key, value)
     }
 
     /// One entry of configuration, such as the model's name.
-    pub fn config(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn config(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::Config, key, value)
     }
 
     /// One property of the user.
-    pub fn user_property(self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn user_property(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::UserProperties, key, value)
     }
 
@@ -227,7 +228,7 @@ impl Enrichment {
     }
 
     /// The outputs, in place of all outputs told earlier. A table; any other value is put into one, as `result`.
-    pub fn outputs(mut self, outputs: impl Into<Value>) -> Self {
+    pub fn outputs(mut self, outputs: impl IntoJson) -> Self {
         let outputs = match bounded(outputs) {
             Value::Object(outputs) => outputs,
             other => Map::from_iter([("result".to_owned(), other)]),
@@ -237,7 +238,7 @@ impl Enrichment {
         self
     }
 
-    fn entry(mut self, part: DataPart, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    fn entry(mut self, part: DataPart, key: impl Into<String>, value: impl IntoJson) -> Self {
         let entries = self
             .parts
             .entry(part.name())

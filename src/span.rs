@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use crate::backend::{DataPart, EventType, Spelling, shorten_text};
 use crate::export::Lane;
+use crate::json_number::IntoJson;
 use crate::nesting::take_apart;
 
 /// `error.type` of an error whose type is not known (semantic conventions, "error.type").
@@ -24,7 +25,8 @@ const OTHER_ERROR: &str = "_OTHER";
 /// # Data of LLM work
 /// Inputs, outputs, metadata, metrics, feedback and configuration are JSON values under the names of the tracer's backend: HoneyHive's, else
 /// those of OpenTelemetry's `gen_ai` conventions, else names of our own; the README has the table. Tables and lists become one
-/// attribute for each text, number and boolean in them, with the keys and indices on the way joined by dots; nulls are left out.
+/// attribute for each text, number and boolean in them, with the keys and indices on the way joined by dots; nulls are left out. A number
+/// that JSON has no form for is a text, see [`IntoJson`].
 ///
 /// One call takes up to 128 values that lie up to 16 tables and lists deep, texts of up to 32 KiB and names of up to 1 KiB. Messages, which are
 /// one attribute with JSON text, may have 256 KiB of names and texts in them. What is beyond is left out, a text's end as well, and the
@@ -55,43 +57,43 @@ impl ActiveSpan {
     }
 
     /// One input.
-    pub fn input(&self, key: impl AsRef<str>, value: impl Into<Json>) {
-        self.tell_entry(DataPart::Inputs, key.as_ref(), value.into());
+    pub fn input(&self, key: impl AsRef<str>, value: impl IntoJson) {
+        self.tell_entry(DataPart::Inputs, key.as_ref(), value.into_json());
     }
 
     /// Inputs: a table; any other value is taken as the one input `input`.
-    pub fn inputs(&self, inputs: impl Into<Json>) {
-        self.tell_table(DataPart::Inputs, "input", inputs.into());
+    pub fn inputs(&self, inputs: impl IntoJson) {
+        self.tell_table(DataPart::Inputs, "input", inputs.into_json());
     }
 
     /// One output.
-    pub fn output(&self, key: impl AsRef<str>, value: impl Into<Json>) {
-        self.tell_entry(DataPart::Outputs, key.as_ref(), value.into());
+    pub fn output(&self, key: impl AsRef<str>, value: impl IntoJson) {
+        self.tell_entry(DataPart::Outputs, key.as_ref(), value.into_json());
     }
 
     /// Outputs: a table; any other value is taken as the one output `result`.
-    pub fn outputs(&self, outputs: impl Into<Json>) {
-        self.tell_table(DataPart::Outputs, "result", outputs.into());
+    pub fn outputs(&self, outputs: impl IntoJson) {
+        self.tell_table(DataPart::Outputs, "result", outputs.into_json());
     }
 
     /// One entry of metadata.
-    pub fn metadata(&self, key: impl AsRef<str>, value: impl Into<Json>) {
-        self.tell_entry(DataPart::Metadata, key.as_ref(), value.into());
+    pub fn metadata(&self, key: impl AsRef<str>, value: impl IntoJson) {
+        self.tell_entry(DataPart::Metadata, key.as_ref(), value.into_json());
     }
 
     /// One metric, such as `input_tokens`.
-    pub fn metric(&self, key: impl AsRef<str>, value: impl Into<Json>) {
-        self.tell_entry(DataPart::Metrics, key.as_ref(), value.into());
+    pub fn metric(&self, key: impl AsRef<str>, value: impl IntoJson) {
+        self.tell_entry(DataPart::Metrics, key.as_ref(), value.into_json());
     }
 
     /// One entry of feedback, such as a rating by the user.
-    pub fn feedback(&self, key: impl AsRef<str>, value: impl Into<Json>) {
-        self.tell_entry(DataPart::Feedback, key.as_ref(), value.into());
+    pub fn feedback(&self, key: impl AsRef<str>, value: impl IntoJson) {
+        self.tell_entry(DataPart::Feedback, key.as_ref(), value.into_json());
     }
 
     /// One entry of configuration, such as `model` or `temperature`.
-    pub fn config(&self, key: impl AsRef<str>, value: impl Into<Json>) {
-        self.tell_entry(DataPart::Config, key.as_ref(), value.into());
+    pub fn config(&self, key: impl AsRef<str>, value: impl IntoJson) {
+        self.tell_entry(DataPart::Config, key.as_ref(), value.into_json());
     }
 
     /// Sets an attribute.

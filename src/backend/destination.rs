@@ -18,6 +18,7 @@ use super::attributes::Spelling;
 use super::flatten::{CUT_VALUES, cut_values, flatten, to_otel};
 use super::honeyhive;
 use super::preset::{self, PathRule, Preset};
+use super::project::{Project, Sent};
 use super::session_id::trace_session_id;
 use crate::config::{AuthScheme, BackendName, Endpoint, Limits, Protocol, ResolvedBinding, SessionMode};
 use crate::secret::KeyScheme;
@@ -43,6 +44,8 @@ pub(crate) struct Destination {
     /// A span without a session has that of its trace.
     pub(crate) session_per_trace: bool,
     pub(crate) source: Option<Arc<str>>,
+    /// The project that spans land in, as far as it is known.
+    pub(crate) project: Project,
     /// A binding's metadata, for sessions.
     pub(crate) metadata: Map<String, Json>,
     /// The attributes of all their resources; of one name, the last is meant.
@@ -84,6 +87,23 @@ pub enum DestinationError {
     /// An `https` address, in a program that was built without the feature `tls`.
     #[error("{0} needs TLS, and this program was built without the feature `tls` of tracer-registry")]
     NoTls(String),
+    /// A project is configured, and the backend has no way to be told one.
+    #[error("the backend {0} takes no project from `project`; remove the setting")]
+    NoProject(BackendName),
+    /// No project is configured, and the backend takes nothing without one.
+    #[error("the backend {0} needs `project`: it takes no spans without one")]
+    ProjectMissing(BackendName),
+    /// The project is configured in two ways, of which the backend takes one.
+    #[error("the project of the backend {backend} is set twice, by `project` and by `{by}`; remove one of them")]
+    ProjectTwice {
+        /// The backend.
+        backend: BackendName,
+        /// The other setting.
+        by: String,
+    },
+    /// The project cannot be sent as a header.
+    #[error("the project has characters that a header cannot carry, and the backend {0} takes it from a header")]
+    ProjectCharacters(BackendName),
     /// The source cannot be sent as a header.
     #[error("the source has characters that a header cannot carry")]
     Source,
@@ -109,14 +129,23 @@ impl Destination {
             None => (preset.header, preset.scheme),
         };
         let metadata = metadata(preset.spelling, binding);
+        let traces_url = match protocol {
+            Protocol::HttpProtobuf | Protocol::HttpJson => traces_url(preset, &endpoint),
+            Protocol::Grpc if endpoint.path().is_empty() => endpoint.join(GRPC_TRACES),
+            Protocol::Grpc => return Err(DestinationError::GrpcPath(endpoint.to_string())),
+        };
+        let (project, sent) = Project::of(&preset.project, binding, &traces_url, protocol)?;
+        let mut headers = headers(preset, binding)?;
+        let mut resource = resource(preset.spelling, binding, metadata.resource);
+        match sent {
+            Some(Sent::Header(name, value)) => headers.push((name, value)),
+            Some(Sent::Resource(attribute)) => resource.push(attribute),
+            None => {}
+        }
         Ok(Self {
             backend: binding.backend,
             origin: endpoint.origin().to_owned(),
-            traces_url: match protocol {
-                Protocol::HttpProtobuf | Protocol::HttpJson => traces_url(preset, &endpoint),
-                Protocol::Grpc if endpoint.path().is_empty() => endpoint.join(GRPC_TRACES),
-                Protocol::Grpc => return Err(DestinationError::GrpcPath(endpoint.to_string())),
-            },
+            traces_url,
             sessions: (preset.session_api && binding.sessions != SessionMode::AutoCreate)
                 .then(|| session_urls(preset, &endpoint)),
             session_per_trace: binding.sessions == SessionMode::PerTrace,
@@ -126,12 +155,13 @@ impl Destination {
                 AuthScheme::Basic => KeyScheme::Basic,
                 AuthScheme::Raw => KeyScheme::Raw,
             },
-            headers: headers(preset, binding)?,
+            headers,
+            project,
             spelling: preset.spelling,
             source: binding.source.as_deref().map(Arc::from),
             weight: binding.weight,
             metadata: binding.metadata.clone().into_iter().collect(),
-            resource: resource(preset.spelling, binding, metadata.resource),
+            resource,
             max_attributes: span_limits(&binding.limits).max_attributes_per_span as usize,
             every_span: every_span(preset.spelling, binding, metadata.every_span),
         })
@@ -178,7 +208,15 @@ impl Destination {
         }
         let has_session = has_session || session_of.is_some();
         span.attributes.extend(cut);
-        self.keep_last(&mut span.attributes, has_session);
+        self.keep_last_and_own(&mut span.attributes, has_session);
+        span.events
+            .events
+            .iter_mut()
+            .for_each(|event| keep_last(&mut event.attributes));
+        span.links
+            .links
+            .iter_mut()
+            .for_each(|link| keep_last(&mut link.attributes));
         if self.spelling.needs_event_type && !span.attributes.iter().any(|set| self.spelling.is_event_type(set)) {
             let event_type = honeyhive::event_type(&span.attributes);
             span.attributes.push(self.spelling.event_type(event_type));
@@ -192,29 +230,33 @@ impl Destination {
         }
     }
 
-    /// A name stands once on a span (OTLP, "attribute keys MUST be unique"), and what is set later replaces what was set before (trace API,
-    /// "Set Attributes"); the SDK keeps both.
-    fn keep_last(&self, attributes: &mut Vec<KeyValue>, has_session: bool) {
-        let is_identity = |key: &str| {
-            (has_session && key == self.spelling.session_id)
-                || (self.source.is_some() && Some(key) == self.spelling.source)
-        };
-        // Pairwise: there are few on most spans, and the limit bounds them.
-        let is_replaced = |(index, attribute): (usize, &KeyValue)| {
-            let own_session = has_session && index == 0;
-            let later = &attributes[index + 1..];
-            !own_session
-                && (is_identity(attribute.key.as_str()) || later.iter().any(|later| later.key == attribute.key))
-        };
-        let replaced: Vec<usize> = attributes
-            .iter()
-            .enumerate()
-            .filter(|at| is_replaced(*at))
-            .map(|(index, _)| index)
-            .collect();
-        for index in replaced.into_iter().rev() {
-            attributes.remove(index);
+    /// Removes what stands for the identity of the span without being it, and each attribute that a later one replaces.
+    fn keep_last_and_own(&self, attributes: &mut Vec<KeyValue>, has_session: bool) {
+        let own_session = has_session.then(|| attributes.remove(0));
+        attributes.retain(|attribute| {
+            let key = attribute.key.as_str();
+            let is_identity = (has_session && key == self.spelling.session_id)
+                || (self.source.is_some() && Some(key) == self.spelling.source);
+            !is_identity
+        });
+        keep_last(attributes);
+        if let Some(own_session) = own_session {
+            attributes.insert(0, own_session);
         }
+    }
+}
+
+/// A key stands once (OTLP, "attribute keys MUST be unique"), and what is set later replaces what was set before (trace API, "Set
+/// Attributes"); the SDK keeps both.
+fn keep_last(attributes: &mut Vec<KeyValue>) {
+    // Pairwise: there are few on most spans, and the limits bound them.
+    let is_replaced = |index: &usize| {
+        let key = &attributes[*index].key;
+        attributes[index + 1..].iter().any(|later| later.key == *key)
+    };
+    let replaced: Vec<usize> = (0..attributes.len()).filter(is_replaced).collect();
+    for index in replaced.into_iter().rev() {
+        attributes.remove(index);
     }
 }
 
@@ -298,6 +340,8 @@ fn every_span(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyV
         attributes.push(KeyValue::new(key, Value::String(source.into())));
     }
     attributes.extend(metadata);
+    // `"a.b"` and the `b` of a table `a` are one name.
+    keep_last(&mut attributes);
     attributes
 }
 

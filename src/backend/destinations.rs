@@ -69,6 +69,7 @@ fn say_the_same(one: &ResolvedBinding, other: &ResolvedBinding) -> bool {
         backend,
         endpoint,
         untrusted,
+        project,
         auth,
         tls,
         proxy,
@@ -86,6 +87,7 @@ fn say_the_same(one: &ResolvedBinding, other: &ResolvedBinding) -> bool {
     *backend == other.backend
         && *endpoint == other.endpoint
         && *untrusted == other.untrusted
+        && *project == other.project
         && *auth == other.auth
         && *tls == other.tls
         && *proxy == other.proxy

@@ -9,6 +9,7 @@ mod flatten;
 mod honeyhive;
 mod merged;
 mod preset;
+mod project;
 mod session_id;
 
 pub use attributes::EventType;
@@ -21,4 +22,5 @@ pub(crate) use flatten::{CUT_VALUES, cut_values, flatten, shorten_text};
 pub(crate) use flatten::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, shorten};
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
 pub(crate) use merged::Merged;
+pub(crate) use project::{Project, ProjectId};
 pub(crate) use session_id::{session_id_of_text, trace_session_id};

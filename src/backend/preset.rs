@@ -1,6 +1,7 @@
 //! The table of backends. Each row's source is the vendor's documentation, named beside it.
 
 use super::attributes::Spelling;
+use super::project::{Carrier, Form, Naming, ProjectRule};
 use crate::config::{AuthScheme, BackendName};
 
 /// What is known of a backend.
@@ -17,6 +18,7 @@ pub(super) struct Preset {
     /// Headers of every request.
     pub(super) headers: &'static [(&'static str, &'static str)],
     pub(super) spelling: &'static Spelling,
+    pub(super) project: ProjectRule,
     /// Sessions by HoneyHive's API.
     pub(super) session_api: bool,
     /// Takes OTLP/HTTP with protobuf bodies only.
@@ -42,12 +44,27 @@ const PLAIN: Preset = Preset {
     scheme: AuthScheme::Bearer,
     headers: &[],
     spelling: &Spelling::PLAIN,
+    project: ProjectRule::Key,
     session_api: false,
     protobuf_only: false,
     grpc: false,
 };
 
-const OTLP: Preset = Preset { grpc: true, ..PLAIN };
+impl Naming {
+    const PLAIN: Self = Self {
+        carrier: Carrier::Header(""),
+        form: Form::AsGiven,
+        also: &[],
+        default: None,
+        is_required: false,
+    };
+}
+
+const OTLP: Preset = Preset {
+    project: ProjectRule::Unknown,
+    grpc: true,
+    ..PLAIN
+};
 
 /// <https://docs.honeyhive.ai/v2/integrations/opentelemetry-collector>
 const HONEYHIVE: Preset = Preset {
@@ -72,15 +89,23 @@ const LANGFUSE: Preset = Preset {
 
 /// <https://arize.com/docs/phoenix/self-hosting/features/authentication>. The cloud's address has the space in it
 /// (`https://app.phoenix.arize.com/s/<space>`), so it must be configured. Answers 415 to JSON. gRPC has a port of
-/// its own, 4317.
+/// its own, 4317. The project is an attribute of the resource
+/// (<https://arize.com/docs/phoenix/tracing/how-to-tracing/setup-tracing/setup-projects>), and by HTTP also the header `x-project-name`, which comes
+/// first (<https://arize.com/docs/phoenix/release-notes/05-2026/05-08-2026-otlp-project-header>).
 const PHOENIX: Preset = Preset {
     path: PathRule::Base,
+    project: ProjectRule::Named(&Naming {
+        carrier: Carrier::Resource("openinference.project.name"),
+        also: &[Carrier::Header("x-project-name")],
+        default: Some("default"),
+        ..Naming::PLAIN
+    }),
     protobuf_only: true,
     grpc: true,
     ..PLAIN
 };
 
-/// <https://docs.langchain.com/langsmith/trace-with-opentelemetry>. The project is the header `Langsmith-Project`.
+/// <https://docs.langchain.com/langsmith/trace-with-opentelemetry>. The project is the header `Langsmith-Project`; a key is of an account.
 const LANGSMITH: Preset = Preset {
     endpoint: Some("https://api.smith.langchain.com/otel"),
     traces_path: "/otel/v1/traces",
@@ -88,6 +113,11 @@ const LANGSMITH: Preset = Preset {
     header: "x-api-key",
     scheme: AuthScheme::Raw,
     spelling: &Spelling::LANGSMITH,
+    project: ProjectRule::Named(&Naming {
+        carrier: Carrier::Header("langsmith-project"),
+        default: Some("default"),
+        ..Naming::PLAIN
+    }),
     ..PLAIN
 };
 
@@ -99,11 +129,18 @@ const LOGFIRE: Preset = Preset {
     ..PLAIN
 };
 
-/// <https://braintrust.dev/docs/integrations/sdk-integrations/opentelemetry/send-traces-and-logs>. The project is the header `x-bt-parent`.
+/// <https://braintrust.dev/docs/integrations/sdk-integrations/opentelemetry/send-traces-and-logs>. The project is the header
+/// `x-bt-parent`, or the attribute `braintrust.parent`; a key is of an organization.
 const BRAINTRUST: Preset = Preset {
     endpoint: Some("https://api.braintrust.dev/otel"),
     traces_path: "/otel/v1/traces",
     path: PathRule::Base,
+    project: ProjectRule::Named(&Naming {
+        carrier: Carrier::Header("x-bt-parent"),
+        form: Form::Parent,
+        also: &[Carrier::Resource("braintrust.parent")],
+        ..Naming::PLAIN
+    }),
     ..PLAIN
 };
 
@@ -126,6 +163,19 @@ const GRAFANA: Preset = Preset {
     ..PLAIN
 };
 
+/// <https://mlflow.org/docs/latest/genai/tracing/opentelemetry/ingest/>: HTTP alone, from MLflow 3.6 on, and the header with the experiment's id is
+/// required. `user:password` as <https://mlflow.org/docs/latest/self-hosting/security/basic-http-auth/> has it.
+const MLFLOW: Preset = Preset {
+    path: PathRule::Base,
+    scheme: AuthScheme::Basic,
+    project: ProjectRule::Named(&Naming {
+        carrier: Carrier::Header("x-mlflow-experiment-id"),
+        is_required: true,
+        ..Naming::PLAIN
+    }),
+    ..PLAIN
+};
+
 pub(super) fn of(backend: BackendName) -> &'static Preset {
     match backend {
         BackendName::Honeyhive => &HONEYHIVE,
@@ -137,5 +187,6 @@ pub(super) fn of(backend: BackendName) -> &'static Preset {
         BackendName::Braintrust => &BRAINTRUST,
         BackendName::Honeycomb => &HONEYCOMB,
         BackendName::Grafana => &GRAFANA,
+        BackendName::Mlflow => &MLFLOW,
     }
 }

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Args;
+use anstream::stderr;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use tracer_registry::{BuildError, CheckedBinding, Connection, Probe, TracerRegistry, printable};
 
@@ -16,12 +17,21 @@ pub(crate) struct Arguments {
     /// The configuration: a file, or a folder with a file called default
     #[arg(long, value_name = "FILE", default_value = "config")]
     config: PathBuf,
-    /// Also send an empty export to each endpoint, and see whether it takes the key
-    #[arg(long)]
-    connect: bool,
+    /// Also send an empty export with each key, which proves the key and no more; with =send, send a marked span to each project
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "key")]
+    connect: Option<Connect>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What is sent to each endpoint.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Connect {
+    /// An empty export
+    Key,
+    /// One span, named tracer_registry.check
+    Send,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
@@ -36,7 +46,17 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         }
         Err(error) => return Err(error.into()),
     };
-    let checked = registry.check(if arguments.connect { Probe::Connect } else { Probe::Keys });
+    let probe = match arguments.connect {
+        None => Probe::Keys,
+        Some(Connect::Key) => Probe::Connect,
+        Some(Connect::Send) => {
+            // Before anything is sent. Not among the output, which may be JSON.
+            let note = "sending one span, named tracer_registry.check, to the project of each binding that can be read";
+            writeln!(stderr(), "{note}")?;
+            Probe::Send
+        }
+    };
+    let checked = registry.check(probe);
     if arguments.json {
         json::write_pretty(out, &json!({"bindings": checked}))?;
     } else {
@@ -48,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
 
 fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), CliError> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    let rows: Vec<[String; 5]> = checked
+    let rows: Vec<[String; 6]> = checked
         .iter()
         .map(|binding| {
             let fingerprint = binding.fingerprint.map(|fingerprint| fingerprint.to_string());
@@ -57,6 +77,7 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
                 text(&binding.key_source),
                 text(&fingerprint),
                 text(&binding.endpoint),
+                text(&binding.project),
                 result(binding),
             ]
         })
@@ -66,6 +87,7 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
         ("key from", Align::Left),
         ("fingerprint", Align::Left),
         ("endpoint", Align::Left),
+        ("project", Align::Left),
         ("result", Align::Left),
     ];
     table::write(out, columns, &rows)?;
@@ -74,6 +96,12 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
             let warning = format!("{}: {warning}", binding.selector);
             writeln!(out, "warning: {}", printable(&warning))?;
         }
+    }
+    if checked.iter().any(|binding| binding.connection == Connection::Accepted) {
+        writeln!(
+            out,
+            "an empty export proves the key alone: whether spans are taken, and by which project, says --connect=send"
+        )?;
     }
     let faulty = checked.iter().filter(|binding| binding.is_faulty()).count();
     writeln!(out, "{} bindings, {faulty} with a fault", checked.len())?;
@@ -86,6 +114,8 @@ fn result(binding: &CheckedBinding) -> String {
         (None, Connection::NotTried) if binding.fingerprint.is_none() => "for any other tenant".to_owned(),
         (None, Connection::NotTried) => "ok".to_owned(),
         (None, Connection::Accepted) => "ok, the endpoint takes the key".to_owned(),
+        (None, Connection::Delivered) => "ok, the endpoint took a span".to_owned(),
         (None, Connection::Failed(error)) => error.to_string(),
+        (None, Connection::NotDelivered { fate, error }) => format!("a span is {fate}: {error}"),
     }
 }

@@ -11,6 +11,7 @@ use super::overlay::Change;
 use super::proxy::Proxy;
 use super::schema;
 use super::tls::Tls;
+use crate::json_number::IntoJson;
 use crate::nesting::bounded;
 use crate::secret::KeySource;
 
@@ -29,6 +30,9 @@ pub struct Binding {
     /// The destination's URL. Without a path it gets the backend's paths. The path of an `otlp` endpoint is taken as it is; that of any other
     /// is the base that the backend's paths are added to, unless it ends in `/v1/traces`. Default: the backend's own.
     pub(crate) endpoint: Option<String>,
+    /// The project that spans land in, for backends whose key does not choose it: `phoenix`, `langsmith`, `braintrust`, and `mlflow`, where it
+    /// is the id of an experiment. Default: the backend's default project; `mlflow` has none.
+    pub(crate) project: Option<String>,
     /// Another header or scheme for the key than the backend's.
     pub(crate) auth: Option<Auth>,
     /// Certificates for an `https` endpoint. Default: the platform's authorities, no client certificate.
@@ -90,6 +94,8 @@ pub enum BackendName {
     Honeycomb,
     /// Grafana Cloud.
     Grafana,
+    /// MLflow's tracking server.
+    Mlflow,
 }
 
 /// How the key is sent.
@@ -175,6 +181,14 @@ pub enum SessionMode {
     AutoCreate,
 }
 
+impl BackendName {
+    /// Whether the name of a project means the same project whatever the key. Elsewhere a key is of one project, or of an account with
+    /// projects of its own.
+    pub(crate) fn shares_projects(self) -> bool {
+        matches!(self, Self::Phoenix | Self::Mlflow)
+    }
+}
+
 impl fmt::Display for BackendName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
@@ -202,6 +216,12 @@ impl Binding {
     /// The destination's URL; checked when the registry is built.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
+        self
+    }
+
+    /// The project that spans land in, for backends whose key does not choose it; for MLflow the id of an experiment.
+    pub fn project(mut self, project: impl Into<String>) -> Self {
+        self.project = Some(project.into());
         self
     }
 
@@ -239,13 +259,13 @@ impl Binding {
     }
 
     /// One entry of metadata. A table or list that is nested more than 64 levels deep is null.
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+    pub fn metadata(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.metadata.insert(key.into(), bounded(value));
         self
     }
 
     /// One resource attribute: a text, a number or a boolean.
-    pub fn resource(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+    pub fn resource(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.resource.insert(key.into(), bounded(value));
         self
     }
@@ -300,6 +320,7 @@ impl fmt::Debug for Binding {
             .field("api_key", &self.api_key)
             .field("backend", &self.backend)
             .field("endpoint", &self.endpoint.as_deref().map(Endpoint::new))
+            .field("project", &self.project)
             .field("auth", &self.auth)
             .field("tls", &self.tls)
             .field("proxy", &self.proxy)

@@ -106,6 +106,9 @@ pub(super) fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     if let Some(Err(error)) = binding.endpoint.as_deref().map(Endpoint::new) {
         faults.add(format!("{path}.endpoint"), error.to_string());
     }
+    if let Some(message) = binding.project.as_deref().and_then(project) {
+        faults.add(format!("{path}.project"), message);
+    }
     let auth = binding.auth.as_ref().map(|auth| header::of_the_key(&auth.header));
     if let Some(Err(message)) = auth {
         faults.add(format!("{path}.auth.header"), message);
@@ -152,6 +155,17 @@ pub(super) fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
     {
         faults.add(format!("{path}.weight"), format!("{weight} is not between 1 and 10000"));
     }
+}
+
+/// What is wrong with a project. Two selectors must not meet in one because their names do in one text.
+fn project(text: &str) -> Option<String> {
+    if text.is_empty() || text.trim() != text || text.contains(char::is_control) {
+        return Some(
+            "a project is a text without control characters that neither is empty nor begins or ends with a blank"
+                .to_owned(),
+        );
+    }
+    template::ambiguous(text, false)
 }
 
 /// What is wrong with where a key comes from. What is written there is not repeated: it may be the key itself.

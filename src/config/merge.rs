@@ -9,6 +9,10 @@
 //! | an untrusted layer | that one, or an untrusted one above it | sent if `[untrusted]` allows both |
 //! | an untrusted layer | an operator's table below it | forgotten: there is no key |
 //! | an untrusted layer | an operator's table above it | sent if `untrusted.keys` allows the key too, else refused |
+//!
+//! A project is named to a backend whose keys do not choose it, so who names one with a key of somebody else's reaches that one's projects. An
+//! untrusted layer may name one that `untrusted.projects` allows, or any with a key of its own tenant's (`untrusted.keys` with `{tenant}`) in the
+//! same layer. Where a name means the same project whatever the key ([`BackendName::shares_projects`]), only at an endpoint of its own.
 
 use std::sync::Arc;
 
@@ -34,6 +38,8 @@ pub(super) struct Merged<'a> {
     /// The untrusted layer that the backend is of, which says how the key is sent.
     backend_of: Option<Place<'a>>,
     key_is_untrusted: bool,
+    /// The untrusted layer that the project is of, and whether the key is its own.
+    project_of: Option<(Place<'a>, bool)>,
     /// What the last key was forgotten for, and where.
     forgotten: Option<(Change, String)>,
     faults: Faults,
@@ -48,6 +54,7 @@ impl<'a> Merged<'a> {
             endpoint_of: None,
             backend_of: None,
             key_is_untrusted: false,
+            project_of: None,
             forgotten: None,
             faults: Faults::default(),
         }
@@ -57,6 +64,7 @@ impl<'a> Merged<'a> {
     pub(super) fn lay(&mut self, layer: &Binding, place: Place<'a>) -> Result<(), TemplateError> {
         let is_trusted = !layer.untrusted || planted(Fault::UntrustedObeyed);
         let mut key = None;
+        let moves = untrusted::moves(layer, &self.binding);
         let changes_backend = layer.changes(&self.binding) == Some(Change::Backend);
         if is_trusted {
             // Not by a change of the backend, which forgets the endpoint: that it changes may be the untrusted layer's doing.
@@ -68,7 +76,7 @@ impl<'a> Merged<'a> {
             }
         } else {
             key = untrusted::check(layer, place, &self.binding, self.selector, self.rules, &mut self.faults)?;
-            if untrusted::moves(layer, &self.binding) {
+            if moves {
                 self.binding.forget_what_is_the_operators();
                 self.endpoint_of = Some(place);
             }
@@ -76,10 +84,12 @@ impl<'a> Merged<'a> {
                 self.backend_of = Some(place);
             }
         }
+        let project_below = self.binding.project.clone();
         self.binding.overlay(layer);
         if layer.api_key.is_some() {
             self.key_is_untrusted = !is_trusted;
         }
+        self.note_project(layer, place, project_below.as_deref(), moves);
         if key.is_some() {
             self.binding.api_key = key;
         }
@@ -89,6 +99,28 @@ impl<'a> Merged<'a> {
             (Some(change), _) => Some((change, place.to_string())),
         };
         Ok(())
+    }
+
+    /// Notes who named the project. `below` is what the tables below say of it, `moves` whether the layer sends elsewhere than they do.
+    fn note_project(&mut self, layer: &Binding, place: Place<'a>, below: Option<&str>, moves: bool) {
+        let is_trusted = !layer.untrusted || planted(Fault::UntrustedObeyed);
+        if self.binding.project.is_none() || (is_trusted && layer.project.is_some()) {
+            self.project_of = None;
+        } else if layer.project.as_deref().is_some_and(|project| Some(project) != below) {
+            let backend = self.binding.backend.unwrap_or_default();
+            let tenant = place.tenant(self.selector);
+            let is_own = |source: &KeySource| {
+                super::template::fill_source(source, self.selector)
+                    .is_ok_and(|source| self.rules.is_own(&source, tenant))
+            };
+            let has_own_key = layer.api_key.as_ref().is_some_and(is_own) && (moves || !backend.shares_projects());
+            self.project_of = Some((place, has_own_key));
+        } else if let Some((_, has_own_key)) = &mut self.project_of
+            && layer.api_key.is_some()
+        {
+            // Another key than that which the project was named with.
+            *has_own_key = false;
+        }
     }
 
     /// The source of the key, filled in.
@@ -112,6 +144,7 @@ impl<'a> Merged<'a> {
     pub(super) fn judge(
         mut self,
         key: Option<&KeySource>,
+        project: Option<&str>,
         proxy: Option<&ResolvedProxy>,
     ) -> Result<Option<Arc<Addresses>>, ResolveError> {
         let rules = self.rules;
@@ -123,6 +156,17 @@ impl<'a> Merged<'a> {
                 let message = "the key is of an operator's table above this layer, and is not sent where an untrusted layer leads; \
                                write backend and endpoint in that table too";
                 self.faults.add(path, message);
+            }
+        }
+        if let (Some((place, false)), Some(project)) = (self.project_of, project) {
+            let tenant = place.tenant(self.selector);
+            if !rules.allows_project(project, tenant) {
+                self.faults.enter_untrusted(place.file());
+                let line = rules.line_for_project(project, tenant);
+                let message = format!(
+                    "an untrusted layer may not name this project with a key that is not its own tenant's alone; to allow it: {line}"
+                );
+                self.faults.add(format!("{}.project", place.path()), message);
             }
         }
         if let Some(place) = self.endpoint_of {

@@ -6,7 +6,8 @@ use super::binding::Binding;
 use super::endpoint::Endpoint;
 use super::tls::Tls;
 
-/// A change that forgets the key and `auth` of the tables below it: a key is for what it was written with.
+/// A change that forgets the key and `auth` of the tables below it: a key is for what it was written with. A project is of a backend at an
+/// endpoint: a change of either forgets `project` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
@@ -24,7 +25,7 @@ impl Binding {
     /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
     ///
     /// A [`Change`] forgets the key and the auth below it, so that a key is not sent elsewhere than it was written for. A change of the backend
-    /// also forgets the endpoint and the certificates.
+    /// also forgets the endpoint and the certificates, and one of the backend or the endpoint the project.
     pub(crate) fn overlay(&mut self, over: &Self) {
         let change = over.changes(self);
         if change == Some(Change::Backend) {
@@ -43,6 +44,7 @@ impl Binding {
         replace(&mut self.api_key, over.api_key.as_ref());
         replace(&mut self.backend, over.backend.as_ref());
         replace(&mut self.endpoint, over.endpoint.as_ref());
+        replace(&mut self.project, over.project.as_ref());
         replace(&mut self.auth, over.auth.as_ref());
         // As one: the credentials are for the proxy that they were written with.
         replace(&mut self.proxy, over.proxy.as_ref());
@@ -103,9 +105,12 @@ impl Binding {
             self.forgotten = Some(change);
         }
         self.auth = None;
+        if matches!(change, Change::Backend | Change::Endpoint) {
+            self.project = None;
+        }
     }
 
-    /// What no destination gets that an untrusted layer chose: the key, how it is sent, the client certificate and further headers.
+    /// What no destination gets that an untrusted layer chose: the key, how it is sent, the project, the client certificate and further headers.
     pub(super) fn forget_what_is_the_operators(&mut self) {
         self.forget(Change::Endpoint);
         self.headers.clear();

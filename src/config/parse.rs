@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::json_number::IntoJson;
+
 /// How deep a file may be nested. The deepest that means something is 5, metadata excepted.
 const MAX_DEPTH: usize = 128;
 /// How far a line of YAML may be indented, list marks with it: each of them may be a level.
@@ -128,8 +130,7 @@ fn branch(value: Parsed) -> Value {
         // No parser here gives these two.
         ValueKind::I128(value) => i64::try_from(value).map_or(Value::Null, Value::from),
         ValueKind::U128(value) => u64::try_from(value).map_or(Value::Null, Value::from),
-        // Infinities and "not a number" become null, which nothing takes.
-        ValueKind::Float(value) => value.into(),
+        ValueKind::Float(value) => value.into_json(),
         ValueKind::String(text) => text.into(),
         ValueKind::Table(table) => tree(table),
         ValueKind::Array(values) => values.into_iter().map(branch).collect(),

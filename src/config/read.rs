@@ -24,7 +24,7 @@ use crate::secret::{KeyCommand, KeySource};
 const KEY_SOURCES: &str = "a key comes from { env = \"VARIABLE\" }, { file = \"/path\" }, { credential = \"name\" }, \
                            { exec = [\"command\", \"argument\"] } or { provider = \"name\", name = \"secret\" }";
 
-const BACKENDS: [&str; 9] = [
+const BACKENDS: [&str; 10] = [
     "honeyhive",
     "otlp",
     "langfuse",
@@ -34,6 +34,7 @@ const BACKENDS: [&str; 9] = [
     "braintrust",
     "honeycomb",
     "grafana",
+    "mlflow",
 ];
 
 /// Reads a layer. `folder` is where its relative paths start.
@@ -135,6 +136,7 @@ fn untrusted(table: &mut Table<'_>, folder: &Path) -> Untrusted {
         keys,
         endpoints: texts("endpoints"),
         addresses: texts("addresses"),
+        projects: texts("projects"),
     }
 }
 
@@ -206,6 +208,7 @@ fn binding(table: &mut Table<'_>, folder: &Path) -> Binding {
             .and_then(|value| key_source(value, path, folder, table.faults)),
         backend: table.choose("backend", &BACKENDS),
         endpoint: table.take("endpoint", "a URL"),
+        project: table.take("project", TEXT),
         auth: table.table("auth", auth),
         tls: table.table("tls", |table| tls(table, folder)),
         proxy: table.table("proxy", |table| proxy(table, folder)).flatten(),

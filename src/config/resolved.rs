@@ -35,6 +35,8 @@ pub struct ResolvedBinding {
     pub endpoint: Option<Endpoint>,
     /// If an untrusted layer set the endpoint: the addresses that it may have although they are not public.
     pub untrusted: Option<Arc<Addresses>>,
+    /// The project, for backends whose key does not choose it.
+    pub project: Option<String>,
     /// How the key is sent, where not in the backend's way.
     pub auth: Option<Auth>,
     /// Certificates for an `https` endpoint.
@@ -89,6 +91,7 @@ impl Hash for ResolvedBinding {
             backend,
             endpoint,
             untrusted,
+            project,
             auth,
             tls,
             proxy,
@@ -103,7 +106,10 @@ impl Hash for ResolvedBinding {
             sessions,
             weight,
         } = self;
-        (selector, api_key, backend, endpoint, untrusted, auth, tls, proxy).hash(hasher);
+        (
+            selector, api_key, backend, endpoint, untrusted, project, auth, tls, proxy,
+        )
+            .hash(hasher);
         (headers, source, metadata, resource, sampling_ratio.to_bits(), limits).hash(hasher);
         (trust_remote_parent, propagate_session_id, sessions, weight).hash(hasher);
     }
@@ -120,9 +126,11 @@ pub(super) fn fill(
         Some(proxy) => proxy.resolve(proxies, selector)?,
         None => None,
     };
+    let project = merged.project.as_deref();
+    let project = project.map(|project| template::fill(project, selector)).transpose()?;
     // What was refused is reported first: it may be why there is no key.
     let api_key = layers.key();
-    let untrusted = layers.judge(api_key.as_ref().ok(), proxy.as_ref())?;
+    let untrusted = layers.judge(api_key.as_ref().ok(), project.as_deref(), proxy.as_ref())?;
     let api_key = api_key?;
     let mut headers = Vec::with_capacity(merged.headers.len());
     for (name, value) in &merged.headers {
@@ -146,6 +154,7 @@ pub(super) fn fill(
         endpoint: merged
             .endpoint
             .map(|text| Endpoint::new(&text).expect("the layers were checked")),
+        project,
         auth: merged.auth,
         tls: merged.tls.unwrap_or_default().fill(selector)?,
         proxy,
@@ -175,6 +184,7 @@ impl fmt::Debug for ResolvedBinding {
             .field("backend", &self.backend)
             .field("endpoint", &self.endpoint)
             .field("untrusted", &self.untrusted)
+            .field("project", &self.project)
             .field("auth", &self.auth)
             .field("tls", &self.tls)
             .field("proxy", &self.proxy)

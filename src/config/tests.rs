@@ -8,6 +8,7 @@ mod formats;
 mod layering;
 mod many;
 mod merging;
+mod projects;
 mod properties;
 mod reference;
 mod routing;

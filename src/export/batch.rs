@@ -279,9 +279,14 @@ impl Carried {
         }
     }
 
-    /// The time of the batch is over, and so is that of all its parts.
+    /// The time of the batch is over, and so is that of all its parts. What the receiver refused before stays refused. Nothing follows from
+    /// it for the next batch, since not all of it was sent.
     fn give_up(&mut self, lane: &Lane, part: Range<usize>, reason: DropReason) {
-        let unsent = std::iter::once(part).chain(self.parts.waiting.drain(..));
+        let kept = std::mem::take(&mut self.parts.kept).into_iter();
+        let (faulted, refused): (Vec<_>, Vec<_>) = kept.partition(|kept| kept.by_fault);
+        let unsent = std::iter::once(part)
+            .chain(self.parts.waiting.drain(..))
+            .chain(faulted.into_iter().map(|faulted| faulted.part));
         let unsent: Vec<_> = unsent.map(|part| self.batch.numbers(&part)).collect();
         // The time of one that was set aside is its own.
         let patience = match self.age {
@@ -289,6 +294,7 @@ impl Carried {
             Age::Queue | Age::Spans(_) | Age::Event(_) => lane.shared().settings.retry.max_elapsed,
         };
         lane.give_up(&unsent, reason, patience);
+        self.settle(lane, refused);
     }
 
     /// What is refused for good is dropped.

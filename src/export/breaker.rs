@@ -121,6 +121,11 @@ impl Breaker {
         self.change(Circuit::hurry);
     }
 
+    /// Ends an opening, so that the next request is let through as a probe.
+    pub(super) fn let_one_try(&self) {
+        self.change(|circuit| circuit.let_one_try(now()));
+    }
+
     /// The receiver asked for a wait: until it is over nothing is let through.
     pub(super) fn hold(&self, wait: Duration) {
         // A moment that no clock can show is none.

@@ -23,6 +23,7 @@ use super::connector::Connector;
 use super::dial::Dial;
 use super::log::Episodes;
 use super::proxy::Proxy;
+use super::shortage::Shortage;
 use super::tls::TlsError;
 #[cfg(feature = "tls")]
 use super::tls::{Identity, Platform};
@@ -69,6 +70,8 @@ pub(crate) struct Connections {
     /// Of all lanes that go this way. Others that go to the same server, with certificates or a proxy of their own, have another: what keeps
     /// these from connecting may be theirs.
     pub(super) breaker: Arc<Breaker>,
+    /// The requests of all these lanes that wait for capacity.
+    pub(super) shortage: Shortage,
     /// What the log says of it.
     pub(super) episodes: Episodes,
     ways: Weak<Ways>,
@@ -214,6 +217,7 @@ impl Ways {
             identity,
             way: way.clone(),
             breaker: Arc::default(),
+            shortage: Shortage::default(),
             episodes: Episodes::default(),
             ways: Arc::downgrade(self),
             home: Home::default(),

@@ -19,6 +19,7 @@ use super::gate::Showed;
 use super::hand::Hand;
 use super::lane::{Age, Lane, UnderWay};
 use super::permits::{Load, Place, admit, gate};
+use super::shortage::{Try, Waiting};
 use super::transport::{Attempt, Call};
 use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
@@ -124,8 +125,12 @@ pub(super) async fn deliver<'a>(
     let load = request.load;
     let mut attempt = 0;
     let mut changed: Option<Hand> = None;
+    let shortage = &lane.connections.shortage;
+    // Held until the answer has come.
+    let mut turn: Option<Try<'_>> = None;
+    let mut was_short = false;
     loop {
-        let (verdict, slow, flushes, hand) = {
+        let (verdict, slow, flushes, hand, is_short) = {
             let place = match given.take() {
                 Some(place) => Some(place),
                 None if attempt == 0 => first_place(shared, lane, request, age).await,
@@ -143,6 +148,10 @@ pub(super) async fn deliver<'a>(
             let verdict = judge(&call.url, sent.result, sending.count, &sent.secrets, SystemTime::now());
             let verdict = match verdict {
                 Verdict::Fault { error } if !sending.on_fault.gives_back(lane) => {
+                    Verdict::Repeat { after: None, error }
+                }
+                // Waits that are asked for are not obeyed: the answer is that of a receiver that fails, as any other.
+                Verdict::Repeat { after: Some(_), error } if retry.max_retry_after.is_zero() => {
                     Verdict::Repeat { after: None, error }
                 }
                 verdict => verdict,
@@ -174,7 +183,12 @@ pub(super) async fn deliver<'a>(
             lane.note_verdict(load, &verdict);
             entry.showed(Showed::by(&verdict, connected), retry);
             lane.log_breakers(load);
-            (verdict, slow, flushes, hand)
+            let is_short = connected && is_shortage(&verdict);
+            if matches!(verdict, Verdict::Delivered { .. }) {
+                shortage.note_taken(&lane.share, call.encoded.body.len(), turn.as_ref());
+            }
+            drop(turn.take());
+            (verdict, slow, flushes, hand, is_short)
         };
         if matches!(verdict, Verdict::Deny { .. } | Verdict::Repeat { .. }) {
             age = lane.age_of_refused(age);
@@ -192,13 +206,19 @@ pub(super) async fn deliver<'a>(
             // Where there is another key meanwhile, it does not wait.
             Verdict::Deny { .. } if !lane.keyring.wait(lane, hand.current()) => {}
             Verdict::Deny { .. } => {
-                if !pause(shared, lane, (request, age), (attempt, flushes), None).await {
+                if pause(shared, lane, (request, age), (attempt, flushes), None, None)
+                    .await
+                    .is_err()
+                {
                     return Outcome::Dropped(DropReason::Unauthorized);
                 }
             }
             Verdict::Repeat { after, .. } => {
-                if !pause(shared, lane, (request, age), (attempt, flushes), after).await {
-                    return Outcome::Dropped(DropReason::RetriesExhausted);
+                let waiting = is_short.then(|| shortage.join(&lane.share, was_short)).flatten();
+                was_short = is_short;
+                match pause(shared, lane, (request, age), (attempt, flushes), after, waiting).await {
+                    Ok(own_turn) => turn = own_turn,
+                    Err(TimeOver) => return Outcome::Dropped(DropReason::RetriesExhausted),
                 }
             }
         }
@@ -206,20 +226,37 @@ pub(super) async fn deliver<'a>(
     }
 }
 
-/// Waits before a repetition, unless that waits at a breaker anyway; false if the time for repetitions is over before that.
+/// Whether the receiver says that it has no capacity, and does not say until when.
+fn is_shortage(verdict: &Verdict) -> bool {
+    const UNAVAILABLE: i32 = 14;
+    matches!(
+        verdict,
+        Verdict::Repeat {
+            after: None,
+            error: ExportError::Status { status: 503, .. } | ExportError::Grpc { code: UNAVAILABLE, .. }
+        }
+    )
+}
+
+/// The time for repetitions is over before the next one.
+struct TimeOver;
+
+/// Waits before a repetition, unless that waits at a breaker anyway.
 ///
-/// What the receiver asked for holds for all of the tracer's requests with such a load, and is waited for at the breaker.
-async fn pause(
+/// What the receiver asked for holds for all of the tracer's requests with such a load, and is waited for at the breaker. A request that
+/// waits for capacity may get its turn to try before its own wait is over, and holds it until its answer comes.
+async fn pause<'a>(
     shared: &Shared,
     lane: &Lane,
     (request, age): (&UnderWay<'_>, Age),
     (attempt, flushes): (u32, u64),
     after: Option<Duration>,
-) -> bool {
+    waiting: Option<Waiting<'a>>,
+) -> Result<Option<Try<'a>>, TimeOver> {
     let retry = &shared.settings.retry;
     let gate = gate(lane, request.load);
-    if after.is_none() && !gate.is_ready() {
-        return true;
+    if after.is_none() && waiting.is_none() && !gate.is_ready() {
+        return Ok(None);
     }
     let asked = after.unwrap_or_default().min(retry.max_retry_after);
     if !asked.is_zero() {
@@ -228,13 +265,37 @@ async fn pause(
     let left = lane.time_left(age, retry.max_elapsed);
     // A clock that stands still now and then shows less time than will pass for the receiver.
     if left.is_zero() || asked > left && !shared.driver.may_stand_still() {
-        return false;
+        return Err(TimeOver);
     }
     // A flush may shorten our own back-off, never what the receiver asked for. The last attempt is when the time is over, not before.
-    let wait = backoff(retry, attempt).min(left);
-    request.waits(wait);
-    lane.wait_before_repeating(wait, flushes).await;
-    true
+    let wait_for = |wait: Duration| {
+        let wait = wait.min(lane.time_left(age, retry.max_elapsed));
+        request.waits(wait);
+        lane.wait_before_repeating(wait, flushes)
+    };
+    let Some(waiting) = waiting else {
+        wait_for(backoff(retry, attempt)).await;
+        return Ok(None);
+    };
+    let own_wait = || async {
+        if lane.connections.shortage.tries() {
+            wait_for(longest_own_wait(retry)).await;
+            return lane.flushes() != flushes || lane.time_left(age, retry.max_elapsed).is_zero();
+        }
+        if gate.is_ready() {
+            wait_for(backoff(retry, attempt)).await;
+        } else {
+            request.waits_at_breaker();
+            lane.note_held_up(request.load);
+            drop(timeout(left, gate.ready()).await);
+        }
+        true
+    };
+    let turn = waiting.turn(own_wait, |tries| backoff(retry, tries)).await;
+    if turn.is_some() {
+        gate.let_one_try();
+    }
+    Ok(turn)
 }
 
 /// A place for what was not sent yet. It has at least the time that a probe may take.
@@ -244,6 +305,7 @@ pub(super) async fn first_place<'a>(
     request: &UnderWay<'_>,
     age: Age,
 ) -> Option<Place<'a>> {
+    lane.connections.shortage.give_way(&lane.share).await;
     let place = admit(shared, lane, request, age, patience_unsent(shared)).await;
     if place.is_none() && gate(lane, request.load).asked_until().is_none() {
         lane.note_not_asked(request.load);
@@ -281,6 +343,12 @@ async fn send<'a>(
     // Room may have come free.
     place.step_aside();
     (sending.await, true)
+}
+
+/// The own wait of a request in the queue of a receiver that is short of capacity: its turn comes earlier, unless those before it in the
+/// queue are refused for another reason.
+fn longest_own_wait(retry: &RetrySettings) -> Duration {
+    retry.max_backoff.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
 /// Full jitter: a random time up to a bound that doubles with each attempt.

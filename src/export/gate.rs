@@ -7,11 +7,13 @@
 //! | 500 and the like, while it is looked for what the receiver fails on | nothing | success |
 //! | 401, 403, where no other key is to be had | failure | success |
 //! | 401, 403, where there is another key, and so another attempt at once | nothing | success |
-//! | any other answer; 429; 408 and 5xx with `Retry-After` | success | success |
+//! | any other answer; 429; 408 and 5xx with a `Retry-After` that is kept | success | success |
 //!
 //! An endpoint is shared by tracers with keys of their own. What happens on a connection may be about the key: a gateway may let one
 //! tenant hang and serve the next. So only what no key can have to do with stops the others. A receiver that says when to come back is at
 //! work, and is waited for as it says: the breaker of the tracer lets nothing through until then, whatever its state. A breaker that is open because of the key closes when there is another key.
+//!
+//! A request that has its turn at a receiver short of capacity ([`shortage`](super::shortage)) ends an opening: it is the probe.
 //!
 //! A tracer has one breaker for spans and one for session events. They are different paths at the receiver, and one that fails is not to
 //! hold the other up.
@@ -117,6 +119,11 @@ impl<'a> Gate<'a> {
             self.endpoint.ready().await;
             self.own.ready().await;
         }
+    }
+
+    /// It is this request's turn at a receiver that is short of capacity.
+    pub(super) fn let_one_try(self) {
+        self.own.let_one_try();
     }
 
     /// The receiver asked for a wait: until it is over nothing is let through, also not by a flush.

@@ -32,7 +32,7 @@ use super::lane::Lane;
 use super::log::{Episode, TARGET};
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
-use crate::secret::{ApiKey, KeyOrigin, SecretError};
+use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeyOrigin, SecretError};
 use crate::wall_time;
 
 /// After how many more that wait those are looked for that are gone.
@@ -118,6 +118,11 @@ impl Keyring {
     /// The key that requests are to be sent with.
     pub(super) fn key(&self) -> Arc<Key> {
         Arc::clone(&self.lock().key)
+    }
+
+    /// Fingerprint of the current key.
+    pub(crate) fn fingerprint(&self, fingerprinter: &Fingerprinter) -> Fingerprint {
+        self.key().secret.fingerprint(fingerprinter)
     }
 
     /// The one before, where no receiver took the current one yet; none where `current` is current no more.

@@ -53,6 +53,7 @@ use super::gate::Gates;
 use super::keyring::Keyring;
 use super::permits::Load;
 use super::queue::Batch;
+use super::shortage::Share;
 #[cfg(feature = "metrics")]
 use super::starts::Starts;
 use super::turns::Clock;
@@ -97,6 +98,8 @@ pub(crate) struct Lane {
     aside_turn: OnceLock<Box<Semaphore>>,
     /// What it has sent, beside others.
     pub(super) clock: Clock,
+    /// What its receiver took.
+    pub(super) share: Share,
 }
 
 impl Lane {
@@ -112,6 +115,7 @@ impl Lane {
             identity: Identity::new(&account.selector, &shared.boundary),
             gates: Gates::new(Arc::clone(&connections.breaker)),
             clock: Clock::new(destination.weight),
+            share: Share::new(destination.weight),
             destination,
             keyring,
             connections,

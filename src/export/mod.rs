@@ -92,6 +92,7 @@ mod report;
 mod resolver;
 #[cfg(test)]
 mod sample;
+mod shortage;
 #[cfg(feature = "metrics")]
 mod starts;
 mod stopwatch;
@@ -117,6 +118,8 @@ pub(crate) use lane::Lane;
 pub use lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind, RequestState, RequestStatus};
 pub(crate) use log::{Begun, Episode, LineBudget, TARGET as HEALTH};
 pub(crate) use outbox::{Outbox, SessionEvent};
+pub(crate) use probe::Sends;
+pub use probe::SpanFate;
 pub(crate) use processor::LaneProcessor;
 pub(crate) use proxy::{Credentials, Proxy};
 pub use report::{ForgottenReport, Report, SessionEventsReport, TracerReport};

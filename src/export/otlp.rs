@@ -1,8 +1,9 @@
-//! Spans to the bytes of an `ExportTraceServiceRequest`, straight from what the SDK gives.
+//! Spans to the bytes of an `ExportTraceServiceRequest`, straight from what the SDK gives: protobuf here, JSON in `json`.
 //!
 //! Field numbers are those of opentelemetry-proto's `trace.proto`, `common.proto` and `resource.proto`. The result is that of `opentelemetry-otlp`
 //! to the byte, which a test sees to; its way leads over a tree of messages with a copy of every text in it.
 
+pub(super) mod json;
 #[cfg(test)]
 mod tests;
 
@@ -69,10 +70,23 @@ fn by_scope<'a>(spans: &[&'a SpanData]) -> Vec<(&'a InstrumentationScope, Vec<&'
 }
 
 fn write_scope(out: &mut Backwards, scope: &InstrumentationScope) {
-    let attributes: Vec<_> = scope.attributes().collect();
-    write_attributes(out, 3, attributes.into_iter().rev());
+    write_attributes(out, 3, last_of_each(scope).into_iter().rev());
     out.text(2, scope.version().unwrap_or_default());
     out.text(1, scope.name());
+}
+
+/// The attributes of a scope, each key once (OTLP, "attribute keys MUST be unique") with the value that was given last. Nothing changes a
+/// scope on its way here, as spans, events and links are changed by [`Destination::finish`](crate::backend::Destination::finish).
+fn last_of_each(scope: &InstrumentationScope) -> Vec<&KeyValue> {
+    let attributes: Vec<&KeyValue> = scope.attributes().collect();
+    let is_last =
+        |(index, each): &(usize, &&KeyValue)| !attributes[index + 1..].iter().any(|later| later.key == each.key);
+    attributes
+        .iter()
+        .enumerate()
+        .filter(is_last)
+        .map(|(_, each)| *each)
+        .collect()
 }
 
 fn write_span(out: &mut Backwards, span: &SpanData) {

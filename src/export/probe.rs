@@ -1,36 +1,67 @@
-//! Whether an endpoint takes a key: an empty export, sent once.
+//! What an endpoint says to a request that is sent once: whether it takes a key, or a span.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, SystemTime};
 
+use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
+use serde::Serialize;
 
 use super::ExportError;
 use super::connections::Connections;
 use super::encode;
 use super::engine::{Engine, Shared};
 use super::flush::after;
+use super::record::span;
 use super::transport::Call;
 use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
+use crate::ledger::DropReason;
 use crate::secret::ApiKey;
 use crate::selector::Selector;
 
+/// The name of the span that is sent, and of the attribute that marks it.
+const CHECK: &str = "tracer_registry.check";
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sends {
+    /// An export without a span.
+    Nothing,
+    /// One span.
+    Span,
+}
+
+/// What becomes of spans that a receiver does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SpanFate {
+    /// They are sent again, for up to `export.retry.max_elapsed`, and then dropped.
+    Repeated,
+    /// They wait for another key, for as long.
+    WaitForAnotherKey,
+    /// They are dropped at once.
+    Dropped(DropReason),
+}
+
 impl Engine {
-    /// Sends an empty export once; [`answer`](Self::answer) waits for what is said to it.
+    /// Sends something once; [`answer`](Self::answer) waits for what is said to it.
     pub(crate) fn probe(
         &self,
         selector: &Selector,
         destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: ApiKey,
-    ) -> Receiver<Result<(), ExportError>> {
+        sends: Sends,
+    ) -> Receiver<Result<(), (SpanFate, ExportError)>> {
         let (answer, receiver) = sync_channel(1);
         let shared = Arc::clone(&self.shared);
         let resource = destination.resource(selector);
         self.shared.driver.spawn(async move {
-            drop(answer.send(probe(&shared, &resource, &destination, &connections, &key).await));
+            drop(answer.send(probe(&shared, &resource, &destination, &connections, &key, sends).await));
             shared.driver.note_settled();
         });
         receiver
@@ -62,21 +93,46 @@ async fn probe(
     destination: &Destination,
     connections: &Connections,
     key: &ApiKey,
-) -> Result<(), ExportError> {
+    sends: Sends,
+) -> Result<(), (SpanFate, ExportError)> {
     let settings = &shared.settings;
-    let encoded = encode::spans(&[], resource, settings.protocol, settings.compression)?;
+    let span = (sends == Sends::Span).then(|| {
+        let mut span = span(CHECK, SystemTime::now(), vec![KeyValue::new(CHECK, true)]);
+        destination.finish(&mut span, None);
+        span
+    });
+    let spans: Vec<_> = span.iter().collect();
+    let encoded = encode::spans(&spans, resource, settings.protocol, settings.compression)
+        .map_err(|error| (SpanFate::Dropped(DropReason::Encoding), error))?;
     let call = Call::spans(settings.protocol, destination, encoded);
     // A person wants to know: it is asked whatever the breakers say.
     let attempt = shared
         .transport
         .send(&call, destination, key, &connections.line(false))
         .await;
-    match judge(&call.url, attempt.result, 0, &attempt.secrets, SystemTime::now()) {
+    let sent = spans.len() as u64;
+    match judge(&call.url, attempt.result, sent, &attempt.secrets, SystemTime::now()) {
+        Verdict::Delivered {
+            rejected: 1..,
+            warning: Some(error),
+        } => Err((SpanFate::Dropped(DropReason::Rejected), error)),
         Verdict::Delivered { .. } => Ok(()),
-        Verdict::Deny { error }
-        | Verdict::Repeat { error, .. }
-        | Verdict::Fault { error }
-        | Verdict::Refuse { error, .. }
-        | Verdict::Drop { error, .. } => Err(error),
+        Verdict::Deny { error } => Err((SpanFate::WaitForAnotherKey, error)),
+        // A fault counts as an outage as long as no other span is taken.
+        Verdict::Repeat { error, .. } | Verdict::Fault { error } => Err((SpanFate::Repeated, error)),
+        Verdict::Refuse { error, reason } | Verdict::Drop { error, reason } => Err((SpanFate::Dropped(reason), error)),
+    }
+}
+
+impl fmt::Display for SpanFate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repeated => f.write_str("sent again for a while"),
+            Self::WaitForAnotherKey => f.write_str("kept for another key for a while"),
+            Self::Dropped(reason) => {
+                f.write_str("dropped as ")?;
+                reason.serialize(f)
+            }
+        }
     }
 }

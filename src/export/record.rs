@@ -1,4 +1,4 @@
-//! Spans that are made here and not by the SDK: what is told of a session where the backend has no calls for it.
+//! Spans that are made here and not by the SDK: what is told of a session where the backend has no calls for it, and the span of a check.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,27 +15,32 @@ impl Lane {
     pub(crate) fn record(self: &Arc<Self>, name: &'static str, start: SystemTime, attributes: Vec<KeyValue>) {
         #[cfg(feature = "metrics")]
         self.note_start(true);
-        let ids = RandomIdGenerator::default();
-        self.push(SpanData {
-            span_context: SpanContext::new(
-                ids.new_trace_id(),
-                ids.new_span_id(),
-                TraceFlags::SAMPLED,
-                false,
-                TraceState::NONE,
-            ),
-            parent_span_id: SpanId::INVALID,
-            parent_span_is_remote: false,
-            span_kind: SpanKind::Internal,
-            name: Cow::Borrowed(name),
-            start_time: start,
-            end_time: SystemTime::now(),
-            attributes,
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: InstrumentationScope::builder(env!("CARGO_PKG_NAME")).build(),
-        });
+        self.push(span(name, start, attributes));
+    }
+}
+
+/// A span that ends now, in a trace of its own.
+pub(super) fn span(name: &'static str, start: SystemTime, attributes: Vec<KeyValue>) -> SpanData {
+    let ids = RandomIdGenerator::default();
+    SpanData {
+        span_context: SpanContext::new(
+            ids.new_trace_id(),
+            ids.new_span_id(),
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::NONE,
+        ),
+        parent_span_id: SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: Cow::Borrowed(name),
+        start_time: start,
+        end_time: SystemTime::now(),
+        attributes,
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: InstrumentationScope::builder(env!("CARGO_PKG_NAME")).build(),
     }
 }

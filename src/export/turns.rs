@@ -61,16 +61,19 @@ impl Clock {
     pub(super) fn new(weight: u32) -> Self {
         Self {
             sent: AtomicU64::new(0),
-            weight: weight.max(1),
+            weight,
         }
     }
 
     /// Something is sent.
     pub(super) fn pay(&self, bytes: usize) {
-        // Scaled, so that the largest weight still has a few digits.
-        let scaled = (bytes as u64).saturating_mul(10_000) / u64::from(self.weight);
-        self.sent.fetch_add(scaled, Ordering::Relaxed);
+        self.sent.fetch_add(scaled(bytes, self.weight), Ordering::Relaxed);
     }
+}
+
+/// Bytes divided by weight, scaled so that the largest weight still has a few digits.
+pub(super) fn scaled(bytes: usize, weight: u32) -> u64 {
+    (bytes as u64).saturating_mul(10_000) / u64::from(weight.max(1))
 }
 
 impl Turns {

@@ -10,6 +10,7 @@ use super::LookupError;
 use super::bindings::Bindings;
 use super::pool::Pool;
 use super::reload::Reloads;
+use super::shared_projects::SharedProjects;
 #[cfg(feature = "watch")]
 use super::watching::Watching;
 use crate::home::Home;
@@ -18,6 +19,7 @@ pub(super) struct Live {
     pub(super) bindings: Bindings,
     pub(super) pool: Arc<Pool>,
     pub(super) reloads: Reloads,
+    pub(super) projects: SharedProjects,
     pub(super) closed: AtomicBool,
     pub(super) home: Home,
     #[cfg(feature = "watch")]

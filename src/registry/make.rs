@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use super::{Inner, LookupError};
 use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
-use crate::export::{Connections, Credentials, Proxy, Way};
+use crate::export::{Connections, Credentials, HEALTH, Proxy, Way};
 use crate::faults::{self, Fault, planted};
-use crate::secret::{KeyScheme, KeySource};
+use crate::secret::{Fingerprint, KeyScheme, KeySource};
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
@@ -42,9 +43,30 @@ impl Inner {
             // Nobody else may do it for long.
             self.books.forget();
         }
+        self.warn_of_shared_project(selector, &destination, keyring.fingerprint(&self.fingerprinter));
         let account = self.books.account(selector, &destination.traces_url);
         let lane = self.engine.open_lane(&account, destination, connections, keyring);
         Ok(TracerHandle::new(binding, lane))
+    }
+
+    /// Warns, once for each project, if another selector sends to the same one.
+    fn warn_of_shared_project(&self, selector: &Selector, destination: &Destination, key: Fingerprint) {
+        let project = &destination.project;
+        let Some(other) = self.live.projects.note(project.id(key), selector) else {
+            return;
+        };
+        if let Some(granted) = self.engine.lines().take(Instant::now()) {
+            tracing::warn!(
+                target: HEALTH,
+                %selector,
+                %other,
+                endpoint = destination.traces_url,
+                project = project.name.as_deref(),
+                left_out = granted.left_out,
+                "two selectors send to one project: {}",
+                project.advice()
+            );
+        }
     }
 
     /// The binding that a selector would be swapped with, if bindings or keys were swapped.

@@ -71,6 +71,7 @@ impl TracerRegistry {
                     }
                 }
                 Ok(_) => {
+                    self.0.live.projects.forget(|changed| changed == selector);
                     self.0.live.pool.retire(found);
                     return self.look_up(selector, asking);
                 }

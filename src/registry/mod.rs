@@ -19,6 +19,7 @@ mod metrics;
 mod miss;
 mod pool;
 mod reload;
+mod shared_projects;
 mod source;
 mod start;
 mod status;

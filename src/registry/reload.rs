@@ -210,6 +210,8 @@ impl Live {
         }
         // A table that went can leave the tenant with a file, or with what holds for everybody.
         changed.retain(|selector| !removed.contains(selector));
+        self.projects
+            .forget(|selector| changed.contains(selector) || removed.contains(selector));
         told.changed = changed.into_iter().collect();
         told.removed = removed.into_iter().collect();
     }

@@ -14,6 +14,7 @@ use super::live::Live;
 use super::maintenance::maintain;
 use super::pool::Pool;
 use super::reload::Reloads;
+use super::shared_projects::SharedProjects;
 use super::source::{AnswersKept, Source};
 use super::unscoped::{DefaultRoute, Unrouted};
 #[cfg(feature = "watch")]
@@ -47,6 +48,7 @@ impl TracerRegistry {
         let answers = source.map(|(source, keep)| (Answers::new(source, keep), keep));
         let live = Arc::new(Live {
             reloads: Reloads::new(config.is_watched()),
+            projects: SharedProjects::default(),
             bindings: Bindings::new(config, answers.as_ref().map(|(answers, _)| Arc::clone(answers))),
             pool,
             closed: AtomicBool::new(false),

@@ -7,17 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::bindings::Asking;
 use super::reload::ConfigurationStatus;
+use super::warnings::CheckedProject;
 use super::{CheckWarning, Inner, LookupError, UnroutedStatus, warnings};
 use crate::backend::Destination;
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 use crate::context::{PropagationStatus, StaleScopeStatus};
 use crate::export::{
     Account, Breakers, Connections, DestinationStatus, ErrorsStatus, ExportError, Forgotten, KeyStatus, RefusedSpan,
-    RequestStatus,
+    RequestStatus, Sends, SpanFate,
 };
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
-use crate::selector::{Part, Selector};
+use crate::selector::{Name, Part, Selector};
 use crate::{as_text, wall_time};
 
 /// All tracers at one moment.
@@ -115,6 +116,8 @@ pub struct CheckedBinding {
     pub key_source: Option<String>,
     /// Where its spans would go.
     pub endpoint: Option<String>,
+    /// The project that its spans would land in, as the backend is told it. `None` if the key alone chooses it, or it is not known.
+    pub project: Option<String>,
     /// What may be shown of its key.
     pub fingerprint: Option<Fingerprint>,
     /// What could be safer about it, if a look-up succeeds.
@@ -122,7 +125,7 @@ pub struct CheckedBinding {
     /// Why a look-up of it would fail.
     #[serde(serialize_with = "as_text::serialize")]
     pub error: Option<LookupError>,
-    /// Whether its endpoint took the key.
+    /// What its endpoint said, if it was asked.
     pub connection: Connection,
 }
 
@@ -131,26 +134,39 @@ pub struct CheckedBinding {
 pub enum Probe {
     /// Reads the keys.
     Keys,
-    /// Also sends an empty export with each key.
+    /// Also sends an empty export with each key. That proves the credential, and neither that the project is there nor that spans are taken.
     Connect,
+    /// Also sends one span with each key, to the project of its binding. It is called `tracer_registry.check`, has the attribute
+    /// `tracer_registry.check`, and all that every span of the tracer has. No ledger counts it.
+    Send,
 }
 
-/// What an endpoint said to an empty export.
+/// What an endpoint said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Connection {
     /// It was not asked.
     NotTried,
-    /// It took the key.
+    /// It took an empty export: the key is good.
     Accepted,
-    /// It did not.
+    /// It took a span.
+    Delivered,
+    /// It did not take an empty export.
     Failed(ExportError),
+    /// It did not take a span.
+    NotDelivered {
+        /// What becomes of spans that are answered so.
+        fate: SpanFate,
+        /// What it said.
+        error: ExportError,
+    },
 }
 
 impl CheckedBinding {
-    /// Whether a look-up would fail, or the endpoint did not take the key.
+    /// Whether a look-up would fail, or the endpoint did not take what was sent.
     pub fn is_faulty(&self) -> bool {
-        self.error.is_some() || matches!(self.connection, Connection::Failed(_))
+        let is_refused = matches!(self.connection, Connection::Failed(_) | Connection::NotDelivered { .. });
+        self.error.is_some() || is_refused
     }
 }
 
@@ -205,6 +221,7 @@ pub(super) fn of(
 /// Tries every binding; the endpoints are asked all at once.
 pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     let mut asked = Vec::new();
+    let mut projects = Vec::new();
     let mut checked: Vec<CheckedBinding> = Vec::new();
     let config = registry.live.bindings.config();
     let (files, unread) = match config.tenant_files() {
@@ -222,24 +239,40 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     for selector in selectors {
         let mut binding = CheckedBinding::new(selector.to_string());
         match try_binding(registry, &selector, &mut binding) {
-            Ok((destination, connections, key)) if probe == Probe::Connect => {
-                asked.push((
-                    checked.len(),
-                    registry.engine.probe(&selector, destination, connections, key),
-                ));
+            Ok((destination, connections, key)) => {
+                projects.push(CheckedProject {
+                    index: checked.len(),
+                    selector: selector.clone(),
+                    id: destination.project.id(key.fingerprint(&registry.fingerprinter)),
+                    destination: Arc::clone(&destination),
+                });
+                let sends = match probe {
+                    Probe::Keys => None,
+                    Probe::Connect => Some(Sends::Nothing),
+                    Probe::Send => Some(Sends::Span),
+                };
+                asked.extend(sends.map(|sends| {
+                    let answer = registry.engine.probe(&selector, destination, connections, key, sends);
+                    (checked.len(), answer)
+                }));
             }
-            Ok(_) => {}
             Err(error) => binding.error = Some(error),
         }
         checked.push(binding);
     }
     for (index, answer) in asked {
-        checked[index].connection = match registry.engine.answer(answer) {
-            Some(Ok(())) => Connection::Accepted,
-            Some(Err(error)) => Connection::Failed(error),
+        let answer = registry.engine.answer(answer);
+        checked[index].connection = match (answer, probe) {
+            (Some(Ok(())), Probe::Send) => Connection::Delivered,
+            (Some(Ok(())), _) => Connection::Accepted,
+            (Some(Err((fate, error))), Probe::Send) => Connection::NotDelivered { fate, error },
+            (Some(Err((_, error))), _) => Connection::Failed(error),
             // The engine was stopped meanwhile.
-            None => Connection::NotTried,
+            (None, _) => Connection::NotTried,
         };
+    }
+    for (index, warning) in warnings::shared_projects(&projects) {
+        checked[index].warnings.push(warning);
     }
     checked.extend(unusable.into_iter().map(|(selector, error)| CheckedBinding {
         error: Some(error.into()),
@@ -248,9 +281,29 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     checked.extend(config.wildcard_key().map(|source| CheckedBinding {
         key_source: source.as_ref().ok().map(ToString::to_string),
         error: source.err().map(Into::into),
+        warnings: shared_by_wildcard(registry, &config).into_iter().collect(),
         ..CheckedBinding::new("tenant:*".to_owned())
     }));
     checked
+}
+
+/// A warning if tenants without a table of their own send to one project: two that there are not are looked at.
+fn shared_by_wildcard(registry: &Inner, config: &Config) -> Option<CheckWarning> {
+    let selectors = config.selectors();
+    let is_free = |name: &Name| {
+        let is_named = |selector: &Selector| selector.get(Part::Tenant) == Some(name);
+        !selectors.iter().any(is_named) && config.tenant_file(name).is_ok_and(|file| file.is_none())
+    };
+    let names = (0..100_u32).filter_map(|number| Name::new(&format!("check-{number}")).ok());
+    let mut bindings = names
+        .filter(is_free)
+        .map(|name| config.resolve(&Selector::of(Part::Tenant, name)).ok());
+    let (one, other) = (bindings.next()??, bindings.next()??);
+    let has_same_key = one.api_key == other.api_key;
+    let (one, other) = (registry.destination(&one).ok()?, registry.destination(&other).ok()?);
+    one.project
+        .is_same(&other.project, has_same_key)
+        .then(|| CheckWarning::of_project(None, 0, &one.project))
 }
 
 fn try_binding(
@@ -263,6 +316,7 @@ fn try_binding(
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;
     checked.endpoint = Some(destination.traces_url.clone());
+    checked.project.clone_from(&destination.project.name);
     let key = registry.reader.read(&binding.api_key, destination.key_scheme)?;
     checked.fingerprint = Some(key.fingerprint(&registry.fingerprinter));
     let connections = registry.connections(&binding, &destination)?;
@@ -278,6 +332,7 @@ impl CheckedBinding {
             selector,
             key_source: None,
             endpoint: None,
+            project: None,
             fingerprint: None,
             warnings: Vec::new(),
             error: None,

@@ -35,7 +35,7 @@ impl KeyPattern {
 }
 
 /// Whether a text is as a pattern says, part by part between `/`.
-pub(super) fn fits(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let (patterns, parts) = (pattern.split('/'), text.split('/'));
     patterns.clone().count() == parts.clone().count()
         && patterns.zip(parts).all(|(pattern, part)| part_fits(pattern, part))

@@ -68,7 +68,16 @@ impl<'a> Views<'a> {
     fn repeat(&self, secret: &str) -> bool {
         let password = secret.split_once(':').map(|(_, password)| password);
         let password = password.filter(|password| letters(password.as_bytes()).len() >= MIN_PASSWORD);
-        !self.layers.all || self.repeat_whole(secret) || password.is_some_and(|password| self.repeat_whole(password))
+        // The header has it as base64, and the receiver may encode that once more.
+        let in_header = Zeroizing::new(if secret.contains(':') {
+            BASE64.encode(secret)
+        } else {
+            String::new()
+        });
+        !self.layers.all
+            || self.repeat_whole(secret)
+            || password.is_some_and(|password| self.repeat_whole(password))
+            || !in_header.is_empty() && self.repeat_whole(&in_header)
     }
 
     fn repeat_whole(&self, secret: &str) -> bool {

@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value as Json};
 use super::parts::Parts;
 use super::text;
 use crate::backend::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, shorten};
+use crate::json_number::IntoJson;
 
 /// Bytes of all names and texts of a call.
 pub(super) const MAX_BYTES: usize = 256 << 10;
@@ -97,8 +98,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn scalar(&mut self, value: impl Into<Json>) -> Result<(), Refused> {
-        let value = value.into();
+    fn scalar(&mut self, value: impl IntoJson) -> Result<(), Refused> {
+        let value = value.into_json();
         self.count(!value.is_null())?;
         self.put(value);
         Ok(())

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `printable` and `secret` only.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "as_text",
     "faults",
     "home",
+    "json_number",
     "nesting",
     "printable",
     "regular_file",

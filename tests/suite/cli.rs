@@ -225,6 +225,77 @@ fn check_connects_where_it_is_asked_to() {
         "{stdout}"
     );
     assert!(line("tenant:refused").contains("answered 401"), "{stdout}");
+    // Nothing is said of spans.
+    assert!(stdout.contains("an empty export proves the key alone"), "{stdout}");
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn check_says_that_it_sends_before_it_does_and_what_became_of_the_span() {
+    let collector = LocalCollector::builder()
+        .record_requests(1 << 20)
+        .start()
+        .expect("a free port");
+    let (_folder, file) = configuration(
+        &format!(
+            "[defaults]\nendpoint = \"{}\"\nbackend = \"mlflow\"\nauth = {{ scheme = \"bearer\" }}\n\
+             [tenants.taken]\nproject = \"1\"\napi_key = {{ file = \"taken\" }}\n\
+             [tenants.refused]\nproject = \"2\"\napi_key = {{ file = \"refused\" }}\n",
+            collector.url()
+        ),
+        &["taken", "refused"],
+    );
+    collector.fault(Fault::status(404).only(key_of("refused")));
+    for json in [false, true] {
+        let arguments = ["check", "--config", &file, "--connect=send", "--json"];
+        let output = run(&arguments[..if json { 5 } else { 4 }]);
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{stdout}");
+        assert_eq!(
+            stderr,
+            "sending one span, named tracer_registry.check, to the project of each binding that can be read\n"
+        );
+        if json {
+            let found: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+            assert_eq!(
+                found["bindings"][0]["connection"]["not_delivered"]["fate"]["dropped"],
+                "refused"
+            );
+            assert_eq!(found["bindings"][0]["project"], "2");
+            assert_eq!(found["bindings"][1]["connection"], "delivered");
+        } else {
+            let line = |name: &str| stdout.lines().find(|line| line.starts_with(name)).expect("a line");
+            assert!(
+                line("tenant:taken").ends_with("  1        ok, the endpoint took a span"),
+                "{stdout}"
+            );
+            assert!(
+                line("tenant:refused").contains("a span is dropped as refused: ")
+                    && line("tenant:refused").contains("404"),
+                "{stdout}"
+            );
+        }
+    }
+    assert_eq!(collector.requests().len(), 4, "one for each binding, twice");
+}
+
+#[test]
+fn check_warns_of_tenants_that_meet_in_one_project_and_exits_well() {
+    let (_folder, file) = configuration(
+        "[defaults]\nbackend = \"phoenix\"\nendpoint = \"http://127.0.0.1:26006\"\n\
+         [tenants.a]\napi_key = { file = \"a\" }\n[tenants.b]\napi_key = { file = \"b\" }\n",
+        &["a", "b"],
+    );
+    let output = run(&["check", "--config", &file]);
+    let stdout = text(&output.stdout);
+    assert!(output.status.success(), "{stdout}");
+    for (one, other) in [("a", "b"), ("b", "a")] {
+        let warning = format!(
+            "warning: tenant:{one}: its spans land in the same project as those of tenant:{other} (\"default\"): give each a `project` of its own, because no key of \
+             this backend chooses one\n"
+        );
+        assert!(stdout.contains(&warning), "{stdout}");
+    }
 }
 
 #[test]

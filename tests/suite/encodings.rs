@@ -1,12 +1,15 @@
 //! What goes over the wire, in each encoding and each spelling.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer, TracerProvider};
-use serde_json::json;
-use tracer_registry::Enrichment;
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use serde_json::{Value, json};
 use tracer_registry::config::{BackendName, Compression, Export, Protocol};
+use tracer_registry::{Enrichment, TracerHandle};
 
 use crate::support::{LONG, World, binding, quick};
 
@@ -152,4 +155,134 @@ fn a_backend_without_sessions_has_them_as_attributes() {
         ("/v1/traces", Some("p1"))
     );
     assert_eq!(request.header("x-source"), None);
+}
+
+/// The bodies of spans that arrived, as they are in JSON: one in protobuf is turned into it.
+fn bodies(protocol: Protocol, record: impl FnOnce(&TracerHandle)) -> Vec<Value> {
+    let export = Export {
+        protocol: Some(protocol),
+        compression: Some(Compression::None),
+        ..quick()
+    };
+    let nested = binding("a").metadata("n", json!({"n": 1})).metadata("n.n", 2);
+    let world = World::with(&["a"], |builder| builder.tenant("a", nested).export(export));
+    record(&world.tenant("a"));
+    world.flush();
+    let requests = world.collector.requests();
+    let of_spans = requests.iter().filter(|request| request.path.ends_with("/v1/traces"));
+    of_spans
+        .map(|request| {
+            if protocol == Protocol::HttpJson {
+                return serde_json::from_slice(&request.body).expect("JSON");
+            }
+            let read = ExportTraceServiceRequest::decode(&request.body[..]).expect("protobuf");
+            serde_json::to_value(read).expect("JSON")
+        })
+        .collect()
+}
+
+/// Every list of attributes in a document, by what it lies in.
+fn lists_of_attributes<'v>(document: &'v Value, name: &str, found: &mut Vec<(String, &'v Vec<Value>)>) {
+    match document {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                match value {
+                    Value::Array(list) if field == "attributes" => found.push((name.to_owned(), list)),
+                    _ => lists_of_attributes(value, field, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| lists_of_attributes(item, name, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_key_stands_once_with_the_value_that_was_given_last_wherever_attributes_are() {
+    for protocol in [Protocol::HttpProtobuf, Protocol::HttpJson] {
+        let bodies = bodies(protocol, |a| {
+            let twice = || vec![KeyValue::new("k", 1), KeyValue::new("other", 0), KeyValue::new("k", 2)];
+            let scope = InstrumentationScope::builder("lib").with_attributes(twice()).build();
+            a.in_span_sync("linked", |linked| {
+                let builder = SpanBuilder::from_name("span").with_attributes(twice());
+                let mut span = a.tracer_with_scope(scope).build(builder);
+                span.add_event("event", twice());
+                span.add_link(linked.span_context(), twice());
+                span.end();
+            });
+        });
+        let mut found = Vec::new();
+        for body in &bodies {
+            lists_of_attributes(body, "", &mut found);
+        }
+        let mut with_key = Vec::new();
+        for (name, list) in found {
+            let keys: Vec<&str> = list.iter().filter_map(|each| each["key"].as_str()).collect();
+            let unique: BTreeSet<&str> = keys.iter().copied().collect();
+            assert_eq!(keys.len(), unique.len(), "{protocol:?} {name}: {list:?}");
+            if let Some(k) = list.iter().find(|each| each["key"] == "k") {
+                assert_eq!(k["value"], json!({ "intValue": "2" }), "{protocol:?} {name}");
+                with_key.push(name);
+            }
+        }
+        with_key.sort_unstable();
+        assert_eq!(with_key, ["events", "links", "scope", "spans"], "{protocol:?}");
+    }
+}
+
+#[test]
+fn a_number_that_json_lacks_goes_out_as_a_text() {
+    let bodies = bodies(Protocol::HttpJson, |a| {
+        a.in_span_sync("span", |span| {
+            span.set_attribute("nan", f64::NAN);
+            span.set_attribute("more", f64::INFINITY);
+            span.set_attribute("less", f64::NEG_INFINITY);
+            span.metric("told", f64::NAN);
+        });
+    });
+    let text = bodies[0].to_string();
+    for (key, value) in [
+        ("nan", json!({ "doubleValue": "NaN" })),
+        ("more", json!({ "doubleValue": "Infinity" })),
+        ("less", json!({ "doubleValue": "-Infinity" })),
+        ("honeyhive_metrics.told", json!({ "stringValue": "NaN" })),
+    ] {
+        assert!(
+            text.contains(&json!({ "key": key, "value": value }).to_string()),
+            "{key}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_number_that_json_lacks_is_told_of_a_session_as_a_text() {
+    let world = World::new(&["a"]);
+    let a = world.tenant("a");
+    let session = a
+        .session("s")
+        .input("x", f64::NAN)
+        .metadata("list", vec![0.5, f64::INFINITY])
+        .start();
+    world.flush();
+    session.enrich(
+        Enrichment::new()
+            .metric("ratio", f64::NEG_INFINITY)
+            .feedback("single", f32::NAN),
+    );
+    world.flush();
+    let sent = |path: &str| -> Value {
+        let requests = world.collector.requests();
+        let request = requests.iter().find(|request| request.path == path).expect("sent");
+        serde_json::from_slice(&request.body).expect("JSON")
+    };
+    let start = &sent("/session/start")["session"];
+    assert_eq!(
+        (&start["inputs"]["x"], &start["metadata"]["list"]),
+        (&json!("NaN"), &json!([0.5, "Infinity"]))
+    );
+    let enriched = sent("/events");
+    assert_eq!(
+        (&enriched["metrics"]["ratio"], &enriched["feedback"]["single"]),
+        (&json!("-Infinity"), &json!("NaN"))
+    );
 }

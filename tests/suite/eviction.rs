@@ -323,7 +323,9 @@ fn a_pool_that_may_grow_does_so_and_tells_it_once() {
     });
     let log = Log::default();
     let held = tracing::subscriber::with_default(log.clone(), || ["a", "b", "c", "d"].map(|name| world.tenant(name)));
-    let lines = log.lines();
+    let mut lines = log.lines();
+    // They share a project on purpose.
+    lines.retain(|line| !line.contains("two selectors send to one project"));
     let [line] = lines.as_slice() else { panic!("{lines:#?}") };
     assert!(
         line.contains("max_tracers=2") && line.contains("above pool.max_tracers"),

@@ -4,6 +4,7 @@
 mod answers;
 mod architecture;
 mod breakers;
+mod capacity;
 mod child;
 #[cfg(feature = "cli")]
 mod cli;
@@ -40,6 +41,7 @@ mod metrics;
 mod neighbours;
 mod own_keys;
 mod processes;
+mod projects;
 mod propagation;
 mod proxies;
 mod proxy;

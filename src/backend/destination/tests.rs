@@ -26,12 +26,15 @@ fn of(backend: BackendName, endpoint: Option<&str>) -> Destination {
     if let Some(endpoint) = endpoint {
         binding = binding.endpoint(endpoint);
     }
+    if backend == BackendName::Mlflow {
+        binding = binding.project("1");
+    }
     destination(binding, Protocol::HttpProtobuf).expect("a destination")
 }
 
 #[test]
 fn each_backend_has_its_own_address_and_its_own_way_to_carry_the_key() {
-    use BackendName::{Braintrust, Grafana, Honeycomb, Honeyhive, Langfuse, Langsmith, Logfire, Otlp, Phoenix};
+    use BackendName::{Braintrust, Grafana, Honeycomb, Honeyhive, Langfuse, Langsmith, Logfire, Mlflow, Otlp, Phoenix};
     let grafana = Some("https://otlp-gateway-eu.grafana.net/otlp");
     let phoenix = Some("https://app.phoenix.arize.com/s/space");
     let otlp = Some("http://localhost:4318");
@@ -96,6 +99,13 @@ fn each_backend_has_its_own_address_and_its_own_way_to_carry_the_key() {
             Grafana,
             grafana,
             "https://otlp-gateway-eu.grafana.net/otlp/v1/traces",
+            "authorization",
+            KeyScheme::Basic,
+        ),
+        (
+            Mlflow,
+            Some("http://localhost:5000"),
+            "http://localhost:5000/v1/traces",
             "authorization",
             KeyScheme::Basic,
         ),
@@ -183,7 +193,12 @@ fn sessions_are_beside_the_spans_behind_the_same_prefix() {
 
 #[test]
 fn what_a_backend_cannot_do_is_said_at_the_look_up() {
-    for backend in [BackendName::Grafana, BackendName::Phoenix, BackendName::Otlp] {
+    for backend in [
+        BackendName::Grafana,
+        BackendName::Phoenix,
+        BackendName::Otlp,
+        BackendName::Mlflow,
+    ] {
         let made = destination(Binding::new().backend(backend), Protocol::HttpProtobuf);
         assert_eq!(made.err(), Some(DestinationError::NoEndpoint(backend)));
     }
@@ -246,4 +261,192 @@ fn metadata_of_a_binding_that_is_cut_is_counted_on_the_resource() {
             "{backend:?}"
         );
     }
+}
+
+/// Where a destination says the project: an attribute of the resource, or a header.
+fn told(made: &Destination) -> Option<String> {
+    const CARRIERS: [&str; 4] = [
+        "langsmith-project",
+        "x-bt-parent",
+        "x-mlflow-experiment-id",
+        "x-project-name",
+    ];
+    let phoenix = "openinference.project.name";
+    let of_resource = made.resource(&acme()).get(&phoenix.into());
+    let mut told: Vec<String> = of_resource
+        .map(|value| format!("{phoenix}={value}"))
+        .into_iter()
+        .collect();
+    let headers = made
+        .headers
+        .iter()
+        .filter(|(name, _)| CARRIERS.contains(&name.as_str()));
+    told.extend(headers.map(|(name, value)| format!("{name}={}", value.to_str().expect("a text"))));
+    assert!(told.len() < 2, "{told:?}");
+    told.pop()
+}
+
+#[test]
+fn each_backend_is_told_the_project_in_its_own_way_on_each_protocol() {
+    use BackendName::{Braintrust, Langsmith, Mlflow, Phoenix};
+    let with_project = |backend, project: &str, protocol| {
+        let binding = Binding::new().backend(backend).endpoint("http://h:1").project(project);
+        told(&destination(binding, protocol).expect("a destination")).expect("it is told")
+    };
+    for (backend, project, expected) in [
+        (Phoenix, "Größe/1", "openinference.project.name=Größe/1"),
+        (Langsmith, "p 1", "langsmith-project=p 1"),
+        (Braintrust, "p", "x-bt-parent=project_name:p"),
+        (Braintrust, "project_name:p", "x-bt-parent=project_name:p"),
+        (Braintrust, "project_id:1-2", "x-bt-parent=project_id:1-2"),
+        (Braintrust, "experiment_id:3", "x-bt-parent=experiment_id:3"),
+        (Mlflow, "12", "x-mlflow-experiment-id=12"),
+    ] {
+        assert_eq!(
+            with_project(backend, project, Protocol::HttpProtobuf),
+            expected,
+            "{backend:?}"
+        );
+        if backend == Phoenix {
+            assert_eq!(with_project(backend, project, Protocol::Grpc), expected, "{backend:?}");
+        } else {
+            assert_eq!(
+                with_project(backend, project, Protocol::HttpJson),
+                expected,
+                "{backend:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_project_that_cannot_be_told_or_is_told_twice_is_said_at_the_look_up() {
+    use BackendName::{Braintrust, Grafana, Honeycomb, Honeyhive, Langfuse, Langsmith, Logfire, Mlflow, Otlp, Phoenix};
+    let error = |binding: Binding| destination(binding.endpoint("http://h:1"), Protocol::HttpProtobuf).err();
+    for backend in [Honeyhive, Otlp, Langfuse, Logfire, Honeycomb, Grafana] {
+        let made = error(Binding::new().backend(backend).project("p"));
+        assert_eq!(made, Some(DestinationError::NoProject(backend)));
+    }
+    let made = error(Binding::new().backend(Mlflow));
+    assert_eq!(made, Some(DestinationError::ProjectMissing(Mlflow)));
+    assert_eq!(
+        error(Binding::new().backend(Mlflow).header("x-mlflow-experiment-id", "1")),
+        None
+    );
+    let made = error(Binding::new().backend(Langsmith).project("Größe"));
+    assert_eq!(made, Some(DestinationError::ProjectCharacters(Langsmith)));
+    for (backend, header, resource, by) in [
+        (Langsmith, Some("Langsmith-Project"), None, "headers.langsmith-project"),
+        (Phoenix, Some("x-project-name"), None, "headers.x-project-name"),
+        (
+            Phoenix,
+            None,
+            Some("openinference.project.name"),
+            "resource.\"openinference.project.name\"",
+        ),
+        (
+            Braintrust,
+            None,
+            Some("braintrust.parent"),
+            "resource.\"braintrust.parent\"",
+        ),
+    ] {
+        let mut binding = Binding::new().backend(backend).project("p");
+        binding = header
+            .into_iter()
+            .fold(binding, |binding, name| binding.header(name, "q"));
+        binding = resource
+            .into_iter()
+            .fold(binding, |binding, name| binding.resource(name, "q"));
+        let by = by.to_owned();
+        assert_eq!(error(binding), Some(DestinationError::ProjectTwice { backend, by }));
+    }
+}
+
+#[test]
+fn two_destinations_are_one_project_by_what_the_backend_goes_by() {
+    use BackendName::{Honeyhive, Langsmith, Mlflow, Otlp, Phoenix};
+    let of = |binding: Binding, protocol| destination(binding.endpoint("http://h:1"), protocol).expect("a destination");
+    let (http, grpc) = (Protocol::HttpProtobuf, Protocol::Grpc);
+    let at = |backend| Binding::new().backend(backend);
+    // By key alone, by key and project, by project alone.
+    for (what, one, other, protocol, with_same_key, with_other_key) in [
+        ("a key", at(Honeyhive), at(Honeyhive), http, true, false),
+        (
+            "the default",
+            at(Langsmith),
+            at(Langsmith).project("default"),
+            http,
+            true,
+            false,
+        ),
+        (
+            "another name",
+            at(Langsmith),
+            at(Langsmith).project("p"),
+            http,
+            false,
+            false,
+        ),
+        ("no name", at(Phoenix), at(Phoenix), http, true, true),
+        (
+            "names",
+            at(Phoenix).project("a"),
+            at(Phoenix).project("b"),
+            http,
+            false,
+            false,
+        ),
+        (
+            "an attribute",
+            at(Phoenix).project("a"),
+            at(Phoenix).resource("openinference.project.name", "a"),
+            http,
+            true,
+            true,
+        ),
+        (
+            "headers",
+            at(Phoenix).header("x-project-name", "a"),
+            at(Phoenix).header("x-project-name", "b"),
+            http,
+            false,
+            false,
+        ),
+        (
+            "headers that nobody looks at",
+            at(Phoenix).header("x-project-name", "a"),
+            at(Phoenix).header("x-project-name", "b"),
+            grpc,
+            true,
+            true,
+        ),
+        (
+            "experiments",
+            at(Mlflow).project("1"),
+            at(Mlflow).project("1"),
+            http,
+            true,
+            true,
+        ),
+        (
+            "what a receiver may go by",
+            at(Otlp).header("x-scope-orgid", "a"),
+            at(Otlp).header("x-scope-orgid", "b"),
+            http,
+            false,
+            false,
+        ),
+        ("nothing", at(Otlp), at(Otlp), http, true, false),
+    ] {
+        let (one, other) = (of(one, protocol).project, of(other, protocol).project);
+        assert_eq!(one.is_same(&other, true), with_same_key, "{what}, one key");
+        assert_eq!(one.is_same(&other, false), with_other_key, "{what}, two keys");
+        let fingerprinter = crate::secret::Fingerprinter::new();
+        let [key, another] = [b"a", b"b"].map(|key| fingerprinter.fingerprint(key));
+        assert_eq!(one.id(key) == other.id(key), with_same_key, "{what}");
+        assert_eq!(one.id(key) == other.id(another), with_other_key, "{what}");
+    }
+    let elsewhere = destination(at(Phoenix).endpoint("http://h:2"), http).expect("a destination");
+    assert!(!of(at(Phoenix), http).project.is_same(&elsewhere.project, true));
 }

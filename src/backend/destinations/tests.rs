@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{AuthScheme, Binding, Config, Document, SessionMode, Tls};
+use crate::config::{AuthScheme, BackendName, Binding, Config, Document, SessionMode, Tls};
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector};
 
@@ -48,7 +48,8 @@ fn tenants_whose_bindings_say_the_same_have_one_destination_and_it_knows_neither
 
 #[test]
 fn bindings_that_differ_in_anything_have_destinations_of_their_own() {
-    let changes: [fn(Binding) -> Binding; 11] = [
+    let changes: [fn(Binding) -> Binding; 12] = [
+        |binding| binding.backend(BackendName::Langsmith).project("p"),
         |binding| binding.endpoint("http://localhost:1"),
         |binding| binding.auth("x-api-key", AuthScheme::Raw),
         |binding| binding.header("x-project", "other"),

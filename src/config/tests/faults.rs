@@ -109,7 +109,7 @@ fn a_fault_says_the_rule_and_what_may_have_been_meant() {
         ("tenant = {}", "tenant: unknown field; did you mean `tenants`?"),
         (
             "[defaults]\nbackend = 'honeyhve'",
-            "defaults.backend: one of \"honeyhive\", \"otlp\", \"langfuse\", \"phoenix\", \"langsmith\", \"logfire\", \"braintrust\", \"honeycomb\", \"grafana\" (is \"honeyhive\" meant?) is expected, found a text",
+            "defaults.backend: one of \"honeyhive\", \"otlp\", \"langfuse\", \"phoenix\", \"langsmith\", \"logfire\", \"braintrust\", \"honeycomb\", \"grafana\", \"mlflow\" (is \"honeyhive\" meant?) is expected, found a text",
         ),
         (
             "[export]\ntimeout = 5",

@@ -1,6 +1,6 @@
 //! TOML, YAML and JSON, and what their parsers do with odd files.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Folder, listed, resolve};
 use crate::config::ConfigFault;
@@ -274,7 +274,12 @@ fn numbers_that_no_field_can_hold_are_faults() {
     for text in ["a = 99999999999999999999", "a = 1e999"] {
         assert!(parse(text, Written::Toml).is_err(), "{text}");
     }
-    assert_eq!(parse("a = nan", Written::Toml), Ok(json!({ "a": Value::Null })));
     let said = super::faults("[defaults.sampling]\nratio = nan\n[export]\nmax_queue_size = -1");
     assert_eq!(said.len(), 2, "{said:?}");
+}
+
+#[test]
+fn numbers_of_toml_that_json_lacks_are_texts() {
+    let expected = json!({ "nan": "NaN", "more": "Infinity", "less": "-Infinity" });
+    assert_eq!(parse("nan = nan\nmore = inf\nless = -inf", Written::Toml), Ok(expected));
 }

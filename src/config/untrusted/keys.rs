@@ -93,6 +93,14 @@ impl KeyRule {
         Ok(Self::File { root, below })
     }
 
+    /// Whether it is about one tenant's keys alone.
+    pub(super) fn names_tenant(&self) -> bool {
+        match self {
+            Self::Env(name) | Self::Credential(name) | Self::Provider { name, .. } => name.contains(TENANT),
+            Self::File { below, .. } => below.iter().any(|part| part.contains(TENANT)),
+        }
+    }
+
     /// The pattern for a tenant's layer, or for one that is no tenant's.
     pub(super) fn for_tenant(&self, tenant: Option<&Name>) -> Option<KeyPattern> {
         let fill = |text: &str| match tenant {
@@ -118,7 +126,7 @@ impl KeyRule {
 }
 
 /// Whether what `*` stands for could make one tenant's name another one's: `{tenant}-*` of `acme` has `acme-eu` in it.
-fn tenants_could_meet(text: &str, as_variable: bool) -> bool {
+pub(super) fn tenants_could_meet(text: &str, as_variable: bool) -> bool {
     let pieces: Vec<&str> = text.split(TENANT).collect();
     let only_of_names = |between: &str| between.chars().all(|c| template::from_a_name(c, as_variable));
     let before = |piece: &str| {
@@ -134,19 +142,7 @@ fn tenants_could_meet(text: &str, as_variable: bool) -> bool {
 /// The pattern that would allow a source; none for a command. The tenant's slug becomes `{tenant}` where it is a part of its own: as it is, every
 /// tenant could name it.
 pub(super) fn allowing(source: &KeySource, tenant: Option<&Name>) -> Option<String> {
-    let by_part = |text: &str| {
-        let parts = text.split('/');
-        let parts: Vec<&str> = parts
-            .map(|part| {
-                if tenant.is_some_and(|tenant| part == tenant.as_str()) {
-                    TENANT
-                } else {
-                    part
-                }
-            })
-            .collect();
-        parts.join("/")
-    };
+    let by_part = |text: &str| with_placeholder(text, tenant);
     match source {
         KeySource::Env(name) => Some(format!("env:{name}")),
         KeySource::File(path) => Some(format!("file:{}", by_part(path.to_str()?))),
@@ -154,6 +150,13 @@ pub(super) fn allowing(source: &KeySource, tenant: Option<&Name>) -> Option<Stri
         KeySource::Provider { provider, name } => Some(format!("provider:{provider}/{}", by_part(name))),
         KeySource::Confined(_) | KeySource::Exec { .. } => None,
     }
+}
+
+/// A text with `{tenant}` for each part between `/` that is the tenant's slug.
+pub(super) fn with_placeholder(text: &str, tenant: Option<&Name>) -> String {
+    let is_slug = |part: &str| tenant.is_some_and(|tenant| part == tenant.as_str());
+    let parts = text.split('/').map(|part| if is_slug(part) { TENANT } else { part });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]

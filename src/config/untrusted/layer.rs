@@ -47,6 +47,17 @@ impl Place<'_> {
         }
     }
 
+    /// The tenant whose layer it is, if it is one's.
+    pub(in super::super) fn tenant<'s>(&self, selector: &'s Selector) -> Option<&'s Name> {
+        selector.get(Part::Tenant).filter(|tenant| match *self {
+            Self::Tenant { .. } => true,
+            Self::Table(part, name) => {
+                part == Part::Tenant && (name == tenant.as_str() || name == super::super::document::WILDCARD)
+            }
+            Self::Defaults | Self::Route(_) => false,
+        })
+    }
+
     /// The key path of the table.
     pub(in super::super) fn path(&self) -> String {
         match self {
@@ -92,13 +103,7 @@ pub(in super::super) fn check(
     faults: &mut Faults,
 ) -> Result<Option<KeySource>, TemplateError> {
     faults.enter_untrusted(place.file());
-    let tenant = selector.get(Part::Tenant).filter(|tenant| match place {
-        Place::Tenant { .. } => true,
-        Place::Table(part, name) => {
-            part == Part::Tenant && (name == tenant.as_str() || name == super::super::document::WILDCARD)
-        }
-        Place::Defaults | Place::Route(_) => false,
-    });
+    let tenant = place.tenant(selector);
     let path = place.path();
     never(layer, &path, faults);
     raises(layer, below, &path, faults);

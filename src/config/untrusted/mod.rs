@@ -7,6 +7,7 @@ mod addresses;
 mod endpoints;
 mod keys;
 mod layer;
+mod projects;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use addresses::Network;
 use endpoints::EndpointPattern;
 use keys::KeyRule;
 pub(super) use layer::{Place, check, moves};
+use projects::ProjectPattern;
 
 use super::endpoint::Endpoint;
 use super::fault::Faults;
@@ -40,6 +42,9 @@ pub struct Untrusted {
     pub(crate) endpoints: Option<Vec<String>>,
     /// Addresses, such as `10.1.0.0/16`, that these endpoints may have although they are not public. Default: none.
     pub(crate) addresses: Option<Vec<String>>,
+    /// Projects that they may name with a key that is not their tenant's own, such as `{tenant}` or `{tenant}/*`, written as in `keys`. A
+    /// pattern without `{tenant}` is for every tenant. Default: none.
+    pub(crate) projects: Option<Vec<String>>,
 }
 
 /// `[untrusted]`, read.
@@ -48,6 +53,7 @@ pub(super) struct Rules {
     keys: Vec<KeyRule>,
     endpoints: Vec<EndpointPattern>,
     pub(super) addresses: Arc<Addresses>,
+    projects: Vec<ProjectPattern>,
     written: Untrusted,
 }
 
@@ -75,11 +81,18 @@ impl Untrusted {
         self
     }
 
+    /// A pattern of projects that they may name with a key that is not their tenant's own, such as `{tenant}`.
+    pub fn project(mut self, pattern: impl Into<String>) -> Self {
+        self.projects.get_or_insert_default().push(pattern.into());
+        self
+    }
+
     /// Each list is replaced as one.
     pub(super) fn overlay(&mut self, over: &Self) {
         replace(&mut self.keys, over.keys.as_ref());
         replace(&mut self.endpoints, over.endpoints.as_ref());
         replace(&mut self.addresses, over.addresses.as_ref());
+        replace(&mut self.projects, over.projects.as_ref());
     }
 }
 
@@ -101,6 +114,7 @@ impl Rules {
                 network,
                 faults,
             ))),
+            projects: each(written.projects.as_deref(), "projects", ProjectPattern::parse, faults),
             written: written.clone(),
         }
     }
@@ -109,6 +123,18 @@ impl Rules {
     pub(super) fn admit(&self, source: &KeySource, tenant: Option<&Name>) -> Option<KeySource> {
         let patterns = self.keys.iter().filter_map(|rule| rule.for_tenant(tenant));
         patterns.into_iter().find_map(|pattern| pattern.admit(source))
+    }
+
+    /// Whether a key source is one that no other tenant's layer may have.
+    pub(super) fn is_own(&self, source: &KeySource, tenant: Option<&Name>) -> bool {
+        let own = self.keys.iter().filter(|rule| rule.names_tenant());
+        let patterns = own.filter_map(|rule| rule.for_tenant(tenant));
+        patterns.into_iter().any(|pattern| pattern.admit(source).is_some())
+    }
+
+    /// Whether a tenant's layer may name a project, whosever key it has.
+    pub(super) fn allows_project(&self, project: &str, tenant: Option<&Name>) -> bool {
+        self.projects.iter().any(|pattern| pattern.fits(project, tenant))
     }
 
     fn allows_endpoint(&self, endpoint: &Endpoint) -> bool {
@@ -126,6 +152,11 @@ impl Rules {
     pub(super) fn line_for_key(&self, source: &KeySource, tenant: Option<&Name>) -> Option<String> {
         let pattern = keys::allowing(source, tenant)?;
         Some(line("keys", self.written.keys.as_deref(), pattern))
+    }
+
+    pub(super) fn line_for_project(&self, project: &str, tenant: Option<&Name>) -> String {
+        let pattern = projects::allowing(project, tenant);
+        line("projects", self.written.projects.as_deref(), pattern)
     }
 
     pub(super) fn line_for_endpoint(&self, endpoint: &Endpoint) -> String {

@@ -9,6 +9,8 @@
 //! | open, its time is over | half-open: who asked is the probe | closed, 0 | same | | same |
 //! | half-open | waits | closed, 0 | of the probe: `n + 1`, open until now + pause, `gap` at the most where hurried; of others: same | open, its time over | half-open, hurried |
 //!
+//! A turn at a receiver that is short of capacity ends an opening: open becomes open with its time over. It changes nothing else.
+//!
 //! Besides, a receiver may have said when to come back: until then nothing is let through in any state. Neither a success nor a hurry ends
 //! that; of several such moments the last one counts.
 //!
@@ -140,6 +142,13 @@ impl Circuit {
     pub(super) fn give_up(&mut self, now: Instant, probe: u64) {
         if matches!(self.phase, Phase::HalfOpen { probe: current, .. } if probe == current) {
             self.phase = Phase::Open { since: now, until: now };
+        }
+    }
+
+    /// Ends an opening now: the request that has its turn at a receiver short of capacity is the probe.
+    pub(super) fn let_one_try(&mut self, now: Instant) {
+        if let Phase::Open { until, .. } = &mut self.phase {
+            *until = now.min(*until);
         }
     }
 

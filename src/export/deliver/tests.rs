@@ -20,6 +20,7 @@ use super::super::sample::span;
 use super::*;
 use crate::config::{Binding, Compression, Export, Retry, ServerErrors};
 use crate::ledger::LedgerSnapshot;
+use crate::selector::{Name, Part, Selector};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything takes here in real time.
@@ -53,9 +54,13 @@ struct World {
 impl World {
     /// Batches of three spans, which are due when they are pushed.
     fn new(retry: Retry, answer: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
+        Self::with_batches(3, retry, answer)
+    }
+
+    fn with_batches(size: usize, retry: Retry, answer: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
         let receiver = Receiver::new(answer);
         let export = Export {
-            max_export_batch_size: Some(3),
+            max_export_batch_size: Some(size),
             scheduled_delay: Some(Duration::ZERO),
             compression: Some(Compression::None),
             retry,
@@ -260,6 +265,60 @@ fn session_events_wait_as_the_receiver_asks_too() {
         advance(2 * SECOND).await;
         world
             .until("the event", |world| world.events().delivered, |events| *events == 1)
+            .await;
+    });
+}
+
+#[test]
+fn a_wait_of_zero_is_no_sign_that_the_receiver_is_at_work() {
+    on_a_stopped_clock(async {
+        let retry = Retry {
+            max_retry_after: Some(Duration::ZERO),
+            ..retry(5 * MINUTE)
+        };
+        let mut world = World::new(retry, |_| (503, ASKS));
+        world.push(3);
+        let failures = |world: &World| world.lane.gates.for_spans().own_failures();
+        let begun = Instant::now();
+        while failures(&world) < 5 {
+            world.pass(30 * SECOND).await;
+            assert!(begun.elapsed() < MINUTE, "{} failures", failures(&world));
+        }
+    });
+}
+
+#[test]
+fn a_batch_whose_time_is_over_does_not_stop_the_halving_of_the_next_one() {
+    on_a_stopped_clock(async {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let mut came = 0;
+        let mut world = World::with_batches(4, retry(5 * MINUTE), move |seen| {
+            came += 1;
+            match came {
+                // The batch, its first half, and the two spans of that.
+                1..=4 => (400, ""),
+                _ if !over.load(Ordering::Relaxed) => (503, ""),
+                _ if seen.carries("bad") => (400, ""),
+                _ => TAKEN,
+            }
+        });
+        world.push(4);
+        let lost = |world: &World| world.spans().lost();
+        world
+            .until("an outage", World::last_error, |error| error.contains("503"))
+            .await;
+        for _ in 0..32 {
+            world.pass(10 * SECOND).await;
+        }
+        world.until("the first batch", lost, |lost| *lost == 4).await;
+        is_over.store(true, Ordering::Relaxed);
+        world.push_named(&["good", "bad", "better", "best"]);
+        for _ in 0..6 {
+            world.pass(10 * SECOND).await;
+        }
+        world
+            .until("the neighbours", |world| world.spans().delivered, |spans| *spans == 3)
             .await;
     });
 }
@@ -476,4 +535,105 @@ fn with_repeat_a_500_is_repeated_as_a_503_is() {
             assert_eq!((world.spans().in_flight, world.spans().queued), (3, 3));
         }
     });
+}
+
+/// The lane of each request that is taken by a receiver that takes one each 20 ms.
+fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
+    let mut free = Instant::now();
+    let receiver = Receiver::new(move |_| {
+        if Instant::now() < free {
+            return (503, "");
+        }
+        free = Instant::now() + Duration::from_millis(20);
+        TAKEN
+    });
+    let export = Export {
+        max_export_batch_size: Some(3),
+        scheduled_delay: Some(Duration::ZERO),
+        compression: Some(Compression::None),
+        retry: Retry {
+            initial_backoff: Some(Duration::from_millis(2)),
+            max_backoff: Some(4 * SECOND),
+            ..Retry::default()
+        },
+        ..Export::default()
+    };
+    let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
+    let name = |at: usize| Name::new(&format!("t{at}")).expect("a name");
+    let books: Vec<_> = (0..lanes)
+        .map(|at| Account::alone(&Selector::of(Part::Tenant, name(at))))
+        .collect();
+    let (lanes, _rung) = parts.lanes(&books);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        for (at, lane) in lanes.iter().enumerate() {
+            for _ in 0..3 * batches {
+                lane.push(span(format!("of lane {at};")));
+            }
+            let lane = Arc::clone(lane);
+            assert!(lane.start_ready());
+            tokio::spawn(async move {
+                let shared = Arc::clone(lane.shared());
+                while lane.is_due() {
+                    send_next(&lane, &shared).await;
+                }
+            });
+        }
+        let begun = Instant::now();
+        // Until one of them has sent all, each has something to send.
+        let spans = |account: &Arc<Account>| account.snapshot().spans.snapshot();
+        while books.iter().all(|account| spans(account).pending() > 0) {
+            let seen: Vec<_> = books.iter().map(|account| spans(account).delivered).collect();
+            assert!(begun.elapsed() < MINUTE, "{seen:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let journal = receiver.journal();
+    let taken = journal.iter().filter(|seen| seen.answer == 200);
+    let of = |seen: &Seen| (0..lanes.len()).find(|at| seen.carries(&format!("of lane {at};")));
+    taken.map(|seen| of(seen).expect("of one of them")).collect()
+}
+
+#[test]
+fn equal_tracers_take_turns_at_a_receiver_that_is_short_of_capacity() {
+    for (lanes, batches) in [(2, 30), (8, 8)] {
+        let taken = taken_in_turn(lanes, batches);
+        for lane in 0..lanes {
+            let gaps = taken.split(|at| *at == lane).map(<[usize]>::len);
+            let longest = gaps.max().expect("there is one");
+            assert!(longest <= 4 * lanes, "{longest} between two of {lane}: {taken:?}");
+        }
+    }
+}
+
+#[test]
+fn a_shortage_is_a_503_or_unavailable_without_a_wait() {
+    let status = |status| ExportError::Status {
+        url: String::new(),
+        status,
+        message: None,
+        retry_after: None,
+    };
+    let grpc = |code| ExportError::Grpc {
+        url: String::new(),
+        code,
+        message: None,
+        retry_after: None,
+    };
+    let repeat = |error, after| Verdict::Repeat { after, error };
+    assert!(is_shortage(&repeat(status(503), None)));
+    assert!(is_shortage(&repeat(grpc(14), None)));
+    for other in [
+        repeat(status(503), Some(SECOND)),
+        repeat(grpc(14), Some(SECOND)),
+        repeat(status(429), None),
+        repeat(status(502), None),
+        repeat(grpc(8), None),
+        Verdict::Fault { error: status(500) },
+    ] {
+        assert!(!is_shortage(&other), "{other:?}");
+    }
 }

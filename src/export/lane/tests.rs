@@ -111,7 +111,7 @@ impl Parts {
     }
 
     /// Lanes that nobody sends for, one in each of these books, with one bound on what they hold; and the other end of their bell.
-    pub(super) fn lanes(&self, books: &[Arc<Account>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
+    pub(in super::super) fn lanes(&self, books: &[Arc<Account>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
         let reader = KeyReader::new(self.sources.clone(), false);
         let (shared, rung) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), reader);
         let scheme = self.destination.key_scheme;

@@ -1,15 +1,22 @@
-//! Against `opentelemetry-otlp`, byte for byte.
+//! Against `opentelemetry-otlp`: protobuf byte for byte, JSON as a document.
+
+mod reference;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use opentelemetry::trace::{TraceFlags, TraceId};
+use opentelemetry_otlp::Protocol;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use serde_json::{Value as Json, json};
 
-use super::super::encode::by_exporter;
+use super::super::sample;
 use super::*;
+use reference::by_exporter;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -28,14 +35,28 @@ fn value() -> impl Strategy<Value = Value> {
         4 => text().prop_map(Value::from),
         1 => any::<bool>().prop_map(Value::Bool),
         2 => number.clone().prop_map(Value::I64),
-        1 => any::<f64>().prop_map(Value::F64),
+        1 => double().prop_map(Value::F64),
         1 => vec(any::<bool>(), 0..4).prop_map(|list| Value::Array(Array::Bool(list))),
         1 => vec(number, 0..4).prop_map(|list| Value::Array(Array::I64(list))),
-        1 => vec(any::<f64>(), 0..4).prop_map(|list| Value::Array(Array::F64(list))),
+        1 => vec(double(), 0..4).prop_map(|list| Value::Array(Array::F64(list))),
         1 => vec(text(), 0..4).prop_map(|list| {
             Value::Array(Array::String(list.into_iter().map(StringValue::from).collect()))
         }),
     ]
+}
+
+/// Those that JSON has a form for: for the others the reference writes null.
+fn double() -> impl Strategy<Value = f64> {
+    proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO
+}
+
+/// Of a scope, for the reference keeps a key twice.
+fn unique_attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {
+    attributes(most).prop_map(|mut attributes| {
+        attributes.sort_by(|one, other| one.key.cmp(&other.key));
+        attributes.dedup_by(|one, other| one.key == other.key);
+        attributes
+    })
 }
 
 fn attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {
@@ -90,7 +111,7 @@ fn scope() -> impl Strategy<Value = InstrumentationScope> {
         "[ab]?",
         prop::option::of("[12]"),
         prop::option::of("[u]"),
-        attributes(2),
+        unique_attributes(2),
     )
         .prop_map(|(name, version, url, attributes)| {
             let mut scope = InstrumentationScope::builder(name).with_attributes(attributes);
@@ -146,23 +167,79 @@ prop_compose! {
     }
 }
 
+fn resource() -> impl Strategy<Value = Resource> {
+    (attributes(3), prop::option::of("[a-z]{1,5}")).prop_map(|(attributes, url)| {
+        let resource = Resource::builder_empty();
+        match url {
+            Some(url) => resource.with_schema_url(attributes, url),
+            None => resource.with_attributes(attributes),
+        }
+        .build()
+    })
+}
+
+fn document(body: &[u8]) -> Json {
+    serde_json::from_slice(body).expect("JSON")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn the_bytes_are_those_of_opentelemetry_otlp(
-        spans in vec(span(), 0..8),
-        resource_attributes in attributes(3),
-        url in prop::option::of("[a-z]{1,5}"),
-    ) {
-        let resource = Resource::builder_empty();
-        let resource = match url {
-            Some(url) => resource.with_schema_url(resource_attributes, url),
-            None => resource.with_attributes(resource_attributes),
-        };
-        let resource = resource.build();
+    fn the_bytes_are_those_of_opentelemetry_otlp(spans in vec(span(), 0..8), resource in resource()) {
         let ours = request(&spans.iter().collect::<Vec<_>>(), &resource);
-        let reference = by_exporter(spans, &resource, opentelemetry_otlp::Protocol::HttpBinary).expect("it encodes");
+        let reference = by_exporter(spans, &resource, Protocol::HttpBinary);
         prop_assert!(ours == reference, "{ours:?}\n{reference:?}");
     }
+
+    #[test]
+    fn the_json_says_what_that_of_opentelemetry_otlp_says(spans in vec(span(), 0..8), resource in resource()) {
+        let ours = json::request(&spans.iter().collect::<Vec<_>>(), &resource).expect("it encodes");
+        let mut reference = document(&by_exporter(spans, &resource, Protocol::HttpJson));
+        // In development, always empty, and the one field that it writes and we do not.
+        let resource = reference["resourceSpans"][0]["resource"].as_object_mut().expect("a table");
+        prop_assert_eq!(resource.remove("entityRefs"), Some(json!([])));
+        prop_assert_eq!(document(&ours), reference);
+    }
+}
+
+#[test]
+fn doubles_that_json_lacks_are_texts_in_it() {
+    let doubles = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5];
+    let mut span = sample::span("span");
+    span.attributes = doubles.map(|double| KeyValue::new("one", double)).into();
+    span.attributes
+        .push(KeyValue::new("all", Value::Array(Array::F64(doubles.into()))));
+    let written = document(&json::request(&[&span], &Resource::builder_empty().build()).expect("it encodes"));
+    let attributes = &written["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"];
+    let texts = [json!("NaN"), json!("Infinity"), json!("-Infinity"), json!(0.5)]
+        .map(|double| json!({ "doubleValue": double }));
+    for (index, text) in texts.iter().enumerate() {
+        assert_eq!(attributes[index]["value"], *text);
+    }
+    assert_eq!(attributes[4]["value"], json!({ "arrayValue": { "values": texts } }));
+}
+
+#[test]
+fn a_key_of_a_scope_stands_once_with_its_last_value_in_both_encodings() {
+    let mut span = sample::span("span");
+    span.instrumentation_scope = InstrumentationScope::builder("lib")
+        .with_attributes([KeyValue::new("k", 1), KeyValue::new("other", 0), KeyValue::new("k", 2)])
+        .build();
+    let resource = Resource::builder_empty().build();
+    let body = request(&[&span], &resource);
+    let read = <ExportTraceServiceRequest as prost::Message>::decode(body).expect("protobuf");
+    let scope = read.resource_spans[0].scope_spans[0].scope.clone().expect("a scope");
+    let in_protobuf: Vec<_> = scope
+        .attributes
+        .into_iter()
+        .map(|each| (each.key, each.value.and_then(|value| value.value)))
+        .collect();
+    let int = |value| Some(any_value::Value::IntValue(value));
+    assert_eq!(in_protobuf, [("other".to_owned(), int(0)), ("k".to_owned(), int(2))]);
+    let written = document(&json::request(&[&span], &resource).expect("it encodes"));
+    assert_eq!(
+        written["resourceSpans"][0]["scopeSpans"][0]["scope"]["attributes"],
+        json!([{ "key": "other", "value": { "intValue": "0" } }, { "key": "k", "value": { "intValue": "2" } }])
+    );
 }

@@ -64,6 +64,18 @@ fn a_key_is_found_in_each_spelling() {
 }
 
 #[test]
+fn a_basic_header_that_is_encoded_once_more_is_found() {
+    // The header is `Basic dXNlcjpzZWNyZXQtY2FuYXJ5`.
+    for text in [
+        "QmFzaWMgZFhObGNqcHpaV055WlhRdFkyRnVZWEo1",
+        "ZFhObGNqcHpaV055WlhRdFkyRnVZWEo1",
+        "4261736963206458 4e6c636a707a5a574e795a5851745932467559584a35",
+    ] {
+        assert!(repeats("user:secret-canary", text), "{text}");
+    }
+}
+
+#[test]
 fn keys_of_few_letters_and_keys_beyond_ascii_are_found_as_a_whole() {
     for (secret, texts) in [
         ("k3y", &["bad k3y", "K3Y", "k 3 y", "%6b3y", "6b3379", "azN5"][..]),

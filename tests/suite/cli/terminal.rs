@@ -135,6 +135,8 @@ fn check_shows_every_field_of_a_configuration_as_text() {
              [tenants.c]\napi_key = {{ credential = {escaped} }}\n\
              [tenants.d]\napi_key = {{ provider = {escaped}, name = {escaped} }}\n\
              [tenants.e]\napi_key = {{ exec = [{escaped}, {escaped}] }}\n\
+             [tenants.p]\napi_key = {{ file = \"f\" }}\nbackend = \"phoenix\"\n\
+             project = \"\\u202e\\u200btitle\"\n\
              [tenants.g]\napi_key = {{ file = {escaped} }}\n\
              [tenants.h]\napi_key = {{ file = \"f\" }}\nsource = {escaped}\nmetadata = {{ {escaped} = {escaped} }}\n"
         ),
@@ -158,6 +160,7 @@ fn check_shows_every_field_of_a_configuration_as_text() {
         format!("active_environment = {escaped}\n"),
         format!("active_environment = {{ env = {escaped}, default = {escaped} }}\n"),
         format!("tenants_dir = {escaped}\n"),
+        format!("[tenants.a]\nproject = {escaped}\n"),
         format!("[tenants.{escaped}]\nsource = 'x'\n"),
         format!("[tenants.a]\n{escaped} = 1\n"),
         format!("[tenants.a]\nbackend = {escaped}\n"),
@@ -245,6 +248,8 @@ fn check_shows_what_a_receiver_says_as_text() {
     for arguments in [
         &["check", "--config", &file, "--connect"][..],
         &["check", "--config", &file, "--connect", "--json"],
+        &["check", "--config", &file, "--connect=send"],
+        &["check", "--config", &file, "--connect=send", "--json"],
     ] {
         let text = harmless(&run(arguments, &[]));
         assert!(text.contains("answered 400"), "{text}");

@@ -135,7 +135,7 @@ async fn a_scope_that_ends_with_its_request_is_nobodys_afterwards() {
         // Explicit handles, and what is inside their scopes.
         a.in_span_sync("of a handle", |_| info_span!("inside a handle's").in_scope(|| ()));
         b.in_span_sync("of another handle", |_| {
-            driver.in_span("inside another handle's", |_| ())
+            driver.in_span("inside another handle's", |_| ());
         });
         let _entered = a.enter();
         driver.in_span("inside what is entered", |_| ());

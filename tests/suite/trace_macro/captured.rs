@@ -90,6 +90,7 @@ fn values_are_told_as_json_else_by_debug_else_by_type() {
     for (name, expected) in [
         ("inputs.both.text", serde_json::json!("t")),
         ("inputs.both.list.0", 0.5.into()),
+        ("inputs.both.list.2", "NaN".into()),
         ("inputs.both.kind", "Unit".into()),
         ("inputs.both.numbers.0", u128::MAX.to_string().into()),
         ("inputs.both.numbers.1", (-1).into()),

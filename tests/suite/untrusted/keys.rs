@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use tracer_registry::{LookupError, SecretFault};
 
-use super::FOLDER;
+use super::{FOLDER, refused};
 use crate::reload::Files;
 use crate::support::{key_of, wait_for};
 
@@ -80,4 +80,52 @@ fn a_mounted_secret_is_followed_through_a_swap_of_its_data() {
     acme.in_span_sync("under the next key", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("next"), ["under the next key"]);
+}
+
+#[test]
+fn a_file_names_no_project_with_the_operators_key_and_any_with_its_own() {
+    let files = files();
+    let folder = files.path("keys").display().to_string();
+    let operator = |more: &str| {
+        format!(
+            "{FOLDER}[untrusted]\nkeys = [\"file:{folder}/{{tenant}}\"]\n{more}\n[tenants.\"*\"]\nbackend = \"langsmith\"\n\
+             endpoint = \"{}\"\nauth = {{ scheme = \"bearer\" }}\nproject = \"{{tenant}}\"\n\
+             api_key = {{ provider = \"test\", name = \"next\" }}\n",
+            files.world.collector.url()
+        )
+    };
+    let look_up = |operator: &str, file: &str| {
+        files.write("tenants.d/acme.toml", file);
+        files.rewrite(operator);
+        files.world.registry.reload().expect("without a fault");
+        files.world.registry.tenant("acme")
+    };
+    let error = look_up(&operator(""), "project = \"globex\"\n").expect_err("another tenant's");
+    let said = refused(&error);
+    let line = "untrusted.projects = [\"globex\"]";
+    assert!(
+        said.len() == 1 && said[0].starts_with("tenants.acme.project: ") && said[0].ends_with(line),
+        "{said:?}"
+    );
+    let own = format!("project = \"globex\"\napi_key = {{ file = \"{folder}/acme\" }}\n");
+    for (operator, file, project, key) in [
+        (operator(""), "source = \"s\"\n", "acme", "next"),
+        (
+            operator("projects = [\"{tenant}/*\"]"),
+            "project = \"acme/search\"\n",
+            "acme/search",
+            "next",
+        ),
+        (operator(""), own.as_str(), "globex", "acme"),
+    ] {
+        let before = files.world.collector.requests().len();
+        look_up(&operator, file).expect("allowed").in_span_sync(project, |_| ());
+        files.world.flush();
+        let requests = files.world.collector.requests();
+        let [request] = &requests[before..] else {
+            panic!("{requests:#?}")
+        };
+        assert_eq!(request.header("langsmith-project"), Some(project));
+        assert_eq!(request.project.as_deref(), Some(key), "whose key it has");
+    }
 }

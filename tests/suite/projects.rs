@@ -1,0 +1,344 @@
+//! Tenants whose keys choose no project: each lands in its own by `project`, and those that meet in one are warned of.
+
+use serde_json::json;
+use tracer_registry::config::{BackendName, Binding, Export, Protocol};
+use tracer_registry::{
+    CheckWarning, CheckedBinding, Connection, DropReason, Probe, RegistryBuilder, Selector, SpanFate, TracerRegistry,
+};
+use tracing::subscriber::with_default;
+
+use crate::log::Log;
+use crate::reload::{Files, table};
+use crate::support::{World, binding, quick};
+
+const PHOENIX: &str = "openinference.project.name";
+const CHECK: &str = "tracer_registry.check";
+
+/// Tenants `a` and `b`, each with a key of its own, that send to this backend. Their spans arrive in projects of their names, by their keys.
+fn world(backend: BackendName, protocol: Protocol, adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> World {
+    let export = Export {
+        protocol: Some(protocol),
+        ..quick()
+    };
+    let gate = World::new(&["a", "b"]);
+    let url = gate.collector.url();
+    let fingerprinter = gate.collector.fingerprinter().clone();
+    let builder = crate::support::registry(&url, &["a", "b"], &fingerprinter)
+        .defaults(Binding::new().backend(backend).endpoint(&url))
+        .export(export);
+    World {
+        registry: adapt(builder).build().expect("valid"),
+        collector: gate.collector,
+    }
+}
+
+/// What a check warns of projects, as `selector: warning`.
+fn warnings(registry: &TracerRegistry) -> Vec<String> {
+    let of_projects = |checked: &CheckedBinding| {
+        let warnings = checked.warnings.iter();
+        let warnings = warnings.filter(|warning| matches!(warning, CheckWarning::SharedProject { .. }));
+        let shown = warnings.map(|warning| format!("{}: {warning}", checked.selector));
+        shown.collect::<Vec<_>>()
+    };
+    registry.check(Probe::Keys).iter().flat_map(of_projects).collect()
+}
+
+/// What is logged while all of these are looked up, in their order.
+fn logged(registry: &TracerRegistry, selectors: &[&str]) -> Vec<String> {
+    let log = Log::default();
+    with_default(log.clone(), || {
+        for selector in selectors {
+            let selector = selector.parse::<Selector>().expect("a selector");
+            registry.get(&selector).expect("configured");
+        }
+    });
+    log.lines()
+}
+
+fn protocols() -> Vec<Protocol> {
+    let mut protocols = vec![Protocol::HttpProtobuf];
+    if cfg!(feature = "grpc") {
+        protocols.push(Protocol::Grpc);
+    }
+    protocols
+}
+
+#[test]
+fn tenants_of_phoenix_each_name_their_project_on_the_resource_of_every_request() {
+    for protocol in protocols() {
+        let world = world(BackendName::Phoenix, protocol, |builder| {
+            builder
+                .tenant("a", binding("a").project("of {tenant}"))
+                .tenant("b", binding("b").project("b's"))
+        });
+        for tenant in ["a", "b"] {
+            world.tenant(tenant).in_span_sync("span", |_| ());
+        }
+        world.flush();
+        for (tenant, project) in [("a", "of a"), ("b", "b's")] {
+            let span = world.span(tenant, "span");
+            assert_eq!(span.resource.attributes[PHOENIX], project, "{protocol:?}");
+        }
+        assert_eq!(warnings(&world.registry), Vec::<String>::new(), "{protocol:?}");
+    }
+}
+
+#[test]
+fn a_backend_that_takes_the_project_from_a_header_is_sent_it_with_each_request() {
+    for (backend, header, project, value) in [
+        (BackendName::Langsmith, "langsmith-project", "acme's", "acme's"),
+        (BackendName::Braintrust, "x-bt-parent", "acme's", "project_name:acme's"),
+        (BackendName::Mlflow, "x-mlflow-experiment-id", "12", "12"),
+    ] {
+        let world = world(backend, Protocol::HttpProtobuf, |builder| {
+            builder
+                .tenant("a", binding("a").project(project))
+                .tenant("b", binding("b").project("2"))
+        });
+        world.tenant("a").in_span_sync("one", |_| ());
+        world.flush();
+        world.tenant("a").in_span_sync("two", |_| ());
+        world.flush();
+        let requests = world.collector.requests();
+        assert_eq!(requests.len(), 2, "{backend:?}");
+        for request in requests {
+            assert_eq!(request.header(header), Some(value), "{backend:?}");
+        }
+    }
+}
+
+#[test]
+fn tenants_that_meet_in_phoenixs_default_project_are_warned_of_by_check_and_once_at_a_look_up() {
+    for protocol in protocols() {
+        let world = world(BackendName::Phoenix, protocol, |builder| {
+            // As documented before there was `project`; over gRPC Phoenix does not look at the header.
+            let of = |name: &str| match protocol {
+                Protocol::Grpc => binding(name).header("x-project-name", name),
+                _ => binding(name),
+            };
+            builder
+                .tenant("a", of("a"))
+                .tenant("b", of("b"))
+                .tenant("c", of("c"))
+                .feature("f", Binding::new())
+        });
+        let advice = "(\"default\"): give each a `project` of its own, because no key of this backend chooses one";
+        let meets = |one: &str, other: &str| {
+            format!(
+                "tenant:{one}: its spans land in the same project as those of tenant:{other}, 3 selectors in all {advice}"
+            )
+        };
+        assert_eq!(
+            warnings(&world.registry),
+            [meets("a", "b"), meets("b", "a"), meets("c", "a")],
+            "{protocol:?}"
+        );
+        let lines = logged(
+            &world.registry,
+            &["tenant:a", "feature:f,tenant:a", "tenant:a", "tenant:b", "tenant:c"],
+        );
+        let [line] = lines.as_slice() else { panic!("{lines:#?}") };
+        for part in [
+            "WARN ",
+            "two selectors send to one project: give each a `project`",
+            "selector=tenant:b ",
+            "other=tenant:a ",
+            "project=\"default\" ",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+}
+
+#[test]
+fn tenants_that_name_one_project_are_warned_of_where_their_keys_do_not_keep_them_apart() {
+    for (backend, key_of_b, is_warned) in [
+        (BackendName::Phoenix, "b", true),
+        (BackendName::Mlflow, "b", true),
+        (BackendName::Langsmith, "b", false),
+        (BackendName::Langsmith, "a", true),
+        (BackendName::Braintrust, "b", false),
+        (BackendName::Braintrust, "a", true),
+    ] {
+        let world = world(backend, Protocol::HttpProtobuf, |builder| {
+            builder
+                .tenant("a", binding("a").project("7"))
+                .tenant("b", binding(key_of_b).project("7"))
+        });
+        let what = format!("{backend:?}, key of {key_of_b}");
+        assert_eq!(warnings(&world.registry).len(), if is_warned { 2 } else { 0 }, "{what}");
+        let lines = logged(&world.registry, &["tenant:a", "tenant:b"]);
+        assert_eq!(lines.len(), usize::from(is_warned), "{what}: {lines:#?}");
+    }
+}
+
+#[test]
+fn tenants_with_one_key_are_warned_of_where_keys_choose_the_project() {
+    let world = world(BackendName::Honeyhive, Protocol::HttpProtobuf, |builder| {
+        builder.tenant("b", binding("a")).tenant("c", binding("c"))
+    });
+    assert_eq!(
+        warnings(&world.registry),
+        [
+            "tenant:a: its spans land in the same project as those of tenant:b: give each a key of its own",
+            "tenant:b: its spans land in the same project as those of tenant:a: give each a key of its own",
+        ]
+    );
+    let lines = logged(&world.registry, &["tenant:c", "tenant:b", "tenant:a"]);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+}
+
+#[test]
+fn a_template_for_every_tenant_that_names_no_tenant_is_warned_of() {
+    let phoenix = "[environments.e]\nbackend = \"phoenix\"\napi_key = { provider = \"test\", name = \"e\" }\n";
+    for (template, is_warned) in [
+        ("", true),
+        ("project = \"shared\"", true),
+        ("project = \"{tenant}\"", false),
+    ] {
+        let text = format!(
+            "tenants_dir = \"tenants.d\"\n{phoenix}[tenants.\"*\"]\nbackend = \"phoenix\"\nendpoint = \"http://127.0.0.1:9\"\n\
+             api_key = {{ provider = \"test\", name = \"{{tenant}}\" }}\n{template}\n"
+        );
+        let files = Files::new(&[], &text);
+        let said = warnings(&files.world.registry);
+        let expected =
+            "tenant:*: its spans land in the same project as those of every other tenant without a table of its own";
+        assert_eq!(
+            said.iter().any(|warning| warning.starts_with(expected)),
+            is_warned,
+            "{template}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_tenant_that_takes_the_project_of_one_that_left_it_is_not_warned_of() {
+    let mlflow = |a: &str, b: &str| {
+        let of = |name: &str, project: &str| {
+            table(name, name)
+                + &format!("backend = \"mlflow\"\nendpoint = \"http://127.0.0.1:9\"\nproject = \"{project}\"\n")
+        };
+        of("a", a) + &of("b", b)
+    };
+    let files = Files::new(&[], &mlflow("1", "2"));
+    let registry = &files.world.registry;
+    assert_eq!(logged(registry, &["tenant:a", "tenant:b"]), Vec::<String>::new());
+    files.rewrite(&mlflow("3", "1"));
+    registry.reload().expect("valid");
+    assert_eq!(logged(registry, &["tenant:b", "tenant:a"]), Vec::<String>::new());
+    files.rewrite(&mlflow("3", "3"));
+    registry.reload().expect("valid");
+    assert_eq!(logged(registry, &["tenant:b"]).len(), 1, "a is still there");
+}
+
+/// A server that takes every empty export, and answers one that carries something as it is told.
+fn receiver(answer: &'static str) -> String {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    // Ends with the process: it does nothing that a test waits for.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.expect("a connection"));
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|read| read > 0) {}
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a number"))];
+            reader.read_exact(&mut body).expect("a body");
+            let has_span = body.windows(CHECK.len()).any(|window| window == CHECK.as_bytes());
+            let answer = if has_span {
+                answer
+            } else {
+                "200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            };
+            drop(write!(reader.get_mut(), "HTTP/1.1 {answer}"));
+        }
+    });
+    url
+}
+
+#[test]
+fn a_check_that_sends_tells_what_an_empty_export_cannot_and_how_the_export_takes_it() {
+    let not_found = "404 Not Found\r\ncontent-length: 25\r\nconnection: close\r\n\r\nno experiment of that id!";
+    let rejected = "200 OK\r\ncontent-type: application/json\r\ncontent-length: 68\r\nconnection: close\r\n\r\n\
+                    {\"partialSuccess\":{\"rejectedSpans\":\"1\",\"errorMessage\":\"no project\"}}";
+    let away = "503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let refused = "403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let taken = "200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    for (answer, fate) in [
+        (not_found, Some(SpanFate::Dropped(DropReason::Refused))),
+        (rejected, Some(SpanFate::Dropped(DropReason::Rejected))),
+        (away, Some(SpanFate::Repeated)),
+        (refused, Some(SpanFate::WaitForAnotherKey)),
+        (taken, None),
+    ] {
+        let export = Export {
+            compression: Some(tracer_registry::config::Compression::None),
+            ..quick()
+        };
+        let registry = TracerRegistry::builder()
+            .secret_source("test", crate::support::keys())
+            .tenant(
+                "a",
+                binding("a")
+                    .backend(BackendName::Mlflow)
+                    .endpoint(receiver(answer))
+                    .project("9999"),
+            )
+            .export(export)
+            .build()
+            .expect("valid");
+        let connection = |probe| registry.check(probe).remove(0);
+        assert_eq!(connection(Probe::Connect).connection, Connection::Accepted, "{answer}");
+        let checked = connection(Probe::Send);
+        let found = match &checked.connection {
+            Connection::Delivered => None,
+            Connection::NotDelivered { fate, error } => {
+                assert_eq!(
+                    error.to_string().contains("no experiment of that id!"),
+                    answer == not_found,
+                    "{error}"
+                );
+                Some(*fate)
+            }
+            other => panic!("{answer}: {other:?}"),
+        };
+        assert_eq!((found, checked.is_faulty()), (fate, fate.is_some()), "{answer}");
+        assert_eq!(checked.project.as_deref(), Some("9999"));
+    }
+}
+
+#[test]
+fn a_check_sends_one_marked_span_to_the_project_of_each_binding() {
+    let world = World::new(&["a", "b"]);
+    for checked in world.registry.check(Probe::Connect) {
+        assert_eq!(checked.connection, Connection::Accepted);
+    }
+    assert_eq!(
+        (world.names("a").len(), world.names("b").len()),
+        (0, 0),
+        "an empty export has no span"
+    );
+    for checked in world.registry.check(Probe::Send) {
+        assert_eq!(checked.connection, Connection::Delivered);
+    }
+    for tenant in ["a", "b"] {
+        let names = world.names(tenant);
+        assert_eq!(names, [CHECK]);
+        let span = world.span(tenant, CHECK);
+        assert_eq!(span.attributes[CHECK], true);
+        assert_eq!(
+            span.attributes["honeyhive.source"], "test",
+            "as every span of the tracer"
+        );
+        assert_eq!(
+            span.resource.attributes["tracer_registry.selector"],
+            format!("tenant:{tenant}")
+        );
+    }
+    let status = world.registry.status();
+    assert!(status.tracers.is_empty(), "no tracer was made: {status:?}");
+    let shown = serde_json::to_value(world.registry.check(Probe::Send)).expect("JSON");
+    assert_eq!(shown[0]["connection"], json!("delivered"));
+}
