@@ -13,6 +13,7 @@ mod home;
 mod json_number;
 mod ledger;
 mod nesting;
+mod printable;
 mod propagation;
 mod registry;
 mod regular_file;
@@ -50,6 +51,7 @@ pub use export::{
 };
 pub use json_number::IntoJson;
 pub use ledger::{DropReason, LedgerSnapshot};
+pub use printable::{Printable, printable};
 pub use registry::{
     AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckWarning, CheckedBinding,
     ConfigurationStatus, Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload,

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anstream::stderr;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use tracer_registry::{BuildError, CheckedBinding, Connection, Probe, TracerRegistry};
+use tracer_registry::{BuildError, CheckedBinding, Connection, Probe, TracerRegistry, printable};
 
-use super::Outcome;
 use super::error::CliError;
 use super::table::{self, Align};
+use super::{Outcome, json};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
             let faults = faults.faults().iter();
             let faults =
                 faults.map(|fault| json!({"file": fault.file(), "key": fault.key(), "message": fault.message()}));
-            write_json(out, &json!({"faults": faults.collect::<Vec<_>>()}))?;
+            json::write_pretty(out, &json!({"faults": faults.collect::<Vec<_>>()}))?;
             return Ok(Outcome::Fault);
         }
         Err(error) => return Err(error.into()),
@@ -58,18 +58,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     };
     let checked = registry.check(probe);
     if arguments.json {
-        write_json(out, &json!({"bindings": checked}))?;
+        json::write_pretty(out, &json!({"bindings": checked}))?;
     } else {
         write_table(out, &checked)?;
     }
     let faulty = checked.iter().any(CheckedBinding::is_faulty);
     Ok(if faulty { Outcome::Fault } else { Outcome::Well })
-}
-
-fn write_json(out: &mut impl Write, value: &serde_json::Value) -> Result<(), CliError> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)?;
-    Ok(())
 }
 
 fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), CliError> {
@@ -83,10 +77,7 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
                 text(&binding.key_source),
                 text(&fingerprint),
                 text(&binding.endpoint),
-                binding
-                    .project
-                    .as_ref()
-                    .map_or_else(|| "-".to_owned(), |project| project.escape_debug().to_string()),
+                text(&binding.project),
                 result(binding),
             ]
         })
@@ -102,7 +93,8 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
     table::write(out, columns, &rows)?;
     for binding in checked {
         for warning in &binding.warnings {
-            writeln!(out, "warning: {}: {warning}", binding.selector)?;
+            let warning = format!("{}: {warning}", binding.selector);
+            writeln!(out, "warning: {}", printable(&warning))?;
         }
     }
     if checked.iter().any(|binding| binding.connection == Connection::Accepted) {

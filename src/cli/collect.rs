@@ -1,10 +1,12 @@
 //! `collect`: the local collector alone.
 
 use std::io::Write;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 
 use clap::Args;
-use tracer_registry::collector::{Format, LocalCollector, Received};
+use tracer_registry::collector::{CollectorBuilder, Format, LocalCollector, Received};
+use tracer_registry::printable;
 
 use super::Outcome;
 use super::error::CliError;
@@ -14,7 +16,20 @@ pub(crate) struct Arguments {
     /// Where to listen; 4318 is the port of OTLP over HTTP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4318")]
     listen: String,
+    /// Also take requests for this host, such as the name of the collector's container; "*" takes all. May be repeated
+    #[arg(long, value_name = "HOST")]
+    allow_host: Vec<String>,
+    /// Also take keys from this header, such as a binding's auth.header. May be repeated
+    #[arg(long, value_name = "NAME")]
+    key_header: Vec<String>,
 }
+
+/// How many lines may wait for a terminal that takes none.
+const WAITING_LINES: usize = 1000;
+/// How many characters of a path or an id are shown.
+const SHOWN_CHARS: usize = 100;
+/// How many sessions of a request are named.
+const SHOWN_SESSIONS: usize = 3;
 
 /// What the main thread waits for.
 enum Event {
@@ -23,12 +38,22 @@ enum Event {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let (sender, events) = mpsc::channel();
+    let (sender, events) = mpsc::sync_channel(WAITING_LINES);
     let lines = sender.clone();
-    let collector = LocalCollector::builder()
-        .listen(&arguments.listen)
+    let missed = Arc::new(AtomicU64::new(0));
+    let missing = Arc::clone(&missed);
+    let collector = LocalCollector::builder().listen(&arguments.listen);
+    let hosts = arguments.allow_host.iter();
+    let collector = hosts.fold(collector, CollectorBuilder::allow_host);
+    let headers = arguments.key_header.iter();
+    let collector = headers.fold(collector, CollectorBuilder::key_header);
+    let collector = collector
         // Only handed over here: writing a line must not hold up the server.
-        .observer(move |received| drop(lines.send(Event::Received(line(received)))))
+        .observer(move |received| {
+            if lines.try_send(Event::Received(line(received))).is_err() {
+                missing.fetch_add(1, Ordering::SeqCst);
+            }
+        })
         .start()?;
     let url = collector.url();
     // Before anybody is told that it can be ended.
@@ -41,6 +66,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     out.flush()?;
     while let Ok(Event::Received(line)) = events.recv() {
         writeln!(out, "{line}")?;
+        let missed = missed.swap(0, Ordering::SeqCst);
+        if missed > 0 {
+            writeln!(out, "{missed} requests are not shown: the terminal was too slow")?;
+        }
         out.flush()?;
     }
     Ok(Outcome::Well)
@@ -54,17 +83,37 @@ fn line(received: &Received) -> String {
         Some(Format::Grpc) => " by gRPC",
         Some(_) | None => "",
     };
-    let sessions = match received.sessions.as_slice() {
-        [] => String::new(),
-        sessions => format!(", session {}", sessions.join(" ")),
-    };
     let spans = if received.spans == 1 {
         "1 span".to_owned()
     } else {
         format!("{} spans", received.spans)
     };
     format!(
-        "{project}  {} {}: {spans}, {} bytes{format}{sessions}",
-        received.path, received.status, received.body_bytes
+        "{}  {} {}: {spans}, {} bytes{format}{}",
+        shown(&project),
+        shown(&received.path),
+        received.status,
+        received.body_bytes,
+        sessions(&received.sessions)
     )
+}
+
+fn sessions(ids: &[String]) -> String {
+    if ids.is_empty() {
+        return String::new();
+    }
+    let named: Vec<String> = ids.iter().take(SHOWN_SESSIONS).map(|id| shown(id)).collect();
+    let more = match ids.len().saturating_sub(SHOWN_SESSIONS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(", session {}{more}", named.join(" "))
+}
+
+/// A text of the sender's, printable and cut.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}...", printable(&text[..end])),
+        None => printable(text).to_string(),
+    }
 }

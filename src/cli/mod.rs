@@ -1,9 +1,12 @@
 //! The subcommands, one file each, on the crate's public API only.
+//!
+//! Every text that the program did not write itself goes through `printable`, or through `json`, on its way out.
 
 mod check;
 mod collect;
 mod demo;
 mod error;
+mod json;
 mod schema;
 mod table;
 mod verify;
@@ -12,8 +15,10 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
+use anstream::adapter::strip_str;
 use anstream::{stderr, stdout};
 use clap::{Parser, Subcommand};
+use tracer_registry::{BuildError, printable};
 
 use error::CliError;
 
@@ -70,16 +75,57 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     }
 }
 
+/// Says how the command is to be called. An argument is the user's own only where he typed it: it may be the name of a file.
+pub(crate) fn wrong_use(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    // Of `--option=value` the value is shown alone.
+    let values = arguments.iter().filter_map(|argument| argument.split_once('='));
+    let given = arguments
+        .iter()
+        .map(String::as_str)
+        .chain(values.map(|(_, value)| value));
+    let steering: Vec<(&str, String)> = given
+        .map(|given| (given, printable(given).to_string()))
+        .filter(|(given, shown)| given != shown)
+        .collect();
+    if !error.use_stderr() || steering.is_empty() {
+        error.exit();
+    }
+    // With clap's own colours: without them clap leaves out a part of what was given, and the rest would not be found.
+    let text = error.render().ansi().to_string();
+    let text = steering
+        .iter()
+        .fold(text, |text, (given, shown)| text.replace(given, shown));
+    let text = strip_str(&text).to_string();
+    let lines = text.lines().map(|line| format!("{}\n", printable(line)));
+    drop(stderr().write_all(lines.collect::<String>().as_bytes()));
+    ExitCode::from(2)
+}
+
 fn tell(error: &CliError) {
-    let mut err = stderr();
-    let mut text = format!("error: {error}\n");
+    let mut text = format!("error: {}\n", lines(error));
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}  caused by: {error}\n");
+        text = format!("{text}  caused by: {}\n", lines(error));
         cause = error.source();
     }
     // Where standard error is closed too, the exit code says it.
-    drop(err.write_all(text.as_bytes()));
+    drop(stderr().write_all(text.as_bytes()));
+}
+
+/// An error's text. The faults of a configuration are a line each; a break in any other text is not ours, and is escaped.
+fn lines(error: &(dyn Error + 'static)) -> String {
+    let text = error.to_string();
+    match error.downcast_ref() {
+        Some(BuildError::Config(_)) => {
+            let lines = text.lines().map(|line| printable(line).to_string());
+            lines.collect::<Vec<_>>().join("\n")
+        }
+        _ => printable(&text).to_string(),
+    }
 }
 
 /// Calls `then` when the process is told to end by ctrl-c or SIGTERM. Both are listened for when this returns, so that a caller may say

@@ -4,11 +4,10 @@ use std::io::Write;
 
 use tracer_registry::config::json_schema;
 
-use super::Outcome;
 use super::error::CliError;
+use super::{Outcome, json};
 
 pub(super) fn run(out: &mut impl Write) -> Result<Outcome, CliError> {
-    serde_json::to_writer_pretty(&mut *out, &json_schema())?;
-    writeln!(out)?;
+    json::write_pretty(out, &json_schema())?;
     Ok(Outcome::Well)
 }

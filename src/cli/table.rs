@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use tracer_registry::printable;
+
 /// How the cells of a column stand.
 #[derive(Clone, Copy)]
 pub(super) enum Align {
@@ -9,19 +11,23 @@ pub(super) enum Align {
     Right,
 }
 
-/// Writes a header and rows, two spaces between columns.
+/// Writes a header and rows, two spaces between columns. Cells are escaped.
 pub(super) fn write<const N: usize>(
     out: &mut impl Write,
     columns: [(&str, Align); N],
     rows: &[[String; N]],
 ) -> io::Result<()> {
+    let rows: Vec<[String; N]> = rows
+        .iter()
+        .map(|row| std::array::from_fn(|index| printable(&row[index]).to_string()))
+        .collect();
     let width = |index: usize| {
         let cells = rows.iter().map(|row| row[index].chars().count());
         cells.chain([columns[index].0.chars().count()]).max().unwrap_or(0)
     };
     let widths: [usize; N] = std::array::from_fn(width);
     let header: [String; N] = columns.map(|(name, _)| name.to_owned());
-    for (index, row) in std::iter::once(&header).chain(rows).enumerate() {
+    for (index, row) in std::iter::once(&header).chain(&rows).enumerate() {
         let cells = row
             .iter()
             .zip(columns)

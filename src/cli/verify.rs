@@ -5,11 +5,12 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use clap::Args;
+use tracer_registry::printable;
 use tracer_registry::testing::{Failure, FindingKind, SideReport, Verify, VerifyReport, verify};
 
-use super::Outcome;
 use super::error::CliError;
 use super::table::{self, Align};
+use super::{Outcome, json};
 
 /// How many findings of a failure are shown.
 const SHOWN: usize = 10;
@@ -60,8 +61,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     };
     let report = verify(&asked)?;
     if arguments.json {
-        serde_json::to_writer(&mut *out, &report)?;
-        writeln!(out)?;
+        json::write(out, &report)?;
     } else {
         show(out, &report)?;
     }
@@ -101,7 +101,7 @@ fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
         show_failure(out, failure)?;
     }
     let colour = if report.is_clean() { "32" } else { "31" };
-    writeln!(out, "\x1b[{colour}m{report}\x1b[0m")?;
+    writeln!(out, "\x1b[{colour}m{}\x1b[0m", printable(&report.to_string()))?;
     Ok(())
 }
 
@@ -149,13 +149,16 @@ fn show_failure(out: &mut impl Write, failure: &Failure) -> Result<(), CliError>
     } else {
         "a program that showed it, and did not again"
     };
-    writeln!(out, "{which}:\n\n{}", failure.program)?;
+    writeln!(out, "{which}:\n")?;
+    for line in failure.program.lines() {
+        writeln!(out, "{}", printable(line))?;
+    }
     for finding in failure.findings.iter().take(SHOWN) {
-        writeln!(out, "{finding}")?;
+        writeln!(out, "{}", printable(&finding.to_string()))?;
     }
     if let Some(more) = failure.findings.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         writeln!(out, "and {more} more")?;
     }
-    writeln!(out, "\nagain: {}\n", failure.command)?;
+    writeln!(out, "\nagain: {}\n", printable(&failure.command))?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -15,6 +15,8 @@ use super::received::Format;
 pub(super) struct Refusal {
     status: StatusCode,
     message: String,
+    /// Whether the same request may be taken soon.
+    is_temporary: bool,
 }
 
 impl Refusal {
@@ -22,6 +24,7 @@ impl Refusal {
         Self {
             status,
             message: message.into(),
+            is_temporary: false,
         }
     }
 
@@ -40,6 +43,21 @@ impl Refusal {
         )
     }
 
+    /// The bytes of all requests together are at their bound.
+    pub(super) fn busy() -> Self {
+        Self {
+            is_temporary: true,
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the collector holds as many bytes as it may; try again",
+            )
+        }
+    }
+
+    pub(super) fn late() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")
+    }
+
     pub(super) fn no_key() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "the request carries no key")
     }
@@ -51,7 +69,13 @@ impl Refusal {
 
     /// The `google.rpc.Status` that OTLP wants as the body of every refusal.
     pub(super) fn to_response(&self, format: Format) -> Response {
-        rpc_status(self.status, &self.message, format)
+        let mut response = rpc_status(self.status, &self.message, format);
+        if self.is_temporary {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 
@@ -75,7 +99,7 @@ pub(super) fn grpc_code(status: StatusCode) -> i32 {
     match status.as_u16() {
         400 | 415 => 3,
         401 => 16,
-        403 => 7,
+        403 | 421 => 7,
         404 => 5,
         405 => 12,
         408 => 4,

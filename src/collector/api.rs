@@ -1,20 +1,24 @@
 //! The read-back interface: what was received, as JSON. Without a key, since it is a tool on loopback.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
+use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::answer;
+use super::answer::{self, Refusal};
+use super::budget::Held;
 use super::model::Span;
 use super::project::{Project, ProjectSummary};
+use super::received::Format;
+use super::serving::ServingRef;
 use super::session::Session;
-use super::shared::SharedRef;
 
 /// How many spans are shown where the caller gives no limit.
 const DEFAULT_SPAN_LIMIT: usize = 1000;
@@ -39,7 +43,7 @@ Look, without a key; {project} is a name or a fingerprint:
   GET /api/projects/{project}/traces
 ";
 
-pub(super) fn routes() -> Router<SharedRef> {
+pub(super) fn routes() -> Router<ServingRef> {
     Router::new()
         .route(
             "/",
@@ -65,39 +69,47 @@ struct Overview {
     refused_projects: u64,
 }
 
-async fn projects(State(shared): State<SharedRef>) -> Response {
-    let store = &shared.store;
-    answer::json(
-        StatusCode::OK,
-        &Overview {
+async fn projects(State(serving): State<ServingRef>) -> Response {
+    let shared = Arc::clone(&serving.shared);
+    let page = move || {
+        let store = &shared.store;
+        let overview = Overview {
             projects: store.summaries(),
             requests_without_key: store.requests_without_key(),
             refused_projects: store.refused_projects(),
-        },
-    )
+        };
+        written(&overview)
+    };
+    answered(&serving, page).await
 }
 
-async fn project(State(shared): State<SharedRef>, Path(name): Path<String>) -> Response {
-    show(&shared, &name, |project| {
-        answer::json(StatusCode::OK, project.summary())
-    })
+async fn project(State(serving): State<ServingRef>, Path(name): Path<String>) -> Response {
+    show(&serving, name, |project| written(project.summary())).await
 }
 
-async fn spans(State(shared): State<SharedRef>, Path(name): Path<String>, uri: Uri) -> Response {
+#[derive(Serialize)]
+struct ShownSpans<'a> {
+    spans: &'a [&'a Span],
+    found: usize,
+}
+
+async fn spans(State(serving): State<ServingRef>, Path(name): Path<String>, uri: Uri) -> Response {
     let filter = match Filter::of(&uri) {
         Ok(filter) => filter,
         Err(message) => return answer::error(StatusCode::BAD_REQUEST, &message),
     };
-    show(&shared, &name, |project| {
+    let page = move |project: &Project| {
         let fitting: Vec<&Span> = project
             .spans()
             .iter()
             .map(AsRef::as_ref)
             .filter(|span| filter.fits(span))
             .collect();
-        let newest = &fitting[fitting.len().saturating_sub(filter.limit)..];
-        answer::json(StatusCode::OK, &json!({ "spans": newest, "found": fitting.len() }))
-    })
+        let spans = &fitting[fitting.len().saturating_sub(filter.limit)..];
+        let found = fitting.len();
+        written(&ShownSpans { spans, found })
+    };
+    show(&serving, name, page).await
 }
 
 #[derive(Serialize)]
@@ -107,8 +119,8 @@ struct ShownSession<'a> {
     spans: usize,
 }
 
-async fn sessions(State(shared): State<SharedRef>, Path(name): Path<String>) -> Response {
-    show(&shared, &name, |project| {
+async fn sessions(State(serving): State<ServingRef>, Path(name): Path<String>) -> Response {
+    let page = |project: &Project| {
         let mut spans: HashMap<&str, usize> = HashMap::new();
         for session in project.spans().iter().filter_map(|span| span.session_id.as_deref()) {
             *spans.entry(session).or_default() += 1;
@@ -118,29 +130,70 @@ async fn sessions(State(shared): State<SharedRef>, Path(name): Path<String>) -> 
             spans: spans.get(&*session.id).copied().unwrap_or(0),
         };
         let sessions: Vec<_> = project.sessions().iter().map(|session| shown(session)).collect();
-        answer::json(StatusCode::OK, &json!({ "sessions": sessions }))
-    })
+        written(&HashMap::from([("sessions", sessions)]))
+    };
+    show(&serving, name, page).await
 }
 
-async fn events(State(shared): State<SharedRef>, Path(name): Path<String>) -> Response {
-    show(&shared, &name, |project| {
+async fn events(State(serving): State<ServingRef>, Path(name): Path<String>) -> Response {
+    let page = |project: &Project| {
         let events: Vec<_> = project.events().iter().map(AsRef::as_ref).collect();
-        answer::json(StatusCode::OK, &json!({ "events": events }))
-    })
+        written(&HashMap::from([("events", events)]))
+    };
+    show(&serving, name, page).await
 }
 
-async fn traces(State(shared): State<SharedRef>, Path(name): Path<String>) -> Response {
-    show(&shared, &name, |project| {
+async fn traces(State(serving): State<ServingRef>, Path(name): Path<String>) -> Response {
+    let page = |project: &Project| {
         let shown = |trace: &super::Trace| json!({ "trace_id": trace.trace_id, "spans": trace.spans.len(), "tree": trace.tree() });
         let traces: Vec<Value> = project.traces().iter().map(shown).collect();
-        answer::json(StatusCode::OK, &json!({ "traces": traces }))
-    })
+        written(&HashMap::from([("traces", traces)]))
+    };
+    show(&serving, name, page).await
 }
 
-fn show(shared: &SharedRef, name: &str, page: impl FnOnce(&Project) -> Response) -> Response {
-    match shared.store.project_called(name) {
+/// A page, or the error in its place.
+type Page = Result<Vec<u8>, (StatusCode, String)>;
+
+fn written(page: &impl Serialize) -> Page {
+    serde_json::to_vec(page).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// Answers with a page about a project.
+async fn show(serving: &ServingRef, name: String, page: impl FnOnce(&Project) -> Page + Send + 'static) -> Response {
+    let shared = Arc::clone(&serving.shared);
+    let page = move || match shared.store.project_called(&name) {
         Some(project) => page(&project),
-        None => answer::error(StatusCode::NOT_FOUND, &format!("there is no project {name:?}")),
+        None => Err((StatusCode::NOT_FOUND, format!("there is no project {name:?}"))),
+    };
+    answered(serving, page).await
+}
+
+/// Writes a page on the worker's thread. Its bytes count as held until the client has taken them.
+async fn answered(serving: &ServingRef, page: impl FnOnce() -> Page + Send + 'static) -> Response {
+    let page = match serving.worker.run(page).await {
+        Some(Ok(page)) => page,
+        Some(Err((status, message))) => return answer::error(status, &message),
+        None => return answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be written"),
+    };
+    match serving.budget.hold_at_most_all(page.len()) {
+        Some(held) => {
+            let page = Bytes::from_owner(HeldPage { page, _held: held });
+            answer::with_type(StatusCode::OK, "application/json", page)
+        }
+        None => Refusal::busy().to_response(Format::Json),
+    }
+}
+
+/// A page that counts as held while it lives.
+struct HeldPage {
+    page: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for HeldPage {
+    fn as_ref(&self) -> &[u8] {
+        &self.page
     }
 }
 

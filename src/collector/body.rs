@@ -1,14 +1,18 @@
 //! A request's body: read up to a limit, decompressed up to the same limit.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::GzDecoder;
+use flate2::read::ZlibDecoder;
 use futures_util::StreamExt as _;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use tokio::time::timeout;
 
 use super::answer::Refusal;
+use super::budget::Held;
 use super::grpc;
 use super::received::Format;
 
@@ -16,62 +20,128 @@ use super::received::Format;
 /// when the answer comes sees a broken connection instead of the answer.
 const DISCARD_FACTOR: usize = 4;
 
+/// How much longer than for a part of it a client may take for a body.
+const WHOLE_BODY_FACTOR: u32 = 10;
+
+/// Each member costs as much as thousands of bytes, so a body of empty ones would take many seconds.
+const MAX_GZIP_MEMBERS: usize = 1000;
+
 #[cfg(feature = "zstd")]
 const SUPPORTED: &str = "gzip, deflate, zstd and identity";
 #[cfg(not(feature = "zstd"))]
 const SUPPORTED: &str = "gzip, deflate and identity";
 
-/// Reads the body as it comes over the wire.
-pub(super) async fn collect(body: Body, limit_bytes: usize) -> Result<Bytes, Refusal> {
+/// Reads the body as it comes over the wire. What is read counts as held.
+///
+/// Each part must come within `patience`, and the whole within [`WHOLE_BODY_FACTOR`] times as much.
+pub(super) async fn collect(
+    body: Body,
+    limit_bytes: usize,
+    patience: Duration,
+    held: &mut Held,
+) -> Result<Bytes, Refusal> {
+    let whole = read(body, limit_bytes, patience, held);
+    let whole = timeout(patience.saturating_mul(WHOLE_BODY_FACTOR), whole).await;
+    whole.unwrap_or_else(|_| Err(Refusal::late()))
+}
+
+async fn read(body: Body, limit_bytes: usize, patience: Duration, held: &mut Held) -> Result<Bytes, Refusal> {
     let mut stream = body.into_data_stream();
     let mut whole = BytesMut::new();
+    let mut refusal = None;
     let mut discarded = 0;
-    while let Some(chunk) = stream.next().await {
+    while let Some(chunk) = timeout(patience, stream.next()).await.map_err(|_| Refusal::late())? {
         let chunk = chunk.map_err(|error| Refusal::bad_request(format!("the body broke off: {error}")))?;
-        if discarded == 0 && whole.len() + chunk.len() <= limit_bytes {
-            whole.extend_from_slice(&chunk);
-            continue;
+        if refusal.is_none() {
+            if whole.len() + chunk.len() > limit_bytes {
+                refusal = Some(Refusal::too_large(limit_bytes));
+            } else if held.grow(chunk.len()) {
+                whole.extend_from_slice(&chunk);
+                continue;
+            } else {
+                refusal = Some(Refusal::busy());
+            }
+            whole = BytesMut::new();
+            held.release();
         }
-        whole = BytesMut::new();
         discarded += chunk.len();
         if discarded > limit_bytes.saturating_mul(DISCARD_FACTOR) {
             break;
         }
     }
-    if discarded == 0 {
-        Ok(whole.freeze())
-    } else {
-        Err(Refusal::too_large(limit_bytes))
+    match refusal {
+        Some(refusal) => Err(refusal),
+        None => Ok(whole.freeze()),
     }
 }
 
-/// Undoes the content encoding, and takes the message out of what gRPC has around it.
-pub(super) fn unpack(headers: &HeaderMap, body: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
-    if grpc::is_spoken(headers) {
-        let (encoding, message) = grpc::unframe(headers, body)?;
-        decompress(encoding, &message, limit_bytes)
+/// How a message is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Identity,
+    Gzip,
+    Deflate,
+    #[cfg(feature = "zstd")]
+    Zstd,
+}
+
+/// The message of a body, taken out of what gRPC has around it, and how it is packed.
+pub(super) fn message(headers: &HeaderMap, body: &Bytes) -> Result<(Coding, Bytes), Refusal> {
+    let (coding, message) = if grpc::is_spoken(headers) {
+        grpc::unframe(headers, body)?
     } else {
-        decompress(headers.get(CONTENT_ENCODING), body, limit_bytes)
+        (headers.get(CONTENT_ENCODING), body.clone())
+    };
+    let coding = Coding::called(coding.map_or(b"", HeaderValue::as_bytes))?;
+    // An empty message is empty; not every client compresses it to twenty bytes.
+    let coding = if message.is_empty() { Coding::Identity } else { coding };
+    Ok((coding, message))
+}
+
+impl Coding {
+    fn called(name: &[u8]) -> Result<Self, Refusal> {
+        let name = name.trim_ascii();
+        match name.to_ascii_lowercase().as_slice() {
+            b"" | b"identity" => Ok(Self::Identity),
+            b"gzip" | b"x-gzip" => Ok(Self::Gzip),
+            b"deflate" => Ok(Self::Deflate),
+            #[cfg(feature = "zstd")]
+            b"zstd" => Ok(Self::Zstd),
+            _ => Err(Refusal::unsupported(format!(
+                "content encoding {:?} is not supported; {SUPPORTED} are",
+                String::from_utf8_lossy(name)
+            ))),
+        }
+    }
+
+    /// Unpacks a message. Takes a while where that is large.
+    pub(super) fn unpack(self, message: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
+        let mut whole = Vec::new();
+        match self {
+            Self::Identity => return Ok(message.clone()),
+            Self::Gzip => gunzip(message, limit_bytes, &mut whole)?,
+            Self::Deflate => inflate("deflate", ZlibDecoder::new(&message[..]), limit_bytes, &mut whole)?,
+            #[cfg(feature = "zstd")]
+            Self::Zstd => inflate("zstd", zstd_decoder(message, limit_bytes)?, limit_bytes, &mut whole)?,
+        }
+        Ok(whole.into())
     }
 }
 
-fn decompress(encoding: Option<&HeaderValue>, body: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
-    let encoding = encoding.map_or(&b""[..], HeaderValue::as_bytes).trim_ascii();
-    match encoding.to_ascii_lowercase().as_slice() {
-        b"" | b"identity" => Ok(body.clone()),
-        // An empty message is empty; not every client compresses it to twenty bytes.
-        b"gzip" | b"x-gzip" | b"deflate" if body.is_empty() => Ok(Bytes::new()),
-        b"gzip" | b"x-gzip" => inflate("gzip", MultiGzDecoder::new(&body[..]), limit_bytes),
-        b"deflate" => inflate("deflate", ZlibDecoder::new(&body[..]), limit_bytes),
-        #[cfg(feature = "zstd")]
-        b"zstd" if body.is_empty() => Ok(Bytes::new()),
-        #[cfg(feature = "zstd")]
-        b"zstd" => inflate("zstd", zstd_decoder(body, limit_bytes)?, limit_bytes),
-        _ => Err(Refusal::unsupported(format!(
-            "content encoding {:?} is not supported; {SUPPORTED} are",
-            String::from_utf8_lossy(encoding)
-        ))),
+/// A body is one member, or a few of them one after another.
+fn gunzip(message: &[u8], limit_bytes: usize, whole: &mut Vec<u8>) -> Result<(), Refusal> {
+    let mut rest = message;
+    for _ in 0..MAX_GZIP_MEMBERS {
+        let mut member = GzDecoder::new(rest);
+        inflate("gzip", &mut member, limit_bytes, whole)?;
+        rest = member.into_inner();
+        if rest.is_empty() {
+            return Ok(());
+        }
     }
+    Err(Refusal::bad_request(format!(
+        "the body has more than {MAX_GZIP_MEMBERS} gzip members"
+    )))
 }
 
 /// A frame says how much memory its decoder needs: no more is given than the limit may take, and no less than every decoder should give
@@ -89,19 +159,20 @@ fn zstd_decoder(body: &[u8], limit_bytes: usize) -> Result<impl Read, Refusal> {
 }
 
 /// Stops one byte over the limit, so that a small body that unpacks to gigabytes costs no more than the limit.
-fn inflate(name: &str, decoder: impl Read, limit_bytes: usize) -> Result<Bytes, Refusal> {
-    let mut whole = Vec::new();
-    let stop = u64::try_from(limit_bytes).unwrap_or(u64::MAX).saturating_add(1);
+fn inflate(name: &str, decoder: impl Read, limit_bytes: usize, whole: &mut Vec<u8>) -> Result<(), Refusal> {
+    let stop = limit_bytes.saturating_add(1).saturating_sub(whole.len());
     let fault = |error: io::Error| Refusal::bad_request(format!("the body is not valid {name}: {error}"));
-    decoder.take(stop).read_to_end(&mut whole).map_err(fault)?;
+    let stop = u64::try_from(stop).unwrap_or(u64::MAX);
+    decoder.take(stop).read_to_end(whole).map_err(fault)?;
     if whole.len() > limit_bytes {
         Err(Refusal::too_large(limit_bytes))
     } else {
-        Ok(whole.into())
+        Ok(())
     }
 }
 
 /// What the content type says the body is.
+#[derive(Clone)]
 pub(super) enum ContentType {
     Known(Format),
     Missing,
@@ -151,6 +222,10 @@ mod tests {
 
     use super::*;
 
+    fn unpack(headers: &HeaderMap, body: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
+        message(headers, body).and_then(|(coding, message)| coding.unpack(&message, limit_bytes))
+    }
+
     fn encoded(encoding: &str) -> HeaderMap {
         HeaderMap::from_iter([(CONTENT_ENCODING, encoding.parse().unwrap())])
     }
@@ -166,6 +241,19 @@ mod tests {
         let body = gzip(&[7; 1000]);
         assert_eq!(unpack(&encoded("GZip"), &body, 1000).unwrap(), vec![7; 1000]);
         assert_eq!(unpack(&encoded("gzip"), &body, 999).unwrap_err().status(), 413);
+    }
+
+    #[test]
+    fn members_of_gzip_follow_one_another_but_not_without_end() {
+        let two = [gzip(b"one "), gzip(b"two")].concat().into();
+        assert_eq!(unpack(&encoded("gzip"), &two, 7).unwrap(), "one two");
+        assert_eq!(unpack(&encoded("gzip"), &two, 6).unwrap_err().status(), 413);
+        let behind = [&gzip(b"one")[..], b"x"].concat().into();
+        assert_eq!(unpack(&encoded("gzip"), &behind, 100).unwrap_err().status(), 400);
+        let most = gzip(b"").repeat(MAX_GZIP_MEMBERS);
+        assert_eq!(unpack(&encoded("gzip"), &most.clone().into(), 100).unwrap(), "");
+        let refusal = unpack(&encoded("gzip"), &[most, gzip(b"").to_vec()].concat().into(), 100).unwrap_err();
+        assert_eq!(refusal.status(), 400);
     }
 
     #[cfg(feature = "zstd")]

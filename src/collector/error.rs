@@ -15,6 +15,12 @@ pub enum CollectorError {
         #[source]
         source: io::Error,
     },
+    /// What was given as the name of a header is none.
+    #[error("{name:?} is not the name of a header")]
+    KeyHeader {
+        /// The name as the caller wrote it.
+        name: String,
+    },
     /// The operating system gives no thread.
     #[error("the thread of the local collector cannot be started")]
     Thread(#[source] io::Error),

@@ -10,8 +10,7 @@ use super::received::Format;
 use super::session::{self, OperationKind};
 
 /// `POST /session/start` with `{"session": {..}}`, or `POST /v1/sessions` with the bare object.
-pub(super) fn session(call: &Call<'_>, body: &[u8]) -> Result<Outcome, Refusal> {
-    let mut whole = object(call, body)?;
+pub(super) fn session(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     let session = match whole.remove("session") {
         Some(Value::Object(session)) => session,
         None if call.parts.uri.path().ends_with("/v1/sessions") => whole,
@@ -35,8 +34,7 @@ pub(super) fn session(call: &Call<'_>, body: &[u8]) -> Result<Outcome, Refusal> 
 }
 
 /// `POST /events` with `{"event": {..}}`, or `PUT /events` to enrich.
-pub(super) fn event(call: &Call<'_>, body: &[u8]) -> Result<Outcome, Refusal> {
-    let whole = object(call, body)?;
+pub(super) fn event(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     if call.parts.method == Method::PUT {
         enrich(call, whole)
     } else {
@@ -75,11 +73,9 @@ fn enrich(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal
 }
 
 /// JSON it must be, also where no content type says so.
-fn object(call: &Call<'_>, body: &[u8]) -> Result<Map<String, Value>, Refusal> {
-    match call.content_type {
-        ContentType::Known(Format::Json) | ContentType::Missing => {}
-        other => return Err(other.unsupported("application/json is")),
+pub(super) fn check_type(content_type: &ContentType) -> Result<(), Refusal> {
+    match content_type {
+        ContentType::Known(Format::Json) | ContentType::Missing => Ok(()),
+        other => Err(other.unsupported("application/json is")),
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Refusal::bad_request(format!("failed to decode JSON message: {error}")))
 }

@@ -1,45 +1,89 @@
 //! The key out of a request's headers, and the headers without it.
 //!
-//! Taken from `Authorization` (`Bearer k`, `Basic base64(k)`, any other scheme, or the raw token without one), else from
+//! Taken from the headers that the caller names (`Bearer k`, `Basic base64(k)` or the key alone), else from
+//! `Authorization` (`Bearer k`, `Basic base64(k)`, any other scheme, or the raw token without one), else from
 //! the first of `x-api-key`, `x-honeycomb-team`, `api_key` and `api-key`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, COOKIE, HeaderMap, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 
 const KEY_HEADERS: [&str; 4] = ["x-api-key", "x-honeycomb-team", "api_key", "api-key"];
 
 /// What languages print where a key was not set: a client that sends one of these has no key.
 const NO_KEY: [&str; 3] = ["None", "null", "undefined"];
 
-/// The key, or `None` where the request carries none that is usable.
-pub(super) fn of(headers: &HeaderMap) -> Option<Vec<u8>> {
-    let from_authorization = || usable(from_authorization(headers.get(AUTHORIZATION)?.as_bytes())?);
-    let from_others = || {
-        KEY_HEADERS
-            .iter()
-            .find_map(|name| usable(headers.get(*name)?.as_bytes().to_vec()))
-    };
-    from_authorization().or_else(from_others)
+/// Headers that are recorded of a request without a known key: HTTP's own and what clients say of
+/// themselves. Any other could have a key in it that nobody named.
+const HARMLESS: [&str; 12] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "traceparent",
+    "transfer-encoding",
+    "user-agent",
+    "x-source",
+];
+
+/// The headers that carry keys: those that the caller names, and those that clients use.
+pub(super) struct KeyHeaders(Vec<HeaderName>);
+
+impl KeyHeaders {
+    pub(super) fn new(named: Vec<HeaderName>) -> Self {
+        Self(named)
+    }
+
+    /// The key, or `None` where the request carries none that is usable.
+    pub(super) fn key_of(&self, headers: &HeaderMap) -> Option<Vec<u8>> {
+        let named = |name: &HeaderName| usable(from_named(headers.get(name)?.as_bytes())?);
+        let from_authorization = || usable(from_authorization(headers.get(AUTHORIZATION)?.as_bytes())?);
+        let from_others = || {
+            KEY_HEADERS
+                .iter()
+                .find_map(|name| usable(headers.get(*name)?.as_bytes().to_vec()))
+        };
+        let key = self.0.iter().find_map(named);
+        key.or_else(from_authorization).or_else(from_others)
+    }
+
+    fn carries_key(&self, name: &HeaderName) -> bool {
+        self.0.contains(name)
+            || [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name)
+            || KEY_HEADERS.contains(&name.as_str())
+    }
+
+    /// Headers as text in the order received, those that carry a key with `redacted` for a value. If the request has no key
+    /// that is known, so has every header that could be one.
+    pub(super) fn redacted(&self, headers: &HeaderMap, is_key_known: bool) -> Vec<(String, String)> {
+        let is_shown =
+            |name: &HeaderName| !self.carries_key(name) && (is_key_known || HARMLESS.contains(&name.as_str()));
+        let text = |name: &HeaderName, value: &HeaderValue| {
+            if is_shown(name) {
+                String::from_utf8_lossy(value.as_bytes()).into_owned()
+            } else {
+                "redacted".to_owned()
+            }
+        };
+        let headers = headers.iter();
+        headers
+            .map(|(name, value)| (name.as_str().to_owned(), text(name, value)))
+            .collect()
+    }
 }
 
-/// Headers as text in the order received, those that carry a key with `redacted` for a value.
-pub(super) fn redacted(headers: &HeaderMap) -> Vec<(String, String)> {
-    let value = |name: &http::HeaderName, value: &http::HeaderValue| {
-        if carries_key(name) {
-            "redacted".to_owned()
-        } else {
-            String::from_utf8_lossy(value.as_bytes()).into_owned()
-        }
-    };
-    headers
-        .iter()
-        .map(|(name, content)| (name.as_str().to_owned(), value(name, content)))
-        .collect()
-}
-
-fn carries_key(name: &http::HeaderName) -> bool {
-    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name) || KEY_HEADERS.contains(&name.as_str())
+/// A header whose scheme is not known here: `bearer`, `basic` or `raw`, as `auth` of a binding says.
+fn from_named(value: &[u8]) -> Option<Vec<u8>> {
+    let scheme = value.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"basic") {
+        from_authorization(value)
+    } else {
+        Some(value.to_vec())
+    }
 }
 
 fn from_authorization(value: &[u8]) -> Option<Vec<u8>> {
@@ -80,7 +124,8 @@ mod tests {
     }
 
     fn key(list: &[(&str, &str)]) -> Option<String> {
-        of(&headers(list)).map(|key| String::from_utf8(key).unwrap())
+        let plain = KeyHeaders::new(Vec::new());
+        plain.key_of(&headers(list)).map(|key| String::from_utf8(key).unwrap())
     }
 
     #[test]
@@ -128,18 +173,54 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_the_caller_names_carries_the_key_with_and_without_a_scheme() {
+        let named = KeyHeaders::new(vec![HeaderName::from_static("x-custom")]);
+        for value in ["k-1", "Bearer k-1", "basic ay0x"] {
+            let headers = headers(&[("x-custom", value), ("authorization", "Bearer other")]);
+            assert_eq!(named.key_of(&headers).as_deref(), Some(&b"k-1"[..]), "{value}");
+        }
+        assert_eq!(
+            named.key_of(&headers(&[("x-custom", "two words")])).as_deref(),
+            Some(&b"two words"[..])
+        );
+        assert_eq!(
+            named
+                .key_of(&headers(&[("x-custom", ""), ("authorization", "Bearer other")]))
+                .as_deref(),
+            Some(&b"other"[..])
+        );
+    }
+
+    #[test]
     fn redacted_headers_carry_no_key() {
-        let shown = redacted(&headers(&[
+        let list = [
             ("Authorization", "Bearer canary"),
             ("api_key", "canary"),
             ("api-key", "canary"),
             ("x-api-key", "canary"),
             ("x-honeycomb-team", "canary"),
             ("cookie", "canary"),
+            ("x-custom", "canary"),
             ("x-source", "production"),
-        ]));
+            ("x-whose", "acme"),
+        ];
+        let named = KeyHeaders::new(vec![HeaderName::from_static("x-custom")]);
+        let shown = named.redacted(&headers(&list), true);
         assert!(!format!("{shown:?}").contains("canary"));
-        assert!(shown.contains(&("x-source".to_owned(), "production".to_owned())));
-        assert!(shown.contains(&("authorization".to_owned(), "redacted".to_owned())));
+        let has =
+            |shown: &[(String, String)], name: &str, value: &str| shown.contains(&(name.to_owned(), value.to_owned()));
+        assert!(has(&shown, "x-source", "production") && has(&shown, "x-whose", "acme"));
+        assert!(has(&shown, "authorization", "redacted"));
+    }
+
+    #[test]
+    fn without_a_known_key_every_header_that_could_carry_one_is_redacted() {
+        let unnamed = KeyHeaders::new(Vec::new());
+        let shown = unnamed.redacted(
+            &headers(&[("x-custom", "canary"), ("content-type", "application/json")]),
+            false,
+        );
+        let expected = [("x-custom", "redacted"), ("content-type", "application/json")];
+        assert_eq!(shown, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

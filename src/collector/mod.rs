@@ -29,18 +29,25 @@
 //! - A key is kept as its fingerprint only, and is taken out of the headers of recorded requests.
 //! - A request either stores all of its valid spans or, where it is refused, none.
 //! - What is kept is bounded; what is dropped to stay so is counted for the project that lost it.
+//! - The time and the memory that a request takes are proportional to its body. What all requests hold together is
+//!   bounded, and so are connections. The server's thread only moves bytes: bodies are read on a thread beside it.
+//! - A request is for loopback or for a host that the caller allows, else it is refused, whatever it asks for.
 
+mod activity;
 mod answer;
 mod api;
 mod body;
+mod budget;
 mod builder;
 mod changes;
+mod connections;
 mod endpoint;
 mod error;
 mod fault;
 mod faults;
 mod grpc;
 mod honeyhive;
+mod hosts;
 mod key;
 mod local;
 mod model;
@@ -51,12 +58,14 @@ mod receive;
 mod received;
 mod recorder;
 mod server;
+mod serving;
 mod session;
 mod shared;
 mod store;
 mod tree;
 mod weight;
 mod wire;
+mod worker;
 
 pub use builder::CollectorBuilder;
 pub use endpoint::Endpoint;

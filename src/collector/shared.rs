@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::faults::Faults;
+use super::key::KeyHeaders;
 use super::received::Received;
 use super::recorder::Recorder;
 use super::store::Store;
@@ -17,6 +18,7 @@ pub(super) struct Shared {
     pub(super) recorder: Option<Recorder>,
     pub(super) observers: Vec<Observer>,
     pub(super) fingerprinter: Fingerprinter,
+    pub(super) key_headers: KeyHeaders,
     pub(super) max_body_bytes: usize,
 }
 

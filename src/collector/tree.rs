@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use super::model::Span;
+use crate::printable::printable;
 
 /// Levels deeper than this are drawn at this one: the text of a chain of spans would otherwise grow with its square.
 const MAX_DRAWN_LEVEL: usize = 100;
@@ -127,20 +128,14 @@ impl<'a> Drawing<'a> {
             line.extend(above.iter().map(|last| if *last { "   " } else { "│  " }));
             line.push_str(if *own { "└─ " } else { "├─ " });
         }
-        for char in span.name.chars() {
-            // A name with a line break or a terminal's escape in it must not draw a tree of its own.
-            if char.is_control() {
-                line.extend(char.escape_default());
-            } else {
-                line.push(char);
-            }
-        }
+        // A name with a line break or a terminal's escape in it must not draw a tree of its own.
+        let _ = write!(line, "{}", printable(&span.name));
         if self.detail == TreeDetail::Durations {
             let micros = span.duration_nanos() / 1000;
             let _ = write!(line, "{:1$}", "", NAME_WIDTH.saturating_sub(line.chars().count()));
             let _ = write!(line, " [{}.{} ms]", micros / 1000, micros % 1000 / 100);
             if let (true, Some(session)) = (last_flags.is_empty(), &span.session_id) {
-                let _ = write!(line, " session={session}");
+                let _ = write!(line, " session={}", printable(session));
             }
         }
         text.push_str(&line);

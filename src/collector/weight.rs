@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 use super::model::{Attributes, Resource, Scope, Span, SpanEvent, SpanLink};
 
 /// A node of a map has room for eleven names and values, whatever it holds.
-const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
+pub(super) const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
 
 /// Nodes are at least half full, but for the only one.
-const ENTRIES_PER_NODE: usize = 6;
+pub(super) const ENTRIES_PER_NODE: usize = 6;
 
 /// What the allocator takes for itself, and the places in the queues.
-const OVERHEAD_BYTES: usize = 128;
+pub(super) const OVERHEAD_BYTES: usize = 128;
 
 /// A span, without the resource and the scope that it shares.
 pub(super) fn span(span: &Span) -> usize {

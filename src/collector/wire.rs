@@ -4,16 +4,15 @@
 //! level below, so the socket is wrapped here, and what was asked for happens at the next write.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+
+use super::activity::Activity;
 
 const UNLIMITED: usize = usize::MAX;
 
@@ -41,39 +40,17 @@ impl Breaker {
     }
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Breaker {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        stream.io().breaker.clone()
-    }
-}
-
-/// Accepts connections that can be broken.
-pub(super) struct Listener(pub(super) TcpListener);
-
-impl axum::serve::Listener for Listener {
-    type Io = Wire;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Wire, SocketAddr) {
-        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
-        // An answer is one small write; without this a client that pipelines waits 40 ms for it.
-        let _ = stream.set_nodelay(true);
-        (Wire::new(stream), address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
 /// A connection.
 pub(super) struct Wire {
     stream: TcpStream,
     breaker: Breaker,
+    activity: Activity,
 }
 
 impl Wire {
-    fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: TcpStream, activity: Activity) -> Self {
+        // An answer is one small write; without this a client that pipelines waits 40 ms for it.
+        let _ = stream.set_nodelay(true);
         let unbroken = Break {
             left: AtomicUsize::new(UNLIMITED),
             reset: AtomicBool::new(false),
@@ -81,7 +58,12 @@ impl Wire {
         Self {
             stream,
             breaker: Breaker(Arc::new(unbroken)),
+            activity,
         }
+    }
+
+    pub(super) fn breaker(&self) -> Breaker {
+        self.breaker.clone()
     }
 
     /// How much of a write of `wanted` bytes may happen; an error where the connection is to break now.
@@ -109,7 +91,12 @@ impl Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.activity.note();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -119,6 +106,7 @@ impl AsyncWrite for Wire {
         let allowed = self.allowance(buf.len())?;
         let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, &buf[..allowed]))?;
         self.spend(written);
+        self.activity.note();
         Poll::Ready(Ok(written))
     }
 

@@ -1,7 +1,9 @@
 //! What is wrong with a configuration: every fault, each with its place.
 
-use crate::as_text::debug_as_display;
 use std::fmt;
+
+use crate::as_text::debug_as_display;
+use crate::printable::printable;
 
 /// A configuration, or a part of one, that cannot be used, with everything that is wrong with it. Nothing was changed. `Debug`
 /// prints the message.
@@ -85,7 +87,7 @@ impl Faults {
     /// From here on, faults are in this file.
     pub(super) fn enter(&mut self, layer: Layer, file: impl Into<String>) {
         self.layer = layer;
-        self.file = file.into();
+        self.file = printable(&file.into()).to_string();
     }
 
     /// From here on, faults are what an untrusted layer says and may not.
@@ -98,6 +100,7 @@ impl Faults {
         self.layer
     }
 
+    /// Adds a fault. What names, paths and parsers bring along is escaped, so that a fault is one line.
     pub(super) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         if self.most.is_some_and(|most| self.found.len() >= most) {
             self.left_out += 1;
@@ -105,8 +108,8 @@ impl Faults {
         }
         let fault = ConfigFault {
             file: self.file.clone(),
-            key: key.into(),
-            message: message.into(),
+            key: printable(&key.into()).to_string(),
+            message: printable(&message.into()).to_string(),
         };
         self.found.push((self.layer, fault));
     }

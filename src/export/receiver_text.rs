@@ -1,6 +1,7 @@
 //! What a receiver says, made harmless: the one way from its text to status, reports, logs and `check`.
 
-use crate::secret::{SentSecrets, is_invisible};
+use crate::printable::is_invisible;
+use crate::secret::SentSecrets;
 
 /// How much of a receiver's text is shown, in characters.
 pub(super) const MAX_SHOWN_CHARS: usize = 200;

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::shared_projects::are_apart;
 use crate::backend::{Destination, Project, ProjectId};
 use crate::config::ResolvedBinding;
+use crate::printable::printable_path;
 use crate::secret::{KeySource, open_to_every_user};
 use crate::selector::Selector;
 
@@ -110,7 +111,7 @@ impl fmt::Display for CheckWarning {
                 write!(
                     f,
                     "key file {} is open to every user (mode {mode:04o}); close it with chmod o-rw",
-                    file.display()
+                    printable_path(file)
                 )
             }
         }

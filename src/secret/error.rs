@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CodePoint;
 use crate::as_text::FromMessage;
+use crate::printable::printable;
 
 /// A key could not be read. Two errors are equal if they have the same message.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -150,9 +151,9 @@ impl FromMessage for SecretError {
 }
 
 impl SecretError {
-    pub(crate) fn new(origin: impl Into<String>, fault: SecretFault) -> Self {
+    pub(crate) fn new(origin: impl AsRef<str>, fault: SecretFault) -> Self {
         Self {
-            origin: origin.into(),
+            origin: printable(origin.as_ref()).to_string(),
             fault,
         }
     }

@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 
 use super::key::{ApiKey, BYTE_ORDER_MARK, MAX_KEY_BYTES};
 use super::{ConfinedFile, SecretError, SecretFault};
+use crate::printable::printable_path;
 
 /// One mark at the start and one line end more than a key may have, and one byte more than that to see that it is too large.
 const MAX_FILE_BYTES: usize = BYTE_ORDER_MARK.len() + MAX_KEY_BYTES + 3;
 
 pub(super) fn read(path: &Path, strict: bool) -> Result<ApiKey, SecretError> {
-    read_key(path, strict).map_err(|fault| SecretError::new(format!("file {}", path.display()), fault))
+    read_key(path, strict).map_err(|fault| SecretError::new(format!("file {}", printable_path(path)), fault))
 }
 
 /// A file of an untrusted layer: not where a link leads out of what is allowed.
 pub(super) fn read_confined(file: &ConfinedFile, strict: bool) -> Result<ApiKey, SecretError> {
     let key = file.open(open).and_then(|file| key_of(file, strict));
-    key.map_err(|fault| SecretError::new(format!("file {}", file.path().display()), fault))
+    key.map_err(|fault| SecretError::new(format!("file {}", printable_path(file.path())), fault))
 }
 
 /// A credential that systemd passed to the service (systemd.exec(5), "Credentials").

@@ -30,7 +30,6 @@ pub(crate) use file::open_to_every_user;
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use key::KeyScheme;
-pub(crate) use normal::is_invisible;
 pub(crate) use pattern::{KeyPattern, fits};
 pub(crate) use reader::{KeyOrigin, KeyReader};
 pub(crate) use repeated::SentSecrets;

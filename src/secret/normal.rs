@@ -5,6 +5,8 @@
 
 use secrecy::zeroize::Zeroizing;
 
+use crate::printable::is_invisible;
+
 /// How many layers of escapes are undone.
 const MAX_LAYERS: usize = 16;
 /// The longest entity that is looked for, without `&` and `;`.
@@ -115,26 +117,6 @@ pub(super) fn without_tags(form: &[u8]) -> Form {
     }
     left.extend_from_slice(rest);
     left
-}
-
-/// Whether a character takes no place where it is shown, or changes where its neighbours are shown.
-pub(crate) fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
 }
 
 /// Without what takes no place.

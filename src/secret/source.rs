@@ -8,6 +8,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::{ApiKey, ConfinedFile, KeyCommand, KeyReader, SecretError, SecretFault, exec, file};
+use crate::printable::{printable, printable_path};
 
 /// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
 /// may be another one.
@@ -150,12 +151,14 @@ fn read_variable(name: &str) -> Result<ApiKey, SecretFault> {
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Env(name) => write!(f, "environment variable {name}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Confined(file) => write!(f, "file {}", file.path().display()),
-            Self::Credential(name) => write!(f, "credential {name}"),
-            Self::Exec(command) => command.fmt(f),
-            Self::Provider { provider, name } => write!(f, "provider {provider}, secret {name}"),
+            Self::Env(name) => write!(f, "environment variable {}", printable(name)),
+            Self::File(path) => write!(f, "file {}", printable_path(path)),
+            Self::Confined(file) => write!(f, "file {}", printable_path(file.path())),
+            Self::Credential(name) => write!(f, "credential {}", printable(name)),
+            Self::Exec(command) => write!(f, "{}", printable(&command.to_string())),
+            Self::Provider { provider, name } => {
+                write!(f, "provider {}, secret {}", printable(provider), printable(name))
+            }
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `secret` only.
-const ORDER: [&str; 27] = [
+/// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `printable` and `secret` only.
+const ORDER: [&str; 28] = [
     "as_text",
     "faults",
     "home",
     "json_number",
     "nesting",
+    "printable",
     "regular_file",
     "wall_time",
     "watch",
@@ -69,7 +70,7 @@ fn allowed(module: &str, named: &str) -> bool {
         // The binary and the library's root name everything; the command line only itself, and the library by its public name.
         "lib" | "main" => true,
         "cli" => named == "cli",
-        "collector" => named == "secret",
+        "collector" => ["printable", "secret"].contains(&named),
         // As a user has it: what the root exports, and the public modules.
         "testing" => ["collector", "config", "tower"].contains(&named),
         _ => match (place(module), place(named)) {

@@ -1,5 +1,8 @@
 //! The real binary, run as a user would.
 
+#[cfg(unix)]
+mod terminal;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,9 +1,11 @@
 //! The local collector, asked over real HTTP.
 
+mod abuse;
 mod bounds;
 mod client;
 mod exports;
 mod faults;
+mod hosts;
 mod lifetime;
 mod observing;
 mod readback;

@@ -11,12 +11,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use tracer_registry::Report;
 use tracer_registry::collector::LocalCollector;
+use tracer_registry::{Report, printable};
 
 use super::error::CliError;
 use super::table::{self, Align};
-use super::{Outcome, interrupted};
+use super::{Outcome, interrupted, json};
 use audit::{Findings, audit};
 use setup::World;
 use tally::Tally;
@@ -61,8 +61,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     let findings = audit(&world.collector, &tally.made());
     let well = findings.lost == 0 && findings.leaked == 0 && report.is_complete();
     if arguments.json {
-        serde_json::to_writer(&mut *out, &findings)?;
-        writeln!(out)?;
+        json::write(out, &findings)?;
     } else {
         show(out, arguments, &findings, &report, &world.collector, took)?;
     }
@@ -135,7 +134,10 @@ fn show(
         findings.lost, findings.leaked
     )?;
     if !report.is_complete() {
-        write!(out, "not delivered:\n{report}")?;
+        writeln!(out, "not delivered:")?;
+        for line in report.to_string().lines() {
+            writeln!(out, "{}", printable(line))?;
+        }
     }
     Ok(())
 }

@@ -150,12 +150,51 @@ pub(super) struct AnyValue {
 #[derive(serde::Deserialize)]
 struct Int(#[serde(deserialize_with = "integer")] i64);
 
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
 enum Double {
     Number(f64),
     // "NaN", "Infinity", "-Infinity", or any number in a string.
     Text(String),
+}
+
+// By hand: serde's untagged enumerations read a value of any size into memory before they look at it.
+impl<'de> Deserialize<'de> for Double {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(DoubleVisitor)
+    }
+}
+
+struct DoubleVisitor;
+
+impl Visitor<'_> for DoubleVisitor {
+    type Value = Double;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, as a number or in a string")
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the nearest number, as the specification has it"
+    )]
+    fn visit_u64<E>(self, value: u64) -> Result<Double, E> {
+        Ok(Double::Number(value as f64))
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the nearest number, as the specification has it"
+    )]
+    fn visit_i64<E>(self, value: i64) -> Result<Double, E> {
+        Ok(Double::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Double, E> {
+        Ok(Double::Number(value))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Double, E> {
+        Ok(Double::Text(text.to_owned()))
+    }
 }
 
 /// Why an attribute's value cannot be read.

@@ -4,41 +4,63 @@
 //! so that a span is stored the same whatever it came in.
 
 mod json;
+mod measure;
 mod message;
 mod read;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
 use prost::Message as _;
+use serde_json::{Map, Value};
 
+use self::measure::{Allowance, Kind};
 use super::received::Format;
 
 pub(super) use message::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse, RpcStatus};
 pub(super) use read::{Arrival, read};
 
-/// A body that is not what its content type says. Its text says what is wrong and where.
-#[derive(Debug)]
-pub(super) struct ParseError(String);
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Why a body cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ParseError {
+    /// It is not what its content type says. The text says what is wrong and where.
+    #[error("{0}")]
+    Invalid(String),
+    /// It would take more memory than it may.
+    #[error("the content takes more than {0} bytes of memory")]
+    TooLarge(usize),
 }
 
-/// Reads the body of a trace export.
-pub(super) fn parse(format: Format, body: &[u8]) -> Result<ExportTraceServiceRequest, ParseError> {
+/// Reads the body of a trace export, if it takes no more memory than `max_memory` bytes.
+pub(super) fn parse(format: Format, body: &[u8], max_memory: usize) -> Result<ExportTraceServiceRequest, ParseError> {
+    let mut allowance = Allowance::new(max_memory);
+    match format {
+        Format::Protobuf | Format::Grpc => measure::protobuf(Kind::Request, body, &mut allowance),
+        Format::Json => measure::json(Kind::Request, body, &mut allowance),
+    }
+    if allowance.is_exceeded() {
+        return Err(ParseError::TooLarge(max_memory));
+    }
     match format {
         Format::Protobuf | Format::Grpc => {
-            ExportTraceServiceRequest::decode(body).map_err(|error| ParseError(error.to_string()))
+            ExportTraceServiceRequest::decode(body).map_err(|error| ParseError::Invalid(error.to_string()))
         }
         // An empty protobuf message is an empty body; the JSON exporters that ask "are you there" do the same.
         Format::Json if body.is_empty() => Ok(ExportTraceServiceRequest::default()),
-        Format::Json => {
-            serde_json::from_slice(body).map_err(|error| ParseError(format!("failed to decode JSON message: {error}")))
-        }
+        Format::Json => serde_json::from_slice(body).map_err(|error| invalid_json(&error)),
     }
+}
+
+/// Reads a JSON object of any content, if it takes no more memory than `max_memory` bytes.
+pub(super) fn parse_object(body: &[u8], max_memory: usize) -> Result<Map<String, Value>, ParseError> {
+    let mut allowance = Allowance::new(max_memory);
+    measure::json(Kind::Json, body, &mut allowance);
+    if allowance.is_exceeded() {
+        return Err(ParseError::TooLarge(max_memory));
+    }
+    serde_json::from_slice(body).map_err(|error| invalid_json(&error))
+}
+
+fn invalid_json(error: &serde_json::Error) -> ParseError {
+    ParseError::Invalid(format!("failed to decode JSON message: {error}"))
 }

@@ -14,7 +14,7 @@ use crate::secret::Fingerprint;
 
 /// A span that is ready to be stored.
 pub(in crate::collector) struct Arrival {
-    pub(in crate::collector) span: Span,
+    pub(in crate::collector) span: Arc<Span>,
     /// An estimate of the memory it takes.
     pub(in crate::collector) bytes: usize,
     /// Name of the session that the span asks to be made, where it asks.
@@ -59,7 +59,7 @@ pub(in crate::collector) fn read(
                 let bytes = weight::span(&span) + each_bytes;
                 let auto_session = auto_session(&span);
                 batch.arrivals.push(Arrival {
-                    span,
+                    span: Arc::new(span),
                     bytes,
                     auto_session,
                 });

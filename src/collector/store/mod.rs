@@ -136,12 +136,13 @@ impl Store {
         self.change(|state| {
             state.records[id.0].rejected_spans += rejected;
             let keep = |mut arrival: Arrival| {
-                arrival.span.sequence = state.next();
+                // Nobody else has it yet, so it is changed where it is.
+                Arc::make_mut(&mut arrival.span).sequence = state.next();
                 if let (Some(name), Some(session)) = (arrival.auto_session, &arrival.span.session_id) {
                     state.auto_session(id, session, name, arrival.span.source.as_deref());
                 }
                 state.records[id.0].duplicate_attributes += u64::from(arrival.span.duplicate_attributes);
-                let span = Arc::new(arrival.span);
+                let span = arrival.span;
                 state
                     .retention
                     .add_span(&mut state.records, id, Arc::clone(&span), arrival.bytes);

@@ -3,9 +3,11 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::printable::printable_path;
+
 /// A file that a binding's `tls` names cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {fault}", .file.display())]
+#[error("{}: {fault}", printable_path(.file))]
 pub struct TlsError {
     file: PathBuf,
     fault: TlsFault,
@@ -43,7 +45,7 @@ pub enum TlsFault {
     #[error("the private key in it is of no kind that can be used; RSA, ECDSA and Ed25519 are")]
     BadKey,
     /// The private key is that of another certificate.
-    #[error("the private key in it is not that of the certificate in {}", .0.display())]
+    #[error("the private key in it is not that of the certificate in {}", printable_path(.0))]
     OtherKey(PathBuf),
 }
 

@@ -11,6 +11,7 @@ use rustls::{AlertDescription, ClientConfig};
 use super::TlsError;
 use super::files::{self, Stamp};
 use crate::config::Tls;
+use crate::printable::printable_path;
 
 /// The platform's certificate authorities, read once for all.
 #[derive(Clone, Debug)]
@@ -99,7 +100,7 @@ impl Identity {
         let said = match rustls_error(error)? {
             rustls::Error::InvalidCertificate(why) => {
                 let trusted = match &self.files.ca {
-                    Some(ca) => format!("those of {}", ca.display()),
+                    Some(ca) => format!("those of {}", printable_path(ca)),
                     None => "those of the platform's authorities".to_owned(),
                 };
                 format!("the server's certificate is not accepted, {trusted} are: {why}")

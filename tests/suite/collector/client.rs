@@ -22,6 +22,7 @@ use super::PATIENCE;
 pub(super) struct Call {
     method: &'static str,
     path: String,
+    host: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     chunked: bool,
@@ -51,6 +52,7 @@ pub(super) fn call(method: &'static str, path: &str) -> Call {
     Call {
         method,
         path: path.to_owned(),
+        host: "localhost".to_owned(),
         headers: Vec::new(),
         body: Vec::new(),
         chunked: false,
@@ -58,6 +60,11 @@ pub(super) fn call(method: &'static str, path: &str) -> Call {
 }
 
 impl Call {
+    pub(super) fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
     pub(super) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -118,8 +125,8 @@ impl Call {
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
         let start = format!(
-            "{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",
-            self.method, self.path
+            "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
+            self.method, self.path, self.host
         );
         let mut bytes = (start + &headers.concat()).into_bytes();
         if self.chunked {

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use tracer_registry::Fingerprinter;
 use tracer_registry::collector::{Endpoint, Fault, Format, LocalCollector, Received};
+use tracer_registry::config::{AuthScheme, BackendName, Binding};
+use tracer_registry::{Fingerprinter, KeySource, TracerRegistry};
 
 use super::client::{attribute, export, get, post, span, text};
 use super::{collector, span_names};
@@ -126,6 +127,63 @@ fn recorded_requests_show_every_byte_but_the_key() {
     assert_eq!(requests[0].header("x-source"), Some("production"));
     assert_eq!((requests[2].path.as_str(), requests[2].key), ("/v1/traces?x=1", None));
     assert!(!format!("{requests:?}").contains("canary"));
+}
+
+#[test]
+fn recorded_requests_show_no_key_of_any_backend_and_of_no_header_that_a_binding_names() {
+    let own = Binding::new()
+        .backend(BackendName::Otlp)
+        .auth("x-tenant-token", AuthScheme::Raw);
+    let backends = [
+        BackendName::Honeyhive,
+        BackendName::Otlp,
+        BackendName::Langfuse,
+        BackendName::Phoenix,
+        BackendName::Langsmith,
+        BackendName::Logfire,
+        BackendName::Braintrust,
+        BackendName::Honeycomb,
+        BackendName::Grafana,
+    ];
+    let bindings = backends.map(|backend| Binding::new().backend(backend));
+    for (binding, is_named) in bindings
+        .into_iter()
+        .map(|binding| (binding, true))
+        .chain([(own.clone(), true), (own, false)])
+    {
+        let said = format!("{binding:?}");
+        let builder = LocalCollector::builder().record_requests(1_000_000);
+        let builder = if is_named {
+            builder.key_header("X-Tenant-Token")
+        } else {
+            builder
+        };
+        let collector = builder.start().unwrap();
+        let binding = binding
+            .endpoint(collector.url())
+            .api_key(KeySource::provider("test", "acme"));
+        let registry = TracerRegistry::builder()
+            .secret_source("test", |_: &str| Ok("user:canary".into()))
+            .tenant("acme", binding)
+            .build()
+            .unwrap();
+        drop(registry.tenant("acme").unwrap().start_span("one"));
+        if is_named {
+            assert!(registry.force_flush(crate::support::LONG).is_complete(), "{said}");
+        } else {
+            assert!(collector.wait_until(super::PATIENCE, |collector| collector.requests_without_key() > 0));
+        }
+        let _ = registry.shutdown(std::time::Duration::ZERO);
+        assert_eq!(collector.project_of_key("user:canary").is_some(), is_named, "{said}");
+        let recorded = format!("{:?}", collector.requests());
+        assert!(
+            !recorded.is_empty() && !recorded.contains("canary"),
+            "{said}: {recorded}"
+        );
+        assert!(!recorded.contains("dXNlcjpjYW5hcnk="), "{said}: {recorded}");
+    }
+    let error = LocalCollector::builder().key_header("no header").start().unwrap_err();
+    assert!(error.to_string().contains("no header"), "{error}");
 }
 
 #[test]

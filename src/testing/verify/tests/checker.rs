@@ -215,7 +215,7 @@ fn look_ups_books_flushes_and_panics_are_told() {
 fn a_request_without_a_key_is_found() {
     let theatre = Theatre::new();
     let mut stream = TcpStream::connect(theatre.stage.collector.addr()).expect("it listens");
-    let request = b"POST /v1/traces HTTP/1.1\r\nhost: here\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let request = b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     stream.write_all(request).expect("it reads");
     stream.read_to_string(&mut String::new()).expect("it answers");
     let (expected, performed) = theatre.perform();
