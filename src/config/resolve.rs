@@ -109,8 +109,9 @@ impl Config {
     /// environment, then `local`, then the variables `TRACER_REGISTRY__SECTION__KEY`. A file of any other name stands alone, below the
     /// variables. An environment called `default` or `local` has no file of its own. Reads no key.
     ///
-    /// Variables are folded to lower case, so they reach only names in lower case; a variable that is set to nothing says nothing. A list,
-    /// and metadata that is a number or a boolean, are written as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
+    /// Variables are folded to lower case; a variable that is set to nothing says nothing. A variable about an environment, a feature or a
+    /// tenant means the one table of the files that it can write, with `_` for `-` and `.` too: `TRACER_REGISTRY__TENANTS__ACME_EU__SOURCE`
+    /// means `[tenants.acme-eu]`. None or two such tables are a fault. A list, and metadata that is a number or a boolean, are written as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
     ///
     /// # Errors
     /// [`ConfigError`] with every fault of every layer.
