@@ -1,5 +1,6 @@
 //! What the parts of the configuration promise, each over real files in a folder of the test's own.
 
+mod any_tenant;
 mod bounds;
 mod differences;
 mod faults;
