@@ -16,6 +16,7 @@ mod nesting;
 mod printable;
 mod propagation;
 mod registry;
+mod registry_span;
 mod regular_file;
 mod routing;
 mod scope;
@@ -57,6 +58,7 @@ pub use registry::{
     ConfigurationStatus, Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload,
     ReloadError, SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
+pub use registry_span::RegistrySpan;
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{

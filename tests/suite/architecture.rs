@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ones that know nothing to the ones that know most. `collector` is last because it is nobody's, and knows `printable` and `secret` only.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "as_text",
     "faults",
     "home",
@@ -13,6 +13,7 @@ const ORDER: [&str; 28] = [
     "printable",
     "regular_file",
     "wall_time",
+    "registry_span",
     "watch",
     "selector",
     "secret",

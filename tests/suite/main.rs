@@ -8,6 +8,8 @@ mod capacity;
 mod child;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod clock;
 mod coalescing;
 mod collector;
 mod config;
@@ -61,6 +63,7 @@ mod support;
 mod tenants_as_data;
 #[cfg(feature = "testing")]
 mod test_kit;
+mod thread_ends;
 mod tls;
 mod tls_server;
 #[cfg(feature = "tower")]
