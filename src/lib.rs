@@ -25,6 +25,7 @@ mod selector;
 mod session;
 mod session_record;
 mod span;
+mod system_error;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "tower")]
@@ -68,6 +69,7 @@ pub use secret::{
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::ActiveSpan;
+pub use system_error::SystemError;
 #[cfg(feature = "macros")]
 pub use traced::{TraceCounts, trace_counts};
 pub use tracer::{IsolatedTracer, TracerHandle};

@@ -41,6 +41,8 @@ mod lookup;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod neighbours;
+#[cfg(target_os = "linux")]
+mod no_threads;
 mod own_keys;
 mod processes;
 mod projects;
@@ -60,6 +62,8 @@ mod silence;
 mod soak;
 mod status;
 mod support;
+#[cfg(target_os = "linux")]
+mod system_errors;
 mod tenants_as_data;
 #[cfg(feature = "testing")]
 mod test_kit;
