@@ -38,6 +38,8 @@ mod ledger;
 mod llm;
 mod log;
 mod lookup;
+#[cfg(target_os = "linux")]
+mod memory;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod neighbours;
