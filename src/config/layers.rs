@@ -12,6 +12,7 @@ use super::variables::Variables;
 use super::{check, read};
 use crate::regular_file;
 use crate::selector::Name;
+use crate::system_error::SystemError;
 
 /// What faults in variables name in place of a file.
 const VARIABLES: &str = "the variables TRACER_REGISTRY__*";
@@ -176,7 +177,7 @@ pub(super) fn parsed(file: &Path, most: u64) -> Result<serde_json::Value, String
 fn read_text(file: &Path, most: u64) -> Result<String, String> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "no such file or folder".to_owned(),
-        other => format!("cannot be read: {other}"),
+        _ => format!("cannot be read: {}", SystemError::from(error)),
     };
     let open = regular_file::open(file).map_err(unreadable)?;
     let mut bytes = Vec::new();
