@@ -1,8 +1,21 @@
-//! Errors by their messages, in what is serialized and read back.
+//! Errors by their messages: in what is serialized and read back, and where a program prints them by `Debug`.
 
 use std::fmt::Display;
 
 use serde::{Deserialize, Deserializer, Serializer};
+
+/// Has an error's `Debug` print its message: `main` prints the error that it returns by `Debug`, and so does a panic of `unwrap`.
+macro_rules! debug_as_display {
+    ($error:ty) => {
+        impl ::std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+pub(crate) use debug_as_display;
 
 /// Serializes an error as its message.
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]

@@ -1,4 +1,4 @@
-//! How deep a value may be nested that a program gives.
+//! How deep a value may be nested that a file or a program gives.
 //!
 //! Writing, copying, comparing and freeing a value are recursive: one that is nested ten thousand levels deep overflows the stack of
 //! whichever thread does so. So a value is cut where it comes in, before anything else is done with it.
@@ -16,6 +16,16 @@ pub(crate) fn bounded(value: impl IntoJson) -> Value {
     let mut value = value.into_json();
     cut(&mut value, MAX_LEVELS);
     value
+}
+
+/// Whether at most so many tables and lists are one in the other.
+pub(crate) fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(_) | Value::Object(_) if levels == 0 => false,
+        Value::Array(items) => items.iter().all(|item| is_within(item, levels - 1)),
+        Value::Object(fields) => fields.values().all(|field| is_within(field, levels - 1)),
+        _ => true,
+    }
 }
 
 fn cut(value: &mut Value, levels: usize) {
@@ -87,6 +97,16 @@ mod tests {
 
     #[test]
     fn a_value_a_hundred_thousand_levels_deep_overflows_nothing() {
-        assert_eq!(levels(&bounded(nested(100_000))), MAX_LEVELS);
+        let deep = nested(100_000);
+        assert!(!is_within(&deep, MAX_LEVELS));
+        assert_eq!(levels(&bounded(deep)), MAX_LEVELS);
+    }
+
+    #[test]
+    fn a_value_is_within_as_many_levels_as_it_has() {
+        for many in 0..5 {
+            assert!(is_within(&nested(many), many));
+            assert!(many == 0 || !is_within(&nested(many), many - 1));
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::control::Ports;
 use crate::fleet::{Plan, Side};
 use crate::ours::Ours;
 use crate::stock::Stock;
-use crate::{Result, churn, enqueue, highest, hole, idle, lookup, making, reload, rotation, steady};
+use crate::{Result, churn, enqueue, highest, hole, idle, lookup, making, reload, rotation, steady, tables};
 
 const NOTHING_SENT: &str = "a provider without a processor sends nothing";
 
@@ -50,6 +50,8 @@ pub(crate) enum Job {
     Rotation { plan: Plan, time: Duration, rotate: bool },
     /// A configuration that is read again with many tracers.
     Reload { ports: Ports, rounds: usize },
+    /// A configuration with many tables.
+    Tables { ports: Ports, tables: usize },
 }
 
 /// Measures, and prints what was measured.
@@ -61,6 +63,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
         Job::Churn { ports, tenants } => json(&churn::measure(ports, tenants)?),
         Job::Rotation { plan, time, rotate } => json(&rotation::measure(&plan, time, rotate)?),
         Job::Reload { ports, rounds } => json(&reload::measure(ports, rounds)?),
+        Job::Tables { ports, tables } => json(&tables::measure(ports, tables)?),
         Job::Enqueue { place, rounds, plan } => json(&enqueue::measure(place, &plan, rounds)?),
         Job::Steady { side, plan, rate, time } => match side {
             Side::Ours => json(&steady::measure::<Ours>(&plan, rate, time)?),

@@ -16,7 +16,7 @@
 //! | `fleet`, `ours`, `stock`, `client` | tracers of either side |
 //! | `load` | spans at a given rate |
 //! | `process` | what `/proc` says |
-//! | `idle`, `making`, `lookup`, `enqueue`, `steady`, `hole`, `highest`, `churn`, `rotation`, `reload` | a group of rows each |
+//! | `idle`, `making`, `lookup`, `enqueue`, `steady`, `hole`, `highest`, `churn`, `rotation`, `reload`, `tables` | a group of rows each |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -48,6 +48,7 @@ mod row;
 mod steady;
 mod stock;
 mod table;
+mod tables;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -68,7 +69,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>
 type Measure = fn(&Options, &Receiver) -> Result<Vec<Row>>;
 
 /// In the order of the table, each with the names that `--only` knows its rows by.
-const GROUPS: [(&[&str], Measure); 10] = [
+const GROUPS: [(&[&str], Measure); 11] = [
     (&["memory", "threads", "idle"], idle::rows),
     (&["making"], making::rows),
     (&["look-up"], lookup::rows),
@@ -79,6 +80,7 @@ const GROUPS: [(&[&str], Measure); 10] = [
     (&["churn"], churn::rows),
     (&["rotation"], rotation::rows),
     (&["reload"], reload::rows),
+    (&["tables"], tables::rows),
 ];
 
 fn main() -> ExitCode {

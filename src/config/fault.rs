@@ -2,14 +2,18 @@
 
 use std::fmt;
 
+use crate::as_text::debug_as_display;
 use crate::printable::printable;
 
-/// A configuration, or a part of one, that cannot be used, with everything that is wrong with it. Nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// A configuration, or a part of one, that cannot be used, with everything that is wrong with it. Nothing was changed. `Debug`
+/// prints the message.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", Listing(.faults))]
 pub struct ConfigError {
     faults: Vec<ConfigFault>,
 }
+
+debug_as_display!(ConfigError);
 
 /// One fault: where it is, by file and key path, and which rule it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,9 +67,23 @@ pub(super) struct Faults {
     file: String,
     found: Vec<(Layer, ConfigFault)>,
     unread: bool,
+    /// How many are told; all where there is no bound.
+    most: Option<usize>,
+    left_out: usize,
 }
 
+/// How many faults are told of what a tenant may have written.
+const MOST_OF_A_TENANT: usize = 50;
+
 impl Faults {
+    /// For what a tenant may have written: an error of it has a bound, however many faults there are.
+    pub(super) fn of_a_tenant() -> Self {
+        Self {
+            most: Some(MOST_OF_A_TENANT),
+            ..Self::default()
+        }
+    }
+
     /// From here on, faults are in this file.
     pub(super) fn enter(&mut self, layer: Layer, file: impl Into<String>) {
         self.layer = layer;
@@ -84,6 +102,10 @@ impl Faults {
 
     /// Adds a fault. What names, paths and parsers bring along is escaped, so that a fault is one line.
     pub(super) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        if self.most.is_some_and(|most| self.found.len() >= most) {
+            self.left_out += 1;
+            return;
+        }
         let fault = ConfigFault {
             file: self.file.clone(),
             key: printable(&key.into()).to_string(),
@@ -111,9 +133,15 @@ impl Faults {
         found.sort_by(|(one_layer, one), (other_layer, other)| {
             (one_layer, &one.file, &one.key).cmp(&(other_layer, &other.file, &other.key))
         });
-        Err(ConfigError {
-            faults: found.into_iter().map(|(_, fault)| fault).collect(),
-        })
+        let mut faults: Vec<_> = found.into_iter().map(|(_, fault)| fault).collect();
+        if self.left_out > 0 {
+            faults.push(ConfigFault {
+                file: self.file,
+                key: String::new(),
+                message: format!("{} more faults", self.left_out),
+            });
+        }
+        Err(ConfigError { faults })
     }
 }
 

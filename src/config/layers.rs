@@ -4,13 +4,16 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::declared::DeclaredNames;
 use super::document::{ActiveEnvironment, Document};
 use super::fault::{Faults, Layer};
 use super::parse::{self, Written};
+use super::shape::Shapes;
 use super::variables::Variables;
 use super::{check, read};
 use crate::regular_file;
 use crate::selector::Name;
+use crate::system_error::SystemError;
 
 /// What faults in variables name in place of a file.
 const VARIABLES: &str = "the variables TRACER_REGISTRY__*";
@@ -18,7 +21,7 @@ const VARIABLES: &str = "the variables TRACER_REGISTRY__*";
 const DEFAULT: &str = "default";
 /// The layer for one machine, laid over all other files.
 const LOCAL: &str = "local";
-/// The largest configuration file: some hundred thousand tenants.
+/// The largest file of the operator: some hundred thousand tenants.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 pub(super) const EXTENSIONS: [(&str, Written); 4] = [
@@ -55,10 +58,10 @@ fn candidates<'a>(folder: &'a Path, layer: &'a str) -> impl Iterator<Item = Path
         .map(move |(extension, _)| folder.join(format!("{layer}.{extension}")))
 }
 
-/// Reads all layers and lays them over one another; every fault is added to `faults`.
+/// Reads all layers and lays them over one another; every fault is added to `faults`, and what each layer has to `shapes`.
 ///
 /// A folder, or a file called `default`, is layered with its neighbours. Any other file stands alone.
-pub(super) fn load(path: &Path, variables: &Variables, faults: &mut Faults) -> Document {
+pub(super) fn load(path: &Path, variables: &Variables, shapes: &mut Shapes, faults: &mut Faults) -> Document {
     let mut whole = Document::default();
     let is_folder = path.is_dir();
     let (folder, layered) = folder_of(path);
@@ -70,20 +73,22 @@ pub(super) fn load(path: &Path, variables: &Variables, faults: &mut Faults) -> D
         None
     };
     match (is_folder, found) {
-        (false, _) => whole.overlay(&file_layer(Layer::Default, path, faults)),
-        (true, Some(file)) => whole.overlay(&file_layer(Layer::Default, &file, faults)),
+        (false, _) => whole.overlay(&file_layer(Layer::Default, path, shapes, faults)),
+        (true, Some(file)) => whole.overlay(&file_layer(Layer::Default, &file, shapes, faults)),
         (true, None) => faults.add_unread("the folder has no default.toml, default.yaml, default.yml or default.json"),
     }
     let mut local = Document::default();
     if layered {
         faults.enter(Layer::Local, folder.display().to_string());
         if let Some(file) = layer_file(folder, LOCAL, faults) {
-            local = file_layer(Layer::Local, &file, faults);
+            local = file_layer(Layer::Local, &file, shapes, faults);
         }
     }
-    faults.enter(Layer::Variables, VARIABLES);
-    let from_variables = layer(variables.tree(faults), Path::new(""), faults);
     if layered {
+        // Read once more below: which names are declared depends on the file that the environment chooses.
+        let mut untold = Faults::default();
+        let tree = variables.tree(None, &mut untold);
+        let from_variables = read::document(tree, Path::new(""), &mut untold);
         let choice = [&from_variables, &local, &whole]
             .into_iter()
             .find_map(|layer| layer.active_environment.as_ref());
@@ -93,10 +98,14 @@ pub(super) fn load(path: &Path, variables: &Variables, faults: &mut Faults) -> D
             && environment != LOCAL
             && Name::new(&environment).is_ok()
         {
-            whole.overlay(&environment_layer(folder, &environment, faults));
+            whole.overlay(&environment_layer(folder, &environment, shapes, faults));
         }
     }
     whole.overlay(&local);
+    faults.enter(Layer::Variables, VARIABLES);
+    let declared = DeclaredNames::new(&whole, faults.some_file_is_unread());
+    let tree = variables.tree(Some(&declared), faults);
+    let from_variables = layer(tree, Path::new(""), shapes, faults);
     whole.overlay(&from_variables);
     faults.enter(Layer::Whole, path.display().to_string());
     whole
@@ -116,12 +125,12 @@ pub(super) fn active_name(choice: &ActiveEnvironment, variables: &Variables) -> 
     }
 }
 
-fn environment_layer(folder: &Path, environment: &str, faults: &mut Faults) -> Document {
+fn environment_layer(folder: &Path, environment: &str, shapes: &mut Shapes, faults: &mut Faults) -> Document {
     faults.enter(Layer::Environment, folder.display().to_string());
     let Some(file) = layer_file(folder, environment, faults) else {
         return Document::default();
     };
-    let mut layer = file_layer(Layer::Environment, &file, faults);
+    let mut layer = file_layer(Layer::Environment, &file, shapes, faults);
     if layer.active_environment.take().is_some() {
         faults.add(
             "active_environment",
@@ -148,13 +157,13 @@ fn file_name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
+fn file_layer(rank: Layer, file: &Path, shapes: &mut Shapes, faults: &mut Faults) -> Document {
     faults.enter(rank, file.display().to_string());
-    match parsed(file) {
+    match parsed(file, MAX_FILE_BYTES) {
         Ok(value) => {
             // Absolute, so that it is the same folder after the process went to another one.
             let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-            layer(value, file.parent().unwrap_or(Path::new("")), faults)
+            layer(value, file.parent().unwrap_or(Path::new("")), shapes, faults)
         }
         Err(message) => {
             faults.add_unread(message);
@@ -163,28 +172,28 @@ fn file_layer(rank: Layer, file: &Path, faults: &mut Faults) -> Document {
     }
 }
 
-/// What a file says.
-pub(super) fn parsed(file: &Path) -> Result<serde_json::Value, String> {
-    let text = read_text(file)?;
+/// What a file of at most so many bytes says.
+pub(super) fn parsed(file: &Path, most: u64) -> Result<serde_json::Value, String> {
+    let text = read_text(file, most)?;
     let extension = file.extension().unwrap_or_default();
     let format = EXTENSIONS.iter().find(|(known, _)| extension == *known);
     let (_, written) = format.ok_or("a configuration file ends in .toml, .yaml, .yml or .json")?;
-    parse::parse(&text, *written)
+    parse::parse(&text, *written, most)
 }
 
-fn read_text(file: &Path) -> Result<String, String> {
+fn read_text(file: &Path, most: u64) -> Result<String, String> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "no such file or folder".to_owned(),
-        other => format!("cannot be read: {other}"),
+        _ => format!("cannot be read: {}", SystemError::from(error)),
     };
     let open = regular_file::open(file).map_err(unreadable)?;
     let mut bytes = Vec::new();
     open.ok_or("not a regular file")?
-        .take(MAX_FILE_BYTES + 1)
+        .take(most + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("larger than {} MiB", MAX_FILE_BYTES >> 20));
+    if bytes.len() as u64 > most {
+        return Err(format!("larger than {}", parse::bytes(most)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
@@ -193,7 +202,8 @@ fn read_text(file: &Path) -> Result<String, String> {
     })
 }
 
-fn layer(value: serde_json::Value, folder: &Path, faults: &mut Faults) -> Document {
+fn layer(value: serde_json::Value, folder: &Path, shapes: &mut Shapes, faults: &mut Faults) -> Document {
+    shapes.note(faults.layer(), &value);
     let document = read::document(value, folder, faults);
     check::document(&document, faults);
     document

@@ -8,6 +8,7 @@
 
 mod binding;
 mod check;
+mod declared;
 mod document;
 mod endpoint;
 mod export;
@@ -27,6 +28,7 @@ mod restart;
 mod routes;
 mod routing;
 mod schema;
+mod shape;
 mod table;
 mod template;
 mod tenant;
@@ -35,6 +37,7 @@ mod tests;
 mod tls;
 mod untrusted;
 mod variables;
+mod yaml;
 
 pub use binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
 pub(crate) use document::{ActiveEnvironment, Document, Route, Routing};
@@ -49,6 +52,7 @@ pub use resolve::{Config, ResolveError};
 pub(crate) use resolved::Digest;
 pub use resolved::ResolvedBinding;
 pub use schema::json_schema;
+pub(crate) use shape::Shape;
 pub(crate) use tenant::TenantBinding;
 #[cfg(feature = "watch")]
 pub(crate) use tenant::tenant_of;

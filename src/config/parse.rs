@@ -10,12 +10,13 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::yaml::{self, Excess};
 use crate::json_number::IntoJson;
+use crate::nesting::is_within;
 
-/// How deep a file may be nested. The deepest that means something is 5, metadata excepted.
-const MAX_DEPTH: usize = 128;
-/// How far a line of YAML may be indented, list marks with it: each of them may be a level.
-const MAX_INDENT: usize = 512;
+/// How many tables and lists of a file may be one in the other. The deepest that means something is 5, metadata excepted. The parsers of
+/// TOML and JSON have bounds of their own, which are above it and far below what a stack holds.
+pub(super) const MAX_DEPTH: usize = 64;
 /// The shortest word of a file that is not repeated in a message.
 const SHORTEST_UNSAID: usize = 4;
 
@@ -27,19 +28,43 @@ pub(super) enum Written {
     Json,
 }
 
-/// Reads a text; the error says what is wrong and where, in no word of the text.
-pub(super) fn parse(text: &str, written: Written) -> Result<Value, String> {
+/// Reads a text; the error says what is wrong and where, in no word of the text. `most` is how many bytes it may have with the aliases of
+/// YAML written out; that it has no more as it is, was seen to.
+pub(super) fn parse(text: &str, written: Written, most: u64) -> Result<Value, String> {
     // Editors of some systems put a byte order mark in front.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let parsed = match written {
         Written::Toml => FileFormat::Toml.parse(None, text).map(tree),
-        Written::Yaml if is_too_deep(text) => return Err(format!("nested deeper than {MAX_DEPTH} levels")),
-        Written::Yaml => FileFormat::Yaml.parse(None, text).map(tree),
+        Written::Yaml => {
+            yaml::check(text, most).map_err(|excess| match excess {
+                Excess::Depth => too_deep(),
+                Excess::Bytes => format!("larger than {} with its aliases written out", bytes(most)),
+                Excess::Tag => "a tag is longer than any that means something here".to_owned(),
+            })?;
+            FileFormat::Yaml.parse(None, text).map(tree)
+        }
         Written::Json => serde_json::from_str(text)
             .map(|Unique(value)| value)
             .map_err(Into::into),
     };
-    parsed.map_err(|error| message(&error.to_string(), text, written))
+    let value = parsed.map_err(|error| message(&error.to_string(), text, written))?;
+    if is_within(&value, MAX_DEPTH) {
+        Ok(value)
+    } else {
+        Err(too_deep())
+    }
+}
+
+fn too_deep() -> String {
+    format!("nested deeper than {MAX_DEPTH} levels")
+}
+
+/// A bound on bytes, as an error shows it.
+pub(super) fn bytes(most: u64) -> String {
+    match most >> 20 {
+        0 => format!("{} KiB", most >> 10),
+        mebibytes => format!("{mebibytes} MiB"),
+    }
 }
 
 /// Line, column, and the parser's own words.
@@ -65,6 +90,10 @@ fn message(said: &str, text: &str, written: Written) -> String {
             (place, words.trim().to_owned())
         }
     };
+    // The bound of a parser of its own, above ours.
+    if words.contains("recursion") {
+        return too_deep();
+    }
     let words = without_words_of(&words, text);
     match (number_after(place, "line "), number_after(place, "column ")) {
         (Some(line), Some(column)) => format!("line {line}, column {column}: {words}"),
@@ -93,28 +122,6 @@ fn without_words_of(message: &str, text: &str) -> String {
         rest = &rest[word.len()..];
     }
     clean
-}
-
-/// Whether YAML may be nested so deep that its parser, which calls itself for each level, uses up the stack. Estimated from brackets and
-/// indents; brackets in texts count too, which is why the bound is far above what a configuration has.
-fn is_too_deep(text: &str) -> bool {
-    let (mut depth, mut indent, mut at_start) = (0_usize, 0, true);
-    for c in text.chars() {
-        match c {
-            '\n' => (indent, at_start) = (0, true),
-            ' ' | '\t' | '-' | '?' | ':' if at_start => indent += 1,
-            _ => at_start = false,
-        }
-        match c {
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_DEPTH || indent > MAX_INDENT {
-            return true;
-        }
-    }
-    false
 }
 
 fn tree(table: ParsedMap<String, Parsed>) -> Value {

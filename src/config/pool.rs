@@ -19,7 +19,7 @@ pub struct Pool {
     /// How long an idle tracer is kept, or "never" where the time alone ends none. Default: 30m.
     #[schemars(with = "Option<WrittenTimeout>")]
     pub idle_timeout: Option<IdleTimeout>,
-    /// What becomes of a look-up that would make a tracer where there are `max_tracers` and none is idle. Default: reject.
+    /// What becomes of a look-up that would make a tracer where there are `max_tracers`. Default: reject.
     pub when_full: Option<WhenFull>,
 }
 
@@ -37,10 +37,10 @@ pub enum IdleTimeout {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It is an error. Tracers that are there are not concerned.
+    /// It waits until an idle tracer made room, for 250 ms at the most. If none is idle it is an error; tracers that are there are not concerned.
     #[default]
     Reject,
-    /// The tracer is made, above the bound, and counted.
+    /// The tracer is made at once, above the bound, and counted. Idle tracers make room afterwards.
     Grow,
 }
 

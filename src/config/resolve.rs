@@ -18,11 +18,13 @@ use super::pool::PoolSettings;
 use super::proxy::OfVariables;
 use super::resolved::{self, ResolvedBinding};
 use super::routes::Routes;
+use super::shape::{Shape, Shapes};
 use super::template::TemplateError;
 use super::tenant::TenantBinding;
 use super::untrusted::{Place, Rules};
 use super::variables::Variables;
 use super::{check, layers, proxy, tenant};
+use crate::as_text::debug_as_display;
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector};
 
@@ -49,10 +51,12 @@ pub struct Config {
     has_variables: bool,
     /// The file or folder it was read from; none where it was made in code.
     path: Option<PathBuf>,
+    /// Which tables and settings the files have; nothing where it was made in code.
+    shape: Shape,
 }
 
 /// Why the configuration has nothing for a selector.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     /// The configuration has no such name.
     #[error("{part} {name:?} is not configured{}", suggestions(.similar))]
@@ -88,6 +92,8 @@ pub enum ResolveError {
     Header(HeaderName),
 }
 
+debug_as_display!(ResolveError);
+
 fn suggestions(similar: &[String]) -> String {
     if similar.is_empty() {
         String::new()
@@ -103,8 +109,9 @@ impl Config {
     /// environment, then `local`, then the variables `TRACER_REGISTRY__SECTION__KEY`. A file of any other name stands alone, below the
     /// variables. An environment called `default` or `local` has no file of its own. Reads no key.
     ///
-    /// Variables are folded to lower case, so they reach only names in lower case; a variable that is set to nothing says nothing. A list,
-    /// and metadata that is a number or a boolean, are written as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
+    /// Variables are folded to lower case; a variable that is set to nothing says nothing. A variable about an environment, a feature or a
+    /// tenant means the one table of the files that it can write, with `_` for `-` and `.` too: `TRACER_REGISTRY__TENANTS__ACME_EU__SOURCE`
+    /// means `[tenants.acme-eu]`. None or two such tables are a fault. A list, and metadata that is a number or a boolean, are written as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
     ///
     /// # Errors
     /// [`ConfigError`] with every fault of every layer.
@@ -136,8 +143,10 @@ impl Config {
 
     pub(super) fn load_with(path: &Path, variables: &Variables) -> Result<Self, ConfigError> {
         let mut faults = Faults::default();
-        let document = layers::load(path, variables, &mut faults);
+        let mut shapes = Shapes::default();
+        let document = layers::load(path, variables, &mut shapes, &mut faults);
         let mut config = Self::finish(document, variables, faults)?;
+        config.shape = shapes.finish();
         // Absolute, so that it is read again also after the process went to another folder.
         config.path = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         Ok(config)
@@ -172,6 +181,7 @@ impl Config {
             document,
             has_variables: true,
             path: None,
+            shape: Shape::default(),
         };
         config.check_routing_default(&mut faults);
         faults.into_result().map(|()| config)
@@ -197,13 +207,24 @@ impl Config {
         &self.pool
     }
 
-    /// Every selector that the configuration names, the wildcard left out.
+    /// Every selector that the configuration names, the wildcard left out. A route with `tenant = "*"` makes one with each tenant
+    /// that has a table.
     pub fn selectors(&self) -> Vec<Selector> {
         let single = Part::ALL.into_iter().flat_map(|part| {
             let names = self.bindings(part).keys().filter_map(|name| Name::new(name).ok());
             names.map(move |name| Selector::of(part, name))
         });
-        single.chain(self.routes.selectors().cloned()).collect()
+        let tenants = self.document.tenants.keys().filter_map(|name| Name::new(name).ok());
+        let of_any_tenant = tenants.flat_map(|tenant| self.selectors_of_any_tenant(&tenant));
+        let exact = self.routes.selectors().cloned();
+        single.chain(exact).chain(of_any_tenant).collect()
+    }
+
+    /// The selectors that routes with `tenant = "*"` make with a tenant, without those that have a route of their own.
+    pub(crate) fn selectors_of_any_tenant(&self, tenant: &Name) -> Vec<Selector> {
+        let parts = self.routes.parts_beside_any_tenant();
+        let selectors = parts.map(|parts| parts.clone().with_tenant(tenant.clone()));
+        selectors.filter(|selector| !self.routes.names(selector)).collect()
     }
 
     /// Whether tenants without a table of their own have a binding.
@@ -211,16 +232,49 @@ impl Config {
         self.document.tenants.contains_key(WILDCARD)
     }
 
-    /// Where the keys of tenants without a table of their own come from, placeholders as written; `None` where there is no wildcard.
-    pub(crate) fn wildcard_key(&self) -> Option<Result<KeySource, ResolveError>> {
+    /// Where the keys of tenants without a table of their own come from, placeholders as written, by what they are for: `tenant:*`, and
+    /// each route with `tenant = "*"`. None where there is no wildcard.
+    pub(crate) fn wildcard_keys(&self) -> Vec<(String, Result<KeySource, ResolveError>)> {
+        if !self.has_wildcard() {
+            return Vec::new();
+        }
+        let any_tenant = format!("{}:{WILDCARD}", Part::Tenant);
+        let routes = self.routes.parts_beside_any_tenant();
+        let routes = routes.map(|parts| (format!("{parts},{any_tenant}"), self.wildcard_key(Some(parts))));
+        [(any_tenant.clone(), self.wildcard_key(None))]
+            .into_iter()
+            .chain(routes)
+            .collect()
+    }
+
+    /// The key of any tenant, together with other parts if there are some.
+    fn wildcard_key(&self, parts: Option<&Selector>) -> Result<KeySource, ResolveError> {
         let mut merged = self.defaults();
-        merged.overlay(self.document.tenants.get(WILDCARD)?);
+        let mut at = Place::Defaults;
+        let tables = parts.into_iter().flat_map(Selector::parts);
+        let tables = tables.filter_map(|(part, name)| {
+            let (name, binding) = self.binding_of(part, name)?;
+            Some((Place::Table(part, name), binding))
+        });
+        let wildcard = self.document.tenants.get(WILDCARD);
+        let wildcard = wildcard.map(|binding| (Place::Table(Part::Tenant, WILDCARD), binding));
+        let routes = parts.map_or_else(Vec::new, |parts| self.routes.of_parts_beside_any_tenant(parts));
+        let routes = routes
+            .into_iter()
+            .map(|(place, _)| (Place::Route(place), &self.document.routes[place].binding));
+        for (place, binding) in tables.chain(wildcard).chain(routes) {
+            let before = merged.forgotten;
+            merged.overlay(binding);
+            if merged.forgotten != before {
+                at = place;
+            }
+        }
         let forgotten = |change| ResolveError::KeyForgotten {
             change,
-            at: Place::Table(Part::Tenant, WILDCARD).to_string(),
+            at: at.to_string(),
         };
         let none = merged.forgotten.map_or(ResolveError::NoKey, forgotten);
-        Some(merged.api_key.ok_or(none))
+        merged.api_key.ok_or(none)
     }
 
     /// Whether a tenant has a table of its own.
@@ -248,6 +302,12 @@ impl Config {
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let path = self.path.as_deref();
         path.map_or_else(Vec::new, |path| layers::files(path, self.active_environment()))
+    }
+
+    #[cfg(feature = "watch")]
+    /// Whether the files had a table or a setting that those of `newer` have no more.
+    pub(crate) fn loses(&self, newer: &Self) -> bool {
+        self.shape.loses(&newer.shape)
     }
 
     /// Whether variables of the process have a say.
@@ -291,7 +351,7 @@ impl Config {
                 self.lay_given(&mut merged, given, name)?;
                 continue;
             }
-            let by_a_route = || routes.iter().any(|(_, when)| when.get(part) == Some(name));
+            let by_a_route = || routes.iter().any(|(_, route)| route.names(part, name));
             match self.binding_of(part, name) {
                 Some((table, binding)) => merged.lay(binding, Place::Table(part, table))?,
                 // A name may be known by a route alone.

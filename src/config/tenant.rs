@@ -8,12 +8,18 @@ use serde_json::Value;
 
 use super::binding::Binding;
 use super::fault::{ConfigError, Faults, Layer};
+use super::parse::MAX_DEPTH;
 use super::proxy::{self, OfVariables};
 use super::resolve::Config;
+use super::shape::Shape;
 use super::table::quoted;
 use super::variables::Variables;
 use super::{check, layers, read};
+use crate::nesting::{is_within, take_apart};
 use crate::selector::Name;
+
+/// The largest file of a tenant. It is read at each look-up that makes the tenant's tracer.
+const MAX_FILE_BYTES: u64 = 256 << 10;
 
 /// A tenant's binding from outside the configuration, checked as one of its tables is.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +29,8 @@ pub(crate) struct TenantBinding {
     pub(super) proxies: OfVariables,
     /// What an error names as the place that it is written in.
     pub(super) file: String,
+    /// Which tables and settings the tenant's file has; nothing where it has none.
+    pub(crate) shape: Shape,
 }
 
 /// A file of `tenants_dir`, by what it is called.
@@ -49,10 +57,16 @@ impl Binding {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError`] with every fault; no value is repeated.
+    /// [`ConfigError`] with every fault, the first 50 of them if there are more; no value is repeated. JSON that is nested deeper than 64
+    /// levels is a fault. How long the text may be that it was parsed from is the program's to say.
     pub fn from_json(value: Value) -> Result<Self, ConfigError> {
-        let mut faults = Faults::default();
+        let mut faults = Faults::of_a_tenant();
         faults.enter(Layer::Whole, "a binding");
+        if !is_within(&value, MAX_DEPTH) {
+            take_apart(value);
+            faults.add("binding", format!("nested deeper than {MAX_DEPTH} levels"));
+            return Err(faults.into_result().expect_err("there is a fault"));
+        }
         let mut binding = read::alone(value, "binding".to_owned(), Path::new(""), &mut faults);
         binding.untrusted = true;
         check::binding(&binding, "binding", &mut faults);
@@ -71,7 +85,7 @@ impl Config {
         let Some(folder) = self.tenants_dir() else {
             return Ok(None);
         };
-        let mut faults = Faults::default();
+        let mut faults = Faults::of_a_tenant();
         faults.enter(Layer::Default, folder.display().to_string());
         let Some(file) = layers::layer_file(folder, tenant, &mut faults) else {
             check_folder(Some(folder), &mut faults);
@@ -79,16 +93,19 @@ impl Config {
         };
         faults.enter(Layer::Default, file.display().to_string());
         let path = path_of(tenant);
-        let mut binding = match layers::parsed(&file) {
-            Ok(value) => read::alone(value, path.clone(), folder, &mut faults),
+        let (mut binding, shape) = match layers::parsed(&file, MAX_FILE_BYTES) {
+            Ok(value) => {
+                let shape = Shape::of(&value);
+                (read::alone(value, path.clone(), folder, &mut faults), shape)
+            }
             Err(message) => {
                 faults.add_unread(message);
-                Binding::default()
+                (Binding::default(), Shape::default())
             }
         };
         binding.untrusted = true;
-        self.checked(binding, &path, file.display().to_string(), faults)
-            .map(Some)
+        let checked = self.checked(binding, &path, file.display().to_string(), faults)?;
+        Ok(Some(TenantBinding { shape, ..checked }))
     }
 
     /// A binding that the program gave for a tenant.
@@ -162,21 +179,22 @@ impl Config {
         mut faults: Faults,
     ) -> Result<TenantBinding, ConfigError> {
         check::binding(&binding, path, &mut faults);
-        if binding.untrusted {
-            // It has no proxy: no variable is read for it.
-            faults.into_result()?;
-            let proxies = OfVariables::new();
-            return Ok(TenantBinding { binding, proxies, file });
+        let mut proxies = OfVariables::new();
+        // One that is not trusted has no proxy: no variable is read for it.
+        if !binding.untrusted {
+            let variable = |name: &str| {
+                let variables = self.has_variables().then(Variables::of_the_process)?;
+                variables.get(name).map(OsStr::to_owned)
+            };
+            proxies.extend(proxy::of_variable(&binding, path, variable, &mut faults));
         }
-        let variable = |name: &str| {
-            let variables = self.has_variables().then(Variables::of_the_process)?;
-            variables.get(name).map(OsStr::to_owned)
-        };
-        let proxies = proxy::of_variable(&binding, path, variable, &mut faults)
-            .into_iter()
-            .collect();
         faults.into_result()?;
-        Ok(TenantBinding { binding, proxies, file })
+        Ok(TenantBinding {
+            binding,
+            proxies,
+            file,
+            shape: Shape::default(),
+        })
     }
 }
 

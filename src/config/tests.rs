@@ -1,11 +1,14 @@
 //! What the parts of the configuration promise, each over real files in a folder of the test's own.
 
+mod any_tenant;
+mod bounds;
 mod differences;
 mod faults;
 mod files;
 mod forgetting;
 mod formats;
 mod layering;
+mod left_out;
 mod many;
 mod merging;
 mod projects;
@@ -24,6 +27,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::fault::Faults;
+use super::parse::Written;
 use super::variables::Variables;
 use super::{Config, ConfigError, ResolveError, ResolvedBinding, read};
 use crate::selector::Selector;
@@ -35,7 +39,9 @@ impl Folder {
     fn new(files: &[(&str, &str)]) -> Self {
         let folder = Self(TempDir::new().expect("a temporary folder"));
         for (name, text) in files {
-            fs::write(folder.path(name), text).expect("written");
+            let file = folder.path(name);
+            fs::create_dir_all(file.parent().expect("in the folder")).expect("made");
+            fs::write(file, text).expect("written");
         }
         folder
     }
@@ -63,6 +69,11 @@ fn vars(variables: &[(&str, &str)]) -> Variables {
 /// One TOML file, without variables.
 fn toml(text: &str) -> Result<Config, ConfigError> {
     Folder::new(&[("default.toml", text)]).load(&[])
+}
+
+/// A text as a file of the operator.
+fn parse(text: &str, written: Written) -> Result<serde_json::Value, String> {
+    super::parse::parse(text, written, 16 << 20)
 }
 
 /// A configuration without files and variables.

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::LookupError;
 use super::answers::{Answer, Answers};
-use crate::config::{Config, ResolvedBinding};
+use crate::config::{Config, ResolvedBinding, Shape};
 use crate::selector::{Name, Part, Selector};
 
 pub(super) struct Bindings {
@@ -30,10 +30,13 @@ pub(super) enum Asking {
     Told(Answer),
 }
 
-/// What holds for a selector, and whether that is so because the source was asked, whatever it said.
+/// What holds for a selector.
 pub(super) struct Bound {
     pub(super) binding: ResolvedBinding,
+    /// Whether that is so because the source was asked, whatever it said.
     pub(super) of_source: bool,
+    /// What the tenant's file has.
+    pub(super) shape: Shape,
 }
 
 impl Bindings {
@@ -83,8 +86,11 @@ impl Bindings {
             }
         };
         let given = given_in(&config, selector, ask)?;
-        let binding = config.resolve_with(selector, given.as_deref())?;
-        Ok(Bound { binding, of_source })
+        Ok(Bound {
+            binding: config.resolve_with(selector, given.as_deref())?,
+            of_source,
+            shape: given.map(|given| given.shape.clone()).unwrap_or_default(),
+        })
     }
 
     /// What holds for a selector, where that can be said without asking the source. An error has no suggestions.
@@ -101,6 +107,17 @@ impl Bindings {
             other => other?,
         };
         Ok(Some(config.resolve_for_program(selector, given.as_deref())?))
+    }
+
+    /// Whether the tenant's file had a table or a setting that is gone, by what it had. One whose tenant has a table by now is not asked for.
+    #[cfg(feature = "watch")]
+    pub(super) fn file_loses(&self, selector: &Selector, had: &Shape) -> bool {
+        let config = self.config();
+        let Some(tenant) = selector.get(Part::Tenant).filter(|tenant| !config.has_table(tenant)) else {
+            return false;
+        };
+        let file = config.tenant_file(tenant).ok().flatten();
+        had.loses(&file.map(|file| file.shape).unwrap_or_default())
     }
 
     /// The tenant of a selector, where the source has the say about it, unless it has a file.

@@ -1,18 +1,19 @@
 //! Why there is no registry, or no tracer.
 
-use std::io;
 use std::thread::ThreadId;
 
+use crate::as_text::debug_as_display;
 use crate::backend::DestinationError;
 use crate::config::{ConfigError, ResolveError};
 use crate::export::{EngineError, TlsError};
 use crate::secret::SecretError;
 use crate::selector::{Name, Selector, SelectorError};
+use crate::system_error::SystemError;
 
 use super::source::SourceError;
 
-/// Why a registry could not be made. Nothing was started.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a registry could not be made. Nothing was started. `Debug` prints the message, with every fault of the configuration.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// The configuration has faults.
     #[error(transparent)]
@@ -27,11 +28,15 @@ pub enum BuildError {
     Engine(#[from] EngineError),
     /// A thread cannot be started: the one that watches files, or the one that minds how old answers of a source are.
     #[error("a thread cannot be started: {0}")]
-    Thread(io::ErrorKind),
+    Thread(SystemError),
 }
 
-/// Why a look-up gave no tracer. Other tracers are not concerned, and the next look-up tries again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+debug_as_display!(BuildError);
+
+/// Why a look-up gave no tracer. Other tracers are not concerned, and the next look-up tries again. `Debug` prints the message.
+///
+/// [`is_unknown`](Self::is_unknown) and [`is_temporary`](Self::is_temporary) tell the kinds apart; docs/operations.md lists the variants.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
     /// What was asked for is no selector: a name breaks the rules of names, or there is none.
@@ -103,3 +108,38 @@ pub enum LookupError {
     #[error("the registry was shut down")]
     Shutdown,
 }
+
+debug_as_display!(LookupError);
+
+impl LookupError {
+    /// Whether no such tenant, environment or feature is known: neither to the configuration nor to `tenants_dir` nor to the program's source.
+    ///
+    /// False for what breaks the rules of names ([`Selector`](Self::Selector)), and where it could not be found out.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Resolve(ResolveError::Unknown { .. }))
+    }
+
+    /// Whether the same look-up may succeed later although nobody changes the configuration: the pool was full, a source of keys or bindings
+    /// failed, a file with a key or a certificate is not there yet.
+    ///
+    /// Every look-up tries again by itself, so this says how to answer who asked: 503 rather than 500.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Source { .. } | Self::Panicked(_) | Self::PoolFull { .. } => true,
+            Self::Secret(error) | Self::ProxyCredentials(error) => error.is_temporary(),
+            Self::Tls(error) => error.is_temporary(),
+            Self::Selector(_)
+            | Self::Resolve(_)
+            | Self::TenantBinding(_)
+            | Self::OnlyAsync(_)
+            | Self::Destination(_)
+            | Self::NoActiveEnvironment
+            | Self::Recursive { .. }
+            | Self::Forked
+            | Self::Shutdown => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

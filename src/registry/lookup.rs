@@ -15,13 +15,19 @@ impl TracerRegistry {
     /// The first look-up of a name reads its key and makes its tracer, on the calling thread; callers that ask for the same name meanwhile
     /// wait for that one. A look-up that fails leaves nothing behind, and the next one tries again.
     ///
+    /// # Waiting
+    /// A tracer that is there is found without waiting. One that is not waits:
+    /// - for its key: a file is read at once, a command may take its `timeout` (10 s by default), a source of the program's own as long as it does;
+    /// - for a blocking source of bindings, as long as that takes;
+    /// - for room, if there are `pool.max_tracers` and `pool.when_full` is `reject`: for 250 ms at the most. With `grow` it never waits for room.
+    ///
     /// # Errors
     /// [`LookupError`] for a name that is not allowed, not configured, or whose key cannot be read. Never another tenant's tracer.
     pub fn tenant(&self, slug: &str) -> Result<TracerHandle, LookupError> {
         self.single(Part::Tenant, slug)
     }
 
-    /// The tracer of an environment, by its name.
+    /// The tracer of an environment, by its name. Waits as [`tenant`](Self::tenant) does, for room 250 ms at the most.
     ///
     /// # Errors
     /// As [`tenant`](Self::tenant).
@@ -29,7 +35,7 @@ impl TracerRegistry {
         self.single(Part::Environment, name)
     }
 
-    /// The tracer of a feature, by its name.
+    /// The tracer of a feature, by its name. Waits as [`tenant`](Self::tenant) does, for room 250 ms at the most.
     ///
     /// # Errors
     /// As [`tenant`](Self::tenant).
@@ -39,7 +45,8 @@ impl TracerRegistry {
 
     /// The tracer of a selector, which may have several parts: their bindings are merged, and the result is a tracer of its own.
     ///
-    /// Takes what [`Selector::tenant`] and its like make, with names not yet checked, or a `&Selector`.
+    /// Takes what [`Selector::tenant`] and its like make, with names not yet checked, or a `&Selector`. Waits as [`tenant`](Self::tenant) does,
+    /// for room 250 ms at the most.
     ///
     /// ```
     /// # use tracer_registry::{LookupError, Selector, TracerRegistry};
@@ -64,7 +71,7 @@ impl TracerRegistry {
         }
     }
 
-    /// The tracer of the active environment.
+    /// The tracer of the active environment. Waits as [`tenant`](Self::tenant) does, for room 250 ms at the most.
     ///
     /// # Errors
     /// [`LookupError::NoActiveEnvironment`] where none is configured, else as [`tenant`](Self::tenant).
@@ -76,6 +83,7 @@ impl TracerRegistry {
 
     /// A tracer of its own, outside the pool, for one request or one job: nothing is shared with other tracers of the same selector but the
     /// engine and the books. When the last handle, span and session of it are gone, what it holds is sent, without anybody waiting.
+    /// Waits for its key and its binding as [`tenant`](Self::tenant) does, and never for room.
     ///
     /// # Errors
     /// As [`tenant`](Self::tenant).
@@ -86,8 +94,7 @@ impl TracerRegistry {
         let selector = checked(selector)?;
         self.0.live.check_open()?;
         let _making = self.0.begin_making(&selector)?;
-        self.0
-            .make(&self.0.live.bindings.resolve(&selector, &Asking::Source)?.binding)
+        self.0.make(&self.0.live.bindings.resolve(&selector, &Asking::Source)?)
     }
 
     /// The tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this thread or in

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use super::bindings::Bound;
 use super::{Inner, LookupError};
 use crate::backend::{Destination, DestinationError};
-use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
+use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy, Shape};
 use crate::export::{Connections, Credentials, HEALTH, Proxy, Way};
 use crate::faults::{self, Fault, planted};
 use crate::secret::{Fingerprint, KeyScheme, KeySource};
@@ -15,21 +16,21 @@ use crate::tracer::TracerHandle;
 
 impl Inner {
     /// Reads the key and makes the tracer. Nothing is left behind where any of it fails.
-    pub(super) fn make(&self, binding: &ResolvedBinding) -> Result<TracerHandle, LookupError> {
+    pub(super) fn make(&self, bound: &Bound) -> Result<TracerHandle, LookupError> {
         if planted(Fault::LookUpHangs) && faults::now_and_then() {
             loop {
                 thread::park();
             }
         }
         if planted(Fault::BindingsSwapped) && self.live.bindings.generation() > 0 {
-            let mut other = self.binding_of_neighbour(&binding.selector)?;
-            other.selector.clone_from(&binding.selector);
-            return self.make_of(&other);
+            let mut other = self.binding_of_neighbour(&bound.binding.selector)?;
+            other.selector.clone_from(&bound.binding.selector);
+            return self.make_of(&other, &bound.shape);
         }
-        self.make_of(binding)
+        self.make_of(&bound.binding, &bound.shape)
     }
 
-    fn make_of(&self, binding: &ResolvedBinding) -> Result<TracerHandle, LookupError> {
+    fn make_of(&self, binding: &ResolvedBinding, shape: &Shape) -> Result<TracerHandle, LookupError> {
         let selector = &binding.selector;
         let destination = self.destination(binding)?;
         let connections = self.connections(binding, &destination)?;
@@ -46,7 +47,7 @@ impl Inner {
         self.warn_of_shared_project(selector, &destination, keyring.fingerprint(&self.fingerprinter));
         let account = self.books.account(selector, &destination.traces_url);
         let lane = self.engine.open_lane(&account, destination, connections, keyring);
-        Ok(TracerHandle::new(binding, lane))
+        Ok(TracerHandle::new(binding, shape.clone(), lane))
     }
 
     /// Warns, once for each project, if another selector sends to the same one.

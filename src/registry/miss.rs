@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::bindings::{Asking, Bound};
+use super::bindings::Asking;
 use super::{LookupError, TracerRegistry};
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
@@ -16,17 +16,17 @@ impl TracerRegistry {
         let _making = self.0.begin_making(selector)?;
         loop {
             let generation = self.0.live.bindings.generation();
-            let Bound { binding, mut of_source } = self.0.live.bindings.resolve(selector, asking)?;
+            let bound = self.0.live.bindings.resolve(selector, asking)?;
+            let mut of_source = bound.of_source;
             let make = || {
                 // Asked again now that there is a slot: what changes from here on takes what is being made out of the pool.
-                let binding = if self.0.live.bindings.generation() == generation {
-                    binding
+                let bound = if self.0.live.bindings.generation() == generation {
+                    bound
                 } else {
-                    let bound = self.0.live.bindings.resolve(selector, asking)?;
-                    of_source = bound.of_source;
-                    bound.binding
+                    self.0.live.bindings.resolve(selector, asking)?
                 };
-                self.0.make(&binding)
+                of_source = bound.of_source;
+                self.0.make(&bound)
             };
             let tracer = self.0.live.pool.get_or_make(selector, make)?;
             // What a change concerned is gone from the pool, and what is still there is what everybody gets.

@@ -19,6 +19,8 @@ mod metrics;
 mod miss;
 mod pool;
 mod reload;
+#[cfg(feature = "watch")]
+mod removals;
 mod shared_projects;
 mod source;
 mod start;

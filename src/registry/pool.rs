@@ -170,21 +170,23 @@ impl Pool {
         selector: &Selector,
         make: impl FnOnce() -> Result<TracerHandle, LookupError>,
     ) -> Result<TracerHandle, LookupError> {
-        let (mut since, mut grow, mut grown) = (None, false, false);
+        let (mut since, mut grown) = (None, false);
         let build = loop {
             let admit = || {
-                if grow {
-                    grown = self.room.take_above();
+                if self.room.take() {
                     return true;
                 }
-                self.room.take()
+                grown = self.room.when_full == WhenFull::Grow;
+                if grown {
+                    self.room.take_above();
+                }
+                grown
             };
             match slots.ask(key, self.clock.now(), admit) {
                 Asked::Found(tracer) => return Ok(tracer),
                 Asked::Wait(theirs) => return theirs.wait(),
                 Asked::Make(mine) => break mine,
                 Asked::NoRoom if self.find_room(*since.get_or_insert_with(Instant::now)) => {}
-                Asked::NoRoom if self.room.when_full == WhenFull::Grow => grow = true,
                 Asked::NoRoom => {
                     self.room.note_rejected(selector);
                     return Err(LookupError::PoolFull {
@@ -202,7 +204,7 @@ impl Pool {
             result: Err(LookupError::Panicked(selector.clone())),
         };
         if grown {
-            self.room.warn_once();
+            self.room.note_above();
         } else {
             self.room.note_admitted();
         }

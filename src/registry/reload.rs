@@ -2,20 +2,29 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
+#[cfg(feature = "watch")]
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::live::Live;
+#[cfg(feature = "watch")]
+use super::removals::{Removal, Removals};
 use super::{LookupError, TracerRegistry};
 use crate::as_text::FromMessage;
-use crate::config::{Config, ConfigError, ResolveError};
+use crate::as_text::debug_as_display;
+use crate::config::{Config, ConfigError, Digest, ResolveError};
 use crate::faults::{Fault, planted};
 use crate::selector::Selector;
 #[cfg(feature = "watch")]
 use crate::selector::{Name, Part};
+use crate::tracer::TracerHandle;
 use crate::{as_text, wall_time};
+
+#[cfg(feature = "watch")]
+const WAITS: &str = "a change takes tables or settings away, and waits until the files have been the same for 2 s";
 
 /// What a reload changed, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +55,7 @@ pub struct Kept {
 }
 
 /// Why a reload changed nothing. The running configuration is kept, with all its tracers. Two errors are equal if they have the same message.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
     /// The files have faults.
@@ -62,6 +71,8 @@ pub enum ReloadError {
     #[error("{0}")]
     Reported(String),
 }
+
+debug_as_display!(ReloadError);
 
 impl PartialEq for ReloadError {
     fn eq(&self, other: &Self) -> bool {
@@ -91,13 +102,24 @@ pub struct ConfigurationStatus {
     /// Why the running configuration is not what the files say. None where it is.
     #[serde(with = "as_text")]
     pub error: Option<ReloadError>,
+    /// Since when a change of watched files waits, because it takes a table or a setting away: until the files have said the same for 2 s.
+    /// None where nothing waits.
+    #[serde(with = "wall_time::optional")]
+    pub waiting_since: Option<SystemTime>,
 }
 
 /// One reload at a time, and what became of the last.
 #[derive(Default)]
 pub(super) struct Reloads {
-    pub(super) one: Mutex<()>,
+    pub(super) one: Mutex<Turn>,
     status: Mutex<ConfigurationStatus>,
+}
+
+/// What only who reloads has.
+#[derive(Default)]
+pub(super) struct Turn {
+    #[cfg(feature = "watch")]
+    removals: Removals,
 }
 
 impl TracerRegistry {
@@ -106,6 +128,9 @@ impl TracerRegistry {
     ///
     /// A tracer stays the same where its binding does. Where it changed, the next look-up makes a new one; handles of the old one go on with
     /// it, and what it holds is delivered. Where a name is gone, look-ups of it fail. Keys are not read.
+    ///
+    /// What the files say holds at once, also where they take a table or a setting away; only a change that is seen by watching waits before
+    /// it takes something away.
     ///
     /// Blocks the thread while files are read. Look-ups do not wait for it.
     ///
@@ -121,58 +146,133 @@ impl Live {
         if self.home.is_left() {
             return Err(ReloadError::Forked);
         }
-        let _one = self.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = self.take_over();
-        let mut status = self.reloads.status.lock().unwrap_or_else(PoisonError::into_inner);
-        match &taken {
-            Ok(_) => {
-                status.reloads += 1;
-                status.last_reload = Some(wall_time::shown(SystemTime::now()));
-                status.error = None;
-            }
-            Err(error) => status.error = Some(error.clone()),
-        }
+        let mut turn = self.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whatever waited is taken now.
+        *turn = Turn::default();
+        let taken = self.read_again().map(|(running, read)| {
+            let mut told = self.take_over(&running, read);
+            self.renew(&mut told, |_| true, |_, _| true);
+            told
+        });
+        self.reloads.note(taken.as_ref().map(|_| true));
+        self.reloads.note_waiting(false);
         taken
     }
 
-    fn take_over(&self) -> Result<Reload, ReloadError> {
+    /// What the configuration is, and what its files say.
+    fn read_again(&self) -> Result<(Arc<Config>, Config), ReloadError> {
         self.check_open().map_err(|_| ReloadError::Shutdown)?;
         let running = self.bindings.config();
-        let mut read = running.read_again()?;
+        let read = running.read_again()?;
+        Ok((running, read))
+    }
+
+    fn take_over(&self, running: &Config, mut read: Config) -> Reload {
         let mut told = Reload {
             needs_restart: running.needs_restart(&read),
             ..Reload::default()
         };
-        read.keep_of_start(&running);
+        read.keep_of_start(running);
         if *running == read {
             self.bindings.note_change();
         } else {
-            told.compare(&running, &read);
+            told.compare(running, &read);
             self.bindings.replace(read);
         }
         #[cfg(feature = "watch")]
         self.watch.point(&self.bindings.config());
-        self.renew(&mut told, |_| true);
-        Ok(told)
-    }
-
-    /// Looks at the files of some tenants again.
-    #[cfg(feature = "watch")]
-    pub(super) fn reload_tenants(&self, tenants: &BTreeSet<Name>) -> Reload {
-        let _one = self.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut told = Reload::default();
-        self.bindings.note_change();
-        let concerned = |selector: &Selector| {
-            selector
-                .get(Part::Tenant)
-                .is_some_and(|tenant| tenants.contains(tenant))
-        };
-        self.renew(&mut told, concerned);
         told
     }
 
-    /// Retires the tracers whose binding is not what it was.
-    fn renew(&self, told: &mut Reload, concerned: impl Fn(&Selector) -> bool) {
+    /// As [`reload`](Self::reload), for files that are seen to have changed: what takes something away waits. Looks at the files of some tenants
+    /// only, where these are all that changed. Gives in how long it is to be called again because something waits.
+    #[cfg(feature = "watch")]
+    pub(super) fn reload_changed(
+        &self,
+        tenants: Option<&BTreeSet<Name>>,
+        now: Instant,
+    ) -> (Result<Reload, ReloadError>, Option<Duration>) {
+        let mut turn = self.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let removals = &mut turn.removals;
+        let mut taken = match tenants {
+            Some(_) => {
+                self.bindings.note_change();
+                Ok(None)
+            }
+            None => self.take_over_later(removals, now),
+        };
+        if tenants.is_none() {
+            self.reloads.note(taken.as_ref().map(Option::is_some));
+        }
+        match &mut taken {
+            Ok(told) => {
+                let told = told.get_or_insert_default();
+                self.renew_later(told, tenants, removals, now);
+            }
+            // As a whole or not at all: a mended file is looked at with all others.
+            Err(_) => *removals = Removals::default(),
+        }
+        let left = removals.left(now);
+        self.reloads.note_waiting(left.is_some());
+        (taken.map(Option::unwrap_or_default), left)
+    }
+
+    /// Takes over what the files of the configuration say; `None` where that has to wait.
+    #[cfg(feature = "watch")]
+    fn take_over_later(&self, removals: &mut Removals, now: Instant) -> Result<Option<Reload>, ReloadError> {
+        let (running, read) = self.read_again()?;
+        if running.loses(&read) {
+            let removal = removals.note_config(&read, now);
+            if removal == Removal::Begins {
+                let mut told = Reload::default();
+                told.compare(&running, &read);
+                tracing::info!("{WAITS}: the files of the configuration ({told})");
+            }
+            if removal != Removal::Taken {
+                self.bindings.note_change();
+                return Ok(None);
+            }
+        }
+        removals.settle_config();
+        Ok(Some(self.take_over(&running, read)))
+    }
+
+    /// Retires the tracers of some tenants, or all, whose binding is not what it was, unless that has to wait.
+    #[cfg(feature = "watch")]
+    fn renew_later(&self, told: &mut Reload, tenants: Option<&BTreeSet<Name>>, removals: &mut Removals, now: Instant) {
+        let concerned = |selector: &Selector| {
+            let is_one =
+                |tenants: &BTreeSet<Name>| selector.get(Part::Tenant).is_some_and(|name| tenants.contains(name));
+            tenants.is_none_or(is_one)
+        };
+        let (mut waiting, mut begun) = (BTreeSet::new(), Vec::new());
+        self.renew(told, concerned, |tracer, outcome| {
+            let selector = tracer.selector();
+            if !self.bindings.file_loses(selector, tracer.shape()) {
+                return true;
+            }
+            let removal = removals.note_tracer(selector, outcome.map_err(ToString::to_string), now);
+            if removal == Removal::Begins {
+                begun.push(selector.clone());
+            }
+            if removal != Removal::Taken {
+                waiting.insert(selector.clone());
+            }
+            removal == Removal::Taken
+        });
+        removals.settle_tracers(|selector| concerned(selector) && !waiting.contains(selector));
+        if !begun.is_empty() {
+            tracing::info!("{WAITS}: the file of {}", listed(&begun));
+        }
+    }
+
+    /// Retires the tracers whose binding is not what it was, and that `may_go` with what they would be made of now.
+    fn renew(
+        &self,
+        told: &mut Reload,
+        concerned: impl Fn(&Selector) -> bool,
+        mut may_go: impl FnMut(&TracerHandle, Result<Digest, &LookupError>) -> bool,
+    ) {
         let mut changed: BTreeSet<Selector> = told.changed.drain(..).collect();
         let mut removed: BTreeSet<Selector> = told.removed.drain(..).collect();
         // Before those that are there are looked at: what is finished in between is among them.
@@ -182,7 +282,8 @@ impl Live {
             if !concerned(selector) {
                 continue;
             }
-            match self.bindings.resolve_without_asking(selector) {
+            let resolved = self.bindings.resolve_without_asking(selector);
+            match &resolved {
                 Ok(Some(binding)) if binding.digest() == tracer.digest() => continue,
                 Ok(Some(_)) if planted(Fault::ChangedKept) => continue,
                 // Whoever looks it up asks, and compares.
@@ -191,6 +292,8 @@ impl Live {
                     continue;
                 }
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) if planted(Fault::RemovedServed) => continue,
+                Ok(Some(binding)) if !may_go(&tracer, Ok(binding.digest())) => continue,
+                Err(error @ LookupError::Resolve(_)) if !may_go(&tracer, Err(error)) => continue,
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) => {
                     removed.insert(selector.clone());
                 }
@@ -201,7 +304,7 @@ impl Live {
                 Err(error) => {
                     told.kept.push(Kept {
                         selector: selector.clone(),
-                        error,
+                        error: error.clone(),
                     });
                     continue;
                 }
@@ -296,5 +399,21 @@ impl Reloads {
             one: Mutex::default(),
             status: Mutex::new(status),
         }
+    }
+
+    /// The files have no fault, and were taken over or not; or they cannot be.
+    fn note(&self, taken: Result<bool, &ReloadError>) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken == Ok(true) {
+            status.reloads += 1;
+            status.last_reload = Some(wall_time::shown(SystemTime::now()));
+        }
+        status.error = taken.err().cloned();
+    }
+
+    fn note_waiting(&self, waits: bool) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = || Some(wall_time::shown(SystemTime::now()));
+        status.waiting_since = if waits { status.waiting_since.or_else(now) } else { None };
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use super::ReloadError;
 use super::live::Live;
@@ -24,9 +25,8 @@ impl Watching {
             return Ok(());
         }
         let watcher = Watcher::start(move |changed| {
-            if let Some(live) = live.upgrade() {
-                live.files_changed(changed);
-            }
+            let live = live.upgrade()?;
+            live.files_changed(changed, Instant::now())
         })?;
         // A registry starts once.
         drop(self.watcher.set(watcher));
@@ -56,17 +56,16 @@ impl Watching {
 }
 
 impl Live {
-    fn files_changed(&self, changed: &BTreeSet<PathBuf>) {
+    /// Gives in how long this is to be called again.
+    fn files_changed(&self, changed: &BTreeSet<PathBuf>, now: Instant) -> Option<Duration> {
         let folder = self.bindings.config().tenants_dir().map(ToOwned::to_owned);
         let tenants = changed.iter().map(|path| {
             let is_inside = folder.is_some() && path.parent() == folder.as_deref();
             tenant_of(path).filter(|_| is_inside)
         });
         // Anything else may concern everybody: a file of the configuration, or a link that all files of the folder go through.
-        let told = match tenants.collect::<Option<BTreeSet<_>>>() {
-            Some(tenants) => Ok(self.reload_tenants(&tenants)),
-            None => self.reload(),
-        };
+        let tenants = tenants.collect::<Option<BTreeSet<_>>>();
+        let (told, again) = self.reload_changed(tenants.as_ref(), now);
         match told {
             Ok(told) if told.is_empty() => {}
             Ok(told) if told.kept.is_empty() && told.needs_restart.is_empty() => {
@@ -77,35 +76,9 @@ impl Live {
             Err(ReloadError::Shutdown) => {}
             Err(error) => tracing::warn!("the configuration cannot be read again: {error}"),
         }
+        again
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::sync::Arc;
-    use std::sync::atomic::Ordering;
-    use std::thread;
-    use std::time::{Duration, Instant};
-
-    use crate::registry::TracerRegistry;
-
-    #[test]
-    fn the_last_handle_ends_the_registry_itself_also_while_files_are_looked_at() {
-        let folder = tempfile::TempDir::new().expect("a folder");
-        let file = folder.path().join("default.toml");
-        fs::write(&file, "[reload]\nwatch = true\n").expect("written");
-        let registry = TracerRegistry::from_config(file).expect("valid");
-        let live = Arc::clone(&registry.0.live);
-        // What was read before it was watched is looked at once, which waits here.
-        let one = live.reloads.one.lock().expect("not poisoned");
-        let begun = Instant::now();
-        while Arc::strong_count(&live) < 3 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the watcher does not look");
-            thread::yield_now();
-        }
-        drop(registry);
-        assert!(live.closed.load(Ordering::SeqCst), "what was queued is sent by now");
-        drop(one);
-    }
-}
+mod tests;

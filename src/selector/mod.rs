@@ -13,6 +13,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::as_text::debug_as_display;
 use name::shown;
 pub use name::{Name, NameError, NameFault};
 
@@ -68,7 +69,7 @@ pub struct SelectorParts {
 }
 
 /// Why something is no selector.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// A part's name breaks the rules of names.
     #[error("{part}: {source}")]
@@ -85,6 +86,8 @@ pub enum SelectorError {
     #[error("{0} is not a selector; one is written like tenant:acme or environment:production,tenant:acme")]
     Syntax(String),
 }
+
+debug_as_display!(SelectorError);
 
 impl Selector {
     /// Starts a selector from a tenant slug.
@@ -107,6 +110,12 @@ impl Selector {
         let mut selector = Self::default();
         *selector.slot(part) = Some(name);
         selector
+    }
+
+    /// The same with a tenant.
+    pub(crate) fn with_tenant(mut self, tenant: Name) -> Self {
+        self.tenant = Some(tenant);
+        self
     }
 
     /// The name of a part, where the selector has that part.

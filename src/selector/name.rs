@@ -1,5 +1,6 @@
 //! Names: which texts they are, and what is wrong with the others.
 
+use crate::as_text::debug_as_display;
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
@@ -19,7 +20,7 @@ const SHOWN_CHARS: usize = 32;
 pub struct Name(Arc<str>);
 
 /// Why a string is no [`Name`]. Carries the string cut and escaped, so that it is safe to print.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{shown} is not a name: {fault}; a name is 1 to 64 of a-z 0-9 - _ . that starts and ends with a letter or digit, without '..'"
 )]
@@ -27,6 +28,8 @@ pub struct NameError {
     shown: String,
     fault: NameFault,
 }
+
+debug_as_display!(NameError);
 
 /// Which rule of [`Name`] a string breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,5 @@
 //! Why a request has no tracer.
 
-use crate::config::ResolveError;
 use crate::registry::LookupError;
 use crate::selector::SelectorError;
 
@@ -50,7 +49,7 @@ impl TenantError {
         match self {
             Self::Missing => Trouble::Missing,
             Self::Repeated | Self::NotText | Self::NotAHost | Self::Selector(_) => Trouble::Bad,
-            Self::Lookup(LookupError::Resolve(ResolveError::Unknown { .. })) => Trouble::Unknown,
+            Self::Lookup(error) if error.is_unknown() => Trouble::Unknown,
             Self::Lookup(_) => Trouble::Unavailable,
         }
     }

@@ -14,13 +14,14 @@ use std::sync::{Arc, LazyLock};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 
 use crate::backend::Destination;
-use crate::config::{Digest, ResolvedBinding};
+use crate::config::{Digest, ResolvedBinding, Shape};
 use crate::context::{self, Identity, InScope, Owner, ScopeGuard, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::faults::{Fault, planted};
+use crate::registry_span::RegistrySpan;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::span::ActiveSpan;
@@ -55,12 +56,18 @@ struct Instance {
     default_session: DefaultSession,
     /// What it was made of.
     digest: Digest,
+    /// What the tenant's file had when it was made; nothing where there was none.
+    #[cfg_attr(
+        not(feature = "watch"),
+        expect(dead_code, reason = "without watching nothing is compared with it")
+    )]
+    shape: Shape,
     /// How often it was marked because what it was made of must be asked for again; the lowest bit says whether it must be now.
     stale: AtomicU32,
 }
 
 impl TracerHandle {
-    pub(crate) fn new(binding: &ResolvedBinding, lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(binding: &ResolvedBinding, shape: Shape, lane: Arc<Lane>) -> Self {
         let identity = Arc::clone(&lane.identity);
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
@@ -79,6 +86,7 @@ impl TracerHandle {
             lane,
             default_session: DefaultSession::default(),
             digest: binding.digest(),
+            shape,
             stale: AtomicU32::new(0),
         }))
     }
@@ -137,8 +145,8 @@ impl TracerHandle {
     }
 
     /// Starts a span under the current one of this tracer and gives it to the caller, who ends it (or drops it). It is not made current.
-    pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> Span {
-        self.start_in(&self.0.sdk, SpanBuilder::from_name(name), &context::current())
+    pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> RegistrySpan {
+        self.start_here(&self.0.sdk, SpanBuilder::from_name(name))
     }
 
     /// Runs a future for this tracer: spans made in it by whatever means that go by the current context belong to the tracer. Moves with the
@@ -235,6 +243,12 @@ impl TracerHandle {
     /// What it was made of.
     pub(crate) fn digest(&self) -> Digest {
         self.0.digest
+    }
+
+    /// What the tenant's file had when it was made.
+    #[cfg(feature = "watch")]
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.0.shape
     }
 
     /// Whether the next look-up must ask again what it is made of.

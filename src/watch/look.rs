@@ -33,10 +33,12 @@ pub(super) struct Look<F> {
     disarmed: bool,
     /// Entries of watched folders that something happened to.
     touched: BTreeSet<PathBuf>,
+    /// When what was told is to be told again, if it is.
+    again: Option<(Instant, BTreeSet<PathBuf>)>,
     changed: F,
 }
 
-impl<F: FnMut(&BTreeSet<PathBuf>)> Look<F> {
+impl<F: FnMut(&BTreeSet<PathBuf>) -> Option<Duration>> Look<F> {
     pub(super) fn new(poll: Duration, by_events: bool, orders: &Sender<Order>, changed: F) -> Self {
         Self {
             poll,
@@ -44,6 +46,7 @@ impl<F: FnMut(&BTreeSet<PathBuf>)> Look<F> {
             watched: BTreeMap::new(),
             disarmed: false,
             touched: BTreeSet::new(),
+            again: None,
             changed,
         }
     }
@@ -54,7 +57,8 @@ impl<F: FnMut(&BTreeSet<PathBuf>)> Look<F> {
         let mut since: Option<Instant> = None;
         loop {
             let now = Instant::now();
-            let order = match orders.recv_timeout(next.saturating_duration_since(now)) {
+            let due = self.again.as_ref().map_or(next, |(at, _)| next.min(*at));
+            let order = match orders.recv_timeout(due.saturating_duration_since(now)) {
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(order) => Some(order),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -62,7 +66,7 @@ impl<F: FnMut(&BTreeSet<PathBuf>)> Look<F> {
             if order.is_some_and(|order| self.take(order)) {
                 let now = Instant::now();
                 next = (now + QUIET).min(*since.get_or_insert(now) + LONGEST);
-            } else if Instant::now() >= next {
+            } else if Instant::now() >= due {
                 since = None;
                 self.look();
                 next = Instant::now() + self.poll;
@@ -115,11 +119,13 @@ impl<F: FnMut(&BTreeSet<PathBuf>)> Look<F> {
                 }
             }
         }
-        if changed.is_empty() {
+        let is_due = |(at, _): &(Instant, _)| *at <= Instant::now();
+        if changed.is_empty() && !self.again.as_ref().is_some_and(is_due) {
             return;
         }
         self.arms.arm(self.watched.keys());
-        (self.changed)(&changed);
+        changed.extend(self.again.take().into_iter().flat_map(|(_, paths)| paths));
+        self.again = (self.changed)(&changed).map(|wait| (Instant::now() + wait, changed));
     }
 }
 

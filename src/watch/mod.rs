@@ -30,18 +30,21 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Starts the thread. `changed` is called on it, with all paths that changed at about the same time: a file that is watched, and for a folder
-    /// that is watched the entry in it, or the folder itself where it is not known which.
+    /// that is watched the entry in it, or the folder itself where it is not known which. If it returns a time, it is called again after that
+    /// time at the latest, with the same paths and those that changed meanwhile.
     ///
     /// # Errors
     /// The operating system's, where there can be no thread.
-    pub(crate) fn start(changed: impl FnMut(&BTreeSet<PathBuf>) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(
+        changed: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
+    ) -> io::Result<Self> {
         Self::start_with(POLL, true, changed)
     }
 
     fn start_with(
         poll: Duration,
         by_events: bool,
-        changed: impl FnMut(&BTreeSet<PathBuf>) + Send + 'static,
+        changed: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
     ) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         let to_look = orders.clone();

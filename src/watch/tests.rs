@@ -19,6 +19,7 @@ impl Watched {
         let (tell, told) = mpsc::channel();
         let watcher = Watcher::start_with(poll, by_events, move |changed: &BTreeSet<PathBuf>| {
             drop(tell.send(changed.clone()));
+            None
         });
         Self {
             folder: TempDir::new().expect("a folder"),
@@ -135,4 +136,30 @@ fn what_was_read_before_is_told_once_and_the_thread_ends_with_the_watcher() {
     watched.wait_for(&file);
     drop(watched.watcher);
     assert_eq!(watched.told.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+}
+
+#[test]
+fn what_is_asked_for_again_is_told_again_with_what_changed_meanwhile() {
+    let folder = TempDir::new().expect("a folder");
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    for file in [&one, &other] {
+        fs::write(file, "").expect("written");
+    }
+    let (tell, told) = mpsc::channel();
+    // How long it is to be until it is told again, call by call.
+    let mut waits = [Some(LONG * 10), Some(Duration::ZERO)].into_iter();
+    let watcher = Watcher::start_with(LONG * 10, true, move |changed: &BTreeSet<PathBuf>| {
+        drop(tell.send(changed.clone()));
+        waits.next().flatten()
+    });
+    let watcher = watcher.expect("a thread");
+    let next = || told.recv_timeout(LONG).expect("told in time");
+    watcher.watch_what_was_read(&one);
+    assert_eq!(next(), BTreeSet::from([one.clone()]));
+    watcher.watch_what_was_read(&other);
+    // Both, since the first one is asked for again; and again at once, with nothing that changed.
+    let both = BTreeSet::from([one, other]);
+    assert_eq!((next(), next()), (both.clone(), both));
+    drop(watcher);
+    assert_eq!(told.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
 }

@@ -1,7 +1,9 @@
 //! The files that are shipped, and configuration as a program meets it: its own files and its own variables.
 
+use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, ExitCode, Termination};
 
 use serde_json::Value;
 use tracer_registry::config::{Binding, Config, ConfigFault, json_schema};
@@ -167,4 +169,35 @@ fn a_registry_made_in_code_is_checked_by_the_same_rules() {
     assert_eq!(keys, expected, "{config}");
     assert!(config.faults().iter().all(|fault| fault.file() == "the builder"));
     assert!(!format!("{error} {error:?}").contains("canary"));
+}
+
+#[test]
+fn a_main_that_returns_the_error_shows_every_fault_on_a_line_of_its_own() {
+    const FAULTY: &str = "FAULTY_CONFIGURATION";
+    fn program(file: &str) -> Result<(), Box<dyn Error>> {
+        let registry = TracerRegistry::from_config(file)?;
+        drop(registry);
+        Ok(())
+    }
+    #[expect(clippy::disallowed_methods, reason = "a variable tells a test that it is the child")]
+    if let Ok(file) = std::env::var(FAULTY) {
+        // What the runtime does with what `main` returns.
+        let code = program(&file).report();
+        assert_ne!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("default.toml");
+    fs::write(&file, "[tenants.acme]\napi_key = \"hh_canary\"\nbogus = 1\n").expect("written");
+    let error = TracerRegistry::from_config(&file).expect_err("two faults").to_string();
+    assert_eq!(error.lines().count(), 3, "{error}");
+    let test = "config::a_main_that_returns_the_error_shows_every_fault_on_a_line_of_its_own";
+    let child = Command::new(std::env::current_exe().expect("a test knows its binary"))
+        .args(["--exact", test, "--nocapture"])
+        .env(FAULTY, &file)
+        .output()
+        .expect("the binary starts");
+    assert!(child.status.success());
+    let shown = String::from_utf8(child.stderr).expect("text");
+    assert!(shown.contains(&format!("Error: {error}\n")), "{shown}");
 }

@@ -263,6 +263,32 @@ fn metadata_of_a_binding_that_is_cut_is_counted_on_the_resource() {
     }
 }
 
+#[test]
+fn a_limit_that_is_left_out_is_the_one_of_the_specification() {
+    let set: [fn(&mut Limits) -> &mut Option<u32>; 5] = [
+        |limits| &mut limits.attributes,
+        |limits| &mut limits.events,
+        |limits| &mut limits.links,
+        |limits| &mut limits.attributes_per_event,
+        |limits| &mut limits.attributes_per_link,
+    ];
+    for (one, set) in set.into_iter().enumerate() {
+        let mut limits = Limits::default();
+        *set(&mut limits) = Some(7);
+        let sdk = span_limits(&limits);
+        let all = [
+            sdk.max_attributes_per_span,
+            sdk.max_events_per_span,
+            sdk.max_links_per_span,
+            sdk.max_attributes_per_event,
+            sdk.max_attributes_per_link,
+        ];
+        for (at, limit) in all.into_iter().enumerate() {
+            assert_eq!(limit, if at == one { 7 } else { 128 }, "limit {at}, where {one} is set");
+        }
+    }
+}
+
 /// Where a destination says the project: an attribute of the resource, or a header.
 fn told(made: &Destination) -> Option<String> {
     const CARRIERS: [&str; 4] = [

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{Folder, listed, resolve};
+use super::{Folder, listed, parse, resolve};
 use crate::config::ConfigFault;
-use crate::config::parse::{Written, parse};
+use crate::config::parse::Written;
 
 const TOML: &str = r#"
 [defaults]

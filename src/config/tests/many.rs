@@ -5,7 +5,9 @@ use std::fs;
 use std::hint::black_box;
 
 use super::{Folder, toml, try_resolve};
-use crate::config::{Config, ResolveError};
+use crate::config::document::When;
+use crate::config::fault::Faults;
+use crate::config::{Binding, Config, Document, ResolveError, Route, check};
 
 /// What this thread has computed, in nanoseconds, whatever else the machine does.
 fn cpu_nanos() -> u64 {
@@ -52,9 +54,42 @@ fn load(folder: &Folder) -> Config {
 }
 
 #[test]
-fn loading_and_resolving_take_time_in_proportion_to_the_tables() {
-    let (few, many) = (files(300), files(3_000));
+fn laying_routes_over_others_and_checking_them_take_time_in_proportion_to_their_number() {
+    let document = |count: usize| {
+        let route = |number: usize| Route {
+            when: When {
+                tenant: Some(format!("t{number}")),
+                feature: Some("search".to_owned()),
+                ..When::default()
+            },
+            binding: Binding::default(),
+        };
+        Document {
+            routes: (0..count).map(route).collect(),
+            ..Document::default()
+        }
+    };
+    let work = |count: usize| {
+        let (mut below, over) = (document(count), document(count));
+        cost(|| {
+            below.overlay(&over);
+            let mut faults = Faults::default();
+            check::document(&below, &mut faults);
+            faults.into_result().expect("valid");
+        })
+    };
     // Twice: the first touches memory and code that the second finds.
+    work(1_000);
+    let (short, long) = (work(1_000), work(20_000));
+    assert!(
+        long < 60 * short,
+        "1,000 took {short} ns, and twenty times as many {long} ns"
+    );
+}
+
+#[test]
+fn resolving_takes_time_in_proportion_to_the_selectors() {
+    let (few, many) = (files(300), files(3_000));
     drop(load(&few));
     let (short, long) = (cost(|| drop(load(&few))), cost(|| drop(load(&many))));
     assert!(

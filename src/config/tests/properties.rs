@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::Folder;
+use super::parse;
 use crate::config::binding::Limits;
 use crate::config::document::Route;
-use crate::config::parse::{Written, parse};
+use crate::config::parse::Written;
 use crate::config::template::fill_source;
 use crate::config::{Binding, Document};
 use crate::secret::KeySource;

@@ -33,7 +33,7 @@ fn of_the_registry() -> BTreeMap<&'static str, &'static str> {
 }
 
 /// The paths of all settings of a table of the schema, without the tables that hold bindings.
-fn paths(root: &Value, schema: &Value, path: &str) -> Vec<String> {
+pub(super) fn paths(root: &Value, schema: &Value, path: &str) -> Vec<String> {
     let schema = schema.get("$ref").and_then(Value::as_str).map_or(schema, |name| {
         let name = name.rsplit('/').next().expect("a name");
         &root["$defs"][name]

@@ -1,9 +1,9 @@
 //! Why the certificates of a binding cannot be used: the file and the rule, never the content.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::printable::printable_path;
+use crate::system_error::SystemError;
 
 /// A file that a binding's `tls` names cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum TlsFault {
     NotAFile,
     /// The file is there and cannot be read.
     #[error("cannot be read: {0}")]
-    Unreadable(ErrorKind),
+    Unreadable(SystemError),
     /// The private key may be read or written by every user, and `keys.strict_permissions` is set. The file's mode.
     #[error("open to every user (mode {0:04o}), and keys.strict_permissions is set; close it with chmod o-rw")]
     OpenToEveryUser(u32),
@@ -50,12 +50,20 @@ pub enum TlsFault {
 }
 
 impl TlsError {
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS no file is read"))]
-    pub(super) fn new(file: &Path, fault: TlsFault) -> Self {
+    #[cfg_attr(
+        not(any(feature = "tls", test)),
+        expect(dead_code, reason = "without TLS no file is read")
+    )]
+    pub(crate) fn new(file: &Path, fault: TlsFault) -> Self {
         Self {
             file: file.to_owned(),
             fault,
         }
+    }
+
+    /// Whether the file may be there, or be read, later.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self.fault, TlsFault::NotFound | TlsFault::Unreadable(_))
     }
 
     /// The file.

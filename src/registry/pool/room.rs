@@ -2,7 +2,7 @@
 //!
 //! A look-up takes no tracer out itself. It asks for a look through the pool, which is done on the engine's threads, and waits for one that
 //! begins after it asked: so it is refused only where nothing was idle. Where these threads are not there (`export.mode = "inline"`) it looks
-//! itself.
+//! itself. Where the pool may grow it asks for the look, and neither waits nor looks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,8 @@ struct Looks {
     in_vain: bool,
     /// Look-ups that wait for one.
     waiting: usize,
+    /// A look-up went above the bound, and waits for none.
+    is_above: bool,
 }
 
 impl Room {
@@ -75,13 +77,10 @@ impl Room {
             .is_ok()
     }
 
-    /// Takes a place above the bound, where there is none below it. Gives whether it is above.
-    pub(super) fn take_above(&self) -> bool {
-        let above = self.tracers.fetch_add(1, Ordering::Relaxed) >= self.max;
-        if above {
-            self.grown.fetch_add(1, Ordering::Relaxed);
-        }
-        above
+    /// Takes a place above the bound.
+    pub(super) fn take_above(&self) {
+        self.tracers.fetch_add(1, Ordering::Relaxed);
+        self.grown.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn give_back(&self) {
@@ -136,16 +135,18 @@ impl Room {
         !looks.in_vain || self.tracers() < self.max
     }
 
-    /// Whether a look-up waits for a look through the pool.
+    /// Whether a look-up asked for a look through the pool.
     pub(super) fn is_asked(&self) -> bool {
-        self.lock().waiting > 0
+        let looks = self.lock();
+        looks.waiting > 0 || looks.is_above
     }
 
     /// The pool is about to be looked through. Gives how many tracers are too many.
     pub(super) fn begin_look(&self) -> usize {
         let mut looks = self.lock();
         looks.begun += 1;
-        let wanted = match looks.waiting {
+        let above = usize::from(std::mem::take(&mut looks.is_above));
+        let wanted = match looks.waiting + above {
             0 => 0,
             waiting => waiting.max(1 + self.max / IN_ADVANCE),
         };
@@ -192,13 +193,14 @@ impl Room {
         }
     }
 
-    /// Tells of the first tracer above the bound.
-    pub(super) fn warn_once(&self) {
+    /// A look-up took a place above the bound: has the pool looked through by and by, and tells of the first one.
+    pub(super) fn note_above(&self) {
+        self.lock().is_above = true;
+        self.bell.notify_one();
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 max_tracers = self.max,
-                "a tracer was made above pool.max_tracers, because none of those that are there is idle; further ones are \
-                 counted, and not told"
+                "a tracer was made above pool.max_tracers, because pool.when_full is \"grow\"; further ones are counted, and not told"
             );
         }
     }

@@ -1,15 +1,16 @@
 //! What is evicted when, by a clock of the test's own. Nobody listens where these tracers send.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use secrecy::SecretString;
 
-use crate::config::{Binding, Export, IdleTimeout, Pool, Retry, WhenFull};
+use crate::config::{Binding, Export, ExportMode, IdleTimeout, Pool, PoolSettings, Retry, WhenFull};
 use crate::export::Report;
 use crate::registry::{LookupError, TracerRegistry};
 use crate::secret::{KeySource, SecretError};
-use crate::selector::{Part, Selector};
+use crate::selector::{Name, Part, Selector};
 
 /// Longer than any test: only the test itself looks through the pool.
 const HOURS: Duration = Duration::from_secs(10 * 60 * 60);
@@ -250,9 +251,41 @@ fn where_the_pool_may_grow_it_does_and_shrinks_when_it_can() {
     assert_eq!(registry.0.live.pool.look_through(HOURS), 0);
     drop(held);
     assert_eq!(registry.0.live.pool.look_through(HOURS), 2);
+    assert_eq!(registry.status().pool.tracers, 2);
     ask(&registry, &["e"]);
-    let status = registry.status().pool;
-    assert_eq!((status.tracers, status.evicted, status.grown), (2, 3, 2));
+    // One above, until the pool was looked through.
+    assert_eq!(registry.status().pool.grown, 3);
+    until(|| registry.status().pool.tracers <= 2);
+}
+
+#[test]
+fn a_look_up_of_a_pool_that_may_grow_neither_waits_nor_looks_through_the_pool() {
+    let settings = PoolSettings {
+        max_tracers: 1,
+        idle_timeout: IdleTimeout::Never,
+        when_full: WhenFull::Grow,
+    };
+    let registry = of(1, IdleTimeout::Never);
+    let selector = |name: &str| Selector::of(Part::Tenant, Name::new(name).expect("a name"));
+    for mode in [ExportMode::Background, ExportMode::Inline] {
+        // Nobody hears the bell: a look-up that waited would do so for a quarter of a second.
+        let pool = super::Pool::new(&settings, mode, Arc::default(), Arc::default());
+        let first = || registry.tenant("a");
+        drop(pool.get_or_make(&selector("first"), first).expect("there is room"));
+        let begun = std::time::Instant::now();
+        for n in 0..200 {
+            let made = pool.get_or_make(&selector(&format!("t{n}")), || registry.tenant("a"));
+            drop(made.expect("it grows"));
+        }
+        assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+        let status = pool.status();
+        assert_eq!(
+            (status.tracers, status.grown, status.evicted),
+            (201, 200, 0),
+            "{mode:?}"
+        );
+        assert!(pool.is_asked(), "somebody is to look by and by");
+    }
 }
 
 /// Waits until something holds.

@@ -108,3 +108,20 @@ fn what_changed_between_reading_and_watching_is_seen() {
     };
     wait_for("the newer file", said, |said| said.ends_with("k2"));
 }
+
+#[test]
+fn a_table_that_goes_is_waited_for_and_then_unknown_without_anybody_asking() {
+    let files = Files::new(&["k1"], &(text("k1") + &table("globex", "k1")));
+    let waiting = || files.world.registry.status().configuration.waiting_since;
+    files.tenant("globex");
+    files.rewrite(&text("k1"));
+    let unknown = || {
+        let error = files.world.registry.tenant("globex").err();
+        error.is_some_and(|error| error.is_unknown())
+    };
+    // Either is seen: the wait, or what comes after it.
+    wait_for("the removal to wait", || waiting().is_some() || unknown(), |seen| *seen);
+    wait_for("the removal", unknown, |unknown| *unknown);
+    wait_for("the end of the wait", waiting, Option::is_none);
+    files.tenant("acme");
+}

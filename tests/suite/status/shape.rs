@@ -116,6 +116,7 @@ fn statuses() -> Vec<Status> {
     vec![
         of_an_asked_wait(),
         of_changed_files(),
+        of_files_that_wait(),
         of_refused_keys(),
         of_grpc(),
         of_refused_spans(),
@@ -133,6 +134,19 @@ fn of_changed_files() -> Status {
     files.rewrite("[tenants.acme]\nsourse = \"x\"\n");
     files.world.registry.reload().expect_err("a fault");
     files.world.registry.status()
+}
+
+/// A configuration whose files have another table instead of the one before, again and again.
+fn of_files_that_wait() -> Status {
+    let text = |tenant: &str| format!("[reload]\nwatch = true\n{}", table(tenant, "acme"));
+    let files = Files::new(&["acme"], &text("acme"));
+    let mut turn = 0;
+    let waits = || {
+        turn += 1;
+        files.rewrite(&text(&format!("t{turn}")));
+        files.world.registry.status()
+    };
+    wait_for("a wait", waits, |status| status.configuration.waiting_since.is_some())
 }
 
 fn of_refused_keys() -> Status {

@@ -12,7 +12,7 @@ use crate::support::{keys, wait_for};
 const FOLDER: &str = "tenants_dir = \"tenants.d\"\n[untrusted]\nkeys = [\"provider:test/*\"]\n";
 const ANY: &str = "[tenants.\"*\"]\napi_key = { provider = \"test\", name = \"any\" }\n";
 
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     format!("api_key = {{ provider = \"test\", name = \"{name}\" }}\n")
 }
 

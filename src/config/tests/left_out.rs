@@ -1,0 +1,257 @@
+//! A setting that is left out is its default, whatever its neighbours say: never zero, and never nothing where there is a default.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::reference::paths;
+use super::{Folder, resolve, toml};
+use crate::config::{
+    Config, ExportSettings, Limits, MetricsSettings, PoolSettings, ResolvedBinding, RetrySettings, json_schema,
+};
+
+/// Each setting with a default of the whole registry, and a value that is another one.
+const OF_THE_REGISTRY: [(&str, &str); 21] = [
+    ("export.mode", "\"inline\""),
+    ("export.protocol", "\"http/json\""),
+    ("export.compression", "\"none\""),
+    ("export.scheduled_delay", "\"7s\""),
+    ("export.max_export_batch_size", "7"),
+    ("export.max_queue_size", "7"),
+    ("export.max_queue_bytes", "\"7kB\""),
+    ("export.max_concurrent_exports", "7"),
+    ("export.timeout", "\"7s\""),
+    ("export.drop_timeout", "\"7s\""),
+    ("export.retry.initial_backoff", "\"7s\""),
+    ("export.retry.max_backoff", "\"7s\""),
+    ("export.retry.max_elapsed", "\"7s\""),
+    ("export.retry.max_retry_after", "\"7s\""),
+    ("export.retry.server_errors", "\"repeat\""),
+    ("keys.strict_permissions", "true"),
+    ("metrics.max_tracers", "7"),
+    ("pool.idle_timeout", "\"7s\""),
+    ("pool.max_tracers", "7"),
+    ("pool.when_full", "\"grow\""),
+    ("reload.watch", "true"),
+];
+
+/// The same of a binding.
+const OF_A_BINDING: [(&str, &str); 10] = [
+    ("limits.attributes", "7"),
+    ("limits.attributes_per_event", "7"),
+    ("limits.attributes_per_link", "7"),
+    ("limits.events", "7"),
+    ("limits.links", "7"),
+    ("propagation.session_id", "true"),
+    ("propagation.trust_remote_parent", "true"),
+    ("sampling.ratio", "0.5"),
+    ("sessions", "\"per_trace\""),
+    ("weight", "7"),
+];
+
+/// Settings that are nothing where they are left out.
+const WITHOUT_DEFAULT: [&str; 16] = [
+    "active_environment",
+    "api_key",
+    "auth",
+    "backend",
+    "endpoint",
+    "headers",
+    "metadata",
+    "project",
+    "proxy",
+    "resource",
+    "routing",
+    "source",
+    "tenants_dir",
+    "tls",
+    "untrusted",
+    "when",
+];
+
+type Effect = BTreeMap<&'static str, String>;
+
+/// What the settings of the registry come to. Without `..`: a setting that is added is not forgotten here.
+fn of_the_registry(config: &Config) -> Effect {
+    let ExportSettings {
+        mode,
+        protocol,
+        compression,
+        scheduled_delay,
+        max_export_batch_size,
+        max_queue_size,
+        max_queue_bytes,
+        max_concurrent_exports,
+        timeout,
+        drop_timeout,
+        retry,
+    } = config.export();
+    let RetrySettings {
+        initial_backoff,
+        max_backoff,
+        max_elapsed,
+        max_retry_after,
+        server_errors,
+    } = retry;
+    let PoolSettings {
+        max_tracers,
+        idle_timeout,
+        when_full,
+    } = config.pool();
+    let MetricsSettings { max_tracers: series } = config.metrics();
+    Effect::from([
+        ("export.mode", format!("{mode:?}")),
+        ("export.protocol", format!("{protocol:?}")),
+        ("export.compression", format!("{compression:?}")),
+        ("export.scheduled_delay", format!("{scheduled_delay:?}")),
+        ("export.max_export_batch_size", max_export_batch_size.to_string()),
+        ("export.max_queue_size", max_queue_size.to_string()),
+        ("export.max_queue_bytes", max_queue_bytes.to_string()),
+        ("export.max_concurrent_exports", max_concurrent_exports.to_string()),
+        ("export.timeout", format!("{timeout:?}")),
+        ("export.drop_timeout", format!("{drop_timeout:?}")),
+        ("export.retry.initial_backoff", format!("{initial_backoff:?}")),
+        ("export.retry.max_backoff", format!("{max_backoff:?}")),
+        ("export.retry.max_elapsed", format!("{max_elapsed:?}")),
+        ("export.retry.max_retry_after", format!("{max_retry_after:?}")),
+        ("export.retry.server_errors", format!("{server_errors:?}")),
+        ("keys.strict_permissions", config.has_strict_permissions().to_string()),
+        ("metrics.max_tracers", series.to_string()),
+        ("pool.idle_timeout", format!("{idle_timeout:?}")),
+        ("pool.max_tracers", max_tracers.to_string()),
+        ("pool.when_full", format!("{when_full:?}")),
+        ("reload.watch", config.is_watched().to_string()),
+    ])
+}
+
+/// What the settings of a binding come to. A limit that is none is the SDK's, when a tracer is made of it.
+fn of_a_binding(binding: &ResolvedBinding) -> Effect {
+    let Limits {
+        attributes,
+        events,
+        links,
+        attributes_per_event,
+        attributes_per_link,
+    } = binding.limits;
+    Effect::from([
+        ("limits.attributes", format!("{attributes:?}")),
+        ("limits.attributes_per_event", format!("{attributes_per_event:?}")),
+        ("limits.attributes_per_link", format!("{attributes_per_link:?}")),
+        ("limits.events", format!("{events:?}")),
+        ("limits.links", format!("{links:?}")),
+        ("propagation.session_id", binding.propagate_session_id.to_string()),
+        (
+            "propagation.trust_remote_parent",
+            binding.trust_remote_parent.to_string(),
+        ),
+        ("sampling.ratio", binding.sampling_ratio.to_string()),
+        ("sessions", format!("{:?}", binding.sessions)),
+        ("weight", binding.weight.to_string()),
+    ])
+}
+
+/// The settings that differ.
+fn differing(one: &Effect, other: &Effect) -> Vec<&'static str> {
+    let keys = one.keys().filter(|key| one[*key] != other[*key]);
+    keys.copied().collect()
+}
+
+fn assert_no_zero(defaults: &Effect) {
+    for (setting, default) in defaults {
+        assert!(
+            !["0", "0ns", "Some(0)", "After(0ns)"].contains(&default.as_str()),
+            "{setting} is {default}"
+        );
+    }
+}
+
+#[test]
+fn every_setting_of_the_registry_that_is_left_out_is_its_default() {
+    let defaults = of_the_registry(&toml("").expect("valid"));
+    assert_no_zero(&defaults);
+    for (setting, value) in OF_THE_REGISTRY {
+        let alone = toml(&format!("{setting} = {value}")).expect(setting);
+        assert_eq!(differing(&of_the_registry(&alone), &defaults), [setting]);
+        let variable = format!("TRACER_REGISTRY__{}", setting.to_uppercase().replace('.', "__"));
+        let value = value.trim_matches('"');
+        let by_variable = Folder::new(&[("default.toml", "")])
+            .load(&[(&variable, value)])
+            .expect(setting);
+        assert_eq!(
+            differing(&of_the_registry(&by_variable), &defaults),
+            [setting],
+            "{variable}"
+        );
+    }
+}
+
+#[test]
+fn a_layer_that_sets_one_of_them_leaves_those_of_the_layer_below() {
+    let defaults = of_the_registry(&toml("").expect("valid"));
+    for (below, value_below) in OF_THE_REGISTRY {
+        for (above, value_above) in OF_THE_REGISTRY {
+            let folder = [
+                ("default.toml", &*format!("{below} = {value_below}")),
+                ("local.toml", &*format!("{above} = {value_above}")),
+            ];
+            let config = Folder::new(&folder).load(&[]).expect(above);
+            let expected: BTreeSet<&str> = [below, above].into();
+            let differ = differing(&of_the_registry(&config), &defaults);
+            assert_eq!(differ, expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn every_setting_of_a_binding_that_is_left_out_is_its_default_or_that_of_the_tables_below() {
+    let key = "defaults.api_key = { env = \"K\" }\ntenants.acme = {}\n";
+    let config = |more: &str| toml(&(key.replace("tenants.acme = {}\n", "") + more)).expect("valid");
+    let defaults = of_a_binding(&resolve(&config("tenants.acme = {}"), "tenant:acme"));
+    assert_no_zero(&defaults);
+    for (setting, value) in OF_A_BINDING {
+        for table in ["defaults", "tenants.acme"] {
+            let alone = config(&format!("tenants.acme.source = \"x\"\n{table}.{setting} = {value}\n"));
+            let differ = differing(&of_a_binding(&resolve(&alone, "tenant:acme")), &defaults);
+            assert_eq!(differ, [setting], "{table}");
+        }
+        for (above, value_above) in OF_A_BINDING {
+            let both = config(&format!(
+                "defaults.{setting} = {value}\ntenants.acme.{above} = {value_above}\n"
+            ));
+            let expected: BTreeSet<&str> = [setting, above].into();
+            let differ = differing(&of_a_binding(&resolve(&both, "tenant:acme")), &defaults);
+            assert_eq!(differ, expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_command_without_a_timeout_has_ten_seconds_and_without_a_lifetime_none() {
+    let config = toml("[tenants.acme]\napi_key = { exec = [\"pass\"] }").expect("valid");
+    let crate::secret::KeySource::Exec(command) = resolve(&config, "tenant:acme").api_key else {
+        panic!("a command");
+    };
+    assert_eq!((command.timeout.as_secs(), command.lifetime), (10, None));
+}
+
+#[test]
+fn every_setting_of_the_schema_is_gone_through_here() {
+    let schema = json_schema();
+    let tables = ["defaults", "environments", "features", "tenants", "routes"];
+    let is_known = |path: &String| {
+        let first = path.split('.').next().expect("a name");
+        WITHOUT_DEFAULT.contains(&first) || tables.contains(&first)
+    };
+    for (all, seen) in [
+        (
+            paths(&schema, &schema, ""),
+            OF_THE_REGISTRY.map(|(setting, _)| setting).to_vec(),
+        ),
+        (
+            paths(&schema, &schema["$defs"]["Binding"], ""),
+            OF_A_BINDING.map(|(setting, _)| setting).to_vec(),
+        ),
+    ] {
+        let all: BTreeSet<String> = all.into_iter().filter(|path| !is_known(path)).collect();
+        let seen: BTreeSet<String> = seen.into_iter().map(str::to_owned).collect();
+        assert_eq!(all, seen);
+    }
+}

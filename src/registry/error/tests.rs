@@ -1,0 +1,130 @@
+//! Each variant of [`LookupError`], and what docs/operations.md says of it.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use super::{BuildError, LookupError};
+use crate::backend::DestinationError;
+use crate::config::{BackendName, Binding, ResolveError};
+use crate::export::{TlsError, TlsFault};
+use crate::registry::SourceError;
+use crate::secret::{SecretError, SecretFault};
+use crate::selector::{Name, Part, Selector, SelectorError};
+
+const PAGE: &str = include_str!("../../../docs/operations.md");
+
+/// By variant, the columns "unknown" and "temporary" of the table.
+fn table() -> BTreeMap<&'static str, (&'static str, &'static str)> {
+    let (_, after) = PAGE.split_once("| `LookupError` |").expect("the table is there");
+    let rows = after.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>());
+    cells
+        .map(|cells| (cells[0].trim_matches('`'), (cells[2], cells[3])))
+        .collect()
+}
+
+/// A variant that is added does not compile here before it is in `all`.
+fn variant(error: &LookupError) -> &'static str {
+    match error {
+        LookupError::Selector(_) => "Selector",
+        LookupError::Resolve(ResolveError::Unknown { .. }) => "Resolve(Unknown)",
+        LookupError::Resolve(_) => "Resolve(_)",
+        LookupError::TenantBinding(_) => "TenantBinding",
+        LookupError::Source { .. } => "Source",
+        LookupError::OnlyAsync(_) => "OnlyAsync",
+        LookupError::Destination(_) => "Destination",
+        LookupError::Secret(_) => "Secret",
+        LookupError::Tls(_) => "Tls",
+        LookupError::ProxyCredentials(_) => "ProxyCredentials",
+        LookupError::NoActiveEnvironment => "NoActiveEnvironment",
+        LookupError::Recursive { .. } => "Recursive",
+        LookupError::Panicked(_) => "Panicked",
+        LookupError::PoolFull { .. } => "PoolFull",
+        LookupError::Forked => "Forked",
+        LookupError::Shutdown => "Shutdown",
+    }
+}
+
+fn all() -> Vec<LookupError> {
+    let name = || Name::new("acme").expect("a name");
+    let selector = || Selector::of(Part::Tenant, name());
+    let secret = |fault| SecretError::new("file /key", fault);
+    let tls = |fault| TlsError::new(Path::new("/ca.pem"), fault);
+    vec![
+        LookupError::Selector(SelectorError::Empty),
+        LookupError::Resolve(ResolveError::Unknown {
+            part: Part::Tenant,
+            name: name(),
+            similar: Vec::new(),
+        }),
+        LookupError::Resolve(ResolveError::NoKey),
+        LookupError::TenantBinding(Binding::from_json(serde_json::json!([])).expect_err("no table")),
+        LookupError::Source {
+            tenant: name(),
+            error: SourceError::new("away"),
+        },
+        LookupError::OnlyAsync(name()),
+        LookupError::Destination(DestinationError::NoEndpoint(BackendName::Otlp)),
+        LookupError::Secret(secret(SecretFault::TimedOut(Duration::from_secs(1)))),
+        LookupError::Secret(secret(SecretFault::NotFound)),
+        LookupError::Secret(secret(SecretFault::Unset)),
+        LookupError::Secret(secret(SecretFault::NotUtf8)),
+        LookupError::Tls(tls(TlsFault::NotFound)),
+        LookupError::Tls(tls(TlsFault::NoCertificate)),
+        LookupError::ProxyCredentials(secret(SecretFault::Unreadable(ErrorKind::PermissionDenied.into()))),
+        LookupError::ProxyCredentials(secret(SecretFault::NotAFile)),
+        LookupError::NoActiveEnvironment,
+        LookupError::Recursive {
+            selector: selector(),
+            thread: thread::current().id(),
+        },
+        LookupError::Panicked(selector()),
+        LookupError::PoolFull {
+            selector: selector(),
+            max_tracers: 1,
+        },
+        LookupError::Forked,
+        LookupError::Shutdown,
+    ]
+}
+
+#[test]
+fn the_table_of_variants_says_which_are_unknown_and_which_are_temporary() {
+    let table = table();
+    let mut seen: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
+    for error in all() {
+        let variant = variant(&error);
+        let (unknown, _) = table
+            .get(variant)
+            .unwrap_or_else(|| panic!("{variant} is not in docs/operations.md"));
+        assert_eq!(error.is_unknown(), *unknown == "yes", "{variant}");
+        seen.entry(variant).or_default().push(error.is_temporary());
+    }
+    for (variant, (_, temporary)) in &table {
+        let is_temporary = seen.get(variant).unwrap_or_else(|| panic!("there is no {variant}"));
+        match *temporary {
+            "yes" => assert!(is_temporary.iter().all(|it| *it), "{variant}"),
+            "no" => assert!(is_temporary.iter().all(|it| !it), "{variant}"),
+            // Said in words: some are, and some are not.
+            _ => assert!(
+                is_temporary.contains(&true) && is_temporary.contains(&false),
+                "{variant}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn debug_prints_the_message_of_every_error_that_main_may_return() {
+    for error in all() {
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+    let fault = Binding::from_json(serde_json::json!({ "x": 1, "y": 2 })).expect_err("two faults");
+    assert_eq!(fault.to_string().lines().count(), 3);
+    assert_eq!(format!("{fault:?}"), fault.to_string());
+    let built = BuildError::Config(fault);
+    assert_eq!(format!("{built:?}"), built.to_string());
+}
