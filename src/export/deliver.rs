@@ -185,7 +185,7 @@ pub(super) async fn deliver<'a>(
             lane.log_breakers(load);
             let is_short = connected && is_shortage(&verdict);
             if matches!(verdict, Verdict::Delivered { .. }) {
-                shortage.note_taken(share, call.encoded.body.len(), turn.as_ref());
+                shortage.note_taken(share, call.encoded.body.len(), was_short);
             }
             drop(turn.take());
             (verdict, slow, flushes, hand, is_short)

@@ -10,7 +10,7 @@
 //! | the receiver takes a request | the first of the queue tries at once |
 //! | a try is refused | the first of the queue tries after a back-off that doubles with each try since the last success |
 //! | [`TRIES`] tries in a row are refused | no more tries until the next success: each request waits as it does in an outage |
-//! | the own wait of a request of the queue is over, and no try was taken meanwhile | it tries as well |
+//! | the own wait of a request of the queue is over, and no request of the queue was taken meanwhile | it tries as well |
 //! | a request that was never refused, while a tracer that is behind its own tries | waits until a try is refused or its tracer is the next, at most [`GIVES_WAY`] for each try |
 //!
 //! A refusal may be about one tracer instead of capacity. So a request that is refused too often while others are taken no longer joins
@@ -53,8 +53,8 @@ struct State {
     successes: u64,
     /// Tries of the queue since the last success.
     tries: u32,
-    /// Tries of the queue that were taken.
-    tries_taken: u64,
+    /// Requests that were in the queue, and were taken: in their turn, or because their own wait was over.
+    left_taken: u64,
     /// The last number that was given to a request that joined, or to a tracer that takes its place behind all of an equal share.
     number: u64,
     /// The tracers with requests that wait, and these requests by number.
@@ -103,7 +103,7 @@ impl Default for State {
             successes: 0,
             // Nothing was taken yet.
             tries: TRIES,
-            tries_taken: 0,
+            left_taken: 0,
             number: 0,
             waiting: BTreeMap::new(),
             trying: BTreeMap::new(),
@@ -129,8 +129,8 @@ impl Share {
 
 // Shares are read and written under the lock of the state, so relaxed is enough.
 impl Shortage {
-    /// The receiver took a request of so many bytes, which the queue may have let try.
-    pub(super) fn note_taken(&self, share: &Share, bytes: usize, turn: Option<&Try<'_>>) {
+    /// The receiver took a request of so many bytes, which may have been in the queue before.
+    pub(super) fn note_taken(&self, share: &Share, bytes: usize, was_refused: bool) {
         let mut state = self.lock();
         let waiting = state.waiting.remove(&share.position());
         let before = share.taken.fetch_add(scaled(bytes, share.weight), Ordering::Relaxed);
@@ -140,7 +140,7 @@ impl Shortage {
         state.now = state.now.max(before);
         state.successes += 1;
         state.tries = 0;
-        state.tries_taken += u64::from(turn.is_some());
+        state.left_taken += u64::from(was_refused);
         share.seen.store(state.successes, Ordering::Relaxed);
         share.passed_over.store(0, Ordering::Relaxed);
         state.call_first();
@@ -233,9 +233,9 @@ impl<'a> Waiting<'a> {
         let own_wait = async {
             let mut moved = true;
             while moved {
-                let before = self.shortage.lock().tries_taken;
+                let before = self.shortage.lock().left_taken;
                 let must_try = own_wait().await;
-                moved = !must_try && self.shortage.lock().tries_taken != before;
+                moved = !must_try && self.shortage.lock().left_taken != before;
             }
         };
         match select(pin!(called), pin!(own_wait)).await {
