@@ -16,6 +16,7 @@ mod nesting;
 mod printable;
 mod propagation;
 mod registry;
+mod registry_span;
 mod regular_file;
 mod routing;
 mod scope;
@@ -24,6 +25,7 @@ mod selector;
 mod session;
 mod session_record;
 mod span;
+mod system_error;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "tower")]
@@ -57,6 +59,7 @@ pub use registry::{
     ConfigurationStatus, Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload,
     ReloadError, SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
+pub use registry_span::RegistrySpan;
 pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
@@ -66,6 +69,7 @@ pub use secret::{
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::ActiveSpan;
+pub use system_error::SystemError;
 #[cfg(feature = "macros")]
 pub use traced::{TraceCounts, trace_counts};
 pub use tracer::{IsolatedTracer, TracerHandle};

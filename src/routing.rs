@@ -1,17 +1,20 @@
 //! Spans of code that knows nothing of tenants: each goes to the tracer of the scope that it is started in.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use opentelemetry::trace::{SpanBuilder, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
 use crate::context;
 use crate::registry::{TracerRegistry, Unrouted, WeakRegistry};
+use crate::registry_span::RegistrySpan;
 use crate::scope::Scope;
 use crate::tracer::TracerHandle;
+use crate::wall_time::Moment;
 
 /// OpenTelemetry's `TracerProvider` for instrumentation that knows nothing of tenants: an instrumented client or driver, whatever asks for a
 /// provider once and keeps it. [`TracerRegistry::routing_provider`] makes one.
@@ -127,16 +130,25 @@ impl TracerProvider for RoutingProvider {
 }
 
 impl RoutingTracer {
-    fn nowhere(&self, builder: SpanBuilder) -> Span {
+    fn nowhere(&self, builder: SpanBuilder) -> RegistrySpan {
         let nowhere = self.provider.0.nowhere.tracer_with_scope(self.instrumentation.clone());
-        nowhere.build_with_context(builder, &Context::new())
+        RegistrySpan::new(nowhere.build_with_context(builder, &Context::new()), Moment::now())
     }
 }
 
 impl Tracer for RoutingTracer {
-    type Span = Span;
+    type Span = RegistrySpan;
 
-    fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> Span {
+    // The trait's own versions panic on a thread that is ending, and keep the current context borrowed while the default is looked up.
+    fn start<T: Into<Cow<'static, str>>>(&self, name: T) -> RegistrySpan {
+        self.build(SpanBuilder::from_name(name))
+    }
+
+    fn build(&self, builder: SpanBuilder) -> RegistrySpan {
+        self.build_with_context(builder, Scope::current().context())
+    }
+
+    fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> RegistrySpan {
         // Before the default is looked up: what is not to be told anyway makes no tracer.
         if parent_cx.is_telemetry_suppressed() {
             return self.nowhere(builder);

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::TraceId;
 use opentelemetry::{KeyValue, Value as OtelValue};
@@ -17,6 +16,7 @@ use crate::backend::{
 };
 use crate::context::{SessionScope, SessionStamp};
 use crate::export::{Lane, Outbox, SessionEvent};
+use crate::wall_time::Moment;
 
 /// The attribute that counts the values of a session's data that were left out of the session's spans, or shortened.
 const SESSION_CUT_VALUES: &str = "tracer_registry.session.cut_values";
@@ -33,7 +33,7 @@ pub(crate) struct SessionRecord {
     lane: Arc<Lane>,
     outbox: Arc<Outbox>,
     /// `None` where somebody else began it.
-    began: Option<SystemTime>,
+    began: Option<Moment>,
 }
 
 /// What a session starts with.
@@ -87,7 +87,7 @@ impl SessionRecord {
             is_of_trace: false,
             lane: Arc::clone(lane),
             outbox: Outbox::new(Arc::clone(lane)),
-            began: Some(SystemTime::now()),
+            began: Some(Moment::now()),
         }
     }
 
@@ -119,7 +119,7 @@ impl SessionRecord {
         if self.has_calls() {
             self.outbox.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
         } else {
-            self.tell_by_span("session.enrich", SystemTime::now(), &parts);
+            self.tell_by_span("session.enrich", Moment::now(), &parts);
         }
     }
 
@@ -130,7 +130,7 @@ impl SessionRecord {
             return;
         }
         let Some(began) = self.began else { return };
-        let duration = began.elapsed().unwrap_or(Duration::ZERO);
+        let duration = began.elapsed();
         let parts = Map::from_iter([(DURATION.to_owned(), Value::from(duration.as_secs_f64() * 1000.0))]);
         if self.has_calls() {
             self.outbox.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
@@ -149,7 +149,7 @@ impl SessionRecord {
             // All else is on every span of the session.
             if !beginning.inputs.is_empty() {
                 let parts = Map::from_iter([(DataPart::Inputs.name().to_owned(), Value::Object(beginning.inputs))]);
-                self.tell_by_span("session.start", SystemTime::now(), &parts);
+                self.tell_by_span("session.start", Moment::now(), &parts);
             }
             return;
         }
@@ -166,7 +166,7 @@ impl SessionRecord {
     }
 
     /// A span of its own, with the session's attributes and the parts of an enrichment.
-    fn tell_by_span(&self, name: &'static str, start: SystemTime, parts: &Map<String, Value>) {
+    fn tell_by_span(&self, name: &'static str, began: Moment, parts: &Map<String, Value>) {
         let spelling = self.lane.destination.spelling;
         let mut attributes = self.stamp.attributes.clone();
         let mut cut = 0;
@@ -178,7 +178,7 @@ impl SessionRecord {
         let duration = parts.get(DURATION).and_then(Value::as_f64);
         attributes.extend(duration.map(|millis| KeyValue::new(spelling.session_duration(), millis)));
         attributes.extend(cut_values(CUT_VALUES, cut));
-        self.lane.record(name, start, attributes);
+        self.lane.record(name, began, attributes);
     }
 }
 

@@ -13,6 +13,7 @@ use crate::backend::{DataPart, EventType, Spelling, shorten_text};
 use crate::export::Lane;
 use crate::json_number::IntoJson;
 use crate::nesting::take_apart;
+use crate::registry_span::NOW;
 
 /// `error.type` of an error whose type is not known (semantic conventions, "error.type").
 const OTHER_ERROR: &str = "_OTHER";
@@ -110,7 +111,7 @@ impl ActiveSpan {
 
     /// Adds an event at this moment.
     pub fn add_event(&self, name: impl Into<Cow<'static, str>>, attributes: Vec<KeyValue>) {
-        self.cx.span().add_event(name, attributes);
+        self.cx.span().add_event_with_timestamp(name, NOW, attributes);
     }
 
     /// Adds an error as an event, sets the status to error, and sets `error.type`.
@@ -133,7 +134,7 @@ impl ActiveSpan {
         if error_type != OTHER_ERROR {
             event.push(KeyValue::new("exception.type", error_type));
         }
-        span.add_event("exception", event);
+        span.add_event_with_timestamp("exception", NOW, event);
         span.set_attributes(self.spelling().error(&message, error_type));
         span.set_status(Status::error(message));
         self.note_cut(cut);
@@ -161,7 +162,7 @@ impl ActiveSpan {
     }
 
     pub(crate) fn end(&self) {
-        self.cx.span().end();
+        self.cx.span().end_with_timestamp(NOW);
     }
 
     fn spelling(&self) -> &'static Spelling {

@@ -136,10 +136,10 @@ fn interrupted(then: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
         let _inside = runtime.enter();
         told_to_end()?
     };
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         runtime.block_on(told);
         then();
-    });
+    })?;
     Ok(())
 }
 

@@ -4,12 +4,25 @@
 //! that entered one tracer's scope would run in another one's. So each attachment is checked. While there is one that failed on a thread, what
 //! is current there is not what code asked for, and [`current`] and [`known`] take it for a context in no scope, without a default.
 //!
-//! Invariant: `FAILED` is the number of guards on this thread whose context is not attached.
+//! A thread that ends drops OpenTelemetry's stack of contexts with its other variables, and whatever asks for the current context afterwards panics,
+//! which in the destructor of a variable ends the process. So each use of the stack asks first whether it is there ([`has_stack`]). Where it is
+//! not, nothing is current, nothing can be made current, and all telemetry comes to nothing.
+//!
+//! | `STACK` | means | becomes |
+//! |---|---|---|
+//! | `Unknown` | nothing was asked on this thread yet | `There`, or stays if the stack cannot be used |
+//! | `There` | the stack is there, and so is `WITNESS`, which was made after it and is dropped before it | `Gone` when `WITNESS` is dropped |
+//! | `Gone` | the thread drops its variables | |
+//!
+//! Invariants: `FAILED` is the number of guards on this thread whose context is not attached because the stack is full; OpenTelemetry's stack is
+//! touched only where `has_stack` is true.
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
+use std::panic::catch_unwind;
 
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, ContextGuard};
@@ -19,19 +32,53 @@ use super::{is_nobodys, nobodys};
 use crate::faults::{self, Fault, planted};
 
 thread_local! {
+    // These two have no destructor, so they are there as long as the thread.
     static FAILED: Cell<usize> = const { Cell::new(0) };
+    static STACK: Cell<Stack> = const { Cell::new(Stack::Unknown) };
+    static WITNESS: Witness = const { Witness };
 }
+
+/// What is known of OpenTelemetry's stack of contexts on this thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stack {
+    Unknown,
+    There,
+    Gone,
+}
+
+/// Dropped before OpenTelemetry's stack, since it is made after it: a thread drops its variables in the reverse order in which they were made.
+struct Witness;
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        STACK.set(Stack::Gone);
+    }
+}
+
+/// In a context: the thread that it was current on is ending.
+struct Ending;
 
 /// Keeps a scope current on this thread. Dropped, it makes current again what was before.
 ///
 /// If the thread already has 65,534 attached contexts, the most that OpenTelemetry keeps, the scope cannot be made current. Until the guard is
 /// dropped, code on this thread then runs in no scope, and
-/// [`UnroutedStatus::unattached`](crate::UnroutedStatus::unattached) counts it.
+/// [`UnroutedStatus::unattached`](crate::UnroutedStatus::unattached) counts it. The same holds in a destructor that a thread runs at its end,
+/// after it dropped OpenTelemetry's context; there code makes no spans at all.
 #[must_use = "the scope ends when the guard is dropped"]
 pub struct ScopeGuard {
-    // First: the count goes down when nothing of this guard is attached any more.
-    _attached: ContextGuard,
+    // First: the count goes down when nothing of this guard is attached any more. None where the thread is ending.
+    attached: Option<ContextGuard>,
     failed: Option<Failed>,
+    on_its_thread: PhantomData<*const ()>,
+}
+
+impl Drop for ScopeGuard {
+    fn drop(&mut self) {
+        if !has_stack() {
+            // It would look for its context on a stack that is gone.
+            mem::forget(self.attached.take());
+        }
+    }
 }
 
 /// Counts as one attachment that failed.
@@ -52,21 +99,29 @@ impl Drop for Failed {
 
 /// Makes a context the current one of the thread until the guard is dropped.
 pub(crate) fn attach(cx: &Context) -> ScopeGuard {
+    if !has_stack() {
+        note(cx);
+        return ScopeGuard {
+            attached: None,
+            failed: None,
+            on_its_thread: PhantomData,
+        };
+    }
     if planted(Fault::ScopeLeftBehind) && faults::now_and_then() {
-        std::mem::forget(cx.clone().attach());
+        mem::forget(cx.clone().attach());
     }
     let attached = cx.clone().attach();
     let holds = with_current(|now| is_same(now, cx)) || planted(Fault::AttachUnchecked);
     ScopeGuard {
-        _attached: attached,
+        attached: Some(attached),
         failed: (!holds).then(|| fail(cx)),
+        on_its_thread: PhantomData,
     }
 }
 
 #[cold]
 fn fail(cx: &Context) -> Failed {
     let failed = Failed::begin();
-    let note = |cx: &Context| Some(cx.get::<Scope>()?.identity().boundary().note_unattached());
     // If the new scope names no registry, the one that stays current does.
     let is_first = note(cx).or_else(|| with_current(note));
     if is_first == Some(true) {
@@ -76,6 +131,11 @@ fn fail(cx: &Context) -> Failed {
         );
     }
     failed
+}
+
+/// Counts a scope that cannot be made current; whether it is the registry's first.
+fn note(cx: &Context) -> Option<bool> {
+    Some(cx.get::<Scope>()?.identity().boundary().note_unattached())
 }
 
 /// Whether two contexts have the same scope, span and suppression. Baggage is not compared: in contexts that this crate makes it differs only
@@ -93,8 +153,11 @@ fn is_same(one: &Context, other: &Context) -> bool {
     same_scope && same_span && one.is_telemetry_suppressed() == other.is_telemetry_suppressed()
 }
 
-/// The current context of the thread; one in no scope where an attachment failed.
+/// The current context of the thread; one in no scope where an attachment failed, and one that suppresses telemetry where the thread is ending.
 pub(crate) fn current() -> Context {
+    if !has_stack() {
+        return Context::new().with_value(Ending).with_telemetry_suppressed();
+    }
     with_current(|now| if has_failed() { nobodys(now) } else { now.clone() })
 }
 
@@ -119,6 +182,31 @@ pub(crate) fn has_failed() -> bool {
     FAILED.get() > 0
 }
 
+/// Whether a context is what is current on a thread that is ending.
+pub(crate) fn is_ending(cx: &Context) -> bool {
+    cx.get::<Ending>().is_some()
+}
+
+/// Whether the thread still has OpenTelemetry's stack of contexts.
+#[inline]
+fn has_stack() -> bool {
+    match STACK.get() {
+        Stack::There => true,
+        Stack::Gone => false,
+        Stack::Unknown => look_for_stack(),
+    }
+}
+
+#[cold]
+fn look_for_stack() -> bool {
+    // Panics where the thread is ending, and this is the first time that anything of this crate is called on it.
+    let is_there = catch_unwind(|| with_current(|_| ())).is_ok();
+    if is_there {
+        WITNESS.with(|_| STACK.set(Stack::There));
+    }
+    is_there
+}
+
 #[expect(clippy::disallowed_methods, reason = "this module owns the current context")]
 fn with_current<T>(see: impl FnOnce(&Context) -> T) -> T {
     Context::map_current(see)
@@ -131,13 +219,13 @@ pub(crate) fn suppress() -> ScopeGuard {
 
 /// Makes all telemetry of this thread come to nothing, for the rest of its life.
 pub(crate) fn suppress_on_this_thread() {
-    std::mem::forget(suppress());
+    mem::forget(suppress());
 }
 
 impl fmt::Debug for ScopeGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScopeGuard")
-            .field("is_attached", &self.failed.is_none())
+            .field("is_attached", &(self.attached.is_some() && self.failed.is_none()))
             .finish_non_exhaustive()
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use opentelemetry::Context;
 use opentelemetry::baggage::{Baggage, BaggageExt};
-use opentelemetry::trace::{Span as _, SpanContext, TraceContextExt};
-use opentelemetry_sdk::trace::Span;
+use opentelemetry::trace::{Span, SpanContext, TraceContextExt};
 
 use super::scope::{Owner, Place, Scope, SessionScope, is_foreign, is_hidden_of, own_active, own_context, own_scope};
 use super::{Identity, Root};
@@ -74,7 +73,10 @@ fn without_baggage(cx: &Context) -> Cow<'_, Context> {
 }
 
 /// A context with a span of the tracer current in its scope, and the root that the span is, if it is the first one there.
-pub(crate) fn with_own_span(entered: &Context, span: Span) -> (Context, Option<Arc<Root>>) {
+pub(crate) fn with_own_span(
+    entered: &Context,
+    span: impl Span + Send + Sync + 'static,
+) -> (Context, Option<Arc<Root>>) {
     let is_first = entered.get::<Scope>().is_some_and(|scope| scope.root.is_none());
     let root: Option<Arc<Root>> = is_first.then(Arc::default);
     (

@@ -8,7 +8,7 @@
 //! - A [`Scope`] in the context says for whom code runs. Where one tracer's scope hides another's, the hidden context is kept
 //!   in it, so that a scope further in finds its own ancestor and its own session again.
 //!
-//! A context that cannot be made current is a third case: [`attach`](attach()) checks that it took hold.
+//! A context that cannot be made current is a third case: [`attach`](attach()) checks that it took hold. On a thread that is ending, nothing does.
 //!
 //! Invariant: a parent that [`parent`] gives is a span of the same tracer, a trusted remote one, or none.
 
@@ -32,7 +32,7 @@ use crate::selector::Selector;
 pub use attach::ScopeGuard;
 #[cfg(feature = "tracing-layer")]
 pub(crate) use attach::has_failed;
-pub(crate) use attach::{attach, current, known, suppress, suppress_on_this_thread};
+pub(crate) use attach::{attach, current, is_ending, known, suppress, suppress_on_this_thread};
 pub(crate) use boundary::Boundary;
 pub use boundary::PropagationStatus;
 #[cfg(feature = "tower")]

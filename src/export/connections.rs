@@ -17,6 +17,7 @@ use http_body_util::Full;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::blocking::Blocking;
 use super::breaker::Breaker;
 #[cfg(feature = "tls")]
 use super::connector::Connector;
@@ -102,6 +103,7 @@ pub(super) struct Ways {
     /// A private key that every user may read or write is refused.
     #[cfg(feature = "tls")]
     strict_permissions: bool,
+    blocking: Blocking,
     open: Mutex<HashMap<Way, Weak<Connections>>>,
     /// The last few that were asked for. Where each request has a tracer of its own, no lane keeps them from one to the next.
     recent: Mutex<VecDeque<Arc<Connections>>>,
@@ -140,6 +142,7 @@ impl Ways {
             platform: Platform::new(),
             #[cfg(feature = "tls")]
             strict_permissions,
+            blocking: Blocking::new(),
             open: Mutex::default(),
             recent: Mutex::default(),
         })
@@ -193,7 +196,7 @@ impl Ways {
     )]
     fn make(self: &Arc<Self>, way: &Way) -> Result<Connections, TlsError> {
         let http2_only = self.http2_only;
-        let dial = Dial::new(way.proxy.clone(), way.untrusted.clone(), http2_only);
+        let dial = Dial::new(way.proxy.clone(), way.untrusted.clone(), http2_only, &self.blocking);
         let multiplexes = Arc::new(AtomicBool::new(http2_only));
         #[cfg(feature = "tls")]
         let identity = Arc::new(Identity::new(&way.tls, &self.platform, self.strict_permissions)?);
@@ -201,6 +204,7 @@ impl Ways {
         let dial = Connector {
             dial,
             identity: Arc::clone(&identity),
+            blocking: self.blocking.clone(),
             multiplexes: Arc::clone(&multiplexes),
             http2_only,
             timeout: self.timeout,

@@ -14,6 +14,7 @@ use hyper_util::client::legacy::connect::Connection;
 use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
+use super::blocking::Blocking;
 use super::dial::{Dial, Reached};
 use super::tls::Identity;
 
@@ -24,6 +25,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub(super) struct Connector {
     pub(super) dial: Dial,
     pub(super) identity: Arc<Identity>,
+    pub(super) blocking: Blocking,
     /// Set when a server chose HTTP/2.
     pub(super) multiplexes: Arc<AtomicBool>,
     /// A server that chooses something else is none that can be used.
@@ -33,7 +35,7 @@ pub(super) struct Connector {
 
 impl Connector {
     async fn connect(self, to: Uri) -> Result<MaybeHttpsStream<TokioIo<Reached>>, BoxError> {
-        let mut config = self.identity.current().await?;
+        let mut config = self.identity.current(&self.blocking).await?;
         if self.http2_only {
             // What it remembers of servers is shared by the copies.
             Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];

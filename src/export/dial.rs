@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::blocking::Blocking;
 use super::proxy::Proxy;
 use super::resolver::Resolver;
 use super::tunnel::tunnel;
@@ -42,11 +43,16 @@ pub(super) struct Reached {
 }
 
 impl Dial {
-    pub(super) fn new(proxy: Option<Arc<Proxy>>, untrusted: Option<Arc<Addresses>>, always_tunnels: bool) -> Self {
-        let resolver = Resolver::new(untrusted);
+    pub(super) fn new(
+        proxy: Option<Arc<Proxy>>,
+        untrusted: Option<Arc<Addresses>>,
+        always_tunnels: bool,
+        blocking: &Blocking,
+    ) -> Self {
+        let resolver = Resolver::new(untrusted, blocking);
         Self {
             tcp: tcp(resolver.clone()),
-            to_proxy: tcp(Resolver::new(None)),
+            to_proxy: tcp(Resolver::new(None, blocking)),
             resolver,
             proxy,
             always_tunnels,

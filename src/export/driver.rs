@@ -8,21 +8,17 @@ use std::future::Future;
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
-use super::readers::READERS;
 use super::stopwatch::Stopwatch;
+use super::workers;
 use crate::context;
 
-/// Threads that encode and send.
-const WORKERS: usize = 2;
-/// Threads that resolve names; they end when they have had nothing to do for a while. More than a few names whose servers do not
-/// answer may hold, since nothing can end such a look-up.
-const RESOLVERS: usize = 16;
-const THREADS: &str = "tracer-registry";
+/// What the engine's threads are called.
+pub(super) const THREADS: &str = "tracer-registry";
 
 /// What moves the tasks of an engine.
 pub(super) enum Driver {
@@ -52,24 +48,11 @@ enum Turn {
 
 impl Driver {
     pub(super) fn background() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .max_blocking_threads(RESOLVERS + READERS)
-            .thread_keep_alive(Duration::from_secs(1))
-            .thread_name(THREADS)
-            .on_thread_start(context::suppress_on_this_thread)
-            .enable_all()
-            .build()?;
-        Ok(Self::Background(Mutex::new(Some(runtime))))
+        Ok(Self::Background(Mutex::new(Some(workers::runtime()?))))
     }
 
     pub(super) fn inline() -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
-            .max_blocking_threads(RESOLVERS + READERS)
-            // They are there for one look-up.
-            .thread_keep_alive(Duration::ZERO)
-            .thread_name(THREADS)
-            .on_thread_start(context::suppress_on_this_thread)
             // Sockets are looked at before each task: a connection that the server closed while everything stood still is known to be
             // closed before a request is sent on it.
             .event_interval(1)

@@ -37,6 +37,7 @@ use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
 use crate::home::Home;
 use crate::secret::{Fingerprinter, KeyReader};
+use crate::system_error::SystemError;
 
 /// What part of the memory for spans is kept for those to come, where nobody uses it.
 const KEPT_PART: usize = 16;
@@ -93,7 +94,7 @@ pub(super) enum Ring {
 pub enum EngineError {
     /// The threads could not be started.
     #[error("the export threads cannot be started: {0}")]
-    Threads(std::io::ErrorKind),
+    Threads(SystemError),
 }
 
 impl Engine {
@@ -106,7 +107,7 @@ impl Engine {
             ExportMode::Background => Driver::background(),
             ExportMode::Inline => Driver::inline(),
         };
-        let driver = driver.map_err(|error| EngineError::Threads(error.kind()))?;
+        let driver = driver.map_err(|error| EngineError::Threads(error.into()))?;
         let transport = Transport::new(settings.timeout, settings.protocol, reader.has_strict_permissions());
         let keyrings = Keyrings::new(reader, fingerprinter, &settings, driver.handle());
         let (shared, rung) = Shared::new(settings, transport, driver, keyrings);

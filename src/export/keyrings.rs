@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 
+use super::blocking;
 use super::keyring::Keyring;
 use super::lifetimes::{Lifetimes, Ordered};
 use super::log::LineBudget;
@@ -160,10 +161,9 @@ impl Keyrings {
                 let place = rings.readers.place(&origin.source).await;
                 let reading = rings.begin_reading();
                 let (reader, from) = (rings.reader.clone(), Arc::clone(&origin));
-                let read = tokio::task::spawn_blocking(move || reader.read_again(&from)).await;
+                let read = blocking::run(move || reader.read_again(&from)).await;
                 drop(place);
-                // Otherwise the engine is at its end.
-                let Ok(read) = read else { return };
+                let read = read.unwrap_or_else(|error| Err(origin.no_thread(error.into())));
                 if !ring.answered(&rings, reading, read) {
                     return;
                 }

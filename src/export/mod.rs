@@ -51,6 +51,7 @@
 
 mod account;
 mod batch;
+mod blocking;
 mod books;
 mod breaker;
 mod budget;
@@ -102,6 +103,7 @@ mod tunnel;
 mod turns;
 mod verdict;
 mod weight;
+mod workers;
 
 pub(crate) use account::{Account, AccountFlush};
 pub(crate) use books::{Books, Forgotten};

@@ -21,6 +21,7 @@ use crate::backend::Destination;
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
 use crate::selector::Selector;
+use crate::wall_time::Moment;
 
 /// The name of the span that is sent, and of the attribute that marks it.
 const CHECK: &str = "tracer_registry.check";
@@ -97,7 +98,7 @@ async fn probe(
 ) -> Result<(), (SpanFate, ExportError)> {
     let settings = &shared.settings;
     let span = (sends == Sends::Span).then(|| {
-        let mut span = span(CHECK, SystemTime::now(), vec![KeyValue::new(CHECK, true)]);
+        let mut span = span(CHECK, Moment::now(), vec![KeyValue::new(CHECK, true)]);
         destination.finish(&mut span, None);
         span
     });

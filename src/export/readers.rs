@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::secret::{KeySource, SecretSources};
 
 /// Keys that are read at the same time. Each takes a thread while it lasts; a source that hangs takes one.
-pub(super) const READERS: usize = 16;
+const READERS: usize = 16;
 
 /// Of those, the ones that may read from the same kind of source: where it hangs, the others go on.
 const OF_A_KIND: usize = READERS / 2;

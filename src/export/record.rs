@@ -2,25 +2,25 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
 use super::lane::Lane;
+use crate::wall_time::Moment;
 
 impl Lane {
-    /// Takes a span that begins at `start` and ends now, in a trace of its own. Never waits; no sampling leaves it out.
-    pub(crate) fn record(self: &Arc<Self>, name: &'static str, start: SystemTime, attributes: Vec<KeyValue>) {
+    /// Takes a span that began at that moment and ends now, in a trace of its own. Never waits; no sampling leaves it out.
+    pub(crate) fn record(self: &Arc<Self>, name: &'static str, began: Moment, attributes: Vec<KeyValue>) {
         #[cfg(feature = "metrics")]
         self.note_start(true);
-        self.push(span(name, start, attributes));
+        self.push(span(name, began, attributes));
     }
 }
 
-/// A span that ends now, in a trace of its own.
-pub(super) fn span(name: &'static str, start: SystemTime, attributes: Vec<KeyValue>) -> SpanData {
+/// A span that began at that moment and ends now, in a trace of its own.
+pub(super) fn span(name: &'static str, began: Moment, attributes: Vec<KeyValue>) -> SpanData {
     let ids = RandomIdGenerator::default();
     SpanData {
         span_context: SpanContext::new(
@@ -34,8 +34,8 @@ pub(super) fn span(name: &'static str, start: SystemTime, attributes: Vec<KeyVal
         parent_span_is_remote: false,
         span_kind: SpanKind::Internal,
         name: Cow::Borrowed(name),
-        start_time: start,
-        end_time: SystemTime::now(),
+        start_time: began.wall(),
+        end_time: began.later(),
         attributes,
         dropped_attributes_count: 0,
         events: SpanEvents::default(),

@@ -4,30 +4,31 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::vec;
 
 use http::Uri;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
+use super::blocking::Blocking;
 use crate::config::{Addresses, line_for_address};
 
 /// Resolves names, for an endpoint of the operator's or of an untrusted layer's.
 #[derive(Clone, Debug)]
 pub(super) struct Resolver {
-    names: GaiResolver,
+    blocking: Blocking,
     /// If the endpoint is of an untrusted layer: the addresses that it may have although they are not public.
     untrusted: Option<Arc<Addresses>>,
 }
 
 impl Resolver {
-    pub(super) fn new(untrusted: Option<Arc<Addresses>>) -> Self {
+    pub(super) fn new(untrusted: Option<Arc<Addresses>>, blocking: &Blocking) -> Self {
         Self {
-            names: GaiResolver::new(),
+            blocking: blocking.clone(),
             untrusted,
         }
     }
@@ -47,21 +48,28 @@ impl Service<Name> for Resolver {
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.names.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let untrusted = self.untrusted.clone();
-        let resolving = self.names.call(name.clone());
+        let Self { blocking, untrusted } = self.clone();
         Box::pin(async move {
-            let addresses = resolving.await?;
+            let asked = name.clone();
+            let addresses = blocking.run(move || (asked.as_str(), 0).to_socket_addrs()).await;
+            let addresses = addresses.map_err(|error| no_thread(&error))??;
             match untrusted {
-                None => Ok(addresses.collect::<Vec<_>>().into_iter()),
+                None => Ok(addresses),
                 Some(allowed) => reachable(&allowed, name.as_str(), addresses),
             }
         })
     }
+}
+
+fn no_thread(error: &io::Error) -> io::Error {
+    io::Error::other(format!(
+        "the name cannot be resolved, for a thread cannot be started: {error}"
+    ))
 }
 
 /// Those that may be reached; an error if there is none.

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -46,7 +47,7 @@ impl TracerRegistry {
     /// `pool.when_full` is `reject` up to 250 ms for room.
     ///
     /// A tracer that is there is found at once. One that is not is made on a thread for blocking work of the tokio runtime that this is polled
-    /// in: reading its key may block. Outside tokio, or where the runtime is being shut down, it is made on the thread that polls, as [`get`](Self::get) does. However many wait
+    /// in: reading its key may block. Outside tokio, or where the runtime is being shut down or gets no thread, it is made on the thread that polls, as [`get`](Self::get) does. However many wait
     /// for one selector, its tracer is made once, and an [`AsyncBindingSource`](crate::AsyncBindingSource) is asked once.
     ///
     /// # Errors
@@ -142,7 +143,11 @@ impl TracerRegistry {
         for _ in 0..2 {
             let Ok(runtime) = Handle::try_current() else { break };
             let work = Arc::clone(&work);
-            match runtime.spawn_blocking(move || work()).await {
+            // It panics where there is no thread. Then the tracer is made here, as outside of tokio.
+            let Ok(made) = catch_unwind(AssertUnwindSafe(|| runtime.spawn_blocking(move || work()))) else {
+                break;
+            };
+            match made.await {
                 Ok(result) => return result,
                 Err(error) if error.is_panic() => return Err(LookupError::Panicked(selector.clone())),
                 // That runtime is being shut down. Others who wait for the same may be in another one.

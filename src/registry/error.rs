@@ -1,6 +1,5 @@
 //! Why there is no registry, or no tracer.
 
-use std::io;
 use std::thread::ThreadId;
 
 use crate::as_text::debug_as_display;
@@ -9,6 +8,7 @@ use crate::config::{ConfigError, ResolveError};
 use crate::export::{EngineError, TlsError};
 use crate::secret::SecretError;
 use crate::selector::{Name, Selector, SelectorError};
+use crate::system_error::SystemError;
 
 use super::source::SourceError;
 
@@ -28,7 +28,7 @@ pub enum BuildError {
     Engine(#[from] EngineError),
     /// A thread cannot be started: the one that watches files, or the one that minds how old answers of a source are.
     #[error("a thread cannot be started: {0}")]
-    Thread(io::ErrorKind),
+    Thread(SystemError),
 }
 
 debug_as_display!(BuildError);

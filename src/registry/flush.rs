@@ -35,6 +35,32 @@ impl TracerRegistry {
     ///
     /// Blocks the thread, as [`force_flush`](Self::force_flush) does, and like it does nothing in a fork. A second call reports what was not
     /// told by the first.
+    ///
+    /// # Without a shutdown
+    /// When the last clone of the registry is dropped, it delivers for up to `export.drop_timeout`, and a loss is one line of the log. A process
+    /// may end without that. Then everything that is queued is lost, and nothing reports it:
+    ///
+    /// - a clone of the registry is in a `static`, was leaked, or is kept by a thread or a task that does not end before `main` returns;
+    /// - `std::process::exit`, `std::process::abort`, or a panic in a program that is built with `panic = "abort"`;
+    /// - a signal whose default action ends the process, such as SIGTERM, by which systemd, Docker and Kubernetes end a service.
+    ///
+    /// So wait for SIGTERM, and call this before `main` returns, with less time than the process is given:
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use tracer_registry::TracerRegistry;
+    /// # #[cfg(unix)]
+    /// # async fn demo(registry: TracerRegistry) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::signal::unix::{SignalKind, signal};
+    ///
+    /// signal(SignalKind::terminate())?.recv().await;
+    /// // First let the requests end that are under way.
+    /// let report = tokio::task::spawn_blocking(move || registry.shutdown(Duration::from_secs(8))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// `examples/sigterm.rs` is a whole program.
     pub fn shutdown(&self, timeout: Duration) -> Report {
         self.0.shutdown(timeout)
     }

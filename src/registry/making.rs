@@ -17,18 +17,24 @@ impl Making {
     /// Begins, unless the thread is at it for the same registry.
     pub(super) fn begin<T>(registry: &T) -> Option<Self> {
         let registry = std::ptr::from_ref(registry).addr();
-        MAKING.with_borrow_mut(|making| {
-            if making.contains(&registry) {
-                return None;
+        let begin = |making: &RefCell<Vec<usize>>| {
+            let mut making = making.borrow_mut();
+            let is_new = !making.contains(&registry);
+            if is_new {
+                making.push(registry);
             }
-            making.push(registry);
-            Some(Self(registry))
-        })
+            is_new
+        };
+        // A thread that is ending may have dropped the list: then it is not found out that a source looks a tracer up.
+        let begins = MAKING.try_with(begin).unwrap_or(true);
+        // Made only then: its drop ends what it began.
+        begins.then(|| Self(registry))
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
-        MAKING.with_borrow_mut(|making| making.retain(|registry| *registry != self.0));
+        // As where it begins.
+        let _ = MAKING.try_with(|making| making.borrow_mut().retain(|registry| *registry != self.0));
     }
 }

@@ -68,7 +68,7 @@ impl TracerRegistry {
             flights: Flights::default(),
             ageing: OnceLock::new(),
         }));
-        let no_thread = |error: io::Error| BuildError::Thread(error.kind());
+        let no_thread = |error: io::Error| BuildError::Thread(error.into());
         if let Some((answers, keep)) = answers {
             let ageing = Ageing::start(Arc::downgrade(&live.pool), &answers, &keep).map_err(no_thread)?;
             registry.0.ageing.get_or_init(|| ageing);

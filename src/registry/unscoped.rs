@@ -50,7 +50,8 @@ pub struct UnroutedStatus {
     /// was another one's.
     pub tracing: u64,
     /// How often a scope could not be made current, because its thread had 65,534 attached contexts, the most that OpenTelemetry keeps. Until
-    /// the guards of such scopes are dropped, code on the thread runs in no scope: its spans are counted above, and go to no default.
+    /// the guards of such scopes are dropped, code on the thread runs in no scope: its spans are counted above, and go to no default. Also how often
+    /// a scope was entered or a span started in the destructor of a thread's variable, after OpenTelemetry's context was gone: it came to nothing.
     pub unattached: u64,
 }
 

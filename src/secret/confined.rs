@@ -70,7 +70,7 @@ impl ConfinedFile {
 
     /// Opens the file by `open`.
     pub(super) fn open(&self, open: impl Fn(&Path) -> Result<File, SecretFault>) -> Result<File, SecretFault> {
-        let unreadable = |error: io::Error| SecretFault::Unreadable(error.kind());
+        let unreadable = |error: io::Error| SecretFault::Unreadable(error.into());
         for _ in 0..ATTEMPTS {
             let file = open(&self.path)?;
             let real = real_path(&file, &self.path).map_err(unreadable)?;

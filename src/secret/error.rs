@@ -1,6 +1,5 @@
 //! Why a key could not be had: the source by name, the rule that was broken, never a part of the key.
 
-use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::CodePoint;
 use crate::as_text::FromMessage;
 use crate::printable::printable;
+use crate::system_error::SystemError;
 
 /// A key could not be read. Two errors are equal if they have the same message.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub enum SecretFault {
     NotAFile,
     /// The file is there and cannot be read.
     #[error("cannot be read: {0}")]
-    Unreadable(io::ErrorKind),
+    Unreadable(SystemError),
     /// The file may be read or written by every user, and `keys.strict_permissions` is set. The file's mode.
     #[error("open to every user (mode {0:04o}), and keys.strict_permissions is set; close it with chmod o-rw")]
     OpenToEveryUser(u32),
@@ -81,7 +81,7 @@ pub enum SecretFault {
     CredentialName,
     /// The command cannot be started.
     #[error("cannot be started: {0}")]
-    NotStarted(io::ErrorKind),
+    NotStarted(SystemError),
     /// The command did not end in time, and was killed.
     #[error("did not end within {0:?} and was killed")]
     TimedOut(Duration),
@@ -105,6 +105,9 @@ pub enum SecretFault {
     /// No [`SecretSource`](super::SecretSource) of that name was given to the registry's builder.
     #[error("no such provider; the program has: {0}")]
     UnknownProvider(String),
+    /// The key was to be read again in the background, and the system refused a thread for that. It is tried again.
+    #[error("a thread to read it cannot be started: {0}")]
+    NoThread(SystemError),
     /// The program's own [`SecretSource`](super::SecretSource) panicked when it was asked again.
     #[error("panicked")]
     Panicked,
@@ -173,6 +176,7 @@ impl SecretError {
             | SecretFault::TimedOut(_)
             | SecretFault::OutputHeldOpen(_)
             | SecretFault::Failed { .. }
+            | SecretFault::NoThread(_)
             | SecretFault::Panicked
             | SecretFault::Refused(_) => true,
             SecretFault::Unset

@@ -37,5 +37,5 @@ use running::run;
 /// Without process groups nothing could end what a command leaves behind.
 #[cfg(not(all(unix, not(target_os = "openbsd"))))]
 fn run(_: &KeyCommand, _: &AtomicBool) -> Result<ApiKey, SecretFault> {
-    Err(SecretFault::NotStarted(ErrorKind::Unsupported))
+    Err(SecretFault::NotStarted(ErrorKind::Unsupported.into()))
 }

@@ -73,10 +73,9 @@ pub(crate) fn open_to_every_user(file: &Metadata) -> Option<u32> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn unreadable(error: Error) -> SecretFault {
     match error.kind() {
         ErrorKind::NotFound => SecretFault::NotFound,
-        other => SecretFault::Unreadable(other),
+        _ => SecretFault::Unreadable(error.into()),
     }
 }

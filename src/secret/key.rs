@@ -5,8 +5,9 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use http::HeaderValue;
-use secrecy::zeroize::Zeroize as _;
+use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Fingerprint, Fingerprinter, SecretFault, rules};
@@ -17,7 +18,8 @@ pub(super) const MAX_KEY_BYTES: usize = 8 * 1024;
 /// The byte order mark in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// A project's key, held in memory that is wiped on drop. `Debug` shows nothing of it.
+/// A project's key. Its own memory is wiped on drop; copies that the HTTP client and the system make when it is sent are not. `Debug` shows nothing
+/// of it.
 #[derive(Clone)]
 pub struct ApiKey(SecretString);
 
@@ -80,15 +82,28 @@ impl ApiKey {
         fingerprinter.fingerprint(self.0.expose_secret().as_bytes())
     }
 
-    /// The header value that carries it, marked sensitive so that HTTP libraries neither log nor index it.
+    /// The header value that carries it, in memory that is wiped when its last clone goes. Marked sensitive, so that HTTP libraries neither log it
+    /// nor keep it in a table of HTTP/2. They copy it into buffers of their own when they send it, which nobody wipes.
     pub(crate) fn header_value(&self, scheme: KeyScheme) -> HeaderValue {
         let key = self.0.expose_secret();
-        let text = match scheme {
-            KeyScheme::Bearer => SecretString::from(format!("Bearer {key}")),
-            KeyScheme::Basic => SecretString::from(format!("Basic {}", BASE64.encode(key))),
-            KeyScheme::Raw => self.0.clone(),
+        let (word, len) = match scheme {
+            KeyScheme::Bearer => ("Bearer ", key.len()),
+            KeyScheme::Basic => (
+                "Basic ",
+                base64::encoded_len(key.len(), true).expect("keys are bounded"),
+            ),
+            KeyScheme::Raw => ("", key.len()),
         };
-        let mut value = HeaderValue::from_bytes(text.expose_secret().as_bytes())
+        // As large as it gets: a buffer that grows leaves copies behind that nobody wipes.
+        let mut text = Zeroizing::new(vec![0; word.len() + len]);
+        let (start, rest) = text.split_at_mut(word.len());
+        start.copy_from_slice(word.as_bytes());
+        if scheme == KeyScheme::Basic {
+            BASE64.encode_slice(key, rest).expect("it has the room");
+        } else {
+            rest.copy_from_slice(key.as_bytes());
+        }
+        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text))
             .expect("a key without control characters is a valid header value");
         value.set_sensitive(true);
         value
@@ -103,5 +118,51 @@ impl ApiKey {
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> ApiKey {
+        ApiKey::new(SecretString::from(text)).expect("a key")
+    }
+
+    #[test]
+    fn a_header_value_is_what_its_scheme_says_and_sensitive() {
+        for (scheme, expected) in [
+            (KeyScheme::Bearer, "Bearer user:secret"),
+            (KeyScheme::Basic, "Basic dXNlcjpzZWNyZXQ="),
+            (KeyScheme::Raw, "user:secret"),
+        ] {
+            let value = key("user:secret").header_value(scheme);
+            assert_eq!(value.to_str().expect("ASCII"), expected);
+            assert!(value.is_sensitive());
+            assert!(value.clone().is_sensitive(), "and so are its clones");
+        }
+    }
+
+    /// Read through the system, the memory of this process is there also after it was freed.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_header_value_is_wiped_when_its_last_clone_goes() {
+        use std::fs::File;
+        use std::os::unix::fs::FileExt;
+
+        let memory = File::open("/proc/self/mem").expect("Linux");
+        for scheme in [KeyScheme::Bearer, KeyScheme::Basic, KeyScheme::Raw] {
+            let value = key(&"hh_canary".repeat(200)).header_value(scheme);
+            let (at, mut seen) = (value.as_bytes().as_ptr().addr() as u64, vec![0; value.len()]);
+            let clone = value.clone();
+            assert_eq!(clone.as_bytes().as_ptr().addr() as u64, at, "it is not copied");
+            drop(value);
+            memory.read_exact_at(&mut seen, at).expect("it is mapped");
+            assert_eq!(seen, clone.as_bytes());
+            drop(clone);
+            memory.read_exact_at(&mut seen, at).expect("it stays mapped");
+            // Its first bytes may be the allocator's by now.
+            assert!(seen[64..].iter().all(|byte| *byte == 0), "{scheme:?}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Keys: where they come from, how they are held, what may be shown of them.
 //!
 //! Knows nothing of the rest of the crate. The invariants it owns:
-//! - a key's bytes are in memory that is wiped when the last [`ApiKey`] of it goes, and only this module reads them;
+//! - a key's bytes are in memory that is wiped when the last [`ApiKey`] of it goes, and only this module reads them; a header's value, the one form
+//!   of it that leaves the module, is wiped when its last clone goes;
 //! - no error, `Debug` or `Display` of a type in here contains a key, or text that could be one;
 //! - a receiver's text is shown only if `SentSecrets` finds no spelling of the request's secrets in it;
 //! - a key that was read can be sent as a header, and says there what was meant: not empty, bounded, UTF-8, no control characters, no blanks

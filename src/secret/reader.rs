@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{ApiKey, KeyRefusalStatus, KeyScheme, KeySource, SecretError, SecretFault, SecretSources};
+use crate::system_error::SystemError;
 
 /// Reads keys for one registry.
 #[derive(Clone, Debug)]
@@ -75,6 +76,11 @@ impl KeyOrigin {
             KeySource::Exec(command) => command.lifetime,
             _ => None,
         }
+    }
+
+    /// Returns the error of a reading for which there is no thread.
+    pub(crate) fn no_thread(&self, error: SystemError) -> SecretError {
+        SecretError::new(self.source.to_string(), SecretFault::NoThread(error))
     }
 
     /// Returns the error of a key of this origin that a receiver refuses. `before_is_taken`: it still takes the one before.

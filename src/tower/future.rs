@@ -10,7 +10,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
-use std::time::SystemTime;
 
 use crate::context;
 use http::request::Parts;
@@ -24,6 +23,7 @@ use super::{RunningFuture, TracedBody, incoming, refusal};
 use crate::registry::LookupError;
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
+use crate::wall_time::Moment;
 
 pin_project! {
     /// The response to one request. Made by [`TenantService`](super::TenantService).
@@ -58,7 +58,7 @@ type LookUp = Pin<Box<dyn Future<Output = Result<TracerHandle, LookupError>> + S
 struct Waiting<S, B> {
     look_up: LookUp,
     attempt: Attempt,
-    came: SystemTime,
+    came: Moment,
     settings: Arc<Settings>,
     /// None once it is served.
     request: Option<(Parts, B)>,
@@ -91,7 +91,7 @@ where
                 waiting: Box::new(Waiting {
                     look_up: Box::pin(settings.registry.get_async(selector)),
                     attempt,
-                    came: SystemTime::now(),
+                    came: Moment::now(),
                     settings,
                     request: Some((parts, body)),
                     service,
@@ -131,7 +131,7 @@ where
     fn begin(
         decision: Decision,
         settings: &Settings,
-        came: Option<SystemTime>,
+        came: Option<Moment>,
         parts: Parts,
         body: B,
         service: &mut S,

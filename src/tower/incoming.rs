@@ -1,7 +1,6 @@
 //! The span of a request that came in.
 
 use std::borrow::Cow;
-use std::time::SystemTime;
 
 use http::header::USER_AGENT;
 use http::request::Parts;
@@ -16,13 +15,14 @@ use super::grpc;
 use super::settings::Settings;
 use crate::session::SessionBuilder;
 use crate::tracer::TracerHandle;
+use crate::wall_time::Moment;
 
 /// How many attributes a request has at the most, with those of its response.
 const ATTRIBUTES: usize = 12;
 
 /// Enters the tracer's scope, with what the request's headers may add to it, and starts the span; as of when the request came, where
 /// that is a while ago.
-pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, came: Option<SystemTime>) -> Exchange {
+pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, came: Option<Moment>) -> Exchange {
     let scope = tracer.extract(&HeaderExtractor(&request.headers));
     let session = match &settings.session {
         Some(session) if scope.session().is_none() => session(tracer, request).map(SessionBuilder::start),
@@ -39,12 +39,14 @@ pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, 
     }
     attributes.extend(request.headers.get(USER_AGENT).and_then(conventions::user_agent));
     attributes.extend(conventions::version(request.version));
-    let mut builder = SpanBuilder::from_name(name)
+    let builder = SpanBuilder::from_name(name)
         .with_kind(SpanKind::Server)
         .with_attributes(attributes);
-    builder.start_time = came;
     let claimed = grpc::is_call(&request.headers).then(|| request.uri.path().to_owned());
-    let mut open = tracer.open(builder, &cx);
+    let mut open = match came {
+        Some(came) => tracer.open_since(builder, &cx, came),
+        None => tracer.open(builder, &cx),
+    };
     if settings.scope_ends_with_request {
         open.end_scope();
     }

@@ -1,13 +1,16 @@
 //! OpenTelemetry's side of a handle: its `TracerProvider`, its `Tracer`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use opentelemetry::trace::{SpanBuilder, Tracer, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope};
-use opentelemetry_sdk::trace::{SdkTracer, Span};
+use opentelemetry_sdk::trace::SdkTracer;
 
 use super::{Open, TracerHandle};
 use crate::context;
+use crate::registry_span::RegistrySpan;
+use crate::wall_time::Moment;
 
 /// OpenTelemetry's `Tracer` of one [`TracerHandle`], for one instrumentation scope.
 #[derive(Clone)]
@@ -28,10 +31,19 @@ impl TracerProvider for TracerHandle {
 }
 
 impl Tracer for IsolatedTracer {
-    type Span = Span;
+    type Span = RegistrySpan;
 
-    fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> Span {
+    fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> RegistrySpan {
         self.handle.start_in(&self.sdk, builder, parent_cx)
+    }
+
+    // The trait's own versions panic on a thread that is ending.
+    fn start<T: Into<Cow<'static, str>>>(&self, name: T) -> RegistrySpan {
+        self.build(SpanBuilder::from_name(name))
+    }
+
+    fn build(&self, builder: SpanBuilder) -> RegistrySpan {
+        self.handle.start_here(&self.sdk, builder)
     }
 
     // The trait's own versions would leave another tracer's scope in place around the new span.
@@ -56,7 +68,7 @@ impl Tracer for IsolatedTracer {
 impl IsolatedTracer {
     /// Starts a span, with the context in which it is current.
     pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
-        self.handle.open_in(&self.sdk, builder, from)
+        self.handle.open_in(&self.sdk, builder, from, Moment::now())
     }
 
     /// The handle that this tracer is of.

@@ -14,13 +14,14 @@ use std::sync::{Arc, LazyLock};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 
 use crate::backend::Destination;
 use crate::config::{Digest, ResolvedBinding, Shape};
 use crate::context::{self, Identity, InScope, Owner, ScopeGuard, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::faults::{Fault, planted};
+use crate::registry_span::RegistrySpan;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::span::ActiveSpan;
@@ -144,8 +145,8 @@ impl TracerHandle {
     }
 
     /// Starts a span under the current one of this tracer and gives it to the caller, who ends it (or drops it). It is not made current.
-    pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> Span {
-        self.start_in(&self.0.sdk, SpanBuilder::from_name(name), &context::current())
+    pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> RegistrySpan {
+        self.start_here(&self.0.sdk, SpanBuilder::from_name(name))
     }
 
     /// Runs a future for this tracer: spans made in it by whatever means that go by the current context belong to the tracer. Moves with the

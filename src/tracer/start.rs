@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use opentelemetry::trace::{Span as _, SpanBuilder, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::{SdkTracer, Span};
+use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
 use super::TracerHandle;
 use crate::context::{self, Identity, Root};
+use crate::registry_span::RegistrySpan;
 use crate::session_record::SessionRecord;
 use crate::span::ActiveSpan;
+use crate::wall_time::Moment;
 
 /// Ends its span when it goes, however the code that it was opened for came to its end.
 pub(crate) struct Open {
@@ -40,14 +42,21 @@ impl Open {
 
 impl TracerHandle {
     pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
-        self.open_in(&self.0.sdk, builder, from)
+        self.open_in(&self.0.sdk, builder, from, Moment::now())
+    }
+
+    /// As [`open`](Self::open), for work that began a while ago.
+    #[cfg(feature = "tower")]
+    pub(crate) fn open_since(&self, builder: SpanBuilder, from: &Context, began: Moment) -> Open {
+        let builder = builder.with_start_time(began.wall());
+        self.open_in(&self.0.sdk, builder, from, began)
     }
 
     /// Starts a span and makes the context in which it is current.
-    pub(super) fn open_in(&self, sdk: &SdkTracer, builder: SpanBuilder, from: &Context) -> Open {
+    pub(super) fn open_in(&self, sdk: &SdkTracer, builder: SpanBuilder, from: &Context, began: Moment) -> Open {
         let mut entered = self.scope_context(None, &context::known(from));
         let mut session = None;
-        let span = self.start(sdk, builder, &entered, &mut session);
+        let span = self.start(sdk, builder, &entered, began, &mut session);
         if let Some(session) = session {
             entered = context::with_session(&entered, session.scope());
         }
@@ -59,22 +68,33 @@ impl TracerHandle {
     }
 
     /// Starts a span.
-    pub(super) fn start_in(&self, sdk: &SdkTracer, builder: SpanBuilder, cx: &Context) -> Span {
-        self.start(sdk, builder, &context::known(cx), &mut None)
+    pub(super) fn start_in(&self, sdk: &SdkTracer, builder: SpanBuilder, cx: &Context) -> RegistrySpan {
+        self.start(sdk, builder, &context::known(cx), Moment::now(), &mut None)
+    }
+
+    /// Starts a span in the current context.
+    pub(super) fn start_here(&self, sdk: &SdkTracer, builder: SpanBuilder) -> RegistrySpan {
+        let cx = context::current();
+        if context::is_ending(&cx) {
+            self.identity().boundary().note_unattached();
+        }
+        self.start_in(sdk, builder, &cx)
     }
 
     /// The one way to the SDK, which counts. Where each trace is a session, also gives the one that the span begins.
     fn start(
         &self,
         sdk: &SdkTracer,
-        builder: SpanBuilder,
+        mut builder: SpanBuilder,
         cx: &Context,
-        begun: &mut Option<Arc<SessionRecord>>,
-    ) -> Span {
+        began: Moment,
+        session: &mut Option<Arc<SessionRecord>>,
+    ) -> RegistrySpan {
         if cx.is_telemetry_suppressed() {
-            return sdk.build_with_context(builder, cx);
+            return RegistrySpan::new(sdk.build_with_context(builder, cx), began);
         }
-        let span = self.start_as(sdk, builder, cx, begun);
+        builder.start_time.get_or_insert(began.wall());
+        let span = RegistrySpan::new(self.start_as(sdk, builder, cx, session), began);
         #[cfg(feature = "metrics")]
         self.lane().note_start(span.is_recording());
         span
@@ -87,7 +107,7 @@ impl TracerHandle {
         mut builder: SpanBuilder,
         cx: &Context,
         begun: &mut Option<Arc<SessionRecord>>,
-    ) -> Span {
+    ) -> SdkSpan {
         let has_session = self.stamp_session(&mut builder, cx);
         context::note_if_stale(&self.0.identity, cx, self.selector(), &builder.name);
         let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);

@@ -24,6 +24,7 @@ use crate::context;
 use crate::export::EngineMark;
 use crate::faults::{Fault, planted};
 use crate::registry::TracerRegistry;
+use crate::registry_span::NOW;
 use crate::routing::Routing;
 use crate::tracer::{Open, TracerHandle};
 use fields::{EventFields, SpanFields};
@@ -208,8 +209,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: layer::Context<'_, S>) {
+        // As in `on_event`.
+        if is_own(attrs.metadata()) || is_of_opentelemetry(attrs.metadata()) {
+            return;
+        }
         let Some(current) = entered::current() else { return };
-        if is_own(attrs.metadata()) || current.is_telemetry_suppressed() {
+        if current.is_telemetry_suppressed() {
             return;
         }
         // Nothing of the span is locked meanwhile: what a key's source or a session does may be traced as well.
@@ -298,7 +303,7 @@ where
             if let Some(status) = fields.status {
                 span.set_status(status);
             }
-            span.add_event(fields.name, fields.attributes);
+            span.add_event_with_timestamp(fields.name, NOW, fields.attributes);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -29,7 +30,16 @@ impl Arms {
             let orders = orders.clone();
             let event = move |event| drop(orders.send(Order::Event(event)));
             match notify::recommended_watcher(event) {
-                Ok(events) => arms.events = Some(events),
+                // Answered by its thread, which it starts without looking whether that works.
+                Ok(mut events) => {
+                    if events.configure(notify::Config::default()).is_ok() {
+                        arms.events = Some(events);
+                    } else {
+                        // Its drop would send to that thread too, and panic.
+                        mem::forget(events);
+                        arms.tell(&notify::Error::generic("a thread for them cannot be started"));
+                    }
+                }
                 Err(error) => arms.tell(&error),
             }
         }
@@ -62,7 +72,7 @@ impl Arms {
     }
 
     fn tell(&mut self, error: &notify::Error) {
-        if !std::mem::replace(&mut self.told, true) {
+        if !mem::replace(&mut self.told, true) {
             tracing::warn!(
                 "some files are looked at every few seconds, for the system tells no events of them: {error}"
             );

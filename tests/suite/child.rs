@@ -3,7 +3,7 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Tells the process which test it was started for.
 const MARK: &str = "SUITE_CHILD_OF";
@@ -16,12 +16,32 @@ pub(crate) fn is_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> 
 
 /// `starter` is a command that starts the one that its further arguments say; none for no such command.
 fn is_started_by<V: AsRef<OsStr>>(starter: &[&str], test: &str, variables: &[(&str, V)]) -> bool {
-    let label = variables
-        .iter()
-        .fold(test.to_owned(), |label, (name, _)| format!("{label} {name}"));
-    if env::var_os(MARK).is_some() {
-        return env::var_os(MARK).is_some_and(|mark| *mark == *label);
+    let label = label(test, variables);
+    if let Some(mark) = env::var_os(MARK) {
+        return *mark == *label;
     }
+    let output = run(starter, test, variables, &label);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}\n{complained}"
+    );
+    false
+}
+
+/// As [`is_child`], for a process that does not end as a test does: how it ended; nothing where this is that process.
+pub(crate) fn ended_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> Option<Output> {
+    let is_parent = env::var_os(MARK).is_none();
+    is_parent.then(|| run(&[], test, variables, &label(test, variables)))
+}
+
+fn label<V>(test: &str, variables: &[(&str, V)]) -> String {
+    let names = variables.iter().map(|(name, _)| name);
+    names.fold(test.to_owned(), |label, name| format!("{label} {name}"))
+}
+
+fn run<V: AsRef<OsStr>>(starter: &[&str], test: &str, variables: &[(&str, V)], label: &str) -> Output {
     let binary = env::current_exe().expect("a test knows its binary");
     let mut command = match starter.split_first() {
         Some((program, arguments)) => {
@@ -31,21 +51,20 @@ fn is_started_by<V: AsRef<OsStr>>(starter: &[&str], test: &str, variables: &[(&s
         }
         None => Command::new(binary),
     };
-    let output = command
+    command
         .args(["--exact", test, "--nocapture"])
         .env_clear()
         .envs(env::var_os("PATH").map(|path| ("PATH", path)))
         .envs(variables.iter().map(|(name, value)| (name, value.as_ref())))
         .env(MARK, label)
         .output()
-        .expect("the binary starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}\n{complained}"
-    );
-    false
+        .expect("the binary starts")
+}
+
+/// Whether this process was started for a test.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_in_child() -> bool {
+    env::var_os(MARK).is_some()
 }
 
 /// What the parent tells its child.

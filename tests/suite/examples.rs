@@ -245,3 +245,38 @@ fn a_configuration_is_layered_from_files() {
         ],
     );
 }
+
+/// The example is a service, which is ended as an init system does it.
+#[cfg(unix)]
+#[test]
+fn a_service_that_is_ended_by_sigterm_loses_nothing() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    use rustix::process::{Pid, Signal, kill_process};
+    use tracer_registry::collector::LocalCollector;
+
+    let collector = LocalCollector::builder().project("acme", "key-of-acme");
+    let collector = collector.start().expect("a free port");
+    let mut service = command("sigterm", "collector")
+        .arg(collector.url())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the example can be started");
+    let lines = BufReader::new(service.stdout.take().expect("piped")).lines();
+    let mut lines = lines.map(|line| line.expect("text"));
+    let process = lines.next().expect("a line");
+    let process = process.strip_prefix("process ").and_then(|id| id.parse().ok());
+    let process = process.and_then(Pid::from_raw).expect("its number");
+    assert_eq!(lines.next().as_deref(), Some("10 requests are answered"));
+    kill_process(process, Signal::TERM).expect("it runs");
+    assert_eq!(lines.next().as_deref(), Some("SIGTERM"));
+    let told = lines.next().expect("a line");
+    assert!(service.wait().expect("it ends").success());
+    let answered = told
+        .strip_suffix(" requests, complete: true")
+        .and_then(|count| count.parse().ok());
+    let answered: usize = answered.unwrap_or_else(|| panic!("{told}"));
+    assert!(answered >= 10);
+    assert_eq!(collector.project("acme").expect("named").spans().len(), answered);
+}

@@ -9,7 +9,6 @@ mod sources;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -154,7 +153,7 @@ fn a_file_that_is_no_key_is_an_error() {
         (folder.path().to_owned(), SecretFault::NotAFile),
         (
             folder.path().join("key/below"),
-            SecretFault::Unreadable(ErrorKind::NotADirectory),
+            SecretFault::Unreadable(fs::read(folder.path().join("key/below")).expect_err("a file").into()),
         ),
         (PathBuf::new(), SecretFault::NotFound),
         ("/dev/zero".into(), SecretFault::NotAFile),

@@ -8,6 +8,8 @@ mod capacity;
 mod child;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod clock;
 mod coalescing;
 mod collector;
 mod config;
@@ -36,9 +38,13 @@ mod ledger;
 mod llm;
 mod log;
 mod lookup;
+#[cfg(target_os = "linux")]
+mod memory;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod neighbours;
+#[cfg(target_os = "linux")]
+mod no_threads;
 mod own_keys;
 mod processes;
 mod projects;
@@ -48,6 +54,7 @@ mod proxy;
 mod readme;
 mod reload;
 mod rotation;
+mod routes;
 mod routing;
 mod runtimes;
 mod scopes;
@@ -58,9 +65,12 @@ mod silence;
 mod soak;
 mod status;
 mod support;
+#[cfg(target_os = "linux")]
+mod system_errors;
 mod tenants_as_data;
 #[cfg(feature = "testing")]
 mod test_kit;
+mod thread_ends;
 mod tls;
 mod tls_server;
 #[cfg(feature = "tower")]

@@ -1,14 +1,15 @@
 //! What only a process of its own can show: variables of the process, and its end.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
-use tracer_registry::Fingerprinter;
 use tracer_registry::collector::Fault;
 use tracer_registry::config::{Compression, Export, Protocol};
+use tracer_registry::{Fingerprinter, TracerHandle, TracerRegistry};
 
-use crate::child::{is_child, variable};
+use crate::child::{ended_child, is_child, variable};
 use crate::log::Log;
 use crate::support::{World, collector, quick, registry, wait_for};
 
@@ -91,6 +92,79 @@ fn a_program_that_ends_without_a_shutdown_delivers_what_is_queued() {
     let project = collector.project("a").expect("named");
     assert_eq!(project.spans().len(), 1000);
     assert_eq!(project.sessions().len(), 1);
+}
+
+/// How a process ends, and whether what it queued is delivered. The page about operations has this as a table.
+#[cfg(unix)]
+const ENDS: [(&str, bool); 9] = [
+    ("the last clone is dropped", true),
+    ("a handle is in a static", true),
+    ("it is installed", true),
+    ("a panic", true),
+    ("a clone is in a static", false),
+    ("a clone is in a thread that stays", false),
+    ("it is forgotten", false),
+    ("std::process::exit", false),
+    ("SIGTERM", false),
+];
+
+#[test]
+#[cfg(unix)]
+fn what_a_process_has_queued_is_delivered_or_lost_without_a_word_as_the_table_of_ends_says() {
+    const TEST: &str =
+        "processes::what_a_process_has_queued_is_delivered_or_lost_without_a_word_as_the_table_of_ends_says";
+    for (how, is_delivered) in ENDS {
+        let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
+        let Some(output) = ended_child(TEST, &[("URL", collector.url()), ("HOW", how.to_owned())]) else {
+            return end(&variable("HOW"), &variable("URL"));
+        };
+        let arrived = collector.project("a").expect("named").spans().len();
+        assert_eq!(arrived, usize::from(is_delivered), "{how}: {output:?}");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(!complaint.contains("registry"), "{how}: {complaint}");
+    }
+}
+
+/// Ends this process with a span in its queue. Whatever is logged goes to its standard error.
+#[cfg(unix)]
+fn end(how: &str, url: &str) {
+    static REGISTRY: OnceLock<TracerRegistry> = OnceLock::new();
+    static HANDLE: OnceLock<TracerHandle> = OnceLock::new();
+
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    tracing::subscriber::set_global_default(subscriber.finish()).expect("the first");
+    let export = Export {
+        scheduled_delay: Some(Duration::from_secs(3600)),
+        drop_timeout: Some(Duration::from_secs(30)),
+        ..quick()
+    };
+    let registry = registry(url, &["a"], &Fingerprinter::new()).export(export);
+    let registry = registry.build().expect("valid");
+    let a = registry.tenant("a").expect("configured");
+    a.start_span("span").end();
+    match how {
+        "the last clone is dropped" => {}
+        "a handle is in a static" => drop(HANDLE.set(a)),
+        "it is installed" => registry.install_global(),
+        "a panic" => panic!("as told"),
+        "a clone is in a static" => drop(REGISTRY.set(registry.clone())),
+        "a clone is in a thread that stays" => {
+            let clone = registry.clone();
+            std::thread::spawn(move || {
+                let _stays = clone;
+                loop {
+                    std::thread::park();
+                }
+            });
+        }
+        "it is forgotten" => std::mem::forget(registry),
+        "std::process::exit" => std::process::exit(0),
+        "SIGTERM" => {
+            let this = rustix::process::getpid();
+            rustix::process::kill_process(this, rustix::process::Signal::TERM).expect("it may");
+        }
+        other => panic!("no way to end: {other}"),
+    }
 }
 
 fn just_end(url: &str) {

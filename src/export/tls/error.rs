@@ -1,9 +1,9 @@
 //! Why the certificates of a binding cannot be used: the file and the rule, never the content.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::printable::printable_path;
+use crate::system_error::SystemError;
 
 /// A file that a binding's `tls` names cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum TlsFault {
     NotAFile,
     /// The file is there and cannot be read.
     #[error("cannot be read: {0}")]
-    Unreadable(ErrorKind),
+    Unreadable(SystemError),
     /// The private key may be read or written by every user, and `keys.strict_permissions` is set. The file's mode.
     #[error("open to every user (mode {0:04o}), and keys.strict_permissions is set; close it with chmod o-rw")]
     OpenToEveryUser(u32),

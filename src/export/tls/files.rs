@@ -119,7 +119,7 @@ fn content(file: &Path, closed: bool) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let error = |fault| TlsError::new(file, fault);
     let unreadable = |failed: io::Error| match failed.kind() {
         ErrorKind::NotFound => error(TlsFault::NotFound),
-        other => error(TlsFault::Unreadable(other)),
+        _ => error(TlsFault::Unreadable(failed.into())),
     };
     // Asked before opening: opening a pipe without a writer would wait for ever.
     let metadata = fs::metadata(file).map_err(unreadable)?;

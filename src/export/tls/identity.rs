@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::{AlertDescription, ClientConfig};
 
+use super::super::blocking::Blocking;
 use super::TlsError;
 use super::files::{self, Stamp};
 use crate::config::Tls;
@@ -75,7 +76,7 @@ impl Identity {
     }
 
     /// What a new connection is made with.
-    pub(in super::super) async fn current(self: &Arc<Self>) -> Result<Arc<ClientConfig>, String> {
+    pub(in super::super) async fn current(self: &Arc<Self>, blocking: &Blocking) -> Result<Arc<ClientConfig>, String> {
         if self.files.ca.is_none()
             && let Err(reason) = &self.platform.verifier
         {
@@ -86,8 +87,8 @@ impl Identity {
         }
         // A disk that hangs must not hold a thread that sends for others.
         let identity = Arc::clone(self);
-        let refreshed = tokio::task::spawn_blocking(move || identity.refresh().0).await;
-        refreshed.map_err(|_| "the certificates cannot be read: the engine ends".to_owned())
+        let refreshed = blocking.run(move || identity.refresh().0).await;
+        refreshed.map_err(|error| format!("the certificates cannot be read, for a thread cannot be started: {error}"))
     }
 
     /// A connection failed, for whatever reason: the next one begins with a look into the files.

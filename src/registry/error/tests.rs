@@ -74,7 +74,7 @@ fn all() -> Vec<LookupError> {
         LookupError::Secret(secret(SecretFault::NotUtf8)),
         LookupError::Tls(tls(TlsFault::NotFound)),
         LookupError::Tls(tls(TlsFault::NoCertificate)),
-        LookupError::ProxyCredentials(secret(SecretFault::Unreadable(ErrorKind::PermissionDenied))),
+        LookupError::ProxyCredentials(secret(SecretFault::Unreadable(ErrorKind::PermissionDenied.into()))),
         LookupError::ProxyCredentials(secret(SecretFault::NotAFile)),
         LookupError::NoActiveEnvironment,
         LookupError::Recursive {

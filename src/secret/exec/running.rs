@@ -75,11 +75,11 @@ enum Stopped {
 
 impl Running {
     fn start(command: &KeyCommand) -> Result<Self, SecretFault> {
-        let not_started = |error: io::Error| SecretFault::NotStarted(error.kind());
+        let not_started = |error: io::Error| SecretFault::NotStarted(error.into());
         let (program, arguments) = command
             .words
             .split_first()
-            .ok_or(SecretFault::NotStarted(io::ErrorKind::InvalidInput))?;
+            .ok_or(SecretFault::NotStarted(io::ErrorKind::InvalidInput.into()))?;
         let mut child = Command::new(program)
             .args(arguments)
             .env_clear()

@@ -9,7 +9,6 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
-use opentelemetry_sdk::trace::Span;
 use uuid::Uuid;
 
 use super::VerifyError;
@@ -25,8 +24,8 @@ use super::traced;
 use crate::collector::LocalCollector;
 use crate::config::Config;
 use crate::{
-    BuildError, Enrichment, Fingerprint, LookupError, Part, RoutingProvider, Scope, ScopeGuard, Selector, Session,
-    TracerHandle, TracerRegistry,
+    BuildError, Enrichment, Fingerprint, LookupError, Part, RegistrySpan, RoutingProvider, Scope, ScopeGuard, Selector,
+    Session, TracerHandle, TracerRegistry,
 };
 
 /// The name of a span that is not to be.
@@ -151,6 +150,7 @@ impl Ours {
 
 impl Subject for Ours {
     type Tracer = TracerHandle;
+    type Span = RegistrySpan;
     type Session = Session;
     type Captured = Scope;
     type Guard = ScopeGuard;
@@ -178,7 +178,7 @@ impl Subject for Ours {
         self.in_place(|place| chaos.disturb(place, disturbance))
     }
 
-    fn refuse(&self, member: usize, start: impl FnOnce(&TracerHandle) -> Span) -> Found<TracerHandle> {
+    fn refuse(&self, member: usize, start: impl FnOnce(&TracerHandle) -> RegistrySpan) -> Found<TracerHandle> {
         let chaos = self.chaos.as_ref().expect("only programs with disturbances have it");
         self.in_place(|place| chaos.refuse(place, member, start))
     }
@@ -260,7 +260,7 @@ impl Subject for Ours {
         self.subscriber.event(&name);
     }
 
-    fn start(&self, tracer: &TracerHandle, name: String) -> Span {
+    fn start(&self, tracer: &TracerHandle, name: String) -> RegistrySpan {
         tracer.start_span(name)
     }
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use opentelemetry::trace::{Span as _, SpanContext, TraceContextExt as _};
+use opentelemetry::trace::{Span, SpanContext, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::Span;
 use uuid::Uuid;
 
 use super::cast::Setting;
@@ -18,6 +17,8 @@ use crate::ActiveSpan;
 pub(super) trait Subject: Send + Sync + 'static {
     /// A handle of a tracer.
     type Tracer: Clone + Send + Sync + 'static;
+    /// A span that nobody made current.
+    type Span: Span + Send + Sync + 'static;
     /// A handle of a session.
     type Session: Clone + Send + Sync + 'static;
     /// What was current at one place.
@@ -40,7 +41,7 @@ pub(super) trait Subject: Send + Sync + 'static {
 
     /// Starts a span, rotates the key of its tracer, ends the span, and waits until a request was refused for the old key and everything
     /// was sent with the new one.
-    fn refuse(&self, member: usize, start: impl FnOnce(&Self::Tracer) -> Span) -> Found<Self::Tracer> {
+    fn refuse(&self, member: usize, start: impl FnOnce(&Self::Tracer) -> Self::Span) -> Found<Self::Tracer> {
         let found = self.tracer(member);
         start(&found.tracer).end();
         found
@@ -62,7 +63,7 @@ pub(super) trait Subject: Send + Sync + 'static {
     fn unscoped_async(&self, by_subscriber: bool, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
     /// What code that knows nothing of tracers tells.
     fn event(&self, name: String);
-    fn start(&self, tracer: &Self::Tracer, name: String) -> Span;
+    fn start(&self, tracer: &Self::Tracer, name: String) -> Self::Span;
     /// Enters a scope of `tracer` where no context can be attached any more, and does the work there.
     fn overfull(&self, tracer: &Self::Tracer, work: impl FnOnce());
 

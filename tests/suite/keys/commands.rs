@@ -337,10 +337,12 @@ fn a_command_is_ended_if_the_reading_of_its_key_is_given_up() {
 fn a_command_that_is_not_there_or_prints_no_key_is_refused() {
     let read = |words: &[&str]| error(KeyCommand::new(words.to_vec()).timeout(ETERNAL));
     let missing = read(&["/nonexistent/program"]);
-    assert_eq!(missing.fault(), &SecretFault::NotStarted(std::io::ErrorKind::NotFound));
+    let not_there = std::process::Command::new("/nonexistent/program").spawn();
+    let not_there = not_there.expect_err("not there").into();
+    assert_eq!(missing.fault(), &SecretFault::NotStarted(not_there));
     assert_eq!(
         read(&[]).fault(),
-        &SecretFault::NotStarted(std::io::ErrorKind::InvalidInput)
+        &SecretFault::NotStarted(std::io::ErrorKind::InvalidInput.into())
     );
     assert_eq!(read(&["true"]).fault(), &SecretFault::Empty);
     assert_eq!(read(&["printf", "a\\nb"]).fault(), &SecretFault::ControlCharacter(1));

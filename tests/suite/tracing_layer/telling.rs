@@ -65,6 +65,38 @@ fn a_log_line_of_opentelemetry_is_no_event_of_a_tenants_span() {
 }
 
 #[test]
+fn a_span_of_opentelemetrys_own_crates_is_none_of_a_tenant() {
+    let (world, a, _b, _subscriber) = subscribed();
+    a.in_span_sync("a", |_| {
+        let own = info_span!(target: "opentelemetry_sdk", "a-canary", late = tracing::field::Empty);
+        own.record("late", "a-canary");
+        own.follows_from(info_span!(target: "opentelemetry", "a-canary too"));
+        own.in_scope(|| info!("of the program"));
+        info_span!(target: "opentelemetrist", "of the program").in_scope(|| ());
+    });
+    assert_eq!(unrouted(&world), (0, 0));
+    world.flush();
+    assert_eq!(events(&world.span("a", "a")), ["of the program"]);
+    assert_chain(&world, "a", &["a", "of the program"]);
+    world.assert_no_trace_of("a-canary", "a");
+}
+
+/// OpenTelemetry logs while its current context is locked, and whoever asks for that context then panics.
+#[test]
+fn a_log_line_that_opentelemetry_writes_while_it_changes_the_context_does_no_harm() {
+    let (world, a, _b, _subscriber) = subscribed();
+    a.in_span_sync("a", |_| {
+        let full = Full::new();
+        // "Too many contexts", at the level of a warning.
+        drop(a.enter());
+        drop(full);
+        info!("afterwards");
+    });
+    world.flush();
+    assert_eq!(events(&world.span("a", "a")), ["afterwards"]);
+}
+
+#[test]
 fn a_field_is_never_recorded_on_another_tracers_span_by_way_of_the_current_one() {
     let (world, a, b, _subscriber) = subscribed();
     let made = a.in_span_sync("a", |_| {

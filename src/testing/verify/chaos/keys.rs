@@ -3,12 +3,11 @@
 use std::sync::PoisonError;
 
 use opentelemetry::trace::Span as _;
-use opentelemetry_sdk::trace::Span;
 
 use super::super::stage::FLUSH;
 use super::super::subject::Found;
 use super::{Chaos, Disturbed, Now, Place, lock};
-use crate::TracerHandle;
+use crate::{RegistrySpan, TracerHandle};
 
 impl Chaos {
     /// What is made from now on has the new key, and the receiver refuses the old one: what was on its way is sent again with the new one.
@@ -36,7 +35,7 @@ impl Chaos {
         &self,
         place: Place<'_>,
         member: usize,
-        start: impl FnOnce(&TracerHandle) -> Span,
+        start: impl FnOnce(&TracerHandle) -> RegistrySpan,
     ) -> Found<TracerHandle> {
         let _now = lock(&self.now);
         let _alone = self.gates[member].write().unwrap_or_else(PoisonError::into_inner);

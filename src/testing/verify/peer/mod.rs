@@ -119,6 +119,7 @@ impl PeerSession {
 
 impl Subject for Peer {
     type Tracer = SdkTracer;
+    type Span = Span;
     type Session = PeerSession;
     type Captured = Context;
     type Guard = ContextGuard;

@@ -8,7 +8,6 @@ use std::thread;
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{Span as _, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::Span;
 
 use super::super::headers;
 use super::super::program::{Kind, Lie, Op, OpId, Who};
@@ -112,11 +111,11 @@ impl<S: Subject> Place<S> {
         (cx.clone(), Active::Context(cx))
     }
 
-    pub(super) fn loose(&self, who: Who, op: &Op) -> Span {
+    pub(super) fn loose(&self, who: Who, op: &Op) -> S::Span {
         self.loose_of(&self.tracer(who, op.id), who, op)
     }
 
-    fn loose_of(&self, tracer: &S::Tracer, who: Who, op: &Op) -> Span {
+    fn loose_of(&self, tracer: &S::Tracer, who: Who, op: &Op) -> S::Span {
         let mut span = self.run.subject.start(tracer, self.name(who, op));
         span.set_attribute(KeyValue::new("work", self.name(who, op)));
         span

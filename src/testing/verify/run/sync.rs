@@ -4,8 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use opentelemetry::trace::Span as _;
-use opentelemetry_sdk::trace::Span;
+use opentelemetry::trace::Span;
 
 use super::super::program::{How, Kind, Op};
 use super::super::subject::Subject;
@@ -108,7 +107,7 @@ impl<S: Subject> Place<S> {
 }
 
 /// Ends a span, perhaps on another thread.
-pub(super) fn end(mut span: Span, elsewhere: bool) {
+pub(super) fn end(mut span: impl Span + Send + 'static, elsewhere: bool) {
     if elsewhere {
         let ended = thread::spawn(move || span.end()).join();
         ended.unwrap_or_else(|panicked| resume_unwind(panicked));

@@ -1,0 +1,93 @@
+//! How does a service that is ended by SIGTERM lose nothing?
+//!
+//! SIGTERM is how systemd, Docker and Kubernetes end a service. Its default action ends the process where it stands, with all that is queued. So the
+//! program waits for the signal, lets its requests end, and shuts the registry down within the time that it is given (Docker: 10 s,
+//! Kubernetes: 30 s, systemd: 90 s).
+#![expect(clippy::print_stdout, reason = "an example shows what it did")]
+
+use std::env;
+use std::error::Error;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracer_registry::collector::LocalCollector;
+use tracer_registry::config::{Binding, Export};
+use tracer_registry::{KeySource, TracerRegistry};
+
+/// Less than what the process is given, by as much as the rest of its end takes.
+const GRACE: Duration = Duration::from_secs(8);
+
+#[cfg(unix)]
+async fn asked_to_end() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => println!("SIGTERM"),
+        _ = interrupt.recv() => println!("SIGINT"),
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+async fn asked_to_end() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Answers requests until there are no more.
+async fn serve(
+    registry: TracerRegistry,
+    mut requests: mpsc::Receiver<u32>,
+) -> Result<u32, Box<dyn Error + Send + Sync>> {
+    let mut answered = 0;
+    while let Some(number) = requests.recv().await {
+        let acme = registry.tenant_async("acme").await?;
+        acme.in_span("answer", async |span| span.input("number", number)).await;
+        answered += 1;
+        if answered == 10 {
+            println!("10 requests are answered");
+        }
+    }
+    Ok(answered)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // The receiver that is given, else one of its own.
+    let given = env::args().nth(1);
+    let own = LocalCollector::builder().project("acme", "key-of-acme").start()?;
+    let registry = TracerRegistry::builder()
+        .secret_source("fixed", |_: &str| Ok("key-of-acme".into()))
+        .defaults(Binding::new().endpoint(given.unwrap_or_else(|| own.url())))
+        .tenant("acme", Binding::new().api_key(KeySource::provider("fixed", "acme")))
+        .export(Export {
+            // Nothing is sent before the end, to show that nothing is lost there.
+            scheduled_delay: Some(Duration::from_secs(3600)),
+            ..Export::default()
+        })
+        .build()?;
+
+    let (accept, requests) = mpsc::channel(1);
+    let serving = tokio::spawn(serve(registry.clone(), requests));
+    let accepting = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(5));
+        for number in 0.. {
+            pace.tick().await;
+            if accept.send(number).await.is_err() {
+                return;
+            }
+        }
+    };
+    println!("process {}", std::process::id());
+    tokio::select! {
+        asked = asked_to_end() => asked?,
+        () = accepting => {}
+    }
+    // No new requests. Those that came are answered, and then their spans are sent.
+    drop(accept);
+    let answered = serving.await?.map_err(|error| error.to_string())?;
+    let report = tokio::task::spawn_blocking(move || registry.shutdown(GRACE)).await?;
+    println!("{answered} requests, complete: {}", report.is_complete());
+    print!("{report}");
+    Ok(())
+}
