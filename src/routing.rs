@@ -116,6 +116,15 @@ impl RoutingProvider {
         let now = Scope::current();
         now.tracer().or_else(|| self.0.routing.default_tracer(now.context()))
     }
+
+    /// Counts a span that has no tracer. Gives the context by which it has none: the one that it was to be started in, else the current one.
+    fn note_unrouted(&self, cx: &Context) -> Context {
+        let now = context::current();
+        let is_current = context::is_nobodys(&now) && !context::is_nobodys(cx);
+        let by = if is_current { now } else { cx.clone() };
+        self.0.routing.unrouted.note_span(&by);
+        by
+    }
 }
 
 impl TracerProvider for RoutingProvider {
@@ -158,7 +167,7 @@ impl Tracer for RoutingTracer {
             let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
             return tracer.build_with_context(builder, parent_cx);
         }
-        self.provider.0.routing.unrouted.note_span(parent_cx);
+        self.provider.note_unrouted(parent_cx);
         self.nowhere(builder)
     }
 
@@ -174,13 +183,14 @@ impl Tracer for RoutingTracer {
     where
         F: FnOnce(Context) -> T,
     {
-        let parent_cx = &*context::known(parent_cx);
+        let mut parent_cx = context::known(parent_cx);
         if !parent_cx.is_telemetry_suppressed() {
-            if let Some(tracer) = self.provider.route(parent_cx) {
+            if let Some(tracer) = self.provider.route(&parent_cx) {
                 let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
-                return tracer.in_span_with_builder_and_context(builder, parent_cx, f);
+                return tracer.in_span_with_builder_and_context(builder, &parent_cx, f);
             }
-            self.provider.0.routing.unrouted.note_span(parent_cx);
+            // What is made in it is nobody's as well.
+            parent_cx = Cow::Owned(self.provider.note_unrouted(&parent_cx));
         }
         let cx = parent_cx.with_span(self.nowhere(builder));
         let _current = context::attach(&cx);

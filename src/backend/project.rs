@@ -54,21 +54,15 @@ pub(super) enum Form {
 
 const PARENTS: [&str; 3] = ["project_id:", "project_name:", "experiment_id:"];
 
-/// Where spans land: two tracers whose places are equal, and whose keys are where keys count, send to one project.
+/// Where spans land, as a hash: of two tracers with equal ids it is one project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ProjectId {
-    place: [u64; 2],
-    key: Option<Fingerprint>,
-}
+pub(crate) struct ProjectId(u64);
 
 #[cfg(test)]
 impl ProjectId {
     /// One that differs by the key alone.
     pub(crate) fn of_key(key: Fingerprint) -> Self {
-        Self {
-            place: [0; 2],
-            key: Some(key),
-        }
+        Self(hash(&key))
     }
 }
 
@@ -81,7 +75,8 @@ pub(crate) struct Project {
     pub(crate) is_named: bool,
     /// Whether another key could.
     pub(crate) is_of_key: bool,
-    place: [u64; 2],
+    /// A hash of the address and of what is said of the project there.
+    place: u64,
 }
 
 impl Project {
@@ -92,42 +87,17 @@ impl Project {
         traces_url: &str,
         protocol: Protocol,
     ) -> Result<(Self, Option<Sent>), DestinationError> {
-        let backend = binding.backend;
-        let naming = match (rule, &binding.project) {
-            (ProjectRule::Named(naming), _) => Some(*naming),
-            (ProjectRule::Key | ProjectRule::Unknown, Some(_)) => return Err(DestinationError::NoProject(backend)),
-            (ProjectRule::Key | ProjectRule::Unknown, None) => None,
+        let (name, sent) = match rule {
+            ProjectRule::Named(naming) => naming.choose(binding, protocol)?,
+            _ if binding.project.is_some() => return Err(DestinationError::NoProject(binding.backend)),
+            ProjectRule::Key | ProjectRule::Unknown => (None, None),
         };
-        let by_hand = naming.and_then(|naming| naming.by_hand(binding, protocol));
-        let name = match (naming, &binding.project, by_hand) {
-            (Some(_), Some(_), Some((carrier, _))) => {
-                return Err(DestinationError::ProjectTwice {
-                    backend,
-                    by: carrier.to_string(),
-                });
-            }
-            (Some(naming), Some(project), None) => Some(naming.form.write(project)),
-            (Some(_), None, Some((_, name))) => Some(name),
-            (Some(naming), None, None) if naming.is_required => return Err(DestinationError::ProjectMissing(backend)),
-            (Some(naming), None, None) => naming.default.map(str::to_owned),
-            (None, ..) => None,
-        };
-        let sent = match (naming, &binding.project, &name) {
-            (Some(naming), Some(_), Some(name)) => Some(Sent::new(naming.carrier, name, backend)?),
-            _ => None,
-        };
-        let place = [0, 1].map(|half: u8| {
-            let mut hasher = DefaultHasher::new();
-            (half, traces_url, &name).hash(&mut hasher);
-            if matches!(rule, ProjectRule::Unknown) {
-                (&binding.headers, &binding.resource).hash(&mut hasher);
-            }
-            hasher.finish()
-        });
+        let by_anything = matches!(rule, ProjectRule::Unknown).then_some((&binding.headers, &binding.resource));
+        let place = hash(&(traces_url, &name, by_anything));
         let project = Self {
             name,
-            is_named: naming.is_some(),
-            is_of_key: !backend.shares_projects(),
+            is_named: matches!(rule, ProjectRule::Named(_)),
+            is_of_key: !binding.backend.shares_projects(),
             place,
         };
         Ok((project, sent))
@@ -149,11 +119,14 @@ impl Project {
 
     /// The project, with a key.
     pub(crate) fn id(&self, key: Fingerprint) -> ProjectId {
-        ProjectId {
-            place: self.place,
-            key: self.is_of_key.then_some(key),
-        }
+        ProjectId(hash(&(self.place, self.is_of_key.then_some(key))))
     }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A project as it is sent.
@@ -178,6 +151,29 @@ impl Sent {
 }
 
 impl Naming {
+    /// The project of a binding, and what is sent for it if the setting chooses it.
+    fn choose(
+        &self,
+        binding: &ResolvedBinding,
+        protocol: Protocol,
+    ) -> Result<(Option<String>, Option<Sent>), DestinationError> {
+        let backend = binding.backend;
+        Ok(match (&binding.project, self.by_hand(binding, protocol)) {
+            (Some(_), Some((carrier, _))) => {
+                let by = carrier.to_string();
+                return Err(DestinationError::ProjectTwice { backend, by });
+            }
+            (Some(project), None) => {
+                let name = self.form.write(project);
+                let sent = Sent::new(self.carrier, &name, backend)?;
+                (Some(name), Some(sent))
+            }
+            (None, Some((_, name))) => (Some(name), None),
+            (None, None) if self.is_required => return Err(DestinationError::ProjectMissing(backend)),
+            (None, None) => (self.default.map(str::to_owned), None),
+        })
+    }
+
     /// The project that a binding chooses by other means than the setting.
     fn by_hand(&self, binding: &ResolvedBinding, protocol: Protocol) -> Option<(Carrier, String)> {
         let mut carriers = self.also.iter().chain([&self.carrier]);

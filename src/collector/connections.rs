@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::HttpBody;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -57,6 +58,8 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Connect
     loop {
         let stream = crowd.accept(&listener).await;
         let place = crowd.place().await;
+        // A wish that found no connection to wake would be kept, and would end this one before it is served.
+        let _ = crowd.wanted.notified().now_or_never();
         let (builder, router, crowd) = (builder.clone(), router.clone(), Arc::clone(&crowd));
         tokio::spawn(async move {
             crowd.keep(&builder, stream, router, limits.client_timeout).await;

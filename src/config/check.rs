@@ -12,6 +12,7 @@ use super::endpoint::Endpoint;
 use super::export::{Compression, Export, MAX_CONCURRENT_EXPORTS, Protocol};
 use super::fault::Faults;
 use super::pool::{IdleTimeout, Pool};
+use super::routes::Pattern;
 use super::table::quoted;
 use super::tls::Tls;
 use super::untrusted::Rules;
@@ -48,8 +49,8 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
                 format!("{path}.when"),
                 "names no part; a route says what it is for, as in when = { tenant = \"acme\", feature = \"search\" }",
             );
-        } else if let Err(error) = selector(&route.when) {
-            faults.add(format!("{path}.when"), error.to_string());
+        } else if let Err(message) = pattern(&route.when) {
+            faults.add(format!("{path}.when"), message);
         } else if first < index {
             faults.add(format!("{path}.when"), format!("duplicate of routes[{first}]"));
         }
@@ -95,6 +96,27 @@ pub(super) fn selector(when: &When) -> Result<Selector, SelectorError> {
         written = written.tenant(name);
     }
     Selector::try_from(written)
+}
+
+/// What a route is for.
+///
+/// # Errors
+/// What is wrong with a part, or with `tenant = "*"` alone.
+pub(super) fn pattern(when: &When) -> Result<Pattern, String> {
+    let has_any_tenant = when.tenant.as_deref() == Some(WILDCARD);
+    if !has_any_tenant {
+        let named = selector(when).map_err(|error| error.to_string())?;
+        return Ok(Pattern { named, has_any_tenant });
+    }
+    let others = When {
+        tenant: None,
+        ..when.clone()
+    };
+    if others == When::default() {
+        return Err("a route for every tenant names a feature or an environment too; [tenants.\"*\"] is for what holds for every tenant".to_owned());
+    }
+    let named = selector(&others).map_err(|error| error.to_string())?;
+    Ok(Pattern { named, has_any_tenant })
 }
 
 pub(super) fn binding(binding: &Binding, path: &str, faults: &mut Faults) {

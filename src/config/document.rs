@@ -127,7 +127,7 @@ pub(crate) struct Route {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct When {
-    /// A tenant slug.
+    /// A tenant slug. In a route `"*"` is every tenant, and another part is named too.
     pub(crate) tenant: Option<String>,
     /// An environment's name.
     pub(crate) environment: Option<String>,

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::declared::DeclaredNames;
 use super::document::{ActiveEnvironment, Document};
 use super::fault::{Faults, Layer};
 use super::parse::{self, Written};
@@ -83,9 +84,11 @@ pub(super) fn load(path: &Path, variables: &Variables, shapes: &mut Shapes, faul
             local = file_layer(Layer::Local, &file, shapes, faults);
         }
     }
-    faults.enter(Layer::Variables, VARIABLES);
-    let from_variables = layer(variables.tree(faults), Path::new(""), shapes, faults);
     if layered {
+        // Read once more below: which names are declared depends on the file that the environment chooses.
+        let mut untold = Faults::default();
+        let tree = variables.tree(None, &mut untold);
+        let from_variables = read::document(tree, Path::new(""), &mut untold);
         let choice = [&from_variables, &local, &whole]
             .into_iter()
             .find_map(|layer| layer.active_environment.as_ref());
@@ -99,6 +102,10 @@ pub(super) fn load(path: &Path, variables: &Variables, shapes: &mut Shapes, faul
         }
     }
     whole.overlay(&local);
+    faults.enter(Layer::Variables, VARIABLES);
+    let declared = DeclaredNames::new(&whole, faults.some_file_is_unread());
+    let tree = variables.tree(Some(&declared), faults);
+    let from_variables = layer(tree, Path::new(""), shapes, faults);
     whole.overlay(&from_variables);
     faults.enter(Layer::Whole, path.display().to_string());
     whole

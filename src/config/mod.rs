@@ -8,6 +8,7 @@
 
 mod binding;
 mod check;
+mod declared;
 mod document;
 mod endpoint;
 mod export;

@@ -109,8 +109,9 @@ impl Config {
     /// environment, then `local`, then the variables `TRACER_REGISTRY__SECTION__KEY`. A file of any other name stands alone, below the
     /// variables. An environment called `default` or `local` has no file of its own. Reads no key.
     ///
-    /// Variables are folded to lower case, so they reach only names in lower case; a variable that is set to nothing says nothing. A list,
-    /// and metadata that is a number or a boolean, are written as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
+    /// Variables are folded to lower case; a variable that is set to nothing says nothing. A variable about an environment, a feature or a
+    /// tenant means the one table of the files that it can write, with `_` for `-` and `.` too: `TRACER_REGISTRY__TENANTS__ACME_EU__SOURCE`
+    /// means `[tenants.acme-eu]`. None or two such tables are a fault. A list, and metadata that is a number or a boolean, are written as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
     ///
     /// # Errors
     /// [`ConfigError`] with every fault of every layer.
@@ -206,13 +207,24 @@ impl Config {
         &self.pool
     }
 
-    /// Every selector that the configuration names, the wildcard left out.
+    /// Every selector that the configuration names, the wildcard left out. A route with `tenant = "*"` makes one with each tenant
+    /// that has a table.
     pub fn selectors(&self) -> Vec<Selector> {
         let single = Part::ALL.into_iter().flat_map(|part| {
             let names = self.bindings(part).keys().filter_map(|name| Name::new(name).ok());
             names.map(move |name| Selector::of(part, name))
         });
-        single.chain(self.routes.selectors().cloned()).collect()
+        let tenants = self.document.tenants.keys().filter_map(|name| Name::new(name).ok());
+        let of_any_tenant = tenants.flat_map(|tenant| self.selectors_of_any_tenant(&tenant));
+        let exact = self.routes.selectors().cloned();
+        single.chain(exact).chain(of_any_tenant).collect()
+    }
+
+    /// The selectors that routes with `tenant = "*"` make with a tenant, without those that have a route of their own.
+    pub(crate) fn selectors_of_any_tenant(&self, tenant: &Name) -> Vec<Selector> {
+        let parts = self.routes.parts_beside_any_tenant();
+        let selectors = parts.map(|parts| parts.clone().with_tenant(tenant.clone()));
+        selectors.filter(|selector| !self.routes.names(selector)).collect()
     }
 
     /// Whether tenants without a table of their own have a binding.
@@ -220,16 +232,49 @@ impl Config {
         self.document.tenants.contains_key(WILDCARD)
     }
 
-    /// Where the keys of tenants without a table of their own come from, placeholders as written; `None` where there is no wildcard.
-    pub(crate) fn wildcard_key(&self) -> Option<Result<KeySource, ResolveError>> {
+    /// Where the keys of tenants without a table of their own come from, placeholders as written, by what they are for: `tenant:*`, and
+    /// each route with `tenant = "*"`. None where there is no wildcard.
+    pub(crate) fn wildcard_keys(&self) -> Vec<(String, Result<KeySource, ResolveError>)> {
+        if !self.has_wildcard() {
+            return Vec::new();
+        }
+        let any_tenant = format!("{}:{WILDCARD}", Part::Tenant);
+        let routes = self.routes.parts_beside_any_tenant();
+        let routes = routes.map(|parts| (format!("{parts},{any_tenant}"), self.wildcard_key(Some(parts))));
+        [(any_tenant.clone(), self.wildcard_key(None))]
+            .into_iter()
+            .chain(routes)
+            .collect()
+    }
+
+    /// The key of any tenant, together with other parts if there are some.
+    fn wildcard_key(&self, parts: Option<&Selector>) -> Result<KeySource, ResolveError> {
         let mut merged = self.defaults();
-        merged.overlay(self.document.tenants.get(WILDCARD)?);
+        let mut at = Place::Defaults;
+        let tables = parts.into_iter().flat_map(Selector::parts);
+        let tables = tables.filter_map(|(part, name)| {
+            let (name, binding) = self.binding_of(part, name)?;
+            Some((Place::Table(part, name), binding))
+        });
+        let wildcard = self.document.tenants.get(WILDCARD);
+        let wildcard = wildcard.map(|binding| (Place::Table(Part::Tenant, WILDCARD), binding));
+        let routes = parts.map_or_else(Vec::new, |parts| self.routes.of_parts_beside_any_tenant(parts));
+        let routes = routes
+            .into_iter()
+            .map(|(place, _)| (Place::Route(place), &self.document.routes[place].binding));
+        for (place, binding) in tables.chain(wildcard).chain(routes) {
+            let before = merged.forgotten;
+            merged.overlay(binding);
+            if merged.forgotten != before {
+                at = place;
+            }
+        }
         let forgotten = |change| ResolveError::KeyForgotten {
             change,
-            at: Place::Table(Part::Tenant, WILDCARD).to_string(),
+            at: at.to_string(),
         };
         let none = merged.forgotten.map_or(ResolveError::NoKey, forgotten);
-        Some(merged.api_key.ok_or(none))
+        merged.api_key.ok_or(none)
     }
 
     /// Whether a tenant has a table of its own.
@@ -306,7 +351,7 @@ impl Config {
                 self.lay_given(&mut merged, given, name)?;
                 continue;
             }
-            let by_a_route = || routes.iter().any(|(_, when)| when.get(part) == Some(name));
+            let by_a_route = || routes.iter().any(|(_, route)| route.names(part, name));
             match self.binding_of(part, name) {
                 Some((table, binding)) => merged.lay(binding, Place::Table(part, table))?,
                 // A name may be known by a route alone.

@@ -4,45 +4,100 @@ use std::collections::HashMap;
 
 use super::check;
 use super::document::Route;
-use crate::selector::Selector;
+use crate::selector::{Name, Part, Selector};
 
-/// The selectors of the routes, by place: the order in which they are written.
+/// What a route is for: the parts that a selector must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    /// The parts that are named.
+    pub(super) named: Selector,
+    /// Whether a selector must also have a tenant, whichever that is: `tenant = "*"`.
+    pub(super) has_any_tenant: bool,
+}
+
+impl Pattern {
+    fn parts(&self) -> usize {
+        self.named.parts().count() + usize::from(self.has_any_tenant)
+    }
+
+    /// Whether it names a part so. `"*"` names no tenant: it makes none known.
+    pub(super) fn names(&self, part: Part, name: &Name) -> bool {
+        self.named.get(part) == Some(name)
+    }
+}
+
+/// What the routes are for, by place: the order in which they are written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Routes {
     /// `None` for a route that is for no selector, which is a fault.
-    selectors: Vec<Option<Selector>>,
+    patterns: Vec<Option<Pattern>>,
     /// No two routes are for the same parts: that is a fault.
-    places: HashMap<Selector, usize>,
+    exact: HashMap<Selector, usize>,
+    /// Those with `tenant = "*"`, by their other parts.
+    of_any_tenant: HashMap<Selector, usize>,
 }
 
 impl Routes {
     pub(super) fn new(routes: &[Route]) -> Self {
-        let selectors: Vec<_> = routes.iter().map(|route| check::selector(&route.when).ok()).collect();
-        let places = selectors.iter().cloned().enumerate();
-        Self {
-            places: places
-                .filter_map(|(place, selector)| Some((selector?, place)))
-                .collect(),
-            selectors,
+        let mut read = Self::default();
+        for (place, route) in routes.iter().enumerate() {
+            let pattern = check::pattern(&route.when).ok();
+            if let Some(pattern) = &pattern {
+                let places = if pattern.has_any_tenant {
+                    &mut read.of_any_tenant
+                } else {
+                    &mut read.exact
+                };
+                places.insert(pattern.named.clone(), place);
+            }
+            read.patterns.push(pattern);
         }
+        read
     }
 
+    /// The selectors that routes name, those with `tenant = "*"` left out.
     pub(super) fn selectors(&self) -> impl Iterator<Item = &Selector> {
-        self.selectors.iter().flatten()
+        let exact = self.patterns.iter().flatten().filter(|pattern| !pattern.has_any_tenant);
+        exact.map(|pattern| &pattern.named)
     }
 
-    /// The routes whose parts a selector all has, by place: those with fewer parts first, else as they are written.
-    pub(super) fn of(&self, selector: &Selector) -> Vec<(usize, &Selector)> {
-        if self.places.is_empty() {
+    /// The other parts of the routes with `tenant = "*"`.
+    pub(super) fn parts_beside_any_tenant(&self) -> impl Iterator<Item = &Selector> {
+        let of_any = self.patterns.iter().flatten().filter(|pattern| pattern.has_any_tenant);
+        of_any.map(|pattern| &pattern.named)
+    }
+
+    /// Whether a route is for exactly this selector.
+    pub(super) fn names(&self, selector: &Selector) -> bool {
+        self.exact.contains_key(selector)
+    }
+
+    /// The routes whose parts a selector all has, by place: those with fewer parts first, then those with `tenant = "*"`, else as they are
+    /// written. What comes later is laid over what comes before.
+    pub(super) fn of(&self, selector: &Selector) -> Vec<(usize, &Pattern)> {
+        let any_tenant = selector.get(Part::Tenant).is_some();
+        self.found(selector, any_tenant)
+    }
+
+    /// As [`of`](Self::of), for the selectors of any tenant that have these parts.
+    pub(super) fn of_parts_beside_any_tenant(&self, parts: &Selector) -> Vec<(usize, &Pattern)> {
+        self.found(parts, true)
+    }
+
+    fn found(&self, selector: &Selector, any_tenant: bool) -> Vec<(usize, &Pattern)> {
+        if self.patterns.is_empty() {
             return Vec::new();
         }
-        let found = selector
-            .subsets()
-            .filter_map(|subset| self.places.get(&subset).copied());
+        let mut found = Vec::new();
+        for subset in selector.subsets() {
+            let of_any_tenant = || self.of_any_tenant.get(&subset).filter(|_| any_tenant);
+            found.extend(self.exact.get(&subset).into_iter().chain(of_any_tenant()).copied());
+        }
         let mut found: Vec<_> = found
-            .filter_map(|place| Some((place, self.selectors[place].as_ref()?)))
+            .into_iter()
+            .filter_map(|place| Some((place, self.patterns[place].as_ref()?)))
             .collect();
-        found.sort_by_key(|(place, route)| (route.parts().count(), *place));
+        found.sort_by_key(|(place, pattern)| (pattern.parts(), !pattern.has_any_tenant, *place));
         found
     }
 }

@@ -1,5 +1,6 @@
 //! What the parts of the configuration promise, each over real files in a folder of the test's own.
 
+mod any_tenant;
 mod bounds;
 mod differences;
 mod faults;
@@ -38,7 +39,9 @@ impl Folder {
     fn new(files: &[(&str, &str)]) -> Self {
         let folder = Self(TempDir::new().expect("a temporary folder"));
         for (name, text) in files {
-            fs::write(folder.path(name), text).expect("written");
+            let file = folder.path(name);
+            fs::create_dir_all(file.parent().expect("in the folder")).expect("made");
+            fs::write(file, text).expect("written");
         }
         folder
     }

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use serde_json::{Map, Value};
 
+use super::declared::DeclaredNames;
 use super::fault::Faults;
 
 /// The prefix of variables that are laid over the files.
@@ -36,9 +37,12 @@ impl Variables {
 
     /// `TRACER_REGISTRY__TENANTS__ACME__SOURCE=eu` as `{ tenants: { acme: { source: "eu" } } }`.
     ///
-    /// Names are folded to lower case, for variables are written in upper case. Two variables that then say the same thing are a fault:
-    /// which of them holds would be chance. A variable that is set to nothing says nothing. Every value is a text.
-    pub(super) fn tree(&self, faults: &mut Faults) -> Value {
+    /// Names are folded to lower case, for variables are written in upper case. The name of an environment, a feature or a tenant is the
+    /// declared one that it means; none or two of them are a fault. Two variables that then say the same thing are a fault: which of them
+    /// holds would be chance. A variable that is set to nothing says nothing. Every value is a text.
+    ///
+    /// Without `declared`, names are as they are folded.
+    pub(super) fn tree(&self, declared: Option<&DeclaredNames<'_>>, faults: &mut Faults) -> Value {
         let mut root = Map::new();
         for (name, value) in &self.0 {
             let lossy = name.to_string_lossy();
@@ -48,7 +52,7 @@ impl Variables {
             if value.is_empty() {
                 continue;
             }
-            let keys: Vec<String> = path.split(SEPARATOR).map(str::to_lowercase).collect();
+            let mut keys: Vec<String> = path.split(SEPARATOR).map(str::to_lowercase).collect();
             let shown = keys.join(".");
             if name.to_str().is_none() || keys.iter().any(String::is_empty) {
                 faults.add(
@@ -56,6 +60,16 @@ impl Variables {
                     "not a path of keys with `__` between them",
                 );
                 continue;
+            }
+            if let (Some(declared), [table, name, _, ..]) = (declared, keys.as_mut_slice()) {
+                match declared.meant(table, name) {
+                    Ok(Some(meant)) => meant.clone_into(name),
+                    Ok(None) => {}
+                    Err(message) => {
+                        faults.add(shown.escape_default().to_string(), message);
+                        continue;
+                    }
+                }
             }
             match value.to_str() {
                 Some(text) if insert(&mut root, &keys, text) => {}

@@ -71,8 +71,8 @@ pub(crate) struct Connections {
     /// Of all lanes that go this way. Others that go to the same server, with certificates or a proxy of their own, have another: what keeps
     /// these from connecting may be theirs.
     pub(super) breaker: Arc<Breaker>,
-    /// The requests of all these lanes that wait for capacity.
-    pub(super) shortage: Shortage,
+    /// The requests of all these lanes that wait for capacity, by [`Load`](super::permits::Load).
+    pub(super) shortages: [Shortage; 2],
     /// What the log says of it.
     pub(super) episodes: Episodes,
     ways: Weak<Ways>,
@@ -221,7 +221,7 @@ impl Ways {
             identity,
             way: way.clone(),
             breaker: Arc::default(),
-            shortage: Shortage::default(),
+            shortages: Default::default(),
             episodes: Episodes::default(),
             ways: Arc::downgrade(self),
             home: Home::default(),

@@ -19,7 +19,7 @@ use super::gate::Showed;
 use super::hand::Hand;
 use super::lane::{Age, Lane, UnderWay};
 use super::permits::{Load, Place, admit, gate};
-use super::shortage::{Try, Waiting};
+use super::shortage::{Share, Shortage, Try, Waiting};
 use super::transport::{Attempt, Call};
 use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
@@ -125,7 +125,7 @@ pub(super) async fn deliver<'a>(
     let load = request.load;
     let mut attempt = 0;
     let mut changed: Option<Hand> = None;
-    let shortage = &lane.connections.shortage;
+    let (shortage, share) = shortage(lane, load);
     // Held until the answer has come.
     let mut turn: Option<Try<'_>> = None;
     let mut was_short = false;
@@ -185,7 +185,7 @@ pub(super) async fn deliver<'a>(
             lane.log_breakers(load);
             let is_short = connected && is_shortage(&verdict);
             if matches!(verdict, Verdict::Delivered { .. }) {
-                shortage.note_taken(&lane.share, call.encoded.body.len(), turn.as_ref());
+                shortage.note_taken(share, call.encoded.body.len(), turn.as_ref());
             }
             drop(turn.take());
             (verdict, slow, flushes, hand, is_short)
@@ -214,7 +214,7 @@ pub(super) async fn deliver<'a>(
                 }
             }
             Verdict::Repeat { after, .. } => {
-                let waiting = is_short.then(|| shortage.join(&lane.share, was_short)).flatten();
+                let waiting = is_short.then(|| shortage.join(share, was_short)).flatten();
                 was_short = is_short;
                 match pause(shared, lane, (request, age), (attempt, flushes), after, waiting).await {
                     Ok(own_turn) => turn = own_turn,
@@ -224,6 +224,11 @@ pub(super) async fn deliver<'a>(
         }
         attempt += 1;
     }
+}
+
+/// The queue of the requests with such a load, and what the receiver took of the tracer's.
+fn shortage(lane: &Lane, load: Load) -> (&Shortage, &Share) {
+    (&lane.connections.shortages[load as usize], &lane.shares[load as usize])
 }
 
 /// Whether the receiver says that it has no capacity, and does not say until when.
@@ -278,7 +283,7 @@ async fn pause<'a>(
         return Ok(None);
     };
     let own_wait = || async {
-        if lane.connections.shortage.tries() {
+        if shortage(lane, request.load).0.tries() {
             wait_for(longest_own_wait(retry)).await;
             return lane.flushes() != flushes || lane.time_left(age, retry.max_elapsed).is_zero();
         }
@@ -287,7 +292,7 @@ async fn pause<'a>(
         } else {
             request.waits_at_breaker();
             lane.note_held_up(request.load);
-            drop(timeout(left, gate.ready()).await);
+            drop(timeout(lane.time_left(age, retry.max_elapsed), gate.ready()).await);
         }
         true
     };
@@ -305,7 +310,8 @@ pub(super) async fn first_place<'a>(
     request: &UnderWay<'_>,
     age: Age,
 ) -> Option<Place<'a>> {
-    lane.connections.shortage.give_way(&lane.share).await;
+    let (shortage, share) = shortage(lane, request.load);
+    shortage.give_way(share).await;
     let place = admit(shared, lane, request, age, patience_unsent(shared)).await;
     if place.is_none() && gate(lane, request.load).asked_until().is_none() {
         lane.note_not_asked(request.load);

@@ -98,8 +98,8 @@ pub(crate) struct Lane {
     aside_turn: OnceLock<Box<Semaphore>>,
     /// What it has sent, beside others.
     pub(super) clock: Clock,
-    /// What its receiver took.
-    pub(super) share: Share,
+    /// What its receiver took, by [`Load`].
+    pub(super) shares: [Share; 2],
 }
 
 impl Lane {
@@ -115,7 +115,7 @@ impl Lane {
             identity: Identity::new(&account.selector, &shared.boundary),
             gates: Gates::new(Arc::clone(&connections.breaker)),
             clock: Clock::new(destination.weight),
-            share: Share::new(destination.weight),
+            shares: [(); 2].map(|()| Share::new(destination.weight)),
             destination,
             keyring,
             connections,

@@ -1,8 +1,9 @@
 //! Fair order at a receiver that is short of capacity: one that answers 503 or UNAVAILABLE and asks for no wait.
 //!
 //! A back-off of its own for each request is unfair there. The tracer that was let in starts again with a short back-off, while the
-//! back-offs of all others grow, so it is let in again. Here the refused requests of one connection key form a queue instead. Its order is
-//! the bytes that the receiver took from each tracer, divided by the tracer's weight.
+//! back-offs of all others grow, so it is let in again. Here the refused requests of one connection key form a queue instead, spans and
+//! session events apart: they are different paths at the receiver. The order of the tracers in it is the bytes that the receiver took from
+//! each, divided by the tracer's weight; the requests of one tracer go first in, first out.
 //!
 //! | event | effect |
 //! |---|---|
@@ -10,12 +11,12 @@
 //! | a try is refused | the first of the queue tries after a back-off that doubles with each try since the last success |
 //! | [`TRIES`] tries in a row are refused | no more tries until the next success: each request waits as it does in an outage |
 //! | the own wait of a request of the queue is over, and no try was taken meanwhile | it tries as well |
-//! | a request that was never refused, while a tracer that is behind its own tries | waits until a try is refused or its tracer is the next, at most [`GIVES_WAY`] |
+//! | a request that was never refused, while a tracer that is behind its own tries | waits until a try is refused or its tracer is the next, at most [`GIVES_WAY`] for each try |
 //!
 //! A refusal may be about one tracer instead of capacity. So a request that is refused too often while others are taken no longer joins
 //! the queue. It waits in its own back-off, and holds nothing up. The next success of its tracer ends that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::turns::scaled;
 
@@ -33,7 +34,8 @@ mod tests;
 
 /// Tries of the queue without a success. With the default back-off they take about a minute and a half at most.
 const TRIES: u32 = 8;
-/// Longest wait of a new request for the tries of other tracers.
+/// Longest wait of a new request for the tries of other tracers, and the age from which on a try is not waited for: it may wait for an answer,
+/// a breaker or a key for minutes.
 const GIVES_WAY: Duration = Duration::from_millis(100);
 
 /// The requests that wait for capacity at one connection key.
@@ -53,13 +55,15 @@ struct State {
     tries: u32,
     /// Tries of the queue that were taken.
     tries_taken: u64,
-    /// Numbers the requests that joined, so that equal shares go first in, first out.
-    joined: u64,
-    waiting: BTreeMap<Position, Arc<Notify>>,
-    trying: BTreeSet<Position>,
+    /// The last number that was given to a request that joined, or to a tracer that takes its place behind all of an equal share.
+    number: u64,
+    /// The tracers with requests that wait, and these requests by number.
+    waiting: BTreeMap<Position, BTreeMap<u64, Arc<Notify>>>,
+    /// Since when.
+    trying: BTreeMap<Position, Instant>,
 }
 
-/// Share of the tracer, and number of the request.
+/// Share of the tracer, and a number, which no other has.
 type Position = (u64, u64);
 
 /// What the receiver took from one tracer.
@@ -68,6 +72,8 @@ pub(super) struct Share {
     weight: u32,
     /// Bytes divided by weight.
     taken: AtomicU64,
+    /// Of the tracer's position, while requests of it wait. Each tracer has one of its own by then.
+    number: AtomicU64,
     /// Successes at the connection key when this tracer was refused or taken last.
     seen: AtomicU64,
     /// Refusals with a success of another tracer before each, since this tracer was taken last.
@@ -78,7 +84,8 @@ pub(super) struct Share {
 #[derive(Debug)]
 pub(super) struct Waiting<'a> {
     shortage: &'a Shortage,
-    position: Position,
+    share: &'a Share,
+    number: u64,
     call: Arc<Notify>,
 }
 
@@ -97,9 +104,9 @@ impl Default for State {
             // Nothing was taken yet.
             tries: TRIES,
             tries_taken: 0,
-            joined: 0,
+            number: 0,
             waiting: BTreeMap::new(),
-            trying: BTreeSet::new(),
+            trying: BTreeMap::new(),
         }
     }
 }
@@ -109,9 +116,14 @@ impl Share {
         Self {
             weight,
             taken: AtomicU64::new(0),
+            number: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             passed_over: AtomicU32::new(0),
         }
+    }
+
+    fn position(&self) -> Position {
+        (self.taken.load(Ordering::Relaxed), self.number.load(Ordering::Relaxed))
     }
 }
 
@@ -120,7 +132,11 @@ impl Shortage {
     /// The receiver took a request of so many bytes, which the queue may have let try.
     pub(super) fn note_taken(&self, share: &Share, bytes: usize, turn: Option<&Try<'_>>) {
         let mut state = self.lock();
+        let waiting = state.waiting.remove(&share.position());
         let before = share.taken.fetch_add(scaled(bytes, share.weight), Ordering::Relaxed);
+        if let Some(waiting) = waiting {
+            state.waiting.insert(share.position(), waiting);
+        }
         state.now = state.now.max(before);
         state.successes += 1;
         state.tries = 0;
@@ -131,7 +147,7 @@ impl Shortage {
     }
 
     /// Joins the queue with a request that was refused, for the first time or again. `None` if the refusals seem to be about its tracer.
-    pub(super) fn join(&self, share: &Share, again: bool) -> Option<Waiting<'_>> {
+    pub(super) fn join<'a>(&'a self, share: &'a Share, again: bool) -> Option<Waiting<'a>> {
         let mut state = self.lock();
         if share.seen.swap(state.successes, Ordering::Relaxed) != state.successes {
             share.passed_over.fetch_add(1, Ordering::Relaxed);
@@ -140,17 +156,23 @@ impl Shortage {
         if share.passed_over.load(Ordering::Relaxed) as usize > 8 + 2 * state.waiting.len() {
             return None;
         }
-        if !again {
-            // A tracer that had nothing to send has not saved up anything.
-            share.taken.fetch_max(state.now, Ordering::Relaxed);
-        }
-        let position = (share.taken.load(Ordering::Relaxed), state.joined);
-        state.joined += 1;
+        let number = state.next_number();
         let call = Arc::new(Notify::new());
-        state.waiting.insert(position, Arc::clone(&call));
+        if let Some(waiting) = state.waiting.get_mut(&share.position()) {
+            waiting.insert(number, Arc::clone(&call));
+        } else {
+            if !again {
+                // A tracer that had nothing to send has not saved up anything.
+                share.taken.fetch_max(state.now, Ordering::Relaxed);
+            }
+            share.number.store(number, Ordering::Relaxed);
+            let waiting = BTreeMap::from([(number, Arc::clone(&call))]);
+            state.waiting.insert(share.position(), waiting);
+        }
         Some(Waiting {
             shortage: self,
-            position,
+            share,
+            number,
             call,
         })
     }
@@ -194,13 +216,15 @@ impl<'a> Waiting<'a> {
     ) -> Option<Try<'a>> {
         let called = async {
             loop {
-                let tries = self.shortage.lock().tries_if_first(self.position);
+                let tries = self.shortage.lock().tries_if_first(&self);
                 match tries {
                     None => self.call.notified().await,
                     Some(tries) => {
                         let wait = tries.checked_sub(1).map(&back_off).unwrap_or_default();
-                        if timeout(wait, self.call.notified()).await.is_err() && self.begin_try() {
-                            return;
+                        if timeout(wait, self.call.notified()).await.is_err()
+                            && let Some(turn) = self.begin_try()
+                        {
+                            return turn;
                         }
                     }
                 }
@@ -215,46 +239,65 @@ impl<'a> Waiting<'a> {
             }
         };
         match select(pin!(called), pin!(own_wait)).await {
-            Either::Left(_) => Some(Try {
-                shortage: self.shortage,
-                position: self.position,
-            }),
+            Either::Left((turn, _)) => Some(turn),
             Either::Right(_) => None,
         }
     }
 
-    /// False if another request is first by now.
-    fn begin_try(&self) -> bool {
+    /// `None` if another request is first by now.
+    fn begin_try(&self) -> Option<Try<'a>> {
         let mut state = self.shortage.lock();
-        let is_first = state.tries_if_first(self.position).is_some();
-        if is_first {
-            state.waiting.remove(&self.position);
-            state.trying.insert(self.position);
-            state.tries += 1;
-            state.call_first();
+        state.tries_if_first(self)?;
+        let position = (self.share.position().0, self.number);
+        // The tracer's other requests wait behind those of an equal share.
+        let number = state.next_number();
+        if let Some(others) = state.leave(self) {
+            self.share.number.store(number, Ordering::Relaxed);
+            state.waiting.insert(self.share.position(), others);
         }
-        is_first
+        state.trying.insert(position, Instant::now());
+        state.tries += 1;
+        state.call_first();
+        Some(Try {
+            shortage: self.shortage,
+            position,
+        })
     }
 }
 
 impl State {
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
     /// Tries since the last success, if the queue tries and this request is its first.
-    fn tries_if_first(&self, position: Position) -> Option<u32> {
-        let is_first = self.waiting.keys().next() == Some(&position);
+    fn tries_if_first(&self, request: &Waiting<'_>) -> Option<u32> {
+        let (position, requests) = self.waiting.first_key_value()?;
+        let is_first = *position == request.share.position() && requests.keys().next() == Some(&request.number);
         (is_first && self.tries < TRIES).then_some(self.tries)
+    }
+
+    /// Takes a request out, and with it the others of its tracer, which are given back if there are any.
+    fn leave(&mut self, request: &Waiting<'_>) -> Option<BTreeMap<u64, Arc<Notify>>> {
+        let mut requests = self.waiting.remove(&request.share.position())?;
+        requests.remove(&request.number);
+        (!requests.is_empty()).then_some(requests)
     }
 
     /// Whether a tracer tries, or is about to, of which less was taken.
     fn is_one_behind(&self, share: &Share) -> bool {
         let own = share.taken.load(Ordering::Relaxed);
         let is_behind = |position: &Position| position.0 < own;
-        self.trying.first().is_some_and(is_behind)
+        let mut tries = self.trying.iter().take_while(|(position, _)| is_behind(position));
+        tries.any(|(_, began)| began.elapsed() < GIVES_WAY)
             || self.tries == 0 && self.waiting.keys().next().is_some_and(is_behind)
     }
 
     /// Lets the first of the queue see that something changed.
     fn call_first(&self) {
-        if let Some(call) = self.waiting.values().next() {
+        let first = self.waiting.first_key_value();
+        if let Some(call) = first.and_then(|(_, requests)| requests.values().next()) {
             call.notify_one();
         }
     }
@@ -263,7 +306,12 @@ impl State {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.shortage.lock();
-        if state.waiting.remove(&self.position).is_some() {
+        let requests = state.waiting.get(&self.share.position());
+        // Where it left to try, it is not there any more.
+        if requests.is_some_and(|requests| requests.contains_key(&self.number)) {
+            if let Some(others) = state.leave(self) {
+                state.waiting.insert(self.share.position(), others);
+            }
             state.call_first();
         }
     }

@@ -52,7 +52,8 @@ impl RegistryBuilder {
         self
     }
 
-    /// What is laid over the bindings of a selector's parts where it has all of `when`'s.
+    /// What is laid over the bindings of a selector's parts if it has all of `when`'s. The tenant `"*"` is every tenant that is known:
+    /// `Selector::feature("search").tenant("*")` with `{tenant}` in its binding gives every tenant's searches a project of their own.
     pub fn route(mut self, when: &SelectorParts, binding: Binding) -> Self {
         self.document.routes.push(Route::new(when, binding));
         self

@@ -110,7 +110,7 @@ pub struct TracerStatus {
 /// What a binding comes to, without making a tracer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckedBinding {
-    /// What it is for; `tenant:*` for tenants without a table of their own, whose key cannot be tried without a name.
+    /// What it is for; `tenant:*`, alone and as a part, for tenants without a table of their own, whose key cannot be tried without a name.
     pub selector: String,
     /// Where its key comes from.
     pub key_source: Option<String>,
@@ -232,7 +232,10 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     let mut unusable: Vec<(String, ConfigError)> = unread.into_iter().collect();
     for file in files {
         match file.tenant {
-            Ok(name) => selectors.push(Selector::of(Part::Tenant, name)),
+            Ok(name) => {
+                selectors.extend(config.selectors_of_any_tenant(&name));
+                selectors.push(Selector::of(Part::Tenant, name));
+            }
             Err(error) => unusable.push((format!("tenant:{}", file.shown), error)),
         }
     }
@@ -278,12 +281,20 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
         error: Some(error.into()),
         ..CheckedBinding::new(selector)
     }));
-    checked.extend(config.wildcard_key().map(|source| CheckedBinding {
-        key_source: source.as_ref().ok().map(ToString::to_string),
-        error: source.err().map(Into::into),
-        warnings: shared_by_wildcard(registry, &config).into_iter().collect(),
-        ..CheckedBinding::new("tenant:*".to_owned())
-    }));
+    let warning = shared_by_wildcard(registry, &config);
+    let mut warnings = warning.into_iter();
+    checked.extend(
+        config
+            .wildcard_keys()
+            .into_iter()
+            .map(|(selector, source)| CheckedBinding {
+                key_source: source.as_ref().ok().map(ToString::to_string),
+                error: source.err().map(Into::into),
+                // About the first, which is for tenants alone.
+                warnings: warnings.by_ref().collect(),
+                ..CheckedBinding::new(selector)
+            }),
+    );
     checked
 }
 

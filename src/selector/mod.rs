@@ -112,6 +112,12 @@ impl Selector {
         selector
     }
 
+    /// The same with a tenant.
+    pub(crate) fn with_tenant(mut self, tenant: Name) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+
     /// The name of a part, where the selector has that part.
     pub fn get(&self, part: Part) -> Option<&Name> {
         match part {

@@ -234,7 +234,8 @@ where
             return;
         };
         let Some(current) = entered::current() else { return };
-        let is_unscoped = context::scope_of(&cx).is_none();
+        // A scope that ended with its request is still one: what is inside is not to go by the scope around it.
+        let is_unscoped = context::scope_of(&cx).is_none() && !context::is_over(&cx);
         let stays = current.is_telemetry_suppressed() || (is_unscoped && self.is_settled(&current));
         entered::push(self.id(), id, (!stays).then(|| context::attach(&cx)));
     }

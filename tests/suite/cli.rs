@@ -165,6 +165,44 @@ fn check_names_every_binding_and_shows_no_key() {
     drop(folder);
 }
 
+#[test]
+fn check_tries_a_route_for_every_tenant_with_each_tenant() {
+    let (folder, file) = configuration(
+        "tenants_dir = \"tenants\"\n[tenants.\"*\"]\napi_key = { file = \"{tenant}\" }\n[tenants.acme]\n\
+         api_key = { file = \"acme\" }\n[[routes]]\nwhen = { tenant = \"*\", feature = \"search\" }\n\
+         api_key = { file = \"{tenant}-search\" }\n",
+        &["acme", "filed", "acme-search"],
+    );
+    fs::create_dir(folder.path().join("tenants")).expect("made");
+    fs::write(folder.path().join("tenants/filed.toml"), "source = \"x\"\n").expect("written");
+    let output = run(&["check", "--config", &file, "--json"]);
+    assert_eq!(output.status.code(), Some(1), "one of the keys is not there");
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    let bindings = found["bindings"].as_array().expect("a list");
+    let shown: Vec<(&str, bool)> = bindings
+        .iter()
+        .map(|binding| {
+            (
+                binding["selector"].as_str().expect("a text"),
+                binding["error"].is_null(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("tenant:acme", true),
+        ("feature:search,tenant:acme", true),
+        ("feature:search,tenant:filed", false),
+        ("tenant:filed", true),
+        ("tenant:*", true),
+        ("feature:search,tenant:*", true),
+    ];
+    assert_eq!(shown, expected);
+    let any = bindings.last().expect("the last")["key_source"]
+        .as_str()
+        .expect("a text");
+    assert!(any.ends_with("{tenant}-search"), "{any}");
+}
+
 #[cfg(unix)]
 #[test]
 fn check_warns_of_a_key_file_that_every_user_may_read_and_exits_well() {

@@ -54,6 +54,7 @@ mod proxy;
 mod readme;
 mod reload;
 mod rotation;
+mod routes;
 mod routing;
 mod runtimes;
 mod scopes;

@@ -93,7 +93,7 @@ fn a_key_of_a_table_that_another_file_moved_is_not_replaced_by_the_defaults_key(
 fn what_is_said_of_the_wildcards_key_is_what_a_look_up_says() {
     let config = toml(&format!("{DEFAULTS}[tenants.'*']\nendpoint = 'https://b.example'")).expect("valid");
     assert_eq!(
-        config.wildcard_key().map(|key| key.map(drop)),
+        config.wildcard_keys().into_iter().next().map(|(_, key)| key.map(drop)),
         Some(try_resolve(&config, "tenant:any").map(drop))
     );
 }

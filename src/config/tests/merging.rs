@@ -133,7 +133,7 @@ fn the_wildcard_is_for_tenants_without_a_table_and_a_table_does_not_inherit_from
 #[test]
 fn what_is_told_of_the_wildcards_key_is_what_a_look_up_takes() {
     let config = toml("[defaults]\napi_key = { env = 'K' }\n[tenants.'*']\nbackend = 'honeyhive'").expect("valid");
-    assert_eq!(config.wildcard_key(), Some(Ok(env("K"))));
+    assert_eq!(config.wildcard_keys(), [("tenant:*".to_owned(), Ok(env("K")))]);
     assert_eq!(resolve(&config, "tenant:any-one").api_key, env("K"));
 }
 

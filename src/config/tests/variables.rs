@@ -8,7 +8,7 @@ use super::{Folder, listed, resolve};
 use crate::config::{ConfigFault, IdleTimeout, PoolSettings, WhenFull};
 use crate::secret::{KeyCommand, KeySource};
 
-const BASE: &str = "[tenants.acme]\napi_key = { env = 'A' }\nsource = 'kept'";
+const BASE: &str = "[tenants.acme]\napi_key = { env = 'A' }\nsource = 'kept'\n[tenants.new-one]";
 
 #[test]
 fn a_variable_is_typed_by_the_field_it_is_for() {
@@ -31,7 +31,7 @@ fn a_variable_is_typed_by_the_field_it_is_for() {
             ("TRACER_REGISTRY__TENANTS__ACME__METADATA__TRIAL", "false"),
             ("TRACER_REGISTRY__TENANTS__ACME__METADATA__LIST", "[1]"),
             (
-                "TRACER_REGISTRY__TENANTS__NEW-ONE__API_KEY__EXEC",
+                "TRACER_REGISTRY__TENANTS__NEW_ONE__API_KEY__EXEC",
                 r#"["pass", "acme"]"#,
             ),
             ("TRACER_REGISTRY__TENANTS__ACME__SOURCE", ""),
@@ -87,7 +87,8 @@ fn faults_in_variables_have_their_key_path() {
             ("TRACER_REGISTRY__EXPORT__MAX_QUEUE_SIZE", "many"),
             ("TRACER_REGISTRY__EXPORT__", "1"),
             ("TRACER_REGISTRY__DEFAULT__SOURCE", "misspelt"),
-            ("TRACER_REGISTRY__TENANTS__A_B___C", "1"),
+            ("TRACER_REGISTRY__TENANTS__ACME___C", "1"),
+            ("TRACER_REGISTRY__TENANTS__A_B__SOURCE", "1"),
             ("TRACER_REGISTRY__DEFAULTS__METADATA", "table"),
         ])
         .expect_err("faults");
@@ -98,7 +99,8 @@ fn faults_in_variables_have_their_key_path() {
         "export.",
         "export.max_queue_size",
         "export.timeout",
-        "tenants.a_b._c",
+        "tenants.a_b.source",
+        "tenants.acme._c",
         "tenants.acme.api_key",
     ];
     assert_eq!(keys, expected, "{error}");
@@ -135,6 +137,153 @@ fn two_variables_that_say_the_same_thing_are_a_fault() {
             "{said:?}"
         );
     }
+}
+
+#[test]
+fn a_variable_means_the_one_declared_name_that_it_can_write() {
+    let names = ["acme-eu", "acme.us", "globex_eu", "a-b_c.d"];
+    let tables = ["environments", "features", "tenants"];
+    let base: String = tables
+        .iter()
+        .flat_map(|table| names.map(|name| format!("[{table}.\"{name}\"]\napi_key = {{ env = 'A' }}\n")))
+        .collect();
+    let folder = Folder::new(&[("default.toml", &base)]);
+    for table in tables {
+        for (written, name) in [
+            ("ACME_EU", "acme-eu"),
+            ("acme_eu", "acme-eu"),
+            ("ACME-EU", "acme-eu"),
+            ("ACME_US", "acme.us"),
+            ("ACME.US", "acme.us"),
+            ("GLOBEX_EU", "globex_eu"),
+            ("A_B_C_D", "a-b_c.d"),
+            ("A-B_C.D", "a-b_c.d"),
+        ] {
+            let variable = format!("TRACER_REGISTRY__{}__{written}__SOURCE", table.to_uppercase());
+            let config = folder.load(&[(&variable, "said")]).expect("one name");
+            let part = table.trim_end_matches('s');
+            let said: Vec<bool> = names
+                .iter()
+                .map(|name| resolve(&config, &format!("{part}:{name}")).source.as_deref() == Some("said"))
+                .collect();
+            assert_eq!(said, names.map(|other| other == name), "{variable}");
+        }
+    }
+}
+
+#[test]
+fn a_variable_that_means_no_declared_name_or_two_is_a_fault() {
+    let base = "[tenants.acme-eu]\napi_key = { env = 'A' }\n[tenants.acme_eu]\napi_key = { env = 'B' }\n[environments.prod]\n[features.search]";
+    let tenants = [
+        ("default.toml", "tenants_dir = 'tenants'\n[tenants.acme]"),
+        ("tenants/filed.toml", "source = 'x'"),
+    ];
+    for (files, variable, key, why) in [
+        (
+            &[("default.toml", base)][..],
+            "TENANTS__ACME_EU__SOURCE",
+            "tenants.acme_eu.source",
+            "it means tenants.acme-eu and tenants.acme_eu",
+        ),
+        (
+            &[("default.toml", base)],
+            "TENANTS__ACME__SOURCE",
+            "tenants.acme.source",
+            "no file declares it",
+        ),
+        (
+            &[("default.toml", base)],
+            "TENANTS__ACME.EU__SOURCE",
+            "tenants.acme.eu.source",
+            "no file declares it",
+        ),
+        (
+            &[("default.toml", base)],
+            "ENVIRONMENTS__PRODUCTION__SOURCE",
+            "environments.production.source",
+            "no file declares it",
+        ),
+        (
+            &[("default.toml", base)],
+            "FEATURES__SEARCHES__SOURCE",
+            "features.searches.source",
+            "no file declares it",
+        ),
+        // A table would come before the tenant's file, which would not be read any more.
+        (
+            &tenants,
+            "TENANTS__FILED__SOURCE",
+            "tenants.filed.source",
+            "no file declares it",
+        ),
+    ] {
+        let folder = Folder::new(files);
+        let error = folder
+            .load(&[(&format!("TRACER_REGISTRY__{variable}"), "x")])
+            .expect_err(variable);
+        let [fault] = error.faults() else { panic!("{error}") };
+        assert_eq!(fault.key(), key);
+        assert!(fault.message().contains(why), "{fault}");
+    }
+    let dashed = Folder::new(&[("default.toml", base)]);
+    let config = dashed
+        .load(&[("TRACER_REGISTRY__TENANTS__ACME-EU__SOURCE", "x")])
+        .expect("no other can be meant");
+    assert_eq!(resolve(&config, "tenant:acme-eu").source.as_deref(), Some("x"));
+    assert_eq!(resolve(&config, "tenant:acme_eu").source, None);
+}
+
+#[test]
+fn names_are_declared_by_every_layer_of_files() {
+    let folder = Folder::new(&[
+        (
+            "default.toml",
+            "active_environment = 'staging'\n[defaults]\napi_key = { env = 'A' }\n[environments.staging]\n[environments.prod]",
+        ),
+        ("prod.toml", "[tenants.of-prod]"),
+        ("local.toml", "[tenants.of-local]"),
+    ]);
+    let local = [("TRACER_REGISTRY__TENANTS__OF_LOCAL__SOURCE", "x")];
+    assert_eq!(
+        resolve(&folder.load(&local).expect("declared"), "tenant:of-local")
+            .source
+            .as_deref(),
+        Some("x")
+    );
+    let prod = [
+        ("TRACER_REGISTRY__TENANTS__OF_PROD__SOURCE", "x"),
+        ("TRACER_REGISTRY__ACTIVE_ENVIRONMENT", "prod"),
+    ];
+    assert_eq!(
+        resolve(&folder.load(&prod).expect("declared"), "tenant:of-prod")
+            .source
+            .as_deref(),
+        Some("x")
+    );
+    folder
+        .load(&prod[..1])
+        .expect_err("the file of another environment is not read");
+}
+
+#[test]
+fn two_spellings_of_one_name_that_say_the_same_thing_are_a_fault() {
+    let folder = Folder::new(&[("default.toml", BASE)]);
+    let variables = [
+        ("TRACER_REGISTRY__TENANTS__NEW_ONE__SOURCE", "1"),
+        ("TRACER_REGISTRY__TENANTS__NEW-ONE__SOURCE", "2"),
+    ];
+    let error = folder.load(&variables).expect_err("chance would decide");
+    assert!(error.to_string().contains("another variable says"), "{error}");
+    let apart = [
+        ("TRACER_REGISTRY__TENANTS__NEW_ONE__SOURCE", "1"),
+        ("TRACER_REGISTRY__TENANTS__NEW-ONE__API_KEY__ENV", "K"),
+    ];
+    let config = folder.load(&apart).expect("two things of one tenant");
+    let new = resolve(&config, "tenant:new-one");
+    assert_eq!(
+        (new.source.as_deref(), new.api_key),
+        (Some("1"), KeySource::Env("K".into()))
+    );
 }
 
 #[cfg(unix)]

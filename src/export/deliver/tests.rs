@@ -414,6 +414,31 @@ fn a_session_event_that_the_receiver_always_fails_on_ends_although_others_are_ta
     });
 }
 
+#[test]
+fn sessions_that_are_not_served_are_not_tried_with_each_request_of_spans() {
+    on_a_stopped_clock(async {
+        let answer = |seen: &Seen| if is_session(seen) { (503, "") } else { TAKEN };
+        let mut world = World::new(retry(5 * MINUTE), answer);
+        world.push(3);
+        let delivered = |world: &World| world.spans().delivered;
+        world.until("the first spans", delivered, |spans| *spans == 3).await;
+        Outbox::new(Arc::clone(&world.lane)).push(SessionEvent::Start(
+            json!({"session": {"session_id": "one", "session_name": "s"}}),
+        ));
+        world
+            .until("a refusal", World::last_error, |error| error.contains("503"))
+            .await;
+        for taken in 2..=50 {
+            world.push(3);
+            world.until("spans", delivered, |spans| *spans == 3 * taken).await;
+            yield_now().await;
+        }
+        let journal = world.receiver.journal();
+        let tries = journal.iter().filter(|seen| is_session(seen)).count();
+        assert!(tries < 3, "{tries} tries while no time passed");
+    });
+}
+
 /// Fails on whatever carries this span.
 const POISON: &str = "poison";
 

@@ -21,6 +21,8 @@ struct Tracer {
     weight: u32,
     /// Time between two of its batches.
     pause: Duration,
+    /// Requests that it has at the same time.
+    at_once: usize,
 }
 
 /// The tracers that are taken, in order, until this many requests are.
@@ -37,50 +39,53 @@ fn taken(tracers: &[Tracer], requests: usize, receiver: Box<Receiver>) -> Vec<(u
     let tasks = LocalSet::new();
     let begun = runtime.block_on(async { Instant::now() });
     for (number, tracer) in tracers.iter().enumerate() {
-        let (log, receiver, working) = (Rc::clone(&log), Rc::clone(&receiver), Rc::clone(&working));
-        let (share, pause) = (Share::new(tracer.weight), tracer.pause);
-        tasks.spawn_local(async move {
-            loop {
-                sleep(pause).await;
-                shortage.give_way(&share).await;
-                let (mut turn, mut attempt, mut again) = (None::<Try<'_>>, 0, false);
+        let (of_all, pause) = (Rc::new(Share::new(tracer.weight)), tracer.pause);
+        for _ in 0..tracer.at_once {
+            let (log, receiver, working) = (Rc::clone(&log), Rc::clone(&receiver), Rc::clone(&working));
+            let share = Rc::clone(&of_all);
+            tasks.spawn_local(async move {
                 loop {
-                    let in_work = *working.borrow();
-                    let takes = receiver.borrow_mut()(number, begun.elapsed(), in_work);
-                    if takes {
-                        *working.borrow_mut() += 1;
-                    }
-                    sleep(ROUND_TRIP).await;
-                    if takes {
-                        *working.borrow_mut() -= 1;
-                        log.borrow_mut().push((number, begun.elapsed()));
-                        shortage.note_taken(&share, BYTES, turn.as_ref());
-                        break;
-                    }
-                    let waiting = shortage.join(&share, again);
-                    again = true;
-                    drop(turn.take());
-                    match waiting {
-                        Some(waiting) => {
-                            let own_wait = || async {
-                                let tries = shortage.tries();
-                                let half = 15 * SECOND;
-                                sleep(if tries {
-                                    half + back_off(30) / 2
-                                } else {
-                                    back_off(attempt)
-                                })
-                                .await;
-                                !tries
-                            };
-                            turn = waiting.turn(own_wait, back_off).await;
+                    sleep(pause).await;
+                    shortage.give_way(&share).await;
+                    let (mut turn, mut attempt, mut again) = (None::<Try<'_>>, 0, false);
+                    loop {
+                        let in_work = *working.borrow();
+                        let takes = receiver.borrow_mut()(number, begun.elapsed(), in_work);
+                        if takes {
+                            *working.borrow_mut() += 1;
                         }
-                        None => sleep(back_off(attempt)).await,
+                        sleep(ROUND_TRIP).await;
+                        if takes {
+                            *working.borrow_mut() -= 1;
+                            log.borrow_mut().push((number, begun.elapsed()));
+                            shortage.note_taken(&share, BYTES, turn.as_ref());
+                            break;
+                        }
+                        let waiting = shortage.join(&share, again);
+                        again = true;
+                        drop(turn.take());
+                        match waiting {
+                            Some(waiting) => {
+                                let own_wait = || async {
+                                    let tries = shortage.tries();
+                                    let half = 15 * SECOND;
+                                    sleep(if tries {
+                                        half + back_off(30) / 2
+                                    } else {
+                                        back_off(attempt)
+                                    })
+                                    .await;
+                                    !tries
+                                };
+                                turn = waiting.turn(own_wait, back_off).await;
+                            }
+                            None => sleep(back_off(attempt)).await,
+                        }
+                        attempt += 1;
                     }
-                    attempt += 1;
                 }
-            }
-        });
+            });
+        }
     }
     tasks.block_on(&runtime, async {
         while log.borrow().len() < requests {
@@ -101,6 +106,7 @@ fn equal(count: usize) -> Vec<Tracer> {
         .map(|_| Tracer {
             weight: 1,
             pause: Duration::ZERO,
+            at_once: 1,
         })
         .collect()
 }
@@ -196,4 +202,37 @@ fn with_a_tracer_that_is_refused_for_another_reason_the_others_still_take_turns(
     );
     // Until it is known that its refusals are its own, the others are tried now and then.
     assert_gaps(&taken[100..], 1..6, 20);
+}
+
+#[test]
+fn a_tracer_with_many_requests_at_once_gets_no_more_than_one_with_one() {
+    let mut tracers = equal(2);
+    tracers[0].at_once = 1000;
+    let taken = taken(&tracers, 200, one_each(SECOND));
+    let busy = taken.iter().filter(|(number, _)| *number == 0).count();
+    // The other one may be taken for one that is refused for another reason, and wait for a while.
+    assert!((20..180).contains(&busy), "{busy} of {}", taken.len());
+}
+
+#[test]
+fn a_try_that_lasts_is_not_waited_for_by_each_request() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let shortage = Shortage::default();
+        let (slow, quick) = (Share::new(1), Share::new(1));
+        shortage.note_taken(&quick, BYTES, None);
+        let waiting = shortage.join(&slow, false).expect("it was refused once");
+        let turn = waiting.turn(std::future::pending::<bool>, back_off);
+        let _turn = turn.await.expect("something was taken");
+        let begun = Instant::now();
+        for _ in 0..100 {
+            shortage.give_way(&quick).await;
+            shortage.note_taken(&quick, BYTES, None);
+        }
+        assert_eq!(begun.elapsed(), GIVES_WAY);
+    });
 }

@@ -10,7 +10,7 @@ use super::client::{export, get, post, span};
 use super::{PATIENCE, collector, span_names};
 
 /// A client's time in tests that wait for its end.
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_secs(1);
 
 fn connect(collector: &LocalCollector) -> TcpStream {
     let stream = TcpStream::connect(collector.addr()).expect("it listens");
@@ -67,12 +67,8 @@ fn a_client_that_is_silent_is_not_waited_for_wherever_it_stops() {
 #[test]
 fn a_client_that_does_not_take_its_answer_is_not_waited_for() {
     let collector = LocalCollector::builder().client_timeout(SHORT).start().unwrap();
-    for number in 1..=20 {
-        assert_eq!(
-            export("key-a", vec![span(&"x".repeat(1 << 20), number)]).status(&collector),
-            200
-        );
-    }
+    let spans = (1..=18).map(|number| span(&"x".repeat(1 << 20), number)).collect();
+    assert_eq!(export("key-a", spans).status(&collector), 200);
     let project = collector.fingerprint("key-a");
     let mut stream = connect(&collector);
     write!(
@@ -80,14 +76,14 @@ fn a_client_that_does_not_take_its_answer_is_not_waited_for() {
         "GET /api/projects/{project}/spans HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
     .unwrap();
-    // Its first byte is there, and nothing is read. Meanwhile five others come and go, each for as long as a client may be silent.
+    // Its first byte is there, and nothing is read. Meanwhile three others come and go, each for as long as a client may be silent.
     stream.peek(&mut [0]).unwrap();
-    for _ in 0..5 {
+    for _ in 0..3 {
         rest(connect(&collector));
     }
     let page = rest(stream);
     assert!(
-        page.starts_with("HTTP/1.1 200") && page.len() < 20 << 20,
+        page.starts_with("HTTP/1.1 200") && page.len() < 18 << 20,
         "{} bytes",
         page.len()
     );
@@ -103,8 +99,8 @@ fn a_client_that_waits_for_its_answer_may_be_silent() {
     let hang = collector.fault(Fault::hang());
     let waiting = export("key-a", vec![span("one", 1)]).begin(&collector).unwrap();
     assert!(collector.wait_until(PATIENCE, |collector| collector.fault_hits(hang) == 1));
-    // Three that are silent without a reason come and go, one after the other.
-    for _ in 0..3 {
+    // Two that are silent without a reason come and go, one after the other.
+    for _ in 0..2 {
         rest(connect(&collector));
     }
     collector.clear_faults();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::{Request, Response};
-use opentelemetry::trace::{Tracer, TracerProvider};
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanBuilder, Tracer, TracerProvider};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
@@ -163,6 +164,71 @@ async fn a_scope_that_ends_with_its_request_is_nobodys_afterwards() {
     assert_eq!(world.names("default"), Vec::<String>::new());
     let unrouted = world.registry.status().unrouted;
     assert_eq!((unrouted.spans, unrouted.ended_requests), (6, 6));
+}
+
+#[tokio::test]
+async fn a_span_of_an_ended_request_that_is_entered_in_a_request_of_another_tenant_is_nobodys() {
+    let world = World::with(&["a", "b", "default"], |builder| {
+        builder.routing_default(&Selector::tenant("default"))
+    });
+    let (a, b, _default) = (world.tenant("a"), world.tenant("b"), world.tenant("default"));
+    let _subscriber = subscribe(&world);
+    let layer = header_source(&world).scope_ends_with_request(true);
+    let (sender, mut kept) = mpsc::unbounded_channel();
+    let handle = a.clone();
+    let service = layer.layer(tower::service_fn(move |_: Request<()>| {
+        let entered = handle.in_span_sync("inside", |_| Scope::current());
+        sender.send((info_span!("kept"), entered)).expect("the test waits");
+        async { Ok::<_, std::io::Error>(Response::new(String::new())) }
+    }));
+    let request = Request::get("/").header("x-tenant", "a").body(()).expect("a request");
+    drop(service.oneshot(request).await.expect("an answer"));
+    let (kept, entered) = kept.recv().await.expect("sent above");
+    // What the tenant's own handle entered within the request is part of it.
+    assert!(entered.tracer().is_none());
+    let driver = world.registry.routing_provider().tracer("driver");
+    b.in_span_sync("request of b", |_| {
+        kept.in_scope(|| {
+            assert!(TracerRegistry::current().is_none());
+            info_span!("late").in_scope(|| tracing::info!("late event"));
+            tracing::info!("late event");
+            driver.in_span("late query", |_| ());
+        });
+        tracing::info!("event of b");
+    });
+    drop(kept);
+    world.flush();
+    assert_eq!(names(&world, "a"), ["GET", "inside", "kept"]);
+    assert_eq!(names(&world, "b"), ["request of b"]);
+    assert_eq!(world.names("default"), Vec::<String>::new());
+    let project = world.project("b");
+    let span = project.spans_named("request of b").next().expect("it is there");
+    let events: Vec<_> = span.events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(events, ["event of b"]);
+    let unrouted = world.registry.status().unrouted;
+    assert_eq!((unrouted.spans, unrouted.ended_requests), (2, 2));
+}
+
+#[tokio::test]
+async fn in_an_ended_scope_an_empty_context_leads_to_no_default() {
+    let world = World::with(&["a", "default"], |builder| {
+        builder.routing_default(&Selector::tenant("default"))
+    });
+    let _default = world.tenant("default");
+    let layer = header_source(&world).scope_ends_with_request(true);
+    let (actor, scope) = left_behind(&world, layer).await;
+    let driver = world.registry.routing_provider().tracer("driver");
+    scope.run(|| {
+        driver.in_span_with_builder_and_context(SpanBuilder::from_name("late"), &Context::new(), |_| {
+            driver.in_span("inside", |_| ());
+        });
+        drop(driver.start_with_context("late", &Context::new()));
+    });
+    actor.end().await;
+    world.flush();
+    assert_eq!(world.names("default"), Vec::<String>::new());
+    let unrouted = world.registry.status().unrouted;
+    assert_eq!((unrouted.spans, unrouted.ended_requests), (3, 3));
 }
 
 #[tokio::test]
