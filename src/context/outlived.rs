@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -52,11 +52,11 @@ pub struct StaleScopeStatus {
 impl Root {
     /// One whose scope ends with it.
     #[cfg(feature = "tower")]
-    pub(crate) fn of_request() -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn of_request() -> Self {
+        Self {
             ended: OnceLock::new(),
             ends_scope: true,
-        })
+        }
     }
 
     pub(crate) fn end(&self) {

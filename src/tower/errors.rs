@@ -1,6 +1,8 @@
 //! How many requests had no tracer of their own, by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -39,9 +41,23 @@ pub(super) struct Counts {
     not_a_name: AtomicU64,
     unknown: AtomicU64,
     unavailable: AtomicU64,
+    warned: Mutex<Option<Instant>>,
 }
 
+/// Between two warnings of one layer.
+const WARNS_EVERY: Duration = Duration::from_secs(60);
+
 impl Counts {
+    /// Whether a warning that tracers cannot be had is due. True once a minute at most.
+    pub(super) fn may_warn(&self, now: Instant) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARNS_EVERY);
+        if is_due {
+            *warned = Some(now);
+        }
+        is_due
+    }
+
     pub(super) fn count(&self, error: &TenantError) {
         let count = match error {
             TenantError::Missing => &self.missing,

@@ -56,6 +56,7 @@ type LookUp = Pin<Box<dyn Future<Output = Result<TracerHandle, LookupError>> + S
 
 /// What is needed once the look-up is done.
 struct Waiting<S, B> {
+    selector: Selector,
     look_up: LookUp,
     attempt: Attempt,
     came: Moment,
@@ -89,7 +90,8 @@ where
         Self {
             state: State::LookingUp {
                 waiting: Box::new(Waiting {
-                    look_up: Box::pin(settings.registry.get_async(selector)),
+                    look_up: Box::pin(settings.registry.get_async(selector.clone())),
+                    selector,
                     attempt,
                     came: Moment::now(),
                     settings,
@@ -108,9 +110,10 @@ where
     fn poll(&mut self, task: &mut task::Context<'_>) -> Poll<State<S, B>> {
         loop {
             let found = ready!(self.look_up.as_mut().poll(task));
-            match self.settings.found(found, self.attempt) {
+            match self.settings.found(&self.selector, found, self.attempt) {
                 Step::LookUp(selector, attempt) => {
-                    self.look_up = Box::pin(self.settings.registry.get_async(selector));
+                    self.look_up = Box::pin(self.settings.registry.get_async(selector.clone()));
+                    self.selector = selector;
                     self.attempt = attempt;
                 }
                 Step::Go(decision) => {

@@ -1,6 +1,8 @@
 //! What a [`TenantLayer`](super::TenantLayer) was told, and what it comes to for a request.
 
+use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::StatusCode;
 use http::request::Parts;
@@ -87,22 +89,27 @@ impl Settings {
     pub(super) fn step(&self, request: &Parts) -> Step {
         match self.source.read(request) {
             Ok(Asked::Tenant(slug)) => match self.registry.ready_single(Part::Tenant, &slug) {
-                Some(found) => self.found(found, Attempt::Asked),
+                Some(found) => self.found(&format_args!("tenant:{slug}"), found, Attempt::Asked),
                 None => match Name::new(&slug) {
                     Ok(name) => Step::LookUp(Selector::of(Part::Tenant, name), Attempt::Asked),
                     Err(source) => {
                         let part = Part::Tenant;
-                        self.otherwise(&SelectorError::Name { part, source }.into(), Attempt::Asked)
+                        self.otherwise(None, &SelectorError::Name { part, source }.into(), Attempt::Asked)
                     }
                 },
             },
             Ok(Asked::Selector(selector)) => self.look_up(selector, Attempt::Asked),
-            Err(error) => self.otherwise(&error, Attempt::Asked),
+            Err(error) => self.otherwise(None, &error, Attempt::Asked),
         }
     }
 
-    /// What is to be done after a look-up.
-    pub(super) fn found(&self, found: Result<TracerHandle, LookupError>, attempt: Attempt) -> Step {
+    /// What is to be done after a look-up of this selector.
+    pub(super) fn found(
+        &self,
+        selector: &dyn Display,
+        found: Result<TracerHandle, LookupError>,
+        attempt: Attempt,
+    ) -> Step {
         match found {
             Ok(tracer) => {
                 if planted(Fault::ServedForPrevious)
@@ -112,21 +119,27 @@ impl Settings {
                 }
                 Step::Go(Decision::Serve(tracer))
             }
-            Err(error) => self.otherwise(&error.into(), attempt),
+            Err(error) => self.otherwise(Some(selector), &error.into(), attempt),
         }
     }
 
     fn look_up(&self, selector: Selector, attempt: Attempt) -> Step {
         match self.registry.ready(&selector) {
-            Some(found) => self.found(found, attempt),
+            Some(found) => self.found(&selector, found, attempt),
             None => Step::LookUp(selector, attempt),
         }
     }
 
-    fn otherwise(&self, error: &TenantError, attempt: Attempt) -> Step {
+    fn otherwise(&self, selector: Option<&dyn Display>, error: &TenantError, attempt: Attempt) -> Step {
         self.counts.count(error);
-        tracing::debug!("a request has no tracer of its own: {error}");
         let trouble = error.trouble();
+        match selector.filter(|_| trouble == Trouble::Unavailable && self.counts.may_warn(Instant::now())) {
+            Some(selector) => {
+                let count = self.counts.snapshot().unavailable;
+                tracing::warn!(%selector, count, "requests have no tracer of their own: {error}");
+            }
+            None => tracing::debug!("a request has no tracer of its own: {error}"),
+        }
         match &self.otherwise[trouble as usize] {
             Otherwise::Refuse(status) => Step::Go(Decision::Refuse(trouble, *status)),
             Otherwise::Untraced => Step::Go(Decision::ServeUntraced),

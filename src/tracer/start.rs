@@ -34,7 +34,7 @@ impl Drop for Open {
 impl Open {
     /// The scope of what goes by the current scope ends with this span.
     pub(crate) fn end_scope(&mut self) {
-        let root = Root::of_request();
+        let root = Arc::new(Root::of_request());
         self.span = self.span.in_context(context::with_root(self.span.context(), &root));
         self.root = Some(root);
     }

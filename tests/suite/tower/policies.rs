@@ -10,6 +10,7 @@ use tracer_registry::tower::{Otherwise, TenantLayer, Trouble};
 
 use super::client::{Server, ended, get_as, header_source};
 use super::{current, work};
+use crate::log::Log;
 use crate::support::World;
 
 type Body = Full<&'static [u8]>;
@@ -195,4 +196,28 @@ async fn the_service_that_said_it_is_ready_is_the_one_that_is_called() {
         );
     }
     ended(&world, "acme", 4);
+}
+
+#[tokio::test]
+async fn a_tracer_that_cannot_be_had_is_warned_of_once_a_minute_with_its_selector() {
+    let log = Log::default();
+    // With one subscriber in the process, `tracing` asks that of the thread which comes to a line first, and other tests have none.
+    let _second = tracing::Dispatch::new(Log::default());
+    let _here = tracing::dispatcher::set_default(&tracing::Dispatch::new(log.clone()));
+    let world = World::with(&["acme"], |builder| {
+        let key = tracer_registry::KeySource::file("/there/is/no/such/file");
+        builder.tenant("globex", tracer_registry::config::Binding::new().api_key(key))
+    });
+    let service = header_source(&world).layer(tower::service_fn(async |_: Request<()>| {
+        Ok::<_, std::io::Error>(http::Response::new(String::new()))
+    }));
+    for tenant in ["globex", "globex", "nobody", "acme"] {
+        let request = Request::get("/").header("x-tenant", tenant).body(());
+        drop(service.clone().oneshot(request.expect("a request")).await);
+    }
+    let lines = log.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in ["WARN", "tenant:globex", "count=1", "/there/is/no/such/file"] {
+        assert!(lines[0].contains(part), "no {part} in {lines:?}");
+    }
 }
