@@ -31,6 +31,7 @@ fn is_started_by<V: AsRef<OsStr>>(starter: &[&str], test: &str, variables: &[(&s
 }
 
 /// As [`is_child`], for a process that does not end as a test does: how it ended; nothing where this is that process.
+#[cfg(unix)]
 pub(crate) fn ended_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> Option<Output> {
     let is_parent = env::var_os(MARK).is_none();
     is_parent.then(|| run(&[], test, variables, &label(test, variables)))
