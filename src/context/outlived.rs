@@ -20,6 +20,8 @@ const STALE_AFTER: Duration = Duration::from_secs(60);
 const MAX_SELECTORS: usize = 1_000;
 /// Names of spans that are warned of.
 const MAX_NAMES: usize = 100;
+/// Longest name that is warned of, in bytes.
+const MAX_NAME: usize = 256;
 
 /// The first span that is made current in a scope, such as the span of a request.
 #[derive(Debug, Default)]
@@ -88,7 +90,7 @@ impl StaleScopes {
             } else if !is_full {
                 status.by_selector.insert(selector.clone(), 1);
             }
-            !names.contains(name) && names.len() < MAX_NAMES && names.insert(name.to_owned())
+            name.len() <= MAX_NAME && !names.contains(name) && names.len() < MAX_NAMES && names.insert(name.to_owned())
         };
         if is_new {
             tracing::warn!(

@@ -161,6 +161,8 @@ pub(super) async fn deliver<'a>(
             if let Verdict::Deny { error } = &verdict {
                 entry.reached();
                 lane.note_failure(load, slow, error.clone());
+                // Its answer has come: others need not wait for the key.
+                drop(turn.take());
                 let tried = hand.sent();
                 // A source that takes longer heals the tracer when it answers, as any later key does.
                 let is_sent_again = hand.change(&lane.keyring, shared.settings.timeout).await;
