@@ -146,16 +146,7 @@ pub(super) async fn deliver<'a>(
             let (sent, slow) = send(shared, lane, call, &hand.key().secret, &mut place).await;
             let connected = sent.connected;
             let verdict = judge(&call.url, sent.result, sending.count, &sent.secrets, SystemTime::now());
-            let verdict = match verdict {
-                Verdict::Fault { error } if !sending.on_fault.gives_back(lane) => {
-                    Verdict::Repeat { after: None, error }
-                }
-                // Waits that are asked for are not obeyed: the answer is that of a receiver that fails, as any other.
-                Verdict::Repeat { after: Some(_), error } if retry.max_retry_after.is_zero() => {
-                    Verdict::Repeat { after: None, error }
-                }
-                verdict => verdict,
-            };
+            let verdict = obeyed(verdict, sending.on_fault.gives_back(lane), retry);
             let mut entry = place.leave();
             request.answered(attempt, &verdict);
             if let Verdict::Deny { error } = &verdict {
@@ -231,6 +222,17 @@ pub(super) async fn deliver<'a>(
 /// The queue of the requests with such a load, and what the receiver took of the tracer's.
 fn shortage(lane: &Lane, load: Load) -> (&Shortage, &Share) {
     (&lane.connections.shortages[load as usize], &lane.shares[load as usize])
+}
+
+/// A verdict as it is obeyed: a fault that is not given back is repeated, and so is what asks for a wait if no such wait is obeyed.
+fn obeyed(verdict: Verdict, gives_back: bool, retry: &RetrySettings) -> Verdict {
+    match verdict {
+        Verdict::Fault { error } if !gives_back => Verdict::Repeat { after: None, error },
+        Verdict::Repeat { after: Some(_), error } if retry.max_retry_after.is_zero() => {
+            Verdict::Repeat { after: None, error }
+        }
+        verdict => verdict,
+    }
 }
 
 /// Whether the receiver says that it has no capacity, and does not say until when.

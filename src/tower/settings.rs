@@ -133,12 +133,14 @@ impl Settings {
     fn otherwise(&self, selector: Option<&dyn Display>, error: &TenantError, attempt: Attempt) -> Step {
         self.counts.count(error);
         let trouble = error.trouble();
-        match selector.filter(|_| trouble == Trouble::Unavailable && self.counts.may_warn(Instant::now())) {
-            Some(selector) => {
-                let count = self.counts.snapshot().unavailable;
-                tracing::warn!(%selector, count, "requests have no tracer of their own: {error}");
-            }
-            None => tracing::debug!("a request has no tracer of its own: {error}"),
+        if let Some(selector) = selector
+            && trouble == Trouble::Unavailable
+            && self.counts.may_warn(Instant::now())
+        {
+            let count = self.counts.snapshot().unavailable;
+            tracing::warn!(%selector, count, "requests have no tracer of their own: {error}");
+        } else {
+            tracing::debug!("a request has no tracer of its own: {error}");
         }
         match &self.otherwise[trouble as usize] {
             Otherwise::Refuse(status) => Step::Go(Decision::Refuse(trouble, *status)),
