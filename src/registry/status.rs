@@ -300,6 +300,8 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
 
 /// A warning if tenants without a table of their own send to one project: two that there are not are looked at.
 fn shared_by_wildcard(registry: &Inner, config: &Config) -> Option<CheckWarning> {
+    // Before all that locks: after a fork, a lock that another thread held is never released.
+    registry.check_home().ok()?;
     let selectors = config.selectors();
     let is_free = |name: &Name| {
         let is_named = |selector: &Selector| selector.get(Part::Tenant) == Some(name);
