@@ -93,18 +93,18 @@ pub(crate) fn measure(ports: Ports, tables: usize) -> Result<Tables> {
     let unknown = each(begun);
     fs::write(&file, text(ports, tables, 2)?)?;
     let begun = Instant::now();
-    let told = registry.reload()?;
+    let report = registry.reload()?;
     let reload = each(begun);
     // The tenant's own, and that of its route.
-    if told.changed.len() != 2 || !told.removed.is_empty() {
-        return Err(format!("one was changed, and the reload says {told}").into());
+    if report.changed.len() != 2 || !report.removed.is_empty() {
+        return Err(format!("one table changed, but the reload reports {report}").into());
     }
     fs::write(&file, text(ports, 0, 1)?)?;
     let begun = Instant::now();
-    let told = registry.reload()?;
+    let report = registry.reload()?;
     let remove = each(begun);
-    if told.removed.len() != tables {
-        return Err(format!("all are gone, and the reload says {told}").into());
+    if report.removed.len() != tables {
+        return Err(format!("all tables were removed, but the reload reports {report}").into());
     }
     Ok(Tables {
         load,

@@ -5,13 +5,13 @@
 //! [`Root`], is known to everything that is made current under it, and says when it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::{OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::home::Home;
 use crate::selector::Selector;
 
 /// From this time after the end of its root on, a span is counted as one of a stale scope. Work that a request leaves behind is mostly done.
@@ -33,7 +33,10 @@ pub(crate) struct Root {
 
 /// Spans of stale scopes. Rare, so a lock does.
 #[derive(Debug, Default)]
-pub(super) struct StaleScopes(Mutex<Stale>);
+pub(super) struct StaleScopes {
+    stale: Mutex<Stale>,
+    home: Home,
+}
 
 #[derive(Debug, Default)]
 struct Stale {
@@ -81,7 +84,9 @@ impl StaleScopes {
     /// Counts a span, and warns of its name if that is new.
     pub(super) fn note(&self, selector: &Selector, name: &str) {
         let is_new = {
-            let mut stale = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(mut stale) = self.home.lock(&self.stale) else {
+                return;
+            };
             let Stale { status, names } = &mut *stale;
             status.spans += 1;
             let is_full = status.by_selector.len() >= MAX_SELECTORS;
@@ -103,6 +108,7 @@ impl StaleScopes {
     }
 
     pub(super) fn status(&self) -> StaleScopeStatus {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).status.clone()
+        let stale = self.home.lock(&self.stale);
+        stale.map(|stale| stale.status.clone()).unwrap_or_default()
     }
 }

@@ -1,12 +1,13 @@
 //! How many requests had no tracer of their own, by reason.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::{TenantError, Trouble};
+use crate::home::Home;
 use crate::selector::{NameFault, SelectorError};
 
 /// How many requests had no tracer of their own, by reason, whatever became of them. Counted since the layer was made, by all services of it.
@@ -42,6 +43,7 @@ pub(super) struct Counts {
     unknown: AtomicU64,
     unavailable: AtomicU64,
     warned: Mutex<Option<Instant>>,
+    home: Home,
 }
 
 /// Between two warnings of one layer.
@@ -50,7 +52,9 @@ const WARNS_EVERY: Duration = Duration::from_secs(60);
 impl Counts {
     /// Whether a warning that tracers cannot be had is due. True once a minute at most.
     pub(super) fn may_warn(&self, now: Instant) -> bool {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut warned) = self.home.lock(&self.warned) else {
+            return false;
+        };
         let is_due = warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARNS_EVERY);
         if is_due {
             *warned = Some(now);
