@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod as_text;
 mod backend;
 #[cfg(feature = "collector")]
 pub mod collector;
@@ -8,34 +7,19 @@ pub mod config;
 mod context;
 mod export;
 mod faults;
-mod global;
-mod home;
-mod json_number;
+mod integrations;
 mod ledger;
-mod nesting;
-mod printable;
 mod propagation;
 mod registry;
-mod registry_span;
-mod regular_file;
-mod routing;
 mod scope;
 mod secret;
 mod selector;
 mod session;
-mod session_record;
 mod span;
-mod system_error;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(feature = "tower")]
-pub mod tower;
-#[cfg(feature = "macros")]
-mod traced;
 mod tracer;
-#[cfg(feature = "tracing-layer")]
-mod tracing_layer;
-mod wall_time;
+mod util;
 #[cfg(feature = "watch")]
 mod watch;
 
@@ -51,16 +35,19 @@ pub use export::{
     KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, RequestState, RequestStatus, SessionEventsReport,
     SpanFate, TlsError, TlsFault, TracerReport,
 };
-pub use json_number::IntoJson;
+pub use integrations::routing::{RoutingProvider, RoutingTracer};
+#[cfg(feature = "tower")]
+pub use integrations::tower;
+#[cfg(feature = "macros")]
+pub use integrations::trace_macro::{TraceCounts, trace_counts};
+#[cfg(feature = "tracing-layer")]
+pub use integrations::tracing_layer::TracingLayer;
 pub use ledger::{DropReason, LedgerSnapshot};
-pub use printable::{Printable, printable};
 pub use registry::{
     AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckWarning, CheckedBinding,
     ConfigurationStatus, Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload,
     ReloadError, SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
-pub use registry_span::RegistrySpan;
-pub use routing::{RoutingProvider, RoutingTracer};
 pub use scope::Scope;
 pub use secret::{
     ApiKey, CodePoint, ConfinedFile, Fingerprint, Fingerprinter, KeyCommand, KeyRefusalStatus, KeySource, SecretError,
@@ -68,10 +55,7 @@ pub use secret::{
 };
 pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
 pub use session::{Enrichment, Session, SessionBuilder};
-pub use span::ActiveSpan;
-pub use system_error::SystemError;
-#[cfg(feature = "macros")]
-pub use traced::{TraceCounts, trace_counts};
+pub use span::{ActiveSpan, RegistrySpan};
 pub use tracer::{IsolatedTracer, TracerHandle};
 /// ```
 /// use tracer_registry::{TracerHandle, trace};
@@ -89,15 +73,16 @@ pub use tracer::{IsolatedTracer, TracerHandle};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use tracer_registry_macros::trace;
-#[cfg(feature = "tracing-layer")]
-pub use tracing_layer::TracingLayer;
+pub use util::json_number::IntoJson;
+pub use util::printable::{Printable, printable};
+pub use util::system_error::SystemError;
 
 /// What expansions of [`trace`] name. Not for use by hand: it may be another one with any release.
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 pub mod __private {
     pub use crate::backend::EventType;
-    pub use crate::traced::*;
+    pub use crate::integrations::trace_macro::*;
 }
 
 /// The pages of `docs/` with code, so that it is compiled and run.

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use crate::backend::DataPart;
 use crate::context::{self, InScope, ScopeGuard};
-use crate::json_number::IntoJson;
-use crate::nesting::bounded;
-use crate::session_record::{Beginning, DURATION, SessionRecord};
 use crate::tracer::TracerHandle;
+use crate::tracer::session_state::{Beginning, DURATION, SessionRecord};
+use crate::util::json_depth::bounded;
+use crate::util::json_number::IntoJson;
 
 /// A session that is about to be started. Made by [`TracerHandle::session`].
 ///

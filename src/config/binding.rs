@@ -11,9 +11,9 @@ use super::overlay::Change;
 use super::proxy::Proxy;
 use super::schema;
 use super::tls::Tls;
-use crate::json_number::IntoJson;
-use crate::nesting::bounded;
 use crate::secret::KeySource;
+use crate::util::json_depth::bounded;
+use crate::util::json_number::IntoJson;
 
 /// What the configuration says for an environment, a feature, a tenant or a route, or for all (`[defaults]`).
 ///

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::as_text::debug_as_display;
-use crate::printable::printable;
+use crate::util::printable::printable;
+use crate::util::serde_display::debug_as_display;
 
 /// A configuration, or a part of one, that cannot be used, with everything that is wrong with it. Nothing was changed. `Debug`
 /// prints the message.

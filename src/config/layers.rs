@@ -11,9 +11,9 @@ use super::parse::{self, Written};
 use super::shape::Shapes;
 use super::variables::Variables;
 use super::{check, read};
-use crate::regular_file;
 use crate::selector::Name;
-use crate::system_error::SystemError;
+use crate::util::regular_file;
+use crate::util::system_error::SystemError;
 
 /// What faults in variables name in place of a file.
 const VARIABLES: &str = "the variables TRACER_REGISTRY__*";

@@ -11,8 +11,8 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::yaml::{self, Excess};
-use crate::json_number::IntoJson;
-use crate::nesting::is_within;
+use crate::util::json_depth::is_within;
+use crate::util::json_number::IntoJson;
 
 /// How many tables and lists of a file may be one in the other. The deepest that means something is 5, metadata excepted. The parsers of
 /// TOML and JSON have bounds of their own, which are above it and far below what a stack holds.

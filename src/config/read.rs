@@ -18,8 +18,8 @@ use super::proxy::{Address, Proxy};
 use super::table::{COUNT, DURATION, SIZE, TEXT, Table, kind};
 use super::tls::Tls;
 use super::untrusted::Untrusted;
-use crate::nesting::bounded;
 use crate::secret::{KeyCommand, KeySource};
+use crate::util::json_depth::bounded;
 
 const KEY_SOURCES: &str = "a key comes from { env = \"VARIABLE\" }, { file = \"/path\" }, { credential = \"name\" }, \
                            { exec = [\"command\", \"argument\"] } or { provider = \"name\", name = \"secret\" }";

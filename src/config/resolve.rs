@@ -24,9 +24,9 @@ use super::tenant::TenantBinding;
 use super::untrusted::{Place, Rules};
 use super::variables::Variables;
 use super::{check, layers, proxy, tenant};
-use crate::as_text::debug_as_display;
 use crate::secret::KeySource;
 use crate::selector::{Name, Part, Selector};
+use crate::util::serde_display::debug_as_display;
 
 /// How alike a known name must be to be suggested, and how many are.
 const SIMILAR: f64 = 0.75;

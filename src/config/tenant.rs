@@ -15,8 +15,8 @@ use super::shape::Shape;
 use super::table::quoted;
 use super::variables::Variables;
 use super::{check, layers, read};
-use crate::nesting::{is_within, take_apart};
 use crate::selector::Name;
+use crate::util::json_depth::{is_within, take_apart};
 
 /// The largest file of a tenant. It is read at each look-up that makes the tenant's tracer.
 const MAX_FILE_BYTES: u64 = 256 << 10;

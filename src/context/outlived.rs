@@ -5,14 +5,14 @@
 //! [`Root`], is known to everything that is made current under it, and says when it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::home::Home;
 use crate::selector::Selector;
+use crate::util::fork::ForkLock;
 
 /// From this time after the end of its root on, a span is counted as one of a stale scope. Work that a request leaves behind is mostly done.
 const STALE_AFTER: Duration = Duration::from_secs(60);
@@ -34,8 +34,7 @@ pub(crate) struct Root {
 /// Spans of stale scopes. Rare, so a lock does.
 #[derive(Debug, Default)]
 pub(super) struct StaleScopes {
-    stale: Mutex<Stale>,
-    home: Home,
+    stale: ForkLock<Stale>,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +83,7 @@ impl StaleScopes {
     /// Counts a span, and warns of its name if that is new.
     pub(super) fn note(&self, selector: &Selector, name: &str) {
         let is_new = {
-            let Some(mut stale) = self.home.lock(&self.stale) else {
+            let Some(mut stale) = self.stale.lock_unless_forked() else {
                 return;
             };
             let Stale { status, names } = &mut *stale;
@@ -108,7 +107,7 @@ impl StaleScopes {
     }
 
     pub(super) fn status(&self) -> StaleScopeStatus {
-        let stale = self.home.lock(&self.stale);
+        let stale = self.stale.lock_unless_forked();
         stale.map(|stale| stale.status.clone()).unwrap_or_default()
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::config::RetrySettings;
-use crate::wall_time;
+use crate::util::wall_time;
 use circuit::{Answer, Circuit, Phase, Wait};
 
 /// The breakers on a tracer's way.

@@ -29,8 +29,8 @@ use super::tls::TlsError;
 #[cfg(feature = "tls")]
 use super::tls::{Identity, Platform};
 use crate::config::{Addresses, Tls};
-use crate::home::Home;
 use crate::secret::ApiKey;
+use crate::util::fork::ForkGuard;
 
 /// How long an unused connection is kept. Below what servers and load balancers commonly do, so that we close first.
 const IDLE: Duration = Duration::from_secs(20);
@@ -76,7 +76,7 @@ pub(crate) struct Connections {
     /// What the log says of it.
     pub(super) episodes: Episodes,
     ways: Weak<Ways>,
-    home: Home,
+    home: ForkGuard,
 }
 
 /// The client that lanes share, until one of its connections has a slow request on it.
@@ -224,7 +224,7 @@ impl Ways {
             shortages: Default::default(),
             episodes: Episodes::default(),
             ways: Arc::downgrade(self),
-            home: Home::default(),
+            home: ForkGuard::default(),
         })
     }
 
@@ -341,7 +341,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        if self.home.is_left() {
+        if self.home.is_forked_child() {
             // A client that is dropped wakes the tasks of its connections, by locks that may be held for good. The connections are the parent's.
             let shared = self.shared.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(shared.client.clone());

@@ -35,9 +35,9 @@ use super::transport::Transport;
 use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
-use crate::home::Home;
 use crate::secret::{Fingerprinter, KeyReader};
-use crate::system_error::SystemError;
+use crate::util::fork::ForkGuard;
+use crate::util::system_error::SystemError;
 
 /// What part of the memory for spans is kept for those to come, where nobody uses it.
 const KEPT_PART: usize = 16;
@@ -61,7 +61,7 @@ pub(super) struct Shared {
     pub(super) permits: Permits,
     pub(super) budget: Budget,
     pub(super) driver: Driver,
-    pub(super) home: Home,
+    pub(super) home: ForkGuard,
     pub(super) chunks: Chunks,
     pub(super) keyrings: Arc<Keyrings>,
     pub(super) lines: Arc<LineBudget>,
@@ -174,7 +174,7 @@ impl Engine {
 
     /// The process that started the engine.
     #[cfg(feature = "metrics")]
-    pub(crate) fn home(&self) -> Home {
+    pub(crate) fn home(&self) -> ForkGuard {
         self.shared.home
     }
 
@@ -231,7 +231,7 @@ impl Shared {
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
             driver,
-            home: Home::default(),
+            home: ForkGuard::default(),
             chunks: Chunks::new(settings.max_queue_bytes / KEPT_PART),
             pressed: AtomicBool::new(false),
             settings,
@@ -255,7 +255,7 @@ impl Shared {
 
     /// Whether this process is a fork of the one that started the engine. Once that is known, lanes refuse what is new.
     pub(super) fn is_forked(&self) -> bool {
-        let is_forked = self.home.is_left();
+        let is_forked = self.home.is_forked_child();
         if is_forked {
             self.closing.store(true, Ordering::Relaxed);
         }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::{Fingerprint, KeyRefusalStatus, SecretError};
-use crate::{as_text, wall_time};
+use crate::util::{serde_display, wall_time};
 
 /// The key of a tracer at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct KeyStatus {
     pub rotations: u64,
     /// Why the key needs attention; `None` if it is fine. Either its source gave no usable key when it was last asked, and the last good one stays
     /// in use, or the receiver refuses the current key (see [`refused`](Self::refused)). If both are the case, this is the source's error.
-    #[serde(with = "as_text")]
+    #[serde(with = "serde_display")]
     pub error: Option<SecretError>,
     /// Set while the receiver refuses this tracer's key: from the first refusal of a key that is current and whose source has no other, until the
     /// receiver takes that key or a later one. A new key alone does not end it.

@@ -33,7 +33,7 @@ use super::log::{Episode, TARGET};
 use crate::config::RetrySettings;
 use crate::faults::{Fault, planted};
 use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeyOrigin, SecretError};
-use crate::wall_time;
+use crate::util::wall_time;
 
 /// After how many more that wait those are looked for that are gone.
 const MANY: usize = 64;

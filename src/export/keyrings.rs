@@ -23,8 +23,8 @@ use super::readers::Readers;
 #[cfg(feature = "watch")]
 use crate::config::ExportMode;
 use crate::config::{ExportSettings, RetrySettings};
-use crate::home::Home;
 use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeyOrigin, KeyReader, KeyScheme, KeySource, SecretError};
+use crate::util::fork::ForkGuard;
 #[cfg(feature = "watch")]
 use crate::watch::{Stamp, Watcher};
 
@@ -36,7 +36,7 @@ pub(crate) struct Keyrings {
     pub(super) lines: Arc<LineBudget>,
     #[cfg(feature = "watch")]
     mode: ExportMode,
-    home: Home,
+    home: ForkGuard,
     rings: Mutex<Rings>,
     /// How many readings began.
     readings: AtomicU64,
@@ -76,7 +76,7 @@ impl Keyrings {
             lines: Arc::default(),
             #[cfg(feature = "watch")]
             mode: settings.mode,
-            home: Home::default(),
+            home: ForkGuard::default(),
             rings: Mutex::default(),
             readings: AtomicU64::new(0),
             runtime,
@@ -123,7 +123,7 @@ impl Keyrings {
     /// A keyring is gone, and with it the moment that it had ordered.
     pub(super) fn forget(&self, origin: &KeyOrigin, ordered: Option<Ordered>) {
         // In a fork, what is locked may stay so, and nobody watches.
-        if self.home.is_left() {
+        if self.home.is_forked_child() {
             return;
         }
         if let Some(ordered) = ordered {

@@ -37,7 +37,7 @@ pub(super) mod tests;
 
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry_sdk::trace::SpanData;
@@ -71,7 +71,7 @@ pub(super) use requests::UnderWay;
 pub(crate) use snapshot::LaneSnapshot;
 pub(super) use state::{FlushMark, Unsettled};
 use state::{Schedule, State};
-use sync::{Condvar, Mutex, MutexGuard};
+use sync::{Condvar, ForkLock};
 
 /// Batches of a lane that may be set aside at the same time, while it is looked for what the receiver fails on.
 const MAX_ASIDE: usize = 4;
@@ -89,7 +89,7 @@ pub(crate) struct Lane {
     account: Weak<Account>,
     #[cfg(feature = "metrics")]
     starts: Arc<Starts>,
-    state: Mutex<State>,
+    state: ForkLock<State>,
     /// Spans that were started and have not ended; what sampling left out is not among them.
     open_spans: AtomicU64,
     /// Rung whenever something was settled.
@@ -125,7 +125,7 @@ impl Lane {
             account: Arc::downgrade(account),
             #[cfg(feature = "metrics")]
             starts: Arc::clone(account.starts()),
-            state: Mutex::default(),
+            state: ForkLock::default(),
             open_spans: AtomicU64::new(0),
             settled: Condvar::new(),
         })
@@ -145,7 +145,9 @@ impl Lane {
         let settings = &self.shared.settings;
         let mut weight = weigh(&span);
         // In a fork, whatever is locked now may stay so.
-        let Some(mut state) = self.lock_at_home() else { return };
+        let Some(mut state) = self.state.lock_unless_forked() else {
+            return;
+        };
         if let Some(cut) = state.take_cut(span.span_context.span_id()) {
             span.attributes.extend(cut_values(CUT_VALUES, cut));
             weight = weigh(&span);
@@ -186,7 +188,7 @@ impl Lane {
 
     /// A deadline that the lane rang for has come; false where something else came first.
     pub(super) fn start_timed(&self, now: Instant) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let timed = state.is_over(now);
         if timed {
             state.due = state.pushed();
@@ -198,7 +200,7 @@ impl Lane {
 
     /// The engine comes to a ready lane.
     pub(super) fn start_ready(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let ready = state.schedule == Schedule::Ready;
         if ready {
             state.schedule = Schedule::Running;
@@ -208,7 +210,7 @@ impl Lane {
 
     /// Memory is short: a timed lane starts before its time. What it has in bytes, where it does.
     pub(super) fn start_early(&self) -> Option<usize> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.schedule != Schedule::Timed {
             return None;
         }
@@ -221,7 +223,7 @@ impl Lane {
     /// Whether a running lane has something to send; where not, it is idle or timed again.
     pub(super) fn is_due(self: &Arc<Self>) -> bool {
         let settings = &self.shared.settings;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.schedule != Schedule::Running {
             return false;
         }
@@ -248,7 +250,7 @@ impl Lane {
     /// The next batch of a lane that has one due; nothing where it was closed meanwhile.
     pub(super) fn take_batch(&self) -> Batch {
         let max = self.shared.settings.max_export_batch_size;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let batch = state.spans.take(max, &self.shared.chunks);
         let bytes = batch.bytes();
         state.ledger.take(batch.len() as u64);
@@ -260,17 +262,17 @@ impl Lane {
 
     /// Whether a batch that was refused is to be sent in halves.
     pub(super) fn may_divide(&self) -> bool {
-        self.lock().halving.may_divide()
+        self.state.lock().halving.may_divide()
     }
 
     /// Requests of which spans were taken.
     pub(super) fn taken_requests(&self) -> u64 {
-        self.lock().halving.taken_requests()
+        self.state.lock().halving.taken_requests()
     }
 
     /// Whether one more batch may be under way beside the one that is sent.
     pub(super) fn has_room_aside(&self) -> bool {
-        self.lock().in_flight.batches() <= MAX_ASIDE
+        self.state.lock().in_flight.batches() <= MAX_ASIDE
     }
 
     /// The turn of a batch that was set aside: one after the other, as they came.
@@ -280,13 +282,13 @@ impl Lane {
 
     /// A batch was divided, and nothing of it was taken.
     pub(super) fn note_barren(&self) {
-        self.lock().halving.note_barren();
+        self.state.lock().halving.note_barren();
     }
 
     /// A batch or a part of one has its outcome, by the numbers of its spans.
     pub(super) fn settle(&self, spans: Range<u64>, outcome: Outcome) {
         let count = spans.end - spans.start;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.schedule == Schedule::Closed {
             // The ledger was closed with these spans in it, as dropped.
             return;
@@ -314,7 +316,7 @@ impl Lane {
 
     /// Makes all that was accepted so far due now, and says how far to wait.
     pub(super) fn begin_flush(self: &Arc<Self>) -> FlushMark {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mark = FlushMark {
             spans: state.pushed(),
             events: state.flush,
@@ -336,28 +338,24 @@ impl Lane {
 
     /// Waits until all that was accepted before the mark is settled, or until the deadline.
     pub(super) fn await_flush(&self, mark: &FlushMark, deadline: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if state.unsettled(mark) == Unsettled::default() || left.is_zero() {
                 return;
             }
-            state = self
-                .settled
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            (state, _) = sync::wait_timeout(&self.settled, state, left);
         }
     }
 
     /// What was accepted before the mark and is not settled yet.
     pub(super) fn unsettled(&self, mark: &FlushMark) -> Unsettled {
-        self.lock().unsettled(mark)
+        self.state.lock().unsettled(mark)
     }
 
     /// The end of a shutdown: what is not settled is dropped and counted, what is still under way no longer counts.
     pub(crate) fn abandon(&self) {
-        let left = self.lock().close(DropReason::Shutdown, &self.shared.budget);
+        let left = self.state.lock().close(DropReason::Shutdown, &self.shared.budget);
         self.tell_settled();
         drop(left);
         self.retire_if_done();
@@ -368,7 +366,7 @@ impl Lane {
         if self.shared.is_forked() {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.retiring = true;
         let ring = state.make_due();
         self.note_due(&mut state);
@@ -380,7 +378,7 @@ impl Lane {
     }
 
     pub(super) fn retire_if_done(&self) {
-        let state = self.lock();
+        let state = self.state.lock();
         let done = state.retiring && state.is_settled();
         drop(state);
         if done && let Some(account) = self.account() {
@@ -396,20 +394,20 @@ impl Lane {
     /// There is another key: requests that wait because the one before was refused go out now.
     pub(super) fn take_new_key(&self) {
         self.gates.note_new_key();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.forget_refused_key();
         state.hurry();
     }
 
     /// How often those that wait for their repetition were hurried so far.
     pub(super) fn flushes(&self) -> u64 {
-        self.lock().flush
+        self.state.lock().flush
     }
 
     /// Waits before a repetition; a flush ends the wait early, also one that was asked for since there were `flushes` of them.
     pub(super) async fn wait_before_repeating(&self, wait: Duration, flushes: u64) {
         let hurry = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if state.flush != flushes {
                 return;
             }
@@ -435,15 +433,5 @@ impl Lane {
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
-    }
-
-    /// For what the application's threads do with a span or a session; `None` in a fork where the lock is not free.
-    fn lock_at_home(&self) -> Option<MutexGuard<'_, State>> {
-        sync::lock_at(self.shared.home, &self.state)
-    }
-
-    /// A panic while the lock was held can only come from the allocator; the numbers behind it are still whole.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use super::receiver_text::harmless_name;
 use crate::config::{BackendName, Compression, Protocol};
 use crate::ledger::DropReason;
 use crate::secret::{ApiKey, SentSecrets};
-use crate::wall_time;
+use crate::util::wall_time;
 
 /// Where a tracer's spans go, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

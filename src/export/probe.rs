@@ -21,7 +21,7 @@ use crate::backend::Destination;
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
 use crate::selector::Selector;
-use crate::wall_time::Moment;
+use crate::util::wall_time::Moment;
 
 /// The name of the span that is sent, and of the attribute that marks it.
 const CHECK: &str = "tracer_registry.check";

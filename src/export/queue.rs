@@ -6,12 +6,11 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use opentelemetry_sdk::trace::SpanData;
 
 use super::weight::weigh;
-use crate::home::Home;
+use crate::util::fork::ForkLock;
 
 /// Spans in a queue's first chunk, its second, and so on; all further ones are as the last.
 const SIZES: [usize; 4] = [8, 16, 32, 64];
@@ -42,10 +41,9 @@ struct Chunk {
 
 /// Chunks that nobody uses, by their size. All lanes share them.
 pub(super) struct Chunks {
-    free: Mutex<Free>,
+    free: ForkLock<Free>,
     /// The most that is kept.
     max_bytes: usize,
-    home: Home,
 }
 
 #[derive(Default)]
@@ -176,9 +174,8 @@ impl Chunk {
 impl Chunks {
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
-            free: Mutex::default(),
+            free: ForkLock::default(),
             max_bytes,
-            home: Home::default(),
         }
     }
 
@@ -188,8 +185,7 @@ impl Chunks {
     }
 
     fn find(&self, class: usize) -> Option<Vec<SpanData>> {
-        // In a fork, whatever is locked now may stay so.
-        let mut free = self.home.lock(&self.free)?;
+        let mut free = self.free.lock_unless_forked()?;
         let found = free.by_size[class].pop()?;
         free.bytes -= bytes_of(SIZES[class]);
         Some(found)
@@ -202,7 +198,7 @@ impl Chunks {
         for chunk in &mut chunks {
             chunk.spans.clear();
         }
-        let mut free = self.lock();
+        let mut free = self.free.lock();
         while let Some(Chunk { spans, .. }) = chunks.pop_front() {
             let bytes = bytes_of(spans.capacity());
             let Some(class) = SIZES.iter().position(|size| *size == spans.capacity()) else {
@@ -214,11 +210,6 @@ impl Chunks {
             }
         }
         drop(free);
-    }
-
-    /// A panic while the lock was held can only come from the allocator; the chunks behind it are still whole.
-    fn lock(&self) -> MutexGuard<'_, Free> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -259,7 +250,7 @@ mod tests {
                 prop_assert_eq!(queue.len(), pushed - taken);
                 prop_assert_eq!(queue.first().map(|span| span.name.to_string()), (taken < pushed).then(|| taken.to_string()));
                 chunks.give_back(batch);
-                let free = chunks.lock();
+                let free = chunks.free.lock();
                 let kept: usize = free.by_size.iter().flatten().map(|spans| bytes_of(spans.capacity())).sum();
                 prop_assert_eq!(kept, free.bytes);
                 prop_assert!(kept <= 100_000 && free.by_size.iter().flatten().all(Vec::is_empty));

@@ -1,7 +1,7 @@
 //! What a receiver says, made harmless: the one way from its text to status, reports, logs and `check`.
 
-use crate::printable::is_invisible;
 use crate::secret::SentSecrets;
+use crate::util::printable::is_invisible;
 
 /// How much of a receiver's text is shown, in characters.
 pub(super) const MAX_SHOWN_CHARS: usize = 200;

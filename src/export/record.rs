@@ -8,7 +8,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
 use super::lane::Lane;
-use crate::wall_time::Moment;
+use crate::util::wall_time::Moment;
 
 impl Lane {
     /// Takes a span that began at that moment and ends now, in a trace of its own. Never waits; no sampling leaves it out.

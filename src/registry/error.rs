@@ -2,13 +2,13 @@
 
 use std::thread::ThreadId;
 
-use crate::as_text::debug_as_display;
 use crate::backend::DestinationError;
 use crate::config::{ConfigError, ResolveError};
 use crate::export::{EngineError, TlsError};
 use crate::secret::SecretError;
 use crate::selector::{Name, Selector, SelectorError};
-use crate::system_error::SystemError;
+use crate::util::serde_display::debug_as_display;
+use crate::util::system_error::SystemError;
 
 use super::source::SourceError;
 

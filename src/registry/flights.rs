@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use futures_util::FutureExt;
 use futures_util::future::{Shared, WeakShared};
 
-use crate::home::Home;
+use crate::util::fork::ForkLock;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What is under way, by what it is for. Nobody's task: whoever waits does the work, and it is dropped when nobody waits any more.
-pub(super) struct Flights<K, T: Clone>(Arc<Mutex<UnderWay<K, T>>>);
+pub(super) struct Flights<K, T: Clone>(Arc<ForkLock<UnderWay<K, T>>>);
 
 struct UnderWay<K, T: Clone> {
     flights: HashMap<K, (u64, WeakShared<Boxed<T>>)>,
@@ -33,7 +33,7 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut under_way = lock(&self.0);
+        let mut under_way = self.0.lock();
         if let Some(flight) = under_way.flights.get(key).and_then(|(_, flight)| flight.upgrade()) {
             return flight;
         }
@@ -43,7 +43,6 @@ where
             under_way: Arc::clone(&self.0),
             key: key.clone(),
             number,
-            home: Home::default(),
         };
         let work = begin();
         let work = async move {
@@ -59,15 +58,14 @@ where
 
 /// Forgets a flight when it is over, or nobody waits for it any more.
 struct Landing<K: Eq + Hash, T: Clone> {
-    under_way: Arc<Mutex<UnderWay<K, T>>>,
+    under_way: Arc<ForkLock<UnderWay<K, T>>>,
     key: K,
     number: u64,
-    home: Home,
 }
 
 impl<K: Eq + Hash, T: Clone> Drop for Landing<K, T> {
     fn drop(&mut self) {
-        let Some(mut under_way) = self.home.lock(&self.under_way) else {
+        let Some(mut under_way) = self.under_way.lock_unless_forked() else {
             return;
         };
         // Another one may have begun after the last that waited for this one went.
@@ -79,10 +77,6 @@ impl<K: Eq + Hash, T: Clone> Drop for Landing<K, T> {
             under_way.flights.remove(&self.key);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for a future on this thread.
@@ -107,7 +101,7 @@ pub(super) fn wait<F: Future + Unpin>(mut future: F) -> F::Output {
 
 impl<K, T: Clone> Default for Flights<K, T> {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(UnderWay {
+        Self(Arc::new(ForkLock::new(UnderWay {
             flights: HashMap::new(),
             begun: 0,
         })))

@@ -13,7 +13,7 @@ use super::reload::Reloads;
 use super::shared_projects::SharedProjects;
 #[cfg(feature = "watch")]
 use super::watching::Watching;
-use crate::home::Home;
+use crate::util::fork::ForkGuard;
 
 pub(super) struct Live {
     pub(super) bindings: Bindings,
@@ -21,7 +21,7 @@ pub(super) struct Live {
     pub(super) reloads: Reloads,
     pub(super) projects: SharedProjects,
     pub(super) closed: AtomicBool,
-    pub(super) home: Home,
+    pub(super) home: ForkGuard,
     #[cfg(feature = "watch")]
     pub(super) watch: Watching,
 }

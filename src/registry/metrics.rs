@@ -16,8 +16,8 @@ use opentelemetry::metrics::Meter;
 use super::TracerRegistry;
 use crate::config::Protocol;
 use crate::export::{Account, Books, Forgotten};
-use crate::home::Home;
 use crate::ledger::Ledger;
+use crate::util::fork::ForkGuard;
 use instruments::{Component, INSTRUMENTS, Instrument, Kind};
 
 /// How old a reading of the books may be that serves another instrument. A reader asks all of them within far less.
@@ -53,7 +53,7 @@ impl TracerRegistry {
             register(meter, index, instrument, &observed);
         }
         let limit = as_i64(export.max_queue_bytes as u64);
-        let there = move || !observed.home.is_left() && observed.books.strong_count() > 0;
+        let there = move || !observed.home.is_forked_child() && observed.books.strong_count() > 0;
         let unrouted = Arc::clone(self.unrouted());
         let unrouted_is_there = there.clone();
         meter
@@ -113,7 +113,7 @@ struct Observed {
     max_queue_size: u64,
     /// What the conventions call our way of sending spans.
     exporter: &'static str,
-    home: Home,
+    home: ForkGuard,
     latest: Mutex<Reading>,
 }
 
@@ -162,7 +162,7 @@ impl Observed {
     /// Tells an instrument's numbers, each with its attributes.
     fn tell(&self, index: usize, instrument: &Instrument, mut to: impl FnMut(u64, &[KeyValue])) {
         // In a fork, whatever is locked now may stay so.
-        if self.home.is_left() {
+        if self.home.is_forked_child() {
             return;
         }
         for series in self.series(index).iter() {

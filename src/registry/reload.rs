@@ -13,15 +13,15 @@ use super::live::Live;
 #[cfg(feature = "watch")]
 use super::removals::{Removal, Removals};
 use super::{LookupError, TracerRegistry};
-use crate::as_text::FromMessage;
-use crate::as_text::debug_as_display;
 use crate::config::{Config, ConfigError, Digest, ResolveError};
 use crate::faults::{Fault, planted};
 use crate::selector::Selector;
 #[cfg(feature = "watch")]
 use crate::selector::{Name, Part};
 use crate::tracer::TracerHandle;
-use crate::{as_text, wall_time};
+use crate::util::serde_display::FromMessage;
+use crate::util::serde_display::debug_as_display;
+use crate::util::{serde_display, wall_time};
 
 #[cfg(feature = "watch")]
 const WAITS: &str = "a change takes tables or settings away, and waits until the files have been the same for 2 s";
@@ -100,7 +100,7 @@ pub struct ConfigurationStatus {
     #[serde(with = "wall_time::optional")]
     pub last_reload: Option<SystemTime>,
     /// Why the running configuration is not what the files say. None where it is.
-    #[serde(with = "as_text")]
+    #[serde(with = "serde_display")]
     pub error: Option<ReloadError>,
     /// Since when a change of watched files waits, because it takes a table or a setting away: until the files have said the same for 2 s.
     /// None where nothing waits.
@@ -143,7 +143,7 @@ impl TracerRegistry {
 
 impl Live {
     pub(super) fn reload(&self) -> Result<Reload, ReloadError> {
-        if self.home.is_left() {
+        if self.home.is_forked_child() {
             return Err(ReloadError::Forked);
         }
         let mut turn = self.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,8 +23,8 @@ use super::{BuildError, Inner, TracerRegistry};
 use crate::backend::Destinations;
 use crate::config::Config;
 use crate::export::{Books, Engine};
-use crate::home::Home;
 use crate::secret::{Fingerprinter, KeyReader, SecretSources};
+use crate::util::fork::ForkGuard;
 
 impl TracerRegistry {
     pub(super) fn new(
@@ -52,7 +52,7 @@ impl TracerRegistry {
             bindings: Bindings::new(config, answers.as_ref().map(|(answers, _)| Arc::clone(answers))),
             pool,
             closed: AtomicBool::new(false),
-            home: Home::default(),
+            home: ForkGuard::default(),
             #[cfg(feature = "watch")]
             watch: Watching::default(),
         });

@@ -19,7 +19,7 @@ use crate::export::{
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::{Name, Part, Selector};
-use crate::{as_text, wall_time};
+use crate::util::{serde_display, wall_time};
 
 /// All tracers at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +123,7 @@ pub struct CheckedBinding {
     /// What could be safer about it, if a look-up succeeds.
     pub warnings: Vec<CheckWarning>,
     /// Why a look-up of it would fail.
-    #[serde(serialize_with = "as_text::serialize")]
+    #[serde(serialize_with = "serde_display::serialize")]
     pub error: Option<LookupError>,
     /// What its endpoint said, if it was asked.
     pub connection: Connection,

@@ -44,7 +44,7 @@ pub struct UnroutedStatus {
     /// Spans that were started outside any scope, and had no default to go to.
     pub spans: u64,
     /// Those of them that were started in the scope of a request that had ended, where
-    /// [`TenantLayer::scope_ends_with_request`](crate::tower::TenantLayer::scope_ends_with_request) ends the scope too.
+    /// [`TenantLayer::scope_ends_with_request`](crate::integrations::tower::TenantLayer::scope_ends_with_request) ends the scope too.
     pub ended_requests: u64,
     /// Events and late fields of the `tracing` crate that were left out: the code ran for one tracer, and the `tracing` span that was current
     /// was another one's.

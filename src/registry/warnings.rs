@@ -10,9 +10,9 @@ use serde::{Serialize, Serializer};
 use super::shared_projects::are_apart;
 use crate::backend::{Destination, Project, ProjectId};
 use crate::config::ResolvedBinding;
-use crate::printable::printable_path;
 use crate::secret::{KeySource, open_to_every_user};
 use crate::selector::Selector;
+use crate::util::printable::printable_path;
 
 /// Something about a binding that works and could be safer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::CodePoint;
-use crate::as_text::FromMessage;
-use crate::printable::printable;
-use crate::system_error::SystemError;
+use crate::util::printable::printable;
+use crate::util::serde_display::FromMessage;
+use crate::util::system_error::SystemError;
 
 /// A key could not be read. Two errors are equal if they have the same message.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::key::{ApiKey, BYTE_ORDER_MARK, MAX_KEY_BYTES};
 use super::{ConfinedFile, SecretError, SecretFault};
-use crate::printable::printable_path;
+use crate::util::printable::printable_path;
 
 /// One mark at the start and one line end more than a key may have, and one byte more than that to see that it is too large.
 const MAX_FILE_BYTES: usize = BYTE_ORDER_MARK.len() + MAX_KEY_BYTES + 3;
@@ -42,7 +42,7 @@ fn read_key(path: &Path, strict: bool) -> Result<ApiKey, SecretFault> {
 }
 
 fn open(path: &Path) -> Result<File, SecretFault> {
-    crate::regular_file::open(path)
+    crate::util::regular_file::open(path)
         .map_err(unreadable)?
         .ok_or(SecretFault::NotAFile)
 }

@@ -5,7 +5,7 @@
 
 use secrecy::zeroize::Zeroizing;
 
-use crate::printable::is_invisible;
+use crate::util::printable::is_invisible;
 
 /// How many layers of escapes are undone.
 const MAX_LAYERS: usize = 16;

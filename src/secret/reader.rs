@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{ApiKey, KeyRefusalStatus, KeyScheme, KeySource, SecretError, SecretFault, SecretSources};
-use crate::system_error::SystemError;
+use crate::util::system_error::SystemError;
 
 /// Reads keys for one registry.
 #[derive(Clone, Debug)]

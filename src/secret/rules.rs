@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::SecretFault;
 use super::key::{KeyScheme, MAX_KEY_BYTES};
-use crate::printable::is_invisible;
+use crate::util::printable::is_invisible;
 
 /// The usual ones. Every other character is named by its number alone.
 const NAMES: [(char, &str); 40] = [

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::{ApiKey, ConfinedFile, KeyCommand, KeyReader, SecretError, SecretFault, exec, file};
-use crate::printable::{printable, printable_path};
+use crate::util::printable::{printable, printable_path};
 
 /// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
 /// may be another one.

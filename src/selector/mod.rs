@@ -4,7 +4,7 @@
 //! variable's name or a header without meaning anything there, and two names that differ are different bytes everywhere
 //! (lower-case ASCII only, so there are no look-alikes and nothing to fold).
 
-mod name;
+mod slug;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,9 +13,9 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::as_text::debug_as_display;
-use name::shown;
-pub use name::{Name, NameError, NameFault};
+use crate::util::serde_display::debug_as_display;
+use slug::shown;
+pub use slug::{Name, NameError, NameFault};
 
 /// One of the three kinds of names that a [`Selector`] is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,32 +1,25 @@
 //! The session of spans that are started outside any.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwapOption;
 
 use crate::context::SessionStamp;
 use crate::faults::{self, Fault, planted};
-use crate::home::Home;
 
-/// The session of spans that are started outside any. Spans ask for it at their start, so where there is none they take no lock.
+/// The session of spans that are started outside any. Spans ask for it at their start, so it takes no lock.
 #[derive(Default)]
 pub(super) struct DefaultSession {
-    is_set: AtomicBool,
-    stamp: RwLock<Option<Arc<SessionStamp>>>,
-    home: Home,
+    stamp: ArcSwapOption<SessionStamp>,
 }
 
 impl DefaultSession {
-    /// In a fork, nothing.
     pub(super) fn set(&self, stamp: &Arc<SessionStamp>) {
-        if self.home.is_left() {
-            return;
-        }
         if planted(Fault::DefaultSessionShared) {
             faults::set_of_thread(stamp);
         }
-        *self.stamp.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(stamp));
-        // Release, for the load in `get`: who sees the flag sees the stamp.
-        self.is_set.store(true, Ordering::Release);
+        self.stamp.store(Some(Arc::clone(stamp)));
     }
 
     /// Whether there is one that has not ended.
@@ -39,9 +32,6 @@ impl DefaultSession {
         if planted(Fault::DefaultSessionShared) {
             return faults::of_thread().cloned();
         }
-        if !self.is_set.load(Ordering::Acquire) {
-            return None;
-        }
-        self.home.read(&self.stamp)?.clone()
+        self.stamp.load_full()
     }
 }

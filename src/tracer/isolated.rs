@@ -9,8 +9,8 @@ use opentelemetry_sdk::trace::SdkTracer;
 
 use super::{Open, TracerHandle};
 use crate::context;
-use crate::registry_span::RegistrySpan;
-use crate::wall_time::Moment;
+use crate::span::RegistrySpan;
+use crate::util::wall_time::Moment;
 
 /// OpenTelemetry's `Tracer` of one [`TracerHandle`], for one instrumentation scope.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 mod default_session;
 mod flush;
 mod isolated;
+pub(crate) mod session_state;
 mod start;
 
 use std::any::Any;
@@ -21,10 +22,10 @@ use crate::config::{Digest, ResolvedBinding, Shape};
 use crate::context::{self, Identity, InScope, Owner, ScopeGuard, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor};
 use crate::faults::{Fault, planted};
-use crate::registry_span::RegistrySpan;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::span::ActiveSpan;
+use crate::span::RegistrySpan;
 use default_session::DefaultSession;
 pub use isolated::IsolatedTracer;
 pub(crate) use start::Open;

@@ -8,10 +8,10 @@ use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
 use super::TracerHandle;
 use crate::context::{self, Identity, Root};
-use crate::registry_span::RegistrySpan;
-use crate::session_record::SessionRecord;
 use crate::span::ActiveSpan;
-use crate::wall_time::Moment;
+use crate::span::RegistrySpan;
+use crate::tracer::session_state::SessionRecord;
+use crate::util::wall_time::Moment;
 
 /// Ends its span when it goes, however the code that it was opened for came to its end.
 pub(crate) struct Open {

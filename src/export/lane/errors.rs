@@ -15,7 +15,7 @@ use super::super::lane_status::ErrorsStatus;
 use super::super::permits::Load;
 use super::Lane;
 use super::state::State;
-use crate::wall_time;
+use crate::util::wall_time;
 
 /// The last row of failures, and what the last of them was.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl State {
 impl Lane {
     /// The receiver took a request, perhaps with a complaint.
     pub(in super::super) fn note_success(&self, load: Load, slow: bool, warning: Option<ExportError>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.suspect = slow;
         match warning {
             Some(warning) => state.fail(load, warning),
@@ -102,7 +102,7 @@ impl Lane {
 
     /// A quick refusal costs the others nothing, so it makes no suspect: that line may be full of those that hang.
     pub(in super::super) fn note_failure(&self, load: Load, slow: bool, error: ExportError) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.suspect = slow;
         state.fail(load, error);
     }
@@ -110,6 +110,6 @@ impl Lane {
     /// A request was given up that was never sent.
     pub(in super::super) fn note_not_asked(&self, load: Load) {
         let error = self.unavailable();
-        self.lock().fail(load, error);
+        self.state.lock().fail(load, error);
     }
 }

@@ -40,7 +40,7 @@ impl Lane {
     /// Counts a session event in that takes so many bytes; `None` where it is dropped and counted.
     pub(in super::super) fn accept_event(self: &Arc<Self>, bytes: usize) -> Option<Ticket> {
         let at = self.shared.driver.now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
             state.events().ledger.refuse(DropReason::AfterShutdown);
             return None;
@@ -62,7 +62,7 @@ impl Lane {
 
     /// Session events go out in one request; false where the lane is closed.
     pub(in super::super) fn take_events(&self, count: usize) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let open = state.schedule != Schedule::Closed;
         if open {
             state.events().ledger.take(count as u64);
@@ -72,13 +72,13 @@ impl Lane {
 
     /// The lane's books are closed: what is under way no longer counts, and nothing more is to be sent.
     pub(in super::super) fn is_closed(&self) -> bool {
-        self.lock().schedule == Schedule::Closed
+        self.state.lock().schedule == Schedule::Closed
     }
 
     /// The session events of one request have their outcome.
     pub(in super::super) fn settle_events(&self, events: impl ExactSizeIterator<Item = Ticket>, outcome: Outcome) {
         let count = events.len() as u64;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.schedule == Schedule::Closed {
             return;
         }

@@ -9,14 +9,16 @@ use crate::faults::{Fault, planted};
 impl Lane {
     /// Values of a span that is open were cut. Kept here and not on the span, whose attributes may be at their limit by now.
     pub(crate) fn note_cut(&self, span: SpanId, values: u64) {
-        let Some(mut state) = self.lock_at_home() else { return };
+        let Some(mut state) = self.state.lock_unless_forked() else {
+            return;
+        };
         let cut = state.seldom().cut_values.entry(span).or_default();
         *cut = cut.saturating_add(values);
     }
 
     /// The span had ended when [`note_cut`](Self::note_cut) was called, and will not come for the count.
     pub(crate) fn forget_cut(&self, span: SpanId) {
-        if let Some(mut state) = self.lock_at_home() {
+        if let Some(mut state) = self.state.lock_unless_forked() {
             state.take_cut(span);
         }
     }

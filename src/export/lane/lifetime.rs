@@ -66,7 +66,7 @@ impl Lane {
     /// How much of its patience is left to what waits for its receiver.
     pub(in super::super) fn time_left(&self, age: Age, patience: Duration) -> Duration {
         let now = self.shared.driver.now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let next = state.spans.taken() + 1;
         let from = match age {
             Age::Queue => state.outage().map(|outage| outage.counts_from(next)),
@@ -83,7 +83,7 @@ impl Lane {
     /// successes end the outage, and not the time of a session event that the receiver always fails on.
     pub(in super::super) fn age_of_refused(&self, age: Age) -> Age {
         let Age::Event(accepted) = age else { return age };
-        let since = self.lock().events().failing_since;
+        let since = self.state.lock().events().failing_since;
         Age::Since(since.unwrap_or_else(|| self.shared.driver.now()).max(accepted))
     }
 
@@ -91,7 +91,7 @@ impl Lane {
     /// before the time that the receiver asked for.
     pub(in super::super) fn give_up(&self, spans: &[Range<u64>], reason: DropReason, patience: Duration) {
         let old = self.too_old(Load::Spans, patience);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.schedule == Schedule::Closed {
             return;
         }
@@ -125,7 +125,7 @@ impl Lane {
     /// Session events that were accepted at this moment or before are over too; `None` if none is.
     pub(in super::super) fn events_too_old(&self, patience: Duration) -> Option<Instant> {
         let old = self.too_old(Load::SessionEvent, patience)?;
-        let since = self.lock().events().failing_since;
+        let since = self.state.lock().events().failing_since;
         since.is_some_and(|since| since <= old).then_some(old)
     }
 

@@ -96,7 +96,7 @@ impl Lane {
         let selector = &self.selector;
         let (endpoint, source) = (&self.destination.origin, &self.keyring.origin().source);
         let (error, refusals) = {
-            let state = self.lock();
+            let state = self.state.lock();
             (
                 state
                     .failures()

@@ -15,18 +15,18 @@ impl Lane {
     }
 
     pub(in super::super) fn is_suspect(&self) -> bool {
-        self.lock().suspect
+        self.state.lock().suspect
     }
 
     /// An attempt takes long: what comes next waits in the line of the suspects.
     pub(in super::super) fn note_slow(&self) {
-        self.lock().suspect = true;
+        self.state.lock().suspect = true;
     }
 
     /// The receiver refused a span that it was sent alone, in a request of so many bytes.
     pub(in super::super) fn note_refused_span(&self, span: &SpanData, bytes: usize, reason: DropReason) {
         let refused = RefusedSpan::new(span, bytes, reason, &self.keyring.key().secret);
-        self.lock().seldom().refused_span = Some(Box::new(refused));
+        self.state.lock().seldom().refused_span = Some(Box::new(refused));
     }
 
     pub(super) fn unavailable(&self) -> ExportError {

@@ -18,7 +18,7 @@ use super::Lane;
 use super::state::State;
 use crate::faults::{Fault, planted};
 use crate::secret::KeyRefusalStatus;
-use crate::wall_time;
+use crate::util::wall_time;
 
 /// The refusals of a lane's key, by what the requests carried.
 pub(super) type Refusals = [Option<Refusal>; 2];
@@ -36,7 +36,7 @@ impl Lane {
     /// The receiver refused the key of a request, and the key's source was asked since.
     pub(in super::super) fn note_refused_key(&self, load: Load, sent: Sent, error: &ExportError) {
         let Some(status) = error.key_refusal() else { return };
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if sent.is_before() {
             if let Some(refusal) = state.refusal_mut(load) {
                 refusal.before_is_taken = false;
@@ -52,7 +52,7 @@ impl Lane {
     /// The receiver took the key of a request.
     pub(in super::super) fn note_taken_key(&self, load: Load, sent: Sent) {
         let is_late = !sent.is_before() && !self.keyring.is_current(sent.key);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if is_late && planted(Fault::LateAnswerAlarms) {
             state.refuse_key(load, sent.key + 1, KeyRefusalStatus::Http(401));
         }

@@ -18,7 +18,7 @@ use super::super::permits::Load;
 use super::super::verdict::Verdict;
 use super::Lane;
 use super::state::State;
-use crate::wall_time;
+use crate::util::wall_time;
 
 /// The requests that are under way, the oldest first.
 #[derive(Default)]
@@ -83,7 +83,7 @@ fn let_through(breakers: [BreakerStatus; 2]) -> Option<SystemTime> {
 impl Lane {
     /// A request begins: it waits for its place.
     pub(in super::super) fn begin_request(&self, load: Load) -> UnderWay<'_> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let requests = state.requests.get_or_insert_default();
         requests.begun += 1;
         let number = requests.begun;
@@ -137,7 +137,7 @@ impl UnderWay<'_> {
     }
 
     fn change(&self, change: impl FnOnce(&mut RequestStatus)) {
-        let mut state = self.lane.lock();
+        let mut state = self.lane.state.lock();
         if let Some(status) = state.requests.as_mut().and_then(|requests| requests.find(self.number)) {
             change(status);
         }
@@ -146,7 +146,7 @@ impl UnderWay<'_> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let mut state = self.lane.lock();
+        let mut state = self.lane.state.lock();
         if let Some(requests) = &mut state.requests {
             requests.open.retain(|open| open.number != self.number);
             if requests.open.is_empty() {
@@ -195,7 +195,7 @@ mod tests {
         );
         drop(second);
         assert_eq!(shown(), None);
-        assert!(lane.lock().requests.is_none());
+        assert!(lane.state.lock().requests.is_none());
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Lane {
         // First, and not in the lane's lock, which ends of spans wait for.
         let mut key = self.keyring.status(&self.shared.keyrings);
         let breakers = self.gates.status();
-        let state = self.lock();
+        let state = self.state.lock();
         self.judge_key(&mut key, state.refusals());
         LaneSnapshot {
             spans: state.ledger,

@@ -90,7 +90,7 @@ impl Lane {
     /// An attempt is over.
     pub(in super::super) fn note_verdict(&self, load: Load, verdict: &Verdict) {
         let now = self.shared.driver.now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.standings[load as usize] = Standing::after(verdict);
         match verdict {
             Verdict::Deny { .. } | Verdict::Repeat { .. } => self.begin_outage(&mut state, load, now),
@@ -103,7 +103,7 @@ impl Lane {
     pub(in super::super) fn note_held_up(&self, load: Load) {
         let error = self.unavailable();
         let now = self.shared.driver.now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         self.begin_outage(&mut state, load, now);
         let standing = &mut state.standings[load as usize];
         if *standing == Standing::Works {

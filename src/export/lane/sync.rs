@@ -1,20 +1,39 @@
-//! A lane's lock: the standard library's, or that of a model checker, which tries every order in which threads may take it.
+//! A lane's lock: the library's, or that of a model checker, which tries every order in which threads may take it.
 
-#[cfg(all(test, tracer_registry_model))]
-pub(super) use loom::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(all(test, tracer_registry_model)))]
-pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
-
-use crate::home::Home;
-
-/// Locks; `None` in a fork where the lock is not free.
-#[cfg(not(all(test, tracer_registry_model)))]
-pub(super) fn lock_at<T>(home: Home, mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    home.lock(mutex)
-}
-
-/// The model has no forks.
+pub(super) use {
+    crate::util::fork::{ForkLock, wait_timeout},
+    std::sync::Condvar,
+};
 #[cfg(all(test, tracer_registry_model))]
-pub(super) fn lock_at<T>(_home: Home, mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    Some(mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+pub(super) use {loom::sync::Condvar, model::*};
+
+/// The same by the checker's parts. A model has no forks and no poison.
+#[cfg(all(test, tracer_registry_model))]
+mod model {
+    use std::time::Duration;
+
+    use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    #[derive(Debug, Default)]
+    pub(in super::super) struct ForkLock<T>(Mutex<T>);
+
+    impl<T> ForkLock<T> {
+        pub(in super::super) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().expect("a model has no poison")
+        }
+
+        pub(in super::super) fn lock_unless_forked(&self) -> Option<MutexGuard<'_, T>> {
+            Some(self.lock())
+        }
+    }
+
+    pub(in super::super) fn wait_timeout<'a, T>(
+        changed: &Condvar,
+        guard: MutexGuard<'a, T>,
+        time: Duration,
+    ) -> (MutexGuard<'a, T>, bool) {
+        let (guard, waited) = changed.wait_timeout(guard, time).expect("a model has no poison");
+        (guard, waited.timed_out())
+    }
 }

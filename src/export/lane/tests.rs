@@ -209,7 +209,7 @@ impl Engine {
     fn check(&self) {
         let snapshot = self.account.snapshot();
         assert_eq!(snapshot.spans.snapshot().accepted, self.accepted);
-        let state = self.lane.lock();
+        let state = self.lane.state.lock();
         let in_bell = |wanted: fn(&Ring) -> bool| self.bell.iter().any(wanted);
         match state.schedule {
             Schedule::Idle => assert!(state.spans.is_empty(), "forgotten: {}", state.spans.len()),
@@ -322,7 +322,7 @@ fn a_flush_after_the_attempt_began_ends_the_wait_before_the_next_one() {
 fn a_full_queue_is_sent_though_a_batch_would_take_more() {
     let mut engine = engine();
     (0..BATCH).for_each(|_| engine.step(Step::Push));
-    assert_eq!(engine.lane.lock().schedule, Schedule::Ready);
+    assert_eq!(engine.lane.state.lock().schedule, Schedule::Ready);
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn cut_values_are_kept_until_their_span_ends_and_no_longer() {
     };
     let ended = |id: u64| {
         push(id);
-        let state = lane.lock();
+        let state = lane.state.lock();
         state.spans.last().expect("it was taken").attributes.clone()
     };
     lane.note_cut(SpanId::from(1), 2);
@@ -373,12 +373,12 @@ fn cut_values_are_kept_until_their_span_ends_and_no_longer() {
     assert_eq!(ended(1), []);
     lane.forget_cut(SpanId::from(2));
     assert_eq!(ended(2), []);
-    assert!(lane.lock().seldom().cut_values.is_empty());
+    assert!(lane.state.lock().seldom().cut_values.is_empty());
     lane.note_cut(SpanId::from(3), 1);
     lane.abandon();
     push(3);
     assert!(
-        lane.lock().seldom().cut_values.is_empty(),
+        lane.state.lock().seldom().cut_values.is_empty(),
         "also where the span is refused"
     );
 }

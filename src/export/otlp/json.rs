@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::SpanData;
 use serde::{Serialize, Serializer};
 
 use super::{by_scope, flags, kind, last_of_each, nanos};
-use crate::json_number;
+use crate::util::json_number;
 
 /// The request with all of these spans, in their order, together by instrumentation scope.
 pub(in super::super) fn request(spans: &[&SpanData], resource: &Resource) -> serde_json::Result<Vec<u8>> {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::printable::printable_path;
-use crate::system_error::SystemError;
+use crate::util::printable::printable_path;
+use crate::util::system_error::SystemError;
 
 /// A file that a binding's `tls` names cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

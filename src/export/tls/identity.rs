@@ -12,7 +12,7 @@ use super::super::blocking::Blocking;
 use super::TlsError;
 use super::files::{self, Stamp};
 use crate::config::Tls;
-use crate::printable::printable_path;
+use crate::util::printable::printable_path;
 
 /// The platform's certificate authorities, read once for all.
 #[derive(Clone, Debug)]

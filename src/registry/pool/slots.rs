@@ -29,12 +29,12 @@ use dashmap::mapref::entry::Entry;
 use dashmap::try_result::TryResult;
 
 use super::super::LookupError;
-use crate::home::Home;
+use crate::util::fork::ForkGuard;
 
 /// Tracers of type `T` by a key. A `T` is a handle: clones are the same tracer.
 pub(super) struct Slots<K, T> {
     slots: DashMap<K, Slot<T>>,
-    home: Home,
+    home: ForkGuard,
 }
 
 enum Slot<T> {
@@ -72,7 +72,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         let slot = match self.slots.try_get(key) {
             TryResult::Present(slot) => slot,
             // In a fork, whatever is locked now may stay so.
-            TryResult::Locked if !self.home.is_left() => self.slots.get(key)?,
+            TryResult::Locked if !self.home.is_forked_child() => self.slots.get(key)?,
             TryResult::Absent | TryResult::Locked => return None,
         };
         match slot.value() {
@@ -179,7 +179,7 @@ impl<K: Eq + Hash, T> Default for Slots<K, T> {
     fn default() -> Self {
         Self {
             slots: DashMap::new(),
-            home: Home::default(),
+            home: ForkGuard::default(),
         }
     }
 }

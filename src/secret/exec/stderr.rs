@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::printable::is_invisible;
+use crate::util::printable::is_invisible;
 
 /// How much is read.
 pub(super) const MAX_BYTES: usize = 4096;

@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::run::current;
 use super::subject::{self, Active, Work};
-use crate::tower::{PropagationLayer, TenantLayer, TenantService, TenantSource};
+use crate::integrations::tower::{PropagationLayer, TenantLayer, TenantService, TenantSource};
 use crate::{Part, Selector, TracerRegistry};
 
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");

@@ -1,6 +1,6 @@
 //! Names: which texts they are, and what is wrong with the others.
 
-use crate::as_text::debug_as_display;
+use crate::util::serde_display::debug_as_display;
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;

@@ -8,7 +8,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span, SpanContext, Status};
 use opentelemetry_sdk::trace::Span as SdkSpan;
 
-use crate::wall_time::Moment;
+use crate::util::wall_time::Moment;
 
 /// As the time of an end or an event: now. In OTLP it is no time, so no program has another use for it.
 pub(crate) const NOW: SystemTime = UNIX_EPOCH;

@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value as Json};
 use super::parts::Parts;
 use super::text;
 use crate::backend::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, shorten};
-use crate::json_number::IntoJson;
+use crate::util::json_number::IntoJson;
 
 /// Bytes of all names and texts of a call.
 pub(super) const MAX_BYTES: usize = 256 << 10;

@@ -15,7 +15,7 @@ use super::grpc;
 use super::settings::Settings;
 use crate::session::SessionBuilder;
 use crate::tracer::TracerHandle;
-use crate::wall_time::Moment;
+use crate::util::wall_time::Moment;
 
 /// How many attributes a request has at the most, with those of its response.
 const ATTRIBUTES: usize = 12;

@@ -1,14 +1,13 @@
 //! How many requests had no tracer of their own, by reason.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::{TenantError, Trouble};
-use crate::home::Home;
 use crate::selector::{NameFault, SelectorError};
+use crate::util::fork::ForkLock;
 
 /// How many requests had no tracer of their own, by reason, whatever became of them. Counted since the layer was made, by all services of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,8 +41,7 @@ pub(super) struct Counts {
     not_a_name: AtomicU64,
     unknown: AtomicU64,
     unavailable: AtomicU64,
-    warned: Mutex<Option<Instant>>,
-    home: Home,
+    warned: ForkLock<Option<Instant>>,
 }
 
 /// Between two warnings of one layer.
@@ -52,7 +50,7 @@ const WARNS_EVERY: Duration = Duration::from_secs(60);
 impl Counts {
     /// Whether a warning that tracers cannot be had is due. True once a minute at most.
     pub(super) fn may_warn(&self, now: Instant) -> bool {
-        let Some(mut warned) = self.home.lock(&self.warned) else {
+        let Some(mut warned) = self.warned.lock_unless_forked() else {
             return false;
         };
         let is_due = warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARNS_EVERY);

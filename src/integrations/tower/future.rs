@@ -23,7 +23,7 @@ use super::{RunningFuture, TracedBody, incoming, refusal};
 use crate::registry::LookupError;
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
-use crate::wall_time::Moment;
+use crate::util::wall_time::Moment;
 
 pin_project! {
     /// The response to one request. Made by [`TenantService`](super::TenantService).

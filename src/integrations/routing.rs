@@ -11,10 +11,10 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 
 use crate::context;
 use crate::registry::{TracerRegistry, Unrouted, WeakRegistry};
-use crate::registry_span::RegistrySpan;
 use crate::scope::Scope;
+use crate::span::RegistrySpan;
 use crate::tracer::TracerHandle;
-use crate::wall_time::Moment;
+use crate::util::wall_time::Moment;
 
 /// OpenTelemetry's `TracerProvider` for instrumentation that knows nothing of tenants: an instrumented client or driver, whatever asks for a
 /// provider once and keeps it. [`TracerRegistry::routing_provider`] makes one.

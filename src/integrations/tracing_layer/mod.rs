@@ -23,9 +23,9 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use crate::context;
 use crate::export::EngineMark;
 use crate::faults::{Fault, planted};
+use crate::integrations::routing::Routing;
 use crate::registry::TracerRegistry;
-use crate::registry_span::NOW;
-use crate::routing::Routing;
+use crate::span::NOW;
 use crate::tracer::{Open, TracerHandle};
 use fields::{EventFields, SpanFields};
 

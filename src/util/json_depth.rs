@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::json_number::IntoJson;
+use crate::util::json_number::IntoJson;
 
 /// How many tables and lists may be one in the other. The body around a value adds three, and readers commonly give up at 128 (serde_json
 /// does).

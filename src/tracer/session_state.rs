@@ -16,7 +16,7 @@ use crate::backend::{
 };
 use crate::context::{SessionScope, SessionStamp};
 use crate::export::{Lane, Outbox, SessionEvent};
-use crate::wall_time::Moment;
+use crate::util::wall_time::Moment;
 
 /// The attribute that counts the values of a session's data that were left out of the session's spans, or shortened.
 const SESSION_CUT_VALUES: &str = "tracer_registry.session.cut_values";

@@ -11,8 +11,8 @@ use opentelemetry::{Context, global};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 use crate::context;
+use crate::integrations::routing::RoutingProvider;
 use crate::registry::{TracerRegistry, WeakRegistry};
-use crate::routing::RoutingProvider;
 use crate::scope::Scope;
 
 static GLOBAL: ArcSwapOption<WeakRegistry> = ArcSwapOption::const_empty();

@@ -11,9 +11,9 @@ use serde_json::Value as Json;
 
 use crate::backend::{DataPart, EventType, Spelling, shorten_text};
 use crate::export::Lane;
-use crate::json_number::IntoJson;
-use crate::nesting::take_apart;
-use crate::registry_span::NOW;
+use crate::span::NOW;
+use crate::util::json_depth::take_apart;
+use crate::util::json_number::IntoJson;
 
 /// `error.type` of an error whose type is not known (semantic conventions, "error.type").
 const OTHER_ERROR: &str = "_OTHER";

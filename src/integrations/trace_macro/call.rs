@@ -9,7 +9,7 @@ use super::life::State;
 use crate::backend::EventType;
 use crate::context;
 use crate::faults::{self, Fault, planted};
-use crate::global::with_global_registry;
+use crate::integrations::global::with_global_registry;
 use crate::registry::TracerRegistry;
 use crate::selector::SelectorParts;
 use crate::session::Session;

@@ -1,0 +1,10 @@
+//! Where the registry meets what programs already use: OpenTelemetry's global API, `#[trace]`, the `tracing` crate and tower.
+
+pub(crate) mod global;
+pub(crate) mod routing;
+#[cfg(feature = "tower")]
+pub mod tower;
+#[cfg(feature = "macros")]
+pub(crate) mod trace_macro;
+#[cfg(feature = "tracing-layer")]
+pub(crate) mod tracing_layer;

@@ -1,0 +1,10 @@
+//! Small parts that know nothing of tracers: forks, times, numbers, text and files.
+
+pub(crate) mod fork;
+pub(crate) mod json_depth;
+pub(crate) mod json_number;
+pub(crate) mod printable;
+pub(crate) mod regular_file;
+pub(crate) mod serde_display;
+pub(crate) mod system_error;
+pub(crate) mod wall_time;
