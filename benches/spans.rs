@@ -110,7 +110,7 @@ fn spans(criterion: &mut Criterion) {
         bencher.iter(|| span(&peer));
     });
     group.bench_function("ours", |bencher| {
-        a.in_span_sync("request", |_| bencher.iter(|| span(&otel)));
+        a.in_span("request", |_| bencher.iter(|| span(&otel)));
     });
     group.finish();
 
@@ -121,7 +121,7 @@ fn spans(criterion: &mut Criterion) {
     });
     group.bench_function("ours", |bencher| {
         let _in_session = session.enter();
-        a.in_span_sync("request", |_| bencher.iter(|| span(&otel)));
+        a.in_span("request", |_| bencher.iter(|| span(&otel)));
     });
     group.finish();
 
@@ -131,14 +131,14 @@ fn spans(criterion: &mut Criterion) {
         bencher.iter(|| peer.in_span("answer", |cx| black_box(&cx).span().is_recording()));
     });
     group.bench_function("ours", |bencher| {
-        a.in_span_sync("request", |_| {
-            bencher.iter(|| a.in_span_sync("answer", |span| black_box(span.context()).span().is_recording()));
+        a.in_span("request", |_| {
+            bencher.iter(|| a.in_span("answer", |span| black_box(span.context()).span().is_recording()));
         });
     });
     group.bench_function("ours, past another tracer", |bencher| {
-        a.in_span_sync("request", |_| {
-            b.in_span_sync("between", |_| {
-                bencher.iter(|| a.in_span_sync("answer", |span| black_box(span.context()).span().is_recording()));
+        a.in_span("request", |_| {
+            b.in_span("between", |_| {
+                bencher.iter(|| a.in_span("answer", |span| black_box(span.context()).span().is_recording()));
             });
         });
     });
@@ -158,7 +158,7 @@ fn scopes(criterion: &mut Criterion) {
         bencher.iter(|| drop(black_box(a.enter())));
     });
     group.bench_function("enter and leave in another tracer's", |bencher| {
-        b.in_span_sync("b", |_| bencher.iter(|| drop(black_box(session.enter()))));
+        b.in_span("b", |_| bencher.iter(|| drop(black_box(session.enter()))));
     });
     group.bench_function("capture and run", |bencher| {
         let _in_session = session.enter();
@@ -196,7 +196,7 @@ fn layers(criterion: &mut Criterion) {
         group.bench_function("stock", |bencher| bencher.iter(work));
     });
     tracing::subscriber::with_default(tracing_subscriber::registry().with(registry.tracing_layer()), || {
-        a.in_span_sync("request", |_| {
+        a.in_span("request", |_| {
             group.bench_function("ours", |bencher| bencher.iter(work))
         });
         // In no scope, and there is no default.

@@ -89,7 +89,7 @@ fn main() {
         "for its tenant, in a session of its own",
         in_session.layer(bare()),
     );
-    acme.in_span_sync("outer", |_| {
+    acme.in_span("outer", |_| {
         let headers = PropagationLayer::new();
         measure(&mut criterion, "sent with its trace", headers.layer(bare()));
         measure(

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .start();
         {
             let _in_session = session.enter();
-            answers.in_span_sync("answer", |span| span.set_attribute("prompt", variant));
+            answers.in_span("answer", |span| span.set_attribute("prompt", variant));
         }
         // Known only later, when the user has said what they think; the session's handle is all that is needed for it.
         let helpful = variant == "friendly" || request % 2 == 0;

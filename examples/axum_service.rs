@@ -103,7 +103,7 @@ async fn tell() -> Body {
     let words = stream::iter(["once ", "upon ", "a time"]).then(async |word| {
         if let Some(tracer) = TracerRegistry::current() {
             tracer
-                .in_span("find a word", async |_| tokio::task::yield_now().await)
+                .in_span_async("find a word", async |_| tokio::task::yield_now().await)
                 .await;
         }
         Ok::<_, Infallible>(word)
@@ -115,7 +115,7 @@ async fn tell() -> Body {
 fn models(registry: TracerRegistry) -> Router {
     let answer = async |question: String| {
         if let Some(tracer) = TracerRegistry::current() {
-            tracer.in_span_sync("think", |span| span.set_attribute("question", question));
+            tracer.in_span("think", |span| span.set_attribute("question", question));
         }
         "42"
     };

@@ -57,10 +57,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(folder.path(), &collector.url())?;
 
     let registry = TracerRegistry::from_config(folder.path())?;
-    registry.active()?.in_span_sync("start up", |_| ());
+    registry.active()?.in_span("start up", |_| ());
     for tenant in ["acme", "globex"] {
         let tracer = registry.tenant(tenant)?;
-        tracer.in_span_sync(format!("request of {tenant}"), |_| ());
+        tracer.in_span(format!("request of {tenant}"), |_| ());
     }
     // The wildcard knows every tenant, but a tenant without a key file gets no tracer, and no other key.
     let error = registry.tenant("hooli").expect_err("there is no key file").to_string();

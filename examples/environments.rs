@@ -37,12 +37,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let registry = builder.build()?;
 
-    registry.environment("production")?.in_span_sync("charge card", |_| ());
-    registry.environment("development")?.in_span_sync("try an idea", |_| ());
+    registry.environment("production")?.in_span("charge card", |_| ());
+    registry.environment("development")?.in_span("try an idea", |_| ());
     // The environment that the process runs in; in a file it is usually `active_environment = { env = "ENVIRONMENT" }`.
     let active = registry.active()?;
-    active.in_span_sync("rehearse the release", |_| {
-        active.in_span_sync("charge test card", |_| ());
+    active.in_span("rehearse the release", |_| {
+        active.in_span("charge test card", |_| ());
     });
 
     // A name that is not configured is an error. It never falls back to another environment's key.

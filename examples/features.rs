@@ -35,16 +35,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     // One request goes through both features. Each has its own trace: a project shows nothing of the other's spans.
     let experience = registry.feature("customer_experience")?;
     let search = registry.feature("search")?;
-    experience.in_span_sync("handle query", |_| {
-        search.in_span_sync("search", |_| {
-            search.in_span_sync("rank", |_| ());
+    experience.in_span("handle query", |_| {
+        search.in_span("search", |_| {
+            search.in_span("rank", |_| ());
             // Further in, the first feature finds its own ancestor again.
-            experience.in_span_sync("format answer", |_| ());
+            experience.in_span("format answer", |_| ());
         });
     });
     registry
         .get(Selector::tenant("acme").feature("search"))?
-        .in_span_sync("search for acme", |_| ());
+        .in_span("search for acme", |_| ());
 
     let report = registry.shutdown(Duration::from_secs(5));
     assert!(report.is_complete(), "{report}");

@@ -20,8 +20,8 @@ fn serve(registry: &TracerRegistry, number: u32) -> Result<(), LookupError> {
         .input("number", number)
         .start();
     let _in_session = session.enter();
-    let rows = tracer.in_span_sync(format!("request {number}"), |_| {
-        tracer.in_span_sync("load rows", |span| {
+    let rows = tracer.in_span(format!("request {number}"), |_| {
+        tracer.in_span("load rows", |span| {
             span.set_attribute("rows", i64::from(number));
             number
         })
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     assert!(!one.same_tracer(&other) && !one.same_tracer(&registry.tenant("acme")?));
     // A span of one is no parent for a span of the other, although key and project are the same.
-    one.in_span_sync("of one", |_| other.in_span_sync("of the other", |_| ()));
+    one.in_span("of one", |_| other.in_span("of the other", |_| ()));
     drop((one, other));
 
     for number in 1..=REQUESTS {

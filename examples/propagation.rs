@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The front asks, for acme, in a session.
     let acme = front.tenant("acme")?;
     let session = acme.session("chat").start();
-    let headers = session.scope(acme.in_span("ask", async |_| {
+    let headers = session.scope(acme.in_span_async("ask", async |_| {
         let mut headers = Headers::new();
         acme.inject(&mut headers);
         headers
@@ -72,7 +72,7 @@ fn service(url: &str, secrets: &Path) -> Result<TracerRegistry, Box<dyn Error>> 
 /// Answers a request, and says which session that was in.
 async fn answer(back: &TracerRegistry, tenant: &str, headers: &Headers) -> Result<Option<String>, Box<dyn Error>> {
     let tracer = back.tenant(tenant)?;
-    let answer = tracer.in_span("POST /answer", async |_| {
+    let answer = tracer.in_span_async("POST /answer", async |_| {
         Session::current().map(|session| session.id().to_owned())
     });
     Ok(tracer.extract(headers).scope(answer).await)

@@ -14,7 +14,7 @@ use tracer_registry::{KeySource, LookupError, TracerRegistry};
 /// One invocation. The registry is made once, when the process starts.
 fn handle(registry: &TracerRegistry, tenant: &str, question: &str) -> Result<(), LookupError> {
     let tracer = registry.tenant(tenant)?;
-    tracer.in_span_sync("answer", |span| span.input("question", question));
+    tracer.in_span("answer", |span| span.input("question", question));
 
     // The last thing before the answer goes out and everything stands still.
     let report = tracer.force_flush(Duration::from_secs(2));

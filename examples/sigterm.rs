@@ -42,7 +42,8 @@ async fn serve(
     let mut answered = 0;
     while let Some(number) = requests.recv().await {
         let acme = registry.tenant_async("acme").await?;
-        acme.in_span("answer", async |span| span.input("number", number)).await;
+        acme.in_span_async("answer", async |span| span.input("number", number))
+            .await;
         answered += 1;
         if answered == 10 {
             println!("10 requests are answered");

@@ -24,11 +24,11 @@ fn fetch(name: &str) -> Result<SecretString, SecretError> {
 async fn serve(registry: &TracerRegistry, tenant: &str) -> Result<(), LookupError> {
     let tracer = registry.tenant(tenant)?;
     let session = tracer.session("chat").metadata("plan", "enterprise").start();
-    let answer = tracer.in_span("answer", async |span| {
+    let answer = tracer.in_span_async("answer", async |span| {
         span.set_attribute("question", "why?");
         tokio::task::yield_now().await;
         tracer
-            .in_span("retrieve", async |_| tokio::task::yield_now().await)
+            .in_span_async("retrieve", async |_| tokio::task::yield_now().await)
             .await;
         // A span of another tenant, made in the middle of this one: it lands in the other's project, without a parent.
         registry

@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (tracer, of_thread) = (acme.clone(), session.clone());
     let worker = thread::spawn(move || {
         let _in_session = of_thread.enter();
-        tracer.in_span_sync("on a thread", |_| ());
+        tracer.in_span("on a thread", |_| ());
     });
     worker.join().expect("it does not panic");
 
@@ -40,20 +40,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let (acme, session) = (&acme, &session);
             threads.spawn(move || {
                 let _in_session = session.enter();
-                acme.in_span_sync(format!("on scoped thread {number}"), |_| ());
+                acme.in_span(format!("on scoped thread {number}"), |_| ());
             });
         }
     });
 
     // A task: the future is wrapped, and keeps its scope whichever thread polls it.
-    let task = acme.in_span("in a task", async |_| tokio::task::yield_now().await);
+    let task = acme.in_span_async("in a task", async |_| tokio::task::yield_now().await);
     tokio::spawn(session.scope(task)).await?;
 
     // A blocking task is a thread again.
     let (tracer, of_blocking) = (acme.clone(), session.clone());
     let blocking = tokio::task::spawn_blocking(move || {
         let _in_session = of_blocking.enter();
-        tracer.in_span_sync("in a blocking task", |_| ());
+        tracer.in_span("in a blocking task", |_| ());
     });
     blocking.await?;
 
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let tracer = acme.clone();
     let receiver = thread::spawn(move || {
         for (scope, name) in inbox {
-            scope.run(|| tracer.in_span_sync(name, |_| ()));
+            scope.run(|| tracer.in_span(name, |_| ()));
         }
     });
     session
@@ -74,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Without any of this the span still lands with its tracer, and in no session.
     let _in_session = session.enter();
     thread::scope(|threads| {
-        threads.spawn(|| acme.in_span_sync("not in the session", |_| ()));
+        threads.spawn(|| acme.in_span("not in the session", |_| ()));
     });
 
     let report = registry.shutdown(Duration::from_secs(5));

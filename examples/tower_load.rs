@@ -50,7 +50,7 @@ async fn serve(Path(number): Path<usize>) -> Body {
             std::future::pending::<()>().await;
         }
         if let Some(tracer) = TracerRegistry::current() {
-            let made = tracer.in_span(format!("item of {number}"), async |_| tokio::task::yield_now().await);
+            let made = tracer.in_span_async(format!("item of {number}"), async |_| tokio::task::yield_now().await);
             made.await;
         }
         Ok::<_, Infallible>(ITEM)

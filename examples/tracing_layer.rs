@@ -56,7 +56,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let serve = async |tenant: &str| {
         let tracer = registry.tenant(tenant)?;
-        tracer.in_span("POST /ask", async |_| retrieve("why?").await).await;
+        tracer
+            .in_span_async("POST /ask", async |_| retrieve("why?").await)
+            .await;
         Ok::<_, Box<dyn Error>>(())
     };
     let (acme, globex) = tokio::join!(serve("acme"), serve("globex"));

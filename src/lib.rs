@@ -33,7 +33,7 @@ pub use context::{PropagationStatus, ScopeGuard, StaleScopeStatus};
 pub use export::{
     BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, ExportError, ForgottenReport,
     KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, RequestState, RequestStatus, SessionEventsReport,
-    SpanFate, TlsError, TlsFault, TracerReport,
+    SpanFate, TlsError, TlsErrorKind, TracerReport,
 };
 pub use integrations::routing::{RoutingProvider, RoutingTracer};
 #[cfg(feature = "tower")]
@@ -44,19 +44,19 @@ pub use integrations::trace_macro::{TraceCounts, trace_counts};
 pub use integrations::tracing_layer::TracingLayer;
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
-    AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, BuildError, CheckWarning, CheckedBinding,
-    ConfigurationStatus, Connection, ForgottenStatus, Kept, LookupError, PoolStatus, Probe, RegistryBuilder, Reload,
-    ReloadError, SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
+    AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, BuildError, CheckMode, CheckWarning,
+    CheckedBinding, ConfigurationStatus, ConnectionCheck, ForgottenStatus, LookupError, PoolStatus, RegistryBuilder,
+    Reload, ReloadError, RetainedTracer, SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
 pub use scope::Scope;
 pub use secret::{
     ApiKey, CodePoint, ConfinedFile, Fingerprint, Fingerprinter, KeyCommand, KeyRefusalStatus, KeySource, SecretError,
-    SecretFault, SecretSource, SecretSources,
+    SecretErrorKind, SecretSource, SecretSources,
 };
-pub use selector::{Name, NameError, NameFault, Part, Selector, SelectorError, SelectorParts};
+pub use selector::{Selector, SelectorBuilder, SelectorError, SelectorKind, Slug, SlugError, SlugErrorKind};
 pub use session::{Enrichment, Session, SessionBuilder};
 pub use span::{ActiveSpan, RegistrySpan};
-pub use tracer::{IsolatedTracer, TracerHandle};
+pub use tracer::{RegistryTracer, TracerHandle};
 /// ```
 /// use tracer_registry::{TracerHandle, trace};
 ///

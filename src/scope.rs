@@ -27,7 +27,7 @@ use crate::tracer::TracerHandle;
 ///     }
 /// });
 ///
-/// acme.in_span_sync("ask", |_| jobs.send((Scope::current(), "why?")));      // spans of the worker are children of `ask`
+/// acme.in_span("ask", |_| jobs.send((Scope::current(), "why?")));      // spans of the worker are children of `ask`
 /// # drop(jobs);
 /// # worker.join().unwrap();
 /// # }

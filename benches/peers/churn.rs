@@ -124,7 +124,7 @@ fn look_up_once(registry: &TracerRegistry, at: usize) -> Result<()> {
     loop {
         match registry.tenant(&name) {
             Ok(tracer) => {
-                tracer.in_span_sync("once", |_| ());
+                tracer.in_span("once", |_| ());
                 return Ok(());
             }
             Err(LookupError::PoolFull { .. }) => {}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use tracer_registry::config::{BackendName, Binding, Compression, Export, Pool};
-use tracer_registry::{IsolatedTracer, KeySource, RegistryBuilder, TracerRegistry};
+use tracer_registry::{KeySource, RegistryBuilder, RegistryTracer, TracerRegistry};
 
 use crate::Result;
 use crate::fleet::{Fleet, Plan};
@@ -16,11 +16,11 @@ const HOLE: &str = "hole-";
 
 pub(crate) struct Ours {
     registry: TracerRegistry,
-    tracers: Vec<IsolatedTracer>,
+    tracers: Vec<RegistryTracer>,
 }
 
 impl Fleet for Ours {
-    type Tracer = IsolatedTracer;
+    type Tracer = RegistryTracer;
 
     fn make(plan: &Plan) -> Result<Self> {
         let mut builder = builder(&plan.ports.url()).export(export(plan));
@@ -47,7 +47,7 @@ impl Fleet for Ours {
         })
     }
 
-    fn tracers(&self) -> &[IsolatedTracer] {
+    fn tracers(&self) -> &[RegistryTracer] {
         &self.tracers
     }
 

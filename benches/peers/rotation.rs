@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::TracerProvider as _;
 use serde::{Deserialize, Serialize};
 use tracer_registry::config::{BackendName, Binding, Compression, Export};
-use tracer_registry::{IsolatedTracer, KeySource, SecretString, TracerRegistry};
+use tracer_registry::{KeySource, RegistryTracer, SecretString, TracerRegistry};
 
 use crate::control::{Ports, Receiver};
 use crate::fleet::{Fleet, Holes, Plan};
@@ -130,7 +130,7 @@ pub(crate) fn measure(plan: &Plan, time: Duration, rotate: bool) -> Result<Rotat
 /// Tracers of which the first has a key that changes.
 struct Rotating {
     registry: TracerRegistry,
-    tracers: Vec<IsolatedTracer>,
+    tracers: Vec<RegistryTracer>,
 }
 
 impl Rotating {
@@ -160,13 +160,13 @@ impl Rotating {
 }
 
 impl Fleet for Rotating {
-    type Tracer = IsolatedTracer;
+    type Tracer = RegistryTracer;
 
     fn make(plan: &Plan) -> Result<Self> {
         Self::with(plan, Arc::default())
     }
 
-    fn tracers(&self) -> &[IsolatedTracer] {
+    fn tracers(&self) -> &[RegistryTracer] {
         &self.tracers
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tracer_registry::config::Config;
-use tracer_registry::{Probe, Selector, TracerRegistry};
+use tracer_registry::{CheckMode, Selector, TracerRegistry};
 
 use crate::control::{Ports, Receiver};
 use crate::job::Job;
@@ -72,7 +72,7 @@ pub(crate) fn measure(ports: Ports, tables: usize) -> Result<Tables> {
     let selectors = config.selectors();
     let registry = TracerRegistry::builder().config(config).build()?;
     let begun = Instant::now();
-    let checked = registry.check(Probe::Keys);
+    let checked = registry.check(CheckMode::Keys);
     let check = each(begun);
     if checked.len() != tables + 1 || checked.iter().any(|binding| binding.error.is_some()) {
         return Err(format!("{} bindings were checked, or some have faults", checked.len()).into());

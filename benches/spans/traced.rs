@@ -34,24 +34,24 @@ pub(crate) fn traced(criterion: &mut Criterion, a: &TracerHandle) {
     let mut group = criterion.benchmark_group("trace");
     group.bench_function("outside any scope", |bencher| bencher.iter(|| empty(black_box(1))));
     group.bench_function("by hand", |bencher| {
-        a.in_span_sync("request", |_| {
+        a.in_span("request", |_| {
             bencher.iter(|| {
-                a.in_span_sync("empty", |_| {
+                a.in_span("empty", |_| {
                     black_box(1_u64);
                 });
             });
         });
     });
     group.bench_function("attribute", |bencher| {
-        a.in_span_sync("request", |_| bencher.iter(|| empty(black_box(1))));
+        a.in_span("request", |_| bencher.iter(|| empty(black_box(1))));
     });
     group.bench_function("attribute, tracer named", |bencher| {
-        a.in_span_sync("request", |_| bencher.iter(|| empty_of(a, black_box(1))));
+        a.in_span("request", |_| bencher.iter(|| empty_of(a, black_box(1))));
     });
     group.bench_function("async by hand", |bencher| {
-        a.in_span_sync("request", |_| {
+        a.in_span("request", |_| {
             bencher.iter(|| {
-                a.in_span("empty", async |_| {
+                a.in_span_async("empty", async |_| {
                     black_box(1_u64);
                 })
                 .now_or_never()
@@ -59,7 +59,7 @@ pub(crate) fn traced(criterion: &mut Criterion, a: &TracerHandle) {
         });
     });
     group.bench_function("async attribute", |bencher| {
-        a.in_span_sync("request", |_| bencher.iter(|| empty_later(black_box(1)).now_or_never()));
+        a.in_span("request", |_| bencher.iter(|| empty_later(black_box(1)).now_or_never()));
     });
     group.finish();
 }

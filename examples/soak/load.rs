@@ -127,7 +127,7 @@ impl Maker {
             1..10 => "a long answer ".repeat(400),
             size => "x".repeat(size as usize / 10),
         };
-        tracer.in_span_sync(name_of(tenant), |span| {
+        tracer.in_span(name_of(tenant), |span| {
             span.set_attribute("gen_ai.operation.name", "chat");
             span.set_attribute("depth", i64::from(depth));
             span.set_attribute("answer", text);

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tracer_registry::{DropReason, LedgerSnapshot, Part, TracerRegistry, TracerStatus};
+use tracer_registry::{DropReason, LedgerSnapshot, SelectorKind, TracerRegistry, TracerStatus};
 
 use crate::made::{Counts, Made};
 use crate::memory::{Memory, threads};
@@ -189,7 +189,12 @@ fn add_up(ledger: &LedgerSnapshot, before: &LedgerSnapshot, done: u64, counts: &
 }
 
 fn number_of(tracer: &TracerStatus) -> Option<usize> {
-    tracer.selector.get(Part::Tenant)?.strip_prefix('t')?.parse().ok()
+    tracer
+        .selector
+        .get(SelectorKind::Tenant)?
+        .strip_prefix('t')?
+        .parse()
+        .ok()
 }
 
 fn by_reason(dropped: &BTreeMap<DropReason, u64>) -> String {

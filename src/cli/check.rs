@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anstream::stderr;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use tracer_registry::{BuildError, CheckedBinding, Connection, Probe, TracerRegistry, printable};
+use tracer_registry::{BuildError, CheckMode, CheckedBinding, ConnectionCheck, TracerRegistry, printable};
 
 use super::error::CliError;
 use super::table::{self, Align};
@@ -47,13 +47,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         Err(error) => return Err(error.into()),
     };
     let probe = match arguments.connect {
-        None => Probe::Keys,
-        Some(Connect::Key) => Probe::Connect,
+        None => CheckMode::Keys,
+        Some(Connect::Key) => CheckMode::Connect,
         Some(Connect::Send) => {
             // Before anything is sent. Not among the output, which may be JSON.
             let note = "sending one span, named tracer_registry.check, to the project of each binding that can be read";
             writeln!(stderr(), "{note}")?;
-            Probe::Send
+            CheckMode::Send
         }
     };
     let checked = registry.check(probe);
@@ -97,7 +97,10 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
             writeln!(out, "warning: {}", printable(&warning))?;
         }
     }
-    if checked.iter().any(|binding| binding.connection == Connection::Accepted) {
+    if checked
+        .iter()
+        .any(|binding| binding.connection == ConnectionCheck::Accepted)
+    {
         writeln!(
             out,
             "an empty export proves the key alone: whether spans are taken, and by which project, says --connect=send"
@@ -111,11 +114,11 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
 fn result(binding: &CheckedBinding) -> String {
     match (&binding.error, &binding.connection) {
         (Some(error), _) => error.to_string(),
-        (None, Connection::NotTried) if binding.fingerprint.is_none() => "for any other tenant".to_owned(),
-        (None, Connection::NotTried) => "ok".to_owned(),
-        (None, Connection::Accepted) => "ok, the endpoint takes the key".to_owned(),
-        (None, Connection::Delivered) => "ok, the endpoint took a span".to_owned(),
-        (None, Connection::Failed(error)) => error.to_string(),
-        (None, Connection::NotDelivered { fate, error }) => format!("a span is {fate}: {error}"),
+        (None, ConnectionCheck::NotTried) if binding.fingerprint.is_none() => "for any other tenant".to_owned(),
+        (None, ConnectionCheck::NotTried) => "ok".to_owned(),
+        (None, ConnectionCheck::Accepted) => "ok, the endpoint takes the key".to_owned(),
+        (None, ConnectionCheck::Delivered) => "ok, the endpoint took a span".to_owned(),
+        (None, ConnectionCheck::Failed(error)) => error.to_string(),
+        (None, ConnectionCheck::NotDelivered { fate, error }) => format!("a span is {fate}: {error}"),
     }
 }

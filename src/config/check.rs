@@ -18,7 +18,7 @@ use super::tls::Tls;
 use super::untrusted::Rules;
 use super::{header, template};
 use crate::secret::KeySource;
-use crate::selector::{Name, Part, Selector, SelectorError, SelectorParts};
+use crate::selector::{Selector, SelectorBuilder, SelectorError, SelectorKind, Slug};
 
 /// The longest duration of the configuration. Far above any that helps, and far below what the clock can add.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,14 +26,14 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) fn document(document: &Document, faults: &mut Faults) {
     binding(&document.defaults, "defaults", faults);
     for (part, table, bindings) in [
-        (Part::Environment, "environments", &document.environments),
-        (Part::Feature, "features", &document.features),
-        (Part::Tenant, "tenants", &document.tenants),
+        (SelectorKind::Environment, "environments", &document.environments),
+        (SelectorKind::Feature, "features", &document.features),
+        (SelectorKind::Tenant, "tenants", &document.tenants),
     ] {
         for (name, binding_of_name) in bindings {
             let path = format!("{table}.{}", quoted(name));
-            if !(part == Part::Tenant && name == WILDCARD)
-                && let Err(error) = Name::new(name)
+            if !(part == SelectorKind::Tenant && name == WILDCARD)
+                && let Err(error) = Slug::new(name)
             {
                 faults.add(path.clone(), error.to_string());
             }
@@ -85,7 +85,7 @@ pub(super) fn document(document: &Document, faults: &mut Faults) {
 
 /// The selector of parts as written.
 pub(super) fn selector(when: &When) -> Result<Selector, SelectorError> {
-    let mut written = SelectorParts::default();
+    let mut written = SelectorBuilder::default();
     if let Some(name) = &when.environment {
         written = written.environment(name);
     }

@@ -13,7 +13,7 @@ use super::pool::Pool;
 use super::schema;
 use super::table::quoted;
 use super::untrusted::Untrusted;
-use crate::selector::{Part, SelectorParts};
+use crate::selector::{SelectorBuilder, SelectorKind};
 
 /// A configuration as written. Made from files by [`Config::load`](super::Config::load), or in code.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -97,7 +97,7 @@ pub(crate) const WILDCARD: &str = "*";
 #[schemars(untagged)]
 pub(crate) enum ActiveEnvironment {
     /// This one.
-    Name(String),
+    Slug(String),
     /// The one that a variable of the process names.
     Variable(ActiveVariable),
 }
@@ -136,7 +136,7 @@ pub(crate) struct When {
 }
 
 impl Route {
-    pub(crate) fn new(when: &SelectorParts, binding: Binding) -> Self {
+    pub(crate) fn new(when: &SelectorBuilder, binding: Binding) -> Self {
         Self {
             when: when.into(),
             binding,
@@ -144,13 +144,13 @@ impl Route {
     }
 }
 
-impl From<&SelectorParts> for When {
-    fn from(parts: &SelectorParts) -> Self {
+impl From<&SelectorBuilder> for When {
+    fn from(parts: &SelectorBuilder) -> Self {
         let name = |part| parts.get(part).map(str::to_owned);
         Self {
-            tenant: name(Part::Tenant),
-            environment: name(Part::Environment),
-            feature: name(Part::Feature),
+            tenant: name(SelectorKind::Tenant),
+            environment: name(SelectorKind::Environment),
+            feature: name(SelectorKind::Feature),
         }
     }
 }

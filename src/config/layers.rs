@@ -11,7 +11,7 @@ use super::parse::{self, Written};
 use super::shape::Shapes;
 use super::variables::Variables;
 use super::{check, read};
-use crate::selector::Name;
+use crate::selector::Slug;
 use crate::util::regular_file;
 use crate::util::system_error::SystemError;
 
@@ -33,12 +33,12 @@ pub(super) const EXTENSIONS: [(&str, Written); 4] = [
 
 #[cfg(feature = "watch")]
 /// Every file that [`load`] looks for.
-pub(super) fn files(path: &Path, environment: Option<&Name>) -> Vec<PathBuf> {
+pub(super) fn files(path: &Path, environment: Option<&Slug>) -> Vec<PathBuf> {
     let (folder, is_layered) = folder_of(path);
     if !is_layered {
         return vec![path.to_owned()];
     }
-    let layers = [Some(DEFAULT), Some(LOCAL), environment.map(Name::as_str)];
+    let layers = [Some(DEFAULT), Some(LOCAL), environment.map(Slug::as_str)];
     let files = layers.into_iter().flatten().flat_map(|layer| candidates(folder, layer));
     files.collect()
 }
@@ -96,7 +96,7 @@ pub(super) fn load(path: &Path, variables: &Variables, shapes: &mut Shapes, faul
         if let Some(ActiveName(Ok(environment))) = choice.and_then(|choice| active_name(choice, variables))
             && environment != DEFAULT
             && environment != LOCAL
-            && Name::new(&environment).is_ok()
+            && Slug::new(&environment).is_ok()
         {
             whole.overlay(&environment_layer(folder, &environment, shapes, faults));
         }
@@ -117,7 +117,7 @@ pub(super) struct ActiveName(pub(super) Result<String, ()>);
 /// What the choice of the active environment comes to, if it comes to a name.
 pub(super) fn active_name(choice: &ActiveEnvironment, variables: &Variables) -> Option<ActiveName> {
     match choice {
-        ActiveEnvironment::Name(name) => Some(ActiveName(Ok(name.clone()))),
+        ActiveEnvironment::Slug(name) => Some(ActiveName(Ok(name.clone()))),
         ActiveEnvironment::Variable(variable) => match variables.get(&variable.env) {
             Some(value) => Some(ActiveName(value.to_str().map(str::to_owned).ok_or(()))),
             None => variable.default.clone().map(|name| ActiveName(Ok(name))),

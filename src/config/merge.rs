@@ -26,7 +26,7 @@ use super::template::TemplateError;
 use super::untrusted::{self, Addresses, Place, Rules};
 use crate::faults::{Fault, planted};
 use crate::secret::KeySource;
-use crate::selector::{Part, Selector};
+use crate::selector::{Selector, SelectorKind};
 
 /// The layers so far.
 pub(super) struct Merged<'a> {
@@ -151,7 +151,7 @@ impl<'a> Merged<'a> {
         if let Some(place) = self.endpoint_of.or(self.backend_of) {
             self.faults.enter_untrusted(place.file());
             let path = format!("{}.endpoint", place.path());
-            let tenant = self.selector.get(Part::Tenant);
+            let tenant = self.selector.get(SelectorKind::Tenant);
             if !self.key_is_untrusted && key.is_some_and(|key| rules.admit(key, tenant).is_none()) {
                 let message = "the key is of an operator's table above this layer, and is not sent where an untrusted layer leads; \
                                write backend and endpoint in that table too";

@@ -92,7 +92,7 @@ pub(super) fn alone(value: Value, path: String, folder: &Path, faults: &mut Faul
 
 fn active(value: Value, faults: &mut Faults) -> Option<ActiveEnvironment> {
     if let Value::String(name) = value {
-        return Some(ActiveEnvironment::Name(name));
+        return Some(ActiveEnvironment::Slug(name));
     }
     let mut table = Table::new(value, "active_environment".into(), faults)?;
     let env = table.required("env");

@@ -25,7 +25,7 @@ use super::untrusted::{Place, Rules};
 use super::variables::Variables;
 use super::{check, layers, proxy, tenant};
 use crate::secret::KeySource;
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 use crate::util::serde_display::debug_as_display;
 
 /// How alike a known name must be to be suggested, and how many are.
@@ -41,7 +41,7 @@ pub struct Config {
     pub(super) document: Document,
     routes: Routes,
     pub(super) routing_default: Option<Selector>,
-    active_environment: Option<Name>,
+    active_environment: Option<Slug>,
     pub(super) export: ExportSettings,
     pub(super) pool: PoolSettings,
     pub(super) metrics: MetricsSettings,
@@ -62,9 +62,9 @@ pub enum ResolveError {
     #[error("{part} {name:?} is not configured{}", suggestions(.similar))]
     Unknown {
         /// The part that is unknown.
-        part: Part,
+        part: SelectorKind,
         /// Its name.
-        name: Name,
+        name: Slug,
         /// Configured names that are like it.
         similar: Vec<String>,
     },
@@ -188,7 +188,7 @@ impl Config {
     }
 
     /// The environment that is active, where one is configured.
-    pub fn active_environment(&self) -> Option<&Name> {
+    pub fn active_environment(&self) -> Option<&Slug> {
         self.active_environment.as_ref()
     }
 
@@ -210,18 +210,18 @@ impl Config {
     /// Every selector that the configuration names, the wildcard left out. A route with `tenant = "*"` makes one with each tenant
     /// that has a table.
     pub fn selectors(&self) -> Vec<Selector> {
-        let single = Part::ALL.into_iter().flat_map(|part| {
-            let names = self.bindings(part).keys().filter_map(|name| Name::new(name).ok());
+        let single = SelectorKind::ALL.into_iter().flat_map(|part| {
+            let names = self.bindings(part).keys().filter_map(|name| Slug::new(name).ok());
             names.map(move |name| Selector::of(part, name))
         });
-        let tenants = self.document.tenants.keys().filter_map(|name| Name::new(name).ok());
+        let tenants = self.document.tenants.keys().filter_map(|name| Slug::new(name).ok());
         let of_any_tenant = tenants.flat_map(|tenant| self.selectors_of_any_tenant(&tenant));
         let exact = self.routes.selectors().cloned();
         single.chain(exact).chain(of_any_tenant).collect()
     }
 
     /// The selectors that routes with `tenant = "*"` make with a tenant, without those that have a route of their own.
-    pub(crate) fn selectors_of_any_tenant(&self, tenant: &Name) -> Vec<Selector> {
+    pub(crate) fn selectors_of_any_tenant(&self, tenant: &Slug) -> Vec<Selector> {
         let parts = self.routes.parts_beside_any_tenant();
         let selectors = parts.map(|parts| parts.clone().with_tenant(tenant.clone()));
         selectors.filter(|selector| !self.routes.names(selector)).collect()
@@ -238,7 +238,7 @@ impl Config {
         if !self.has_wildcard() {
             return Vec::new();
         }
-        let any_tenant = format!("{}:{WILDCARD}", Part::Tenant);
+        let any_tenant = format!("{}:{WILDCARD}", SelectorKind::Tenant);
         let routes = self.routes.parts_beside_any_tenant();
         let routes = routes.map(|parts| (format!("{parts},{any_tenant}"), self.wildcard_key(Some(parts))));
         [(any_tenant.clone(), self.wildcard_key(None))]
@@ -257,7 +257,7 @@ impl Config {
             Some((Place::Table(part, name), binding))
         });
         let wildcard = self.document.tenants.get(WILDCARD);
-        let wildcard = wildcard.map(|binding| (Place::Table(Part::Tenant, WILDCARD), binding));
+        let wildcard = wildcard.map(|binding| (Place::Table(SelectorKind::Tenant, WILDCARD), binding));
         let routes = parts.map_or_else(Vec::new, |parts| self.routes.of_parts_beside_any_tenant(parts));
         let routes = routes
             .into_iter()
@@ -345,7 +345,7 @@ impl Config {
         // Among routes with equally many parts the one written last wins.
         let routes = self.routes.of(selector);
         for (part, name) in selector.parts() {
-            if part == Part::Tenant
+            if part == SelectorKind::Tenant
                 && let Some(given) = tenant
             {
                 self.lay_given(&mut merged, given, name)?;
@@ -381,11 +381,11 @@ impl Config {
         &'a self,
         merged: &mut Merged<'a>,
         given: &'a TenantBinding,
-        tenant: &'a Name,
+        tenant: &'a Slug,
     ) -> Result<(), ResolveError> {
         let wildcard = self.document.tenants.get(WILDCARD);
         if let Some(wildcard) = wildcard.filter(|_| given.binding.untrusted) {
-            merged.lay(wildcard, Place::Table(Part::Tenant, WILDCARD))?;
+            merged.lay(wildcard, Place::Table(SelectorKind::Tenant, WILDCARD))?;
         }
         let file = &given.file;
         Ok(merged.lay(&given.binding, Place::Tenant { tenant, file })?)
@@ -399,7 +399,7 @@ impl Config {
         error
     }
 
-    fn similar(&self, part: Part, name: &Name) -> Vec<String> {
+    fn similar(&self, part: SelectorKind, name: &Slug) -> Vec<String> {
         let (known, at) = (self.bindings(part), name.as_str());
         let before = known.range::<str, _>((Bound::Unbounded, Bound::Excluded(at)));
         let after = known.range::<str, _>((Bound::Included(at), Bound::Unbounded));
@@ -422,25 +422,31 @@ impl Config {
         defaults
     }
 
-    fn bindings(&self, part: Part) -> &BTreeMap<String, Binding> {
+    fn bindings(&self, part: SelectorKind) -> &BTreeMap<String, Binding> {
         match part {
-            Part::Environment => &self.document.environments,
-            Part::Feature => &self.document.features,
-            Part::Tenant => &self.document.tenants,
+            SelectorKind::Environment => &self.document.environments,
+            SelectorKind::Feature => &self.document.features,
+            SelectorKind::Tenant => &self.document.tenants,
         }
     }
 
     /// The table for a name, and what it is called.
-    fn binding_of<'a>(&'a self, part: Part, name: &'a str) -> Option<(&'a str, &'a Binding)> {
+    fn binding_of<'a>(&'a self, part: SelectorKind, name: &'a str) -> Option<(&'a str, &'a Binding)> {
         let bindings = self.bindings(part);
         let table = |name: &'a str| bindings.get(name).map(|binding| (name, binding));
-        let wildcard = || if part == Part::Tenant { table(WILDCARD) } else { None };
+        let wildcard = || {
+            if part == SelectorKind::Tenant {
+                table(WILDCARD)
+            } else {
+                None
+            }
+        };
         table(name).or_else(wildcard)
     }
 }
 
 /// The name of the active environment, if one is chosen; a fault for one that is not configured.
-fn active_environment(document: &Document, variables: &Variables, faults: &mut Faults) -> Option<Name> {
+fn active_environment(document: &Document, variables: &Variables, faults: &mut Faults) -> Option<Slug> {
     let choice = document.active_environment.as_ref()?;
     let ActiveName(name) = layers::active_name(choice, variables)?;
     let known = document.environments.keys().map(String::as_str);
@@ -448,13 +454,13 @@ fn active_environment(document: &Document, variables: &Variables, faults: &mut F
         && document.environments.contains_key(name)
     {
         // A name that is not allowed is a fault of the table that has it.
-        return Name::new(name).ok();
+        return Slug::new(name).ok();
     }
     // Where a file could not be read, the environment may well be in it.
     if !faults.some_file_is_unread() {
         // A variable's value is not repeated: whoever named the wrong variable may have named one with a key in it.
         let said = match (choice, &name) {
-            (ActiveEnvironment::Name(name), _) => format!("\"{}\"", name.escape_default()),
+            (ActiveEnvironment::Slug(name), _) => format!("\"{}\"", name.escape_default()),
             (ActiveEnvironment::Variable(variable), _) if variables.get(&variable.env).is_some() => {
                 format!("what the variable {} says", variable.env.escape_default())
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::check;
 use super::document::Route;
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 
 /// What a route is for: the parts that a selector must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Pattern {
     }
 
     /// Whether it names a part so. `"*"` names no tenant: it makes none known.
-    pub(super) fn names(&self, part: Part, name: &Name) -> bool {
+    pub(super) fn names(&self, part: SelectorKind, name: &Slug) -> bool {
         self.named.get(part) == Some(name)
     }
 }
@@ -75,7 +75,7 @@ impl Routes {
     /// The routes whose parts a selector all has, by place: those with fewer parts first, then those with `tenant = "*"`, else as they are
     /// written. What comes later is laid over what comes before.
     pub(super) fn of(&self, selector: &Selector) -> Vec<(usize, &Pattern)> {
-        let any_tenant = selector.get(Part::Tenant).is_some();
+        let any_tenant = selector.get(SelectorKind::Tenant).is_some();
         self.found(selector, any_tenant)
     }
 

@@ -2,7 +2,7 @@
 
 use super::fault::Faults;
 use super::resolve::{Config, ResolveError};
-use crate::selector::{Part, Selector};
+use crate::selector::{Selector, SelectorKind};
 
 impl Config {
     /// The selector of spans that are made outside any scope by code that knows no tenants, where one is configured.
@@ -17,10 +17,13 @@ impl Config {
         if faults.some_file_is_unread() {
             return;
         }
-        let tenant = selector.get(Part::Tenant);
+        let tenant = selector.get(SelectorKind::Tenant);
         let may_be_elsewhere = tenant.is_some_and(|tenant| !self.has_table(tenant));
         match self.resolve(selector) {
-            Err(ResolveError::Unknown { part: Part::Tenant, .. }) => {}
+            Err(ResolveError::Unknown {
+                part: SelectorKind::Tenant,
+                ..
+            }) => {}
             Err(error @ ResolveError::Unknown { .. }) => faults.add("routing.default", error.to_string()),
             Err(error) if !may_be_elsewhere => faults.add("routing.default", format!("{selector}: {error}")),
             _ => {}

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::secret::{KeyCommand, KeySource};
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 
 /// Why a template cannot be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +14,7 @@ pub enum TemplateError {
         /// The text.
         text: String,
         /// The part.
-        part: Part,
+        part: SelectorKind,
     },
     /// A name with `_` or `.` in a variable's name.
     #[error(
@@ -22,7 +22,7 @@ pub enum TemplateError {
     )]
     Variable {
         /// The name.
-        name: Name,
+        name: Slug,
     },
 }
 
@@ -64,10 +64,10 @@ pub(super) fn fill_source(source: &KeySource, selector: &Selector) -> Result<Key
 fn fill_with(
     text: &str,
     selector: &Selector,
-    spell: impl Fn(&Name) -> Result<String, TemplateError>,
+    spell: impl Fn(&Slug) -> Result<String, TemplateError>,
 ) -> Result<String, TemplateError> {
     let mut filled = text.to_owned();
-    for part in Part::ALL {
+    for part in SelectorKind::ALL {
         let placeholder = format!("{{{part}}}");
         if !filled.contains(&placeholder) {
             continue;
@@ -83,7 +83,7 @@ fn fill_with(
 
 /// The text with its placeholders taken out.
 pub(super) fn without_placeholders(text: &str) -> String {
-    let placeholders = Part::ALL.map(|part| format!("{{{part}}}"));
+    let placeholders = SelectorKind::ALL.map(|part| format!("{{{part}}}"));
     placeholders
         .iter()
         .fold(text.to_owned(), |text, placeholder| text.replace(placeholder, ""))
@@ -94,8 +94,8 @@ pub(super) fn without_placeholders(text: &str) -> String {
 /// Between two placeholders there must be a character that no name can bring in.
 pub(super) fn ambiguous(text: &str, as_variable: bool) -> Option<String> {
     let from_a_name = |c: char| from_a_name(c, as_variable);
-    let mut placed: Vec<(usize, usize, Part)> = Vec::new();
-    for part in Part::ALL {
+    let mut placed: Vec<(usize, usize, SelectorKind)> = Vec::new();
+    for part in SelectorKind::ALL {
         let placeholder = format!("{{{part}}}");
         let found = text.match_indices(&placeholder);
         placed.extend(found.map(|(start, found)| (start, start + found.len(), part)));
@@ -120,7 +120,7 @@ pub(super) fn from_a_name(c: char, as_variable: bool) -> bool {
 }
 
 /// `acme-eu` as `ACME_EU`. One to one, because names with `_` or `.` are refused.
-pub(super) fn as_variable(name: &Name) -> Result<String, TemplateError> {
+pub(super) fn as_variable(name: &Slug) -> Result<String, TemplateError> {
     if name.contains(['_', '.']) {
         return Err(TemplateError::Variable { name: name.clone() });
     }

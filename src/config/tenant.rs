@@ -15,7 +15,7 @@ use super::shape::Shape;
 use super::table::quoted;
 use super::variables::Variables;
 use super::{check, layers, read};
-use crate::selector::Name;
+use crate::selector::Slug;
 use crate::util::json_depth::{is_within, take_apart};
 
 /// The largest file of a tenant. It is read at each look-up that makes the tenant's tracer.
@@ -38,7 +38,7 @@ pub(crate) struct FileOfTenant {
     /// What is in front of the extension, as a message may show it.
     pub(crate) shown: String,
     /// The tenant; else why there can be none.
-    pub(crate) tenant: Result<Name, ConfigError>,
+    pub(crate) tenant: Result<Slug, ConfigError>,
 }
 
 impl Binding {
@@ -81,7 +81,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with every fault of the file, also where it, or the whole folder, cannot be read: who has a file must not be taken for
     /// somebody who has none.
-    pub(crate) fn tenant_file(&self, tenant: &Name) -> Result<Option<TenantBinding>, ConfigError> {
+    pub(crate) fn tenant_file(&self, tenant: &Slug) -> Result<Option<TenantBinding>, ConfigError> {
         let Some(folder) = self.tenants_dir() else {
             return Ok(None);
         };
@@ -112,7 +112,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] with every fault.
-    pub(crate) fn tenant_given(&self, tenant: &Name, binding: Binding) -> Result<TenantBinding, ConfigError> {
+    pub(crate) fn tenant_given(&self, tenant: &Slug, binding: Binding) -> Result<TenantBinding, ConfigError> {
         let mut faults = Faults::default();
         let file = "the source of bindings";
         faults.enter(Layer::Whole, file);
@@ -148,7 +148,7 @@ impl Config {
         let mut faults = Faults::default();
         let folder = self.tenants_dir().unwrap_or(Path::new(""));
         faults.enter(Layer::Default, folder.display().to_string());
-        let tenant = match Name::new(&text) {
+        let tenant = match Slug::new(&text) {
             Ok(name) if self.has_table(&name) => {
                 let message = format!(
                     "the tenant has a table [{}] in the configuration, and that one holds; remove one of the two",
@@ -200,8 +200,8 @@ impl Config {
 
 #[cfg(feature = "watch")]
 /// The tenant that a file of `tenants_dir` is for, by its path; none where it is not called as a tenant's file.
-pub(crate) fn tenant_of(file: &Path) -> Option<Name> {
-    stem(file)?.to_str().and_then(|stem| Name::new(stem).ok())
+pub(crate) fn tenant_of(file: &Path) -> Option<Slug> {
+    stem(file)?.to_str().and_then(|stem| Slug::new(stem).ok())
 }
 
 /// A folder that is not there would make every tenant of it an unknown one.
@@ -221,6 +221,6 @@ fn stem(file: &Path) -> Option<&OsStr> {
     (known && !stem.to_string_lossy().starts_with('.')).then_some(stem)
 }
 
-fn path_of(tenant: &Name) -> String {
+fn path_of(tenant: &Slug) -> String {
     format!("tenants.{}", quoted(tenant))
 }

@@ -125,4 +125,4 @@ pub use probe::SpanFate;
 pub(crate) use processor::LaneProcessor;
 pub(crate) use proxy::{Credentials, Proxy};
 pub use report::{ForgottenReport, Report, SessionEventsReport, TracerReport};
-pub use tls::{TlsError, TlsFault};
+pub use tls::{TlsError, TlsErrorKind};

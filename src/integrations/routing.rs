@@ -39,7 +39,7 @@ use crate::util::wall_time::Moment;
 /// let driver = registry.routing_provider().tracer("database-driver");       // once, at start-up
 ///
 /// let acme = registry.tenant("acme")?;
-/// acme.in_span_sync("request", |_| drop(driver.start("query")));            // a child of `request`, in acme's project
+/// acme.in_span("request", |_| drop(driver.start("query")));            // a child of `request`, in acme's project
 ///
 /// drop(driver.start("housekeeping"));                                       // in no scope, and there is no default: not recorded
 /// assert_eq!(registry.status().unrouted.spans, 1);

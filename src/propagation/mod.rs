@@ -86,7 +86,7 @@ impl TracerHandle {
     /// ```
     /// # use std::collections::HashMap;
     /// # async fn handle(acme: tracer_registry::TracerHandle, headers: HashMap<String, String>) {
-    /// let answer = acme.extract(&headers).scope(acme.in_span("POST /ask", async |_| "42")).await;
+    /// let answer = acme.extract(&headers).scope(acme.in_span_async("POST /ask", async |_| "42")).await;
     /// # }
     /// ```
     pub fn extract(&self, extractor: &dyn Extractor) -> Scope {

@@ -8,8 +8,8 @@ use std::{io, thread};
 
 use super::answers::{AFTER_A_FAILURE, Answers};
 use super::pool::Pool;
-use super::source::AnswersKept;
-use crate::selector::Part;
+use super::source::BindingCacheOptions;
+use crate::selector::SelectorKind;
 
 /// How often it is looked at the most.
 const OFTEN: Duration = Duration::from_millis(5);
@@ -18,7 +18,7 @@ const OFTEN: Duration = Duration::from_millis(5);
 pub(super) struct Ageing(#[expect(dead_code, reason = "the thread ends when this end of the channel goes")] Sender<()>);
 
 impl Ageing {
-    pub(super) fn start(pool: Weak<Pool>, answers: &Arc<Answers>, keep: &AnswersKept) -> io::Result<Self> {
+    pub(super) fn start(pool: Weak<Pool>, answers: &Arc<Answers>, keep: &BindingCacheOptions) -> io::Result<Self> {
         let (end, ended) = mpsc::channel();
         let answers = Arc::clone(answers);
         let between = between(keep);
@@ -32,7 +32,7 @@ impl Ageing {
                 for tracer in pool.tracers() {
                     if tracer
                         .selector()
-                        .get(Part::Tenant)
+                        .get(SelectorKind::Tenant)
                         .is_some_and(|tenant| gone.contains(tenant))
                     {
                         tracer.mark_stale();
@@ -46,7 +46,7 @@ impl Ageing {
 }
 
 /// A quarter of the shortest time that something is kept for.
-fn between(keep: &AnswersKept) -> Duration {
+fn between(keep: &BindingCacheOptions) -> Duration {
     let shortest = keep.known.min(keep.unknown).min(AFTER_A_FAILURE);
     (shortest / 4).max(OFTEN)
 }
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn it_is_looked_often_enough_for_the_shortest_time() {
         let of = |known, unknown| {
-            between(&AnswersKept {
+            between(&BindingCacheOptions {
                 known,
                 unknown,
                 most: 1,

@@ -3,16 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::selector::Name;
+use crate::selector::Slug;
 
 /// Values by name, the oldest first out. Everything lives equally long, so that the order of coming is that of going.
 pub(super) struct Ages<V> {
     lifetime: Duration,
     most: usize,
-    values: HashMap<Name, V>,
-    order: VecDeque<(Instant, Name)>,
+    values: HashMap<Slug, V>,
+    order: VecDeque<(Instant, Slug)>,
     /// What went because there were too many, and was not told yet.
-    crowded_out: Vec<Name>,
+    crowded_out: Vec<Slug>,
 }
 
 impl<V: Clone> Ages<V> {
@@ -27,7 +27,7 @@ impl<V: Clone> Ages<V> {
     }
 
     /// Remembers a value; one that is there already keeps its age.
-    pub(super) fn put(&mut self, name: &Name, value: V, now: Instant) {
+    pub(super) fn put(&mut self, name: &Slug, value: V, now: Instant) {
         if self.values.insert(name.clone(), value).is_none() {
             self.order.push_back((now, name.clone()));
         }
@@ -39,12 +39,12 @@ impl<V: Clone> Ages<V> {
         }
     }
 
-    pub(super) fn get(&self, name: &Name) -> Option<V> {
+    pub(super) fn get(&self, name: &Slug) -> Option<V> {
         self.values.get(name).cloned()
     }
 
     /// Forgets what is too old, and gives all names that went since the last call.
-    pub(super) fn gone(&mut self, now: Instant) -> Vec<Name> {
+    pub(super) fn gone(&mut self, now: Instant) -> Vec<Slug> {
         let mut gone = std::mem::take(&mut self.crowded_out);
         while let Some((since, _)) = self.order.front()
             && now.saturating_duration_since(*since) >= self.lifetime
@@ -61,8 +61,8 @@ impl<V: Clone> Ages<V> {
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> Name {
-        Name::new(text).expect("a name")
+    fn name(text: &str) -> Slug {
+        Slug::new(text).expect("a name")
     }
 
     #[test]

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use super::LookupError;
 use super::ages::Ages;
 use super::flights::{self, Flights};
-use super::source::{AnswersKept, Source};
+use super::source::{BindingCacheOptions, Source};
 use crate::config::{Config, TenantBinding};
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 
 /// What the source says of a tenant; none where it does not know it.
 pub(super) type Answer = Option<Arc<TenantBinding>>;
@@ -26,7 +26,7 @@ pub(super) const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
 pub(super) struct Answers {
     source: Source,
     kept: Mutex<Kept>,
-    asked: Flights<Name, Result<Answer, LookupError>>,
+    asked: Flights<Slug, Result<Answer, LookupError>>,
 }
 
 struct Kept {
@@ -37,7 +37,7 @@ struct Kept {
 }
 
 impl Answers {
-    pub(super) fn new(source: Source, keep: AnswersKept) -> Arc<Self> {
+    pub(super) fn new(source: Source, keep: BindingCacheOptions) -> Arc<Self> {
         Arc::new(Self {
             source,
             kept: Mutex::new(Kept {
@@ -50,7 +50,7 @@ impl Answers {
     }
 
     /// What is known, else what the source says, on this thread.
-    pub(super) fn get(self: &Arc<Self>, config: &Arc<Config>, tenant: &Name) -> Result<Answer, LookupError> {
+    pub(super) fn get(self: &Arc<Self>, config: &Arc<Config>, tenant: &Slug) -> Result<Answer, LookupError> {
         if let Some(kept) = self.kept(tenant) {
             return Ok(kept);
         }
@@ -64,10 +64,13 @@ impl Answers {
     pub(super) fn ask(
         self: &Arc<Self>,
         config: &Arc<Config>,
-        tenant: &Name,
+        tenant: &Slug,
     ) -> impl Future<Output = Result<Answer, LookupError>> + Send + Unpin + use<> {
         let (answers, config, name) = (Arc::clone(self), Arc::clone(config), tenant.clone());
-        let panicked = Err(LookupError::Panicked(Selector::of(Part::Tenant, tenant.clone())));
+        let panicked = Err(LookupError::Panicked(Selector::of(
+            SelectorKind::Tenant,
+            tenant.clone(),
+        )));
         let work = move || async move {
             // Somebody else's question may have been answered a moment ago.
             if let Some(kept) = answers.kept(&name) {
@@ -92,13 +95,13 @@ impl Answers {
     }
 
     /// What is known without asking.
-    pub(super) fn kept(&self, tenant: &Name) -> Option<Answer> {
+    pub(super) fn kept(&self, tenant: &Slug) -> Option<Answer> {
         let kept = self.lock();
         let unknown = || kept.unknown.get(tenant).map(|()| None);
         kept.known.get(tenant).map(Some).or_else(unknown)
     }
 
-    fn keep(&self, tenant: &Name, answer: Option<&Arc<TenantBinding>>) {
+    fn keep(&self, tenant: &Slug, answer: Option<&Arc<TenantBinding>>) {
         let (mut kept, now) = (self.lock(), Instant::now());
         match answer {
             Some(binding) => kept.known.put(tenant, Arc::clone(binding), now),
@@ -107,17 +110,17 @@ impl Answers {
     }
 
     /// The source failed for a tenant that has a tracer; it is asked again after a while.
-    pub(super) fn note_failure(&self, tenant: &Name) {
+    pub(super) fn note_failure(&self, tenant: &Slug) {
         self.lock().failed.put(tenant, (), Instant::now());
     }
 
     /// Whether somebody is going to say when the tenant must be asked for again.
-    pub(super) fn holds(&self, tenant: &Name) -> bool {
+    pub(super) fn holds(&self, tenant: &Slug) -> bool {
         self.kept(tenant).is_some() || self.lock().failed.get(tenant).is_some()
     }
 
     /// The tenants whose answers hold no longer, since the last call.
-    pub(super) fn gone(&self) -> BTreeSet<Name> {
+    pub(super) fn gone(&self) -> BTreeSet<Slug> {
         let (mut kept, now) = (self.lock(), Instant::now());
         let mut gone = kept.known.gone(now);
         gone.extend(kept.unknown.gone(now));

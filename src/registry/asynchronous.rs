@@ -15,7 +15,7 @@ use super::bindings::Asking;
 use super::lookup::checked;
 use super::{LookupError, TracerRegistry};
 #[cfg(feature = "tower")]
-use crate::selector::Part;
+use crate::selector::SelectorKind;
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 
@@ -74,7 +74,7 @@ impl TracerRegistry {
 
     /// As [`ready`](Self::ready), for a selector of one part. Allocates nothing.
     #[cfg(feature = "tower")]
-    pub(crate) fn ready_single(&self, part: Part, name: &str) -> Option<Result<TracerHandle, LookupError>> {
+    pub(crate) fn ready_single(&self, part: SelectorKind, name: &str) -> Option<Result<TracerHandle, LookupError>> {
         let found = self.0.live.pool.find_single(part, name);
         found.and_then(|found| self.fresh(found))
     }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use super::LookupError;
 use super::answers::{Answer, Answers};
 use crate::config::{Config, ResolvedBinding, Shape};
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 
 pub(super) struct Bindings {
     config: ArcSwap<Config>,
@@ -75,7 +75,7 @@ impl Bindings {
     pub(super) fn resolve(&self, selector: &Selector, asking: &Asking) -> Result<Bound, LookupError> {
         let config = self.config();
         let mut of_source = false;
-        let ask = |tenant: &Name| match (asking, &self.answers) {
+        let ask = |tenant: &Slug| match (asking, &self.answers) {
             (_, None) => Ok(None),
             (asking, Some(answers)) => {
                 of_source = true;
@@ -96,7 +96,7 @@ impl Bindings {
     /// What holds for a selector, where that can be said without asking the source. An error has no suggestions.
     pub(super) fn resolve_without_asking(&self, selector: &Selector) -> Result<Option<ResolvedBinding>, LookupError> {
         let config = self.config();
-        let kept = |tenant: &Name| match &self.answers {
+        let kept = |tenant: &Slug| match &self.answers {
             Some(answers) => answers
                 .kept(tenant)
                 .ok_or_else(|| LookupError::OnlyAsync(tenant.clone())),
@@ -113,7 +113,10 @@ impl Bindings {
     #[cfg(feature = "watch")]
     pub(super) fn file_loses(&self, selector: &Selector, had: &Shape) -> bool {
         let config = self.config();
-        let Some(tenant) = selector.get(Part::Tenant).filter(|tenant| !config.has_table(tenant)) else {
+        let Some(tenant) = selector
+            .get(SelectorKind::Tenant)
+            .filter(|tenant| !config.has_table(tenant))
+        else {
             return false;
         };
         let file = config.tenant_file(tenant).ok().flatten();
@@ -121,8 +124,8 @@ impl Bindings {
     }
 
     /// The tenant of a selector, where the source has the say about it, unless it has a file.
-    pub(super) fn asks_for<'s>(&self, selector: &'s Selector) -> Option<(&Arc<Answers>, &'s Name)> {
-        let tenant = selector.get(Part::Tenant)?;
+    pub(super) fn asks_for<'s>(&self, selector: &'s Selector) -> Option<(&Arc<Answers>, &'s Slug)> {
+        let tenant = selector.get(SelectorKind::Tenant)?;
         let answers = self.answers.as_ref()?;
         (!self.config.load().has_table(tenant)).then_some((answers, tenant))
     }
@@ -132,9 +135,9 @@ impl Bindings {
 fn given_in(
     config: &Config,
     selector: &Selector,
-    ask: impl FnOnce(&Name) -> Result<Answer, LookupError>,
+    ask: impl FnOnce(&Slug) -> Result<Answer, LookupError>,
 ) -> Result<Answer, LookupError> {
-    match selector.get(Part::Tenant) {
+    match selector.get(SelectorKind::Tenant) {
         Some(tenant) if !config.has_table(tenant) => match config.tenant_file(tenant)? {
             Some(file) => Ok(Some(Arc::new(file))),
             None => ask(tenant),

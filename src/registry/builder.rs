@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::source::Source;
-use super::{AnswersKept, AsyncBindingSource, BindingSource, BuildError, TracerRegistry};
+use super::{AsyncBindingSource, BindingCacheOptions, BindingSource, BuildError, TracerRegistry};
 use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing, Untrusted};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
-use crate::selector::SelectorParts;
+use crate::selector::SelectorBuilder;
 
 /// Builds a [`TracerRegistry`] from bindings given in code, or from a configuration that was loaded, with the program's own secret sources.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub struct RegistryBuilder {
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     source: Option<Source>,
-    answers_kept: AnswersKept,
+    answers_kept: BindingCacheOptions,
 }
 
 impl RegistryBuilder {
@@ -54,13 +54,13 @@ impl RegistryBuilder {
 
     /// What is laid over the bindings of a selector's parts if it has all of `when`'s. The tenant `"*"` is every tenant that is known:
     /// `Selector::feature("search").tenant("*")` with `{tenant}` in its binding gives every tenant's searches a project of their own.
-    pub fn route(mut self, when: &SelectorParts, binding: Binding) -> Self {
+    pub fn route(mut self, when: &SelectorBuilder, binding: Binding) -> Self {
         self.document.routes.push(Route::new(when, binding));
         self
     }
 
     /// The tracer of spans that are made outside any scope by code that knows no tenants, as `routing.default` in the configuration.
-    pub fn routing_default(mut self, default: &SelectorParts) -> Self {
+    pub fn routing_default(mut self, default: &SelectorBuilder) -> Self {
         self.document.routing = Routing {
             default: Some(default.into()),
         };
@@ -69,7 +69,7 @@ impl RegistryBuilder {
 
     /// The environment that [`TracerRegistry::active`] gives.
     pub fn active_environment(mut self, name: impl Into<String>) -> Self {
-        self.document.active_environment = Some(ActiveEnvironment::Name(name.into()));
+        self.document.active_environment = Some(ActiveEnvironment::Slug(name.into()));
         self
     }
 
@@ -138,7 +138,7 @@ impl RegistryBuilder {
     }
 
     /// For how long what the source answers holds.
-    pub fn answers_kept(mut self, keep: AnswersKept) -> Self {
+    pub fn answers_kept(mut self, keep: BindingCacheOptions) -> Self {
         self.answers_kept = keep;
         self
     }

@@ -6,7 +6,7 @@ use crate::backend::DestinationError;
 use crate::config::{ConfigError, ResolveError};
 use crate::export::{EngineError, TlsError};
 use crate::secret::SecretError;
-use crate::selector::{Name, Selector, SelectorError};
+use crate::selector::{Selector, SelectorError, Slug};
 use crate::util::serde_display::debug_as_display;
 use crate::util::system_error::SystemError;
 
@@ -52,7 +52,7 @@ pub enum LookupError {
     #[error("the source of bindings failed for tenant {tenant:?}: {error}")]
     Source {
         /// Whose binding was asked for.
-        tenant: Name,
+        tenant: Slug,
         /// What the source said.
         error: SourceError,
     },
@@ -60,7 +60,7 @@ pub enum LookupError {
     #[error(
         "tenant {0:?} must be asked for asynchronously, for the source of bindings is: use tenant_async or get_async; once its tracer is there, all look-ups find it"
     )]
-    OnlyAsync(Name),
+    OnlyAsync(Slug),
     /// The binding has no place to send to.
     #[error(transparent)]
     Destination(#[from] DestinationError),

@@ -6,7 +6,7 @@ use super::bindings::Asking;
 use super::making::Making;
 use super::{Inner, LookupError, TracerRegistry};
 use crate::scope::Scope;
-use crate::selector::{Name, Part, Selector, SelectorError};
+use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 use crate::tracer::TracerHandle;
 
 impl TracerRegistry {
@@ -24,7 +24,7 @@ impl TracerRegistry {
     /// # Errors
     /// [`LookupError`] for a name that is not allowed, not configured, or whose key cannot be read. Never another tenant's tracer.
     pub fn tenant(&self, slug: &str) -> Result<TracerHandle, LookupError> {
-        self.single(Part::Tenant, slug)
+        self.single(SelectorKind::Tenant, slug)
     }
 
     /// The tracer of an environment, by its name. Waits as [`tenant`](Self::tenant) does, for room 250 ms at the most.
@@ -32,7 +32,7 @@ impl TracerRegistry {
     /// # Errors
     /// As [`tenant`](Self::tenant).
     pub fn environment(&self, name: &str) -> Result<TracerHandle, LookupError> {
-        self.single(Part::Environment, name)
+        self.single(SelectorKind::Environment, name)
     }
 
     /// The tracer of a feature, by its name. Waits as [`tenant`](Self::tenant) does, for room 250 ms at the most.
@@ -40,7 +40,7 @@ impl TracerRegistry {
     /// # Errors
     /// As [`tenant`](Self::tenant).
     pub fn feature(&self, name: &str) -> Result<TracerHandle, LookupError> {
-        self.single(Part::Feature, name)
+        self.single(SelectorKind::Feature, name)
     }
 
     /// The tracer of a selector, which may have several parts: their bindings are merged, and the result is a tracer of its own.
@@ -78,7 +78,7 @@ impl TracerRegistry {
     pub fn active(&self) -> Result<TracerHandle, LookupError> {
         let config = self.0.live.bindings.loaded();
         let name = config.active_environment().ok_or(LookupError::NoActiveEnvironment)?;
-        self.single(Part::Environment, name)
+        self.single(SelectorKind::Environment, name)
     }
 
     /// A tracer of its own, outside the pool, for one request or one job: nothing is shared with other tracers of the same selector but the
@@ -105,7 +105,7 @@ impl TracerRegistry {
     ///
     /// fn deep_inside() {
     ///     if let Some(tracer) = TracerRegistry::current() {
-    ///         tracer.in_span_sync("deep inside", |_| ());
+    ///         tracer.in_span("deep inside", |_| ());
     ///     }
     /// }
     /// ```
@@ -113,12 +113,12 @@ impl TracerRegistry {
         Scope::current().tracer()
     }
 
-    fn single(&self, part: Part, name: &str) -> Result<TracerHandle, LookupError> {
+    fn single(&self, part: SelectorKind, name: &str) -> Result<TracerHandle, LookupError> {
         if let Some(found) = self.0.live.pool.find_single(part, name) {
             return self.open(found);
         }
         // Names are checked on the way to a new tracer only: what is in the pool was checked when it came in.
-        let name = Name::new(name).map_err(|source| SelectorError::Name { part, source })?;
+        let name = Slug::new(name).map_err(|source| SelectorError::Slug { part, source })?;
         self.look_up(&Selector::of(part, name), &Asking::Source)
     }
 

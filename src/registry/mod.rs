@@ -36,9 +36,9 @@ use std::sync::{Arc, OnceLock};
 
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
-pub use reload::{ConfigurationStatus, Kept, Reload, ReloadError};
-pub use source::{AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, SourceError};
-pub use status::{CheckedBinding, Connection, ForgottenStatus, PoolStatus, Probe, Status, TracerStatus};
+pub use reload::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
+pub use source::{AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, SourceError};
+pub use status::{CheckMode, CheckedBinding, ConnectionCheck, ForgottenStatus, PoolStatus, Status, TracerStatus};
 pub use unscoped::UnroutedStatus;
 pub(crate) use unscoped::{Unrouted, WeakRegistry};
 pub use warnings::CheckWarning;
@@ -142,7 +142,7 @@ impl TracerRegistry {
 
     /// Tries every binding of the configuration, and those of all files in `tenants_dir`: whether its key can be read, where it would send, and, where asked, whether the endpoint
     /// takes the key. Makes no tracer. Blocks the thread, for up to `export.timeout` where endpoints are asked.
-    pub fn check(&self, probe: Probe) -> Vec<CheckedBinding> {
+    pub fn check(&self, probe: CheckMode) -> Vec<CheckedBinding> {
         status::check(&self.0, probe)
     }
 }

@@ -25,7 +25,7 @@ use super::LookupError;
 use super::status::PoolStatus;
 use crate::config::{ExportMode, IdleTimeout, PoolSettings, WhenFull};
 use crate::export::LineBudget;
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 use crate::tracer::TracerHandle;
 use clock::{Clock, Past};
 use room::Room;
@@ -33,7 +33,7 @@ use slots::{Asked, Build, Slots};
 
 /// Tracers by selector. Selectors of one part are found by a plain `&str`.
 pub(super) struct Pool {
-    single: [Slots<Name, TracerHandle>; Part::ALL.len()],
+    single: [Slots<Slug, TracerHandle>; SelectorKind::ALL.len()],
     combined: Slots<Selector, TracerHandle>,
     clock: Clock,
     past: Mutex<Past>,
@@ -63,7 +63,7 @@ impl Pool {
     }
 
     /// The tracer of a name, if it was made.
-    pub(super) fn find_single(&self, part: Part, name: &str) -> Option<TracerHandle> {
+    pub(super) fn find_single(&self, part: SelectorKind, name: &str) -> Option<TracerHandle> {
         self.single[part as usize].find(name, self.clock.now())
     }
 
@@ -113,7 +113,7 @@ impl Pool {
     /// Takes those out that are being made. They go to those who wait for them, and are not kept.
     pub(super) fn take_out_unfinished(&self, concerned: impl Fn(&Selector) -> bool) {
         let mut taken = self.combined.take_out_unfinished(&concerned);
-        for (part, slots) in Part::ALL.into_iter().zip(&self.single) {
+        for (part, slots) in SelectorKind::ALL.into_iter().zip(&self.single) {
             taken += slots.take_out_unfinished(|name| concerned(&Selector::of(part, name.clone())));
         }
         for _ in 0..taken {

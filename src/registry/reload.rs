@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError, Digest, ResolveError};
 use crate::faults::{Fault, planted};
 use crate::selector::Selector;
 #[cfg(feature = "watch")]
-use crate::selector::{Name, Part};
+use crate::selector::{SelectorKind, Slug};
 use crate::tracer::TracerHandle;
 use crate::util::serde_display::FromMessage;
 use crate::util::serde_display::debug_as_display;
@@ -42,12 +42,12 @@ pub struct Reload {
     /// Settings that differ and hold only from a start on. They stay as they were.
     pub needs_restart: Vec<&'static str>,
     /// Tracers that stay as they were, because the files of their tenants cannot be used.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<RetainedTracer>,
 }
 
 /// A tracer that a reload left as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct RetainedTracer {
     /// Whose.
     pub selector: Selector,
     /// Why.
@@ -189,7 +189,7 @@ impl Live {
     #[cfg(feature = "watch")]
     pub(super) fn reload_changed(
         &self,
-        tenants: Option<&BTreeSet<Name>>,
+        tenants: Option<&BTreeSet<Slug>>,
         now: Instant,
     ) -> (Result<Reload, ReloadError>, Option<Duration>) {
         let mut turn = self.reloads.one.lock().unwrap_or_else(PoisonError::into_inner);
@@ -239,10 +239,13 @@ impl Live {
 
     /// Retires the tracers of some tenants, or all, whose binding is not what it was, unless that has to wait.
     #[cfg(feature = "watch")]
-    fn renew_later(&self, told: &mut Reload, tenants: Option<&BTreeSet<Name>>, removals: &mut Removals, now: Instant) {
+    fn renew_later(&self, told: &mut Reload, tenants: Option<&BTreeSet<Slug>>, removals: &mut Removals, now: Instant) {
         let concerned = |selector: &Selector| {
-            let is_one =
-                |tenants: &BTreeSet<Name>| selector.get(Part::Tenant).is_some_and(|name| tenants.contains(name));
+            let is_one = |tenants: &BTreeSet<Slug>| {
+                selector
+                    .get(SelectorKind::Tenant)
+                    .is_some_and(|name| tenants.contains(name))
+            };
             tenants.is_none_or(is_one)
         };
         let (mut waiting, mut begun) = (BTreeSet::new(), Vec::new());
@@ -302,7 +305,7 @@ impl Live {
                     changed.insert(selector.clone());
                 }
                 Err(error) => {
-                    told.kept.push(Kept {
+                    told.kept.push(RetainedTracer {
                         selector: selector.clone(),
                         error: error.clone(),
                     });

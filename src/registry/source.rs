@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Binding;
-use crate::selector::Name;
+use crate::selector::Slug;
 
 /// Where a program keeps the bindings of its tenants. Closures of the same shape are sources too.
 ///
@@ -21,7 +21,7 @@ pub trait BindingSource: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`SourceError`] where it cannot be told now. It is an error of that look-up alone: a tenant is not taken for an unknown one.
-    fn binding(&self, tenant: &Name) -> Result<Option<Binding>, SourceError>;
+    fn binding(&self, tenant: &Slug) -> Result<Option<Binding>, SourceError>;
 }
 
 /// What an [`AsyncBindingSource`] answers.
@@ -37,7 +37,7 @@ pub trait AsyncBindingSource: Send + Sync + 'static {
     ///
     /// # Errors
     /// As of [`BindingSource::binding`].
-    fn binding<'a>(&'a self, tenant: &'a Name) -> BindingFuture<'a>;
+    fn binding<'a>(&'a self, tenant: &'a Slug) -> BindingFuture<'a>;
 }
 
 /// Why a source could not tell. The message is repeated in errors and in the log: no secret belongs into it.
@@ -49,7 +49,7 @@ pub struct SourceError {
 
 /// For how long the answers of a source hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnswersKept {
+pub struct BindingCacheOptions {
     /// How long a tenant's binding is taken to be as it was. The first look-up afterwards asks again, and where the answer is another one, makes a
     /// new tracer of it. Default: 5m.
     pub known: Duration,
@@ -68,9 +68,9 @@ pub(super) enum Source {
 
 impl<F> BindingSource for F
 where
-    F: Fn(&Name) -> Result<Option<Binding>, SourceError> + Send + Sync + 'static,
+    F: Fn(&Slug) -> Result<Option<Binding>, SourceError> + Send + Sync + 'static,
 {
-    fn binding(&self, tenant: &Name) -> Result<Option<Binding>, SourceError> {
+    fn binding(&self, tenant: &Slug) -> Result<Option<Binding>, SourceError> {
         self(tenant)
     }
 }
@@ -84,7 +84,7 @@ impl SourceError {
     }
 }
 
-impl Default for AnswersKept {
+impl Default for BindingCacheOptions {
     fn default() -> Self {
         Self {
             known: Duration::from_secs(300),

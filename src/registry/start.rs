@@ -15,7 +15,7 @@ use super::maintenance::maintain;
 use super::pool::Pool;
 use super::reload::Reloads;
 use super::shared_projects::SharedProjects;
-use super::source::{AnswersKept, Source};
+use super::source::{BindingCacheOptions, Source};
 use super::unscoped::{DefaultRoute, Unrouted};
 #[cfg(feature = "watch")]
 use super::watching::Watching;
@@ -29,7 +29,7 @@ use crate::util::fork::ForkGuard;
 impl TracerRegistry {
     pub(super) fn new(
         config: Config,
-        source: Option<(Source, AnswersKept)>,
+        source: Option<(Source, BindingCacheOptions)>,
         sources: SecretSources,
         fingerprinter: Fingerprinter,
     ) -> Result<Self, BuildError> {

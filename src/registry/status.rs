@@ -18,7 +18,7 @@ use crate::export::{
 };
 use crate::ledger::LedgerSnapshot;
 use crate::secret::{ApiKey, Fingerprint};
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 use crate::util::{serde_display, wall_time};
 
 /// All tracers at one moment.
@@ -126,12 +126,12 @@ pub struct CheckedBinding {
     #[serde(serialize_with = "serde_display::serialize")]
     pub error: Option<LookupError>,
     /// What its endpoint said, if it was asked.
-    pub connection: Connection,
+    pub connection: ConnectionCheck,
 }
 
 /// How far [`TracerRegistry::check`](super::TracerRegistry::check) goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
+pub enum CheckMode {
     /// Reads the keys.
     Keys,
     /// Also sends an empty export with each key. That proves the credential, and neither that the project is there nor that spans are taken.
@@ -144,7 +144,7 @@ pub enum Probe {
 /// What an endpoint said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Connection {
+pub enum ConnectionCheck {
     /// It was not asked.
     NotTried,
     /// It took an empty export: the key is good.
@@ -165,7 +165,10 @@ pub enum Connection {
 impl CheckedBinding {
     /// Whether a look-up would fail, or the endpoint did not take what was sent.
     pub fn is_faulty(&self) -> bool {
-        let is_refused = matches!(self.connection, Connection::Failed(_) | Connection::NotDelivered { .. });
+        let is_refused = matches!(
+            self.connection,
+            ConnectionCheck::Failed(_) | ConnectionCheck::NotDelivered { .. }
+        );
         self.error.is_some() || is_refused
     }
 }
@@ -219,7 +222,7 @@ pub(super) fn of(
 }
 
 /// Tries every binding; the endpoints are asked all at once.
-pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
+pub(super) fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
     let mut asked = Vec::new();
     let mut projects = Vec::new();
     let mut checked: Vec<CheckedBinding> = Vec::new();
@@ -234,7 +237,7 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
         match file.tenant {
             Ok(name) => {
                 selectors.extend(config.selectors_of_any_tenant(&name));
-                selectors.push(Selector::of(Part::Tenant, name));
+                selectors.push(Selector::of(SelectorKind::Tenant, name));
             }
             Err(error) => unusable.push((format!("tenant:{}", file.shown), error)),
         }
@@ -250,9 +253,9 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
                     destination: Arc::clone(&destination),
                 });
                 let sends = match probe {
-                    Probe::Keys => None,
-                    Probe::Connect => Some(Sends::Nothing),
-                    Probe::Send => Some(Sends::Span),
+                    CheckMode::Keys => None,
+                    CheckMode::Connect => Some(Sends::Nothing),
+                    CheckMode::Send => Some(Sends::Span),
                 };
                 asked.extend(sends.map(|sends| {
                     let answer = registry.engine.probe(&selector, destination, connections, key, sends);
@@ -266,12 +269,12 @@ pub(super) fn check(registry: &Inner, probe: Probe) -> Vec<CheckedBinding> {
     for (index, answer) in asked {
         let answer = registry.engine.answer(answer);
         checked[index].connection = match (answer, probe) {
-            (Some(Ok(())), Probe::Send) => Connection::Delivered,
-            (Some(Ok(())), _) => Connection::Accepted,
-            (Some(Err((fate, error))), Probe::Send) => Connection::NotDelivered { fate, error },
-            (Some(Err((_, error))), _) => Connection::Failed(error),
+            (Some(Ok(())), CheckMode::Send) => ConnectionCheck::Delivered,
+            (Some(Ok(())), _) => ConnectionCheck::Accepted,
+            (Some(Err((fate, error))), CheckMode::Send) => ConnectionCheck::NotDelivered { fate, error },
+            (Some(Err((_, error))), _) => ConnectionCheck::Failed(error),
             // The engine was stopped meanwhile.
-            (None, _) => Connection::NotTried,
+            (None, _) => ConnectionCheck::NotTried,
         };
     }
     for (index, warning) in warnings::shared_projects(&projects) {
@@ -303,14 +306,14 @@ fn shared_by_wildcard(registry: &Inner, config: &Config) -> Option<CheckWarning>
     // Before all that locks: after a fork, a lock that another thread held is never released.
     registry.check_home().ok()?;
     let selectors = config.selectors();
-    let is_free = |name: &Name| {
-        let is_named = |selector: &Selector| selector.get(Part::Tenant) == Some(name);
+    let is_free = |name: &Slug| {
+        let is_named = |selector: &Selector| selector.get(SelectorKind::Tenant) == Some(name);
         !selectors.iter().any(is_named) && config.tenant_file(name).is_ok_and(|file| file.is_none())
     };
-    let names = (0..100_u32).filter_map(|number| Name::new(&format!("check-{number}")).ok());
+    let names = (0..100_u32).filter_map(|number| Slug::new(&format!("check-{number}")).ok());
     let mut bindings = names
         .filter(is_free)
-        .map(|name| config.resolve(&Selector::of(Part::Tenant, name)).ok());
+        .map(|name| config.resolve(&Selector::of(SelectorKind::Tenant, name)).ok());
     let (one, other) = (bindings.next()??, bindings.next()??);
     let has_same_key = one.api_key == other.api_key;
     let (one, other) = (registry.destination(&one).ok()?, registry.destination(&other).ok()?);
@@ -349,7 +352,7 @@ impl CheckedBinding {
             fingerprint: None,
             warnings: Vec::new(),
             error: None,
-            connection: Connection::NotTried,
+            connection: ConnectionCheck::NotTried,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::SecretFault;
+use super::SecretErrorKind;
 use super::pattern::fits;
 
 /// How often a file is opened again that was replaced before it could be looked at.
@@ -69,8 +69,8 @@ impl ConfinedFile {
     }
 
     /// Opens the file by `open`.
-    pub(super) fn open(&self, open: impl Fn(&Path) -> Result<File, SecretFault>) -> Result<File, SecretFault> {
-        let unreadable = |error: io::Error| SecretFault::Unreadable(error.into());
+    pub(super) fn open(&self, open: impl Fn(&Path) -> Result<File, SecretErrorKind>) -> Result<File, SecretErrorKind> {
+        let unreadable = |error: io::Error| SecretErrorKind::Unreadable(error.into());
         for _ in 0..ATTEMPTS {
             let file = open(&self.path)?;
             let real = real_path(&file, &self.path).map_err(unreadable)?;
@@ -79,10 +79,10 @@ impl ConfinedFile {
             }
             // One that was replaced in the meantime has no path any more.
             if !is_gone(&file).map_err(unreadable)? {
-                return Err(SecretFault::LeadsElsewhere);
+                return Err(SecretErrorKind::LeadsElsewhere);
             }
         }
-        Err(SecretFault::NotFound)
+        Err(SecretErrorKind::NotFound)
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         (folder, pattern)
     }
 
-    fn read(file: &ConfinedFile) -> Result<(), SecretFault> {
+    fn read(file: &ConfinedFile) -> Result<(), SecretErrorKind> {
         let source = KeySource::Confined(file.clone());
         let read = source.read(&SecretSources::default());
         read.map(drop).map_err(|error| error.fault().clone())
@@ -169,7 +169,7 @@ mod tests {
         for target in ["globex", "../other", "/etc/hostname"] {
             fs::remove_file(&acme).expect("there");
             symlink(target, &acme).expect("linked");
-            assert_eq!(read(&file), Err(SecretFault::LeadsElsewhere), "{target}");
+            assert_eq!(read(&file), Err(SecretErrorKind::LeadsElsewhere), "{target}");
         }
     }
 
@@ -185,7 +185,7 @@ mod tests {
             let path = folder.path().join("linked").join(name).join("key");
             read(&pattern(name).admit(&path).expect("allowed"))
         };
-        assert_eq!(read("mine"), Err(SecretFault::LeadsElsewhere));
+        assert_eq!(read("mine"), Err(SecretErrorKind::LeadsElsewhere));
         assert_eq!(read("real"), Ok(()));
     }
 
@@ -207,7 +207,7 @@ mod tests {
         fs::write(folder.path().join("..outside/acme"), "of_other").expect("written");
         symlink("../..outside", tenants.join("..data_tmp")).expect("linked");
         fs::rename(tenants.join("..data_tmp"), tenants.join("..data")).expect("swapped");
-        assert_eq!(read(&file), Err(SecretFault::LeadsElsewhere));
+        assert_eq!(read(&file), Err(SecretErrorKind::LeadsElsewhere));
     }
 
     #[test]

@@ -14,13 +14,13 @@ use crate::util::system_error::SystemError;
 #[error("{origin}: {fault}")]
 pub struct SecretError {
     origin: String,
-    fault: SecretFault,
+    fault: SecretErrorKind,
 }
 
 /// What was wrong with a source of a key, or with what it gave.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SecretFault {
+pub enum SecretErrorKind {
     /// The environment variable is not set.
     #[error("not set")]
     Unset,
@@ -149,12 +149,12 @@ impl Eq for SecretError {}
 impl FromMessage for SecretError {
     fn from_message(message: String) -> Self {
         let (origin, fault) = message.split_once(": ").unwrap_or(("a source", &message));
-        Self::new(origin, SecretFault::Reported(fault.to_owned()))
+        Self::new(origin, SecretErrorKind::Reported(fault.to_owned()))
     }
 }
 
 impl SecretError {
-    pub(crate) fn new(origin: impl AsRef<str>, fault: SecretFault) -> Self {
+    pub(crate) fn new(origin: impl AsRef<str>, fault: SecretErrorKind) -> Self {
         Self {
             origin: printable(origin.as_ref()).to_string(),
             fault,
@@ -163,41 +163,41 @@ impl SecretError {
 
     /// An error of a program's own [`SecretSource`](super::SecretSource); the message must not contain the key.
     pub fn refused(message: impl Into<String>) -> Self {
-        Self::new("secret source", SecretFault::Refused(message.into()))
+        Self::new("secret source", SecretErrorKind::Refused(message.into()))
     }
 
     /// Whether the source may have a key later although nobody changes the configuration: it failed, or its key is not there yet.
     pub(crate) fn is_temporary(&self) -> bool {
         match self.fault {
-            SecretFault::Empty
-            | SecretFault::NotFound
-            | SecretFault::Unreadable(_)
-            | SecretFault::NotStarted(_)
-            | SecretFault::TimedOut(_)
-            | SecretFault::OutputHeldOpen(_)
-            | SecretFault::Failed { .. }
-            | SecretFault::NoThread(_)
-            | SecretFault::Panicked
-            | SecretFault::Refused(_) => true,
-            SecretFault::Unset
-            | SecretFault::NotUtf8
-            | SecretFault::ControlCharacter(_)
-            | SecretFault::BlankAtEdge { .. }
-            | SecretFault::InQuotes(_)
-            | SecretFault::NotAscii { .. }
-            | SecretFault::SchemeInKey(_)
-            | SecretFault::TooLarge(_)
-            | SecretFault::NotAFile
-            | SecretFault::OpenToEveryUser(_)
-            | SecretFault::LeadsElsewhere
-            | SecretFault::NoCredentialsDirectory
-            | SecretFault::CredentialName
-            | SecretFault::StatusUnknown
-            | SecretFault::GivenUp
-            | SecretFault::UnknownProvider(_)
-            | SecretFault::RefusedByReceiver(_)
-            | SecretFault::NotTaken(_)
-            | SecretFault::Reported(_) => false,
+            SecretErrorKind::Empty
+            | SecretErrorKind::NotFound
+            | SecretErrorKind::Unreadable(_)
+            | SecretErrorKind::NotStarted(_)
+            | SecretErrorKind::TimedOut(_)
+            | SecretErrorKind::OutputHeldOpen(_)
+            | SecretErrorKind::Failed { .. }
+            | SecretErrorKind::NoThread(_)
+            | SecretErrorKind::Panicked
+            | SecretErrorKind::Refused(_) => true,
+            SecretErrorKind::Unset
+            | SecretErrorKind::NotUtf8
+            | SecretErrorKind::ControlCharacter(_)
+            | SecretErrorKind::BlankAtEdge { .. }
+            | SecretErrorKind::InQuotes(_)
+            | SecretErrorKind::NotAscii { .. }
+            | SecretErrorKind::SchemeInKey(_)
+            | SecretErrorKind::TooLarge(_)
+            | SecretErrorKind::NotAFile
+            | SecretErrorKind::OpenToEveryUser(_)
+            | SecretErrorKind::LeadsElsewhere
+            | SecretErrorKind::NoCredentialsDirectory
+            | SecretErrorKind::CredentialName
+            | SecretErrorKind::StatusUnknown
+            | SecretErrorKind::GivenUp
+            | SecretErrorKind::UnknownProvider(_)
+            | SecretErrorKind::RefusedByReceiver(_)
+            | SecretErrorKind::NotTaken(_)
+            | SecretErrorKind::Reported(_) => false,
         }
     }
 
@@ -207,7 +207,7 @@ impl SecretError {
     }
 
     /// What was wrong.
-    pub fn fault(&self) -> &SecretFault {
+    pub fn fault(&self) -> &SecretErrorKind {
         &self.fault
     }
 }

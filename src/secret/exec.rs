@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 use std::io::ErrorKind;
 
 #[cfg(not(all(unix, not(target_os = "openbsd"))))]
-use super::SecretFault;
+use super::SecretErrorKind;
 use super::key::ApiKey;
 use super::{KeyCommand, SecretError};
 
@@ -36,6 +36,6 @@ use running::run;
 
 /// Without process groups nothing could end what a command leaves behind.
 #[cfg(not(all(unix, not(target_os = "openbsd"))))]
-fn run(_: &KeyCommand, _: &AtomicBool) -> Result<ApiKey, SecretFault> {
-    Err(SecretFault::NotStarted(ErrorKind::Unsupported.into()))
+fn run(_: &KeyCommand, _: &AtomicBool) -> Result<ApiKey, SecretErrorKind> {
+    Err(SecretErrorKind::NotStarted(ErrorKind::Unsupported.into()))
 }

@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::key::{ApiKey, BYTE_ORDER_MARK, MAX_KEY_BYTES};
-use super::{ConfinedFile, SecretError, SecretFault};
+use super::{ConfinedFile, SecretError, SecretErrorKind};
 use crate::util::printable::printable_path;
 
 /// One mark at the start and one line end more than a key may have, and one byte more than that to see that it is too large.
@@ -29,27 +29,27 @@ pub(super) fn read_credential(name: &str, strict: bool) -> Result<ApiKey, Secret
 
 /// Where a credential is.
 #[expect(clippy::disallowed_methods, reason = "systemd names the folder in a variable")]
-pub(super) fn credential(name: &str) -> Result<PathBuf, SecretFault> {
+pub(super) fn credential(name: &str) -> Result<PathBuf, SecretErrorKind> {
     if name.contains('/') || name == ".." || name == "." || name.is_empty() {
-        return Err(SecretFault::CredentialName);
+        return Err(SecretErrorKind::CredentialName);
     }
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or(SecretFault::NoCredentialsDirectory)?;
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or(SecretErrorKind::NoCredentialsDirectory)?;
     Ok(Path::new(&folder).join(name))
 }
 
-fn read_key(path: &Path, strict: bool) -> Result<ApiKey, SecretFault> {
+fn read_key(path: &Path, strict: bool) -> Result<ApiKey, SecretErrorKind> {
     open(path).and_then(|file| key_of(file, strict))
 }
 
-fn open(path: &Path) -> Result<File, SecretFault> {
+fn open(path: &Path) -> Result<File, SecretErrorKind> {
     crate::util::regular_file::open(path)
         .map_err(unreadable)?
-        .ok_or(SecretFault::NotAFile)
+        .ok_or(SecretErrorKind::NotAFile)
 }
 
-fn key_of(file: File, strict: bool) -> Result<ApiKey, SecretFault> {
+fn key_of(file: File, strict: bool) -> Result<ApiKey, SecretErrorKind> {
     if strict && let Some(mode) = open_to_every_user(&file.metadata().map_err(unreadable)?) {
-        return Err(SecretFault::OpenToEveryUser(mode));
+        return Err(SecretErrorKind::OpenToEveryUser(mode));
     }
     let mut bytes = Vec::with_capacity(MAX_FILE_BYTES);
     let limit = u64::try_from(MAX_FILE_BYTES).expect("a small constant");
@@ -73,9 +73,9 @@ pub(crate) fn open_to_every_user(file: &Metadata) -> Option<u32> {
     }
 }
 
-fn unreadable(error: Error) -> SecretFault {
+fn unreadable(error: Error) -> SecretErrorKind {
     match error.kind() {
-        ErrorKind::NotFound => SecretFault::NotFound,
-        _ => SecretFault::Unreadable(error.into()),
+        ErrorKind::NotFound => SecretErrorKind::NotFound,
+        _ => SecretErrorKind::Unreadable(error.into()),
     }
 }

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Fingerprint, Fingerprinter, SecretFault, rules};
+use super::{Fingerprint, Fingerprinter, SecretErrorKind, rules};
 
 /// The largest key, in bytes. Far above any real one, and below what servers take as a header.
 pub(super) const MAX_KEY_BYTES: usize = 8 * 1024;
@@ -36,18 +36,18 @@ pub(crate) enum KeyScheme {
 
 impl ApiKey {
     /// Checks what holds for a key however it is sent.
-    pub(super) fn new(secret: SecretString) -> Result<Self, SecretFault> {
+    pub(super) fn new(secret: SecretString) -> Result<Self, SecretErrorKind> {
         rules::check(secret.expose_secret())?;
         Ok(Self(secret))
     }
 
     /// Checks what holds for a key that is sent so.
-    pub(super) fn check_for(&self, scheme: KeyScheme) -> Result<(), SecretFault> {
+    pub(super) fn check_for(&self, scheme: KeyScheme) -> Result<(), SecretErrorKind> {
         rules::check_for(self.0.expose_secret(), scheme)
     }
 
     /// Takes what a file has: as [`from_output`](Self::from_output), without the byte order mark that some editors put first.
-    pub(super) fn from_file(mut bytes: Vec<u8>) -> Result<Self, SecretFault> {
+    pub(super) fn from_file(mut bytes: Vec<u8>) -> Result<Self, SecretErrorKind> {
         if bytes.starts_with(BYTE_ORDER_MARK) {
             bytes.drain(..BYTE_ORDER_MARK.len());
         }
@@ -55,7 +55,7 @@ impl ApiKey {
     }
 
     /// Takes what a file or a command gave: one newline at the end is not part of the key, everything else is.
-    pub(super) fn from_output(mut bytes: Vec<u8>) -> Result<Self, SecretFault> {
+    pub(super) fn from_output(mut bytes: Vec<u8>) -> Result<Self, SecretErrorKind> {
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
             if bytes.last() == Some(&b'\r') {
@@ -63,10 +63,10 @@ impl ApiKey {
             }
         }
         let key = if bytes.len() > MAX_KEY_BYTES {
-            Err(SecretFault::TooLarge(MAX_KEY_BYTES))
+            Err(SecretErrorKind::TooLarge(MAX_KEY_BYTES))
         } else {
             // Copied into a string of exactly its size: making a larger one smaller may leave a copy behind that nobody wipes.
-            let text = std::str::from_utf8(&bytes).map_err(|_| SecretFault::NotUtf8);
+            let text = std::str::from_utf8(&bytes).map_err(|_| SecretErrorKind::NotUtf8);
             text.and_then(|text| Self::new(SecretString::from(text.to_owned())))
         };
         bytes.zeroize();

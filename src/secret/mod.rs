@@ -26,7 +26,7 @@ mod source;
 pub use command::KeyCommand;
 pub use confined::ConfinedFile;
 pub(crate) use confined::FilePattern;
-pub use error::{KeyRefusalStatus, SecretError, SecretFault};
+pub use error::{KeyRefusalStatus, SecretError, SecretErrorKind};
 pub(crate) use file::open_to_every_user;
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{ApiKey, KeyRefusalStatus, KeyScheme, KeySource, SecretError, SecretFault, SecretSources};
+use super::{ApiKey, KeyRefusalStatus, KeyScheme, KeySource, SecretError, SecretErrorKind, SecretSources};
 use crate::util::system_error::SystemError;
 
 /// Reads keys for one registry.
@@ -59,7 +59,7 @@ impl KeyReader {
     pub(crate) fn read_again(&self, origin: &KeyOrigin) -> Result<ApiKey, SecretError> {
         // What a panic leaves behind in a program's own source is that source's.
         let read = catch_unwind(AssertUnwindSafe(|| self.read(&origin.source, origin.scheme)));
-        read.unwrap_or_else(|_| Err(SecretError::new(origin.source.to_string(), SecretFault::Panicked)))
+        read.unwrap_or_else(|_| Err(SecretError::new(origin.source.to_string(), SecretErrorKind::Panicked)))
     }
 
     /// Ends the commands that run, and those that are started from here on.
@@ -80,15 +80,15 @@ impl KeyOrigin {
 
     /// Returns the error of a reading for which there is no thread.
     pub(crate) fn no_thread(&self, error: SystemError) -> SecretError {
-        SecretError::new(self.source.to_string(), SecretFault::NoThread(error))
+        SecretError::new(self.source.to_string(), SecretErrorKind::NoThread(error))
     }
 
     /// Returns the error of a key of this origin that a receiver refuses. `before_is_taken`: it still takes the one before.
     pub(crate) fn refused_by_receiver(&self, status: KeyRefusalStatus, before_is_taken: bool) -> SecretError {
         let fault = if before_is_taken {
-            SecretFault::NotTaken(status)
+            SecretErrorKind::NotTaken(status)
         } else {
-            SecretFault::RefusedByReceiver(status)
+            SecretErrorKind::RefusedByReceiver(status)
         };
         SecretError::new(self.source.to_string(), fault)
     }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::SecretFault;
+use super::SecretErrorKind;
 use super::key::{KeyScheme, MAX_KEY_BYTES};
 use crate::util::printable::is_invisible;
 
@@ -70,22 +70,22 @@ const QUOTES: [(char, &[char]); 12] = [
 ];
 
 /// What holds for a key however it is sent.
-pub(super) fn check(key: &str) -> Result<(), SecretFault> {
+pub(super) fn check(key: &str) -> Result<(), SecretErrorKind> {
     if key.is_empty() {
-        return Err(SecretFault::Empty);
+        return Err(SecretErrorKind::Empty);
     }
     if key.len() > MAX_KEY_BYTES {
-        return Err(SecretFault::TooLarge(MAX_KEY_BYTES));
+        return Err(SecretErrorKind::TooLarge(MAX_KEY_BYTES));
     }
     if let Some(at) = key.find(char::is_control) {
-        return Err(SecretFault::ControlCharacter(at));
+        return Err(SecretErrorKind::ControlCharacter(at));
     }
     let mut places = key.char_indices();
     let (first, last) = (places.next(), places.next_back());
     for (at, character) in [first, last].into_iter().flatten() {
         if character.is_whitespace() || is_invisible(character) {
             let character = CodePoint(character);
-            return Err(SecretFault::BlankAtEdge { at, character });
+            return Err(SecretErrorKind::BlankAtEdge { at, character });
         }
     }
     if let (Some((_, opens)), Some((_, closes))) = (first, last)
@@ -93,13 +93,13 @@ pub(super) fn check(key: &str) -> Result<(), SecretFault> {
             .iter()
             .any(|(quote, ends)| *quote == opens && ends.contains(&closes))
     {
-        return Err(SecretFault::InQuotes(CodePoint(opens)));
+        return Err(SecretErrorKind::InQuotes(CodePoint(opens)));
     }
     Ok(())
 }
 
 /// What holds for a key that is sent so.
-pub(super) fn check_for(key: &str, scheme: KeyScheme) -> Result<(), SecretFault> {
+pub(super) fn check_for(key: &str, scheme: KeyScheme) -> Result<(), SecretErrorKind> {
     let written = match scheme {
         KeyScheme::Bearer => Some("Bearer"),
         KeyScheme::Basic => Some("Basic"),
@@ -107,13 +107,13 @@ pub(super) fn check_for(key: &str, scheme: KeyScheme) -> Result<(), SecretFault>
     };
     let (word, rest) = key.split_once(' ').unwrap_or_default();
     if let Some(written) = written.filter(|written| !rest.is_empty() && word.eq_ignore_ascii_case(written)) {
-        return Err(SecretFault::SchemeInKey(written));
+        return Err(SecretErrorKind::SchemeInKey(written));
     }
     // Basic encodes it, as UTF-8 (RFC 7617, 2.1). In the others it is the header, whose bytes beyond ASCII each receiver reads in its own way
     // (RFC 9110, 5.5).
     let outside = key.char_indices().find(|(_, character)| !character.is_ascii());
     match outside.filter(|_| scheme != KeyScheme::Basic) {
-        Some((at, character)) => Err(SecretFault::NotAscii {
+        Some((at, character)) => Err(SecretErrorKind::NotAscii {
             at,
             character: CodePoint(character),
         }),

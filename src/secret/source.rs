@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::{ApiKey, ConfinedFile, KeyCommand, KeyReader, SecretError, SecretFault, exec, file};
+use super::{ApiKey, ConfinedFile, KeyCommand, KeyReader, SecretError, SecretErrorKind, exec, file};
 use crate::util::printable::{printable, printable_path};
 
 /// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
@@ -134,7 +134,7 @@ impl KeySource {
             } else {
                 known.join(", ")
             };
-            error(SecretFault::UnknownProvider(known))
+            error(SecretErrorKind::UnknownProvider(known))
         })?;
         let secret = source.fetch(name).map_err(|refused| error(refused.fault().clone()))?;
         ApiKey::new(secret).map_err(error)
@@ -142,9 +142,9 @@ impl KeySource {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a variable is one of the sources")]
-fn read_variable(name: &str) -> Result<ApiKey, SecretFault> {
-    let value = std::env::var_os(name).ok_or(SecretFault::Unset)?;
-    let text = value.into_string().map_err(|_| SecretFault::NotUtf8)?;
+fn read_variable(name: &str) -> Result<ApiKey, SecretErrorKind> {
+    let value = std::env::var_os(name).ok_or(SecretErrorKind::Unset)?;
+    let text = value.into_string().map_err(|_| SecretErrorKind::NotUtf8)?;
     ApiKey::new(SecretString::from(text))
 }
 

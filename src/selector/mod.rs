@@ -1,6 +1,6 @@
 //! Names, and what a caller asks for by them.
 //!
-//! Knows nothing of the rest of the crate. The invariant it owns: a [`Name`] is one that may become a part of a path, a
+//! Knows nothing of the rest of the crate. The invariant it owns: a [`Slug`] is one that may become a part of a path, a
 //! variable's name or a header without meaning anything there, and two names that differ are different bytes everywhere
 //! (lower-case ASCII only, so there are no look-alikes and nothing to fold).
 
@@ -15,11 +15,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::util::serde_display::debug_as_display;
 use slug::shown;
-pub use slug::{Name, NameError, NameFault};
+pub use slug::{Slug, SlugError, SlugErrorKind};
 
 /// One of the three kinds of names that a [`Selector`] is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
+pub enum SelectorKind {
     /// `environment:production`
     Environment,
     /// `feature:search`
@@ -28,7 +28,7 @@ pub enum Part {
     Tenant,
 }
 
-impl Part {
+impl SelectorKind {
     /// All parts, in the order in which their bindings are merged.
     pub const ALL: [Self; 3] = [Self::Environment, Self::Feature, Self::Tenant];
 
@@ -42,7 +42,7 @@ impl Part {
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for SelectorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -54,9 +54,9 @@ impl fmt::Display for Part {
 /// fixed, so that equal selectors are equal texts.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
-    environment: Option<Name>,
-    feature: Option<Name>,
-    tenant: Option<Name>,
+    environment: Option<Slug>,
+    feature: Option<Slug>,
+    tenant: Option<Slug>,
 }
 
 /// A [`Selector`] as the caller wrote it, with names not yet checked.
@@ -64,7 +64,7 @@ pub struct Selector {
 /// Made by [`Selector::tenant`] and its like and taken wherever a selector is taken; names are checked there, so that
 /// `registry.get(Selector::tenant(slug).feature("search"))` is one expression with one error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SelectorParts {
+pub struct SelectorBuilder {
     parts: [Option<String>; 3],
 }
 
@@ -73,11 +73,11 @@ pub struct SelectorParts {
 pub enum SelectorError {
     /// A part's name breaks the rules of names.
     #[error("{part}: {source}")]
-    Name {
+    Slug {
         /// The part with the wrong name.
-        part: Part,
+        part: SelectorKind,
         /// What is wrong with it.
-        source: NameError,
+        source: SlugError,
     },
     /// A selector without any part.
     #[error("a selector needs a tenant, an environment or a feature")]
@@ -91,51 +91,51 @@ debug_as_display!(SelectorError);
 
 impl Selector {
     /// Starts a selector from a tenant slug.
-    pub fn tenant(name: &str) -> SelectorParts {
-        SelectorParts::default().tenant(name)
+    pub fn tenant(name: &str) -> SelectorBuilder {
+        SelectorBuilder::default().tenant(name)
     }
 
     /// Starts a selector from an environment's name.
-    pub fn environment(name: &str) -> SelectorParts {
-        SelectorParts::default().environment(name)
+    pub fn environment(name: &str) -> SelectorBuilder {
+        SelectorBuilder::default().environment(name)
     }
 
     /// Starts a selector from a feature's name.
-    pub fn feature(name: &str) -> SelectorParts {
-        SelectorParts::default().feature(name)
+    pub fn feature(name: &str) -> SelectorBuilder {
+        SelectorBuilder::default().feature(name)
     }
 
     /// A selector of one part.
-    pub fn of(part: Part, name: Name) -> Self {
+    pub fn of(part: SelectorKind, name: Slug) -> Self {
         let mut selector = Self::default();
         *selector.slot(part) = Some(name);
         selector
     }
 
     /// The same with a tenant.
-    pub(crate) fn with_tenant(mut self, tenant: Name) -> Self {
+    pub(crate) fn with_tenant(mut self, tenant: Slug) -> Self {
         self.tenant = Some(tenant);
         self
     }
 
     /// The name of a part, where the selector has that part.
-    pub fn get(&self, part: Part) -> Option<&Name> {
+    pub fn get(&self, part: SelectorKind) -> Option<&Slug> {
         match part {
-            Part::Environment => self.environment.as_ref(),
-            Part::Feature => self.feature.as_ref(),
-            Part::Tenant => self.tenant.as_ref(),
+            SelectorKind::Environment => self.environment.as_ref(),
+            SelectorKind::Feature => self.feature.as_ref(),
+            SelectorKind::Tenant => self.tenant.as_ref(),
         }
     }
 
     /// The parts it has, in the order in which their bindings are merged.
-    pub fn parts(&self) -> impl Iterator<Item = (Part, &Name)> {
-        Part::ALL
+    pub fn parts(&self) -> impl Iterator<Item = (SelectorKind, &Slug)> {
+        SelectorKind::ALL
             .into_iter()
             .filter_map(|part| self.get(part).map(|name| (part, name)))
     }
 
     /// The only part, where there is just one.
-    pub fn single(&self) -> Option<(Part, &Name)> {
+    pub fn single(&self) -> Option<(SelectorKind, &Slug)> {
         let mut parts = self.parts();
         let first = parts.next()?;
         parts.next().is_none().then_some(first)
@@ -143,16 +143,16 @@ impl Selector {
 
     /// The selectors that have some of its parts, and itself: seven at the most.
     pub(crate) fn subsets(&self) -> impl Iterator<Item = Self> {
-        let parts = Part::ALL.map(|part| 1_u8 << part as u8);
+        let parts = SelectorKind::ALL.map(|part| 1_u8 << part as u8);
         let has = move |mask: &u8| {
-            Part::ALL
+            SelectorKind::ALL
                 .iter()
                 .zip(parts)
                 .all(|(part, bit)| mask & bit == 0 || self.get(*part).is_some())
         };
-        (1..1 << Part::ALL.len()).filter(has).map(move |mask| {
+        (1..1 << SelectorKind::ALL.len()).filter(has).map(move |mask| {
             let mut subset = Self::default();
-            for (part, bit) in Part::ALL.into_iter().zip(parts) {
+            for (part, bit) in SelectorKind::ALL.into_iter().zip(parts) {
                 if mask & bit != 0 {
                     *subset.slot(part) = self.get(part).cloned();
                 }
@@ -166,50 +166,50 @@ impl Selector {
         other.parts().all(|(part, name)| self.get(part) == Some(name))
     }
 
-    fn slot(&mut self, part: Part) -> &mut Option<Name> {
+    fn slot(&mut self, part: SelectorKind) -> &mut Option<Slug> {
         match part {
-            Part::Environment => &mut self.environment,
-            Part::Feature => &mut self.feature,
-            Part::Tenant => &mut self.tenant,
+            SelectorKind::Environment => &mut self.environment,
+            SelectorKind::Feature => &mut self.feature,
+            SelectorKind::Tenant => &mut self.tenant,
         }
     }
 }
 
-impl SelectorParts {
+impl SelectorBuilder {
     /// Adds or replaces the tenant.
     pub fn tenant(self, name: &str) -> Self {
-        self.with(Part::Tenant, name)
+        self.with(SelectorKind::Tenant, name)
     }
 
     /// Adds or replaces the environment.
     pub fn environment(self, name: &str) -> Self {
-        self.with(Part::Environment, name)
+        self.with(SelectorKind::Environment, name)
     }
 
     /// Adds or replaces the feature.
     pub fn feature(self, name: &str) -> Self {
-        self.with(Part::Feature, name)
+        self.with(SelectorKind::Feature, name)
     }
 
     /// The name of a part as written, not checked.
-    pub fn get(&self, part: Part) -> Option<&str> {
+    pub fn get(&self, part: SelectorKind) -> Option<&str> {
         self.parts[part as usize].as_deref()
     }
 
-    fn with(mut self, part: Part, name: &str) -> Self {
+    fn with(mut self, part: SelectorKind, name: &str) -> Self {
         self.parts[part as usize] = Some(name.to_owned());
         self
     }
 }
 
-impl TryFrom<&SelectorParts> for Selector {
+impl TryFrom<&SelectorBuilder> for Selector {
     type Error = SelectorError;
 
-    fn try_from(written: &SelectorParts) -> Result<Self, Self::Error> {
+    fn try_from(written: &SelectorBuilder) -> Result<Self, Self::Error> {
         let mut selector = Self::default();
-        for part in Part::ALL {
+        for part in SelectorKind::ALL {
             if let Some(name) = &written.parts[part as usize] {
-                let name = Name::new(name).map_err(|source| SelectorError::Name { part, source })?;
+                let name = Slug::new(name).map_err(|source| SelectorError::Slug { part, source })?;
                 *selector.slot(part) = Some(name);
             }
         }
@@ -220,10 +220,10 @@ impl TryFrom<&SelectorParts> for Selector {
     }
 }
 
-impl TryFrom<SelectorParts> for Selector {
+impl TryFrom<SelectorBuilder> for Selector {
     type Error = SelectorError;
 
-    fn try_from(written: SelectorParts) -> Result<Self, Self::Error> {
+    fn try_from(written: SelectorBuilder) -> Result<Self, Self::Error> {
         Self::try_from(&written)
     }
 }
@@ -248,10 +248,10 @@ impl FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let syntax = || SelectorError::Syntax(shown(text));
-        let mut written = SelectorParts::default();
+        let mut written = SelectorBuilder::default();
         for piece in text.split(',') {
             let (word, name) = piece.split_once(':').ok_or_else(syntax)?;
-            let part = Part::ALL
+            let part = SelectorKind::ALL
                 .into_iter()
                 .find(|part| part.as_str() == word)
                 .ok_or_else(syntax)?;
@@ -317,6 +317,9 @@ mod tests {
         ] {
             assert!(bad.parse::<Selector>().is_err(), "{bad:?}");
         }
-        assert_eq!(Selector::try_from(SelectorParts::default()), Err(SelectorError::Empty));
+        assert_eq!(
+            Selector::try_from(SelectorBuilder::default()),
+            Err(SelectorError::Empty)
+        );
     }
 }

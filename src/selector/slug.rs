@@ -17,23 +17,23 @@ const SHOWN_CHARS: usize = 32;
 ///
 /// 1 to 64 of `a-z 0-9 - _ .`, first and last alphanumeric, no `..`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Arc<str>);
+pub struct Slug(Arc<str>);
 
-/// Why a string is no [`Name`]. Carries the string cut and escaped, so that it is safe to print.
+/// Why a string is no [`Slug`]. Carries the string cut and escaped, so that it is safe to print.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{shown} is not a name: {fault}; a name is 1 to 64 of a-z 0-9 - _ . that starts and ends with a letter or digit, without '..'"
 )]
-pub struct NameError {
+pub struct SlugError {
     shown: String,
-    fault: NameFault,
+    fault: SlugErrorKind,
 }
 
-debug_as_display!(NameError);
+debug_as_display!(SlugError);
 
-/// Which rule of [`Name`] a string breaks.
+/// Which rule of [`Slug`] a string breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameFault {
+pub enum SlugErrorKind {
     /// The string is empty.
     #[error("it is empty")]
     Empty,
@@ -51,15 +51,15 @@ pub enum NameFault {
     Dots,
 }
 
-impl Name {
+impl Slug {
     /// Checks a string against the rules of names.
     ///
     /// # Errors
-    /// [`NameError`] says which rule the string breaks.
-    pub fn new(name: &str) -> Result<Self, NameError> {
+    /// [`SlugError`] says which rule the string breaks.
+    pub fn new(name: &str) -> Result<Self, SlugError> {
         match fault_of(name) {
             None => Ok(Self(name.into())),
-            Some(fault) => Err(NameError {
+            Some(fault) => Err(SlugError {
                 shown: shown(name),
                 fault,
             }),
@@ -72,29 +72,29 @@ impl Name {
     }
 }
 
-impl NameError {
+impl SlugError {
     /// Which rule was broken.
-    pub fn fault(&self) -> NameFault {
+    pub fn fault(&self) -> SlugErrorKind {
         self.fault
     }
 }
 
-fn fault_of(name: &str) -> Option<NameFault> {
+fn fault_of(name: &str) -> Option<SlugErrorKind> {
     if name.is_empty() {
-        return Some(NameFault::Empty);
+        return Some(SlugErrorKind::Empty);
     }
     if name.len() > MAX_NAME_LEN {
-        return Some(NameFault::TooLong(name.len()));
+        return Some(SlugErrorKind::TooLong(name.len()));
     }
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
     if let Some(wrong) = name.chars().find(|c| !allowed(*c)) {
-        return Some(NameFault::Character(wrong));
+        return Some(SlugErrorKind::Character(wrong));
     }
     let edges = [name.chars().next(), name.chars().next_back()];
     if let Some(edge) = edges.into_iter().flatten().find(|c| !c.is_ascii_alphanumeric()) {
-        return Some(NameFault::Edge(edge));
+        return Some(SlugErrorKind::Edge(edge));
     }
-    name.contains("..").then_some(NameFault::Dots)
+    name.contains("..").then_some(SlugErrorKind::Dots)
 }
 
 /// A string from outside as a message may show it: quoted, escaped, cut.
@@ -109,19 +109,19 @@ pub(super) fn shown(text: &str) -> String {
     format!("\"{cut}{more}\"")
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for Slug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl fmt::Debug for Name {
+impl fmt::Debug for Slug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
     }
 }
 
-impl Deref for Name {
+impl Deref for Slug {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -130,14 +130,14 @@ impl Deref for Name {
 }
 
 // `Borrow` lets a map keyed by names be asked by a plain `&str`: equality and hash of a name are those of its text.
-impl Borrow<str> for Name {
+impl Borrow<str> for Slug {
     fn borrow(&self) -> &str {
         &self.0
     }
 }
 
-impl FromStr for Name {
-    type Err = NameError;
+impl FromStr for Slug {
+    type Err = SlugError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::new(text)
@@ -151,28 +151,28 @@ mod tests {
     #[test]
     fn names_follow_the_rules_and_nothing_else_is_a_name() {
         for good in ["a", "acme", "acme-eu", "acme_eu", "a.b", "0", "9-_.9", &"a".repeat(64)] {
-            assert_eq!(Name::new(good).map(|name| name.to_string()), Ok(good.to_owned()));
+            assert_eq!(Slug::new(good).map(|name| name.to_string()), Ok(good.to_owned()));
         }
         for (bad, fault) in [
-            ("", NameFault::Empty),
-            ("ACME", NameFault::Character('A')),
-            ("../globex", NameFault::Character('/')),
-            ("аcme", NameFault::Character('а')),
-            ("acme\n", NameFault::Character('\n')),
-            ("acme\0", NameFault::Character('\0')),
-            ("a b", NameFault::Character(' ')),
-            ("-acme", NameFault::Edge('-')),
-            ("acme.", NameFault::Edge('.')),
-            (".", NameFault::Edge('.')),
-            ("a..b", NameFault::Dots),
-            ("*", NameFault::Character('*')),
-            ("{tenant}", NameFault::Character('{')),
+            ("", SlugErrorKind::Empty),
+            ("ACME", SlugErrorKind::Character('A')),
+            ("../globex", SlugErrorKind::Character('/')),
+            ("аcme", SlugErrorKind::Character('а')),
+            ("acme\n", SlugErrorKind::Character('\n')),
+            ("acme\0", SlugErrorKind::Character('\0')),
+            ("a b", SlugErrorKind::Character(' ')),
+            ("-acme", SlugErrorKind::Edge('-')),
+            ("acme.", SlugErrorKind::Edge('.')),
+            (".", SlugErrorKind::Edge('.')),
+            ("a..b", SlugErrorKind::Dots),
+            ("*", SlugErrorKind::Character('*')),
+            ("{tenant}", SlugErrorKind::Character('{')),
         ] {
-            assert_eq!(Name::new(bad).map_err(|error| error.fault()), Err(fault), "{bad:?}");
+            assert_eq!(Slug::new(bad).map_err(|error| error.fault()), Err(fault), "{bad:?}");
         }
         let long = "a".repeat(300);
-        let error = Name::new(&long).expect_err("too long");
-        assert_eq!(error.fault(), NameFault::TooLong(300));
+        let error = Slug::new(&long).expect_err("too long");
+        assert_eq!(error.fault(), SlugErrorKind::TooLong(300));
         assert!(error.to_string().len() < 300, "a refused name is cut: {error}");
     }
 }

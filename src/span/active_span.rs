@@ -1,4 +1,4 @@
-//! The span that a closure of `in_span` works on.
+//! The span that a closure of `in_span_async` works on.
 
 use std::borrow::Cow;
 use std::error::Error;

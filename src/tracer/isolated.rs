@@ -14,23 +14,23 @@ use crate::util::wall_time::Moment;
 
 /// OpenTelemetry's `Tracer` of one [`TracerHandle`], for one instrumentation scope.
 #[derive(Clone)]
-pub struct IsolatedTracer {
+pub struct RegistryTracer {
     handle: TracerHandle,
     sdk: SdkTracer,
 }
 
 impl TracerProvider for TracerHandle {
-    type Tracer = IsolatedTracer;
+    type Tracer = RegistryTracer;
 
-    fn tracer_with_scope(&self, scope: InstrumentationScope) -> IsolatedTracer {
-        IsolatedTracer {
+    fn tracer_with_scope(&self, scope: InstrumentationScope) -> RegistryTracer {
+        RegistryTracer {
             sdk: self.0.provider.tracer_with_scope(scope),
             handle: self.clone(),
         }
     }
 }
 
-impl Tracer for IsolatedTracer {
+impl Tracer for RegistryTracer {
     type Span = RegistrySpan;
 
     fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> RegistrySpan {
@@ -65,7 +65,7 @@ impl Tracer for IsolatedTracer {
     }
 }
 
-impl IsolatedTracer {
+impl RegistryTracer {
     /// Starts a span, with the context in which it is current.
     pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
         self.handle.open_in(&self.sdk, builder, from, Moment::now())
@@ -77,8 +77,8 @@ impl IsolatedTracer {
     }
 }
 
-impl fmt::Debug for IsolatedTracer {
+impl fmt::Debug for RegistryTracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IsolatedTracer({})", self.handle.selector())
+        write!(f, "RegistryTracer({})", self.handle.selector())
     }
 }

@@ -27,7 +27,7 @@ use crate::selector::Selector;
 use crate::span::ActiveSpan;
 use crate::span::RegistrySpan;
 use default_session::DefaultSession;
-pub use isolated::IsolatedTracer;
+pub use isolated::RegistryTracer;
 pub(crate) use start::Open;
 
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
@@ -106,7 +106,7 @@ impl TracerHandle {
     ///
     /// ```
     /// # async fn demo(acme: tracer_registry::TracerHandle) {
-    /// let answer = acme.in_span("answer", async |span| {
+    /// let answer = acme.in_span_async("answer", async |span| {
     ///     span.set_attribute("question", "why?");
     ///     42
     /// }).await;
@@ -114,12 +114,12 @@ impl TracerHandle {
     /// ```
     ///
     /// The span starts when the future is first polled, with the parent and the session of that moment, so that
-    /// `session.scope(acme.in_span(..))` is in the session. A future that is spawned as it is, and so is first polled where nothing is current,
-    /// has those of the place where `in_span` was called.
+    /// `session.scope(acme.in_span_async(..))` is in the session. A future that is spawned as it is, and so is first polled where nothing is current,
+    /// has those of the place where `in_span_async` was called.
     ///
     /// # Cancel safety
     /// A future that is dropped ends the span at that moment.
-    pub fn in_span<N, F, Fut>(&self, name: N, f: F) -> impl Future<Output = Fut::Output> + use<N, F, Fut>
+    pub fn in_span_async<N, F, Fut>(&self, name: N, f: F) -> impl Future<Output = Fut::Output> + use<N, F, Fut>
     where
         N: Into<Cow<'static, str>>,
         F: FnOnce(ActiveSpan) -> Fut,
@@ -139,7 +139,7 @@ impl TracerHandle {
     }
 
     /// Runs a closure in a new span, which is current on this thread meanwhile.
-    pub fn in_span_sync<T>(&self, name: impl Into<Cow<'static, str>>, f: impl FnOnce(ActiveSpan) -> T) -> T {
+    pub fn in_span<T>(&self, name: impl Into<Cow<'static, str>>, f: impl FnOnce(ActiveSpan) -> T) -> T {
         let open = self.open(SpanBuilder::from_name(name), &context::current());
         let _entered = context::attach(open.span.context());
         f(open.span.clone())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{BackendName, Export};
 use tracer_registry::{
-    Connection, DropReason, Enrichment, ExportError, Fingerprinter, Probe, TracerHandle, TracerRegistry,
+    CheckMode, ConnectionCheck, DropReason, Enrichment, ExportError, Fingerprinter, TracerHandle, TracerRegistry,
 };
 
 use crate::support::{LONG, assert_shows_nothing_of, binding, key_of, quick, registry, wait_for};
@@ -167,13 +167,16 @@ fn a_success_is_delivered_once_whatever_becomes_of_its_body() {
         session.enrich(Enrichment::new().metadata("m", 1));
         let more = registry.force_flush(LONG).tracers[0].session_events.delivered;
         assert_eq!((events, more, server.asked()), (1, 1, 3), "{what}: session events");
-        let checked = registry.check(Probe::Connect);
+        let checked = registry.check(CheckMode::Connect);
         let connection = &checked
             .iter()
             .find(|binding| binding.selector == "tenant:a")
             .expect("configured")
             .connection;
-        assert!(matches!(connection, Connection::Accepted), "{what}: {connection:?}");
+        assert!(
+            matches!(connection, ConnectionCheck::Accepted),
+            "{what}: {connection:?}"
+        );
     }
 }
 
@@ -227,14 +230,17 @@ fn a_page_with_a_success_is_refused_once_and_not_divided() {
         matches!(&told.last_error, Some(error @ ExportError::NoReceiver { .. }) if error.to_string().ends_with(said))
     );
     // The key is not known to be good by it.
-    let checked = registry.check(Probe::Connect);
+    let checked = registry.check(CheckMode::Connect);
     let binding = checked
         .iter()
         .find(|binding| binding.selector == "tenant:a")
         .expect("configured");
     assert!(binding.is_faulty(), "{binding:?}");
     assert!(
-        matches!(&binding.connection, Connection::Failed(ExportError::NoReceiver { .. })),
+        matches!(
+            &binding.connection,
+            ConnectionCheck::Failed(ExportError::NoReceiver { .. })
+        ),
         "{binding:?}"
     );
 }
@@ -282,7 +288,7 @@ fn a_page_that_repeats_the_key_does_not_show_it() {
         a(&registry).start_span("span").end();
         let report = registry.force_flush(LONG);
         assert_eq!(report.tracers[0].dropped[&DropReason::Refused], 1, "{report}");
-        let checked = registry.check(Probe::Connect);
+        let checked = registry.check(CheckMode::Connect);
         let shown = format!("{report} {report:?} {:?} {checked:?}", registry.status());
         assert!(shown.contains("receiver's text withheld"), "{shown}");
         assert_shows_nothing_of(&key, &shown);

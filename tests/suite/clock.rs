@@ -113,9 +113,9 @@ fn a_clock_that_is_set_while_spans_are_open_ends_none_of_them_before_it_began() 
         let (mut ended, dropped) = (a.start_span("ended"), a.start_span("dropped"));
         let cx = Context::new().with_span(a.start_span("in a context"));
         let left = Context::new().with_span(a.start_span("left in a context"));
-        let mut cut_off = Box::pin(a.in_span("cut off", async |_| std::future::pending::<()>().await));
+        let mut cut_off = Box::pin(a.in_span_async("cut off", async |_| std::future::pending::<()>().await));
         assert!(cut_off.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending());
-        a.in_span_sync("closure", |span| {
+        a.in_span("closure", |span| {
             a.tracer("t").in_span("by the trait", |_| set());
             span.add_event("event", Vec::new());
             span.record_error(&std::fmt::Error);
@@ -247,13 +247,13 @@ fn a_requests_span_ends_after_the_request_came() {
     use tower::ServiceExt;
     use tower_layer::Layer;
     use tracer_registry::tower::{TenantLayer, TenantSource};
-    use tracer_registry::{AsyncBindingSource, BindingFuture, Name};
+    use tracer_registry::{AsyncBindingSource, BindingFuture, Slug};
 
     /// Sets the clock while it is asked.
     struct Source(fn());
 
     impl AsyncBindingSource for Source {
-        fn binding<'a>(&'a self, tenant: &'a Name) -> BindingFuture<'a> {
+        fn binding<'a>(&'a self, tenant: &'a Slug) -> BindingFuture<'a> {
             Box::pin(async move {
                 (self.0)();
                 Ok(Some(binding(tenant)))

@@ -39,7 +39,7 @@ fn protobuf_and_json_however_compressed_say_the_same() {
             let a = world.tenant("a");
             let session = a.session("s").start();
             let _inside = session.enter();
-            a.in_span_sync("outer", |span| {
+            a.in_span("outer", |span| {
                 span.set_attributes([
                     KeyValue::new("gen_ai.operation.name", "chat"),
                     KeyValue::new("n", i64::MAX),
@@ -95,7 +95,7 @@ fn what_the_program_sets_itself_stands_once_and_identity_is_not_its_to_set() {
     let a = world.tenant("a");
     let session = a.session("s").start();
     let _inside = session.enter();
-    a.in_span_sync("span", |span| {
+    a.in_span("span", |span| {
         span.set_attribute("honeyhive_metadata.plan", "free");
         span.set_attribute("honeyhive_event_type", "chain");
         span.set_attribute("honeyhive.source", "forged");
@@ -203,7 +203,7 @@ fn a_key_stands_once_with_the_value_that_was_given_last_wherever_attributes_are(
         let bodies = bodies(protocol, |a| {
             let twice = || vec![KeyValue::new("k", 1), KeyValue::new("other", 0), KeyValue::new("k", 2)];
             let scope = InstrumentationScope::builder("lib").with_attributes(twice()).build();
-            a.in_span_sync("linked", |linked| {
+            a.in_span("linked", |linked| {
                 let builder = SpanBuilder::from_name("span").with_attributes(twice());
                 let mut span = a.tracer_with_scope(scope).build(builder);
                 span.add_event("event", twice());
@@ -233,7 +233,7 @@ fn a_key_stands_once_with_the_value_that_was_given_last_wherever_attributes_are(
 #[test]
 fn a_number_that_json_lacks_goes_out_as_a_text() {
     let bodies = bodies(Protocol::HttpJson, |a| {
-        a.in_span_sync("span", |span| {
+        a.in_span("span", |span| {
             span.set_attribute("nan", f64::NAN);
             span.set_attribute("more", f64::INFINITY);
             span.set_attribute("less", f64::NEG_INFINITY);

@@ -75,7 +75,7 @@ fn an_idle_tracer_ends_and_its_name_comes_back_with_a_new_one_and_the_same_books
     let held = world.tenant("b");
     for round in 1..=3 {
         let tracer = world.tenant("a");
-        tracer.in_span_sync(format!("round {round}"), |_| ());
+        tracer.in_span(format!("round {round}"), |_| ());
         drop(tracer);
         let ended = |evicted: &u64| *evicted == round;
         wait_for("an eviction", || world.registry.status().pool.evicted, ended);
@@ -117,7 +117,7 @@ fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
                             format!("all-{}", n % 7)
                         };
                         let tracer = tenant(registry, &name);
-                        tracer.in_span_sync(format!("{thread}/{n}"), |_| ());
+                        tracer.in_span(format!("{thread}/{n}"), |_| ());
                     }
                 });
             }
@@ -175,9 +175,9 @@ fn the_books_of_many_names_stay_small_and_their_sums_exact() {
             // Dedicated tracers have books as well.
             let selector = Selector::tenant(&format!("t{n}")).feature("f");
             let tracer = world.registry.dedicated(selector).expect("configured");
-            tracer.in_span_sync("span", |_| ());
+            tracer.in_span("span", |_| ());
         } else {
-            tenant(&world.registry, &format!("t{n}")).in_span_sync("span", |_| ());
+            tenant(&world.registry, &format!("t{n}")).in_span("span", |_| ());
         }
         if n == NAMES / 2 {
             let report = world.registry.force_flush(LONG);
@@ -204,7 +204,7 @@ fn the_books_of_many_names_stay_small_and_their_sums_exact() {
     assert_eq!(sums(&status), [NAMES, NAMES, 0]);
     assert_eq!(world.project("all").spans().len() as u64, NAMES);
     // A name that comes back begins new books; nothing is told twice.
-    tenant(&world.registry, "t1").in_span_sync("span", |_| ());
+    tenant(&world.registry, "t1").in_span("span", |_| ());
     assert_eq!(delivered(&world.registry.force_flush(LONG)), 1);
     assert_eq!(sums(&world.registry.status()), [NAMES + 1, NAMES + 1, 0]);
 }
@@ -215,11 +215,11 @@ fn names_with_losses_that_were_not_told_are_remembered_longer() {
     world
         .collector
         .fault(Fault::status(400).when_body_contains("bad").times(1));
-    tenant(&world.registry, "unlucky").in_span_sync("bad", |_| ());
+    tenant(&world.registry, "unlucky").in_span("bad", |_| ());
     let lost = |sums: &[u64; 3]| sums[2] == 1;
     wait_for("a loss", || sums(&world.registry.status()), lost);
     for n in 0..1_100 {
-        tenant(&world.registry, &format!("t{n}")).in_span_sync("good", |_| ());
+        tenant(&world.registry, &format!("t{n}")).in_span("good", |_| ());
     }
     let forgotten = |status: &Status| status.forgotten.names > 50;
     wait_for("names to be forgotten", || world.registry.status(), forgotten);
@@ -251,10 +251,10 @@ fn a_receiver_that_hangs_keeps_its_tracers_no_longer_than_requests_are_repeated(
         builder.export(export).pool(at_most(1))
     });
     world.collector.fault(Fault::hang().only(key_of("hangs")));
-    world.tenant("hangs").in_span_sync("lost", |_| ());
+    world.tenant("hangs").in_span("lost", |_| ());
     let full = world.registry.tenant("a").expect_err("it is not sent yet");
     assert!(matches!(full, LookupError::PoolFull { .. }), "{full:?}");
-    tenant(&world.registry, "a").in_span_sync("span", |_| ());
+    tenant(&world.registry, "a").in_span("span", |_| ());
     let status = world.status("hangs");
     assert_eq!((status.tracers, status.spans.accepted), (0, 1));
     assert_eq!(status.spans.dropped[&DropReason::RetriesExhausted], 1, "{status:?}");
@@ -287,8 +287,8 @@ fn what_is_removed_goes_on_in_its_handles_and_the_next_look_up_makes_a_new_one()
     assert_eq!(world.status("a").tracers, 2);
     {
         let _in_session = session.enter();
-        session.tracer().in_span_sync("in the session", |_| ());
-        new.in_span_sync("of the new one", |_| ());
+        session.tracer().in_span("in the session", |_| ());
+        new.in_span("of the new one", |_| ());
     }
     session.enrich(Enrichment::new().metadata("later", 1));
     open.end();
@@ -332,7 +332,7 @@ fn a_pool_that_may_grow_does_so_and_tells_it_once() {
         "{line}"
     );
     for tracer in &held {
-        tracer.in_span_sync("span", |_| ());
+        tracer.in_span("span", |_| ());
     }
     world.flush();
     assert_eq!(sums(&world.registry.status()), [4, 4, 0]);

@@ -170,7 +170,7 @@ fn after_the_shutdown_look_ups_are_refused_and_what_is_made_is_counted() {
         assert_eq!(refused, Err(LookupError::Shutdown));
     }
     drop(open);
-    a.in_span_sync("after", |_| ());
+    a.in_span("after", |_| ());
     session.enrich(Enrichment::new().metadata("late", true));
     let _late = a.session("late").start();
     let status = world.status("a");

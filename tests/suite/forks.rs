@@ -15,8 +15,8 @@ use opentelemetry::trace::Span as _;
 use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool, WhenFull};
 use tracer_registry::{
-    AnswersKept, Enrichment, Fingerprinter, LookupError, Name, Probe, ReloadError, Selector, Session, TracerHandle,
-    TracerRegistry,
+    BindingCacheOptions, CheckMode, Enrichment, Fingerprinter, LookupError, ReloadError, Selector, Session, Slug,
+    TracerHandle, TracerRegistry,
 };
 
 use crate::child::{is_child, variable};
@@ -49,10 +49,10 @@ fn of_parent(url: &str, mode: ExportMode, folder: &Path) -> TracerRegistry {
             idle_timeout: Some(IdleTimeout::After(Duration::from_millis(5))),
             when_full: Some(WhenFull::Grow),
         })
-        .binding_source(|_: &Name| Ok(None))
-        .answers_kept(AnswersKept {
+        .binding_source(|_: &Slug| Ok(None))
+        .answers_kept(BindingCacheOptions {
             unknown: Duration::from_millis(5),
-            ..AnswersKept::default()
+            ..BindingCacheOptions::default()
         })
         .tenants_dir(folder)
         .watch(true);
@@ -139,7 +139,7 @@ fn parent(url: &str, mode: ExportMode) {
             until_stopped(&|n| {
                 let tracer = busy.tenant(&format!("tenant-{}", n % 20)).expect("configured");
                 tracer.session("s").start().enrich(Enrichment::new().metadata("n", n));
-                tracer.in_span_sync("span", |_| ());
+                tracer.in_span("span", |_| ());
                 drop(busy.dedicated(tracer.selector()));
                 drop(busy.force_flush(Duration::from_millis(n % 3)));
                 if n % 16 == 0 {
@@ -211,7 +211,7 @@ fn live(n: u64, url: &str, inherited: Inherited) {
     for _ in 0..2000 {
         a.start_span("inherited").end();
     }
-    a.in_span_sync("inherited", |span| span.metadata("cut", "x".repeat(100_000)));
+    a.in_span("inherited", |span| span.metadata("cut", "x".repeat(100_000)));
     session.enrich(Enrichment::new().metadata("inherited", true));
     session.make_default();
     a.session("inherited").start().end();
@@ -230,7 +230,7 @@ fn live(n: u64, url: &str, inherited: Inherited) {
         );
         assert!(
             registry
-                .check(Probe::Connect)
+                .check(CheckMode::Connect)
                 .iter()
                 .all(|binding| binding.error.is_some() || binding.selector == "tenant:*")
         );

@@ -44,11 +44,11 @@ fn code_that_asks_the_global_provider_follows_the_scope() {
     assert!(TracerRegistry::global().is_none());
     world.registry.install_global();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         query();
-        b.in_span_sync("b", |_| query());
+        b.in_span("b", |_| query());
     });
-    let scope = a.in_span_sync("for a thread", |_| Scope::current());
+    let scope = a.in_span("for a thread", |_| Scope::current());
     std::thread::spawn(move || scope.run(query)).join().expect("no panic");
     std::thread::spawn(query).join().expect("no panic");
     assert_eq!(world.registry.status().unrouted.spans, 2, "the thread in no scope");
@@ -59,7 +59,7 @@ fn code_that_asks_the_global_provider_follows_the_scope() {
     world.assert_no_trace_of(&world.span("a", "a").trace_id, "b");
 
     assert!(world.registry.shutdown(LONG).is_complete());
-    a.in_span_sync("after", |_| query());
+    a.in_span("after", |_| query());
     query();
     let of_a = world.status("a").spans;
     assert_eq!(of_a.dropped[&DropReason::AfterShutdown], 3);
@@ -80,7 +80,7 @@ fn the_default_and_the_registry_that_was_installed_last_hold() {
     second.registry.install_global();
     query();
     // Scopes are those of whichever registry.
-    first.tenant("a").in_span_sync("in the first", |_| query());
+    first.tenant("a").in_span("in the first", |_| query());
     for world in [&first, &second] {
         world.flush();
         assert_eq!(world.registry.status().unrouted.spans, 0);
@@ -108,14 +108,14 @@ fn headers_by_the_global_propagator_are_those_of_the_scopes_tracer_alone() {
     world.registry.install_global();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     assert!(request().is_empty(), "in no scope");
-    let (of_a, of_b, again) = a.in_span_sync("a", |_| {
+    let (of_a, of_b, again) = a.in_span("a", |_| {
         let with_baggage = Context::current_with_baggage([KeyValue::new("who", "a-canary")]).attach();
-        let of_b = b.in_span_sync("b", |_| request());
+        let of_b = b.in_span("b", |_| request());
         let of_a = request();
         drop(with_baggage);
         // A span of a's, made current by hand in b's scope.
         let span = a.start_span("by hand");
-        let again = b.in_span_sync("b again", |_| {
+        let again = b.in_span("b again", |_| {
             let cx = Context::current_with_span(span);
             let mut headers = Headers::new();
             global::get_text_map_propagator(|propagator| propagator.inject_context(&cx, &mut headers));
@@ -163,8 +163,8 @@ fn headers_that_come_in_by_the_global_propagator_choose_nothing_but_a_parent_tha
     assert!(Scope::from(incoming.clone()).tracer().is_none() && incoming.baggage().is_empty());
     let current = incoming.attach();
     query();
-    a.in_span_sync("a", |_| query());
-    b.in_span_sync("b", |_| query());
+    a.in_span("a", |_| query());
+    b.in_span("b", |_| query());
     drop(current);
     // In a scope, whose tracer it stays.
     let in_a = a.enter();
@@ -209,7 +209,7 @@ fn past_the_limit_of_attached_contexts_the_globals_take_nothing_from_the_scope_t
     };
     let came: Headers = [("baggage".to_owned(), "plan=free".to_owned())].into();
     let extract = || global::get_text_map_propagator(|propagator| propagator.extract(&came));
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         let full = Full::new();
         let in_b = b.enter();
         query();

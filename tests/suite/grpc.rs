@@ -9,7 +9,7 @@ use opentelemetry::trace::Span as _;
 use tracer_registry::collector::{CollectorBuilder, Fault};
 use tracer_registry::config::{BackendName, Binding, Compression, Export, ExportMode, Protocol, Proxy as Through, Tls};
 use tracer_registry::{
-    BreakerState, Connection, Enrichment, ExportError, Fingerprinter, LookupError, Probe, RegistryBuilder,
+    BreakerState, CheckMode, ConnectionCheck, Enrichment, ExportError, Fingerprinter, LookupError, RegistryBuilder,
     TracerRegistry,
 };
 
@@ -161,10 +161,10 @@ fn however_compressed_it_says_what_http_says() {
         let session = a.session("s").start();
         {
             let _inside = session.enter();
-            a.in_span_sync("outer", |span| {
+            a.in_span("outer", |span| {
                 span.set_attribute("text", "x".repeat(100_000));
                 span.add_event("event", vec![KeyValue::new("k", "v")]);
-                a.in_span_sync("inner", |_| ());
+                a.in_span("inner", |_| ());
             });
         }
         session.enrich(Enrichment::new().metric("tokens", 7));
@@ -243,7 +243,7 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
         }
     }
     world.collector.fault(Fault::status(401).body(key.clone()));
-    shown.push(format!("{:?}", world.registry.check(Probe::Connect)));
+    shown.push(format!("{:?}", world.registry.check(CheckMode::Connect)));
     let shown = shown.join(" ");
     assert!(shown.contains("answered UNAUTHENTICATED (16)"), "{shown}");
     assert_shows_nothing_of(&key, &shown);
@@ -301,9 +301,11 @@ fn certificates_are_as_with_http_and_a_server_without_http2_is_named() {
         assert_eq!((request.connection, request.version), (0, http::Version::HTTP_2));
         assert_eq!(request.client, Some(client.der()));
     }
-    let checked = both.check(Probe::Connect);
+    let checked = both.check(CheckMode::Connect);
     assert!(
-        checked.iter().all(|binding| binding.connection == Connection::Accepted),
+        checked
+            .iter()
+            .all(|binding| binding.connection == ConnectionCheck::Accepted),
         "{checked:#?}"
     );
 
@@ -354,7 +356,7 @@ fn an_endpoint_where_nobody_listens_opens_its_breaker_and_gets_everything_once_i
 async fn a_current_thread_runtime_that_stands_still_does_not_stop_the_export() {
     let world = world(&["a"], by_grpc());
     let a = world.tenant("a");
-    a.in_span("span", async |_| tokio::task::yield_now().await).await;
+    a.in_span_async("span", async |_| tokio::task::yield_now().await).await;
     // On this thread, the only one of the runtime.
     world.flush();
     assert_eq!(world.names("a"), ["span"]);

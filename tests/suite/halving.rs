@@ -128,9 +128,9 @@ fn what_is_too_large_together_arrives_in_parts() {
         .expect("valid");
     let a = registry.tenant("a").expect("configured");
     for n in 0..100 {
-        a.in_span_sync(n.to_string(), |span| span.set_attribute("text", "x".repeat(1000)));
+        a.in_span(n.to_string(), |span| span.set_attribute("text", "x".repeat(1000)));
     }
-    a.in_span_sync("huge", |span| span.set_attribute("text", "x".repeat(30_000)));
+    a.in_span("huge", |span| span.set_attribute("text", "x".repeat(30_000)));
     let report = registry.force_flush(LONG);
     let told = &report.tracers[0];
     assert_eq!(

@@ -7,7 +7,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
 use tempfile::TempDir;
 use tracer_registry::config::{BackendName, Binding, Compression, Export, Tls};
-use tracer_registry::{Fingerprinter, Part, TracerRegistry};
+use tracer_registry::{Fingerprinter, SelectorKind, TracerRegistry};
 
 use crate::support::{LONG, binding, key_of, quick, registry, wait_for};
 use crate::tls_server::{Asked, Authority, Manner, TlsServer};
@@ -52,10 +52,12 @@ impl World {
 
     fn delivered(&self, tenant: &str) -> u64 {
         let status = self.registry.status();
-        let of_tenant = status
-            .tracers
-            .iter()
-            .find(|status| status.selector.get(Part::Tenant).is_some_and(|name| **name == *tenant));
+        let of_tenant = status.tracers.iter().find(|status| {
+            status
+                .selector
+                .get(SelectorKind::Tenant)
+                .is_some_and(|name| **name == *tenant)
+        });
         of_tenant.map_or(0, |status| status.spans.delivered)
     }
 

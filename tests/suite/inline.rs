@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::Span as _;
 use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{Export, ExportMode, Retry};
-use tracer_registry::{Connection, DropReason, Enrichment, Fingerprinter, Probe, TracerRegistry};
+use tracer_registry::{CheckMode, ConnectionCheck, DropReason, Enrichment, Fingerprinter, TracerRegistry};
 
 use crate::child::{is_child, variable};
 use crate::support::{AT_ONCE, LONG, World, binding, key_of, keys, quick, wait_for};
@@ -200,15 +200,21 @@ fn flushes_and_shutdowns_from_many_threads_all_return() {
 fn endpoints_are_asked_by_a_check() {
     let world = world(&["a", "b"]);
     world.collector.fault(Fault::status(401).only(key_of("b")));
-    let checked = world.registry.check(Probe::Connect);
-    assert_eq!(checked[0].connection, Connection::Accepted);
-    assert!(matches!(checked[1].connection, Connection::Failed(_)), "{checked:?}");
+    let checked = world.registry.check(CheckMode::Connect);
+    assert_eq!(checked[0].connection, ConnectionCheck::Accepted);
+    assert!(
+        matches!(checked[1].connection, ConnectionCheck::Failed(_)),
+        "{checked:?}"
+    );
 }
 
 #[tokio::test]
 async fn endpoints_are_asked_by_a_check_in_a_runtime() {
     let world = world(&["a"]);
-    assert_eq!(world.registry.check(Probe::Connect)[0].connection, Connection::Accepted);
+    assert_eq!(
+        world.registry.check(CheckMode::Connect)[0].connection,
+        ConnectionCheck::Accepted
+    );
 }
 
 #[test]

@@ -64,10 +64,7 @@ fn an_idle_tracer_makes_room_at_once_and_one_that_holds_spans_after_a_flush() {
         drop(registry.tenant(&format!("idle-{n}")).expect("an idle one goes"));
     }
     for name in ["a", "b"] {
-        registry
-            .tenant(name)
-            .expect("an idle one goes")
-            .in_span_sync("span", |_| ());
+        registry.tenant(name).expect("an idle one goes").in_span("span", |_| ());
     }
     // A wait for room, as where there are threads that send, is a quarter of a second each time.
     for n in 0..200 {
@@ -112,7 +109,7 @@ fn books_stay_small_between_flushes_and_each_span_is_told_once() {
         let tracer = world.registry.tenant(&format!("t{n}")).expect("there is room");
         if n % 25 == 0 {
             let name = if n % 50 == 0 { "taken" } else { "refused" };
-            tracer.in_span_sync(name, |_| ());
+            tracer.in_span(name, |_| ());
             let report = tracer.force_flush(LONG);
             told += report.delivered;
             lost += report.lost();
@@ -163,7 +160,7 @@ fn threads_that_look_up_and_flush_lose_nothing_and_share_no_dead_tracer() {
                             Err(error) => panic!("{error}"),
                         }
                     };
-                    tracer.in_span_sync(format!("{thread}-{n}"), |_| ());
+                    tracer.in_span(format!("{thread}-{n}"), |_| ());
                 }
             });
         }

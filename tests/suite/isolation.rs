@@ -26,8 +26,8 @@ fn pair(world: &World) -> (TracerHandle, TracerHandle) {
 fn a_span_started_under_another_tracers_span_is_a_root_of_its_own() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
-    a.in_span_sync("a-outer", |_| {
-        b.in_span_sync("b-inner", |_| a.in_span_sync("a-inner", |_| ()));
+    a.in_span("a-outer", |_| {
+        b.in_span("b-inner", |_| a.in_span("a-inner", |_| ()));
     });
     world.flush();
     let (outer, inner, foreign) = (
@@ -52,7 +52,7 @@ fn the_ancestor_is_found_whoever_made_the_spans_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     let (a_otel, b_otel) = (a.tracer("third-party"), b.tracer("third-party"));
-    // By OpenTelemetry's own functions only: `in_span` of its trait, and a context made by hand.
+    // By OpenTelemetry's own functions only: `in_span_async` of its trait, and a context made by hand.
     b_otel.in_span("b-outer", |_| {
         a_otel.in_span("a-middle", |cx| {
             b_otel.start_with_context("b-inner", &cx).end();
@@ -86,9 +86,9 @@ fn spans_of_another_registry_or_of_a_plain_provider_are_no_parents() {
     let ours = world.registry.tenant("a").expect("configured");
     let theirs = other.registry.tenant("a").expect("configured");
     let plain = SdkTracerProvider::builder().build().tracer("plain");
-    theirs.in_span_sync("theirs", |_| ours.start_span("under-theirs").end());
+    theirs.in_span("theirs", |_| ours.start_span("under-theirs").end());
     plain.in_span("plain", |_| {
-        ours.in_span_sync("under-plain", |_| ours.start_span("child").end());
+        ours.in_span("under-plain", |_| ours.start_span("child").end());
     });
     world.flush();
     assert_eq!(world.span("a", "under-theirs").parent_span_id, None);
@@ -105,13 +105,13 @@ async fn a_function_traced_for_one_tenant_that_calls_one_traced_for_another_keep
     let (a, b) = pair(&world);
     let (session_a, session_b) = (a.session("of-a").start(), b.session("of-b").start());
     session_a
-        .scope(a.in_span("a-work", async |_| {
+        .scope(a.in_span_async("a-work", async |_| {
             session_b
-                .scope(b.in_span("b-work", async |_| tokio::task::yield_now().await))
+                .scope(b.in_span_async("b-work", async |_| tokio::task::yield_now().await))
                 .await;
             // By hand, outside any scope of b: no session, and none of a's.
             b.start_span("b-by-hand").end();
-            a.in_span("a-more", async |_| ()).await;
+            a.in_span_async("a-more", async |_| ()).await;
         }))
         .await;
     world.flush();
@@ -130,7 +130,7 @@ fn a_session_of_one_tracer_is_nothing_to_another() {
     let (a, b) = pair(&world);
     let session = a.session("of-a").metadata("canary", "metadata-of-a").start();
     let _in_a = session.enter();
-    b.in_span_sync("b-span", |_| ());
+    b.in_span("b-span", |_| ());
     let of_b = b.session("of-b").start();
     of_b.enrich(Enrichment::new().metadata("canary", "enrichment-of-b"));
     session.enrich(Enrichment::new().metadata("more", "enrichment-of-a"));
@@ -181,8 +181,8 @@ fn after_a_scope_or_a_session_ended_nothing_carries_it() {
 fn what_is_set_on_a_span_lands_on_it_whichever_span_is_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
-    a.in_span_sync("a-span", |span| {
-        b.in_span_sync("b-span", |_| span.set_attribute("canary", "for-a"));
+    a.in_span("a-span", |span| {
+        b.in_span("b-span", |_| span.set_attribute("canary", "for-a"));
     });
     world.flush();
     assert_eq!(world.span("a", "a-span").attributes["canary"], "for-a");
@@ -200,7 +200,7 @@ fn tenants_that_share_a_key_and_an_endpoint_are_still_two_tracers() {
     assert_eq!(a.fingerprint(), b.fingerprint());
     let session = a.session("of-a").start();
     let _inside = session.enter();
-    a.in_span_sync("a-span", |_| b.in_span_sync("b-span", |_| ()));
+    a.in_span("a-span", |_| b.in_span("b-span", |_| ()));
     world.flush();
     let (of_a, of_b) = (world.span("shared", "a-span"), world.span("shared", "b-span"));
     assert_eq!(of_b.parent_span_id, None);
@@ -270,7 +270,7 @@ fn each_tracer_keeps_its_own_limits_and_sampling_whichever_was_made_first() {
     for tracer in [&a, &b, &none] {
         let session = tracer.session("s").start();
         let _inside = session.enter();
-        tracer.in_span_sync("in-session", |span| span.set_attributes(many()));
+        tracer.in_span("in-session", |span| span.set_attributes(many()));
     }
     let builder = || SpanBuilder::from_name("outside").with_attributes(many());
     for tracer in [&a, &b, &none] {
@@ -316,12 +316,12 @@ async fn a_spawned_future_belongs_to_where_it_was_made() {
     let kept = Arc::clone(&parent);
     session
         .scope(async {
-            let outer = a.in_span("outer", async |span| {
+            let outer = a.in_span_async("outer", async |span| {
                 *kept.lock().expect("not poisoned") = Some(span.span_context().span_id().to_string());
-                tokio::spawn(a.in_span("spawned", async |_| tokio::task::yield_now().await))
+                tokio::spawn(a.in_span_async("spawned", async |_| tokio::task::yield_now().await))
             });
             let task = outer.await;
-            b.in_span("b-meanwhile", async move |_| task.await)
+            b.in_span_async("b-meanwhile", async move |_| task.await)
                 .await
                 .expect("no panic");
         })

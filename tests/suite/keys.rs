@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tracer_registry::config::Binding;
-use tracer_registry::{Fingerprinter, KeyCommand, KeySource, LookupError, SecretFault, SecretSources, TracerRegistry};
+use tracer_registry::{
+    Fingerprinter, KeyCommand, KeySource, LookupError, SecretErrorKind, SecretSources, TracerRegistry,
+};
 
 use crate::child::is_child;
 
@@ -26,16 +28,16 @@ fn is_key(source: &KeySource, expected: &str) -> bool {
     key.fingerprint(&fingerprinter) == fingerprinter.fingerprint(expected.as_bytes())
 }
 
-fn fault(source: &KeySource) -> SecretFault {
+fn fault(source: &KeySource) -> SecretErrorKind {
     let error = source.read(&SecretSources::default()).expect_err("no key");
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
     error.fault().clone()
 }
 
 /// A space at the edge of a key.
-fn blank(at: usize) -> SecretFault {
+fn blank(at: usize) -> SecretErrorKind {
     let character = ' '.into();
-    SecretFault::BlankAtEdge { at, character }
+    SecretErrorKind::BlankAtEdge { at, character }
 }
 
 fn file(folder: &TempDir, content: impl AsRef<[u8]>) -> KeySource {
@@ -85,17 +87,17 @@ fn a_variable_is_a_key_as_it_is_or_an_error() {
     let variable = |name: &str| KeySource::Env(name.to_owned());
     assert!(is_key(&variable("GOOD"), "hh_key"));
     for (name, expected) in [
-        ("UNSET", SecretFault::Unset),
-        ("", SecretFault::Unset),
-        ("A=B", SecretFault::Unset),
-        ("EMPTY", SecretFault::Empty),
+        ("UNSET", SecretErrorKind::Unset),
+        ("", SecretErrorKind::Unset),
+        ("A=B", SecretErrorKind::Unset),
+        ("EMPTY", SecretErrorKind::Empty),
         ("SPACES", blank(0)),
-        ("LINES", SecretFault::ControlCharacter(9)),
-        ("NEWLINE", SecretFault::ControlCharacter(9)),
-        ("TAB", SecretFault::ControlCharacter(0)),
-        ("LARGE", SecretFault::TooLarge(8 * 1024)),
+        ("LINES", SecretErrorKind::ControlCharacter(9)),
+        ("NEWLINE", SecretErrorKind::ControlCharacter(9)),
+        ("TAB", SecretErrorKind::ControlCharacter(0)),
+        ("LARGE", SecretErrorKind::TooLarge(8 * 1024)),
         #[cfg(unix)]
-        ("BYTES", SecretFault::NotUtf8),
+        ("BYTES", SecretErrorKind::NotUtf8),
     ] {
         assert_eq!(fault(&variable(name)), expected, "{name}");
     }
@@ -124,7 +126,7 @@ fn one_line_end_and_a_byte_order_mark_are_not_part_of_the_key_and_everything_els
         for start in ["", "\u{feff}"] {
             assert!(is_key(&file(&folder, format!("{start}{largest}{end}")), &largest));
             let larger = file(&folder, format!("{start}{largest}a{end}"));
-            assert_eq!(fault(&larger), SecretFault::TooLarge(8 * 1024));
+            assert_eq!(fault(&larger), SecretErrorKind::TooLarge(8 * 1024));
         }
     }
 }
@@ -133,30 +135,30 @@ fn one_line_end_and_a_byte_order_mark_are_not_part_of_the_key_and_everything_els
 fn a_file_that_is_no_key_is_an_error() {
     let folder = TempDir::new().expect("a temporary folder");
     let large = vec![b'a'; 1 << 20];
-    let contents: [(&[u8], SecretFault); 10] = [
-        (b"", SecretFault::Empty),
-        (b"\xef\xbb\xbf\n", SecretFault::Empty),
-        (b"\n", SecretFault::Empty),
-        (b"\r\n", SecretFault::Empty),
-        (b"hh_canary\n\n", SecretFault::ControlCharacter(9)),
-        (b"hh_canary\nhh_canary\n", SecretFault::ControlCharacter(9)),
-        (b"hh_canary\r", SecretFault::ControlCharacter(9)),
-        (b"hh_canary\xff", SecretFault::NotUtf8),
-        (b"hh_canary\0", SecretFault::ControlCharacter(9)),
-        (&large, SecretFault::TooLarge(8 * 1024)),
+    let contents: [(&[u8], SecretErrorKind); 10] = [
+        (b"", SecretErrorKind::Empty),
+        (b"\xef\xbb\xbf\n", SecretErrorKind::Empty),
+        (b"\n", SecretErrorKind::Empty),
+        (b"\r\n", SecretErrorKind::Empty),
+        (b"hh_canary\n\n", SecretErrorKind::ControlCharacter(9)),
+        (b"hh_canary\nhh_canary\n", SecretErrorKind::ControlCharacter(9)),
+        (b"hh_canary\r", SecretErrorKind::ControlCharacter(9)),
+        (b"hh_canary\xff", SecretErrorKind::NotUtf8),
+        (b"hh_canary\0", SecretErrorKind::ControlCharacter(9)),
+        (&large, SecretErrorKind::TooLarge(8 * 1024)),
     ];
     for (content, expected) in contents {
         assert_eq!(fault(&file(&folder, content)), expected);
     }
     for (path, expected) in [
-        (folder.path().join("missing"), SecretFault::NotFound),
-        (folder.path().to_owned(), SecretFault::NotAFile),
+        (folder.path().join("missing"), SecretErrorKind::NotFound),
+        (folder.path().to_owned(), SecretErrorKind::NotAFile),
         (
             folder.path().join("key/below"),
-            SecretFault::Unreadable(fs::read(folder.path().join("key/below")).expect_err("a file").into()),
+            SecretErrorKind::Unreadable(fs::read(folder.path().join("key/below")).expect_err("a file").into()),
         ),
-        (PathBuf::new(), SecretFault::NotFound),
-        ("/dev/zero".into(), SecretFault::NotAFile),
+        (PathBuf::new(), SecretErrorKind::NotFound),
+        ("/dev/zero".into(), SecretErrorKind::NotAFile),
     ] {
         assert_eq!(fault(&KeySource::file(path.clone())), expected, "{}", path.display());
     }
@@ -174,12 +176,12 @@ fn a_pipe_is_an_error_and_nobody_waits_for_it() {
             .expect("mkfifo is there")
             .success()
     );
-    assert_eq!(fault(&KeySource::file(pipe.clone())), SecretFault::NotAFile);
+    assert_eq!(fault(&KeySource::file(pipe.clone())), SecretErrorKind::NotAFile);
     // As mounted secrets are: a link to the file of the current version.
     std::os::unix::fs::symlink(&pipe, folder.path().join("link")).expect("linked");
     assert_eq!(
         fault(&KeySource::file(folder.path().join("link"))),
-        SecretFault::NotAFile
+        SecretErrorKind::NotAFile
     );
     fs::write(folder.path().join("real"), "hh_key").expect("written");
     std::os::unix::fs::symlink("real", folder.path().join("mounted")).expect("linked");
@@ -200,12 +202,12 @@ fn a_credential_is_a_file_in_the_folder_of_the_service_and_nowhere_else() {
     let credential = |name: &str| KeySource::Credential(name.to_owned());
     assert!(is_key(&credential("acme"), "hh_key"));
     for (name, expected) in [
-        ("../outside", SecretFault::CredentialName),
-        ("/etc/passwd", SecretFault::CredentialName),
-        ("..", SecretFault::CredentialName),
-        (".", SecretFault::CredentialName),
-        ("", SecretFault::CredentialName),
-        ("globex", SecretFault::NotFound),
+        ("../outside", SecretErrorKind::CredentialName),
+        ("/etc/passwd", SecretErrorKind::CredentialName),
+        ("..", SecretErrorKind::CredentialName),
+        (".", SecretErrorKind::CredentialName),
+        ("", SecretErrorKind::CredentialName),
+        ("globex", SecretErrorKind::NotFound),
     ] {
         assert_eq!(fault(&credential(name)), expected, "{name}");
     }
@@ -216,7 +218,7 @@ fn without_the_folder_of_the_service_there_is_no_credential() {
     if is_child::<&str>("keys::without_the_folder_of_the_service_there_is_no_credential", &[]) {
         assert_eq!(
             fault(&KeySource::Credential("acme".into())),
-            SecretFault::NoCredentialsDirectory
+            SecretErrorKind::NoCredentialsDirectory
         );
     }
 }
@@ -248,7 +250,7 @@ fn a_command_gets_the_tenant_as_one_argument_and_its_arguments_are_never_shown()
     }
     let checked = format!(
         "{:?} {registry:?} {:?}",
-        registry.check(tracer_registry::Probe::Keys),
+        registry.check(tracer_registry::CheckMode::Keys),
         registry.config()
     );
     assert!(!checked.contains("canary"), "{checked}");
@@ -260,10 +262,10 @@ fn a_look_up_that_failed_leaves_nothing_and_the_next_one_tries_again() {
     let path = folder.path().join("acme");
     let registry = with_file(&path);
     for (content, expected) in [
-        (None, SecretFault::NotFound),
-        (Some("".as_bytes()), SecretFault::Empty),
-        (Some(b"hh_canary\nhh_canary"), SecretFault::ControlCharacter(9)),
-        (Some(b"\xff"), SecretFault::NotUtf8),
+        (None, SecretErrorKind::NotFound),
+        (Some("".as_bytes()), SecretErrorKind::Empty),
+        (Some(b"hh_canary\nhh_canary"), SecretErrorKind::ControlCharacter(9)),
+        (Some(b"\xff"), SecretErrorKind::NotUtf8),
     ] {
         if let Some(content) = content {
             fs::write(&path, content).expect("written");

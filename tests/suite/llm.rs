@@ -39,7 +39,7 @@ impl Bench {
 
     /// A span as it was received.
     fn span(&self, name: &'static str, tell: impl FnOnce(&ActiveSpan)) -> Arc<Span> {
-        self.world.tenant("a").in_span_sync(name, |span| tell(&span));
+        self.world.tenant("a").in_span(name, |span| tell(&span));
         self.world.flush();
         let span = self.gate.as_ref().unwrap_or(&self.world).span("a", name);
         assert_eq!(span.duplicate_attributes, 0, "{span:#?}");
@@ -257,7 +257,7 @@ fn a_value_nested_ten_thousand_deep_is_cut_and_costs_no_stack() {
     };
     let a = bench.world.tenant("a");
     small_stack(Box::new(move || {
-        a.in_span_sync("deep", |span| {
+        a.in_span("deep", |span| {
             span.outputs(nested(10_000));
             span.input("in", nested(10_000));
             let table = (0..10_000).fold(json!("x"), |inner, _| {
@@ -287,7 +287,7 @@ fn what_is_told_of_a_span_that_ended_or_is_not_recorded_is_ignored() {
     assert_eq!(bench.world.names("a"), ["ended", "next"]);
 
     let none = Bench::honeyhive(|binding| binding.sampling_ratio(0.0));
-    none.world.tenant("a").in_span_sync("unsampled", |span| {
+    none.world.tenant("a").in_span("unsampled", |span| {
         tell_all(&span);
         span.metadata("deep", nested(20));
     });
@@ -298,7 +298,7 @@ fn what_is_told_of_a_span_that_ended_or_is_not_recorded_is_ignored() {
 #[test]
 fn attributes_may_be_made_by_code_that_uses_the_span() {
     let world = World::new(&["a"]);
-    world.tenant("a").in_span_sync("span", |span| {
+    world.tenant("a").in_span("span", |span| {
         span.set_attributes((0..2).map(|index| {
             span.metadata("seen", index);
             opentelemetry::KeyValue::new(format!("k{index}"), true)
@@ -316,8 +316,8 @@ fn attributes_may_be_made_by_code_that_uses_the_span() {
 fn what_is_told_of_one_tenants_span_lands_on_it_while_anothers_is_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    a.in_span_sync("a-span", |span| {
-        b.in_span_sync("b-span", |_| {
+    a.in_span("a-span", |span| {
+        b.in_span("b-span", |_| {
             tell_all(&span);
             span.metadata("deep", nested(20));
             span.record_error(&fmt::Error);

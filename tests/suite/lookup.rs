@@ -127,13 +127,13 @@ fn a_name_that_is_unknown_or_not_allowed_is_an_error_that_helps() {
             registry.dedicated(Selector::tenant(name)).expect_err(name),
         ] {
             assert!(
-                matches!(error, LookupError::Selector(SelectorError::Name { .. })),
+                matches!(error, LookupError::Selector(SelectorError::Slug { .. })),
                 "{error:?}"
             );
             assert!(error.to_string().len() < 400 && error.to_string().is_ascii(), "{error}");
         }
     }
-    let empty = tracer_registry::SelectorParts::default();
+    let empty = tracer_registry::SelectorBuilder::default();
     assert_eq!(
         registry.get(empty).expect_err("nothing asked for"),
         LookupError::Selector(SelectorError::Empty)

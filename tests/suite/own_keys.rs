@@ -5,7 +5,7 @@ use std::thread;
 use opentelemetry::trace::{Span as _, TracerProvider};
 use tracer_registry::collector::Fault;
 use tracer_registry::config::{AuthScheme, BackendName};
-use tracer_registry::{Enrichment, Probe};
+use tracer_registry::{CheckMode, Enrichment};
 
 use crate::support::{LONG, World, assert_shows_nothing_of, binding, key_of, once, spellings};
 
@@ -25,7 +25,7 @@ fn three_hundred_tenants_at_once_each_get_their_own_and_nothing_else() {
                         let tracer = world.tenant(tenant);
                         let session = tracer.session(tenant).metadata("of", tenant).start();
                         let _inside = session.enter();
-                        tracer.in_span_sync(format!("{tenant} outer"), |_| {
+                        tracer.in_span(format!("{tenant} outer"), |_| {
                             tracer.start_span(format!("{tenant} inner")).end();
                         });
                         session.enrich(Enrichment::new().metadata("also-of", tenant));
@@ -79,7 +79,7 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
                 gate.collector.fault(Fault::status(status).body(format!("no: {echo}")));
                 let session = tracer.session("s").start();
                 session.enrich(Enrichment::new().metadata("m", 1));
-                tracer.in_span_sync("span", |span| shown.push(format!("{span:?}")));
+                tracer.in_span("span", |span| shown.push(format!("{span:?}")));
                 let report = world.registry.force_flush(LONG);
                 assert_eq!(report.lost(), 3, "{report}");
                 let status = world.registry.status();
@@ -96,7 +96,7 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
         ));
         shown.push(format!("{:?}", tracer.tracer("library")));
     }
-    let checked = world.registry.check(Probe::Connect);
+    let checked = world.registry.check(CheckMode::Connect);
     shown.push(format!(
         "{:?} {:?} {checked:?}",
         world.registry,

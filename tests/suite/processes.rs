@@ -56,7 +56,7 @@ fn variables_of_the_process_change_nothing() {
                 let tracer = world.tenant(tenant);
                 let session = tracer.session("s").start();
                 let _inside = session.enter();
-                tracer.in_span_sync("span", |span| {
+                tracer.in_span("span", |span| {
                     span.set_attributes((0..100).map(|n| KeyValue::new(format!("k{n}"), n)));
                     span.add_event("event", Vec::new());
                 });

@@ -3,7 +3,8 @@
 use serde_json::json;
 use tracer_registry::config::{BackendName, Binding, Export, Protocol};
 use tracer_registry::{
-    CheckWarning, CheckedBinding, Connection, DropReason, Probe, RegistryBuilder, Selector, SpanFate, TracerRegistry,
+    CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, DropReason, RegistryBuilder, Selector, SpanFate,
+    TracerRegistry,
 };
 use tracing::subscriber::with_default;
 
@@ -40,7 +41,7 @@ fn warnings(registry: &TracerRegistry) -> Vec<String> {
         let shown = warnings.map(|warning| format!("{}: {warning}", checked.selector));
         shown.collect::<Vec<_>>()
     };
-    registry.check(Probe::Keys).iter().flat_map(of_projects).collect()
+    registry.check(CheckMode::Keys).iter().flat_map(of_projects).collect()
 }
 
 /// What is logged while all of these are looked up, in their order.
@@ -72,7 +73,7 @@ fn tenants_of_phoenix_each_name_their_project_on_the_resource_of_every_request()
                 .tenant("b", binding("b").project("b's"))
         });
         for tenant in ["a", "b"] {
-            world.tenant(tenant).in_span_sync("span", |_| ());
+            world.tenant(tenant).in_span("span", |_| ());
         }
         world.flush();
         for (tenant, project) in [("a", "of a"), ("b", "b's")] {
@@ -95,9 +96,9 @@ fn a_backend_that_takes_the_project_from_a_header_is_sent_it_with_each_request()
                 .tenant("a", binding("a").project(project))
                 .tenant("b", binding("b").project("2"))
         });
-        world.tenant("a").in_span_sync("one", |_| ());
+        world.tenant("a").in_span("one", |_| ());
         world.flush();
-        world.tenant("a").in_span_sync("two", |_| ());
+        world.tenant("a").in_span("two", |_| ());
         world.flush();
         let requests = world.collector.requests();
         assert_eq!(requests.len(), 2, "{backend:?}");
@@ -290,11 +291,15 @@ fn a_check_that_sends_tells_what_an_empty_export_cannot_and_how_the_export_takes
             .build()
             .expect("valid");
         let connection = |probe| registry.check(probe).remove(0);
-        assert_eq!(connection(Probe::Connect).connection, Connection::Accepted, "{answer}");
-        let checked = connection(Probe::Send);
+        assert_eq!(
+            connection(CheckMode::Connect).connection,
+            ConnectionCheck::Accepted,
+            "{answer}"
+        );
+        let checked = connection(CheckMode::Send);
         let found = match &checked.connection {
-            Connection::Delivered => None,
-            Connection::NotDelivered { fate, error } => {
+            ConnectionCheck::Delivered => None,
+            ConnectionCheck::NotDelivered { fate, error } => {
                 assert_eq!(
                     error.to_string().contains("no experiment of that id!"),
                     answer == not_found,
@@ -312,16 +317,16 @@ fn a_check_that_sends_tells_what_an_empty_export_cannot_and_how_the_export_takes
 #[test]
 fn a_check_sends_one_marked_span_to_the_project_of_each_binding() {
     let world = World::new(&["a", "b"]);
-    for checked in world.registry.check(Probe::Connect) {
-        assert_eq!(checked.connection, Connection::Accepted);
+    for checked in world.registry.check(CheckMode::Connect) {
+        assert_eq!(checked.connection, ConnectionCheck::Accepted);
     }
     assert_eq!(
         (world.names("a").len(), world.names("b").len()),
         (0, 0),
         "an empty export has no span"
     );
-    for checked in world.registry.check(Probe::Send) {
-        assert_eq!(checked.connection, Connection::Delivered);
+    for checked in world.registry.check(CheckMode::Send) {
+        assert_eq!(checked.connection, ConnectionCheck::Delivered);
     }
     for tenant in ["a", "b"] {
         let names = world.names(tenant);
@@ -339,6 +344,6 @@ fn a_check_sends_one_marked_span_to_the_project_of_each_binding() {
     }
     let status = world.registry.status();
     assert!(status.tracers.is_empty(), "no tracer was made: {status:?}");
-    let shown = serde_json::to_value(world.registry.check(Probe::Send)).expect("JSON");
+    let shown = serde_json::to_value(world.registry.check(CheckMode::Send)).expect("JSON");
     assert_eq!(shown[0]["connection"], json!("delivered"));
 }

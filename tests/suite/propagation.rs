@@ -49,14 +49,14 @@ fn only_a_tracers_own_span_and_its_own_baggage_go_out() {
     let world = world();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     assert_eq!(injected(&a), Headers::new(), "nothing is current");
-    a.in_span_sync("a", |span| {
+    a.in_span("a", |span| {
         let _baggage = set_baggage("plan", "of-a");
         let own = injected(&a);
         let id = span.span_context();
         assert_eq!(own["traceparent"], format!("00-{}-{}-01", id.trace_id(), id.span_id()));
         assert_eq!(own["baggage"], "plan=of-a");
         assert_eq!(injected(&b), Headers::new(), "b has nothing of its own");
-        b.in_span_sync("b", |span| {
+        b.in_span("b", |span| {
             assert_eq!(injected(&a), own, "a's are found past b's");
             let _baggage = set_baggage("plan", "of-b");
             let theirs = injected(&b);
@@ -77,7 +77,7 @@ fn what_is_set_outside_of_any_scope_is_nobodys_and_stays() {
     let _baggage = set_baggage("plan", "of-nobody");
     assert_eq!(injected(&a), Headers::new());
     for tracer in [&a, &b] {
-        tracer.in_span_sync("in a scope", |_| assert_eq!(injected(tracer).get("baggage"), None));
+        tracer.in_span("in a scope", |_| assert_eq!(injected(tracer).get("baggage"), None));
         let _entered = tracer.enter();
         assert_eq!(injected(tracer), Headers::new());
     }
@@ -91,7 +91,7 @@ fn headers_choose_neither_tracer_nor_session_nor_parent_unless_the_binding_says_
     let world = world();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     // Lies: ids, session and slug of another tenant.
-    let lies = b.in_span_sync("b's", |span| {
+    let lies = b.in_span("b's", |span| {
         let id = span.span_context();
         let parent = format!("00-{}-{}-01", id.trace_id(), id.span_id());
         let baggage = format!("tenant=b,session.id={SESSION},honeyhive.session_id={SESSION},plan=free");
@@ -105,7 +105,7 @@ fn headers_choose_neither_tracer_nor_session_nor_parent_unless_the_binding_says_
     a.extract(&lies).run(|| {
         assert!(TracerRegistry::current().expect("a scope").same_tracer(&a));
         assert!(Session::current().is_none());
-        a.in_span_sync("answer", |_| ());
+        a.in_span("answer", |_| ());
     });
     world.flush();
     let answer = world.span("a", "answer");
@@ -127,9 +127,9 @@ fn a_remote_parent_that_is_trusted_is_the_parent_and_goes_further() {
             (passed_on["traceparent"].as_str(), passed_on["tracestate"].as_str()),
             (PARENT, "vendor=1")
         );
-        b.in_span_sync("between", |_| {
+        b.in_span("between", |_| {
             assert!(!injected(&b)["traceparent"].contains("0af7651916cd43dd8448eb211c80319c"));
-            trusts.in_span_sync("answer", |_| {
+            trusts.in_span("answer", |_| {
                 let within = injected(&trusts);
                 assert!(
                     within["traceparent"].contains("0af7651916cd43dd8448eb211c80319c"),
@@ -140,7 +140,7 @@ fn a_remote_parent_that_is_trusted_is_the_parent_and_goes_further() {
         });
     });
     // A span made before the request came in is not its parent.
-    trusts.in_span_sync("server", |_| {
+    trusts.in_span("server", |_| {
         let nothing = headers(&[]);
         trusts.extract(&nothing).run(|| drop(trusts.start_span("own child")));
         trusts
@@ -261,13 +261,13 @@ fn a_session_goes_along_where_the_binding_says_so() {
     sessions.extract(&sent).run(|| {
         let session = Session::current().expect("the one that came in");
         assert_eq!(session.id(), SESSION);
-        sessions.in_span_sync("answer", |_| {
+        sessions.in_span("answer", |_| {
             assert_eq!(injected(&sessions)["baggage"], sent["baggage"]);
         });
         session.enrich(tracer_registry::Enrichment::new().metadata("from", "the other process"));
     });
     a.extract(&sent)
-        .run(|| a.in_span_sync("a's", |_| assert!(Session::current().is_none())));
+        .run(|| a.in_span("a's", |_| assert!(Session::current().is_none())));
     world.flush();
     let project = world.project("sessions");
     assert_eq!(
@@ -323,7 +323,7 @@ fn a_scope_of_a_request_is_a_value_that_can_go_to_another_thread() {
     let scope: Scope = trusts.extract(&headers(&[("traceparent", PARENT), ("baggage", "plan=pro")]));
     let there = std::thread::spawn(scope.wrap({
         let trusts = trusts.clone();
-        move || trusts.in_span_sync("there", |_| injected(&trusts))
+        move || trusts.in_span("there", |_| injected(&trusts))
     }));
     assert_eq!(there.join().expect("no panic")["baggage"], "plan=pro");
     world.flush();

@@ -96,7 +96,7 @@ fn what_changed_gets_a_new_tracer_and_what_did_not_keeps_its_own() {
         &(tables("") + &table("initech", "initech")),
     );
     let (acme, globex, initech) = (files.tenant("acme"), files.tenant("globex"), files.tenant("initech"));
-    acme.in_span_sync("before", |_| ());
+    acme.in_span("before", |_| ());
 
     files.rewrite(&(tables("metadata = { plan = \"team\" }\n") + &table("hooli", "hooli")));
     let told = files.world.registry.reload().expect("without a fault");
@@ -115,10 +115,10 @@ fn what_changed_gets_a_new_tracer_and_what_did_not_keeps_its_own() {
     let gone = files.world.registry.tenant("initech").expect_err("removed");
     assert!(matches!(gone, LookupError::Resolve(_)), "{gone}");
     // Who has a handle goes on with it.
-    acme.in_span_sync("on the old one", |_| ());
-    initech.in_span_sync("removed", |_| ());
-    newer.in_span_sync("on the new one", |_| ());
-    files.tenant("hooli").in_span_sync("added", |_| ());
+    acme.in_span("on the old one", |_| ());
+    initech.in_span("removed", |_| ());
+    newer.in_span("on the new one", |_| ());
+    files.tenant("hooli").in_span("added", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("acme").len(), 3);
     assert_eq!(
@@ -272,7 +272,7 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
                     }
                     // Fewer than a queue holds, however long the reloads take.
                     if spans.fetch_add(1, Ordering::SeqCst) < 4000 {
-                        acme.in_span_sync("during reloads", |_| ());
+                        acme.in_span("during reloads", |_| ());
                     }
                     assert!(files.tenant("globex").same_tracer(&globex));
                 }

@@ -1,7 +1,7 @@
 //! Routes for every tenant: where the spans of several parts land.
 
 use tracer_registry::config::Binding;
-use tracer_registry::{KeySource, Name, Selector, SourceError};
+use tracer_registry::{KeySource, Selector, Slug, SourceError};
 
 use crate::support::{World, binding, key_of};
 
@@ -14,7 +14,7 @@ fn world(known_elsewhere: &'static str) -> World {
         builder
             .route(&Selector::feature("search").tenant("*"), searches)
             .route(&Selector::feature("search").tenant("b"), binding("b-own"))
-            .binding_source(move |tenant: &Name| {
+            .binding_source(move |tenant: &Slug| {
                 Ok::<_, SourceError>((tenant.as_str() == known_elsewhere).then(|| binding(known_elsewhere)))
             })
     });

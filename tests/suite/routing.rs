@@ -40,9 +40,9 @@ fn instrumentation_that_got_a_provider_once_follows_the_scope() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let routing = world.registry.routing_provider();
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         driver(&routing);
-        b.in_span_sync("b", |_| driver(&routing));
+        b.in_span("b", |_| driver(&routing));
     });
     world.flush();
     assert_chain(&world, "a", &["a", "connect", "query"]);
@@ -71,7 +71,7 @@ fn outside_any_scope_spans_go_to_the_default_that_was_named_or_nowhere_and_are_c
     let default = world.registry.routing_provider();
     world.tenant("b");
     driver(&default);
-    world.tenant("a").in_span_sync("a", |_| driver(&default));
+    world.tenant("a").in_span("a", |_| driver(&default));
     assert_eq!(world.registry.status().unrouted, UnroutedStatus::default());
     world.flush();
     assert_chain(&world, "b", &["connect", "query"]);
@@ -155,7 +155,7 @@ fn a_default_that_cannot_be_had_is_replaced_by_nothing_and_asked_for_rarely() {
         for _ in 0..100 {
             driver.start("nowhere").end();
         }
-        a.in_span_sync("a", |_| driver.start("query").end());
+        a.in_span("a", |_| driver.start("query").end());
     });
     assert_eq!(world.registry.status().unrouted.spans, 100);
     wait_for("the warning", || log.lines(), |lines| !lines.is_empty());
@@ -224,7 +224,7 @@ fn without_its_registry_a_provider_records_nothing_and_counts() {
     assert_eq!(routing.unrouted(), 0);
     assert!(world.registry.shutdown(crate::support::LONG).is_complete());
     driver(&routing);
-    a.in_span_sync("a", |_| driver(&routing));
+    a.in_span("a", |_| driver(&routing));
     assert_eq!(world.registry.status().unrouted.spans, 2);
     assert_eq!(
         world.status("a").spans.accepted,
@@ -233,7 +233,7 @@ fn without_its_registry_a_provider_records_nothing_and_counts() {
     );
     drop(world.registry);
     driver(&routing);
-    a.in_span_sync("a", |_| driver(&routing));
+    a.in_span("a", |_| driver(&routing));
     assert_eq!(routing.unrouted(), 4);
     let collector = world.collector;
     assert_eq!(collector.project("a").expect("named").spans().len(), 2);
@@ -245,9 +245,9 @@ fn the_context_that_is_given_decides_before_the_current_one() {
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let routing = world.registry.routing_provider();
     let tracer = routing.tracer("t");
-    let of_a = a.in_span_sync("a", |span| span.context().clone());
+    let of_a = a.in_span("a", |span| span.context().clone());
     let in_b = |tracer_of_b: &TracerHandle| {
-        tracer_of_b.in_span_sync("b", |_| {
+        tracer_of_b.in_span("b", |_| {
             tracer.start_with_context("given", &of_a).end();
             tracer.start_with_context("root", &Context::new()).end();
         });

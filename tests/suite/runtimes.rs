@@ -14,7 +14,7 @@ use crate::support::{AT_ONCE, LONG, World, quick, wait_for};
 async fn a_current_thread_runtime_that_stands_still_does_not_stop_the_export() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
-    a.in_span("span", async |_| tokio::task::yield_now().await).await;
+    a.in_span_async("span", async |_| tokio::task::yield_now().await).await;
     let _session = a.session("s").start();
     // On this thread, the only one of the runtime.
     world.flush();
@@ -29,9 +29,9 @@ async fn spans_of_many_tasks_arrive_and_the_registry_is_dropped_in_one() {
         .map(|n| {
             let a = a.clone();
             tokio::spawn(async move {
-                a.in_span(format!("outer-{n}"), async |_| {
+                a.in_span_async(format!("outer-{n}"), async |_| {
                     tokio::task::yield_now().await;
-                    a.in_span(format!("inner-{n}"), async |_| tokio::task::yield_now().await)
+                    a.in_span_async(format!("inner-{n}"), async |_| tokio::task::yield_now().await)
                         .await;
                 })
                 .await;
@@ -190,12 +190,12 @@ fn where_telemetry_is_suppressed_nothing_is_made() {
     {
         let _quiet = Context::enter_telemetry_suppressed_scope();
         a.start_span("by-hand").end();
-        a.in_span_sync("sync", |_| a.start_span("child").end());
+        a.in_span("sync", |_| a.start_span("child").end());
         let _scope = a.enter();
-        a.in_span_sync("in-scope", |_| ());
+        a.in_span("in-scope", |_| ());
     }
     // Made where it is loud, run where it is quiet.
-    let future = a.in_span("future", async |_| a.start_span("in-future").end());
+    let future = a.in_span_async("future", async |_| a.start_span("in-future").end());
     {
         let _quiet = Context::enter_telemetry_suppressed_scope();
         futures_util::FutureExt::now_or_never(future).expect("it does not wait");
@@ -210,15 +210,15 @@ fn where_telemetry_is_suppressed_nothing_is_made() {
 async fn a_future_that_is_cancelled_or_panics_ends_its_span() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
-    let cancelled = tokio::spawn(a.in_span("cancelled", async |_| std::future::pending::<()>().await));
+    let cancelled = tokio::spawn(a.in_span_async("cancelled", async |_| std::future::pending::<()>().await));
     tokio::task::yield_now().await;
     cancelled.abort();
     assert!(cancelled.await.expect_err("aborted").is_cancelled());
     assert!(tokio::spawn(panics(a.clone())).await.expect_err("it panics").is_panic());
-    let unused = a.in_span("never-polled", async |_| ());
+    let unused = a.in_span_async("never-polled", async |_| ());
     drop(unused);
     let of_thread = a.clone();
-    let thread = std::thread::spawn(move || of_thread.in_span_sync("sync-panic", |_| panic!("on purpose")));
+    let thread = std::thread::spawn(move || of_thread.in_span("sync-panic", |_| panic!("on purpose")));
     assert!(thread.join().is_err());
     a.start_span("after").end();
     world.flush();
@@ -235,7 +235,7 @@ async fn a_future_that_is_cancelled_or_panics_ends_its_span() {
 }
 
 async fn panics(a: TracerHandle) {
-    a.in_span("async-panic", async |_| {
+    a.in_span_async("async-panic", async |_| {
         tokio::task::yield_now().await;
         panic!("on purpose");
     })

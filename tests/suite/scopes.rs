@@ -54,7 +54,7 @@ fn the_current_tracer_and_session_are_those_of_the_innermost_scope() {
             Session::current().map(|s| s.id().to_owned()).as_deref(),
             Some(session.id())
         );
-        b.in_span_sync("b", |_| {
+        b.in_span("b", |_| {
             assert_eq!(current().as_deref(), Some("tenant:b"));
             assert!(Session::current().is_none(), "a's session is nothing to b");
             let _again = a.enter();
@@ -77,7 +77,7 @@ fn the_scope_of_a_dedicated_tracer_keeps_it() {
         let dedicated = world.registry.dedicated(tracer_registry::Selector::tenant("a"));
         dedicated.expect("configured").enter()
     };
-    TracerRegistry::current().expect("a scope").in_span_sync("late", |_| ());
+    TracerRegistry::current().expect("a scope").in_span("late", |_| ());
     drop(entered);
     world.flush();
     world.span("a", "late");
@@ -89,11 +89,11 @@ fn threads_scoped_threads_and_thread_pools_run_in_what_was_captured_and_in_nothi
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let session = a.session("s").start();
     let _in_session = session.enter();
-    a.in_span_sync("request", |_| {
+    a.in_span("request", |_| {
         let scope = Scope::current();
         let work = |name: &'static str| {
             let a = a.clone();
-            move || a.in_span_sync(name, |_| ())
+            move || a.in_span(name, |_| ())
         };
         thread::spawn(scope.wrap(work("on a thread"))).join().expect("no panic");
         thread::spawn(work("captured nothing")).join().expect("no panic");
@@ -135,12 +135,12 @@ async fn tasks_run_in_what_was_captured_and_in_nothing_else() {
             }
         }
     };
-    let request = a.in_span("request", async |_| {
+    let request = a.in_span_async("request", async |_| {
         let scope = Scope::current();
         let mut tasks = JoinSet::new();
         tasks.spawn(scope.scope(work("in a set")));
         tasks.spawn(work("by opentelemetry").with_current_context());
-        tasks.spawn(b.in_span("b's", {
+        tasks.spawn(b.in_span_async("b's", {
             let work = scope.scope(work("inside b"));
             async |_| work.await
         }));
@@ -149,7 +149,7 @@ async fn tasks_run_in_what_was_captured_and_in_nothing_else() {
             let a = a.clone();
             move || drop(a.start_span("blocking"))
         }));
-        tasks.spawn(a.in_span("as it is", async |_| ()));
+        tasks.spawn(a.in_span_async("as it is", async |_| ()));
         tasks.join_all().await;
     });
     session.scope(request).await;
@@ -175,7 +175,7 @@ async fn a_message_brings_its_scope_along_whatever_the_receiver_is_in() {
     let worker = thread::spawn({
         let (a, b) = (a.clone(), b.clone());
         move || {
-            b.in_span_sync("worker", |_| {
+            b.in_span("worker", |_| {
                 for (scope, name) in inbox {
                     scope.run(|| drop(a.start_span(name)));
                     drop(b.start_span("between"));
@@ -183,10 +183,10 @@ async fn a_message_brings_its_scope_along_whatever_the_receiver_is_in() {
             });
         }
     });
-    a.in_span_sync("first", |_| {
+    a.in_span("first", |_| {
         jobs.send((Scope::current(), "of first")).expect("a worker");
     });
-    a.in_span_sync("second", |_| {
+    a.in_span("second", |_| {
         jobs.send((Scope::current(), "of second")).expect("a worker");
     });
     jobs.send((Scope::current(), "of nobody")).expect("a worker");
@@ -214,7 +214,7 @@ async fn a_branch_that_select_drops_ends_its_spans_in_its_own_scope() {
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let session = a.session("s").start();
     let (entered, was_entered) = oneshot::channel();
-    let loser = session.scope(a.in_span("loser", {
+    let loser = session.scope(a.in_span_async("loser", {
         let a = a.clone();
         async move |_| {
             let _on_drop = SpanOnDrop(a, "on drop");
@@ -222,7 +222,7 @@ async fn a_branch_that_select_drops_ends_its_spans_in_its_own_scope() {
             future::pending::<()>().await;
         }
     }));
-    b.in_span("winner", async |_| {
+    b.in_span_async("winner", async |_| {
         let loser = pin!(loser);
         tokio::select! {
             biased;
@@ -244,7 +244,7 @@ async fn a_task_that_is_aborted_ends_its_spans_in_its_own_scope() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let (entered, was_entered) = oneshot::channel();
-    let task = tokio::spawn(a.in_span("aborted", {
+    let task = tokio::spawn(a.in_span_async("aborted", {
         let a = a.clone();
         async move |_| {
             let _on_drop = SpanOnDrop(a, "on drop");
@@ -253,7 +253,7 @@ async fn a_task_that_is_aborted_ends_its_spans_in_its_own_scope() {
         }
     }));
     was_entered.await.expect("it got far");
-    b.in_span("aborting", async |_| {
+    b.in_span_async("aborting", async |_| {
         task.abort();
         assert!(task.await.expect_err("aborted").is_cancelled());
     })
@@ -267,7 +267,7 @@ async fn a_task_that_is_aborted_ends_its_spans_in_its_own_scope() {
 fn a_stream_makes_its_items_in_its_scope_and_they_are_used_outside() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let items = a.in_span_sync("request", |_| {
+    let items = a.in_span("request", |_| {
         let a = a.clone();
         Scope::current().stream(stream::iter(0..3).map(move |item| {
             drop(a.start_span("item"));
@@ -275,7 +275,7 @@ fn a_stream_makes_its_items_in_its_scope_and_they_are_used_outside() {
         }))
     });
     assert_eq!(stream::Stream::size_hint(&items), (3, Some(3)));
-    b.in_span_sync("reader", |_| {
+    b.in_span("reader", |_| {
         let mut items = pin!(items);
         let mut task = Task::from_waker(Waker::noop());
         let mut seen = 0;
@@ -328,12 +328,12 @@ fn baggage_belongs_to_the_scope_it_was_set_in() {
             .map(|plan| plan.as_str().to_owned())
     };
     let set = |plan: &'static str| Context::current().with_baggage([KeyValue::new("plan", plan)]).attach();
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         let _set = set("a's");
-        b.in_span_sync("b", |_| {
+        b.in_span("b", |_| {
             assert_eq!(entry(), None, "a's is hidden");
             let _set = set("b's");
-            a.in_span_sync("a again", |_| assert_eq!(entry().as_deref(), Some("a's")));
+            a.in_span("a again", |_| assert_eq!(entry().as_deref(), Some("a's")));
             // A span of a's, made current by hand in b's scope, does not make b's baggage a's.
             let _by_hand = {
                 use opentelemetry::trace::TraceContextExt;

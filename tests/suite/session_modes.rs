@@ -28,9 +28,9 @@ fn plain(gate: &World, adapt: impl FnOnce(Binding) -> Binding) -> World {
 fn where_each_trace_is_a_session_it_has_the_traces_id_and_is_started_once() {
     let world = with(SessionMode::PerTrace, |binding| binding);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let (current, trace) = a.in_span_sync("root", |span| {
-        b.in_span_sync("b", |_| {
-            a.in_span_sync("child", |_| a.tracer("t").start("by hand").end());
+    let (current, trace) = a.in_span("root", |span| {
+        b.in_span("b", |_| {
+            a.in_span("child", |_| a.tracer("t").start("by hand").end());
         });
         let session = Session::current().expect("the trace's");
         session.enrich(Enrichment::new().outputs("done"));
@@ -75,7 +75,7 @@ fn a_session_that_the_program_starts_comes_before_that_of_the_trace() {
     let session = a.session("own").start();
     {
         let _in_session = session.enter();
-        a.in_span_sync("in it", |_| ());
+        a.in_span("in it", |_| ());
     }
     world.flush();
     assert_eq!(world.span("a", "in it").attributes[ID], session.id());
@@ -89,17 +89,17 @@ fn a_trace_that_is_begun_in_a_session_is_none() {
     let session = a.session("own").start();
     let open = {
         let _in_session = session.enter();
-        a.in_span_sync("root", |_| {
+        a.in_span("root", |_| {
             session.end();
-            a.in_span_sync("after the end", |_| ());
+            a.in_span("after the end", |_| ());
         });
         a.start_span("after the end, too")
     };
     drop(open);
     let next = a.session("next").start();
-    a.in_span_sync("outside", |_| {
+    a.in_span("outside", |_| {
         let _in_session = next.enter();
-        a.in_span_sync("in it", |_| ());
+        a.in_span("in it", |_| ());
     });
     world.flush();
     let session_of = |name: &str| world.span("a", name).attributes.get(ID).cloned();
@@ -129,7 +129,7 @@ fn a_trace_that_is_begun_in_a_session_is_none() {
 fn the_session_of_a_trace_can_be_the_default() {
     let world = with(SessionMode::PerTrace, |binding| binding);
     let a = world.tenant("a");
-    let session = a.in_span_sync("root", |_| Session::current().expect("the trace's"));
+    let session = a.in_span("root", |_| Session::current().expect("the trace's"));
     session.make_default();
     a.start_span("by default");
     session.end();
@@ -176,7 +176,7 @@ fn the_session_of_a_trace_that_came_in_is_that_of_the_trace() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let incoming = HashMap::from([("traceparent".to_owned(), parent.to_owned())]);
     let sent = a.extract(&incoming).run(|| {
-        a.in_span_sync("answer", |_| {
+        a.in_span("answer", |_| {
             let mut sent = HashMap::new();
             a.inject(&mut sent);
             sent
@@ -193,7 +193,7 @@ fn the_session_of_a_trace_that_came_in_is_that_of_the_trace() {
 fn a_trace_that_sampling_leaves_out_is_no_session() {
     let world = with(SessionMode::PerTrace, |binding| binding.sampling_ratio(0.0));
     let a = world.tenant("a");
-    a.in_span_sync("root", |_| assert!(Session::current().is_none()));
+    a.in_span("root", |_| assert!(Session::current().is_none()));
     world.flush();
     assert!(world.project("a").sessions().is_empty());
 }
@@ -210,11 +210,11 @@ fn sessions_can_be_made_by_their_spans_alone() {
         .start();
     {
         let _in_session = session.enter();
-        a.in_span_sync("answer", |_| ());
+        a.in_span("answer", |_| ());
     }
     session.enrich(Enrichment::new().feedback("good", true).outputs("42"));
     session.end();
-    a.in_span_sync("outside", |_| ());
+    a.in_span("outside", |_| ());
     world.flush();
     let project = world.project("a");
     assert!(
@@ -304,7 +304,7 @@ fn each_trace_can_be_a_session_where_the_backend_has_none() {
     let gate = World::new(&["a"]);
     let world = plain(&gate, |binding| binding.sessions(SessionMode::PerTrace));
     let a = world.tenant("a");
-    a.in_span_sync("root", |_| a.in_span_sync("child", |_| ()));
+    a.in_span("root", |_| a.in_span("child", |_| ()));
     world.flush();
     let (root, child) = (gate.span("a", "root"), gate.span("a", "child"));
     assert_eq!(root.attributes["session.id"], child.attributes["session.id"]);
@@ -319,7 +319,7 @@ fn the_default_session_is_that_of_spans_outside_any_and_of_its_own_tracer_only()
     let other = a.session("request").start();
     a.start_span("before");
     default.make_default();
-    a.in_span_sync("daemon", |_| b.start_span("b's"));
+    a.in_span("daemon", |_| b.start_span("b's"));
     {
         let _in_other = other.enter();
         a.start_span("in request");

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use secrecy::SecretString;
 use tracer_registry::config::{Binding, Config, Proxy};
 use tracer_registry::{
-    ApiKey, Enrichment, Fingerprinter, KeyCommand, KeySource, Part, SecretError, SecretSources, Selector,
+    ApiKey, Enrichment, Fingerprinter, KeyCommand, KeySource, SecretError, SecretSources, Selector, SelectorKind,
     TracerRegistry,
 };
 
@@ -42,7 +42,7 @@ fn what_is_made_of_a_key_does_not_show_it() {
     debug("SessionBuilder", &builder);
     let session = builder.start();
     session.enrich(Enrichment::new().metadata("m", 2));
-    tracer.in_span_sync("span", |span| {
+    tracer.in_span("span", |span| {
         span.set_attribute("k", "v");
         debug("ActiveSpan", &span);
         debug("Context", span.context());
@@ -53,17 +53,17 @@ fn what_is_made_of_a_key_does_not_show_it() {
     debug("TracerRegistry", registry);
     debug("TracerHandle", &tracer);
     debug(
-        "IsolatedTracer",
+        "RegistryTracer",
         &opentelemetry::trace::TracerProvider::tracer(&tracer, "t"),
     );
     debug("Session", &session);
     debug("Status", &registry.status());
-    debug("CheckedBinding", &registry.check(tracer_registry::Probe::Keys));
+    debug("CheckedBinding", &registry.check(tracer_registry::CheckMode::Keys));
     debug("Config", &registry.config());
     debug("ResolvedBinding", &registry.config().resolve(tracer.selector()));
     for serialized in [
         serde_json::to_string(&registry.status()),
-        serde_json::to_string(&registry.check(tracer_registry::Probe::Keys)),
+        serde_json::to_string(&registry.check(tracer_registry::CheckMode::Keys)),
         serde_json::to_string(&report),
     ] {
         assert_silent("JSON", &serialized.expect("serializes"));
@@ -129,6 +129,6 @@ fn a_configuration_error_does_not_show_a_key_that_was_written_where_its_source_b
     for fault in error.faults() {
         assert_silent("ConfigFault", &format!("{fault} {} {}", fault.key(), fault.message()));
     }
-    let known = Selector::of(Part::Tenant, "a".parse().expect("a name"));
+    let known = Selector::of(SelectorKind::Tenant, "a".parse().expect("a name"));
     assert_eq!(known.to_string(), "tenant:a");
 }

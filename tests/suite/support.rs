@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use tracer_registry::collector::{CollectorBuilder, LocalCollector, Project};
 use tracer_registry::config::{BackendName, Binding, Export, Retry};
 use tracer_registry::{
-    Fingerprinter, KeySource, Part, RegistryBuilder, SecretError, TracerHandle, TracerRegistry, TracerStatus,
+    Fingerprinter, KeySource, RegistryBuilder, SecretError, SelectorKind, TracerHandle, TracerRegistry, TracerStatus,
 };
 
 /// Longer than anything here takes; reached only where something is broken.
@@ -200,8 +200,12 @@ impl World {
 
     pub(crate) fn status(&self, tenant: &str) -> TracerStatus {
         let status = self.registry.status();
-        let of_tenant =
-            |status: &&TracerStatus| status.selector.get(Part::Tenant).is_some_and(|name| **name == *tenant);
+        let of_tenant = |status: &&TracerStatus| {
+            status
+                .selector
+                .get(SelectorKind::Tenant)
+                .is_some_and(|name| **name == *tenant)
+        };
         let found = status.tracers.iter().find(of_tenant);
         found
             .cloned()

@@ -56,12 +56,12 @@ fn spans_are_chosen_by_name_attribute_session_and_place() {
         let session = acme.session("chat").metadata("plan", "enterprise").start();
         {
             let _in_session = session.enter();
-            acme.in_span_sync("ask", |_| {
-                acme.in_span_sync("answer", |span| span.set_attribute("tokens", 7));
-                acme.in_span_sync("answer", |span| span.set_attribute("tokens", 8));
+            acme.in_span("ask", |_| {
+                acme.in_span("answer", |span| span.set_attribute("tokens", 7));
+                acme.in_span("answer", |span| span.set_attribute("tokens", 8));
             });
         }
-        acme.in_span_sync("later", |_| ());
+        acme.in_span("later", |_| ());
         session.enrich(Enrichment::new().metric("tokens", 15));
 
         let project = test.project("acme");
@@ -148,7 +148,7 @@ fn a_parent_a_trace_and_a_session_of_another_project_are_leaks_and_what_came_fro
     let session = acme.session("chat").start();
     {
         let _in_session = session.enter();
-        acme.in_span_sync("calls", |_| acme.inject(&mut headers));
+        acme.in_span("calls", |_| acme.inject(&mut headers));
     }
     // In the registry that began the trace the parent is refused, and the session is taken.
     initech.extract(&headers).run(|| initech.start_span("called").end());
@@ -191,7 +191,7 @@ fn a_canary_is_found_in_whatever_is_sent() {
     let canary = test.canary("acme");
     let registry = test.registry();
     let [acme, globex] = ["acme", "globex"].map(|name| registry.tenant(name).expect("any"));
-    acme.in_span_sync(format!("about {canary}"), |span| {
+    acme.in_span(format!("about {canary}"), |span| {
         span.input("question", canary.as_str());
     });
     assert_eq!(test.leaks(), []);

@@ -57,14 +57,14 @@ const fn case(name: &'static str, deed: fn(&World, TracerHandle) -> Deed, makes_
 
 const CASES: &[Case] = &[
     case(
-        "in_span_sync",
-        |_, a| Box::new(move || a.in_span_sync("last", |span| span.set_attribute("k", 1))),
+        "in_span",
+        |_, a| Box::new(move || a.in_span("last", |span| span.set_attribute("k", 1))),
         true,
         true,
     ),
     case(
-        "in_span",
-        |_, a| Box::new(move || a.in_span("last", async |_| ()).now_or_never().expect("done")),
+        "in_span_async",
+        |_, a| Box::new(move || a.in_span_async("last", async |_| ()).now_or_never().expect("done")),
         true,
         true,
     ),
@@ -81,7 +81,7 @@ const CASES: &[Case] = &[
         true,
     ),
     case(
-        "in_span by the trait",
+        "in_span_async by the trait",
         |_, a| Box::new(move || a.tracer("t").in_span("last", |_| ())),
         true,
         true,
@@ -225,9 +225,9 @@ const CASES: &[Case] = &[
         true,
     ),
     case(
-        "future of in_span that is dropped",
+        "future of in_span_async that is dropped",
         |_, a| {
-            let future = begun(a.in_span("last", async |_| std::future::pending::<()>().await));
+            let future = begun(a.in_span_async("last", async |_| std::future::pending::<()>().await));
             Box::new(move || drop(future))
         },
         true,
@@ -236,7 +236,7 @@ const CASES: &[Case] = &[
     case(
         "stream that is dropped",
         |_, a| {
-            let stream = a.in_span_sync("of the stream", |_| {
+            let stream = a.in_span("of the stream", |_| {
                 Scope::current().stream(futures_util::stream::pending::<()>())
             });
             let mut stream = Box::pin(stream);
@@ -308,7 +308,7 @@ mod tracing_spans {
         case(
             "span of tracing that was made before",
             |_, a| {
-                let span = a.in_span_sync("request", |_| tracing::info_span!("last"));
+                let span = a.in_span("request", |_| tracing::info_span!("last"));
                 Box::new(move || span.in_scope(|| tracing::info!("bye")))
             },
             true,
@@ -317,7 +317,7 @@ mod tracing_spans {
         case(
             "span of tracing that was entered before",
             |_, a| {
-                let entered = a.in_span_sync("request", |_| tracing::info_span!("last").entered());
+                let entered = a.in_span("request", |_| tracing::info_span!("last").entered());
                 Box::new(move || drop(entered))
             },
             true,
@@ -359,7 +359,7 @@ fn run(case: &Case, is_kept_first: bool) {
         if is_kept_first {
             KEPT.with_borrow(|_| ());
         }
-        a.in_span_sync("work", |_| ());
+        a.in_span("work", |_| ());
         let deed = (case.deed)(&world, a.clone());
         KEPT.with_borrow_mut(|kept| kept.0 = Some(deed));
     });
@@ -416,7 +416,7 @@ fn a_thread_that_calls_this_crate_only_at_its_end_runs_on() {
         drop(Context::current());
         let a = a.clone();
         let deed = move || {
-            a.in_span_sync("last", |_| assert!(TracerRegistry::current().is_none()));
+            a.in_span("last", |_| assert!(TracerRegistry::current().is_none()));
         };
         KEPT.with_borrow_mut(|kept| kept.0 = Some(Box::new(deed)));
     });

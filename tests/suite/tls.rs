@@ -7,7 +7,8 @@ use opentelemetry::trace::Span as _;
 use tempfile::TempDir;
 use tracer_registry::config::{BackendName, Binding, Tls};
 use tracer_registry::{
-    BreakerState, Connection, Fingerprinter, LookupError, Probe, RegistryBuilder, Selector, TlsFault, TracerRegistry,
+    BreakerState, CheckMode, ConnectionCheck, Fingerprinter, LookupError, RegistryBuilder, Selector, TlsErrorKind,
+    TracerRegistry,
 };
 
 use crate::support::{LONG, binding, key_of, registry, wait_for};
@@ -89,8 +90,8 @@ fn a_server_whose_authority_is_named_is_believed() {
     let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
     deliver(&registry, "a");
     assert_eq!(server.asked()[0].key, format!("Bearer {}", key_of("a")));
-    let checked = registry.check(Probe::Connect);
-    assert_eq!(checked[0].connection, Connection::Accepted, "{checked:#?}");
+    let checked = registry.check(CheckMode::Connect);
+    assert_eq!(checked[0].connection, ConnectionCheck::Accepted, "{checked:#?}");
 }
 
 #[test]
@@ -240,20 +241,20 @@ fn a_file_that_cannot_be_used_is_an_error_of_that_look_up_alone_and_is_named_wit
     };
     let cert = good.cert.clone().expect("set");
     for ((tls, file), fault) in [
-        (with_ca(&missing), TlsFault::NotFound),
-        (with_ca(files.0.path()), TlsFault::NotAFile),
-        (with_ca(&large), TlsFault::TooLarge(1 << 20)),
-        (with_ca(&canary), TlsFault::NoCertificate),
-        (with_ca(&broken), TlsFault::NoCertificate),
-        (with_ca(&no_certificate), TlsFault::BadCertificate(1)),
-        (with_cert(&missing), TlsFault::NotFound),
-        (with_cert(&others), TlsFault::NoCertificate),
-        (with_cert(&no_certificate), TlsFault::BadCertificate(1)),
-        (with_key(&missing), TlsFault::NotFound),
-        (with_key(&canary), TlsFault::NoKey),
-        (with_key(&cert), TlsFault::NoKey),
-        (with_key(&encrypted), TlsFault::NoKey),
-        (with_key(&others), TlsFault::OtherKey(cert.clone())),
+        (with_ca(&missing), TlsErrorKind::NotFound),
+        (with_ca(files.0.path()), TlsErrorKind::NotAFile),
+        (with_ca(&large), TlsErrorKind::TooLarge(1 << 20)),
+        (with_ca(&canary), TlsErrorKind::NoCertificate),
+        (with_ca(&broken), TlsErrorKind::NoCertificate),
+        (with_ca(&no_certificate), TlsErrorKind::BadCertificate(1)),
+        (with_cert(&missing), TlsErrorKind::NotFound),
+        (with_cert(&others), TlsErrorKind::NoCertificate),
+        (with_cert(&no_certificate), TlsErrorKind::BadCertificate(1)),
+        (with_key(&missing), TlsErrorKind::NotFound),
+        (with_key(&canary), TlsErrorKind::NoKey),
+        (with_key(&cert), TlsErrorKind::NoKey),
+        (with_key(&encrypted), TlsErrorKind::NoKey),
+        (with_key(&others), TlsErrorKind::OtherKey(cert.clone())),
     ] {
         let registry = at(&server, &[("a", tls), ("b", good.clone())]).build().expect("valid");
         let error = registry.tenant("a").expect_err("unusable");
@@ -267,7 +268,7 @@ fn a_file_that_cannot_be_used_is_an_error_of_that_look_up_alone_and_is_named_wit
             !text.contains("canary\n") && !text.contains("aGhf") && !text.contains("hh_"),
             "{text}"
         );
-        assert_eq!(registry.check(Probe::Keys)[0].error, Some(error));
+        assert_eq!(registry.check(CheckMode::Keys)[0].error, Some(error));
         deliver(&registry, "b");
     }
     let registry = at(&server, &[("a", trusting(&missing))]).build().expect("valid");

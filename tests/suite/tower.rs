@@ -35,7 +35,9 @@ fn current() -> String {
 /// Makes a span for the tenant of the scope, however deep inside.
 async fn work(name: String) {
     let tracer = TracerRegistry::current().expect("a request is in a scope");
-    tracer.in_span(name, async |_| tokio::task::yield_now().await).await;
+    tracer
+        .in_span_async(name, async |_| tokio::task::yield_now().await)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,7 +81,7 @@ async fn requests_of_several_tenants_at_once_each_land_in_their_own_project() {
 /// Starts a span in the scope that is current, where there is one.
 fn note(name: &'static str) {
     if let Some(tracer) = TracerRegistry::current() {
-        tracer.in_span_sync(name, |_| ());
+        tracer.in_span(name, |_| ());
     }
 }
 
@@ -169,9 +171,7 @@ async fn another_tenants_span_that_comes_back_in_a_request_is_no_parent_though_r
     let world = World::with(&["acme", "globex"], |builder| {
         builder.tenant("acme", binding("acme").trust_remote_parent(true))
     });
-    let of_globex = world
-        .tenant("globex")
-        .in_span_sync("globex", |span| span.span_context());
+    let of_globex = world.tenant("globex").in_span("globex", |span| span.span_context());
     let (trace, span) = (of_globex.trace_id(), of_globex.span_id());
     let parent = format!("00-{trace}-{span}-01");
     let server = Server::start(

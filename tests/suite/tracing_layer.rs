@@ -53,15 +53,15 @@ async fn third_party(inner: impl Future<Output = ()>) {
 async fn spans_of_the_tracing_crate_go_to_the_scopes_tracer_as_children_of_its_span() {
     let (world, a, b, _subscriber) = subscribed();
     let session = b.session("s").start();
-    a.in_span("a", async |_| {
+    a.in_span_async("a", async |_| {
         let inside_b = async |_| {
             third_party(async {
-                b.in_span("b within", async |_| ()).await;
-                a.in_span("a within", async |_| third_party(async {}).await).await;
+                b.in_span_async("b within", async |_| ()).await;
+                a.in_span_async("a within", async |_| third_party(async {}).await).await;
             })
             .await;
         };
-        session.scope(b.in_span("b", inside_b)).await;
+        session.scope(b.in_span_async("b", inside_b)).await;
     })
     .await;
     third_party(async {}).await;
@@ -84,8 +84,8 @@ async fn spans_of_the_tracing_crate_go_to_the_scopes_tracer_as_children_of_its_s
 fn a_span_is_of_the_scope_it_was_made_in_wherever_it_is_entered_and_closed() {
     let (world, a, b, _subscriber) = subscribed();
     let made = || ["in b", "on a thread", "never"].map(|place| info_span!("made", otel.name = place));
-    let [in_b, on_a_thread, never] = a.in_span_sync("a", |_| made());
-    b.in_span_sync("b", |_| {
+    let [in_b, on_a_thread, never] = a.in_span("a", |_| made());
+    b.in_span("b", |_| {
         in_b.in_scope(|| info_span!("below").in_scope(|| ()));
         // Closed in b's scope.
         drop((in_b, never));
@@ -123,7 +123,7 @@ fn a_span_that_was_made_in_no_scope_changes_nothing_in_one() {
         let (a, _b) = (world.tenant("a"), world.tenant("b"));
         let _subscriber = dispatcher::set_default(&dispatch(&world));
         let server = info_span!("server");
-        a.in_span_sync("a", |_| {
+        a.in_span("a", |_| {
             server.in_scope(|| info_span!("of a").in_scope(|| info!("to a")));
         });
         server.in_scope(|| info_span!("of the server").in_scope(|| info!("to the server")));
@@ -171,12 +171,12 @@ fn under_another_tracers_span_of_the_tracing_crate_a_span_is_a_root_or_a_child_o
 #[test]
 fn an_explicit_parent_is_one_to_its_own_tracer_and_no_parent_makes_a_root() {
     let (world, a, b, _subscriber) = subscribed();
-    let parent = a.in_span_sync("a", |_| info_span!("parent"));
-    b.in_span_sync("b", |_| info_span!(parent: &parent, "b's own").in_scope(|| ()));
+    let parent = a.in_span("a", |_| info_span!("parent"));
+    b.in_span("b", |_| info_span!(parent: &parent, "b's own").in_scope(|| ()));
     info_span!(parent: &parent, "outside").in_scope(|| ());
     let session = a.session("s").start();
     let in_session = session.enter();
-    a.in_span_sync("another", |_| {
+    a.in_span("another", |_| {
         info_span!(parent: &parent, "inside").in_scope(|| ());
         info_span!(parent: None, "root").in_scope(|| info_span!("below the root").in_scope(|| ()));
     });
@@ -197,7 +197,7 @@ fn an_explicit_parent_is_one_to_its_own_tracer_and_no_parent_makes_a_root() {
 #[test]
 fn a_span_links_to_what_it_follows_where_that_is_its_own_tracers() {
     let (world, a, b, _subscriber) = subscribed();
-    let of = |tracer: &TracerHandle, name: &str| tracer.in_span_sync("root", |_| info_span!("s", otel.name = name));
+    let of = |tracer: &TracerHandle, name: &str| tracer.in_span("root", |_| info_span!("s", otel.name = name));
     let (first, second, other) = (of(&a, "first"), of(&a, "second"), of(&b, "other"));
     second.follows_from(&first);
     other.follows_from(&first);
@@ -217,7 +217,7 @@ async fn futures_take_the_scope_of_their_span_along_to_whichever_thread_polls_th
     let mut tasks = Vec::new();
     for number in 0..40 {
         let tracer = world.tenant(["a", "b"][number % 2]);
-        let span = dispatcher::with_default(&dispatch, || tracer.in_span_sync("made", |_| info_span!("task")));
+        let span = dispatcher::with_default(&dispatch, || tracer.in_span("made", |_| info_span!("task")));
         let future = async {
             for _ in 0..5 {
                 tokio::task::yield_now().await;
@@ -233,10 +233,10 @@ async fn futures_take_the_scope_of_their_span_along_to_whichever_thread_polls_th
     // A future that is dropped in the middle, in another tracer's scope.
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     dispatcher::with_default(&dispatch, || {
-        let span = a.in_span_sync("last", |_| info_span!("dropped"));
+        let span = a.in_span("last", |_| info_span!("dropped"));
         let mut future = Box::pin(third_party(std::future::pending()).instrument(span));
         assert!((&mut future).now_or_never().is_none());
-        b.in_span_sync("b", |_| drop(future));
+        b.in_span("b", |_| drop(future));
     });
     assert_eq!(unrouted(&world), (0, 0));
     world.flush();
@@ -272,11 +272,11 @@ fn layers_of_one_subscriber_do_not_disturb_each_other() {
         .with(other.registry.tracing_layer());
     let _subscriber = dispatcher::set_default(&Dispatch::new(subscriber));
     let (of_one, _default) = (one.tenant("a"), other.tenant("a"));
-    of_one.in_span_sync("one", |_| {
+    of_one.in_span("one", |_| {
         info_span!("of one").in_scope(|| {
             info!("told one");
             let of_other = other.tenant("a");
-            of_other.in_span_sync("other", |_| info_span!("of other").in_scope(|| info!("told other")));
+            of_other.in_span("other", |_| info_span!("of other").in_scope(|| info!("told other")));
         });
     });
     info_span!("in no scope").in_scope(|| info!("told the default"));
@@ -300,12 +300,12 @@ fn layers_of_one_subscriber_do_not_disturb_each_other() {
 fn a_layer_without_its_registry_panics_nowhere_and_what_it_gets_is_counted() {
     let (world, a, _, _subscriber) = subscribed();
     let routing = world.registry.routing_provider();
-    let open = a.in_span_sync("a", |_| info_span!("open"));
+    let open = a.in_span("a", |_| info_span!("open"));
     let entered = open.clone().entered();
     assert!(world.registry.shutdown(LONG).is_complete());
     drop((entered, open));
     let third_party = || info_span!("s", field = 1).in_scope(|| info!("event"));
-    a.in_span_sync("a", |_| third_party());
+    a.in_span("a", |_| third_party());
     third_party();
     assert_eq!(
         world.status("a").spans.accepted,
@@ -314,7 +314,7 @@ fn a_layer_without_its_registry_panics_nowhere_and_what_it_gets_is_counted() {
     );
     assert_eq!(unrouted(&world), (1, 0));
     drop(world.registry);
-    a.in_span_sync("a", |_| third_party());
+    a.in_span("a", |_| third_party());
     third_party();
     assert_eq!(routing.unrouted(), 2);
 }
@@ -350,7 +350,7 @@ fn spans_in_the_destructors_of_a_thread_that_has_nothing_current_any_more_change
         dispatcher::with_default(&Dispatch::new(registry()), || info_span!("first").in_scope(|| ()));
         AT_THE_END.set(Some(AtTheEnd(dispatch.clone())));
         dispatcher::with_default(&dispatch, || {
-            a.in_span_sync("a", |_| info_span!("in time").in_scope(|| ()));
+            a.in_span("a", |_| info_span!("in time").in_scope(|| ()));
         });
     });
     thread.join().expect("no panic");

@@ -65,7 +65,7 @@ fn each_gets_a_share_of_the_sending_by_its_weight_whatever_the_size_of_its_spans
     for name in tenants {
         let tracer = registry.tenant(name).expect("configured");
         for _ in 0..SPANS {
-            tracer.in_span_sync("span", |span| {
+            tracer.in_span("span", |span| {
                 // The one with the least weight has the largest spans.
                 if name == "light" {
                     span.set_attribute("large", large.clone());

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{Binding, Config, Document};
 use crate::secret::KeySource;
-use crate::selector::{Name, Part};
+use crate::selector::{SelectorKind, Slug};
 
 fn destination(binding: Binding, protocol: Protocol) -> Result<Destination, DestinationError> {
     let mut document = Document::default();
@@ -15,7 +15,7 @@ fn destination(binding: Binding, protocol: Protocol) -> Result<Destination, Dest
 }
 
 fn acme() -> Selector {
-    Selector::of(Part::Tenant, Name::new("acme").expect("a name"))
+    Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name"))
 }
 
 fn of(backend: BackendName, endpoint: Option<&str>) -> Destination {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{AuthScheme, BackendName, Binding, Config, Document, SessionMode, Tls};
 use crate::secret::KeySource;
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 
 fn binding() -> Binding {
     Binding::new()
@@ -24,7 +24,7 @@ fn resolved(tenants: &[(&str, Binding)], slug: &str) -> ResolvedBinding {
         ..Document::default()
     };
     let config = Config::from_document(document).expect("valid");
-    let selector = Selector::of(Part::Tenant, Name::new(slug).expect("a name"));
+    let selector = Selector::of(SelectorKind::Tenant, Slug::new(slug).expect("a name"));
     config.resolve(&selector).expect("configured")
 }
 

@@ -125,7 +125,7 @@ impl Service {
             self.registry.tenant(tenant)?
         };
         let session = session(&tracer, "question").input("question", question.clone()).start();
-        let work = self.tally.in_span(&tracer, "POST /ask", async |_| {
+        let work = self.tally.in_span_async(&tracer, "POST /ask", async |_| {
             let found = self.retrieve(&tracer, tenant).await?;
             let ranked = self.rank(&tracer, found).await;
             self.bookkeeping(number)?;
@@ -143,14 +143,14 @@ impl Service {
             "acme" => self.registry.get(Selector::feature("search").tenant("acme"))?,
             _ => self.registry.feature("search")?,
         };
-        let lookup = self.tally.in_span(tenant, "retrieve", async |_| {
-            let found = self.tally.in_span(&search, "search", async |_| {
+        let lookup = self.tally.in_span_async(tenant, "retrieve", async |_| {
+            let found = self.tally.in_span_async(&search, "search", async |_| {
                 self.tally
-                    .in_span(&search, "read index", async |_| task::yield_now().await)
+                    .in_span_async(&search, "read index", async |_| task::yield_now().await)
                     .await;
                 // Back in the tenant's trace, in the middle of the feature's.
                 self.tally
-                    .in_span(tenant, "check permissions", async |_| vec![3, 1, 2])
+                    .in_span_async(tenant, "check permissions", async |_| vec![3, 1, 2])
                     .await
             });
             found.await
@@ -160,11 +160,11 @@ impl Service {
 
     /// On a thread of the blocking pool, under the span that asked for it.
     async fn rank(&self, tenant: &TracerHandle, found: Vec<u64>) -> Vec<u64> {
-        let rank = self.tally.in_span(tenant, "rank", async |span| {
+        let rank = self.tally.in_span_async(tenant, "rank", async |span| {
             let (tally, tenant) = (self.tally.clone(), tenant.clone());
             let sort = move || {
                 let _here = span.context().clone().attach();
-                tally.in_span_sync(&tenant, "sort", |_| {
+                tally.in_span(&tenant, "sort", |_| {
                     let mut ranked = found;
                     ranked.sort_unstable();
                     ranked
@@ -178,9 +178,9 @@ impl Service {
     /// On a plain thread, for an environment, while the tenant's span is current on the thread that waits.
     fn bookkeeping(&self, number: u64) -> Result<(), LookupError> {
         let environment = self.registry.environment(of_request(&ENVIRONMENTS, number))?;
-        self.tally.in_span_sync(&environment, "count request", |_| {
+        self.tally.in_span(&environment, "count request", |_| {
             thread::scope(|threads| {
-                threads.spawn(|| self.tally.in_span_sync(&environment, "write counter", |_| ()));
+                threads.spawn(|| self.tally.in_span(&environment, "write counter", |_| ()));
             });
         });
         Ok(())
@@ -193,10 +193,10 @@ impl Service {
         let experiment = session(&experience, "draft").metadata("variant", variant).start();
         let draft = self
             .tally
-            .in_span(&experience, "choose tone", async |_| task::yield_now().await);
+            .in_span_async(&experience, "choose tone", async |_| task::yield_now().await);
         experiment.scope(draft).await;
         experiment.enrich(Enrichment::new().feedback("helpful", !number.is_multiple_of(3)));
-        let write = self.tally.in_span(tenant, "write answer", async |span| {
+        let write = self.tally.in_span_async(tenant, "write answer", async |span| {
             span.set_attribute("variant", variant);
             format!("{variant} answer from {ranked:?}")
         });

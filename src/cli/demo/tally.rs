@@ -14,7 +14,7 @@ pub(super) struct Tally(Arc<Mutex<BTreeMap<Selector, u64>>>);
 
 impl Tally {
     /// An async span, counted and marked.
-    pub(super) async fn in_span<T>(
+    pub(super) async fn in_span_async<T>(
         &self,
         tracer: &TracerHandle,
         name: &'static str,
@@ -25,17 +25,17 @@ impl Tally {
             self.mark(&owner, &span);
             work(span).await
         };
-        tracer.in_span(name, marked).await
+        tracer.in_span_async(name, marked).await
     }
 
     /// A span around a closure, counted and marked.
-    pub(super) fn in_span_sync<T>(
+    pub(super) fn in_span<T>(
         &self,
         tracer: &TracerHandle,
         name: &'static str,
         work: impl FnOnce(ActiveSpan) -> T,
     ) -> T {
-        tracer.in_span_sync(name, |span| {
+        tracer.in_span(name, |span| {
             self.mark(tracer.selector(), &span);
             work(span)
         })

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Folder, faults, resolve, toml, try_resolve};
 use crate::config::ResolveError;
 use crate::secret::KeySource;
-use crate::selector::Name;
+use crate::selector::Slug;
 
 const SEARCHES: &str = "[[routes]]\nwhen = { tenant = '*', feature = 'search' }\napi_key = { file = '/search/{tenant}' }\n\
                         source = 'search of {tenant}'\nmetadata = { who = '{tenant}', where = '{feature}' }\n";
@@ -114,7 +114,7 @@ fn a_tenant_that_a_file_declares_has_it_too() {
         ("tenants/filed.toml", "metadata = { plan = 'large' }"),
     ]);
     let config = folder.load(&[]).expect("valid");
-    let tenant = Name::new("filed").expect("a name");
+    let tenant = Slug::new("filed").expect("a name");
     let given = config.tenant_file(&tenant).expect("readable").expect("there");
     let selector = "tenant:filed,feature:search".parse().expect("a selector");
     let search = config.resolve_with(&selector, Some(&given)).expect("resolves");

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Folder, parse, toml};
 use crate::config::parse::{self as bounded, MAX_DEPTH, Written};
 use crate::config::{Binding, ConfigError};
-use crate::selector::Name;
+use crate::selector::Slug;
 
 const TOO_DEEP: &str = "nested deeper than 64 levels";
 
@@ -128,7 +128,7 @@ fn an_alias_within_what_it_stands_for_is_no_loop() {
 
 fn file_of(folder: &Folder, tenant: &str) -> Result<(), ConfigError> {
     let config = folder.load(&[]).expect("valid");
-    let name = Name::new(tenant).expect("a name");
+    let name = Slug::new(tenant).expect("a name");
     config.tenant_file(&name).map(drop)
 }
 

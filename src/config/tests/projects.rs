@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{Folder, faults, listed, resolve, toml, try_resolve};
 use crate::config::{ResolveError, ResolvedBinding};
-use crate::selector::{Name, Selector};
+use crate::selector::{Selector, Slug};
 
 const KEY: &str = "api_key = { env = 'K' }";
 
@@ -108,7 +108,7 @@ fn of_acme_in(selector: &str, operator: &str, file: &str) -> Result<ResolvedBind
     fs::create_dir(folder.path("tenants.d")).expect("made");
     fs::write(folder.path("tenants.d/acme.toml"), file).expect("written");
     let config = folder.load(&[]).expect("valid");
-    let acme = Name::new("acme").expect("a name");
+    let acme = Slug::new("acme").expect("a name");
     let binding = config.tenant_file(&acme).expect("without a fault").expect("there");
     config.resolve_with(&selector.parse::<Selector>().expect("a selector"), Some(&binding))
 }
@@ -229,7 +229,7 @@ fn a_pattern_that_could_mean_more_than_it_says_is_a_fault() {
 #[test]
 fn a_binding_from_json_is_judged_as_a_file_is() {
     let config = toml(&langsmith("[features.f]")).expect("valid");
-    let acme = Name::new("acme").expect("a name");
+    let acme = Slug::new("acme").expect("a name");
     let row = crate::config::Binding::from_json(serde_json::json!({ "project": "globex" })).expect("valid");
     let given = config.tenant_given(&acme, row.clone()).expect("valid");
     let selector = "tenant:acme".parse::<Selector>().expect("a selector");

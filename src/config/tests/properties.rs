@@ -15,17 +15,17 @@ use crate::config::parse::Written;
 use crate::config::template::fill_source;
 use crate::config::{Binding, Document};
 use crate::secret::KeySource;
-use crate::selector::{Name, Part, Selector, SelectorParts};
+use crate::selector::{Selector, SelectorBuilder, SelectorKind, Slug};
 
 /// Names that are allowed.
-fn name() -> impl Strategy<Value = Name> {
-    "[a-z0-9]([a-z0-9._-]{0,12}[a-z0-9])?".prop_filter_map("two dots", |text| Name::new(&text).ok())
+fn name() -> impl Strategy<Value = Slug> {
+    "[a-z0-9]([a-z0-9._-]{0,12}[a-z0-9])?".prop_filter_map("two dots", |text| Slug::new(&text).ok())
 }
 
 fn selector() -> impl Strategy<Value = Selector> {
     let part = || proptest::option::of(name());
     (part(), part(), part()).prop_filter_map("no part", |(environment, feature, tenant)| {
-        let mut written = SelectorParts::default();
+        let mut written = SelectorBuilder::default();
         if let Some(name) = &environment {
             written = written.environment(name);
         }
@@ -176,8 +176,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// The key's source for a tenant, where it has one.
-fn filled(template: &KeySource, tenant: &Name) -> Option<KeySource> {
-    fill_source(template, &Selector::of(Part::Tenant, tenant.clone())).ok()
+fn filled(template: &KeySource, tenant: &Slug) -> Option<KeySource> {
+    fill_source(template, &Selector::of(SelectorKind::Tenant, tenant.clone())).ok()
 }
 
 proptest! {
@@ -189,7 +189,7 @@ proptest! {
 
     #[test]
     fn a_text_that_is_read_as_a_selector_or_a_name_is_written_the_same_way(text in "\\PC{0,20}|[a-z:,.]{0,20}|(tenant|feature):[a-zA-Z0-9._-]{1,70}") {
-        if let Ok(name) = Name::new(&text) {
+        if let Ok(name) = Slug::new(&text) {
             prop_assert_eq!(name.as_str(), &text);
         }
         if let Ok(selector) = text.parse::<Selector>() {
@@ -231,7 +231,7 @@ proptest! {
                 text += sign;
                 text += part;
             }
-            Name::new(&text).expect("allowed")
+            Slug::new(&text).expect("allowed")
         };
         let (one, other) = (join(&signs), join(&others));
         let template = KeySource::Env("{tenant}".into());
@@ -260,7 +260,7 @@ proptest! {
             for selector in config.selectors() {
                 drop(config.resolve(&selector));
             }
-            drop(config.resolve(&Selector::of(Part::Tenant, name)));
+            drop(config.resolve(&Selector::of(SelectorKind::Tenant, name)));
             let schema = jsonschema::validator_for(&crate::config::json_schema()).expect("a schema");
             prop_assert!(schema.is_valid(&root), "the reader takes what the schema refuses: {}", root);
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Folder, faults, of_json, toml};
 use crate::config::{Binding, Config, ResolveError, ResolvedBinding};
 use crate::secret::KeySource;
-use crate::selector::{Name, Selector};
+use crate::selector::{Selector, Slug};
 
 const OPERATORS: &str = "https://operators.example";
 
@@ -30,7 +30,7 @@ fn config(more: &str) -> (Folder, Config) {
 
 fn resolve_file(folder: &Folder, config: &Config, tenant: &str, text: &str) -> Result<ResolvedBinding, ResolveError> {
     fs::write(folder.path(&format!("tenants.d/{tenant}.toml")), text).expect("written");
-    let name = Name::new(tenant).expect("a name");
+    let name = Slug::new(tenant).expect("a name");
     let file = config.tenant_file(&name).expect("without a fault").expect("there");
     config.resolve_with(
         &format!("tenant:{tenant}").parse::<Selector>().expect("a selector"),
@@ -244,7 +244,7 @@ fn a_key_of_an_operators_route_is_not_sent_where_a_tenants_file_leads() {
         )
         .expect("written");
         let file = config
-            .tenant_file(&Name::new("acme").expect("a name"))
+            .tenant_file(&Slug::new("acme").expect("a name"))
             .expect("no fault")
             .expect("there");
         config.resolve_with(
@@ -288,7 +288,7 @@ fn behind_a_proxy_only_hosts_that_are_named_are_asked_for() {
 #[test]
 fn a_binding_from_json_is_untrusted_whatever_is_built_upon_it_and_one_from_code_is_trusted() {
     let (_folder, config) = config("");
-    let acme = Name::new("acme").expect("a name");
+    let acme = Slug::new("acme").expect("a name");
     let resolve = |binding: Binding| {
         let given = config.tenant_given(&acme, binding).expect("without a fault");
         config.resolve_with(&"tenant:acme".parse::<Selector>().expect("a selector"), Some(&given))
@@ -404,7 +404,7 @@ proptest! {
             "untrusted": { "keys": ["env:OF_{tenant}", "file:/keys/{tenant}/*"], "endpoints": ["https://*.allowed.example"] },
         });
         let config = of_json(document);
-        let acme = Name::new("acme").expect("a name");
+        let acme = Slug::new("acme").expect("a name");
         let selector = "environment:e,tenant:acme".parse::<Selector>().expect("a selector");
         let resolve = |layer: Value| {
             let given = Binding::from_json(layer).expect("valid");

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::super::template;
 use crate::secret::{FilePattern, KeyPattern, KeySource};
-use crate::selector::Name;
+use crate::selector::Slug;
 
 pub(super) const TENANT: &str = "{tenant}";
 
@@ -102,7 +102,7 @@ impl KeyRule {
     }
 
     /// The pattern for a tenant's layer, or for one that is no tenant's.
-    pub(super) fn for_tenant(&self, tenant: Option<&Name>) -> Option<KeyPattern> {
+    pub(super) fn for_tenant(&self, tenant: Option<&Slug>) -> Option<KeyPattern> {
         let fill = |text: &str| match tenant {
             Some(tenant) => Some(text.replace(TENANT, tenant)),
             None => (!text.contains(TENANT)).then(|| text.to_owned()),
@@ -141,7 +141,7 @@ pub(super) fn tenants_could_meet(text: &str, as_variable: bool) -> bool {
 
 /// The pattern that would allow a source; none for a command. The tenant's slug becomes `{tenant}` where it is a part of its own: as it is, every
 /// tenant could name it.
-pub(super) fn allowing(source: &KeySource, tenant: Option<&Name>) -> Option<String> {
+pub(super) fn allowing(source: &KeySource, tenant: Option<&Slug>) -> Option<String> {
     let by_part = |text: &str| with_placeholder(text, tenant);
     match source {
         KeySource::Env(name) => Some(format!("env:{name}")),
@@ -153,7 +153,7 @@ pub(super) fn allowing(source: &KeySource, tenant: Option<&Name>) -> Option<Stri
 }
 
 /// A text with `{tenant}` for each part between `/` that is the tenant's slug.
-pub(super) fn with_placeholder(text: &str, tenant: Option<&Name>) -> String {
+pub(super) fn with_placeholder(text: &str, tenant: Option<&Slug>) -> String {
     let is_slug = |part: &str| tenant.is_some_and(|tenant| part == tenant.as_str());
     let parts = text.split('/').map(|part| if is_slug(part) { TENANT } else { part });
     parts.collect::<Vec<_>>().join("/")
@@ -165,7 +165,7 @@ mod tests {
 
     fn admits(pattern: &str, tenant: &str, source: &KeySource) -> bool {
         let rule = KeyRule::parse(pattern).expect("a pattern");
-        let tenant = Name::new(tenant).expect("a name");
+        let tenant = Slug::new(tenant).expect("a name");
         let pattern = rule.for_tenant(Some(&tenant));
         pattern.is_some_and(|pattern| pattern.admit(source).is_some())
     }
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_pattern_that_would_allow_a_source_allows_it_to_this_tenant() {
-        let acme = Name::new("acme").expect("a name");
+        let acme = Slug::new("acme").expect("a name");
         for (source, text) in [
             (KeySource::env("ACME"), "env:ACME"),
             (KeySource::file("/run/acme/acme.key"), "file:/run/{tenant}/acme.key"),

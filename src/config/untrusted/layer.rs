@@ -9,7 +9,7 @@ use super::super::table::quoted;
 use super::super::template::{self, TemplateError};
 use super::{Rules, line_for_address};
 use crate::secret::KeySource;
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 
 /// Words in the names of resource attributes by which receivers choose a project (Phoenix `openinference.project.name`, Braintrust
 /// `braintrust.parent`, Weave `wandb.entity` and `wandb.project`, MLflow's experiments) or route to a tenant.
@@ -29,11 +29,11 @@ const PROJECT_WORDS: [&str; 9] = [
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) enum Place<'a> {
     Defaults,
-    Table(Part, &'a str),
+    Table(SelectorKind, &'a str),
     Route(usize),
     /// A tenant's own, in a file or from the program's source of bindings.
     Tenant {
-        tenant: &'a Name,
+        tenant: &'a Slug,
         file: &'a str,
     },
 }
@@ -48,11 +48,11 @@ impl Place<'_> {
     }
 
     /// The tenant whose layer it is, if it is one's.
-    pub(in super::super) fn tenant<'s>(&self, selector: &'s Selector) -> Option<&'s Name> {
-        selector.get(Part::Tenant).filter(|tenant| match *self {
+    pub(in super::super) fn tenant<'s>(&self, selector: &'s Selector) -> Option<&'s Slug> {
+        selector.get(SelectorKind::Tenant).filter(|tenant| match *self {
             Self::Tenant { .. } => true,
             Self::Table(part, name) => {
-                part == Part::Tenant && (name == tenant.as_str() || name == super::super::document::WILDCARD)
+                part == SelectorKind::Tenant && (name == tenant.as_str() || name == super::super::document::WILDCARD)
             }
             Self::Defaults | Self::Route(_) => false,
         })

@@ -25,7 +25,7 @@ use super::endpoint::Endpoint;
 use super::fault::Faults;
 use super::overlay::replace;
 use crate::secret::KeySource;
-use crate::selector::Name;
+use crate::selector::Slug;
 
 /// What files of `tenants_dir` and bindings from [`Binding::from_json`](super::Binding::from_json) may choose. By default they may choose
 /// neither a key nor an endpoint, and send with what the tables below them say.
@@ -120,20 +120,20 @@ impl Rules {
     }
 
     /// A key source as a tenant's layer may have it; none where it may not.
-    pub(super) fn admit(&self, source: &KeySource, tenant: Option<&Name>) -> Option<KeySource> {
+    pub(super) fn admit(&self, source: &KeySource, tenant: Option<&Slug>) -> Option<KeySource> {
         let patterns = self.keys.iter().filter_map(|rule| rule.for_tenant(tenant));
         patterns.into_iter().find_map(|pattern| pattern.admit(source))
     }
 
     /// Whether a key source is one that no other tenant's layer may have.
-    pub(super) fn is_own(&self, source: &KeySource, tenant: Option<&Name>) -> bool {
+    pub(super) fn is_own(&self, source: &KeySource, tenant: Option<&Slug>) -> bool {
         let own = self.keys.iter().filter(|rule| rule.names_tenant());
         let patterns = own.filter_map(|rule| rule.for_tenant(tenant));
         patterns.into_iter().any(|pattern| pattern.admit(source).is_some())
     }
 
     /// Whether a tenant's layer may name a project, whosever key it has.
-    pub(super) fn allows_project(&self, project: &str, tenant: Option<&Name>) -> bool {
+    pub(super) fn allows_project(&self, project: &str, tenant: Option<&Slug>) -> bool {
         self.projects.iter().any(|pattern| pattern.fits(project, tenant))
     }
 
@@ -149,12 +149,12 @@ impl Rules {
     }
 
     /// What would allow a key source.
-    pub(super) fn line_for_key(&self, source: &KeySource, tenant: Option<&Name>) -> Option<String> {
+    pub(super) fn line_for_key(&self, source: &KeySource, tenant: Option<&Slug>) -> Option<String> {
         let pattern = keys::allowing(source, tenant)?;
         Some(line("keys", self.written.keys.as_deref(), pattern))
     }
 
-    pub(super) fn line_for_project(&self, project: &str, tenant: Option<&Name>) -> String {
+    pub(super) fn line_for_project(&self, project: &str, tenant: Option<&Slug>) -> String {
         let pattern = projects::allowing(project, tenant);
         line("projects", self.written.projects.as_deref(), pattern)
     }

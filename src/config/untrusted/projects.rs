@@ -2,7 +2,7 @@
 
 use super::keys::{TENANT, tenants_could_meet, with_placeholder};
 use crate::secret::fits;
-use crate::selector::Name;
+use crate::selector::Slug;
 
 const GRAMMAR: &str = "a pattern is the name of a project; in it, {tenant} is the tenant's slug and * stands for letters, digits, -, _ and .";
 
@@ -26,7 +26,7 @@ impl ProjectPattern {
     }
 
     /// Whether a layer of the tenant, or one that is no tenant's, may name a project.
-    pub(super) fn fits(&self, project: &str, tenant: Option<&Name>) -> bool {
+    pub(super) fn fits(&self, project: &str, tenant: Option<&Slug>) -> bool {
         match tenant {
             Some(tenant) => fits(&self.0.replace(TENANT, tenant), project),
             None => !self.0.contains(TENANT) && fits(&self.0, project),
@@ -36,7 +36,7 @@ impl ProjectPattern {
 
 /// The pattern that would allow a project. The tenant's slug becomes `{tenant}` where it is a part of its own: as it is, every tenant could
 /// name it.
-pub(super) fn allowing(project: &str, tenant: Option<&Name>) -> String {
+pub(super) fn allowing(project: &str, tenant: Option<&Slug>) -> String {
     with_placeholder(project, tenant)
 }
 
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     fn fits_acme(pattern: &str, project: &str) -> bool {
-        let acme = Name::new("acme").expect("a name");
+        let acme = Slug::new("acme").expect("a name");
         ProjectPattern::parse(pattern)
             .expect("a pattern")
             .fits(project, Some(&acme))

@@ -20,7 +20,7 @@ use super::super::sample::span;
 use super::*;
 use crate::config::{Binding, Compression, Export, Retry, ServerErrors};
 use crate::ledger::LedgerSnapshot;
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything takes here in real time.
@@ -81,7 +81,7 @@ impl World {
         self.push_named(&names);
     }
 
-    fn push_named<Name: AsRef<str>>(&mut self, names: &[Name]) {
+    fn push_named<Slug: AsRef<str>>(&mut self, names: &[Slug]) {
         for (number, name) in (1..).zip(names) {
             let mut span = span(name.as_ref().to_owned());
             let (trace, flags) = (TraceId::from(1), TraceFlags::SAMPLED);
@@ -584,9 +584,9 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
         ..Export::default()
     };
     let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
-    let name = |at: usize| Name::new(&format!("t{at}")).expect("a name");
+    let name = |at: usize| Slug::new(&format!("t{at}")).expect("a name");
     let books: Vec<_> = (0..lanes)
-        .map(|at| Account::alone(&Selector::of(Part::Tenant, name(at))))
+        .map(|at| Account::alone(&Selector::of(SelectorKind::Tenant, name(at))))
         .collect();
     let (lanes, _rung) = parts.lanes(&books);
     let runtime = tokio::runtime::Builder::new_current_thread()

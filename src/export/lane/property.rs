@@ -17,7 +17,7 @@ use super::super::sample::span;
 use super::tests::Parts;
 use super::*;
 use crate::config::{Binding, Export};
-use crate::selector::{Name, Part};
+use crate::selector::{SelectorKind, Slug};
 use model::{Books, LaneModel, Mark, Task};
 
 /// The first two are tracers of one selector: a pooled one and a dedicated one.
@@ -67,7 +67,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let account = |name| Account::alone(&Selector::of(Part::Tenant, Name::new(name).expect("a name")));
+        let account = |name| Account::alone(&Selector::of(SelectorKind::Tenant, Slug::new(name).expect("a name")));
         let accounts = [account("acme"), account("globex")];
         // The last one is idle until the end.
         let books = [0, 0, 1, 1].map(|at: usize| Arc::clone(&accounts[at]));

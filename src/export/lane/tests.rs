@@ -18,7 +18,7 @@ use super::super::transport::Transport;
 use super::*;
 use crate::config::{Binding, Config, Document, Export, ExportSettings, Protocol};
 use crate::secret::{KeyReader, KeySource, SecretError, SecretSources};
-use crate::selector::{Name, Part};
+use crate::selector::{SelectorKind, Slug};
 
 /// Made once, since a client reads the system's certificates. Where something is sent, the test moves the clock, and not to the end of a request.
 static TRANSPORT: LazyLock<Transport> =
@@ -88,7 +88,7 @@ impl Parts {
             .insert("acme".into(), binding.api_key(provider("acme")));
         document.export = export;
         let config = Config::from_document(document).expect("valid");
-        let selector = Selector::of(Part::Tenant, Name::new("acme").expect("a name"));
+        let selector = Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name"));
         let binding = config.resolve(&selector).expect("configured");
         let mut sources = SecretSources::default();
         sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
@@ -105,7 +105,7 @@ impl Parts {
     }
 
     pub(in super::super) fn lane(&self) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
-        let account = Account::alone(&Selector::of(Part::Tenant, Name::new("acme").expect("a name")));
+        let account = Account::alone(&Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name")));
         let (mut lanes, rung) = self.lanes(std::slice::from_ref(&account));
         (lanes.remove(0), account, rung)
     }

@@ -10,13 +10,13 @@ use crate::util::system_error::SystemError;
 #[error("{}: {fault}", printable_path(.file))]
 pub struct TlsError {
     file: PathBuf,
-    fault: TlsFault,
+    fault: TlsErrorKind,
 }
 
 /// What is wrong with a file that a binding's `tls` names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum TlsFault {
+pub enum TlsErrorKind {
     /// There is no such file.
     #[error("no such file")]
     NotFound,
@@ -54,7 +54,7 @@ impl TlsError {
         not(any(feature = "tls", test)),
         expect(dead_code, reason = "without TLS no file is read")
     )]
-    pub(crate) fn new(file: &Path, fault: TlsFault) -> Self {
+    pub(crate) fn new(file: &Path, fault: TlsErrorKind) -> Self {
         Self {
             file: file.to_owned(),
             fault,
@@ -63,7 +63,7 @@ impl TlsError {
 
     /// Whether the file may be there, or be read, later.
     pub(crate) fn is_temporary(&self) -> bool {
-        matches!(self.fault, TlsFault::NotFound | TlsFault::Unreadable(_))
+        matches!(self.fault, TlsErrorKind::NotFound | TlsErrorKind::Unreadable(_))
     }
 
     /// The file.
@@ -72,7 +72,7 @@ impl TlsError {
     }
 
     /// What is wrong with it.
-    pub fn fault(&self) -> &TlsFault {
+    pub fn fault(&self) -> &TlsErrorKind {
         &self.fault
     }
 }

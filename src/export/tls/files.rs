@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use secrecy::zeroize::Zeroizing;
 
-use super::{TlsError, TlsFault};
+use super::{TlsError, TlsErrorKind};
 use crate::config::Tls;
 use crate::secret::open_to_every_user;
 
@@ -85,9 +85,9 @@ pub(super) fn read(
         .with_client_auth_cert(chain, private)
         .map(with_protocols)
         .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => TlsError::new(key, TlsFault::OtherKey(cert.clone())),
-            rustls::Error::InvalidCertificate(_) => TlsError::new(cert, TlsFault::BadCertificate(1)),
-            _ => TlsError::new(key, TlsFault::BadKey),
+            rustls::Error::InconsistentKeys(_) => TlsError::new(key, TlsErrorKind::OtherKey(cert.clone())),
+            rustls::Error::InvalidCertificate(_) => TlsError::new(cert, TlsErrorKind::BadCertificate(1)),
+            _ => TlsError::new(key, TlsErrorKind::BadKey),
         })
 }
 
@@ -96,7 +96,7 @@ fn roots(ca: &Path) -> Result<RootCertStore, TlsError> {
     for (index, certificate) in certificates(ca)?.into_iter().enumerate() {
         roots
             .add(certificate)
-            .map_err(|_| TlsError::new(ca, TlsFault::BadCertificate(index + 1)))?;
+            .map_err(|_| TlsError::new(ca, TlsErrorKind::BadCertificate(index + 1)))?;
     }
     Ok(roots)
 }
@@ -106,35 +106,36 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match read {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(TlsError::new(file, TlsFault::NoCertificate)),
+        _ => Err(TlsError::new(file, TlsErrorKind::NoCertificate)),
     }
 }
 
 fn private_key(file: &Path, strict_permissions: bool) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&content(file, strict_permissions)?).map_err(|_| TlsError::new(file, TlsFault::NoKey))
+    PrivateKeyDer::from_pem_slice(&content(file, strict_permissions)?)
+        .map_err(|_| TlsError::new(file, TlsErrorKind::NoKey))
 }
 
 /// Wiped when it is dropped: a private key may be in it. `closed` refuses a file that every user may read or write.
 fn content(file: &Path, closed: bool) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let error = |fault| TlsError::new(file, fault);
     let unreadable = |failed: io::Error| match failed.kind() {
-        ErrorKind::NotFound => error(TlsFault::NotFound),
-        _ => error(TlsFault::Unreadable(failed.into())),
+        ErrorKind::NotFound => error(TlsErrorKind::NotFound),
+        _ => error(TlsErrorKind::Unreadable(failed.into())),
     };
     // Asked before opening: opening a pipe without a writer would wait for ever.
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(error(TlsFault::NotAFile));
+        return Err(error(TlsErrorKind::NotAFile));
     }
     let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     if length > MAX_FILE_BYTES {
-        return Err(error(TlsFault::TooLarge(MAX_FILE_BYTES)));
+        return Err(error(TlsErrorKind::TooLarge(MAX_FILE_BYTES)));
     }
     // Room for all of it and no more is read: a buffer that grows leaves copies behind that nobody wipes.
     let mut bytes = Zeroizing::new(vec![0; length]);
     let mut open = File::open(file).map_err(unreadable)?;
     if closed && let Some(mode) = open_to_every_user(&open.metadata().map_err(unreadable)?) {
-        return Err(error(TlsFault::OpenToEveryUser(mode)));
+        return Err(error(TlsErrorKind::OpenToEveryUser(mode)));
     }
     let mut filled = 0;
     while filled < length {

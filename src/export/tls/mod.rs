@@ -8,7 +8,7 @@ mod error;
 #[cfg(feature = "tls")]
 mod files;
 
-pub use error::{TlsError, TlsFault};
+pub use error::{TlsError, TlsErrorKind};
 #[cfg(feature = "tls")]
 pub(super) use identity::{Identity, Platform};
 

@@ -29,9 +29,9 @@ pub enum TenantError {
     Lookup(LookupError),
 }
 
-/// What kind of trouble a [`TenantError`] is; for each there is an [`Otherwise`](super::Otherwise).
+/// What kind of trouble a [`TenantError`] is; for each there is an [`Fallback`](super::Fallback).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trouble {
+pub enum TenantErrorKind {
     /// The request does not say whose it is. Refused with 400 unless told otherwise.
     Missing,
     /// What it says cannot be a tenant: said twice, not text, no host, no name. Refused with 400 unless told otherwise.
@@ -45,12 +45,12 @@ pub enum Trouble {
 
 impl TenantError {
     /// What kind of trouble it is.
-    pub fn trouble(&self) -> Trouble {
+    pub fn trouble(&self) -> TenantErrorKind {
         match self {
-            Self::Missing => Trouble::Missing,
-            Self::Repeated | Self::NotText | Self::NotAHost | Self::Selector(_) => Trouble::Bad,
-            Self::Lookup(error) if error.is_unknown() => Trouble::Unknown,
-            Self::Lookup(_) => Trouble::Unavailable,
+            Self::Missing => TenantErrorKind::Missing,
+            Self::Repeated | Self::NotText | Self::NotAHost | Self::Selector(_) => TenantErrorKind::Bad,
+            Self::Lookup(error) if error.is_unknown() => TenantErrorKind::Unknown,
+            Self::Lookup(_) => TenantErrorKind::Unavailable,
         }
     }
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{TenantError, Trouble};
-use crate::selector::{NameFault, SelectorError};
+use super::{TenantError, TenantErrorKind};
+use crate::selector::{SelectorError, SlugErrorKind};
 use crate::util::fork::ForkLock;
 
 /// How many requests had no tracer of their own, by reason, whatever became of them. Counted since the layer was made, by all services of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct TenantErrors {
+pub struct TenantErrorCounts {
     /// They did not say whose they are.
     pub missing: u64,
     /// They said it more than once.
@@ -65,24 +65,24 @@ impl Counts {
             TenantError::Missing => &self.missing,
             TenantError::Repeated => &self.repeated,
             TenantError::NotText => &self.not_text,
-            TenantError::Selector(SelectorError::Name { source, .. }) => match source.fault() {
-                NameFault::Empty => &self.empty,
-                NameFault::TooLong(_) => &self.too_long,
-                NameFault::Character(_) | NameFault::Edge(_) | NameFault::Dots => &self.not_a_name,
+            TenantError::Selector(SelectorError::Slug { source, .. }) => match source.fault() {
+                SlugErrorKind::Empty => &self.empty,
+                SlugErrorKind::TooLong(_) => &self.too_long,
+                SlugErrorKind::Character(_) | SlugErrorKind::Edge(_) | SlugErrorKind::Dots => &self.not_a_name,
             },
             TenantError::NotAHost | TenantError::Selector(SelectorError::Empty | SelectorError::Syntax(_)) => {
                 &self.not_a_name
             }
-            TenantError::Lookup(_) if error.trouble() == Trouble::Unknown => &self.unknown,
+            TenantError::Lookup(_) if error.trouble() == TenantErrorKind::Unknown => &self.unknown,
             TenantError::Lookup(_) => &self.unavailable,
         };
         // Relaxed: a count, nothing hangs on it.
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> TenantErrors {
+    pub(super) fn snapshot(&self) -> TenantErrorCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        TenantErrors {
+        TenantErrorCounts {
             missing: read(&self.missing),
             repeated: read(&self.repeated),
             not_text: read(&self.not_text),

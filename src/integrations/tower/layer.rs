@@ -8,7 +8,7 @@ use http::uri::Scheme;
 use tower_layer::Layer;
 
 use super::settings::Settings;
-use super::{Otherwise, TenantErrors, TenantService, TenantSource, Trouble};
+use super::{Fallback, TenantErrorCounts, TenantErrorKind, TenantService, TenantSource};
 use crate::registry::TracerRegistry;
 use crate::session::SessionBuilder;
 use crate::tracer::TracerHandle;
@@ -53,7 +53,7 @@ pub struct TenantLayer {
 
 impl TenantLayer {
     /// A layer that serves each request for the tenant that `source` finds, without sessions, and refuses those that it finds none for
-    /// ([`Trouble`] has the statuses).
+    /// ([`TenantErrorKind`] has the statuses).
     pub fn new(registry: TracerRegistry, source: TenantSource) -> Self {
         Self {
             settings: Settings::new(registry, source),
@@ -61,7 +61,7 @@ impl TenantLayer {
     }
 
     /// What becomes of requests that have no tracer of their own because of this trouble.
-    pub fn on(mut self, trouble: Trouble, otherwise: Otherwise) -> Self {
+    pub fn on(mut self, trouble: TenantErrorKind, otherwise: Fallback) -> Self {
         self.settings.set(trouble, otherwise);
         self
     }
@@ -118,7 +118,7 @@ impl TenantLayer {
     }
 
     /// How many requests had no tracer of their own, by reason; with all clones of this layer, and all its services.
-    pub fn errors(&self) -> TenantErrors {
+    pub fn errors(&self) -> TenantErrorCounts {
         self.settings.counts.snapshot()
     }
 }

@@ -9,12 +9,12 @@
 //! use http::{Request, Response, StatusCode};
 //! use tower_layer::Layer;
 //! use tracer_registry::TracerRegistry;
-//! use tracer_registry::tower::{Otherwise, TenantLayer, TenantSource, Trouble};
+//! use tracer_registry::tower::{Fallback, TenantLayer, TenantSource, TenantErrorKind};
 //!
 //! # fn demo<S: tower_service::Service<Request<String>, Response = Response<String>>>(registry: TracerRegistry, service: S) {
 //! let layer = TenantLayer::new(registry, TenantSource::header(HeaderName::from_static("x-tenant")))
-//!     .on(Trouble::Missing, Otherwise::Untraced)
-//!     .on(Trouble::Unknown, Otherwise::Refuse(StatusCode::FORBIDDEN))
+//!     .on(TenantErrorKind::Missing, Fallback::Untraced)
+//!     .on(TenantErrorKind::Unknown, Fallback::Refuse(StatusCode::FORBIDDEN))
 //!     .session(|tracer, _request| Some(tracer.session("request")));
 //! let service = layer.layer(service);
 //! # }
@@ -49,12 +49,12 @@ mod source;
 mod tests;
 
 pub use body::TracedBody;
-pub use error::{TenantError, Trouble};
-pub use errors::TenantErrors;
+pub use error::{TenantError, TenantErrorKind};
+pub use errors::TenantErrorCounts;
 pub use future::ResponseFuture;
 pub use layer::TenantLayer;
 pub use outgoing::{PropagationLayer, PropagationService};
 pub use running::RunningFuture;
 pub use service::TenantService;
-pub use settings::Otherwise;
+pub use settings::Fallback;
 pub use source::TenantSource;

@@ -3,10 +3,10 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::{Trouble, grpc};
+use super::{TenantErrorKind, grpc};
 
 /// An answer without a body. What the request said is not repeated.
-pub(super) fn response(trouble: Trouble, status: StatusCode, request: &HeaderMap) -> Response<()> {
+pub(super) fn response(trouble: TenantErrorKind, status: StatusCode, request: &HeaderMap) -> Response<()> {
     let mut response = Response::new(());
     if !grpc::is_call(request) {
         *response.status_mut() = status;
@@ -20,11 +20,11 @@ pub(super) fn response(trouble: Trouble, status: StatusCode, request: &HeaderMap
     response
 }
 
-fn message(trouble: Trouble) -> &'static str {
+fn message(trouble: TenantErrorKind) -> &'static str {
     match trouble {
-        Trouble::Missing => "the request does not say whose it is",
-        Trouble::Bad => "what says whose the request is cannot be a tenant",
-        Trouble::Unknown => "there is no such tenant",
-        Trouble::Unavailable => "the tenant cannot be traced now",
+        TenantErrorKind::Missing => "the request does not say whose it is",
+        TenantErrorKind::Bad => "what says whose the request is cannot be a tenant",
+        TenantErrorKind::Unknown => "there is no such tenant",
+        TenantErrorKind::Unavailable => "the tenant cannot be traced now",
     }
 }

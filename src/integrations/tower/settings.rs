@@ -10,16 +10,16 @@ use http::uri::Scheme;
 
 use super::errors::Counts;
 use super::source::Asked;
-use super::{TenantError, TenantSource, Trouble};
+use super::{TenantError, TenantErrorKind, TenantSource};
 use crate::faults::{self, Fault, planted};
 use crate::registry::{LookupError, TracerRegistry};
-use crate::selector::{Name, Part, Selector, SelectorError};
+use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 use crate::session::SessionBuilder;
 use crate::tracer::TracerHandle;
 
 /// What becomes of a request that has no tracer of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Otherwise {
+pub enum Fallback {
     /// It is answered with this status and an empty body, and the service is not called. A gRPC request is answered by gRPC, with the code that
     /// is the nearest.
     Refuse(StatusCode),
@@ -38,7 +38,7 @@ pub(super) type RouteOf = dyn for<'p> Fn(&'p Parts) -> Option<&'p str> + Send + 
 pub(super) struct Settings {
     pub(super) registry: TracerRegistry,
     pub(super) source: TenantSource,
-    otherwise: [Otherwise; 4],
+    otherwise: [Fallback; 4],
     pub(super) session: Option<Arc<SessionOf>>,
     pub(super) route: Option<Arc<RouteOf>>,
     pub(super) scheme: Scheme,
@@ -63,16 +63,21 @@ pub(super) enum Step {
 pub(super) enum Decision {
     Serve(TracerHandle),
     ServeUntraced,
-    Refuse(Trouble, StatusCode),
+    Refuse(TenantErrorKind, StatusCode),
 }
 
 impl Settings {
     pub(super) fn new(registry: TracerRegistry, source: TenantSource) -> Self {
-        let troubles = [Trouble::Missing, Trouble::Bad, Trouble::Unknown, Trouble::Unavailable];
+        let troubles = [
+            TenantErrorKind::Missing,
+            TenantErrorKind::Bad,
+            TenantErrorKind::Unknown,
+            TenantErrorKind::Unavailable,
+        ];
         Self {
             registry,
             source,
-            otherwise: troubles.map(|trouble| Otherwise::Refuse(default_status(trouble))),
+            otherwise: troubles.map(|trouble| Fallback::Refuse(default_status(trouble))),
             session: None,
             route: None,
             scheme: Scheme::HTTP,
@@ -81,20 +86,20 @@ impl Settings {
         }
     }
 
-    pub(super) fn set(&mut self, trouble: Trouble, otherwise: Otherwise) {
+    pub(super) fn set(&mut self, trouble: TenantErrorKind, otherwise: Fallback) {
         self.otherwise[trouble as usize] = otherwise;
     }
 
     /// What is to be done with a request that came in. Allocates nothing where the tracer is there.
     pub(super) fn step(&self, request: &Parts) -> Step {
         match self.source.read(request) {
-            Ok(Asked::Tenant(slug)) => match self.registry.ready_single(Part::Tenant, &slug) {
+            Ok(Asked::Tenant(slug)) => match self.registry.ready_single(SelectorKind::Tenant, &slug) {
                 Some(found) => self.found(&format_args!("tenant:{slug}"), found, Attempt::Asked),
-                None => match Name::new(&slug) {
-                    Ok(name) => Step::LookUp(Selector::of(Part::Tenant, name), Attempt::Asked),
+                None => match Slug::new(&slug) {
+                    Ok(name) => Step::LookUp(Selector::of(SelectorKind::Tenant, name), Attempt::Asked),
                     Err(source) => {
-                        let part = Part::Tenant;
-                        self.otherwise(None, &SelectorError::Name { part, source }.into(), Attempt::Asked)
+                        let part = SelectorKind::Tenant;
+                        self.otherwise(None, &SelectorError::Slug { part, source }.into(), Attempt::Asked)
                     }
                 },
             },
@@ -134,7 +139,7 @@ impl Settings {
         self.counts.count(error);
         let trouble = error.trouble();
         if let Some(selector) = selector
-            && trouble == Trouble::Unavailable
+            && trouble == TenantErrorKind::Unavailable
             && self.counts.may_warn(Instant::now())
         {
             let count = self.counts.snapshot().unavailable;
@@ -143,20 +148,20 @@ impl Settings {
             tracing::debug!("a request has no tracer of its own: {error}");
         }
         match &self.otherwise[trouble as usize] {
-            Otherwise::Refuse(status) => Step::Go(Decision::Refuse(trouble, *status)),
-            Otherwise::Untraced => Step::Go(Decision::ServeUntraced),
-            Otherwise::Selector(_) if attempt == Attempt::Instead => {
+            Fallback::Refuse(status) => Step::Go(Decision::Refuse(trouble, *status)),
+            Fallback::Untraced => Step::Go(Decision::ServeUntraced),
+            Fallback::Selector(_) if attempt == Attempt::Instead => {
                 Step::Go(Decision::Refuse(trouble, default_status(trouble)))
             }
-            Otherwise::Selector(selector) => self.look_up(selector.clone(), Attempt::Instead),
+            Fallback::Selector(selector) => self.look_up(selector.clone(), Attempt::Instead),
         }
     }
 }
 
-fn default_status(trouble: Trouble) -> StatusCode {
+fn default_status(trouble: TenantErrorKind) -> StatusCode {
     match trouble {
-        Trouble::Missing | Trouble::Bad => StatusCode::BAD_REQUEST,
-        Trouble::Unknown => StatusCode::NOT_FOUND,
-        Trouble::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        TenantErrorKind::Missing | TenantErrorKind::Bad => StatusCode::BAD_REQUEST,
+        TenantErrorKind::Unknown => StatusCode::NOT_FOUND,
+        TenantErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -11,7 +11,7 @@ use crate::context;
 use crate::faults::{self, Fault, planted};
 use crate::integrations::global::with_global_registry;
 use crate::registry::TracerRegistry;
-use crate::selector::SelectorParts;
+use crate::selector::SelectorBuilder;
 use crate::session::Session;
 use crate::tracer::TracerHandle;
 
@@ -151,8 +151,8 @@ fn hidden(from: &Context) -> State {
     State::Hidden(context::nobodys(from))
 }
 
-fn selector(environment: Option<&str>, feature: Option<&str>, tenant: Option<&str>) -> SelectorParts {
-    let mut parts = SelectorParts::default();
+fn selector(environment: Option<&str>, feature: Option<&str>, tenant: Option<&str>) -> SelectorBuilder {
+    let mut parts = SelectorBuilder::default();
     if let Some(name) = environment {
         parts = parts.environment(name);
     }

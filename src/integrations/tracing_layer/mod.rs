@@ -50,7 +50,7 @@ const OWN_TARGET: &str = "tracer_registry";
 /// let subscriber = tracing_subscriber::registry().with(registry.tracing_layer().with_filter(LevelFilter::INFO));
 /// tracing::subscriber::with_default(subscriber, || {
 ///     let acme = registry.tenant("acme")?;
-///     acme.in_span_sync("request", |_| third_party("why?"));               // `third_party` is a child of `request`, with an event on it
+///     acme.in_span("request", |_| third_party("why?"));               // `third_party` is a child of `request`, with an event on it
 ///     Ok(())
 /// })
 /// # }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::config::Binding;
 use crate::registry::{AsyncBindingSource, BindingFuture, LookupError, RegistryBuilder, TracerRegistry};
 use crate::secret::{KeySource, SecretError};
-use crate::selector::{Name, Selector};
+use crate::selector::{Selector, Slug};
 
 fn binding() -> Binding {
     Binding::new()
@@ -58,7 +58,7 @@ struct Gate {
 }
 
 impl AsyncBindingSource for Gate {
-    fn binding<'a>(&'a self, _: &'a Name) -> BindingFuture<'a> {
+    fn binding<'a>(&'a self, _: &'a Slug) -> BindingFuture<'a> {
         Box::pin(async {
             self.asked.store(true, Ordering::SeqCst);
             self.permits.acquire().await.expect("nobody closes it").forget();

@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::{BuildError, LookupError};
 use crate::backend::DestinationError;
 use crate::config::{BackendName, Binding, ResolveError};
-use crate::export::{TlsError, TlsFault};
+use crate::export::{TlsError, TlsErrorKind};
 use crate::registry::SourceError;
-use crate::secret::{SecretError, SecretFault};
-use crate::selector::{Name, Part, Selector, SelectorError};
+use crate::secret::{SecretError, SecretErrorKind};
+use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 
 const PAGE: &str = include_str!("../../../docs/operations.md");
 
@@ -49,14 +49,14 @@ fn variant(error: &LookupError) -> &'static str {
 }
 
 fn all() -> Vec<LookupError> {
-    let name = || Name::new("acme").expect("a name");
-    let selector = || Selector::of(Part::Tenant, name());
+    let name = || Slug::new("acme").expect("a name");
+    let selector = || Selector::of(SelectorKind::Tenant, name());
     let secret = |fault| SecretError::new("file /key", fault);
     let tls = |fault| TlsError::new(Path::new("/ca.pem"), fault);
     vec![
         LookupError::Selector(SelectorError::Empty),
         LookupError::Resolve(ResolveError::Unknown {
-            part: Part::Tenant,
+            part: SelectorKind::Tenant,
             name: name(),
             similar: Vec::new(),
         }),
@@ -68,14 +68,14 @@ fn all() -> Vec<LookupError> {
         },
         LookupError::OnlyAsync(name()),
         LookupError::Destination(DestinationError::NoEndpoint(BackendName::Otlp)),
-        LookupError::Secret(secret(SecretFault::TimedOut(Duration::from_secs(1)))),
-        LookupError::Secret(secret(SecretFault::NotFound)),
-        LookupError::Secret(secret(SecretFault::Unset)),
-        LookupError::Secret(secret(SecretFault::NotUtf8)),
-        LookupError::Tls(tls(TlsFault::NotFound)),
-        LookupError::Tls(tls(TlsFault::NoCertificate)),
-        LookupError::ProxyCredentials(secret(SecretFault::Unreadable(ErrorKind::PermissionDenied.into()))),
-        LookupError::ProxyCredentials(secret(SecretFault::NotAFile)),
+        LookupError::Secret(secret(SecretErrorKind::TimedOut(Duration::from_secs(1)))),
+        LookupError::Secret(secret(SecretErrorKind::NotFound)),
+        LookupError::Secret(secret(SecretErrorKind::Unset)),
+        LookupError::Secret(secret(SecretErrorKind::NotUtf8)),
+        LookupError::Tls(tls(TlsErrorKind::NotFound)),
+        LookupError::Tls(tls(TlsErrorKind::NoCertificate)),
+        LookupError::ProxyCredentials(secret(SecretErrorKind::Unreadable(ErrorKind::PermissionDenied.into()))),
+        LookupError::ProxyCredentials(secret(SecretErrorKind::NotAFile)),
         LookupError::NoActiveEnvironment,
         LookupError::Recursive {
             selector: selector(),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::{Pool, locked};
 use crate::export::Lane;
 use crate::faults::{Fault, planted};
-use crate::selector::{Part, Selector};
+use crate::selector::{Selector, SelectorKind};
 use crate::tracer::TracerHandle;
 
 impl Pool {
@@ -52,7 +52,7 @@ impl Pool {
     /// Tracers without a handle of somebody's, and when each was used. One with handles is in use, and so is used now.
     fn unused(&self, now: u64, wanted: impl Fn(u64) -> bool) -> Vec<(u64, Selector)> {
         let mut unused = Vec::new();
-        for (part, slots) in Part::ALL.into_iter().zip(&self.single) {
+        for (part, slots) in SelectorKind::ALL.into_iter().zip(&self.single) {
             slots.each(|name, tracer, used| {
                 if tracer.is_shared() {
                     used.note(now);

@@ -10,7 +10,7 @@ use crate::config::{Binding, Export, ExportMode, IdleTimeout, Pool, PoolSettings
 use crate::export::Report;
 use crate::registry::{LookupError, TracerRegistry};
 use crate::secret::{KeySource, SecretError};
-use crate::selector::{Name, Part, Selector};
+use crate::selector::{Selector, SelectorKind, Slug};
 
 /// Longer than any test: only the test itself looks through the pool.
 const HOURS: Duration = Duration::from_secs(10 * 60 * 60);
@@ -55,7 +55,7 @@ fn ask(registry: &TracerRegistry, names: &[&str]) {
 fn kept(registry: &TracerRegistry) -> Vec<String> {
     let mut names = Vec::new();
     let pool = &registry.0.live.pool;
-    pool.single[Part::Tenant as usize].each(|name, _, _| names.push(name.to_string()));
+    pool.single[SelectorKind::Tenant as usize].each(|name, _, _| names.push(name.to_string()));
     pool.combined.each(|selector, _, _| names.push(selector.to_string()));
     names.sort_unstable();
     names
@@ -266,7 +266,7 @@ fn a_look_up_of_a_pool_that_may_grow_neither_waits_nor_looks_through_the_pool() 
         when_full: WhenFull::Grow,
     };
     let registry = of(1, IdleTimeout::Never);
-    let selector = |name: &str| Selector::of(Part::Tenant, Name::new(name).expect("a name"));
+    let selector = |name: &str| Selector::of(SelectorKind::Tenant, Slug::new(name).expect("a name"));
     for mode in [ExportMode::Background, ExportMode::Inline] {
         // Nobody hears the bell: a look-up that waited would do so for a quarter of a second.
         let pool = super::Pool::new(&settings, mode, Arc::default(), Arc::default());

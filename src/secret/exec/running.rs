@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpgid,
 use secrecy::zeroize::Zeroizing;
 
 use super::super::key::{ApiKey, MAX_KEY_BYTES};
-use super::super::{KeyCommand, SecretFault};
+use super::super::{KeyCommand, SecretErrorKind};
 use super::stderr;
 
 /// How soon after its start the end of a command is looked for; the pause doubles from there.
@@ -32,14 +32,14 @@ const MAX_OUTPUT_BYTES: usize = MAX_KEY_BYTES + 3;
 /// What every command gets of this process's environment.
 const PASSED: [&str; 3] = ["PATH", "HOME", "LANG"];
 
-pub(super) fn run(command: &KeyCommand, given_up: &AtomicBool) -> Result<ApiKey, SecretFault> {
+pub(super) fn run(command: &KeyCommand, given_up: &AtomicBool) -> Result<ApiKey, SecretErrorKind> {
     let deadline = Instant::now() + command.timeout.min(LONGEST);
     let mut running = Running::start(command)?;
     running.watch(deadline, given_up).map_err(|stopped| match stopped {
-        Stopped::TooLarge => SecretFault::TooLarge(MAX_KEY_BYTES),
-        Stopped::GivenUp => SecretFault::GivenUp,
-        Stopped::Late if running.ending.is_some() => SecretFault::OutputHeldOpen(command.timeout),
-        Stopped::Late => SecretFault::TimedOut(command.timeout),
+        Stopped::TooLarge => SecretErrorKind::TooLarge(MAX_KEY_BYTES),
+        Stopped::GivenUp => SecretErrorKind::GivenUp,
+        Stopped::Late if running.ending.is_some() => SecretErrorKind::OutputHeldOpen(command.timeout),
+        Stopped::Late => SecretErrorKind::TimedOut(command.timeout),
     })?;
     running.judge(command)
 }
@@ -74,12 +74,12 @@ enum Stopped {
 }
 
 impl Running {
-    fn start(command: &KeyCommand) -> Result<Self, SecretFault> {
-        let not_started = |error: io::Error| SecretFault::NotStarted(error.into());
+    fn start(command: &KeyCommand) -> Result<Self, SecretErrorKind> {
+        let not_started = |error: io::Error| SecretErrorKind::NotStarted(error.into());
         let (program, arguments) = command
             .words
             .split_first()
-            .ok_or(SecretFault::NotStarted(io::ErrorKind::InvalidInput.into()))?;
+            .ok_or(SecretErrorKind::NotStarted(io::ErrorKind::InvalidInput.into()))?;
         let mut child = Command::new(program)
             .args(arguments)
             .env_clear()
@@ -193,20 +193,20 @@ impl Running {
         let _ = poll(&mut pipes, Some(&time));
     }
 
-    fn judge(&mut self, command: &KeyCommand) -> Result<ApiKey, SecretFault> {
+    fn judge(&mut self, command: &KeyCommand) -> Result<ApiKey, SecretErrorKind> {
         self.output.truncate(self.printed);
         if let Some(Ending::Seen(status)) = self.ending
             && !status.success()
         {
             // If it printed something, its complaint may repeat that.
             let complaint = (self.printed == 0).then(|| stderr::harmless(&self.complaint, environment_passed(command)));
-            return Err(SecretFault::Failed {
+            return Err(SecretErrorKind::Failed {
                 status: status.to_string(),
                 stderr: complaint.flatten(),
             });
         }
         if matches!(self.ending, Some(Ending::Unseen)) && self.printed == 0 {
-            return Err(SecretFault::StatusUnknown);
+            return Err(SecretErrorKind::StatusUnknown);
         }
         let key = ApiKey::from_output(mem::take(&mut *self.output))?;
         self.gave_key = true;

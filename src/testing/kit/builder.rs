@@ -9,7 +9,7 @@ use super::isolation::WHOSE;
 use super::keys::TestKeys;
 use crate::collector::LocalCollector;
 use crate::config::{BackendName, Binding, Export};
-use crate::{Fingerprinter, KeySource, Name, RegistryBuilder, SourceError, TracerRegistry};
+use crate::{Fingerprinter, KeySource, RegistryBuilder, Slug, SourceError, TracerRegistry};
 
 /// The name of the source of keys.
 const KEYS: &str = "test";
@@ -115,7 +115,7 @@ impl TestRegistryBuilder {
                 let of_slug = binding(&slug);
                 builder.tenant(slug, of_slug)
             }),
-            None => builder.binding_source(|tenant: &Name| Ok::<_, SourceError>(Some(binding(tenant.as_str())))),
+            None => builder.binding_source(|tenant: &Slug| Ok::<_, SourceError>(Some(binding(tenant.as_str())))),
         };
         if let Some(active) = self.active {
             builder = builder.active_environment(active);

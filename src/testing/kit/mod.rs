@@ -36,8 +36,8 @@ const FLUSH: Duration = Duration::from_secs(30);
 ///
 /// fn ask(registry: &TracerRegistry, tenant: &str) {                        // the service under test
 ///     let tracer = registry.tenant(tenant).expect("any tenant is known");
-///     tracer.in_span_sync("ask", |_| {
-///         tracer.in_span_sync("answer", |span| span.set_attribute("tokens", 7));
+///     tracer.in_span("ask", |_| {
+///         tracer.in_span("answer", |span| span.set_attribute("tokens", 7));
 ///     });
 /// }
 ///

@@ -5,7 +5,7 @@ fn a_key_that_is_sent_outside_its_header_is_a_leak() {
     let test = TestRegistry::start();
     let acme = test.registry().tenant("acme").expect("any");
     let key = test.keys.key("acme");
-    acme.in_span_sync("tells", |span| span.set_attribute("config", format!("key={key}")));
+    acme.in_span("tells", |span| span.set_attribute("config", format!("key={key}")));
     let leaks = test.leaks();
     let [Leak::Key { under, .. }] = leaks.as_slice() else {
         panic!("{leaks:?}");
@@ -22,7 +22,7 @@ fn what_was_not_kept_was_not_looked_through() {
     let filling = "x".repeat(30_000);
     // More than is recorded of requests.
     for _ in 0..1200 {
-        acme.in_span_sync("large", |span| span.set_attribute("filling", filling.clone()));
+        acme.in_span("large", |span| span.set_attribute("filling", filling.clone()));
         if acme_is_full(&test) {
             test.flush();
         }

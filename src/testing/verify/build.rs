@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::cast::{Backend, Member, REGISTRIES};
 use crate::collector::LocalCollector;
 use crate::config::{BackendName, Binding, Export, Protocol};
-use crate::{BuildError, KeySource, Part, RegistryBuilder, SecretError, TracerRegistry};
+use crate::{BuildError, KeySource, RegistryBuilder, SecretError, SelectorKind, TracerRegistry};
 
 /// Spans and session events of one tracer in a round all fit.
 const QUEUE: usize = 1 << 20;
@@ -64,9 +64,9 @@ fn bind(builder: RegistryBuilder, member: &Member, collector: &LocalCollector) -
         .trust_remote_parent(member.trusts_parents)
         .propagate_session_id(member.takes_sessions);
     match member.parts.as_slice() {
-        [(Part::Tenant, name)] => builder.tenant(name, binding),
-        [(Part::Environment, name)] => builder.environment(name, binding),
-        [(Part::Feature, name)] => builder.feature(name, binding),
+        [(SelectorKind::Tenant, name)] => builder.tenant(name, binding),
+        [(SelectorKind::Environment, name)] => builder.environment(name, binding),
+        [(SelectorKind::Feature, name)] => builder.feature(name, binding),
         _ => builder.route(&member.selector_parts(), binding),
     }
 }

@@ -1,7 +1,7 @@
 //! The cast: which tracers a run has, with their keys, their backends and their settings. Made from a number alone.
 
 use crate::config::SessionMode;
-use crate::{Part, Selector, SelectorParts};
+use crate::{Selector, SelectorBuilder, SelectorKind};
 
 use super::program::OpId;
 
@@ -21,7 +21,7 @@ pub(crate) const CANARY: &str = "canary-";
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) registry: usize,
-    pub(crate) parts: Vec<(Part, String)>,
+    pub(crate) parts: Vec<(SelectorKind, String)>,
     pub(crate) backend: Backend,
     pub(crate) sessions: SessionMode,
     pub(crate) trusts_parents: bool,
@@ -67,7 +67,7 @@ impl Setting {
 }
 
 impl Member {
-    fn new(index: usize, registry: usize, parts: Vec<(Part, String)>) -> Self {
+    fn new(index: usize, registry: usize, parts: Vec<(SelectorKind, String)>) -> Self {
         // Spread over the letters, so that no token begins as another one ends.
         let token = format!("{:010x}", (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24);
         Self {
@@ -139,13 +139,13 @@ impl Member {
     }
 
     /// What it is looked up by.
-    pub(crate) fn selector_parts(&self) -> SelectorParts {
+    pub(crate) fn selector_parts(&self) -> SelectorBuilder {
         self.parts
             .iter()
-            .fold(SelectorParts::default(), |selector, (part, name)| match part {
-                Part::Tenant => selector.tenant(name),
-                Part::Environment => selector.environment(name),
-                Part::Feature => selector.feature(name),
+            .fold(SelectorBuilder::default(), |selector, (part, name)| match part {
+                SelectorKind::Tenant => selector.tenant(name),
+                SelectorKind::Environment => selector.environment(name),
+                SelectorKind::Feature => selector.feature(name),
             })
     }
 
@@ -169,19 +169,22 @@ impl Member {
 
 /// Tenants, environments and features in the first registry, and tenants of the same names in the second.
 pub(crate) fn cast(tenants: usize) -> Vec<Member> {
-    let named = |part: Part, name: &str, index: usize| vec![(part, format!("{name}{index}"))];
+    let named = |part: SelectorKind, name: &str, index: usize| vec![(part, format!("{name}{index}"))];
     let mut members = Vec::new();
-    let mut add = |registry: usize, parts: Vec<(Part, String)>| {
+    let mut add = |registry: usize, parts: Vec<(SelectorKind, String)>| {
         members.push(Member::new(members.len(), registry, parts));
     };
-    (0..tenants).for_each(|index| add(0, named(Part::Tenant, "t", index)));
-    (0..2).for_each(|index| add(0, named(Part::Environment, "e", index)));
-    (0..2).for_each(|index| add(0, named(Part::Feature, "f", index)));
+    (0..tenants).for_each(|index| add(0, named(SelectorKind::Tenant, "t", index)));
+    (0..2).for_each(|index| add(0, named(SelectorKind::Environment, "e", index)));
+    (0..2).for_each(|index| add(0, named(SelectorKind::Feature, "f", index)));
     add(
         0,
-        vec![(Part::Tenant, "t0".to_owned()), (Part::Feature, "f0".to_owned())],
+        vec![
+            (SelectorKind::Tenant, "t0".to_owned()),
+            (SelectorKind::Feature, "f0".to_owned()),
+        ],
     );
-    (0..tenants.div_ceil(4)).for_each(|index| add(1, named(Part::Tenant, "t", index)));
-    add(1, named(Part::Environment, ONLY_THERE, 0));
+    (0..tenants.div_ceil(4)).for_each(|index| add(1, named(SelectorKind::Tenant, "t", index)));
+    add(1, named(SelectorKind::Environment, ONLY_THERE, 0));
     members
 }

@@ -24,8 +24,8 @@ use super::traced;
 use crate::collector::LocalCollector;
 use crate::config::Config;
 use crate::{
-    BuildError, Enrichment, Fingerprint, LookupError, Part, RegistrySpan, RoutingProvider, Scope, ScopeGuard, Selector,
-    Session, TracerHandle, TracerRegistry,
+    BuildError, Enrichment, Fingerprint, LookupError, RegistrySpan, RoutingProvider, Scope, ScopeGuard, Selector,
+    SelectorKind, Session, TracerHandle, TracerRegistry,
 };
 
 /// The name of a span that is not to be.
@@ -161,9 +161,9 @@ impl Subject for Ours {
         let (registry, selector) = &self.members[member];
         let registry = &self.registries[*registry];
         self.look_up(member, || match selector.single() {
-            Some((Part::Tenant, name)) => registry.tenant(name),
-            Some((Part::Environment, name)) => registry.environment(name),
-            Some((Part::Feature, name)) => registry.feature(name),
+            Some((SelectorKind::Tenant, name)) => registry.tenant(name),
+            Some((SelectorKind::Environment, name)) => registry.environment(name),
+            Some((SelectorKind::Feature, name)) => registry.feature(name),
             None => registry.get(selector),
         })
     }
@@ -211,7 +211,7 @@ impl Subject for Ours {
             How::Traced => traced::named(tracer, &name, body),
             How::TracedInScope => traced::of_scope(&name, body),
             How::Subscriber => self.subscriber.in_span(&name, || body(in_context(current()))),
-            How::Closure | How::ByHand { .. } => tracer.in_span_sync(name, |span| body(Active::Span(span))),
+            How::Closure | How::ByHand { .. } => tracer.in_span(name, |span| body(Active::Span(span))),
         }
     }
 
@@ -230,7 +230,7 @@ impl Subject for Ours {
                 self.subscriber.in_span_async(&name, body.boxed())
             }
             How::Closure | How::Trait | How::Routed | How::ByHand { .. } => {
-                tracer.in_span(name, |span| body(Active::Span(span))).boxed()
+                tracer.in_span_async(name, |span| body(Active::Span(span))).boxed()
             }
         }
     }

@@ -101,7 +101,7 @@ pub(crate) enum Kind {
     Channel { worker: usize, carried: bool },
     /// A task that is waited for.
     Spawn { carried: Carried },
-    /// `tokio::spawn` of an `in_span` future as it is.
+    /// `tokio::spawn` of an `in_span_async` future as it is.
     SpawnSpan { who: Who },
     /// A task for each operation of the body, at the same time.
     JoinSet { carried: bool },
@@ -152,9 +152,9 @@ pub(crate) enum Disturbance {
 /// How a span is made current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// `in_span` or `in_span_sync`.
+    /// `in_span_async` or `in_span`.
     Closure,
-    /// `in_span` of OpenTelemetry's `Tracer`.
+    /// `in_span_async` of OpenTelemetry's `Tracer`.
     Trait,
     /// The same of a [`RoutingProvider`](crate::RoutingProvider)'s, inside a scope of the tracer.
     Routed,

@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::run::current;
 use super::subject::{self, Active, Work};
 use crate::integrations::tower::{PropagationLayer, TenantLayer, TenantService, TenantSource};
-use crate::{Part, Selector, TracerRegistry};
+use crate::{Selector, SelectorKind, TracerRegistry};
 
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
@@ -64,7 +64,7 @@ impl Server {
                 request.headers_mut().insert(name, value);
             }
         }
-        let mut service = if let Some((Part::Tenant, name)) = selector.single() {
+        let mut service = if let Some((SelectorKind::Tenant, name)) = selector.single() {
             let slug = name.parse().expect("a name is what a header may be");
             request.headers_mut().insert(TENANT, slug);
             self.by_header.clone()

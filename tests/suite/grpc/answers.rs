@@ -141,7 +141,7 @@ fn what_is_too_large_together_arrives_in_parts() {
         let text = if n == 20 { "x".repeat(30_000) } else { "x".repeat(1000) };
         world
             .tenant("a")
-            .in_span_sync(n.to_string(), |span| span.set_attribute("text", text));
+            .in_span(n.to_string(), |span| span.set_attribute("text", text));
     }
     let report = world.registry.force_flush(LONG);
     let a = &report.tracers[0];

@@ -47,7 +47,7 @@ fn past_the_limit_of_attached_contexts_what_cannot_be_attached_is_nobodys_and_co
     let log = Log::default();
     let _logged = tracing::subscriber::set_default(log.clone());
     let _in_a = of_a.enter();
-    a.in_span_sync("a", |span| {
+    a.in_span("a", |span| {
         let full = Full::new();
         let mut unrouted = 0;
         let mut is_nobodys = |how: &str| {
@@ -75,8 +75,8 @@ fn past_the_limit_of_attached_contexts_what_cannot_be_attached_is_nobodys_and_co
         }
         Scope::from(Context::new()).run(|| is_nobodys("the scope of nothing"));
         b.scope(async { is_nobodys("a future") }).now_or_never().expect("done");
-        b.in_span_sync("b closure", |_| is_nobodys("a closure"));
-        b.in_span("b async", async |_| is_nobodys("an async closure"))
+        b.in_span("b closure", |_| is_nobodys("a closure"));
+        b.in_span_async("b async", async |_| is_nobodys("an async closure"))
             .now_or_never()
             .expect("done");
         b.tracer("third-party")
@@ -86,7 +86,7 @@ fn past_the_limit_of_attached_contexts_what_cannot_be_attached_is_nobodys_and_co
             let _in_b = of_b.enter();
             a.start_span("a root").end();
             a.tracer("third-party").start("a root by the trait").end();
-            a.in_span_sync("a root by closure", |_| ());
+            a.in_span("a root by closure", |_| ());
             // A context that is not the current one is as it always is.
             b.tracer("third-party")
                 .start_with_context("b in a", span.context())
@@ -103,7 +103,7 @@ fn past_the_limit_of_attached_contexts_what_cannot_be_attached_is_nobodys_and_co
         assert!(TracerRegistry::current().expect("a scope").same_tracer(&a));
         driver.start("a as before").end();
         drop(full);
-        b.in_span_sync("b as before", |_| driver.start("b routed").end());
+        b.in_span("b as before", |_| driver.start("b routed").end());
     });
     assert!(
         world.registry.status().unrouted.unattached >= 8,
@@ -162,7 +162,7 @@ fn past_the_limit_a_function_with_trace_has_no_tracer() {
 
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         let _full = Full::new();
         let _in_b = b.enter();
         of_scope();

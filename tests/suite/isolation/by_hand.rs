@@ -24,7 +24,7 @@ fn a_span_made_current_by_hand_in_a_session_is_found_again_past_another_tracers_
     let in_a = of_a.enter();
     let middle = by_hand(a.start_span("a-middle"));
     third_party.start("b-by-hand").end();
-    b.in_span_sync("b-by-closure", |_| ());
+    b.in_span("b-by-closure", |_| ());
     drop(middle);
     drop(in_a);
     drop(outer);
@@ -49,9 +49,9 @@ fn an_ancestor_that_was_made_current_by_hand_outside_any_scope_is_found_past_ano
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     let outer = by_hand(b.start_span("b-outer"));
-    a.in_span_sync("a-middle", |_| {
+    a.in_span("a-middle", |_| {
         b.start_span("b-started").end();
-        b.in_span_sync("b-inner", |_| a.in_span_sync("a-inner", |_| ()));
+        b.in_span("b-inner", |_| a.in_span("a-inner", |_| ()));
     });
     drop(outer);
     world.flush();
@@ -74,11 +74,11 @@ fn a_span_that_is_covered_by_hand_with_another_tracers_is_still_the_parent() {
     let (a, b) = pair(&world);
     let session = b.session("of-b").start();
     let in_session = session.enter();
-    b.in_span_sync("b-outer", |_| {
+    b.in_span("b-outer", |_| {
         let covered = by_hand(a.start_span("a-over"));
         b.start_span("b-started").end();
-        b.in_span_sync("b-inner", |_| {
-            a.in_span_sync("a-inner", |_| b.start_span("b-innermost").end());
+        b.in_span("b-inner", |_| {
+            a.in_span("a-inner", |_| b.start_span("b-innermost").end());
         });
         drop(covered);
         b.start_span("b-after").end();
@@ -119,9 +119,9 @@ fn a_remote_parent_is_taken_where_the_binding_trusts_it_and_nowhere_else() {
     );
     let incoming = Context::new().with_remote_span_context(remote.clone()).attach();
     trusts.start_span("trusted").end();
-    doubts.in_span_sync("doubted", |_| ());
+    doubts.in_span("doubted", |_| ());
     let in_trusts = trusts.enter();
-    doubts.in_span_sync("between", |_| trusts.start_span("trusted-further-in").end());
+    doubts.in_span("between", |_| trusts.start_span("trusted-further-in").end());
     drop(in_trusts);
     drop(incoming);
     world.flush();
@@ -144,9 +144,9 @@ fn a_session_further_out_is_found_past_a_span_of_its_tracer_that_was_made_curren
     let in_b = session.enter();
     let in_a = a.enter();
     let covering = by_hand(b.start_span("b-by-hand"));
-    c.in_span_sync("c-span", |_| {
+    c.in_span("c-span", |_| {
         b.start_span("b-started").end();
-        b.in_span_sync("b-inner", |_| ());
+        b.in_span("b-inner", |_| ());
     });
     drop(covering);
     drop(in_a);
@@ -178,7 +178,7 @@ fn a_span_made_current_by_hand_in_its_scope_is_found_past_another_scope_and_anot
     let in_a_again = a.enter();
     let covering = by_hand(b.start_span("b-over"));
     a.start_span("a-started").end();
-    a.in_span_sync("a-inner", |_| ());
+    a.in_span("a-inner", |_| ());
     drop(covering);
     drop(in_a_again);
     drop(in_b);
@@ -204,7 +204,7 @@ fn a_remote_span_in_another_tracers_scope_is_no_parent_also_where_remote_parents
     a.extract(&headers).run(|| {
         a.start_span("a-started").end();
         b.start_span("b-started").end();
-        b.in_span_sync("b-inner", |_| ());
+        b.in_span("b-inner", |_| ());
     });
     world.flush();
     let came_in = world.span("a", "a-started").parent_span_id.clone();

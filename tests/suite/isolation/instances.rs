@@ -36,8 +36,8 @@ fn bindings_that_differ_in_one_field_are_never_one_tracer() {
         assert!(!tracer.same_tracer(&base), "{name}");
         let session = tracer.session(*name).start();
         let _in_session = session.enter();
-        base.in_span_sync(format!("base beside {name}"), |_| {
-            tracer.in_span_sync(format!("of {name}"), |_| ());
+        base.in_span(format!("base beside {name}"), |_| {
+            tracer.in_span(format!("of {name}"), |_| ());
         });
     }
     world.flush();
@@ -84,8 +84,8 @@ fn bindings_that_differ_in_one_field_are_never_one_tracer() {
 fn a_span_links_to_its_own_tracers_spans_and_to_those_of_other_processes() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let of_a = a.in_span_sync("cause", |span| span.span_context());
-    let own = b.in_span_sync("own cause", |span| span.span_context());
+    let of_a = a.in_span("cause", |span| span.span_context());
+    let own = b.in_span("own cause", |span| span.span_context());
     let remote = SpanContext::new(
         TraceId::from(7),
         SpanId::from(7),
@@ -93,7 +93,7 @@ fn a_span_links_to_its_own_tracers_spans_and_to_those_of_other_processes() {
         true,
         TraceState::NONE,
     );
-    b.in_span_sync("effect", |span| {
+    b.in_span("effect", |span| {
         for cause in [&of_a, &own, &remote] {
             span.context().span().add_link(cause.clone(), Vec::new());
         }
@@ -114,13 +114,13 @@ fn a_tracer_notices_nothing_of_others_that_are_flushed_made_again_or_shut_down()
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let session = b.session("s").start();
-    let outer = b.in_span_sync("outer", |span| {
+    let outer = b.in_span("outer", |span| {
         let _in_session = session.enter();
         // A's tracers come and go, a flush and a whole registry with them.
         for round in 0..20 {
             let tracer = world.registry.dedicated(Selector::tenant("a")).expect("configured");
             let _in_a = tracer.enter();
-            tracer.in_span_sync("a's", |_| drop(b.start_span(format!("inner {round}"))));
+            tracer.in_span("a's", |_| drop(b.start_span(format!("inner {round}"))));
         }
         let _in_a = a.enter();
         assert!(world.registry.force_flush(LONG).is_complete());
@@ -133,7 +133,7 @@ fn a_tracer_notices_nothing_of_others_that_are_flushed_made_again_or_shut_down()
             .build()
             .expect("a valid configuration");
         let theirs = other.tenant("a").expect("configured");
-        theirs.in_span_sync("of the other registry", |_| drop(b.start_span("inner last")));
+        theirs.in_span("of the other registry", |_| drop(b.start_span("inner last")));
         assert!(other.shutdown(LONG).is_complete());
         assert!(matches!(other.tenant("a"), Err(LookupError::Shutdown)));
         drop(theirs);

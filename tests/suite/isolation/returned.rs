@@ -22,7 +22,7 @@ fn world() -> World {
 
 /// The headers of a request out of a span, and that span's ids.
 fn sent(tracer: &TracerHandle, name: &'static str) -> (Headers, SpanContext) {
-    tracer.in_span_sync(name, |span| {
+    tracer.in_span(name, |span| {
         let mut headers = Headers::new();
         tracer.inject(&mut headers);
         (headers, span.span_context())
@@ -61,7 +61,7 @@ fn a_span_that_comes_back_as_a_remote_one_is_no_parent_of_another_tenants_span()
         third_party.start_with_context("b given", &cx).end();
         let _current = cx.attach();
         third_party.start("b by the trait").end();
-        b.in_span_sync("b by hand", |_| ());
+        b.in_span("b by hand", |_| ());
         let _entered = b.enter();
         world
             .registry
@@ -72,7 +72,7 @@ fn a_span_that_comes_back_as_a_remote_one_is_no_parent_of_another_tenants_span()
     }
     assert!(refused() > 1);
     // A span of its own further out is the parent, as without the headers.
-    b.in_span_sync("b outer", |_| b.extract(&headers).run(|| b.start_span("b inner").end()));
+    b.in_span("b outer", |_| b.extract(&headers).run(|| b.start_span("b inner").end()));
     world.flush();
     let of_b = world.project("b");
     for span in of_b.spans() {

@@ -11,7 +11,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tracer_registry::config::Binding;
-use tracer_registry::{KeyCommand, KeySource, LookupError, SecretError, SecretFault, SecretSources, TracerRegistry};
+use tracer_registry::{
+    KeyCommand, KeySource, LookupError, SecretError, SecretErrorKind, SecretSources, TracerRegistry,
+};
 
 use super::is_key;
 use crate::child::{is_child, is_child_that_ignores_children, variable};
@@ -104,9 +106,15 @@ fn a_command_that_gives_no_key_leaves_no_process_thread_or_descriptor() {
                 let error = error(command);
                 let fault = error.fault();
                 let expected = match (timeout, script.contains("flood")) {
-                    (BRIEF, _) => matches!(fault, SecretFault::TimedOut(BRIEF) | SecretFault::OutputHeldOpen(BRIEF)),
-                    (_, true) => *fault == SecretFault::TooLarge(8 * 1024),
-                    _ => matches!(fault, SecretFault::Failed { .. } | SecretFault::ControlCharacter(3)),
+                    (BRIEF, _) => matches!(
+                        fault,
+                        SecretErrorKind::TimedOut(BRIEF) | SecretErrorKind::OutputHeldOpen(BRIEF)
+                    ),
+                    (_, true) => *fault == SecretErrorKind::TooLarge(8 * 1024),
+                    _ => matches!(
+                        fault,
+                        SecretErrorKind::Failed { .. } | SecretErrorKind::ControlCharacter(3)
+                    ),
                 };
                 assert!(expected, "{script}: {error}");
                 assert_eq!(children(), BTreeSet::new(), "round {round}, {script}");
@@ -168,7 +176,7 @@ fn a_command_that_is_reaped_elsewhere_is_judged_by_its_output() {
     }
     kill(&agent);
     let unknown = error(sh("exit 3", ETERNAL));
-    assert_eq!(unknown.fault(), &SecretFault::StatusUnknown);
+    assert_eq!(unknown.fault(), &SecretErrorKind::StatusUnknown);
     assert_eq!(
         unknown.to_string(),
         "command sh: printed nothing, and its exit status is unknown: the program ignores SIGCHLD, or reaps children itself"
@@ -178,7 +186,7 @@ fn a_command_that_is_reaped_elsewhere_is_judged_by_its_output() {
         let error = error(sh(script, BRIEF));
         let fault = error.fault();
         assert!(
-            matches!(fault, SecretFault::TimedOut(_) | SecretFault::OutputHeldOpen(_)),
+            matches!(fault, SecretErrorKind::TimedOut(_) | SecretErrorKind::OutputHeldOpen(_)),
             "{script}: {error}"
         );
         wait_for("no process", children, BTreeSet::is_empty);
@@ -325,7 +333,7 @@ fn a_command_is_ended_if_the_reading_of_its_key_is_given_up() {
         wait_for("the look-up's processes", marked, running(3));
         assert!(registry.shutdown(LONG).is_complete());
         match looked_up.join().expect("no panic") {
-            Err(LookupError::Secret(error)) => assert_eq!(error.fault(), &SecretFault::GivenUp),
+            Err(LookupError::Secret(error)) => assert_eq!(error.fault(), &SecretErrorKind::GivenUp),
             other => panic!("{other:?}"),
         }
     });
@@ -339,13 +347,16 @@ fn a_command_that_is_not_there_or_prints_no_key_is_refused() {
     let missing = read(&["/nonexistent/program"]);
     let not_there = std::process::Command::new("/nonexistent/program").spawn();
     let not_there = not_there.expect_err("not there").into();
-    assert_eq!(missing.fault(), &SecretFault::NotStarted(not_there));
+    assert_eq!(missing.fault(), &SecretErrorKind::NotStarted(not_there));
     assert_eq!(
         read(&[]).fault(),
-        &SecretFault::NotStarted(std::io::ErrorKind::InvalidInput.into())
+        &SecretErrorKind::NotStarted(std::io::ErrorKind::InvalidInput.into())
     );
-    assert_eq!(read(&["true"]).fault(), &SecretFault::Empty);
-    assert_eq!(read(&["printf", "a\\nb"]).fault(), &SecretFault::ControlCharacter(1));
+    assert_eq!(read(&["true"]).fault(), &SecretErrorKind::Empty);
+    assert_eq!(
+        read(&["printf", "a\\nb"]).fault(),
+        &SecretErrorKind::ControlCharacter(1)
+    );
     let literal = KeyCommand::new(["printf", "%s", "$HOME;id"]).timeout(ETERNAL);
     assert!(
         is_key(&KeySource::Exec(literal), "$HOME;id"),

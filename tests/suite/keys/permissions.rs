@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tracer_registry::config::{Binding, Config, Proxy, Tls};
-use tracer_registry::{CheckWarning, KeySource, LookupError, Probe, SecretFault, TracerRegistry};
+use tracer_registry::{CheckMode, CheckWarning, KeySource, LookupError, SecretErrorKind, TracerRegistry};
 
 use crate::log::Log;
 use crate::support::{key_of, wait_for};
@@ -50,7 +50,7 @@ fn a_check_warns_of_a_file_that_every_user_may_read_or_write_and_nothing_is_logg
                     .tenant("a", with_key(path))
                     .build()
                     .expect("valid");
-                let checked = registry.check(Probe::Keys);
+                let checked = registry.check(CheckMode::Keys);
                 let file = path.clone();
                 let expected = is_open.then_some(CheckWarning::OpenKeyFile { file, mode });
                 assert_eq!(checked[0].warnings, Vec::from_iter(expected), "{mode:o}");
@@ -63,7 +63,7 @@ fn a_check_warns_of_a_file_that_every_user_may_read_or_write_and_nothing_is_logg
             .tenant("a", with_key(&closed).proxy(proxy))
             .build()
             .expect("valid");
-        let warnings = registry.check(Probe::Keys).remove(0).warnings;
+        let warnings = registry.check(CheckMode::Keys).remove(0).warnings;
         let shown: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         let expected = format!(
             "key file {} is open to every user (mode 4666); close it with chmod o-rw",
@@ -86,10 +86,10 @@ fn with_strict_permissions_such_a_file_is_refused_when_it_is_read() {
     let Err(LookupError::Secret(error)) = registry.tenant("a") else {
         panic!("it was read")
     };
-    assert_eq!(error.fault(), &SecretFault::OpenToEveryUser(0o644));
+    assert_eq!(error.fault(), &SecretErrorKind::OpenToEveryUser(0o644));
     let said = "open to every user (mode 0644), and keys.strict_permissions is set; close it with chmod o-rw";
     assert_eq!(error.to_string(), format!("file {}: {said}", path.display()));
-    let checked = registry.check(Probe::Keys).remove(0);
+    let checked = registry.check(CheckMode::Keys).remove(0);
     assert!(checked.is_faulty() && checked.warnings.is_empty(), "{checked:?}");
     set_mode(&path, 0o640);
     registry.tenant("a").expect("closed");
@@ -100,7 +100,10 @@ fn with_strict_permissions_such_a_file_is_refused_when_it_is_read() {
     let status = || registry.status().tracers.remove(0).key.expect("it has a tracer");
     let kept = wait_for("an error", status, |key| key.error.is_some());
     assert_eq!(kept.rotations, 0);
-    assert_eq!(kept.error.expect("there").fault(), &SecretFault::OpenToEveryUser(0o604));
+    assert_eq!(
+        kept.error.expect("there").fault(),
+        &SecretErrorKind::OpenToEveryUser(0o604)
+    );
 }
 
 #[test]
@@ -150,7 +153,7 @@ fn the_private_key_of_a_client_certificate_is_a_key_too() {
             .build()
             .expect("valid")
     };
-    let checked = made(false).check(Probe::Keys).remove(0);
+    let checked = made(false).check(CheckMode::Keys).remove(0);
     let expected = CheckWarning::OpenKeyFile {
         file: key.clone(),
         mode: 0o644,

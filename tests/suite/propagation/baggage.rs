@@ -123,7 +123,7 @@ fn what_comes_in_as_baggage_chooses_no_session_in_the_next_process_in_any_spelli
             }
             let scope = tracer.extract(&HeaderExtractor(&came));
             scope.run(|| {
-                tracer.in_span_sync("edge", |_| {
+                tracer.in_span("edge", |_| {
                     let mut out = HeaderMap::new();
                     tracer.inject(&mut HeaderInjector(&mut out));
                     let text = injected(tracer);

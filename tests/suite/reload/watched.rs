@@ -19,7 +19,7 @@ fn text(key: &str) -> String {
 fn wait_for_key(files: &Files, key: &str) {
     let sends = || {
         let acme = files.tenant("acme");
-        acme.in_span_sync(key.to_owned(), |_| ());
+        acme.in_span(key.to_owned(), |_| ());
         files.world.flush();
         files.world.names(key)
     };

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use tracer_registry::config::{Binding, Untrusted};
-use tracer_registry::{BuildError, KeySource, LookupError, Probe, TracerRegistry};
+use tracer_registry::{BuildError, CheckMode, KeySource, LookupError, TracerRegistry};
 
 use crate::reload::{Files, table};
 use crate::support::{keys, wait_for};
@@ -38,7 +38,7 @@ fn a_file_is_read_when_its_tenant_is_looked_up_and_one_that_comes_later_is_found
         r#"{"api_key": {"provider": "test", "name": "{tenant}"}}"#,
     );
     for tenant in ["acme", "globex"] {
-        files.tenant(tenant).in_span_sync("asked", |_| ());
+        files.tenant(tenant).in_span("asked", |_| ());
     }
     files.world.flush();
     let span = files.world.span("acme", "asked");
@@ -134,7 +134,7 @@ fn check_tells_the_three_of_ten_thousand_files_that_are_broken() {
     // Not for tenants: what an editor leaves.
     files.write("tenants.d/.t1.toml.swp", "");
     files.write("tenants.d/t1.toml~", "");
-    let checked = files.world.registry.check(Probe::Keys);
+    let checked = files.world.registry.check(CheckMode::Keys);
     assert_eq!(checked.len(), 10_002);
     let faulty: Vec<String> = checked
         .iter()
@@ -155,7 +155,7 @@ fn check_tells_the_three_of_ten_thousand_files_that_are_broken() {
 
 #[test]
 fn a_table_comes_before_a_file_a_file_before_the_source_and_that_before_everybodys() {
-    let source = |tenant: &tracer_registry::Name| {
+    let source = |tenant: &tracer_registry::Slug| {
         let known = ["acme", "globex", "hooli"].contains(&tenant.as_str());
         Ok(known.then(|| Binding::new().api_key(KeySource::provider("test", "source"))))
     };
@@ -171,7 +171,7 @@ fn a_table_comes_before_a_file_a_file_before_the_source_and_that_before_everybod
         ("hooli", "source"),
         ("initech", "any"),
     ] {
-        files.tenant(tenant).in_span_sync(tenant, |_| ());
+        files.tenant(tenant).in_span(tenant, |_| ());
         files.world.flush();
         assert_eq!(files.world.names(from), [tenant]);
     }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use tracer_registry::config::Config;
-use tracer_registry::{LookupError, Probe, TracerRegistry};
+use tracer_registry::{CheckMode, LookupError, TracerRegistry};
 
 use super::files::key;
 use crate::child::is_child_with_memory;
@@ -80,7 +80,7 @@ fn a_tenants_file_costs_its_own_look_up_and_neither_memory_nor_the_stack_of_the_
         assert!(said.len() < 2_000, "{name}: {} bytes of error", said.len());
     }
     registry.tenant("good").expect("its own file is good");
-    let checked = registry.check(Probe::Keys);
+    let checked = registry.check(CheckMode::Keys);
     let (faulty, good): (Vec<_>, Vec<_>) = checked.iter().partition(|binding| binding.is_faulty());
     assert_eq!((faulty.len(), good.len()), (files.len(), 1), "{checked:#?}");
     // The operator's own file has bounds as well.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tracer_registry::config::Binding;
-use tracer_registry::{AnswersKept, KeySource, Name, SecretError, Selector, TracerHandle};
+use tracer_registry::{BindingCacheOptions, KeySource, SecretError, Selector, Slug, TracerHandle};
 
 use super::source::HOUR;
 use crate::reload::Files;
@@ -69,14 +69,14 @@ async fn who_asks_after_a_removal_does_not_get_the_key_of_who_asked_before() {
 fn a_reload_while_the_source_is_asked_again_is_not_overlooked() {
     let (gate, comes) = Gate::new();
     let asked = AtomicUsize::new(0);
-    let source = move |_: &Name| {
+    let source = move |_: &Slug| {
         if asked.fetch_add(1, Ordering::SeqCst) == 2 {
             gate.wait();
         }
         Ok(Some(Binding::new().api_key(KeySource::provider("test", "acme"))))
     };
     // Whoever is asked for crowds the last one out, and that is noticed soon.
-    let keep = AnswersKept {
+    let keep = BindingCacheOptions {
         known: HOUR,
         unknown: Duration::from_millis(20),
         most: 1,
@@ -106,7 +106,7 @@ fn a_reload_while_the_source_is_asked_again_is_not_overlooked() {
         go.send(String::new()).expect("it waits");
         assert!(!asks.join().expect("no panic").same_tracer(&first));
     });
-    files.tenant("initech").in_span_sync("after the reload", |_| ());
+    files.tenant("initech").in_span("after the reload", |_| ());
     files.world.flush();
     let span = files.world.span("acme", "after the reload");
     assert_eq!(span.attributes["honeyhive.source"], "eu", "{span:?}");
@@ -144,7 +144,7 @@ fn where_there_is_a_source_a_file_is_not_read_with_each_look_up() {
     let files = Files::with(
         &["acme"],
         "tenants_dir = \"tenants.d\"\n[untrusted]\nkeys = [\"provider:test/*\"]\n",
-        |builder| builder.binding_source(|_: &Name| Ok(None)),
+        |builder| builder.binding_source(|_: &Slug| Ok(None)),
     );
     files.write("tenants.d/acme.toml", &key("acme", "one"));
     let acme = files.tenant("acme");

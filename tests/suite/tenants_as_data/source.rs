@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use tracer_registry::config::Binding;
-use tracer_registry::{AnswersKept, BindingSource, LookupError, Name, SourceError, TracerRegistry};
+use tracer_registry::{BindingCacheOptions, BindingSource, LookupError, Slug, SourceError, TracerRegistry};
 
 use crate::support::{World, binding, wait_for};
 
@@ -40,7 +40,7 @@ impl Tenants {
 }
 
 impl BindingSource for Tenants {
-    fn binding(&self, tenant: &Name) -> Result<Option<Binding>, SourceError> {
+    fn binding(&self, tenant: &Slug) -> Result<Option<Binding>, SourceError> {
         self.0.asked.fetch_add(1, Ordering::SeqCst);
         match &*self.0.away.lock().expect("not poisoned") {
             Some(message) => Err(SourceError::new(message.clone())),
@@ -58,15 +58,15 @@ impl BindingSource for Tenants {
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// What is known holds for this long, and so does what is not.
-pub(super) fn kept(known: Duration, unknown: Duration) -> AnswersKept {
-    AnswersKept {
+pub(super) fn kept(known: Duration, unknown: Duration) -> BindingCacheOptions {
+    BindingCacheOptions {
         known,
         unknown,
-        ..AnswersKept::default()
+        ..BindingCacheOptions::default()
     }
 }
 
-fn world(tenants: &Tenants, keep: AnswersKept) -> World {
+fn world(tenants: &Tenants, keep: BindingCacheOptions) -> World {
     let source = tenants.clone();
     World::with(&["acme", "globex"], move |builder| {
         builder.binding_source(source).answers_kept(keep)
@@ -157,8 +157,8 @@ fn an_answer_that_is_the_same_keeps_the_tracer_and_another_one_replaces_it() {
         |now| !now.same_tracer(&first),
     );
     assert_ne!(second.fingerprint(), first.fingerprint());
-    first.in_span_sync("on the old one", |_| ());
-    second.in_span_sync("on the new one", |_| ());
+    first.in_span("on the old one", |_| ());
+    second.in_span("on the new one", |_| ());
     world.flush();
     assert_eq!(
         (world.names("acme"), world.names("globex")),
@@ -229,7 +229,7 @@ fn a_source_that_panics_or_looks_up_tracers_is_an_error_of_that_look_up() {
     let inside = Arc::new(Mutex::new(None::<TracerRegistry>));
     let registry = Arc::clone(&inside);
     let world = World::with(&["acme"], move |builder| {
-        builder.binding_source(move |tenant: &Name| {
+        builder.binding_source(move |tenant: &Slug| {
             assert_ne!(tenant.as_str(), "panics", "in the source");
             let registry = registry.lock().expect("not poisoned").clone().expect("set");
             let error = registry.tenant("another").expect_err("refused");

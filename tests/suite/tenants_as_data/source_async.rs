@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, Semaphore};
 use tracer_registry::config::Binding;
 use tracer_registry::{
-    AnswersKept, AsyncBindingSource, BindingFuture, BindingSource, LookupError, Name, Selector, SourceError,
+    AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, LookupError, Selector, Slug, SourceError,
 };
 
 use super::source::{HOUR, Tenants, kept};
@@ -35,7 +35,7 @@ impl Slow {
         }
     }
 
-    fn world(&self, keep: AnswersKept) -> World {
+    fn world(&self, keep: BindingCacheOptions) -> World {
         let source = self.clone();
         World::with(&["acme", "globex"], move |builder| {
             builder.async_binding_source(source).answers_kept(keep)
@@ -44,7 +44,7 @@ impl Slow {
 }
 
 impl AsyncBindingSource for Slow {
-    fn binding<'a>(&'a self, tenant: &'a Name) -> BindingFuture<'a> {
+    fn binding<'a>(&'a self, tenant: &'a Slug) -> BindingFuture<'a> {
         Box::pin(async move {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             self.begun.notify_one();
@@ -205,7 +205,7 @@ async fn a_blocking_source_is_waited_for_without_blocking_the_runtime() {
     let (ask, asked) = std::sync::mpsc::channel::<()>();
     let asked = std::sync::Mutex::new(asked);
     let world = World::with(&["acme"], move |builder| {
-        builder.binding_source(move |_: &Name| {
+        builder.binding_source(move |_: &Slug| {
             asked
                 .lock()
                 .expect("not poisoned")

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use tokio::sync::{Notify, Semaphore};
 use tower::ServiceExt;
 use tower_layer::Layer;
-use tracer_registry::{AsyncBindingSource, BindingFuture, Name, SourceError};
+use tracer_registry::{AsyncBindingSource, BindingFuture, Slug, SourceError};
 
 use super::client::{Server, ended, get_as, header_source};
 use super::current;
@@ -40,7 +40,7 @@ impl Slow {
 }
 
 impl AsyncBindingSource for Slow {
-    fn binding<'a>(&'a self, tenant: &'a Name) -> BindingFuture<'a> {
+    fn binding<'a>(&'a self, tenant: &'a Slug) -> BindingFuture<'a> {
         Box::pin(async move {
             self.asked.fetch_add(1, Ordering::SeqCst);
             self.begun.notify_one();

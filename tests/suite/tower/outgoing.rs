@@ -58,7 +58,7 @@ async fn in_a_scope_only_its_own_trace_goes_out_and_outside_nothing_is_touched()
         if format!("{layer:?}").contains("false") {
             assert_eq!(acme.scope(sent(layer)).await, ["x-mine: stays"]);
         }
-        let seen = acme.in_span("ask", async |_| sent(layer).await).await;
+        let seen = acme.in_span_async("ask", async |_| sent(layer).await).await;
         let [parent, state, mine] = seen.as_slice() else {
             panic!("{seen:?}");
         };

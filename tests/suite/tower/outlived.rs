@@ -64,19 +64,19 @@ async fn spans_of_an_actor_that_outlives_its_request_by_a_minute_are_counted_by_
     let world = World::new(&["a", "b"]);
     let _subscriber = subscribe(&world);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let actor = a.in_span("request", async |_| Actor::start()).await;
+    let actor = a.in_span_async("request", async |_| Actor::start()).await;
     tokio::time::advance(Duration::from_secs(60)).await;
     actor.ask().await;
     assert_eq!(stale(&world), StaleScopeStatus::default());
     tokio::time::advance(Duration::from_millis(1)).await;
     // What the program means is not known here, so the span is recorded as ever.
-    b.in_span("request", async |_| actor.ask().await).await;
+    b.in_span_async("request", async |_| actor.ask().await).await;
     actor.end().await;
     let counted = stale(&world);
     assert_eq!(counted.spans, 1);
     assert_eq!(counted.by_selector, [(a.selector().clone(), 1)].into());
     // A request that takes longer than a minute is not stale.
-    a.in_span("long request", async |_| {
+    a.in_span_async("long request", async |_| {
         tokio::time::advance(Duration::from_secs(120)).await;
         info_span!("work").in_scope(|| ());
     })
@@ -134,8 +134,8 @@ async fn a_scope_that_ends_with_its_request_is_nobodys_afterwards() {
         info_span!("late").in_scope(|| ());
         info_span!(parent: None, "late root").in_scope(|| ());
         // Explicit handles, and what is inside their scopes.
-        a.in_span_sync("of a handle", |_| info_span!("inside a handle's").in_scope(|| ()));
-        b.in_span_sync("of another handle", |_| {
+        a.in_span("of a handle", |_| info_span!("inside a handle's").in_scope(|| ()));
+        b.in_span("of another handle", |_| {
             driver.in_span("inside another handle's", |_| ());
         });
         let _entered = a.enter();
@@ -143,7 +143,7 @@ async fn a_scope_that_ends_with_its_request_is_nobodys_afterwards() {
     });
     // The actor by itself, and in a request of another tenant.
     actor.ask().await;
-    b.in_span("request of b", async |_| actor.ask().await).await;
+    b.in_span_async("request of b", async |_| actor.ask().await).await;
     actor.end().await;
     world.flush();
     assert_eq!(
@@ -177,7 +177,7 @@ async fn a_span_of_an_ended_request_that_is_entered_in_a_request_of_another_tena
     let (sender, mut kept) = mpsc::unbounded_channel();
     let handle = a.clone();
     let service = layer.layer(tower::service_fn(move |_: Request<()>| {
-        let entered = handle.in_span_sync("inside", |_| Scope::current());
+        let entered = handle.in_span("inside", |_| Scope::current());
         sender.send((info_span!("kept"), entered)).expect("the test waits");
         async { Ok::<_, std::io::Error>(Response::new(String::new())) }
     }));
@@ -187,7 +187,7 @@ async fn a_span_of_an_ended_request_that_is_entered_in_a_request_of_another_tena
     // What the tenant's own handle entered within the request is part of it.
     assert!(entered.tracer().is_none());
     let driver = world.registry.routing_provider().tracer("driver");
-    b.in_span_sync("request of b", |_| {
+    b.in_span("request of b", |_| {
         kept.in_scope(|| {
             assert!(TracerRegistry::current().is_none());
             info_span!("late").in_scope(|| tracing::info!("late event"));

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 use tracer_registry::Selector;
-use tracer_registry::tower::{Otherwise, TenantLayer, Trouble};
+use tracer_registry::tower::{Fallback, TenantErrorKind, TenantLayer};
 
 use super::client::{Server, ended, get_as, header_source};
 use super::{current, work};
@@ -15,8 +15,8 @@ use crate::support::World;
 
 type Body = Full<&'static [u8]>;
 
-fn selector(tenant: &str) -> Otherwise {
-    Otherwise::Selector(Selector::tenant(tenant).try_into().expect("a name"))
+fn selector(tenant: &str) -> Fallback {
+    Fallback::Selector(Selector::tenant(tenant).try_into().expect("a name"))
 }
 
 fn with_pool_of_one(tenants: &[&str]) -> World {
@@ -64,10 +64,10 @@ async fn each_trouble_has_what_it_was_told() {
         builder.tenant("keyless", tracer_registry::config::Binding::new().api_key(key))
     });
     let layer = header_source(&world)
-        .on(Trouble::Missing, selector("fallback"))
-        .on(Trouble::Bad, Otherwise::Refuse(StatusCode::IM_A_TEAPOT))
-        .on(Trouble::Unknown, Otherwise::Refuse(StatusCode::FORBIDDEN))
-        .on(Trouble::Unavailable, Otherwise::Untraced);
+        .on(TenantErrorKind::Missing, selector("fallback"))
+        .on(TenantErrorKind::Bad, Fallback::Refuse(StatusCode::IM_A_TEAPOT))
+        .on(TenantErrorKind::Unknown, Fallback::Refuse(StatusCode::FORBIDDEN))
+        .on(TenantErrorKind::Unavailable, Fallback::Untraced);
     let server = Server::start(Router::new().fallback(async || current()).layer(layer)).await;
     for _ in 0..2 {
         // The first one looks the fallback up, the second one finds it.
@@ -83,9 +83,9 @@ async fn each_trouble_has_what_it_was_told() {
 async fn a_fallback_that_cannot_be_had_has_what_holds_for_that_and_no_second_fallback() {
     let world = World::new(&["acme"]);
     let service = || Router::new().fallback(async || current());
-    let layer = header_source(&world).on(Trouble::Missing, selector("hooli"));
-    let twice = layer.clone().on(Trouble::Unknown, selector("hooli"));
-    let server = Server::start(service().layer(layer.on(Trouble::Unknown, Otherwise::Untraced))).await;
+    let layer = header_source(&world).on(TenantErrorKind::Missing, selector("hooli"));
+    let twice = layer.clone().on(TenantErrorKind::Unknown, selector("hooli"));
+    let server = Server::start(service().layer(layer.on(TenantErrorKind::Unknown, Fallback::Untraced))).await;
     assert_eq!(server.get("/", &[]).await.text(), "nobody");
     let server = Server::start(service().layer(twice)).await;
     assert_eq!(server.get("/", &[]).await.status, StatusCode::NOT_FOUND);
@@ -95,7 +95,7 @@ async fn a_fallback_that_cannot_be_had_has_what_holds_for_that_and_no_second_fal
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_untraced_request_runs_in_no_scope_and_nothing_of_one_around_it_leaks_in() {
     let world = World::new(&["acme", "globex"]);
-    let layer = header_source(&world).on(Trouble::Missing, Otherwise::Untraced);
+    let layer = header_source(&world).on(TenantErrorKind::Missing, Fallback::Untraced);
     // In the call, in the future, in the body, and where it is dropped.
     let service = layer.layer(tower::service_fn(|_: Request<Body>| {
         let called = current();
@@ -105,7 +105,7 @@ async fn an_untraced_request_runs_in_no_scope_and_nothing_of_one_around_it_leaks
         }
     }));
     let globex = world.tenant("globex");
-    let asked = globex.in_span("outer", async |_| {
+    let asked = globex.in_span_async("outer", async |_| {
         let answer = service
             .clone()
             .oneshot(Request::new(Body::default()))
@@ -118,7 +118,7 @@ async fn an_untraced_request_runs_in_no_scope_and_nothing_of_one_around_it_leaks
     for_acme
         .headers_mut()
         .insert("x-tenant", "acme".parse().expect("a value"));
-    let asked = globex.in_span("outer", async |_| {
+    let asked = globex.in_span_async("outer", async |_| {
         let answer = service.clone().oneshot(for_acme).await.expect("no error");
         answer.into_body().collect().await.expect("a body").to_bytes()
     });

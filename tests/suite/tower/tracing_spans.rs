@@ -4,7 +4,7 @@ use http::{Request, Response};
 use tower::ServiceExt;
 use tower_layer::Layer;
 use tracer_registry::config::Binding;
-use tracer_registry::tower::{Otherwise, Trouble};
+use tracer_registry::tower::{Fallback, TenantErrorKind};
 use tracer_registry::{KeySource, Selector};
 use tracing::{Instrument, info_span};
 use tracing_subscriber::layer::SubscriberExt;
@@ -52,7 +52,7 @@ async fn an_untraced_request_has_no_default_to_go_to() {
     let _default = world.tenant("default");
     let subscriber = tracing_subscriber::registry().with(world.registry.tracing_layer());
     let _here = tracing::subscriber::set_default(subscriber);
-    let layer = header_source(&world).on(Trouble::Unavailable, Otherwise::Untraced);
+    let layer = header_source(&world).on(TenantErrorKind::Unavailable, Fallback::Untraced);
     // Its future is a child of the server's span, which is in no scope.
     let service = layer.layer(tower::service_fn(async |_: Request<()>| {
         load_order().in_current_span().await;

@@ -37,7 +37,7 @@ fn a_function_without_its_tracer_runs_once_and_nothing_in_it_lands_elsewhere() {
     let world = World::new(&["a", "b"]);
     let runs = Cell::new(0);
     let b = world.tenant("b");
-    b.in_span_sync("of b", |_| {
+    b.in_span("of b", |_| {
         of(Err("the vault is closed"), &runs);
         assert_eq!(for_tenant(&world.registry, "unknown", &runs).now_or_never(), None);
         let mut polled = Box::pin(for_tenant(&world.registry, "unknown", &runs));

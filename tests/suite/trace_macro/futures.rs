@@ -185,12 +185,12 @@ fn the_span_starts_at_the_first_poll_and_what_is_told_is_of_the_call() {
     let elsewhere = opaque("3".to_owned());
     drop(unpolled);
     // Called outside, polled inside.
-    a.in_span_sync("inside", |_| future.now_or_never().expect("ready").expect("a number"));
-    // Called inside, polled outside: as with `in_span`, the place of the call counts where nothing is current.
-    let called_inside = a.in_span_sync("called inside", |_| opaque("4".to_owned()));
+    a.in_span("inside", |_| future.now_or_never().expect("ready").expect("a number"));
+    // Called inside, polled outside: as with `in_span_async`, the place of the call counts where nothing is current.
+    let called_inside = a.in_span("called inside", |_| opaque("4".to_owned()));
     called_inside.now_or_never().expect("ready").expect("a number");
     // An async function knows its first poll only.
-    let late = a.in_span_sync("late", |_| asynchronous("5", 1));
+    let late = a.in_span("late", |_| asynchronous("5", 1));
     late.now_or_never();
     elsewhere.now_or_never().expect("ready").expect("a number");
     world.flush();

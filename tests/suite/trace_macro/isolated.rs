@@ -150,8 +150,8 @@ fn by_session(session: Option<&Session>) {}
 fn a_session_alone_names_its_tracer() {
     let world = World::new(&["a", "b"]);
     let session = world.tenant("a").session("of a").start();
-    world.tenant("b").in_span_sync("b", |_| by_session(Some(&session)));
-    world.tenant("b").in_span_sync("b too", |_| by_session(None));
+    world.tenant("b").in_span("b", |_| by_session(Some(&session)));
+    world.tenant("b").in_span("b too", |_| by_session(None));
     world.flush();
     assert_eq!(world.span("a", "by_session").session_id.as_deref(), Some(session.id()));
     assert_eq!(world.project("b").tree(), "b\nb too\n└─ by_session\n");
@@ -180,7 +180,7 @@ impl Drop for Told {
 async fn work_that_moves_takes_its_scope_along_and_nothing_else_does() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let moves = a.in_span("moves", async |_| {
+    let moves = a.in_span_async("moves", async |_| {
         let scope = Scope::current();
         // With its scope: in the trace. Without: in none, whatever thread it is on.
         thread::spawn(scope.wrap(|| here("a thread"))).join().expect("it ends");

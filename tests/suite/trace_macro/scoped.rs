@@ -37,7 +37,7 @@ fn stream(registry: &TracerRegistry) -> BoxStream<'static, ()> {
 #[test]
 fn what_a_function_without_its_tracer_does_at_the_call_lands_nowhere() {
     let world = World::new(&["b"]);
-    world.tenant("b").in_span_sync("of b", |_| {
+    world.tenant("b").in_span("of b", |_| {
         future(&world.registry).now_or_never().expect("ready");
         opaque(&world.registry).now_or_never().expect("ready");
         stream(&world.registry)
@@ -96,7 +96,7 @@ fn stream_of(tracer: Option<&TracerHandle>) -> impl Stream<Item = ()> + Unpin + 
 fn what_is_left_after_the_last_item_stays_in_its_scope() {
     let world = World::new(&["a", "b"]);
     let a = world.tenant("a");
-    world.tenant("b").in_span_sync("of b", |_| {
+    world.tenant("b").in_span("of b", |_| {
         for tracer in [Some(&a), None] {
             let mut iterator = iterator_of(tracer);
             assert_eq!(
@@ -153,7 +153,7 @@ fn what_tells_a_value_runs_in_the_scope_of_the_call() {
     let world = World::new(&["a", "b"]);
     let a = world.tenant("a");
     let told = Cell::new(0);
-    world.tenant("b").in_span_sync("of b", |_| {
+    world.tenant("b").in_span("of b", |_| {
         for fails in [false, true] {
             let result = later(&a, Tells, fails).now_or_never().expect("ready");
             told.set(told.get() + u32::from(result.is_err() == fails));

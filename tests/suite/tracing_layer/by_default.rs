@@ -33,7 +33,7 @@ fn a_span_under_one_that_was_made_in_no_scope_brings_the_default_into_no_scope()
             info_span!(parent: &server, "of a as well").in_scope(|| ());
         });
         let child = info_span!(parent: &server, "named parent");
-        a.in_span_sync("a", |_| child.in_scope(|| info_span!("below a").in_scope(|| ())));
+        a.in_span("a", |_| child.in_scope(|| info_span!("below a").in_scope(|| ())));
     });
     drop(server);
     assert_eq!(unrouted(&world), (0, 0));
@@ -57,7 +57,7 @@ fn a_request_of_the_defaults_own_tracer_keeps_its_session_and_its_span() {
         info_span!("middleware").in_scope(|| {
             let middleware = Span::current();
             let _session = session.enter();
-            default.in_span_sync("request", |_| {
+            default.in_span("request", |_| {
                 middleware.in_scope(|| info_span!("work").in_scope(|| ()));
                 info_span!(parent: &middleware, "beside").in_scope(|| {
                     let current = TracerRegistry::current();
@@ -105,7 +105,7 @@ fn leaving_a_span_that_changed_nothing_takes_back_nothing() {
     let (world, a, _default, _subscriber) = with_default();
     let server = info_span!("server");
     server.in_scope(|| {
-        a.in_span_sync("a", |_| server.in_scope(|| ()));
+        a.in_span("a", |_| server.in_scope(|| ()));
         info_span!("still of the server").in_scope(|| ());
     });
     drop(server);

@@ -15,14 +15,14 @@ use crate::support::World;
 #[test]
 fn an_event_lands_on_a_span_of_the_tracer_that_the_code_runs_for_or_nowhere() {
     let (world, a, b, _subscriber) = subscribed();
-    a.in_span_sync("by hand", |_| info!("without a span of the tracing crate"));
-    a.in_span_sync("a", |_| {
+    a.in_span("by hand", |_| info!("without a span of the tracing crate"));
+    a.in_span("a", |_| {
         let of_a = info_span!("of a");
         of_a.in_scope(|| {
             info!("a-canary");
             let in_b = b.enter();
             info!("b-canary in no span");
-            b.in_span_sync("b", |_| {
+            b.in_span("b", |_| {
                 info!("b-canary");
                 tracing::error!("b-canary that fails");
                 info!(parent: &of_a, "told of a");
@@ -53,7 +53,7 @@ fn an_event_lands_on_a_span_of_the_tracer_that_the_code_runs_for_or_nowhere() {
 #[test]
 fn a_log_line_of_opentelemetry_is_no_event_of_a_tenants_span() {
     let (world, a, _b, _subscriber) = subscribed();
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         tracing::warn!(target: "opentelemetry", "a-canary of the API");
         tracing::warn!(target: "opentelemetry_sdk", "a-canary of the SDK");
         tracing::warn!(target: "opentelemetry-otlp", "a-canary of the exporter");
@@ -67,7 +67,7 @@ fn a_log_line_of_opentelemetry_is_no_event_of_a_tenants_span() {
 #[test]
 fn a_span_of_opentelemetrys_own_crates_is_none_of_a_tenant() {
     let (world, a, _b, _subscriber) = subscribed();
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         let own = info_span!(target: "opentelemetry_sdk", "a-canary", late = tracing::field::Empty);
         own.record("late", "a-canary");
         own.follows_from(info_span!(target: "opentelemetry", "a-canary too"));
@@ -85,7 +85,7 @@ fn a_span_of_opentelemetrys_own_crates_is_none_of_a_tenant() {
 #[test]
 fn a_log_line_that_opentelemetry_writes_while_it_changes_the_context_does_no_harm() {
     let (world, a, _b, _subscriber) = subscribed();
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         let full = Full::new();
         // "Too many contexts", at the level of a warning.
         drop(a.enter());
@@ -99,16 +99,16 @@ fn a_log_line_that_opentelemetry_writes_while_it_changes_the_context_does_no_har
 #[test]
 fn a_field_is_never_recorded_on_another_tracers_span_by_way_of_the_current_one() {
     let (world, a, b, _subscriber) = subscribed();
-    let made = a.in_span_sync("a", |_| {
+    let made = a.in_span("a", |_| {
         info_span!("of a", own = tracing::field::Empty, by_b = tracing::field::Empty)
     });
     made.in_scope(|| {
         tracing::Span::current().record("own", "a-value");
-        b.in_span_sync("b", |_| tracing::Span::current().record("by_b", "b-canary").id());
+        b.in_span("b", |_| tracing::Span::current().record("by_b", "b-canary").id());
     });
     assert_eq!(unrouted(&world), (0, 1));
     // Who has the span at hand means it: what is told of a span lands on it, whoever the code runs for.
-    b.in_span_sync("b", |_| made.record("by_b", "meant"));
+    b.in_span("b", |_| made.record("by_b", "meant"));
     drop(made);
     assert_eq!(unrouted(&world), (0, 1));
     world.flush();
@@ -129,7 +129,7 @@ fn fails(question: &str, times: u64) -> Result<(), std::io::Error> {
 #[test]
 fn fields_and_errors_are_what_opentelemetry_has_them_as() {
     let (world, a, _, _subscriber) = subscribed();
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         assert!(fails("why?", 2).is_err());
         let error = std::io::Error::other("broken");
         let error: &(dyn std::error::Error + 'static) = &error;
@@ -181,7 +181,7 @@ fn fields_and_errors_are_what_opentelemetry_has_them_as() {
 #[test]
 fn what_this_crate_tells_is_on_nobodys_span() {
     let (world, a, _, _subscriber) = subscribed();
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         info_span!("of a").in_scope(|| {
             tracing::warn!(target: "tracer_registry::export::report", "about another tenant");
             tracing::info_span!(target: "tracer_registry", "ours").in_scope(|| ());
@@ -200,7 +200,7 @@ fn a_filter_leaves_out_what_it_says_and_what_is_below_finds_its_parent() {
     let a = world.tenant("a");
     let layer = world.registry.tracing_layer().with_filter(LevelFilter::INFO);
     let _subscriber = dispatcher::set_default(&Dispatch::new(registry().with(layer)));
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         tracing::debug_span!("left out").in_scope(|| {
             tracing::debug!("left out");
             info!("kept");
@@ -218,7 +218,7 @@ fn a_filter_leaves_out_what_it_says_and_what_is_below_finds_its_parent() {
 #[test]
 fn past_the_limit_of_attached_contexts_nothing_is_told_of_the_span_that_stays_current() {
     let (world, a, b, _subscriber) = subscribed();
-    a.in_span_sync("a", |_| {
+    a.in_span("a", |_| {
         let of_a = info_span!("of a", by_b = tracing::field::Empty, own = tracing::field::Empty);
         of_a.in_scope(|| {
             let full = Full::new();

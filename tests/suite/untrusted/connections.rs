@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tracer_registry::config::{Binding, Export, Protocol, Proxy as Through, Untrusted};
-use tracer_registry::{Connection, Fingerprinter, Name, Probe, RegistryBuilder, SourceError};
+use tracer_registry::{CheckMode, ConnectionCheck, Fingerprinter, RegistryBuilder, Slug, SourceError};
 
 use super::FOLDER;
 use crate::proxy::{Proxy, Rule};
@@ -32,11 +32,11 @@ fn a_name_that_leads_to_a_private_address_is_not_reached_also_where_the_operator
         "tenants.d/acme.toml",
         &format!("endpoint = \"{url}\"\napi_key = {{ provider = \"test\", name = \"acme\" }}\n"),
     );
-    files.tenant("op").in_span_sync("leaves a connection behind", |_| ());
+    files.tenant("op").in_span("leaves a connection behind", |_| ());
     files.world.flush();
 
     let before = files.tenant("acme");
-    before.in_span_sync("stays here", |_| ());
+    before.in_span("stays here", |_| ());
     let last_error = || files.world.status("acme").last_error.map(|error| error.to_string());
     let error = wait_for("the address to be refused", last_error, Option::is_some).expect("waited for");
     assert!(
@@ -44,10 +44,10 @@ fn a_name_that_leads_to_a_private_address_is_not_reached_also_where_the_operator
         "{error}"
     );
     let (_, line) = error.split_once("to allow it: untrusted.").expect("a line");
-    let checked = files.world.registry.check(Probe::Connect);
+    let checked = files.world.registry.check(CheckMode::Connect);
     let of_acme = checked.iter().find(|it| it.selector == "tenant:acme").expect("checked");
     assert!(
-        matches!(&of_acme.connection, Connection::Failed(error) if error.to_string().contains("which is loopback")),
+        matches!(&of_acme.connection, ConnectionCheck::Failed(error) if error.to_string().contains("which is loopback")),
         "{of_acme:?}"
     );
     assert!(files.world.names("acme").is_empty());
@@ -57,14 +57,14 @@ fn a_name_that_leads_to_a_private_address_is_not_reached_also_where_the_operator
     files.rewrite(&text("addresses = [\"127.0.0.1\", \"::1\"]\n"));
     let told = files.world.registry.reload().expect("without a fault");
     assert_eq!(told.changed, [before.selector().clone()]);
-    files.tenant("acme").in_span_sync("arrives", |_| ());
+    files.tenant("acme").in_span("arrives", |_| ());
     wait_for("the span", || files.world.names("acme"), |names| names == &["arrives"]);
 }
 
 /// A tenant from JSON that sends to the collector by its name.
 fn untrusted(url: &str, fingerprinter: &Fingerprinter) -> RegistryBuilder {
     let row = json!({ "endpoint": url, "api_key": { "provider": "test", "name": "acme" } });
-    let source = move |_: &Name| -> Result<Option<Binding>, SourceError> {
+    let source = move |_: &Slug| -> Result<Option<Binding>, SourceError> {
         let binding = Binding::from_json(row.clone());
         binding.map(Some).map_err(|error| SourceError::new(error.to_string()))
     };
@@ -97,7 +97,7 @@ fn whatever_the_protocol_an_address_that_is_not_allowed_is_not_reached() {
             registry: registry.expect("valid"),
             collector,
         };
-        world.tenant("acme").in_span_sync("stays here", |_| ());
+        world.tenant("acme").in_span("stays here", |_| ());
         let last_error = || world.status("acme").last_error.map(|error| error.to_string());
         let error = wait_for("the address to be refused", last_error, Option::is_some).expect("waited for");
         assert!(error.contains("which is loopback"), "{protocol:?}: {error}");
@@ -116,7 +116,7 @@ fn through_a_proxy_a_host_is_asked_for_that_is_named_and_no_other() {
         registry: named.expect("valid"),
         collector,
     };
-    world.tenant("acme").in_span_sync("through the proxy", |_| ());
+    world.tenant("acme").in_span("through the proxy", |_| ());
     world.flush();
     assert_eq!(
         (world.names("acme"), proxy.heads().len()),

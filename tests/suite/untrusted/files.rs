@@ -4,7 +4,7 @@ use std::fs;
 #[cfg(feature = "cli")]
 use std::process::{Command, Stdio};
 
-use tracer_registry::Probe;
+use tracer_registry::CheckMode;
 
 use super::{ANY, Attacker, FOLDER, refused};
 use crate::reload::Files;
@@ -58,7 +58,7 @@ fn hostile_files_get_neither_the_operators_key_nor_anothers_run_nothing_and_reac
         );
         assert!(!shown.contains("canary"), "{shown}");
     }
-    let checked = files.world.registry.check(Probe::Connect);
+    let checked = files.world.registry.check(CheckMode::Connect);
     let faulty: Vec<&str> = checked
         .iter()
         .filter(|it| it.is_faulty())
@@ -73,7 +73,7 @@ fn hostile_files_get_neither_the_operators_key_nor_anothers_run_nothing_and_reac
     assert!(files.world.registry.status().tracers.is_empty());
     attacker.assert_untouched();
     assert!(!marker.exists(), "a command was run");
-    files.tenant("umbrella").in_span_sync("of another", |_| ());
+    files.tenant("umbrella").in_span("of another", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("any"), ["of another"]);
 }
@@ -157,7 +157,7 @@ fn with_the_lines_that_were_printed_the_tenants_spans_arrive_under_its_own_key()
     let allowed = lines[0].replace("untrusted.", "[untrusted]\n");
     files.rewrite(&format!("{FOLDER}{ANY}{allowed}\n"));
     files.world.registry.reload().expect("without a fault");
-    files.tenant("acme").in_span_sync("under its own key", |_| ());
+    files.tenant("acme").in_span("under its own key", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("acme"), ["under its own key"]);
     files.write("tenants.d/globex.toml", &format!("api_key = {{ file = \"{key}\" }}\n"));
@@ -172,7 +172,7 @@ fn a_file_that_says_nothing_of_keys_is_laid_over_what_holds_for_every_tenant() {
         &format!("{FOLDER}{ANY}metadata = {{ plan = \"standard\", region = \"eu\" }}\n"),
     );
     files.write("tenants.d/acme.toml", "metadata = { plan = \"team\" }\n");
-    files.tenant("acme").in_span_sync("asked", |_| ());
+    files.tenant("acme").in_span("asked", |_| ());
     files.world.flush();
     let span = files.world.span("any", "asked");
     assert_eq!(span.attributes["honeyhive_metadata.plan"], "team");

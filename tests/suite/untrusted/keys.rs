@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use tracer_registry::{LookupError, SecretFault};
+use tracer_registry::{LookupError, SecretErrorKind};
 
 use super::{FOLDER, refused};
 use crate::reload::Files;
@@ -40,7 +40,7 @@ fn a_link_to_another_tenants_key_is_refused_by_a_look_up_and_by_a_rotation() {
     link(&files, "globex", "acme");
     let error = files.world.registry.tenant("acme").expect_err("a link");
     assert!(
-        matches!(&error, LookupError::Secret(error) if *error.fault() == SecretFault::LeadsElsewhere),
+        matches!(&error, LookupError::Secret(error) if *error.fault() == SecretErrorKind::LeadsElsewhere),
         "{error}"
     );
     fs::remove_file(files.path("keys/acme")).expect("there");
@@ -52,9 +52,9 @@ fn a_link_to_another_tenants_key_is_refused_by_a_look_up_and_by_a_rotation() {
     let now = || files.world.status("acme").key.expect("a key");
     let refused = wait_for("the link to be seen", now, |key| key.error.is_some());
     let error = refused.error.expect("seen");
-    assert_eq!(*error.fault(), SecretFault::LeadsElsewhere);
+    assert_eq!(*error.fault(), SecretErrorKind::LeadsElsewhere);
     assert_eq!(refused.fingerprint, before.fingerprint, "the last good one is in use");
-    acme.in_span_sync("still its own", |_| ());
+    acme.in_span("still its own", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("acme"), ["still its own"]);
     assert!(files.world.names("globex").is_empty());
@@ -77,7 +77,7 @@ fn a_mounted_secret_is_followed_through_a_swap_of_its_data() {
     wait_for("the next key", now, |key| {
         key.fingerprint != before && key.error.is_none()
     });
-    acme.in_span_sync("under the next key", |_| ());
+    acme.in_span("under the next key", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("next"), ["under the next key"]);
 }
@@ -119,7 +119,7 @@ fn a_file_names_no_project_with_the_operators_key_and_any_with_its_own() {
         (operator(""), own.as_str(), "globex", "acme"),
     ] {
         let before = files.world.collector.requests().len();
-        look_up(&operator, file).expect("allowed").in_span_sync(project, |_| ());
+        look_up(&operator, file).expect("allowed").in_span(project, |_| ());
         files.world.flush();
         let requests = files.world.collector.requests();
         let [request] = &requests[before..] else {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use tracer_registry::config::Binding;
-use tracer_registry::{Name, SourceError};
+use tracer_registry::{Slug, SourceError};
 
 use super::{ANY, FOLDER, refused};
 use crate::reload::Files;
@@ -16,15 +16,15 @@ const ALLOWED: &str = "[untrusted]\nkeys = [\"provider:test/{tenant}\"]\n";
 #[test]
 fn what_is_allowed_no_more_does_not_stay_in_use_and_is_never_replaced_by_another_key() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let row = |tenant: &Name| -> Result<Option<Binding>, SourceError> {
+    let row = |tenant: &Slug| -> Result<Option<Binding>, SourceError> {
         ASKED.fetch_add(1, Ordering::SeqCst);
         let row = json!({ "api_key": { "provider": "test", "name": tenant.as_str() } });
         let binding = Binding::from_json(row).map_err(|error| SourceError::new(error.to_string()))?;
         Ok((tenant.as_str() == "globex").then_some(binding))
     };
-    let keep = tracer_registry::AnswersKept {
+    let keep = tracer_registry::BindingCacheOptions {
         known: HOUR,
-        ..tracer_registry::AnswersKept::default()
+        ..tracer_registry::BindingCacheOptions::default()
     };
     let text = format!("{FOLDER}{ANY}{ALLOWED}");
     let files = Files::with(&["acme", "globex", "any"], &text, |builder| {
@@ -82,7 +82,7 @@ fn a_file_that_turns_hostile_ends_its_tracer_and_no_other() {
     assert!(files.tenant("globex").same_tracer(&before[1]));
     fs::remove_file(files.path("tenants.d/acme.toml")).expect("there");
     files.world.registry.reload().expect("without a fault");
-    files.tenant("acme").in_span_sync("with what every tenant has", |_| ());
+    files.tenant("acme").in_span("with what every tenant has", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("any"), ["with what every tenant has"]);
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::super::cast::{Backend, Member, REGISTRIES, Setting};
 use crate::config::SessionMode;
-use crate::{Part, SecretError, SecretSource};
+use crate::{SecretError, SecretSource, SelectorKind};
 
 /// Spans and session events of one tracer in a round all fit.
 const QUEUE: usize = 1 << 20;
@@ -75,7 +75,7 @@ impl Files {
         setting: impl Fn(&Member) -> Option<Setting>,
         flaw: Option<Flaw>,
     ) -> io::Result<()> {
-        let mut tables: [Map<String, Value>; Part::ALL.len()] = Default::default();
+        let mut tables: [Map<String, Value>; SelectorKind::ALL.len()] = Default::default();
         let mut routes = Vec::new();
         let mut era = None;
         for member in cast {
@@ -100,7 +100,8 @@ impl Files {
             defaults["resource"] = json!({"era": era});
         }
         let [tenants, environments, features] =
-            [Part::Tenant, Part::Environment, Part::Feature].map(|part| std::mem::take(&mut tables[part as usize]));
+            [SelectorKind::Tenant, SelectorKind::Environment, SelectorKind::Feature]
+                .map(|part| std::mem::take(&mut tables[part as usize]));
         let members = cast.iter().filter(|member| member.registry == registry).count();
         let protocol = if registry == 0 { "http/protobuf" } else { "http/json" };
         let document = json!({

@@ -24,7 +24,7 @@ use super::program::Disturbance;
 use super::subject::{Found, Instance};
 use crate::collector::LocalCollector;
 use crate::config::ResolveError;
-use crate::{LookupError, Part, Reload, ReloadError, SecretSource, Selector, TracerHandle, TracerRegistry};
+use crate::{LookupError, Reload, ReloadError, SecretSource, Selector, SelectorKind, TracerHandle, TracerRegistry};
 pub(super) use files::VAULT;
 use files::{Files, Flaw, HOSTILE};
 use history::History;
@@ -243,7 +243,7 @@ impl Chaos {
         let is_combined = |other: &Member| {
             other.registry == of.registry && other.parts.len() > 1 && other.parts.contains(&of.parts[0])
         };
-        matches!(of.parts.as_slice(), [(Part::Tenant, _)]) && !self.cast.iter().any(is_combined)
+        matches!(of.parts.as_slice(), [(SelectorKind::Tenant, _)]) && !self.cast.iter().any(is_combined)
     }
 
     fn vanish(&self, place: Place<'_>, now: &mut Now, member: usize) -> Disturbed {

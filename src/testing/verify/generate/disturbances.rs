@@ -6,7 +6,7 @@ use rand::seq::IndexedRandom as _;
 use super::super::cast::{Member, REGISTRIES};
 use super::super::program::{Block, Disturbance, Kind, Mode, Op};
 use super::Generator;
-use crate::Part;
+use crate::SelectorKind;
 
 impl Generator<'_> {
     /// Half of them of a tracer that the code around it uses.
@@ -34,7 +34,8 @@ impl Generator<'_> {
 
     /// Of a tracer whose key is asked for and in no file, and which never is gone.
     pub(super) fn refused(&mut self) -> Option<Op> {
-        let asked_for = |member: &Member| member.has_key_in_vault && !matches!(*member.parts, [(Part::Tenant, _)]);
+        let asked_for =
+            |member: &Member| member.has_key_in_vault && !matches!(*member.parts, [(SelectorKind::Tenant, _)]);
         let members: Vec<usize> = (0..self.cast.len()).filter(|at| asked_for(&self.cast[*at])).collect();
         let member = *members.choose(&mut self.rng)?;
         self.left -= 1;

@@ -64,7 +64,7 @@ impl<S: Subject> Place<S> {
     }
 
     /// The body of a span: what every span says of itself, and the span in reach.
-    pub(super) fn in_span(&self, who: Who, op: &Op, span: Active) -> Self {
+    pub(super) fn in_span_async(&self, who: Who, op: &Op, span: Active) -> Self {
         span.set("work".to_owned(), self.name(who, op));
         if op.id.is_multiple_of(4) {
             span.event(self.name(who, op));

@@ -27,7 +27,7 @@ impl<S: Subject> Place<S> {
             } => {
                 let (cx, span) = self.by_hand(who, op);
                 let _current = cx.attach();
-                let inside = self.in_span(who, op, span.clone());
+                let inside = self.in_span_async(who, op, span.clone());
                 let (before, after) = op.split(ended_after);
                 inside.block(before);
                 span.end();
@@ -35,7 +35,7 @@ impl<S: Subject> Place<S> {
             }
             Kind::Span { who, how } => {
                 subject.span_sync(how, &self.tracer(who, op.id), self.name(who, op), |span| {
-                    self.in_span(who, op, span).block(&op.body);
+                    self.in_span_async(who, op, span).block(&op.body);
                 });
             }
             Kind::Unscoped { by_subscriber } => subject.unscoped(by_subscriber, || self.block(&op.body)),
@@ -80,7 +80,7 @@ impl<S: Subject> Place<S> {
             Kind::Dedicated { member } => self.in_dedicated(op, member).block(&op.body),
             Kind::Panic { who } => told(catch_unwind(AssertUnwindSafe(|| {
                 subject.span_sync(How::Closure, &self.tracer(who, op.id), self.name(who, op), |span| {
-                    self.in_span(who, op, span).block(&op.body);
+                    self.in_span_async(who, op, span).block(&op.body);
                     resume_unwind(Box::new(Told));
                 });
             }))),

@@ -89,7 +89,7 @@ impl<S: Subject> Place<S> {
                 how: How::ByHand { ended_after },
             } => {
                 let (cx, span) = self.by_hand(who, op);
-                let inside = self.in_span(who, op, span.clone());
+                let inside = self.in_span_async(who, op, span.clone());
                 let (before, after) = op.split(ended_after);
                 let (before, after): (Block, Block) = (before.into(), after.into());
                 let body = async move {
@@ -164,7 +164,7 @@ impl<S: Subject> Place<S> {
             headers: self.incoming_headers(lie, op),
             read,
         };
-        let work = move |span: Active| place.in_span(who, &op_inside, span).body(&op_inside);
+        let work = move |span: Active| place.in_span_async(who, &op_inside, span).body(&op_inside);
         self.run.subject.request(member, request, Box::new(work))
     }
 
@@ -176,7 +176,7 @@ impl<S: Subject> Place<S> {
     {
         let (place, op_inside) = (self.clone(), op.clone());
         let body = move |span: Active| async move {
-            let inside = place.in_span(who, &op_inside, span);
+            let inside = place.in_span_async(who, &op_inside, span);
             inside.body(&op_inside).await;
             then().await;
         };

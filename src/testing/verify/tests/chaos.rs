@@ -50,9 +50,9 @@ fn what_looks_nothing_up_is_for_the_tracer_of_the_scope() {
     };
     let inject = op(5, Kind::Inject { who: A }, vec![]);
     let baggage = op(4, Kind::Baggage { who: A }, vec![inject]);
-    let in_span = program(vec![span(1, A, vec![routed(2), baggage])]);
+    let in_span_async = program(vec![span(1, A, vec![routed(2), baggage])]);
     // The routed one was looked up too, and came by the successor, which it is not made on.
-    let expected = expected(&in_span, &[(1, 1), (2, 2), (5, 1)]);
+    let expected = expected(&in_span_async, &[(1, 1), (2, 2), (5, 1)]);
     assert_eq!(expected.spans[&2].parent, Parent::Span(1));
     assert_eq!(expected.headers[&5].baggage, [4]);
 }
