@@ -40,7 +40,7 @@ fn every_test_that_the_pages_name_is_there() {
     }
 }
 
-/// Links to pages and to headings, in the README and in `docs/`.
+/// Links to pages and to headings, in the README, the security policy and `docs/`.
 #[test]
 fn every_link_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -49,7 +49,7 @@ fn every_link_leads_somewhere() {
     let pages = pages.filter(|page| page.extension().is_some_and(|extension| extension == "md"));
     let mut wrong = Vec::new();
     let mut seen = 0;
-    for page in pages.chain([root.join("README.md")]) {
+    for page in pages.chain(["README.md", "SECURITY.md"].map(|page| root.join(page))) {
         let text = fs::read_to_string(&page).expect("a page");
         for link in text.split("](").skip(1) {
             let link = link.split([')', ' ']).next().unwrap_or_default();
