@@ -9,21 +9,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::LookupError;
-use super::answers::{Answer, Answers};
+use super::binding_cache::{Answer, Answers};
+use super::error::LookupError;
 use crate::config::{Config, ResolvedBinding, Shape};
 use crate::selector::{Selector, SelectorKind, Slug};
 
-pub(super) struct Bindings {
+pub(crate) struct Bindings {
     config: ArcSwap<Config>,
     /// Goes up after every change, and so before anybody looks which tracers it concerns, and after every removal.
     generation: AtomicU64,
-    pub(super) answers: Option<Arc<Answers>>,
+    pub(crate) answers: Option<Arc<Answers>>,
 }
 
 /// Who is asked for a tenant that has neither a table nor a file.
 #[derive(Clone)]
-pub(super) enum Asking {
+pub(crate) enum Asking {
     /// The source.
     Source,
     /// Nobody: this is what the source said.
@@ -31,16 +31,16 @@ pub(super) enum Asking {
 }
 
 /// What holds for a selector.
-pub(super) struct Bound {
-    pub(super) binding: ResolvedBinding,
+pub(crate) struct Bound {
+    pub(crate) binding: ResolvedBinding,
     /// Whether that is so because the source was asked, whatever it said.
-    pub(super) of_source: bool,
+    pub(crate) of_source: bool,
     /// What the tenant's file has.
-    pub(super) shape: Shape,
+    pub(crate) shape: Shape,
 }
 
 impl Bindings {
-    pub(super) fn new(config: Config, answers: Option<Arc<Answers>>) -> Self {
+    pub(crate) fn new(config: Config, answers: Option<Arc<Answers>>) -> Self {
         Self {
             config: ArcSwap::from_pointee(config),
             generation: AtomicU64::new(0),
@@ -48,31 +48,31 @@ impl Bindings {
         }
     }
 
-    pub(super) fn config(&self) -> Arc<Config> {
+    pub(crate) fn config(&self) -> Arc<Config> {
         self.config.load_full()
     }
 
     /// As [`config`](Self::config), for a short time and without counting a reference.
-    pub(super) fn loaded(&self) -> arc_swap::Guard<Arc<Config>> {
+    pub(crate) fn loaded(&self) -> arc_swap::Guard<Arc<Config>> {
         self.config.load()
     }
 
-    pub(super) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
 
-    pub(super) fn replace(&self, config: Config) {
+    pub(crate) fn replace(&self, config: Config) {
         self.config.store(Arc::new(config));
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Something outside the configuration changed, or a tracer was removed.
-    pub(super) fn note_change(&self) {
+    pub(crate) fn note_change(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     /// What holds for a selector.
-    pub(super) fn resolve(&self, selector: &Selector, asking: &Asking) -> Result<Bound, LookupError> {
+    pub(crate) fn resolve(&self, selector: &Selector, asking: &Asking) -> Result<Bound, LookupError> {
         let config = self.config();
         let mut of_source = false;
         let ask = |tenant: &Slug| match (asking, &self.answers) {
@@ -94,7 +94,7 @@ impl Bindings {
     }
 
     /// What holds for a selector, where that can be said without asking the source. An error has no suggestions.
-    pub(super) fn resolve_without_asking(&self, selector: &Selector) -> Result<Option<ResolvedBinding>, LookupError> {
+    pub(crate) fn resolve_without_asking(&self, selector: &Selector) -> Result<Option<ResolvedBinding>, LookupError> {
         let config = self.config();
         let kept = |tenant: &Slug| match &self.answers {
             Some(answers) => answers
@@ -111,7 +111,7 @@ impl Bindings {
 
     /// Whether the tenant's file had a table or a setting that is gone, by what it had. One whose tenant has a table by now is not asked for.
     #[cfg(feature = "watch")]
-    pub(super) fn file_loses(&self, selector: &Selector, had: &Shape) -> bool {
+    pub(crate) fn file_loses(&self, selector: &Selector, had: &Shape) -> bool {
         let config = self.config();
         let Some(tenant) = selector
             .get(SelectorKind::Tenant)
@@ -124,7 +124,7 @@ impl Bindings {
     }
 
     /// The tenant of a selector, where the source has the say about it, unless it has a file.
-    pub(super) fn asks_for<'s>(&self, selector: &'s Selector) -> Option<(&Arc<Answers>, &'s Slug)> {
+    pub(crate) fn asks_for<'s>(&self, selector: &'s Selector) -> Option<(&Arc<Answers>, &'s Slug)> {
         let tenant = selector.get(SelectorKind::Tenant)?;
         let answers = self.answers.as_ref()?;
         (!self.config.load().has_table(tenant)).then_some((answers, tenant))

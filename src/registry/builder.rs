@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::source::Source;
-use super::{AsyncBindingSource, BindingCacheOptions, BindingSource, BuildError, TracerRegistry};
+use super::binding_cache::{AsyncBindingSource, BindingCacheOptions, BindingSource, Source};
+use super::error::BuildError;
+use super::handle::TracerRegistry;
 use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing, Untrusted};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::SelectorBuilder;

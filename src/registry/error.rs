@@ -10,7 +10,7 @@ use crate::selector::{Selector, SelectorError, Slug};
 use crate::util::serde_display::debug_as_display;
 use crate::util::system_error::SystemError;
 
-use super::source::SourceError;
+use super::binding_cache::SourceError;
 
 /// Why a registry could not be made. Nothing was started. `Debug` prints the message, with every fault of the configuration.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]

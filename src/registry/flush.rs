@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Inner, TracerRegistry};
+use super::handle::{Inner, TracerRegistry};
 use crate::export::{Account, AccountFlush, Forgotten, ForgottenReport, Report, after};
 
 impl TracerRegistry {

@@ -6,20 +6,17 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-use super::ageing::Ageing;
-use super::answers::Answers;
+use super::binding_cache::{Ageing, Answers, BindingCacheOptions, Flights, Source};
 use super::bindings::Bindings;
-use super::flights::Flights;
-use super::live::Live;
-use super::maintenance::maintain;
-use super::pool::Pool;
+use super::error::BuildError;
+use super::handle::{Inner, TracerRegistry};
+use super::lookup::SharedProjects;
+use super::pool::{Pool, maintain};
 use super::reload::Reloads;
-use super::shared_projects::SharedProjects;
-use super::source::{BindingCacheOptions, Source};
-use super::unscoped::{DefaultRoute, Unrouted};
 #[cfg(feature = "watch")]
-use super::watching::Watching;
-use super::{BuildError, Inner, TracerRegistry};
+use super::reload::Watching;
+use super::state::Live;
+use super::weak::{DefaultRoute, Unrouted};
 use crate::backend::Destinations;
 use crate::config::Config;
 use crate::export::{Books, Engine};
@@ -27,7 +24,7 @@ use crate::secret::{Fingerprinter, KeyReader, SecretSources};
 use crate::util::fork::ForkGuard;
 
 impl TracerRegistry {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: Config,
         source: Option<(Source, BindingCacheOptions)>,
         sources: SecretSources,

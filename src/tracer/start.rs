@@ -6,11 +6,11 @@ use opentelemetry::trace::{Span as _, SpanBuilder, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
-use super::TracerHandle;
+use super::handle::TracerHandle;
 use crate::context::{self, Identity, Root};
+use crate::session::state::SessionRecord;
 use crate::span::ActiveSpan;
 use crate::span::RegistrySpan;
-use crate::tracer::session_state::SessionRecord;
 use crate::util::wall_time::Moment;
 
 /// Ends its span when it goes, however the code that it was opened for came to its end.

@@ -24,6 +24,7 @@ const LAYERS: &[&str] = &[
     "context",
     "export",
     "span",
+    "session/state",
     "tracer",
     "session",
     "scope",

@@ -2,7 +2,7 @@
 
 use opentelemetry::KeyValue;
 
-use super::Numbers;
+use super::observe::Numbers;
 use crate::ledger::{DropReason, Ledger};
 
 /// One instrument.

@@ -28,7 +28,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use dashmap::try_result::TryResult;
 
-use super::super::LookupError;
+use crate::registry::error::LookupError;
 use crate::util::fork::ForkGuard;
 
 /// Tracers of type `T` by a key. A `T` is a handle: clones are the same tracer.

@@ -1,0 +1,4 @@
+//! The registry's own work as metrics.
+
+mod instruments;
+mod observe;

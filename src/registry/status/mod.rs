@@ -1,0 +1,8 @@
+//! How tracers are doing, and what the bindings of a configuration come to.
+
+mod types;
+mod warnings;
+
+pub use types::{CheckMode, CheckedBinding, ConnectionCheck, ForgottenStatus, PoolStatus, Status, TracerStatus};
+pub(super) use types::{check, of};
+pub use warnings::CheckWarning;

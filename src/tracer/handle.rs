@@ -1,0 +1,313 @@
+//! The handle that callers hold, and the tracer behind it.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+
+use super::default_session::DefaultSession;
+use crate::backend::Destination;
+use crate::config::{Digest, ResolvedBinding, Shape};
+use crate::context::{self, Identity, InScope, Owner, ScopeGuard, SessionScope, SessionStamp, SpanIds};
+use crate::export::{Lane, LaneProcessor, TracerReport};
+use crate::faults::{Fault, planted};
+use crate::secret::Fingerprint;
+use crate::selector::Selector;
+use crate::span::ActiveSpan;
+use crate::span::RegistrySpan;
+
+/// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
+const SCOPE: &str = "tracer-registry";
+
+/// What providers are given, since they would make one from variables of the process: the lane's destination has the resource that is sent.
+static NO_RESOURCE: LazyLock<Resource> = LazyLock::new(|| Resource::builder_empty().build());
+
+/// A handle of one isolated tracer: its own provider, queue, ledger and key.
+///
+/// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`. A span started by a handle belongs to its tracer for good, is the child of
+/// the innermost span of the same tracer, and carries the session of the innermost scope of the same tracer; what other tracers
+/// have current does not matter.
+///
+/// It is a [`TracerProvider`] for whatever takes one.
+#[derive(Clone)]
+pub struct TracerHandle(pub(super) Arc<Instance>);
+
+pub(crate) struct Instance {
+    pub(super) identity: Arc<Identity>,
+    pub(super) trust_remote_parent: bool,
+    pub(super) propagate_session_id: bool,
+    pub(super) provider: SdkTracerProvider,
+    /// The SDK's tracer for spans made by the handle itself.
+    pub(super) sdk: SdkTracer,
+    pub(super) lane: Arc<Lane>,
+    pub(super) default_session: DefaultSession,
+    /// What it was made of.
+    pub(super) digest: Digest,
+    /// What the tenant's file had when it was made; nothing where there was none.
+    #[cfg_attr(
+        not(feature = "watch"),
+        expect(dead_code, reason = "without watching nothing is compared with it")
+    )]
+    pub(super) shape: Shape,
+    /// How often it was marked because what it was made of must be asked for again; the lowest bit says whether it must be now.
+    pub(super) stale: AtomicU32,
+}
+
+impl TracerHandle {
+    pub(crate) fn new(binding: &ResolvedBinding, shape: Shape, lane: Arc<Lane>) -> Self {
+        let identity = Arc::clone(&lane.identity);
+        // Everything that variables of the process could set is set here.
+        let provider = SdkTracerProvider::builder()
+            .with_resource(NO_RESOURCE.clone())
+            .with_sampler(sampler(binding))
+            .with_span_limits(Destination::sdk_limits(binding))
+            .with_id_generator(SpanIds(Arc::clone(&identity)))
+            .with_span_processor(LaneProcessor(Arc::clone(&lane)))
+            .build();
+        Self(Arc::new(Instance {
+            identity,
+            trust_remote_parent: binding.trust_remote_parent || planted(Fault::RemoteTrusted),
+            propagate_session_id: binding.propagate_session_id || planted(Fault::SessionIdTaken),
+            sdk: provider.tracer(SCOPE),
+            provider,
+            lane,
+            default_session: DefaultSession::default(),
+            digest: binding.digest(),
+            shape,
+            stale: AtomicU32::new(0),
+        }))
+    }
+
+    /// What it was looked up by.
+    pub fn selector(&self) -> &Selector {
+        &self.0.lane.selector
+    }
+
+    /// What may be shown of its key, which may be another one later.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.0.lane.fingerprint()
+    }
+
+    /// Runs an async closure in a new span, which is current while the closure's future runs, on whatever thread.
+    ///
+    /// ```
+    /// # async fn demo(acme: tracer_registry::TracerHandle) {
+    /// let answer = acme.in_span_async("answer", async |span| {
+    ///     span.set_attribute("question", "why?");
+    ///     42
+    /// }).await;
+    /// # }
+    /// ```
+    ///
+    /// The span starts when the future is first polled, with the parent and the session of that moment, so that
+    /// `session.scope(acme.in_span_async(..))` is in the session. A future that is spawned as it is, and so is first polled where nothing is current,
+    /// has those of the place where `in_span_async` was called.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped ends the span at that moment.
+    pub fn in_span_async<N, F, Fut>(&self, name: N, f: F) -> impl Future<Output = Fut::Output> + use<N, F, Fut>
+    where
+        N: Into<Cow<'static, str>>,
+        F: FnOnce(ActiveSpan) -> Fut,
+        Fut: Future,
+    {
+        let (handle, builder, called_in) = (self.clone(), SpanBuilder::from_name(name), context::current());
+        async move {
+            let open = handle.open(builder, &context::current_or(called_in));
+            let cx = open.span.context().clone();
+            let future = {
+                // The closure itself runs before its future is first polled: spans it makes are children too.
+                let _entered = context::attach(&cx);
+                f(open.span.clone())
+            };
+            InScope::new(future, cx).await
+        }
+    }
+
+    /// Runs a closure in a new span, which is current on this thread meanwhile.
+    pub fn in_span<T>(&self, name: impl Into<Cow<'static, str>>, f: impl FnOnce(ActiveSpan) -> T) -> T {
+        let open = self.open(SpanBuilder::from_name(name), &context::current());
+        let _entered = context::attach(open.span.context());
+        f(open.span.clone())
+    }
+
+    /// Starts a span under the current one of this tracer and gives it to the caller, who ends it (or drops it). It is not made current.
+    pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> RegistrySpan {
+        self.start_here(&self.0.sdk, SpanBuilder::from_name(name))
+    }
+
+    /// Sends what this tracer has accepted so far, spans and session events, and waits for it, up to `timeout`. Other tracers neither wait nor
+    /// are sent; what they have queued stays queued.
+    ///
+    /// The report is of this tracer alone, also where its selector has others (dedicated ones beside a pooled one): what became of its spans
+    /// since the last report that told of them. What it tells, the next report of the registry does not tell again.
+    ///
+    /// Blocks the thread, as [`TracerRegistry::force_flush`](crate::TracerRegistry::force_flush) does, and says there what async code does
+    /// instead. After the registry is gone there is nothing to send and nothing to tell.
+    pub fn force_flush(&self, timeout: Duration) -> TracerReport {
+        self.lane().flush(timeout)
+    }
+
+    /// Runs a future for this tracer: spans made in it by whatever means that go by the current context belong to the tracer. Moves with the
+    /// future from thread to thread, and ends with it.
+    ///
+    /// # Cancel safety
+    /// As that of the future.
+    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        InScope::new(future, self.scope_context(None, &context::current()))
+    }
+
+    /// Makes this thread run for this tracer until the guard is dropped.
+    ///
+    /// The guard stays on its thread:
+    ///
+    /// ```compile_fail,E0277
+    /// # fn demo(acme: tracer_registry::TracerHandle) {
+    /// let entered = acme.enter();
+    /// std::thread::spawn(move || drop(entered));
+    /// # }
+    /// ```
+    #[must_use = "the scope ends when the guard is dropped"]
+    pub fn enter(&self) -> ScopeGuard {
+        context::attach(&self.scope_context(None, &context::current()))
+    }
+
+    pub(crate) fn scope_context(&self, session: Option<SessionScope>, from: &Context) -> Context {
+        context::enter(&self.owner(), session, from)
+    }
+
+    /// The tracer of a scope.
+    pub(crate) fn of_scope(owner: &Owner) -> Option<Self> {
+        let tracer = Arc::clone(&owner.tracer).downcast::<Instance>();
+        tracer.ok().map(Self)
+    }
+
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.0.identity
+    }
+
+    pub(crate) fn trusts_remote_parent(&self) -> bool {
+        self.0.trust_remote_parent
+    }
+
+    pub(crate) fn propagates_session_id(&self) -> bool {
+        self.0.propagate_session_id
+    }
+
+    /// The id of the session that a span which is started now would carry, where it is not that of its trace.
+    pub(crate) fn session_id(&self, cx: &Context) -> Option<String> {
+        let mut builder = SpanBuilder::default();
+        self.stamp_session(&mut builder, cx);
+        let id = builder.attributes?.into_iter().next()?;
+        Some(id.value.as_str().into_owned())
+    }
+
+    fn owner(&self) -> Owner {
+        Owner {
+            identity: Arc::clone(&self.0.identity),
+            tracer: Arc::clone(&self.0) as Arc<dyn Any + Send + Sync>,
+        }
+    }
+
+    /// The innermost span of this tracer that is open and current, also past scopes of other tracers: for code deep inside that was not given
+    /// the span. Not past a span of another tracer that somebody made current by hand: of what that covers only the id is known.
+    pub fn current_span(&self) -> Option<ActiveSpan> {
+        let cx = context::with_open_span(&self.0.identity, &context::current())?;
+        Some(ActiveSpan::new(cx, Arc::clone(&self.0.lane)))
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.0.lane
+    }
+
+    /// Whether there are other handles, which may be inside sessions, scopes and current contexts. For one that gets none meanwhile the
+    /// answer stays true only where it is no; it may be out of date where it is yes.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Whether this is the only handle, no span is open, no default session is, and nothing is unsent: nothing would be missed without it.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        // Exact, and in order after all that was done with the other handles.
+        let only = Arc::get_mut(&mut self.0);
+        let is_sent = |tracer: &mut Instance| tracer.lane.is_idle() || planted(Fault::EvictedUnsent);
+        only.is_some_and(|tracer| !tracer.default_session.is_open() && is_sent(tracer))
+    }
+
+    /// Whether two handles are of the same tracer.
+    pub fn same_tracer(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// What it was made of.
+    pub(crate) fn digest(&self) -> Digest {
+        self.0.digest
+    }
+
+    /// What the tenant's file had when it was made.
+    #[cfg(feature = "watch")]
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.0.shape
+    }
+
+    /// Whether the next look-up must ask again what it is made of.
+    pub(crate) fn is_stale(&self) -> bool {
+        // Relaxed: a look-up at that moment may fall on either side of it.
+        self.0.stale.load(Ordering::Relaxed) & 1 == 1
+    }
+
+    /// The next look-up must ask again what it is made of.
+    pub(crate) fn mark_stale(&self) {
+        let marked = |marks: u32| Some(marks.wrapping_add(2) | 1);
+        // It always is some.
+        let _ = self.0.stale.fetch_update(Ordering::AcqRel, Ordering::Relaxed, marked);
+    }
+
+    /// The marks so far, read before it is asked what it is made of: who sees a mark also sees what it was marked for.
+    pub(crate) fn marks(&self) -> u32 {
+        self.0.stale.load(Ordering::Acquire)
+    }
+
+    /// It was asked, after so many marks. False where there are more by now: it must be asked again.
+    pub(crate) fn settle(&self, marks: u32) -> bool {
+        let settled = marks & !1;
+        let now = self
+            .0
+            .stale
+            .compare_exchange(marks, settled, Ordering::Relaxed, Ordering::Relaxed);
+        now.is_ok() || now == Err(settled)
+    }
+
+    pub(crate) fn set_default_session(&self, stamp: &Arc<SessionStamp>) {
+        self.0.default_session.set(stamp);
+    }
+
+    /// What goes out with requests: the parent that a span would have now.
+    pub(crate) fn outgoing_span(&self, cx: &Context) -> Option<SpanContext> {
+        let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
+        parent.has_active_span().then(|| parent.span().span_context().clone())
+    }
+}
+
+fn sampler(binding: &ResolvedBinding) -> Sampler {
+    let root = match binding.sampling_ratio {
+        // All parents are the tracer's own, and sampled: nobody has to be asked.
+        1.0.. if !binding.trust_remote_parent => return Sampler::AlwaysOn,
+        1.0.. => Sampler::AlwaysOn,
+        ratio => Sampler::TraceIdRatioBased(ratio),
+    };
+    Sampler::ParentBased(Box::new(root))
+}
+
+impl fmt::Debug for TracerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TracerHandle({})", self.0.lane.selector)
+    }
+}
