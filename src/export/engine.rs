@@ -18,23 +18,23 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
-use super::account::Account;
-use super::batch;
-use super::budget::Budget;
-use super::connections::{Connections, Way};
-use super::driver::Driver;
-use super::keyring::Keyring;
-use super::keyrings::Keyrings;
-use super::lane::Lane;
-use super::log::LineBudget;
-use super::outbox::Outbox;
-use super::permits::Permits;
-use super::queue::Chunks;
-use super::tls::TlsError;
-use super::transport::Transport;
 use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
+use crate::export::accounting::selector_ledger::Account;
+use crate::export::keys::key_store::Keyrings;
+use crate::export::keys::rotating_key::Keyring;
+use crate::export::lane::Lane;
+use crate::export::log::LineBudget;
+use crate::export::net::connections::{Connections, Way};
+use crate::export::net::tls::TlsError;
+use crate::export::net::transport::Transport;
+use crate::export::queue::budget::Budget;
+use crate::export::queue::session_queue::Outbox;
+use crate::export::queue::span_queue::Chunks;
+use crate::export::schedule::driver::Driver;
+use crate::export::schedule::permits::Permits;
+use crate::export::send::batch;
 use crate::secret::{Fingerprinter, KeyReader};
 use crate::util::fork::ForkGuard;
 use crate::util::system_error::SystemError;
@@ -47,26 +47,26 @@ const RELIEF_PAUSE: Duration = Duration::from_millis(10);
 
 /// The engine of one registry. Dropped, it ends its threads without waiting for them.
 pub(crate) struct Engine {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What tells the lanes of one engine from those of others. Does not keep the engine.
 #[cfg(feature = "tracing-layer")]
-pub(crate) struct EngineMark(pub(super) Weak<Shared>);
+pub(crate) struct EngineMark(pub(crate) Weak<Shared>);
 
 /// What lanes and tasks need of the engine.
-pub(super) struct Shared {
-    pub(super) settings: ExportSettings,
-    pub(super) transport: Transport,
-    pub(super) permits: Permits,
-    pub(super) budget: Budget,
-    pub(super) driver: Driver,
-    pub(super) home: ForkGuard,
-    pub(super) chunks: Chunks,
-    pub(super) keyrings: Arc<Keyrings>,
-    pub(super) lines: Arc<LineBudget>,
+pub(crate) struct Shared {
+    pub(crate) settings: ExportSettings,
+    pub(crate) transport: Transport,
+    pub(crate) permits: Permits,
+    pub(crate) budget: Budget,
+    pub(crate) driver: Driver,
+    pub(crate) home: ForkGuard,
+    pub(crate) chunks: Chunks,
+    pub(crate) keyrings: Arc<Keyrings>,
+    pub(crate) lines: Arc<LineBudget>,
     /// What the registry's tracers share.
-    pub(super) boundary: Arc<Boundary>,
+    pub(crate) boundary: Arc<Boundary>,
     /// The engine knows that memory is short.
     pressed: AtomicBool,
     bell: UnboundedSender<Ring>,
@@ -74,7 +74,7 @@ pub(super) struct Shared {
 }
 
 /// What a lane or an outbox tells the engine.
-pub(super) enum Ring {
+pub(crate) enum Ring {
     /// Has its first span: send when the delay is over.
     Timed(Arc<Lane>),
     /// Has a batch, or is being flushed.
@@ -207,7 +207,7 @@ impl Drop for Engine {
 impl Shared {
     /// For tests that are the engine themselves: what lanes need, and the other end of the bell.
     #[cfg(test)]
-    pub(super) fn without_threads(
+    pub(crate) fn without_threads(
         settings: ExportSettings,
         transport: Transport,
         reader: KeyReader,
@@ -241,7 +241,7 @@ impl Shared {
         (Arc::new(shared), rung)
     }
 
-    pub(super) fn ring(&self, ring: Ring) {
+    pub(crate) fn ring(&self, ring: Ring) {
         let is_heard = match self.settings.mode {
             ExportMode::Background => !matches!(ring, Ring::Flush(_)),
             ExportMode::Inline => matches!(ring, Ring::Flush(_) | Ring::Session(_) | Ring::Log(_)),
@@ -254,7 +254,7 @@ impl Shared {
     }
 
     /// Whether this process is a fork of the one that started the engine. Once that is known, lanes refuse what is new.
-    pub(super) fn is_forked(&self) -> bool {
+    pub(crate) fn is_forked(&self) -> bool {
         let is_forked = self.home.is_forked_child();
         if is_forked {
             self.closing.store(true, Ordering::Relaxed);
@@ -263,7 +263,7 @@ impl Shared {
     }
 
     /// Tells the engine where memory is short.
-    pub(super) fn look_at_memory(&self) {
+    pub(crate) fn look_at_memory(&self) {
         if self.budget.is_pressed()
             && !self.pressed.load(Ordering::Relaxed)
             && !self.pressed.swap(true, Ordering::Relaxed)
@@ -272,21 +272,21 @@ impl Shared {
         }
     }
 
-    pub(super) fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed) // A span that ends at the same moment may fall on either side.
     }
 }
 
 impl Ring {
-    pub(super) fn timed(lane: &Arc<Lane>) -> Self {
+    pub(crate) fn timed(lane: &Arc<Lane>) -> Self {
         Self::Timed(Arc::clone(lane))
     }
 
-    pub(super) fn ready(lane: &Arc<Lane>) -> Self {
+    pub(crate) fn ready(lane: &Arc<Lane>) -> Self {
         Self::Ready(Arc::clone(lane))
     }
 
-    pub(super) fn flush(lane: &Arc<Lane>) -> Self {
+    pub(crate) fn flush(lane: &Arc<Lane>) -> Self {
         Self::Flush(Arc::clone(lane))
     }
 }

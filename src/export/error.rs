@@ -116,7 +116,7 @@ pub enum ExportError {
 
 impl ExportError {
     /// The status, if the server refused the key by it.
-    pub(super) fn key_refusal(&self) -> Option<KeyRefusalStatus> {
+    pub(crate) fn key_refusal(&self) -> Option<KeyRefusalStatus> {
         match self {
             Self::Status {
                 status: status @ (401 | 403),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::permits::Load;
+use crate::export::schedule::permits::Load;
 use crate::ledger::DropReason;
 pub(crate) use budget::LineBudget;
 pub(crate) use episode::{Begun, Episode};
@@ -32,7 +32,7 @@ pub(crate) const TARGET: &str = "tracer_registry::health";
 
 /// What lines are about, of one selector or one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     /// The receiver refuses the key.
     Key(Load),
     /// A breaker is open.
@@ -45,17 +45,17 @@ pub(super) enum Subject {
 
 /// What goes wrong for one selector, or at one endpoint. Takes no memory until something does.
 #[derive(Debug, Default)]
-pub(super) struct Episodes(OnceLock<Box<Mutex<BTreeMap<Subject, Episode>>>>);
+pub(crate) struct Episodes(OnceLock<Box<Mutex<BTreeMap<Subject, Episode>>>>);
 
 /// A line to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) subject: Subject,
-    pub(super) says: Says,
+pub(crate) struct Line {
+    pub(crate) subject: Subject,
+    pub(crate) says: Says,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+pub(crate) enum Says {
     Begins(Begun),
     /// It happened so often in all.
     Over(u64),
@@ -63,14 +63,14 @@ pub(super) enum Says {
 
 impl Episodes {
     /// Something happened `count` times. Returns whether a line is to be written about it.
-    pub(super) fn note(&self, subject: Subject, count: u64) -> bool {
+    pub(crate) fn note(&self, subject: Subject, count: u64) -> bool {
         let episodes = self.0.get_or_init(Box::default);
         let mut episodes = episodes.lock().unwrap_or_else(PoisonError::into_inner);
         episodes.entry(subject).or_default().note(count, Instant::now())
     }
 
     /// Returns the lines of what began, within the bounds.
-    pub(super) fn begun(&self, budget: &LineBudget) -> Vec<Line> {
+    pub(crate) fn begun(&self, budget: &LineBudget) -> Vec<Line> {
         let now = Instant::now();
         self.lines(|subject, episode| {
             let says = Says::Begins(episode.begin(now, budget)?);
@@ -79,12 +79,12 @@ impl Episodes {
     }
 
     /// What is `concerned` is over at once, if it was reported.
-    pub(super) fn end(&self, concerned: impl Fn(Subject) -> bool) -> Vec<Line> {
+    pub(crate) fn end(&self, concerned: impl Fn(Subject) -> bool) -> Vec<Line> {
         self.over(concerned, Episode::end)
     }
 
     /// What is `concerned` is over if nothing of it happened since this was called last.
-    pub(super) fn end_if_calm(&self, concerned: impl Fn(Subject) -> bool) -> Vec<Line> {
+    pub(crate) fn end_if_calm(&self, concerned: impl Fn(Subject) -> bool) -> Vec<Line> {
         self.over(concerned, Episode::end_if_calm)
     }
 
@@ -108,7 +108,7 @@ impl Episodes {
 }
 
 /// A value by the name that it has in JSON.
-pub(super) struct Name<T>(pub(super) T);
+pub(crate) struct Name<T>(pub(super) T);
 
 impl<T: Serialize> fmt::Display for Name<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,11 +10,11 @@
 
 use std::time::SystemTime;
 
-use super::super::ExportError;
-use super::super::lane_status::ErrorsStatus;
-use super::super::permits::Load;
 use super::Lane;
 use super::state::State;
+use crate::export::ExportError;
+use crate::export::accounting::lane_status::ErrorsStatus;
+use crate::export::schedule::permits::Load;
 use crate::util::wall_time;
 
 /// The last row of failures, and what the last of them was.
@@ -39,7 +39,7 @@ impl Failures {
     }
 
     /// What the selector's later tracers delivered ends what an earlier one of it failed at.
-    pub(in super::super) fn end_by(&mut self, delivery: Option<SystemTime>) {
+    pub(crate) fn end_by(&mut self, delivery: Option<SystemTime>) {
         let delivery = delivery.map(wall_time::shown).filter(|at| *at > self.status.last);
         self.status.over = self.status.over.or(delivery);
     }
@@ -91,7 +91,7 @@ impl State {
 
 impl Lane {
     /// The receiver took a request, perhaps with a complaint.
-    pub(in super::super) fn note_success(&self, load: Load, slow: bool, warning: Option<ExportError>) {
+    pub(crate) fn note_success(&self, load: Load, slow: bool, warning: Option<ExportError>) {
         let mut state = self.state.lock();
         state.suspect = slow;
         match warning {
@@ -101,14 +101,14 @@ impl Lane {
     }
 
     /// A quick refusal costs the others nothing, so it makes no suspect: that line may be full of those that hang.
-    pub(in super::super) fn note_failure(&self, load: Load, slow: bool, error: ExportError) {
+    pub(crate) fn note_failure(&self, load: Load, slow: bool, error: ExportError) {
         let mut state = self.state.lock();
         state.suspect = slow;
         state.fail(load, error);
     }
 
     /// A request was given up that was never sent.
-    pub(in super::super) fn note_not_asked(&self, load: Load) {
+    pub(crate) fn note_not_asked(&self, load: Load) {
         let error = self.unavailable();
         self.state.lock().fail(load, error);
     }

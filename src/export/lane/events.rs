@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::super::deliver::Outcome;
-use super::super::permits::Load;
 use super::Lane;
 use super::lifetime::Age;
 use super::state::Schedule;
+use crate::export::schedule::permits::Load;
+use crate::export::send::deliver::Outcome;
 use crate::ledger::DropReason;
 
 /// What an accepted session event is settled by.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Ticket {
+pub(crate) struct Ticket {
     /// The flush that it was accepted before.
     flush: u64,
     bytes: usize,
@@ -22,23 +22,23 @@ pub(in super::super) struct Ticket {
 
 impl Ticket {
     /// Whether one of so many flushes waits for the event.
-    pub(in super::super) fn is_before_flush(self, flushes: u64) -> bool {
+    pub(crate) fn is_before_flush(self, flushes: u64) -> bool {
         self.flush < flushes
     }
 
-    pub(in super::super) fn age(self) -> Age {
+    pub(crate) fn age(self) -> Age {
         Age::Event(self.at)
     }
 
     /// Whether it was accepted by then.
-    pub(in super::super) fn is_as_old_as(self, moment: Instant) -> bool {
+    pub(crate) fn is_as_old_as(self, moment: Instant) -> bool {
         self.at <= moment
     }
 }
 
 impl Lane {
     /// Counts a session event in that takes so many bytes; `None` where it is dropped and counted.
-    pub(in super::super) fn accept_event(self: &Arc<Self>, bytes: usize) -> Option<Ticket> {
+    pub(crate) fn accept_event(self: &Arc<Self>, bytes: usize) -> Option<Ticket> {
         let at = self.shared.driver.now();
         let mut state = self.state.lock();
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
@@ -61,7 +61,7 @@ impl Lane {
     }
 
     /// Session events go out in one request; false where the lane is closed.
-    pub(in super::super) fn take_events(&self, count: usize) -> bool {
+    pub(crate) fn take_events(&self, count: usize) -> bool {
         let mut state = self.state.lock();
         let open = state.schedule != Schedule::Closed;
         if open {
@@ -71,12 +71,12 @@ impl Lane {
     }
 
     /// The lane's books are closed: what is under way no longer counts, and nothing more is to be sent.
-    pub(in super::super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().schedule == Schedule::Closed
     }
 
     /// The session events of one request have their outcome.
-    pub(in super::super) fn settle_events(&self, events: impl ExactSizeIterator<Item = Ticket>, outcome: Outcome) {
+    pub(crate) fn settle_events(&self, events: impl ExactSizeIterator<Item = Ticket>, outcome: Outcome) {
         let count = events.len() as u64;
         let mut state = self.state.lock();
         if state.schedule == Schedule::Closed {

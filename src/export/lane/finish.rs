@@ -25,7 +25,7 @@ impl Lane {
 
     /// Makes a span what is sent: with its session, its source and all that every span has, and without links to other tracers' spans. A link
     /// has their ids in it, and whoever made it may not have known whose they are.
-    pub(in super::super) fn finish(&self, span: &mut SpanData) {
+    pub(crate) fn finish(&self, span: &mut SpanData) {
         let before = span.links.links.len();
         span.links
             .links

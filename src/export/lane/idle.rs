@@ -7,13 +7,13 @@ use super::Lane;
 
 impl Lane {
     /// The SDK started a span that is recorded.
-    pub(in super::super) fn note_started(&self) {
+    pub(crate) fn note_started(&self) {
         // Relaxed: who asks whether spans are open has seen every handle go that one could have been started with.
         self.open_spans.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The span ended, and is in the queue or in the ledger by now.
-    pub(in super::super) fn note_ended(&self) {
+    pub(crate) fn note_ended(&self) {
         // Release, for the load in `is_idle`: who sees the span closed sees it queued.
         self.open_spans.fetch_sub(1, Ordering::Release);
     }

@@ -3,16 +3,16 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::super::deliver::Outcome;
-use super::super::permits::{Load, gate};
 use super::Lane;
 use super::outage::Outage;
 use super::state::{Schedule, State};
+use crate::export::schedule::permits::{Load, gate};
+use crate::export::send::deliver::Outcome;
 use crate::ledger::DropReason;
 
 /// What the time of a request is counted from, unless an outage began later.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) enum Age {
+pub(crate) enum Age {
     /// The first span of the queue was due.
     Queue,
     /// The span before this number was due.
@@ -64,7 +64,7 @@ impl Lane {
     }
 
     /// How much of its patience is left to what waits for its receiver.
-    pub(in super::super) fn time_left(&self, age: Age, patience: Duration) -> Duration {
+    pub(crate) fn time_left(&self, age: Age, patience: Duration) -> Duration {
         let now = self.shared.driver.now();
         let mut state = self.state.lock();
         let next = state.spans.taken() + 1;
@@ -81,7 +81,7 @@ impl Lane {
 
     /// What the time of a request is counted from that was refused just now. Other sessions of the tracer may be served meanwhile: their
     /// successes end the outage, and not the time of a session event that the receiver always fails on.
-    pub(in super::super) fn age_of_refused(&self, age: Age) -> Age {
+    pub(crate) fn age_of_refused(&self, age: Age) -> Age {
         let Age::Event(accepted) = age else { return age };
         let since = self.state.lock().events().failing_since;
         Age::Since(since.unwrap_or_else(|| self.shared.driver.now()).max(accepted))
@@ -89,7 +89,7 @@ impl Lane {
 
     /// The time of these spans of one batch is over: they are dropped, and with them all of the queue whose patience is over too, or will be
     /// before the time that the receiver asked for.
-    pub(in super::super) fn give_up(&self, spans: &[Range<u64>], reason: DropReason, patience: Duration) {
+    pub(crate) fn give_up(&self, spans: &[Range<u64>], reason: DropReason, patience: Duration) {
         let old = self.too_old(Load::Spans, patience);
         let mut state = self.state.lock();
         if state.schedule == Schedule::Closed {
@@ -123,7 +123,7 @@ impl Lane {
     }
 
     /// Session events that were accepted at this moment or before are over too; `None` if none is.
-    pub(in super::super) fn events_too_old(&self, patience: Duration) -> Option<Instant> {
+    pub(crate) fn events_too_old(&self, patience: Duration) -> Option<Instant> {
         let old = self.too_old(Load::SessionEvent, patience)?;
         let since = self.state.lock().events().failing_since;
         since.is_some_and(|since| since <= old).then_some(old)

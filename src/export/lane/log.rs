@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::super::deliver::Outcome;
-use super::super::engine::Ring;
-use super::super::log::{Begun, Episodes, Line, Name, Says, Subject, TARGET};
-use super::super::permits::{Load, gate};
 use super::Lane;
+use crate::export::engine::Ring;
+use crate::export::log::{Begun, Episodes, Line, Name, Says, Subject, TARGET};
+use crate::export::schedule::permits::{Load, gate};
+use crate::export::send::deliver::Outcome;
 use crate::ledger::DropReason;
 
 impl Lane {
@@ -49,7 +49,7 @@ impl Lane {
     }
 
     /// An attempt is over: a breaker may have opened or closed by it.
-    pub(in super::super) fn log_breakers(&self, load: Load) {
+    pub(crate) fn log_breakers(&self, load: Load) {
         let gate = gate(self, load);
         if let Some(account) = self.account() {
             self.log_breaker(&account.episodes, Subject::Breaker(load), gate.is_own_open());
@@ -66,7 +66,7 @@ impl Lane {
     }
 
     /// Writes the lines of what began for the lane's selector.
-    pub(in super::super) fn log_begun(&self) {
+    pub(crate) fn log_begun(&self) {
         if let Some(account) = self.account() {
             self.write(&account.episodes.begun(&self.shared.lines));
         }

@@ -7,10 +7,10 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::super::sample::span;
 use super::tests::{Parts, small};
 use super::*;
 use crate::config::Binding;
+use crate::export::test_fixtures::span;
 
 /// Plays the engine until `is_over`, and then until it has nothing more to do.
 fn engine(rung: &mut UnboundedReceiver<Ring>, is_over: impl Fn() -> bool) -> Vec<String> {

@@ -2,9 +2,9 @@
 
 use opentelemetry_sdk::trace::SpanData;
 
-use super::super::ExportError;
-use super::super::lane_status::RefusedSpan;
 use super::Lane;
+use crate::export::ExportError;
+use crate::export::accounting::lane_status::RefusedSpan;
 use crate::ledger::DropReason;
 
 impl Lane {
@@ -14,17 +14,17 @@ impl Lane {
         self.starts.count(recorded);
     }
 
-    pub(in super::super) fn is_suspect(&self) -> bool {
+    pub(crate) fn is_suspect(&self) -> bool {
         self.state.lock().suspect
     }
 
     /// An attempt takes long: what comes next waits in the line of the suspects.
-    pub(in super::super) fn note_slow(&self) {
+    pub(crate) fn note_slow(&self) {
         self.state.lock().suspect = true;
     }
 
     /// The receiver refused a span that it was sent alone, in a request of so many bytes.
-    pub(in super::super) fn note_refused_span(&self, span: &SpanData, bytes: usize, reason: DropReason) {
+    pub(crate) fn note_refused_span(&self, span: &SpanData, bytes: usize, reason: DropReason) {
         let refused = RefusedSpan::new(span, bytes, reason, &self.keyring.key().secret);
         self.state.lock().seldom().refused_span = Some(Box::new(refused));
     }

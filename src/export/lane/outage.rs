@@ -14,7 +14,7 @@
 //! | outage | the time of a batch is over | same; the batch and all spans of the queue whose time is over are dropped together |
 //! | outage | a request was taken, or refused for good | well |
 //!
-//! Times are those of the [driver](super::super::driver), which stand still with it. So with `export.mode = "inline"` only time within flushes
+//! Times are those of the [driver](crate::export::schedule::driver), which stand still with it. So with `export.mode = "inline"` only time within flushes
 //! counts.
 
 use std::collections::VecDeque;

@@ -7,16 +7,25 @@
 
 mod model;
 
+use crate::export::accounting::selector_ledger::Account;
+use crate::export::engine::Ring;
+use crate::export::queue::byte_size::weigh;
+use crate::export::send::deliver::Outcome;
+use crate::ledger::DropReason;
+use crate::selector::Selector;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use opentelemetry::KeyValue;
 use proptest::prelude::*;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::super::sample::span;
 use super::tests::Parts;
 use super::*;
 use crate::config::{Binding, Export};
+use crate::export::test_fixtures::span;
 use crate::selector::{SelectorKind, Slug};
 use model::{Books, LaneModel, Mark, Task};
 

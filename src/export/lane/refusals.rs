@@ -10,12 +10,12 @@
 
 use std::time::SystemTime;
 
-use super::super::ExportError;
-use super::super::hand::Sent;
-use super::super::key_status::{KeyRefusal, KeyStatus};
-use super::super::permits::Load;
 use super::Lane;
 use super::state::State;
+use crate::export::ExportError;
+use crate::export::accounting::key_status::{KeyRefusal, KeyStatus};
+use crate::export::keys::request_key::Sent;
+use crate::export::schedule::permits::Load;
 use crate::faults::{Fault, planted};
 use crate::secret::KeyRefusalStatus;
 use crate::util::wall_time;
@@ -34,7 +34,7 @@ pub(super) struct Refusal {
 
 impl Lane {
     /// The receiver refused the key of a request, and the key's source was asked since.
-    pub(in super::super) fn note_refused_key(&self, load: Load, sent: Sent, error: &ExportError) {
+    pub(crate) fn note_refused_key(&self, load: Load, sent: Sent, error: &ExportError) {
         let Some(status) = error.key_refusal() else { return };
         let mut state = self.state.lock();
         if sent.is_before() {
@@ -50,7 +50,7 @@ impl Lane {
     }
 
     /// The receiver took the key of a request.
-    pub(in super::super) fn note_taken_key(&self, load: Load, sent: Sent) {
+    pub(crate) fn note_taken_key(&self, load: Load, sent: Sent) {
         let is_late = !sent.is_before() && !self.keyring.is_current(sent.key);
         let mut state = self.state.lock();
         if is_late && planted(Fault::LateAnswerAlarms) {

@@ -12,12 +12,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::super::breaker::{BreakerState, BreakerStatus};
-use super::super::lane_status::{RequestState, RequestStatus};
-use super::super::permits::Load;
-use super::super::verdict::Verdict;
 use super::Lane;
 use super::state::State;
+use crate::export::accounting::lane_status::{RequestState, RequestStatus};
+use crate::export::schedule::breaker::{BreakerState, BreakerStatus};
+use crate::export::schedule::permits::Load;
+use crate::export::send::verdict::Verdict;
 use crate::util::wall_time;
 
 /// The requests that are under way, the oldest first.
@@ -34,9 +34,9 @@ struct Open {
 }
 
 /// A request that is under way until this is dropped.
-pub(in super::super) struct UnderWay<'a> {
+pub(crate) struct UnderWay<'a> {
     lane: &'a Lane,
-    pub(in super::super) load: Load,
+    pub(crate) load: Load,
     number: u64,
 }
 
@@ -82,7 +82,7 @@ fn let_through(breakers: [BreakerStatus; 2]) -> Option<SystemTime> {
 
 impl Lane {
     /// A request begins: it waits for its place.
-    pub(in super::super) fn begin_request(&self, load: Load) -> UnderWay<'_> {
+    pub(crate) fn begin_request(&self, load: Load) -> UnderWay<'_> {
         let mut state = self.state.lock();
         let requests = state.requests.get_or_insert_default();
         requests.begun += 1;
@@ -99,17 +99,17 @@ impl Lane {
 
 impl UnderWay<'_> {
     /// It waits for a place among the requests that may be sent at the same time.
-    pub(in super::super) fn waits_for_place(&self) {
+    pub(crate) fn waits_for_place(&self) {
         self.change(|status| status.change(RequestState::WaitsForPlace, None));
     }
 
     /// A breaker does not let it through.
-    pub(in super::super) fn waits_at_breaker(&self) {
+    pub(crate) fn waits_at_breaker(&self) {
         self.change(|status| status.change(RequestState::WaitsAtBreaker, None));
     }
 
     /// An attempt begins; `before` were made before it.
-    pub(in super::super) fn sent(&self, before: u32) {
+    pub(crate) fn sent(&self, before: u32) {
         self.change(|status| {
             status.attempt = before.saturating_add(1);
             status.change(RequestState::Sent, None);
@@ -117,7 +117,7 @@ impl UnderWay<'_> {
     }
 
     /// The attempt after `before` others is over. If its verdict is another attempt, that is the one that comes next.
-    pub(in super::super) fn answered(&self, before: u32, verdict: &Verdict) {
+    pub(crate) fn answered(&self, before: u32, verdict: &Verdict) {
         let asked = match verdict {
             Verdict::Deny { .. } | Verdict::Fault { .. } => None,
             Verdict::Repeat { after, .. } => *after,
@@ -131,7 +131,7 @@ impl UnderWay<'_> {
     }
 
     /// The next attempt is due after this time.
-    pub(in super::super) fn waits(&self, wait: Duration) {
+    pub(crate) fn waits(&self, wait: Duration) {
         let due = SystemTime::now().checked_add(wait).map(wall_time::shown);
         self.change(|status| status.change(RequestState::WaitsToRepeat, due));
     }
@@ -158,11 +158,11 @@ impl Drop for UnderWay<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::ExportError;
-    use super::super::super::sample::span;
     use super::super::tests::lane;
     use super::*;
     use crate::config::Binding;
+    use crate::export::ExportError;
+    use crate::export::test_fixtures::span;
 
     #[test]
     fn the_oldest_request_is_shown_and_nothing_is_kept_of_those_that_ended() {

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use super::super::breaker::Breakers;
-use super::super::key_status::KeyStatus;
-use super::super::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
-use super::super::permits::Load;
 use super::Lane;
 use super::errors::Failures;
+use crate::export::accounting::key_status::KeyStatus;
+use crate::export::accounting::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
+use crate::export::schedule::breaker::Breakers;
+use crate::export::schedule::permits::Load;
 use crate::ledger::Ledger;
 
 /// What a lane says of itself.
@@ -28,7 +28,7 @@ pub(crate) struct LaneSnapshot {
 }
 
 impl Lane {
-    pub(in super::super) fn snapshot(&self) -> LaneSnapshot {
+    pub(crate) fn snapshot(&self) -> LaneSnapshot {
         // First, and not in the lane's lock, which ends of spans wait for.
         let mut key = self.keyring.status(&self.shared.keyrings);
         let breakers = self.gates.status();

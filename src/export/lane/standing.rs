@@ -13,11 +13,11 @@
 //!
 //! An attempt that has no answer yet changes nothing. Between requests the standing stays what it was.
 
-use super::super::ExportError;
-use super::super::permits::Load;
-use super::super::verdict::Verdict;
 use super::Lane;
 use super::state::State;
+use crate::export::ExportError;
+use crate::export::schedule::permits::Load;
+use crate::export::send::verdict::Verdict;
 use crate::ledger::DropReason;
 
 /// How the receiver treats one kind of what a lane sends.
@@ -88,7 +88,7 @@ impl State {
 
 impl Lane {
     /// An attempt is over.
-    pub(in super::super) fn note_verdict(&self, load: Load, verdict: &Verdict) {
+    pub(crate) fn note_verdict(&self, load: Load, verdict: &Verdict) {
         let now = self.shared.driver.now();
         let mut state = self.state.lock();
         state.standings[load as usize] = Standing::after(verdict);
@@ -100,7 +100,7 @@ impl Lane {
     }
 
     /// A request waits at a breaker.
-    pub(in super::super) fn note_held_up(&self, load: Load) {
+    pub(crate) fn note_held_up(&self, load: Load) {
         let error = self.unavailable();
         let now = self.shared.driver.now();
         let mut state = self.state.lock();
@@ -117,10 +117,10 @@ impl Lane {
 mod tests {
     use std::time::Duration;
 
-    use super::super::super::sample::span;
     use super::super::tests::lane;
     use super::*;
     use crate::config::Binding;
+    use crate::export::test_fixtures::span;
 
     fn status(status: u16) -> ExportError {
         ExportError::Status {

@@ -8,12 +8,6 @@ use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Notify;
 
-use super::super::batch::Halving;
-use super::super::budget::{Budget, Share};
-use super::super::engine::Ring;
-use super::super::lane_status::RefusedSpan;
-use super::super::permits::Load;
-use super::super::queue::{Chunks, Queue};
 use super::Lane;
 use super::errors::LastFailures;
 use super::in_flight::InFlight;
@@ -21,6 +15,12 @@ use super::outage::Outage;
 use super::refusals::{Refusal, Refusals};
 use super::requests::Requests;
 use super::standing::Standings;
+use crate::export::accounting::lane_status::RefusedSpan;
+use crate::export::engine::Ring;
+use crate::export::queue::budget::{Budget, Share};
+use crate::export::queue::span_queue::{Chunks, Queue};
+use crate::export::schedule::permits::Load;
+use crate::export::send::batch::Halving;
 use crate::ledger::{DropReason, Ledger};
 
 #[derive(Default)]
@@ -86,16 +86,16 @@ pub(super) enum Schedule {
 
 /// How far a flush has to see things settled.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct FlushMark {
+pub(crate) struct FlushMark {
     pub(super) spans: u64,
     pub(super) events: u64,
 }
 
 /// Spans and session events that are not settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Unsettled {
-    pub(in super::super) spans: u64,
-    pub(in super::super) events: u64,
+pub(crate) struct Unsettled {
+    pub(crate) spans: u64,
+    pub(crate) events: u64,
 }
 
 impl State {

@@ -16,19 +16,19 @@ mod model {
     use loom::sync::{Condvar, Mutex, MutexGuard};
 
     #[derive(Debug, Default)]
-    pub(in super::super) struct ForkLock<T>(Mutex<T>);
+    pub(crate) struct ForkLock<T>(Mutex<T>);
 
     impl<T> ForkLock<T> {
-        pub(in super::super) fn lock(&self) -> MutexGuard<'_, T> {
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().expect("a model has no poison")
         }
 
-        pub(in super::super) fn lock_unless_forked(&self) -> Option<MutexGuard<'_, T>> {
+        pub(crate) fn lock_unless_forked(&self) -> Option<MutexGuard<'_, T>> {
             Some(self.lock())
         }
     }
 
-    pub(in super::super) fn wait_timeout<'a, T>(
+    pub(crate) fn wait_timeout<'a, T>(
         changed: &Condvar,
         guard: MutexGuard<'a, T>,
         time: Duration,

@@ -1,7 +1,22 @@
 //! The schedule against a model of the engine: whatever happens in whatever order, no span is forgotten.
 
+use super::state::Schedule;
+use crate::backend::CUT_VALUES;
+use crate::backend::Destination;
+use crate::export::accounting::selector_ledger::Account;
+use crate::export::engine::Ring;
+use crate::export::engine::Shared;
+use crate::export::net::connections::Connections;
+use crate::export::schedule::permits::Load;
+use crate::export::send::deliver::Outcome;
+use crate::ledger::DropReason;
+use crate::selector::Selector;
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::LazyLock;
+use std::time::Duration;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use opentelemetry::KeyValue;
@@ -10,13 +25,13 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::super::ExportError;
-use super::super::connections::Way;
-use super::super::deliver::see_through;
-use super::super::sample::span;
-use super::super::transport::Transport;
 use super::*;
 use crate::config::{Binding, Config, Document, Export, ExportSettings, Protocol};
+use crate::export::ExportError;
+use crate::export::net::connections::Way;
+use crate::export::net::transport::Transport;
+use crate::export::send::deliver::see_through;
+use crate::export::test_fixtures::span;
 use crate::secret::{KeyReader, KeySource, SecretError, SecretSources};
 use crate::selector::{SelectorKind, Slug};
 
@@ -53,7 +68,7 @@ enum Step {
 }
 
 /// What lanes are made of.
-pub(in super::super) struct Parts {
+pub(crate) struct Parts {
     settings: ExportSettings,
     destination: Arc<Destination>,
     connections: Arc<Connections>,
@@ -62,7 +77,7 @@ pub(in super::super) struct Parts {
 }
 
 /// A lane that nobody sends for, in books of its own, and the other end of its bell.
-pub(in super::super) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
+pub(crate) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
     Parts::of(binding, small()).lane()
 }
 
@@ -77,7 +92,7 @@ pub(super) fn small() -> Export {
 
 impl Parts {
     /// The key and the destination of one tenant.
-    pub(in super::super) fn of(binding: Binding, export: Export) -> Self {
+    pub(crate) fn of(binding: Binding, export: Export) -> Self {
         let mut document = Document::default();
         let provider = |name: &str| KeySource::Provider {
             provider: "test".into(),
@@ -104,14 +119,14 @@ impl Parts {
         }
     }
 
-    pub(in super::super) fn lane(&self) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
+    pub(crate) fn lane(&self) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
         let account = Account::alone(&Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name")));
         let (mut lanes, rung) = self.lanes(std::slice::from_ref(&account));
         (lanes.remove(0), account, rung)
     }
 
     /// Lanes that nobody sends for, one in each of these books, with one bound on what they hold; and the other end of their bell.
-    pub(in super::super) fn lanes(&self, books: &[Arc<Account>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
+    pub(crate) fn lanes(&self, books: &[Arc<Account>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
         let reader = KeyReader::new(self.sources.clone(), false);
         let (shared, rung) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), reader);
         let scheme = self.destination.key_scheme;

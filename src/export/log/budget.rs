@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::PAUSE;
 
 /// Lines in each [`PAUSE`].
-pub(super) const LINES: u32 = 60;
+pub(crate) const LINES: u32 = 60;
 
 /// The lines of one registry.
 #[derive(Debug, Default)]

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use super::super::{FlushMark, Ticket, Unsettled};
 use super::SESSIONS;
-use crate::export::deliver::Outcome;
+use crate::export::lane::{FlushMark, Ticket, Unsettled};
+use crate::export::send::deliver::Outcome;
 use crate::ledger::{DropReason, LedgerSnapshot};
 
 /// What the model knows of spans or of events. Numbers are the order in which they were accepted.

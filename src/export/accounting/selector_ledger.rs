@@ -1,0 +1,404 @@
+//! All lanes that a selector ever had, and the ledgers of those that are gone: a name's ledger goes on across its tracers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+#[cfg(test)]
+use super::accounting::Books;
+use super::accounting::Settled;
+use super::key_status::KeyStatus;
+use super::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
+use super::report::TracerReport;
+#[cfg(feature = "metrics")]
+use super::span_counters::Starts;
+use crate::export::lane::{Failures, FlushMark, Lane, LaneSnapshot, Unsettled};
+use crate::export::log::Episodes;
+use crate::export::schedule::breaker::Breakers;
+use crate::ledger::Ledger;
+use crate::selector::Selector;
+
+/// The books of one selector.
+pub(crate) struct Account {
+    pub(crate) selector: Selector,
+    state: Mutex<State>,
+    /// Told where the last lane is gone.
+    settled: Arc<Settled>,
+    /// What the log says of it.
+    pub(crate) episodes: Episodes,
+    /// What metrics tell of it.
+    #[cfg(feature = "metrics")]
+    pub(crate) told: Told,
+}
+
+/// What metrics tell of an account.
+#[cfg(feature = "metrics")]
+pub(crate) struct Told {
+    /// How many accounts were opened before.
+    pub(crate) number: usize,
+    /// Where the spans go.
+    pub(crate) traces_url: String,
+    starts: Arc<Starts>,
+}
+
+#[derive(Default)]
+struct State {
+    lanes: Vec<Open>,
+    /// What is left of the lanes that are gone.
+    retired: Retired,
+    /// Where it stands in the list of accounts without lanes.
+    listed: Listed,
+}
+
+struct Open {
+    lane: Arc<Lane>,
+    /// None where nothing was reported of it yet, as of most.
+    reported: Option<Box<Reported>>,
+}
+
+/// Where books stood when the last report of them was made: what happened since has not been told yet.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Reported {
+    spans: Ledger,
+    events: Ledger,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Listed {
+    #[default]
+    No,
+    Yes,
+    /// It had a lane again since it was listed.
+    Used,
+}
+
+/// What becomes of an account whose turn it is to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It has lanes: it is listed again when they are gone.
+    Open,
+    /// Somebody reads it, or it had lanes since it was listed: it waits for another turn.
+    Again,
+    /// Losses of it are in no report yet.
+    Untold,
+    /// Nothing is to be told of it but its sums.
+    Forget,
+}
+
+#[derive(Default)]
+struct Retired {
+    spans: Ledger,
+    events: Ledger,
+    // In boxes, because most never have any.
+    failures: Option<Box<Failures>>,
+    refused_span: Option<Box<RefusedSpan>>,
+    last_delivery: Option<SystemTime>,
+    reported: Reported,
+}
+
+/// A flush of all lanes of a selector.
+pub(crate) struct AccountFlush {
+    pub(crate) lanes: Vec<(Arc<Lane>, FlushMark)>,
+    before: Reported,
+}
+
+/// The books of a selector at one moment.
+pub(crate) struct AccountSnapshot {
+    /// Of all lanes that ever were, together.
+    pub(crate) spans: Ledger,
+    /// What the spans and session events take that are queued and under way, estimated.
+    pub(crate) held_bytes: usize,
+    /// When the span ended that waits for the longest.
+    pub(crate) oldest: Option<SystemTime>,
+    pub(crate) events: Ledger,
+    /// Lanes that are there.
+    pub(crate) lanes: usize,
+    /// Of the newest lane that has one; of the lanes that are gone where none has.
+    pub(crate) failures: Option<Failures>,
+    /// Likewise.
+    pub(crate) refused_span: Option<RefusedSpan>,
+    pub(crate) last_delivery: Option<SystemTime>,
+    /// Of the newest lane.
+    pub(crate) breakers: Breakers,
+    /// Of the newest lane.
+    pub(crate) key: Option<KeyStatus>,
+    /// Of the newest lane.
+    pub(crate) destination: Option<DestinationStatus>,
+    /// Of all lanes the one that is under way for the longest.
+    pub(crate) oldest_request: Option<RequestStatus>,
+}
+
+#[cfg(feature = "metrics")]
+impl Told {
+    pub(crate) fn new(number: usize, traces_url: &str) -> Self {
+        Self {
+            number,
+            traces_url: traces_url.to_owned(),
+            starts: Arc::default(),
+        }
+    }
+}
+
+impl Account {
+    pub(crate) fn new(selector: Selector, settled: Arc<Settled>, #[cfg(feature = "metrics")] told: Told) -> Arc<Self> {
+        Arc::new(Self {
+            selector,
+            state: Mutex::default(),
+            settled,
+            episodes: Episodes::default(),
+            #[cfg(feature = "metrics")]
+            told,
+        })
+    }
+
+    /// Of no books.
+    #[cfg(test)]
+    pub(crate) fn alone(selector: &Selector) -> Arc<Self> {
+        Books::new(Arc::default()).account(selector, "")
+    }
+
+    pub(crate) fn open(&self, lane: &Arc<Lane>) {
+        let mut state = self.lock();
+        // For most selectors there is one at a time.
+        state.lanes.reserve_exact(1);
+        state.lanes.push(Open {
+            lane: Arc::clone(lane),
+            reported: None,
+        });
+        if state.listed != Listed::No {
+            state.listed = Listed::Used;
+        }
+    }
+
+    /// Takes over the ledger of a lane where all is settled. Under the account's lock, so a snapshot sees it on one side only.
+    pub(crate) fn retire(&self, lane: &Lane) {
+        let mut state = self.lock();
+        let Some(at) = state.position(lane) else { return };
+        let Open { lane, reported } = state.lanes.remove(at);
+        let snapshot = lane.snapshot();
+        let retired = &mut state.retired;
+        retired.spans.add(&snapshot.spans);
+        retired.events.add(&snapshot.events);
+        retired.reported.add(&reported.as_deref().copied().unwrap_or_default());
+        retired.failures = snapshot.failures.map(Box::new).or(retired.failures.take());
+        retired.refused_span = snapshot.refused_span.map(Box::new).or(retired.refused_span.take());
+        retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
+        let list = state.lanes.is_empty() && state.listed == Listed::No;
+        if list {
+            state.listed = Listed::Yes;
+        }
+        drop(state);
+        if list {
+            self.settled.list(self.selector.clone());
+        }
+    }
+
+    /// What is to become of it. `alone` says that nobody else has it, and so that no lane can be opened in it meanwhile.
+    pub(crate) fn turn(&self, alone: bool) -> Turn {
+        let mut state = self.lock();
+        if !state.lanes.is_empty() {
+            state.listed = Listed::No;
+            return Turn::Open;
+        }
+        if !alone || state.listed == Listed::Used {
+            state.listed = Listed::Yes;
+            return Turn::Again;
+        }
+        let books = &state.retired;
+        let untold = [
+            books.spans.since(&books.reported.spans),
+            books.events.since(&books.reported.events),
+        ];
+        if untold.iter().any(Ledger::has_dropped) {
+            Turn::Untold
+        } else {
+            Turn::Forget
+        }
+    }
+
+    /// The sums of spans and session events of an account without lanes, and how far they were reported.
+    pub(crate) fn sums(&self) -> [(Ledger, Ledger); 2] {
+        let books = &self.lock().retired;
+        let reported = books.reported;
+        [(books.spans, books.events), (reported.spans, reported.events)]
+    }
+
+    /// Makes everything that the selector's lanes hold due now.
+    pub(crate) fn begin_flush(&self) -> AccountFlush {
+        let state = self.lock();
+        let (lanes, before) = (state.lanes(), state.reported());
+        drop(state);
+        let lanes = lanes.into_iter().map(|lane| {
+            let mark = lane.begin_flush();
+            (lane, mark)
+        });
+        AccountFlush {
+            lanes: lanes.collect(),
+            before,
+        }
+    }
+
+    /// All that happened since the report before the flush, and what of the flush is not settled yet.
+    pub(crate) fn report(&self, flush: &AccountFlush) -> TracerReport {
+        // Before the books are read: what is settled in between is told twice, as pending and as what became of it, rather than not at all.
+        let mut pending = Unsettled::default();
+        for (lane, mark) in &flush.lanes {
+            let unsettled = lane.unsettled(mark);
+            pending.spans += unsettled.spans;
+            pending.events += unsettled.events;
+        }
+        let mut state = self.lock();
+        let snapshots = state.snapshots();
+        let books = state.books(&snapshots);
+        state.report(&snapshots);
+        drop(state);
+        TracerReport::new(
+            self.selector.clone(),
+            &books.spans.since(&flush.before.spans),
+            &books.events.since(&flush.before.events),
+            pending,
+            books.failures.map(|failures| failures.error),
+        )
+    }
+
+    /// Where the books of one lane stood when it was last reported of.
+    pub(crate) fn reported_of(&self, lane: &Lane) -> Reported {
+        let state = self.lock();
+        let at = state.position(lane);
+        at.and_then(|at| state.lanes[at].reported.as_deref().copied())
+            .unwrap_or_default()
+    }
+
+    /// All that happened to one lane since the report before a flush of it, and what of the flush is not settled yet.
+    pub(crate) fn report_lane(&self, lane: &Lane, mark: &FlushMark, before: &Reported) -> TracerReport {
+        // First, as above.
+        let pending = lane.unsettled(mark);
+        let mut state = self.lock();
+        let books = lane.snapshot();
+        if let Some(at) = state.position(lane) {
+            state.lanes[at].reported = Some(Box::new(Reported::all_of(&books)));
+        }
+        drop(state);
+        TracerReport::new(
+            self.selector.clone(),
+            &books.spans.since(&before.spans),
+            &books.events.since(&before.events),
+            pending,
+            books.failures.map(|failures| failures.error),
+        )
+    }
+
+    /// Closes all lanes: what is not settled is dropped and counted.
+    pub(crate) fn abandon(&self) {
+        // A clone: a lane that retires meanwhile takes the account's lock.
+        let lanes = self.lock().lanes();
+        for lane in lanes {
+            lane.abandon();
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> AccountSnapshot {
+        let state = self.lock();
+        state.books(&state.snapshots())
+    }
+
+    /// Of all lanes that ever were, together.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn starts(&self) -> &Arc<Starts> {
+        &self.told.starts
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reported {
+    fn all_of(books: &LaneSnapshot) -> Self {
+        Self {
+            spans: books.spans,
+            events: books.events,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.spans.add(&other.spans);
+        self.events.add(&other.events);
+    }
+}
+
+impl State {
+    fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.lanes.iter().map(|open| Arc::clone(&open.lane)).collect()
+    }
+
+    fn position(&self, lane: &Lane) -> Option<usize> {
+        self.lanes
+            .iter()
+            .position(|open| std::ptr::eq(open.lane.as_ref(), lane))
+    }
+
+    /// What was reported of all lanes that ever were, together.
+    fn reported(&self) -> Reported {
+        let mut reported = self.retired.reported;
+        let of_lanes = self.lanes.iter().filter_map(|open| open.reported.as_deref());
+        of_lanes.for_each(|of_lane| reported.add(of_lane));
+        reported
+    }
+
+    /// All that is in the books is reported now.
+    fn report(&mut self, snapshots: &[LaneSnapshot]) {
+        self.retired.reported = Reported {
+            spans: self.retired.spans,
+            events: self.retired.events,
+        };
+        for (open, books) in self.lanes.iter_mut().zip(snapshots) {
+            open.reported = Some(Box::new(Reported::all_of(books)));
+        }
+    }
+
+    fn snapshots(&self) -> Vec<LaneSnapshot> {
+        self.lanes.iter().map(|open| open.lane.snapshot()).collect()
+    }
+
+    fn books(&self, snapshots: &[LaneSnapshot]) -> AccountSnapshot {
+        let mut books = AccountSnapshot {
+            spans: self.retired.spans,
+            held_bytes: 0,
+            oldest: None,
+            events: self.retired.events,
+            lanes: self.lanes.len(),
+            failures: None,
+            refused_span: None,
+            last_delivery: self.retired.last_delivery,
+            breakers: Breakers::default(),
+            key: None,
+            destination: None,
+            oldest_request: None,
+        };
+        for lane in snapshots {
+            books.spans.add(&lane.spans);
+            books.held_bytes += lane.held_bytes;
+            books.oldest = books.oldest.into_iter().chain(lane.oldest).min();
+            books.events.add(&lane.events);
+            books.failures = lane.failures.clone().or(books.failures.take());
+            books.refused_span = lane.refused_span.clone().or(books.refused_span.take());
+            books.last_delivery = books.last_delivery.max(lane.last_delivery);
+            books.breakers = lane.breakers;
+            books.key = Some(lane.key.clone());
+            books.destination = Some(lane.destination.clone());
+            let requests = books.oldest_request.into_iter().chain(lane.oldest_request);
+            books.oldest_request = requests.min_by_key(|request| request.since);
+        }
+        if books.failures.is_none() {
+            let mut failures = self.retired.failures.as_deref().cloned();
+            if let Some(failures) = &mut failures {
+                failures.end_by(books.last_delivery);
+            }
+            books.failures = failures;
+        }
+        books.refused_span = books
+            .refused_span
+            .or_else(|| self.retired.refused_span.as_deref().cloned());
+        books
+    }
+}

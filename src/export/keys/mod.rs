@@ -1,0 +1,7 @@
+//! The keys that lanes send with: read from their sources, shared by lanes with the same source, rotated.
+
+mod key_read_limits;
+mod key_renewals;
+pub(super) mod key_store;
+pub(super) mod request_key;
+pub(super) mod rotating_key;

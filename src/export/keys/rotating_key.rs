@@ -1,0 +1,422 @@
+//! The key of one source, and how it becomes another one while its tracers stay.
+//!
+//! Lanes whose key comes from the same source share a keyring, so the source is asked once for all of them. It is asked again:
+//!
+//! | when | how soon |
+//! |---|---|
+//! | a receiver refuses the key that is current | at once; where that gave no other key, not before a pause, which doubles |
+//! | the file that it is in changes | at once |
+//! | three quarters of its lifetime are over | then; where that fails, after an eighth of it, or `export.retry.max_backoff` |
+//! | a tracer is made with it | the look-up does it |
+//!
+//! What comes is judged by when its reading began: one that began earlier than another that counted is too late.
+//!
+//! | reading | the key | the error |
+//! |---|---|---|
+//! | another key | replaced, the one before kept until a receiver took the new one; waiting lanes go on | none |
+//! | the same | stays | none |
+//! | a fault | stays: the last good one | the fault |
+//!
+//! Whether a receiver takes the key is not known here but by each lane: lanes with the same source may have different receivers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::Rng;
+use tokio::sync::Notify;
+
+use super::key_store::Keyrings;
+use crate::config::RetrySettings;
+use crate::export::accounting::key_status::KeyStatus;
+use crate::export::lane::Lane;
+use crate::export::log::{Episode, TARGET};
+use crate::faults::{Fault, planted};
+use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeyOrigin, SecretError};
+use crate::util::wall_time;
+
+/// After how many more that wait those are looked for that are gone.
+const MANY: usize = 64;
+
+/// What the log is to say of a source.
+enum News {
+    /// The error, and how many lines were left out before.
+    Failing(SecretError, Option<u64>),
+    Readable,
+}
+
+/// The key of one source.
+pub(crate) struct Keyring {
+    origin: Arc<KeyOrigin>,
+    rings: Weak<Keyrings>,
+    state: Mutex<State>,
+}
+
+/// A key that the source gave.
+pub(crate) struct Key {
+    pub(crate) secret: ApiKey,
+    /// How many others were before it.
+    pub(crate) number: u64,
+}
+
+struct State {
+    key: Arc<Key>,
+    since: SystemTime,
+    /// The reading that was taken last.
+    reading: u64,
+    /// What most keyrings never need.
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each of them changes without the others")]
+struct More {
+    error: Option<SecretError>,
+    /// What the log says of the error.
+    failing: Episode,
+    /// The last key that receivers took, as long as none took the current one.
+    before: Option<Arc<Key>>,
+    /// The current one was refused, and that is why the source is asked.
+    refused: bool,
+    /// The current one came because the one before it was refused, and no receiver took it yet.
+    untried: bool,
+    /// How often it was asked because of that without giving a key that a receiver took, in a row.
+    in_vain: u32,
+    not_before: Option<Instant>,
+    /// The source is being asked.
+    asking: bool,
+    /// Something happened meanwhile: it is to be asked once more.
+    again: bool,
+    asked: Arc<Notify>,
+    /// When it is to be asked for its lifetime.
+    due: Option<Instant>,
+    /// When it is told that its time may have come: not later than that. Each tracer that is made puts the time off, and asks for nothing new.
+    ordered: Option<Instant>,
+    /// Lanes whose requests wait for another key, by address.
+    waiting: BTreeMap<usize, Weak<Lane>>,
+}
+
+impl Keyring {
+    pub(crate) fn new(origin: &Arc<KeyOrigin>, rings: &Arc<Keyrings>, reading: u64, key: ApiKey) -> Arc<Self> {
+        let ring = Arc::new(Self {
+            origin: Arc::clone(origin),
+            rings: Arc::downgrade(rings),
+            state: Mutex::new(State {
+                key: Arc::new(Key { secret: key, number: 0 }),
+                since: SystemTime::now(),
+                reading,
+                more: None,
+            }),
+        });
+        if let Some(lifetime) = origin.lifetime() {
+            let mut state = ring.lock();
+            ring.schedule(&mut state, rings, lifetime / 4 * 3);
+        }
+        ring
+    }
+
+    /// The key that requests are to be sent with.
+    pub(crate) fn key(&self) -> Arc<Key> {
+        Arc::clone(&self.lock().key)
+    }
+
+    /// Fingerprint of the current key.
+    pub(crate) fn fingerprint(&self, fingerprinter: &Fingerprinter) -> Fingerprint {
+        self.key().secret.fingerprint(fingerprinter)
+    }
+
+    /// The one before, where no receiver took the current one yet; none where `current` is current no more.
+    pub(crate) fn before(&self, current: &Key) -> Option<Arc<Key>> {
+        let state = self.lock();
+        let more = state.more.as_ref().filter(|_| state.key.number == current.number)?;
+        more.before.clone()
+    }
+
+    /// Whether requests are sent with this key now.
+    pub(crate) fn is_current(&self, number: u64) -> bool {
+        self.lock().key.number == number
+    }
+
+    /// Where the key comes from, and the header that it is for.
+    pub(crate) fn origin(&self) -> &KeyOrigin {
+        &self.origin
+    }
+
+    /// A receiver took a key.
+    pub(crate) fn note_taken(&self, key: &Key) {
+        let mut state = self.lock();
+        if state.key.number != key.number {
+            return;
+        }
+        if let Some(more) = &mut state.more {
+            more.before = None;
+            if std::mem::take(&mut more.untried) {
+                more.end_pause();
+            }
+        }
+        state.tidy();
+    }
+
+    /// The one before is refused as well.
+    pub(crate) fn forget_before(&self, key: &Key) {
+        if let Some(more) = &mut self.lock().more {
+            more.before.take_if(|before| before.number == key.number);
+        }
+    }
+
+    /// A receiver refused a key: whether there is another one now. The source is asked where none is known, once for all who want to know
+    /// at the same time, and not at all for a while after it gave nothing new.
+    pub(crate) async fn another_than(self: &Arc<Self>, refused: &Key) -> bool {
+        let asked = {
+            let mut state = self.lock();
+            if state.key.number != refused.number {
+                return true;
+            }
+            if planted(Fault::RefusedNotAsked) {
+                return false;
+            }
+            let more = state.more();
+            if !more.asking && more.not_before.is_some_and(|at| Instant::now() < at) {
+                return false;
+            }
+            more.refused = true;
+            // Made under the lock: from here on it hears the end.
+            let asked = Arc::clone(&more.asked).notified_owned();
+            self.ask(more);
+            asked
+        };
+        asked.await;
+        self.lock().key.number != refused.number
+    }
+
+    /// Something happened to what the key is read from.
+    #[cfg(feature = "watch")]
+    pub(crate) fn note_change(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let more = state.more();
+        more.again = more.asking;
+        self.ask(more);
+    }
+
+    /// A deadline has come that was asked for.
+    pub(crate) fn note_age(self: &Arc<Self>, due: Instant) {
+        let mut state = self.lock();
+        let more = state.more();
+        more.ordered.take_if(|ordered| *ordered == due);
+        if more.due.is_some_and(|wanted| wanted <= due) {
+            self.ask(more);
+        } else if let Some(rings) = self.rings.upgrade() {
+            self.order(more, &rings);
+        }
+    }
+
+    fn ask(self: &Arc<Self>, more: &mut More) {
+        if let Some(rings) = self.rings.upgrade()
+            && !std::mem::replace(&mut more.asking, true)
+        {
+            rings.ask(self, &self.origin);
+        }
+    }
+
+    /// The source was asked. Whether it is to be asked once more, at once.
+    pub(crate) fn answered(
+        self: &Arc<Self>,
+        rings: &Keyrings,
+        reading: u64,
+        read: Result<ApiKey, SecretError>,
+    ) -> bool {
+        self.take(rings, reading, read);
+        let mut state = self.lock();
+        let more = state.more();
+        let again = std::mem::take(&mut more.again);
+        if !again {
+            more.asking = false;
+            more.asked.notify_waiters();
+            state.tidy();
+        }
+        again
+    }
+
+    /// Takes what a reading gave.
+    pub(crate) fn take(self: &Arc<Self>, rings: &Keyrings, reading: u64, read: Result<ApiKey, SecretError>) {
+        let mut state = self.lock();
+        if reading <= state.reading {
+            return;
+        }
+        state.reading = reading;
+        let mut next = self.origin.lifetime().map(|lifetime| lifetime / 4 * 3);
+        let mut waiting = BTreeMap::new();
+        let mut news = None;
+        let now = Instant::now();
+        match read {
+            Ok(key) if !key.is_same(&state.key.secret) => {
+                waiting = state.rotate(key, &rings.retry);
+                news = state.more().failing.end().map(|_| News::Readable);
+            }
+            Ok(_) => {
+                if let Some(more) = &mut state.more {
+                    more.error = None;
+                    more.note_vain(&rings.retry);
+                    news = more.failing.end().map(|_| News::Readable);
+                }
+            }
+            Err(error) => {
+                let more = state.more();
+                if more.failing.note(1, now)
+                    && let Some(begun) = more.failing.begin(now, &rings.lines)
+                {
+                    news = Some(News::Failing(error.clone(), begun.left_out));
+                }
+                more.error = Some(error);
+                more.note_vain(&rings.retry);
+                next = self
+                    .origin
+                    .lifetime()
+                    .map(|lifetime| (lifetime / 8).min(rings.retry.max_backoff));
+            }
+        }
+        if let Some(next) = next {
+            self.schedule(&mut state, rings, next);
+        }
+        drop(state);
+        if let Some(news) = news {
+            self.tell(news);
+        }
+        for lane in waiting.values().filter_map(Weak::upgrade) {
+            lane.take_new_key();
+        }
+    }
+
+    fn schedule(self: &Arc<Self>, state: &mut State, rings: &Keyrings, after: Duration) {
+        let more = state.more();
+        more.due = Instant::now().checked_add(after);
+        self.order(more, rings);
+    }
+
+    /// Has itself told when its time has come, unless it is told before that anyway.
+    fn order(self: &Arc<Self>, more: &mut More, rings: &Keyrings) {
+        if let Some(due) = more.due
+            && more.ordered.is_none_or(|ordered| due < ordered)
+        {
+            let earlier = more.ordered.replace(due);
+            rings.lifetimes.set(self, due, earlier);
+        }
+    }
+
+    /// A request of the lane waits, because `refused` is refused and nothing else is there: false where there is something by now.
+    pub(crate) fn wait(&self, lane: &Arc<Lane>, refused: u64) -> bool {
+        let mut state = self.lock();
+        let waits = state.key.number == refused;
+        if waits {
+            let waiting = &mut state.more().waiting;
+            // Lanes that are gone would stay until there is another key.
+            if waiting.len() % MANY == MANY - 1 {
+                waiting.retain(|_, lane| lane.strong_count() > 0);
+            }
+            waiting.insert(Arc::as_ptr(lane).addr(), Arc::downgrade(lane));
+        }
+        waits
+    }
+
+    /// The key as its source gives it; what the receiver says of it is the lane's to add.
+    pub(crate) fn status(&self, rings: &Keyrings) -> KeyStatus {
+        let state = self.lock();
+        KeyStatus {
+            fingerprint: rings.fingerprint(&state.key.secret),
+            since: wall_time::shown(state.since),
+            rotations: state.key.number,
+            error: state.more.as_ref().and_then(|more| more.error.clone()),
+            refused: None,
+        }
+    }
+
+    /// Not under the lock: a subscriber may need it.
+    fn tell(&self, news: News) {
+        let source = &self.origin.source;
+        match news {
+            News::Failing(error, left_out) => tracing::warn!(
+                target: TARGET, left_out, "a key cannot be renewed, and the last good one stays in use: {error}"
+            ),
+            News::Readable => tracing::info!(target: TARGET, %source, "a key can be renewed again"),
+        }
+    }
+
+    /// A panic while the lock was held can only come from the allocator; what is behind it is still whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Keyring {
+    fn drop(&mut self) {
+        let address = std::ptr::from_ref(self).addr();
+        if let Some(rings) = self.rings.upgrade() {
+            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let ordered = state.more.as_ref().and_then(|more| more.ordered);
+            rings.forget(&self.origin, ordered.map(|due| (due, address)));
+        }
+    }
+}
+
+impl State {
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// Gives the lanes that waited for it.
+    fn rotate(&mut self, key: ApiKey, retry: &RetrySettings) -> BTreeMap<usize, Weak<Lane>> {
+        let number = self.key.number + 1;
+        let old = std::mem::replace(&mut self.key, Arc::new(Key { secret: key, number }));
+        self.since = SystemTime::now();
+        let more = self.more();
+        // One that is refused is of no more use. One that nobody took yet is no better than the one before it.
+        more.untried = more.refused;
+        if !more.refused && more.before.is_none() {
+            more.before = Some(old);
+        }
+        more.error = None;
+        if more.refused {
+            // Until a receiver takes it: a source may give another one each time, and none that is any good.
+            more.note_vain(retry);
+        } else {
+            more.end_pause();
+        }
+        std::mem::take(&mut more.waiting)
+    }
+
+    /// Gives memory back that says nothing any more.
+    fn tidy(&mut self) {
+        self.more.take_if(|more| {
+            let now = Instant::now();
+            let is_calm = more.error.is_none() && more.not_before.is_none_or(|at| at <= now);
+            is_calm
+                && more.failing.is_idle(now)
+                && more.before.is_none()
+                && !more.asking
+                && more.due.is_none()
+                && more.waiting.is_empty()
+        });
+    }
+}
+
+impl More {
+    fn end_pause(&mut self) {
+        self.in_vain = 0;
+        self.not_before = None;
+    }
+
+    /// Where it was asked because the key is refused, it is not asked for that again before a pause.
+    fn note_vain(&mut self, retry: &RetrySettings) {
+        if !std::mem::take(&mut self.refused) {
+            return;
+        }
+        let now = Instant::now();
+        let long_ago = |at: Instant| now.saturating_duration_since(at) > retry.max_backoff;
+        if self.not_before.is_none_or(long_ago) {
+            self.in_vain = 0;
+        }
+        let pause = retry.longest_wait(self.in_vain);
+        self.in_vain = self.in_vain.saturating_add(1);
+        self.not_before = now.checked_add(pause.mul_f64(rand::rng().random_range(0.5..=1.0)));
+    }
+}

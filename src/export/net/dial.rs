@@ -1,0 +1,152 @@
+//! One TCP connection: to the server itself, or to the proxy on the way.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::blocking::Blocking;
+use super::proxy::Proxy;
+use super::resolver::Resolver;
+use super::tunnel::tunnel;
+use crate::config::Addresses;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Makes TCP connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Dial {
+    tcp: HttpConnector<Resolver>,
+    /// What the proxy is reached by, whoever the endpoint is of: the operator named it.
+    to_proxy: HttpConnector<Resolver>,
+    resolver: Resolver,
+    proxy: Option<Arc<Proxy>>,
+    /// Also to a server without TLS: what forwards single requests does not forward HTTP/2.
+    always_tunnels: bool,
+}
+
+/// A connection, and who is at its end.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    stream: TcpStream,
+    /// A proxy that forwards each request, and has to be told in the request where to.
+    forwards: bool,
+}
+
+impl Dial {
+    pub(crate) fn new(
+        proxy: Option<Arc<Proxy>>,
+        untrusted: Option<Arc<Addresses>>,
+        always_tunnels: bool,
+        blocking: &Blocking,
+    ) -> Self {
+        let resolver = Resolver::new(untrusted, blocking);
+        Self {
+            tcp: tcp(resolver.clone()),
+            to_proxy: tcp(Resolver::new(None, blocking)),
+            resolver,
+            proxy,
+            always_tunnels,
+        }
+    }
+
+    async fn reach(mut self, to: Uri) -> Result<TokioIo<Reached>, BoxError> {
+        self.resolver.check_literal(&to)?;
+        let Some(proxy) = &self.proxy else {
+            poll_fn(|cx| self.tcp.poll_ready(cx)).await?;
+            let stream = self.tcp.call(to).await?.into_inner();
+            return Ok(TokioIo::new(Reached {
+                stream,
+                forwards: false,
+            }));
+        };
+        poll_fn(|cx| self.to_proxy.poll_ready(cx)).await?;
+        let connected = self.to_proxy.call(proxy.uri()).await;
+        let stream = connected.map_err(|error| unreachable(proxy, &error))?.into_inner();
+        if self.always_tunnels || to.scheme_str() == Some("https") {
+            let stream = tunnel(stream, &to, proxy).await.map_err(io::Error::other)?;
+            return Ok(TokioIo::new(Reached {
+                stream,
+                forwards: false,
+            }));
+        }
+        Ok(TokioIo::new(Reached { stream, forwards: true }))
+    }
+}
+
+fn tcp(resolver: Resolver) -> HttpConnector<Resolver> {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    tcp.set_nodelay(true);
+    // What `https` needs is over this; without TLS, the destination was refused.
+    tcp.enforce_http(false);
+    tcp
+}
+
+fn unreachable(proxy: &Proxy, error: &(dyn Error + 'static)) -> io::Error {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    io::Error::other(format!("the proxy {} cannot be reached: {cause}", proxy.origin()))
+}
+
+impl Service<Uri> for Dial {
+    type Response = TokioIo<Reached>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        Box::pin(self.clone().reach(to))
+    }
+}
+
+impl Connection for Reached {
+    fn connected(&self) -> Connected {
+        self.stream.connected().proxy(self.forwards)
+    }
+}
+
+impl AsyncRead for Reached {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Reached {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

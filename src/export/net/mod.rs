@@ -1,0 +1,15 @@
+//! One request on the wire: connections, proxies, TLS, HTTP and gRPC.
+
+pub(super) mod blocking;
+pub(super) mod connections;
+#[cfg(feature = "tls")]
+mod connector;
+mod dial;
+#[cfg(feature = "grpc")]
+mod grpc;
+pub(super) mod proxy;
+pub(super) mod receiver_text;
+mod resolver;
+pub(super) mod tls;
+pub(super) mod transport;
+mod tunnel;

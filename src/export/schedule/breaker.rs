@@ -1,0 +1,286 @@
+//! A breaker: while a receiver fails, requests to it wait instead of trying, and one at a time tries for all.
+//!
+//! The states and their moves are [`circuit`]'s. Here are the lock, the clock and those who wait. A request that waits holds nothing.
+
+mod circuit;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::config::RetrySettings;
+use crate::util::wall_time;
+use circuit::{Answer, Circuit, Phase, Wait};
+
+/// The breakers on a tracer's way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Breakers {
+    /// How the receiver treats the tracer's spans.
+    pub spans: BreakerStatus,
+    /// How it treats what is told of the tracer's sessions.
+    pub session_events: BreakerStatus,
+    /// Whether connections to its scheme, host and port come about; the same one for all tracers of the registry that send there.
+    pub endpoint: BreakerStatus,
+}
+
+/// A breaker at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BreakerStatus {
+    /// Whether requests are let through.
+    pub state: BreakerState,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Until when the receiver asked not to be sent anything (`Retry-After`, `RetryInfo`), at most `export.retry.max_retry_after` from its
+    /// answer. Holds in every state, and a flush does not end it. It stays when it is over. `None` if the receiver never asked.
+    #[serde(with = "wall_time::optional")]
+    pub asked_until: Option<SystemTime>,
+}
+
+/// Whether a breaker lets requests through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BreakerState {
+    /// It does.
+    #[default]
+    Closed,
+    /// It does not.
+    Open {
+        /// Then the next request is let through, as a probe.
+        #[serde(with = "wall_time")]
+        until: SystemTime,
+    },
+    /// A probe is under way; all others wait for what becomes of it.
+    HalfOpen,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    /// Made by the first failure. Most receivers never fail, and until then it is closed.
+    works: OnceLock<Box<Works>>,
+}
+
+#[derive(Debug, Default)]
+struct Works {
+    state: Mutex<State>,
+    /// Rung for all who wait, whenever what they wait for may have changed.
+    changed: Notify,
+    /// The last failure was about the key.
+    denied: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    circuit: Circuit,
+    /// Until when it is open, by the wall clock: read once for each opening, so that a status says the same until something changes.
+    until: Option<SystemTime>,
+    /// Until when the receiver asked to wait, likewise.
+    asked_until: Option<SystemTime>,
+}
+
+/// A request that was let through. Dropped without an outcome it tells nothing, and if it was the probe, another one is let through.
+#[must_use]
+pub(crate) struct Pass<'a> {
+    breaker: &'a Breaker,
+    probe: Option<u64>,
+}
+
+impl Breaker {
+    /// Whether a request would be let through.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.works
+            .get()
+            .is_none_or(|works| works.lock().circuit.wait(now()).is_none())
+    }
+
+    /// Waits until a request would be let through. Of all who wait for a probe's time only one is, so ask again.
+    pub(crate) async fn ready(&self) {
+        if let Some(works) = self.works.get() {
+            works.ready().await;
+        }
+    }
+
+    pub(crate) fn enter(&self) -> Option<Pass<'_>> {
+        let answer = self.works.get().map(|works| works.lock().circuit.ask(now()));
+        let probe = match answer {
+            None | Some(Answer::Enter) => None,
+            Some(Answer::Probe(probe)) => Some(probe),
+            Some(Answer::Wait(_)) => return None,
+        };
+        Some(Pass { breaker: self, probe })
+    }
+
+    /// Somebody cannot wait: what is not let through for a while longer is to be tried now.
+    pub(crate) fn hurry(&self) {
+        self.change(Circuit::hurry);
+    }
+
+    /// Ends an opening, so that the next request is let through as a probe.
+    pub(crate) fn let_one_try(&self) {
+        self.change(|circuit| circuit.let_one_try(now()));
+    }
+
+    /// The receiver asked for a wait: until it is over nothing is let through.
+    pub(crate) fn hold(&self, wait: Duration) {
+        // A moment that no clock can show is none.
+        if let Some(until) = now().checked_add(wait) {
+            let works = self.works.get_or_init(Box::default);
+            works.change(|circuit| circuit.hold(until));
+            let mut state = works.lock();
+            state.asked_until = state.asked_until.max(Some(on_the_wall_clock(until)));
+        }
+    }
+
+    /// When the receiver said to come back, unless that is over.
+    pub(crate) fn asked_until(&self) -> Option<Instant> {
+        let works = self.works.get()?;
+        works.lock().circuit.asked_until(now())
+    }
+
+    /// Whether requests wait, but for one that tries at a time.
+    pub(crate) fn is_open(&self) -> bool {
+        self.works
+            .get()
+            .is_some_and(|works| works.lock().circuit.phase != Phase::Closed)
+    }
+
+    /// Whether the last failure was about the key.
+    pub(crate) fn is_denied(&self) -> bool {
+        let works = self.works.get();
+        works.is_some_and(|works| works.denied.load(Ordering::Relaxed))
+    }
+
+    /// There is another key: failures of the one before say nothing any more.
+    pub(crate) fn note_new_key(&self) {
+        if self.is_denied() {
+            self.succeed();
+        }
+    }
+
+    pub(crate) fn status(&self) -> BreakerStatus {
+        self.works
+            .get()
+            .map_or_else(BreakerStatus::default, |works| works.status())
+    }
+
+    fn succeed(&self) {
+        if let Some(works) = self.works.get() {
+            works.denied.store(false, Ordering::Relaxed);
+            works.change(Circuit::succeed);
+        }
+    }
+
+    /// Changes nothing where nothing has failed yet.
+    fn change(&self, change: impl FnOnce(&mut Circuit)) {
+        if let Some(works) = self.works.get() {
+            works.change(change);
+        }
+    }
+}
+
+impl Works {
+    async fn ready(&self) {
+        loop {
+            // Made before the look: from here on it hears every change.
+            let changed = self.changed.notified();
+            let wait = self.lock().circuit.wait(now());
+            match wait {
+                None => return,
+                // Either end of the wait is the same: there is a look again.
+                Some(Wait::Until(until)) => drop(tokio::time::timeout_at(until.into(), changed).await),
+                Some(Wait::ForTheProbe) => changed.await,
+            }
+        }
+    }
+
+    fn status(&self) -> BreakerStatus {
+        let State {
+            circuit,
+            until,
+            asked_until,
+        } = *self.lock();
+        let state = match (circuit.phase, until) {
+            (Phase::Open { .. }, Some(until)) => BreakerState::Open { until },
+            (Phase::HalfOpen { .. }, _) => BreakerState::HalfOpen,
+            (Phase::Closed | Phase::Open { .. }, _) => BreakerState::Closed,
+        };
+        BreakerStatus {
+            state,
+            failures: circuit.failures,
+            asked_until,
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Circuit)) {
+        let mut state = self.lock();
+        let before = state.circuit.phase;
+        change(&mut state.circuit);
+        let after = state.circuit.phase;
+        let changed = after != before;
+        if changed {
+            state.until = match after {
+                Phase::Open { until, .. } => Some(on_the_wall_clock(until)),
+                Phase::Closed | Phase::HalfOpen { .. } => None,
+            };
+        }
+        drop(state);
+        if changed {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// A panic while the lock was held can only come from the allocator; nothing is allocated under it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass<'_> {
+    pub(crate) fn succeeded(mut self) {
+        self.probe = None;
+        self.breaker.succeed();
+    }
+
+    /// `denied` says that it was about the key.
+    pub(crate) fn failed(mut self, retry: &RetrySettings, denied: bool) {
+        let probe = self.probe.take();
+        let works = self.breaker.works.get_or_init(Box::default);
+        works.denied.store(denied, Ordering::Relaxed);
+        works.change(|circuit| circuit.fail(now(), probe, |openings| pause(retry, openings)));
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(probe) = self.probe {
+            self.breaker.change(|circuit| circuit.give_up(now(), probe));
+        }
+    }
+}
+
+/// On the clock of what moves the tasks, which tests may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// A time that is not far, as a status shows it.
+fn on_the_wall_clock(time: Instant) -> SystemTime {
+    let now = SystemTime::now();
+    let left = time.saturating_duration_since(self::now());
+    wall_time::shown(now.checked_add(left).unwrap_or(now))
+}
+
+/// As long as a wait between two repetitions may be, and half of it at the least: a random time that is next to nothing would be no pause.
+/// No longer than a quarter of the time for repetitions, so that a request sees some probes before it is given up.
+fn pause(retry: &RetrySettings, openings: u32) -> Duration {
+    retry
+        .longest_wait(openings)
+        .min(retry.max_elapsed / 4)
+        .mul_f64(rand::rng().random_range(0.5..=1.0))
+}

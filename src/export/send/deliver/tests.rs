@@ -1,0 +1,664 @@
+//! Waits of hours, on a clock that only the test moves, against a receiver that answers as they say.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::yield_now;
+use tokio::time::advance;
+
+use super::*;
+use crate::config::{Binding, Compression, Export, Retry, ServerErrors};
+use crate::export::accounting::selector_ledger::Account;
+use crate::export::engine::Ring;
+use crate::export::lane::tests::Parts;
+use crate::export::queue::session_queue::{Outbox, SessionEvent};
+use crate::export::send::batch::send_next;
+use crate::export::test_fixtures::span;
+use crate::export::test_receiver::{Answer, Receiver, Seen};
+use crate::ledger::LedgerSnapshot;
+use crate::selector::{Selector, SelectorKind, Slug};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Longer than anything takes here in real time.
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Runs a test on a clock that stands still unless the test moves it.
+fn on_a_stopped_clock(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    // A clock that is paused goes on by itself where nothing is to be done, but not while something blocks.
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let blocked = runtime.spawn_blocking(move || is_done.recv());
+    runtime.block_on(async {
+        test.await;
+        drop(done);
+        blocked.await.expect("no panic").expect_err("it is dropped");
+    });
+}
+
+struct World {
+    receiver: Receiver,
+    lane: Arc<Lane>,
+    account: Arc<Account>,
+    rung: UnboundedReceiver<Ring>,
+}
+
+impl World {
+    /// Batches of three spans, which are due when they are pushed.
+    fn new(retry: Retry, answer: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
+        Self::with_batches(3, retry, answer)
+    }
+
+    fn with_batches(size: usize, retry: Retry, answer: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
+        let receiver = Receiver::new(answer);
+        let export = Export {
+            max_export_batch_size: Some(size),
+            scheduled_delay: Some(Duration::ZERO),
+            compression: Some(Compression::None),
+            retry,
+            ..Export::default()
+        };
+        let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
+        let (lane, account, rung) = parts.lane();
+        Self {
+            receiver,
+            lane,
+            account,
+            rung,
+        }
+    }
+
+    fn push(&mut self, count: usize) {
+        let names: Vec<_> = (1..=count).map(|number| number.to_string()).collect();
+        self.push_named(&names);
+    }
+
+    fn push_named<Slug: AsRef<str>>(&mut self, names: &[Slug]) {
+        for (number, name) in (1..).zip(names) {
+            let mut span = span(name.as_ref().to_owned());
+            let (trace, flags) = (TraceId::from(1), TraceFlags::SAMPLED);
+            span.span_context = SpanContext::new(trace, SpanId::from(number), flags, false, TraceState::NONE);
+            self.lane.push(span);
+        }
+        self.hear();
+    }
+
+    /// As the engine.
+    fn hear(&mut self) {
+        while let Ok(ring) = self.rung.try_recv() {
+            let shared = Arc::clone(self.lane.shared());
+            match ring {
+                Ring::Ready(lane) | Ring::Timed(lane) => {
+                    // Timed ones are due at once here.
+                    if lane.start_ready() || lane.start_timed(Instant::now() + HOUR) {
+                        tokio::spawn(async move {
+                            while lane.is_due() {
+                                send_next(&lane, &shared).await;
+                            }
+                        });
+                    }
+                }
+                Ring::Session(outbox) => drop(tokio::spawn(outbox.run())),
+                Ring::Flush(_) | Ring::Pressed | Ring::Log(_) => {}
+            }
+        }
+    }
+
+    fn spans(&self) -> LedgerSnapshot {
+        self.account.snapshot().spans.snapshot()
+    }
+
+    fn events(&self) -> LedgerSnapshot {
+        self.account.snapshot().events.snapshot()
+    }
+
+    fn last_error(&self) -> String {
+        let failures = self.account.snapshot().failures;
+        failures.map(|last| last.error.to_string()).unwrap_or_default()
+    }
+
+    /// Lets everything happen that happens at this time.
+    async fn until<T: std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        mut look: impl FnMut(&Self) -> T,
+        is: impl Fn(&T) -> bool,
+    ) {
+        let begun = Instant::now();
+        loop {
+            self.hear();
+            let seen = look(self);
+            if is(&seen) {
+                return;
+            }
+            assert!(
+                begun.elapsed() < MINUTE,
+                "{what}: last seen {seen:?}; {}",
+                self.last_error()
+            );
+            yield_now().await;
+        }
+    }
+
+    /// Moves the clock, and lets what happens then have time for it.
+    async fn pass(&mut self, time: Duration) {
+        advance(time).await;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(20) {
+            self.hear();
+            yield_now().await;
+        }
+    }
+}
+
+/// Answers so once, and takes everything from then on.
+fn once(first: Answer, is_for: impl Fn(&Seen) -> bool + Send + 'static) -> impl FnMut(&Seen) -> Answer + Send {
+    let mut first = Some(first);
+    move |seen| first.take_if(|_| is_for(seen)).unwrap_or(TAKEN)
+}
+
+const TAKEN: Answer = (200, "");
+const ASKS: &str = "retry-after: 3000\r\n";
+
+fn is_session(seen: &Seen) -> bool {
+    seen.path.contains("session")
+}
+
+fn retry(max_elapsed: Duration) -> Retry {
+    Retry {
+        max_elapsed: Some(max_elapsed),
+        ..Retry::default()
+    }
+}
+
+#[test]
+fn what_the_receiver_asks_for_is_waited_as_long_as_the_batch_lives() {
+    on_a_stopped_clock(async {
+        for (asked, waited) in [
+            ("retry-after: 3000\r\n", 50 * MINUTE),
+            ("retry-after: 18446744073709551615\r\n", HOUR),
+        ] {
+            let mut world = World::new(retry(2 * HOUR), once((503, asked), |_| true));
+            world.push(3);
+            world
+                .until("the refusal", World::last_error, |error| !error.is_empty())
+                .await;
+            world.pass(waited.saturating_sub(SECOND)).await;
+            // Not earlier, for a flush neither.
+            let _mark = world.lane.begin_flush();
+            world.pass(Duration::ZERO).await;
+            assert_eq!(world.spans().in_flight, 3, "{asked}");
+            advance(2 * SECOND).await;
+            world
+                .until("the spans", |world| world.spans().delivered, |spans| *spans == 3)
+                .await;
+        }
+    });
+}
+
+#[test]
+fn what_would_not_live_until_then_is_dropped_and_the_wait_holds_for_the_next_batches() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), |_| true));
+        // The second batch was due when the first was refused: it goes with it.
+        world.push(6);
+        let dropped = |world: &World| world.spans().dropped.get(&DropReason::RetriesExhausted).copied();
+        world
+            .until("six to be dropped", dropped, |count| *count == Some(6))
+            .await;
+        assert!(
+            world.last_error().ends_with("it asked to wait 3000s"),
+            "{}",
+            world.last_error()
+        );
+        world.pass(40 * MINUTE).await;
+        world.push(1);
+        world.until("one more", dropped, |count| *count == Some(7)).await;
+        assert!(
+            world.last_error().ends_with("it asked to wait 3000s"),
+            "{}",
+            world.last_error()
+        );
+        world.pass(6 * MINUTE).await;
+        world.push(3);
+        world.pass((4 * MINUTE).saturating_sub(SECOND)).await;
+        assert_eq!((world.spans().delivered, world.spans().pending()), (0, 3));
+        advance(2 * SECOND).await;
+        world
+            .until("the last three", |world| world.spans().delivered, |spans| *spans == 3)
+            .await;
+        assert_eq!(world.receiver.journal().len(), 2);
+    });
+}
+
+#[test]
+fn session_events_wait_as_the_receiver_asks_too() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), is_session));
+        let outbox = Outbox::new(Arc::clone(&world.lane));
+        let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
+        let dropped = |world: &World| world.events().dropped.get(&DropReason::RetriesExhausted).copied();
+        outbox.push(start("one"));
+        outbox.push(start("two"));
+        world
+            .until("two to be dropped", dropped, |count| *count == Some(2))
+            .await;
+        // Spans go by another path.
+        world.push(3);
+        world
+            .until("the spans", |world| world.spans().delivered, |spans| *spans == 3)
+            .await;
+        world.pass(46 * MINUTE).await;
+        // Also those of another session.
+        let other = Outbox::new(Arc::clone(&world.lane));
+        other.push(start("three"));
+        world.pass((4 * MINUTE).saturating_sub(SECOND)).await;
+        assert_eq!((world.events().delivered, world.events().pending()), (0, 1));
+        advance(2 * SECOND).await;
+        world
+            .until("the event", |world| world.events().delivered, |events| *events == 1)
+            .await;
+    });
+}
+
+#[test]
+fn a_wait_of_zero_is_no_sign_that_the_receiver_is_at_work() {
+    on_a_stopped_clock(async {
+        let retry = Retry {
+            max_retry_after: Some(Duration::ZERO),
+            ..retry(5 * MINUTE)
+        };
+        let mut world = World::new(retry, |_| (503, ASKS));
+        world.push(3);
+        let failures = |world: &World| world.lane.gates.for_spans().own_failures();
+        let begun = Instant::now();
+        while failures(&world) < 5 {
+            world.pass(30 * SECOND).await;
+            assert!(begun.elapsed() < MINUTE, "{} failures", failures(&world));
+        }
+    });
+}
+
+#[test]
+fn a_batch_whose_time_is_over_does_not_stop_the_halving_of_the_next_one() {
+    on_a_stopped_clock(async {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let mut came = 0;
+        let mut world = World::with_batches(4, retry(5 * MINUTE), move |seen| {
+            came += 1;
+            match came {
+                // The batch, its first half, and the two spans of that.
+                1..=4 => (400, ""),
+                _ if !over.load(Ordering::Relaxed) => (503, ""),
+                _ if seen.carries("bad") => (400, ""),
+                _ => TAKEN,
+            }
+        });
+        world.push(4);
+        let lost = |world: &World| world.spans().lost();
+        world
+            .until("an outage", World::last_error, |error| error.contains("503"))
+            .await;
+        for _ in 0..32 {
+            world.pass(10 * SECOND).await;
+        }
+        world.until("the first batch", lost, |lost| *lost == 4).await;
+        is_over.store(true, Ordering::Relaxed);
+        world.push_named(&["good", "bad", "better", "best"]);
+        for _ in 0..6 {
+            world.pass(10 * SECOND).await;
+        }
+        world
+            .until("the neighbours", |world| world.spans().delivered, |spans| *spans == 3)
+            .await;
+    });
+}
+
+#[test]
+fn an_outage_ends_together_what_was_due_when_it_began() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
+        world.push(15);
+        world
+            .until("a refusal", World::last_error, |error| !error.is_empty())
+            .await;
+        for _ in 0..20 {
+            world.pass(10 * SECOND).await;
+            assert_eq!(world.spans().lost(), 0);
+        }
+        // One that comes later has its own time.
+        world.push(1);
+        for _ in 0..9 {
+            world.pass(10 * SECOND).await;
+            assert_eq!(world.spans().lost(), 0);
+        }
+        advance(15 * SECOND).await;
+        let lost = |world: &World| world.spans().lost();
+        world
+            .until("all of them", lost, |lost| {
+                assert!([0, 15].contains(lost), "{lost} of them first");
+                *lost == 15
+            })
+            .await;
+        for _ in 0..18 {
+            world.pass(10 * SECOND).await;
+            assert_eq!((world.spans().lost(), world.spans().pending()), (15, 1));
+        }
+        advance(MINUTE).await;
+        world.until("the last one", lost, |lost| *lost == 16).await;
+    });
+}
+
+#[test]
+fn session_events_of_an_outage_end_together() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
+        let outbox = Outbox::new(Arc::clone(&world.lane));
+        for id in ["one", "two", "three"] {
+            outbox.push(SessionEvent::Start(
+                json!({"session": {"session_id": id, "session_name": "s"}}),
+            ));
+        }
+        world
+            .until("a refusal", World::last_error, |error| !error.is_empty())
+            .await;
+        for _ in 0..29 {
+            world.pass(10 * SECOND).await;
+            assert_eq!(world.events().lost(), 0);
+        }
+        advance(15 * SECOND).await;
+        let lost = |world: &World| world.events().lost();
+        world
+            .until("all of them", lost, |lost| {
+                assert!([0, 3].contains(lost), "{lost} of them first");
+                *lost == 3
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_session_event_that_the_receiver_always_fails_on_ends_although_others_are_taken() {
+    on_a_stopped_clock(async {
+        let answer = |seen: &Seen| if seen.carries("poisoned") { (500, "") } else { TAKEN };
+        let mut world = World::new(retry(5 * MINUTE), answer);
+        let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
+        let poisoned = Outbox::new(Arc::clone(&world.lane));
+        poisoned.push(start("poisoned"));
+        world
+            .until("a refusal", World::last_error, |error| !error.is_empty())
+            .await;
+        for taken in 1..=31 {
+            Outbox::new(Arc::clone(&world.lane)).push(start("good"));
+            world
+                .until(
+                    "a good one",
+                    |world| world.events().delivered,
+                    |events| *events == taken,
+                )
+                .await;
+            world.pass(10 * SECOND).await;
+        }
+        world
+            .until("the poisoned one", |world| world.events().lost(), |lost| *lost == 1)
+            .await;
+    });
+}
+
+#[test]
+fn sessions_that_are_not_served_are_not_tried_with_each_request_of_spans() {
+    on_a_stopped_clock(async {
+        let answer = |seen: &Seen| if is_session(seen) { (503, "") } else { TAKEN };
+        let mut world = World::new(retry(5 * MINUTE), answer);
+        world.push(3);
+        let delivered = |world: &World| world.spans().delivered;
+        world.until("the first spans", delivered, |spans| *spans == 3).await;
+        Outbox::new(Arc::clone(&world.lane)).push(SessionEvent::Start(
+            json!({"session": {"session_id": "one", "session_name": "s"}}),
+        ));
+        world
+            .until("a refusal", World::last_error, |error| error.contains("503"))
+            .await;
+        for taken in 2..=50 {
+            world.push(3);
+            world.until("spans", delivered, |spans| *spans == 3 * taken).await;
+            yield_now().await;
+        }
+        let journal = world.receiver.journal();
+        let tries = journal.iter().filter(|seen| is_session(seen)).count();
+        assert!(tries < 3, "{tries} tries while no time passed");
+    });
+}
+
+/// Fails on whatever carries this span.
+const POISON: &str = "poison";
+
+fn fails_on_poison(seen: &Seen) -> Answer {
+    if seen.carries(POISON) { (500, "") } else { TAKEN }
+}
+
+#[test]
+fn the_span_that_the_receiver_fails_on_is_found_and_others_go_on_meanwhile() {
+    on_a_stopped_clock(async {
+        for bad in 0..3 {
+            let mut world = World::new(retry(5 * MINUTE), fails_on_poison);
+            let mut names = ["one", "two", "three"];
+            names[bad] = POISON;
+            world.push_named(&names);
+            world.push(3);
+            let mark = world.lane.begin_flush();
+            // The clock stands still: the first batch waits for its second attempt.
+            let delivered = |world: &World| world.spans().delivered;
+            world.until("the second batch", delivered, |spans| *spans == 3).await;
+            assert_eq!((world.spans().in_flight, world.lane.unsettled(&mark).spans), (3, 3));
+            let mut waited = Duration::ZERO;
+            while world.spans().pending() > 0 {
+                world.pass(SECOND).await;
+                waited += SECOND;
+                assert!(waited < MINUTE, "{:?}", world.spans());
+            }
+            let spans = world.spans();
+            assert_eq!((spans.delivered, spans.dropped[&DropReason::Refused]), (5, 1), "{bad}");
+            assert_eq!(world.lane.unsettled(&mark).spans, 0);
+            // Three times whole, then in halves; alone three times, and again once others were taken.
+            let failed = world
+                .receiver
+                .journal()
+                .iter()
+                .filter(|seen| seen.answer == 500)
+                .count();
+            assert!((6..=10).contains(&failed), "{bad}: {failed}");
+        }
+    });
+}
+
+#[test]
+fn a_receiver_that_fails_on_everything_is_down_and_gets_everything_once_it_is_back() {
+    on_a_stopped_clock(async {
+        let is_back = Arc::new(AtomicBool::new(false));
+        let back = Arc::clone(&is_back);
+        let mut world = World::new(retry(5 * MINUTE), move |_| {
+            if back.load(Ordering::Relaxed) { TAKEN } else { (500, "") }
+        });
+        world.push(24);
+        for _ in 0..24 {
+            world.pass(10 * SECOND).await;
+            assert_eq!((world.spans().pending(), world.spans().lost()), (24, 0));
+        }
+        // Five batches once, one of them three times and in halves, and then a few for each pause of the breaker.
+        let requests = world.receiver.journal().len();
+        assert!(requests < 60, "{requests}");
+        is_back.store(true, Ordering::Relaxed);
+        let mut waited = Duration::ZERO;
+        while world.spans().delivered < 24 {
+            world.pass(SECOND).await;
+            waited += SECOND;
+            assert!(waited < MINUTE, "{:?}", world.spans());
+        }
+    });
+}
+
+#[test]
+fn a_receiver_that_fails_on_everything_for_too_long_is_given_up() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), |_| (500, ""));
+        world.push(24);
+        let mut waited = Duration::ZERO;
+        while world.spans().pending() > 0 {
+            world.pass(10 * SECOND).await;
+            waited += 10 * SECOND;
+            // The time of each batch begins with its own first answer.
+            assert!(waited < 8 * MINUTE, "{:?}", world.spans());
+        }
+        assert_eq!(world.spans().dropped[&DropReason::RetriesExhausted], 24);
+    });
+}
+
+#[test]
+fn what_the_receiver_fails_on_as_a_whole_is_dropped_once_others_were_taken() {
+    on_a_stopped_clock(async {
+        let mut world = World::new(retry(5 * MINUTE), fails_on_poison);
+        // Alone in its batch, there is nothing to compare it with at first.
+        world.push_named(&[POISON]);
+        for _ in 0..6 {
+            world.pass(10 * SECOND).await;
+            assert_eq!(world.spans().pending(), 1);
+        }
+        world.push(3);
+        let mut waited = Duration::ZERO;
+        while world.spans().pending() > 0 {
+            world.pass(SECOND).await;
+            waited += SECOND;
+            assert!(waited < 2 * MINUTE, "{:?}", world.spans());
+        }
+        let spans = world.spans();
+        assert_eq!((spans.delivered, spans.dropped[&DropReason::Refused]), (3, 1));
+    });
+}
+
+#[test]
+fn with_repeat_a_500_is_repeated_as_a_503_is() {
+    on_a_stopped_clock(async {
+        let repeat = Retry {
+            server_errors: Some(ServerErrors::Repeat),
+            ..retry(5 * MINUTE)
+        };
+        let mut world = World::new(repeat, fails_on_poison);
+        world.push_named(&[POISON, "one", "two"]);
+        world.push(3);
+        for _ in 0..20 {
+            world.pass(10 * SECOND).await;
+            assert_eq!((world.spans().in_flight, world.spans().queued), (3, 3));
+        }
+    });
+}
+
+/// The lane of each request that is taken by a receiver that takes one each 20 ms.
+fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
+    let mut free = Instant::now();
+    let receiver = Receiver::new(move |_| {
+        if Instant::now() < free {
+            return (503, "");
+        }
+        free = Instant::now() + Duration::from_millis(20);
+        TAKEN
+    });
+    let export = Export {
+        max_export_batch_size: Some(3),
+        scheduled_delay: Some(Duration::ZERO),
+        compression: Some(Compression::None),
+        retry: Retry {
+            initial_backoff: Some(Duration::from_millis(2)),
+            max_backoff: Some(4 * SECOND),
+            ..Retry::default()
+        },
+        ..Export::default()
+    };
+    let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
+    let name = |at: usize| Slug::new(&format!("t{at}")).expect("a name");
+    let books: Vec<_> = (0..lanes)
+        .map(|at| Account::alone(&Selector::of(SelectorKind::Tenant, name(at))))
+        .collect();
+    let (lanes, _rung) = parts.lanes(&books);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        for (at, lane) in lanes.iter().enumerate() {
+            for _ in 0..3 * batches {
+                lane.push(span(format!("of lane {at};")));
+            }
+            let lane = Arc::clone(lane);
+            assert!(lane.start_ready());
+            tokio::spawn(async move {
+                let shared = Arc::clone(lane.shared());
+                while lane.is_due() {
+                    send_next(&lane, &shared).await;
+                }
+            });
+        }
+        let begun = Instant::now();
+        // Until one of them has sent all, each has something to send.
+        let spans = |account: &Arc<Account>| account.snapshot().spans.snapshot();
+        while books.iter().all(|account| spans(account).pending() > 0) {
+            let seen: Vec<_> = books.iter().map(|account| spans(account).delivered).collect();
+            assert!(begun.elapsed() < MINUTE, "{seen:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let journal = receiver.journal();
+    let taken = journal.iter().filter(|seen| seen.answer == 200);
+    let of = |seen: &Seen| (0..lanes.len()).find(|at| seen.carries(&format!("of lane {at};")));
+    taken.map(|seen| of(seen).expect("of one of them")).collect()
+}
+
+#[test]
+fn equal_tracers_take_turns_at_a_receiver_that_is_short_of_capacity() {
+    for (lanes, batches) in [(2, 30), (8, 8)] {
+        let taken = taken_in_turn(lanes, batches);
+        for lane in 0..lanes {
+            let gaps = taken.split(|at| *at == lane).map(<[usize]>::len);
+            let longest = gaps.max().expect("there is one");
+            assert!(longest <= 4 * lanes, "{longest} between two of {lane}: {taken:?}");
+        }
+    }
+}
+
+#[test]
+fn a_shortage_is_a_503_or_unavailable_without_a_wait() {
+    let status = |status| ExportError::Status {
+        url: String::new(),
+        status,
+        message: None,
+        retry_after: None,
+    };
+    let grpc = |code| ExportError::Grpc {
+        url: String::new(),
+        code,
+        message: None,
+        retry_after: None,
+    };
+    let repeat = |error, after| Verdict::Repeat { after, error };
+    assert!(is_shortage(&repeat(status(503), None)));
+    assert!(is_shortage(&repeat(grpc(14), None)));
+    for other in [
+        repeat(status(503), Some(SECOND)),
+        repeat(grpc(14), Some(SECOND)),
+        repeat(status(429), None),
+        repeat(status(502), None),
+        repeat(grpc(8), None),
+        Verdict::Fault { error: status(500) },
+    ] {
+        assert!(!is_shortage(&other), "{other:?}");
+    }
+}

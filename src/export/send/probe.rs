@@ -1,0 +1,139 @@
+//! What an endpoint says to a request that is sent once: whether it takes a key, or a span.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::Resource;
+use serde::Serialize;
+
+use super::verdict::{Verdict, judge};
+use crate::backend::Destination;
+use crate::export::ExportError;
+use crate::export::accounting::flush::after;
+use crate::export::encode::body;
+use crate::export::encode::synthetic_span::span;
+use crate::export::engine::{Engine, Shared};
+use crate::export::net::connections::Connections;
+use crate::export::net::transport::Call;
+use crate::ledger::DropReason;
+use crate::secret::ApiKey;
+use crate::selector::Selector;
+use crate::util::wall_time::Moment;
+
+/// The name of the span that is sent, and of the attribute that marks it.
+const CHECK: &str = "tracer_registry.check";
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sends {
+    /// An export without a span.
+    Nothing,
+    /// One span.
+    Span,
+}
+
+/// What becomes of spans that a receiver does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SpanFate {
+    /// They are sent again, for up to `export.retry.max_elapsed`, and then dropped.
+    Repeated,
+    /// They wait for another key, for as long.
+    WaitForAnotherKey,
+    /// They are dropped at once.
+    Dropped(DropReason),
+}
+
+impl Engine {
+    /// Sends something once; [`answer`](Self::answer) waits for what is said to it.
+    pub(crate) fn probe(
+        &self,
+        selector: &Selector,
+        destination: Arc<Destination>,
+        connections: Arc<Connections>,
+        key: ApiKey,
+        sends: Sends,
+    ) -> Receiver<Result<(), (SpanFate, ExportError)>> {
+        let (answer, receiver) = sync_channel(1);
+        let shared = Arc::clone(&self.shared);
+        let resource = destination.resource(selector);
+        self.shared.driver.spawn(async move {
+            drop(answer.send(probe(&shared, &resource, &destination, &connections, &key, sends).await));
+            shared.driver.note_settled();
+        });
+        receiver
+    }
+
+    /// Waits for the answer to a probe; `None` where the engine is stopped.
+    pub(crate) fn answer<T: Send>(&self, receiver: Receiver<T>) -> Option<T> {
+        let Some(inline) = self.shared.driver.inlined() else {
+            return receiver.recv().ok();
+        };
+        let mut answer = None;
+        let said = &mut answer;
+        // No probe takes longer than a request may.
+        inline.drive(after(Duration::MAX), move || match receiver.try_recv() {
+            Ok(answer) => {
+                *said = Some(answer);
+                true
+            }
+            Err(TryRecvError::Disconnected) => true,
+            Err(TryRecvError::Empty) => false,
+        });
+        answer
+    }
+}
+
+async fn probe(
+    shared: &Shared,
+    resource: &Resource,
+    destination: &Destination,
+    connections: &Connections,
+    key: &ApiKey,
+    sends: Sends,
+) -> Result<(), (SpanFate, ExportError)> {
+    let settings = &shared.settings;
+    let span = (sends == Sends::Span).then(|| {
+        let mut span = span(CHECK, Moment::now(), vec![KeyValue::new(CHECK, true)]);
+        destination.finish(&mut span, None);
+        span
+    });
+    let spans: Vec<_> = span.iter().collect();
+    let encoded = body::spans(&spans, resource, settings.protocol, settings.compression)
+        .map_err(|error| (SpanFate::Dropped(DropReason::Encoding), error))?;
+    let call = Call::spans(settings.protocol, destination, encoded);
+    // A person wants to know: it is asked whatever the breakers say.
+    let attempt = shared
+        .transport
+        .send(&call, destination, key, &connections.line(false))
+        .await;
+    let sent = spans.len() as u64;
+    match judge(&call.url, attempt.result, sent, &attempt.secrets, SystemTime::now()) {
+        Verdict::Delivered {
+            rejected: 1..,
+            warning: Some(error),
+        } => Err((SpanFate::Dropped(DropReason::Rejected), error)),
+        Verdict::Delivered { .. } => Ok(()),
+        Verdict::Deny { error } => Err((SpanFate::WaitForAnotherKey, error)),
+        // A fault counts as an outage as long as no other span is taken.
+        Verdict::Repeat { error, .. } | Verdict::Fault { error } => Err((SpanFate::Repeated, error)),
+        Verdict::Refuse { error, reason } | Verdict::Drop { error, reason } => Err((SpanFate::Dropped(reason), error)),
+    }
+}
+
+impl fmt::Display for SpanFate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repeated => f.write_str("sent again for a while"),
+            Self::WaitForAnotherKey => f.write_str("kept for another key for a while"),
+            Self::Dropped(reason) => {
+                f.write_str("dropped as ")?;
+                reason.serialize(f)
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a success by HTTP means: the head decides, and the body has its say only if it is one.
+//!
+//! | body | content type | verdict |
+//! |---|---|---|
+//! | empty, a response in protobuf or JSON, or only the words of the status ("OK") | any | delivered |
+//! | anything else, or one that breaks off | none, or one of protobuf or JSON | delivered, with a warning |
+//! | anything else | any other, such as that of a login page | dropped: refused |
+//!
+//! A receiver that answers success has stored the spans, so nothing that happens to its body may have them sent again.
+//! What it says of rejected spans is read from what came.
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderName, StatusCode};
+
+use super::partial_success::PartialSuccess;
+use super::{Verdict, delivered, text_of};
+use crate::export::ExportError;
+use crate::export::net::receiver_text::{harmless, harmless_reason};
+use crate::export::net::transport::{Answer, Cut};
+use crate::ledger::DropReason;
+use crate::secret::SentSecrets;
+
+/// What is in a body, as far as it came.
+enum Content {
+    /// Nothing, or the words of the status.
+    Nothing,
+    Response(PartialSuccess),
+    Other,
+}
+
+pub(crate) fn judge(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
+    let partial = match content(answer) {
+        Content::Other if !is_of_a_receiver(content_type(answer)) => return no_receiver(url, answer, secrets),
+        Content::Other => None,
+        Content::Nothing => Some(PartialSuccess::default()),
+        Content::Response(partial) => Some(partial),
+    };
+    let unread = unread(answer, partial.is_none());
+    let verdict = delivered(url, partial.unwrap_or_default(), sent, secrets);
+    match (verdict, unread) {
+        (
+            Verdict::Delivered {
+                rejected: 0,
+                warning: None,
+            },
+            Some(reason),
+        ) => Verdict::Delivered {
+            rejected: 0,
+            warning: Some(ExportError::AnswerUnread {
+                url: url.to_owned(),
+                status: answer.status.as_u16(),
+                reason: harmless_reason(&reason, secrets),
+            }),
+        },
+        (verdict, _) => verdict,
+    }
+}
+
+/// Of a success that is no answer of a receiver. Other spans would fare no better.
+pub(crate) fn no_receiver(url: &str, answer: &Answer, secrets: &SentSecrets<'_>) -> Verdict {
+    Verdict::Drop {
+        reason: DropReason::Refused,
+        error: ExportError::NoReceiver {
+            url: url.to_owned(),
+            status: answer.status.as_u16(),
+            content_type: harmless(content_type(answer), secrets),
+            message: harmless(&text_of(answer), secrets),
+        },
+    }
+}
+
+fn content(answer: &Answer) -> Content {
+    let body = answer.body.trim_ascii();
+    if body.is_empty() {
+        return Content::Nothing;
+    }
+    if is_encoded(answer) {
+        return Content::Other;
+    }
+    let is_cut = answer.cut.is_some();
+    // Almost any two bytes are protobuf, and any number is JSON. What says that it is something else has to look like a
+    // response: an object, or the one field that there is.
+    let is_familiar = is_of_a_receiver(content_type(answer));
+    let json = (is_familiar || body[0] == b'{').then(|| PartialSuccess::of_json(body, is_cut));
+    let partial = json.flatten().or_else(|| {
+        let may_be = is_familiar || answer.body[0] == PartialSuccess::FIRST_BYTE;
+        may_be
+            .then(|| PartialSuccess::of_protobuf(&answer.body, is_cut))
+            .flatten()
+    });
+    match partial {
+        Some(partial) => Content::Response(partial),
+        None if are_words_of(answer.status, body) => Content::Nothing,
+        None => Content::Other,
+    }
+}
+
+/// Why not all of an answer could be read, if so.
+fn unread(answer: &Answer, is_unknown: bool) -> Option<String> {
+    let length = answer.body.len();
+    Some(match &answer.cut {
+        Some(Cut::TooLarge) => format!("only its first {length} bytes are read"),
+        Some(Cut::TimedOut(timeout)) => format!("{length} bytes of it came within {timeout:?}"),
+        Some(Cut::Broken(reason)) => format!("it broke off after {length} bytes: {reason}"),
+        None if is_unknown && is_encoded(answer) => "it is compressed, which was not asked for".to_owned(),
+        None if is_unknown => "it is a response in neither protobuf nor JSON".to_owned(),
+        None => return None,
+    })
+}
+
+/// `OK`, in whatever capitals, and what else the status is called: the whole answer of servers that only count on it.
+fn are_words_of(status: StatusCode, body: &[u8]) -> bool {
+    let words = body.strip_suffix(b".").or(body.strip_suffix(b"!")).unwrap_or(body);
+    let reason = status.canonical_reason().unwrap_or_default();
+    [reason, "OK"]
+        .iter()
+        .any(|known| words.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// Whether a content type is one that receivers answer with: none, JSON or protobuf, whichever of them was asked for.
+fn is_of_a_receiver(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let subtype = essence.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    essence.is_empty() || subtype.ends_with("json") || subtype.ends_with("protobuf")
+}
+
+fn is_encoded(answer: &Answer) -> bool {
+    let encoding = header(answer, CONTENT_ENCODING);
+    !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")
+}
+
+pub(crate) fn content_type(answer: &Answer) -> &str {
+    header(answer, CONTENT_TYPE)
+}
+
+/// A header that is no text is one that is not known.
+fn header(answer: &Answer, name: HeaderName) -> &str {
+    let value = answer.headers.get(name);
+    value.map_or("", |value| value.to_str().unwrap_or("unreadable"))
+}
