@@ -50,7 +50,7 @@ impl ConfigFault {
 
 /// The layers, in the order in which they are laid over one another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Layer {
+pub(crate) enum Layer {
     #[default]
     Default,
     Environment,
@@ -62,7 +62,7 @@ pub(super) enum Layer {
 
 /// Collects the faults of one layer after another.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     layer: Layer,
     file: String,
     found: Vec<(Layer, ConfigFault)>,
@@ -77,7 +77,7 @@ const MOST_OF_A_TENANT: usize = 50;
 
 impl Faults {
     /// For what a tenant may have written: an error of it has a bound, however many faults there are.
-    pub(super) fn of_a_tenant() -> Self {
+    pub(crate) fn of_a_tenant() -> Self {
         Self {
             most: Some(MOST_OF_A_TENANT),
             ..Self::default()
@@ -85,23 +85,23 @@ impl Faults {
     }
 
     /// From here on, faults are in this file.
-    pub(super) fn enter(&mut self, layer: Layer, file: impl Into<String>) {
+    pub(crate) fn enter(&mut self, layer: Layer, file: impl Into<String>) {
         self.layer = layer;
         self.file = printable(&file.into()).to_string();
     }
 
     /// From here on, faults are what an untrusted layer says and may not.
-    pub(super) fn enter_untrusted(&mut self, file: &str) {
+    pub(crate) fn enter_untrusted(&mut self, file: &str) {
         self.enter(Layer::Whole, file);
     }
 
     /// The layer that is being read.
-    pub(super) fn layer(&self) -> Layer {
+    pub(crate) fn layer(&self) -> Layer {
         self.layer
     }
 
     /// Adds a fault. What names, paths and parsers bring along is escaped, so that a fault is one line.
-    pub(super) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         if self.most.is_some_and(|most| self.found.len() >= most) {
             self.left_out += 1;
             return;
@@ -115,17 +115,17 @@ impl Faults {
     }
 
     /// A fault of a whole file, of which nothing is known then.
-    pub(super) fn add_unread(&mut self, message: impl Into<String>) {
+    pub(crate) fn add_unread(&mut self, message: impl Into<String>) {
         self.unread = true;
         self.add("", message);
     }
 
     /// Whether a file could not be read: what seems to be missing may be in it.
-    pub(super) fn some_file_is_unread(&self) -> bool {
+    pub(crate) fn some_file_is_unread(&self) -> bool {
         self.unread
     }
 
-    pub(super) fn into_result(self) -> Result<(), ConfigError> {
+    pub(crate) fn into_result(self) -> Result<(), ConfigError> {
         if self.found.is_empty() {
             return Ok(());
         }

@@ -27,9 +27,10 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::fault::Faults;
-use super::parse::Written;
-use super::variables::Variables;
-use super::{Config, ConfigError, ResolveError, ResolvedBinding, read};
+use super::{Config, ConfigError, ResolveError, ResolvedBinding};
+use crate::config::read::fields;
+use crate::config::read::parse::Written;
+use crate::config::read::variables::Variables;
 use crate::selector::Selector;
 
 /// A folder with configuration files.
@@ -73,13 +74,13 @@ fn toml(text: &str) -> Result<Config, ConfigError> {
 
 /// A text as a file of the operator.
 fn parse(text: &str, written: Written) -> Result<serde_json::Value, String> {
-    super::parse::parse(text, written, 16 << 20)
+    crate::config::read::parse::parse(text, written, 16 << 20)
 }
 
 /// A configuration without files and variables.
 fn of_json(document: serde_json::Value) -> Config {
     let mut faults = Faults::default();
-    let document = read::document(document, Path::new("/"), &mut faults);
+    let document = fields::document(document, Path::new("/"), &mut faults);
     faults.into_result().expect("valid");
     Config::from_document(document).expect("valid")
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Map, Value, json};
 
 use super::{Folder, parse, toml};
-use crate::config::parse::{self as bounded, MAX_DEPTH, Written};
+use crate::config::read::parse::{self as bounded, MAX_DEPTH, Written};
 use crate::config::{Binding, ConfigError};
 use crate::selector::Slug;
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Folder, listed, parse, resolve};
 use crate::config::ConfigFault;
-use crate::config::parse::Written;
+use crate::config::read::parse::Written;
 
 const TOML: &str = r#"
 [defaults]

@@ -5,9 +5,10 @@ use std::fs;
 use std::hint::black_box;
 
 use super::{Folder, toml, try_resolve};
-use crate::config::document::When;
 use crate::config::fault::Faults;
-use crate::config::{Binding, Config, Document, ResolveError, Route, check};
+use crate::config::rules::check;
+use crate::config::settings::document::When;
+use crate::config::{Binding, Config, Document, ResolveError, Route};
 
 /// What this thread has computed, in nanoseconds, whatever else the machine does.
 fn cpu_nanos() -> u64 {

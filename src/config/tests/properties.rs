@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::Folder;
 use super::parse;
-use crate::config::binding::Limits;
-use crate::config::document::Route;
-use crate::config::parse::Written;
-use crate::config::template::fill_source;
+use crate::config::read::parse::Written;
+use crate::config::rules::template::fill_source;
+use crate::config::settings::binding::Limits;
+use crate::config::settings::document::Route;
 use crate::config::{Binding, Document};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorBuilder, SelectorKind, Slug};

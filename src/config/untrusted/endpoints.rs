@@ -1,6 +1,6 @@
 //! Patterns of `untrusted.endpoints`.
 
-use super::super::endpoint::Endpoint;
+use crate::config::rules::endpoint::Endpoint;
 
 /// Scheme, host and port of an endpoint that an untrusted layer may choose; whatever its path.
 #[derive(Clone, Debug, PartialEq, Eq)]

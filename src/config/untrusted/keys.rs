@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::super::template;
+use crate::config::rules::template;
 use crate::secret::{FilePattern, KeyPattern, KeySource};
 use crate::selector::Slug;
 

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::super::binding::{Binding, Limits};
-use super::super::endpoint::Endpoint;
-use super::super::fault::Faults;
-use super::super::table::quoted;
-use super::super::template::{self, TemplateError};
 use super::{Rules, line_for_address};
+use crate::config::fault::Faults;
+use crate::config::read::table::quoted;
+use crate::config::rules::endpoint::Endpoint;
+use crate::config::rules::template::{self, TemplateError};
+use crate::config::settings::binding::{Binding, Limits};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind, Slug};
 
@@ -27,7 +27,7 @@ const PROJECT_WORDS: [&str; 9] = [
 
 /// Where a layer is written.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) enum Place<'a> {
+pub(crate) enum Place<'a> {
     Defaults,
     Table(SelectorKind, &'a str),
     Route(usize),
@@ -40,7 +40,7 @@ pub(in super::super) enum Place<'a> {
 
 impl Place<'_> {
     /// What a fault names as the file.
-    pub(in super::super) fn file(&self) -> &str {
+    pub(crate) fn file(&self) -> &str {
         match self {
             Self::Tenant { file, .. } => file,
             Self::Defaults | Self::Table(..) | Self::Route(_) => "the builder",
@@ -48,18 +48,19 @@ impl Place<'_> {
     }
 
     /// The tenant whose layer it is, if it is one's.
-    pub(in super::super) fn tenant<'s>(&self, selector: &'s Selector) -> Option<&'s Slug> {
+    pub(crate) fn tenant<'s>(&self, selector: &'s Selector) -> Option<&'s Slug> {
         selector.get(SelectorKind::Tenant).filter(|tenant| match *self {
             Self::Tenant { .. } => true,
             Self::Table(part, name) => {
-                part == SelectorKind::Tenant && (name == tenant.as_str() || name == super::super::document::WILDCARD)
+                part == SelectorKind::Tenant
+                    && (name == tenant.as_str() || name == crate::config::settings::document::WILDCARD)
             }
             Self::Defaults | Self::Route(_) => false,
         })
     }
 
     /// The key path of the table.
-    pub(in super::super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         match self {
             Self::Defaults => "defaults".to_owned(),
             Self::Table(part, name) => format!("{part}s.{}", quoted(name)),
@@ -81,7 +82,7 @@ impl fmt::Display for Place<'_> {
 }
 
 /// Whether an untrusted layer sends elsewhere than the tables below it: by another URL, in whatever part of it, or to another backend.
-pub(in super::super) fn moves(over: &Binding, below: &Binding) -> bool {
+pub(crate) fn moves(over: &Binding, below: &Binding) -> bool {
     let backend = over.backend.is_some() && over.backend != below.backend;
     let endpoint = over.endpoint.as_deref().is_some_and(|over| {
         let below = below.endpoint.as_deref().and_then(|below| Endpoint::new(below).ok());
@@ -94,7 +95,7 @@ pub(in super::super) fn moves(over: &Binding, below: &Binding) -> bool {
 ///
 /// # Errors
 /// Where the key source cannot be filled in.
-pub(in super::super) fn check(
+pub(crate) fn check(
     layer: &Binding,
     place: Place<'_>,
     below: &Binding,

@@ -18,16 +18,16 @@ pub use addresses::Addresses;
 use addresses::Network;
 use endpoints::EndpointPattern;
 use keys::KeyRule;
-pub(super) use layer::{Place, check, moves};
+pub(crate) use layer::{Place, check, moves};
 use projects::ProjectPattern;
 
-use super::endpoint::Endpoint;
-use super::fault::Faults;
-use super::overlay::replace;
+use crate::config::fault::Faults;
+use crate::config::rules::endpoint::Endpoint;
+use crate::config::settings::overlay::replace;
 use crate::secret::KeySource;
 use crate::selector::Slug;
 
-/// What files of `tenants_dir` and bindings from [`Binding::from_json`](super::Binding::from_json) may choose. By default they may choose
+/// What files of `tenants_dir` and bindings from [`Binding::from_json`](crate::config::Binding::from_json) may choose. By default they may choose
 /// neither a key nor an endpoint, and send with what the tables below them say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -49,10 +49,10 @@ pub struct Untrusted {
 
 /// `[untrusted]`, read.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     keys: Vec<KeyRule>,
     endpoints: Vec<EndpointPattern>,
-    pub(super) addresses: Arc<Addresses>,
+    pub(crate) addresses: Arc<Addresses>,
     projects: Vec<ProjectPattern>,
     written: Untrusted,
 }
@@ -88,7 +88,7 @@ impl Untrusted {
     }
 
     /// Each list is replaced as one.
-    pub(super) fn overlay(&mut self, over: &Self) {
+    pub(crate) fn overlay(&mut self, over: &Self) {
         replace(&mut self.keys, over.keys.as_ref());
         replace(&mut self.endpoints, over.endpoints.as_ref());
         replace(&mut self.addresses, over.addresses.as_ref());
@@ -98,7 +98,7 @@ impl Untrusted {
 
 impl Rules {
     /// Reads the patterns; a fault for each that is none.
-    pub(super) fn read(written: &Untrusted, faults: &mut Faults) -> Self {
+    pub(crate) fn read(written: &Untrusted, faults: &mut Faults) -> Self {
         let endpoint = |text: &str| {
             EndpointPattern::parse(text)
                 .ok_or("a pattern is a scheme, a host and perhaps a port, as in \"https://*.example.com\"")
@@ -120,20 +120,20 @@ impl Rules {
     }
 
     /// A key source as a tenant's layer may have it; none where it may not.
-    pub(super) fn admit(&self, source: &KeySource, tenant: Option<&Slug>) -> Option<KeySource> {
+    pub(crate) fn admit(&self, source: &KeySource, tenant: Option<&Slug>) -> Option<KeySource> {
         let patterns = self.keys.iter().filter_map(|rule| rule.for_tenant(tenant));
         patterns.into_iter().find_map(|pattern| pattern.admit(source))
     }
 
     /// Whether a key source is one that no other tenant's layer may have.
-    pub(super) fn is_own(&self, source: &KeySource, tenant: Option<&Slug>) -> bool {
+    pub(crate) fn is_own(&self, source: &KeySource, tenant: Option<&Slug>) -> bool {
         let own = self.keys.iter().filter(|rule| rule.names_tenant());
         let patterns = own.filter_map(|rule| rule.for_tenant(tenant));
         patterns.into_iter().any(|pattern| pattern.admit(source).is_some())
     }
 
     /// Whether a tenant's layer may name a project, whosever key it has.
-    pub(super) fn allows_project(&self, project: &str, tenant: Option<&Slug>) -> bool {
+    pub(crate) fn allows_project(&self, project: &str, tenant: Option<&Slug>) -> bool {
         self.projects.iter().any(|pattern| pattern.fits(project, tenant))
     }
 
@@ -142,24 +142,24 @@ impl Rules {
     }
 
     /// Whether the endpoint is named by itself, without a wildcard.
-    pub(super) fn names_endpoint(&self, endpoint: &Endpoint) -> bool {
+    pub(crate) fn names_endpoint(&self, endpoint: &Endpoint) -> bool {
         self.endpoints
             .iter()
             .any(|pattern| pattern.names_one_host() && pattern.fits(endpoint))
     }
 
     /// What would allow a key source.
-    pub(super) fn line_for_key(&self, source: &KeySource, tenant: Option<&Slug>) -> Option<String> {
+    pub(crate) fn line_for_key(&self, source: &KeySource, tenant: Option<&Slug>) -> Option<String> {
         let pattern = keys::allowing(source, tenant)?;
         Some(line("keys", self.written.keys.as_deref(), pattern))
     }
 
-    pub(super) fn line_for_project(&self, project: &str, tenant: Option<&Slug>) -> String {
+    pub(crate) fn line_for_project(&self, project: &str, tenant: Option<&Slug>) -> String {
         let pattern = projects::allowing(project, tenant);
         line("projects", self.written.projects.as_deref(), pattern)
     }
 
-    pub(super) fn line_for_endpoint(&self, endpoint: &Endpoint) -> String {
+    pub(crate) fn line_for_endpoint(&self, endpoint: &Endpoint) -> String {
         line(
             "endpoints",
             self.written.endpoints.as_deref(),

@@ -1,0 +1,10 @@
+//! From files and variables to a document, with every fault on the way.
+
+pub(crate) mod declared;
+pub(crate) mod fields;
+pub(crate) mod layers;
+pub(crate) mod parse;
+pub(crate) mod shape;
+pub(crate) mod table;
+pub(crate) mod variables;
+mod yaml;

@@ -1,0 +1,203 @@
+//! What the configuration says for one selector, everything filled in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::config::resolve::config::ResolveError;
+use crate::config::resolve::merge::Merged;
+use crate::config::rules::endpoint::Endpoint;
+use crate::config::rules::template::{self, TemplateError};
+use crate::config::settings::binding::{Auth, BackendName, Limits, SessionMode};
+use crate::config::settings::proxy::{OfVariables, ResolvedProxy};
+use crate::config::settings::tls::Tls;
+use crate::config::untrusted::Addresses;
+use crate::secret::KeySource;
+use crate::selector::Selector;
+
+/// As control groups have it.
+const DEFAULT_WEIGHT: u32 = 100;
+
+/// What the configuration says for one selector, everything filled in. `Debug` shows no value that could be a key by mistake.
+#[derive(Clone, PartialEq)]
+pub struct ResolvedBinding {
+    /// What it is for.
+    pub selector: Selector,
+    /// Where the key comes from.
+    pub api_key: KeySource,
+    /// The kind of destination.
+    pub backend: BackendName,
+    /// The destination, where the backend's own is not meant.
+    pub endpoint: Option<Endpoint>,
+    /// If an untrusted layer set the endpoint: the addresses that it may have although they are not public.
+    pub untrusted: Option<Arc<Addresses>>,
+    /// The project, for backends whose key does not choose it.
+    pub project: Option<String>,
+    /// How the key is sent, where not in the backend's way.
+    pub auth: Option<Auth>,
+    /// Certificates for an `https` endpoint.
+    pub tls: Tls,
+    /// What requests go through.
+    pub proxy: Option<ResolvedProxy>,
+    /// Further headers of every request.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The `source` of sessions and spans.
+    pub source: Option<String>,
+    /// Metadata of sessions and spans.
+    pub metadata: BTreeMap<String, Value>,
+    /// Resource attributes.
+    pub resource: BTreeMap<String, Value>,
+    /// The part of all traces that is recorded.
+    pub sampling_ratio: f64,
+    /// How much one span may hold.
+    pub limits: Limits,
+    /// Whether a remote span may be a parent.
+    pub trust_remote_parent: bool,
+    /// Whether the session's id goes along with requests, and is taken from there.
+    pub propagate_session_id: bool,
+    /// How sessions come about.
+    pub sessions: SessionMode,
+    /// How large a share of the sending it gets.
+    pub weight: u32,
+}
+
+/// What tells bindings apart in 16 bytes, so that a tracer can say what it was made of without keeping it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digest([u64; 2]);
+
+impl ResolvedBinding {
+    /// Equal for equal bindings of this process. Both halves hash all of it: that two bindings of one selector meet in 128 bits is not to be
+    /// expected in the life of any program.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest([0, 1].map(|half: u8| {
+            let mut hasher = DefaultHasher::new();
+            half.hash(&mut hasher);
+            self.hash(&mut hasher);
+            hasher.finish()
+        }))
+    }
+}
+
+impl Hash for ResolvedBinding {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        // Without `..`: a field that is added is not forgotten here.
+        let Self {
+            selector,
+            api_key,
+            backend,
+            endpoint,
+            untrusted,
+            project,
+            auth,
+            tls,
+            proxy,
+            headers,
+            source,
+            metadata,
+            resource,
+            sampling_ratio,
+            limits,
+            trust_remote_parent,
+            propagate_session_id,
+            sessions,
+            weight,
+        } = self;
+        (
+            selector, api_key, backend, endpoint, untrusted, project, auth, tls, proxy,
+        )
+            .hash(hasher);
+        (headers, source, metadata, resource, sampling_ratio.to_bits(), limits).hash(hasher);
+        (trust_remote_parent, propagate_session_id, sessions, weight).hash(hasher);
+    }
+}
+
+/// Fills the merged layers in for a selector.
+pub(crate) fn fill(
+    layers: Merged<'_>,
+    selector: &Selector,
+    proxies: [&OfVariables; 2],
+) -> Result<ResolvedBinding, ResolveError> {
+    let merged = layers.binding.clone();
+    let proxy = match &merged.proxy {
+        Some(proxy) => proxy.resolve(proxies, selector)?,
+        None => None,
+    };
+    let project = merged.project.as_deref();
+    let project = project.map(|project| template::fill(project, selector)).transpose()?;
+    // What was refused is reported first: it may be why there is no key.
+    let api_key = layers.key();
+    let untrusted = layers.judge(api_key.as_ref().ok(), project.as_deref(), proxy.as_ref())?;
+    let api_key = api_key?;
+    let mut headers = Vec::with_capacity(merged.headers.len());
+    for (name, value) in &merged.headers {
+        let name = HeaderName::try_from(name).expect("the layers were checked");
+        let value = HeaderValue::from_str(&template::fill(value, selector)?);
+        let value = value.map_err(|_| ResolveError::Header(name.clone()))?;
+        headers.push((name, value));
+    }
+    let fill_values = |values: BTreeMap<String, Value>| -> Result<BTreeMap<String, Value>, TemplateError> {
+        let filled = values.into_iter().map(|(key, value)| match value {
+            Value::String(text) => Ok((key, Value::String(template::fill(&text, selector)?))),
+            other => Ok((key, other)),
+        });
+        filled.collect()
+    };
+    let propagation = merged.propagation.unwrap_or_default();
+    Ok(ResolvedBinding {
+        api_key,
+        untrusted,
+        backend: merged.backend.unwrap_or_default(),
+        endpoint: merged
+            .endpoint
+            .map(|text| Endpoint::new(&text).expect("the layers were checked")),
+        project,
+        auth: merged.auth,
+        tls: merged.tls.unwrap_or_default().fill(selector)?,
+        proxy,
+        headers,
+        source: merged
+            .source
+            .map(|source| template::fill(&source, selector))
+            .transpose()?,
+        metadata: fill_values(merged.metadata)?,
+        resource: fill_values(merged.resource)?,
+        sampling_ratio: merged.sampling.map_or(1.0, |sampling| sampling.ratio),
+        limits: merged.limits.unwrap_or_default(),
+        trust_remote_parent: propagation.trust_remote_parent.unwrap_or(false),
+        propagate_session_id: propagation.session_id.unwrap_or(false),
+        sessions: merged.sessions.unwrap_or_default(),
+        weight: merged.weight.unwrap_or(DEFAULT_WEIGHT),
+        selector: selector.clone(),
+    })
+}
+
+impl fmt::Debug for ResolvedBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&HeaderName> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("ResolvedBinding")
+            .field("selector", &self.selector)
+            .field("api_key", &self.api_key)
+            .field("backend", &self.backend)
+            .field("endpoint", &self.endpoint)
+            .field("untrusted", &self.untrusted)
+            .field("project", &self.project)
+            .field("auth", &self.auth)
+            .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
+            .field("headers", &headers)
+            .field("source", &self.source)
+            .field("metadata", &self.metadata.keys())
+            .field("resource", &self.resource.keys())
+            .field("sampling_ratio", &self.sampling_ratio)
+            .field("limits", &self.limits)
+            .field("trust_remote_parent", &self.trust_remote_parent)
+            .field("propagate_session_id", &self.propagate_session_id)
+            .field("sessions", &self.sessions)
+            .field("weight", &self.weight)
+            .finish()
+    }
+}

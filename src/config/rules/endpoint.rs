@@ -1,0 +1,146 @@
+//! A checked URL of a destination.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use http::Uri;
+
+/// An absolute `http` or `https` URL without user, query or fragment.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Scheme and authority, without a slash at the end.
+    origin: String,
+    /// The path without a slash at the end; empty where none was given.
+    path: String,
+}
+
+/// Why a text is no endpoint. The text itself is not repeated: a password or a key may be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EndpointError {
+    #[error("the URL has a user or password in it; the key is sent in a header, say where it comes from with api_key")]
+    UserInfo,
+    #[error("no URL such as \"https://collector.example:4318\"")]
+    Syntax,
+    #[error("no http:// or https:// URL")]
+    Scheme,
+    #[error("the URL has a query or fragment; an endpoint has neither")]
+    Query,
+}
+
+impl Endpoint {
+    pub(crate) fn new(text: &str) -> Result<Self, EndpointError> {
+        if text.contains('@') {
+            return Err(EndpointError::UserInfo);
+        }
+        if text.contains(['?', '#']) {
+            return Err(EndpointError::Query);
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(EndpointError::Syntax)?;
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(EndpointError::Scheme);
+        }
+        if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains('\\') || rest.starts_with(['/', ':']) {
+            return Err(EndpointError::Syntax);
+        }
+        let uri: Uri = text.parse().map_err(|_| EndpointError::Syntax)?;
+        let authority = uri
+            .authority()
+            .ok_or(EndpointError::Syntax)?
+            .as_str()
+            .to_ascii_lowercase();
+        if !is_host_and_port(&authority) || uri.path().split('/').any(|segment| segment == "." || segment == "..") {
+            return Err(EndpointError::Syntax);
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let default_port = if scheme == "https" { ":443" } else { ":80" };
+        let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
+        Ok(Self {
+            origin: format!("{scheme}://{authority}"),
+            path: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// The path it was given, empty where it has none.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Scheme, host and port, without the port where it is the scheme's own.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Scheme, host without a dot at its end, and port.
+    pub(crate) fn parts(&self) -> (&str, &str, u16) {
+        let (scheme, authority) = self.origin.split_once("://").expect("an endpoint has a scheme");
+        // The colons of an IPv6 address are within brackets.
+        let port = authority.rfind(':').filter(|colon| !authority[*colon..].contains(']'));
+        let (host, port) = match port {
+            Some(colon) => (
+                &authority[..colon],
+                authority[colon + 1..].parse().expect("an endpoint's port was checked"),
+            ),
+            None => (authority, if scheme == "https" { 443 } else { 80 }),
+        };
+        (scheme, host.strip_suffix('.').unwrap_or(host), port)
+    }
+
+    /// The host, if it is written as an IP address.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        let (_, host, _) = self.parts();
+        host.trim_matches(['[', ']']).parse().ok()
+    }
+
+    /// The URL of a path at the same scheme, host and port.
+    pub(crate) fn join(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
+    }
+
+    /// An endpoint out of the table of backends.
+    pub(crate) fn known(text: &'static str) -> Self {
+        Self::new(text).expect("the table of backends has valid URLs")
+    }
+}
+
+/// The URI parser checks characters only: what they mean is checked here.
+fn is_host_and_port(authority: &str) -> bool {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("ipv6", port),
+        Some(_) => return false,
+        None => authority
+            .find(':')
+            .map_or((authority, ""), |colon| authority.split_at(colon)),
+    };
+    let is_port = |digits: &str| {
+        let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        all_digits && digits.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    let is_label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !label.is_empty() && label.bytes().all(allowed)
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    // A last label of digits makes it an address (WHATWG URL, "ends in a number").
+    let numeric = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_host = if numeric {
+        name.parse::<Ipv4Addr>().is_ok()
+    } else {
+        name.split('.').all(is_label)
+    };
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.path)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,7 @@
+//! The rules that values must keep, whoever wrote them.
+
+pub(crate) mod check;
+pub(crate) mod endpoint;
+pub(crate) mod header;
+pub(crate) mod routes;
+pub(crate) mod template;

@@ -1,0 +1,340 @@
+//! What a table of the configuration says for a selector, and the same as a value for programs without files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::rules::endpoint::Endpoint;
+use crate::config::settings::overlay::Change;
+use crate::config::settings::proxy::Proxy;
+use crate::config::settings::schema;
+use crate::config::settings::tls::Tls;
+use crate::secret::KeySource;
+use crate::util::json_depth::bounded;
+use crate::util::json_number::IntoJson;
+
+/// What the configuration says for an environment, a feature, a tenant or a route, or for all (`[defaults]`).
+///
+/// Everything is optional: what a binding leaves out comes from the bindings it is laid over. `Debug` shows no value that could be a key by
+/// mistake.
+#[derive(Clone, Default, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Binding {
+    /// Where the key comes from. A key itself is never written in the configuration.
+    #[schemars(with = "Option<schema::KeySource>")]
+    pub(crate) api_key: Option<KeySource>,
+    /// The kind of destination: which header carries the key, which path takes spans, how sessions are spelled. Default: honeyhive.
+    pub(crate) backend: Option<BackendName>,
+    /// The destination's URL. Without a path it gets the backend's paths. The path of an `otlp` endpoint is taken as it is; that of any other
+    /// is the base that the backend's paths are added to, unless it ends in `/v1/traces`. Default: the backend's own.
+    pub(crate) endpoint: Option<String>,
+    /// The project that spans land in, for backends whose key does not choose it: `phoenix`, `langsmith`, `braintrust`, and `mlflow`, where it
+    /// is the id of an experiment. Default: the backend's default project; `mlflow` has none.
+    pub(crate) project: Option<String>,
+    /// Another header or scheme for the key than the backend's.
+    pub(crate) auth: Option<Auth>,
+    /// Certificates for an `https` endpoint. Default: the platform's authorities, no client certificate.
+    pub(crate) tls: Option<Tls>,
+    /// What requests go through. Default: nothing, whatever variables of the process say.
+    #[schemars(with = "Option<schema::Proxy>")]
+    pub(crate) proxy: Option<Proxy>,
+    /// Further headers of every request. Headers that carry keys are refused here.
+    #[schemars(default)]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// The `source` of sessions and spans, such as `production`.
+    pub(crate) source: Option<String>,
+    /// Metadata of every session and, where the backend wants it there, of every span.
+    #[schemars(default)]
+    pub(crate) metadata: BTreeMap<String, serde_json::Value>,
+    /// Resource attributes, such as `service.name`. Texts, numbers and booleans.
+    #[schemars(default, schema_with = "schema::attributes")]
+    pub(crate) resource: BTreeMap<String, serde_json::Value>,
+    /// Which traces are recorded. Default: all.
+    pub(crate) sampling: Option<Sampling>,
+    /// How much one span may hold. Defaults: 128 of each, as OpenTelemetry has it.
+    pub(crate) limits: Option<Limits>,
+    /// What is taken from requests that come in, and given to those that go out.
+    pub(crate) propagation: Option<Propagation>,
+    /// How sessions come about. Default: explicit.
+    pub(crate) sessions: Option<SessionMode>,
+    /// How large a share of the sending it gets, where more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(crate) weight: Option<u32>,
+    /// Not written by the operator: it may say only what `[untrusted]` allows.
+    #[schemars(skip)]
+    pub(crate) untrusted: bool,
+    /// The key that lower layers of this table had was for something that an upper one changed.
+    #[schemars(skip)]
+    pub(crate) forgotten: Option<Change>,
+}
+
+/// A kind of destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum BackendName {
+    /// HoneyHive: sessions by its API, spans by OTLP, a project per key.
+    #[default]
+    Honeyhive,
+    /// Any OTLP receiver, by HTTP or gRPC; the key as a bearer token unless `auth` says otherwise.
+    Otlp,
+    /// Langfuse.
+    Langfuse,
+    /// Arize Phoenix.
+    Phoenix,
+    /// LangSmith.
+    Langsmith,
+    /// Pydantic Logfire.
+    Logfire,
+    /// Braintrust.
+    Braintrust,
+    /// Honeycomb.
+    Honeycomb,
+    /// Grafana Cloud.
+    Grafana,
+    /// MLflow's tracking server.
+    Mlflow,
+}
+
+/// How the key is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// The header that carries the key.
+    #[serde(default = "default_auth_header")]
+    pub(crate) header: String,
+    /// How the key stands in it.
+    #[serde(default)]
+    pub(crate) scheme: AuthScheme,
+}
+
+pub(crate) fn default_auth_header() -> String {
+    "authorization".to_owned()
+}
+
+/// How the key stands in its header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthScheme {
+    /// `Bearer <key>`
+    #[default]
+    Bearer,
+    /// `Basic <base64 of the key>`, for keys of the form `user:secret`
+    Basic,
+    /// The key alone.
+    Raw,
+}
+
+/// Which traces are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// The part of all traces that is recorded, from 0.0 to 1.0. The spans of a trace share its fate.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) ratio: f64,
+}
+
+/// How much one span may hold; what is above is dropped and counted on the span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Attributes of a span. The session's id, the source and the count of cut values are not counted, and never dropped.
+    pub attributes: Option<u32>,
+    /// Events of a span.
+    pub events: Option<u32>,
+    /// Links of a span.
+    pub links: Option<u32>,
+    /// Attributes of an event.
+    pub attributes_per_event: Option<u32>,
+    /// Attributes of a link.
+    pub attributes_per_link: Option<u32>,
+}
+
+impl Limits {
+    /// Each limit where none is set (OpenTelemetry specification, "Span Limits").
+    pub(crate) const DEFAULT: u32 = 128;
+}
+
+/// What is taken from requests that come in, and given to those that go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Propagation {
+    /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's spans. Default: false.
+    pub trust_remote_parent: Option<bool>,
+    /// Whether the session's id goes along, as the baggage entry `session.id`, and is taken from there. Default: false.
+    pub session_id: Option<bool>,
+}
+
+/// How sessions come about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SessionMode {
+    /// The program starts them; spans outside have none.
+    #[default]
+    Explicit,
+    /// As `explicit`, and each trace that is begun outside a session is one; its id is the trace's, made a UUID.
+    PerTrace,
+    /// The program starts them, and the backend makes them from attributes of their spans: nothing else is sent.
+    AutoCreate,
+}
+
+impl BackendName {
+    /// Whether the name of a project means the same project whatever the key. Elsewhere a key is of one project, or of an account with
+    /// projects of its own.
+    pub(crate) fn shares_projects(self) -> bool {
+        matches!(self, Self::Phoenix | Self::Mlflow)
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl Binding {
+    /// A binding that says nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where the key comes from.
+    pub fn api_key(mut self, source: KeySource) -> Self {
+        self.api_key = Some(source);
+        self
+    }
+
+    /// The kind of destination.
+    pub fn backend(mut self, backend: BackendName) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// The destination's URL; checked when the registry is built.
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// The project that spans land in, for backends whose key does not choose it; for MLflow the id of an experiment.
+    pub fn project(mut self, project: impl Into<String>) -> Self {
+        self.project = Some(project.into());
+        self
+    }
+
+    /// Another header or scheme for the key than the backend's.
+    pub fn auth(mut self, header: impl Into<String>, scheme: AuthScheme) -> Self {
+        self.auth = Some(Auth {
+            header: header.into(),
+            scheme,
+        });
+        self
+    }
+
+    /// Certificates for an `https` endpoint.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// What requests go through.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
+    /// A further header of every request.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// The `source` of sessions and spans.
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// One entry of metadata. A table or list that is nested more than 64 levels deep is null.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
+        self.metadata.insert(key.into(), bounded(value));
+        self
+    }
+
+    /// One resource attribute: a text, a number or a boolean.
+    pub fn resource(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
+        self.resource.insert(key.into(), bounded(value));
+        self
+    }
+
+    /// The part of all traces that is recorded, from 0.0 to 1.0.
+    pub fn sampling_ratio(mut self, ratio: f64) -> Self {
+        self.sampling = Some(Sampling { ratio });
+        self
+    }
+
+    /// How much one span may hold.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Whether a remote span may be the parent of this tracer's spans.
+    pub fn trust_remote_parent(mut self, trust: bool) -> Self {
+        self.propagation.get_or_insert_default().trust_remote_parent = Some(trust);
+        self
+    }
+
+    /// Whether the session's id goes along with requests, as the baggage entry `session.id`, and is taken from there.
+    pub fn propagate_session_id(mut self, propagate: bool) -> Self {
+        self.propagation.get_or_insert_default().session_id = Some(propagate);
+        self
+    }
+
+    /// How sessions come about.
+    pub fn sessions(mut self, mode: SessionMode) -> Self {
+        self.sessions = Some(mode);
+        self
+    }
+
+    /// How large a share of the sending it gets, where more tracers want to send than may: from 1 to 10000, 100 being usual.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = Some(weight);
+        self
+    }
+
+    /// Trusts the binding as one that was written in code: for JSON that only the operator of the program can write. A binding from
+    /// [`from_json`](Self::from_json) is not trusted, whatever is built upon it.
+    pub fn trusted(mut self) -> Self {
+        self.untrusted = false;
+        self
+    }
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Binding")
+            .field("api_key", &self.api_key)
+            .field("backend", &self.backend)
+            .field("endpoint", &self.endpoint.as_deref().map(Endpoint::new))
+            .field("project", &self.project)
+            .field("auth", &self.auth)
+            .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
+            .field("headers", &self.headers.keys())
+            .field("source", &self.source)
+            .field("metadata", &self.metadata.keys())
+            .field("resource", &self.resource.keys())
+            .field("sampling", &self.sampling)
+            .field("limits", &self.limits)
+            .field("propagation", &self.propagation)
+            .field("sessions", &self.sessions)
+            .field("weight", &self.weight)
+            .field("untrusted", &self.untrusted)
+            .field("forgotten", &self.forgotten)
+            .finish()
+    }
+}

@@ -1,0 +1,11 @@
+//! What may be written: the tables of the configuration, and how those of two layers are laid over one another.
+
+pub(crate) mod binding;
+pub(crate) mod document;
+pub(crate) mod export;
+pub(crate) mod metrics;
+pub(crate) mod overlay;
+pub(crate) mod pool;
+pub(crate) mod proxy;
+pub(crate) mod schema;
+pub(crate) mod tls;
