@@ -5,6 +5,7 @@
 mod attributes;
 mod destination;
 mod destinations;
+mod error;
 mod flatten;
 mod honeyhive;
 mod merged;
@@ -15,8 +16,8 @@ mod session_id;
 pub use attributes::EventType;
 pub(crate) use attributes::{DataPart, Spelling};
 pub(crate) use destination::Destination;
-pub use destination::DestinationError;
 pub(crate) use destinations::Destinations;
+pub use error::DestinationError;
 pub(crate) use flatten::{CUT_VALUES, cut_values, flatten, shorten_text};
 #[cfg(feature = "macros")]
 pub(crate) use flatten::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, shorten};

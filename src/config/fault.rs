@@ -72,6 +72,9 @@ pub(crate) struct Faults {
     left_out: usize,
 }
 
+/// How much of a key a path repeats, in characters.
+const SHOWN_CHARS: usize = 64;
+
 /// How many faults are told of what a tenant may have written.
 const MOST_OF_A_TENANT: usize = 50;
 
@@ -143,6 +146,21 @@ impl Faults {
         }
         Err(ConfigError { faults })
     }
+}
+
+/// A key of a path, quoted where TOML would want it so, and cut where it is long.
+pub(crate) fn quoted(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if (1..=SHOWN_CHARS).contains(&key.len()) && key.chars().all(bare) {
+        return key.to_owned();
+    }
+    let cut: String = key.chars().take(SHOWN_CHARS).flat_map(char::escape_default).collect();
+    let more = if key.chars().nth(SHOWN_CHARS).is_some() {
+        "..."
+    } else {
+        ""
+    };
+    format!("\"{cut}{more}\"")
 }
 
 struct Listing<'a>(&'a [ConfigFault]);

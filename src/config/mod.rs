@@ -17,23 +17,27 @@ mod untrusted;
 
 pub use fault::{ConfigError, ConfigFault};
 pub(crate) use read::shape::Shape;
-pub use resolve::config::{Config, ResolveError};
+pub use resolve::config::Config;
+pub use resolve::error::ResolveError;
+pub use resolve::proxy::ResolvedProxy;
 pub(crate) use resolve::resolved::Digest;
 pub use resolve::resolved::ResolvedBinding;
 pub(crate) use resolve::tenant::TenantBinding;
 #[cfg(feature = "watch")]
-pub(crate) use resolve::tenant::tenant_of;
+pub(crate) use resolve::tenant_files::tenant_of;
 pub use rules::endpoint::Endpoint;
-pub use settings::binding::{Auth, AuthScheme, BackendName, Binding, Limits, Propagation, Sampling, SessionMode};
+pub use settings::binding::{
+    Auth, AuthScheme, BackendName, Binding, Change, Limits, Propagation, Sampling, SessionMode,
+};
 pub(crate) use settings::document::{ActiveEnvironment, Document, Route, Routing};
 pub use settings::export::{
     Compression, Export, ExportMode, ExportSettings, Protocol, Retry, RetrySettings, ServerErrors,
 };
 pub use settings::metrics::{Metrics, MetricsSettings};
-pub use settings::overlay::Change;
 pub use settings::pool::{IdleTimeout, Pool, PoolSettings, WhenFull};
-pub use settings::proxy::{Proxy, ResolvedProxy};
+pub use settings::proxy::Proxy;
 pub use settings::schema::json_schema;
 pub use settings::tls::Tls;
+pub use settings::untrusted::Untrusted;
+pub use untrusted::Addresses;
 pub(crate) use untrusted::line_for_address;
-pub use untrusted::{Addresses, Untrusted};

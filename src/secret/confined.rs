@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::SecretErrorKind;
-use super::pattern::fits;
+use super::wildcard::fits;
 
 /// How often a file is opened again that was replaced before it could be looked at.
 const ATTEMPTS: usize = 5;

@@ -4,7 +4,8 @@ use std::fs::{File, Metadata};
 use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::key::{ApiKey, BYTE_ORDER_MARK, MAX_KEY_BYTES};
+use super::key::{ApiKey, BYTE_ORDER_MARK};
+use super::rules::MAX_KEY_BYTES;
 use super::{ConfinedFile, SecretError, SecretErrorKind};
 use crate::util::printable::printable_path;
 

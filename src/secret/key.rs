@@ -10,10 +10,8 @@ use http::HeaderValue;
 use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Fingerprint, Fingerprinter, SecretErrorKind, rules};
-
-/// The largest key, in bytes. Far above any real one, and below what servers take as a header.
-pub(super) const MAX_KEY_BYTES: usize = 8 * 1024;
+use super::rules::{self, KeyScheme, MAX_KEY_BYTES};
+use super::{Fingerprint, Fingerprinter, SecretErrorKind};
 
 /// The byte order mark in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -22,17 +20,6 @@ pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// of it.
 #[derive(Clone)]
 pub struct ApiKey(SecretString);
-
-/// How a key is written into its header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum KeyScheme {
-    /// `Bearer <key>`
-    Bearer,
-    /// `Basic <base64 of key>`, for keys of the form `user:secret`
-    Basic,
-    /// The key alone.
-    Raw,
-}
 
 impl ApiKey {
     /// Checks what holds for a key however it is sent.

@@ -9,6 +9,7 @@
 //!   or quotes around it, and ASCII if the header has it as it is;
 //! - a command that was run for a key leaves no process, thread or descriptor behind, unless it gave a key and left something itself.
 
+mod code_point;
 mod command;
 mod confined;
 mod error;
@@ -22,7 +23,9 @@ mod reader;
 mod repeated;
 mod rules;
 mod source;
+mod wildcard;
 
+pub use code_point::CodePoint;
 pub use command::KeyCommand;
 pub use confined::ConfinedFile;
 pub(crate) use confined::FilePattern;
@@ -30,9 +33,9 @@ pub use error::{KeyRefusalStatus, SecretError, SecretErrorKind};
 pub(crate) use file::open_to_every_user;
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
-pub(crate) use key::KeyScheme;
-pub(crate) use pattern::{KeyPattern, fits};
+pub(crate) use pattern::KeyPattern;
 pub(crate) use reader::{KeyOrigin, KeyReader};
 pub(crate) use repeated::SentSecrets;
-pub use rules::CodePoint;
+pub(crate) use rules::KeyScheme;
 pub use source::{KeySource, SecretSource, SecretSources};
+pub(crate) use wildcard::fits;

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{ApiKey, KeyRefusalStatus, KeyScheme, KeySource, SecretError, SecretErrorKind, SecretSources};
+use secrecy::SecretString;
+
+use super::rules::KeyScheme;
+use super::{ApiKey, KeyRefusalStatus, KeySource, SecretError, SecretErrorKind, SecretSources, exec, file};
 use crate::util::system_error::SystemError;
 
 /// Reads keys for one registry.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyReader {
-    pub(super) sources: SecretSources,
+    sources: SecretSources,
     /// Files that every user may read or write are refused.
-    pub(super) strict_permissions: bool,
+    strict_permissions: bool,
     /// Commands that run are ended.
-    pub(super) given_up: Arc<AtomicBool>,
+    given_up: Arc<AtomicBool>,
 }
 
 /// Where a key comes from, and the header that it is for: what a key must look like depends on both.
@@ -67,6 +70,50 @@ impl KeyReader {
         // Relaxed: it guards nothing else.
         self.given_up.store(true, Ordering::Relaxed);
     }
+}
+
+impl KeySource {
+    /// Reads the key, whatever header it is meant for.
+    ///
+    /// # Errors
+    /// [`SecretError`] names the source and what was wrong, and never contains a part of the key.
+    pub fn read(&self, sources: &SecretSources) -> Result<ApiKey, SecretError> {
+        self.read_by(&KeyReader::new(sources.clone(), false))
+    }
+
+    /// Reads the key for a registry.
+    fn read_by(&self, reader: &KeyReader) -> Result<ApiKey, SecretError> {
+        match self {
+            Self::Env(name) => read_variable(name).map_err(|fault| SecretError::new(self.to_string(), fault)),
+            Self::File(path) => file::read(path, reader.strict_permissions),
+            Self::Confined(confined) => file::read_confined(confined, reader.strict_permissions),
+            Self::Credential(name) => file::read_credential(name, reader.strict_permissions),
+            Self::Exec(command) => exec::read(command, &reader.given_up),
+            Self::Provider { provider, name } => self.ask(&reader.sources, provider, name),
+        }
+    }
+
+    fn ask(&self, sources: &SecretSources, provider: &str, name: &str) -> Result<ApiKey, SecretError> {
+        let error = |fault| SecretError::new(self.to_string(), fault);
+        let source = sources.get(provider).ok_or_else(|| {
+            let known: Vec<&str> = sources.names().collect();
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
+            error(SecretErrorKind::UnknownProvider(known))
+        })?;
+        let secret = source.fetch(name).map_err(|refused| error(refused.fault().clone()))?;
+        ApiKey::new(secret).map_err(error)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a variable is one of the sources")]
+fn read_variable(name: &str) -> Result<ApiKey, SecretErrorKind> {
+    let value = std::env::var_os(name).ok_or(SecretErrorKind::Unset)?;
+    let text = value.into_string().map_err(|_| SecretErrorKind::NotUtf8)?;
+    ApiKey::new(SecretString::from(text))
 }
 
 impl KeyOrigin {

@@ -3,55 +3,11 @@
 //! Pasting, word processors and editors leave characters in a key that look like others or like nothing. A receiver would refuse such a key
 //! much later, without a reason. A fault names the character and where it is, nothing beside it.
 
-use std::fmt;
-
 use super::SecretErrorKind;
-use super::key::{KeyScheme, MAX_KEY_BYTES};
 use crate::util::printable::is_invisible;
 
-/// The usual ones. Every other character is named by its number alone.
-const NAMES: [(char, &str); 40] = [
-    ('\t', "tab"),
-    (' ', "space"),
-    ('"', "quotation mark"),
-    ('\'', "apostrophe"),
-    ('`', "backtick"),
-    ('\u{a0}', "no-break space"),
-    ('\u{ab}', "left angle quotation mark"),
-    ('\u{ad}', "soft hyphen"),
-    ('\u{bb}', "right angle quotation mark"),
-    ('\u{2002}', "en space"),
-    ('\u{2003}', "em space"),
-    ('\u{2009}', "thin space"),
-    ('\u{200b}', "zero-width space"),
-    ('\u{200c}', "zero-width non-joiner"),
-    ('\u{200d}', "zero-width joiner"),
-    ('\u{200e}', "left-to-right mark"),
-    ('\u{200f}', "right-to-left mark"),
-    ('\u{2010}', "hyphen"),
-    ('\u{2011}', "non-breaking hyphen"),
-    ('\u{2012}', "figure dash"),
-    ('\u{2013}', "en dash"),
-    ('\u{2014}', "em dash"),
-    ('\u{2015}', "horizontal bar"),
-    ('\u{2018}', "left single quotation mark"),
-    ('\u{2019}', "right single quotation mark"),
-    ('\u{201a}', "low single quotation mark"),
-    ('\u{201c}', "left double quotation mark"),
-    ('\u{201d}', "right double quotation mark"),
-    ('\u{201e}', "low double quotation mark"),
-    ('\u{2026}', "ellipsis"),
-    ('\u{2028}', "line separator"),
-    ('\u{2029}', "paragraph separator"),
-    ('\u{202f}', "narrow no-break space"),
-    ('\u{2039}', "left single angle quotation mark"),
-    ('\u{203a}', "right single angle quotation mark"),
-    ('\u{2060}', "word joiner"),
-    ('\u{2212}', "minus sign"),
-    ('\u{3000}', "ideographic space"),
-    ('\u{feff}', "byte order mark"),
-    ('\u{fffd}', "replacement character"),
-];
+/// The largest key, in bytes. Far above any real one, and below what servers take as a header.
+pub(super) const MAX_KEY_BYTES: usize = 8 * 1024;
 
 /// Quotes that open, each with those that close it.
 const QUOTES: [(char, &[char]); 12] = [
@@ -69,6 +25,17 @@ const QUOTES: [(char, &[char]); 12] = [
     ('\u{2039}', &['\u{203a}']),
 ];
 
+/// How a key is written into its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum KeyScheme {
+    /// `Bearer <key>`
+    Bearer,
+    /// `Basic <base64 of key>`, for keys of the form `user:secret`
+    Basic,
+    /// The key alone.
+    Raw,
+}
+
 /// What holds for a key however it is sent.
 pub(super) fn check(key: &str) -> Result<(), SecretErrorKind> {
     if key.is_empty() {
@@ -84,7 +51,7 @@ pub(super) fn check(key: &str) -> Result<(), SecretErrorKind> {
     let (first, last) = (places.next(), places.next_back());
     for (at, character) in [first, last].into_iter().flatten() {
         if character.is_whitespace() || is_invisible(character) {
-            let character = CodePoint(character);
+            let character = character.into();
             return Err(SecretErrorKind::BlankAtEdge { at, character });
         }
     }
@@ -93,7 +60,7 @@ pub(super) fn check(key: &str) -> Result<(), SecretErrorKind> {
             .iter()
             .any(|(quote, ends)| *quote == opens && ends.contains(&closes))
     {
-        return Err(SecretErrorKind::InQuotes(CodePoint(opens)));
+        return Err(SecretErrorKind::InQuotes(opens.into()));
     }
     Ok(())
 }
@@ -115,34 +82,8 @@ pub(super) fn check_for(key: &str, scheme: KeyScheme) -> Result<(), SecretErrorK
     match outside.filter(|_| scheme != KeyScheme::Basic) {
         Some((at, character)) => Err(SecretErrorKind::NotAscii {
             at,
-            character: CodePoint(character),
+            character: character.into(),
         }),
         None => Ok(()),
-    }
-}
-
-/// A character by its number, and by its name if it is one of those that are found in keys by mistake: `U+2014 (em dash)`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct CodePoint(char);
-
-impl From<char> for CodePoint {
-    fn from(character: char) -> Self {
-        Self(character)
-    }
-}
-
-impl fmt::Display for CodePoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "U+{:04X}", u32::from(self.0))?;
-        match NAMES.iter().find(|(character, _)| *character == self.0) {
-            Some((_, name)) => write!(f, " ({name})"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Debug for CodePoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::{ApiKey, ConfinedFile, KeyCommand, KeyReader, SecretError, SecretErrorKind, exec, file};
+use super::{ConfinedFile, KeyCommand, SecretError, file};
 use crate::util::printable::{printable, printable_path};
 
 /// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
@@ -71,6 +71,10 @@ impl SecretSources {
         self.0.insert(name.into(), Arc::new(source));
     }
 
+    pub(super) fn get(&self, name: &str) -> Option<&dyn SecretSource> {
+        self.0.get(name).map(AsRef::as_ref)
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
@@ -95,26 +99,6 @@ impl KeySource {
         }
     }
 
-    /// Reads the key, whatever header it is meant for.
-    ///
-    /// # Errors
-    /// [`SecretError`] names the source and what was wrong, and never contains a part of the key.
-    pub fn read(&self, sources: &SecretSources) -> Result<ApiKey, SecretError> {
-        self.read_by(&KeyReader::new(sources.clone(), false))
-    }
-
-    /// Reads the key for a registry.
-    pub(super) fn read_by(&self, reader: &KeyReader) -> Result<ApiKey, SecretError> {
-        match self {
-            Self::Env(name) => read_variable(name).map_err(|fault| SecretError::new(self.to_string(), fault)),
-            Self::File(path) => file::read(path, reader.strict_permissions),
-            Self::Confined(confined) => file::read_confined(confined, reader.strict_permissions),
-            Self::Credential(name) => file::read_credential(name, reader.strict_permissions),
-            Self::Exec(command) => exec::read(command, &reader.given_up),
-            Self::Provider { provider, name } => self.ask(&reader.sources, provider, name),
-        }
-    }
-
     /// The file that the key is in, where it is in one.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
@@ -124,28 +108,6 @@ impl KeySource {
             Self::Env(_) | Self::Exec(_) | Self::Provider { .. } => None,
         }
     }
-
-    fn ask(&self, sources: &SecretSources, provider: &str, name: &str) -> Result<ApiKey, SecretError> {
-        let error = |fault| SecretError::new(self.to_string(), fault);
-        let source = sources.0.get(provider).ok_or_else(|| {
-            let known: Vec<&str> = sources.0.keys().map(String::as_str).collect();
-            let known = if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            };
-            error(SecretErrorKind::UnknownProvider(known))
-        })?;
-        let secret = source.fetch(name).map_err(|refused| error(refused.fault().clone()))?;
-        ApiKey::new(secret).map_err(error)
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a variable is one of the sources")]
-fn read_variable(name: &str) -> Result<ApiKey, SecretErrorKind> {
-    let value = std::env::var_os(name).ok_or(SecretErrorKind::Unset)?;
-    let text = value.into_string().map_err(|_| SecretErrorKind::NotUtf8)?;
-    ApiKey::new(SecretString::from(text))
 }
 
 impl fmt::Display for KeySource {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::config::read::table::quoted;
+use crate::config::fault::quoted;
 use crate::config::settings::binding::Binding;
 use crate::config::settings::document::Document;
 

@@ -14,12 +14,13 @@ use crate::config::settings::binding::{Auth, Binding, Limits, Propagation, Sampl
 use crate::config::settings::document::{
     ActiveEnvironment, ActiveVariable, Document, Keys, Reloading, Route, Routing, When,
 };
-use crate::config::settings::export::{Export, HumanDuration, HumanSize, Retry};
+use crate::config::settings::export::{Export, Retry};
 use crate::config::settings::metrics::Metrics;
 use crate::config::settings::pool::Pool;
 use crate::config::settings::proxy::{Address, Proxy};
 use crate::config::settings::tls::Tls;
-use crate::config::untrusted::Untrusted;
+use crate::config::settings::units::{HumanDuration, HumanSize};
+use crate::config::settings::untrusted::Untrusted;
 use crate::secret::{KeyCommand, KeySource};
 use crate::util::json_depth::bounded;
 

@@ -209,3 +209,12 @@ fn layer(value: serde_json::Value, folder: &Path, shapes: &mut Shapes, faults: &
     check::document(&document, faults);
     document
 }
+
+/// A folder that is not there would make every tenant of it an unknown one.
+pub(crate) fn check_folder(folder: Option<&Path>, faults: &mut Faults) {
+    if let Some(folder) = folder
+        && !folder.is_dir()
+    {
+        faults.add("tenants_dir", format!("no such folder: {}", folder.display()));
+    }
+}

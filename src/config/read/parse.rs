@@ -36,7 +36,7 @@ pub(crate) fn parse(text: &str, written: Written, most: u64) -> Result<Value, St
     let parsed = match written {
         Written::Toml => FileFormat::Toml.parse(None, text).map(tree),
         Written::Yaml => {
-            yaml::check(text, most).map_err(|excess| match excess {
+            yaml::check(text, MAX_DEPTH, most).map_err(|excess| match excess {
                 Excess::Depth => too_deep(),
                 Excess::Bytes => format!("larger than {} with its aliases written out", bytes(most)),
                 Excess::Tag => "a tag is longer than any that means something here".to_owned(),

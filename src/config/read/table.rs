@@ -6,12 +6,10 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::config::fault::{Faults, Layer};
+use crate::config::fault::{Faults, Layer, quoted};
 
 /// How alike a known field must be to be suggested for an unknown one.
 const SIMILAR: f64 = 0.8;
-/// How much of a key a path repeats, in characters.
-const SHOWN_CHARS: usize = 64;
 
 pub(crate) const TEXT: &str = "a text";
 pub(crate) const SIZE: &str = "a size such as \"64MiB\" or \"500kB\"";
@@ -153,21 +151,6 @@ fn nearest<'w>(written: &str, words: &[&'w str]) -> Option<&'w str> {
     let scored = words.iter().map(|word| (strsim::jaro_winkler(word, written), *word));
     let nearest = scored.max_by(|one, other| one.0.total_cmp(&other.0));
     nearest.filter(|(score, _)| *score > SIMILAR).map(|(_, word)| word)
-}
-
-/// A key of a path, quoted where TOML would want it so, and cut where it is long.
-pub(crate) fn quoted(key: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if (1..=SHOWN_CHARS).contains(&key.len()) && key.chars().all(bare) {
-        return key.to_owned();
-    }
-    let cut: String = key.chars().take(SHOWN_CHARS).flat_map(char::escape_default).collect();
-    let more = if key.chars().nth(SHOWN_CHARS).is_some() {
-        "..."
-    } else {
-        ""
-    };
-    format!("\"{cut}{more}\"")
 }
 
 pub(crate) fn kind(value: &Value) -> &'static str {

@@ -7,8 +7,6 @@ use std::collections::HashMap;
 
 use yaml_rust2::parser::{Event, Parser, Tag};
 
-use crate::config::read::parse::MAX_DEPTH;
-
 /// The longest tag, with its prefix written out. The parser copies it for each node that has it.
 const MAX_TAG_BYTES: usize = 256;
 
@@ -29,10 +27,10 @@ struct Node {
     levels: usize,
 }
 
-/// Whether a text has, with its aliases written out, at most [`MAX_DEPTH`] levels and `most` bytes. What an anchor marks counts once more.
+/// Whether a text has, with its aliases written out, at most `max_depth` levels and `most` bytes. What an anchor marks counts once more.
 ///
 /// Ends at a fault of the text: the loader gets no further.
-pub(crate) fn check(text: &str, most: u64) -> Result<(), Excess> {
+pub(crate) fn check(text: &str, max_depth: usize, most: u64) -> Result<(), Excess> {
     let mut parser = Parser::new_from_str(text);
     let mut whole = text.len() as u64;
     let mut anchors: HashMap<usize, Node> = HashMap::new();
@@ -43,7 +41,7 @@ pub(crate) fn check(text: &str, most: u64) -> Result<(), Excess> {
             Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
                 check_tag(tag.as_ref())?;
                 open.push((anchor, Node { bytes: 1, levels: 1 }));
-                if open.len() > MAX_DEPTH {
+                if open.len() > max_depth {
                     return Err(Excess::Depth);
                 }
                 continue;
@@ -72,7 +70,7 @@ pub(crate) fn check(text: &str, most: u64) -> Result<(), Excess> {
         if whole > most {
             return Err(Excess::Bytes);
         }
-        if open.len() + node.levels > MAX_DEPTH {
+        if open.len() + node.levels > max_depth {
             return Err(Excess::Depth);
         }
         if let Some((_, around)) = open.last_mut() {

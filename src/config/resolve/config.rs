@@ -4,32 +4,25 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use http::HeaderName;
-
 use crate::config::fault::{ConfigError, Faults, Layer};
-use crate::config::read::layers;
-use crate::config::read::layers::ActiveName;
+use crate::config::read::layers::{self, ActiveName};
 use crate::config::read::shape::{Shape, Shapes};
 use crate::config::read::variables::Variables;
+use crate::config::resolve::error::ResolveError;
 use crate::config::resolve::merge::Merged;
+use crate::config::resolve::proxy::{self, OfVariables};
 use crate::config::resolve::resolved::{self, ResolvedBinding};
-use crate::config::resolve::tenant;
 use crate::config::resolve::tenant::TenantBinding;
 use crate::config::rules::check;
-use crate::config::rules::routes::Routes;
-use crate::config::rules::template::TemplateError;
+use crate::config::rules::routes::{self, Routes};
 use crate::config::settings::binding::Binding;
 use crate::config::settings::document::{ActiveEnvironment, Document, WILDCARD};
 use crate::config::settings::export::ExportSettings;
 use crate::config::settings::metrics::MetricsSettings;
-use crate::config::settings::overlay::Change;
 use crate::config::settings::pool::PoolSettings;
-use crate::config::settings::proxy;
-use crate::config::settings::proxy::OfVariables;
 use crate::config::untrusted::{Place, Rules};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind, Slug};
-use crate::util::serde_display::debug_as_display;
 
 /// How alike a known name must be to be suggested, and how many are.
 const SIMILAR: f64 = 0.75;
@@ -56,53 +49,6 @@ pub struct Config {
     path: Option<PathBuf>,
     /// Which tables and settings the files have; nothing where it was made in code.
     shape: Shape,
-}
-
-/// Why the configuration has nothing for a selector.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ResolveError {
-    /// The configuration has no such name.
-    #[error("{part} {name:?} is not configured{}", suggestions(.similar))]
-    Unknown {
-        /// The part that is unknown.
-        part: SelectorKind,
-        /// Its name.
-        name: Slug,
-        /// Configured names that are like it.
-        similar: Vec<String>,
-    },
-    /// A table changes where the key would be sent, and has none of its own.
-    #[error(
-        "no api_key is left for it: {at} changes {change}, which forgets the key of the tables below; write api_key there too"
-    )]
-    KeyForgotten {
-        /// What was changed.
-        change: Change,
-        /// The table, or the file of a tenant.
-        at: String,
-    },
-    /// A layer that is not the operator's says what `[untrusted]` does not allow.
-    #[error("it is not allowed by [untrusted]: {0}")]
-    Refused(ConfigError),
-    /// Nothing that applies to the selector says where the key comes from.
-    #[error("no api_key is configured for it, and no other key is ever taken instead")]
-    NoKey,
-    /// A `{tenant}` or its like cannot be filled in.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// A header that the selector's names made invalid.
-    #[error("the value of the header {0} has characters that a header cannot carry")]
-    Header(HeaderName),
-}
-
-debug_as_display!(ResolveError);
-
-fn suggestions(similar: &[String]) -> String {
-    if similar.is_empty() {
-        String::new()
-    } else {
-        format!("; did you mean {}?", similar.join(", "))
-    }
 }
 
 impl Config {
@@ -169,13 +115,13 @@ impl Config {
     fn finish(document: Document, variables: &Variables, mut faults: Faults) -> Result<Self, ConfigError> {
         let active_environment = active_environment(&document, variables, &mut faults);
         let proxies = proxy::of_variables(&document, variables, &mut faults);
-        tenant::check_folder(document.tenants_dir.as_deref(), &mut faults);
+        layers::check_folder(document.tenants_dir.as_deref(), &mut faults);
         let routing_default = document.routing.default.as_ref();
         let config = Self {
             active_environment,
             proxies,
             routes: Routes::new(&document.routes),
-            routing_default: routing_default.and_then(|when| check::selector(when).ok()),
+            routing_default: routing_default.and_then(|when| routes::selector(when).ok()),
             export: document.export.settings(),
             metrics: document.metrics.settings(),
             pool: document.pool.settings(),

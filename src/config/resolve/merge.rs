@@ -17,12 +17,11 @@
 use std::sync::Arc;
 
 use crate::config::fault::Faults;
-use crate::config::resolve::config::ResolveError;
+use crate::config::resolve::error::ResolveError;
+use crate::config::resolve::proxy::ResolvedProxy;
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::TemplateError;
-use crate::config::settings::binding::Binding;
-use crate::config::settings::overlay::Change;
-use crate::config::settings::proxy::ResolvedProxy;
+use crate::config::settings::binding::{Binding, Change};
 use crate::config::untrusted::{self, Addresses, Place, Rules};
 use crate::faults::{Fault, planted};
 use crate::secret::KeySource;

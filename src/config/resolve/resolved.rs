@@ -8,12 +8,12 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::config::resolve::config::ResolveError;
+use crate::config::resolve::error::ResolveError;
 use crate::config::resolve::merge::Merged;
+use crate::config::resolve::proxy::{OfVariables, ResolvedProxy};
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::{self, TemplateError};
 use crate::config::settings::binding::{Auth, BackendName, Limits, SessionMode};
-use crate::config::settings::proxy::{OfVariables, ResolvedProxy};
 use crate::config::settings::tls::Tls;
 use crate::config::untrusted::Addresses;
 use crate::secret::KeySource;
@@ -123,7 +123,7 @@ pub(crate) fn fill(
 ) -> Result<ResolvedBinding, ResolveError> {
     let merged = layers.binding.clone();
     let proxy = match &merged.proxy {
-        Some(proxy) => proxy.resolve(proxies, selector)?,
+        Some(proxy) => ResolvedProxy::resolve(proxy, proxies, selector)?,
         None => None,
     };
     let project = merged.project.as_deref();

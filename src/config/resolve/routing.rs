@@ -1,7 +1,8 @@
 //! `[routing]`: where spans go that are made outside any scope.
 
 use crate::config::fault::Faults;
-use crate::config::resolve::config::{Config, ResolveError};
+use crate::config::resolve::config::Config;
+use crate::config::resolve::error::ResolveError;
 use crate::selector::{Selector, SelectorKind};
 
 impl Config {

@@ -6,12 +6,9 @@ use std::time::Duration;
 use http::HeaderName;
 use serde_json::Value;
 
-use crate::config::fault::Faults;
-use crate::config::read::table::quoted;
+use crate::config::fault::{Faults, quoted};
 use crate::config::rules::endpoint::Endpoint;
-use crate::config::rules::header;
-use crate::config::rules::routes::Pattern;
-use crate::config::rules::template;
+use crate::config::rules::{header, routes, template};
 use crate::config::settings::binding::Binding;
 use crate::config::settings::document::{Document, WILDCARD, When};
 use crate::config::settings::export::{Compression, Export, MAX_CONCURRENT_EXPORTS, Protocol};
@@ -19,7 +16,7 @@ use crate::config::settings::pool::{IdleTimeout, Pool};
 use crate::config::settings::tls::Tls;
 use crate::config::untrusted::Rules;
 use crate::secret::KeySource;
-use crate::selector::{Selector, SelectorBuilder, SelectorError, SelectorKind, Slug};
+use crate::selector::{SelectorKind, Slug};
 
 /// The longest duration of the configuration. Far above any that helps, and far below what the clock can add.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,7 +47,7 @@ pub(crate) fn document(document: &Document, faults: &mut Faults) {
                 format!("{path}.when"),
                 "names no part; a route says what it is for, as in when = { tenant = \"acme\", feature = \"search\" }",
             );
-        } else if let Err(message) = pattern(&route.when) {
+        } else if let Err(message) = routes::pattern(&route.when) {
             faults.add(format!("{path}.when"), message);
         } else if first < index {
             faults.add(format!("{path}.when"), format!("duplicate of routes[{first}]"));
@@ -79,45 +76,9 @@ pub(crate) fn document(document: &Document, faults: &mut Faults) {
         );
     }
     pool(&document.pool, faults);
-    if let Some(Err(error)) = document.routing.default.as_ref().map(selector) {
+    if let Some(Err(error)) = document.routing.default.as_ref().map(routes::selector) {
         faults.add("routing.default", error.to_string());
     }
-}
-
-/// The selector of parts as written.
-pub(crate) fn selector(when: &When) -> Result<Selector, SelectorError> {
-    let mut written = SelectorBuilder::default();
-    if let Some(name) = &when.environment {
-        written = written.environment(name);
-    }
-    if let Some(name) = &when.feature {
-        written = written.feature(name);
-    }
-    if let Some(name) = &when.tenant {
-        written = written.tenant(name);
-    }
-    Selector::try_from(written)
-}
-
-/// What a route is for.
-///
-/// # Errors
-/// What is wrong with a part, or with `tenant = "*"` alone.
-pub(crate) fn pattern(when: &When) -> Result<Pattern, String> {
-    let has_any_tenant = when.tenant.as_deref() == Some(WILDCARD);
-    if !has_any_tenant {
-        let named = selector(when).map_err(|error| error.to_string())?;
-        return Ok(Pattern { named, has_any_tenant });
-    }
-    let others = When {
-        tenant: None,
-        ..when.clone()
-    };
-    if others == When::default() {
-        return Err("a route for every tenant names a feature or an environment too; [tenants.\"*\"] is for what holds for every tenant".to_owned());
-    }
-    let named = selector(&others).map_err(|error| error.to_string())?;
-    Ok(Pattern { named, has_any_tenant })
 }
 
 pub(crate) fn binding(binding: &Binding, path: &str, faults: &mut Faults) {

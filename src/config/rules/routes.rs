@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::config::rules::check;
-use crate::config::settings::document::Route;
-use crate::selector::{Selector, SelectorKind, Slug};
+use crate::config::settings::document::{Route, WILDCARD, When};
+use crate::selector::{Selector, SelectorBuilder, SelectorError, SelectorKind, Slug};
 
 /// What a route is for: the parts that a selector must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +25,42 @@ impl Pattern {
     }
 }
 
+/// The selector of parts as written.
+pub(crate) fn selector(when: &When) -> Result<Selector, SelectorError> {
+    let mut written = SelectorBuilder::default();
+    if let Some(name) = &when.environment {
+        written = written.environment(name);
+    }
+    if let Some(name) = &when.feature {
+        written = written.feature(name);
+    }
+    if let Some(name) = &when.tenant {
+        written = written.tenant(name);
+    }
+    Selector::try_from(written)
+}
+
+/// What a route is for.
+///
+/// # Errors
+/// What is wrong with a part, or with `tenant = "*"` alone.
+pub(crate) fn pattern(when: &When) -> Result<Pattern, String> {
+    let has_any_tenant = when.tenant.as_deref() == Some(WILDCARD);
+    if !has_any_tenant {
+        let named = selector(when).map_err(|error| error.to_string())?;
+        return Ok(Pattern { named, has_any_tenant });
+    }
+    let others = When {
+        tenant: None,
+        ..when.clone()
+    };
+    if others == When::default() {
+        return Err("a route for every tenant names a feature or an environment too; [tenants.\"*\"] is for what holds for every tenant".to_owned());
+    }
+    let named = selector(&others).map_err(|error| error.to_string())?;
+    Ok(Pattern { named, has_any_tenant })
+}
+
 /// What the routes are for, by place: the order in which they are written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Routes {
@@ -41,7 +76,7 @@ impl Routes {
     pub(crate) fn new(routes: &[Route]) -> Self {
         let mut read = Self::default();
         for (place, route) in routes.iter().enumerate() {
-            let pattern = check::pattern(&route.when).ok();
+            let pattern = pattern(&route.when).ok();
             if let Some(pattern) = &pattern {
                 let places = if pattern.has_any_tenant {
                     &mut read.of_any_tenant

@@ -7,9 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::rules::endpoint::Endpoint;
-use crate::config::settings::overlay::Change;
+use crate::config::settings::forms;
 use crate::config::settings::proxy::Proxy;
-use crate::config::settings::schema;
 use crate::config::settings::tls::Tls;
 use crate::secret::KeySource;
 use crate::util::json_depth::bounded;
@@ -23,7 +22,7 @@ use crate::util::json_number::IntoJson;
 #[schemars(deny_unknown_fields)]
 pub struct Binding {
     /// Where the key comes from. A key itself is never written in the configuration.
-    #[schemars(with = "Option<schema::KeySource>")]
+    #[schemars(with = "Option<forms::KeySource>")]
     pub(crate) api_key: Option<KeySource>,
     /// The kind of destination: which header carries the key, which path takes spans, how sessions are spelled. Default: honeyhive.
     pub(crate) backend: Option<BackendName>,
@@ -38,7 +37,7 @@ pub struct Binding {
     /// Certificates for an `https` endpoint. Default: the platform's authorities, no client certificate.
     pub(crate) tls: Option<Tls>,
     /// What requests go through. Default: nothing, whatever variables of the process say.
-    #[schemars(with = "Option<schema::Proxy>")]
+    #[schemars(with = "Option<forms::Proxy>")]
     pub(crate) proxy: Option<Proxy>,
     /// Further headers of every request. Headers that carry keys are refused here.
     #[schemars(default)]
@@ -49,7 +48,7 @@ pub struct Binding {
     #[schemars(default)]
     pub(crate) metadata: BTreeMap<String, serde_json::Value>,
     /// Resource attributes, such as `service.name`. Texts, numbers and booleans.
-    #[schemars(default, schema_with = "schema::attributes")]
+    #[schemars(default, schema_with = "forms::attributes")]
     pub(crate) resource: BTreeMap<String, serde_json::Value>,
     /// Which traces are recorded. Default: all.
     pub(crate) sampling: Option<Sampling>,
@@ -68,6 +67,21 @@ pub struct Binding {
     /// The key that lower layers of this table had was for something that an upper one changed.
     #[schemars(skip)]
     pub(crate) forgotten: Option<Change>,
+}
+
+/// A change that forgets the key and `auth` of the tables below it: a key is for what it was written with. A project is of a backend at an
+/// endpoint: a change of either forgets `project` too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Of the backend.
+    Backend,
+    /// Of the endpoint's scheme, host or port.
+    Endpoint,
+    /// Of the proxy.
+    Proxy,
+    /// Of the certificate authorities.
+    Authority,
 }
 
 /// A kind of destination.
@@ -192,6 +206,17 @@ impl BackendName {
 impl fmt::Display for BackendName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backend => "the backend",
+            Self::Endpoint => "the endpoint",
+            Self::Proxy => "the proxy",
+            Self::Authority => "the certificate authority",
+        })
     }
 }
 

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
-use crate::config::read::table::quoted;
+use crate::config::fault::quoted;
 use crate::config::settings::binding::{BackendName, Binding};
 use crate::config::settings::export::Export;
 use crate::config::settings::metrics::Metrics;
 use crate::config::settings::pool::Pool;
-use crate::config::settings::schema;
-use crate::config::untrusted::Untrusted;
+use crate::config::settings::units::replace;
+use crate::config::settings::untrusted::Untrusted;
 use crate::selector::{SelectorBuilder, SelectorKind};
 
 /// A configuration as written. Made from files by [`Config::load`](crate::config::Config::load), or in code.
@@ -26,13 +26,13 @@ pub(crate) struct Document {
     #[schemars(default)]
     pub(crate) defaults: Binding,
     /// By environment's name.
-    #[schemars(default, schema_with = "schema::names")]
+    #[schemars(default, schema_with = "names")]
     pub(crate) environments: BTreeMap<String, Binding>,
     /// By feature's name.
-    #[schemars(default, schema_with = "schema::names")]
+    #[schemars(default, schema_with = "names")]
     pub(crate) features: BTreeMap<String, Binding>,
     /// By tenant slug. The table `"*"` stands for every tenant without one of its own; `{tenant}` in it is the slug.
-    #[schemars(default, schema_with = "schema::names_and_wildcard")]
+    #[schemars(default, schema_with = "names_and_wildcard")]
     pub(crate) tenants: BTreeMap<String, Binding>,
     /// A folder with a file for each tenant, called as the slug, such as `acme.toml`; in it is what a table `[tenants.acme]` would have. Read
     /// when the tenant is looked up. A tenant with a table here needs none, and its file is not read.
@@ -177,7 +177,7 @@ impl Document {
 
     /// Lays `over` on top of this one, table by table. A route for the same parts is laid over the earlier one.
     pub(crate) fn overlay(&mut self, over: &Self) {
-        crate::config::settings::overlay::replace(&mut self.active_environment, over.active_environment.as_ref());
+        replace(&mut self.active_environment, over.active_environment.as_ref());
         if over.defaults.backend == Some(BackendName::default()) {
             // Said or not, the lower layer's defaults are written for this backend: saying so above changes nothing.
             self.defaults.backend.get_or_insert_default();
@@ -195,18 +195,15 @@ impl Document {
         if !over.routes.is_empty() {
             self.overlay_routes(&over.routes);
         }
-        crate::config::settings::overlay::replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
-        crate::config::settings::overlay::replace(&mut self.reload.watch, over.reload.watch.as_ref());
-        crate::config::settings::overlay::replace(
-            &mut self.keys.strict_permissions,
-            over.keys.strict_permissions.as_ref(),
-        );
+        replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
+        replace(&mut self.reload.watch, over.reload.watch.as_ref());
+        replace(&mut self.keys.strict_permissions, over.keys.strict_permissions.as_ref());
         self.untrusted.overlay(&over.untrusted);
         self.export.overlay(&over.export);
         self.metrics.overlay(&over.metrics);
         self.pool.overlay(&over.pool);
         // As one: half of one layer's selector and half of another's would be a third one.
-        crate::config::settings::overlay::replace(&mut self.routing.default, over.routing.default.as_ref());
+        replace(&mut self.routing.default, over.routing.default.as_ref());
     }
 
     fn overlay_routes(&mut self, over: &[Route]) {
@@ -224,4 +221,26 @@ impl Document {
             }
         }
     }
+}
+
+/// Bindings by name, with the rules of names. The wildcard is allowed where it has a meaning.
+fn by_name(generator: &mut schemars::SchemaGenerator, wildcard: bool) -> schemars::Schema {
+    let mut bindings = generator.subschema_for::<BTreeMap<String, Binding>>();
+    let name =
+        serde_json::json!({ "pattern": r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$", "not": { "pattern": r"\.\." } });
+    let names = if wildcard {
+        serde_json::json!({ "anyOf": [{ "const": WILDCARD }, name] })
+    } else {
+        name
+    };
+    bindings.insert("propertyNames".to_owned(), names);
+    bindings
+}
+
+fn names(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    by_name(generator, false)
+}
+
+fn names_and_wildcard(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    by_name(generator, true)
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 
-use crate::config::settings::overlay::replace;
+use crate::config::settings::units::replace;
 
 /// `[metrics]` as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]

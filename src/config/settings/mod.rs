@@ -3,9 +3,12 @@
 pub(crate) mod binding;
 pub(crate) mod document;
 pub(crate) mod export;
+mod forms;
 pub(crate) mod metrics;
-pub(crate) mod overlay;
+mod overlay;
 pub(crate) mod pool;
 pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod tls;
+pub(crate) mod units;
+pub(crate) mod untrusted;

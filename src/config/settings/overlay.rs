@@ -1,25 +1,9 @@
 //! Bindings laid over one another, and what a change forgets of those below it.
 
-use std::fmt;
-
 use crate::config::rules::endpoint::Endpoint;
-use crate::config::settings::binding::Binding;
+use crate::config::settings::binding::{Binding, Change};
 use crate::config::settings::tls::Tls;
-
-/// A change that forgets the key and `auth` of the tables below it: a key is for what it was written with. A project is of a backend at an
-/// endpoint: a change of either forgets `project` too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Change {
-    /// Of the backend.
-    Backend,
-    /// Of the endpoint's scheme, host or port.
-    Endpoint,
-    /// Of the proxy.
-    Proxy,
-    /// Of the certificate authorities.
-    Authority,
-}
+use crate::config::settings::units::replace;
 
 impl Binding {
     /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
@@ -117,23 +101,5 @@ impl Binding {
         if let Some(tls) = &mut self.tls {
             (tls.cert, tls.key) = (None, None);
         }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Backend => "the backend",
-            Self::Endpoint => "the endpoint",
-            Self::Proxy => "the proxy",
-            Self::Authority => "the certificate authority",
-        })
-    }
-}
-
-/// Takes what the upper layer says, where it says something.
-pub(crate) fn replace<T: Clone>(lower: &mut Option<T>, upper: Option<&T>) {
-    if let Some(upper) = upper {
-        *lower = Some(upper.clone());
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-use crate::config::settings::export::HumanDuration;
-use crate::config::settings::overlay::replace;
+use crate::config::settings::units::HumanDuration;
+use crate::config::settings::units::replace;
 
 /// `[pool]` as written.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 
 use crate::config::rules::template::{self, TemplateError};
-use crate::config::settings::overlay::replace;
+use crate::config::settings::units::replace;
 use crate::selector::Selector;
 
 /// Certificates for an `https` endpoint, as PEM files. Read when the tracer is made, and again when they change.

@@ -15,7 +15,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process_group, waitid};
 use secrecy::zeroize::Zeroizing;
 
-use super::super::key::{ApiKey, MAX_KEY_BYTES};
+use super::super::key::ApiKey;
+use super::super::rules::MAX_KEY_BYTES;
 use super::super::{KeyCommand, SecretErrorKind};
 use super::stderr;
 
