@@ -1,8 +1,6 @@
-//! The one direction of the sources: no circle between files, and modules in layers.
+//! Checks that dependencies in the sources have one direction: modules in layers, and no circle between files.
 
 mod graph;
-mod mentions;
-mod modules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use graph::Graph;
 
-/// The layers of the library, from those that know nothing to those that know most: a module names only modules above it. An entry is
-/// a file (without `.rs`) or a folder below `src/`; of entries that fit, the longest counts.
+use crate::sources::{root, source_folders};
+
+/// The layers of the library, lowest first: a module names only modules of its own layer and above it in this list. An entry is a folder
+/// or a file (without `.rs`) below `src/`. If several entries match a file, the longest counts.
 const LAYERS: &[&str] = &[
     "util",
     "faults",
@@ -36,7 +36,7 @@ const LAYERS: &[&str] = &[
     "cli",
 ];
 
-/// How many files are in circles still, by the folder that is in their path; what is not here is in none. It only shrinks.
+/// The number of files that are still in circles, by a folder in their path. Only lower these numbers.
 const KNOWN: &[(&str, usize)] = &[
     ("cli", 6),
     ("collector", 12),
@@ -50,7 +50,6 @@ const KNOWN: &[(&str, usize)] = &[
 ];
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the circles that are left, with `--nocapture`")]
 fn no_file_names_items_of_a_file_that_names_its_own() {
     let mut left: BTreeMap<&str, usize> = BTreeMap::new();
     let mut shown = String::new();
@@ -87,7 +86,7 @@ fn a_module_names_only_modules_above_it() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A higher number may be named by fewer.
+/// The index of a file's entry in `LAYERS`.
 fn layer(file: &Path) -> usize {
     let inside = file
         .strip_prefix("src")
@@ -100,25 +99,15 @@ fn layer(file: &Path) -> usize {
     place
 }
 
-/// By the folder of the sources.
+/// The graph of each crate, by its `src` folder.
 fn every_crate() -> BTreeMap<PathBuf, Graph> {
-    let base = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut sources = vec![PathBuf::from("src"), PathBuf::from("macros/src")];
-    for entry in fs::read_dir(base.join("crates")).into_iter().flatten() {
-        sources.push(
-            Path::new("crates")
-                .join(entry.expect("a readable entry").file_name())
-                .join("src"),
-        );
-    }
-    sources.retain(|src| base.join(src).exists());
-    sources
-        .into_iter()
-        .map(|src| (src.clone(), graph::of_crate(base, &src)))
+    let folders = source_folders().into_iter();
+    folders
+        .map(|folder| (folder.clone(), graph::of_crate(root(), &folder)))
         .collect()
 }
 
-/// The files of a tree that are in circles, each circle apart.
+/// Writes a crate with these files and returns its circles.
 fn planted(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let tree = tempfile::tempdir().expect("a folder");
     for (path, text) in files {
@@ -134,8 +123,8 @@ fn planted(files: &[(&str, &str)]) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_planted_circle_is_seen_in_whatever_way_the_items_are_named() {
-    // `inner/deep.rs` names an item of `outer.rs` in each of these ways, and `outer.rs` names its item back through a re-export.
+fn a_circle_is_found_however_its_files_name_the_items() {
+    // In each of these ways `inner/deep.rs` names an item of `outer.rs`, which names `Deep` through a re-export.
     for way in [
         "use super::super::outer::Item; fn f(_: Item) {}",
         "fn f(_: crate::outer::Item) {}",
@@ -166,7 +155,7 @@ fn a_planted_circle_is_seen_in_whatever_way_the_items_are_named() {
 }
 
 #[test]
-fn no_circle_is_seen_where_only_tests_make_it_or_nothing_is_named() {
+fn test_code_and_comments_make_no_circle() {
     for way in [
         "#[cfg(test)] use crate::outer::Item;",
         "#[cfg(all(test, unix))] fn f(_: crate::outer::Item) {}",

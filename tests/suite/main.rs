@@ -51,6 +51,7 @@ mod projects;
 mod propagation;
 mod proxies;
 mod proxy;
+mod public_api;
 mod readme;
 mod reload;
 mod rotation;
@@ -63,6 +64,7 @@ mod sessions;
 mod silence;
 #[cfg(feature = "cli")]
 mod soak;
+mod sources;
 mod status;
 mod support;
 #[cfg(target_os = "linux")]

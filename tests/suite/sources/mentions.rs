@@ -1,23 +1,23 @@
-//! What a piece of code names: the paths in it, outside what only tests see.
+//! Collects the paths in a piece of code, except in test code.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Field, ImplItem, Item, Macro, Meta, Path, Stmt, Token, TraitItem, UseTree, Variant, Visibility};
 
-/// A path as it is written. `$crate` is `crate`; a macro's own name ends with `!`.
-pub(super) type Written = Vec<String>;
+/// The segments of a path as written, without generic arguments. `$crate` is `crate`. The name of a called macro ends with `!`.
+pub(crate) type Segments = Vec<String>;
 
 #[derive(Default)]
-pub(super) struct Mentions {
-    pub(super) paths: Vec<Written>,
-    /// What a `use` brings into scope, by the name that it has there.
-    pub(super) uses: Vec<(String, Written)>,
+pub(crate) struct Mentions {
+    pub(crate) paths: Vec<Segments>,
+    /// Each import: its name in this scope, and its path.
+    pub(super) uses: Vec<(String, Segments)>,
     /// The modules behind `use module::*`.
-    pub(super) globs: Vec<Written>,
+    pub(super) globs: Vec<Segments>,
 }
 
-/// Whether only tests see what carries these attributes.
+/// Returns true if an item with these attributes exists only in test builds.
 pub(super) fn only_tests(attributes: &[Attribute]) -> bool {
     attributes
         .iter()
@@ -25,7 +25,7 @@ pub(super) fn only_tests(attributes: &[Attribute]) -> bool {
         .any(|attribute| attribute.parse_args().is_ok_and(|meta| holds(&meta) == Some(false)))
 }
 
-/// Whether the condition holds where no test is built; `None` where that depends on something else.
+/// Evaluates a `cfg` condition for a build without tests. Returns `None` if it depends on something else.
 fn holds(condition: &Meta) -> Option<bool> {
     let parts = || match condition {
         Meta::List(list) => list
@@ -46,28 +46,28 @@ fn holds(condition: &Meta) -> Option<bool> {
 }
 
 impl Mentions {
-    fn of_use(&mut self, before: &Written, tree: &UseTree) {
-        let with = |name: String| before.iter().cloned().chain([name]).collect::<Written>();
+    fn of_use(&mut self, before: &Segments, tree: &UseTree) {
+        let with = |name: String| before.iter().cloned().chain([name]).collect::<Segments>();
         match tree {
             UseTree::Path(path) => self.of_use(&with(path.ident.to_string()), &path.tree),
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.of_use(before, tree)),
             UseTree::Glob(_) => self.globs.push(before.clone()),
             UseTree::Name(name) if name.ident == "self" => {
                 let name = before.last().expect("`self` stands in a group").clone();
-                self.bring(name, before.clone());
+                self.import(name, before.clone());
             }
-            UseTree::Name(name) => self.bring(name.ident.to_string(), with(name.ident.to_string())),
-            UseTree::Rename(rename) => self.bring(rename.rename.to_string(), with(rename.ident.to_string())),
+            UseTree::Name(name) => self.import(name.ident.to_string(), with(name.ident.to_string())),
+            UseTree::Rename(rename) => self.import(rename.rename.to_string(), with(rename.ident.to_string())),
         }
     }
 
-    fn bring(&mut self, name: String, path: Written) {
+    fn import(&mut self, name: String, path: Segments) {
         self.paths.push(path.clone());
         self.uses.push((name, path));
     }
 
-    /// Paths in tokens that have no syntax tree: names joined by `::`, and macros.
-    pub(super) fn of_tokens(&mut self, tokens: TokenStream) {
+    /// Collects from tokens that are no syntax tree: names joined by `::`, and calls of macros.
+    fn of_tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let is =
             |at: usize, sign: char| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == sign);
@@ -76,7 +76,7 @@ impl Mentions {
             match &tokens[at] {
                 TokenTree::Group(group) => self.of_tokens(group.stream()),
                 TokenTree::Ident(first) => {
-                    let foreign = at > 0 && (is(at - 1, '.') || is(at - 1, ':') && at > 1 && is(at - 2, ':'));
+                    let is_member = at > 0 && (is(at - 1, '.') || is(at - 1, ':') && at > 1 && is(at - 2, ':'));
                     let mut path = vec![first.to_string()];
                     while is(at + 1, ':') && is(at + 2, ':') {
                         let Some(TokenTree::Ident(next)) = tokens.get(at + 3) else {
@@ -88,7 +88,7 @@ impl Mentions {
                     if is(at + 1, '!') && matches!(tokens.get(at + 2), Some(TokenTree::Group(_))) {
                         path.last_mut().expect("a name").push('!');
                     }
-                    if !foreign {
+                    if !is_member {
                         self.paths.push(path);
                     }
                 }
@@ -98,7 +98,7 @@ impl Mentions {
         }
     }
 
-    /// As serde names functions: `with = "super::seconds"`.
+    /// Collects from strings, in which serde names functions: `with = "super::seconds"`.
     fn of_strings(&mut self, tokens: TokenStream) {
         for token in tokens {
             match token {
@@ -119,7 +119,7 @@ impl Mentions {
 impl<'code> Visit<'code> for Mentions {
     fn visit_item(&mut self, item: &'code Item) {
         match item {
-            // A module has names of its own, and whoever reads the file reads it as a module.
+            // A module is read on its own.
             Item::Mod(_) => {}
             _ if only_tests(super::modules::attributes(item)) => {}
             Item::Use(used) if used.leading_colon.is_none() => self.of_use(&Vec::new(), &used.tree),
@@ -176,7 +176,7 @@ impl<'code> Visit<'code> for Mentions {
         }
     }
 
-    // `pub(in crate::export)` names nothing that is used.
+    // `pub(in crate::export)` uses nothing of that module.
     fn visit_visibility(&mut self, _: &'code Visibility) {}
 
     fn visit_attribute(&mut self, attribute: &'code Attribute) {
@@ -204,6 +204,6 @@ impl<'code> Visit<'code> for Mentions {
     }
 }
 
-fn written(path: &Path) -> Written {
+fn written(path: &Path) -> Segments {
     path.segments.iter().map(|segment| segment.ident.to_string()).collect()
 }
