@@ -27,8 +27,7 @@ use std::panic::catch_unwind;
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, ContextGuard};
 
-use super::scope::Scope;
-use super::{is_nobodys, nobodys};
+use super::scope::{ContextScope, is_decided, is_untraced, untraced};
 use crate::faults::{self, Fault, planted};
 
 thread_local! {
@@ -135,15 +134,15 @@ fn fail(cx: &Context) -> Failed {
 
 /// Counts a scope that cannot be made current; whether it is the registry's first.
 fn note(cx: &Context) -> Option<bool> {
-    Some(cx.get::<Scope>()?.identity().boundary().note_unattached())
+    Some(cx.get::<ContextScope>()?.identity().boundary().note_unattached())
 }
 
-/// Whether two contexts have the same scope, span and suppression. Baggage is not compared: in contexts that this crate makes it differs only
-/// where one of them does.
+/// Whether two contexts have the same scope, span and suppression. Baggage is not compared: contexts that this crate makes differ in it only
+/// if they differ in one of those.
 fn is_same(one: &Context, other: &Context) -> bool {
-    let same_scope = match (one.get::<Scope>(), other.get::<Scope>()) {
+    let same_scope = match (one.get::<ContextScope>(), other.get::<ContextScope>()) {
         (Some(one), Some(other)) => std::ptr::eq(one, other),
-        (None, None) => is_nobodys(one) == is_nobodys(other),
+        (None, None) => is_untraced(one) == is_untraced(other),
         _ => false,
     };
     let same_span = match (one.has_active_span(), other.has_active_span()) {
@@ -153,25 +152,32 @@ fn is_same(one: &Context, other: &Context) -> bool {
     same_scope && same_span && one.is_telemetry_suppressed() == other.is_telemetry_suppressed()
 }
 
-/// The current context of the thread; one in no scope where an attachment failed, and one that suppresses telemetry where the thread is ending.
+/// The current context of the thread. In no scope if an attachment failed; without telemetry if the thread is ending.
 pub(crate) fn current() -> Context {
     if !has_stack() {
         return Context::new().with_value(Ending).with_telemetry_suppressed();
     }
-    with_current(|now| if has_failed() { nobodys(now) } else { now.clone() })
+    with_current(|now| if has_failed() { untraced(now) } else { now.clone() })
 }
 
-/// A context that the program gives, as it may be used on this thread: where an attachment failed, one with the scope that is current there
-/// is in no scope, since it may be what the failed one was to hide.
+/// The current context of the thread, or another one if nothing at all is current.
+pub(crate) fn current_or(other: Context) -> Context {
+    let now = current();
+    let is_set = is_decided(&now) || now.has_active_span() || now.is_telemetry_suppressed();
+    if is_set { now } else { other }
+}
+
+/// A context that the program passes in, as it may be used on this thread. If an attachment failed, one with the scope that is current there
+/// counts as in no scope, because the failed attachment may have been meant to hide it.
 pub(crate) fn known(cx: &Context) -> Cow<'_, Context> {
     if has_failed() && with_current(|now| has_same_scope(now, cx)) {
-        return Cow::Owned(nobodys(cx));
+        return Cow::Owned(untraced(cx));
     }
     Cow::Borrowed(cx)
 }
 
 fn has_same_scope(one: &Context, other: &Context) -> bool {
-    match (one.get::<Scope>(), other.get::<Scope>()) {
+    match (one.get::<ContextScope>(), other.get::<ContextScope>()) {
         (Some(one), Some(other)) => std::ptr::eq(one, other),
         (one, other) => one.is_none() && other.is_none(),
     }

@@ -7,45 +7,55 @@ use opentelemetry::Context;
 use opentelemetry::baggage::{Baggage, BaggageExt};
 use opentelemetry::trace::{Span, SpanContext, TraceContextExt};
 
-use super::scope::{Owner, Place, Scope, SessionScope, is_foreign, is_hidden_of, own_active, own_context, own_scope};
+use super::scope::{
+    ContextScope, Owner, ScopeEntry, SessionScope, is_foreign, is_hidden_of, own_active, own_context, own_scope,
+};
 use super::{Identity, Root};
 use crate::faults::{self, Fault, planted};
 
-/// How many hidden scopes of other tracers a scope remembers; the ones hidden first are forgotten beyond that.
+/// How many hidden scopes of other tracers a scope remembers. Beyond that it forgets the ones that were hidden first.
 const MAX_HIDDEN: usize = 32;
 
 /// A context in which code runs for a tracer, made from the one it is entered from.
 ///
-/// Inside the same tracer's scope everything stays, with another session where one is given. Inside another tracer's scope, or
-/// under another tracer's span, that context is hidden as a whole, with its span, its baggage and all else in it, and the innermost
-/// context of this tracer, if there is one, is continued.
+/// Inside the same tracer's scope everything stays, with another session if one is given. Inside another tracer's scope, or under
+/// another tracer's span, that context is hidden as a whole, with its span, its baggage and all else in it. The innermost context of
+/// this tracer, if there is one, is continued.
 pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context) -> Context {
     let identity = &*owner.identity;
     if let (true, Some(session)) = (planted(Fault::SessionOfThread), &session) {
         faults::set_of_thread(session);
     }
     let own = own_scope(identity, from);
-    let in_other_scope = own.is_none() && from.get::<Scope>().is_some();
+    let in_other_scope = own.is_none() && from.get::<ContextScope>().is_some();
     let entered = if in_other_scope || is_foreign(identity, from) {
         enter_over(owner, session, own, from)
     } else {
         let active = own_active(identity, from);
         match own {
-            Some(own) if own.place.is_by_default => without_baggage(from).with_value(Scope {
-                place: own.entered(session),
-                span: active.or_else(|| own.span.clone()),
-                root: own.open_root(),
-            }),
-            Some(own) if session.is_none() && !own.is_over() && (active.is_none() || active == own.span) => {
+            Some(own)
+                if session.is_none()
+                    && !own.entry.is_by_default
+                    && !own.is_over()
+                    && (active.is_none() || active == own.span) =>
+            {
                 return from.clone();
             }
-            Some(own) => from.with_value(Scope {
-                place: own.entered(session),
-                span: active.or_else(|| own.span.clone()),
-                root: own.open_root(),
-            }),
-            None => without_baggage(from).with_value(Scope {
-                place: Arc::new(Place {
+            Some(own) => {
+                let is_by_default = own.entry.is_by_default;
+                let from = if is_by_default {
+                    without_baggage(from)
+                } else {
+                    Cow::Borrowed(from)
+                };
+                from.with_value(ContextScope {
+                    entry: own.entered(session),
+                    span: active.or_else(|| own.span.clone()),
+                    root: own.open_root(),
+                })
+            }
+            None => without_baggage(from).with_value(ContextScope {
+                entry: Arc::new(ScopeEntry {
                     owner: owner.clone(),
                     session,
                     hidden: None,
@@ -63,7 +73,8 @@ pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context
     }
 }
 
-/// A context without the baggage that was set in it: what was set in no scope is nobody's, and would else become that of whoever comes first.
+/// A context without the baggage that was set in it. Baggage that was set in no scope has no owner; kept, it would become that of the first
+/// tracer that is entered.
 fn without_baggage(cx: &Context) -> Cow<'_, Context> {
     if cx.baggage().is_empty() {
         Cow::Borrowed(cx)
@@ -77,7 +88,7 @@ pub(crate) fn with_own_span(
     entered: &Context,
     span: impl Span + Send + Sync + 'static,
 ) -> (Context, Option<Arc<Root>>) {
-    let is_first = entered.get::<Scope>().is_some_and(|scope| scope.root.is_none());
+    let is_first = entered.get::<ContextScope>().is_some_and(|scope| scope.root.is_none());
     let root: Option<Arc<Root>> = is_first.then(Arc::default);
     (
         remembering(entered, span.span_context(), root.as_ref()).with_span(span),
@@ -88,8 +99,8 @@ pub(crate) fn with_own_span(
 /// A context of a span that has another root, for all that is made in it.
 #[cfg(feature = "tower")]
 pub(crate) fn with_root(cx: &Context, root: &Arc<Root>) -> Context {
-    match cx.get::<Scope>() {
-        Some(scope) => cx.with_value(Scope {
+    match cx.get::<ContextScope>() {
+        Some(scope) => cx.with_value(ContextScope {
             root: Some(Arc::clone(root)),
             ..scope.clone()
         }),
@@ -104,9 +115,9 @@ pub(crate) fn with_trusted_span(entered: &Context, span: SpanContext) -> Context
 
 /// A context whose scope remembers a span of its tracer, and its root, if that is another one.
 fn remembering(entered: &Context, span: &SpanContext, root: Option<&Arc<Root>>) -> Context {
-    match entered.get::<Scope>() {
-        Some(scope) if span.is_valid() => entered.with_value(Scope {
-            place: Arc::clone(&scope.place),
+    match entered.get::<ContextScope>() {
+        Some(scope) if span.is_valid() => entered.with_value(ContextScope {
+            entry: Arc::clone(&scope.entry),
             span: Some(span.clone()),
             root: root.or(scope.root.as_ref()).cloned(),
         }),
@@ -116,9 +127,9 @@ fn remembering(entered: &Context, span: &SpanContext, root: Option<&Arc<Root>>) 
 
 /// A context with another session in the scope of a tracer.
 pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context {
-    match entered.get::<Scope>() {
-        Some(scope) => entered.with_value(Scope {
-            place: scope.entered(Some(session)),
+    match entered.get::<ContextScope>() {
+        Some(scope) => entered.with_value(ContextScope {
+            entry: scope.entered(Some(session)),
             span: scope.span.clone(),
             root: scope.root.clone(),
         }),
@@ -129,37 +140,37 @@ pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context 
 /// The same scope with other baggage. Its scope is a value of its own, by which it is known where it is made current.
 pub(crate) fn with_baggage(entered: &Context, baggage: Baggage) -> Context {
     let cx = entered.with_baggage(baggage);
-    match entered.get::<Scope>() {
+    match entered.get::<ContextScope>() {
         Some(scope) => cx.with_value(scope.clone()),
         None => cx,
     }
 }
 
-/// Enters over something of another tracer: its scope, or a span of it that somebody made current by hand in or outside our own.
-fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>, from: &Context) -> Context {
+/// Enters over something of another tracer: its scope, or a span of it that was made current by hand in or outside our own scope.
+fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&ContextScope>, from: &Context) -> Context {
     let identity = &*owner.identity;
     let outer = own_context(identity, from);
     let before = outer.and_then(|outer| own_scope(identity, outer));
     // A span of ours that was made current by hand in another tracer's scope; the id is all that is taken from there.
     let by_hand = own_active(identity, from).or_else(|| {
-        let hidden = from.get::<Scope>()?.hidden(identity)?;
-        let bare = hidden.get::<Scope>().is_none();
+        let hidden = from.get::<ContextScope>()?.hidden(identity)?;
+        let bare = hidden.get::<ContextScope>().is_none();
         bare.then(|| hidden.span().span_context().clone())
     });
     // The span that is active in our own context further out: where it was made current by hand, the scope there does not remember it.
     let in_outer = outer.and_then(|outer| own_active(identity, outer));
-    let scope = Scope {
-        place: Arc::new(Place {
+    let scope = ContextScope {
+        entry: Arc::new(ScopeEntry {
             owner: owner.clone(),
-            session: session.or_else(|| before?.place.session.clone()),
+            session: session.or_else(|| before?.entry.session.clone()),
             hidden: hide(identity, from),
             is_by_default: false,
         }),
         span: by_hand.clone().or(in_outer).or_else(|| before?.span.clone()),
-        root: before.and_then(Scope::open_root),
+        root: before.and_then(ContextScope::open_root),
     };
     if own.is_some() {
-        // Our own scope, under a span of somebody else's.
+        // Our own scope, under a span of another tracer.
         return with_span_of(from, scope);
     }
     // Our own context further out, with its span and its baggage, if there is one.
@@ -177,9 +188,9 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Scope>,
 
 /// What a scope of `identity` hides when it is entered over a context of another tracer.
 fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
-    let outer = from.get::<Scope>();
+    let outer = from.get::<ContextScope>();
     let before = outer
-        .and_then(|outer| outer.place.hidden.as_deref())
+        .and_then(|outer| outer.entry.hidden.as_deref())
         .unwrap_or_default();
     let mut hidden: Vec<Context> = before
         .iter()
@@ -189,13 +200,12 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
     let other = outer.filter(|outer| !outer.is_of(identity));
     if let Some(other) = other {
         // Kept without what it hides itself: the list stays flat, so that dropping it is not recursive.
-        let scope = Scope {
-            place: Arc::new(Place {
+        let scope = ContextScope {
+            entry: Arc::new(ScopeEntry {
                 hidden: None,
-                ..Place::clone(&other.place)
+                ..ScopeEntry::clone(&other.entry)
             }),
-            span: other.span.clone(),
-            root: other.root.clone(),
+            ..other.clone()
         };
         hidden.push(if is_foreign(other.identity(), from) {
             with_span_of(from, scope)
@@ -204,7 +214,7 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
         });
     }
     if is_foreign(identity, from) && other.is_none_or(|other| is_foreign(other.identity(), from)) {
-        // Nobody's scope has this span in it. Its id is kept, for a tracer that finds it to be its own, and nothing else that is current.
+        // No scope has this span in it. Only its id is kept, for the tracer that made it.
         let span = from.span().span_context().clone();
         hidden.push(Context::new().with_remote_span_context(span));
     }
@@ -214,11 +224,11 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
 }
 
 /// A context with another scope, and the span that the scope remembers in place of the one that is active.
-fn with_span_of(cx: &Context, scope: Scope) -> Context {
+fn with_span_of(cx: &Context, scope: ContextScope) -> Context {
     if let Some(span) = scope.span.clone() {
         return cx.with_value(scope).with_remote_span_context(span);
     }
-    // A context cannot be freed of its span; it is built anew with what is known to belong in it.
+    // A span cannot be removed from a context, so the context is built anew.
     let bare = Context::new().with_value(scope);
     if cx.baggage().is_empty() {
         bare
@@ -227,39 +237,38 @@ fn with_span_of(cx: &Context, scope: Scope) -> Context {
     }
 }
 
-/// A context whose scope nobody entered: it is that of a span that was made in no scope, and so is its tracer's as the default.
+/// A context whose scope was not entered: that of a span that was made in no scope, which its tracer got as the default.
 #[cfg(feature = "tracing-layer")]
 pub(crate) fn by_default(cx: &Context) -> Context {
-    let Some(scope) = cx.get::<Scope>() else {
+    let Some(scope) = cx.get::<ContextScope>() else {
         return cx.clone();
     };
-    cx.with_value(Scope {
-        place: Arc::new(Place {
+    cx.with_value(ContextScope {
+        entry: Arc::new(ScopeEntry {
             is_by_default: true,
-            ..Place::clone(&scope.place)
+            ..ScopeEntry::clone(&scope.entry)
         }),
-        span: scope.span.clone(),
-        root: scope.root.clone(),
+        ..scope.clone()
     })
 }
 
 /// The scope of a context, with its session and its baggage, and no span of its tracer: what is started there is a root.
 #[cfg(feature = "tracing-layer")]
 pub(crate) fn rooted(cx: &Context) -> Context {
-    let Some(scope) = cx.get::<Scope>() else {
+    let Some(scope) = cx.get::<ContextScope>() else {
         return Context::new();
     };
-    let hidden = scope.place.hidden.iter().flatten();
+    let hidden = scope.entry.hidden.iter().flatten();
     let hidden = hidden.filter(|hidden| !is_hidden_of(scope.identity(), hidden));
     let hidden: Box<[Context]> = hidden.cloned().collect();
-    let place = Place {
+    let entry = ScopeEntry {
         hidden: (!hidden.is_empty()).then_some(hidden),
-        ..Place::clone(&scope.place)
+        ..ScopeEntry::clone(&scope.entry)
     };
     with_span_of(
         cx,
-        Scope {
-            place: Arc::new(place),
+        ContextScope {
+            entry: Arc::new(entry),
             span: None,
             // A root of its own, but not out of a scope that is over.
             root: scope.root.clone().filter(|root| root.is_scope_over()),

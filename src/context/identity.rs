@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use opentelemetry::trace::{SpanContext, SpanId, TraceId};
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use rand::rngs::OsRng;
 use rand::{Rng, TryRngCore};
 
-use super::Boundary;
+use super::boundary::Boundary;
 use super::trace_origin::{Tag, random_half};
 use crate::faults::{Fault, planted};
 use crate::selector::Selector;
@@ -69,6 +70,18 @@ impl Identity {
     /// Whether this tracer made the id, and marked it: its span has its session from its trace.
     pub(crate) fn marked(&self, id: SpanId) -> bool {
         self.differs(id) == MARK
+    }
+
+    /// Returns whether the tracer may continue the span that is active in a context: one of its own, or a remote one that it trusts.
+    pub(super) fn may_continue(&self, cx: &Context, trust_remote: bool) -> bool {
+        let span = cx.span();
+        let span = span.span_context();
+        let own = if span.is_remote() {
+            trust_remote && self.takes_remote(span)
+        } else {
+            self.made(span.span_id())
+        };
+        own && span.is_valid()
     }
 
     /// Whether the tracer takes a remote span as parent, where its binding trusts remote parents. Counts it if not.

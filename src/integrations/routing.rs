@@ -94,7 +94,7 @@ impl Routing {
 
     /// The tracer of what is made in a context without a scope.
     pub(crate) fn default_tracer(&self, cx: &Context) -> Option<TracerHandle> {
-        if context::is_nobodys(cx) {
+        if context::is_untraced(cx) {
             return None;
         }
         self.registry.default_tracer()
@@ -110,7 +110,7 @@ impl RoutingProvider {
     /// The tracer that a span which is started in a context goes to.
     pub(crate) fn route(&self, cx: &Context) -> Option<TracerHandle> {
         let scoped = Scope::from(cx.clone()).tracer();
-        if scoped.is_some() || context::is_nobodys(cx) {
+        if scoped.is_some() || context::is_untraced(cx) {
             return scoped;
         }
         let now = Scope::current();
@@ -120,7 +120,7 @@ impl RoutingProvider {
     /// Counts a span that has no tracer. Gives the context by which it has none: the one that it was to be started in, else the current one.
     fn note_unrouted(&self, cx: &Context) -> Context {
         let now = context::current();
-        let is_current = context::is_nobodys(&now) && !context::is_nobodys(cx);
+        let is_current = context::is_untraced(&now) && !context::is_untraced(cx);
         let by = if is_current { now } else { cx.clone() };
         self.0.routing.unrouted.note_span(&by);
         by

@@ -40,7 +40,6 @@ const LAYERS: &[&str] = &[
 const KNOWN: &[(&str, usize)] = &[
     ("cli", 6),
     ("collector", 12),
-    ("context", 5),
     ("export", 37),
     ("registry", 12),
     ("testing", 10),

@@ -144,7 +144,7 @@ where
                 let exchange = incoming::open(settings, &tracer, &parts, came);
                 (exchange.context().clone(), Some(exchange))
             }
-            Decision::ServeUntraced => (context::nobodys(&context::current()), None),
+            Decision::ServeUntraced => (context::untraced(&context::current()), None),
             Decision::Refuse(trouble, status) => {
                 return Self::Refused {
                     response: Some(refusal::response(trouble, status, &parts.headers)),

@@ -148,7 +148,7 @@ fn of_scope(from: &Context) -> Option<TracerHandle> {
 /// Where a call runs that has no tracer though one was named: in no scope. Whatever is traced further in and names no tracer either would
 /// else go to that of the caller, or to a default, into somebody else's project.
 fn hidden(from: &Context) -> State {
-    State::Hidden(context::nobodys(from))
+    State::Hidden(context::untraced(from))
 }
 
 fn selector(environment: Option<&str>, feature: Option<&str>, tenant: Option<&str>) -> SelectorBuilder {

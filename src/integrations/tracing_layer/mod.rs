@@ -190,7 +190,7 @@ impl TracingLayer {
     /// another registry's layer was first.
     fn is_settled(&self, current: &Context) -> bool {
         let is_anothers = || context::owner_of(current).is_some() && self.tracer_of(current).is_none();
-        context::scope_of(current).is_some() || context::is_nobodys(current) || is_anothers()
+        context::scope_of(current).is_some() || context::is_untraced(current) || is_anothers()
     }
 
     /// Whether what is told of the current `tracing` span would be told of another tracer's span than the code runs for.
