@@ -1,14 +1,8 @@
-//! A call of a traced function: what its span is called, and whose it is.
-
-use opentelemetry::Context;
-use opentelemetry::trace::SpanBuilder;
+//! A call of a traced function, as its attribute describes it.
 
 use super::choice::{SessionOption, TracerOption};
-use super::counts::{note_failed, note_unrouted};
-use super::life::State;
+use super::counts::note_failed;
 use crate::backend::EventType;
-use crate::context;
-use crate::faults::{self, Fault, planted};
 use crate::integrations::global::with_global_registry;
 use crate::registry::TracerRegistry;
 use crate::selector::SelectorBuilder;
@@ -17,18 +11,18 @@ use crate::tracer::TracerHandle;
 
 /// A call of a traced function, as its attribute describes it.
 pub struct Call {
-    name: &'static str,
-    event_type: Option<EventType>,
-    choice: Choice,
-    session: Option<Session>,
+    pub(super) name: &'static str,
+    pub(super) event_type: Option<EventType>,
+    pub(super) tracer: TracerChoice,
+    pub(super) session: Option<Session>,
 }
 
-/// Whose span a call's is.
-enum Choice {
-    /// That of the scope it is made in.
+/// The tracer of a call.
+pub(super) enum TracerChoice {
+    /// That of the scope in which the function is called.
     OfScope,
-    Tracer(TracerHandle),
-    /// One was named, and is not to be had.
+    Named(TracerHandle),
+    /// An option names one that cannot be resolved.
     Failed,
 }
 
@@ -38,24 +32,24 @@ impl Call {
         Self {
             name,
             event_type: None,
-            choice: Choice::OfScope,
+            tracer: TracerChoice::OfScope,
             session: None,
         }
     }
 
-    /// Says what kind of work it is.
+    /// Sets the kind of work.
     pub fn event_type(mut self, event_type: EventType) -> Self {
         self.event_type = Some(event_type);
         self
     }
 
-    /// Names its tracer.
+    /// Sets the tracer.
     pub fn tracer<T: TracerOption>(self, tracer: &T) -> Self {
         let tracer = tracer.tracer();
         self.chosen(tracer)
     }
 
-    /// Names its tracer by what it is looked up by: environment, feature, tenant. In the registry that is installed, where none is given.
+    /// Sets the tracer by a look-up, in the installed registry if none is given.
     pub fn look_up(
         self,
         registry: Option<&TracerRegistry>,
@@ -79,76 +73,22 @@ impl Call {
         })
     }
 
-    /// The session that it is in.
+    /// Sets the session.
     pub fn session<S: SessionOption>(mut self, session: &S) -> Self {
         self.session = session.session();
         self
     }
 
     fn chosen(mut self, tracer: Result<TracerHandle, String>) -> Self {
-        self.choice = match tracer {
-            Ok(tracer) => Choice::Tracer(tracer),
+        self.tracer = match tracer {
+            Ok(tracer) => TracerChoice::Named(tracer),
             Err(why) => {
                 note_failed(self.name, &why);
-                Choice::Failed
+                TracerChoice::Failed
             }
         };
         self
     }
-
-    /// Whether a tracer was named that is not to be had.
-    pub(super) fn has_failed(&self) -> bool {
-        matches!(self.choice, Choice::Failed)
-    }
-
-    /// Starts its span in a context, where it has a tracer.
-    pub(super) fn start(self, from: &Context) -> State {
-        let tracer = match self.choice {
-            Choice::Failed => return hidden(from),
-            Choice::Tracer(tracer) => {
-                if planted(Fault::TracedByThread) {
-                    faults::set_of_thread(&tracer);
-                }
-                tracer
-            }
-            Choice::OfScope => {
-                let of_session = self.session.as_ref().map(|session| session.tracer().clone());
-                let Some(tracer) = of_session.or_else(|| of_scope(from)) else {
-                    if !from.is_telemetry_suppressed() {
-                        note_unrouted();
-                    }
-                    return State::Nothing;
-                };
-                tracer
-            }
-        };
-        let builder = SpanBuilder::from_name(self.name);
-        // A session of another tracer is nothing to this one.
-        let session = self.session.filter(|session| session.tracer().same_tracer(&tracer));
-        let open = match session {
-            Some(session) => tracer.open(builder, &session.context(from)),
-            None => tracer.open(builder, from),
-        };
-        if let Some(event_type) = self.event_type {
-            open.span.event_type(event_type);
-        }
-        State::Open(open)
-    }
-}
-
-fn of_scope(from: &Context) -> Option<TracerHandle> {
-    if planted(Fault::TracedByThread)
-        && let Some(named_before) = faults::of_thread::<TracerHandle>()
-    {
-        return Some(named_before.clone());
-    }
-    context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner))
-}
-
-/// Where a call runs that has no tracer though one was named: in no scope. Whatever is traced further in and names no tracer either would
-/// else go to that of the caller, or to a default, into somebody else's project.
-fn hidden(from: &Context) -> State {
-    State::Hidden(context::untraced(from))
 }
 
 fn selector(environment: Option<&str>, feature: Option<&str>, tenant: Option<&str>) -> SelectorBuilder {

@@ -15,7 +15,6 @@ pub struct Entered {
     // First, so that the context is left before the span ends.
     _scope: Option<ScopeGuard>,
     life: Life,
-    /// A function may be called, and come to its end, while a panic of somebody else goes on.
     was_panicking: bool,
 }
 
@@ -48,8 +47,6 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if !self.was_panicking && thread::panicking() {
-            self.life.note_panicked();
-        }
+        self.life.note_if_panicked(self.was_panicking);
     }
 }

@@ -12,7 +12,7 @@ mod future;
 mod iterator;
 mod life;
 mod outcome;
-mod parts;
+mod serializer;
 mod stream;
 mod text;
 mod value;

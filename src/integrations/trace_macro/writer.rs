@@ -1,27 +1,25 @@
-//! A serializer that makes JSON, and stops where a call's bounds are reached.
+//! JSON that is written value by value, and stops at the bounds of a call.
 //!
-//! What is being made lies on a stack of its own: when a value is told to stop, what it wrote so far is still there.
+//! Lists and tables that are not complete yet are on a stack. So if a value has to stop, what it wrote so far is kept.
 
 use std::fmt::Display;
 
-use serde::ser::{self, Serialize, Serializer};
-use serde_json::{Map, Number, Value as Json};
+use serde::ser;
+use serde_json::{Map, Value as Json};
 
-use super::parts::Parts;
-use super::text;
 use crate::backend::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, shorten};
 use crate::util::json_number::IntoJson;
 
 /// Bytes of all names and texts of a call.
 pub(super) const MAX_BYTES: usize = 256 << 10;
-/// Nulls, empty tables and the like, which are no values and take time all the same.
+/// Nulls, empty tables and the like, which do not count as values and still take time.
 const MAX_NODES: usize = 8 * MAX_VALUES;
-/// How often a value may be wrapped (in an `Option`, a newtype) without a table or a list between.
+/// How often a value may be wrapped (in an `Option`, a newtype) without a table or a list in between.
 const MAX_WRAPPERS: usize = 64;
 
 /// What a call may still write.
 pub(super) struct Left {
-    pub(super) values: usize,
+    values: usize,
     nodes: usize,
     bytes: usize,
 }
@@ -36,9 +34,9 @@ impl Default for Left {
     }
 }
 
-/// A value is told to stop, or said that it cannot be told.
+/// A value has to stop, or its own code failed.
 #[derive(Debug, thiserror::Error)]
-#[error("not told")]
+#[error("not captured")]
 pub(super) struct Refused;
 
 impl ser::Error for Refused {
@@ -48,20 +46,20 @@ impl ser::Error for Refused {
 }
 
 pub(super) struct Writer<'a> {
-    pub(super) left: &'a mut Left,
-    pub(super) stack: Vec<Frame>,
+    left: &'a mut Left,
+    stack: Vec<Frame>,
     done: Json,
-    pub(super) wrappers: usize,
+    wrappers: usize,
     cut: u64,
     is_full: bool,
 }
 
-/// What a value lies in that is being made.
-pub(super) enum Frame {
+/// A list or a table that is not complete yet.
+enum Frame {
     List(Vec<Json>),
-    /// With the name of the entry that comes next; none where that is to be left out.
+    /// With the name of the next entry. `None` if that entry is left out.
     Table(Map<String, Json>, Option<String>),
-    /// The name of an entry, which may be any value as well.
+    /// The name of an entry, which may be of any type.
     Name(Json),
 }
 
@@ -81,7 +79,7 @@ impl<'a> Writer<'a> {
         self.is_full
     }
 
-    /// What was written, and how many values were left out or shortened, at the least.
+    /// Returns what was written, and the least number of values that were left out or shortened.
     pub(super) fn finish(mut self) -> (Json, u64) {
         while !self.stack.is_empty() {
             self.close();
@@ -98,14 +96,17 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn scalar(&mut self, value: impl IntoJson) -> Result<(), Refused> {
+    pub(super) fn scalar(&mut self, value: impl IntoJson) -> Result<(), Refused> {
         let value = value.into_json();
         self.count(!value.is_null())?;
         self.put(value);
         Ok(())
     }
 
-    /// Counts a value, or stops.
+    /// Counts a value.
+    ///
+    /// # Errors
+    /// A bound of the call is reached.
     pub(super) fn count(&mut self, is_value: bool) -> Result<(), Refused> {
         if self.is_full || self.left.nodes == 0 || (is_value && self.left.values == 0) {
             self.cut += u64::from(!self.is_full);
@@ -131,6 +132,29 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Opens a list. Returns false if it would lie too deep; it counts as cut then, and nothing in it may be written.
+    pub(super) fn open_list(&mut self) -> Result<bool, Refused> {
+        self.open(Frame::List(Vec::new()))
+    }
+
+    /// Opens a table. As [`open_list`](Self::open_list).
+    pub(super) fn open_table(&mut self) -> Result<bool, Refused> {
+        self.open(Frame::Table(Map::new(), None))
+    }
+
+    fn open(&mut self, frame: Frame) -> Result<bool, Refused> {
+        self.count(false)?;
+        let fits = self.stack.len() + 1 < MAX_DEPTH;
+        if fits {
+            self.stack.push(frame);
+        } else {
+            self.cut += 1;
+            self.put(Json::Null);
+        }
+        Ok(fits)
+    }
+
+    /// Closes the innermost list or table.
     pub(super) fn close(&mut self) {
         match self.stack.pop() {
             Some(Frame::List(items)) => self.put(Json::Array(items)),
@@ -139,7 +163,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The name of the entry that comes next.
+    /// Sets the name of the next entry.
     pub(super) fn name(&mut self, text: &str) {
         let fits = text.len() <= MAX_NAME_BYTES.min(self.left.bytes);
         if fits {
@@ -150,194 +174,46 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Opens a list or a table. One that would lie too deep is counted as cut, and nothing in it is looked at.
-    fn open(&mut self, frame: Frame) -> Result<Parts<'_, 'a>, Refused> {
-        self.count(false)?;
-        let is_skipped = self.stack.len() + 1 >= MAX_DEPTH;
-        if is_skipped {
-            self.cut += 1;
-            self.put(Json::Null);
-        } else {
-            self.stack.push(frame);
+    /// Sets the name of the next entry to what a value writes: a text, a number or a boolean.
+    pub(super) fn name_by(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Refused>) -> Result<(), Refused> {
+        self.stack.push(Frame::Name(Json::Null));
+        // A name does not count as a value.
+        self.left.values += 1;
+        let written = write(self);
+        let Some(Frame::Name(name)) = self.stack.pop() else {
+            return Err(Refused);
+        };
+        written?;
+        match name {
+            Json::String(name) => self.name(&name),
+            Json::Number(_) | Json::Bool(_) => self.name(&name.to_string()),
+            Json::Null | Json::Array(_) | Json::Object(_) => return Err(Refused),
         }
-        Ok(Parts {
-            writer: self,
-            is_skipped,
-            closes: usize::from(!is_skipped),
-        })
+        Ok(())
     }
 
-    /// A table with one entry, which is the variant of an enum, and what lies in it.
-    fn open_variant(&mut self, variant: &str, frame: Frame) -> Result<Parts<'_, 'a>, Refused> {
-        let outer = self.open(table())?;
-        if outer.is_skipped {
-            return Ok(outer);
-        }
-        let Parts { writer, closes, .. } = outer;
-        writer.name(variant);
-        let mut inner = writer.open(frame)?;
-        inner.closes += closes;
-        Ok(inner)
+    /// Writes a value that lies in a list or a table.
+    pub(super) fn item(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Refused>) -> Result<(), Refused> {
+        let wrappers = std::mem::take(&mut self.wrappers);
+        let result = write(self);
+        self.wrappers = wrappers;
+        result
     }
 
-    fn wrapped<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+    /// Writes a value that is wrapped in another.
+    pub(super) fn wrapped(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Refused>) -> Result<(), Refused> {
         if self.wrappers == MAX_WRAPPERS {
             self.cut += 1;
             return self.scalar(Json::Null);
         }
         self.wrappers += 1;
-        let result = value.serialize(&mut *self);
+        let result = write(self);
         self.wrappers -= 1;
         result
     }
-}
 
-fn table() -> Frame {
-    Frame::Table(Map::new(), None)
-}
-
-/// What is one value already.
-macro_rules! scalars {
-    ($($method:ident: $of:ty),*) => {$(
-        fn $method(self, value: $of) -> Result<(), Refused> {
-            self.scalar(value)
-        }
-    )*};
-}
-
-impl<'w, 'a> Serializer for &'w mut Writer<'a> {
-    type Ok = ();
-    type Error = Refused;
-    type SerializeSeq = Parts<'w, 'a>;
-    type SerializeTuple = Parts<'w, 'a>;
-    type SerializeTupleStruct = Parts<'w, 'a>;
-    type SerializeTupleVariant = Parts<'w, 'a>;
-    type SerializeMap = Parts<'w, 'a>;
-    type SerializeStruct = Parts<'w, 'a>;
-    type SerializeStructVariant = Parts<'w, 'a>;
-
-    scalars! {
-        serialize_bool: bool,
-        serialize_i8: i8,
-        serialize_i16: i16,
-        serialize_i32: i32,
-        serialize_i64: i64,
-        serialize_u8: u8,
-        serialize_u16: u16,
-        serialize_u32: u32,
-        serialize_u64: u64,
-        serialize_f32: f32,
-        serialize_f64: f64
-    }
-
-    fn serialize_i128(self, value: i128) -> Result<(), Refused> {
-        match Number::from_i128(value) {
-            Some(number) => self.scalar(number),
-            None => self.text(&value.to_string()),
-        }
-    }
-
-    fn serialize_u128(self, value: u128) -> Result<(), Refused> {
-        match Number::from_u128(value) {
-            Some(number) => self.scalar(number),
-            None => self.text(&value.to_string()),
-        }
-    }
-
-    fn serialize_char(self, value: char) -> Result<(), Refused> {
-        self.text(value.encode_utf8(&mut [0; 4]))
-    }
-
-    fn serialize_str(self, value: &str) -> Result<(), Refused> {
-        self.text(value)
-    }
-
-    /// Bytes are told by how many they are.
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), Refused> {
-        self.text(&format!("<{} bytes>", value.len()))
-    }
-
-    fn serialize_none(self) -> Result<(), Refused> {
-        self.scalar(Json::Null)
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
-        self.wrapped(value)
-    }
-
-    fn serialize_unit(self) -> Result<(), Refused> {
-        self.scalar(Json::Null)
-    }
-
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Refused> {
-        self.scalar(Json::Null)
-    }
-
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Refused> {
-        self.text(variant)
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
-        self.wrapped(value)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-        value: &T,
-    ) -> Result<(), Refused> {
-        let mut parts = self.open(table())?;
-        parts.entry(variant, value)?;
-        parts.close();
-        Ok(())
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Parts<'w, 'a>, Refused> {
-        self.open(Frame::List(Vec::new()))
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Parts<'w, 'a>, Refused> {
-        self.open(Frame::List(Vec::new()))
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Parts<'w, 'a>, Refused> {
-        self.open(Frame::List(Vec::new()))
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-        _: usize,
-    ) -> Result<Parts<'w, 'a>, Refused> {
-        self.open_variant(variant, Frame::List(Vec::new()))
-    }
-
-    fn serialize_map(self, _: Option<usize>) -> Result<Parts<'w, 'a>, Refused> {
-        self.open(table())
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Parts<'w, 'a>, Refused> {
-        self.open(table())
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-        _: usize,
-    ) -> Result<Parts<'w, 'a>, Refused> {
-        self.open_variant(variant, table())
-    }
-
-    /// What displays itself writes no more than is kept.
-    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), Refused> {
-        let text = text::display(value);
-        self.cut += u64::from(text.is_cut);
-        self.text(&text.text)
+    /// Counts values that were shortened before they were written.
+    pub(super) fn note_cut(&mut self, cut: bool) {
+        self.cut += u64::from(cut);
     }
 }
