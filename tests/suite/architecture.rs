@@ -43,7 +43,6 @@ const KNOWN: &[(&str, usize)] = &[
     ("export", 37),
     ("registry", 12),
     ("testing", 10),
-    ("trace_macro", 4),
     ("tracer", 3),
     ("watch", 2),
 ];
