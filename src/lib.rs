@@ -31,7 +31,7 @@ pub use secrecy::SecretString;
 pub use backend::{DestinationError, EventType};
 pub use context::{PropagationStatus, ScopeGuard, StaleScopeStatus};
 pub use export::{
-    BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, ExportError, ForgottenReport,
+    BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, EvictedReport, ExportError,
     KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, RequestState, RequestStatus, SessionEventsReport,
     SpanFate, TlsError, TlsErrorKind, TracerReport,
 };
@@ -45,7 +45,7 @@ pub use integrations::tracing_layer::TracingLayer;
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
     AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, BuildError, CheckMode, CheckWarning,
-    CheckedBinding, ConfigurationStatus, ConnectionCheck, ForgottenStatus, LookupError, PoolStatus, RegistryBuilder,
+    CheckedBinding, ConfigurationStatus, ConnectionCheck, EvictedTotals, LookupError, PoolStatus, RegistryBuilder,
     Reload, ReloadError, RetainedTracer, SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
 };
 pub use scope::Scope;

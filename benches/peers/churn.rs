@@ -137,7 +137,7 @@ fn look_up_once(registry: &TracerRegistry, at: usize) -> Result<()> {
 fn sums(status: &Status) -> [u64; 2] {
     let ledgers = status.tracers.iter().map(|tracer| &tracer.spans);
     ledgers
-        .chain([&status.forgotten.spans])
+        .chain([&status.evicted_totals.spans])
         .fold([0; 2], |[delivered, lost], ledger| {
             [delivered + ledger.delivered, lost + ledger.lost()]
         })

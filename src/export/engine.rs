@@ -21,16 +21,16 @@ use tokio::time::{Instant, timeout_at};
 use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
-use crate::export::accounting::selector_ledger::Account;
-use crate::export::keys::key_store::Keyrings;
-use crate::export::keys::rotating_key::Keyring;
+use crate::export::accounting::selector_ledger::SelectorLedger;
+use crate::export::keys::key_store::KeyStore;
+use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::lane::Lane;
 use crate::export::log::LineBudget;
-use crate::export::net::connections::{Connections, Way};
+use crate::export::net::connections::{ConnectionKey, Connections};
 use crate::export::net::tls::TlsError;
 use crate::export::net::transport::Transport;
 use crate::export::queue::budget::Budget;
-use crate::export::queue::session_queue::Outbox;
+use crate::export::queue::session_queue::SessionQueue;
 use crate::export::queue::span_queue::Chunks;
 use crate::export::schedule::driver::Driver;
 use crate::export::schedule::permits::Permits;
@@ -63,18 +63,18 @@ pub(crate) struct Shared {
     pub(crate) driver: Driver,
     pub(crate) home: ForkGuard,
     pub(crate) chunks: Chunks,
-    pub(crate) keyrings: Arc<Keyrings>,
+    pub(crate) keys: Arc<KeyStore>,
     pub(crate) lines: Arc<LineBudget>,
     /// What the registry's tracers share.
     pub(crate) boundary: Arc<Boundary>,
     /// The engine knows that memory is short.
     pressed: AtomicBool,
-    bell: UnboundedSender<Ring>,
+    events_tx: UnboundedSender<EngineEvent>,
     closing: AtomicBool,
 }
 
 /// What a lane or an outbox tells the engine.
-pub(crate) enum Ring {
+pub(crate) enum EngineEvent {
     /// Has its first span: send when the delay is over.
     Timed(Arc<Lane>),
     /// Has a batch, or is being flushed.
@@ -82,7 +82,7 @@ pub(crate) enum Ring {
     /// Is being flushed: heard where nothing is sent at any other time.
     Flush(Arc<Lane>),
     /// Has session events.
-    Session(Arc<Outbox>),
+    Session(Arc<SessionQueue>),
     /// Something began that the log is to say.
     Log(Arc<Lane>),
     /// Memory is short.
@@ -109,12 +109,12 @@ impl Engine {
         };
         let driver = driver.map_err(|error| EngineError::Threads(error.into()))?;
         let transport = Transport::new(settings.timeout, settings.protocol, reader.has_strict_permissions());
-        let keyrings = Keyrings::new(reader, fingerprinter, &settings, driver.handle());
-        let (shared, rung) = Shared::new(settings, transport, driver, keyrings);
+        let keys = KeyStore::new(reader, fingerprinter, &settings, driver.handle());
+        let (shared, events_rx) = Shared::new(settings, transport, driver, keys);
         let tasks = Arc::clone(&shared);
         match shared.settings.mode {
-            ExportMode::Background => shared.driver.spawn(dispatch(rung, tasks)),
-            ExportMode::Inline => shared.driver.spawn(dispatch_flushes(rung, tasks)),
+            ExportMode::Background => shared.driver.spawn(dispatch(events_rx, tasks)),
+            ExportMode::Inline => shared.driver.spawn(dispatch_flushes(events_rx, tasks)),
         }
         Ok(Self { shared })
     }
@@ -123,19 +123,19 @@ impl Engine {
     ///
     /// # Errors
     /// [`TlsError`] where a certificate of it cannot be used.
-    pub(crate) fn connections(&self, way: &Way) -> Result<Arc<Connections>, TlsError> {
+    pub(crate) fn connections(&self, way: &ConnectionKey) -> Result<Arc<Connections>, TlsError> {
         self.shared.transport.connections(way)
     }
 
     /// A new lane in a selector's books.
     pub(crate) fn open_lane(
         &self,
-        account: &Arc<Account>,
+        account: &Arc<SelectorLedger>,
         destination: Arc<Destination>,
         connections: Arc<Connections>,
-        keyring: Arc<Keyring>,
+        key: Arc<RotatingKey>,
     ) -> Arc<Lane> {
-        let lane = Lane::new(destination, connections, keyring, Arc::clone(&self.shared), account);
+        let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), account);
         account.open(&lane);
         lane
     }
@@ -146,8 +146,8 @@ impl Engine {
     }
 
     /// The keys of lanes.
-    pub(crate) fn keyrings(&self) -> &Arc<Keyrings> {
-        &self.shared.keyrings
+    pub(crate) fn keys(&self) -> &Arc<KeyStore> {
+        &self.shared.keys
     }
 
     /// Runs a task on what moves the engine's, until it or the engine ends.
@@ -163,7 +163,7 @@ impl Engine {
     /// Ends the threads. Does not wait: what they are at is lost, so the lanes must have been settled or abandoned.
     pub(crate) fn stop(&self) {
         // Threads that read keys are not waited for, so what they have started is ended.
-        self.shared.keyrings.give_up();
+        self.shared.keys.give_up();
         self.shared.driver.stop();
     }
 
@@ -211,21 +211,21 @@ impl Shared {
         settings: ExportSettings,
         transport: Transport,
         reader: KeyReader,
-    ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
-        let keyrings = Keyrings::new(reader, Fingerprinter::new(), &settings, None);
-        Self::new(settings, transport, Driver::nobody(), keyrings)
+    ) -> (Arc<Self>, UnboundedReceiver<EngineEvent>) {
+        let keys = KeyStore::new(reader, Fingerprinter::new(), &settings, None);
+        Self::new(settings, transport, Driver::nobody(), keys)
     }
 
     fn new(
         settings: ExportSettings,
         transport: Transport,
         driver: Driver,
-        keyrings: Arc<Keyrings>,
-    ) -> (Arc<Self>, UnboundedReceiver<Ring>) {
-        let (bell, rung) = unbounded_channel();
+        keys: Arc<KeyStore>,
+    ) -> (Arc<Self>, UnboundedReceiver<EngineEvent>) {
+        let (events_tx, events_rx) = unbounded_channel();
         let shared = Self {
-            lines: Arc::clone(&keyrings.lines),
-            keyrings,
+            lines: Arc::clone(&keys.lines),
+            keys,
             boundary: Arc::default(),
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
@@ -235,22 +235,25 @@ impl Shared {
             chunks: Chunks::new(settings.max_queue_bytes / KEPT_PART),
             pressed: AtomicBool::new(false),
             settings,
-            bell,
+            events_tx,
             closing: AtomicBool::new(false),
         };
-        (Arc::new(shared), rung)
+        (Arc::new(shared), events_rx)
     }
 
-    pub(crate) fn ring(&self, ring: Ring) {
+    pub(crate) fn notify(&self, event: EngineEvent) {
         let is_heard = match self.settings.mode {
-            ExportMode::Background => !matches!(ring, Ring::Flush(_)),
-            ExportMode::Inline => matches!(ring, Ring::Flush(_) | Ring::Session(_) | Ring::Log(_)),
+            ExportMode::Background => !matches!(event, EngineEvent::Flush(_)),
+            ExportMode::Inline => matches!(
+                event,
+                EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_)
+            ),
         };
         if self.is_forked() || !is_heard {
             return;
         }
         // Nobody listens once the engine stopped; its lanes have been closed by then, and count for themselves.
-        drop(self.bell.send(ring));
+        drop(self.events_tx.send(event));
     }
 
     /// Whether this process is a fork of the one that started the engine. Once that is known, lanes refuse what is new.
@@ -268,7 +271,7 @@ impl Shared {
             && !self.pressed.load(Ordering::Relaxed)
             && !self.pressed.swap(true, Ordering::Relaxed)
         {
-            self.ring(Ring::Pressed);
+            self.notify(EngineEvent::Pressed);
         }
     }
 
@@ -277,7 +280,7 @@ impl Shared {
     }
 }
 
-impl Ring {
+impl EngineEvent {
     pub(crate) fn timed(lane: &Arc<Lane>) -> Self {
         Self::Timed(Arc::clone(lane))
     }
@@ -294,35 +297,35 @@ impl Ring {
 /// Waits for the bell and for the next deadline, and starts a task for each lane that has something to send.
 ///
 /// While memory is short, the lanes that wait for the longest are started before their time, some at a time.
-async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
+async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Shared>) {
     let mut timed: VecDeque<(Instant, Weak<Lane>)> = VecDeque::new();
     let mut relief: Option<Instant> = None;
     loop {
         let deadline = timed.front().map(|(deadline, _)| *deadline);
         let next = match [deadline, relief].into_iter().flatten().min() {
-            Some(deadline) => timeout_at(deadline, rung.recv()).await,
-            None => Ok(rung.recv().await),
+            Some(deadline) => timeout_at(deadline, events_rx.recv()).await,
+            None => Ok(events_rx.recv().await),
         };
         match next {
-            Ok(Some(Ring::Timed(lane))) => {
+            Ok(Some(EngineEvent::Timed(lane))) => {
                 let due = Instant::now() + shared.settings.scheduled_delay;
                 // Weak: one that was sent meanwhile, and whose tracer is gone, is not kept for it.
                 timed.push_back((due, Arc::downgrade(&lane)));
             }
-            Ok(Some(Ring::Ready(lane))) => {
+            Ok(Some(EngineEvent::Ready(lane))) => {
                 if lane.start_ready() {
                     tokio::spawn(run(lane, Arc::clone(&shared)));
                 }
             }
-            Ok(Some(Ring::Session(outbox))) => {
-                tokio::spawn(outbox.run());
+            Ok(Some(EngineEvent::Session(queue))) => {
+                tokio::spawn(queue.run());
             }
-            Ok(Some(Ring::Log(lane))) => {
+            Ok(Some(EngineEvent::Log(lane))) => {
                 tokio::spawn(async move { lane.log_begun() });
             }
-            Ok(Some(Ring::Pressed)) => relief = Some(Instant::now()),
+            Ok(Some(EngineEvent::Pressed)) => relief = Some(Instant::now()),
             Ok(None) => return,
-            Ok(Some(Ring::Flush(_))) | Err(_) => {}
+            Ok(Some(EngineEvent::Flush(_))) | Err(_) => {}
         }
         let now = Instant::now();
         while timed.front().is_some_and(|(deadline, _)| *deadline <= now) {
@@ -351,23 +354,23 @@ async fn dispatch(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
 }
 
 /// The same where nothing is sent but what is flushed: session events wait until their lane is.
-async fn dispatch_flushes(mut rung: UnboundedReceiver<Ring>, shared: Arc<Shared>) {
+async fn dispatch_flushes(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Shared>) {
     // By the lane's address. An outbox keeps its lane, so no other one comes to be there.
-    let mut outboxes: HashMap<usize, Vec<Arc<Outbox>>> = HashMap::new();
+    let mut queues: HashMap<usize, Vec<Arc<SessionQueue>>> = HashMap::new();
     let address = |lane: &Arc<Lane>| Arc::as_ptr(lane).addr();
-    while let Some(ring) = rung.recv().await {
-        match ring {
-            Ring::Session(outbox) => outboxes.entry(address(outbox.lane())).or_default().push(outbox),
-            Ring::Flush(lane) => {
-                for outbox in outboxes.remove(&address(&lane)).unwrap_or_default() {
-                    tokio::spawn(outbox.run());
+    while let Some(event) = events_rx.recv().await {
+        match event {
+            EngineEvent::Session(queue) => queues.entry(address(queue.lane())).or_default().push(queue),
+            EngineEvent::Flush(lane) => {
+                for queue in queues.remove(&address(&lane)).unwrap_or_default() {
+                    tokio::spawn(queue.run());
                 }
                 if lane.start_ready() {
                     tokio::spawn(run(lane, Arc::clone(&shared)));
                 }
             }
-            Ring::Log(lane) => lane.log_begun(),
-            Ring::Timed(_) | Ring::Ready(_) | Ring::Pressed => {}
+            EngineEvent::Log(lane) => lane.log_begun(),
+            EngineEvent::Timed(_) | EngineEvent::Ready(_) | EngineEvent::Pressed => {}
         }
     }
 }

@@ -108,9 +108,9 @@ impl Episodes {
 }
 
 /// A value by the name that it has in JSON.
-pub(crate) struct Name<T>(pub(super) T);
+pub(crate) struct ReasonName<T>(pub(super) T);
 
-impl<T: Serialize> fmt::Display for Name<T> {
+impl<T: Serialize> fmt::Display for ReasonName<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.serialize(f)
     }

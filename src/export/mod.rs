@@ -32,14 +32,14 @@ mod test_fixtures;
 #[cfg(test)]
 mod test_receiver;
 
-pub(crate) use accounting::accounting::{Books, Forgotten};
+pub(crate) use accounting::accounting::{Accounting, EvictedLedgers};
 pub(crate) use accounting::flush::after;
 pub use accounting::key_status::{KeyRefusal, KeyStatus};
 pub use accounting::lane_status::{
     DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind, RequestState, RequestStatus,
 };
-pub use accounting::report::{ForgottenReport, Report, SessionEventsReport, TracerReport};
-pub(crate) use accounting::selector_ledger::{Account, AccountFlush};
+pub use accounting::report::{EvictedReport, Report, SessionEventsReport, TracerReport};
+pub(crate) use accounting::selector_ledger::{SelectorFlush, SelectorLedger};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 #[cfg(feature = "tracing-layer")]
@@ -48,10 +48,10 @@ pub use error::ExportError;
 pub(crate) use lane::Lane;
 pub(crate) use lane::processor::LaneProcessor;
 pub(crate) use log::{Begun, Episode, LineBudget, TARGET as HEALTH};
-pub(crate) use net::connections::{Connections, Way};
+pub(crate) use net::connections::{ConnectionKey, Connections};
 pub(crate) use net::proxy::{Credentials, Proxy};
 pub use net::tls::{TlsError, TlsErrorKind};
-pub(crate) use queue::session_queue::{Outbox, SessionEvent};
+pub(crate) use queue::session_queue::{SessionEvent, SessionQueue};
 pub use schedule::breaker::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use send::probe::Sends;
 pub use send::probe::SpanFate;

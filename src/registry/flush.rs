@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::handle::{Inner, TracerRegistry};
-use crate::export::{Account, AccountFlush, Forgotten, ForgottenReport, Report, after};
+use crate::export::{EvictedLedgers, EvictedReport, Report, SelectorFlush, SelectorLedger, after};
 
 impl TracerRegistry {
     /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. What failed before, and was not
@@ -71,10 +71,10 @@ impl Inner {
         if self.engine.is_forked() {
             return Report::of_fork();
         }
-        let (accounts, forgotten) = self.books.all();
+        let (accounts, evicted) = self.books.all();
         let flushes = begin(&accounts);
         self.engine.settle(&flushes, deadline);
-        self.report(&accounts, &flushes, &forgotten)
+        self.report(&accounts, &flushes, &evicted)
     }
 
     fn shutdown(&self, timeout: Duration) -> Report {
@@ -84,7 +84,7 @@ impl Inner {
         let deadline = after(timeout);
         self.live.closed.store(true, Ordering::SeqCst);
         self.engine.close();
-        let (accounts, forgotten) = self.books.all();
+        let (accounts, evicted) = self.books.all();
         let flushes = begin(&accounts);
         self.engine.settle(&flushes, deadline);
         self.engine.stop();
@@ -92,21 +92,21 @@ impl Inner {
         for account in &accounts {
             account.abandon();
         }
-        self.report(&accounts, &flushes, &forgotten)
+        self.report(&accounts, &flushes, &evicted)
     }
 
-    fn report(&self, accounts: &[Arc<Account>], flushes: &[AccountFlush], forgotten: &Forgotten) -> Report {
+    fn report(&self, accounts: &[Arc<SelectorLedger>], flushes: &[SelectorFlush], evicted: &EvictedLedgers) -> Report {
         let told = accounts.iter().zip(flushes);
         Report {
             tracers: told.map(|(account, flush)| account.report(flush)).collect(),
-            forgotten: ForgottenReport::new(&self.books.report_forgotten(forgotten)),
+            evicted_totals: EvictedReport::new(&self.books.report_evicted(evicted)),
             forked: false,
         }
     }
 }
 
 /// All are asked first, then waited for: they are sent at the same time.
-fn begin(accounts: &[Arc<Account>]) -> Vec<AccountFlush> {
+fn begin(accounts: &[Arc<SelectorLedger>]) -> Vec<SelectorFlush> {
     accounts.iter().map(|account| account.begin_flush()).collect()
 }
 

@@ -14,7 +14,7 @@ use crate::backend::Destinations;
 use crate::config::Config;
 #[cfg(feature = "tracing-layer")]
 use crate::export::EngineMark;
-use crate::export::{Books, Engine};
+use crate::export::{Accounting, Engine};
 use crate::secret::{Fingerprinter, KeyReader};
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
@@ -32,7 +32,7 @@ pub(crate) struct Inner {
     pub(crate) fingerprinter: Fingerprinter,
     pub(crate) engine: Engine,
     pub(crate) destinations: Destinations,
-    pub(crate) books: Arc<Books>,
+    pub(crate) books: Arc<Accounting>,
     pub(crate) default_route: DefaultRoute,
     pub(crate) unrouted: Arc<Unrouted>,
     /// Asynchronous look-ups of tracers that are not there, by the generation of the bindings that they began in.
@@ -59,7 +59,7 @@ impl TracerRegistry {
         if self.0.engine.is_forked() {
             return Status::default();
         }
-        let (accounts, forgotten) = self.0.books.all();
+        let (accounts, evicted) = self.0.books.all();
         Status {
             unrouted: self.0.unrouted.status(),
             stale_scope_spans: self.0.engine.boundary().stale_scope_spans(),
@@ -67,7 +67,7 @@ impl TracerRegistry {
             ..status::of(
                 self.0.live.configuration_status(),
                 &accounts,
-                &forgotten,
+                &evicted,
                 self.0.live.pool.status(),
             )
         }

@@ -22,7 +22,7 @@ pub use error::{BuildError, LookupError};
 pub use handle::TracerRegistry;
 pub use reload::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
 pub use status::{
-    CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, ForgottenStatus, PoolStatus, Status, TracerStatus,
+    CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, EvictedTotals, PoolStatus, Status, TracerStatus,
 };
 pub use weak::UnroutedStatus;
 pub(crate) use weak::{Unrouted, WeakRegistry};

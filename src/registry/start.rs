@@ -19,7 +19,7 @@ use super::state::Live;
 use super::weak::{DefaultRoute, Unrouted};
 use crate::backend::Destinations;
 use crate::config::Config;
-use crate::export::{Books, Engine};
+use crate::export::{Accounting, Engine};
 use crate::secret::{Fingerprinter, KeyReader, SecretSources};
 use crate::util::fork::ForkGuard;
 
@@ -35,7 +35,7 @@ impl TracerRegistry {
         let bell = Arc::new(Notify::new());
         let lines = Arc::clone(engine.lines());
         let pool = Arc::new(Pool::new(config.pool(), config.export().mode, Arc::clone(&bell), lines));
-        let books = Arc::new(Books::new(Arc::clone(&bell)));
+        let books = Arc::new(Accounting::new(Arc::clone(&bell)));
         engine.spawn(maintain(
             Arc::downgrade(&pool),
             Arc::downgrade(&books),

@@ -1,6 +1,6 @@
 //! A session as its tracer's lane knows it: what is told of it, in order, by calls or by spans.
 //!
-//! Where the backend has an API for sessions, their start and enrichments are calls of the [`Outbox`]. Where it has none, or is to make
+//! Where the backend has an API for sessions, their start and enrichments are calls of the [`SessionQueue`]. Where it has none, or is to make
 //! sessions from attributes, the session's data is on its spans, and what is learnt later is a short span of its own.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::backend::{
     CUT_VALUES, DataPart, SessionStart, cut_values, enrich_body, flatten, start_body, trace_session_id,
 };
 use crate::context::{SessionScope, SessionStamp};
-use crate::export::{Lane, Outbox, SessionEvent};
+use crate::export::{Lane, SessionEvent, SessionQueue};
 use crate::util::wall_time::Moment;
 
 /// The attribute that counts the values of a session's data that were left out of the session's spans, or shortened.
@@ -31,7 +31,7 @@ pub(crate) struct SessionRecord {
     /// Its spans have it from their trace, not from a scope.
     is_of_trace: bool,
     lane: Arc<Lane>,
-    outbox: Arc<Outbox>,
+    queue: Arc<SessionQueue>,
     /// `None` where somebody else began it.
     began: Option<Moment>,
 }
@@ -86,7 +86,7 @@ impl SessionRecord {
             stamp: Arc::new(SessionStamp::new(attributes)),
             is_of_trace: false,
             lane: Arc::clone(lane),
-            outbox: Outbox::new(Arc::clone(lane)),
+            queue: SessionQueue::new(Arc::clone(lane)),
             began: Some(Moment::now()),
         }
     }
@@ -117,7 +117,7 @@ impl SessionRecord {
             return;
         }
         if self.has_calls() {
-            self.outbox.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
+            self.queue.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
         } else {
             self.tell_by_span("session.enrich", Moment::now(), &parts);
         }
@@ -133,7 +133,7 @@ impl SessionRecord {
         let duration = began.elapsed();
         let parts = Map::from_iter([(DURATION.to_owned(), Value::from(duration.as_secs_f64() * 1000.0))]);
         if self.has_calls() {
-            self.outbox.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
+            self.queue.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
         } else {
             self.tell_by_span("session.end", began, &parts);
         }
@@ -155,7 +155,7 @@ impl SessionRecord {
         }
         let mut metadata = destination.metadata.clone();
         metadata.extend(beginning.metadata);
-        self.outbox.push(SessionEvent::Start(start_body(&SessionStart {
+        self.queue.push(SessionEvent::Start(start_body(&SessionStart {
             id: &self.id,
             name: &beginning.name,
             source: destination.source.as_deref(),

@@ -49,7 +49,7 @@ fn tenant(registry: &TracerRegistry, name: &str) -> tracer_registry::TracerHandl
 fn sums(status: &Status) -> [u64; 3] {
     let ledgers = status.tracers.iter().map(|tracer| &tracer.spans);
     let mut sums = [0; 3];
-    for ledger in ledgers.chain([&status.forgotten.spans]) {
+    for ledger in ledgers.chain([&status.evicted_totals.spans]) {
         let sum = ledger.delivered + ledger.pending() + ledger.lost();
         assert_eq!(ledger.accepted, sum, "{ledger:?}");
         sums[0] += ledger.accepted;
@@ -61,7 +61,7 @@ fn sums(status: &Status) -> [u64; 3] {
 
 fn delivered(report: &Report) -> u64 {
     let of_tracers: u64 = report.tracers.iter().map(|tracer| tracer.delivered).sum();
-    of_tracers + report.forgotten.delivered
+    of_tracers + report.evicted_totals.delivered
 }
 
 #[test]
@@ -190,14 +190,14 @@ fn the_books_of_many_names_stay_small_and_their_sums_exact() {
         }
     }
     let report = world.registry.force_flush(LONG);
-    assert!(report.is_complete() && report.forgotten.delivered > 0, "{report}");
+    assert!(report.is_complete() && report.evicted_totals.delivered > 0, "{report}");
     assert_eq!(told + delivered(&report), NAMES, "each was told once");
     let status = world.registry.status();
     assert_eq!(sums(&status), [NAMES, NAMES, 0]);
     let few = |status: &Status| status.tracers.len() <= 1_100;
     let status = wait_for("names to be forgotten", || world.registry.status(), few);
     assert!(
-        status.forgotten.names >= NAMES - 1_100 && status.pool.tracers <= 50,
+        status.evicted_totals.names >= NAMES - 1_100 && status.pool.tracers <= 50,
         "{:?}",
         status.pool
     );
@@ -221,7 +221,7 @@ fn names_with_losses_that_were_not_told_are_remembered_longer() {
     for n in 0..1_100 {
         tenant(&world.registry, &format!("t{n}")).in_span("good", |_| ());
     }
-    let forgotten = |status: &Status| status.forgotten.names > 50;
+    let forgotten = |status: &Status| status.evicted_totals.names > 50;
     wait_for("names to be forgotten", || world.registry.status(), forgotten);
     let status = world.status("unlucky");
     assert_eq!((status.tracers, status.spans.dropped[&DropReason::Refused]), (0, 1));

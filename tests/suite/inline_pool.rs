@@ -40,7 +40,7 @@ fn world(max_tracers: usize) -> World {
 fn sums(status: &Status) -> [u64; 3] {
     let ledgers = status.tracers.iter().map(|tracer| &tracer.spans);
     ledgers
-        .chain([&status.forgotten.spans])
+        .chain([&status.evicted_totals.spans])
         .fold([0; 3], |[accepted, delivered, lost], ledger| {
             [
                 accepted + ledger.accepted,
@@ -52,7 +52,7 @@ fn sums(status: &Status) -> [u64; 3] {
 
 fn delivered(report: &Report) -> u64 {
     let of_tracers: u64 = report.tracers.iter().map(|tracer| tracer.delivered).sum();
-    of_tracers + report.forgotten.delivered
+    of_tracers + report.evicted_totals.delivered
 }
 
 #[test]
@@ -127,7 +127,11 @@ fn books_stay_small_between_flushes_and_each_span_is_told_once() {
     // Those that are remembered, those with a tracer, and a look at the pool's.
     assert!(most <= 1_100, "{most}");
     let status = world.registry.status();
-    assert!(status.forgotten.names >= NAMES - 1_100, "{:?}", status.forgotten);
+    assert!(
+        status.evicted_totals.names >= NAMES - 1_100,
+        "{:?}",
+        status.evicted_totals
+    );
     assert_eq!(sums(&status), [100, 50, 50]);
     let report = world.registry.force_flush(LONG);
     assert!(

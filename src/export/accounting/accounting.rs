@@ -17,8 +17,8 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 
 #[cfg(feature = "metrics")]
-use super::selector_ledger::Told;
-use super::selector_ledger::{Account, Turn};
+use super::selector_ledger::MetricsEntry;
+use super::selector_ledger::{Eviction, SelectorLedger};
 use crate::ledger::Ledger;
 use crate::selector::Selector;
 
@@ -26,16 +26,16 @@ use crate::selector::Selector;
 const REMEMBERED: usize = 1_000;
 
 /// The books of one registry.
-pub(crate) struct Books {
-    accounts: DashMap<Selector, Arc<Account>>,
-    settled: Arc<Settled>,
-    forgotten: Mutex<Forgotten>,
+pub(crate) struct Accounting {
+    accounts: DashMap<Selector, Arc<SelectorLedger>>,
+    settled: Arc<IdleSelectors>,
+    evicted: Mutex<EvictedLedgers>,
     #[cfg(feature = "metrics")]
     begun: AtomicUsize,
 }
 
 /// Names whose tracers are all gone, those that were listed first in front.
-pub(crate) struct Settled {
+pub(crate) struct IdleSelectors {
     names: Mutex<Names>,
     /// Rung where there are more than are to be remembered.
     bell: Arc<Notify>,
@@ -49,7 +49,7 @@ struct Names {
 
 /// What is left of the names that are forgotten.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Forgotten {
+pub(crate) struct EvictedLedgers {
     /// How often a name was forgotten.
     pub(crate) names: u64,
     pub(crate) spans: Ledger,
@@ -61,16 +61,16 @@ pub(crate) struct Forgotten {
     pub(crate) reported: (Ledger, Ledger),
 }
 
-impl Books {
+impl Accounting {
     /// `bell` is rung where [`forget`](Self::forget) has something to do.
     pub(crate) fn new(bell: Arc<Notify>) -> Self {
         Self {
             accounts: DashMap::new(),
-            settled: Arc::new(Settled {
+            settled: Arc::new(IdleSelectors {
                 names: Mutex::default(),
                 bell,
             }),
-            forgotten: Mutex::default(),
+            evicted: Mutex::default(),
             #[cfg(feature = "metrics")]
             begun: AtomicUsize::new(0),
         }
@@ -78,14 +78,14 @@ impl Books {
 
     /// The books of a selector, begun where there are none. While the caller has them, they are not forgotten.
     #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "metrics name it"))]
-    pub(crate) fn account(&self, selector: &Selector, traces_url: &str) -> Arc<Account> {
+    pub(crate) fn account(&self, selector: &Selector, traces_url: &str) -> Arc<SelectorLedger> {
         let account = self.accounts.entry(selector.clone()).or_insert_with(|| {
-            Account::new(
+            SelectorLedger::new(
                 selector.clone(),
                 Arc::clone(&self.settled),
                 // Relaxed: only the number itself matters.
                 #[cfg(feature = "metrics")]
-                Told::new(self.begun.fetch_add(1, Ordering::Relaxed), traces_url),
+                MetricsEntry::new(self.begun.fetch_add(1, Ordering::Relaxed), traces_url),
             )
         });
         Arc::clone(&account)
@@ -93,23 +93,24 @@ impl Books {
 
     /// All accounts in the order of their selectors, and what is left of the others at the same moment. Clones, so that no lock of the map
     /// is held while anybody works.
-    pub(crate) fn all(&self) -> (Vec<Arc<Account>>, Forgotten) {
-        let forgotten = self.lock();
-        let mut accounts: Vec<Arc<Account>> = self.accounts.iter().map(|entry| Arc::clone(entry.value())).collect();
-        let sums = *forgotten;
-        drop(forgotten);
+    pub(crate) fn all(&self) -> (Vec<Arc<SelectorLedger>>, EvictedLedgers) {
+        let evicted = self.lock();
+        let mut accounts: Vec<Arc<SelectorLedger>> =
+            self.accounts.iter().map(|entry| Arc::clone(entry.value())).collect();
+        let sums = *evicted;
+        drop(evicted);
         accounts.sort_by(|one, other| one.selector.cmp(&other.selector));
         (accounts, sums)
     }
 
     /// What became of the forgotten ones since the report before `earlier`.
-    pub(crate) fn report_forgotten(&self, earlier: &Forgotten) -> Forgotten {
-        let mut forgotten = self.lock();
-        forgotten.reported = (forgotten.spans, forgotten.events);
-        Forgotten {
-            spans: forgotten.spans.since(&earlier.reported.0),
-            events: forgotten.events.since(&earlier.reported.1),
-            ..*forgotten
+    pub(crate) fn report_evicted(&self, earlier: &EvictedLedgers) -> EvictedLedgers {
+        let mut evicted = self.lock();
+        evicted.reported = (evicted.spans, evicted.events);
+        EvictedLedgers {
+            spans: evicted.spans.since(&earlier.reported.0),
+            events: evicted.events.since(&earlier.reported.1),
+            ..*evicted
         }
     }
 
@@ -123,41 +124,41 @@ impl Books {
     }
 
     fn forget_one(&self, (selector, was_untold): (Selector, bool)) {
-        let mut forgotten = self.lock();
-        let mut turn = Turn::Open;
+        let mut evicted = self.lock();
+        let mut eviction = Eviction::Open;
         let removed = self.accounts.remove_if(&selector, |_, account| {
             // Nobody can come by it while the map is locked here, and so one that nobody has stays as it is.
-            turn = account.turn(Arc::strong_count(account) == 1);
-            turn == Turn::Forget || (turn == Turn::Untold && was_untold)
+            eviction = account.eviction(Arc::strong_count(account) == 1);
+            eviction == Eviction::Forget || (eviction == Eviction::Untold && was_untold)
         });
         let Some((_, account)) = removed else {
-            drop(forgotten);
-            match turn {
-                Turn::Open | Turn::Forget => {}
-                Turn::Again => self.settled.lock().of(was_untold).push_back(selector),
-                Turn::Untold => self.settled.lock().of(true).push_back(selector),
+            drop(evicted);
+            match eviction {
+                Eviction::Open | Eviction::Forget => {}
+                Eviction::Again => self.settled.lock().of(was_untold).push_back(selector),
+                Eviction::Untold => self.settled.lock().of(true).push_back(selector),
             }
             return;
         };
         let [sums, reported] = account.sums();
-        forgotten.names += 1;
+        evicted.names += 1;
         #[cfg(feature = "metrics")]
         {
-            forgotten.starts[0] += account.starts().recorded();
-            forgotten.starts[1] += account.starts().left_out();
+            evicted.starts[0] += account.starts().recorded();
+            evicted.starts[1] += account.starts().left_out();
         }
-        forgotten.spans.add(&sums.0);
-        forgotten.events.add(&sums.1);
-        forgotten.reported.0.add(&reported.0);
-        forgotten.reported.1.add(&reported.1);
+        evicted.spans.add(&sums.0);
+        evicted.events.add(&sums.1);
+        evicted.reported.0.add(&reported.0);
+        evicted.reported.1.add(&reported.1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Forgotten> {
-        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, EvictedLedgers> {
+        self.evicted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Settled {
+impl IdleSelectors {
     /// The last tracer of a name is gone.
     pub(crate) fn list(&self, selector: Selector) {
         let mut names = self.lock();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::report::TracerReport;
-use super::selector_ledger::AccountFlush;
+use super::selector_ledger::SelectorFlush;
 use crate::export::engine::{Engine, Shared};
-use crate::export::lane::{FlushMark, Lane, Unsettled};
+use crate::export::lane::{FlushMark, Lane, Pending};
 
 /// The moment when a timeout is over. One that the clock cannot add, such as `Duration::MAX`, is over in a year.
 pub(crate) fn after(timeout: Duration) -> Instant {
@@ -17,7 +17,7 @@ pub(crate) fn after(timeout: Duration) -> Instant {
 
 impl Engine {
     /// Waits until all of the flushes is settled, or until the deadline.
-    pub(crate) fn settle(&self, flushes: &[AccountFlush], deadline: Instant) {
+    pub(crate) fn settle(&self, flushes: &[SelectorFlush], deadline: Instant) {
         let lanes = flushes.iter().flat_map(|flush| &flush.lanes);
         self.shared.settle(lanes, deadline);
     }
@@ -35,7 +35,7 @@ impl Shared {
         let mut lanes = lanes.peekable();
         inline.drive(deadline, move || {
             while let Some((lane, mark)) = lanes.peek() {
-                if lane.unsettled(mark) != Unsettled::default() {
+                if lane.pending(mark) != Pending::default() {
                     return false;
                 }
                 lanes.next();

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::accounting::Forgotten;
+use super::accounting::EvictedLedgers;
 use crate::export::ExportError;
-use crate::export::lane::Unsettled;
+use crate::export::lane::Pending;
 use crate::ledger::{DropReason, Ledger};
 use crate::selector::Selector;
 
@@ -21,7 +21,7 @@ pub struct Report {
     /// By tracer, in the order of their selectors.
     pub tracers: Vec<TracerReport>,
     /// Of names that are no longer remembered, together.
-    pub forgotten: ForgottenReport,
+    pub evicted_totals: EvictedReport,
     /// The process is a fork of the one that made the registry: nothing was sent, and nothing is told here. What the parent had queued at that
     /// moment is sent by the parent.
     pub forked: bool,
@@ -29,7 +29,7 @@ pub struct Report {
 
 /// What became of the spans and session events of names that are no longer remembered, since the last report. Nothing of them is pending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ForgottenReport {
+pub struct EvictedReport {
     /// Spans that the receiver took.
     pub delivered: u64,
     /// Spans that were dropped, by reason.
@@ -84,12 +84,12 @@ impl Report {
 
     /// Whether everything was delivered: nothing dropped, nothing left. In a fork it was not.
     pub fn is_complete(&self) -> bool {
-        !self.forked && self.tracers.iter().all(TracerReport::is_complete) && self.forgotten.lost() == 0
+        !self.forked && self.tracers.iter().all(TracerReport::is_complete) && self.evicted_totals.lost() == 0
     }
 
     /// Spans and session events that were dropped.
     pub fn lost(&self) -> u64 {
-        self.tracers.iter().map(TracerReport::lost).sum::<u64>() + self.forgotten.lost()
+        self.tracers.iter().map(TracerReport::lost).sum::<u64>() + self.evicted_totals.lost()
     }
 
     /// Spans and session events that are neither delivered nor dropped yet.
@@ -101,8 +101,8 @@ impl Report {
     }
 }
 
-impl ForgottenReport {
-    pub(crate) fn new(since: &Forgotten) -> Self {
+impl EvictedReport {
+    pub(crate) fn new(since: &EvictedLedgers) -> Self {
         let (spans, events) = (since.spans.snapshot(), since.events.snapshot());
         Self {
             delivered: spans.delivered,
@@ -126,7 +126,7 @@ impl TracerReport {
         selector: Selector,
         spans: &Ledger,
         events: &Ledger,
-        pending: Unsettled,
+        pending: Pending,
         last_error: Option<ExportError>,
     ) -> Self {
         let (spans, events) = (spans.snapshot(), events.snapshot());
@@ -148,7 +148,7 @@ impl TracerReport {
     /// Nothing happened that was not told.
     pub(crate) fn nothing(selector: Selector) -> Self {
         let none = Ledger::default();
-        Self::new(selector, &none, &none, Unsettled::default(), None)
+        Self::new(selector, &none, &none, Pending::default(), None)
     }
 
     /// What a fork is told.
@@ -181,13 +181,13 @@ impl fmt::Display for Report {
             .iter()
             .filter(|tracer| !tracer.is_complete() || tracer.delivered > 0);
         lines.try_for_each(|tracer| writeln!(f, "{tracer}"))?;
-        let forgotten = &self.forgotten;
-        if forgotten.lost() + forgotten.delivered == 0 {
+        let evicted = &self.evicted_totals;
+        if evicted.lost() + evicted.delivered == 0 {
             return Ok(());
         }
-        write!(f, "names no longer remembered: {} spans delivered", forgotten.delivered)?;
-        write_dropped(f, "", &forgotten.dropped)?;
-        write_dropped(f, "session events ", &forgotten.session_events.dropped)?;
+        write!(f, "names no longer remembered: {} spans delivered", evicted.delivered)?;
+        write_dropped(f, "", &evicted.dropped)?;
+        write_dropped(f, "session events ", &evicted.session_events.dropped)?;
         writeln!(f)
     }
 }

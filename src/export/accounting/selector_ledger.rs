@@ -4,40 +4,40 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 #[cfg(test)]
-use super::accounting::Books;
-use super::accounting::Settled;
+use super::accounting::Accounting;
+use super::accounting::IdleSelectors;
 use super::key_status::KeyStatus;
 use super::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
-use super::span_counters::Starts;
-use crate::export::lane::{Failures, FlushMark, Lane, LaneSnapshot, Unsettled};
+use super::span_counters::SpanCounters;
+use crate::export::lane::{Failures, FlushMark, Lane, LaneSnapshot, Pending};
 use crate::export::log::Episodes;
 use crate::export::schedule::breaker::Breakers;
 use crate::ledger::Ledger;
 use crate::selector::Selector;
 
 /// The books of one selector.
-pub(crate) struct Account {
+pub(crate) struct SelectorLedger {
     pub(crate) selector: Selector,
     state: Mutex<State>,
     /// Told where the last lane is gone.
-    settled: Arc<Settled>,
+    settled: Arc<IdleSelectors>,
     /// What the log says of it.
     pub(crate) episodes: Episodes,
     /// What metrics tell of it.
     #[cfg(feature = "metrics")]
-    pub(crate) told: Told,
+    pub(crate) told: MetricsEntry,
 }
 
 /// What metrics tell of an account.
 #[cfg(feature = "metrics")]
-pub(crate) struct Told {
+pub(crate) struct MetricsEntry {
     /// How many accounts were opened before.
     pub(crate) number: usize,
     /// Where the spans go.
     pub(crate) traces_url: String,
-    starts: Arc<Starts>,
+    starts: Arc<SpanCounters>,
 }
 
 #[derive(Default)]
@@ -73,7 +73,7 @@ enum Listed {
 
 /// What becomes of an account whose turn it is to be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Eviction {
     /// It has lanes: it is listed again when they are gone.
     Open,
     /// Somebody reads it, or it had lanes since it was listed: it waits for another turn.
@@ -96,13 +96,13 @@ struct Retired {
 }
 
 /// A flush of all lanes of a selector.
-pub(crate) struct AccountFlush {
+pub(crate) struct SelectorFlush {
     pub(crate) lanes: Vec<(Arc<Lane>, FlushMark)>,
     before: Reported,
 }
 
 /// The books of a selector at one moment.
-pub(crate) struct AccountSnapshot {
+pub(crate) struct SelectorSnapshot {
     /// Of all lanes that ever were, together.
     pub(crate) spans: Ledger,
     /// What the spans and session events take that are queued and under way, estimated.
@@ -128,7 +128,7 @@ pub(crate) struct AccountSnapshot {
 }
 
 #[cfg(feature = "metrics")]
-impl Told {
+impl MetricsEntry {
     pub(crate) fn new(number: usize, traces_url: &str) -> Self {
         Self {
             number,
@@ -138,8 +138,12 @@ impl Told {
     }
 }
 
-impl Account {
-    pub(crate) fn new(selector: Selector, settled: Arc<Settled>, #[cfg(feature = "metrics")] told: Told) -> Arc<Self> {
+impl SelectorLedger {
+    pub(crate) fn new(
+        selector: Selector,
+        settled: Arc<IdleSelectors>,
+        #[cfg(feature = "metrics")] told: MetricsEntry,
+    ) -> Arc<Self> {
         Arc::new(Self {
             selector,
             state: Mutex::default(),
@@ -153,7 +157,7 @@ impl Account {
     /// Of no books.
     #[cfg(test)]
     pub(crate) fn alone(selector: &Selector) -> Arc<Self> {
-        Books::new(Arc::default()).account(selector, "")
+        Accounting::new(Arc::default()).account(selector, "")
     }
 
     pub(crate) fn open(&self, lane: &Arc<Lane>) {
@@ -193,15 +197,15 @@ impl Account {
     }
 
     /// What is to become of it. `alone` says that nobody else has it, and so that no lane can be opened in it meanwhile.
-    pub(crate) fn turn(&self, alone: bool) -> Turn {
+    pub(crate) fn eviction(&self, alone: bool) -> Eviction {
         let mut state = self.lock();
         if !state.lanes.is_empty() {
             state.listed = Listed::No;
-            return Turn::Open;
+            return Eviction::Open;
         }
         if !alone || state.listed == Listed::Used {
             state.listed = Listed::Yes;
-            return Turn::Again;
+            return Eviction::Again;
         }
         let books = &state.retired;
         let untold = [
@@ -209,9 +213,9 @@ impl Account {
             books.events.since(&books.reported.events),
         ];
         if untold.iter().any(Ledger::has_dropped) {
-            Turn::Untold
+            Eviction::Untold
         } else {
-            Turn::Forget
+            Eviction::Forget
         }
     }
 
@@ -223,7 +227,7 @@ impl Account {
     }
 
     /// Makes everything that the selector's lanes hold due now.
-    pub(crate) fn begin_flush(&self) -> AccountFlush {
+    pub(crate) fn begin_flush(&self) -> SelectorFlush {
         let state = self.lock();
         let (lanes, before) = (state.lanes(), state.reported());
         drop(state);
@@ -231,20 +235,20 @@ impl Account {
             let mark = lane.begin_flush();
             (lane, mark)
         });
-        AccountFlush {
+        SelectorFlush {
             lanes: lanes.collect(),
             before,
         }
     }
 
     /// All that happened since the report before the flush, and what of the flush is not settled yet.
-    pub(crate) fn report(&self, flush: &AccountFlush) -> TracerReport {
+    pub(crate) fn report(&self, flush: &SelectorFlush) -> TracerReport {
         // Before the books are read: what is settled in between is told twice, as pending and as what became of it, rather than not at all.
-        let mut pending = Unsettled::default();
+        let mut pending = Pending::default();
         for (lane, mark) in &flush.lanes {
-            let unsettled = lane.unsettled(mark);
-            pending.spans += unsettled.spans;
-            pending.events += unsettled.events;
+            let of_lane = lane.pending(mark);
+            pending.spans += of_lane.spans;
+            pending.events += of_lane.events;
         }
         let mut state = self.lock();
         let snapshots = state.snapshots();
@@ -271,7 +275,7 @@ impl Account {
     /// All that happened to one lane since the report before a flush of it, and what of the flush is not settled yet.
     pub(crate) fn report_lane(&self, lane: &Lane, mark: &FlushMark, before: &Reported) -> TracerReport {
         // First, as above.
-        let pending = lane.unsettled(mark);
+        let pending = lane.pending(mark);
         let mut state = self.lock();
         let books = lane.snapshot();
         if let Some(at) = state.position(lane) {
@@ -296,14 +300,14 @@ impl Account {
         }
     }
 
-    pub(crate) fn snapshot(&self) -> AccountSnapshot {
+    pub(crate) fn snapshot(&self) -> SelectorSnapshot {
         let state = self.lock();
         state.books(&state.snapshots())
     }
 
     /// Of all lanes that ever were, together.
     #[cfg(feature = "metrics")]
-    pub(crate) fn starts(&self) -> &Arc<Starts> {
+    pub(crate) fn starts(&self) -> &Arc<SpanCounters> {
         &self.told.starts
     }
 
@@ -360,8 +364,8 @@ impl State {
         self.lanes.iter().map(|open| open.lane.snapshot()).collect()
     }
 
-    fn books(&self, snapshots: &[LaneSnapshot]) -> AccountSnapshot {
-        let mut books = AccountSnapshot {
+    fn books(&self, snapshots: &[LaneSnapshot]) -> SelectorSnapshot {
+        let mut books = SelectorSnapshot {
             spans: self.retired.spans,
             held_bytes: 0,
             oldest: None,

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts every start, of spans that are recorded and of those that sampling leaves out.
 #[derive(Debug, Default)]
-pub(crate) struct Starts {
+pub(crate) struct SpanCounters {
     recorded: AtomicU64,
     left_out: AtomicU64,
 }
 
-impl Starts {
+impl SpanCounters {
     pub(crate) fn count(&self, recorded: bool) {
         let counter = if recorded { &self.recorded } else { &self.left_out };
         // Relaxed: whoever sees the end of a span has taken the lane's lock after it, and so sees its start.

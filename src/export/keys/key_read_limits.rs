@@ -13,14 +13,14 @@ const READERS: usize = 16;
 const OF_A_KIND: usize = READERS / 2;
 
 /// Places for readings. The kinds are files, commands, and each of the program's own sources by itself.
-pub(crate) struct Readers {
+pub(crate) struct KeyReadLimits {
     all: Semaphore,
     files: Semaphore,
     commands: Semaphore,
     providers: BTreeMap<String, Semaphore>,
 }
 
-impl Readers {
+impl KeyReadLimits {
     pub(crate) fn new(sources: &SecretSources) -> Self {
         let of_a_kind = || Semaphore::new(OF_A_KIND);
         Self {

@@ -7,27 +7,27 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-use super::rotating_key::Keyring;
+use super::rotating_key::RotatingKey;
 
 /// A moment, and the keyring that it is for by its address.
 pub(crate) type Ordered = (Instant, usize);
 
 #[derive(Default)]
-pub(crate) struct Lifetimes {
-    ordered: Mutex<BTreeMap<Ordered, Weak<Keyring>>>,
+pub(crate) struct KeyRenewals {
+    ordered: Mutex<BTreeMap<Ordered, Weak<RotatingKey>>>,
     /// There is a moment before all others.
     sooner: Notify,
 }
 
-impl Lifetimes {
+impl KeyRenewals {
     /// Has a keyring told when a moment has come, and not at the one that was ordered before.
-    pub(crate) fn set(&self, ring: &Arc<Keyring>, due: Instant, before: Option<Instant>) {
-        let address = Arc::as_ptr(ring).addr();
+    pub(crate) fn set(&self, key: &Arc<RotatingKey>, due: Instant, before: Option<Instant>) {
+        let address = Arc::as_ptr(key).addr();
         let mut ordered = self.lock();
         if let Some(before) = before {
             ordered.remove(&(before, address));
         }
-        ordered.insert((due, address), Arc::downgrade(ring));
+        ordered.insert((due, address), Arc::downgrade(key));
         let is_first = ordered
             .first_key_value()
             .is_some_and(|(first, _)| *first == (due, address));
@@ -50,22 +50,22 @@ impl Lifetimes {
                 Some(due) => drop(timeout_at(due.into(), self.sooner.notified()).await),
                 None => self.sooner.notified().await,
             }
-            while let Some((due, ring)) = self.take_due() {
-                if let Some(ring) = ring.upgrade() {
-                    ring.note_age(due);
+            while let Some((due, key)) = self.take_due() {
+                if let Some(key) = key.upgrade() {
+                    key.note_age(due);
                 }
             }
         }
     }
 
-    fn take_due(&self) -> Option<(Instant, Weak<Keyring>)> {
+    fn take_due(&self) -> Option<(Instant, Weak<RotatingKey>)> {
         let mut ordered = self.lock();
         let first = ordered.first_entry()?;
         let due = first.key().0;
         (due <= Instant::now()).then(|| (due, first.remove()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Ordered, Weak<Keyring>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Ordered, Weak<RotatingKey>>> {
         self.ordered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +74,7 @@ impl Lifetimes {
 mod tests {
     use std::time::Duration;
 
-    use super::super::key_store::Keyrings;
+    use super::super::key_store::KeyStore;
     use crate::config::{Config, Document};
     use crate::secret::{Fingerprinter, KeyCommand, KeyReader, KeyScheme, KeySource, SecretSources};
 
@@ -82,15 +82,15 @@ mod tests {
     fn a_keyring_has_one_moment_however_often_it_is_opened_and_none_when_it_is_gone() {
         let config = Config::from_document(Document::default()).expect("valid");
         let reader = KeyReader::new(SecretSources::default(), false);
-        let rings = Keyrings::new(reader, Fingerprinter::new(), config.export(), None);
+        let store = KeyStore::new(reader, Fingerprinter::new(), config.export(), None);
         let command = KeyCommand::new(["printf", "key"]).timeout(Duration::from_secs(60));
         let source = KeySource::Exec(command.lifetime(Duration::from_secs(3600)));
         for _ in 0..3 {
-            let ring = rings.open(&source, KeyScheme::Bearer).expect("it prints one");
-            let again = rings.open(&source, KeyScheme::Bearer).expect("it prints one");
-            assert_eq!(rings.lifetimes.lock().len(), 1);
-            drop((ring, again));
-            assert_eq!(rings.lifetimes.lock().len(), 0);
+            let key = store.open(&source, KeyScheme::Bearer).expect("it prints one");
+            let again = store.open(&source, KeyScheme::Bearer).expect("it prints one");
+            assert_eq!(store.lifetimes.lock().len(), 1);
+            drop((key, again));
+            assert_eq!(store.lifetimes.lock().len(), 0);
         }
     }
 }

@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 
-use super::key_read_limits::Readers;
-use super::key_renewals::{Lifetimes, Ordered};
-use super::rotating_key::Keyring;
+use super::key_read_limits::KeyReadLimits;
+use super::key_renewals::{KeyRenewals, Ordered};
+use super::rotating_key::RotatingKey;
 #[cfg(feature = "watch")]
 use crate::config::ExportMode;
 use crate::config::{ExportSettings, RetrySettings};
@@ -29,7 +29,7 @@ use crate::util::fork::ForkGuard;
 use crate::watch::{Stamp, Watcher};
 
 /// All keyrings, as long as a lane has them.
-pub(crate) struct Keyrings {
+pub(crate) struct KeyStore {
     reader: KeyReader,
     fingerprinter: Fingerprinter,
     pub(crate) retry: RetrySettings,
@@ -37,13 +37,13 @@ pub(crate) struct Keyrings {
     #[cfg(feature = "watch")]
     mode: ExportMode,
     home: ForkGuard,
-    rings: Mutex<Rings>,
+    store: Mutex<Rings>,
     /// How many readings began.
     readings: AtomicU64,
-    readers: Readers,
+    readers: KeyReadLimits,
     /// None in tests that are the engine themselves.
     runtime: Option<Handle>,
-    pub(crate) lifetimes: Arc<Lifetimes>,
+    pub(crate) lifetimes: Arc<KeyRenewals>,
     /// Started with the first key that is in a file. None where there can be no thread.
     #[cfg(feature = "watch")]
     watcher: OnceLock<Option<Watcher>>,
@@ -52,24 +52,24 @@ pub(crate) struct Keyrings {
 /// Keyrings by origin, and how many of them there are for each file that is watched: one file may be named in several ways.
 #[derive(Default)]
 struct Rings {
-    by_origin: HashMap<Arc<KeyOrigin>, Weak<Keyring>>,
+    by_origin: HashMap<Arc<KeyOrigin>, Weak<RotatingKey>>,
     #[cfg(feature = "watch")]
     watched: HashMap<PathBuf, usize>,
 }
 
-impl Keyrings {
+impl KeyStore {
     pub(crate) fn new(
         reader: KeyReader,
         fingerprinter: Fingerprinter,
         settings: &ExportSettings,
         runtime: Option<Handle>,
     ) -> Arc<Self> {
-        let lifetimes = Arc::new(Lifetimes::default());
+        let lifetimes = Arc::new(KeyRenewals::default());
         if let Some(runtime) = &runtime {
             runtime.spawn(Arc::clone(&lifetimes).run());
         }
         Arc::new(Self {
-            readers: Readers::new(reader.sources()),
+            readers: KeyReadLimits::new(reader.sources()),
             reader,
             fingerprinter,
             retry: settings.retry.clone(),
@@ -77,7 +77,7 @@ impl Keyrings {
             #[cfg(feature = "watch")]
             mode: settings.mode,
             home: ForkGuard::default(),
-            rings: Mutex::default(),
+            store: Mutex::default(),
             readings: AtomicU64::new(0),
             runtime,
             lifetimes,
@@ -90,34 +90,38 @@ impl Keyrings {
     ///
     /// # Errors
     /// The source's; nothing changes.
-    pub(crate) fn open(self: &Arc<Self>, source: &KeySource, scheme: KeyScheme) -> Result<Arc<Keyring>, SecretError> {
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        source: &KeySource,
+        scheme: KeyScheme,
+    ) -> Result<Arc<RotatingKey>, SecretError> {
         #[cfg(feature = "watch")]
         let watched = source.path().map(|path| (Stamp::of(&path), path));
         let reading = self.begin_reading();
-        let key = self.reader.read(source, scheme)?;
+        let read = self.reader.read(source, scheme)?;
         let origin = KeyOrigin {
             source: source.clone(),
             scheme,
         };
         #[cfg(feature = "watch")]
         let watched = watched.and_then(|watched| Some((self.watcher()?, watched)));
-        let mut rings = self.lock();
-        let known = rings.by_origin.get(&origin).and_then(Weak::upgrade);
-        if let Some(ring) = known {
-            drop(rings);
-            ring.take(self, reading, Ok(key));
-            return Ok(ring);
+        let mut store = self.lock();
+        let known = store.by_origin.get(&origin).and_then(Weak::upgrade);
+        if let Some(key) = known {
+            drop(store);
+            key.take(self, reading, Ok(read));
+            return Ok(key);
         }
         let origin = Arc::new(origin);
-        let ring = Keyring::new(&origin, self, reading, key);
-        rings.by_origin.insert(origin, Arc::downgrade(&ring));
+        let key = RotatingKey::new(&origin, self, reading, read);
+        store.by_origin.insert(origin, Arc::downgrade(&key));
         // Under the lock: in the order in which keyrings of the source come and go.
         #[cfg(feature = "watch")]
         if let Some((watcher, (stamp, path))) = watched {
             watcher.watch_since(&path, stamp);
-            *rings.watched.entry(path).or_default() += 1;
+            *store.watched.entry(path).or_default() += 1;
         }
-        Ok(ring)
+        Ok(key)
     }
 
     /// A keyring is gone, and with it the moment that it had ordered.
@@ -129,19 +133,19 @@ impl Keyrings {
         if let Some(ordered) = ordered {
             self.lifetimes.unset(ordered);
         }
-        let mut rings = self.lock();
+        let mut store = self.lock();
         // There may be a new one by now.
-        if rings.by_origin.get(origin).is_some_and(|ring| ring.strong_count() == 0) {
-            rings.by_origin.remove(origin);
+        if store.by_origin.get(origin).is_some_and(|key| key.strong_count() == 0) {
+            store.by_origin.remove(origin);
         }
         #[cfg(feature = "watch")]
         if let Some(path) = origin.source.path()
             && let Some(Some(watcher)) = self.watcher.get()
-            && let Some(count) = rings.watched.get_mut(&path)
+            && let Some(count) = store.watched.get_mut(&path)
         {
             *count -= 1;
             if *count == 0 {
-                rings.watched.remove(&path);
+                store.watched.remove(&path);
                 watcher.unwatch(&path);
             }
         }
@@ -153,18 +157,18 @@ impl Keyrings {
     }
 
     /// Asks a keyring's source in the background, and again as long as the keyring wants that.
-    pub(crate) fn ask(self: &Arc<Self>, ring: &Arc<Keyring>, origin: &Arc<KeyOrigin>) {
+    pub(crate) fn ask(self: &Arc<Self>, key: &Arc<RotatingKey>, origin: &Arc<KeyOrigin>) {
         let Some(runtime) = &self.runtime else { return };
-        let (rings, ring, origin) = (Arc::clone(self), Arc::clone(ring), Arc::clone(origin));
+        let (store, key, origin) = (Arc::clone(self), Arc::clone(key), Arc::clone(origin));
         runtime.spawn(async move {
             loop {
-                let place = rings.readers.place(&origin.source).await;
-                let reading = rings.begin_reading();
-                let (reader, from) = (rings.reader.clone(), Arc::clone(&origin));
+                let place = store.readers.place(&origin.source).await;
+                let reading = store.begin_reading();
+                let (reader, from) = (store.reader.clone(), Arc::clone(&origin));
                 let read = blocking::run(move || reader.read_again(&from)).await;
                 drop(place);
                 let read = read.unwrap_or_else(|error| Err(origin.no_thread(error.into())));
-                if !ring.answered(&rings, reading, read) {
+                if !key.answered(&store, reading, read) {
                     return;
                 }
             }
@@ -187,10 +191,10 @@ impl Keyrings {
             return None;
         }
         let start = || {
-            let rings = Arc::downgrade(self);
+            let store = Arc::downgrade(self);
             let started = Watcher::start(move |changed| {
-                if let Some(rings) = rings.upgrade() {
-                    rings.note_changes(changed);
+                if let Some(store) = store.upgrade() {
+                    store.note_changes(changed);
                 }
                 None
             });
@@ -203,16 +207,16 @@ impl Keyrings {
     #[cfg(feature = "watch")]
     fn note_changes(&self, changed: &BTreeSet<PathBuf>) {
         let is_concerned = |origin: &KeyOrigin| origin.source.path().is_some_and(|path| changed.contains(&path));
-        let rings = self.lock();
-        let by_origin = rings.by_origin.iter().filter(|(origin, _)| is_concerned(origin));
-        let concerned: Vec<Arc<Keyring>> = by_origin.filter_map(|(_, ring)| ring.upgrade()).collect();
-        drop(rings);
-        for ring in concerned {
-            ring.note_change();
+        let store = self.lock();
+        let by_origin = store.by_origin.iter().filter(|(origin, _)| is_concerned(origin));
+        let concerned: Vec<Arc<RotatingKey>> = by_origin.filter_map(|(_, key)| key.upgrade()).collect();
+        drop(store);
+        for key in concerned {
+            key.note_change();
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Rings> {
-        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::rotating_key::{Key, Keyring};
+use super::rotating_key::{Key, RotatingKey};
 
 /// How often a request is sent again at once. Further keys wait as every repetition does: a source may give another one each time.
 const MAX_CHANGES: u32 = 3;
@@ -24,7 +24,7 @@ pub(crate) struct Sent {
 }
 
 /// The key of a request.
-pub(crate) struct Hand {
+pub(crate) struct RequestKey {
     key: Arc<Key>,
     /// The number of the current one; that of `key`, unless that is the one before.
     current: u64,
@@ -38,9 +38,9 @@ impl Sent {
     }
 }
 
-impl Hand {
-    pub(crate) fn of(ring: &Keyring) -> Self {
-        let key = ring.key();
+impl RequestKey {
+    pub(crate) fn of(key: &RotatingKey) -> Self {
+        let key = key.key();
         Self {
             current: key.number,
             key,
@@ -66,21 +66,21 @@ impl Hand {
 
     /// The receiver refused the key: whether there is another one to send the same with at once. Waits for the source no longer than its
     /// patience.
-    pub(crate) async fn change(&mut self, ring: &Arc<Keyring>, patience: Duration) -> bool {
+    pub(crate) async fn change(&mut self, key: &Arc<RotatingKey>, patience: Duration) -> bool {
         if self.sent().is_before() {
-            ring.forget_before(&self.key);
+            key.forget_before(&self.key);
             return false;
         }
         if self.changes == MAX_CHANGES {
             return false;
         }
         self.changes += 1;
-        if timeout(patience, ring.another_than(&self.key)).await == Ok(true) {
-            self.key = ring.key();
+        if timeout(patience, key.another_than(&self.key)).await == Ok(true) {
+            self.key = key.key();
             self.current = self.key.number;
             return true;
         }
-        let before = ring.before(&self.key);
+        let before = key.before(&self.key);
         let is_there = before.is_some();
         self.key = before.unwrap_or_else(|| Arc::clone(&self.key));
         is_there

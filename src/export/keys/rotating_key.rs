@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rand::Rng;
 use tokio::sync::Notify;
 
-use super::key_store::Keyrings;
+use super::key_store::KeyStore;
 use crate::config::RetrySettings;
 use crate::export::accounting::key_status::KeyStatus;
 use crate::export::lane::Lane;
@@ -46,9 +46,9 @@ enum News {
 }
 
 /// The key of one source.
-pub(crate) struct Keyring {
+pub(crate) struct RotatingKey {
     origin: Arc<KeyOrigin>,
-    rings: Weak<Keyrings>,
+    store: Weak<KeyStore>,
     state: Mutex<State>,
 }
 
@@ -96,11 +96,11 @@ struct More {
     waiting: BTreeMap<usize, Weak<Lane>>,
 }
 
-impl Keyring {
-    pub(crate) fn new(origin: &Arc<KeyOrigin>, rings: &Arc<Keyrings>, reading: u64, key: ApiKey) -> Arc<Self> {
-        let ring = Arc::new(Self {
+impl RotatingKey {
+    pub(crate) fn new(origin: &Arc<KeyOrigin>, store: &Arc<KeyStore>, reading: u64, key: ApiKey) -> Arc<Self> {
+        let key = Arc::new(Self {
             origin: Arc::clone(origin),
-            rings: Arc::downgrade(rings),
+            store: Arc::downgrade(store),
             state: Mutex::new(State {
                 key: Arc::new(Key { secret: key, number: 0 }),
                 since: SystemTime::now(),
@@ -109,10 +109,10 @@ impl Keyring {
             }),
         });
         if let Some(lifetime) = origin.lifetime() {
-            let mut state = ring.lock();
-            ring.schedule(&mut state, rings, lifetime / 4 * 3);
+            let mut state = key.lock();
+            key.schedule(&mut state, store, lifetime / 4 * 3);
         }
-        ring
+        key
     }
 
     /// The key that requests are to be sent with.
@@ -205,27 +205,27 @@ impl Keyring {
         more.ordered.take_if(|ordered| *ordered == due);
         if more.due.is_some_and(|wanted| wanted <= due) {
             self.ask(more);
-        } else if let Some(rings) = self.rings.upgrade() {
-            self.order(more, &rings);
+        } else if let Some(store) = self.store.upgrade() {
+            self.order(more, &store);
         }
     }
 
     fn ask(self: &Arc<Self>, more: &mut More) {
-        if let Some(rings) = self.rings.upgrade()
+        if let Some(store) = self.store.upgrade()
             && !std::mem::replace(&mut more.asking, true)
         {
-            rings.ask(self, &self.origin);
+            store.ask(self, &self.origin);
         }
     }
 
     /// The source was asked. Whether it is to be asked once more, at once.
     pub(crate) fn answered(
         self: &Arc<Self>,
-        rings: &Keyrings,
+        store: &KeyStore,
         reading: u64,
         read: Result<ApiKey, SecretError>,
     ) -> bool {
-        self.take(rings, reading, read);
+        self.take(store, reading, read);
         let mut state = self.lock();
         let more = state.more();
         let again = std::mem::take(&mut more.again);
@@ -238,7 +238,7 @@ impl Keyring {
     }
 
     /// Takes what a reading gave.
-    pub(crate) fn take(self: &Arc<Self>, rings: &Keyrings, reading: u64, read: Result<ApiKey, SecretError>) {
+    pub(crate) fn take(self: &Arc<Self>, store: &KeyStore, reading: u64, read: Result<ApiKey, SecretError>) {
         let mut state = self.lock();
         if reading <= state.reading {
             return;
@@ -250,33 +250,33 @@ impl Keyring {
         let now = Instant::now();
         match read {
             Ok(key) if !key.is_same(&state.key.secret) => {
-                waiting = state.rotate(key, &rings.retry);
+                waiting = state.rotate(key, &store.retry);
                 news = state.more().failing.end().map(|_| News::Readable);
             }
             Ok(_) => {
                 if let Some(more) = &mut state.more {
                     more.error = None;
-                    more.note_vain(&rings.retry);
+                    more.note_vain(&store.retry);
                     news = more.failing.end().map(|_| News::Readable);
                 }
             }
             Err(error) => {
                 let more = state.more();
                 if more.failing.note(1, now)
-                    && let Some(begun) = more.failing.begin(now, &rings.lines)
+                    && let Some(begun) = more.failing.begin(now, &store.lines)
                 {
                     news = Some(News::Failing(error.clone(), begun.left_out));
                 }
                 more.error = Some(error);
-                more.note_vain(&rings.retry);
+                more.note_vain(&store.retry);
                 next = self
                     .origin
                     .lifetime()
-                    .map(|lifetime| (lifetime / 8).min(rings.retry.max_backoff));
+                    .map(|lifetime| (lifetime / 8).min(store.retry.max_backoff));
             }
         }
         if let Some(next) = next {
-            self.schedule(&mut state, rings, next);
+            self.schedule(&mut state, store, next);
         }
         drop(state);
         if let Some(news) = news {
@@ -287,19 +287,19 @@ impl Keyring {
         }
     }
 
-    fn schedule(self: &Arc<Self>, state: &mut State, rings: &Keyrings, after: Duration) {
+    fn schedule(self: &Arc<Self>, state: &mut State, store: &KeyStore, after: Duration) {
         let more = state.more();
         more.due = Instant::now().checked_add(after);
-        self.order(more, rings);
+        self.order(more, store);
     }
 
     /// Has itself told when its time has come, unless it is told before that anyway.
-    fn order(self: &Arc<Self>, more: &mut More, rings: &Keyrings) {
+    fn order(self: &Arc<Self>, more: &mut More, store: &KeyStore) {
         if let Some(due) = more.due
             && more.ordered.is_none_or(|ordered| due < ordered)
         {
             let earlier = more.ordered.replace(due);
-            rings.lifetimes.set(self, due, earlier);
+            store.lifetimes.set(self, due, earlier);
         }
     }
 
@@ -319,10 +319,10 @@ impl Keyring {
     }
 
     /// The key as its source gives it; what the receiver says of it is the lane's to add.
-    pub(crate) fn status(&self, rings: &Keyrings) -> KeyStatus {
+    pub(crate) fn status(&self, store: &KeyStore) -> KeyStatus {
         let state = self.lock();
         KeyStatus {
-            fingerprint: rings.fingerprint(&state.key.secret),
+            fingerprint: store.fingerprint(&state.key.secret),
             since: wall_time::shown(state.since),
             rotations: state.key.number,
             error: state.more.as_ref().and_then(|more| more.error.clone()),
@@ -347,13 +347,13 @@ impl Keyring {
     }
 }
 
-impl Drop for Keyring {
+impl Drop for RotatingKey {
     fn drop(&mut self) {
         let address = std::ptr::from_ref(self).addr();
-        if let Some(rings) = self.rings.upgrade() {
+        if let Some(store) = self.store.upgrade() {
             let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
             let ordered = state.more.as_ref().and_then(|more| more.ordered);
-            rings.forget(&self.origin, ordered.map(|due| (due, address)));
+            store.forget(&self.origin, ordered.map(|due| (due, address)));
         }
     }
 }

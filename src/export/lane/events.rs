@@ -56,7 +56,7 @@ impl Lane {
         let flush = state.flush;
         let events = state.events();
         events.ledger.enqueue();
-        *events.unsettled.entry(flush).or_default() += 1;
+        *events.pending.entry(flush).or_default() += 1;
         Some(Ticket { flush, bytes, at })
     }
 
@@ -76,7 +76,7 @@ impl Lane {
     }
 
     /// The session events of one request have their outcome.
-    pub(crate) fn settle_events(&self, events: impl ExactSizeIterator<Item = Ticket>, outcome: Outcome) {
+    pub(crate) fn complete_events(&self, events: impl ExactSizeIterator<Item = Ticket>, outcome: Outcome) {
         let count = events.len() as u64;
         let mut state = self.state.lock();
         if state.schedule == Schedule::Closed {
@@ -94,17 +94,17 @@ impl Lane {
         let mut freed = 0;
         for Ticket { flush, bytes, .. } in events {
             freed += bytes;
-            if let Some(left) = state.events().unsettled.get_mut(&flush) {
+            if let Some(left) = state.events().pending.get_mut(&flush) {
                 *left -= 1;
                 if *left == 0 {
-                    state.events().unsettled.remove(&flush);
+                    state.events().pending.remove(&flush);
                 }
             }
         }
-        state.share.settle_events(freed, &self.shared.budget);
+        state.share.complete_events(freed, &self.shared.budget);
         drop(state);
         self.log_outcome(Load::SessionEvent, count, outcome);
-        self.tell_settled();
+        self.notify_completed();
         self.retire_if_done();
     }
 }

@@ -20,17 +20,17 @@ impl Lane {
 
     /// Whether no span is open and nothing of the tracer is unsent. Only where no handle of it is left is the answer still true afterwards.
     pub(crate) fn is_idle(&self) -> bool {
-        self.open_spans.load(Ordering::Acquire) == 0 && self.state.lock().is_settled()
+        self.open_spans.load(Ordering::Acquire) == 0 && self.state.lock().is_drained()
     }
 
     /// Sends what is queued without waiting for more. What waits for its repetition goes on waiting, unlike with a flush.
     pub(crate) fn send_now(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        let ring = state.make_due();
+        let event = state.make_due();
         self.note_due(&mut state);
         drop(state);
-        if let Some(ring) = ring {
-            self.shared.ring(ring(self));
+        if let Some(event) = event {
+            self.shared.notify(event(self));
         }
     }
 }

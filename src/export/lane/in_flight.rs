@@ -11,7 +11,7 @@ pub(super) struct InFlight {
 #[derive(Debug)]
 struct Sent {
     bytes: usize,
-    unsettled: Vec<Range<u64>>,
+    pending: Vec<Range<u64>>,
 }
 
 impl InFlight {
@@ -25,7 +25,7 @@ impl InFlight {
         if !spans.is_empty() {
             self.batches.push(Sent {
                 bytes,
-                unsettled: std::iter::once(spans).collect(),
+                pending: std::iter::once(spans).collect(),
             });
         }
     }
@@ -33,18 +33,18 @@ impl InFlight {
     /// These spans have their outcome, which are of one batch. Returns the bytes of the batch if they were the last of it.
     pub(super) fn settle(&mut self, spans: &Range<u64>) -> usize {
         let mut found = self.batches.iter().enumerate().flat_map(|(batch, sent)| {
-            let ranges = sent.unsettled.iter().enumerate();
+            let ranges = sent.pending.iter().enumerate();
             let of_it = ranges.filter(|(_, range)| range.start <= spans.start && spans.end <= range.end);
             of_it.map(move |(at, range)| (batch, at, range.clone()))
         });
         let Some((batch, at, range)) = found.next() else {
             return 0;
         };
-        let unsettled = &mut self.batches[batch].unsettled;
-        unsettled.swap_remove(at);
+        let pending = &mut self.batches[batch].pending;
+        pending.swap_remove(at);
         let left = [range.start..spans.start, spans.end..range.end];
-        unsettled.extend(left.into_iter().filter(|left| !left.is_empty()));
-        if !unsettled.is_empty() {
+        pending.extend(left.into_iter().filter(|left| !left.is_empty()));
+        if !pending.is_empty() {
             return 0;
         }
         let bytes = self.batches.swap_remove(batch).bytes;
@@ -57,8 +57,8 @@ impl InFlight {
 
     /// How many of the spans with a lower number than this have no outcome.
     pub(super) fn before(&self, number: u64) -> u64 {
-        let unsettled = self.batches.iter().flat_map(|sent| &sent.unsettled);
-        unsettled
+        let pending = self.batches.iter().flat_map(|sent| &sent.pending);
+        pending
             .map(|range| range.end.min(number).saturating_sub(range.start))
             .sum()
     }

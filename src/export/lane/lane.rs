@@ -21,22 +21,22 @@ use std::time::{Duration, Instant, SystemTime};
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Semaphore;
 
-use super::state::{FlushMark, Schedule, State, Unsettled};
+use super::state::{FlushMark, Pending, Schedule, State};
 use super::sync::{Condvar, ForkLock, wait_timeout};
 use crate::backend::{CUT_VALUES, Destination, cut_values};
 use crate::context::Identity;
-use crate::export::accounting::selector_ledger::Account;
+use crate::export::accounting::selector_ledger::SelectorLedger;
 #[cfg(feature = "metrics")]
-use crate::export::accounting::span_counters::Starts;
+use crate::export::accounting::span_counters::SpanCounters;
 #[cfg(feature = "tracing-layer")]
 use crate::export::engine::EngineMark;
-use crate::export::engine::{Ring, Shared};
-use crate::export::keys::rotating_key::Keyring;
+use crate::export::engine::{EngineEvent, Shared};
+use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
-use crate::export::queue::byte_size::weigh;
+use crate::export::queue::byte_size::byte_size;
 use crate::export::queue::span_queue::Batch;
-use crate::export::schedule::breaker_chain::Gates;
-use crate::export::schedule::fair_semaphore::Clock;
+use crate::export::schedule::breaker_chain::LaneBreakers;
+use crate::export::schedule::fair_semaphore::VirtualTime;
 use crate::export::schedule::permits::Load;
 use crate::export::schedule::shortage::Share;
 use crate::export::send::deliver::Outcome;
@@ -54,13 +54,13 @@ pub(crate) struct Lane {
     pub(crate) identity: Arc<Identity>,
     /// Shared with the lanes of others whose bindings say the same.
     pub(crate) destination: Arc<Destination>,
-    pub(crate) keyring: Arc<Keyring>,
-    pub(crate) gates: Gates,
+    pub(crate) key: Arc<RotatingKey>,
+    pub(crate) gates: LaneBreakers,
     pub(crate) connections: Arc<Connections>,
     pub(super) shared: Arc<Shared>,
-    pub(super) account: Weak<Account>,
+    pub(super) account: Weak<SelectorLedger>,
     #[cfg(feature = "metrics")]
-    pub(super) starts: Arc<Starts>,
+    pub(super) starts: Arc<SpanCounters>,
     pub(super) state: ForkLock<State>,
     /// Spans that were started and have not ended; what sampling left out is not among them.
     pub(super) open_spans: AtomicU64,
@@ -69,7 +69,7 @@ pub(crate) struct Lane {
     session_turns: OnceLock<Box<Semaphore>>,
     aside_turn: OnceLock<Box<Semaphore>>,
     /// What it has sent, beside others.
-    pub(crate) clock: Clock,
+    pub(crate) clock: VirtualTime,
     /// What its receiver took, by [`Load`].
     pub(crate) shares: [Share; 2],
 }
@@ -78,18 +78,18 @@ impl Lane {
     pub(crate) fn new(
         destination: Arc<Destination>,
         connections: Arc<Connections>,
-        keyring: Arc<Keyring>,
+        key: Arc<RotatingKey>,
         shared: Arc<Shared>,
-        account: &Arc<Account>,
+        account: &Arc<SelectorLedger>,
     ) -> Arc<Self> {
         Arc::new(Self {
             selector: account.selector.clone(),
             identity: Identity::new(&account.selector, &shared.boundary),
-            gates: Gates::new(Arc::clone(&connections.breaker)),
-            clock: Clock::new(destination.weight),
+            gates: LaneBreakers::new(Arc::clone(&connections.breaker)),
+            clock: VirtualTime::new(destination.weight),
             shares: [(); 2].map(|()| Share::new(destination.weight)),
             destination,
-            keyring,
+            key,
             connections,
             shared,
             session_turns: OnceLock::new(),
@@ -115,14 +115,14 @@ impl Lane {
     #[inline]
     pub(crate) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
-        let mut weight = weigh(&span);
+        let mut weight = byte_size(&span);
         // In a fork, whatever is locked now may stay so.
         let Some(mut state) = self.state.lock_unless_forked() else {
             return;
         };
         if let Some(cut) = state.take_cut(span.span_context.span_id()) {
             span.attributes.extend(cut_values(CUT_VALUES, cut));
-            weight = weigh(&span);
+            weight = byte_size(&span);
         }
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
             state.ledger.refuse(DropReason::AfterShutdown);
@@ -145,15 +145,15 @@ impl Lane {
         }
         state.place(weight, &self.shared.chunks).push(span);
         self.note_queued(&mut state);
-        let ring = if state.spans.len() >= settings.full_batch() {
+        let event = if state.spans.len() >= settings.full_batch() {
             state.make_full(settings.full_batch())
         } else {
             state.make_timed(settings.scheduled_delay)
         };
         self.note_due(&mut state);
         drop(state);
-        if let Some(ring) = ring {
-            self.shared.ring(ring(self));
+        if let Some(event) = event {
+            self.shared.notify(event(self));
         }
         self.shared.look_at_memory();
     }
@@ -214,7 +214,7 @@ impl Lane {
         if empty {
             self.retire_if_done();
         } else {
-            self.shared.ring(Ring::timed(self));
+            self.shared.notify(EngineEvent::timed(self));
         }
         false
     }
@@ -283,7 +283,7 @@ impl Lane {
         drop(state);
         // Before those who flush go on: what they wait for is in the log by then.
         self.log_outcome(Load::Spans, count, outcome);
-        self.tell_settled();
+        self.notify_completed();
     }
 
     /// Makes all that was accepted so far due now, and says how far to wait.
@@ -293,17 +293,17 @@ impl Lane {
             spans: state.pushed(),
             events: state.flush,
         };
-        state.hurry();
-        let ring = state.make_due();
+        state.wake_retries();
+        let event = state.make_due();
         self.note_due(&mut state);
-        let unsettled = !state.is_settled();
+        let pending = !state.is_drained();
         drop(state);
-        self.gates.hurry();
-        if let Some(ring) = ring {
-            self.shared.ring(ring(self));
+        self.gates.wake_retries();
+        if let Some(event) = event {
+            self.shared.notify(event(self));
         }
-        if unsettled {
-            self.shared.ring(Ring::flush(self));
+        if pending {
+            self.shared.notify(EngineEvent::flush(self));
         }
         mark
     }
@@ -313,7 +313,7 @@ impl Lane {
         let mut state = self.state.lock();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if state.unsettled(mark) == Unsettled::default() || left.is_zero() {
+            if state.pending(mark) == Pending::default() || left.is_zero() {
                 return;
             }
             (state, _) = wait_timeout(&self.settled, state, left);
@@ -321,14 +321,14 @@ impl Lane {
     }
 
     /// What was accepted before the mark and is not settled yet.
-    pub(crate) fn unsettled(&self, mark: &FlushMark) -> Unsettled {
-        self.state.lock().unsettled(mark)
+    pub(crate) fn pending(&self, mark: &FlushMark) -> Pending {
+        self.state.lock().pending(mark)
     }
 
     /// The end of a shutdown: what is not settled is dropped and counted, what is still under way no longer counts.
     pub(crate) fn abandon(&self) {
         let left = self.state.lock().close(DropReason::Shutdown, &self.shared.budget);
-        self.tell_settled();
+        self.notify_completed();
         drop(left);
         self.retire_if_done();
     }
@@ -340,18 +340,18 @@ impl Lane {
         }
         let mut state = self.state.lock();
         state.retiring = true;
-        let ring = state.make_due();
+        let event = state.make_due();
         self.note_due(&mut state);
         drop(state);
-        match ring {
-            Some(ring) => self.shared.ring(ring(self)),
+        match event {
+            Some(event) => self.shared.notify(event(self)),
             None => self.retire_if_done(),
         }
     }
 
     pub(crate) fn retire_if_done(&self) {
         let state = self.state.lock();
-        let done = state.retiring && state.is_settled();
+        let done = state.retiring && state.is_drained();
         drop(state);
         if done && let Some(account) = self.account() {
             account.retire(self);
@@ -360,7 +360,7 @@ impl Lane {
 
     /// What may be shown of its key.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        self.shared.keyrings.fingerprint(&self.keyring.key().secret)
+        self.shared.keys.fingerprint(&self.key.key().secret)
     }
 
     /// There is another key: requests that wait because the one before was refused go out now.
@@ -368,7 +368,7 @@ impl Lane {
         self.gates.note_new_key();
         let mut state = self.state.lock();
         state.forget_refused_key();
-        state.hurry();
+        state.wake_retries();
     }
 
     /// How often those that wait for their repetition were hurried so far.
@@ -378,21 +378,21 @@ impl Lane {
 
     /// Waits before a repetition; a flush ends the wait early, also one that was asked for since there were `flushes` of them.
     pub(crate) async fn wait_before_repeating(&self, wait: Duration, flushes: u64) {
-        let hurry = {
+        let wake_retries = {
             let mut state = self.state.lock();
             if state.flush != flushes {
                 return;
             }
             // Made under the lock: from here on it hears every flush.
-            Arc::clone(state.seldom().hurry.get_or_insert_default()).notified_owned()
+            Arc::clone(state.seldom().wake_retries.get_or_insert_default()).notified_owned()
         };
         let sleep = tokio::time::sleep(wait);
         // Either end of the wait is the same to the caller.
-        futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(hurry)).await;
+        futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(wake_retries)).await;
     }
 
     /// The books that it is in; `None` where their registry is gone.
-    pub(crate) fn account(&self) -> Option<Arc<Account>> {
+    pub(crate) fn account(&self) -> Option<Arc<SelectorLedger>> {
         self.account.upgrade()
     }
 

@@ -118,7 +118,7 @@ impl Lane {
         drop(state);
         // Before those who flush go on: what they wait for is in the log by then.
         self.log_outcome(Load::Spans, count + in_flight, Outcome::Dropped(reason));
-        self.tell_settled();
+        self.notify_completed();
         self.shared.chunks.give_back(queued);
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Lane;
-use crate::export::engine::Ring;
-use crate::export::log::{Begun, Episodes, Line, Name, Says, Subject, TARGET};
+use crate::export::engine::EngineEvent;
+use crate::export::log::{Begun, Episodes, Line, ReasonName, Says, Subject, TARGET};
 use crate::export::schedule::permits::{Load, gate};
 use crate::export::send::deliver::Outcome;
 use crate::ledger::DropReason;
@@ -15,7 +15,7 @@ impl Lane {
         if let Some(account) = self.account()
             && account.episodes.note(Subject::Dropped(load, reason), 1)
         {
-            self.shared.ring(Ring::Log(Arc::clone(self)));
+            self.shared.notify(EngineEvent::Log(Arc::clone(self)));
         }
     }
 
@@ -94,7 +94,7 @@ impl Lane {
 
     fn warn(&self, subject: Subject, Begun { count, left_out }: Begun) {
         let selector = &self.selector;
-        let (endpoint, source) = (&self.destination.origin, &self.keyring.origin().source);
+        let (endpoint, source) = (&self.destination.origin, &self.key.origin().source);
         let (error, refusals) = {
             let state = self.state.lock();
             (
@@ -118,13 +118,13 @@ impl Lane {
                 tracing::warn!(target: TARGET, endpoint, failures, error, left_out, "the breaker of the endpoint opened: no connection comes about");
             }
             Subject::Dropped(load, reason @ DropReason::Rejected) => {
-                let reason = Name(reason);
+                let reason = ReasonName(reason);
                 tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, %reason, count, error, left_out, "the receiver rejects part of what it takes");
             }
             Subject::Dropped(load, reason) => {
                 // Of a full queue the last error says nothing: it may be of last week.
                 let error = error.filter(|_| reason != DropReason::QueueFull);
-                let reason = Name(reason);
+                let reason = ReasonName(reason);
                 tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, %reason, count, error, left_out, "data is dropped");
             }
         }
@@ -144,7 +144,7 @@ impl Lane {
                 tracing::info!(target: TARGET, endpoint, "the breaker of the endpoint closed");
             }
             Subject::Dropped(load, reason) => {
-                let reason = Name(reason);
+                let reason = ReasonName(reason);
                 tracing::info!(target: TARGET, %selector, of = load.name(), endpoint, %reason, count, "data is no longer dropped");
             }
         }

@@ -30,4 +30,4 @@ pub(crate) use lane::Lane;
 pub(crate) use lifetime::Age;
 pub(crate) use requests::UnderWay;
 pub(crate) use snapshot::LaneSnapshot;
-pub(crate) use state::{FlushMark, Unsettled};
+pub(crate) use state::{FlushMark, Pending};

@@ -13,27 +13,27 @@ use crate::config::Binding;
 use crate::export::test_fixtures::span;
 
 /// Plays the engine until `is_over`, and then until it has nothing more to do.
-fn engine(rung: &mut UnboundedReceiver<Ring>, is_over: impl Fn() -> bool) -> Vec<String> {
+fn engine(events_rx: &mut UnboundedReceiver<EngineEvent>, is_over: impl Fn() -> bool) -> Vec<String> {
     let mut sent = Vec::new();
     loop {
         let over = is_over();
-        let Ok(ring) = rung.try_recv() else {
+        let Ok(event) = events_rx.try_recv() else {
             if over {
                 return sent;
             }
             thread::yield_now();
             continue;
         };
-        let (lane, started) = match ring {
-            Ring::Timed(lane) => {
+        let (lane, started) = match event {
+            EngineEvent::Timed(lane) => {
                 let started = lane.start_timed(Instant::now() + Duration::from_secs(3600));
                 (lane, started)
             }
-            Ring::Ready(lane) => {
+            EngineEvent::Ready(lane) => {
                 let started = lane.start_ready();
                 (lane, started)
             }
-            Ring::Flush(_) | Ring::Session(_) | Ring::Log(_) | Ring::Pressed => continue,
+            EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_) | EngineEvent::Pressed => continue,
         };
         while started && lane.is_due() {
             let batch = lane.take_batch();
@@ -65,7 +65,7 @@ fn spawn(run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
 #[test]
 fn no_span_is_forgotten_and_every_flush_ends() {
     every_order(|parts| {
-        let (lane, account, mut rung) = parts.lane();
+        let (lane, account, mut events_rx) = parts.lane();
         let over = Arc::new(AtomicBool::new(false));
         let ends_spans = {
             let lane = Arc::clone(&lane);
@@ -77,12 +77,12 @@ fn no_span_is_forgotten_and_every_flush_ends() {
                 lane.push(span("b".to_owned()));
                 let mark = lane.begin_flush();
                 lane.await_flush(&mark, Instant::now() + Duration::from_secs(3600));
-                assert_eq!(lane.unsettled(&mark), Unsettled::default());
+                assert_eq!(lane.pending(&mark), Pending::default());
                 ends_spans.join().expect("it does not panic");
                 over.store(true, Ordering::SeqCst);
             })
         };
-        let mut sent = engine(&mut rung, || over.load(Ordering::SeqCst));
+        let mut sent = engine(&mut events_rx, || over.load(Ordering::SeqCst));
         flushes.join().expect("it does not panic");
         sent.sort();
         assert_eq!(sent, ["a", "b"]);
@@ -94,7 +94,7 @@ fn no_span_is_forgotten_and_every_flush_ends() {
 #[test]
 fn a_tracer_that_goes_is_sent_and_its_books_are_taken_over() {
     every_order(|parts| {
-        let (lane, account, mut rung) = parts.lane();
+        let (lane, account, mut events_rx) = parts.lane();
         let over = Arc::new(AtomicBool::new(false));
         let goes = {
             let over = Arc::clone(&over);
@@ -105,7 +105,7 @@ fn a_tracer_that_goes_is_sent_and_its_books_are_taken_over() {
                 over.store(true, Ordering::SeqCst);
             })
         };
-        let sent = engine(&mut rung, || over.load(Ordering::SeqCst));
+        let sent = engine(&mut events_rx, || over.load(Ordering::SeqCst));
         goes.join().expect("it does not panic");
         assert_eq!(sent, ["a", "b"]);
         let books = account.snapshot();
@@ -116,7 +116,7 @@ fn a_tracer_that_goes_is_sent_and_its_books_are_taken_over() {
 #[test]
 fn the_end_of_a_shutdown_leaves_nothing_pending_whatever_is_under_way() {
     every_order(|parts| {
-        let (lane, account, mut rung) = parts.lane();
+        let (lane, account, mut events_rx) = parts.lane();
         let over = Arc::new(AtomicBool::new(false));
         let ends_spans = {
             let lane = Arc::clone(&lane);
@@ -133,7 +133,7 @@ fn the_end_of_a_shutdown_leaves_nothing_pending_whatever_is_under_way() {
                 over.store(true, Ordering::SeqCst);
             })
         };
-        engine(&mut rung, || over.load(Ordering::SeqCst));
+        engine(&mut events_rx, || over.load(Ordering::SeqCst));
         shuts_down.join().expect("it does not panic");
         ends_spans.join().expect("it does not panic");
         let books = account.snapshot().spans.snapshot();

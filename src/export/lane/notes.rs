@@ -25,7 +25,7 @@ impl Lane {
 
     /// The receiver refused a span that it was sent alone, in a request of so many bytes.
     pub(crate) fn note_refused_span(&self, span: &SpanData, bytes: usize, reason: DropReason) {
-        let refused = RefusedSpan::new(span, bytes, reason, &self.keyring.key().secret);
+        let refused = RefusedSpan::new(span, bytes, reason, &self.key.key().secret);
         self.state.lock().seldom().refused_span = Some(Box::new(refused));
     }
 
@@ -36,8 +36,8 @@ impl Lane {
     }
 
     /// Wakes those who flush.
-    pub(super) fn tell_settled(&self) {
+    pub(super) fn notify_completed(&self) {
         self.settled.notify_all();
-        self.shared.driver.note_settled();
+        self.shared.driver.notify_completed();
     }
 }

@@ -7,9 +7,9 @@
 
 mod model;
 
-use crate::export::accounting::selector_ledger::Account;
-use crate::export::engine::Ring;
-use crate::export::queue::byte_size::weigh;
+use crate::export::accounting::selector_ledger::SelectorLedger;
+use crate::export::engine::EngineEvent;
+use crate::export::queue::byte_size::byte_size;
 use crate::export::send::deliver::Outcome;
 use crate::ledger::DropReason;
 use crate::selector::Selector;
@@ -64,9 +64,9 @@ enum Step {
 
 struct World {
     lanes: Vec<Arc<Lane>>,
-    accounts: Vec<Arc<Account>>,
-    rung: UnboundedReceiver<Ring>,
-    bell: VecDeque<Ring>,
+    accounts: Vec<Arc<SelectorLedger>>,
+    events_rx: UnboundedReceiver<EngineEvent>,
+    engine_events: VecDeque<EngineEvent>,
     timed: VecDeque<Arc<Lane>>,
     models: [LaneModel; LANES],
     marks: Vec<Mark>,
@@ -76,7 +76,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let account = |name| Account::alone(&Selector::of(SelectorKind::Tenant, Slug::new(name).expect("a name")));
+        let account =
+            |name| SelectorLedger::alone(&Selector::of(SelectorKind::Tenant, Slug::new(name).expect("a name")));
         let accounts = [account("acme"), account("globex")];
         // The last one is idle until the end.
         let books = [0, 0, 1, 1].map(|at: usize| Arc::clone(&accounts[at]));
@@ -86,12 +87,12 @@ impl World {
             max_queue_bytes: Some(MAX_BYTES),
             ..Export::default()
         };
-        let (lanes, rung) = Parts::of(Binding::new(), export).lanes(&books);
+        let (lanes, events_rx) = Parts::of(Binding::new(), export).lanes(&books);
         Self {
             lanes,
             accounts: accounts.into(),
-            rung,
-            bell: VecDeque::new(),
+            events_rx,
+            engine_events: VecDeque::new(),
             timed: VecDeque::new(),
             models: Default::default(),
             marks: Vec::new(),
@@ -112,13 +113,14 @@ impl World {
                     events: self.events,
                 });
             }
-            Step::Bell => match self.bell.pop_front() {
-                Some(Ring::Timed(lane)) => self.timed.push_back(lane),
-                Some(Ring::Ready(lane)) => {
+            Step::Bell => match self.engine_events.pop_front() {
+                Some(EngineEvent::Timed(lane)) => self.timed.push_back(lane),
+                Some(EngineEvent::Ready(lane)) => {
                     let started = lane.start_ready();
                     self.start(&lane, started);
                 }
-                Some(Ring::Flush(_) | Ring::Session(_) | Ring::Log(_) | Ring::Pressed) | None => {}
+                Some(EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_) | EngineEvent::Pressed)
+                | None => {}
             },
             Step::Deadline(early) => {
                 if let Some(lane) = self.timed.pop_front() {
@@ -144,8 +146,8 @@ impl World {
             }
             Step::Push(..) | Step::Tell(..) | Step::Retire(_) => {}
         }
-        while let Ok(ring) = self.rung.try_recv() {
-            self.bell.push_back(ring);
+        while let Ok(event) = self.events_rx.try_recv() {
+            self.engine_events.push_back(event);
         }
         self.check();
     }
@@ -247,7 +249,7 @@ impl World {
         if !settled.is_empty() {
             // Partial success is for spans.
             let outcome = bounded(outcome, 0);
-            self.lanes[at].settle_events(settled.iter().map(|(_, ticket)| *ticket), outcome);
+            self.lanes[at].complete_events(settled.iter().map(|(_, ticket)| *ticket), outcome);
             model.events.settle(settled.len(), outcome);
         }
     }
@@ -278,8 +280,8 @@ impl World {
         }
         assert!(held <= MAX_BYTES, "{held} bytes held");
         for mark in &self.marks {
-            let expected = self.models[mark.lane].unsettled(mark);
-            assert_eq!(self.lanes[mark.lane].unsettled(&mark.until), expected);
+            let expected = self.models[mark.lane].pending(mark);
+            assert_eq!(self.lanes[mark.lane].pending(&mark.until), expected);
         }
     }
 
@@ -296,7 +298,7 @@ impl World {
             }
         }
         let has_work = |model: &LaneModel| model.task != Task::None || !model.parts.is_empty();
-        while self.models.iter().any(has_work) || !self.bell.is_empty() || !self.timed.is_empty() {
+        while self.models.iter().any(has_work) || !self.engine_events.is_empty() || !self.timed.is_empty() {
             self.step(Step::Bell);
             self.step(Step::Deadline(false));
             (0..LANES).for_each(|at| self.step(Step::Work(at, 0, delivered)));
@@ -305,7 +307,7 @@ impl World {
 
     fn check_end(&self) {
         for mark in &self.marks {
-            assert_eq!(self.lanes[mark.lane].unsettled(&mark.until), Unsettled::default());
+            assert_eq!(self.lanes[mark.lane].pending(&mark.until), Pending::default());
         }
         let gone = |models: &[LaneModel]| models.iter().filter(|model| model.gone).count();
         for (account, (lanes, gone)) in self
@@ -328,7 +330,7 @@ impl World {
         let idle = self.lanes.last().expect("there are some");
         let mut half = span(String::new());
         half.attributes = vec![KeyValue::new("text", "")];
-        let text = MAX_BYTES / 2 - weigh(&half);
+        let text = MAX_BYTES / 2 - byte_size(&half);
         half.attributes = vec![KeyValue::new("text", "x".repeat(text))];
         idle.push(half);
         assert_eq!(idle.snapshot().spans.queued(), 1, "something was not given back");

@@ -41,7 +41,7 @@ impl Lane {
             if let Some(refusal) = state.refusal_mut(load) {
                 refusal.before_is_taken = false;
             }
-        } else if self.keyring.is_current(sent.key) {
+        } else if self.key.is_current(sent.key) {
             // Looked at under the lane's lock: if the key changes later, the answer to the next one comes later too.
             state.refuse_key(load, sent.current, status);
             drop(state);
@@ -51,7 +51,7 @@ impl Lane {
 
     /// The receiver took the key of a request.
     pub(crate) fn note_taken_key(&self, load: Load, sent: Sent) {
-        let is_late = !sent.is_before() && !self.keyring.is_current(sent.key);
+        let is_late = !sent.is_before() && !self.key.is_current(sent.key);
         let mut state = self.state.lock();
         if is_late && planted(Fault::LateAnswerAlarms) {
             state.refuse_key(load, sent.key + 1, KeyRefusalStatus::Http(401));
@@ -86,7 +86,7 @@ impl Lane {
             ..first.shown
         });
         if key.error.is_none() {
-            let error = (self.keyring.origin()).refused_by_receiver(first.shown.status, first.before_is_taken);
+            let error = (self.key.origin()).refused_by_receiver(first.shown.status, first.before_is_taken);
             key.error = Some(error);
         }
     }

@@ -30,7 +30,7 @@ pub(crate) struct LaneSnapshot {
 impl Lane {
     pub(crate) fn snapshot(&self) -> LaneSnapshot {
         // First, and not in the lane's lock, which ends of spans wait for.
-        let mut key = self.keyring.status(&self.shared.keyrings);
+        let mut key = self.key.status(&self.shared.keys);
         let breakers = self.gates.status();
         let state = self.state.lock();
         self.judge_key(&mut key, state.refusals());

@@ -16,7 +16,7 @@ use super::refusals::{Refusal, Refusals};
 use super::requests::Requests;
 use super::standing::Standings;
 use crate::export::accounting::lane_status::RefusedSpan;
-use crate::export::engine::Ring;
+use crate::export::engine::EngineEvent;
 use crate::export::queue::budget::{Budget, Share};
 use crate::export::queue::span_queue::{Chunks, Queue};
 use crate::export::schedule::permits::Load;
@@ -54,7 +54,7 @@ pub(super) struct Events {
     /// Session events, counted like spans.
     pub(super) ledger: Ledger,
     /// Unsettled ones by the flush they were accepted before; flushes count up.
-    pub(super) unsettled: BTreeMap<u64, u64>,
+    pub(super) pending: BTreeMap<u64, u64>,
     /// Since when the receiver of session events fails.
     pub(super) failing_since: Option<Instant>,
 }
@@ -71,7 +71,7 @@ pub(super) struct Seldom {
     /// While the receiver of spans fails.
     pub(super) outage: Option<Outage>,
     /// Wakes requests that wait for their repetition.
-    pub(super) hurry: Option<Arc<Notify>>,
+    pub(super) wake_retries: Option<Arc<Notify>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub(crate) struct FlushMark {
 
 /// Spans and session events that are not settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Unsettled {
+pub(crate) struct Pending {
     pub(crate) spans: u64,
     pub(crate) events: u64,
 }
@@ -149,10 +149,10 @@ impl State {
     }
 
     /// Wakes requests that wait for their repetition.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn wake_retries(&mut self) {
         self.flush += 1;
-        if let Some(hurry) = self.seldom.as_ref().and_then(|seldom| seldom.hurry.as_ref()) {
-            hurry.notify_waiters();
+        if let Some(wake_retries) = self.seldom.as_ref().and_then(|seldom| seldom.wake_retries.as_ref()) {
+            wake_retries.notify_waiters();
         }
     }
 
@@ -175,39 +175,39 @@ impl State {
     }
 
     /// There is a full batch. Gives the bell to ring where the engine does not know of it yet.
-    pub(super) fn make_full(&mut self, full_batch: usize) -> Option<fn(&Arc<Lane>) -> Ring> {
+    pub(super) fn make_full(&mut self, full_batch: usize) -> Option<fn(&Arc<Lane>) -> EngineEvent> {
         let news = matches!(self.schedule, Schedule::Idle | Schedule::Timed);
         if news {
             self.note_full(full_batch);
             self.schedule = Schedule::Ready;
         }
-        news.then_some(Ring::ready)
+        news.then_some(EngineEvent::ready)
     }
 
     /// Everything in the queue is due now. Gives the bell to ring where the engine does not know of it yet.
-    pub(super) fn make_ready(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
+    pub(super) fn make_ready(&mut self) -> Option<fn(&Arc<Lane>) -> EngineEvent> {
         self.due = self.pushed();
         match self.schedule {
             Schedule::Idle | Schedule::Timed => {
                 self.schedule = Schedule::Ready;
-                Some(Ring::ready)
+                Some(EngineEvent::ready)
             }
             Schedule::Ready | Schedule::Running | Schedule::Closed => None,
         }
     }
 
     /// What is in the queue, if anything, is due now.
-    pub(super) fn make_due(&mut self) -> Option<fn(&Arc<Lane>) -> Ring> {
+    pub(super) fn make_due(&mut self) -> Option<fn(&Arc<Lane>) -> EngineEvent> {
         if self.spans.is_empty() { None } else { self.make_ready() }
     }
 
     /// A span waits for others from now on. Gives the bell to ring where the engine does not know of the lane yet.
-    pub(super) fn make_timed(&mut self, delay: Duration) -> Option<fn(&Arc<Lane>) -> Ring> {
+    pub(super) fn make_timed(&mut self, delay: Duration) -> Option<fn(&Arc<Lane>) -> EngineEvent> {
         let idle = self.schedule == Schedule::Idle;
         if idle {
             self.start_timer(delay);
         }
-        idle.then_some(Ring::timed)
+        idle.then_some(EngineEvent::timed)
     }
 
     /// The lane is timed from now on.
@@ -230,28 +230,28 @@ impl State {
             self.in_flight = InFlight::default();
             if let Some(events) = &mut self.events {
                 events.ledger.abandon(reason);
-                events.unsettled.clear();
+                events.pending.clear();
             }
         }
         std::mem::take(&mut self.spans)
     }
 
     /// What was accepted before a flush and is not settled yet.
-    pub(super) fn unsettled(&self, mark: &FlushMark) -> Unsettled {
+    pub(super) fn pending(&self, mark: &FlushMark) -> Pending {
         if self.schedule == Schedule::Closed {
-            return Unsettled::default();
+            return Pending::default();
         }
         let before_the_flush = self
             .events
             .iter()
-            .flat_map(|events| events.unsettled.range(..=mark.events));
-        Unsettled {
+            .flat_map(|events| events.pending.range(..=mark.events));
+        Pending {
             spans: mark.spans.saturating_sub(self.spans.taken()) + self.in_flight.before(mark.spans),
             events: before_the_flush.map(|(_, count)| count).sum(),
         }
     }
 
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         self.ledger.pending() == 0 && self.events_ledger().pending() == 0
     }
 }

@@ -3,8 +3,8 @@
 use super::state::Schedule;
 use crate::backend::CUT_VALUES;
 use crate::backend::Destination;
-use crate::export::accounting::selector_ledger::Account;
-use crate::export::engine::Ring;
+use crate::export::accounting::selector_ledger::SelectorLedger;
+use crate::export::engine::EngineEvent;
 use crate::export::engine::Shared;
 use crate::export::net::connections::Connections;
 use crate::export::schedule::permits::Load;
@@ -28,7 +28,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::*;
 use crate::config::{Binding, Config, Document, Export, ExportSettings, Protocol};
 use crate::export::ExportError;
-use crate::export::net::connections::Way;
+use crate::export::net::connections::ConnectionKey;
 use crate::export::net::transport::Transport;
 use crate::export::send::deliver::see_through;
 use crate::export::test_fixtures::span;
@@ -45,9 +45,9 @@ const BATCH: usize = 3;
 /// The engine's part, one step at a time.
 struct Engine {
     lane: Arc<Lane>,
-    account: Arc<Account>,
-    rung: UnboundedReceiver<Ring>,
-    bell: VecDeque<Ring>,
+    account: Arc<SelectorLedger>,
+    events_rx: UnboundedReceiver<EngineEvent>,
+    events: VecDeque<EngineEvent>,
     timed: VecDeque<Arc<Lane>>,
     runs: bool,
     in_flight: Option<Range<u64>>,
@@ -77,7 +77,7 @@ pub(crate) struct Parts {
 }
 
 /// A lane that nobody sends for, in books of its own, and the other end of its bell.
-pub(crate) fn lane(binding: Binding) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
+pub(crate) fn lane(binding: Binding) -> (Arc<Lane>, Arc<SelectorLedger>, UnboundedReceiver<EngineEvent>) {
     Parts::of(binding, small()).lane()
 }
 
@@ -109,7 +109,7 @@ impl Parts {
         sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("key")));
         let settings = config.export().clone();
         let destination = Arc::new(Destination::new(&binding, settings.protocol).expect("a destination"));
-        let connections = TRANSPORT.connections(&Way::new(&destination.traces_url, &binding.tls, None, None));
+        let connections = TRANSPORT.connections(&ConnectionKey::new(&destination.traces_url, &binding.tls, None, None));
         Self {
             connections: connections.expect("no files"),
             source: binding.api_key,
@@ -119,41 +119,35 @@ impl Parts {
         }
     }
 
-    pub(crate) fn lane(&self) -> (Arc<Lane>, Arc<Account>, UnboundedReceiver<Ring>) {
-        let account = Account::alone(&Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name")));
-        let (mut lanes, rung) = self.lanes(std::slice::from_ref(&account));
-        (lanes.remove(0), account, rung)
+    pub(crate) fn lane(&self) -> (Arc<Lane>, Arc<SelectorLedger>, UnboundedReceiver<EngineEvent>) {
+        let account = SelectorLedger::alone(&Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name")));
+        let (mut lanes, events_rx) = self.lanes(std::slice::from_ref(&account));
+        (lanes.remove(0), account, events_rx)
     }
 
     /// Lanes that nobody sends for, one in each of these books, with one bound on what they hold; and the other end of their bell.
-    pub(crate) fn lanes(&self, books: &[Arc<Account>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<Ring>) {
+    pub(crate) fn lanes(&self, books: &[Arc<SelectorLedger>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<EngineEvent>) {
         let reader = KeyReader::new(self.sources.clone(), false);
-        let (shared, rung) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), reader);
+        let (shared, events_rx) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), reader);
         let scheme = self.destination.key_scheme;
-        let keyring = shared.keyrings.open(&self.source, scheme).expect("a key");
+        let key = shared.keys.open(&self.source, scheme).expect("a key");
         let made = books.iter().map(|account| {
             let (destination, connections) = (Arc::clone(&self.destination), Arc::clone(&self.connections));
-            let lane = Lane::new(
-                destination,
-                connections,
-                Arc::clone(&keyring),
-                Arc::clone(&shared),
-                account,
-            );
+            let lane = Lane::new(destination, connections, Arc::clone(&key), Arc::clone(&shared), account);
             account.open(&lane);
             lane
         });
-        (made.collect(), rung)
+        (made.collect(), events_rx)
     }
 }
 
 fn engine() -> Engine {
-    let (lane, account, rung) = lane(Binding::new());
+    let (lane, account, events_rx) = lane(Binding::new());
     Engine {
         lane,
         account,
-        rung,
-        bell: VecDeque::new(),
+        events_rx,
+        events: VecDeque::new(),
         timed: VecDeque::new(),
         runs: false,
         in_flight: None,
@@ -174,13 +168,14 @@ impl Engine {
                 let mark = self.lane.begin_flush();
                 self.marks.push(mark);
             }
-            Step::Bell => match self.bell.pop_front() {
-                Some(Ring::Timed(lane)) => self.timed.push_back(lane),
-                Some(Ring::Ready(lane)) => {
+            Step::Bell => match self.events.pop_front() {
+                Some(EngineEvent::Timed(lane)) => self.timed.push_back(lane),
+                Some(EngineEvent::Ready(lane)) => {
                     let started = lane.start_ready();
                     self.start(started);
                 }
-                Some(Ring::Flush(_) | Ring::Session(_) | Ring::Log(_) | Ring::Pressed) | None => {}
+                Some(EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_) | EngineEvent::Pressed)
+                | None => {}
             },
             Step::Deadline => {
                 if let Some(lane) = self.timed.pop_front() {
@@ -204,8 +199,8 @@ impl Engine {
             Step::Retire => self.lane.retire(),
             Step::Abandon => self.lane.abandon(),
         }
-        while let Ok(ring) = self.rung.try_recv() {
-            self.bell.push_back(ring);
+        while let Ok(event) = self.events_rx.try_recv() {
+            self.events.push_back(event);
         }
         self.check();
     }
@@ -225,16 +220,19 @@ impl Engine {
         let snapshot = self.account.snapshot();
         assert_eq!(snapshot.spans.snapshot().accepted, self.accepted);
         let state = self.lane.state.lock();
-        let in_bell = |wanted: fn(&Ring) -> bool| self.bell.iter().any(wanted);
+        let in_bell = |wanted: fn(&EngineEvent) -> bool| self.events.iter().any(wanted);
         match state.schedule {
             Schedule::Idle => assert!(state.spans.is_empty(), "forgotten: {}", state.spans.len()),
             Schedule::Timed => {
                 assert!(
-                    !self.timed.is_empty() || in_bell(|ring| matches!(ring, Ring::Timed(_))),
+                    !self.timed.is_empty() || in_bell(|event| matches!(event, EngineEvent::Timed(_))),
                     "no deadline"
                 );
             }
-            Schedule::Ready => assert!(in_bell(|ring| matches!(ring, Ring::Ready(_))), "nobody was rung"),
+            Schedule::Ready => assert!(
+                in_bell(|event| matches!(event, EngineEvent::Ready(_))),
+                "nobody was rung"
+            ),
             Schedule::Running => assert!(self.runs, "nobody runs"),
             Schedule::Closed => assert_eq!(state.ledger.pending(), 0),
         }
@@ -243,7 +241,7 @@ impl Engine {
 
     /// Lets the engine work until it has nothing to do.
     fn drain(&mut self) {
-        while self.runs || !self.bell.is_empty() || !self.timed.is_empty() {
+        while self.runs || !self.events.is_empty() || !self.timed.is_empty() {
             for step in [Step::Bell, Step::Deadline, Step::Run] {
                 self.step(step);
             }
@@ -275,7 +273,7 @@ proptest! {
         let numbers: Vec<u64> = engine.sent.iter().map(|name| name.parse().expect("a number")).collect();
         prop_assert!(numbers.is_sorted_by(|one, next| one < next));
         for mark in &engine.marks {
-            prop_assert_eq!(engine.lane.unsettled(mark), Unsettled::default());
+            prop_assert_eq!(engine.lane.pending(mark), Pending::default());
         }
     }
 
@@ -285,7 +283,7 @@ proptest! {
         engine.all(steps);
         engine.step(Step::Retire);
         // Without any deadline: what is left goes at once.
-        while engine.runs || !engine.bell.is_empty() {
+        while engine.runs || !engine.events.is_empty() {
             engine.step(Step::Bell);
             engine.step(Step::Run);
         }
@@ -361,7 +359,7 @@ fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
         snapshot.failures.map(|failures| failures.error),
         Some(ExportError::Encoding(_))
     ));
-    assert_eq!(engine.lane.unsettled(&engine.marks[0]), Unsettled::default());
+    assert_eq!(engine.lane.pending(&engine.marks[0]), Pending::default());
     engine.all([Step::Push]);
     engine.drain();
     assert_eq!(engine.sent, ["1"]);

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::blocking::Blocking;
 #[cfg(feature = "tls")]
 use super::connector::Connector;
-use super::dial::Dial;
+use super::dial::ProxyConnector;
 use super::proxy::Proxy;
 use super::tls::TlsError;
 #[cfg(feature = "tls")]
@@ -39,7 +39,7 @@ const IDLE: Duration = Duration::from_secs(20);
 const KEPT: usize = 64;
 
 #[cfg(not(feature = "tls"))]
-type Connector = Dial;
+type Connector = ProxyConnector;
 
 pub(crate) type HttpClient = Client<Connector, Full<Bytes>>;
 
@@ -47,7 +47,7 @@ pub(crate) type HttpClient = Client<Connector, Full<Bytes>>;
 ///
 /// Client certificates and a proxy's credentials are in it: a request never goes over a connection that was made as another client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Way {
+pub(crate) struct ConnectionKey {
     /// Scheme, host and port.
     origin: String,
     tls: Tls,
@@ -67,7 +67,7 @@ pub(crate) struct Connections {
     http2_only: bool,
     #[cfg(feature = "tls")]
     identity: Arc<Identity>,
-    way: Way,
+    way: ConnectionKey,
     /// Of all lanes that go this way. Others that go to the same server, with certificates or a proxy of their own, have another: what keeps
     /// these from connecting may be theirs.
     pub(crate) breaker: Arc<Breaker>,
@@ -75,7 +75,7 @@ pub(crate) struct Connections {
     pub(crate) shortages: [Shortage; 2],
     /// What the log says of it.
     pub(crate) episodes: Episodes,
-    ways: Weak<Ways>,
+    ways: Weak<ConnectionPool>,
     home: ForkGuard,
 }
 
@@ -87,7 +87,7 @@ struct SharedClient {
 }
 
 /// What one request is sent on.
-pub(crate) struct Line<'a> {
+pub(crate) struct ClientLease<'a> {
     pub(crate) client: HttpClient,
     connections: &'a Connections,
     /// Of the shared client that it is.
@@ -96,7 +96,7 @@ pub(crate) struct Line<'a> {
 
 /// All ways that some lane goes.
 #[derive(Debug)]
-pub(crate) struct Ways {
+pub(crate) struct ConnectionPool {
     http2_only: bool,
     #[cfg(feature = "tls")]
     platform: Platform,
@@ -104,14 +104,14 @@ pub(crate) struct Ways {
     #[cfg(feature = "tls")]
     strict_permissions: bool,
     blocking: Blocking,
-    open: Mutex<HashMap<Way, Weak<Connections>>>,
+    open: Mutex<HashMap<ConnectionKey, Weak<Connections>>>,
     /// The last few that were asked for. Where each request has a tracer of its own, no lane keeps them from one to the next.
     recent: Mutex<VecDeque<Arc<Connections>>>,
     #[cfg(feature = "tls")]
     timeout: Duration,
 }
 
-impl Way {
+impl ConnectionKey {
     /// The way to a URL. Certificates matter where it is `https`.
     pub(crate) fn new(url: &str, tls: &Tls, proxy: Option<Proxy>, untrusted: Option<Arc<Addresses>>) -> Self {
         let authority = url.find("://").map_or(0, |at| at + 3);
@@ -129,7 +129,7 @@ impl Way {
     }
 }
 
-impl Ways {
+impl ConnectionPool {
     /// `timeout` is how long making a connection may take, where no request waits for it any more: longer than any request waits, which has a
     /// better error to tell.
     #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "TCP has its own"))]
@@ -152,7 +152,7 @@ impl Ways {
     ///
     /// # Errors
     /// [`TlsError`] where a certificate cannot be used now, also where it could when the connections were made.
-    pub(crate) fn connections(self: &Arc<Self>, way: &Way) -> Result<Arc<Connections>, TlsError> {
+    pub(crate) fn connections(self: &Arc<Self>, way: &ConnectionKey) -> Result<Arc<Connections>, TlsError> {
         let connections = self.find_or_make(way)?;
         self.keep(&connections);
         Ok(connections)
@@ -170,7 +170,7 @@ impl Ways {
         drop(oldest);
     }
 
-    fn find_or_make(self: &Arc<Self>, way: &Way) -> Result<Arc<Connections>, TlsError> {
+    fn find_or_make(self: &Arc<Self>, way: &ConnectionKey) -> Result<Arc<Connections>, TlsError> {
         let found = self.lock().get(way).and_then(Weak::upgrade);
         if let Some(found) = found {
             found.check()?;
@@ -194,9 +194,9 @@ impl Ways {
         not(feature = "tls"),
         expect(clippy::unnecessary_wraps, reason = "with TLS, certificates are read")
     )]
-    fn make(self: &Arc<Self>, way: &Way) -> Result<Connections, TlsError> {
+    fn make(self: &Arc<Self>, way: &ConnectionKey) -> Result<Connections, TlsError> {
         let http2_only = self.http2_only;
-        let dial = Dial::new(way.proxy.clone(), way.untrusted.clone(), http2_only, &self.blocking);
+        let dial = ProxyConnector::new(way.proxy.clone(), way.untrusted.clone(), http2_only, &self.blocking);
         let multiplexes = Arc::new(AtomicBool::new(http2_only));
         #[cfg(feature = "tls")]
         let identity = Arc::new(Identity::new(&way.tls, &self.platform, self.strict_permissions)?);
@@ -228,16 +228,16 @@ impl Ways {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Way, Weak<Connections>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionKey, Weak<Connections>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connections {
     /// What a request of a lane is sent on; `is_suspect` says that the lane's last one was slow.
-    pub(crate) fn line(&self, is_suspect: bool) -> Line<'_> {
+    pub(crate) fn lease(&self, is_suspect: bool) -> ClientLease<'_> {
         if is_suspect && self.multiplexes() {
-            return Line {
+            return ClientLease {
                 client: builder(self.http2_only)
                     .pool_max_idle_per_host(0)
                     .build(self.connector.clone()),
@@ -246,7 +246,7 @@ impl Connections {
             };
         }
         let shared = self.shared();
-        Line {
+        ClientLease {
             client: shared.client.clone(),
             connections: self,
             generation: Some(shared.generation),
@@ -262,7 +262,7 @@ impl Connections {
     }
 }
 
-impl<'a> Line<'a> {
+impl<'a> ClientLease<'a> {
     /// The credentials that a proxy on the way gets, in a request or once for a tunnel.
     pub(crate) fn proxy_credentials(&self) -> Option<&'a ApiKey> {
         self.connections.way.proxy.as_deref().and_then(Proxy::credentials)

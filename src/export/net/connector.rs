@@ -15,15 +15,15 @@ use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
 use super::blocking::Blocking;
-use super::dial::{Dial, Reached};
+use super::dial::{ProxyConnector, Reached};
 use super::tls::Identity;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Makes connections for one [`Way`](super::connections::Way).
+/// Makes connections for one [`ConnectionKey`](super::connections::ConnectionKey).
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
-    pub(crate) dial: Dial,
+    pub(crate) dial: ProxyConnector,
     pub(crate) identity: Arc<Identity>,
     pub(crate) blocking: Blocking,
     /// Set when a server chose HTTP/2.

@@ -24,7 +24,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Makes TCP connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Dial {
+pub(crate) struct ProxyConnector {
     tcp: HttpConnector<Resolver>,
     /// What the proxy is reached by, whoever the endpoint is of: the operator named it.
     to_proxy: HttpConnector<Resolver>,
@@ -42,7 +42,7 @@ pub(crate) struct Reached {
     forwards: bool,
 }
 
-impl Dial {
+impl ProxyConnector {
     pub(crate) fn new(
         proxy: Option<Arc<Proxy>>,
         untrusted: Option<Arc<Addresses>>,
@@ -99,7 +99,7 @@ fn unreachable(proxy: &Proxy, error: &(dyn Error + 'static)) -> io::Error {
     io::Error::other(format!("the proxy {} cannot be reached: {cause}", proxy.origin()))
 }
 
-impl Service<Uri> for Dial {
+impl Service<Uri> for ProxyConnector {
     type Response = TokioIo<Reached>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;

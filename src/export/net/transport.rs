@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::{Instant, timeout_at};
 
-use super::connections::{Connections, Line, Way, Ways};
+use super::connections::{ClientLease, ConnectionKey, ConnectionPool, Connections};
 use super::proxy::Proxy;
 use super::receiver_text::harmless_reason;
 use super::tls::TlsError;
@@ -102,7 +102,7 @@ pub(crate) enum Broken {
 /// process say: it would see keys that were not meant for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
-    ways: Arc<Ways>,
+    ways: Arc<ConnectionPool>,
     timeout: Duration,
 }
 
@@ -112,7 +112,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) call: &'a Call,
     pub(crate) to: &'a Destination,
     pub(crate) key: &'a ApiKey,
-    pub(crate) on: &'a Line<'a>,
+    pub(crate) on: &'a ClientLease<'a>,
     /// The connection that was got first.
     connection: &'a OnceLock<CaptureConnection>,
     pub(crate) timeout: Duration,
@@ -141,7 +141,7 @@ impl Call {
 impl Transport {
     pub(crate) fn new(timeout: Duration, protocol: Protocol, strict_permissions: bool) -> Self {
         Self {
-            ways: Ways::new(
+            ways: ConnectionPool::new(
                 timeout.saturating_mul(2),
                 protocol == Protocol::Grpc,
                 strict_permissions,
@@ -151,12 +151,18 @@ impl Transport {
     }
 
     /// The connections that lanes which go this way share.
-    pub(crate) fn connections(&self, way: &Way) -> Result<Arc<Connections>, TlsError> {
+    pub(crate) fn connections(&self, way: &ConnectionKey) -> Result<Arc<Connections>, TlsError> {
         self.ways.connections(way)
     }
 
     /// Sends once, with the key of the lane that the call is from.
-    pub(crate) async fn send<'a>(&self, call: &Call, to: &Destination, key: &'a ApiKey, on: &Line<'a>) -> Attempt<'a> {
+    pub(crate) async fn send<'a>(
+        &self,
+        call: &Call,
+        to: &Destination,
+        key: &'a ApiKey,
+        on: &ClientLease<'a>,
+    ) -> Attempt<'a> {
         let secrets = SentSecrets::new(key, on.proxy_credentials());
         let connection = OnceLock::new();
         let exchange = Exchange {

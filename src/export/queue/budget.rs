@@ -101,7 +101,7 @@ impl Share {
     }
 
     /// Session events are settled, which took so many bytes when they were accepted. In any order: each session has a line of its own.
-    pub(crate) fn settle_events(&mut self, bytes: usize, of: &Budget) {
+    pub(crate) fn complete_events(&mut self, bytes: usize, of: &Budget) {
         self.events -= bytes;
         self.keep_held(of);
     }
@@ -182,7 +182,7 @@ mod tests {
         share.send(700);
         share.settle(700, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (320, 320));
-        share.settle_events(300, &budget);
+        share.complete_events(300, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (20, 20));
     }
 
@@ -210,7 +210,7 @@ mod tests {
                     5..7 => if share.accept_event(bytes, &budget) { events[who].push(bytes) },
                     7 | 8 => if !events[who].is_empty() {
                         let one = bytes % events[who].len();
-                        share.settle_events(events[who].swap_remove(one), &budget);
+                        share.complete_events(events[who].swap_remove(one), &budget);
                     },
                     _ => if bytes < 500 {
                         share.close(&budget);

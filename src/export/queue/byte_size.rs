@@ -15,7 +15,7 @@ const NODE_BYTES: usize = NODE * (size_of::<String>() + size_of::<Json>()) + 2 *
 
 /// The bytes of a span and of what hangs on it. Names of attributes count though they may be static, which cannot be seen from here; so
 /// it is rather too much than too little.
-pub(crate) fn weigh(span: &SpanData) -> usize {
+pub(crate) fn byte_size(span: &SpanData) -> usize {
     let events = span.events.events.iter().map(|event| {
         let list = event.attributes.capacity() * size_of::<KeyValue>();
         name(&event.name) + list + attributes(&event.attributes)
@@ -63,7 +63,7 @@ fn value(value: &Value) -> usize {
 }
 
 /// The bytes of a session event and of what hangs on it.
-pub(crate) fn weigh_event(event: &SessionEvent) -> usize {
+pub(crate) fn event_byte_size(event: &SessionEvent) -> usize {
     let inside = match event {
         SessionEvent::Start(body) => json(body),
         SessionEvent::Enrich(delta) => table(delta),
@@ -121,7 +121,7 @@ mod tests {
         for (attributes, text, events) in [(0, 0, 0), (4, 20, 0), (10, 40, 2), (128, 5, 0), (3, 10_000, 5)] {
             let mut kept = None;
             let measured = allocation_counter::measure(|| kept = Some(Box::new(span(attributes, text, events))));
-            let estimated = kept.as_deref().map(weigh).unwrap_or_default();
+            let estimated = kept.as_deref().map(byte_size).unwrap_or_default();
             let real = usize::try_from(measured.bytes_current).expect("it is kept");
             let near = real - real / 10..real + real / 5;
             assert!(
@@ -163,7 +163,7 @@ mod tests {
         ] {
             let mut kept = None;
             let measured = allocation_counter::measure(|| kept = Some(Box::new(enrichment(entries, text))));
-            let estimated = kept.as_deref().map(weigh_event).unwrap_or_default();
+            let estimated = kept.as_deref().map(event_byte_size).unwrap_or_default();
             let real = usize::try_from(measured.bytes_current).expect("it is kept");
             let near = real - real / 10..real + real / 5;
             assert!(near.contains(&estimated), "{entries} of {text}: {estimated} of {real}");

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::byte_size::weigh_event;
+use super::byte_size::event_byte_size;
 use crate::backend::Merged;
 use crate::export::ExportError;
 use crate::export::encode::body;
-use crate::export::engine::Ring;
+use crate::export::engine::EngineEvent;
 use crate::export::lane::{Lane, Ticket};
 use crate::export::net::transport::{By, Call};
 use crate::export::schedule::permits::Load;
@@ -33,7 +33,7 @@ pub(crate) enum SessionEvent {
 }
 
 /// The events of one session that are not settled yet.
-pub(crate) struct Outbox {
+pub(crate) struct SessionQueue {
     lane: Arc<Lane>,
     state: Mutex<State>,
 }
@@ -51,7 +51,7 @@ struct Waiting {
     ticket: Ticket,
 }
 
-impl Outbox {
+impl SessionQueue {
     pub(crate) fn new(lane: Arc<Lane>) -> Arc<Self> {
         Arc::new(Self {
             lane,
@@ -65,7 +65,7 @@ impl Outbox {
         if self.lane.shared().is_forked() {
             return;
         }
-        let bytes = weigh_event(&event);
+        let bytes = event_byte_size(&event);
         // Counted and queued under the outbox's lock, so that the order of counting is the order of sending.
         let mut state = self.lock();
         let Some(ticket) = self.lane.accept_event(bytes) else {
@@ -76,10 +76,10 @@ impl Outbox {
         drop(state);
         if idle {
             let shared = self.lane.shared();
-            shared.ring(Ring::Session(Arc::clone(self)));
+            shared.notify(EngineEvent::Session(Arc::clone(self)));
             // A flush that came between counting and ringing waits for this event, and was heard before it.
             if ticket.is_before_flush(self.lane.flushes()) {
-                shared.ring(Ring::flush(&self.lane));
+                shared.notify(EngineEvent::flush(&self.lane));
             }
         }
     }
@@ -194,7 +194,7 @@ impl Outbox {
 
     fn settle(&self, events: &[Waiting], outcome: Outcome) {
         self.lane
-            .settle_events(events.iter().map(|waiting| waiting.ticket), outcome);
+            .complete_events(events.iter().map(|waiting| waiting.ticket), outcome);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

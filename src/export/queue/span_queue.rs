@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use opentelemetry_sdk::trace::SpanData;
 
-use super::byte_size::weigh;
+use super::byte_size::byte_size;
 use crate::util::fork::ForkLock;
 
 /// Spans in a queue's first chunk, its second, and so on; all further ones are as the last.
@@ -163,7 +163,7 @@ impl Chunk {
         let class = SIZES.iter().position(|size| *size >= count);
         let mut spans = from.take(class.unwrap_or(SIZES.len() - 1));
         spans.extend(self.spans.drain(..count));
-        let bytes = spans.iter().map(weigh).sum();
+        let bytes = spans.iter().map(byte_size).sum();
         // What weighs other than when it came was counted as it was then.
         let bytes = self.bytes.min(bytes);
         self.bytes -= bytes;
@@ -235,7 +235,7 @@ mod tests {
             for (count, max) in steps {
                 for _ in 0..count {
                     let span = span(pushed.to_string());
-                    let bytes = weigh(&span);
+                    let bytes = byte_size(&span);
                     queue.room(bytes, &chunks).push(span);
                     pushed += 1;
                 }

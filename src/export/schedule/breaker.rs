@@ -117,8 +117,8 @@ impl Breaker {
     }
 
     /// Somebody cannot wait: what is not let through for a while longer is to be tried now.
-    pub(crate) fn hurry(&self) {
-        self.change(Circuit::hurry);
+    pub(crate) fn wake_retries(&self) {
+        self.change(Circuit::wake_retries);
     }
 
     /// Ends an opening, so that the next request is let through as a probe.

@@ -32,7 +32,7 @@ use crate::ledger::DropReason;
 
 /// The breakers on one tracer's way.
 #[derive(Debug)]
-pub(crate) struct Gates {
+pub(crate) struct LaneBreakers {
     spans: Breaker,
     session_events: Breaker,
     endpoint: Arc<Breaker>,
@@ -40,13 +40,13 @@ pub(crate) struct Gates {
 
 /// The breakers on one request's way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Gate<'a> {
+pub(crate) struct BreakerChain<'a> {
     own: &'a Breaker,
     endpoint: &'a Breaker,
 }
 
 /// A request that all breakers let through.
-pub(crate) struct Entry<'a> {
+pub(crate) struct ChainPass<'a> {
     own: Pass<'a>,
     /// None where it was told already.
     endpoint: Option<Pass<'a>>,
@@ -54,7 +54,7 @@ pub(crate) struct Entry<'a> {
 
 /// What an attempt showed of the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Showed {
+pub(crate) enum AttemptSignal {
     AtWork,
     Failing,
     /// It failed on a request, perhaps for what that carried.
@@ -64,7 +64,7 @@ pub(crate) enum Showed {
     Unreachable,
 }
 
-impl Gates {
+impl LaneBreakers {
     pub(crate) fn new(endpoint: Arc<Breaker>) -> Self {
         Self {
             spans: Breaker::default(),
@@ -73,23 +73,23 @@ impl Gates {
         }
     }
 
-    pub(crate) fn for_spans(&self) -> Gate<'_> {
-        Gate {
+    pub(crate) fn for_spans(&self) -> BreakerChain<'_> {
+        BreakerChain {
             own: &self.spans,
             endpoint: &self.endpoint,
         }
     }
 
-    pub(crate) fn for_session_events(&self) -> Gate<'_> {
-        Gate {
+    pub(crate) fn for_session_events(&self) -> BreakerChain<'_> {
+        BreakerChain {
             own: &self.session_events,
             endpoint: &self.endpoint,
         }
     }
 
-    pub(crate) fn hurry(&self) {
+    pub(crate) fn wake_retries(&self) {
         for breaker in [&self.spans, &self.session_events, self.endpoint.as_ref()] {
-            breaker.hurry();
+            breaker.wake_retries();
         }
     }
 
@@ -108,7 +108,7 @@ impl Gates {
     }
 }
 
-impl<'a> Gate<'a> {
+impl<'a> BreakerChain<'a> {
     pub(crate) fn is_ready(self) -> bool {
         self.own.is_ready() && self.endpoint.is_ready()
     }
@@ -163,18 +163,18 @@ impl<'a> Gate<'a> {
         }
     }
 
-    pub(crate) fn enter(self) -> Option<Entry<'a>> {
+    pub(crate) fn enter(self) -> Option<ChainPass<'a>> {
         // Where the second does not let it through, the first one's pass is given back as it is dropped.
         let own = self.own.enter()?;
         let endpoint = self.endpoint.enter()?;
-        Some(Entry {
+        Some(ChainPass {
             own,
             endpoint: Some(endpoint),
         })
     }
 }
 
-impl Entry<'_> {
+impl ChainPass<'_> {
     /// There was an answer, whatever it means for the tracer: others need not wait until that is known.
     pub(crate) fn reached(&mut self) {
         if let Some(endpoint) = self.endpoint.take() {
@@ -182,19 +182,19 @@ impl Entry<'_> {
         }
     }
 
-    pub(crate) fn showed(mut self, showed: Showed, retry: &RetrySettings) {
-        match showed {
-            Showed::AtWork => {
+    pub(crate) fn signal(mut self, signal: AttemptSignal, retry: &RetrySettings) {
+        match signal {
+            AttemptSignal::AtWork => {
                 self.reached();
                 self.own.succeeded();
             }
             // The tracer's own breaker learns nothing: others go on meanwhile.
-            Showed::Faulty => self.reached(),
-            Showed::Failing | Showed::Denying => {
+            AttemptSignal::Faulty => self.reached(),
+            AttemptSignal::Failing | AttemptSignal::Denying => {
                 self.reached();
-                self.own.failed(retry, showed == Showed::Denying);
+                self.own.failed(retry, signal == AttemptSignal::Denying);
             }
-            Showed::Unreachable => {
+            AttemptSignal::Unreachable => {
                 if let Some(endpoint) = self.endpoint {
                     endpoint.failed(retry, false);
                 }
@@ -203,7 +203,7 @@ impl Entry<'_> {
     }
 }
 
-impl Showed {
+impl AttemptSignal {
     pub(crate) fn by(verdict: &Verdict, connected: bool) -> Self {
         match verdict {
             Verdict::Repeat { after: None, error } => match error {

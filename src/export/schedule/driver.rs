@@ -31,7 +31,7 @@ pub(crate) enum Driver {
 /// A runtime that stands still unless somebody moves it.
 pub(crate) struct Inline {
     handle: Handle,
-    turn: Mutex<Turn>,
+    state: Mutex<RuntimeState>,
     /// For those who wait while somebody else moves the tasks: rung when something was settled, and when nobody moves them any more.
     changed: Condvar,
     /// For the one who moves them: rung when something was settled.
@@ -40,7 +40,7 @@ pub(crate) struct Inline {
     clock: Stopwatch,
 }
 
-enum Turn {
+enum RuntimeState {
     Free(Runtime),
     Taken,
     Stopped,
@@ -60,7 +60,7 @@ impl Driver {
             .build()?;
         Ok(Self::Inline(Inline {
             handle: runtime.handle().clone(),
-            turn: Mutex::new(Turn::Free(runtime)),
+            state: Mutex::new(RuntimeState::Free(runtime)),
             changed: Condvar::new(),
             settled: Notify::new(),
             clock: Stopwatch::stopped(),
@@ -127,7 +127,7 @@ impl Driver {
     }
 
     /// Something was settled.
-    pub(crate) fn note_settled(&self) {
+    pub(crate) fn notify_completed(&self) {
         if let Self::Inline(inline) = self {
             inline.settled.notify_one();
         }
@@ -137,22 +137,22 @@ impl Driver {
 impl Inline {
     /// Moves all tasks, or waits for somebody who does, until it is `done` or until the deadline.
     pub(crate) fn drive(&self, deadline: Instant, mut done: impl FnMut() -> bool + Send) {
-        let mut turn = lock(&self.turn);
+        let mut state = lock(&self.state);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if matches!(*turn, Turn::Stopped) || done() || left.is_zero() {
+            if matches!(*state, RuntimeState::Stopped) || done() || left.is_zero() {
                 return;
             }
-            match std::mem::replace(&mut *turn, Turn::Taken) {
-                Turn::Free(runtime) => {
+            match std::mem::replace(&mut *state, RuntimeState::Taken) {
+                RuntimeState::Free(runtime) => {
                     self.clock.start();
-                    drop(turn);
+                    drop(state);
                     return self.run(runtime, deadline, done);
                 }
-                taken => *turn = taken,
+                taken => *state = taken,
             }
-            let waited = self.changed.wait_timeout(turn, left);
-            turn = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -175,12 +175,12 @@ impl Inline {
     }
 
     fn stop(&self) -> Option<Runtime> {
-        let turn = std::mem::replace(&mut *lock(&self.turn), Turn::Stopped);
+        let state = std::mem::replace(&mut *lock(&self.state), RuntimeState::Stopped);
         self.changed.notify_all();
-        match turn {
-            Turn::Free(runtime) => Some(runtime),
+        match state {
+            RuntimeState::Free(runtime) => Some(runtime),
             // Who has it ends it.
-            Turn::Taken | Turn::Stopped => None,
+            RuntimeState::Taken | RuntimeState::Stopped => None,
         }
     }
 }
@@ -198,7 +198,7 @@ impl Taken<'_> {
         runtime.block_on(async {
             while !done() {
                 // Under the lock: who looked before it is told after it waits.
-                drop(lock(&self.of.turn));
+                drop(lock(&self.of.state));
                 self.of.changed.notify_all();
                 // Rung between the look and here, it is not waited for.
                 if tokio::time::timeout_at(deadline.into(), self.of.settled.notified())
@@ -215,14 +215,14 @@ impl Taken<'_> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
-        let mut turn = lock(&self.of.turn);
-        if matches!(*turn, Turn::Stopped) {
-            drop(turn);
+        let mut state = lock(&self.of.state);
+        if matches!(*state, RuntimeState::Stopped) {
+            drop(state);
             runtime.shutdown_background();
         } else {
             self.of.clock.stop();
-            *turn = Turn::Free(runtime);
-            drop(turn);
+            *state = RuntimeState::Free(runtime);
+            drop(state);
         }
         self.of.changed.notify_all();
     }

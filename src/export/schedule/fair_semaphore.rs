@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// The places where requests may be under way, and who waits for one.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct FairSemaphore {
     state: Mutex<State>,
 }
 
@@ -33,14 +33,14 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    clock: u64,
+    time: u64,
     number: u64,
     call: oneshot::Sender<()>,
 }
 
 /// What one tracer has sent.
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub(crate) struct VirtualTime {
     sent: AtomicU64,
     weight: u32,
 }
@@ -48,16 +48,16 @@ pub(crate) struct Clock {
 /// A place. Dropped, it is the next one's.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Turn<'a>(&'a Turns);
+pub(crate) struct Permit<'a>(&'a FairSemaphore);
 
 /// Somebody in the line. Dropped, he gives up his place in it, and his turn if it has just come.
 #[derive(Debug)]
-struct InLine<'a> {
-    turns: &'a Turns,
+struct Waiter<'a> {
+    semaphore: &'a FairSemaphore,
     called: oneshot::Receiver<()>,
 }
 
-impl Clock {
+impl VirtualTime {
     pub(crate) fn new(weight: u32) -> Self {
         Self {
             sent: AtomicU64::new(0),
@@ -76,7 +76,7 @@ pub(crate) fn scaled(bytes: usize, weight: u32) -> u64 {
     (bytes as u64).saturating_mul(10_000) / u64::from(weight.max(1))
 }
 
-impl Turns {
+impl FairSemaphore {
     pub(crate) fn new(places: usize) -> Self {
         Self {
             state: Mutex::new(State {
@@ -89,50 +89,49 @@ impl Turns {
     }
 
     /// Somebody has something to send again: he starts where the others are.
-    pub(crate) fn wake(&self, clock: &Clock) {
+    pub(crate) fn wake(&self, time: &VirtualTime) {
         let now = self.lock().now;
-        clock.sent.fetch_max(now, Ordering::Relaxed);
+        time.sent.fetch_max(now, Ordering::Relaxed);
     }
 
     /// Waits for a place.
     ///
     /// # Cancel safety
     /// A place that came meanwhile is the next one's.
-    pub(crate) async fn take(&self, clock: &Clock) -> Turn<'_> {
-        match self.enter(clock) {
+    pub(crate) async fn take(&self, time: &VirtualTime) -> Permit<'_> {
+        match self.enter(time) {
             Ok(turn) => turn,
-            Err(in_line) => in_line.turn().await,
+            Err(waiter) => waiter.turn().await,
         }
     }
 
     /// A place where one is free, which means that nobody waits; else the end of the line.
-    fn enter(&self, clock: &Clock) -> Result<Turn<'_>, InLine<'_>> {
+    fn enter(&self, time: &VirtualTime) -> Result<Permit<'_>, Waiter<'_>> {
         let mut state = self.lock();
-        let at = clock.sent.load(Ordering::Relaxed);
+        let at = time.sent.load(Ordering::Relaxed);
         if state.free > 0 {
             state.free -= 1;
             state.move_to(at);
-            return Ok(Turn(self));
+            return Ok(Permit(self));
         }
         let (call, called) = oneshot::channel();
         let number = state.came;
         state.came += 1;
-        state.line.push(Reverse(Waiting {
-            clock: at,
-            number,
-            call,
-        }));
-        Err(InLine { turns: self, called })
+        state.line.push(Reverse(Waiting { time: at, number, call }));
+        Err(Waiter {
+            semaphore: self,
+            called,
+        })
     }
 
     /// A place is free: the next one's, or nobody's.
     fn release(&self) {
         let mut state = self.lock();
         while let Some(Reverse(next)) = state.line.pop() {
-            let clock = next.clock;
+            let time = next.time;
             // Whoever left the line does not hear it.
             if next.call.send(()).is_ok() {
-                state.move_to(clock);
+                state.move_to(time);
                 return;
             }
         }
@@ -146,33 +145,33 @@ impl Turns {
 }
 
 impl State {
-    fn move_to(&mut self, clock: u64) {
-        self.now = self.now.max(clock);
+    fn move_to(&mut self, time: u64) {
+        self.now = self.now.max(time);
     }
 }
 
-impl<'a> InLine<'a> {
-    async fn turn(mut self) -> Turn<'a> {
+impl<'a> Waiter<'a> {
+    async fn turn(mut self) -> Permit<'a> {
         // Nobody drops a call: whoever is taken out of the line is called.
         (&mut self.called)
             .await
             .expect("the line is there as long as its places");
-        Turn(self.turns)
+        Permit(self.semaphore)
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0.release();
     }
 }
 
-impl Drop for InLine<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         // Closed first: from here on nobody calls. Who was called before has a place, and does not want it.
         self.called.close();
         if self.called.try_recv().is_ok() {
-            self.turns.release();
+            self.semaphore.release();
         }
     }
 }
@@ -193,7 +192,7 @@ impl PartialOrd for Waiting {
 
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.clock, self.number).cmp(&(other.clock, other.number))
+        (self.time, self.number).cmp(&(other.time, other.number))
     }
 }
 
@@ -205,12 +204,12 @@ mod tests {
 
     /// What everybody sent, where each always wants one more turn and sends so much in each.
     fn sent(of: &[(u32, usize)], count: usize) -> Vec<usize> {
-        let turns = Turns::new(1);
-        let clocks: Vec<Clock> = of.iter().map(|(weight, _)| Clock::new(*weight)).collect();
+        let semaphore = FairSemaphore::new(1);
+        let clocks: Vec<VirtualTime> = of.iter().map(|(weight, _)| VirtualTime::new(*weight)).collect();
         let mut sent = vec![0; of.len()];
-        let nobody = Clock::new(1);
-        let mut held = turns.enter(&nobody).ok();
-        let line = |who: usize| Box::pin(turns.take(&clocks[who]));
+        let nobody = VirtualTime::new(1);
+        let mut held = semaphore.enter(&nobody).ok();
+        let line = |who: usize| Box::pin(semaphore.take(&clocks[who]));
         let mut waiting: Vec<_> = (0..of.len()).map(line).collect();
         for one in &mut waiting {
             assert!(one.now_or_never().is_none());
@@ -252,21 +251,21 @@ mod tests {
 
     #[test]
     fn nobody_saves_turns_up() {
-        let turns = Turns::new(1);
-        let (busy, late) = (Clock::new(100), Clock::new(100));
+        let semaphore = FairSemaphore::new(1);
+        let (busy, late) = (VirtualTime::new(100), VirtualTime::new(100));
         for _ in 0..100 {
-            drop(turns.enter(&busy));
+            drop(semaphore.enter(&busy));
             busy.pay(1000);
         }
         let next = || {
-            let held = turns.enter(&busy).expect("it is free");
-            turns.wake(&late);
-            let mut of_late = turns.enter(&late).expect_err("taken");
-            let mut of_busy = turns.enter(&busy).expect_err("taken");
+            let held = semaphore.enter(&busy).expect("it is free");
+            semaphore.wake(&late);
+            let mut of_late = semaphore.enter(&late).expect_err("taken");
+            let mut of_busy = semaphore.enter(&busy).expect_err("taken");
             drop(held);
             let called = (of_late.called.try_recv().is_ok(), of_busy.called.try_recv().is_ok());
             // Who was called goes.
-            drop((of_late, of_busy, Turn(&turns)));
+            drop((of_late, of_busy, Permit(&semaphore)));
             called
         };
         assert_eq!(next(), (true, false), "he is behind");
@@ -276,10 +275,10 @@ mod tests {
 
     #[test]
     fn who_leaves_the_line_leaves_his_place_to_the_next() {
-        let turns = Turns::new(1);
-        let clock = Clock::new(1);
-        let held = turns.enter(&clock).expect("it is free");
-        let mut line = (0..3).map(|_| Box::pin(turns.take(&clock)));
+        let semaphore = FairSemaphore::new(1);
+        let time = VirtualTime::new(1);
+        let held = semaphore.enter(&time).expect("it is free");
+        let mut line = (0..3).map(|_| Box::pin(semaphore.take(&time)));
         let (mut called, mut gone, mut next) = (
             line.next().expect("3"),
             line.next().expect("3"),
@@ -293,9 +292,9 @@ mod tests {
         // It is his turn, and he does not look.
         drop(called);
         let turn = next.now_or_never().expect("it is his");
-        assert!(turns.enter(&clock).is_err());
+        assert!(semaphore.enter(&time).is_err());
         drop(turn);
-        assert!(turns.take(&clock).now_or_never().is_some());
-        assert_eq!(turns.lock().free, 1);
+        assert!(semaphore.take(&time).now_or_never().is_some());
+        assert_eq!(semaphore.lock().free, 1);
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::breaker_chain::{Entry, Gate};
-use super::fair_semaphore::{Turn, Turns};
+use super::breaker_chain::{BreakerChain, ChainPass};
+use super::fair_semaphore::{FairSemaphore, Permit};
 use crate::export::engine::Shared;
 use crate::export::lane::{Age, Lane, UnderWay};
 
@@ -34,17 +34,17 @@ impl Load {
 /// them: so many endpoints may begin to hang at once without others having to wait for their time to be over.
 #[derive(Debug)]
 pub(crate) struct Permits {
-    healthy: Turns,
+    healthy: FairSemaphore,
     /// Beside the healthy line, for requests that began in it.
     beside: Semaphore,
     suspect: Semaphore,
 }
 
 /// The right to have a request under way.
-enum Permit<'a> {
+enum RequestPermit<'a> {
     Healthy {
         // Held, not read.
-        _turn: Turn<'a>,
+        _turn: Permit<'a>,
         /// Where a request that lasts may move to.
         beside: &'a Semaphore,
     },
@@ -54,9 +54,9 @@ enum Permit<'a> {
 }
 
 /// What a request has while it is under way.
-pub(crate) struct Place<'a> {
-    entry: Entry<'a>,
-    permit: Permit<'a>,
+pub(crate) struct Admission<'a> {
+    entry: ChainPass<'a>,
+    permit: RequestPermit<'a>,
     /// Of session events.
     _turn: Option<SemaphorePermit<'a>>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Place<'a> {
 impl Permits {
     pub(crate) fn new(max_concurrent: usize) -> Self {
         Self {
-            healthy: Turns::new(max_concurrent),
+            healthy: FairSemaphore::new(max_concurrent),
             beside: Semaphore::new(max_concurrent),
             suspect: Semaphore::new((max_concurrent / 8).max(1)),
         }
@@ -75,33 +75,33 @@ impl Permits {
         self.healthy.wake(&lane.clock);
     }
 
-    async fn acquire(&self, lane: &Lane) -> Permit<'_> {
+    async fn acquire(&self, lane: &Lane) -> RequestPermit<'_> {
         if !lane.is_suspect() {
             let turn = self.healthy.take(&lane.clock).await;
             // What was learnt of the lane meanwhile counts: a hundred requests of one that hangs may stand in this line.
             if !lane.is_suspect() {
                 let beside = &self.beside;
-                return Permit::Healthy { _turn: turn, beside };
+                return RequestPermit::Healthy { _turn: turn, beside };
             }
         }
-        Permit::Aside {
+        RequestPermit::Aside {
             _place: turn(&self.suspect).await,
         }
     }
 }
 
-impl<'a> Place<'a> {
+impl<'a> Admission<'a> {
     /// Gives the place to others; what the attempt showed is still to be told.
-    pub(crate) fn leave(self) -> Entry<'a> {
+    pub(crate) fn leave(self) -> ChainPass<'a> {
         self.entry
     }
 
     /// The request lasts: its place among the healthy ones is free again, if there is room beside them.
     pub(crate) fn step_aside(&mut self) {
-        if let Permit::Healthy { beside, .. } = self.permit
+        if let RequestPermit::Healthy { beside, .. } = self.permit
             && let Ok(place) = beside.try_acquire()
         {
-            self.permit = Permit::Aside { _place: place };
+            self.permit = RequestPermit::Aside { _place: place };
         }
     }
 }
@@ -114,7 +114,7 @@ pub(crate) async fn admit<'a>(
     request: &UnderWay<'_>,
     age: Age,
     patience: Duration,
-) -> Option<Place<'a>> {
+) -> Option<Admission<'a>> {
     let load = request.load;
     let gate = gate(lane, load);
     loop {
@@ -139,7 +139,7 @@ pub(crate) async fn admit<'a>(
         let permit = shared.permits.acquire(lane).await;
         // A breaker may have opened meanwhile, or somebody else be its probe: then the place is for others.
         if let Some(entry) = gate.enter() {
-            return Some(Place {
+            return Some(Admission {
                 entry,
                 permit,
                 _turn: turn,
@@ -148,7 +148,7 @@ pub(crate) async fn admit<'a>(
     }
 }
 
-pub(crate) fn gate(lane: &Lane, load: Load) -> Gate<'_> {
+pub(crate) fn gate(lane: &Lane, load: Load) -> BreakerChain<'_> {
     match load {
         Load::Spans => lane.gates.for_spans(),
         Load::SessionEvent => lane.gates.for_session_events(),

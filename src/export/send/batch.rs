@@ -39,7 +39,7 @@ use crate::export::engine::Shared;
 use crate::export::lane::{Age, Lane, UnderWay};
 use crate::export::net::transport::Call;
 use crate::export::queue::span_queue::Batch;
-use crate::export::schedule::permits::{Load, Place};
+use crate::export::schedule::permits::{Admission, Load};
 use crate::ledger::DropReason;
 
 /// Whether a lane divides what is refused.
@@ -234,7 +234,7 @@ impl Carried {
         request: &UnderWay<'_>,
         part: &Range<usize>,
         on_fault: OnFault,
-        place: Option<Place<'_>>,
+        place: Option<Admission<'_>>,
     ) -> Outcome {
         let sent = async {
             // All of it, with the first part, which is the whole.

@@ -17,11 +17,11 @@ use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
 use crate::export::ExportError;
 use crate::export::engine::Shared;
-use crate::export::keys::request_key::Hand;
+use crate::export::keys::request_key::RequestKey;
 use crate::export::lane::{Age, Lane, UnderWay};
 use crate::export::net::transport::{Attempt, Call};
-use crate::export::schedule::breaker_chain::Showed;
-use crate::export::schedule::permits::{Load, Place, admit, gate};
+use crate::export::schedule::breaker_chain::AttemptSignal;
+use crate::export::schedule::permits::{Admission, Load, admit, gate};
 use crate::export::schedule::shortage::{Share, Shortage, Try, Waiting};
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
@@ -118,13 +118,13 @@ pub(crate) async fn deliver<'a>(
     shared: &'a Shared,
     lane: &'a Arc<Lane>,
     sending: &Sending<'_>,
-    mut given: Option<Place<'a>>,
+    mut given: Option<Admission<'a>>,
 ) -> Outcome {
     let retry = &shared.settings.retry;
     let (call, request, mut age) = (sending.call, sending.request, sending.age);
     let load = request.load;
     let mut attempt = 0;
-    let mut changed: Option<Hand> = None;
+    let mut changed: Option<RequestKey> = None;
     let (shortage, share) = shortage(lane, load);
     // Held until the answer has come.
     let mut turn: Option<Try<'_>> = None;
@@ -139,7 +139,7 @@ pub(crate) async fn deliver<'a>(
             let Some(mut place) = place else {
                 return Outcome::Dropped(gate(lane, load).reason());
             };
-            let mut hand = changed.take().unwrap_or_else(|| Hand::of(&lane.keyring));
+            let mut hand = changed.take().unwrap_or_else(|| RequestKey::of(&lane.key));
             let flushes = lane.flushes();
             request.sent(attempt);
             lane.clock.pay(call.encoded.body.len());
@@ -156,7 +156,7 @@ pub(crate) async fn deliver<'a>(
                 drop(turn.take());
                 let tried = hand.sent();
                 // A source that takes longer heals the tracer when it answers, as any later key does.
-                let is_sent_again = hand.change(&lane.keyring, shared.settings.timeout).await;
+                let is_sent_again = hand.change(&lane.key, shared.settings.timeout).await;
                 lane.note_refused_key(load, tried, error);
                 if is_sent_again {
                     // What was refused was no key of this tracer's any more: nothing is learnt of how it is treated.
@@ -174,7 +174,7 @@ pub(crate) async fn deliver<'a>(
                 lane.note_failure(load, slow, error.clone());
             }
             lane.note_verdict(load, &verdict);
-            entry.showed(Showed::by(&verdict, connected), retry);
+            entry.signal(AttemptSignal::by(&verdict, connected), retry);
             lane.log_breakers(load);
             let is_short = connected && is_shortage(&verdict);
             if matches!(verdict, Verdict::Delivered { .. }) {
@@ -188,7 +188,7 @@ pub(crate) async fn deliver<'a>(
         }
         match verdict {
             Verdict::Delivered { rejected, warning } => {
-                lane.keyring.note_taken(hand.key());
+                lane.key.note_taken(hand.key());
                 lane.note_taken_key(load, hand.sent());
                 lane.note_success(load, slow, warning);
                 return Outcome::Delivered { rejected };
@@ -197,7 +197,7 @@ pub(crate) async fn deliver<'a>(
             Verdict::Fault { .. } => return Outcome::Faulted,
             Verdict::Drop { reason, .. } => return Outcome::Dropped(reason),
             // Where there is another key meanwhile, it does not wait.
-            Verdict::Deny { .. } if !lane.keyring.wait(lane, hand.current()) => {}
+            Verdict::Deny { .. } if !lane.key.wait(lane, hand.current()) => {}
             Verdict::Deny { .. } => {
                 if pause(shared, lane, (request, age), (attempt, flushes), None, None)
                     .await
@@ -313,7 +313,7 @@ pub(crate) async fn first_place<'a>(
     lane: &'a Lane,
     request: &UnderWay<'_>,
     age: Age,
-) -> Option<Place<'a>> {
+) -> Option<Admission<'a>> {
     let (shortage, share) = shortage(lane, request.load);
     shortage.give_way(share).await;
     let place = admit(shared, lane, request, age, patience_unsent(shared)).await;
@@ -335,9 +335,9 @@ async fn send<'a>(
     lane: &'a Lane,
     call: &Call,
     key: &'a ApiKey,
-    place: &mut Place<'_>,
+    place: &mut Admission<'_>,
 ) -> (Attempt<'a>, bool) {
-    let on = lane.connections.line(lane.is_suspect());
+    let on = lane.connections.lease(lane.is_suspect());
     let mut sending = pin!(shared.transport.send(call, &lane.destination, key, &on));
     let slow = shared.settings.timeout / 4;
     let lasts = LASTS.min(slow);

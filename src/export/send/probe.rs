@@ -63,7 +63,7 @@ impl Engine {
         let resource = destination.resource(selector);
         self.shared.driver.spawn(async move {
             drop(answer.send(probe(&shared, &resource, &destination, &connections, &key, sends).await));
-            shared.driver.note_settled();
+            shared.driver.notify_completed();
         });
         receiver
     }
@@ -109,7 +109,7 @@ async fn probe(
     // A person wants to know: it is asked whatever the breakers say.
     let attempt = shared
         .transport
-        .send(&call, destination, key, &connections.line(false))
+        .send(&call, destination, key, &connections.lease(false))
         .await;
     let sent = spans.len() as u64;
     match judge(&call.url, attempt.result, sent, &attempt.secrets, SystemTime::now()) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy, Shape};
-use crate::export::{Connections, Credentials, HEALTH, Proxy, Way};
+use crate::export::{ConnectionKey, Connections, Credentials, HEALTH, Proxy};
 use crate::faults::{self, Fault, planted};
 use crate::registry::bindings::Bound;
 use crate::registry::error::LookupError;
@@ -35,19 +35,19 @@ impl Inner {
         let selector = &binding.selector;
         let destination = self.destination(binding)?;
         let connections = self.connections(binding, &destination)?;
-        let (keyrings, scheme) = (self.engine.keyrings(), destination.key_scheme);
-        let keyring = if planted(Fault::KeysSwapped) {
-            keyrings.open(&self.binding_of_neighbour(selector)?.api_key, scheme)?
+        let (keys, scheme) = (self.engine.keys(), destination.key_scheme);
+        let key = if planted(Fault::KeysSwapped) {
+            keys.open(&self.binding_of_neighbour(selector)?.api_key, scheme)?
         } else {
-            keyrings.open(&binding.api_key, scheme)?
+            keys.open(&binding.api_key, scheme)?
         };
         if self.engine.settings().mode == ExportMode::Inline {
             // Nobody else may do it for long.
             self.books.forget();
         }
-        self.warn_of_shared_project(selector, &destination, keyring.fingerprint(&self.fingerprinter));
+        self.warn_of_shared_project(selector, &destination, key.fingerprint(&self.fingerprinter));
         let account = self.books.account(selector, &destination.traces_url);
-        let lane = self.engine.open_lane(&account, destination, connections, keyring);
+        let lane = self.engine.open_lane(&account, destination, connections, key);
         Ok(TracerHandle::new(binding, shape.clone(), lane))
     }
 
@@ -97,7 +97,7 @@ impl Inner {
             Some(proxy) => Some(self.proxy(proxy)?),
             None => None,
         };
-        let way = Way::new(&destination.traces_url, &binding.tls, proxy, binding.untrusted.clone());
+        let way = ConnectionKey::new(&destination.traces_url, &binding.tls, proxy, binding.untrusted.clone());
         Ok(self.engine.connections(&way)?)
     }
 

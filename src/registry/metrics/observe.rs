@@ -13,7 +13,7 @@ use opentelemetry::metrics::Meter;
 
 use super::instruments::{Component, INSTRUMENTS, Instrument, Kind};
 use crate::config::Protocol;
-use crate::export::{Account, Books, Forgotten};
+use crate::export::{Accounting, EvictedLedgers, SelectorLedger};
 use crate::ledger::Ledger;
 use crate::registry::handle::TracerRegistry;
 use crate::util::fork::ForkGuard;
@@ -106,7 +106,7 @@ fn as_i64(value: u64) -> i64 {
 /// What the callbacks of one meter share.
 struct Observed {
     /// The books alone: who holds them for a moment does not hold the registry, whose end sends what is left.
-    books: Weak<Books>,
+    books: Weak<Accounting>,
     max_tracers: usize,
     max_queue_size: u64,
     /// What the conventions call our way of sending spans.
@@ -191,11 +191,11 @@ impl Observed {
         Arc::clone(&latest.series)
     }
 
-    fn read(&self, books: &Books) -> Arc<[Series]> {
+    fn read(&self, books: &Accounting) -> Arc<[Series]> {
         let (mut series, mut others) = (Vec::new(), None::<Numbers>);
-        let (accounts, forgotten) = books.all();
-        if forgotten.names > 0 {
-            others = Some(Numbers::of_forgotten(&forgotten));
+        let (accounts, evicted) = books.all();
+        if evicted.names > 0 {
+            others = Some(Numbers::of_evicted(&evicted));
         }
         for account in accounts {
             let numbers = self.numbers(&account);
@@ -212,7 +212,7 @@ impl Observed {
         series.into()
     }
 
-    fn numbers(&self, account: &Account) -> Numbers {
+    fn numbers(&self, account: &SelectorLedger) -> Numbers {
         let books = account.snapshot();
         // After the books: every span whose end is in them has its start counted.
         let starts = account.starts();
@@ -252,7 +252,7 @@ impl Observed {
 }
 
 impl Tracer {
-    fn of(account: &Account) -> Self {
+    fn of(account: &SelectorLedger) -> Self {
         Self {
             selector: account.selector.to_string().into(),
             server: Server::of(&account.told.traces_url),
@@ -275,11 +275,11 @@ impl Server {
 }
 
 impl Numbers {
-    fn of_forgotten(forgotten: &Forgotten) -> Self {
-        let [recorded, left_out] = forgotten.starts;
+    fn of_evicted(evicted: &EvictedLedgers) -> Self {
+        let [recorded, left_out] = evicted.starts;
         Self {
-            spans: forgotten.spans,
-            events: forgotten.events,
+            spans: evicted.spans,
+            events: evicted.events,
             recorded,
             left_out,
             ..Self::default()

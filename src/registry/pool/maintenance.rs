@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::tracer_pool::Pool;
-use crate::export::Books;
+use crate::export::Accounting;
 
 /// Runs until the registry is gone. The pool is looked through once in a period; `bell` is rung where there is something to do at once.
-pub(crate) async fn maintain(pool: Weak<Pool>, books: Weak<Books>, bell: Arc<Notify>, period: Duration) {
+pub(crate) async fn maintain(pool: Weak<Pool>, books: Weak<Accounting>, bell: Arc<Notify>, period: Duration) {
     let mut next = Instant::now() + period;
     loop {
         let rung = timeout_at(next, bell.notified()).await.is_ok();

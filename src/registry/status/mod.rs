@@ -3,6 +3,6 @@
 mod types;
 mod warnings;
 
-pub use types::{CheckMode, CheckedBinding, ConnectionCheck, ForgottenStatus, PoolStatus, Status, TracerStatus};
+pub use types::{CheckMode, CheckedBinding, ConnectionCheck, EvictedTotals, PoolStatus, Status, TracerStatus};
 pub(super) use types::{check, of};
 pub use warnings::CheckWarning;

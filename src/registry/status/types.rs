@@ -10,8 +10,8 @@ use crate::backend::Destination;
 use crate::config::{Config, ConfigError};
 use crate::context::{PropagationStatus, StaleScopeStatus};
 use crate::export::{
-    Account, Breakers, Connections, DestinationStatus, ErrorsStatus, ExportError, Forgotten, KeyStatus, RefusedSpan,
-    RequestStatus, Sends, SpanFate,
+    Breakers, Connections, DestinationStatus, ErrorsStatus, EvictedLedgers, ExportError, KeyStatus, RefusedSpan,
+    RequestStatus, SelectorLedger, Sends, SpanFate,
 };
 use crate::ledger::LedgerSnapshot;
 use crate::registry::bindings::Asking;
@@ -34,7 +34,7 @@ pub struct Status {
     /// The tracers that are kept.
     pub pool: PoolStatus,
     /// The books of names that are no longer remembered.
-    pub forgotten: ForgottenStatus,
+    pub evicted_totals: EvictedTotals,
     /// What code that knows no tenants made in no tracer's scope, and what was not recorded.
     pub unrouted: UnroutedStatus,
     /// Spans of work that goes on long after the request that it was begun in.
@@ -63,7 +63,7 @@ pub struct PoolStatus {
 /// settled. With the books of the names that are remembered this is everything that was ever accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct ForgottenStatus {
+pub struct EvictedTotals {
     /// How often a name was forgotten; one that came back and was forgotten again counts twice.
     pub names: u64,
     /// What became of their spans.
@@ -184,8 +184,8 @@ impl Status {
 
 pub(crate) fn of(
     configuration: ConfigurationStatus,
-    accounts: &[Arc<Account>],
-    forgotten: &Forgotten,
+    accounts: &[Arc<SelectorLedger>],
+    evicted: &EvictedLedgers,
     pool: PoolStatus,
 ) -> Status {
     let tracers = accounts.iter().map(|account| {
@@ -212,10 +212,10 @@ pub(crate) fn of(
         configuration,
         tracers: tracers.collect(),
         pool,
-        forgotten: ForgottenStatus {
-            names: forgotten.names,
-            spans: forgotten.spans.snapshot(),
-            session_events: forgotten.events.snapshot(),
+        evicted_totals: EvictedTotals {
+            names: evicted.names,
+            spans: evicted.spans.snapshot(),
+            session_events: evicted.events.snapshot(),
         },
         unrouted: UnroutedStatus::default(),
         stale_scope_spans: StaleScopeStatus::default(),

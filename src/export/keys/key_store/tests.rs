@@ -12,15 +12,15 @@ use crate::secret::SecretSources;
 
 /// Says for each line of the log whether another thread could have the key meanwhile.
 struct Asks {
-    ring: Arc<Keyring>,
+    key: Arc<RotatingKey>,
     could: Sender<bool>,
 }
 
 impl<S: tracing::Subscriber> Layer<S> for Asks {
     fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
-        let ring = Arc::clone(&self.ring);
+        let key = Arc::clone(&self.key);
         let (has, had) = channel();
-        thread::spawn(move || has.send(ring.key()));
+        thread::spawn(move || has.send(key.key()));
         let could = had.recv_timeout(Duration::from_secs(10)).is_ok();
         self.could.send(could).expect("the test is there");
     }
@@ -35,24 +35,24 @@ fn nothing_is_written_to_the_log_while_a_keyring_is_locked() {
         Ok(SecretString::from(format!("key {number}")))
     });
     let config = Config::from_document(Document::default()).expect("valid");
-    let rings = Keyrings::new(
+    let store = KeyStore::new(
         KeyReader::new(sources.clone(), false),
         Fingerprinter::new(),
         config.export(),
         None,
     );
     let source = KeySource::provider("test", "key");
-    let ring = rings.open(&source, KeyScheme::Bearer).expect("it gives one");
+    let key = store.open(&source, KeyScheme::Bearer).expect("it gives one");
     let (could, heard) = channel();
     let log = tracing_subscriber::registry().with(Asks {
-        ring: Arc::clone(&ring),
+        key: Arc::clone(&key),
         could,
     });
     tracing::subscriber::with_default(log, || {
         for _ in 0..2 {
-            ring.take(&rings, rings.begin_reading(), Err(SecretError::refused("sealed")));
+            key.take(&store, store.begin_reading(), Err(SecretError::refused("sealed")));
         }
-        ring.take(&rings, rings.begin_reading(), source.read(&sources));
+        key.take(&store, store.begin_reading(), source.read(&sources));
     });
     assert_eq!(heard.iter().collect::<Vec<_>>(), [true, true], "the fault, and its end");
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::SESSIONS;
-use crate::export::lane::{FlushMark, Ticket, Unsettled};
+use crate::export::lane::{FlushMark, Pending, Ticket};
 use crate::export::send::deliver::Outcome;
 use crate::ledger::{DropReason, LedgerSnapshot};
 
@@ -103,13 +103,13 @@ impl LaneModel {
     }
 
     /// What has no outcome of what was accepted before the mark.
-    pub(super) fn unsettled(&self, mark: &Mark) -> Unsettled {
+    pub(super) fn pending(&self, mark: &Mark) -> Pending {
         let spans = self.queue.iter().chain(self.parts.iter().flat_map(|(_, part)| part));
         let events = self
             .sessions
             .iter()
             .flat_map(|session| session.waiting.iter().chain(&session.under_way));
-        Unsettled {
+        Pending {
             spans: spans.filter(|number| **number < mark.spans).count() as u64,
             events: events.filter(|(number, _)| *number < mark.events).count() as u64,
         }

@@ -19,8 +19,8 @@ fn told(value: i32) -> SessionEvent {
 }
 
 /// The values of the next request.
-fn taken(outbox: &Outbox) -> Option<Vec<Value>> {
-    let events = outbox.next()?;
+fn taken(queue: &SessionQueue) -> Option<Vec<Value>> {
+    let events = queue.next()?;
     let value = |event: Waiting| match event.event {
         SessionEvent::Start(body) => body,
         SessionEvent::Enrich(delta) => delta["metadata"]["value"].clone(),
@@ -31,39 +31,39 @@ fn taken(outbox: &Outbox) -> Option<Vec<Value>> {
 #[test]
 fn what_cannot_go_along_stays_first_in_the_queue() {
     let (lane, _account, _rung) = lane(Binding::new().backend(BackendName::Honeyhive));
-    let outbox = Outbox::new(lane);
-    outbox.push(SessionEvent::Start(json!("start")));
-    outbox.push(told(1));
-    outbox.push(told(2));
-    outbox.push(SessionEvent::Enrich(table(json!({"metadata": {"value": {"x": 3}}}))));
-    outbox.push(SessionEvent::Start(json!("again")));
-    outbox.push(told(5));
-    assert_eq!(taken(&outbox), Some(vec![json!("start")]));
-    assert_eq!(taken(&outbox), Some(vec![json!(1), json!(2)]));
-    outbox.push(told(6));
-    assert_eq!(taken(&outbox), Some(vec![json!({"x": 3})]));
-    assert_eq!(taken(&outbox), Some(vec![json!("again")]));
-    assert_eq!(taken(&outbox), Some(vec![json!(5), json!(6)]));
-    assert_eq!(taken(&outbox), None);
+    let queue = SessionQueue::new(lane);
+    queue.push(SessionEvent::Start(json!("start")));
+    queue.push(told(1));
+    queue.push(told(2));
+    queue.push(SessionEvent::Enrich(table(json!({"metadata": {"value": {"x": 3}}}))));
+    queue.push(SessionEvent::Start(json!("again")));
+    queue.push(told(5));
+    assert_eq!(taken(&queue), Some(vec![json!("start")]));
+    assert_eq!(taken(&queue), Some(vec![json!(1), json!(2)]));
+    queue.push(told(6));
+    assert_eq!(taken(&queue), Some(vec![json!({"x": 3})]));
+    assert_eq!(taken(&queue), Some(vec![json!("again")]));
+    assert_eq!(taken(&queue), Some(vec![json!(5), json!(6)]));
+    assert_eq!(taken(&queue), None);
 }
 
 #[test]
 fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
     let sessionless = Binding::new().backend(BackendName::Otlp).endpoint("http://127.0.0.1:9");
-    let (lane, _account, mut rung) = lane(sessionless);
-    let outbox = Outbox::new(Arc::clone(&lane));
+    let (lane, _account, mut events_rx) = lane(sessionless);
+    let queue = SessionQueue::new(Arc::clone(&lane));
     let mark = lane.begin_flush();
     // Past `push`, which would refuse them: without an address for them, making the request panics.
     for value in 0..3 {
         let ticket = lane.accept_event(1000).expect("there is room");
-        let mut state = outbox.lock();
+        let mut state = queue.lock();
         state.waiting.push_back(Waiting {
             event: told(value),
             ticket,
         });
         state.running = true;
     }
-    Arc::clone(&outbox).run().now_or_never().expect("it does not wait");
+    Arc::clone(&queue).run().now_or_never().expect("it does not wait");
     let snapshot = lane.snapshot();
     assert_eq!(snapshot.held_bytes, 0);
     let events = snapshot.events.snapshot();
@@ -73,7 +73,7 @@ fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
         snapshot.failures.map(|failures| failures.error),
         Some(ExportError::Encoding(_))
     ));
-    assert_eq!(lane.unsettled(&mark).events, 0);
-    assert!(!outbox.lock().running, "the next event rings again");
-    assert!(rung.try_recv().is_err());
+    assert_eq!(lane.pending(&mark).events, 0);
+    assert!(!queue.lock().running, "the next event rings again");
+    assert!(events_rx.try_recv().is_err());
 }

@@ -152,7 +152,7 @@ impl Circuit {
         }
     }
 
-    pub(crate) fn hurry(&mut self) {
+    pub(crate) fn wake_retries(&mut self) {
         match &mut self.phase {
             Phase::Closed => {}
             Phase::Open { since, until } => *until = since.checked_add(GAP).map_or(*until, |soon| soon.min(*until)),

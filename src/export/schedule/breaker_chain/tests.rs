@@ -21,9 +21,9 @@ fn long() -> RetrySettings {
     pauses(Duration::from_secs(600))
 }
 
-fn fail(gate: Gate<'_>, showed: Showed, times: u32, retry: &RetrySettings) {
+fn fail(gate: BreakerChain<'_>, signal: AttemptSignal, times: u32, retry: &RetrySettings) {
     for _ in 0..times {
-        gate.enter().expect("let through").showed(showed, retry);
+        gate.enter().expect("let through").signal(signal, retry);
     }
 }
 
@@ -54,39 +54,39 @@ fn each_outcome_tells_what_the_table_says() {
     };
     let now = Some(Duration::ZERO);
     for (verdict, connected, expected) in [
-        (repeat(error(), None), false, Showed::Unreachable),
-        (repeat(error(), None), true, Showed::Failing),
-        (repeat(status(408), None), true, Showed::Failing),
-        (repeat(status(500), None), true, Showed::Failing),
-        (repeat(status(503), None), true, Showed::Failing),
-        (repeat(status(503), now), true, Showed::AtWork),
-        (repeat(status(429), now), true, Showed::AtWork),
-        (repeat(status(429), None), true, Showed::AtWork),
-        (Verdict::Deny { error: status(401) }, true, Showed::Denying),
-        (drop(DropReason::Refused, 301), true, Showed::AtWork),
-        (refuse(DropReason::TooLarge, 413), true, Showed::AtWork),
+        (repeat(error(), None), false, AttemptSignal::Unreachable),
+        (repeat(error(), None), true, AttemptSignal::Failing),
+        (repeat(status(408), None), true, AttemptSignal::Failing),
+        (repeat(status(500), None), true, AttemptSignal::Failing),
+        (repeat(status(503), None), true, AttemptSignal::Failing),
+        (repeat(status(503), now), true, AttemptSignal::AtWork),
+        (repeat(status(429), now), true, AttemptSignal::AtWork),
+        (repeat(status(429), None), true, AttemptSignal::AtWork),
+        (Verdict::Deny { error: status(401) }, true, AttemptSignal::Denying),
+        (drop(DropReason::Refused, 301), true, AttemptSignal::AtWork),
+        (refuse(DropReason::TooLarge, 413), true, AttemptSignal::AtWork),
         (
             Verdict::Delivered {
                 rejected: 1,
                 warning: None,
             },
             true,
-            Showed::AtWork,
+            AttemptSignal::AtWork,
         ),
     ] {
-        assert_eq!(Showed::by(&verdict, connected), expected, "{verdict:?}");
+        assert_eq!(AttemptSignal::by(&verdict, connected), expected, "{verdict:?}");
     }
 }
 
 #[test]
 fn an_endpoint_that_cannot_be_reached_stops_all_its_tracers_and_nobody_treated_badly_stops_another() {
     let endpoint = Arc::new(Breaker::default());
-    let [one, other] = [Gates::new(Arc::clone(&endpoint)), Gates::new(endpoint)];
-    fail(one.for_spans(), Showed::Failing, 5, &long());
+    let [one, other] = [LaneBreakers::new(Arc::clone(&endpoint)), LaneBreakers::new(endpoint)];
+    fail(one.for_spans(), AttemptSignal::Failing, 5, &long());
     assert!(is_open(one.status().spans) && one.for_spans().enter().is_none());
     assert!(one.for_session_events().is_ready() && other.for_spans().is_ready());
     assert_eq!(other.status(), Breakers::default());
-    fail(other.for_spans(), Showed::Unreachable, 5, &long());
+    fail(other.for_spans(), AttemptSignal::Unreachable, 5, &long());
     assert!(is_open(one.status().endpoint));
     assert_eq!(
         other.status().spans,
@@ -100,13 +100,13 @@ fn an_endpoint_that_cannot_be_reached_stops_all_its_tracers_and_nobody_treated_b
 
 #[test]
 fn a_tracers_probe_that_the_endpoint_stops_is_given_back() {
-    let gates = Gates::new(Arc::default());
-    fail(gates.for_session_events(), Showed::Unreachable, 4, &long());
+    let gates = LaneBreakers::new(Arc::default());
+    fail(gates.for_session_events(), AttemptSignal::Unreachable, 4, &long());
     // It goes on at once where there are no pauses.
-    fail(gates.for_spans(), Showed::Failing, 3, &pauses(Duration::ZERO));
+    fail(gates.for_spans(), AttemptSignal::Failing, 3, &pauses(Duration::ZERO));
     assert_eq!(gates.status().endpoint.failures, 0, "it was reached");
-    fail(gates.for_spans(), Showed::Failing, 2, &pauses(Duration::ZERO));
-    fail(gates.for_session_events(), Showed::Unreachable, 5, &long());
+    fail(gates.for_spans(), AttemptSignal::Failing, 2, &pauses(Duration::ZERO));
+    fail(gates.for_session_events(), AttemptSignal::Unreachable, 5, &long());
     assert!(gates.for_spans().enter().is_none(), "the endpoint is open");
     assert!(
         is_open(gates.status().spans),
@@ -117,15 +117,15 @@ fn a_tracers_probe_that_the_endpoint_stops_is_given_back() {
 #[test]
 fn there_is_one_probe_and_what_becomes_of_it_is_for_all() {
     let none = pauses(Duration::ZERO);
-    let gates = Gates::new(Arc::default());
+    let gates = LaneBreakers::new(Arc::default());
     let gate = gates.for_spans();
-    fail(gate, Showed::Unreachable, 5, &none);
+    fail(gate, AttemptSignal::Unreachable, 5, &none);
     let probe = gate.enter().expect("its pause is over");
     assert!(gate.enter().is_none() && gates.for_session_events().enter().is_none());
     assert_eq!(gates.status().endpoint.state, BreakerState::HalfOpen);
     drop(probe);
     let probe = gate.enter().expect("that one ended without an outcome");
-    probe.showed(Showed::AtWork, &none);
+    probe.signal(AttemptSignal::AtWork, &none);
     assert_eq!(gates.status(), Breakers::default());
     let [_one, _other] = [gate.enter(), gate.enter()].map(|entry| entry.expect("closed"));
 }
@@ -139,17 +139,17 @@ fn who_waits_hears_of_a_success_and_of_a_hurry() {
         .build()
         .expect("a runtime");
     let _inside = runtime.enter();
-    let gates = Gates::new(Arc::default());
+    let gates = LaneBreakers::new(Arc::default());
     let gate = gates.for_spans();
     let earlier = gate.enter().expect("closed");
-    fail(gate, Showed::Unreachable, 5, &long());
+    fail(gate, AttemptSignal::Unreachable, 5, &long());
     let mut waiting = std::pin::pin!(gate.ready());
     assert!(waiting.as_mut().now_or_never().is_none());
-    earlier.showed(Showed::Failing, &long());
+    earlier.signal(AttemptSignal::Failing, &long());
     assert!(waiting.as_mut().now_or_never().is_some(), "it was reached");
 
-    fail(gate, Showed::Unreachable, 5, &long());
-    gates.hurry();
+    fail(gate, AttemptSignal::Unreachable, 5, &long());
+    gates.wake_retries();
     let soon = std::time::Instant::now();
     runtime.block_on(gate.ready());
     assert!(soon.elapsed() < Duration::from_secs(60));
@@ -158,13 +158,13 @@ fn who_waits_hears_of_a_success_and_of_a_hurry() {
 #[test]
 fn an_answer_frees_the_endpoint_before_it_is_known_what_it_means_for_the_tracer() {
     let endpoint = Arc::new(Breaker::default());
-    let [one, other] = [Gates::new(Arc::clone(&endpoint)), Gates::new(endpoint)];
+    let [one, other] = [LaneBreakers::new(Arc::clone(&endpoint)), LaneBreakers::new(endpoint)];
     let none = pauses(Duration::ZERO);
     while !is_open(one.status().endpoint) && one.status().endpoint.state != BreakerState::HalfOpen {
         one.for_spans()
             .enter()
             .expect("let through")
-            .showed(Showed::Unreachable, &none);
+            .signal(AttemptSignal::Unreachable, &none);
         if one.status().endpoint.failures > 20 {
             break;
         }
@@ -174,6 +174,6 @@ fn an_answer_frees_the_endpoint_before_it_is_known_what_it_means_for_the_tracer(
     assert!(other.for_spans().enter().is_none(), "there is one probe");
     probe.reached();
     assert!(other.for_spans().enter().is_some(), "the receiver answered");
-    probe.showed(Showed::Denying, &none);
+    probe.signal(AttemptSignal::Denying, &none);
     assert_eq!(one.status().endpoint.state, BreakerState::Closed);
 }

@@ -12,10 +12,10 @@ use tokio::time::advance;
 
 use super::*;
 use crate::config::{Binding, Compression, Export, Retry, ServerErrors};
-use crate::export::accounting::selector_ledger::Account;
-use crate::export::engine::Ring;
+use crate::export::accounting::selector_ledger::SelectorLedger;
+use crate::export::engine::EngineEvent;
 use crate::export::lane::tests::Parts;
-use crate::export::queue::session_queue::{Outbox, SessionEvent};
+use crate::export::queue::session_queue::{SessionEvent, SessionQueue};
 use crate::export::send::batch::send_next;
 use crate::export::test_fixtures::span;
 use crate::export::test_receiver::{Answer, Receiver, Seen};
@@ -47,8 +47,8 @@ fn on_a_stopped_clock(test: impl Future<Output = ()>) {
 struct World {
     receiver: Receiver,
     lane: Arc<Lane>,
-    account: Arc<Account>,
-    rung: UnboundedReceiver<Ring>,
+    account: Arc<SelectorLedger>,
+    events_rx: UnboundedReceiver<EngineEvent>,
 }
 
 impl World {
@@ -67,12 +67,12 @@ impl World {
             ..Export::default()
         };
         let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
-        let (lane, account, rung) = parts.lane();
+        let (lane, account, events_rx) = parts.lane();
         Self {
             receiver,
             lane,
             account,
-            rung,
+            events_rx,
         }
     }
 
@@ -93,10 +93,10 @@ impl World {
 
     /// As the engine.
     fn hear(&mut self) {
-        while let Ok(ring) = self.rung.try_recv() {
+        while let Ok(event) = self.events_rx.try_recv() {
             let shared = Arc::clone(self.lane.shared());
-            match ring {
-                Ring::Ready(lane) | Ring::Timed(lane) => {
+            match event {
+                EngineEvent::Ready(lane) | EngineEvent::Timed(lane) => {
                     // Timed ones are due at once here.
                     if lane.start_ready() || lane.start_timed(Instant::now() + HOUR) {
                         tokio::spawn(async move {
@@ -106,8 +106,8 @@ impl World {
                         });
                     }
                 }
-                Ring::Session(outbox) => drop(tokio::spawn(outbox.run())),
-                Ring::Flush(_) | Ring::Pressed | Ring::Log(_) => {}
+                EngineEvent::Session(queue) => drop(tokio::spawn(queue.run())),
+                EngineEvent::Flush(_) | EngineEvent::Pressed | EngineEvent::Log(_) => {}
             }
         }
     }
@@ -243,11 +243,11 @@ fn what_would_not_live_until_then_is_dropped_and_the_wait_holds_for_the_next_bat
 fn session_events_wait_as_the_receiver_asks_too() {
     on_a_stopped_clock(async {
         let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), is_session));
-        let outbox = Outbox::new(Arc::clone(&world.lane));
+        let queue = SessionQueue::new(Arc::clone(&world.lane));
         let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
         let dropped = |world: &World| world.events().dropped.get(&DropReason::RetriesExhausted).copied();
-        outbox.push(start("one"));
-        outbox.push(start("two"));
+        queue.push(start("one"));
+        queue.push(start("two"));
         world
             .until("two to be dropped", dropped, |count| *count == Some(2))
             .await;
@@ -258,7 +258,7 @@ fn session_events_wait_as_the_receiver_asks_too() {
             .await;
         world.pass(46 * MINUTE).await;
         // Also those of another session.
-        let other = Outbox::new(Arc::clone(&world.lane));
+        let other = SessionQueue::new(Arc::clone(&world.lane));
         other.push(start("three"));
         world.pass((4 * MINUTE).saturating_sub(SECOND)).await;
         assert_eq!((world.events().delivered, world.events().pending()), (0, 1));
@@ -362,9 +362,9 @@ fn an_outage_ends_together_what_was_due_when_it_began() {
 fn session_events_of_an_outage_end_together() {
     on_a_stopped_clock(async {
         let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
-        let outbox = Outbox::new(Arc::clone(&world.lane));
+        let queue = SessionQueue::new(Arc::clone(&world.lane));
         for id in ["one", "two", "three"] {
-            outbox.push(SessionEvent::Start(
+            queue.push(SessionEvent::Start(
                 json!({"session": {"session_id": id, "session_name": "s"}}),
             ));
         }
@@ -392,13 +392,13 @@ fn a_session_event_that_the_receiver_always_fails_on_ends_although_others_are_ta
         let answer = |seen: &Seen| if seen.carries("poisoned") { (500, "") } else { TAKEN };
         let mut world = World::new(retry(5 * MINUTE), answer);
         let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
-        let poisoned = Outbox::new(Arc::clone(&world.lane));
+        let poisoned = SessionQueue::new(Arc::clone(&world.lane));
         poisoned.push(start("poisoned"));
         world
             .until("a refusal", World::last_error, |error| !error.is_empty())
             .await;
         for taken in 1..=31 {
-            Outbox::new(Arc::clone(&world.lane)).push(start("good"));
+            SessionQueue::new(Arc::clone(&world.lane)).push(start("good"));
             world
                 .until(
                     "a good one",
@@ -422,7 +422,7 @@ fn sessions_that_are_not_served_are_not_tried_with_each_request_of_spans() {
         world.push(3);
         let delivered = |world: &World| world.spans().delivered;
         world.until("the first spans", delivered, |spans| *spans == 3).await;
-        Outbox::new(Arc::clone(&world.lane)).push(SessionEvent::Start(
+        SessionQueue::new(Arc::clone(&world.lane)).push(SessionEvent::Start(
             json!({"session": {"session_id": "one", "session_name": "s"}}),
         ));
         world
@@ -459,7 +459,7 @@ fn the_span_that_the_receiver_fails_on_is_found_and_others_go_on_meanwhile() {
             // The clock stands still: the first batch waits for its second attempt.
             let delivered = |world: &World| world.spans().delivered;
             world.until("the second batch", delivered, |spans| *spans == 3).await;
-            assert_eq!((world.spans().in_flight, world.lane.unsettled(&mark).spans), (3, 3));
+            assert_eq!((world.spans().in_flight, world.lane.pending(&mark).spans), (3, 3));
             let mut waited = Duration::ZERO;
             while world.spans().pending() > 0 {
                 world.pass(SECOND).await;
@@ -468,7 +468,7 @@ fn the_span_that_the_receiver_fails_on_is_found_and_others_go_on_meanwhile() {
             }
             let spans = world.spans();
             assert_eq!((spans.delivered, spans.dropped[&DropReason::Refused]), (5, 1), "{bad}");
-            assert_eq!(world.lane.unsettled(&mark).spans, 0);
+            assert_eq!(world.lane.pending(&mark).spans, 0);
             // Three times whole, then in halves; alone three times, and again once others were taken.
             let failed = world
                 .receiver
@@ -586,7 +586,7 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
     let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
     let name = |at: usize| Slug::new(&format!("t{at}")).expect("a name");
     let books: Vec<_> = (0..lanes)
-        .map(|at| Account::alone(&Selector::of(SelectorKind::Tenant, name(at))))
+        .map(|at| SelectorLedger::alone(&Selector::of(SelectorKind::Tenant, name(at))))
         .collect();
     let (lanes, _rung) = parts.lanes(&books);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -609,7 +609,7 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
         }
         let begun = Instant::now();
         // Until one of them has sent all, each has something to send.
-        let spans = |account: &Arc<Account>| account.snapshot().spans.snapshot();
+        let spans = |account: &Arc<SelectorLedger>| account.snapshot().spans.snapshot();
         while books.iter().all(|account| spans(account).pending() > 0) {
             let seen: Vec<_> = books.iter().map(|account| spans(account).delivered).collect();
             assert!(begun.elapsed() < MINUTE, "{seen:?}");

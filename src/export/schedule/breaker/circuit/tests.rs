@@ -32,7 +32,7 @@ fn closed_lets_everything_through_until_the_threshold() {
         let mut circuit = failed(now, failures);
         assert_eq!((circuit.phase, circuit.failures), (Phase::Closed, failures));
         assert_eq!(circuit.ask(now), Answer::Enter);
-        circuit.hurry();
+        circuit.wake_retries();
         circuit.give_up(now, 0);
         assert_eq!(circuit, failed(now, failures), "neither is anything to it");
         circuit.succeed();
@@ -98,8 +98,8 @@ fn a_hurry_lets_the_next_probe_go_soon_and_never_later() {
     let now = Instant::now();
     let soon = now + GAP;
     let mut circuit = failed(now, THRESHOLD);
-    circuit.hurry();
-    circuit.hurry();
+    circuit.wake_retries();
+    circuit.wake_retries();
     assert_eq!(
         circuit.phase,
         Phase::Open {
@@ -108,7 +108,7 @@ fn a_hurry_lets_the_next_probe_go_soon_and_never_later() {
         }
     );
     assert_eq!(circuit.ask(soon), Answer::Probe(1));
-    circuit.hurry();
+    circuit.wake_retries();
     circuit.fail(soon, Some(1), |_| PAUSE);
     assert_eq!(circuit.ask(after(soon, 99)), Answer::Wait(Wait::Until(soon + GAP)));
     assert_eq!(circuit.ask(soon + GAP), Answer::Probe(2));
@@ -118,7 +118,7 @@ fn a_hurry_lets_the_next_probe_go_soon_and_never_later() {
 
     let mut short = Circuit::default();
     (0..THRESHOLD).for_each(|_| short.fail(now, None, |_| Duration::from_millis(1)));
-    short.hurry();
+    short.wake_retries();
     assert_eq!(short.ask(after(now, 1)), Answer::Probe(1));
 }
 
@@ -130,10 +130,10 @@ fn what_the_receiver_asks_for_is_waited_in_every_state_and_a_hurry_does_not_shor
         let mut circuit = failed(now, failures);
         circuit.hold(now + hour);
         circuit.hold(after(now, 5));
-        circuit.hurry();
+        circuit.wake_retries();
         assert_eq!(circuit.ask(now), Answer::Wait(Wait::Until(now + hour)));
         circuit.succeed();
-        circuit.hurry();
+        circuit.wake_retries();
         assert_eq!(circuit.wait(now + hour / 2), Some(Wait::Until(now + hour)));
         assert_eq!(circuit.ask(now + hour), Answer::Enter);
         assert_eq!(circuit.asked_until(now + hour), None);
@@ -209,7 +209,7 @@ proptest! {
                         circuit.give_up(now, probe);
                     }
                 }
-                Step::Hurry => circuit.hurry(),
+                Step::Hurry => circuit.wake_retries(),
                 Step::Hold(millis) => {
                     circuit.hold(after(now, millis));
                     held = held.max(after(now, millis));
