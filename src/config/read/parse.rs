@@ -3,12 +3,14 @@
 //! Owns what the parsers must not do: repeat a line of the file in a message (a key may be on it by mistake), take the second of two
 //! entries with one name, or use up the stack.
 
+use std::error::Error;
 use std::fmt;
 
-use config::{FileFormat, Format, Map as ParsedMap, Value as Parsed, ValueKind};
+use config::{FileFormat, Format, Map as ParsedMap, Value as Parsed};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use yaml_rust2::ScanError;
 
 use crate::config::read::yaml::{self, Excess};
 use crate::util::json_depth::is_within;
@@ -19,6 +21,8 @@ use crate::util::json_number::IntoJson;
 pub(crate) const MAX_DEPTH: usize = 64;
 /// The shortest word of a file that is not repeated in a message.
 const SHORTEST_UNSAID: usize = 4;
+
+type Broken = Box<dyn Error + Send + Sync>;
 
 /// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,21 +37,21 @@ pub(crate) enum Written {
 pub(crate) fn parse(text: &str, written: Written, most: u64) -> Result<Value, String> {
     // Editors of some systems put a byte order mark in front.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let parsed = match written {
-        Written::Toml => FileFormat::Toml.parse(None, text).map(tree),
+    let parsed: Result<Value, Broken> = match written {
+        Written::Toml => FileFormat::Toml.parse(None, text).and_then(tree),
         Written::Yaml => {
             yaml::check(text, MAX_DEPTH, most).map_err(|excess| match excess {
                 Excess::Depth => too_deep(),
                 Excess::Bytes => format!("larger than {} with its aliases written out", bytes(most)),
                 Excess::Tag => "a tag is longer than any that means something here".to_owned(),
             })?;
-            FileFormat::Yaml.parse(None, text).map(tree)
+            FileFormat::Yaml.parse(None, text).and_then(tree)
         }
         Written::Json => serde_json::from_str(text)
             .map(|Unique(value)| value)
             .map_err(Into::into),
     };
-    let value = parsed.map_err(|error| message(&error.to_string(), text, written))?;
+    let value = parsed.map_err(|error| message(&*error, text))?;
     if is_within(&value, MAX_DEPTH) {
         Ok(value)
     } else {
@@ -68,43 +72,35 @@ pub(crate) fn bytes(most: u64) -> String {
 }
 
 /// Line, column, and the parser's own words.
-fn message(said: &str, text: &str, written: Written) -> String {
-    let (place, words) = match written {
-        // The place comes first, then lines of the file between bars, then what is wrong.
-        Written::Toml => {
-            let quoted = |line: &&str| line.trim_start().starts_with(|c: char| c == '|' || c.is_ascii_digit());
-            let place = said
-                .lines()
-                .next()
-                .filter(|line| line.contains("line "))
-                .unwrap_or_default();
-            let words = said
-                .lines()
-                .filter(|line| *line != place && !quoted(line))
-                .map(str::trim);
-            (place, words.collect::<Vec<_>>().join(", "))
-        }
-        Written::Yaml | Written::Json => {
-            let end = said.rfind(" at byte ").or_else(|| said.rfind(" at line "));
-            let (words, place) = said.split_at(end.unwrap_or(said.len()));
-            (place, words.trim().to_owned())
-        }
+fn message(error: &(dyn Error + 'static), text: &str) -> String {
+    let said = error.to_string();
+    let (place, words) = if let Some(error) = error.downcast_ref::<toml::de::Error>() {
+        (error.span().map(|span| place_of(span.start, text)), error.message())
+    } else if let Some(error) = error.downcast_ref::<ScanError>() {
+        (Some((error.marker().line(), error.marker().col() + 1)), error.info())
+    } else if let Some(error) = error.downcast_ref::<serde_json::Error>() {
+        let (line, column) = (error.line(), error.column());
+        let place = format!(" at line {line} column {column}");
+        (Some((line, column)), said.strip_suffix(&place).unwrap_or(&said))
+    } else {
+        (None, said.as_str())
     };
     // The bound of a parser of its own, above ours.
     if words.contains("recursion") {
         return too_deep();
     }
-    let words = without_words_of(&words, text);
-    match (number_after(place, "line "), number_after(place, "column ")) {
-        (Some(line), Some(column)) => format!("line {line}, column {column}: {words}"),
-        _ => words,
+    let words = without_words_of(&words.replace('\n', ", "), text);
+    match place {
+        Some((line, column)) => format!("line {line}, column {column}: {words}"),
+        None => words,
     }
 }
 
-fn number_after<'a>(text: &'a str, word: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(word)?;
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    (end > 0).then(|| &rest[..end])
+/// Line and column of a byte, each from 1.
+fn place_of(byte: usize, text: &str) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
 /// The message with `..` for every word that is in the file too: whatever a parser quotes, it is not said.
@@ -124,27 +120,13 @@ fn without_words_of(message: &str, text: &str) -> String {
     clean
 }
 
-fn tree(table: ParsedMap<String, Parsed>) -> Value {
-    Value::Object(table.into_iter().map(|(key, value)| (key, branch(value))).collect())
+fn tree(table: ParsedMap<String, Parsed>) -> Result<Value, Broken> {
+    let Unique(value) = Unique::deserialize(Parsed::new(None, table))?;
+    Ok(value)
 }
 
-fn branch(value: Parsed) -> Value {
-    match value.kind {
-        ValueKind::Nil => Value::Null,
-        ValueKind::Boolean(value) => value.into(),
-        ValueKind::I64(value) => value.into(),
-        ValueKind::U64(value) => value.into(),
-        // No parser here gives these two.
-        ValueKind::I128(value) => i64::try_from(value).map_or(Value::Null, Value::from),
-        ValueKind::U128(value) => u64::try_from(value).map_or(Value::Null, Value::from),
-        ValueKind::Float(value) => value.into_json(),
-        ValueKind::String(text) => text.into(),
-        ValueKind::Table(table) => tree(table),
-        ValueKind::Array(values) => values.into_iter().map(branch).collect(),
-    }
-}
-
-/// JSON in which no table has two entries of one name. serde_json's own `Value` takes the last of them without a word.
+/// A tree in which no table has two entries of one name, and numbers that JSON lacks are texts. serde_json's own `Value` takes the last of
+/// two entries without a word, and null for such a number.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -179,7 +161,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+        Ok(value.into_json())
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
