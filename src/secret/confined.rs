@@ -35,6 +35,11 @@ impl FilePattern {
         Self { root, below }
     }
 
+    pub(super) fn map(&self, other: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let below = self.below.iter().map(|part| other(part)).collect::<Option<_>>()?;
+        Some(Self::new(self.root.clone(), below))
+    }
+
     pub(super) fn admit(&self, path: &Path) -> Option<ConfinedFile> {
         let rest: Vec<Component<'_>> = path.strip_prefix(&self.root).ok()?.components().collect();
         self.fits_below(&rest).then(|| ConfinedFile {

@@ -15,6 +15,19 @@ pub(crate) enum KeyPattern {
 }
 
 impl KeyPattern {
+    /// The same with other names; none where `other` has none for one of them.
+    pub(crate) fn map(&self, other: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        Some(match self {
+            Self::Env(name) => Self::Env(other(name)?),
+            Self::File(pattern) => Self::File(pattern.map(other)?),
+            Self::Credential(name) => Self::Credential(other(name)?),
+            Self::Provider { provider, name } => Self::Provider {
+                provider: provider.clone(),
+                name: other(name)?,
+            },
+        })
+    }
+
     /// The source as it is to be read, if it is one of these. Never a command.
     pub(crate) fn admit(&self, source: &KeySource) -> Option<KeySource> {
         let is_one = match (self, source) {

@@ -13,12 +13,7 @@ const GRAMMAR: &str = "a pattern is \"env:NAME\", \"file:/path\", \"credential:n
 
 /// A pattern of key sources, before the tenant is filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum KeyRule {
-    Env(String),
-    File { root: PathBuf, below: Vec<String> },
-    Credential(String),
-    Provider { provider: String, name: String },
-}
+pub(super) struct KeyRule(KeyPattern);
 
 impl KeyRule {
     /// Reads a pattern; else the rule that it breaks.
@@ -46,18 +41,18 @@ impl KeyRule {
             "env" => {
                 let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '*';
                 let is_name = fixed.chars().all(allowed);
-                is_name.then(|| Self::Env(name.to_owned())).ok_or(GRAMMAR)
+                is_name.then(|| Self(KeyPattern::Env(name.to_owned()))).ok_or(GRAMMAR)
             }
             "file" => Self::file(Path::new(name)),
-            "credential" if !name.contains('/') => Ok(Self::Credential(name.to_owned())),
+            "credential" if !name.contains('/') => Ok(Self(KeyPattern::Credential(name.to_owned()))),
             "provider" => match name.split_once('/') {
                 Some((provider, name))
                     if !provider.contains(['*', '{']) && !provider.is_empty() && !name.is_empty() =>
                 {
-                    Ok(Self::Provider {
+                    Ok(Self(KeyPattern::Provider {
                         provider: provider.to_owned(),
                         name: name.to_owned(),
-                    })
+                    }))
                 }
                 _ => Err(GRAMMAR),
             },
@@ -90,37 +85,22 @@ impl KeyRule {
             below.push(name.to_owned());
             root.pop();
         }
-        Ok(Self::File { root, below })
+        Ok(Self(KeyPattern::File(FilePattern::new(root, below))))
     }
 
     /// Whether it is about one tenant's keys alone.
     pub(super) fn names_tenant(&self) -> bool {
-        match self {
-            Self::Env(name) | Self::Credential(name) | Self::Provider { name, .. } => name.contains(TENANT),
-            Self::File { below, .. } => below.iter().any(|part| part.contains(TENANT)),
-        }
+        self.for_tenant(None).is_none()
     }
 
     /// The pattern for a tenant's layer, or for one that is no tenant's.
     pub(super) fn for_tenant(&self, tenant: Option<&Slug>) -> Option<KeyPattern> {
-        let fill = |text: &str| match tenant {
+        let is_variable = matches!(self.0, KeyPattern::Env(_));
+        self.0.map(|text| match tenant {
+            _ if !text.contains(TENANT) => Some(text.to_owned()),
+            Some(tenant) if is_variable => Some(text.replace(TENANT, &template::as_variable(tenant).ok()?)),
             Some(tenant) => Some(text.replace(TENANT, tenant)),
-            None => (!text.contains(TENANT)).then(|| text.to_owned()),
-        };
-        Some(match self {
-            Self::Env(name) => KeyPattern::Env(match tenant {
-                Some(tenant) if name.contains(TENANT) => name.replace(TENANT, &template::as_variable(tenant).ok()?),
-                _ => fill(name)?,
-            }),
-            Self::File { root, below } => {
-                let below = below.iter().map(|part| fill(part)).collect::<Option<_>>()?;
-                KeyPattern::File(FilePattern::new(root.clone(), below))
-            }
-            Self::Credential(name) => KeyPattern::Credential(fill(name)?),
-            Self::Provider { provider, name } => KeyPattern::Provider {
-                provider: provider.clone(),
-                name: fill(name)?,
-            },
+            None => None,
         })
     }
 }
