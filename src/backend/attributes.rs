@@ -87,70 +87,30 @@ pub(crate) struct Spelled {
 
 /// <https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/registry/attributes/gen-ai.md>, all of it in development.
 /// Messages are structured where the API has structured attributes, else JSON; OpenTelemetry for Rust has none.
-const GEN_AI: &[Convention] = &[
-    Convention(DataPart::Inputs, "messages", "gen_ai.input.messages", Form::Json),
-    Convention(
-        DataPart::Inputs,
-        "system_instructions",
-        "gen_ai.system_instructions",
-        Form::Json,
-    ),
-    Convention(DataPart::Outputs, "messages", "gen_ai.output.messages", Form::Json),
-    Convention(
-        DataPart::Metrics,
-        "input_tokens",
-        "gen_ai.usage.input_tokens",
-        Form::Any,
-    ),
-    Convention(
-        DataPart::Metrics,
-        "output_tokens",
-        "gen_ai.usage.output_tokens",
-        Form::Any,
-    ),
-    Convention(DataPart::Config, "model", "gen_ai.request.model", Form::Any),
-    Convention(
-        DataPart::Config,
-        "temperature",
-        "gen_ai.request.temperature",
-        Form::Double,
-    ),
-    Convention(DataPart::Config, "top_p", "gen_ai.request.top_p", Form::Double),
-    Convention(DataPart::Config, "top_k", "gen_ai.request.top_k", Form::Any),
-    Convention(DataPart::Config, "max_tokens", "gen_ai.request.max_tokens", Form::Any),
-    Convention(
-        DataPart::Config,
-        "frequency_penalty",
-        "gen_ai.request.frequency_penalty",
-        Form::Double,
-    ),
-    Convention(
-        DataPart::Config,
-        "presence_penalty",
-        "gen_ai.request.presence_penalty",
-        Form::Double,
-    ),
-    Convention(
-        DataPart::Config,
-        "stop_sequences",
-        "gen_ai.request.stop_sequences",
-        Form::Texts,
-    ),
-    Convention(DataPart::Config, "seed", "gen_ai.request.seed", Form::Any),
-    Convention(DataPart::Config, "stream", "gen_ai.request.stream", Form::Any),
-    Convention(
-        DataPart::Config,
-        "choice.count",
-        "gen_ai.request.choice.count",
-        Form::Any,
-    ),
-    Convention(
-        DataPart::Config,
-        "encoding_formats",
-        "gen_ai.request.encoding_formats",
-        Form::Texts,
-    ),
-];
+const GEN_AI: &[Convention] = {
+    use DataPart::{Config, Inputs, Metrics, Outputs};
+    use Form::{Any, Double, Json, Texts};
+
+    &[
+        Convention(Inputs, "messages", "gen_ai.input.messages", Json),
+        Convention(Inputs, "system_instructions", "gen_ai.system_instructions", Json),
+        Convention(Outputs, "messages", "gen_ai.output.messages", Json),
+        Convention(Metrics, "input_tokens", "gen_ai.usage.input_tokens", Any),
+        Convention(Metrics, "output_tokens", "gen_ai.usage.output_tokens", Any),
+        Convention(Config, "model", "gen_ai.request.model", Any),
+        Convention(Config, "temperature", "gen_ai.request.temperature", Double),
+        Convention(Config, "top_p", "gen_ai.request.top_p", Double),
+        Convention(Config, "top_k", "gen_ai.request.top_k", Any),
+        Convention(Config, "max_tokens", "gen_ai.request.max_tokens", Any),
+        Convention(Config, "frequency_penalty", "gen_ai.request.frequency_penalty", Double),
+        Convention(Config, "presence_penalty", "gen_ai.request.presence_penalty", Double),
+        Convention(Config, "stop_sequences", "gen_ai.request.stop_sequences", Texts),
+        Convention(Config, "seed", "gen_ai.request.seed", Any),
+        Convention(Config, "stream", "gen_ai.request.stream", Any),
+        Convention(Config, "choice.count", "gen_ai.request.choice.count", Any),
+        Convention(Config, "encoding_formats", "gen_ai.request.encoding_formats", Texts),
+    ]
+};
 
 impl Spelling {
     /// OpenTelemetry's semantic conventions, and names of our own where they have none.
