@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let plan = |tenant: &str| -> Result<String, Box<dyn Error>> {
         let binding = registry.config().resolve(&Selector::tenant(tenant).try_into()?)?;
-        Ok(serde_json::to_string(&binding.metadata)?)
+        Ok(serde_json::to_string(&*binding.metadata)?)
     };
     println!("acme has {}, globex has {}\n", plan("acme")?, plan("globex")?);
     let report = registry.shutdown(Duration::from_secs(5));

@@ -116,7 +116,7 @@ impl Destination {
             spelling: preset.spelling,
             source: binding.source.as_deref().map(Arc::from),
             weight: binding.weight,
-            metadata: binding.metadata.clone().into_iter().collect(),
+            metadata: binding.metadata.0.clone().into_iter().collect(),
             resource,
             max_attributes: span_limits(&binding.limits).max_attributes_per_span as usize,
             every_span: every_span(preset.spelling, binding, metadata.every_span),
@@ -309,7 +309,7 @@ struct Metadata {
 
 fn metadata(spelling: &Spelling, binding: &ResolvedBinding) -> Metadata {
     let mut attributes = Vec::new();
-    let table = Json::Object(binding.metadata.clone().into_iter().collect());
+    let table = Json::Object(binding.metadata.0.clone().into_iter().collect());
     let prefix = spelling.metadata.unwrap_or("tracer_registry.metadata.");
     let cut = flatten(prefix, &table, &mut attributes);
     let (every_span, mut resource) = match spelling.metadata {

@@ -36,6 +36,7 @@ pub use settings::export::{
 pub use settings::metrics::{Metrics, MetricsSettings};
 pub use settings::pool::{IdleTimeout, Pool, PoolSettings, WhenFull};
 pub use settings::proxy::Proxy;
+pub use settings::redacted::Redacted;
 pub use settings::schema::json_schema;
 pub use settings::tls::Tls;
 pub use settings::untrusted::Untrusted;

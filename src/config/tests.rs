@@ -28,9 +28,9 @@ use tempfile::TempDir;
 
 use super::fault::Faults;
 use super::{Config, ConfigError, ResolveError, ResolvedBinding};
-use crate::config::read::fields;
 use crate::config::read::parse::Written;
 use crate::config::read::variables::Variables;
+use crate::config::settings::setting::read_whole;
 use crate::selector::Selector;
 
 /// A folder with configuration files.
@@ -80,7 +80,7 @@ fn parse(text: &str, written: Written) -> Result<serde_json::Value, String> {
 /// A configuration without files and variables.
 fn of_json(document: serde_json::Value) -> Config {
     let mut faults = Faults::default();
-    let document = fields::document(document, Path::new("/"), &mut faults);
+    let document = read_whole(document, String::new(), Path::new("/"), &mut faults);
     faults.into_result().expect("valid");
     Config::from_document(document).expect("valid")
 }

@@ -297,7 +297,7 @@ impl TracerHandle {
 }
 
 fn sampler(binding: &ResolvedBinding) -> Sampler {
-    let root = match binding.sampling_ratio {
+    let root = match binding.sampling.ratio {
         // All parents are the tracer's own, and sampled: nobody has to be asked.
         1.0.. if !binding.trust_remote_parent => return Sampler::AlwaysOn,
         1.0.. => Sampler::AlwaysOn,

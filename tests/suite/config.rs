@@ -49,7 +49,7 @@ fn the_shipped_files_are_valid_in_each_environment_and_differ_where_they_should(
             assert_eq!(binding.metadata["stage"], expected, "{selector}");
         }
         let globex = resolve(&config, "tenant:globex");
-        assert!((globex.sampling_ratio - sampling).abs() < f64::EPSILON);
+        assert!((globex.sampling.ratio - sampling).abs() < f64::EPSILON);
         assert_eq!(globex.api_key.to_string(), format!("file {keys}globex_api_key"));
         let any = resolve(&config, "tenant:initech");
         assert_eq!(any.api_key.to_string(), format!("file {keys}tenants/initech"));

@@ -85,5 +85,5 @@ fn bindings_that_differ_in_anything_have_destinations_of_their_own() {
         .enumerate()
         .any(|(at, one)| made[..at].iter().any(|before| Arc::ptr_eq(one, before)));
     assert!(!shared);
-    assert_eq!(destinations.lock().len(), KEPT, "and no more of them are kept");
+    assert_eq!(destinations.recent.lock().len(), KEPT, "and no more of them are kept");
 }

@@ -18,13 +18,10 @@ pub(crate) struct DeclaredNames<'a> {
 
 impl<'a> DeclaredNames<'a> {
     pub(crate) fn new(document: &'a Document, some_file_is_unread: bool) -> Self {
-        let tables = [
-            ("environments", &document.environments),
-            ("features", &document.features),
-            ("tenants", &document.tenants),
-        ];
         Self {
-            tables: tables.map(|(table, bindings)| (table, by_folded(bindings))),
+            tables: document
+                .tables()
+                .map(|(_, table, bindings)| (table, by_folded(bindings))),
             some_file_is_unread,
         }
     }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::config::fault::{Faults, Layer};
 use crate::config::read::declared::DeclaredNames;
-use crate::config::read::fields;
 use crate::config::read::parse::{self, Written};
 use crate::config::read::shape::Shapes;
 use crate::config::read::variables::Variables;
 use crate::config::rules::check;
 use crate::config::settings::document::{ActiveEnvironment, Document};
+use crate::config::settings::setting::read_whole;
 use crate::selector::Slug;
 use crate::util::regular_file;
 use crate::util::system_error::SystemError;
@@ -89,7 +89,7 @@ pub(crate) fn load(path: &Path, variables: &Variables, shapes: &mut Shapes, faul
         // Read once more below: which names are declared depends on the file that the environment chooses.
         let mut untold = Faults::default();
         let tree = variables.tree(None, &mut untold);
-        let from_variables = fields::document(tree, Path::new(""), &mut untold);
+        let from_variables = read_whole::<Document>(tree, String::new(), Path::new(""), &mut untold);
         let choice = [&from_variables, &local, &whole]
             .into_iter()
             .find_map(|layer| layer.active_environment.as_ref());
@@ -205,7 +205,7 @@ fn read_text(file: &Path, most: u64) -> Result<String, String> {
 
 fn layer(value: serde_json::Value, folder: &Path, shapes: &mut Shapes, faults: &mut Faults) -> Document {
     shapes.note(faults.layer(), &value);
-    let document = fields::document(value, folder, faults);
+    let document = read_whole(value, String::new(), folder, faults);
     check::document(&document, faults);
     document
 }

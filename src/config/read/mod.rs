@@ -1,7 +1,6 @@
 //! From files and variables to a document, with every fault on the way.
 
 pub(crate) mod declared;
-pub(crate) mod fields;
 pub(crate) mod layers;
 pub(crate) mod parse;
 pub(crate) mod shape;

@@ -3,7 +3,11 @@
 //! serde alone would stop at the first fault, and repeats the value that it did not expect. Here a value is never repeated: anything
 //! may stand in the wrong place, also a key.
 
-use serde::de::DeserializeOwned;
+use std::path::Path;
+
+use serde::de::value::Error;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
+use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
 use crate::config::fault::{Faults, Layer, quoted};
@@ -20,18 +24,21 @@ pub(crate) const COUNT: &str = "a whole number, not negative,";
 pub(crate) struct Table<'a> {
     pub(crate) fields: Map<String, Value>,
     pub(crate) path: String,
+    /// The folder that relative paths begin at.
+    pub(crate) folder: &'a Path,
     pub(crate) faults: &'a mut Faults,
     known: Vec<&'static str>,
 }
 
 impl<'a> Table<'a> {
-    pub(crate) fn new(value: Value, path: String, faults: &'a mut Faults) -> Option<Self> {
+    pub(crate) fn new(value: Value, path: String, folder: &'a Path, faults: &'a mut Faults) -> Option<Self> {
         match value {
             Value::Object(fields) => Some(Self {
                 fields,
                 path,
-                known: Vec::new(),
+                folder,
                 faults,
+                known: Vec::new(),
             }),
             other => {
                 faults.add(path, format!("a table is expected, found {}", kind(&other)));
@@ -59,14 +66,13 @@ impl<'a> Table<'a> {
         read
     }
 
-    /// A field of few possible values, as serde reads it; `choices` are those.
-    pub(crate) fn choose<T: DeserializeOwned>(&mut self, field: &'static str, choices: &[&str]) -> Option<T> {
-        let written = self.fields.get(field).and_then(Value::as_str).map(str::to_owned);
-        let nearest = written.and_then(|written| nearest(&written, choices));
+    /// A field of few possible values: the variants of an enum, as serde names them.
+    pub(crate) fn choose<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
+        let choices = variants::<T>();
+        let written = self.fields.get(field).and_then(Value::as_str);
+        let nearest = written.and_then(|written| nearest(written, choices));
+        let hint = nearest.map_or_else(String::new, |nearest| format!(" (is \"{nearest}\" meant?)"));
         let choices: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
-        let hint = nearest
-            .map(|nearest| format!(" (is \"{nearest}\" meant?)"))
-            .unwrap_or_default();
         self.take(field, &format!("one of {}{hint}", choices.join(", ")))
     }
 
@@ -115,7 +121,7 @@ impl<'a> Table<'a> {
     pub(crate) fn table<T>(&mut self, field: &'static str, read: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
         let path = self.path_of(field);
         let value = self.value(field)?;
-        let mut table = Table::new(value, path, self.faults)?;
+        let mut table = Table::new(value, path, self.folder, self.faults)?;
         let read = read(&mut table);
         table.finish();
         Some(read)
@@ -144,6 +150,38 @@ impl<'a> Table<'a> {
             format!("{}.{field}", self.path)
         }
     }
+}
+
+/// The names of an enum's variants: serde tells them to whatever an enum is read from.
+fn variants<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Names<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(Error::custom("not an enum"))
+        }
+
+        fn deserialize_enum<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            variants: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Error> {
+            *self.0 = variants;
+            Err(Error::custom("only its names are asked for"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        }
+    }
+
+    let mut names: &[&str] = &[];
+    let _ = T::deserialize(Names(&mut names));
+    names
 }
 
 /// The most similar of some words, if one is similar.

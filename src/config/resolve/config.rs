@@ -16,7 +16,7 @@ use crate::config::resolve::tenant::TenantBinding;
 use crate::config::rules::check;
 use crate::config::rules::routes::{self, Routes};
 use crate::config::settings::binding::Binding;
-use crate::config::settings::document::{ActiveEnvironment, Document, WILDCARD};
+use crate::config::settings::document::{ActiveEnvironment, Document, KeySettings, ReloadSettings, WILDCARD};
 use crate::config::settings::export::ExportSettings;
 use crate::config::settings::metrics::MetricsSettings;
 use crate::config::settings::pool::PoolSettings;
@@ -41,6 +41,8 @@ pub struct Config {
     pub(crate) export: ExportSettings,
     pub(crate) pool: PoolSettings,
     pub(crate) metrics: MetricsSettings,
+    pub(crate) keys: KeySettings,
+    pub(crate) reload: ReloadSettings,
     proxies: OfVariables,
     untrusted: Rules,
     /// Whether variables of the process are laid over the files, and may say what a proxy is.
@@ -124,6 +126,8 @@ impl Config {
             routing_default: routing_default.and_then(|when| routes::selector(when).ok()),
             export: document.export.settings(),
             metrics: document.metrics.settings(),
+            keys: document.keys.settings(),
+            reload: document.reload.settings(),
             pool: document.pool.settings(),
             // What is no pattern is a fault already.
             untrusted: Rules::read(&document.untrusted, &mut Faults::default()),
@@ -238,12 +242,12 @@ impl Config {
 
     /// Whether a file with a key is refused if every user may read or write it.
     pub(crate) fn has_strict_permissions(&self) -> bool {
-        self.document.keys.strict_permissions.unwrap_or(false)
+        self.keys.strict_permissions
     }
 
     /// Whether the files are watched.
     pub(crate) fn is_watched(&self) -> bool {
-        self.document.reload.watch.unwrap_or(false)
+        self.reload.watch
     }
 
     #[cfg(feature = "watch")]
@@ -372,11 +376,8 @@ impl Config {
     }
 
     fn bindings(&self, part: SelectorKind) -> &BTreeMap<String, Binding> {
-        match part {
-            SelectorKind::Environment => &self.document.environments,
-            SelectorKind::Feature => &self.document.features,
-            SelectorKind::Tenant => &self.document.tenants,
-        }
+        let (_, _, bindings) = self.document.tables()[part as usize];
+        bindings
     }
 
     /// The table for a name, and what it is called.

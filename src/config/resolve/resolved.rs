@@ -1,7 +1,6 @@
 //! What the configuration says for one selector, everything filled in.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -13,7 +12,8 @@ use crate::config::resolve::merge::Merged;
 use crate::config::resolve::proxy::{OfVariables, ResolvedProxy};
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::{self, TemplateError};
-use crate::config::settings::binding::{Auth, BackendName, Limits, SessionMode};
+use crate::config::settings::binding::{Auth, BackendName, Limits, Sampling, SessionMode};
+use crate::config::settings::redacted::Redacted;
 use crate::config::settings::tls::Tls;
 use crate::config::untrusted::Addresses;
 use crate::secret::KeySource;
@@ -23,7 +23,7 @@ use crate::selector::Selector;
 const DEFAULT_WEIGHT: u32 = 100;
 
 /// What the configuration says for one selector, everything filled in. `Debug` shows no value that could be a key by mistake.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct ResolvedBinding {
     /// What it is for.
     pub selector: Selector,
@@ -44,15 +44,15 @@ pub struct ResolvedBinding {
     /// What requests go through.
     pub proxy: Option<ResolvedProxy>,
     /// Further headers of every request.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Redacted<Vec<(HeaderName, HeaderValue)>>,
     /// The `source` of sessions and spans.
     pub source: Option<String>,
     /// Metadata of sessions and spans.
-    pub metadata: BTreeMap<String, Value>,
+    pub metadata: Redacted<BTreeMap<String, Value>>,
     /// Resource attributes.
-    pub resource: BTreeMap<String, Value>,
-    /// The part of all traces that is recorded.
-    pub sampling_ratio: f64,
+    pub resource: Redacted<BTreeMap<String, Value>>,
+    /// Which traces are recorded.
+    pub sampling: Sampling,
     /// How much one span may hold.
     pub limits: Limits,
     /// Whether a remote span may be a parent.
@@ -82,39 +82,6 @@ impl ResolvedBinding {
     }
 }
 
-impl Hash for ResolvedBinding {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        // Without `..`: a field that is added is not forgotten here.
-        let Self {
-            selector,
-            api_key,
-            backend,
-            endpoint,
-            untrusted,
-            project,
-            auth,
-            tls,
-            proxy,
-            headers,
-            source,
-            metadata,
-            resource,
-            sampling_ratio,
-            limits,
-            trust_remote_parent,
-            propagate_session_id,
-            sessions,
-            weight,
-        } = self;
-        (
-            selector, api_key, backend, endpoint, untrusted, project, auth, tls, proxy,
-        )
-            .hash(hasher);
-        (headers, source, metadata, resource, sampling_ratio.to_bits(), limits).hash(hasher);
-        (trust_remote_parent, propagate_session_id, sessions, weight).hash(hasher);
-    }
-}
-
 /// Fills the merged layers in for a selector.
 pub(crate) fn fill(
     layers: Merged<'_>,
@@ -133,18 +100,18 @@ pub(crate) fn fill(
     let untrusted = layers.judge(api_key.as_ref().ok(), project.as_deref(), proxy.as_ref())?;
     let api_key = api_key?;
     let mut headers = Vec::with_capacity(merged.headers.len());
-    for (name, value) in &merged.headers {
+    for (name, value) in &*merged.headers {
         let name = HeaderName::try_from(name).expect("the layers were checked");
         let value = HeaderValue::from_str(&template::fill(value, selector)?);
         let value = value.map_err(|_| ResolveError::Header(name.clone()))?;
         headers.push((name, value));
     }
-    let fill_values = |values: BTreeMap<String, Value>| -> Result<BTreeMap<String, Value>, TemplateError> {
-        let filled = values.into_iter().map(|(key, value)| match value {
+    let fill_values = |values: Redacted<BTreeMap<String, Value>>| -> Result<_, TemplateError> {
+        let filled = values.0.into_iter().map(|(key, value)| match value {
             Value::String(text) => Ok((key, Value::String(template::fill(&text, selector)?))),
             other => Ok((key, other)),
         });
-        filled.collect()
+        filled.collect::<Result<_, _>>().map(Redacted)
     };
     let propagation = merged.propagation.unwrap_or_default();
     Ok(ResolvedBinding {
@@ -153,19 +120,20 @@ pub(crate) fn fill(
         backend: merged.backend.unwrap_or_default(),
         endpoint: merged
             .endpoint
-            .map(|text| Endpoint::new(&text).expect("the layers were checked")),
+            .as_deref()
+            .map(|text| Endpoint::new(text).expect("the layers were checked")),
         project,
         auth: merged.auth,
         tls: merged.tls.unwrap_or_default().fill(selector)?,
         proxy,
-        headers,
+        headers: Redacted(headers),
         source: merged
             .source
             .map(|source| template::fill(&source, selector))
             .transpose()?,
         metadata: fill_values(merged.metadata)?,
         resource: fill_values(merged.resource)?,
-        sampling_ratio: merged.sampling.map_or(1.0, |sampling| sampling.ratio),
+        sampling: merged.sampling.unwrap_or_default(),
         limits: merged.limits.unwrap_or_default(),
         trust_remote_parent: propagation.trust_remote_parent.unwrap_or(false),
         propagate_session_id: propagation.session_id.unwrap_or(false),
@@ -173,31 +141,4 @@ pub(crate) fn fill(
         weight: merged.weight.unwrap_or(DEFAULT_WEIGHT),
         selector: selector.clone(),
     })
-}
-
-impl fmt::Debug for ResolvedBinding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<&HeaderName> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("ResolvedBinding")
-            .field("selector", &self.selector)
-            .field("api_key", &self.api_key)
-            .field("backend", &self.backend)
-            .field("endpoint", &self.endpoint)
-            .field("untrusted", &self.untrusted)
-            .field("project", &self.project)
-            .field("auth", &self.auth)
-            .field("tls", &self.tls)
-            .field("proxy", &self.proxy)
-            .field("headers", &headers)
-            .field("source", &self.source)
-            .field("metadata", &self.metadata.keys())
-            .field("resource", &self.resource.keys())
-            .field("sampling_ratio", &self.sampling_ratio)
-            .field("limits", &self.limits)
-            .field("trust_remote_parent", &self.trust_remote_parent)
-            .field("propagate_session_id", &self.propagate_session_id)
-            .field("sessions", &self.sessions)
-            .field("weight", &self.weight)
-            .finish()
-    }
 }

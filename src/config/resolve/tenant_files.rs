@@ -7,15 +7,16 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::config::fault::{ConfigError, Faults, Layer, quoted};
+use crate::config::read::layers;
 use crate::config::read::parse::MAX_DEPTH;
 use crate::config::read::shape::Shape;
 use crate::config::read::variables::Variables;
-use crate::config::read::{fields, layers};
 use crate::config::resolve::config::Config;
 use crate::config::resolve::proxy::{self, OfVariables};
 use crate::config::resolve::tenant::TenantBinding;
 use crate::config::rules::check;
 use crate::config::settings::binding::Binding;
+use crate::config::settings::setting::read_whole;
 use crate::selector::Slug;
 use crate::util::json_depth::{is_within, take_apart};
 
@@ -56,7 +57,7 @@ impl Binding {
             faults.add("binding", format!("nested deeper than {MAX_DEPTH} levels"));
             return Err(faults.into_result().expect_err("there is a fault"));
         }
-        let mut binding = fields::alone(value, "binding".to_owned(), Path::new(""), &mut faults);
+        let mut binding: Self = read_whole(value, "binding".to_owned(), Path::new(""), &mut faults);
         binding.untrusted = true;
         check::binding(&binding, "binding", &mut faults);
         faults.into_result()?;
@@ -85,7 +86,7 @@ impl Config {
         let (mut binding, shape) = match layers::parsed(&file, MAX_FILE_BYTES) {
             Ok(value) => {
                 let shape = Shape::of(&value);
-                (fields::alone(value, path.clone(), folder, &mut faults), shape)
+                (read_whole::<Binding>(value, path.clone(), folder, &mut faults), shape)
             }
             Err(message) => {
                 faults.add_unread(message);

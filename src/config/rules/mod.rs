@@ -5,3 +5,4 @@ pub(crate) mod endpoint;
 pub(crate) mod header;
 pub(crate) mod routes;
 pub(crate) mod template;
+pub(crate) mod values;

@@ -2,71 +2,99 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, json_schema as schema};
 use serde::{Deserialize, Serialize};
 
-use crate::config::rules::endpoint::Endpoint;
-use crate::config::settings::forms;
+use crate::config::read::table::Table;
+use crate::config::rules::values;
+use crate::config::settings::declare::{optional, table};
 use crate::config::settings::proxy::Proxy;
+use crate::config::settings::redacted::Redacted;
+use crate::config::settings::setting::replaced;
 use crate::config::settings::tls::Tls;
+use crate::config::settings::{key_source, proxy};
 use crate::secret::KeySource;
 use crate::util::json_depth::bounded;
 use crate::util::json_number::IntoJson;
 
-/// What the configuration says for an environment, a feature, a tenant or a route, or for all (`[defaults]`).
-///
-/// Everything is optional: what a binding leaves out comes from the bindings it is laid over. `Debug` shows no value that could be a key by
-/// mistake.
-#[derive(Clone, Default, PartialEq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Binding {
-    /// Where the key comes from. A key itself is never written in the configuration.
-    #[schemars(with = "Option<forms::KeySource>")]
-    pub(crate) api_key: Option<KeySource>,
-    /// The kind of destination: which header carries the key, which path takes spans, how sessions are spelled. Default: honeyhive.
-    pub(crate) backend: Option<BackendName>,
-    /// The destination's URL. Without a path it gets the backend's paths. The path of an `otlp` endpoint is taken as it is; that of any other
-    /// is the base that the backend's paths are added to, unless it ends in `/v1/traces`. Default: the backend's own.
-    pub(crate) endpoint: Option<String>,
-    /// The project that spans land in, for backends whose key does not choose it: `phoenix`, `langsmith`, `braintrust`, and `mlflow`, where it
-    /// is the id of an experiment. Default: the backend's default project; `mlflow` has none.
-    pub(crate) project: Option<String>,
-    /// Another header or scheme for the key than the backend's.
-    pub(crate) auth: Option<Auth>,
-    /// Certificates for an `https` endpoint. Default: the platform's authorities, no client certificate.
-    pub(crate) tls: Option<Tls>,
-    /// What requests go through. Default: nothing, whatever variables of the process say.
-    #[schemars(with = "Option<forms::Proxy>")]
-    pub(crate) proxy: Option<Proxy>,
-    /// Further headers of every request. Headers that carry keys are refused here.
-    #[schemars(default)]
-    pub(crate) headers: BTreeMap<String, String>,
-    /// The `source` of sessions and spans, such as `production`.
-    pub(crate) source: Option<String>,
-    /// Metadata of every session and, where the backend wants it there, of every span.
-    #[schemars(default)]
-    pub(crate) metadata: BTreeMap<String, serde_json::Value>,
-    /// Resource attributes, such as `service.name`. Texts, numbers and booleans.
-    #[schemars(default, schema_with = "forms::attributes")]
-    pub(crate) resource: BTreeMap<String, serde_json::Value>,
-    /// Which traces are recorded. Default: all.
-    pub(crate) sampling: Option<Sampling>,
-    /// How much one span may hold. Defaults: 128 of each, as OpenTelemetry has it.
-    pub(crate) limits: Option<Limits>,
-    /// What is taken from requests that come in, and given to those that go out.
-    pub(crate) propagation: Option<Propagation>,
-    /// How sessions come about. Default: explicit.
-    pub(crate) sessions: Option<SessionMode>,
-    /// How large a share of the sending it gets, where more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub(crate) weight: Option<u32>,
-    /// Not written by the operator: it may say only what `[untrusted]` allows.
-    #[schemars(skip)]
-    pub(crate) untrusted: bool,
-    /// The key that lower layers of this table had was for something that an upper one changed.
-    #[schemars(skip)]
-    pub(crate) forgotten: Option<Change>,
+table! {
+    /// What the configuration says for an environment, a feature, a tenant or a route, or for all (`[defaults]`).
+    ///
+    /// Everything is optional: what a binding leaves out comes from the bindings it is laid over. `Debug` shows no value that could be a key by
+    /// mistake.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub struct Binding {
+        /// Where the key comes from. A key itself is never written in the configuration.
+        #[schema(with = "Option<key_source::Form>")]
+        #[untrusted(checked)]
+        pub(crate) api_key: Option<KeySource>,
+        /// The kind of destination: which header carries the key, which path takes spans, how sessions are spelled. Default: honeyhive.
+        #[untrusted(checked)]
+        pub(crate) backend: Option<BackendName>,
+        /// The destination's URL. Without a path it gets the backend's paths. The path of an `otlp` endpoint is taken as it is; that of any other
+        /// is the base that the backend's paths are added to, unless it ends in `/v1/traces`. Default: the backend's own.
+        #[schema(with = "Option<String>")]
+        #[untrusted(checked)]
+        #[take(url)]
+        #[rule(values::url)]
+        pub(crate) endpoint: Redacted<Option<String>>,
+        /// The project that spans land in, for backends whose key does not choose it: `phoenix`, `langsmith`, `braintrust`, and `mlflow`, where it
+        /// is the id of an experiment. Default: the backend's default project; `mlflow` has none.
+        #[untrusted(checked)]
+        #[rule(values::project)]
+        pub(crate) project: Option<String>,
+        /// Another header or scheme for the key than the backend's.
+        pub(crate) auth: Option<Auth>,
+        /// Certificates for an `https` endpoint. Default: the platform's authorities, no client certificate.
+        pub(crate) tls: Option<Tls>,
+        /// What requests go through. Default: nothing, whatever variables of the process say.
+        #[schema(with = "Option<proxy::Form>")]
+        pub(crate) proxy: Option<Proxy>,
+        /// Further headers of every request. Headers that carry keys are refused here.
+        #[schema(default)]
+        pub(crate) headers: Redacted<BTreeMap<String, String>>,
+        /// The `source` of sessions and spans, such as `production`.
+        #[untrusted(free)]
+        pub(crate) source: Option<String>,
+        /// Metadata of every session and, where the backend wants it there, of every span.
+        #[schema(default)]
+        #[untrusted(free)]
+        pub(crate) metadata: Redacted<BTreeMap<String, serde_json::Value>>,
+        /// Resource attributes, such as `service.name`. Texts, numbers and booleans.
+        #[schema(default, schema_with = "attributes")]
+        #[untrusted(checked)]
+        pub(crate) resource: Redacted<BTreeMap<String, serde_json::Value>>,
+        /// Which traces are recorded. Default: all.
+        #[untrusted(lowered)]
+        pub(crate) sampling: Option<Sampling>,
+        /// How much one span may hold. Defaults: 128 of each, as OpenTelemetry has it.
+        #[untrusted(lowered)]
+        pub(crate) limits: Option<Limits>,
+        /// What is taken from requests that come in, and given to those that go out.
+        #[untrusted(lowered)]
+        pub(crate) propagation: Option<Propagation>,
+        /// How sessions come about. Default: explicit.
+        #[untrusted(free)]
+        pub(crate) sessions: Option<SessionMode>,
+        /// How large a share of the sending it gets, where more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
+        #[schema(range(min = 1, max = 10_000))]
+        #[take(weight)]
+        #[rule(in_weights)]
+        pub(crate) weight: Option<u32>,
+        #[state]
+        /// Not written by the operator: it may say only what `[untrusted]` allows.
+        pub(crate) untrusted: bool,
+        #[state]
+        /// The key that lower layers of this table had was for something that an upper one changed.
+        pub(crate) forgotten: Option<Change>,
+    }
+}
+
+/// Resource attributes are single values.
+fn attributes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
 }
 
 /// A change that forgets the key and `auth` of the tables below it: a key is for what it was written with. A project is of a backend at an
@@ -124,7 +152,7 @@ pub struct Auth {
     pub(crate) scheme: AuthScheme,
 }
 
-pub(crate) fn default_auth_header() -> String {
+fn default_auth_header() -> String {
     "authorization".to_owned()
 }
 
@@ -147,23 +175,29 @@ pub enum AuthScheme {
 pub struct Sampling {
     /// The part of all traces that is recorded, from 0.0 to 1.0. The spans of a trace share its fate.
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub(crate) ratio: f64,
+    pub ratio: f64,
 }
 
-/// How much one span may hold; what is above is dropped and counted on the span.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Attributes of a span. The session's id, the source and the count of cut values are not counted, and never dropped.
-    pub attributes: Option<u32>,
-    /// Events of a span.
-    pub events: Option<u32>,
-    /// Links of a span.
-    pub links: Option<u32>,
-    /// Attributes of an event.
-    pub attributes_per_event: Option<u32>,
-    /// Attributes of a link.
-    pub attributes_per_link: Option<u32>,
+table! {
+    /// How much one span may hold; what is above is dropped and counted on the span.
+    #[derive(Clone, Debug, Default, PartialEq, Copy, Eq, Hash)]
+    pub struct Limits {
+        /// Attributes of a span. The session's id, the source and the count of cut values are not counted, and never dropped.
+        #[most(Limits::DEFAULT)]
+        pub attributes: Option<u32>,
+        /// Events of a span.
+        #[most(Limits::DEFAULT)]
+        pub events: Option<u32>,
+        /// Links of a span.
+        #[most(Limits::DEFAULT)]
+        pub links: Option<u32>,
+        /// Attributes of an event.
+        #[most(Limits::DEFAULT)]
+        pub attributes_per_event: Option<u32>,
+        /// Attributes of a link.
+        #[most(Limits::DEFAULT)]
+        pub attributes_per_link: Option<u32>,
+    }
 }
 
 impl Limits {
@@ -171,14 +205,17 @@ impl Limits {
     pub(crate) const DEFAULT: u32 = 128;
 }
 
-/// What is taken from requests that come in, and given to those that go out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Propagation {
-    /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's spans. Default: false.
-    pub trust_remote_parent: Option<bool>,
-    /// Whether the session's id goes along, as the baggage entry `session.id`, and is taken from there. Default: false.
-    pub session_id: Option<bool>,
+table! {
+    /// What is taken from requests that come in, and given to those that go out.
+    #[derive(Clone, Debug, Default, PartialEq, Copy, Eq)]
+    pub struct Propagation {
+        /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's spans. Default: false.
+        #[most(false)]
+        pub trust_remote_parent: Option<bool>,
+        /// Whether the session's id goes along, as the baggage entry `session.id`, and is taken from there. Default: false.
+        #[most(false)]
+        pub session_id: Option<bool>,
+    }
 }
 
 /// How sessions come about.
@@ -193,6 +230,54 @@ pub enum SessionMode {
     PerTrace,
     /// The program starts them, and the backend makes them from attributes of their spans: nothing else is sent.
     AutoCreate,
+}
+
+replaced! {
+    BackendName: Table::choose;
+    SessionMode: Table::choose;
+    KeySource: key_source::take;
+    Proxy: Proxy::take;
+    Auth: |table: &mut Table<'_>, name| table.table(name, |table| Auth {
+        header: table.take("header", "a header's name").unwrap_or_else(default_auth_header),
+        scheme: table.choose("scheme").unwrap_or_default(),
+    });
+    Sampling: |table: &mut Table<'_>, name| table.table(name, Sampling::take).flatten();
+}
+
+optional!(Limits, Propagation);
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { ratio: 1.0 }
+    }
+}
+
+impl Hash for Sampling {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.ratio.to_bits().hash(hasher);
+    }
+}
+
+impl Sampling {
+    fn take(table: &mut Table<'_>) -> Option<Self> {
+        if !table.fields.contains_key("ratio") {
+            table.fault("ratio", "missing");
+        }
+        let ratio = table.take("ratio", "a number from 0.0 to 1.0")?;
+        Some(Self { ratio })
+    }
+}
+
+fn url(table: &mut Table<'_>, name: &'static str) -> Redacted<Option<String>> {
+    Redacted(table.take(name, "a URL"))
+}
+
+fn weight(table: &mut Table<'_>, name: &'static str) -> Option<u32> {
+    table.take(name, "a number from 1 to 10000")
+}
+
+fn in_weights(weight: &u32) -> Option<String> {
+    (!(1..=10_000).contains(weight)).then(|| format!("{weight} is not between 1 and 10000"))
 }
 
 impl BackendName {
@@ -240,7 +325,7 @@ impl Binding {
 
     /// The destination's URL; checked when the registry is built.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
-        self.endpoint = Some(url.into());
+        *self.endpoint = Some(url.into());
         self
     }
 
@@ -336,30 +421,5 @@ impl Binding {
     pub fn trusted(mut self) -> Self {
         self.untrusted = false;
         self
-    }
-}
-
-impl fmt::Debug for Binding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Binding")
-            .field("api_key", &self.api_key)
-            .field("backend", &self.backend)
-            .field("endpoint", &self.endpoint.as_deref().map(Endpoint::new))
-            .field("project", &self.project)
-            .field("auth", &self.auth)
-            .field("tls", &self.tls)
-            .field("proxy", &self.proxy)
-            .field("headers", &self.headers.keys())
-            .field("source", &self.source)
-            .field("metadata", &self.metadata.keys())
-            .field("resource", &self.resource.keys())
-            .field("sampling", &self.sampling)
-            .field("limits", &self.limits)
-            .field("propagation", &self.propagation)
-            .field("sessions", &self.sessions)
-            .field("weight", &self.weight)
-            .field("untrusted", &self.untrusted)
-            .field("forgotten", &self.forgotten)
-            .finish()
     }
 }

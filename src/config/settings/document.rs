@@ -5,88 +5,136 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
+use serde_json::Value;
 
 use crate::config::fault::quoted;
+use crate::config::read::table::Table;
+use crate::config::rules::values::needs_feature;
 use crate::config::settings::binding::{BackendName, Binding};
+use crate::config::settings::declare::{section, settings, table};
 use crate::config::settings::export::Export;
 use crate::config::settings::metrics::Metrics;
 use crate::config::settings::pool::Pool;
-use crate::config::settings::units::replace;
+use crate::config::settings::setting::{Field, Fields, Setting, path, replaced};
 use crate::config::settings::untrusted::Untrusted;
 use crate::selector::{SelectorBuilder, SelectorKind};
 
-/// A configuration as written. Made from files by [`Config::load`](crate::config::Config::load), or in code.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
-#[schemars(deny_unknown_fields, title = "tracer-registry configuration")]
-pub(crate) struct Document {
-    /// Which environment `registry.active()` gives, and which file is laid over the default one.
-    #[schemars(default)]
-    pub(crate) active_environment: Option<ActiveEnvironment>,
-    /// Every binding starts from here.
-    #[schemars(default)]
-    pub(crate) defaults: Binding,
-    /// By environment's name.
-    #[schemars(default, schema_with = "names")]
-    pub(crate) environments: BTreeMap<String, Binding>,
-    /// By feature's name.
-    #[schemars(default, schema_with = "names")]
-    pub(crate) features: BTreeMap<String, Binding>,
-    /// By tenant slug. The table `"*"` stands for every tenant without one of its own; `{tenant}` in it is the slug.
-    #[schemars(default, schema_with = "names_and_wildcard")]
-    pub(crate) tenants: BTreeMap<String, Binding>,
-    /// A folder with a file for each tenant, called as the slug, such as `acme.toml`; in it is what a table `[tenants.acme]` would have. Read
-    /// when the tenant is looked up. A tenant with a table here needs none, and its file is not read.
-    #[schemars(default)]
-    pub(crate) tenants_dir: Option<PathBuf>,
-    /// For several parts at once; laid over the bindings of the parts.
-    #[schemars(default)]
-    pub(crate) routes: Vec<Route>,
-    /// What files of `tenants_dir`, and bindings that a program reads from JSON, may choose.
-    #[schemars(default)]
-    pub(crate) untrusted: Untrusted,
-    /// How spans are sent, for all tracers.
-    #[schemars(default)]
-    pub(crate) export: Export,
-    /// When the files are read again.
-    #[schemars(default)]
-    pub(crate) reload: Reloading,
-    /// What is asked of keys.
-    #[schemars(default)]
-    pub(crate) keys: Keys,
-    /// How much the registry's own metrics tell apart.
-    #[schemars(default)]
-    pub(crate) metrics: Metrics,
-    /// How many tracers are kept, and for how long.
-    #[schemars(default)]
-    pub(crate) pool: Pool,
-    /// Where spans go that are made outside any scope, by code that knows no tenants.
-    #[schemars(default)]
-    pub(crate) routing: Routing,
+table! {
+    /// A configuration as written. Made from files by [`Config::load`](crate::config::Config::load), or in code.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    #[schema(title = "tracer-registry configuration")]
+    pub(crate) struct Document {
+        /// Which environment `registry.active()` gives, and which file is laid over the default one.
+        #[schema(default)]
+        pub(crate) active_environment: Option<ActiveEnvironment>,
+        /// Every binding starts from here.
+        #[schema(default)]
+        pub(crate) defaults: Binding,
+        /// By environment's name.
+        #[schema(default, schema_with = "names")]
+        pub(crate) environments: BTreeMap<String, Binding>,
+        /// By feature's name.
+        #[schema(default, schema_with = "names")]
+        pub(crate) features: BTreeMap<String, Binding>,
+        /// By tenant slug. The table `"*"` stands for every tenant without one of its own; `{tenant}` in it is the slug.
+        #[schema(default, schema_with = "names_and_wildcard")]
+        pub(crate) tenants: BTreeMap<String, Binding>,
+        /// A folder with a file for each tenant, called as the slug, such as `acme.toml`; in it is what a table `[tenants.acme]` would have. Read
+        /// when the tenant is looked up. A tenant with a table here needs none, and its file is not read.
+        #[schema(default)]
+        #[take(folder)]
+        #[rule(not_empty)]
+        pub(crate) tenants_dir: Option<PathBuf>,
+        /// For several parts at once; laid over the bindings of the parts.
+        #[schema(default)]
+        pub(crate) routes: Vec<Route>,
+        /// What files of `tenants_dir`, and bindings that a program reads from JSON, may choose.
+        #[schema(default)]
+        pub(crate) untrusted: Untrusted,
+        /// How spans are sent, for all tracers.
+        #[schema(default)]
+        pub(crate) export: Export,
+        /// When the files are read again.
+        #[schema(default)]
+        pub(crate) reload: Reloading,
+        /// What is asked of keys.
+        #[schema(default)]
+        pub(crate) keys: Keys,
+        /// How much the registry's own metrics tell apart.
+        #[schema(default)]
+        pub(crate) metrics: Metrics,
+        /// How many tracers are kept, and for how long.
+        #[schema(default)]
+        pub(crate) pool: Pool,
+        /// Where spans go that are made outside any scope, by code that knows no tenants.
+        #[schema(default)]
+        pub(crate) routing: Routing,
+    }
 }
 
-/// `[routing]` as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub(crate) struct Routing {
-    /// The tracer of spans that are made outside any scope. Default: none, they are not recorded, and counted.
-    pub(crate) default: Option<When>,
+table! {
+    /// `[routing]` as written.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub(crate) struct Routing {
+        /// The tracer of spans that are made outside any scope. Default: none, they are not recorded, and counted.
+        pub(crate) default: Option<When>,
+    }
 }
 
-/// `[reload]` as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub(crate) struct Reloading {
-    /// Whether the files are watched, and read again when they change. Default: false.
-    pub(crate) watch: Option<bool>,
+settings! {
+    /// `[reload]` as written.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    #[at("reload")]
+    pub(crate) struct Reloading {
+        /// Whether the files are watched, and read again when they change. Default: false.
+        #[default(false, can_watch)]
+        pub(crate) watch: Option<bool>,
+    }
+
+    /// `[reload]` with every default filled in.
+    pub(crate) struct ReloadSettings;
 }
 
-/// `[keys]` as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub(crate) struct Keys {
-    /// Whether a file with a key is refused if every user of the machine may read or write it (mode `o+r` or `o+w`). Unix only. Default: false,
-    /// `tracer-registry check` warns.
-    pub(crate) strict_permissions: Option<bool>,
+settings! {
+    /// `[keys]` as written.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    #[at("keys")]
+    pub(crate) struct Keys {
+        /// Whether a file with a key is refused if every user of the machine may read or write it (mode `o+r` or `o+w`). Unix only. Default: false,
+        /// `tracer-registry check` warns.
+        #[default(false, has_modes)]
+        pub(crate) strict_permissions: Option<bool>,
+    }
+
+    /// `[keys]` with every default filled in.
+    pub(crate) struct KeySettings;
+}
+
+section!(Routing, Reloading, Keys);
+
+replaced! {
+    // As one: half of one layer's selector and half of another's would be a third one.
+    When: |table: &mut Table<'_>, name| table.table(name, When::take_fields);
+    ActiveEnvironment: ActiveEnvironment::take;
+}
+
+fn folder(table: &mut Table<'_>, name: &'static str) -> Option<PathBuf> {
+    path(table, name, "the path of a folder")
+}
+
+fn not_empty(folder: &PathBuf) -> Option<String> {
+    folder
+        .as_os_str()
+        .is_empty()
+        .then(|| "the path of a folder is expected".to_owned())
+}
+
+fn can_watch(watch: &bool) -> Option<String> {
+    needs_feature("watching files", "watch", !*watch || cfg!(feature = "watch"))
+}
+
+fn has_modes(strict: &bool) -> Option<String> {
+    (*strict && cfg!(not(unix))).then(|| "files have no mode on this system that could be checked".to_owned())
 }
 
 /// The key of the table for every tenant without one of its own.
@@ -123,16 +171,17 @@ pub(crate) struct Route {
     pub(crate) binding: Binding,
 }
 
-/// The parts of a selector.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub(crate) struct When {
-    /// A tenant slug. In a route `"*"` is every tenant, and another part is named too.
-    pub(crate) tenant: Option<String>,
-    /// An environment's name.
-    pub(crate) environment: Option<String>,
-    /// A feature's name.
-    pub(crate) feature: Option<String>,
+table! {
+    /// The parts of a selector.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+    pub(crate) struct When {
+        /// A tenant slug. In a route `"*"` is every tenant, and another part is named too.
+        pub(crate) tenant: Option<String>,
+        /// An environment's name.
+        pub(crate) environment: Option<String>,
+        /// A feature's name.
+        pub(crate) feature: Option<String>,
+    }
 }
 
 impl Route {
@@ -156,70 +205,86 @@ impl From<&SelectorBuilder> for When {
 }
 
 impl Document {
+    /// The tables of bindings by name, each with what it is called.
+    pub(crate) fn tables(&self) -> [(SelectorKind, &'static str, &BTreeMap<String, Binding>); 3] {
+        [
+            (SelectorKind::Environment, "environments", &self.environments),
+            (SelectorKind::Feature, "features", &self.features),
+            (SelectorKind::Tenant, "tenants", &self.tenants),
+        ]
+    }
+
     /// Every binding, with its key path.
     pub(crate) fn bindings(&self) -> impl Iterator<Item = (String, &Binding)> {
-        let tables = [
-            ("environments", &self.environments),
-            ("features", &self.features),
-            ("tenants", &self.tenants),
-        ];
-        let named = tables.into_iter().flat_map(|(table, bindings)| {
-            let paths = bindings.keys().map(move |name| format!("{table}.{}", quoted(name)));
-            paths.zip(bindings.values())
+        let named = self.tables().into_iter().flat_map(|(_, table, bindings)| {
+            let path = move |name| format!("{table}.{}", quoted(name));
+            bindings.iter().map(move |(name, binding)| (path(name), binding))
         });
         let routes = self.routes.iter().enumerate();
         let routes = routes.map(|(index, route)| (format!("routes[{index}]"), &route.binding));
-        [("defaults".to_owned(), &self.defaults)]
-            .into_iter()
-            .chain(named)
-            .chain(routes)
+        let defaults = ("defaults".to_owned(), &self.defaults);
+        std::iter::once(defaults).chain(named).chain(routes)
     }
 
     /// Lays `over` on top of this one, table by table. A route for the same parts is laid over the earlier one.
     pub(crate) fn overlay(&mut self, over: &Self) {
-        replace(&mut self.active_environment, over.active_environment.as_ref());
         if over.defaults.backend == Some(BackendName::default()) {
             // Said or not, the lower layer's defaults are written for this backend: saying so above changes nothing.
             self.defaults.backend.get_or_insert_default();
         }
-        self.defaults.overlay(&over.defaults);
-        for (mine, theirs) in [
-            (&mut self.environments, &over.environments),
-            (&mut self.features, &over.features),
-            (&mut self.tenants, &over.tenants),
-        ] {
-            for (name, binding) in theirs {
-                mine.entry(name.clone()).or_default().overlay(binding);
-            }
-        }
-        if !over.routes.is_empty() {
-            self.overlay_routes(&over.routes);
-        }
-        replace(&mut self.tenants_dir, over.tenants_dir.as_ref());
-        replace(&mut self.reload.watch, over.reload.watch.as_ref());
-        replace(&mut self.keys.strict_permissions, over.keys.strict_permissions.as_ref());
-        self.untrusted.overlay(&over.untrusted);
-        self.export.overlay(&over.export);
-        self.metrics.overlay(&over.metrics);
-        self.pool.overlay(&over.pool);
-        // As one: half of one layer's selector and half of another's would be a third one.
-        replace(&mut self.routing.default, over.routing.default.as_ref());
+        self.overlay_fields(over);
+    }
+}
+
+impl Field for Vec<Route> {
+    fn take(table: &mut Table<'_>, name: &'static str) -> Self {
+        let items = table.items(name).into_iter();
+        let routes = items.map(|(value, path)| {
+            // Keeps the place of one that is no table, so that the others keep their numbers.
+            let Some(mut table) = Table::new(value, path, table.folder, table.faults) else {
+                return Route::default();
+            };
+            // A route without parts is a fault of the next stage.
+            let when = table.table("when", When::take_fields).unwrap_or_default();
+            let binding = Binding::take_fields(&mut table);
+            table.finish();
+            Route { when, binding }
+        });
+        routes.collect()
     }
 
-    fn overlay_routes(&mut self, over: &[Route]) {
-        let mut places: HashMap<When, usize> = HashMap::with_capacity(self.routes.len());
-        for (place, route) in self.routes.iter().enumerate() {
+    fn overlay(&mut self, upper: &Self) {
+        let mut places: HashMap<When, usize> = HashMap::with_capacity(self.len());
+        for (place, route) in self.iter().enumerate() {
             places.entry(route.when.clone()).or_insert(place);
         }
-        for route in over {
+        for route in upper {
             match places.entry(route.when.clone()) {
-                Entry::Occupied(mine) => self.routes[*mine.get()].binding.overlay(&route.binding),
+                Entry::Occupied(mine) => self[*mine.get()].binding.overlay(&route.binding),
                 Entry::Vacant(free) => {
-                    free.insert(self.routes.len());
-                    self.routes.push(route.clone());
+                    free.insert(self.len());
+                    self.push(route.clone());
                 }
             }
         }
+    }
+
+    fn is_set(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+impl ActiveEnvironment {
+    fn take(table: &mut Table<'_>, name: &'static str) -> Option<Self> {
+        let value = table.value(name)?;
+        if let Value::String(name) = value {
+            return Some(Self::Slug(name));
+        }
+        let mut table = Table::new(value, table.path_of(name), table.folder, table.faults)?;
+        let env = table.required("env");
+        let default = Setting::take(&mut table, "default");
+        table.finish();
+        Some(Self::Variable(ActiveVariable { env: env?, default }))
     }
 }
 

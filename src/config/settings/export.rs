@@ -5,70 +5,99 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::settings::units::{HumanDuration, HumanSize, replace};
+use crate::config::read::table::{SIZE, Table};
+use crate::config::rules::values::{at_least_one, at_most_a_day, more_than_zero, needs_feature};
+use crate::config::settings::declare::{section, settings};
+use crate::config::settings::setting::{HumanDuration, HumanSize, replaced};
 
 /// The most requests under way at the same time: more than a process has sockets for.
 pub(crate) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
 
-/// `[export]` as written.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Export {
-    /// Who sends, and when. Default: background.
-    pub mode: Option<ExportMode>,
-    /// How spans are encoded and sent. Default: http/protobuf.
-    pub protocol: Option<Protocol>,
-    /// How bodies are compressed. Default: gzip.
-    pub compression: Option<Compression>,
-    /// How long a span waits for others before its batch is sent. Default: 1s.
-    #[schemars(with = "Option<HumanDuration>")]
-    pub scheduled_delay: Option<Duration>,
-    /// Spans in a request at the most. Default: 512.
-    #[schemars(range(min = 1))]
-    pub max_export_batch_size: Option<usize>,
-    /// Spans of one tracer that wait at the most, and as many session events; the newest is dropped and counted. Default: 8192.
-    #[schemars(range(min = 1))]
-    pub max_queue_size: Option<usize>,
-    /// What the spans and session events of all tracers together may take that are queued and under way; each tracer may have as much as is
-    /// free. Default: 64MiB.
-    #[schemars(with = "Option<HumanSize>")]
-    pub max_queue_bytes: Option<usize>,
-    /// Requests under way at the same time, all tracers together. As many again may be waiting for receivers that are slow to answer, and
-    /// an eighth of it for those that were slow before. Default: 64.
-    #[schemars(range(min = 1, max = MAX_CONCURRENT_EXPORTS))]
-    pub max_concurrent_exports: Option<usize>,
-    /// How long one request may take. Default: 10s.
-    #[schemars(with = "Option<HumanDuration>")]
-    pub timeout: Option<Duration>,
-    /// How long a registry that is dropped without `shutdown` goes on delivering. Default: 2s.
-    #[schemars(with = "Option<HumanDuration>")]
-    pub drop_timeout: Option<Duration>,
-    /// What happens with a request that failed for a passing reason.
-    #[schemars(with = "Option<Retry>")]
-    pub retry: Retry,
+settings! {
+    /// `[export]` as written.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    #[at("export")]
+    pub struct Export {
+        /// Who sends, and when. Default: background.
+        #[default(ExportMode::Background)]
+        pub mode: Option<ExportMode>,
+        /// How spans are encoded and sent. Default: http/protobuf.
+        #[default(Protocol::HttpProtobuf, is_built)]
+        pub protocol: Option<Protocol>,
+        /// How bodies are compressed. Default: gzip.
+        #[default(Compression::Gzip, is_built_too)]
+        pub compression: Option<Compression>,
+        /// How long a span waits for others before its batch is sent. Default: 1s.
+        #[schema(with = "Option<HumanDuration>")]
+        #[default(Duration::from_secs(1), at_most_a_day)]
+        pub scheduled_delay: Option<Duration>,
+        /// Spans in a request at the most. Default: 512.
+        #[schema(range(min = 1))]
+        #[default(512, at_least_one)]
+        pub max_export_batch_size: Option<usize>,
+        /// Spans of one tracer that wait at the most, and as many session events; the newest is dropped and counted. Default: 8192.
+        #[schema(range(min = 1))]
+        #[default(8192, at_least_one)]
+        pub max_queue_size: Option<usize>,
+        /// What the spans and session events of all tracers together may take that are queued and under way; each tracer may have as much as is
+        /// free. Default: 64MiB.
+        #[schema(with = "Option<HumanSize>")]
+        #[take(size)]
+        #[default(64 << 20, at_least_one)]
+        pub max_queue_bytes: Option<usize>,
+        /// Requests under way at the same time, all tracers together. As many again may be waiting for receivers that are slow to answer, and
+        /// an eighth of it for those that were slow before. Default: 64.
+        #[schema(range(min = 1, max = MAX_CONCURRENT_EXPORTS))]
+        #[default(64, in_bounds)]
+        pub max_concurrent_exports: Option<usize>,
+        /// How long one request may take. Default: 10s.
+        #[schema(with = "Option<HumanDuration>")]
+        #[default(Duration::from_secs(10), more_than_zero)]
+        pub timeout: Option<Duration>,
+        /// How long a registry that is dropped without `shutdown` goes on delivering. Default: 2s.
+        #[schema(with = "Option<HumanDuration>")]
+        #[default(Duration::from_secs(2), at_most_a_day)]
+        pub drop_timeout: Option<Duration>,
+        #[inner(RetrySettings)]
+        /// What happens with a request that failed for a passing reason.
+        pub retry: Retry,
+    }
+
+    /// `[export]` with every default filled in.
+    pub struct ExportSettings;
 }
 
-/// `[export.retry]` as written.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Retry {
-    /// The longest wait before the first repetition; it doubles each time, and each wait is drawn from zero to it. Default: 1s.
-    #[schemars(with = "Option<HumanDuration>")]
-    pub initial_backoff: Option<Duration>,
-    /// The longest wait between two attempts. Default: 30s.
-    #[schemars(with = "Option<HumanDuration>")]
-    pub max_backoff: Option<Duration>,
-    /// How long what failed for a passing reason is repeated before it is dropped and counted: from when it was due, or from when the
-    /// receiver's present failure began, whichever is later. With `0s` nothing is repeated. Default: 5m.
-    #[schemars(with = "Option<HumanDuration>")]
-    pub max_elapsed: Option<Duration>,
-    /// The longest wait that a receiver may ask for (`Retry-After`, gRPC's `RetryInfo`); a longer one is cut to it. With `0s` its wishes are
-    /// ignored. Default: 1h.
-    #[schemars(with = "Option<HumanDuration>")]
-    pub max_retry_after: Option<Duration>,
-    /// What is done where the receiver fails on a request by an HTTP status that may be about what it carries: 500, and any other 5xx but
-    /// 502, 503 and 504 (gRPC: INTERNAL, UNKNOWN). Default: halve.
-    pub server_errors: Option<ServerErrors>,
+settings! {
+    /// `[export.retry]` as written.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    #[at("export.retry")]
+    pub struct Retry {
+        /// The longest wait before the first repetition; it doubles each time, and each wait is drawn from zero to it. Default: 1s.
+        #[schema(with = "Option<HumanDuration>")]
+        #[default(Duration::from_secs(1), more_than_zero)]
+        pub initial_backoff: Option<Duration>,
+        /// The longest wait between two attempts. Default: 30s.
+        #[schema(with = "Option<HumanDuration>")]
+        #[default(Duration::from_secs(30), more_than_zero)]
+        pub max_backoff: Option<Duration>,
+        /// How long what failed for a passing reason is repeated before it is dropped and counted: from when it was due, or from when the
+        /// receiver's present failure began, whichever is later. With `0s` nothing is repeated. Default: 5m.
+        #[schema(with = "Option<HumanDuration>")]
+        #[default(Duration::from_secs(300), at_most_a_day)]
+        pub max_elapsed: Option<Duration>,
+        /// The longest wait that a receiver may ask for (`Retry-After`, gRPC's `RetryInfo`); a longer one is cut to it. With `0s` its wishes are
+        /// ignored. Default: 1h.
+        #[schema(with = "Option<HumanDuration>")]
+        #[default(Duration::from_secs(3600), at_most_a_day)]
+        pub max_retry_after: Option<Duration>,
+        /// What is done where the receiver fails on a request by an HTTP status that may be about what it carries: 500, and any other 5xx but
+        /// 502, 503 and 504 (gRPC: INTERNAL, UNKNOWN). Default: halve.
+        #[default(ServerErrors::Halve)]
+        pub server_errors: Option<ServerErrors>,
+    }
+
+    /// `[export.retry]` with every default filled in.
+    pub struct RetrySettings;
 }
 
 /// What is done where the receiver answers a batch with 500 or the like.
@@ -126,48 +155,6 @@ pub enum Compression {
     None,
 }
 
-/// `[export]` with every default filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExportSettings {
-    /// Who sends, and when.
-    pub mode: ExportMode,
-    /// How spans are encoded and sent.
-    pub protocol: Protocol,
-    /// How bodies are compressed.
-    pub compression: Compression,
-    /// How long a span waits for others before its batch is sent.
-    pub scheduled_delay: Duration,
-    /// Spans in a request at the most.
-    pub max_export_batch_size: usize,
-    /// Spans of one tracer that wait at the most, and as many session events.
-    pub max_queue_size: usize,
-    /// What the spans and session events of all tracers together may take.
-    pub max_queue_bytes: usize,
-    /// Requests under way at the same time.
-    pub max_concurrent_exports: usize,
-    /// How long one request may take.
-    pub timeout: Duration,
-    /// How long a registry that is dropped without `shutdown` goes on delivering.
-    pub drop_timeout: Duration,
-    /// What happens with a request that failed for a passing reason.
-    pub retry: RetrySettings,
-}
-
-/// `[export.retry]` with every default filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetrySettings {
-    /// The longest wait before the first repetition.
-    pub initial_backoff: Duration,
-    /// The longest wait between two attempts.
-    pub max_backoff: Duration,
-    /// How long what failed for a passing reason is repeated: from when it was due, or from when the receiver's present failure began.
-    pub max_elapsed: Duration,
-    /// The longest wait that a receiver may ask for.
-    pub max_retry_after: Duration,
-    /// What is done where the receiver answers a batch with 500 or the like.
-    pub server_errors: ServerErrors,
-}
-
 impl ExportSettings {
     /// Spans that are sent without waiting for more. A full queue is: it would only drop while it waits.
     pub(crate) fn full_batch(&self) -> usize {
@@ -184,44 +171,32 @@ impl RetrySettings {
     }
 }
 
-impl Export {
-    pub(crate) fn overlay(&mut self, over: &Self) {
-        replace(&mut self.mode, over.mode.as_ref());
-        replace(&mut self.protocol, over.protocol.as_ref());
-        replace(&mut self.compression, over.compression.as_ref());
-        replace(&mut self.scheduled_delay, over.scheduled_delay.as_ref());
-        replace(&mut self.max_export_batch_size, over.max_export_batch_size.as_ref());
-        replace(&mut self.max_queue_size, over.max_queue_size.as_ref());
-        replace(&mut self.max_queue_bytes, over.max_queue_bytes.as_ref());
-        replace(&mut self.max_concurrent_exports, over.max_concurrent_exports.as_ref());
-        replace(&mut self.timeout, over.timeout.as_ref());
-        replace(&mut self.drop_timeout, over.drop_timeout.as_ref());
-        replace(&mut self.retry.initial_backoff, over.retry.initial_backoff.as_ref());
-        replace(&mut self.retry.max_backoff, over.retry.max_backoff.as_ref());
-        replace(&mut self.retry.max_elapsed, over.retry.max_elapsed.as_ref());
-        replace(&mut self.retry.max_retry_after, over.retry.max_retry_after.as_ref());
-        replace(&mut self.retry.server_errors, over.retry.server_errors.as_ref());
-    }
+replaced! {
+    ExportMode: Table::choose;
+    Protocol: Table::choose;
+    Compression: Table::choose;
+    ServerErrors: Table::choose;
+}
 
-    pub(crate) fn settings(&self) -> ExportSettings {
-        ExportSettings {
-            mode: self.mode.unwrap_or_default(),
-            protocol: self.protocol.unwrap_or_default(),
-            compression: self.compression.unwrap_or_default(),
-            scheduled_delay: self.scheduled_delay.unwrap_or(Duration::from_secs(1)),
-            max_export_batch_size: self.max_export_batch_size.unwrap_or(512),
-            max_queue_size: self.max_queue_size.unwrap_or(8192),
-            max_queue_bytes: self.max_queue_bytes.unwrap_or(64 << 20),
-            max_concurrent_exports: self.max_concurrent_exports.unwrap_or(64),
-            timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
-            drop_timeout: self.drop_timeout.unwrap_or(Duration::from_secs(2)),
-            retry: RetrySettings {
-                initial_backoff: self.retry.initial_backoff.unwrap_or(Duration::from_secs(1)),
-                max_backoff: self.retry.max_backoff.unwrap_or(Duration::from_secs(30)),
-                max_elapsed: self.retry.max_elapsed.unwrap_or(Duration::from_secs(300)),
-                max_retry_after: self.retry.max_retry_after.unwrap_or(Duration::from_secs(3600)),
-                server_errors: self.retry.server_errors.unwrap_or_default(),
-            },
-        }
-    }
+section!(Export, Retry);
+
+fn size(table: &mut Table<'_>, name: &'static str) -> Option<usize> {
+    table.take(name, SIZE).map(|HumanSize(bytes)| bytes)
+}
+
+fn in_bounds(most: &usize) -> Option<String> {
+    let too_many = || (*most > MAX_CONCURRENT_EXPORTS).then(|| format!("must be at most {MAX_CONCURRENT_EXPORTS}"));
+    at_least_one(most).or_else(too_many)
+}
+
+fn is_built(protocol: &Protocol) -> Option<String> {
+    needs_feature("grpc", "grpc", *protocol != Protocol::Grpc || cfg!(feature = "grpc"))
+}
+
+fn is_built_too(compression: &Compression) -> Option<String> {
+    needs_feature(
+        "zstd",
+        "zstd",
+        *compression != Compression::Zstd || cfg!(feature = "zstd"),
+    )
 }

@@ -1,14 +1,16 @@
 //! What may be written: the tables of the configuration, and how those of two layers are laid over one another.
 
 pub(crate) mod binding;
+mod declare;
 pub(crate) mod document;
 pub(crate) mod export;
-mod forms;
+mod key_source;
 pub(crate) mod metrics;
 mod overlay;
 pub(crate) mod pool;
 pub(crate) mod proxy;
+pub(crate) mod redacted;
 pub(crate) mod schema;
+pub(crate) mod setting;
 pub(crate) mod tls;
-pub(crate) mod units;
 pub(crate) mod untrusted;

@@ -1,9 +1,14 @@
 //! Bindings laid over one another, and what a change forgets of those below it.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::config::read::table::Table;
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::settings::binding::{Binding, Change};
+use crate::config::settings::setting::{Entry, Field, Fields};
 use crate::config::settings::tls::Tls;
-use crate::config::settings::units::replace;
 
 impl Binding {
     /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
@@ -13,7 +18,7 @@ impl Binding {
     pub(crate) fn overlay(&mut self, over: &Self) {
         let change = over.changes(self);
         if change == Some(Change::Backend) {
-            self.endpoint = None;
+            *self.endpoint = None;
             self.tls = None;
         }
         if let Some(change) = change.or(over.forgotten) {
@@ -25,36 +30,7 @@ impl Binding {
         if over.api_key.is_some() {
             self.forgotten = None;
         }
-        replace(&mut self.api_key, over.api_key.as_ref());
-        replace(&mut self.backend, over.backend.as_ref());
-        replace(&mut self.endpoint, over.endpoint.as_ref());
-        replace(&mut self.project, over.project.as_ref());
-        replace(&mut self.auth, over.auth.as_ref());
-        // As one: the credentials are for the proxy that they were written with.
-        replace(&mut self.proxy, over.proxy.as_ref());
-        replace(&mut self.source, over.source.as_ref());
-        replace(&mut self.sampling, over.sampling.as_ref());
-        replace(&mut self.sessions, over.sessions.as_ref());
-        replace(&mut self.weight, over.weight.as_ref());
-        if let Some(over) = &over.tls {
-            self.tls.get_or_insert_default().overlay(over);
-        }
-        self.headers.extend(over.headers.clone());
-        self.metadata.extend(over.metadata.clone());
-        self.resource.extend(over.resource.clone());
-        if let Some(over) = over.limits {
-            let limits = self.limits.get_or_insert_default();
-            replace(&mut limits.attributes, over.attributes.as_ref());
-            replace(&mut limits.events, over.events.as_ref());
-            replace(&mut limits.links, over.links.as_ref());
-            replace(&mut limits.attributes_per_event, over.attributes_per_event.as_ref());
-            replace(&mut limits.attributes_per_link, over.attributes_per_link.as_ref());
-        }
-        if let Some(over) = over.propagation {
-            let propagation = self.propagation.get_or_insert_default();
-            replace(&mut propagation.trust_remote_parent, over.trust_remote_parent.as_ref());
-            replace(&mut propagation.session_id, over.session_id.as_ref());
-        }
+        self.overlay_fields(over);
     }
 
     /// What it changes when it is laid over `below`, if that forgets the key.
@@ -101,5 +77,32 @@ impl Binding {
         if let Some(tls) = &mut self.tls {
             (tls.cert, tls.key) = (None, None);
         }
+    }
+}
+
+impl Field for Binding {
+    fn take(table: &mut Table<'_>, name: &'static str) -> Self {
+        table.table(name, Self::take_fields).unwrap_or_default()
+    }
+
+    fn overlay(&mut self, upper: &Self) {
+        Self::overlay(self, upper);
+    }
+
+    fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+impl Entry for Binding {
+    fn read(value: Value, path: String, table: &mut Table<'_>) -> Option<Self> {
+        let mut table = Table::new(value, path, table.folder, table.faults)?;
+        let binding = Self::take_fields(&mut table);
+        table.finish();
+        Some(binding)
+    }
+
+    fn lay_over(&self, name: &str, lower: &mut BTreeMap<String, Self>) {
+        lower.entry(name.to_owned()).or_default().overlay(self);
     }
 }

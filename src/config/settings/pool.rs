@@ -5,23 +5,35 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-use crate::config::settings::units::HumanDuration;
-use crate::config::settings::units::replace;
+use crate::config::read::table::Table;
+use crate::config::rules::values::{at_least_one, more_than_zero};
+use crate::config::settings::declare::{section, settings};
+use crate::config::settings::setting::{HumanDuration, replaced};
 
-/// `[pool]` as written.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Pool {
-    /// Tracers that are kept at the most, dedicated ones not counted. Where there are as many, the idle one that was used least recently
-    /// makes room for a new one. Default: 10000.
-    #[schemars(range(min = 1))]
-    pub max_tracers: Option<usize>,
-    /// How long an idle tracer is kept, or "never" where the time alone ends none. Default: 30m.
-    #[schemars(with = "Option<WrittenTimeout>")]
-    pub idle_timeout: Option<IdleTimeout>,
-    /// What becomes of a look-up that would make a tracer where there are `max_tracers`. Default: reject.
-    pub when_full: Option<WhenFull>,
+settings! {
+    /// `[pool]` as written.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    #[at("pool")]
+    pub struct Pool {
+        /// Tracers that are kept at the most, dedicated ones not counted. Where there are as many, the idle one that was used least recently
+        /// makes room for a new one. Default: 10000.
+        #[schema(range(min = 1))]
+        #[default(10_000, at_least_one)]
+        pub max_tracers: Option<usize>,
+        /// How long an idle tracer is kept, or "never" where the time alone ends none. Default: 30m.
+        #[schema(with = "Option<WrittenTimeout>")]
+        #[default(IdleTimeout::After(Duration::from_secs(30 * 60)), not_at_once)]
+        pub idle_timeout: Option<IdleTimeout>,
+        /// What becomes of a look-up that would make a tracer where there are `max_tracers`. Default: reject.
+        #[default(WhenFull::Reject)]
+        pub when_full: Option<WhenFull>,
+    }
+
+    /// `[pool]` with every default filled in.
+    pub struct PoolSettings;
 }
+
+section!(Pool);
 
 /// How long an idle tracer is kept: `30m`, or `never` where it is kept however long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +56,6 @@ pub enum WhenFull {
     Grow,
 }
 
-/// `[pool]` with every default filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolSettings {
-    /// Tracers that are kept at the most.
-    pub max_tracers: usize,
-    /// How long an idle tracer is kept.
-    pub idle_timeout: IdleTimeout,
-    /// What becomes of a look-up that would make one tracer too many.
-    pub when_full: WhenFull,
-}
-
 /// How the timeout is written.
 #[derive(JsonSchema)]
 #[schemars(extend("examples" = ["30m", "never"]))]
@@ -72,19 +73,14 @@ impl<'de> Deserialize<'de> for IdleTimeout {
     }
 }
 
-impl Pool {
-    pub(crate) fn overlay(&mut self, over: &Self) {
-        replace(&mut self.max_tracers, over.max_tracers.as_ref());
-        replace(&mut self.idle_timeout, over.idle_timeout.as_ref());
-        replace(&mut self.when_full, over.when_full.as_ref());
-    }
+replaced! {
+    IdleTimeout: |table: &mut Table<'_>, name| table.take(name, "a duration such as \"30m\", or \"never\"");
+    WhenFull: Table::choose;
+}
 
-    pub(crate) fn settings(&self) -> PoolSettings {
-        let half_an_hour = IdleTimeout::After(Duration::from_secs(30 * 60));
-        PoolSettings {
-            max_tracers: self.max_tracers.unwrap_or(10_000),
-            idle_timeout: self.idle_timeout.unwrap_or(half_an_hour),
-            when_full: self.when_full.unwrap_or_default(),
-        }
+fn not_at_once(timeout: &IdleTimeout) -> Option<String> {
+    match timeout {
+        IdleTimeout::After(time) => more_than_zero(time).map(|message| format!("{message}, or \"never\"")),
+        IdleTimeout::Never => None,
     }
 }

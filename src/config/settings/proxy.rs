@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+
+use crate::config::read::table::{TEXT, Table};
 use crate::config::rules::endpoint::{Endpoint, EndpointError};
+use crate::config::settings::key_source;
 use crate::secret::KeySource;
 
 /// An HTTP proxy.
@@ -41,6 +45,25 @@ impl Proxy {
     pub fn credentials(mut self, source: KeySource) -> Self {
         self.credentials = Some(source);
         self
+    }
+
+    pub(crate) fn take(table: &mut Table<'_>, name: &'static str) -> Option<Self> {
+        table.table(name, Self::fields).flatten()
+    }
+
+    fn fields(table: &mut Table<'_>) -> Option<Self> {
+        let credentials = key_source::take(table, "credentials");
+        let (url, env) = (table.take("url", "a URL"), table.take("env", TEXT));
+        let address = match (url, env) {
+            (Some(url), None) => Address::Url(url),
+            (None, Some(env)) => Address::Env(env),
+            _ => {
+                let message = "a proxy is { url = \"http://proxy.example:3128\" } or { env = \"HTTPS_PROXY\" }";
+                table.faults.add(table.path.clone(), message);
+                return None;
+            }
+        };
+        Some(Self { address, credentials })
     }
 
     /// Whether both are one proxy, whoever asks it.
@@ -84,4 +107,28 @@ impl fmt::Debug for Proxy {
         };
         shown.field("credentials", &self.credentials).finish()
     }
+}
+
+/// What requests go through, as written.
+#[derive(JsonSchema)]
+#[schemars(untagged, deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "describes the written form; it is read with an error for each mistake"
+)]
+pub(crate) enum Form {
+    /// A proxy by its URL.
+    Url {
+        /// The proxy's URL, such as `http://proxy.example:3128`, without user and password.
+        url: String,
+        /// Where `user:password` comes from. Default: none are sent.
+        credentials: Option<key_source::Form>,
+    },
+    /// The proxy that a variable of the process names; none where it is not set.
+    Env {
+        /// The variable's name, such as `HTTPS_PROXY`.
+        env: String,
+        /// Where `user:password` comes from. Default: none are sent.
+        credentials: Option<key_source::Form>,
+    },
 }

@@ -2,22 +2,46 @@
 
 use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
-
+use crate::config::read::table::Table;
 use crate::config::rules::template::{self, TemplateError};
-use crate::config::settings::units::replace;
+use crate::config::settings::declare::table;
+use crate::config::settings::setting::{Fields, Setting, path};
 use crate::selector::Selector;
 
-/// Certificates for an `https` endpoint, as PEM files. Read when the tracer is made, and again when they change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, JsonSchema)]
-#[schemars(deny_unknown_fields, extend("dependentRequired" = { "cert": ["key"], "key": ["cert"] }))]
-pub struct Tls {
-    /// The certificate authorities that the server's certificate may be of, in place of the platform's. Default: the platform's.
-    pub ca: Option<PathBuf>,
-    /// The client certificate, with the certificates between it and its authority behind it. Needs `key`.
-    pub cert: Option<PathBuf>,
-    /// The private key of the client certificate, not encrypted. Needs `cert`.
-    pub key: Option<PathBuf>,
+table! {
+    /// Certificates for an `https` endpoint, as PEM files. Read when the tracer is made, and again when they change.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+    #[schema(extend("dependentRequired" = { "cert": ["key"], "key": ["cert"] }))]
+    pub struct Tls {
+        /// The certificate authorities that the server's certificate may be of, in place of the platform's. Default: the platform's.
+        #[take(pem)]
+        pub ca: Option<PathBuf>,
+        /// The client certificate, with the certificates between it and its authority behind it. Needs `key`.
+        #[take(pem)]
+        pub cert: Option<PathBuf>,
+        /// The private key of the client certificate, not encrypted. Needs `cert`.
+        #[take(pem)]
+        pub key: Option<PathBuf>,
+    }
+}
+
+impl Setting for Tls {
+    fn take(table: &mut Table<'_>, name: &'static str) -> Option<Self> {
+        table.table(name, Self::take_fields)
+    }
+
+    /// The certificate and its key are replaced together: those of two tables would not fit each other.
+    fn lay_over(&self, lower: &mut Option<Self>) {
+        let lower = lower.get_or_insert_default();
+        if self.cert.is_some() || self.key.is_some() {
+            (lower.cert, lower.key) = (None, None);
+        }
+        lower.overlay_fields(self);
+    }
+}
+
+fn pem(table: &mut Table<'_>, name: &'static str) -> Option<PathBuf> {
+    path(table, name, "the path of a PEM file")
 }
 
 impl Tls {
@@ -26,15 +50,6 @@ impl Tls {
         let all = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
         all.into_iter()
             .filter_map(|(setting, file)| Some((setting, file.as_deref()?)))
-    }
-
-    /// The certificate and its key are replaced together: those of two tables would not fit each other.
-    pub(crate) fn overlay(&mut self, over: &Self) {
-        replace(&mut self.ca, over.ca.as_ref());
-        if over.cert.is_some() || over.key.is_some() {
-            self.cert.clone_from(&over.cert);
-            self.key.clone_from(&over.key);
-        }
     }
 
     pub(crate) fn fill(&self, selector: &Selector) -> Result<Self, TemplateError> {

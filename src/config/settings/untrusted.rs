@@ -1,28 +1,31 @@
 //! `[untrusted]` as written.
 
-use schemars::JsonSchema;
+use crate::config::read::table::Table;
+use crate::config::settings::declare::{section, table};
+use crate::config::settings::setting::Setting;
 
-use crate::config::settings::units::replace;
-
-/// What files of `tenants_dir` and bindings from [`Binding::from_json`](crate::config::Binding::from_json) may choose. By default they may choose
-/// neither a key nor an endpoint, and send with what the tables below them say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Untrusted {
-    /// Where their keys may come from: `env:NAME`, `file:/path`, `credential:name`, `provider:name/secret`. `{tenant}` is the slug of the tenant
-    /// that the layer is for, and `*` stands for letters, digits, `-`, `_` and `.`. A pattern without `{tenant}` is for every tenant. Never a command.
-    /// Default: none.
-    pub(crate) keys: Option<Vec<String>>,
-    /// Scheme, host and port of endpoints that they may choose, such as `https://collector.example:4318`. `https://*.example.com` is all
-    /// hosts below `example.com`. Default: none.
-    pub(crate) endpoints: Option<Vec<String>>,
-    /// Addresses, such as `10.1.0.0/16`, that these endpoints may have although they are not public. Default: none.
-    pub(crate) addresses: Option<Vec<String>>,
-    /// Projects that they may name with a key that is not their tenant's own, such as `{tenant}` or `{tenant}/*`, written as in `keys`. A
-    /// pattern without `{tenant}` is for every tenant. Default: none.
-    pub(crate) projects: Option<Vec<String>>,
+table! {
+    /// What files of `tenants_dir` and bindings from [`Binding::from_json`](crate::config::Binding::from_json) may choose. By default they may choose
+    /// neither a key nor an endpoint, and send with what the tables below them say.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Untrusted {
+        /// Where their keys may come from: `env:NAME`, `file:/path`, `credential:name`, `provider:name/secret`. `{tenant}` is the slug of the tenant
+        /// that the layer is for, and `*` stands for letters, digits, `-`, `_` and `.`. A pattern without `{tenant}` is for every tenant. Never a command.
+        /// Default: none.
+        #[take(in_folder)]
+        pub(crate) keys: Option<Vec<String>>,
+        /// Scheme, host and port of endpoints that they may choose, such as `https://collector.example:4318`. `https://*.example.com` is all
+        /// hosts below `example.com`. Default: none.
+        pub(crate) endpoints: Option<Vec<String>>,
+        /// Addresses, such as `10.1.0.0/16`, that these endpoints may have although they are not public. Default: none.
+        pub(crate) addresses: Option<Vec<String>>,
+        /// Projects that they may name with a key that is not their tenant's own, such as `{tenant}` or `{tenant}/*`, written as in `keys`. A
+        /// pattern without `{tenant}` is for every tenant. Default: none.
+        pub(crate) projects: Option<Vec<String>>,
+    }
 }
+
+section!(Untrusted);
 
 impl Untrusted {
     /// Nothing is allowed yet.
@@ -53,12 +56,15 @@ impl Untrusted {
         self.projects.get_or_insert_default().push(pattern.into());
         self
     }
+}
 
-    /// Each list is replaced as one.
-    pub(crate) fn overlay(&mut self, over: &Self) {
-        replace(&mut self.keys, over.keys.as_ref());
-        replace(&mut self.endpoints, over.endpoints.as_ref());
-        replace(&mut self.addresses, over.addresses.as_ref());
-        replace(&mut self.projects, over.projects.as_ref());
-    }
+/// Patterns of files whose paths begin at the folder where they are relative.
+fn in_folder(table: &mut Table<'_>, name: &'static str) -> Option<Vec<String>> {
+    let patterns = Vec::<String>::take(table, name)?;
+    let absolute = |pattern: String| {
+        let path = pattern.strip_prefix("file:").filter(|path| !path.is_empty());
+        let path = path.and_then(|path| table.folder.join(path).to_str().map(str::to_owned));
+        path.map_or(pattern, |path| format!("file:{path}"))
+    };
+    Some(patterns.into_iter().map(absolute).collect())
 }

@@ -24,7 +24,7 @@ fn every_tenant_has_its_own_and_what_the_route_says_is_filled_in_for_it() {
         let search = resolve(&config, &format!("tenant:{tenant},feature:search"));
         assert_eq!(search.api_key, file(&format!("/search/{tenant}")));
         assert_eq!(search.source.as_deref(), Some(&*format!("search of {tenant}")));
-        assert_eq!(json!(search.metadata), json!({ "who": tenant, "where": "search" }));
+        assert_eq!(json!(*search.metadata), json!({ "who": tenant, "where": "search" }));
         assert_eq!(
             resolve(&config, &format!("tenant:{tenant}")).api_key,
             file(&format!("/{tenant}"))
@@ -47,7 +47,7 @@ fn an_exact_route_is_laid_over_it_wherever_it_is_written() {
             "what it does not say is as it was"
         );
         assert_eq!(
-            json!(acme.metadata),
+            json!(*acme.metadata),
             json!({ "who": "acme", "where": "search", "own": true })
         );
         assert_eq!(
@@ -120,7 +120,7 @@ fn a_tenant_that_a_file_declares_has_it_too() {
     let search = config.resolve_with(&selector, Some(&given)).expect("resolves");
     assert_eq!(search.api_key, file("/search/filed"));
     assert_eq!(
-        json!(search.metadata),
+        json!(*search.metadata),
         json!({ "plan": "large", "who": "filed", "where": "search" })
     );
 }

@@ -34,7 +34,7 @@ fn each_layer_wins_over_those_before_it_and_tables_are_merged_by_key() {
         let acme = resolve(&config, "tenant:acme");
         (
             acme.source.expect("has one"),
-            serde_json::to_string(&acme.metadata).expect("values"),
+            serde_json::to_string(&*acme.metadata).expect("values"),
         )
     };
     assert_eq!(

@@ -142,7 +142,7 @@ fn of_a_binding(binding: &ResolvedBinding) -> Effect {
             "propagation.trust_remote_parent",
             binding.trust_remote_parent.to_string(),
         ),
-        ("sampling.ratio", binding.sampling_ratio.to_string()),
+        ("sampling.ratio", binding.sampling.ratio.to_string()),
         ("sessions", format!("{:?}", binding.sessions)),
         ("weight", binding.weight.to_string()),
     ])

@@ -54,8 +54,12 @@ fn binding() -> impl Strategy<Value = Binding> {
             let mut binding = Binding::new();
             binding.source = source;
             binding.api_key = key.map(KeySource::Env);
-            binding.metadata = metadata.into_iter().map(|(key, value)| (key, value.into())).collect();
-            binding.resource = resource.into_iter().map(|(key, value)| (key, value.into())).collect();
+            binding
+                .metadata
+                .extend(metadata.into_iter().map(|(key, value)| (key, value.into())));
+            binding
+                .resource
+                .extend(resource.into_iter().map(|(key, value)| (key, value.into())));
             if events.is_some() || links.is_some() {
                 let none = Limits::default();
                 binding.limits = Some(Limits { events, links, ..none });

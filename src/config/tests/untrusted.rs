@@ -201,7 +201,7 @@ fn what_is_the_operators_alone_is_refused_setting_by_setting() {
          resource = { site = 'eu', 'service.version' = '1' }",
     );
     assert_eq!(
-        (less.sampling_ratio.to_string().as_str(), less.limits.events),
+        (less.sampling.ratio.to_string().as_str(), less.limits.events),
         ("0.1", Some(5))
     );
 }

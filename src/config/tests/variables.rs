@@ -53,11 +53,11 @@ fn a_variable_is_typed_by_the_field_it_is_for() {
     assert_eq!(*config.pool(), pool);
     let acme = resolve(&config, "tenant:acme");
     assert_eq!(
-        (acme.sampling_ratio, acme.limits.events, acme.trust_remote_parent),
+        (acme.sampling.ratio, acme.limits.events, acme.trust_remote_parent),
         (0.5, Some(9), true)
     );
     let metadata = json!({"seats": 250, "version": "1.10", "number": "007", "trial": false, "list": "[1]"});
-    assert_eq!(json!(acme.metadata), metadata);
+    assert_eq!(json!(*acme.metadata), metadata);
     assert_eq!(
         acme.source.as_deref(),
         Some("kept"),

@@ -6,7 +6,8 @@ use crate::config::fault::Faults;
 use crate::config::fault::quoted;
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::{self, TemplateError};
-use crate::config::settings::binding::{Binding, Limits};
+use crate::config::settings::binding::Binding;
+use crate::config::settings::setting::Fields;
 use crate::secret::KeySource;
 use crate::selector::Selector;
 
@@ -70,78 +71,39 @@ pub(crate) fn check(
     Ok(admitted)
 }
 
-/// Settings that are the operator's alone.
+/// Settings that are the operator's alone: all that are not declared otherwise.
 fn never(layer: &Binding, path: &str, faults: &mut Faults) {
-    for (setting, is_set) in [
-        ("auth", layer.auth.is_some()),
-        ("headers", !layer.headers.is_empty()),
-        ("proxy", layer.proxy.is_some()),
-        ("tls", layer.tls.is_some()),
-        ("weight", layer.weight.is_some()),
-    ] {
-        if is_set {
-            faults.add(
-                format!("{path}.{setting}"),
-                "an untrusted layer never sets this; only the operator's configuration may",
-            );
-        }
+    for setting in layer.operators_alone() {
+        let message = "an untrusted layer never sets this; only the operator's configuration may";
+        faults.add(format!("{path}.{setting}"), message);
     }
 }
 
 /// An untrusted layer takes less than it is given, never more.
 fn raises(layer: &Binding, below: &Binding, path: &str, faults: &mut Faults) {
-    let mut add = |setting: &str, most: String| {
-        let message = format!("an untrusted layer may lower this and not raise it: the tables below it say {most}");
-        faults.add(format!("{path}.{setting}"), message);
-    };
-    if let Some(over) = layer.sampling {
-        let most = below.sampling.map_or(1.0, |sampling| sampling.ratio);
-        if over.ratio > most {
-            add("sampling.ratio", most.to_string());
-        }
-    }
-    let (over, most) = (layer.limits.unwrap_or_default(), below.limits.unwrap_or_default());
-    for (setting, over, most) in [
-        ("attributes", over.attributes, most.attributes),
-        ("events", over.events, most.events),
-        ("links", over.links, most.links),
+    let limits = layer.limits.unwrap_or_default();
+    let propagation = layer.propagation.unwrap_or_default();
+    let ratio = layer.sampling.map(|sampling| sampling.ratio);
+    let most = below.sampling.map_or(1.0, |sampling| sampling.ratio);
+    let ratio = ratio.filter(|ratio| *ratio > most).map(|_| ("ratio", most.to_string()));
+    for (table, raised) in [
+        ("sampling", ratio.into_iter().collect()),
+        ("limits", limits.raised(&below.limits.unwrap_or_default())),
         (
-            "attributes_per_event",
-            over.attributes_per_event,
-            most.attributes_per_event,
-        ),
-        (
-            "attributes_per_link",
-            over.attributes_per_link,
-            most.attributes_per_link,
+            "propagation",
+            propagation.raised(&below.propagation.unwrap_or_default()),
         ),
     ] {
-        let most = most.unwrap_or(Limits::DEFAULT);
-        if over.is_some_and(|over| over > most) {
-            add(&format!("limits.{setting}"), most.to_string());
-        }
-    }
-    let (over, most) = (
-        layer.propagation.unwrap_or_default(),
-        below.propagation.unwrap_or_default(),
-    );
-    for (setting, over, most) in [
-        (
-            "trust_remote_parent",
-            over.trust_remote_parent,
-            most.trust_remote_parent,
-        ),
-        ("session_id", over.session_id, most.session_id),
-    ] {
-        if over == Some(true) && most != Some(true) {
-            add(&format!("propagation.{setting}"), "false".to_owned());
+        for (setting, most) in raised {
+            let message = format!("an untrusted layer may lower this and not raise it: the tables below it say {most}");
+            faults.add(format!("{path}.{table}.{setting}"), message);
         }
     }
 }
 
 /// Receivers route by resource attributes: what the operator set stays, and what chooses a project is the operator's.
 fn resource(layer: &Binding, below: &Binding, path: &str, faults: &mut Faults) {
-    for (key, value) in &layer.resource {
+    for (key, value) in &*layer.resource {
         let chooses = key
             .split(|c: char| !c.is_ascii_alphanumeric())
             .any(|word| PROJECT_WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)));

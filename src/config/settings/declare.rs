@@ -1,0 +1,202 @@
+//! How a table of the configuration is declared: each setting in one place, with all that is done with it.
+
+/// Declares a table: its type, how it is read, laid over a lower layer, and checked.
+///
+/// The type of a field is a [`Field`](super::setting::Field). Attributes of fields, in this order:
+/// - `#[schema(..)]`: what schemars is told;
+/// - `#[untrusted(how)]`: an untrusted layer may set it, `free`ly, if it is `checked`, or to less than the tables below say (`lowered`).
+///   Without this attribute it may not;
+/// - `#[take(function)]`: takes it out of the table, in place of the type's own function;
+/// - `#[most(value)]`: what holds if no table says it: an untrusted layer may set less, never more;
+/// - `#[rule(function)]`: says what is wrong with a value, if something is.
+///
+/// Fields with `#[state]` come last. They are no settings.
+macro_rules! table {
+    (
+        $(#[doc = $doc:literal])+
+        #[derive($($derive:ident),+)]
+        $(#[schema($($schema:tt)*)])?
+        $vis:vis struct $Table:ident {
+            $(
+                $(#[doc = $field_doc:literal])+
+                $(#[schema($($field_schema:tt)*)])?
+                $(#[untrusted($allowed:ident)])?
+                $(#[take($take:path)])?
+                $(#[most($most:expr)])?
+                $(#[rule($rule:path)])?
+                $field_vis:vis $field:ident: $Type:ty,
+            )*
+            $(#[state] $(#[doc = $state_doc:literal])+ pub(crate) $state:ident: $State:ty,)*
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive($($derive),+, schemars::JsonSchema)]
+        #[schemars(deny_unknown_fields $(, $($schema)*)?)]
+        $vis struct $Table {
+            $(
+                $(#[doc = $field_doc])+
+                $(#[schemars($($field_schema)*)])?
+                $field_vis $field: $Type,
+            )*
+            $(
+                $(#[doc = $state_doc])+
+                #[schemars(skip)]
+                pub(crate) $state: $State,
+            )*
+        }
+
+        impl $crate::config::settings::setting::Fields for $Table {
+            fn take_fields(table: &mut $crate::config::read::table::Table<'_>) -> Self {
+                Self {
+                    $($field: $crate::config::settings::declare::first!(
+                        $($take,)? $crate::config::settings::setting::Field::take
+                    )(table, stringify!($field)),)*
+                    $($state: <$State>::default(),)*
+                }
+            }
+
+            fn overlay_fields(&mut self, upper: &Self) {
+                $($crate::config::settings::setting::Field::overlay(&mut self.$field, &upper.$field);)*
+            }
+
+            fn operators_alone(&self) -> Vec<&'static str> {
+                let fields = [$((
+                    stringify!($field),
+                    <[&str]>::is_empty(&[$(stringify!($allowed))?])
+                        && $crate::config::settings::setting::Field::is_set(&self.$field),
+                ),)*];
+                fields.into_iter().filter_map(|(field, is_refused)| is_refused.then_some(field)).collect()
+            }
+
+            fn raised(&self, below: &Self) -> Vec<(&'static str, String)> {
+                let raised: Vec<Option<(&'static str, String)>> = vec![$($({
+                    let most = below.$field.unwrap_or($most);
+                    let is_raised = self.$field.is_some_and(|value| value > most);
+                    is_raised.then(|| (stringify!($field), most.to_string()))
+                },)?)*];
+                let _ = below;
+                raised.into_iter().flatten().collect()
+            }
+
+            fn check(&self, path: &str, faults: &mut $crate::config::fault::Faults) {
+                $($(
+                    if let Some(message) = self.$field.as_ref().and_then($rule) {
+                        let dot = if path.is_empty() { "" } else { "." };
+                        faults.add(format!("{path}{dot}{}", stringify!($field)), message);
+                    }
+                )?)*
+                let _ = (path, faults);
+            }
+        }
+    };
+}
+
+/// Declares a [`table!`] of the whole registry by its path, and the same with every default filled in.
+///
+/// Its fields have `#[default(value)]` or `#[default(value, rule)]`. Tables in it come last, with `#[inner(Settings)]`.
+macro_rules! settings {
+    (
+        $(#[doc = $doc:literal])+
+        #[derive($($derive:ident),+)]
+        #[at($path:literal)]
+        $vis:vis struct $Table:ident {
+            $(
+                $(#[doc = $field_doc:literal])+
+                $(#[schema($($field_schema:tt)*)])?
+                $(#[take($take:path)])?
+                #[default($default:expr $(, $rule:path)?)]
+                $field_vis:vis $field:ident: Option<$Type:ty>,
+            )*
+            $(#[inner($InnerSettings:ident)] $(#[doc = $inner_doc:literal])+ pub $inner:ident: $Inner:ident,)*
+        }
+
+        $(#[doc = $settings_doc:literal])+
+        $settings_vis:vis struct $Settings:ident;
+    ) => {
+        $crate::config::settings::declare::table! {
+            $(#[doc = $doc])+
+            #[derive($($derive),+)]
+            $vis struct $Table {
+                $(
+                    $(#[doc = $field_doc])+
+                    $(#[schema($($field_schema)*)])?
+                    $(#[take($take)])?
+                    $(#[rule($rule)])?
+                    $field_vis $field: Option<$Type>,
+                )*
+                $(
+                    $(#[doc = $inner_doc])+
+                    #[schema(default)]
+                    pub $inner: $Inner,
+                )*
+            }
+        }
+
+        $(#[doc = $settings_doc])+
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        $settings_vis struct $Settings {
+            $($(#[doc = $field_doc])+ pub $field: $Type,)*
+            $($(#[doc = $inner_doc])+ pub $inner: $InnerSettings,)*
+        }
+
+        impl $Table {
+            pub(crate) fn settings(&self) -> $Settings {
+                $Settings {
+                    $($field: self.$field.unwrap_or($default),)*
+                    $($inner: self.$inner.settings(),)*
+                }
+            }
+        }
+
+        impl $Settings {
+            /// The settings that differ.
+            pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let fields = [$((concat!($path, ".", stringify!($field)), self.$field == other.$field),)*];
+                let differing = fields.into_iter().filter(|(_, is_same)| !is_same).map(|(field, _)| field);
+                let inner: Vec<Vec<&str>> = vec![$(self.$inner.differing(&other.$inner),)*];
+                differing.chain(inner.into_iter().flatten()).collect()
+            }
+        }
+    };
+}
+
+/// Makes tables fields of others: `section!` for one that is always there, `optional!` for one that may be left out.
+macro_rules! section {
+    ($($Table:ty),*) => {$(
+        impl $crate::config::settings::setting::Field for $Table {
+            fn take(table: &mut $crate::config::read::table::Table<'_>, name: &'static str) -> Self {
+                table.table(name, $crate::config::settings::setting::Fields::take_fields).unwrap_or_default()
+            }
+
+            fn overlay(&mut self, upper: &Self) {
+                $crate::config::settings::setting::Fields::overlay_fields(self, upper);
+            }
+
+            fn is_set(&self) -> bool {
+                *self != Self::default()
+            }
+        }
+    )*};
+}
+
+macro_rules! optional {
+    ($($Table:ty),*) => {$(
+        impl $crate::config::settings::setting::Setting for $Table {
+            fn take(table: &mut $crate::config::read::table::Table<'_>, name: &'static str) -> Option<Self> {
+                table.table(name, $crate::config::settings::setting::Fields::take_fields)
+            }
+
+            fn lay_over(&self, lower: &mut Option<Self>) {
+                $crate::config::settings::setting::Fields::overlay_fields(lower.get_or_insert_default(), self);
+            }
+        }
+    )*};
+}
+
+macro_rules! first {
+    ($first:expr $(, $rest:expr)*) => {
+        $first
+    };
+}
+
+pub(crate) use {first, optional, section, settings, table};
