@@ -1,6 +1,6 @@
 //! What a span costs in a scope, and what a scope costs: against the stock SDK, in the same run.
 //!
-//! `cargo bench --bench spans --features tracing-layer` prints the ratios of the medians at the end. Both sides drop their spans at the end: the peer's processor does
+//! `cargo bench --bench spans --features tracing` prints the ratios of the medians at the end. Both sides drop their spans at the end: the peer's processor does
 //! nothing, and the tracers belong to a registry that was shut down, so theirs count a span and let it go.
 #![expect(clippy::print_stdout, reason = "a benchmark shows what it measured")]
 
@@ -176,7 +176,7 @@ fn scopes(criterion: &mut Criterion) {
 
 /// A span of the `tracing` crate, made, entered and closed in a request's scope: the layer against `tracing-opentelemetry` on a stock
 /// provider, told to add what ours adds.
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 fn layers(criterion: &mut Criterion) {
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -224,7 +224,7 @@ fn main() {
     spans(&mut criterion);
     scopes(&mut criterion);
     dedicated(&mut criterion);
-    #[cfg(feature = "tracing-layer")]
+    #[cfg(feature = "tracing")]
     layers(&mut criterion);
     #[cfg(feature = "macros")]
     traced::traced(&mut criterion, &ours().0);

@@ -6,9 +6,9 @@ use std::error::Error;
 use std::fs;
 use std::time::Duration;
 
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::Binding;
 use tracer_registry::{Enrichment, KeySource, TracerRegistry};
+use tracer_registry_collector::LocalCollector;
 
 /// Every third request gets the new prompt.
 fn variant_of(request: u32) -> &'static str {

@@ -21,10 +21,10 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt};
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::Binding;
 use tracer_registry::tower::{PropagationLayer, PropagationService, TenantLayer, TenantSource};
 use tracer_registry::{Enrichment, KeySource, Session, TracerRegistry};
+use tracer_registry_collector::LocalCollector;
 
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::{Selector, TracerRegistry};
+use tracer_registry_collector::LocalCollector;
 
 const DEFAULT: &str = r#"
 active_environment = "production"

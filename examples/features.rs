@@ -5,9 +5,9 @@ use std::error::Error;
 use std::fs;
 use std::time::Duration;
 
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::Binding;
 use tracer_registry::{KeySource, Selector, TracerRegistry};
+use tracer_registry_collector::LocalCollector;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let names = ["customer_experience", "search", "acme-search"];

@@ -9,9 +9,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::Binding;
 use tracer_registry::{KeySource, Session, TracerRegistry};
+use tracer_registry_collector::LocalCollector;
 
 type Headers = HashMap<String, String>;
 

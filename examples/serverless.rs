@@ -7,9 +7,9 @@ use std::error::Error;
 use std::fs;
 use std::time::Duration;
 
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::{Binding, Export, ExportMode};
 use tracer_registry::{KeySource, LookupError, TracerRegistry};
+use tracer_registry_collector::LocalCollector;
 
 /// One invocation. The registry is made once, when the process starts.
 fn handle(registry: &TracerRegistry, tenant: &str, question: &str) -> Result<(), LookupError> {

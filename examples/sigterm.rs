@@ -10,9 +10,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::{Binding, Export};
 use tracer_registry::{KeySource, TracerRegistry};
+use tracer_registry_collector::LocalCollector;
 
 /// Less than what the process is given, by as much as the rest of its end takes.
 const GRACE: Duration = Duration::from_secs(8);

@@ -9,9 +9,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::Binding;
 use tracer_registry::{KeySource, Scope, TracerRegistry};
+use tracer_registry_collector::LocalCollector;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

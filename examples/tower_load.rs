@@ -20,10 +20,10 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tracer_registry::collector::{LocalCollector, Project, Span};
 use tracer_registry::config::Binding;
 use tracer_registry::tower::{TenantLayer, TenantSource};
 use tracer_registry::{KeySource, Selector, TracerRegistry};
+use tracer_registry_collector::{LocalCollector, Project, Span};
 
 const TENANTS: usize = 50;
 const AT_ONCE: usize = 200;

@@ -4,9 +4,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::Binding;
 use tracer_registry::{KeySource, SecretString, TracerRegistry, trace, trace_counts};
+use tracer_registry_collector::LocalCollector;
 
 #[trace(event_type = tool, capture = both)]
 fn retrieve(question: &str) -> Vec<String> {

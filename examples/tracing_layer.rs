@@ -10,9 +10,9 @@ use std::fs;
 use std::time::Duration;
 
 use opentelemetry::trace::{Span, Tracer};
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::Binding;
 use tracer_registry::{KeySource, Selector, TracerRegistry};
+use tracer_registry_collector::LocalCollector;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;

@@ -43,7 +43,7 @@ pub(crate) enum Fault {
     /// Now and then a span is sent twice.
     SpanDoubled,
     /// A span of the `tracing` crate goes to the tracer of the one that is entered, whatever the scope.
-    #[cfg(feature = "tracing-layer")]
+    #[cfg(feature = "tracing")]
     EnteredUnchecked,
     /// A function with `#[trace]` takes the tracer that was named last on its thread.
     #[cfg(feature = "macros")]

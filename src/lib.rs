@@ -1,8 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod backend;
-#[cfg(feature = "collector")]
-pub mod collector;
 pub mod config;
 mod context;
 mod export;
@@ -16,8 +14,6 @@ mod secret;
 mod selector;
 mod session;
 mod span;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod tracer;
 mod util;
 #[cfg(feature = "watch")]
@@ -40,7 +36,7 @@ pub use integrations::routing::{RoutingProvider, RoutingTracer};
 pub use integrations::tower;
 #[cfg(feature = "macros")]
 pub use integrations::trace_macro::{TraceCounts, trace_counts};
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub use integrations::tracing_layer::TracingLayer;
 pub use ledger::{DropReason, LedgerSnapshot};
 pub use registry::{
@@ -88,12 +84,11 @@ pub mod __private {
 /// The pages of `docs/` with code, so that it is compiled and run.
 #[cfg(doctest)]
 mod docs {
-    #[cfg(feature = "collector")]
     #[doc = include_str!("../docs/collector.md")]
     mod collector {}
     #[doc = include_str!("../docs/context.md")]
     mod context {}
-    #[cfg(feature = "tracing-layer")]
+    #[cfg(feature = "tracing")]
     #[doc = include_str!("../docs/integrations.md")]
     mod integrations {}
     #[doc = include_str!("../docs/keys.md")]
@@ -115,16 +110,14 @@ mod docs {
     #[cfg(feature = "metrics")]
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}
-    #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
-    #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}
     #[cfg(feature = "tower")]
     #[doc = include_str!("../docs/tower.md")]
     mod tower {}
-    #[cfg(all(feature = "tower", feature = "tracing-layer"))]
+    #[cfg(all(feature = "tower", feature = "tracing"))]
     #[doc = include_str!("../docs/adopt.md")]
     mod adopt {}
 }

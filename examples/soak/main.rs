@@ -1,6 +1,6 @@
 //! Does it add up and stay small for as long as it runs? Many tenants, several threads, and a receiver that fails in every way it can.
 //!
-//! `cargo run --release --features cli --example soak -- --minutes 10`
+//! `cargo run --release --example soak -- --minutes 10`
 //!
 //! The receiver is a process of its own, so that the memory shown is the registry's alone. It remembers the id of every span it took, by key,
 //! which takes some 20 bytes a span there: 60 MB for ten minutes at 5,000 spans a second. At every snapshot each tenant's ledger is compared

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tracer_registry::Fingerprinter;
-use tracer_registry::collector::{CollectorError, LocalCollector};
+use tracer_registry_collector::{CollectorError, LocalCollector};
 
 use crate::Result;
 use crate::options::Options;
@@ -65,9 +65,10 @@ impl Site {
         let begun = Instant::now();
         loop {
             let taking = Arc::clone(&self.taking);
+            let fingerprinter = self.fingerprinter.clone();
             let opened = LocalCollector::builder()
                 .listen(&self.address)
-                .fingerprinter(self.fingerprinter.clone())
+                .fingerprints(move |key| fingerprinter.fingerprint(key).into())
                 // What is taken is counted below; the collector itself need not remember it.
                 .max_spans(1000)
                 .max_sessions(1000)

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use tracer_registry::collector::{Endpoint, Received};
-use tracer_registry::{Fingerprint, Fingerprinter};
+use tracer_registry::Fingerprinter;
+use tracer_registry_collector::{Endpoint, Received};
 
 use crate::options::{key_of, name_of};
 
@@ -35,7 +35,8 @@ pub(crate) struct OfTenant {
 
 /// Everything that identifies what was taken.
 pub(crate) struct Taking {
-    tenants: HashMap<Fingerprint, usize>,
+    /// By the fingerprint of its key.
+    tenants: HashMap<u64, usize>,
     ids: Vec<HashSet<u64>>,
     /// By id; every request and every span that names a session must be its tenant's.
     sessions: HashMap<String, usize>,
@@ -45,7 +46,7 @@ pub(crate) struct Taking {
 
 impl Taking {
     pub(crate) fn new(tenants: u32, fingerprinter: &Fingerprinter) -> Self {
-        let keys = (0..tenants).map(|tenant| fingerprinter.fingerprint(key_of(&name_of(tenant)).as_bytes()));
+        let keys = (0..tenants).map(|tenant| fingerprinter.fingerprint(key_of(&name_of(tenant)).as_bytes()).into());
         Self {
             tenants: keys.zip(0..).collect(),
             ids: vec![HashSet::new(); tenants as usize],
@@ -62,7 +63,7 @@ impl Taking {
         let taken = &mut self.taken;
         taken.requests += 1;
         *taken.answers.entry(received.status).or_default() += 1;
-        let Some(tenant) = self.tenants.get(&received.key).copied() else {
+        let Some(tenant) = self.tenants.get(&received.key.into()).copied() else {
             taken.foreign += 1;
             return;
         };

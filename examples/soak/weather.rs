@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tracer_registry::collector::{Fault, LocalCollector};
+use tracer_registry_collector::{Fault, LocalCollector};
 
 use crate::Result;
 use crate::options::{BAD, Options, key_of, name_of};

@@ -238,7 +238,7 @@ fn with_span_of(cx: &Context, scope: ContextScope) -> Context {
 }
 
 /// A context whose scope was not entered: that of a span that was made in no scope, which its tracer got as the default.
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) fn by_default(cx: &Context) -> Context {
     let Some(scope) = cx.get::<ContextScope>() else {
         return cx.clone();
@@ -253,7 +253,7 @@ pub(crate) fn by_default(cx: &Context) -> Context {
 }
 
 /// The scope of a context, with its session and its baggage, and no span of its tracer: what is started there is a root.
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) fn rooted(cx: &Context) -> Context {
     let Some(scope) = cx.get::<ContextScope>() else {
         return Context::new();

@@ -24,14 +24,14 @@ mod scope;
 mod trace_origin;
 
 pub use attach::ScopeGuard;
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) use attach::has_failed;
 pub(crate) use attach::{attach, current, current_or, is_ending, known, suppress, suppress_on_this_thread};
 pub(crate) use boundary::Boundary;
 pub use boundary::PropagationStatus;
 #[cfg(feature = "tower")]
 pub(crate) use enter::with_root;
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) use enter::{by_default, rooted};
 pub(crate) use enter::{enter, with_baggage, with_own_span, with_session, with_trusted_span};
 pub(crate) use identity::{Identity, SpanIds};
@@ -40,5 +40,5 @@ pub(crate) use inherited::{baggage, note_if_stale, parent, session, with_open_sp
 pub(crate) use outlived::Root;
 pub use outlived::StaleScopeStatus;
 pub(crate) use scope::{Owner, SessionScope, SessionStamp, is_over, is_untraced, scope_of, untraced};
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) use scope::{is_in_other_scope, owner_of};

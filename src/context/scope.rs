@@ -102,7 +102,7 @@ pub(super) fn entered_scope(cx: &Context) -> Option<&ContextScope> {
 }
 
 /// Returns the tracer that the spans of a context belong to: the one that code in it runs for, else the default.
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) fn owner_of(cx: &Context) -> Option<&Owner> {
     let scope = cx.get::<ContextScope>().filter(|scope| !scope.is_over())?;
     Some(&scope.entry.owner)
@@ -114,7 +114,7 @@ pub(crate) fn is_over(cx: &Context) -> bool {
 }
 
 /// Returns whether code in one context runs for another tracer than the one that the other context's spans belong to.
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) fn is_in_other_scope(one: &Context, other: &Context) -> bool {
     let scopes = entered_scope(one).zip(other.get::<ContextScope>());
     scopes.is_some_and(|(one, other)| !one.is_of(other.identity()))

@@ -51,7 +51,7 @@ pub(crate) struct Engine {
 }
 
 /// What tells the lanes of one engine from those of others. Does not keep the engine.
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) struct EngineMark(pub(crate) Weak<Shared>);
 
 /// What lanes and tasks need of the engine.
@@ -178,7 +178,7 @@ impl Engine {
         self.shared.home
     }
 
-    #[cfg(feature = "tracing-layer")]
+    #[cfg(feature = "tracing")]
     pub(crate) fn mark(&self) -> EngineMark {
         EngineMark(Arc::downgrade(&self.shared))
     }

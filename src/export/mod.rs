@@ -42,7 +42,7 @@ pub use accounting::report::{EvictedReport, Report, SessionEventsReport, TracerR
 pub(crate) use accounting::selector_ledger::{SelectorFlush, SelectorLedger};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) use engine::EngineMark;
 pub use error::ExportError;
 pub(crate) use lane::Lane;

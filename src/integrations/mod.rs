@@ -6,5 +6,5 @@ pub(crate) mod routing;
 pub mod tower;
 #[cfg(feature = "macros")]
 pub(crate) mod trace_macro;
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 pub(crate) mod tracing_layer;

@@ -12,7 +12,7 @@ use super::status::{self, CheckMode, CheckedBinding, Status};
 use super::weak::{DefaultRoute, Unrouted};
 use crate::backend::Destinations;
 use crate::config::Config;
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 use crate::export::EngineMark;
 use crate::export::{Accounting, Engine};
 use crate::secret::{Fingerprinter, KeyReader};
@@ -93,7 +93,7 @@ impl TracerRegistry {
     }
 
     /// What tells this registry's tracers from those of others.
-    #[cfg(feature = "tracing-layer")]
+    #[cfg(feature = "tracing")]
     pub(crate) fn engine_mark(&self) -> EngineMark {
         self.0.engine.mark()
     }

@@ -248,7 +248,7 @@ impl Unrouted {
         }
     }
 
-    #[cfg(feature = "tracing-layer")]
+    #[cfg(feature = "tracing")]
     pub(crate) fn note_tracing(&self) {
         self.tracing.fetch_add(1, Ordering::Relaxed);
     }

@@ -189,6 +189,12 @@ impl TracerHandle {
         tracer.ok().map(Self)
     }
 
+    /// Stands for this tracer without keeping it in use: as long as it is held, no other tracer has one at its address. For proofs of isolation.
+    #[doc(hidden)]
+    pub fn instance_token(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.0.identity) as Arc<dyn Any + Send + Sync>
+    }
+
     pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.0.identity
     }

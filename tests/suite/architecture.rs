@@ -31,9 +31,6 @@ const LAYERS: &[&str] = &[
     "propagation",
     "registry",
     "integrations",
-    "collector",
-    "testing",
-    "cli",
 ];
 
 /// The number of files that are still in circles, by a folder in their path. Only lower these numbers.

@@ -10,8 +10,8 @@ use opentelemetry::Context;
 use opentelemetry::trace::{Span as _, TraceContextExt, Tracer, TracerProvider};
 use tempfile::TempDir;
 use tracer_registry::Enrichment;
-use tracer_registry::collector::Span;
 use tracer_registry::config::BackendName;
+use tracer_registry_collector::Span;
 
 use crate::child::{is_child, is_in_child, variable};
 use crate::support::{World, binding};
@@ -198,7 +198,7 @@ fn a_session_lasts_as_long_as_it_lasts_whatever_the_clock_is_set_to() {
 }
 
 #[test]
-#[cfg(all(feature = "macros", feature = "tracing-layer"))]
+#[cfg(all(feature = "macros", feature = "tracing"))]
 fn traced_functions_and_spans_of_the_tracing_crate_end_after_they_began() {
     use tracer_registry::trace;
     use tracing_subscriber::layer::SubscriberExt;

@@ -14,7 +14,7 @@ mod spans;
 
 use std::time::Duration;
 
-use tracer_registry::collector::LocalCollector;
+use tracer_registry_collector::LocalCollector;
 
 /// Long enough that only a broken test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);

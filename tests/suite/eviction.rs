@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
 use secrecy::SecretString;
-use tracer_registry::collector::{CollectorBuilder, Fault, LocalCollector};
 use tracer_registry::config::{Export, IdleTimeout, Pool, Retry, WhenFull};
 use tracer_registry::{
     DropReason, Enrichment, Fingerprinter, LookupError, RegistryBuilder, Report, Selector, Status, TracerRegistry,
 };
+use tracer_registry_collector::{CollectorBuilder, Fault, LocalCollector};
 
 use crate::log::Log;
 use crate::support::{self, LONG, World, binding, key_of, quick, wait_for};
@@ -29,7 +29,10 @@ fn at_most(max_tracers: usize) -> Pool {
 fn one_project(adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> World {
     let fingerprinter = Fingerprinter::new();
     let collector: CollectorBuilder = LocalCollector::builder()
-        .fingerprinter(fingerprinter.clone())
+        .fingerprints({
+            let fingerprinter = fingerprinter.clone();
+            move |key| fingerprinter.fingerprint(key).into()
+        })
         .project("all", key_of("all"));
     let collector = collector.start().expect("a free port");
     let builder = support::registry(&collector.url(), &[], &fingerprinter).tenant("*", binding("all"));

@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Runs an example and expects success, and its lines to hold these, one after the other.
 fn expect_lines(example: &str, expected: &[&str]) {
-    let output = command(example, "collector,tower,tracing-layer")
+    let output = command(example, "tower,tracing")
         .output()
         .expect("the example can be started");
     let (stdout, stderr) = (
@@ -177,7 +177,7 @@ fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
     );
 }
 
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 #[test]
 fn code_that_knows_no_tenants_follows_the_scope() {
     expect_lines(
@@ -254,11 +254,11 @@ fn a_service_that_is_ended_by_sigterm_loses_nothing() {
     use std::process::Stdio;
 
     use rustix::process::{Pid, Signal, kill_process};
-    use tracer_registry::collector::LocalCollector;
+    use tracer_registry_collector::LocalCollector;
 
     let collector = LocalCollector::builder().project("acme", "key-of-acme");
     let collector = collector.start().expect("a free port");
-    let mut service = command("sigterm", "collector")
+    let mut service = command("sigterm", "")
         .arg(collector.url())
         .stdout(Stdio::piped())
         .spawn()

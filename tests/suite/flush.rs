@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
-use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::Export;
 use tracer_registry::{DropReason, Enrichment, LookupError};
+use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{AT_ONCE, LONG, World, key_of, quick, wait_for};
 

@@ -12,12 +12,12 @@ use std::time::Duration;
 use fork::{Fork, WEXITSTATUS, WIFEXITED, fork, waitpid};
 use futures_util::FutureExt as _;
 use opentelemetry::trace::Span as _;
-use tracer_registry::collector::LocalCollector;
 use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool, WhenFull};
 use tracer_registry::{
     BindingCacheOptions, CheckMode, Enrichment, Fingerprinter, LookupError, ReloadError, Selector, Session, Slug,
     TracerHandle, TracerRegistry,
 };
+use tracer_registry_collector::LocalCollector;
 
 use crate::child::{is_child, variable};
 use crate::support::{LONG, collector, quick, registry};

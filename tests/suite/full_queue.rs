@@ -5,9 +5,9 @@ use std::net::TcpListener;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
-use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{Export, ExportMode};
 use tracer_registry::{DropReason, Enrichment, Session, TracerHandle};
+use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{LONG, World, binding, key_of, once};
 

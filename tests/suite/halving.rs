@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
-use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{Compression, Export, Protocol};
 use tracer_registry::{DropReason, ExportError, Fingerprinter};
+use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{LONG, World, collector, key_of, once, quick, registry};
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
 use tracer_registry::TracerRegistry;
-use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool};
+use tracer_registry_collector::{Endpoint, Fault};
 use tracing::subscriber::with_default;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};

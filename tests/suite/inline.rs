@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
-use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{Export, ExportMode, Retry};
 use tracer_registry::{CheckMode, ConnectionCheck, DropReason, Enrichment, Fingerprinter, TracerRegistry};
+use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::child::{is_child, variable};
 use crate::support::{AT_ONCE, LONG, World, binding, key_of, keys, quick, wait_for};

@@ -4,9 +4,9 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use tracer_registry::collector::{Fault, LocalCollector};
 use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool};
 use tracer_registry::{Fingerprinter, LookupError, Report, Status};
+use tracer_registry_collector::{Fault, LocalCollector};
 
 use crate::support::{self, AT_ONCE, LONG, World, binding, key_of, quick};
 
@@ -14,7 +14,10 @@ use crate::support::{self, AT_ONCE, LONG, World, binding, key_of, quick};
 fn world(max_tracers: usize) -> World {
     let fingerprinter = Fingerprinter::new();
     let collector = LocalCollector::builder()
-        .fingerprinter(fingerprinter.clone())
+        .fingerprints({
+            let fingerprinter = fingerprinter.clone();
+            move |key| fingerprinter.fingerprint(key).into()
+        })
         .record_requests(1 << 20)
         .project("all", key_of("all"))
         .start()

@@ -5,9 +5,9 @@ use std::thread;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tracer_registry::collector::{Fault, LocalCollector, SessionOrigin};
 use tracer_registry::config::Export;
 use tracer_registry::{Enrichment, LedgerSnapshot, TracerStatus};
+use tracer_registry_collector::{Fault, LocalCollector, SessionOrigin};
 
 use crate::support::{LONG, World, key_of, quick};
 

@@ -8,9 +8,9 @@ use std::thread;
 
 use opentelemetry::KeyValue;
 use serde_json::{Map, Value, json};
-use tracer_registry::collector::{Attributes, Span, StatusCode};
 use tracer_registry::config::{BackendName, Binding, Limits};
 use tracer_registry::{ActiveSpan, EventType};
+use tracer_registry_collector::{Attributes, Span, StatusCode};
 
 use crate::support::{World, binding};
 

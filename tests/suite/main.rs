@@ -6,8 +6,6 @@ mod architecture;
 mod breakers;
 mod capacity;
 mod child;
-#[cfg(feature = "cli")]
-mod cli;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod clock;
 mod coalescing;
@@ -62,7 +60,6 @@ mod scopes;
 mod session_modes;
 mod sessions;
 mod silence;
-#[cfg(feature = "cli")]
 mod soak;
 mod sources;
 mod status;
@@ -70,7 +67,6 @@ mod support;
 #[cfg(target_os = "linux")]
 mod system_errors;
 mod tenants_as_data;
-#[cfg(feature = "testing")]
 mod test_kit;
 mod thread_ends;
 mod tls;
@@ -79,9 +75,8 @@ mod tls_server;
 mod tower;
 #[cfg(feature = "macros")]
 mod trace_macro;
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 mod tracing_layer;
 mod untrusted;
-#[cfg(feature = "cli")]
 mod verify;
 mod weights;

@@ -10,9 +10,9 @@ use std::time::Duration;
 use opentelemetry::trace::{Span as _, Tracer, TracerProvider};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tracer_registry::collector::Fault;
 use tracer_registry::config::{Export, ExportMode, Metrics};
 use tracer_registry::{DropReason, Enrichment, LedgerSnapshot, Selector, Status};
+use tracer_registry_collector::Fault;
 
 use crate::support::{LONG, World, binding, key_of, once, quick};
 use reader::{Reader, Reading};

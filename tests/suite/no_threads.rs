@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::SecretString;
-use tracer_registry::collector::Fault;
 use tracer_registry::config::{BackendName, Binding, Export, ExportMode, Retry};
 use tracer_registry::{BuildError, EngineError, Fingerprinter, KeySource, SecretError, TracerRegistry};
+use tracer_registry_collector::Fault;
 
 use crate::child::is_child;
 #[cfg(feature = "watch")]

@@ -3,14 +3,14 @@
 use serde_json::json;
 use tracer_registry::config::{BackendName, Binding, Export, Protocol};
 use tracer_registry::{
-    CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, DropReason, RegistryBuilder, Selector, SpanFate,
-    TracerRegistry,
+    CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, DropReason, Fingerprinter, RegistryBuilder, Selector,
+    SpanFate, TracerRegistry,
 };
 use tracing::subscriber::with_default;
 
 use crate::log::Log;
 use crate::reload::{Files, table};
-use crate::support::{World, binding, quick};
+use crate::support::{World, binding, collector, quick};
 
 const PHOENIX: &str = "openinference.project.name";
 const CHECK: &str = "tracer_registry.check";
@@ -21,15 +21,15 @@ fn world(backend: BackendName, protocol: Protocol, adapt: impl FnOnce(RegistryBu
         protocol: Some(protocol),
         ..quick()
     };
-    let gate = World::new(&["a", "b"]);
-    let url = gate.collector.url();
-    let fingerprinter = gate.collector.fingerprinter().clone();
+    let fingerprinter = Fingerprinter::new();
+    let collector = collector(&["a", "b"], &fingerprinter).start().expect("a free port");
+    let url = collector.url();
     let builder = crate::support::registry(&url, &["a", "b"], &fingerprinter)
         .defaults(Binding::new().backend(backend).endpoint(&url))
         .export(export);
     World {
         registry: adapt(builder).build().expect("valid"),
-        collector: gate.collector,
+        collector,
     }
 }
 

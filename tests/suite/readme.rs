@@ -3,14 +3,23 @@
 use std::fs;
 use std::path::Path;
 
-/// The source of a module of this suite, with the files of its own modules.
+/// The source of a module of this suite, with the files of its own modules; of `cli`, the tests of the binary.
 fn source_of(module: &str) -> String {
-    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
-    let mut source = fs::read_to_string(suite.join(format!("{module}.rs"))).expect("a module of the suite");
-    for file in fs::read_dir(suite.join(module)).into_iter().flatten() {
-        source += &fs::read_to_string(file.expect("the folder can be read").path()).expect("a source file");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if module == "cli" {
+        return all_of(&root.join("crates/cli/tests/suite"));
     }
-    source
+    let suite = root.join("tests/suite");
+    let source = fs::read_to_string(suite.join(format!("{module}.rs"))).expect("a module of the suite");
+    source + &all_of(&suite.join(module))
+}
+
+fn all_of(folder: &Path) -> String {
+    let files = fs::read_dir(folder).into_iter().flatten();
+    let files = files.map(|file| file.expect("the folder can be read").path());
+    files
+        .map(|file| fs::read_to_string(file).expect("a source file"))
+        .collect()
 }
 
 /// Names of tests in the last column of the table with this head.
@@ -120,7 +129,7 @@ fn every_line_of_the_log_is_in_the_list_of_lines() {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("the folder can be read") {
             let path = entry.expect("the folder can be read").path();
-            if path.is_dir() && !path.starts_with(src.join("testing")) {
+            if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 for message in messages_in(&fs::read_to_string(&path).expect("a source file")) {

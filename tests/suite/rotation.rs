@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tempfile::TempDir;
-use tracer_registry::collector::{Fault, FaultId};
 use tracer_registry::config::{Binding, Export, Retry};
 use tracer_registry::{KeySource, KeyStatus, RegistryBuilder, SecretError};
+use tracer_registry_collector::{Fault, FaultId};
 
 use crate::support::{World, key_of, quick, wait_for};
 
@@ -101,7 +101,7 @@ impl World {
 
     /// Waits until a tenant sends with that key.
     fn wait_for_key(&self, tenant: &str, key: &str) {
-        let wanted = self.collector.fingerprint(key);
+        let wanted = crate::support::fingerprint(&self.collector, key);
         wait_for("the key", || self.key(tenant), |now| now.fingerprint == wanted);
         assert_eq!(self.tenant(tenant).fingerprint(), wanted);
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use serde_json::json;
-use tracer_registry::collector::{Endpoint, Fault, OperationKind};
 use tracer_registry::{DropReason, Enrichment};
+use tracer_registry_collector::{Endpoint, Fault, OperationKind};
 use uuid::Uuid;
 
 use crate::support::{LONG, World, binding, key_of, once};

@@ -21,7 +21,7 @@ fn a_few_seconds_of_faults_add_up() {
 }
 
 fn soak(minutes: &str) -> Value {
-    let output = command("soak", "cli")
+    let output = command("soak", "")
         .args(["--minutes", minutes, "--tenants", "50", "--rate", "800", "--json"])
         .output()
         .expect("the example can be started");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The `src` folder of each crate of the workspace, relative to the repository root.
 pub(crate) fn source_folders() -> Vec<PathBuf> {
     let root = root();
-    let mut folders = vec![PathBuf::from("src"), PathBuf::from("macros/src")];
+    let mut folders = vec![PathBuf::from("src")];
     for entry in fs::read_dir(root.join("crates")).into_iter().flatten() {
         let name = entry.expect("a readable entry").file_name();
         folders.push(Path::new("crates").join(name).join("src"));

@@ -6,12 +6,12 @@ mod shape;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::Span as _;
-use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::{BackendName, Compression, Export, ExportMode, Protocol};
 use tracer_registry::{
     BreakerState, DropReason, Enrichment, Fingerprinter, RequestKind, RequestState, RequestStatus, Selector, Status,
     TracerStatus,
 };
+use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{LONG, World, binding, collector, once, quick, registry, wait_for};
 

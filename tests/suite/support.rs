@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::SecretString;
-use tracer_registry::collector::{CollectorBuilder, LocalCollector, Project};
 use tracer_registry::config::{BackendName, Binding, Export, Retry};
 use tracer_registry::{
-    Fingerprinter, KeySource, RegistryBuilder, SecretError, SelectorKind, TracerHandle, TracerRegistry, TracerStatus,
+    Fingerprint, Fingerprinter, KeySource, RegistryBuilder, SecretError, SelectorKind, TracerHandle, TracerRegistry,
+    TracerStatus,
 };
+use tracer_registry_collector::{CollectorBuilder, LocalCollector, Project};
 
 /// Longer than anything here takes; reached only where something is broken.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -105,8 +106,10 @@ pub(crate) fn once() -> Export {
 }
 
 pub(crate) fn collector(tenants: &[&str], fingerprinter: &Fingerprinter) -> CollectorBuilder {
+    let fingerprinter = fingerprinter.clone();
+    let fingerprints = move |key: &[u8]| fingerprinter.fingerprint(key).into();
     let builder = LocalCollector::builder()
-        .fingerprinter(fingerprinter.clone())
+        .fingerprints(fingerprints)
         .record_requests(64 << 20);
     tenants
         .iter()
@@ -127,6 +130,12 @@ pub(crate) fn registry(url: &str, tenants: &[&str], fingerprinter: &Fingerprinte
     tenants
         .iter()
         .fold(builder, |builder, tenant| builder.tenant(*tenant, binding(tenant)))
+}
+
+/// The registry's fingerprint of a key, by a collector that was given the registry's function.
+pub(crate) fn fingerprint(collector: &LocalCollector, key: &str) -> Fingerprint {
+    let shown = collector.fingerprint(key).to_string();
+    serde_json::from_value(shown.into()).expect("12 hexadecimal digits")
 }
 
 impl World {
@@ -173,7 +182,7 @@ impl World {
         }
     }
 
-    pub(crate) fn span(&self, tenant: &str, name: &str) -> Arc<tracer_registry::collector::Span> {
+    pub(crate) fn span(&self, tenant: &str, name: &str) -> Arc<tracer_registry_collector::Span> {
         let project = self.project(tenant);
         let found = project.spans().iter().find(|span| span.name == name).cloned();
         found.unwrap_or_else(|| panic!("{tenant} has no span {name}: {}", project.tree()))

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{BackendName, Binding};
-use tracer_registry::testing::{Leak, TestRegistry};
 use tracer_registry::{Enrichment, KeySource, LookupError, Selector, TracerRegistry};
+use tracer_registry_testing::{Leak, TestRegistry};
 
 use crate::support::LONG;
 
@@ -222,7 +222,7 @@ fn what_is_not_delivered_fails_the_test_that_looks() {
         .start();
     let acme = test.registry().tenant("acme").expect("any");
     test.collector()
-        .fault(tracer_registry::collector::Fault::status(400).times(1));
+        .fault(tracer_registry_collector::Fault::status(400).times(1));
     acme.start_span("refused").end();
     let failed = catch_unwind(AssertUnwindSafe(|| test.project("acme").spans().len()));
     let message = failed.expect_err("it was refused");

@@ -288,7 +288,7 @@ mod traced {
     ];
 }
 
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 mod tracing_spans {
     use super::{Case, case};
 
@@ -328,13 +328,13 @@ mod tracing_spans {
 
 fn cases() -> Vec<&'static Case> {
     #[cfg_attr(
-        not(any(feature = "macros", feature = "tracing-layer")),
+        not(any(feature = "macros", feature = "tracing")),
         expect(unused_mut, reason = "features have more")
     )]
     let mut cases: Vec<&Case> = CASES.iter().collect();
     #[cfg(feature = "macros")]
     cases.extend(traced::CASES);
-    #[cfg(feature = "tracing-layer")]
+    #[cfg(feature = "tracing")]
     cases.extend(tracing_spans::CASES);
     cases
 }
@@ -348,7 +348,7 @@ fn to_its_end(work: impl FnOnce() + Send) {
 /// Runs a deed in the destructor of a thread's variable. What is kept first is dropped last.
 fn run(case: &Case, is_kept_first: bool) {
     let world = World::new(&["a", "early", "late"]);
-    #[cfg(feature = "tracing-layer")]
+    #[cfg(feature = "tracing")]
     {
         use tracing_subscriber::layer::SubscriberExt;
         let subscriber = tracing_subscriber::registry().with(world.registry.tracing_layer());

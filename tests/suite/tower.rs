@@ -9,11 +9,11 @@ mod grpc;
 mod load;
 mod lookups;
 mod outgoing;
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 mod outlived;
 mod policies;
 mod spans;
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 mod tracing_spans;
 
 use axum::Router;

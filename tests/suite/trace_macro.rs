@@ -14,7 +14,7 @@ mod ui;
 
 use std::sync::Arc;
 
-use tracer_registry::collector::Span;
+use tracer_registry_collector::Span;
 
 use crate::support::World;
 

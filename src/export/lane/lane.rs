@@ -28,7 +28,7 @@ use crate::context::Identity;
 use crate::export::accounting::selector_ledger::SelectorLedger;
 #[cfg(feature = "metrics")]
 use crate::export::accounting::span_counters::SpanCounters;
-#[cfg(feature = "tracing-layer")]
+#[cfg(feature = "tracing")]
 use crate::export::engine::EngineMark;
 use crate::export::engine::{EngineEvent, Shared};
 use crate::export::keys::rotating_key::RotatingKey;
@@ -104,7 +104,7 @@ impl Lane {
     }
 
     /// Whether it is one of that engine's.
-    #[cfg(feature = "tracing-layer")]
+    #[cfg(feature = "tracing")]
     pub(crate) fn is_of(&self, engine: &EngineMark) -> bool {
         // The mark keeps the place of what it stands for.
         std::ptr::eq(engine.0.as_ptr(), Arc::as_ptr(&self.shared))

@@ -1,7 +1,7 @@
 //! Memory stays within bounds, and what is lost is counted.
 
 use serde_json::json;
-use tracer_registry::collector::LocalCollector;
+use tracer_registry_collector::LocalCollector;
 
 use super::client::{call, export, post, span};
 use super::span_names;

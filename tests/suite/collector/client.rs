@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use serde_json::Value;
-use tracer_registry::collector::LocalCollector;
+use tracer_registry_collector::LocalCollector;
 
 use super::PATIENCE;
 
@@ -253,4 +253,24 @@ pub(super) fn attribute(key: &str, value: any_value::Value) -> KeyValue {
 
 pub(super) fn text(text: &str) -> any_value::Value {
     any_value::Value::StringValue(text.to_owned())
+}
+
+/// A head that announces a body of so many bytes.
+pub(super) fn head(bytes: usize) -> String {
+    format!(
+        "POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-a\r\n\
+         Content-Type: application/x-protobuf\r\nContent-Length: {bytes}\r\n\r\n"
+    )
+}
+
+/// A request with so many empty spans.
+pub(super) fn tiny_spans(count: usize) -> Vec<u8> {
+    let spans = b"\x12\x00".repeat(count);
+    let wrapped = |inside: Vec<u8>, tag: u8| {
+        let mut outer = vec![tag];
+        prost::encoding::encode_varint(inside.len() as u64, &mut outer);
+        outer.extend(inside);
+        outer
+    };
+    wrapped(wrapped(spans, 0x12), 0x0a)
 }

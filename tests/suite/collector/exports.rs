@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use serde_json::json;
-use tracer_registry::collector::LocalCollector;
+use tracer_registry_collector::LocalCollector;
 
 use super::client::{Call, call, export, get, post, request, span};
 use super::{collector, span_names};

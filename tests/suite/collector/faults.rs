@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use serde_json::json;
-use tracer_registry::collector::{Endpoint, Fault};
+use tracer_registry_collector::{Endpoint, Fault};
 
 use super::client::{export, post, span};
 use super::{PATIENCE, collector, span_names};

@@ -5,7 +5,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::net::TcpStream;
-use tracer_registry::collector::LocalCollector;
+use tracer_registry_collector::LocalCollector;
 
 use super::client::{Call, call, export, get, post, span};
 use super::{collector, span_names};

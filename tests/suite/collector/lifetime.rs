@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tracer_registry::collector::{CollectorError, Fault, LocalCollector};
+use tracer_registry_collector::{CollectorError, Fault, LocalCollector};
 
 use super::client::{export, get, span};
 use super::{PATIENCE, collector, span_names};

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use tracer_registry::collector::{Endpoint, Fault, Format, LocalCollector, Received};
 use tracer_registry::config::{AuthScheme, BackendName, Binding};
 use tracer_registry::{Fingerprinter, KeySource, TracerRegistry};
+use tracer_registry_collector::{Endpoint, Fault, Format, LocalCollector, Received};
 
 use super::client::{attribute, export, get, post, span, text};
 use super::{collector, span_names};
@@ -13,20 +13,17 @@ use super::{collector, span_names};
 #[test]
 fn fingerprints_agree_with_those_of_the_fingerprinter_that_was_given() {
     let fingerprinter = Fingerprinter::new();
-    let builder = LocalCollector::builder()
-        .project("acme", "key-a")
-        .fingerprinter(fingerprinter.clone());
+    let builder = LocalCollector::builder().project("acme", "key-a").fingerprints({
+        let fingerprinter = fingerprinter.clone();
+        move |key| fingerprinter.fingerprint(key).into()
+    });
     let collector = builder.start().unwrap();
-    assert_eq!(collector.projects()[0].fingerprint, fingerprinter.fingerprint(b"key-a"));
-    assert!(
-        collector
-            .project_of_fingerprint(fingerprinter.fingerprint(b"key-a"))
-            .is_some()
-    );
-    assert_eq!(
-        collector.fingerprinter().fingerprint(b"key-a"),
-        fingerprinter.fingerprint(b"key-a")
-    );
+    let fingerprint = collector.fingerprint("key-a");
+    assert_eq!(collector.projects()[0].fingerprint, fingerprint);
+    assert!(collector.project_of_fingerprint(fingerprint).is_some());
+    let given = fingerprinter.fingerprint(b"key-a");
+    assert_eq!(u64::from(fingerprint), u64::from(given));
+    assert_eq!(fingerprint.to_string(), given.to_string());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The read-back interface.
 
 use serde_json::{Value, json};
-use tracer_registry::collector::LocalCollector;
+use tracer_registry_collector::LocalCollector;
 
 use super::client::{attribute, export, get, post, span, text};
 use super::collector;

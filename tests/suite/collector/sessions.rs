@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use serde_json::{Value, json};
-use tracer_registry::collector::{LocalCollector, OperationKind, SessionOrigin};
+use tracer_registry_collector::{LocalCollector, OperationKind, SessionOrigin};
 
 use super::client::{Answer, attribute, call, export, post, span, text};
 use super::collector;

@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValueList, any_value::Value as Any};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::Event, span::Link};
 use serde_json::{Value, json};
-use tracer_registry::collector::{LocalCollector, Project, SpanKind, StatusCode, TreeDetail, tree, tree_with};
+use tracer_registry_collector::{LocalCollector, Project, SpanKind, StatusCode, TreeDetail, tree, tree_with};
 
 use super::client::{attribute, export, post, request, span, text};
 use super::collector;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
 use opentelemetry::trace::Span as _;
-use tracer_registry::collector::{CollectorBuilder, Fault};
 use tracer_registry::config::{Compression, Export};
 use tracer_registry::{DropReason, ExportError, Fingerprinter, TracerRegistry};
+use tracer_registry_collector::{CollectorBuilder, Fault};
 
 use super::{builder, by_grpc, patient, span, world, world_with};
 use crate::grpc_server::{GrpcServer, Says};

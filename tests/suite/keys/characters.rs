@@ -247,12 +247,12 @@ fn a_changed_key_is_judged_by_each_header_that_it_is_for() {
         world.tenant(tenant);
     }
     fs::write(&path, "u:zw\u{f6}lf").expect("written");
-    let second = world.collector.fingerprint("u:zw\u{f6}lf");
+    let second = crate::support::fingerprint(&world.collector, "u:zw\u{f6}lf");
     wait_for("the new key", || key("basic"), |key| key.fingerprint == second);
     let kept = wait_for("an error", || key("bearer"), |key| key.error.is_some());
     assert_eq!(
         kept.fingerprint,
-        world.collector.fingerprint("u:first"),
+        crate::support::fingerprint(&world.collector, "u:first"),
         "the last good one"
     );
     let error = kept.error.expect("there").to_string();
@@ -261,7 +261,7 @@ fn a_changed_key_is_judged_by_each_header_that_it_is_for() {
         "{error}"
     );
     fs::write(&path, "u:third").expect("written");
-    let third = world.collector.fingerprint("u:third");
+    let third = crate::support::fingerprint(&world.collector, "u:third");
     for tenant in ["bearer", "basic"] {
         wait_for(
             "the next key",

@@ -31,7 +31,7 @@ fn what_was_removed_does_not_come_back_by_a_look_up_that_began_before() {
         let a = Binding::new().api_key(KeySource::provider("vault", "a"));
         builder.secret_source("vault", fetch).tenant("a", a)
     });
-    let fingerprint = |name: &str| -> Fingerprint { world.collector.fingerprint(&key_of(name)) };
+    let fingerprint = |name: &str| -> Fingerprint { crate::support::fingerprint(&world.collector, &key_of(name)) };
     thread::scope(|threads| {
         let slow = threads.spawn(|| world.tenant("a"));
         wait_for("its reading", || asked.load(Ordering::SeqCst), |asked| *asked == 1);

@@ -115,7 +115,7 @@ fn no_key_is_in_anything_that_is_told_of_a_rotation() {
     keys.write("a", &format!("{0}\n{0}", next("a")));
     wait_for("an error", || world.key("a").error, Option::is_some);
     note();
-    let refuse = tracer_registry::collector::Fault::reject_key();
+    let refuse = tracer_registry_collector::Fault::reject_key();
     let echo = format!("no: {}", key_of("a"));
     world.collector.fault(refuse.body(echo).only(key_of("a")));
     a.start_span("span").end();

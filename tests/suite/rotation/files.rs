@@ -168,7 +168,7 @@ fn a_file_is_watched_as_long_as_a_tracer_has_its_key() {
     let a = world.tenant("a");
     assert_eq!(
         a.fingerprint(),
-        world.collector.fingerprint(&next("a")),
+        crate::support::fingerprint(&world.collector, &next("a")),
         "it is read anew"
     );
     keys.replace("a", &key_of("a"));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
-use tracer_registry::collector::Fault;
 use tracer_registry::{DropReason, TracerHandle};
+use tracer_registry_collector::Fault;
 
 use super::{Vault, next};
 use crate::support::{LONG, key_of, quick, wait_for};

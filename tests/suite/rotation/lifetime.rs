@@ -40,7 +40,10 @@ fn a_command_is_run_again_before_its_key_is_over_and_where_it_fails_the_last_goo
     assert_eq!(world.collector.fault_hits(old), 0, "nobody had to refuse it");
     fs::remove_file(keys.path("printed")).expect("removed");
     let key = wait_for("an error", || world.key("a"), |key| key.error.is_some());
-    assert_eq!(key.fingerprint, world.collector.fingerprint(&next("a")));
+    assert_eq!(
+        key.fingerprint,
+        crate::support::fingerprint(&world.collector, &next("a"))
+    );
     let error = key.error.expect("it is there").to_string();
     assert!(error.starts_with("command cat: ended with exit status: 1"), "{error}");
     a.start_span("span").end();

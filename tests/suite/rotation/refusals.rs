@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use secrecy::SecretString;
-use tracer_registry::collector::{Endpoint, Fault};
 use tracer_registry::config::Retry;
 use tracer_registry::{BreakerState, DropReason, Enrichment};
+use tracer_registry_collector::{Endpoint, Fault};
 
 use super::{Vault, eternal_pauses, next};
 use crate::support::{LONG, World, binding, key_of, once, quick, wait_for};

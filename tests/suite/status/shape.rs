@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use serde_json::Value;
-use tracer_registry::collector::Fault;
 use tracer_registry::config::{BackendName, Protocol};
 use tracer_registry::{Fingerprinter, Status};
+use tracer_registry_collector::Fault;
 
 use super::{eternal_pauses, inline};
 use crate::reload::{Files, table};

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::sync::{Notify, Semaphore};
 use tower::ServiceExt;
 use tower_layer::Layer;
-use tracer_registry::collector::{Span, StatusCode as SpanStatus};
+use tracer_registry_collector::{Span, StatusCode as SpanStatus};
 
 use super::client::{Server, attribute, ended, get_as, header_source};
 use super::{current, note, work};

@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_layer::Layer;
-use tracer_registry::collector::{Span, StatusCode};
 use tracer_registry::tower::PropagationLayer;
+use tracer_registry_collector::{Span, StatusCode};
 
 use super::client::{attribute, ended, header_source};
 use crate::support::World;

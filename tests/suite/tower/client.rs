@@ -12,8 +12,8 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tracer_registry::collector::Span;
 use tracer_registry::tower::{TenantLayer, TenantSource};
+use tracer_registry_collector::Span;
 
 use crate::support::{World, wait_for};
 

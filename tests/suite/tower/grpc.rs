@@ -11,8 +11,8 @@ use hyper_util::rt::TokioExecutor;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 use tower_layer::Layer;
-use tracer_registry::collector::{SpanKind, StatusCode};
 use tracer_registry::tower::PropagationLayer;
+use tracer_registry_collector::{SpanKind, StatusCode};
 
 use super::client::{Server, attribute, ended, header_source};
 use super::current;

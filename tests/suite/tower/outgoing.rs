@@ -9,8 +9,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tower::ServiceExt;
 use tower_layer::Layer;
-use tracer_registry::collector::{SpanKind, StatusCode};
 use tracer_registry::tower::PropagationLayer;
+use tracer_registry_collector::{SpanKind, StatusCode};
 
 use super::client::{Server, attribute, ended, get_as, header_source};
 use crate::support::{World, binding};

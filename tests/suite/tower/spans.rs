@@ -6,7 +6,7 @@ use axum::routing::{any, get};
 use http::StatusCode;
 use http::uri::Scheme;
 use serde_json::{Value, json};
-use tracer_registry::collector::{Span, SpanKind, StatusCode as SpanStatus};
+use tracer_registry_collector::{Span, SpanKind, StatusCode as SpanStatus};
 
 use super::client::{Server, attribute, ended, get_as, header_source, path};
 use crate::support::World;

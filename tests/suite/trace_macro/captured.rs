@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Serialize, Serializer};
-use tracer_registry::collector::Span;
 use tracer_registry::trace;
+use tracer_registry_collector::Span;
 
 use super::traced;
 

@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tracer_registry::collector::StatusCode;
 use tracer_registry::trace;
+use tracer_registry_collector::StatusCode;
 
 use super::{traced, traced_async};
 use crate::support::World;

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, LocalBoxFuture};
-use tracer_registry::collector::StatusCode;
 use tracer_registry::{TracerRegistry, trace};
+use tracer_registry_collector::StatusCode;
 
 use super::{traced, traced_async};
 use crate::support::World;

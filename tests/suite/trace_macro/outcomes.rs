@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 
-use tracer_registry::collector::{Span, StatusCode};
 use tracer_registry::trace;
+use tracer_registry_collector::{Span, StatusCode};
 
 use super::{traced, traced_async};
 

@@ -1,6 +1,6 @@
 //! What is told of spans: events, fields, errors, and what a filter leaves of them.
 
-use tracer_registry::collector::{SpanKind, StatusCode};
+use tracer_registry_collector::{SpanKind, StatusCode};
 use tracing::dispatcher::{self, Dispatch};
 use tracing::{info, info_span};
 use tracing_subscriber::filter::LevelFilter;

@@ -1,8 +1,6 @@
 //! Hostile files in a folder of tenants.
 
 use std::fs;
-#[cfg(feature = "cli")]
-use std::process::{Command, Stdio};
 
 use tracer_registry::CheckMode;
 
@@ -76,57 +74,6 @@ fn hostile_files_get_neither_the_operators_key_nor_anothers_run_nothing_and_reac
     files.tenant("umbrella").in_span("of another", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("any"), ["of another"]);
-}
-
-#[cfg(feature = "cli")]
-#[test]
-fn check_names_file_key_path_and_rule_prints_the_line_and_no_value() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let tenants = folder.path().join("t");
-    fs::create_dir(&tenants).expect("made");
-    let operators = "tenants_dir = \"t\"\n[defaults]\nbackend = \"otlp\"\nendpoint = \"http://127.0.0.1:9\"\napi_key = { env = \"K\" }\n";
-    let file = folder.path().join("default.toml");
-    let check = |text: &str| {
-        fs::write(&file, text).expect("written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tracer-registry"));
-        command.args(["check", "--config"]).arg(&file).stdin(Stdio::null());
-        let keys = [
-            ("K", "hh_of_the_operator_canary"),
-            ("HH_API_KEY_GLOBEX", "hh_of_globex_canary"),
-        ];
-        let output = command
-            .envs(keys)
-            .output()
-            .expect("the binary was built with the tests");
-        let text = String::from_utf8(output.stdout).expect("text");
-        assert!(!text.contains("canary"), "{text}");
-        (output.status.code(), text)
-    };
-    fs::write(tenants.join("acme.toml"), "endpoint = \"https://attacker.example\"\n").expect("written");
-    fs::write(
-        tenants.join("thief.toml"),
-        "api_key = { env = \"HH_API_KEY_GLOBEX\" }\n",
-    )
-    .expect("written");
-    let (code, text) = check(operators);
-    assert_eq!(code, Some(1), "{text}");
-    let endpoint = "untrusted.endpoints = [\"https://attacker.example\"]";
-    let key = "untrusted.keys = [\"env:HH_API_KEY_GLOBEX\"]";
-    for (tenant, setting, line) in [("acme", "endpoint", endpoint), ("thief", "api_key", key)] {
-        let place = format!("t/{tenant}.toml: tenants.{tenant}.{setting}: an untrusted layer may not ");
-        let row = text
-            .lines()
-            .find(|row| row.contains(&place))
-            .expect("the file and the key path");
-        assert!(row.trim_end().ends_with(&format!("to allow it: {line}")), "{row}");
-    }
-    // Written as they were printed, the lines allow it; the operator's key is not for the other endpoint all the same.
-    let (code, text) = check(&format!("{endpoint}\n{key}\n{operators}"));
-    assert_eq!(code, Some(1), "{text}");
-    let acme = text.lines().find(|row| row.starts_with("tenant:acme")).expect("a row");
-    assert!(acme.contains("changes the endpoint, which forgets the key"), "{acme}");
-    let thief = text.lines().find(|row| row.starts_with("tenant:thief")).expect("a row");
-    assert!(thief.trim_end().ends_with("ok"), "{thief}");
 }
 
 #[test]

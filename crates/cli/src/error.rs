@@ -1,0 +1,37 @@
+//! Why a subcommand could not do its work.
+
+use std::io;
+
+use tracer_registry::{BuildError, LookupError};
+use tracer_registry_collector::CollectorError;
+use tracer_registry_testing::VerifyError;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    #[error("the registry cannot be made")]
+    Build(#[from] BuildError),
+    #[error("a tracer cannot be had")]
+    Lookup(#[from] LookupError),
+    #[error("the local collector cannot be started")]
+    Collector(#[from] CollectorError),
+    #[error("the output cannot be written")]
+    Output(#[from] io::Error),
+    #[error("the output cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+    #[error("nothing can be verified")]
+    Verify(#[from] VerifyError),
+    #[error("the demo's {what}")]
+    Demo { what: &'static str, source: io::Error },
+    #[error("a request to the demo's service failed: {0}")]
+    Request(String),
+}
+
+impl CliError {
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        match self {
+            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::Json(error) => error.io_error_kind() == Some(io::ErrorKind::BrokenPipe),
+            _ => false,
+        }
+    }
+}

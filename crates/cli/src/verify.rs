@@ -1,0 +1,164 @@
+//! `verify`: proof on the user's own machine that nothing leaks.
+
+use std::io::Write;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Duration;
+
+use clap::Args;
+use tracer_registry::printable;
+use tracer_registry_testing::{Failure, FindingKind, SideReport, Verify, VerifyReport, verify};
+
+use super::error::CliError;
+use super::table::{self, Align};
+use super::{Outcome, json};
+
+/// How many findings of a failure are shown.
+const SHOWN: usize = 10;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Where the random programs begin; the same seed makes the same ones
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How many tenants the first of two registries has
+    #[arg(long, value_name = "N", default_value = "12")]
+    tenants: NonZeroUsize,
+    /// How many operations are tried
+    #[arg(long, value_name = "N", default_value = "20000")]
+    operations: NonZeroUsize,
+    /// How many threads run at the same time on the same tracers, at most 256
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// Go on for so many seconds, however many operations that are
+    #[arg(long, value_name = "N", conflicts_with = "operations")]
+    seconds: Option<NonZeroU64>,
+    /// Also run the same programs on plain providers and count what they leak; the exit code is about this crate alone
+    #[arg(long)]
+    peer: bool,
+    /// Disturb the registries meanwhile: evictions, reloads, tenants that go and come back, keys that are refused
+    #[arg(long)]
+    chaos: bool,
+    /// How many seconds a program of up to 4000 operations may take, with its checks, until it is held to have no end
+    #[arg(long, value_name = "N", default_value = "300")]
+    limit: NonZeroU64,
+    /// Print JSON and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
+    let asked = Verify::new()
+        .seed(arguments.seed)
+        .tenants(arguments.tenants.get())
+        .operations(arguments.operations.get())
+        .threads(arguments.threads.into())
+        .peer(arguments.peer)
+        .chaos(arguments.chaos)
+        .limit(Duration::from_secs(arguments.limit.get()));
+    let asked = match arguments.seconds {
+        Some(seconds) => asked.duration(Duration::from_secs(seconds.get())),
+        None => asked,
+    };
+    let report = verify(&asked)?;
+    if arguments.json {
+        json::write(out, &report)?;
+    } else {
+        show(out, &report)?;
+    }
+    Ok(if report.is_clean() {
+        Outcome::Well
+    } else {
+        Outcome::Fault
+    })
+}
+
+fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
+    writeln!(
+        out,
+        "{} operations in {} programs, {} tracers of 2 registries, {} threads at a time\n",
+        report.total_operations(),
+        report.rounds,
+        report.tracers,
+        report.threads
+    )?;
+    let kinds: Vec<[String; 2]> = report
+        .operations
+        .iter()
+        .map(|(kind, count)| [(*kind).to_owned(), count.to_string()])
+        .collect();
+    table::write(out, [("operation", Align::Left), ("tried", Align::Right)], &kinds)?;
+    writeln!(out)?;
+    show_sides(out, report)?;
+    if let Some(chaos) = report.chaos {
+        writeln!(
+            out,
+            "\npools too small: {} tracers evicted, {} made above the bound; {} requests refused for an old key",
+            chaos.evicted, chaos.grown, chaos.refused
+        )?;
+    }
+    writeln!(out)?;
+    if let Some(failure) = &report.failure {
+        show_failure(out, failure)?;
+    }
+    let colour = if report.is_clean() { "32" } else { "31" };
+    writeln!(out, "\x1b[{colour}m{}\x1b[0m", printable(&report.to_string()))?;
+    Ok(())
+}
+
+fn show_sides(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
+    let counts = |side: &SideReport| {
+        let mut counts = vec![
+            ("spans received".to_owned(), side.spans.to_string()),
+            ("sessions".to_owned(), side.sessions.to_string()),
+            ("enrichments".to_owned(), side.enrichments.to_string()),
+            ("requests".to_owned(), side.requests.to_string()),
+            ("bytes searched".to_owned(), side.bytes.to_string()),
+            ("seconds running".to_owned(), format!("{:.2}", side.running_seconds)),
+            ("seconds delivering".to_owned(), format!("{:.2}", side.flushing_seconds)),
+            ("seconds checking".to_owned(), format!("{:.2}", side.checking_seconds)),
+        ];
+        counts.extend(FindingKind::ALL.map(|kind| (kind.to_string(), side.count(kind).to_string())));
+        counts
+    };
+    let ours = counts(&report.ours);
+    match report.peer.as_ref().map(counts) {
+        None => {
+            let rows: Vec<[String; 2]> = ours.into_iter().map(|(what, count)| [what, count]).collect();
+            table::write(out, [("found", Align::Left), ("this crate", Align::Right)], &rows)?;
+        }
+        Some(peer) => {
+            let rows: Vec<[String; 3]> = ours
+                .into_iter()
+                .zip(peer)
+                .map(|((what, ours), (_, peer))| [what, ours, peer])
+                .collect();
+            let columns = [
+                ("found", Align::Left),
+                ("this crate", Align::Right),
+                ("plain providers", Align::Right),
+            ];
+            table::write(out, columns, &rows)?;
+        }
+    }
+    Ok(())
+}
+
+fn show_failure(out: &mut impl Write, failure: &Failure) -> Result<(), CliError> {
+    let which = if failure.reproduced {
+        "the shortest program that shows it"
+    } else {
+        "a program that showed it, and did not again"
+    };
+    writeln!(out, "{which}:\n")?;
+    for line in failure.program.lines() {
+        writeln!(out, "{}", printable(line))?;
+    }
+    for finding in failure.findings.iter().take(SHOWN) {
+        writeln!(out, "{}", printable(&finding.to_string()))?;
+    }
+    if let Some(more) = failure.findings.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        writeln!(out, "and {more} more")?;
+    }
+    writeln!(out, "\nagain: {}\n", printable(&failure.command))?;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! `verify` as a user runs it.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::{binary, text};
+
+fn run(arguments: &[&str]) -> Output {
+    binary()
+        .arg("verify")
+        .args(arguments)
+        // Variables that are meant for the program's own providers, and would spoil the comparison.
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer somebody")
+        .env("OTEL_BSP_MAX_QUEUE_SIZE", "1")
+        .env("OTEL_TRACES_SAMPLER", "always_off")
+        .output()
+        .expect("the binary was built with the tests")
+}
+
+#[test]
+fn the_command_ends_with_its_summary() {
+    let output = run(&["--seed", "3", "--operations", "1000", "--tenants", "4"]);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    let summary = "isolated: 0 leaked, 0 lost, 0 duplicated, 0 otherwise wrong in 1000 operations, seed 3\n";
+    assert!(stdout.ends_with(summary), "{stdout}");
+    assert!(!stdout.contains("plain providers"), "{stdout}");
+    assert_eq!(stderr, "");
+}
+
+#[test]
+fn nothing_to_try_is_wrong_use() {
+    for wrong in [
+        "--tenants=0",
+        "--operations=0",
+        "--threads=0",
+        "--threads=257",
+        "--seconds=0",
+        "--limit=0",
+        "--seed=-1",
+    ] {
+        let output = run(&[wrong]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+        let flag = wrong.split('=').next().expect("a flag");
+        assert!(text(&output.stderr).contains(flag), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn the_comparison_stands_side_by_side() {
+    let output = run(&["--operations", "600", "--tenants", "4", "--peer"]);
+    let stdout = text(&output.stdout);
+    assert!(output.status.success(), "the exit code is about this crate: {stdout}");
+    assert!(stdout.contains("this crate  plain providers"), "{stdout}");
+    let lost = stdout.lines().find(|line| line.starts_with("lost"));
+    let lost: Vec<&str> = lost.expect("a row").split_whitespace().collect();
+    assert_eq!(
+        lost,
+        ["lost", "0", "0"],
+        "variables of the process have no say: {stdout}"
+    );
+}
+
+#[test]
+fn the_json_is_one_document() {
+    let output = run(&["--operations", "500", "--tenants", "3", "--threads", "2", "--json"]);
+    assert!(output.status.success());
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    assert_eq!(report["seed"], 1);
+    assert_eq!(report["failure"], Value::Null);
+    assert_eq!(report["peer"], Value::Null);
+    assert_eq!(report["ours"]["findings"], Value::Object(serde_json::Map::new()));
+    assert!(report["ours"]["spans"].as_u64() > Some(100), "{report}");
+    let tried = report["operations"].as_object().expect("a table").values();
+    assert_eq!(tried.filter_map(Value::as_u64).sum::<u64>(), 500);
+}
+
+#[test]
+fn a_time_is_kept_in_place_of_a_number_of_operations() {
+    let output = run(&["--seconds", "1", "--tenants", "3", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    assert!(report["rounds"].as_u64() > Some(0), "{report}");
+    let both = run(&["--seconds", "1", "--operations", "5"]);
+    assert_eq!(both.status.code(), Some(2), "one or the other");
+}

@@ -1,0 +1,72 @@
+//! What stands for a key wherever a key must not be shown.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+
+use serde::{Serialize, Serializer};
+
+/// Twelve hexadecimal digits that stand for a key where a key must not be shown.
+///
+/// Comparable only with fingerprints of the same collector.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(u64);
+
+/// Its 48 bits.
+impl From<Fingerprint> for u64 {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.0)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Makes fingerprints of keys.
+pub(crate) struct Fingerprints(Box<dyn Fn(&[u8]) -> u64 + Send + Sync>);
+
+impl Fingerprints {
+    pub(crate) fn new(make: impl Fn(&[u8]) -> u64 + Send + Sync + 'static) -> Self {
+        Self(Box::new(make))
+    }
+
+    pub(crate) fn of(&self, key: &[u8]) -> Fingerprint {
+        Fingerprint((self.0)(key))
+    }
+}
+
+/// SipHash under 128 random bits, cut to 48 bits.
+impl Default for Fingerprints {
+    fn default() -> Self {
+        let state = RandomState::new();
+        Self::new(move |key| state.hash_one(key) >> 16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_key_has_the_same_fingerprint_in_one_collector_and_another_one_in_another() {
+        let one = Fingerprints::default();
+        assert_eq!(one.of(b"key"), one.of(b"key"));
+        assert_ne!(one.of(b"key"), one.of(b"kez"));
+        assert_ne!(one.of(b"key"), Fingerprints::default().of(b"key"));
+        assert_eq!(one.of(b"key").to_string().len(), 12);
+    }
+}

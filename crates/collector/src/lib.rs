@@ -1,0 +1,84 @@
+//! The local collector: an OTLP receiver in the box that shows whose project each span landed in.
+//!
+//! For demos, examples and tests, on loopback. It opens one project per key, as the hosted services do, keeps spans,
+//! sessions and events in bounded memory, gives them back as values, as text trees and as JSON, and can be told to
+//! misbehave: to reject a key, to answer late or never, to break the connection.
+//!
+//! ```
+//! use tracer_registry_collector::{Fault, LocalCollector};
+//!
+//! let collector = LocalCollector::builder().project("acme", "key-1").start()?;
+//! println!("send spans to {}/v1/traces", collector.url());
+//!
+//! collector.fault(Fault::status(429).retry_after("1").times(2).only("key-1"));
+//! let acme = collector.project("acme").expect("it was named above");
+//! assert!(acme.spans().is_empty());
+//! # Ok::<(), tracer_registry_collector::CollectorError>(())
+//! ```
+//!
+//! # What it owns
+//! The reading of OTLP over HTTP (protobuf and JSON) and gRPC, and of the HoneyHive session calls, and what was received.
+//!
+//! # What it must not know
+//! The exporter, and the OpenTelemetry crates. It is the independent witness of what the exporter sends, so it has wire
+//! types of its own, and uses nothing of the library.
+//!
+//! # Invariants
+//! - The key alone chooses the project. Two keys are two projects unless the caller gave both the same name.
+//! - A key is kept as its fingerprint only, and is taken out of the headers of recorded requests.
+//! - A request either stores all of its valid spans or, where it is refused, none.
+//! - What is kept is bounded; what is dropped to stay so is counted for the project that lost it.
+//! - The time and the memory that a request takes are proportional to its body. What all requests hold together is
+//!   bounded, and so are connections. The server's thread only moves bytes: bodies are read on a thread beside it.
+//! - A request is for loopback or for a host that the caller allows, else it is refused, whatever it asks for.
+
+mod activity;
+mod answer;
+mod api;
+mod body;
+mod budget;
+mod builder;
+mod changes;
+mod connections;
+mod endpoint;
+mod error;
+mod fault;
+mod faults;
+mod fingerprint;
+mod grpc;
+mod honeyhive;
+mod hosts;
+mod key;
+mod local;
+mod model;
+mod otlp;
+mod posted;
+mod printable;
+mod project;
+mod receive;
+mod received;
+mod recorder;
+mod server;
+mod serving;
+mod session;
+mod shared;
+mod store;
+mod tree;
+mod weight;
+mod wire;
+mod worker;
+
+pub use builder::CollectorBuilder;
+pub use endpoint::Endpoint;
+pub use error::CollectorError;
+pub use fault::Fault;
+pub use faults::FaultId;
+pub use fingerprint::Fingerprint;
+pub use local::LocalCollector;
+pub use model::{Attributes, Resource, Scope, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, StatusCode};
+pub use posted::PostedEvent;
+pub use project::{Dropped, Project, ProjectSummary, Trace};
+pub use received::{Format, Received};
+pub use recorder::RecordedRequest;
+pub use session::{Operation, OperationKind, Session, SessionOrigin};
+pub use tree::{TreeDetail, tree, tree_with};

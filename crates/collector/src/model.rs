@@ -1,0 +1,214 @@
+//! A span as it was received, whatever format it came in.
+//!
+//! Nothing is tidied up on the way in: what the exporter did wrong must be visible here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::fingerprint::Fingerprint;
+
+/// Attributes by name. Byte arrays are shown as `{"bytesValue": "<base64>"}`, numbers that JSON lacks as `"NaN"`,
+/// `"Infinity"` and `"-Infinity"`.
+pub type Attributes = BTreeMap<String, Value>;
+
+/// A span as received.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Span {
+    /// 32 lower-case hexadecimal digits.
+    pub trace_id: String,
+    /// 16 lower-case hexadecimal digits.
+    pub span_id: String,
+    /// 16 lower-case hexadecimal digits; `None` for a root.
+    pub parent_span_id: Option<String>,
+    /// Name of the operation.
+    pub name: String,
+    /// Role in the trace.
+    pub kind: SpanKind,
+    /// Start, in nanoseconds since the Unix epoch.
+    pub start_unix_nanos: u64,
+    /// End, in nanoseconds since the Unix epoch.
+    pub end_unix_nanos: u64,
+    /// Attributes; where a name came more than once, the first value.
+    pub attributes: Attributes,
+    /// How many attributes of the span came under a name that was already there.
+    pub duplicate_attributes: u32,
+    /// How many attributes the sender says it dropped.
+    pub dropped_attributes: u32,
+    /// Events in the order sent.
+    pub events: Vec<SpanEvent>,
+    /// How many events the sender says it dropped.
+    pub dropped_events: u32,
+    /// Links in the order sent.
+    pub links: Vec<SpanLink>,
+    /// How many links the sender says it dropped.
+    pub dropped_links: u32,
+    /// Status.
+    pub status: SpanStatus,
+    /// W3C trace state.
+    pub trace_state: String,
+    /// W3C trace flags in the lowest eight bits, and above them whether the parent is remote.
+    pub flags: u32,
+    /// What made the span.
+    #[serde(serialize_with = "shared")]
+    pub resource: Arc<Resource>,
+    /// The instrumentation that made the span.
+    #[serde(serialize_with = "shared")]
+    pub scope: Arc<Scope>,
+    /// Value of `honeyhive.session_id`, else of `session.id`.
+    pub session_id: Option<String>,
+    /// Value of the request's `X-Source` header.
+    pub source: Option<String>,
+    /// Which key delivered it.
+    pub key: Fingerprint,
+    /// Place in the order of arrival, over all projects; starts at 1.
+    pub sequence: u64,
+}
+
+impl Span {
+    /// How long the span took, in nanoseconds; 0 where it ends before it starts.
+    pub fn duration_nanos(&self) -> u64 {
+        self.end_unix_nanos.saturating_sub(self.start_unix_nanos)
+    }
+}
+
+/// Something that happened during a span.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SpanEvent {
+    /// Name.
+    pub name: String,
+    /// When, in nanoseconds since the Unix epoch.
+    pub time_unix_nanos: u64,
+    /// Attributes; where a name came more than once, the first value.
+    pub attributes: Attributes,
+    /// How many attributes the sender says it dropped.
+    pub dropped_attributes: u32,
+}
+
+/// A span elsewhere that this one points to. Its ids are as sent: links are not checked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SpanLink {
+    /// Lower-case hexadecimal digits.
+    pub trace_id: String,
+    /// Lower-case hexadecimal digits.
+    pub span_id: String,
+    /// W3C trace state.
+    pub trace_state: String,
+    /// Attributes; where a name came more than once, the first value.
+    pub attributes: Attributes,
+    /// How many attributes the sender says it dropped.
+    pub dropped_attributes: u32,
+    /// W3C trace flags.
+    pub flags: u32,
+}
+
+/// How a span ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SpanStatus {
+    /// Code.
+    pub code: StatusCode,
+    /// The sender's words.
+    pub message: String,
+}
+
+/// Code of a [`SpanStatus`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StatusCode {
+    /// 0: the default.
+    #[default]
+    Unset,
+    /// 1: the application says it succeeded.
+    Ok,
+    /// 2: it failed.
+    Error,
+    /// A number that the specification does not know.
+    Unknown(i32),
+}
+
+impl From<i32> for StatusCode {
+    fn from(code: i32) -> Self {
+        match code {
+            0 => Self::Unset,
+            1 => Self::Ok,
+            2 => Self::Error,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// Role of a span in its trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SpanKind {
+    /// 0: not said.
+    #[default]
+    Unspecified,
+    /// 1: inside the application.
+    Internal,
+    /// 2: serves a remote request.
+    Server,
+    /// 3: makes a remote request.
+    Client,
+    /// 4: puts a message in a queue.
+    Producer,
+    /// 5: takes a message out of a queue.
+    Consumer,
+    /// A number that the specification does not know.
+    Unknown(i32),
+}
+
+impl From<i32> for SpanKind {
+    fn from(kind: i32) -> Self {
+        match kind {
+            0 => Self::Unspecified,
+            1 => Self::Internal,
+            2 => Self::Server,
+            3 => Self::Client,
+            4 => Self::Producer,
+            5 => Self::Consumer,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// What made a span: a service, a process, a host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Resource {
+    /// Attributes; where a name came more than once, the first value.
+    pub attributes: Attributes,
+    /// How many attributes the sender says it dropped.
+    pub dropped_attributes: u32,
+    /// Schema URL of the resource.
+    pub schema_url: String,
+}
+
+/// The instrumentation scope that made a span.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Scope {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Attributes; where a name came more than once, the first value.
+    pub attributes: Attributes,
+    /// How many attributes the sender says it dropped.
+    pub dropped_attributes: u32,
+    /// Schema URL of the scope.
+    pub schema_url: String,
+}
+
+/// Writes what an `Arc` holds: serde does so itself only under a feature that this crate does not ask for.
+pub(super) fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.as_ref().serialize(serializer)
+}

@@ -1,0 +1,240 @@
+//! From the messages of the wire to the collector's model.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::message;
+use crate::fingerprint::Fingerprint;
+use crate::model::{Attributes, Resource, Scope, Span, SpanEvent, SpanLink, SpanStatus};
+use crate::weight;
+
+/// A span that is ready to be stored.
+pub(crate) struct Arrival {
+    pub(crate) span: Arc<Span>,
+    /// An estimate of the memory it takes.
+    pub(crate) bytes: usize,
+    /// Name of the session that the span asks to be made, where it asks.
+    pub(crate) auto_session: Option<String>,
+}
+
+/// What one request brought.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) arrivals: Vec<Arrival>,
+    /// Spans with ids that are not valid.
+    pub(crate) rejected: u64,
+    /// The first of them, for the sender's log.
+    pub(crate) rejection: Option<String>,
+}
+
+/// Takes the spans out of a request; those with invalid ids are counted instead.
+pub(crate) fn read(request: message::ExportTraceServiceRequest, key: Fingerprint, source: Option<&str>) -> Batch {
+    let mut batch = Batch::default();
+    for (resource_index, group) in request.resource_spans.into_iter().enumerate() {
+        let resource = Arc::new(resource(group.resource.unwrap_or_default(), group.schema_url));
+        for (scope_index, group) in group.scope_spans.into_iter().enumerate() {
+            let scope = Arc::new(scope(group.scope.unwrap_or_default(), group.schema_url));
+            // Resource and scope are shared by the spans of the group, and so is their weight.
+            let shared_bytes = weight::resource(&resource) + weight::scope(&scope);
+            let each_bytes = shared_bytes / group.spans.len().max(1);
+            for (span_index, span) in group.spans.into_iter().enumerate() {
+                if let Some(fault) = id_fault(&span) {
+                    batch.rejected += 1;
+                    batch.rejection.get_or_insert_with(|| {
+                        format!(
+                            "resourceSpans[{resource_index}].scopeSpans[{scope_index}].spans[{span_index}]: {fault}"
+                        )
+                    });
+                    continue;
+                }
+                let span = self::span(span, key, source, &resource, &scope);
+                let bytes = weight::span(&span) + each_bytes;
+                let auto_session = auto_session(&span);
+                batch.arrivals.push(Arrival {
+                    span: Arc::new(span),
+                    bytes,
+                    auto_session,
+                });
+            }
+        }
+    }
+    batch
+}
+
+/// What is wrong with the ids of a span, if anything is (OTLP: an invalid id is another length, or all zeros).
+fn id_fault(span: &message::Span) -> Option<String> {
+    let fault = |what: &str, id: &[u8], length: usize| match id {
+        _ if id.len() != length => Some(format!("{what} has {} bytes, {length} are required", id.len())),
+        _ if is_zero(id) => Some(format!("{what} is all zeros")),
+        _ => None,
+    };
+    let parent_fault = || {
+        // A root has no parent id; some clients write it as zeros.
+        let absent =
+            span.parent_span_id.is_empty() || (span.parent_span_id.len() == 8 && is_zero(&span.parent_span_id));
+        if absent {
+            None
+        } else {
+            fault("parentSpanId", &span.parent_span_id, 8)
+        }
+    };
+    fault("traceId", &span.trace_id, 16)
+        .or_else(|| fault("spanId", &span.span_id, 8))
+        .or_else(parent_fault)
+}
+
+fn is_zero(id: &[u8]) -> bool {
+    id.iter().all(|byte| *byte == 0)
+}
+
+fn span(
+    span: message::Span,
+    key: Fingerprint,
+    source: Option<&str>,
+    resource: &Arc<Resource>,
+    scope: &Arc<Scope>,
+) -> Span {
+    let (attributes, duplicate_attributes) = attributes(span.attributes);
+    let session_id = ["honeyhive.session_id", "session.id"]
+        .iter()
+        .find_map(|name| attributes.get(*name)?.as_str().filter(|id| !id.is_empty()))
+        .map(str::to_owned);
+    let status = span.status.unwrap_or_default();
+    Span {
+        trace_id: hex(&span.trace_id),
+        span_id: hex(&span.span_id),
+        parent_span_id: (!is_zero(&span.parent_span_id)).then(|| hex(&span.parent_span_id)),
+        name: span.name,
+        kind: span.kind.into(),
+        start_unix_nanos: span.start_time_unix_nano,
+        end_unix_nanos: span.end_time_unix_nano,
+        attributes,
+        duplicate_attributes,
+        dropped_attributes: span.dropped_attributes_count,
+        events: span.events.into_iter().map(event).collect(),
+        dropped_events: span.dropped_events_count,
+        links: span.links.into_iter().map(link).collect(),
+        dropped_links: span.dropped_links_count,
+        status: SpanStatus {
+            code: status.code.into(),
+            message: status.message,
+        },
+        trace_state: span.trace_state,
+        flags: span.flags,
+        resource: Arc::clone(resource),
+        scope: Arc::clone(scope),
+        session_id,
+        source: source.map(str::to_owned),
+        key,
+        sequence: 0,
+    }
+}
+
+/// The name of the session that a span wants made, empty where it gives none.
+fn auto_session(span: &Span) -> Option<String> {
+    let wanted = match span.attributes.get("honeyhive.session_auto_create")? {
+        Value::Bool(wanted) => *wanted,
+        Value::String(text) => text == "true",
+        _ => false,
+    };
+    let name = || {
+        span.attributes
+            .get("honeyhive.session_name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    wanted.then(name)
+}
+
+fn event(event: message::Event) -> SpanEvent {
+    SpanEvent {
+        name: event.name,
+        time_unix_nanos: event.time_unix_nano,
+        attributes: attributes(event.attributes).0,
+        dropped_attributes: event.dropped_attributes_count,
+    }
+}
+
+fn link(link: message::Link) -> SpanLink {
+    SpanLink {
+        trace_id: hex(&link.trace_id),
+        span_id: hex(&link.span_id),
+        trace_state: link.trace_state,
+        attributes: attributes(link.attributes).0,
+        dropped_attributes: link.dropped_attributes_count,
+        flags: link.flags,
+    }
+}
+
+fn resource(resource: message::Resource, schema_url: String) -> Resource {
+    let dropped_attributes = resource.dropped_attributes_count;
+    Resource {
+        attributes: attributes(resource.attributes).0,
+        dropped_attributes,
+        schema_url,
+    }
+}
+
+fn scope(scope: message::InstrumentationScope, schema_url: String) -> Scope {
+    Scope {
+        attributes: attributes(scope.attributes).0,
+        dropped_attributes: scope.dropped_attributes_count,
+        name: scope.name,
+        version: scope.version,
+        schema_url,
+    }
+}
+
+/// The first value of each name, and how many others there were.
+fn attributes(list: Vec<message::KeyValue>) -> (Attributes, u32) {
+    let mut map = Attributes::new();
+    let mut duplicates = 0;
+    for message::KeyValue { key, value } in list {
+        match map.entry(key) {
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(self::value(value.unwrap_or_default()));
+            }
+            std::collections::btree_map::Entry::Occupied(_) => duplicates += 1,
+        }
+    }
+    (map, duplicates)
+}
+
+// The depth of nesting is bounded by both parsers (100 levels of protobuf, 128 of JSON), so recursion is safe here.
+fn value(value: message::AnyValue) -> Value {
+    match value.value {
+        None => Value::Null,
+        Some(message::Value::String(text)) => Value::String(text),
+        Some(message::Value::Bool(flag)) => Value::Bool(flag),
+        Some(message::Value::Int(number)) => number.into(),
+        Some(message::Value::Double(number)) => double(number),
+        Some(message::Value::Array(array)) => array.values.into_iter().map(self::value).collect(),
+        Some(message::Value::Map(list)) => Value::Object(attributes(list.values).0.into_iter().collect()),
+        Some(message::Value::Bytes(bytes)) => json!({ "bytesValue": STANDARD.encode(bytes) }),
+    }
+}
+
+/// JSON has no word for three of the numbers; they get the names of protobuf's JSON mapping.
+fn double(number: f64) -> Value {
+    let name = match number {
+        _ if number.is_nan() => "NaN",
+        f64::INFINITY => "Infinity",
+        f64::NEG_INFINITY => "-Infinity",
+        _ => return number.into(),
+    };
+    Value::from(name)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+            text
+        })
+}

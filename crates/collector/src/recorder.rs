@@ -1,0 +1,99 @@
+//! Requests as they came, for tests that look through every byte.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::fingerprint::Fingerprint;
+
+/// What a record costs beside its texts and its body.
+const RECORD_OVERHEAD_BYTES: usize = 256;
+
+/// A request as it came, without its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedRequest {
+    /// Method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Headers in lower case, in the order received; those that carry a key have the value `redacted`.
+    pub headers: Vec<(String, String)>,
+    /// The body after decompression, or as it came where that failed.
+    pub body: Bytes,
+    /// Fingerprint of the key; `None` where the request carried none.
+    pub key: Option<Fingerprint>,
+    /// Name of the project at that time, where it had one.
+    pub project: Option<String>,
+}
+
+impl RecordedRequest {
+    /// The first value of a header; the name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn cost_bytes(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 48)
+            .sum();
+        RECORD_OVERHEAD_BYTES + self.path.len() + headers + self.body.len()
+    }
+}
+
+/// Keeps the newest requests, up to a number of bytes.
+pub(super) struct Recorder {
+    max_bytes: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    requests: VecDeque<Arc<RecordedRequest>>,
+    bytes: usize,
+    dropped: u64,
+}
+
+impl Recorder {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            kept: Mutex::default(),
+        }
+    }
+
+    pub(super) fn record(&self, request: RecordedRequest) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.bytes += request.cost_bytes();
+        kept.requests.push_back(Arc::new(request));
+        while kept.bytes > self.max_bytes {
+            let Some(oldest) = kept.requests.pop_front() else { break };
+            kept.bytes -= oldest.cost_bytes();
+            kept.dropped += 1;
+        }
+    }
+
+    pub(super) fn requests(&self) -> Vec<Arc<RecordedRequest>> {
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .requests
+            .iter()
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).dropped
+    }
+
+    pub(super) fn clear(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+    }
+}

@@ -1,0 +1,278 @@
+//! What was received, in bounded memory.
+//!
+//! One lock over everything: the collector serves from one thread, and what happens under the lock is moving values that
+//! are parsed already. Order of arrival is one count over all projects, so that it can be compared between them.
+
+mod record;
+mod retention;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Map, Value};
+
+use self::record::Record;
+use self::retention::Retention;
+use super::changes::Changes;
+use super::model::Span;
+use super::otlp::Arrival;
+use super::posted::PostedEvent;
+use super::project::{Project, ProjectSummary};
+use super::session::{OperationKind, SessionOrigin};
+use super::weight;
+use crate::fingerprint::Fingerprint;
+
+/// What a session or an event costs beside its bodies.
+const SESSION_OVERHEAD_BYTES: usize = 1024;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) spans: usize,
+    pub(super) sessions: usize,
+    pub(super) events: usize,
+    pub(super) projects: usize,
+    /// Estimated, spans and sessions and events together.
+    pub(super) bytes: usize,
+}
+
+/// Where a project is. Projects are never removed, so it stays good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProjectId(usize);
+
+/// The store of one collector.
+pub(super) struct Store {
+    state: Mutex<State>,
+    pub(super) changes: Changes,
+}
+
+struct State {
+    records: Vec<Record>,
+    by_key: HashMap<Fingerprint, ProjectId>,
+    by_name: HashMap<String, ProjectId>,
+    retention: Retention,
+    max_projects: usize,
+    sequence: u64,
+    requests_without_key: u64,
+    refused_projects: u64,
+}
+
+impl Store {
+    pub(super) fn new(limits: Limits) -> Self {
+        let state = State {
+            records: Vec::new(),
+            by_key: HashMap::new(),
+            by_name: HashMap::new(),
+            retention: Retention::new(limits),
+            max_projects: limits.projects,
+            sequence: 0,
+            requests_without_key: 0,
+            refused_projects: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            changes: Changes::default(),
+        }
+    }
+
+    /// Gives the project of a key a name. A name that is there already gets one key more; the project that the key had
+    /// before keeps what it has.
+    pub(super) fn name(&self, name: &str, key: Fingerprint) {
+        self.change(|state| {
+            let unnamed = state
+                .by_key
+                .get(&key)
+                .copied()
+                .filter(|id| state.records[id.0].name.is_none());
+            let id = match (state.by_name.get(name), unnamed) {
+                (Some(named), _) => *named,
+                (None, Some(unnamed)) => unnamed,
+                (None, None) => state.make(key),
+            };
+            let record = &mut state.records[id.0];
+            record.name = Some(name.to_owned());
+            if !record.keys.contains(&key) {
+                record.keys.push(key);
+            }
+            state.by_name.insert(name.to_owned(), id);
+            let before = state.by_key.insert(key, id).filter(|before| *before != id);
+            if let Some(before) = before {
+                // The last key stays: it is the fingerprint that the project is shown by.
+                let keys = &mut state.records[before.0].keys;
+                if keys.len() > 1 {
+                    keys.retain(|other| *other != key);
+                }
+            }
+        });
+    }
+
+    /// The project of a key, made where there is none, and counts a request; `None` where there are too many projects.
+    pub(super) fn open(&self, key: Fingerprint) -> Option<(ProjectId, Option<String>)> {
+        self.change(|state| {
+            let id = match state.by_key.get(&key) {
+                Some(id) => *id,
+                None if state.records.len() < state.max_projects => state.make(key),
+                None => {
+                    state.refused_projects += 1;
+                    return None;
+                }
+            };
+            let record = &mut state.records[id.0];
+            record.requests += 1;
+            Some((id, record.name.clone()))
+        })
+    }
+
+    pub(super) fn count_without_key(&self) {
+        self.change(|state| state.requests_without_key += 1);
+    }
+
+    pub(super) fn count_answer(&self, id: ProjectId, status: u16) {
+        self.change(|state| *state.records[id.0].answers.entry(status).or_default() += 1);
+    }
+
+    /// Keeps spans, and makes the sessions that they ask for. Gives what was stored.
+    pub(super) fn add_spans(&self, id: ProjectId, arrivals: Vec<Arrival>, rejected: u64) -> Vec<Arc<Span>> {
+        self.change(|state| {
+            state.records[id.0].rejected_spans += rejected;
+            let keep = |mut arrival: Arrival| {
+                // Nobody else has it yet, so it is changed where it is.
+                Arc::make_mut(&mut arrival.span).sequence = state.next();
+                if let (Some(name), Some(session)) = (arrival.auto_session, &arrival.span.session_id) {
+                    state.auto_session(id, session, name, arrival.span.source.as_deref());
+                }
+                state.records[id.0].duplicate_attributes += u64::from(arrival.span.duplicate_attributes);
+                let span = arrival.span;
+                state
+                    .retention
+                    .add_span(&mut state.records, id, Arc::clone(&span), arrival.bytes);
+                span
+            };
+            arrivals.into_iter().map(keep).collect()
+        })
+    }
+
+    /// Takes in a start or an enrichment; what it names need not be there.
+    pub(super) fn say(&self, id: ProjectId, about: &str, kind: OperationKind, body: Map<String, Value>) {
+        self.change(|state| {
+            // Once as it was sent, once merged.
+            let bytes = 2 * weight::object(&body);
+            if kind == OperationKind::Enrich && state.records[id.0].is_event(about) {
+                return state.retention.enrich_event(&mut state.records, id, about, body, bytes);
+            }
+            let sequence = state.next();
+            let bytes = bytes + state.session(id, about, SessionOrigin::EnrichedOnly, sequence);
+            state
+                .retention
+                .change_session(&mut state.records, id, about, bytes, |session| {
+                    session.apply(kind, body, sequence);
+                });
+        });
+    }
+
+    pub(super) fn add_event(&self, id: ProjectId, event_id: String, body: Map<String, Value>, key: Fingerprint) {
+        self.change(|state| {
+            let bytes = SESSION_OVERHEAD_BYTES + weight::object(&body);
+            let event = PostedEvent::new(event_id, body, key, state.next());
+            state.retention.add_event(&mut state.records, id, event, bytes);
+        });
+    }
+
+    pub(super) fn summaries(&self) -> Vec<ProjectSummary> {
+        self.lock().records.iter().map(Record::summary).collect()
+    }
+
+    pub(super) fn project_named(&self, name: &str) -> Option<Project> {
+        let state = self.lock();
+        state.by_name.get(name).map(|id| state.records[id.0].snapshot())
+    }
+
+    pub(super) fn project_of(&self, key: Fingerprint) -> Option<Project> {
+        let state = self.lock();
+        state.by_key.get(&key).map(|id| state.records[id.0].snapshot())
+    }
+
+    /// A project by its name, else by one of its fingerprints.
+    pub(super) fn project_called(&self, text: &str) -> Option<Project> {
+        let state = self.lock();
+        let by_key = || {
+            state
+                .by_key
+                .iter()
+                .find(|(key, _)| key.to_string() == text)
+                .map(|(_, id)| id)
+        };
+        state
+            .by_name
+            .get(text)
+            .or_else(by_key)
+            .map(|id| state.records[id.0].snapshot())
+    }
+
+    pub(super) fn requests_without_key(&self) -> u64 {
+        self.lock().requests_without_key
+    }
+
+    pub(super) fn refused_projects(&self) -> u64 {
+        self.lock().refused_projects
+    }
+
+    /// Forgets what was received and every count; projects keep their keys and names.
+    pub(super) fn clear(&self) {
+        self.change(|state| {
+            state.records.iter_mut().for_each(Record::clear);
+            state.retention.clear();
+            state.requests_without_key = 0;
+            state.refused_projects = 0;
+        });
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changes.tell();
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    fn make(&mut self, key: Fingerprint) -> ProjectId {
+        let id = ProjectId(self.records.len());
+        self.records.push(Record::new(key));
+        self.by_key.insert(key, id);
+        id
+    }
+
+    fn auto_session(&mut self, id: ProjectId, session_id: &str, name: String, source: Option<&str>) {
+        if self.records[id.0].sessions.contains_key(session_id) {
+            return;
+        }
+        let sequence = self.next();
+        let bytes = self.session(id, session_id, SessionOrigin::AutoCreated, sequence);
+        self.retention
+            .change_session(&mut self.records, id, session_id, bytes, |session| {
+                session.name = Some(name).filter(|name| !name.is_empty());
+                session.source = source.map(str::to_owned);
+            });
+    }
+
+    /// Makes a session where there is none; says what that costs.
+    fn session(&mut self, id: ProjectId, session_id: &str, origin: SessionOrigin, sequence: u64) -> usize {
+        let made = self
+            .retention
+            .make_session(&mut self.records, id, session_id, origin, sequence);
+        if made {
+            SESSION_OVERHEAD_BYTES + 3 * session_id.len()
+        } else {
+            0
+        }
+    }
+}

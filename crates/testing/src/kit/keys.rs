@@ -1,0 +1,64 @@
+//! Keys that nobody has to set, and canaries.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use tracer_registry_collector::LocalCollector;
+
+/// What belongs to which project, and the collector that is told of each key.
+pub(super) struct TestKeys {
+    pub(super) collector: LocalCollector,
+    owned: Mutex<Owned>,
+}
+
+#[derive(Default)]
+struct Owned {
+    /// By project.
+    keys: BTreeMap<String, String>,
+    /// The project that each is of.
+    canaries: BTreeMap<String, String>,
+}
+
+impl TestKeys {
+    pub(super) fn new(collector: LocalCollector) -> Self {
+        Self {
+            collector,
+            owned: Mutex::default(),
+        }
+    }
+
+    /// The key of a project, which opens it from now on.
+    pub(super) fn key(&self, project: &str) -> String {
+        let mut owned = self.lock();
+        if let Some(key) = owned.keys.get(project) {
+            return key.clone();
+        }
+        let key = format!("test-key-{}", Uuid::new_v4().simple());
+        self.collector.name_project(project, &key);
+        owned.keys.insert(project.to_owned(), key.clone());
+        key
+    }
+
+    pub(super) fn canary(&self, project: &str) -> String {
+        let canary = format!("canary-{}", Uuid::new_v4().simple());
+        self.lock().canaries.insert(canary.clone(), project.to_owned());
+        canary
+    }
+
+    /// Every text that may be in one project alone, with that project; a key, in none.
+    pub(super) fn needles(&self) -> Vec<(String, Option<String>)> {
+        let owned = self.lock();
+        let keys = owned.keys.values().map(|key| (key.clone(), None));
+        let canaries = owned
+            .canaries
+            .iter()
+            .map(|(canary, project)| (canary.clone(), Some(project.clone())));
+        keys.chain(canaries).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,78 @@
+//! The registries of a cast, made in the program's text.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::cast::{Backend, Member, REGISTRIES};
+use tracer_registry::config::{BackendName, Binding, Export, Protocol};
+use tracer_registry::{
+    BuildError, Fingerprinter, KeySource, RegistryBuilder, SecretError, SelectorKind, TracerRegistry,
+};
+use tracer_registry_collector::LocalCollector;
+
+/// Spans and session events of one tracer in a round all fit.
+const QUEUE: usize = 1 << 20;
+
+/// Builds them; no tracer is made.
+pub(super) fn registries(
+    cast: &[Member],
+    collector: &Arc<LocalCollector>,
+    fingerprinter: &Fingerprinter,
+) -> Result<Vec<TracerRegistry>, BuildError> {
+    let mut registries = Vec::new();
+    for index in 0..REGISTRIES {
+        let members = || cast.iter().filter(|member| member.registry == index);
+        let keys: HashMap<String, String> = members()
+            .map(|member| (member.token.clone(), member.key.clone()))
+            .collect();
+        let export = Export {
+            protocol: (index > 0).then_some(Protocol::HttpJson),
+            scheduled_delay: Some(Duration::from_millis(50)),
+            max_queue_size: Some(QUEUE),
+            timeout: Some(Duration::from_secs(60)),
+            ..Export::default()
+        };
+        let secrets = move |name: &str| match keys.get(name) {
+            Some(key) => Ok(SecretString::from(key.clone())),
+            None => Err(SecretError::refused("not a member of the cast")),
+        };
+        let builder = TracerRegistry::builder()
+            .fingerprinter(fingerprinter.clone())
+            .secret_source("verify", secrets)
+            .defaults(Binding::new().backend(BackendName::Honeyhive))
+            .export(export);
+        registries.push(
+            members()
+                .fold(builder, |builder, member| bind(builder, member, collector))
+                .build()?,
+        );
+    }
+    Ok(registries)
+}
+
+fn bind(builder: RegistryBuilder, member: &Member, collector: &LocalCollector) -> RegistryBuilder {
+    let (backend, path) = match member.backend {
+        Backend::Honeyhive => (BackendName::Honeyhive, ""),
+        Backend::Otlp => (BackendName::Otlp, "/v1/traces"),
+    };
+    let binding = Binding::new()
+        .backend(backend)
+        .endpoint(format!("{}{path}", collector.url()))
+        .api_key(KeySource::provider("verify", &member.token))
+        .source(&member.source)
+        .header("x-project", member.own("project"))
+        .metadata("plan", member.own("plan"))
+        .resource("team", member.own("team"))
+        .sessions(member.sessions)
+        .trust_remote_parent(member.trusts_parents)
+        .propagate_session_id(member.takes_sessions);
+    match member.parts.as_slice() {
+        [(SelectorKind::Tenant, name)] => builder.tenant(name, binding),
+        [(SelectorKind::Environment, name)] => builder.environment(name, binding),
+        [(SelectorKind::Feature, name)] => builder.feature(name, binding),
+        _ => builder.route(&member.selector_parts(), binding),
+    }
+}

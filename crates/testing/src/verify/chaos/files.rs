@@ -1,0 +1,191 @@
+//! The files that the registries are made of, and that reloads read again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use super::super::cast::{Backend, Member, REGISTRIES, Setting};
+use tracer_registry::config::SessionMode;
+use tracer_registry::{SecretError, SecretSource, SelectorKind};
+
+/// Spans and session events of one tracer in a round all fit.
+const QUEUE: usize = 1 << 20;
+/// How long a tracer is kept that nobody uses: shorter than a program runs.
+const IDLE: &str = "20ms";
+
+/// The secret manager of the program's own that some keys are asked from.
+pub(in super::super) const VAULT: &str = "vault";
+
+/// A tenant that nobody configured, with a file that names another one's key.
+pub(super) const HOSTILE: &str = "hostile";
+const TENANTS: &str = "tenants.d";
+
+/// A folder with the configuration of each registry and the key of each member. Goes with this.
+pub(super) struct Files {
+    folder: TempDir,
+    url: String,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Flaw {
+    /// It ends in the middle.
+    Torn,
+    /// It has a setting that does not exist, in what was changed.
+    Unknown,
+    /// The last table says that keys come from nowhere.
+    Wrong,
+}
+
+impl Files {
+    pub(super) fn new(url: String, cast: &[Member]) -> io::Result<Self> {
+        let files = Self {
+            folder: tempfile::tempdir()?,
+            url,
+        };
+        for member in cast {
+            files.write_key(member, &member.key)?;
+        }
+        fs::create_dir(files.path(TENANTS))?;
+        if let Some(other) = cast.iter().find(|member| !member.has_key_in_vault) {
+            let hostile = json!({"endpoint": files.url, "api_key": {"file": files.key(other)}});
+            fs::write(files.path(TENANTS).join(format!("{HOSTILE}.json")), hostile.to_string())?;
+        }
+        for registry in 0..REGISTRIES {
+            let all = |member: &Member| (member.registry == registry).then(Setting::default);
+            files.write(registry, cast, all, None)?;
+        }
+        Ok(files)
+    }
+
+    pub(super) fn configuration(&self, registry: usize) -> PathBuf {
+        // Not called `default`: what is beside it has no say.
+        self.path(&format!("registry-{registry}.json"))
+    }
+
+    /// Writes the configuration of a registry: the members that have settings.
+    pub(super) fn write(
+        &self,
+        registry: usize,
+        cast: &[Member],
+        setting: impl Fn(&Member) -> Option<Setting>,
+        flaw: Option<Flaw>,
+    ) -> io::Result<()> {
+        let mut tables: [Map<String, Value>; SelectorKind::ALL.len()] = Default::default();
+        let mut routes = Vec::new();
+        let mut era = None;
+        for member in cast {
+            let Some(at) = setting(member) else { continue };
+            let mut binding = self.binding(member, at);
+            match flaw {
+                Some(Flaw::Unknown) => binding["metdata"] = json!({}),
+                Some(Flaw::Wrong) => binding["api_key"] = json!({"nowhere": member.token}),
+                Some(Flaw::Torn) | None => {}
+            }
+            era = at.era();
+            if let [(part, name)] = member.parts.as_slice() {
+                tables[*part as usize].insert(name.clone(), binding);
+                continue;
+            }
+            let when = member.parts.iter().map(|(part, name)| (part.to_string(), json!(name)));
+            binding["when"] = Value::Object(when.collect());
+            routes.push(binding);
+        }
+        let mut defaults = json!({"backend": "honeyhive"});
+        if let Some(era) = era {
+            defaults["resource"] = json!({"era": era});
+        }
+        let [tenants, environments, features] =
+            [SelectorKind::Tenant, SelectorKind::Environment, SelectorKind::Feature]
+                .map(|part| std::mem::take(&mut tables[part as usize]));
+        let members = cast.iter().filter(|member| member.registry == registry).count();
+        let protocol = if registry == 0 { "http/protobuf" } else { "http/json" };
+        let document = json!({
+            "tenants_dir": TENANTS,
+            "defaults": defaults,
+            "tenants": tenants,
+            "environments": environments,
+            "features": features,
+            "routes": routes,
+            "export": {
+                "protocol": protocol,
+                "scheduled_delay": "50ms",
+                "max_queue_size": QUEUE,
+                "timeout": "60s",
+            },
+            // Fewer than there are, so that they make room for one another.
+            "pool": {"max_tracers": members.div_ceil(2).max(2), "idle_timeout": IDLE, "when_full": "grow"},
+        });
+        let mut text = document.to_string();
+        if matches!(flaw, Some(Flaw::Torn)) {
+            text.truncate(text.len() / 2);
+        }
+        fs::write(self.configuration(registry), text)
+    }
+
+    fn binding(&self, member: &Member, at: Setting) -> Value {
+        let (backend, path) = match member.backend {
+            Backend::Honeyhive => ("honeyhive", ""),
+            Backend::Otlp => ("otlp", "/v1/traces"),
+        };
+        let sessions = match member.sessions {
+            SessionMode::Explicit => "explicit",
+            SessionMode::PerTrace => "per_trace",
+            SessionMode::AutoCreate => "auto_create",
+            other => unreachable!("{other:?} is not in the cast"),
+        };
+        let key = if member.has_key_in_vault {
+            json!({"provider": VAULT, "name": member.token})
+        } else {
+            json!({"file": self.key(member)})
+        };
+        json!({
+            "backend": backend,
+            "endpoint": format!("{}{path}", self.url),
+            "api_key": key,
+            "source": member.source_at(at),
+            "headers": {"x-project": member.own_at("project", at)},
+            "metadata": {"plan": member.own_at("plan", at)},
+            "resource": {"team": member.own_at("team", at)},
+            "sessions": sessions,
+            "propagation": {
+                "trust_remote_parent": member.trusts_parents,
+                "session_id": member.takes_sessions,
+            },
+        })
+    }
+
+    /// Writes a member's key, as a whole or not at all.
+    pub(super) fn write_key(&self, member: &Member, key: &str) -> io::Result<()> {
+        let new = self.path("new-key");
+        fs::write(&new, key)?;
+        fs::rename(new, self.key(member))
+    }
+
+    /// Gives the same keys by the members' tokens, to who asks: nobody is told when they change.
+    pub(super) fn vault(&self) -> impl SecretSource + use<> {
+        let folder = self.folder.path().to_owned();
+        move |token: &str| {
+            let read = fs::read_to_string(folder.join(key_file(token)));
+            read.map(SecretString::from)
+                .map_err(|error| SecretError::refused(error.to_string()))
+        }
+    }
+
+    /// Where a member's key is.
+    fn key(&self, member: &Member) -> PathBuf {
+        self.path(&key_file(&member.token))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        Path::new(self.folder.path()).join(name)
+    }
+}
+
+fn key_file(token: &str) -> String {
+    format!("key-{token}")
+}

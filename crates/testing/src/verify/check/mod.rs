@@ -1,0 +1,325 @@
+//! What the collector received, held against what the oracle says and what the running program saw.
+
+mod events;
+mod outgoing;
+mod sessions;
+mod spans;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::cast::{Backend, CANARY, Member, Setting};
+use super::env::{InSession, Parent};
+use super::expect::Expected;
+use super::finding::{FindingKind, Findings};
+use super::headers;
+use super::program::{OpId, Who};
+use super::run::Observed;
+use super::scan::{Owners, from_hex, scan};
+use super::subject::{Flushed, Instance};
+use tracer_registry_collector::{LocalCollector, Project, Span};
+
+/// What a round came to.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    pub(super) findings: Findings,
+    pub(super) spans: u64,
+    pub(super) sessions: u64,
+    pub(super) enrichments: u64,
+    pub(super) requests: u64,
+    pub(super) bytes: u64,
+}
+
+/// What a span tells of: an operation's own, or what is told of a session where that is done by spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    Span(OpId),
+    SessionStart(OpId),
+    Enrichment(OpId),
+    SessionEnd(OpId),
+}
+
+/// A span, and the member whose project it is in.
+struct Arrival {
+    member: usize,
+    span: Arc<Span>,
+}
+
+struct Check<'a> {
+    cast: &'a [Member],
+    names: Vec<String>,
+    expected: &'a Expected,
+    observed: &'a Observed,
+    projects: Vec<Option<Project>>,
+    instances: &'a HashMap<usize, Instance>,
+    /// The settings that a tracer was seen to have.
+    settings: HashMap<usize, Setting>,
+    arrived: BTreeMap<Told, Vec<Arrival>>,
+    /// Whether more of sessions is told than their ids.
+    tells_sessions: bool,
+    findings: Findings,
+}
+
+/// Checks everything that a run of a program left in the collector.
+pub(super) fn check(
+    cast: &[Member],
+    expected: &Expected,
+    observed: &Observed,
+    flushed: &Flushed,
+    collector: &LocalCollector,
+    tells_sessions: bool,
+) -> Checked {
+    let names: Vec<String> = cast.iter().map(Member::name).collect();
+    let mut check = Check {
+        projects: names.iter().map(|name| collector.project(name)).collect(),
+        cast,
+        names,
+        expected,
+        observed,
+        instances: &flushed.instances,
+        settings: HashMap::new(),
+        arrived: BTreeMap::new(),
+        tells_sessions,
+        findings: Findings::default(),
+    };
+    check.sort_spans();
+    check.check_spans();
+    if tells_sessions {
+        check.check_sessions();
+    }
+    check.check_events();
+    check.check_headers();
+    check.check_current();
+    check.check_books(flushed);
+    check.check_requests(collector);
+    for wrong in &observed.wrong {
+        check.find(
+            FindingKind::WrongLookup,
+            wrong.member,
+            Some(wrong.op),
+            wrong.expected,
+            &wrong.seen,
+        );
+    }
+    check.check_instances();
+    let owners = check.owners();
+    let requests = collector.requests();
+    let bytes = scan(requests.iter().map(AsRef::as_ref), cast, &owners, &mut check.findings);
+    Checked {
+        spans: check.arrived.values().map(|arrivals| arrivals.len() as u64).sum(),
+        sessions: if tells_sessions {
+            expected.sessions.len() as u64
+        } else {
+            0
+        },
+        enrichments: expected
+            .sessions
+            .values()
+            .filter(|_| tells_sessions)
+            .map(|session| session.enrichments.len() as u64)
+            .sum(),
+        requests: requests.len() as u64,
+        bytes,
+        findings: check.findings,
+    }
+}
+
+impl Check<'_> {
+    fn find(
+        &mut self,
+        kind: FindingKind,
+        member: usize,
+        op: Option<OpId>,
+        expected: impl std::fmt::Display,
+        seen: impl std::fmt::Display,
+    ) {
+        self.findings.add(kind, &self.names[member], op, expected, seen);
+    }
+
+    /// The span of an operation, where exactly one arrived in its own project.
+    fn own_span(&self, op: OpId) -> Option<&Span> {
+        let who = self.expected.spans.get(&op)?.who;
+        match self.arrived.get(&Told::Span(op))?.as_slice() {
+            [only] if only.member == who.member => Some(&only.span),
+            _ => None,
+        }
+    }
+
+    /// The ids of a parent: trace and span. `Err` where the parent itself did not arrive as it should.
+    fn parent_ids(&self, parent: Parent) -> Result<Option<(&str, &str)>, Missing> {
+        match parent {
+            Parent::None => Ok(None),
+            Parent::Span(op) => {
+                let span = self.own_span(op).ok_or(Missing)?;
+                Ok(Some((&span.trace_id, &span.span_id)))
+            }
+            Parent::Remote(op) => {
+                let headers = self.observed.incoming.get(&op).ok_or(Missing)?;
+                Ok(Some(headers::parent_ids(headers).ok_or(Missing)?))
+            }
+        }
+    }
+
+    /// Whether the trace of a span was begun outside a session, and so is one where traces are.
+    fn has_session_of_trace(&self, op: OpId) -> bool {
+        match self.expected.spans.get(&op) {
+            Some(span) => match span.parent {
+                Parent::Span(parent) => self.has_session_of_trace(parent),
+                Parent::None | Parent::Remote(_) => span.session == InSession::None,
+            },
+            None => false,
+        }
+    }
+
+    /// The id of a session; `trace` is that of the span, where that may be one.
+    fn session_id(&self, who: Who, session: InSession, trace: Option<&str>) -> Option<String> {
+        match session {
+            InSession::Started(op) => self.observed.sessions.get(&op).cloned(),
+            InSession::Incoming(op) => {
+                let headers = self.observed.incoming.get(&op)?;
+                let id = headers::taken_baggage(headers)
+                    .into_iter()
+                    .find(|(key, _)| *key == "session.id")?;
+                Some(id.1.to_owned())
+            }
+            InSession::None if self.cast[who.member].has_sessions_of_traces() => trace.map(session_of_trace),
+            InSession::None => None,
+        }
+    }
+
+    /// Whose every id is.
+    fn owners(&self) -> Owners {
+        let mut owners = Owners::default();
+        for (op, span) in &self.expected.spans {
+            let fresh = matches!(span.parent, Parent::None);
+            if let Some(found) = self.own_span(*op).filter(|_| fresh) {
+                let trace = from_hex(found.trace_id.as_bytes());
+                owners.traces.insert(trace, Some(span.who.member));
+                owners
+                    .sessions
+                    .insert(session_of_trace(&found.trace_id).into_bytes(), Some(span.who.member));
+            }
+        }
+        for (op, session) in &self.expected.sessions {
+            if let Some(id) = self.observed.sessions.get(op) {
+                owners
+                    .sessions
+                    .insert(id.clone().into_bytes(), Some(session.who.member));
+            }
+        }
+        // Ids from incoming headers are those of the one who takes them, or nobody's. Real ids of others keep their owners.
+        for (op, (member, taken)) in &self.expected.incoming {
+            let Some(lying) = self.observed.incoming.get(op) else {
+                continue;
+            };
+            if let Some((trace, _)) = headers::parent_ids(lying).filter(|(trace, _)| trace.len() == 32) {
+                let owner = taken.parent.then_some(*member);
+                owners.traces.entry(from_hex(trace.as_bytes())).or_insert(owner);
+                let session = session_of_trace(trace).into_bytes();
+                owners.sessions.entry(session).or_insert(owner);
+            }
+            for (_, id) in headers::taken_baggage(lying)
+                .into_iter()
+                .filter(|(key, _)| *key == "session.id")
+            {
+                let owner = taken.session.then_some(*member);
+                owners.sessions.entry(id.as_bytes().to_vec()).or_insert(owner);
+            }
+        }
+        owners
+    }
+
+    /// The settings of a tracer: those that its spans have, one of those that it may have.
+    fn setting(&self, who: Who, fits: impl Fn(Setting) -> bool) -> Setting {
+        let known = self.settings.get(&who.instance).copied();
+        let may = || self.instances.get(&who.instance).map(|instance| &instance.settings);
+        let fitting = || may()?.iter().copied().find(|setting| fits(*setting));
+        let first = || may()?.first().copied();
+        known.or_else(fitting).or_else(first).unwrap_or_default()
+    }
+
+    /// What look-ups gave must be of the time when they were made.
+    fn check_instances(&mut self) {
+        for (number, instance) in self.instances {
+            if instance.settings.is_empty() {
+                let ops = self.observed.instances.iter();
+                let op = ops.filter(|(_, found)| *found == number).map(|(op, _)| *op).min();
+                let (expected, seen) = ("a tracer of what holds", "one of what held before, or later");
+                self.find(FindingKind::WrongLookup, instance.member, op, expected, seen);
+            }
+        }
+    }
+
+    /// The settings that a member's tracers may have had.
+    fn settings_of(&self, member: usize) -> Vec<Setting> {
+        let of_member = self.instances.values().filter(|instance| instance.member == member);
+        let settings: Vec<Setting> = of_member.flat_map(|instance| instance.settings.clone()).collect();
+        if settings.is_empty() {
+            vec![Setting::default()]
+        } else {
+            settings
+        }
+    }
+
+    fn check_requests(&mut self, collector: &LocalCollector) {
+        let keyless = collector.requests_without_key();
+        if keyless > 0 {
+            self.findings
+                .add(FindingKind::NoKey, "nobody", None, "no request without a key", keyless);
+        }
+        let requests = if self.tells_sessions {
+            collector.requests()
+        } else {
+            Vec::new()
+        };
+        let mut settings: HashMap<usize, Vec<Setting>> = HashMap::new();
+        for request in &requests {
+            let place = request.project.as_deref();
+            let Some(member) = place.and_then(|place| self.names.iter().position(|name| name == place)) else {
+                continue;
+            };
+            let of = &self.cast[member];
+            let seen = ["x-project", "x-source"].map(|name| request.header(name).map(str::to_owned));
+            let at = |setting: &Setting| {
+                let source = (of.backend == Backend::Honeyhive).then(|| of.source_at(*setting));
+                [Some(of.own_at("project", *setting)), source]
+            };
+            let may_be = settings.entry(member).or_insert_with(|| self.settings_of(member));
+            if !may_be.iter().any(|setting| at(setting) == seen) {
+                let expected = format!("x-project and x-source {:?}", may_be.first().map(at));
+                let seen = format!("{seen:?} in {}", request.path);
+                self.find(FindingKind::WrongHeaders, member, None, expected, seen);
+            }
+        }
+        let unseen = collector.dropped_requests();
+        if unseen > 0 {
+            let expected = "all requests kept to be looked through";
+            self.findings.add(
+                FindingKind::Incomplete,
+                "the collector",
+                None,
+                expected,
+                format!("{unseen} not kept"),
+            );
+        }
+    }
+}
+
+/// Something else that is wrong is told where it is found.
+struct Missing;
+
+/// The session that a trace is, as a UUID: its id with the version and the variant of a random one.
+fn session_of_trace(trace: &str) -> String {
+    let mut id = from_hex(trace.as_bytes());
+    id[6] = (id[6] & 0x0f) | 0x40;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    Uuid::from_bytes(id).hyphenated().to_string()
+}
+
+/// The token and the operation of a canary.
+fn parse_canary(text: &str) -> Option<(&str, OpId)> {
+    let (token, op) = text.strip_prefix(CANARY)?.split_once('-')?;
+    Some((token, op.parse().ok()?))
+}

@@ -1,0 +1,158 @@
+//! The headers of outgoing requests, and the subject's own books.
+
+use super::super::env::{InSession, Parent};
+use super::super::finding::FindingKind;
+use super::super::headers;
+use super::super::run::baggage_key;
+use super::super::subject::Flushed;
+use super::Check;
+use super::sessions::told_by;
+use tracer_registry_collector::OperationKind;
+
+impl Check<'_> {
+    pub(super) fn check_headers(&mut self) {
+        let expected = self.expected;
+        for (op, wanted) in &expected.headers {
+            let (member, observed) = (wanted.who.member, self.observed);
+            let Some(seen) = observed.headers.get(op) else {
+                self.find(
+                    FindingKind::WrongHeaders,
+                    member,
+                    Some(*op),
+                    "headers",
+                    "none, it did not run",
+                );
+                continue;
+            };
+            let Ok(parent) = self.parent_ids(wanted.parent) else {
+                continue;
+            };
+            let trace = parent.map(|(trace, _)| trace.to_owned());
+            let parent = parent.map(|(trace, span)| headers::traceparent(trace, span));
+            let others: Vec<_> = seen
+                .iter()
+                .filter(|(name, value)| match name.as_str() {
+                    "traceparent" | "baggage" => false,
+                    // The requests that come in have none.
+                    "tracestate" => parent.is_none() || !value.is_empty(),
+                    _ => true,
+                })
+                .collect();
+            if !others.is_empty() {
+                let seen = format!("{others:?} too");
+                self.find(
+                    FindingKind::WrongHeaders,
+                    member,
+                    Some(*op),
+                    "traceparent and baggage",
+                    seen,
+                );
+            }
+            if seen.get("traceparent") != parent.as_ref() {
+                let (expected, seen) = (
+                    format!("traceparent {parent:?}"),
+                    format!("{:?}", seen.get("traceparent")),
+                );
+                self.find(FindingKind::WrongHeaders, member, Some(*op), expected, seen);
+            }
+            let of = &self.cast[member];
+            let mut baggage: Vec<(String, String)> = wanted
+                .baggage
+                .iter()
+                .map(|set| (baggage_key(*set), of.canary(*set)))
+                .collect();
+            let incoming = wanted.incoming.and_then(|incoming| observed.incoming.get(&incoming));
+            let incoming = incoming.map(headers::taken_baggage).unwrap_or_default().into_iter();
+            baggage.extend(incoming.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            baggage.retain(|(key, _)| key != "session.id");
+            if of.takes_sessions {
+                // A trusted trace that goes through is nobody's session here until there is a span of it.
+                let is_session = matches!(wanted.parent, Parent::Span(op) if self.has_session_of_trace(op));
+                let trace = trace.as_deref().filter(|_| is_session);
+                let session = self.session_id(wanted.who, wanted.session, trace);
+                baggage.extend(session.map(|id| ("session.id".to_owned(), id)));
+            }
+            baggage.sort_unstable();
+            let expected: Vec<(&str, &str)> = baggage
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect();
+            let seen = headers::baggage(seen);
+            if seen != expected {
+                let (expected, seen) = (format!("baggage {expected:?}"), format!("{seen:?}"));
+                self.find(FindingKind::WrongHeaders, member, Some(*op), expected, seen);
+            }
+        }
+    }
+
+    /// What was current where code asked.
+    pub(super) fn check_current(&mut self) {
+        let expected = self.expected;
+        for (op, wanted) in &expected.current {
+            let Some((member, session)) = self.observed.current.get(op) else {
+                // Plain providers have no scopes to ask about.
+                if self.tells_sessions {
+                    let expected = "an answer";
+                    self.find(
+                        FindingKind::WrongCurrent,
+                        0,
+                        Some(*op),
+                        expected,
+                        "none, it did not run",
+                    );
+                }
+                continue;
+            };
+            let wanted_member = wanted.map(|(who, _)| who.member);
+            if *member != wanted_member {
+                let shown = |member: Option<usize>| member.map_or("none", |member| self.names[member].as_str());
+                let (expected, seen) = (shown(wanted_member).to_owned(), shown(*member).to_owned());
+                self.find(
+                    FindingKind::WrongCurrent,
+                    wanted_member.unwrap_or(0),
+                    Some(*op),
+                    expected,
+                    seen,
+                );
+                continue;
+            }
+            let Some((who, wanted)) = *wanted else { continue };
+            // The session of a trace is current inside the trace's first span alone; spans tell enough of it.
+            if wanted == InSession::None && self.cast[who.member].has_sessions_of_traces() {
+                continue;
+            }
+            let wanted = self.session_id(who, wanted, None);
+            if *session != wanted {
+                let (expected, seen) = (format!("the session {wanted:?}"), format!("{session:?}"));
+                self.find(FindingKind::WrongCurrent, who.member, Some(*op), expected, seen);
+            }
+        }
+    }
+
+    pub(super) fn check_books(&mut self, flushed: &Flushed) {
+        if let Some(incomplete) = &flushed.incomplete {
+            self.findings
+                .add(FindingKind::Incomplete, "all", None, "everything delivered", incomplete);
+        }
+        for (member, books) in flushed.books.iter().enumerate() {
+            let project = self.projects[member].as_ref();
+            let spans = project.map_or(0, |project| project.spans().len() as u64);
+            let events = project.map_or(0, |project| {
+                let operations = project.sessions().iter().flat_map(|session| &session.operations);
+                let told = operations.map(|operation| match operation.kind {
+                    OperationKind::Start => 1,
+                    OperationKind::Enrich => told_by(operation).len() as u64,
+                    _ => 0,
+                });
+                told.sum()
+            });
+            let agree = [books.accepted, books.delivered] == [spans; 2]
+                && books.events_delivered == events
+                && books.dropped + books.events_dropped == 0;
+            if !agree {
+                let expected = format!("{spans} spans and {events} session events delivered, none dropped");
+                self.find(FindingKind::WrongBooks, member, None, expected, format!("{books:?}"));
+            }
+        }
+    }
+}

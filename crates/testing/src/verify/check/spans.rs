@@ -1,0 +1,335 @@
+//! The spans: each once, in its own project, with its own parent, trace, session, source and attributes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::cast::{Backend, Setting};
+use super::super::env::{InSession, Parent};
+use super::super::expect::ExpectedSpan;
+use super::super::finding::FindingKind;
+use super::super::program::{OpId, Who};
+use super::super::run::late_key;
+use super::super::traced::{TRACED, TRACED_AS};
+use super::{Arrival, Check, Told, parse_canary};
+use tracer_registry_collector::{Project, Span};
+
+/// What a span is expected to be, beside its parent and its attributes.
+struct Wanted {
+    who: Who,
+    session: Option<String>,
+    /// The operation whose session's data is on the span, where that is where it goes.
+    session_data: Option<OpId>,
+}
+
+impl Check<'_> {
+    /// Puts every span that arrived beside the operation that it tells of.
+    pub(super) fn sort_spans(&mut self) {
+        for (member, project) in std::mem::take(&mut self.projects).into_iter().enumerate() {
+            for span in project.iter().flat_map(Project::spans) {
+                let Some((token, told)) = told(span) else {
+                    self.find(FindingKind::Unexpected, member, None, "no such span", &span.name);
+                    continue;
+                };
+                if token != self.cast[member].token {
+                    let owner = self.cast.iter().position(|owner| owner.token == token);
+                    let place = format!("{told:?} in the project of {}", self.names[member]);
+                    self.find(
+                        FindingKind::Leaked,
+                        owner.unwrap_or(member),
+                        Some(told.op()),
+                        "its own project",
+                        place,
+                    );
+                }
+                let span = Arc::clone(span);
+                self.arrived.entry(told).or_default().push(Arrival { member, span });
+            }
+            self.projects.push(project);
+        }
+    }
+
+    pub(super) fn check_spans(&mut self) {
+        let expected = self.expected;
+        let mut roots: HashMap<String, OpId> = HashMap::new();
+        for (op, span) in &expected.spans {
+            let Some(found) = self.only(Told::Span(*op), span.who) else {
+                continue;
+            };
+            self.check_parent(*op, span, &found, &mut roots);
+            let wanted = Wanted {
+                who: span.who,
+                session: {
+                    let trace = self.has_session_of_trace(*op).then_some(found.trace_id.as_str());
+                    self.session_id(span.who, span.session, trace)
+                },
+                session_data: match span.session {
+                    InSession::Started(session) => Some(session),
+                    _ => None,
+                },
+            };
+            self.check_stamp(*op, &wanted, &found);
+            self.check_attributes(*op, span, &found);
+        }
+        for (op, session) in &expected.sessions {
+            if self.cast[session.who.member].has_calls() || !self.tells_sessions {
+                continue;
+            }
+            let told = session.enrichments.iter().map(|enriched| {
+                if enriched.op == *op {
+                    Told::SessionEnd(*op)
+                } else {
+                    Told::Enrichment(enriched.op)
+                }
+            });
+            for told in told.chain([Told::SessionStart(*op)]) {
+                let Some(found) = self.only(told, session.who) else {
+                    continue;
+                };
+                let wanted = Wanted {
+                    who: session.who,
+                    session: self.observed.sessions.get(op).cloned(),
+                    session_data: Some(*op),
+                };
+                self.check_stamp(told.op(), &wanted, &found);
+                if let Some(parent) = &found.parent_span_id {
+                    self.find(
+                        FindingKind::WrongParent,
+                        session.who.member,
+                        Some(told.op()),
+                        "no parent",
+                        parent,
+                    );
+                }
+            }
+        }
+        let stray: Vec<(Told, usize)> = self
+            .arrived
+            .iter()
+            .filter(|(told, _)| !self.is_expected(**told))
+            .map(|(told, arrivals)| (*told, arrivals[0].member))
+            .collect();
+        for (told, member) in stray {
+            self.find(
+                FindingKind::Unexpected,
+                member,
+                Some(told.op()),
+                "no such span",
+                format!("{told:?}"),
+            );
+        }
+    }
+
+    fn is_expected(&self, told: Told) -> bool {
+        match told {
+            Told::Span(op) => self.expected.spans.contains_key(&op),
+            // Enough that the session is there: its own spans were looked at.
+            Told::SessionStart(op) | Told::SessionEnd(op) => self.expected.sessions.contains_key(&op),
+            Told::Enrichment(op) => {
+                let mut all = self.expected.sessions.values().flat_map(|session| &session.enrichments);
+                all.any(|enriched| enriched.op == op)
+            }
+        }
+    }
+
+    /// The one span that arrived for it.
+    fn only(&mut self, told: Told, who: Who) -> Option<Arc<Span>> {
+        let arrivals = self.arrived.get(&told).map_or(&[][..], Vec::as_slice);
+        let mut own = arrivals.iter().filter(|arrival| arrival.member == who.member);
+        let (count, found) = (
+            own.clone().count(),
+            own.next_back().map(|arrival| Arc::clone(&arrival.span)),
+        );
+        match count {
+            0 => self.find(FindingKind::Lost, who.member, Some(told.op()), "one span", "none"),
+            1 => {}
+            more => self.find(FindingKind::Duplicated, who.member, Some(told.op()), "one span", more),
+        }
+        found.filter(|_| count == 1)
+    }
+
+    fn check_parent(&mut self, op: OpId, span: &ExpectedSpan, found: &Span, roots: &mut HashMap<String, OpId>) {
+        let member = span.who.member;
+        let Ok(parent) = self.parent_ids(span.parent) else {
+            return;
+        };
+        let (trace, parent) = parent.unzip();
+        let (trace, parent) = (trace.map(str::to_owned), parent.map(str::to_owned));
+        if found.parent_span_id != parent {
+            let (expected, seen) = (
+                shown_parent(span.parent),
+                self.shown_id(found.parent_span_id.as_deref()),
+            );
+            self.find(FindingKind::WrongParent, member, Some(op), expected, seen);
+        }
+        match trace {
+            Some(trace) if trace != found.trace_id => {
+                let expected = format!("the trace {trace} of {}", shown_parent(span.parent));
+                self.find(FindingKind::WrongTrace, member, Some(op), expected, &found.trace_id);
+            }
+            Some(_) => {}
+            None => {
+                if let Some(other) = roots.insert(found.trace_id.clone(), op) {
+                    let seen = format!("the same as #{other}");
+                    self.find(FindingKind::WrongTrace, member, Some(op), "a new trace", seen);
+                }
+            }
+        }
+    }
+
+    /// Whose span an id is.
+    fn shown_id(&self, id: Option<&str>) -> String {
+        let Some(id) = id else {
+            return "no parent".to_owned();
+        };
+        let mut arrivals = self
+            .arrived
+            .iter()
+            .flat_map(|(told, arrivals)| arrivals.iter().map(move |arrival| (told, arrival)));
+        match arrivals.find(|(_, arrival)| arrival.span.span_id == id) {
+            Some((told, arrival)) => format!("the span of #{} of {}", told.op(), self.names[arrival.member]),
+            None => format!("{id}, which nobody made"),
+        }
+    }
+
+    /// Session, source and the session's data.
+    fn check_stamp(&mut self, op: OpId, wanted: &Wanted, found: &Span) {
+        let member = wanted.who.member;
+        if found.session_id != wanted.session {
+            let shown = |id: Option<&str>| match id {
+                None => "no session".to_owned(),
+                Some(id) => match self.observed.sessions.iter().find(|(_, known)| *known == id) {
+                    Some((op, _)) => format!("the session of #{op}"),
+                    None => format!("the session {id}"),
+                },
+            };
+            let (expected, seen) = (shown(wanted.session.as_deref()), shown(found.session_id.as_deref()));
+            self.find(FindingKind::WrongSession, member, Some(op), expected, seen);
+        }
+        let resource = |name: &str| found.resource.attributes.get(name).and_then(Value::as_str);
+        let on_span = |name: &str| found.attributes.get(name).and_then(Value::as_str);
+        let source = |name: &str| on_span(name).or_else(|| resource(name));
+        let source = source("honeyhive.source").or_else(|| source("deployment.environment.name"));
+        let era = resource("era");
+        let of = &self.cast[member];
+        let fits = |at: Setting| source == Some(&of.source_at(at)) && era == at.era().as_deref();
+        let at = self.setting(wanted.who, fits);
+        self.settings.insert(wanted.who.instance, at);
+        if source != Some(&of.source_at(at)) {
+            let (expected, seen) = (of.source_at(at), source.unwrap_or("none"));
+            self.findings
+                .add(FindingKind::WrongSource, &self.names[member], Some(op), expected, seen);
+        }
+        if !self.tells_sessions {
+            return;
+        }
+        let plan = match of.backend {
+            Backend::Honeyhive => on_span("honeyhive_metadata.plan"),
+            Backend::Otlp => resource("tracer_registry.metadata.plan"),
+        };
+        let seen = [plan, resource("team"), resource("tracer_registry.selector"), era];
+        let expected = [
+            Some(of.own_at("plan", at)),
+            Some(of.own_at("team", at)),
+            Some(of.selector()),
+            at.era(),
+        ];
+        if seen != expected.each_ref().map(Option::as_deref) {
+            let (expected, seen) = (format!("the settings {expected:?}"), format!("{seen:?}"));
+            self.find(FindingKind::WrongAttribute, member, Some(op), expected, seen);
+        }
+        // Where sessions are told by calls, their data is on no span.
+        let session = wanted.session_data.filter(|_| !self.cast[member].has_calls());
+        let expected = session.map(|session| self.cast[member].canary(session));
+        for part in ["metadata.m", "user_properties.u"] {
+            let seen = found
+                .attributes
+                .get(&format!("{}{part}", self.cast[member].session_prefix()));
+            let seen = seen.map(|seen| seen.as_str().unwrap_or_default());
+            if seen != expected.as_deref() {
+                let (expected, seen) = (format!("{part} {expected:?}"), format!("{seen:?}"));
+                self.find(FindingKind::WrongAttribute, member, Some(op), expected, seen);
+            }
+        }
+    }
+
+    fn check_attributes(&mut self, op: OpId, span: &ExpectedSpan, found: &Span) {
+        let member = &self.cast[span.who.member];
+        let text = |key: &str| found.attributes.get(key).and_then(Value::as_str);
+        let wrong_work = text("work") != Some(&member.canary(op));
+        let expected: BTreeSet<OpId> = span.late.iter().copied().collect();
+        let keys = found
+            .attributes
+            .keys()
+            .filter_map(|key| key.strip_prefix("late.")?.parse().ok());
+        let seen: BTreeSet<OpId> = keys.collect();
+        let other_value = expected
+            .intersection(&seen)
+            .find(|late| text(&late_key(**late)) != Some(&member.canary(**late)))
+            .copied();
+        if wrong_work {
+            self.find(
+                FindingKind::WrongAttribute,
+                span.who.member,
+                Some(op),
+                "its own `work`",
+                "another",
+            );
+        }
+        if expected != seen || other_value.is_some() {
+            let (expected, seen) = (
+                format!("set late by {expected:?}"),
+                format!("{seen:?}, values other for {other_value:?}"),
+            );
+            self.find(FindingKind::WrongAttribute, span.who.member, Some(op), expected, seen);
+        }
+    }
+}
+
+impl Told {
+    pub(super) fn op(self) -> OpId {
+        match self {
+            Self::Span(op) | Self::SessionStart(op) | Self::Enrichment(op) | Self::SessionEnd(op) => op,
+        }
+    }
+}
+
+fn shown_parent(parent: Parent) -> String {
+    match parent {
+        Parent::None => "no parent".to_owned(),
+        Parent::Span(op) => format!("the span of #{op}"),
+        Parent::Remote(op) => format!("the remote span of #{op}"),
+    }
+}
+
+/// What a span tells of, and whose it says it is.
+fn told(span: &Span) -> Option<(&str, Told)> {
+    let text = |key: &str| span.attributes.get(key).and_then(Value::as_str);
+    match span.name.as_str() {
+        "session.start" => {
+            let input = text("honeyhive_inputs.i").or_else(|| text("tracer_registry.session.inputs.i"));
+            let (token, op) = parse_canary(input?)?;
+            Some((token, Told::SessionStart(op)))
+        }
+        "session.enrich" => {
+            let last = text("honeyhive_metadata.last").or_else(|| text("tracer_registry.session.metadata.last"));
+            let (token, op) = parse_canary(last?)?;
+            Some((token, Told::Enrichment(op)))
+        }
+        "session.end" => {
+            let name = text("honeyhive.session_name").or_else(|| text("tracer_registry.session.name"));
+            let (token, op) = parse_canary(name?)?;
+            Some((token, Told::SessionEnd(op)))
+        }
+        name => {
+            let name = match name {
+                // An attribute's name for a span is fixed in the program's text.
+                TRACED => text(TRACED_AS)?,
+                name => name.strip_prefix("GET ").unwrap_or(name),
+            };
+            let (token, op) = parse_canary(name)?;
+            Some((token, Told::Span(op)))
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What is done to the registries between the operations.
+
+use rand::Rng as _;
+use rand::seq::IndexedRandom as _;
+
+use super::super::cast::{Member, REGISTRIES};
+use super::super::program::{Block, Disturbance, Kind, Mode, Op};
+use super::Generator;
+use tracer_registry::SelectorKind;
+
+impl Generator<'_> {
+    /// Half of them of a tracer that the code around it uses.
+    pub(super) fn disturbance(&mut self) -> Disturbance {
+        let member = match self.company.choose(&mut self.rng) {
+            Some(member) if self.rng.random_bool(0.5) => *member,
+            _ => self.rng.random_range(0..self.cast.len()),
+        };
+        match self.rng.random_range(0..12) {
+            0..3 => Disturbance::Remove { member },
+            3..6 => Disturbance::Rebind {
+                member,
+                count: self.rng.random_range(1..=3),
+            },
+            6 => Disturbance::Defaults {
+                registry: self.rng.random_range(0..REGISTRIES),
+            },
+            7 => Disturbance::Broken {
+                registry: self.rng.random_range(0..REGISTRIES),
+            },
+            8..10 => Disturbance::Rotate { member },
+            _ => Disturbance::Vanish { member },
+        }
+    }
+
+    /// Of a tracer whose key is asked for and in no file, and which never is gone.
+    pub(super) fn refused(&mut self) -> Option<Op> {
+        let asked_for =
+            |member: &Member| member.has_key_in_vault && !matches!(*member.parts, [(SelectorKind::Tenant, _)]);
+        let members: Vec<usize> = (0..self.cast.len()).filter(|at| asked_for(&self.cast[*at])).collect();
+        let member = *members.choose(&mut self.rng)?;
+        self.left -= 1;
+        Some(Op {
+            id: self.id(),
+            kind: Kind::Refused { member },
+            mode: Mode::Sync,
+            body: Block::default(),
+        })
+    }
+}

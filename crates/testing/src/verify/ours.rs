@@ -1,0 +1,388 @@
+//! Programs on this crate's own tracers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+use uuid::Uuid;
+
+use super::VerifyError;
+use super::build;
+use super::cast::{Member, ONLY_THERE, REGISTRIES};
+use super::chaos::{Chaos, Place, VAULT};
+use super::program::{Disturbance, How, Misname};
+use super::requests::{self, Server};
+use super::run::current;
+use super::subject::{Active, Books, Flushed, Found, Request, Subject, Tally, Work};
+use super::subscriber::Subscriber;
+use super::traced;
+use tracer_registry::config::Config;
+use tracer_registry::{
+    BuildError, Enrichment, Fingerprint, Fingerprinter, LookupError, RegistrySpan, RoutingProvider, Scope, ScopeGuard,
+    Selector, SelectorKind, Session, TracerHandle, TracerRegistry,
+};
+use tracer_registry_collector::LocalCollector;
+
+/// The name of a span that is not to be.
+const NOWHERE: &str = "nowhere";
+/// How many contexts OpenTelemetry keeps for a thread.
+const MAX_ATTACHED: usize = 65_534;
+
+/// The registries, and the tracers of the cast.
+pub(super) struct Ours {
+    registries: Vec<TracerRegistry>,
+    members: Vec<(usize, Selector)>,
+    /// Of all keys of a member's project.
+    fingerprints: Vec<Vec<Fingerprint>>,
+    routing: RoutingProvider,
+    subscriber: Subscriber,
+    servers: Vec<Server>,
+    chaos: Option<Chaos>,
+    /// What the books said at the last flush.
+    told: Mutex<Vec<Books>>,
+}
+
+impl Ours {
+    /// Builds the registries and makes every tracer of the cast.
+    pub(super) fn new(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
+        let fingerprinter = Fingerprinter::new();
+        let registries = build::registries(cast, collector, &fingerprinter)?;
+        Self::with(cast, registries, &fingerprinter, None)
+    }
+
+    /// Builds the registries from files that change while programs run, with pools that are too small.
+    pub(super) fn disturbed(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
+        let fingerprinter = Fingerprinter::new();
+        let chaos = Chaos::new(cast, collector, &fingerprinter)?;
+        let registries = (0..REGISTRIES).map(|index| {
+            let config = Config::load_files(chaos.configuration(index)).map_err(BuildError::from)?;
+            let builder = TracerRegistry::builder().fingerprinter(fingerprinter.clone());
+            builder.config(config).secret_source(VAULT, chaos.vault()).build()
+        });
+        let registries = registries.collect::<Result<_, BuildError>>()?;
+        Self::with(cast, registries, &fingerprinter, Some(chaos))
+    }
+
+    fn with(
+        cast: &[Member],
+        registries: Vec<TracerRegistry>,
+        fingerprinter: &Fingerprinter,
+        chaos: Option<Chaos>,
+    ) -> Result<Self, VerifyError> {
+        let mut members = Vec::new();
+        for member in cast {
+            let selector = Selector::try_from(member.selector_parts()).map_err(LookupError::from)?;
+            registries[member.registry].get(&selector)?;
+            members.push((member.registry, selector));
+        }
+        let fingerprint = |key: String| fingerprinter.fingerprint(key.as_bytes());
+        let fingerprints = |member: &Member| member.keys().map(fingerprint).into();
+        Ok(Self {
+            // It goes by scopes, whichever registry they are of.
+            routing: registries[0].routing_provider(),
+            subscriber: Subscriber::new(&registries),
+            servers: registries.iter().map(Server::new).collect(),
+            registries,
+            fingerprints: cast.iter().map(fingerprints).collect(),
+            chaos,
+            told: Mutex::new(vec![Books::default(); members.len()]),
+            members,
+        })
+    }
+
+    /// A look-up; where the registries are disturbed, with what it may come to.
+    fn look_up(
+        &self,
+        member: usize,
+        look_up: impl FnOnce() -> Result<TracerHandle, LookupError>,
+    ) -> Found<TracerHandle> {
+        match &self.chaos {
+            Some(chaos) => self.in_place(|place| chaos.look_up(place, member, look_up)),
+            None => Found::only(look_up().expect("it was looked up when the cast was made, and nothing evicts it")),
+        }
+    }
+
+    fn in_place<T>(&self, then: impl FnOnce(Place<'_>) -> T) -> T {
+        then(Place {
+            registries: &self.registries,
+            members: &self.members,
+            is_of: &|tracer, member| self.is_of(tracer, member),
+        })
+    }
+
+    /// Names may be the same in two registries, keys are not.
+    fn is_of(&self, tracer: &TracerHandle, member: usize) -> bool {
+        self.fingerprints[member].contains(&tracer.fingerprint()) && self.members[member].1 == *tracer.selector()
+    }
+
+    fn tally(&self) -> Tally {
+        let pools = self.registries.iter().map(|registry| registry.status().pool);
+        let tally = Tally {
+            refused: self.chaos.as_ref().map_or(0, Chaos::refused),
+            ..Tally::default()
+        };
+        pools.fold(tally, |tally, pool| Tally {
+            evicted: tally.evicted + pool.evicted,
+            grown: tally.grown + pool.grown,
+            ..tally
+        })
+    }
+
+    fn books(&self) -> Vec<Books> {
+        let statuses: Vec<_> = self.registries.iter().map(TracerRegistry::status).collect();
+        let of_member = |(registry, selector): &(usize, Selector)| {
+            let Some(status) = statuses[*registry].tracer(selector) else {
+                return Books::default();
+            };
+            Books {
+                accepted: status.spans.accepted,
+                delivered: status.spans.delivered,
+                dropped: status.spans.dropped.values().sum(),
+                events_delivered: status.session_events.delivered,
+                events_dropped: status.session_events.dropped.values().sum(),
+            }
+        };
+        self.members.iter().map(of_member).collect()
+    }
+}
+
+impl Subject for Ours {
+    type Tracer = TracerHandle;
+    type Span = RegistrySpan;
+    type Session = Session;
+    type Captured = Scope;
+    type Guard = ScopeGuard;
+
+    const TELLS_SESSIONS: bool = true;
+
+    fn tracer(&self, member: usize) -> Found<TracerHandle> {
+        let (registry, selector) = &self.members[member];
+        let registry = &self.registries[*registry];
+        self.look_up(member, || match selector.single() {
+            Some((SelectorKind::Tenant, name)) => registry.tenant(name),
+            Some((SelectorKind::Environment, name)) => registry.environment(name),
+            Some((SelectorKind::Feature, name)) => registry.feature(name),
+            None => registry.get(selector),
+        })
+    }
+
+    fn dedicated(&self, member: usize) -> Found<TracerHandle> {
+        let (registry, selector) = &self.members[member];
+        self.look_up(member, || self.registries[*registry].dedicated(selector))
+    }
+
+    fn disturb(&self, disturbance: Disturbance) -> Option<(usize, String)> {
+        let chaos = self.chaos.as_ref()?;
+        self.in_place(|place| chaos.disturb(place, disturbance))
+    }
+
+    fn refuse(&self, member: usize, start: impl FnOnce(&TracerHandle) -> RegistrySpan) -> Found<TracerHandle> {
+        let chaos = self.chaos.as_ref().expect("only programs with disturbances have it");
+        self.in_place(|place| chaos.refuse(place, member, start))
+    }
+
+    fn misname(&self, member: usize, how: Misname) -> Option<String> {
+        let (index, _) = self.members[member];
+        let registry = &self.registries[index];
+        let found = match how {
+            Misname::Unknown => registry.tenant("nobody"),
+            Misname::NotAName => registry.tenant("../t0"),
+            Misname::OtherRegistry if index == 0 => registry.environment(&format!("{ONLY_THERE}0")),
+            Misname::OtherRegistry => registry.environment("e0"),
+        };
+        match (how, found) {
+            (Misname::NotAName, Err(LookupError::Selector(_)))
+            | (Misname::Unknown | Misname::OtherRegistry, Err(LookupError::Resolve(_))) => None,
+            (_, Ok(tracer)) => Some(format!("the tracer of {}", tracer.selector())),
+            (_, Err(error)) => Some(error.to_string()),
+        }
+    }
+
+    fn span_sync(&self, how: How, tracer: &TracerHandle, name: String, body: impl FnOnce(Active)) {
+        let in_context = |cx| Active::Context(cx);
+        match how {
+            How::Trait => tracer.tracer("third-party").in_span(name, |cx| body(in_context(cx))),
+            How::Routed => self
+                .routing
+                .tracer("third-party")
+                .in_span(name, |cx| body(in_context(cx))),
+            How::Traced => traced::named(tracer, &name, body),
+            How::TracedInScope => traced::of_scope(&name, body),
+            How::Subscriber => self.subscriber.in_span(&name, || body(in_context(current()))),
+            How::Closure | How::ByHand { .. } => tracer.in_span(name, |span| body(Active::Span(span))),
+        }
+    }
+
+    fn span<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        how: How,
+        tracer: &TracerHandle,
+        name: String,
+        body: impl FnOnce(Active) -> F + Send + 'static,
+    ) -> BoxFuture<'static, ()> {
+        match how {
+            How::Traced => traced::named_async(tracer.clone(), name, body).boxed(),
+            How::TracedInScope => traced::of_scope_async(name, body).boxed(),
+            How::Subscriber => {
+                let body = async { body(Active::Context(current())).await };
+                self.subscriber.in_span_async(&name, body.boxed())
+            }
+            How::Closure | How::Trait | How::Routed | How::ByHand { .. } => {
+                tracer.in_span_async(name, |span| body(Active::Span(span))).boxed()
+            }
+        }
+    }
+
+    fn request(&self, member: usize, request: Request, body: Work) -> BoxFuture<'static, ()> {
+        let (registry, selector) = &self.members[member];
+        self.servers[*registry].serve(selector, request, body)
+    }
+
+    fn unscoped(&self, by_subscriber: bool, body: impl FnOnce()) {
+        if by_subscriber {
+            self.subscriber.in_span(NOWHERE, body);
+        } else {
+            traced::of_scope(NOWHERE, |_| body());
+        }
+    }
+
+    fn unscoped_async(&self, by_subscriber: bool, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        if by_subscriber {
+            self.subscriber.in_span_async(NOWHERE, body)
+        } else {
+            traced::of_scope_async(NOWHERE.to_owned(), |_| body).boxed()
+        }
+    }
+
+    fn event(&self, name: String) {
+        self.subscriber.event(&name);
+    }
+
+    fn start(&self, tracer: &TracerHandle, name: String) -> RegistrySpan {
+        tracer.start_span(name)
+    }
+
+    fn overfull(&self, tracer: &TracerHandle, work: impl FnOnce()) {
+        let cx = current();
+        // Never dropped: the thread ends.
+        for _ in 0..MAX_ATTACHED {
+            std::mem::forget(cx.clone().attach());
+        }
+        let _entered = tracer.enter();
+        let driver = self.routing.tracer("third-party");
+        driver.in_span(NOWHERE, |_| drop(driver.start(NOWHERE)));
+        self.subscriber.in_span(NOWHERE, || self.subscriber.event(NOWHERE));
+        traced::of_scope(NOWHERE, |_| ());
+        work();
+    }
+
+    fn enter(&self, tracer: &TracerHandle) -> ScopeGuard {
+        tracer.enter()
+    }
+
+    fn scope(&self, tracer: &TracerHandle, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        tracer.scope(body).boxed()
+    }
+
+    fn session(&self, tracer: &TracerHandle, id: Option<Uuid>, name: String, canary: String) -> Session {
+        let session = tracer
+            .session(name)
+            .metadata("m", canary.clone())
+            .input("i", canary.clone())
+            .user_property("u", canary);
+        match id {
+            Some(id) => session.id(id).start(),
+            None => session.start(),
+        }
+    }
+
+    fn session_id(&self, session: &Session) -> String {
+        session.id().to_owned()
+    }
+
+    fn enter_session(&self, session: &Session) -> ScopeGuard {
+        session.enter()
+    }
+
+    fn session_scope(&self, session: &Session, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        session.scope(body).boxed()
+    }
+
+    fn enrich(&self, session: &Session, key: String, canary: String) {
+        session.enrich(Enrichment::new().metadata(key, canary.clone()).metadata("last", canary));
+    }
+
+    fn end_session(&self, session: &Session) {
+        session.end();
+    }
+
+    fn capture(&self) -> Scope {
+        Scope::current()
+    }
+
+    fn enter_captured(&self, captured: &Scope) -> ScopeGuard {
+        captured.enter()
+    }
+
+    fn captured_scope(&self, captured: &Scope, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        captured.scope(body).boxed()
+    }
+
+    fn captured_stream(&self, captured: &Scope, stream: BoxStream<'static, ()>) -> BoxStream<'static, ()> {
+        captured.stream(stream).boxed()
+    }
+
+    fn set_on_current(&self, tracer: &TracerHandle, key: String, value: String) {
+        if let Some(span) = tracer.current_span() {
+            span.set_attribute(key, value);
+        }
+    }
+
+    fn current(&self) -> Option<(Option<usize>, Option<String>)> {
+        let tracer = TracerRegistry::current();
+        let member = tracer.and_then(|tracer| (0..self.members.len()).find(|member| self.is_of(&tracer, *member)));
+        Some((member, Session::current().map(|session| session.id().to_owned())))
+    }
+
+    fn inject(&self, tracer: &TracerHandle, by_layer: bool) -> HashMap<String, String> {
+        // A client's layer knows the scope alone.
+        if by_layer && TracerRegistry::current().is_some_and(|current| current.same_tracer(tracer)) {
+            return requests::sent();
+        }
+        let mut headers = HashMap::new();
+        tracer.inject(&mut headers);
+        headers
+    }
+
+    fn extract(&self, tracer: &TracerHandle, headers: &HashMap<String, String>) -> Scope {
+        tracer.extract(headers)
+    }
+
+    fn flush(&self, timeout: Duration) -> Flushed {
+        let reports: Vec<_> = self
+            .registries
+            .iter()
+            .map(|registry| registry.force_flush(timeout))
+            .collect();
+        let incomplete: Vec<String> = reports
+            .iter()
+            .filter(|report| !report.is_complete())
+            .map(ToString::to_string)
+            .collect();
+        let now = self.books();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let books = now.iter().zip(told.iter()).map(|(now, told)| now.since(told)).collect();
+        *told = now;
+        Flushed {
+            instances: self.chaos.as_ref().map(Chaos::settle).unwrap_or_default(),
+            tally: self.tally(),
+            books,
+            incomplete: (!incomplete.is_empty()).then(|| incomplete.concat()),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Rounds: a program of a bounded size each, on tracers that live through all of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::VerifyError;
+use super::cast::{Member, cast};
+use super::expect::{Instances, expect, expect_replaced};
+use super::finding::Finding;
+use super::generate::{generate, generate_disturbed};
+use super::options::Verify;
+use super::ours::Ours;
+use super::peer::{self, Peer};
+use super::print::print;
+use super::program::Program;
+use super::report::{ChaosReport, Failure, SideReport, VerifyReport};
+use super::shrink::{Budget, shrink};
+use super::stage::{Played, Stage};
+use super::subject::Subject;
+use super::watchdog::within;
+use tracer_registry_collector::LocalCollector;
+
+/// Operations of a round, so that memory stays bounded.
+const ROUND: usize = 4000;
+
+/// How often a program that needs its threads is tried before it is held to show nothing.
+const TRIES_AT_ONCE: usize = 4;
+/// How long a program is made shorter.
+const SHRINKING: Budget = Budget {
+    tries: 2000,
+    time: Duration::from_secs(30),
+};
+
+/// Runs random programs until as much was tried as was asked, or a deviation was found.
+///
+/// Blocks the thread, and starts threads and a runtime of its own: not for asynchronous code.
+///
+/// # Errors
+/// [`VerifyError`] where there is nothing to try it on: no port, no thread, no registry. A deviation is no error, it is in the report.
+pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
+    let runtime = runtime()?;
+    let report = on_runtime(options, runtime.handle());
+    // Not waited for: there may be a program that does not end.
+    runtime.shutdown_background();
+    report
+}
+
+fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, VerifyError> {
+    let cast: Arc<[Member]> = cast(options.tenants).into();
+    let (make, subject): (Make, MakeSubject) = if options.chaos {
+        (generate_disturbed, Ours::disturbed)
+    } else {
+        (generate, Ours::new)
+    };
+    let make_ours = {
+        let (cast, runtime) = (Arc::clone(&cast), runtime.clone());
+        move || Stage::new(&cast, &runtime, subject)
+    };
+    let make_peer = {
+        let (cast, runtime) = (peer::cast(&cast), runtime.clone());
+        move || Stage::new(&cast, &runtime, |cast, collector| Peer::new(cast, collector, &runtime))
+    };
+    let mut ours = Watched::new(options.limit, make_ours);
+    let mut peer = options.peer.then(|| Watched::new(options.limit, make_peer));
+    let mut report = VerifyReport {
+        seed: options.seed,
+        tracers: cast.len(),
+        threads: options.threads,
+        rounds: 0,
+        operations: std::collections::BTreeMap::new(),
+        ours: SideReport::default(),
+        peer: options.peer.then(SideReport::default),
+        chaos: None,
+        failure: None,
+    };
+    let began = Instant::now();
+    let mut left = options.operations;
+    loop {
+        let size = match options.duration {
+            Some(duration) if report.rounds > 0 && began.elapsed() >= duration => break,
+            Some(_) => ROUND,
+            None if left == 0 => break,
+            None => left.min(ROUND),
+        };
+        left = left.saturating_sub(size);
+        let seed = round_seed(options.seed, report.rounds);
+        let program = make(seed, size, options.threads, &cast);
+        debug_assert!(
+            keeps_rules(&program, &cast, options.chaos),
+            "the generator keeps the rules"
+        );
+        program.each(|op| *report.operations.entry(op.kind.name(op.mode)).or_default() += 1);
+        report.rounds += 1;
+        let played = ours.play(&program, seed)?;
+        report.ours.add(&played.checked, played.took);
+        report.chaos = options.chaos.then_some(ChaosReport {
+            evicted: played.tally.evicted,
+            grown: played.tally.grown,
+            refused: played.tally.refused,
+        });
+        if let (Some(peer), Some(report)) = (&mut peer, &mut report.peer) {
+            let played = peer.play(&peer::adapted(&program), seed)?;
+            report.add(&played.checked, played.took);
+        }
+        if !played.checked.findings.counts.is_empty() {
+            let found = played.checked.findings.first;
+            // One that does not end is not tried again: each try would take as long. Of a planted fault it is enough that it was noticed.
+            let again = |program: &Program| {
+                if played.hung || cfg!(tracer_registry_faults) {
+                    return None;
+                }
+                Some(ours.play_anew(program, seed).ok()?.checked.findings.first)
+            };
+            let keeps_rules = |program: &Program| keeps_rules(program, &cast, options.chaos);
+            let shortest = shortest(program, &found, again, keeps_rules);
+            report.failure = Some(Failure {
+                seed,
+                command: command(options, seed, size),
+                operations: shortest.program.len(),
+                program: print(&shortest.program, &cast),
+                reproduced: shortest.reproduced,
+                findings: shortest.findings,
+            });
+            break;
+        }
+    }
+    Ok(report)
+}
+
+type Make = fn(u64, usize, usize, &[Member]) -> Program;
+type MakeSubject = fn(&[Member], &Arc<LocalCollector>) -> Result<Ours, VerifyError>;
+
+/// A stage that is made for the first program, and everything that happens on it within a limit.
+struct Watched<S, M> {
+    limit: Duration,
+    make: M,
+    stage: Option<Stage<S>>,
+}
+
+impl<S: Subject, M> Watched<S, M>
+where
+    M: Fn() -> Result<Stage<S>, VerifyError> + Clone + Send + 'static,
+{
+    fn new(limit: Duration, make: M) -> Self {
+        Self {
+            limit,
+            make,
+            stage: None,
+        }
+    }
+
+    fn play(&mut self, program: &Program, seed: u64) -> Result<Played, VerifyError> {
+        let (stage, make, program) = (self.stage.take(), self.make.clone(), program.clone());
+        let work = move || {
+            let stage = stage.map_or_else(make, Ok)?;
+            let played = stage.play(&program, seed);
+            Ok::<_, VerifyError>((stage, played))
+        };
+        match within(self.limit, work) {
+            Some(done) => {
+                let (stage, played) = done?;
+                self.stage = Some(stage);
+                Ok(played)
+            }
+            None => Ok(Played::hung(self.limit)),
+        }
+    }
+
+    /// On a stage of its own, which goes within the limit as well.
+    fn play_anew(&self, program: &Program, seed: u64) -> Result<Played, VerifyError> {
+        let (make, program) = (self.make.clone(), program.clone());
+        let work = move || Ok(make()?.play(&program, seed));
+        within(self.limit, work).unwrap_or_else(|| Ok(Played::hung(self.limit)))
+    }
+}
+
+fn keeps_rules(program: &Program, cast: &[Member], chaos: bool) -> bool {
+    let expected = if chaos {
+        expect_replaced(program, cast, &Instances::new())
+    } else {
+        expect(program, cast)
+    };
+    !expected.is_invalid
+}
+
+struct Shortest {
+    program: Program,
+    findings: Vec<Finding>,
+    reproduced: bool,
+}
+
+/// Makes a program shorter that showed `found`. First a single thread at a time, which repeats itself; else all of them, several times.
+fn shortest(
+    program: Program,
+    found: &[Finding],
+    mut play: impl FnMut(&Program) -> Option<Vec<Finding>>,
+    keeps_rules: impl Fn(&Program) -> bool,
+) -> Shortest {
+    let kind = found.first().map(|finding| finding.kind);
+    let mut findings = Vec::new();
+    let mut shows = |program: &Program, times: usize| {
+        if !keeps_rules(program) {
+            return false;
+        }
+        (0..times).any(|_| {
+            let Some(seen) = play(program) else { return false };
+            let shows = seen.iter().any(|finding| Some(finding.kind) == kind);
+            if shows {
+                findings = seen;
+            }
+            shows
+        })
+    };
+    let alone = program.threads.iter().map(|thread| Program {
+        threads: vec![thread.clone()],
+        workers: program.workers.clone(),
+    });
+    let alone = alone.collect::<Vec<_>>().into_iter().find(|program| shows(program, 1));
+    let (begin, times) = match alone {
+        Some(alone) => (alone, 1),
+        None if shows(&program, TRIES_AT_ONCE) => (program, TRIES_AT_ONCE),
+        None => {
+            return Shortest {
+                program,
+                findings: found.to_vec(),
+                reproduced: false,
+            };
+        }
+    };
+    let program = shrink(begin, SHRINKING, |program| shows(program, times));
+    Shortest {
+        program,
+        findings,
+        reproduced: true,
+    }
+}
+
+pub(super) fn runtime() -> Result<Runtime, VerifyError> {
+    Ok(Builder::new_multi_thread().worker_threads(4).enable_all().build()?)
+}
+
+/// The seed of a round; that of the first is the one that was asked for.
+fn round_seed(seed: u64, round: u64) -> u64 {
+    seed.wrapping_add(round.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+fn command(options: &Verify, seed: u64, operations: usize) -> String {
+    format!(
+        "tracer-registry verify --seed {seed} --tenants {} --operations {operations} --threads {}{}",
+        options.tenants,
+        options.threads,
+        if options.chaos { " --chaos" } else { "" }
+    )
+}

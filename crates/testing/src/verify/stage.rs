@@ -1,0 +1,150 @@
+//! A subject with a collector of its own: runs programs on it and checks them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::VerifyError;
+use super::cast::Member;
+use super::check::{Checked, check};
+use super::expect::{Expected, expect, expect_replaced};
+use super::finding::FindingKind;
+use super::program::Program;
+use super::run::{Observed, run};
+use super::subject::{Flushed, Subject, Tally};
+use tracer_registry_collector::LocalCollector;
+
+/// How long a round may take to be delivered: far more than it takes on a busy machine. A planted fault may use all of it.
+pub(super) const FLUSH: Duration = Duration::from_secs(if cfg!(tracer_registry_faults) { 10 } else { 60 });
+/// More than a round sends.
+const RECORDED_BYTES: usize = 1 << 30;
+/// More than a round has.
+const HELD: usize = 1 << 20;
+
+pub(super) struct Stage<S> {
+    subject: Arc<S>,
+    cast: Arc<[Member]>,
+    pub(super) collector: Arc<LocalCollector>,
+    runtime: Handle,
+}
+
+/// A program that was run, and everything of it delivered.
+pub(super) struct Performed {
+    pub(super) observed: Observed,
+    pub(super) flushed: Flushed,
+    pub(super) panicked: bool,
+    took: [Duration; 2],
+}
+
+/// What a program came to, and how long running, flushing and checking took.
+pub(super) struct Played {
+    pub(super) checked: Checked,
+    pub(super) took: [Duration; 3],
+    pub(super) tally: Tally,
+    /// It did not end within the limit, and runs still: nothing else can be said of it.
+    pub(super) hung: bool,
+}
+
+impl Played {
+    /// A program that was not done within the limit, from the making of its stage to the last check.
+    pub(super) fn hung(limit: Duration) -> Self {
+        let mut checked = Checked::default();
+        let (expected, seen) = (
+            format!("a program that ends within {limit:?}, with its stage, its delivery and its checks"),
+            "that something of it runs still",
+        );
+        checked.findings.add(FindingKind::Hung, "all", None, expected, seen);
+        Self {
+            checked,
+            took: [limit, Duration::ZERO, Duration::ZERO],
+            tally: Tally::default(),
+            hung: true,
+        }
+    }
+}
+
+/// A collector that holds a whole round, and knows every project of the cast by name.
+pub(super) fn collector(cast: &[Member]) -> Result<LocalCollector, VerifyError> {
+    let builder = LocalCollector::builder()
+        .record_requests(RECORDED_BYTES)
+        .max_spans(HELD)
+        .max_sessions(HELD)
+        .max_bytes(RECORDED_BYTES);
+    let keys = cast
+        .iter()
+        .flat_map(|member| member.keys().map(|key| (member.name(), key)));
+    let builder = keys.fold(builder, |builder, (name, key)| builder.project(name, key));
+    Ok(builder.start()?)
+}
+
+impl<S: Subject> Stage<S> {
+    pub(super) fn new(
+        cast: &Arc<[Member]>,
+        runtime: &Handle,
+        subject: impl FnOnce(&[Member], &Arc<LocalCollector>) -> Result<S, VerifyError>,
+    ) -> Result<Self, VerifyError> {
+        let collector = Arc::new(collector(cast)?);
+        Ok(Self {
+            subject: Arc::new(subject(cast, &collector)?),
+            cast: Arc::clone(cast),
+            collector,
+            runtime: runtime.clone(),
+        })
+    }
+
+    /// Runs a program, sends everything, checks it, and forgets it.
+    pub(super) fn play(&self, program: &Program, seed: u64) -> Played {
+        let performed = self.perform(program, seed);
+        let replaced = &performed.observed.instances;
+        let expected = if replaced.is_empty() {
+            expect(program, &self.cast)
+        } else {
+            expect_replaced(program, &self.cast, replaced)
+        };
+        let began = Instant::now();
+        let checked = self.judge(&expected, &performed);
+        let [running, flushing] = performed.took;
+        Played {
+            checked,
+            took: [running, flushing, began.elapsed()],
+            tally: performed.flushed.tally,
+            hung: false,
+        }
+    }
+
+    /// Runs a program and sends everything.
+    pub(super) fn perform(&self, program: &Program, seed: u64) -> Performed {
+        let began = Instant::now();
+        let running = || run(program, &self.subject, &self.cast, seed, &self.runtime);
+        let ran = catch_unwind(AssertUnwindSafe(running));
+        let ran_at = Instant::now();
+        let flushed = self.subject.flush(FLUSH);
+        Performed {
+            panicked: ran.is_err(),
+            observed: ran.unwrap_or_default(),
+            flushed,
+            took: [ran_at - began, ran_at.elapsed()],
+        }
+    }
+
+    /// Checks what was received since the last time, and forgets it.
+    pub(super) fn judge(&self, expected: &Expected, performed: &Performed) -> Checked {
+        let Performed { observed, flushed, .. } = performed;
+        let mut checked = check(
+            &self.cast,
+            expected,
+            observed,
+            flushed,
+            &self.collector,
+            S::TELLS_SESSIONS,
+        );
+        if performed.panicked {
+            let findings = &mut checked.findings;
+            findings.add(FindingKind::Incomplete, "all", None, "a program that ends", "a panic");
+        }
+        self.collector.clear();
+        checked
+    }
+}

@@ -1,0 +1,65 @@
+//! Code that traces by the `tracing` crate.
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tracing::{Dispatch, Instrument as _, Span, dispatcher};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use tracer_registry::TracerRegistry;
+
+/// A subscriber with a layer of each registry. It is the default while spans and events are made, and while spans are closed, and at no other
+/// time: a process may have several runs, and only one subscriber of its own.
+pub(super) struct Subscriber(Dispatch);
+
+/// A span of the `tracing` crate.
+struct Call {
+    span: Option<Span>,
+    subscriber: Dispatch,
+}
+
+impl Subscriber {
+    pub(super) fn new(registries: &[TracerRegistry]) -> Self {
+        let layers: Vec<_> = registries.iter().map(TracerRegistry::tracing_layer).collect();
+        Self(Dispatch::new(tracing_subscriber::registry().with(layers)))
+    }
+
+    pub(super) fn in_span(&self, name: &str, body: impl FnOnce()) {
+        let call = self.call(name);
+        if let Some(span) = &call.span {
+            span.in_scope(body);
+        }
+    }
+
+    /// The span is made now.
+    pub(super) fn in_span_async(&self, name: &str, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        let call = self.call(name);
+        async move {
+            let span = call.span.clone().unwrap_or_else(Span::none);
+            body.instrument(span).await;
+            drop(call);
+        }
+        .boxed()
+    }
+
+    pub(super) fn event(&self, name: &str) {
+        dispatcher::with_default(&self.0, || tracing::info!(target: "third-party", "{name}"));
+    }
+
+    fn call(&self, name: &str) -> Call {
+        let span = dispatcher::with_default(&self.0, || {
+            // The crate's own target would be left out.
+            tracing::info_span!(target: "third-party", "call", otel.name = name)
+        });
+        Call {
+            span: Some(span),
+            subscriber: self.0.clone(),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // Where it is not the default, a subscriber's registry does not find its way from a span that is closed to the one around it.
+        dispatcher::with_default(&self.subscriber, || drop(self.span.take()));
+    }
+}

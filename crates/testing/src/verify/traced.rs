@@ -1,0 +1,33 @@
+//! Functions with `#[trace]`, as programs have them.
+
+use super::run::current;
+use super::subject::Active;
+use tracer_registry::{TracerHandle, trace};
+
+/// What their spans are called, and the attribute that says for which operation.
+pub(super) const TRACED: &str = "traced";
+pub(super) const TRACED_AS: &str = "traced_as";
+
+#[trace(name = "traced", tracer = tracer, capture = both, skip(tracer, body), fields(traced_as = name))]
+pub(super) fn named(tracer: &TracerHandle, name: &str, body: impl FnOnce(Active)) {
+    body(Active::Context(current()));
+}
+
+#[trace(name = "traced", capture = both, skip(body), fields(traced_as = name))]
+pub(super) fn of_scope(name: &str, body: impl FnOnce(Active)) {
+    body(Active::Context(current()));
+}
+
+#[trace(name = "traced", tracer = tracer, capture = both, skip(tracer, body), fields(traced_as = name.clone()))]
+pub(super) async fn named_async<F: Future<Output = ()>>(
+    tracer: TracerHandle,
+    name: String,
+    body: impl FnOnce(Active) -> F,
+) {
+    body(Active::Context(current())).await;
+}
+
+#[trace(name = "traced", capture = both, skip(body), fields(traced_as = name.clone()))]
+pub(super) async fn of_scope_async<F: Future<Output = ()>>(name: String, body: impl FnOnce(Active) -> F) {
+    body(Active::Context(current())).await;
+}
