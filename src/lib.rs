@@ -1,4 +1,73 @@
-#![doc = include_str!("../README.md")]
+//! Isolated OpenTelemetry tracers for many tenants in one process.
+//!
+//! Each tenant, environment or feature has its own tracer: its own API key, settings, sessions, queue and export. The
+//! key selects the project that the spans land in. A span of one tracer never reaches the project of another.
+//!
+//! ```no_run
+//! // Does not run here: it reads a configuration file and the keys that the file names.
+//! use std::time::Duration;
+//! use tracer_registry::TracerRegistry;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = TracerRegistry::from_config("config/default.toml")?;
+//!
+//! let acme = registry.tenant_async("acme").await?; // the first call makes the tracer, later calls find it
+//! let session = acme.session("chat").metadata("plan", "enterprise").start();
+//! let answer = acme.in_span_async("answer", async |span| {
+//!     span.set_attribute("question", "why?");
+//!     "because"
+//! });
+//! session.scope(answer).await; // the span carries the session
+//!
+//! let report = registry.shutdown(Duration::from_secs(5));
+//! if !report.is_complete() {
+//!     eprintln!("{report}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Find a tracer
+//! | the caller knows | call |
+//! |---|---|
+//! | a tenant, in async code | [`TracerRegistry::tenant_async`] |
+//! | a tenant, in code that may block | [`TracerRegistry::tenant`] |
+//! | an environment or a feature | [`TracerRegistry::environment`], [`TracerRegistry::feature`] |
+//! | several of them | [`TracerRegistry::get`] and [`TracerRegistry::get_async`] with a [`Selector`] |
+//! | nothing: it runs inside a scope | [`TracerRegistry::current`] |
+//!
+//! A look-up returns a [`TracerHandle`], which is cheap to clone, or a [`LookupError`]. It never falls back to another
+//! tracer or key.
+//!
+//! # Make spans
+//! - [`TracerHandle::in_span`] and [`TracerHandle::in_span_async`] run a closure or a future in a span.
+//! - [`trace`] does the same for a function.
+//! - [`Session`] groups spans under an id and metadata of their own.
+//! - [`Scope`] carries "this code runs for that tracer" to threads, tasks and channels.
+//! - A handle is an OpenTelemetry `TracerProvider`. [`RoutingProvider`] serves instrumentation that has only one
+//!   provider: its spans go to the tracer of the scope.
+//!
+//! # Configure and watch
+//! [`TracerRegistry::from_config`] reads TOML; [`TracerRegistry::builder`] takes the same settings as values of
+//! [`config`]. A key comes from a [`KeySource`], never from the configuration itself. [`TracerRegistry::status`] and
+//! the [`Report`] of a flush count each span under exactly one heading.
+//!
+//! # Features
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `macros` | yes | [`trace`] |
+//! | `tls` | yes | `https://` endpoints, with rustls and the platform's certificates |
+//! | `watch` | yes | reloads configuration and key files when they change |
+//! | `grpc` | | OTLP over gRPC, with tonic |
+//! | `metrics` | | [`TracerRegistry::observe`]: the registry's own metrics |
+//! | `schema` | | the JSON Schema of the configuration |
+//! | `tower` | | [`tower`]: layers for servers and clients |
+//! | `tracing` | | [`TracingLayer`] for subscribers of the `tracing` crate |
+//! | `yaml` | | configuration files in YAML |
+//! | `zstd` | | zstd compression of exports |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend;
 pub mod config;
@@ -81,9 +150,11 @@ pub mod __private {
     pub use crate::integrations::trace_macro::*;
 }
 
-/// The pages of `docs/` with code, so that it is compiled and run.
+/// The README and the pages of `docs/`: their code is compiled and run as doc tests.
 #[cfg(doctest)]
 mod docs {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
     #[doc = include_str!("../docs/collector.md")]
     mod collector {}
     #[doc = include_str!("../docs/context.md")]

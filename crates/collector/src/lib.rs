@@ -32,6 +32,8 @@
 //!   bounded, and so are connections. The server's thread only moves bytes: bodies are read on a thread beside it.
 //! - A request is for loopback or for a host that the caller allows, else it is refused, whatever it asks for.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod activity;
 mod answer;
 mod api;
@@ -82,3 +84,8 @@ pub use received::{Format, Received};
 pub use recorder::RecordedRequest;
 pub use session::{Operation, OperationKind, Session, SessionOrigin};
 pub use tree::{TreeDetail, tree, tree_with};
+
+/// The README: its code is compiled and run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -2,6 +2,8 @@
 //!
 //! Both use what the crate's root exports, as a user would, and the local collector as the witness.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod kit;
 mod verify;
 
