@@ -143,7 +143,7 @@ fn what_a_proxy_refuses_is_said_in_so_many_words() {
         (Through::url(&forbids.url), "answered CONNECT with 403"),
         (Through::url(&speaks.url), "something else than HTTP"),
         (Through::url(&long.url), "end of file"),
-        (Through::url(&nobody), "cannot be reached: ConnectionCheck refused"),
+        (Through::url(&nobody), "cannot be reached: Connection refused"),
     ] {
         let secure = Secure::new();
         let registry = secure.registry().tenant("a", binding("a").proxy(through)).build();
