@@ -1,16 +1,17 @@
-//! A registry made in code.
+//! Building a registry.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::binding_cache::{AsyncBindingSource, BindingCacheOptions, BindingSource, Source};
 use super::error::BuildError;
 use super::handle::TracerRegistry;
+use super::start::start;
 use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing, Untrusted};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::SelectorBuilder;
 
-/// Builds a [`TracerRegistry`] from bindings given in code, or from a configuration that was loaded, with the program's own secret sources.
+/// Builds a [`TracerRegistry`] from bindings given in code, or from a loaded configuration, with the program's own secret sources.
 #[derive(Debug, Default)]
 #[must_use = "a registry begins with `build`"]
 pub struct RegistryBuilder {
@@ -19,11 +20,27 @@ pub struct RegistryBuilder {
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     source: Option<Source>,
-    answers_kept: BindingCacheOptions,
+    binding_cache: BindingCacheOptions,
+}
+
+impl TracerRegistry {
+    /// Reads the configuration from a file or a folder ([`Config::load`]) and starts the export threads (none with `export.mode = "inline"`).
+    /// Reads no key.
+    ///
+    /// # Errors
+    /// [`BuildError::Config`] with every fault of the configuration; nothing was started.
+    pub fn from_config(path: impl AsRef<Path>) -> Result<Self, BuildError> {
+        Self::builder().config(Config::load(path)?).build()
+    }
+
+    /// Returns a builder for a registry made in code: bindings without files, the program's own secret sources.
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
+    }
 }
 
 impl RegistryBuilder {
-    /// A configuration that was loaded from files, in place of bindings and settings given in code: both at once are an error.
+    /// A loaded configuration, in place of bindings and settings given in code: both at once are an error.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
         self
@@ -60,7 +77,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// The tracer of spans that are made outside any scope by code that knows no tenants, as `routing.default` in the configuration.
+    /// The tracer of spans that are made outside any scope, as `routing.default` in the configuration.
     pub fn routing_default(mut self, default: &SelectorBuilder) -> Self {
         self.document.routing = Routing {
             default: Some(default.into()),
@@ -68,7 +85,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// The environment that [`TracerRegistry::active`] gives.
+    /// The environment whose tracer [`TracerRegistry::active`] returns.
     pub fn active_environment(mut self, name: impl Into<String>) -> Self {
         self.document.active_environment = Some(ActiveEnvironment::Slug(name.into()));
         self
@@ -86,7 +103,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// How much the registry's own metrics tell apart.
+    /// How many tracers have series of their own in the registry's own metrics.
     pub fn metrics(mut self, metrics: Metrics) -> Self {
         self.document.metrics = metrics;
         self
@@ -126,7 +143,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// Where the program keeps bindings of tenants; in place of an earlier source.
+    /// Where the program keeps bindings of tenants. Replaces an earlier source.
     pub fn binding_source(mut self, source: impl BindingSource) -> Self {
         self.source = Some(Source::Blocking(Arc::new(source)));
         self
@@ -138,13 +155,13 @@ impl RegistryBuilder {
         self
     }
 
-    /// For how long what the source answers holds.
-    pub fn answers_kept(mut self, keep: BindingCacheOptions) -> Self {
-        self.answers_kept = keep;
+    /// For how long the source's answers are cached, and how many.
+    pub fn binding_cache(mut self, options: BindingCacheOptions) -> Self {
+        self.binding_cache = options;
         self
     }
 
-    /// Makes fingerprints comparable with those of somebody else who has the same one.
+    /// Makes fingerprints comparable with those of another program that has the same fingerprinter.
     pub fn fingerprinter(mut self, fingerprinter: Fingerprinter) -> Self {
         self.fingerprinter = fingerprinter;
         self
@@ -160,7 +177,7 @@ impl RegistryBuilder {
             Some(config) => config,
             None => Config::from_document(self.document)?,
         };
-        let source = self.source.map(|source| (source, self.answers_kept));
-        TracerRegistry::new(config, source, self.sources, self.fingerprinter)
+        let source = self.source.map(|source| (source, self.binding_cache));
+        start(config, source, self.sources, self.fingerprinter)
     }
 }

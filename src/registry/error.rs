@@ -26,7 +26,7 @@ pub enum BuildError {
     /// The export engine cannot be started.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A thread cannot be started: the one that watches files, or the one that minds how old answers of a source are.
+    /// The thread that watches files cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(SystemError),
 }

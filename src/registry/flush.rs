@@ -9,8 +9,8 @@ use super::handle::{Inner, TracerRegistry};
 use crate::export::{EvictedLedgers, EvictedReport, Report, SelectorFlush, SelectorLedger, after};
 
 impl TracerRegistry {
-    /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. What failed before, and was not
-    /// told yet, is told too. [`TracerHandle::force_flush`](crate::TracerHandle::force_flush) does it for one tracer.
+    /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. The report has what failed
+    /// before, too, if no report had it. [`TracerHandle::force_flush`](crate::TracerHandle::force_flush) does it for one tracer.
     ///
     /// Blocks the thread. In async code:
     ///
@@ -24,17 +24,17 @@ impl TracerRegistry {
     /// # }
     /// ```
     ///
-    /// With `export.mode = "inline"` it is this thread that sends, or where it is in a tokio runtime, one that is started for as long as that
-    /// takes. In a fork of the process that made the registry it returns at once, and says so ([`Report::forked`]).
+    /// With `export.mode = "inline"` this thread sends or, in a tokio runtime, one that is started for as long as that takes. In a fork of
+    /// the process that made the registry it returns at once, and says so ([`Report::forked`]).
     pub fn force_flush(&self, timeout: Duration) -> Report {
         self.0.flush(after(timeout))
     }
 
-    /// Refuses new look-ups and new spans (which are counted), sends what there is, waits for it up to `timeout`, gives up the rest, and says
-    /// per tracer what became of it. Handles stay valid; what is started on them afterwards comes to nothing, counted.
+    /// Refuses new look-ups and new spans (which are counted), sends what is queued, waits for it up to `timeout`, gives up the rest, and
+    /// reports per tracer what became of it. Handles stay valid; what is started on them afterwards is dropped and counted.
     ///
-    /// Blocks the thread, as [`force_flush`](Self::force_flush) does, and like it does nothing in a fork. A second call reports what was not
-    /// told by the first.
+    /// Blocks the thread, as [`force_flush`](Self::force_flush) does, and like it does nothing in a fork. A second call reports what the
+    /// first did not.
     ///
     /// # Without a shutdown
     /// When the last clone of the registry is dropped, it delivers for up to `export.drop_timeout`, and a loss is one line of the log. A process
@@ -82,13 +82,13 @@ impl Inner {
             return Report::of_fork();
         }
         let deadline = after(timeout);
-        self.live.closed.store(true, Ordering::SeqCst);
+        self.state.closed.store(true, Ordering::SeqCst);
         self.engine.close();
         let (accounts, evicted) = self.books.all();
         let flushes = begin(&accounts);
         self.engine.settle(&flushes, deadline);
         self.engine.stop();
-        // Told after the end: nothing is pending any more, all of it is delivered or dropped.
+        // Reported after the end: nothing is pending any more, all of it is delivered or dropped.
         for account in &accounts {
             account.abandon();
         }
@@ -113,12 +113,11 @@ fn begin(accounts: &[Arc<SelectorLedger>]) -> Vec<SelectorFlush> {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.engine.is_forked() {
-            // Their ends would lock what their threads may have locked at the moment of the fork.
-            mem::forget(self.ageing.take());
-            mem::forget(Arc::clone(&self.live));
+            // Its drop would take locks that threads of the parent may have held at the moment of the fork.
+            mem::forget(Arc::clone(&self.state));
             return;
         }
-        if self.live.closed.load(Ordering::SeqCst) {
+        if self.state.closed.load(Ordering::SeqCst) {
             return;
         }
         let report = self.shutdown(self.engine.settings().drop_timeout);

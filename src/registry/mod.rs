@@ -3,6 +3,7 @@
 mod binding_cache;
 mod bindings;
 mod builder;
+mod default_route;
 mod error;
 mod flush;
 mod handle;
@@ -14,6 +15,7 @@ mod reload;
 mod start;
 mod state;
 mod status;
+mod unrouted;
 mod weak;
 
 pub use binding_cache::{AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, SourceError};
@@ -24,5 +26,6 @@ pub use reload::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
 pub use status::{
     CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, EvictedTotals, PoolStatus, Status, TracerStatus,
 };
-pub use weak::UnroutedStatus;
-pub(crate) use weak::{Unrouted, WeakRegistry};
+pub(crate) use unrouted::Unrouted;
+pub use unrouted::UnroutedStatus;
+pub(crate) use weak::WeakRegistry;

@@ -1,18 +1,17 @@
-//! Sessions: groups of spans with an id and metadata of their own, each of exactly one tracer.
+//! Sessions as callers hold them.
 //!
-//! The id is minted here, so a session can be used at once; its start and its enrichments are sent behind it, in the order in which they
-//! were made. Nothing in here waits.
+//! The id is made here, so a session can be used at once. Its start and its enrichments are sent in the background, in the order in which
+//! they were made. Nothing in here waits.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use opentelemetry::Context;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::state::{Beginning, DURATION, SessionRecord};
-use crate::backend::DataPart;
+use super::enrichment::Enrichment;
+use super::state::{Beginning, SessionState};
 use crate::context::{self, InScope, ScopeGuard};
 use crate::tracer::TracerHandle;
 use crate::util::json_depth::bounded;
@@ -20,7 +19,7 @@ use crate::util::json_number::IntoJson;
 
 /// A session that is about to be started. Made by [`TracerHandle::session`].
 ///
-/// Values are told as JSON. A number that JSON has no form for is `"NaN"`, `"Infinity"` or `"-Infinity"`, see [`IntoJson`]. A table or list
+/// Values are sent as JSON. A number that JSON has no form for is `"NaN"`, `"Infinity"` or `"-Infinity"`, see [`IntoJson`]. A table or list
 /// that is nested more than 64 levels deep is null.
 #[must_use = "a session begins with `start`"]
 pub struct SessionBuilder {
@@ -35,19 +34,8 @@ pub struct SessionBuilder {
 /// not current by being there.
 #[derive(Clone)]
 pub struct Session {
-    record: Arc<SessionRecord>,
+    state: Arc<SessionState>,
     tracer: TracerHandle,
-}
-
-/// Something learnt of a session after its start. Only what is given is sent.
-///
-/// The receiver merges all parts key by key, except `outputs` and `duration`, which it replaces.
-///
-/// Values are told as JSON. A number that JSON has no form for is `"NaN"`, `"Infinity"` or `"-Infinity"`, see [`IntoJson`]. A table or list
-/// that is nested more than 64 levels deep is null. What a null means is the receiver's to say.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Enrichment {
-    parts: Map<String, Value>,
 }
 
 impl TracerHandle {
@@ -65,7 +53,7 @@ impl TracerHandle {
 }
 
 impl SessionBuilder {
-    /// The session's id, where another one than a new random UUID is wanted.
+    /// The session's id, in place of a new random UUID.
     pub fn id(mut self, id: Uuid) -> Self {
         self.id = Some(id);
         self
@@ -89,49 +77,49 @@ impl SessionBuilder {
         self
     }
 
-    /// Starts the session. Never waits: it is told to the backend in the background, and what fails is in the tracer's ledger.
+    /// Starts the session. Never waits: its start is sent in the background, and a failure is in the tracer's ledger.
     ///
-    /// Where the backend has no sessions, or the binding says `auto_create`, nothing is called: name, metadata and user properties are on every
+    /// If the backend has no sessions, or the binding says `auto_create`, nothing is called: name, metadata and user properties are on every
     /// span of the session, and inputs, if there are any, on a span of their own called `session.start`.
     pub fn start(self) -> Session {
         let id = self.id.unwrap_or_else(Uuid::new_v4);
         Session {
-            record: SessionRecord::start(self.tracer.lane(), id, self.beginning),
+            state: SessionState::start(self.tracer.lane(), id, self.beginning),
             tracer: self.tracer,
         }
     }
 }
 
 impl Session {
-    /// The session that the current scope is in: what [`scope`](Self::scope) and [`enter`](Self::enter) made current, the session that came
-    /// with a request, or that of the trace where each trace is a session.
+    /// Returns the session of the current scope: what [`scope`](Self::scope) and [`enter`](Self::enter) made current, the session that came
+    /// with a request, or that of the trace if each trace is a session.
     pub fn current() -> Option<Self> {
         Self::of_context(&context::current())
     }
 
     pub(crate) fn of_context(cx: &Context) -> Option<Self> {
         let (owner, session) = context::scope_of(cx)?;
-        let record = Arc::clone(&session?.session).downcast::<SessionRecord>();
+        let state = Arc::clone(&session?.session).downcast::<SessionState>();
         Some(Self {
-            record: record.ok()?,
+            state: state.ok()?,
             tracer: TracerHandle::of_scope(owner)?,
         })
     }
 
-    /// A session that somebody else started, to go on with.
+    /// Goes on with a session that another process started.
     pub(crate) fn resume(tracer: &TracerHandle, id: Uuid) -> Self {
         Self {
-            record: SessionRecord::resume(tracer.lane(), id),
+            state: SessionState::resume(tracer.lane(), id),
             tracer: tracer.clone(),
         }
     }
 
     /// The session's id.
     pub fn id(&self) -> &str {
-        self.record.id()
+        self.state.id()
     }
 
-    /// The tracer that it is of.
+    /// The session's tracer.
     pub fn tracer(&self) -> &TracerHandle {
         &self.tracer
     }
@@ -161,92 +149,46 @@ impl Session {
     /// Makes it the session of all spans of its tracer that are started outside any session, in place of the one that was, until
     /// [`end`](Self::end).
     pub fn make_default(&self) {
-        self.tracer.set_default_session(self.record.stamp());
+        self.tracer.set_default_session(self.state.stamp());
     }
 
-    /// Tells the backend more about the session, after everything told before. Never waits.
+    /// Sends more about the session, after everything that was sent before. Never waits.
     ///
-    /// Enrichments that wait behind each other go out in one request, where the backend ends up with the same as if each had been sent by
+    /// Enrichments that wait behind each other go out in one request if the backend ends up with the same as if each had been sent by
     /// itself. Each still counts by itself, and one that the backend refuses takes no other with it.
     ///
-    /// Where the backend has no sessions, or the binding says `auto_create`, it is a span of its own called `session.enrich`, with the session's
-    /// id and what is told as attributes.
+    /// If the backend has no sessions, or the binding says `auto_create`, it is a span of its own called `session.enrich`, with the
+    /// session's id and the enrichment as attributes.
     pub fn enrich(&self, enrichment: Enrichment) {
-        self.record.enrich(enrichment.parts);
+        self.state.enrich(enrichment.parts);
     }
 
-    /// Ends the session: tells its duration, and spans that are started from now on do not carry it, whatever scope of it they are in. The
-    /// spans that are open keep it. What is learnt later can still be told by [`enrich`](Self::enrich). A second call does nothing.
+    /// Ends the session: sends its duration, and spans that are started from now on do not carry it, whatever scope of it they are in. Open
+    /// spans keep it. What is learnt later can still be sent by [`enrich`](Self::enrich). A second call does nothing.
     ///
-    /// A session that came with a request ends here for this request alone; its duration is told where it was started. The session of a
-    /// trace, where each trace is one, stays on the spans of the trace.
+    /// A session that came with a request ends here for this request alone; the process that started it sends its duration. The session of
+    /// a trace, if each trace is one, stays on the spans of the trace.
     pub fn end(&self) {
-        self.record.end();
+        self.state.end();
     }
 
     pub(crate) fn context(&self, from: &Context) -> Context {
-        self.tracer.scope_context(Some(self.record.scope()), from)
+        self.tracer.scope_context(Some(self.state.scope()), from)
     }
 }
 
-impl Enrichment {
-    /// An enrichment that says nothing yet.
-    pub fn new() -> Self {
-        Self::default()
+/// Equal if they have the same id and the same tracer.
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        self.tracer == other.tracer && self.id() == other.id()
     }
+}
 
-    /// One entry of metadata.
-    pub fn metadata(self, key: impl Into<String>, value: impl IntoJson) -> Self {
-        self.entry(DataPart::Metadata, key, value)
-    }
+impl Eq for Session {}
 
-    /// One entry of feedback, such as a rating by the user.
-    pub fn feedback(self, key: impl Into<String>, value: impl IntoJson) -> Self {
-        self.entry(DataPart::Feedback, key, value)
-    }
-
-    /// One metric.
-    pub fn metric(self, key: impl Into<String>, value: impl IntoJson) -> Self {
-        self.entry(DataPart::Metrics, key, value)
-    }
-
-    /// One entry of configuration, such as the model's name.
-    pub fn config(self, key: impl Into<String>, value: impl IntoJson) -> Self {
-        self.entry(DataPart::Config, key, value)
-    }
-
-    /// One property of the user.
-    pub fn user_property(self, key: impl Into<String>, value: impl IntoJson) -> Self {
-        self.entry(DataPart::UserProperties, key, value)
-    }
-
-    /// How long the session took, which the backend shows with it.
-    pub fn duration(mut self, duration: Duration) -> Self {
-        self.parts
-            .insert(DURATION.to_owned(), (duration.as_secs_f64() * 1000.0).into());
-        self
-    }
-
-    /// The outputs, in place of all outputs told earlier. A table; any other value is put into one, as `result`.
-    pub fn outputs(mut self, outputs: impl IntoJson) -> Self {
-        let outputs = match bounded(outputs) {
-            Value::Object(outputs) => outputs,
-            other => Map::from_iter([("result".to_owned(), other)]),
-        };
-        self.parts
-            .insert(DataPart::Outputs.name().to_owned(), Value::Object(outputs));
-        self
-    }
-
-    fn entry(mut self, part: DataPart, key: impl Into<String>, value: impl IntoJson) -> Self {
-        let entries = self
-            .parts
-            .entry(part.name())
-            .or_insert_with(|| Value::Object(Map::new()));
-        if let Value::Object(entries) = entries {
-            entries.insert(key.into(), bounded(value));
-        }
-        self
+impl Hash for Session {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
     }
 }
 

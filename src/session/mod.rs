@@ -1,6 +1,8 @@
 //! Sessions: groups of spans with an id and metadata of their own, each of exactly one tracer.
 
+mod enrichment;
 mod handle;
 pub(crate) mod state;
 
-pub use handle::{Enrichment, Session, SessionBuilder};
+pub use enrichment::Enrichment;
+pub use handle::{Session, SessionBuilder};

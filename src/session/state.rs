@@ -1,10 +1,11 @@
-//! A session as its tracer's lane knows it: what is told of it, in order, by calls or by spans.
+//! A session as its tracer's lane knows it: its start, enrichments and end, in order, as calls or as spans.
 //!
-//! Where the backend has an API for sessions, their start and enrichments are calls of the [`SessionQueue`]. Where it has none, or is to make
-//! sessions from attributes, the session's data is on its spans, and what is learnt later is a short span of its own.
+//! If the backend has an API for sessions, their start and enrichments are calls of the [`SessionQueue`]. If it has none, or makes sessions from
+//! attributes, the session's data is on its spans, and what is learnt later is a short span of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use opentelemetry::trace::TraceId;
 use opentelemetry::{KeyValue, Value as OtelValue};
@@ -22,17 +23,17 @@ use crate::util::wall_time::Moment;
 const SESSION_CUT_VALUES: &str = "tracer_registry.session.cut_values";
 
 /// What an enrichment calls the duration, in milliseconds.
-pub(crate) const DURATION: &str = "duration";
+const DURATION: &str = "duration";
 
 /// One session of one tracer.
-pub(crate) struct SessionRecord {
+pub(crate) struct SessionState {
     id: Arc<str>,
     stamp: Arc<SessionStamp>,
     /// Its spans have it from their trace, not from a scope.
     is_of_trace: bool,
     lane: Arc<Lane>,
     queue: Arc<SessionQueue>,
-    /// `None` where somebody else began it.
+    /// `None` if another process began it.
     began: Option<Moment>,
 }
 
@@ -45,32 +46,32 @@ pub(crate) struct Beginning {
     pub(crate) user_properties: Map<String, Value>,
 }
 
-impl SessionRecord {
-    /// Starts a session, and tells it.
+impl SessionState {
+    /// Starts a session, and sends its start.
     pub(crate) fn start(lane: &Arc<Lane>, id: Uuid, beginning: Beginning) -> Arc<Self> {
         let id = text(id);
         let attributes = stamp_attributes(lane, &id, &beginning);
-        let record = Arc::new(Self::new(lane, id, attributes));
-        record.tell_start(beginning);
-        record
+        let state = Arc::new(Self::new(lane, id, attributes));
+        state.send_start(beginning);
+        state
     }
 
-    /// Starts the session of a trace, and tells it. Its spans have their session from the trace's id, not from a scope.
+    /// Starts the session of a trace. Its spans have their session from the trace's id, not from a scope.
     pub(crate) fn start_of_trace(lane: &Arc<Lane>, trace: TraceId, name: String) -> Arc<Self> {
         let id = text(trace_session_id(trace));
         let attributes = vec![session_id(lane, &id)];
-        let record = Self {
+        let state = Self {
             is_of_trace: true,
             ..Self::new(lane, id, attributes)
         };
-        record.tell_start(Beginning {
+        state.send_start(Beginning {
             name,
             ..Beginning::default()
         });
-        Arc::new(record)
+        Arc::new(state)
     }
 
-    /// Goes on with a session that somebody else started.
+    /// Goes on with a session that another process started.
     pub(crate) fn resume(lane: &Arc<Lane>, id: Uuid) -> Arc<Self> {
         let id = text(id);
         let attributes = vec![session_id(lane, &id)];
@@ -111,31 +112,30 @@ impl SessionRecord {
         }
     }
 
-    /// Tells more of it, by the parts of an enrichment.
+    /// Sends the parts of an enrichment.
     pub(crate) fn enrich(&self, parts: Map<String, Value>) {
-        if parts.is_empty() {
-            return;
-        }
-        if self.has_calls() {
-            self.queue.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
-        } else {
-            self.tell_by_span("session.enrich", Moment::now(), &parts);
+        if !parts.is_empty() {
+            self.send("session.enrich", Moment::now(), parts);
         }
     }
 
-    /// Ends it, once: spans started from now on do not carry it, and the duration is told by who began it.
+    /// Ends it, once: spans started from now on do not carry it, and the process that began it sends the duration.
     pub(crate) fn end(&self) {
         // Relaxed: only the flag itself matters.
         if self.stamp.ended.swap(true, Ordering::Relaxed) {
             return;
         }
-        let Some(began) = self.began else { return };
-        let duration = began.elapsed();
-        let parts = Map::from_iter([(DURATION.to_owned(), Value::from(duration.as_secs_f64() * 1000.0))]);
+        if let Some(began) = self.began {
+            self.send("session.end", began, Map::from_iter(duration_part(began.elapsed())));
+        }
+    }
+
+    /// Sends the parts of an enrichment as a call, or as a span of this name.
+    fn send(&self, name: &'static str, began: Moment, parts: Map<String, Value>) {
         if self.has_calls() {
             self.queue.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
         } else {
-            self.tell_by_span("session.end", began, &parts);
+            self.record_span(name, began, &parts);
         }
     }
 
@@ -143,13 +143,13 @@ impl SessionRecord {
         self.lane.destination.sessions.is_some()
     }
 
-    fn tell_start(&self, beginning: Beginning) {
+    fn send_start(&self, beginning: Beginning) {
         let destination = &self.lane.destination;
         if !self.has_calls() {
-            // All else is on every span of the session.
+            // The rest is on every span of the session.
             if !beginning.inputs.is_empty() {
                 let parts = Map::from_iter([(DataPart::Inputs.name().to_owned(), Value::Object(beginning.inputs))]);
-                self.tell_by_span("session.start", Moment::now(), &parts);
+                self.record_span("session.start", Moment::now(), &parts);
             }
             return;
         }
@@ -165,8 +165,8 @@ impl SessionRecord {
         })));
     }
 
-    /// A span of its own, with the session's attributes and the parts of an enrichment.
-    fn tell_by_span(&self, name: &'static str, began: Moment, parts: &Map<String, Value>) {
+    /// Records a span with the session's attributes and the parts of an enrichment.
+    fn record_span(&self, name: &'static str, began: Moment, parts: &Map<String, Value>) {
         let spelling = self.lane.destination.spelling;
         let mut attributes = self.stamp.attributes.clone();
         let mut cut = 0;
@@ -182,7 +182,7 @@ impl SessionRecord {
     }
 }
 
-/// What the spans of a session carry: its id and, where nothing else tells the backend of the session, its data.
+/// What the spans of a session carry: its id and, if the backend has no calls for sessions, its data.
 fn stamp_attributes(lane: &Lane, id: &Arc<str>, beginning: &Beginning) -> Vec<KeyValue> {
     let destination = &lane.destination;
     let mut attributes = vec![session_id(lane, id)];
@@ -210,6 +210,11 @@ fn session_id(lane: &Lane, id: &Arc<str>) -> KeyValue {
         lane.destination.spelling.session_id,
         OtelValue::String(Arc::clone(id).into()),
     )
+}
+
+/// The part of an enrichment that has the duration.
+pub(super) fn duration_part(duration: Duration) -> [(String, Value); 1] {
+    [(DURATION.to_owned(), (duration.as_secs_f64() * 1000.0).into())]
 }
 
 fn text(id: Uuid) -> Arc<str> {

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
@@ -13,6 +13,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 
 use super::default_session::DefaultSession;
+use super::freshness::Freshness;
 use crate::backend::Destination;
 use crate::config::{Digest, ResolvedBinding, Shape};
 use crate::context::{self, Identity, InScope, Owner, ScopeGuard, SessionScope, SessionStamp, SpanIds};
@@ -56,12 +57,12 @@ pub(crate) struct Instance {
         expect(dead_code, reason = "without watching nothing is compared with it")
     )]
     pub(super) shape: Shape,
-    /// How often it was marked because what it was made of must be asked for again; the lowest bit says whether it must be now.
-    pub(super) stale: AtomicU32,
+    pub(super) freshness: Freshness,
 }
 
 impl TracerHandle {
-    pub(crate) fn new(binding: &ResolvedBinding, shape: Shape, lane: Arc<Lane>) -> Self {
+    /// `expires` is when the binding must be resolved again.
+    pub(crate) fn new(binding: &ResolvedBinding, shape: Shape, expires: Option<Instant>, lane: Arc<Lane>) -> Self {
         let identity = Arc::clone(&lane.identity);
         // Everything that variables of the process could set is set here.
         let provider = SdkTracerProvider::builder()
@@ -81,7 +82,7 @@ impl TracerHandle {
             default_session: DefaultSession::default(),
             digest: binding.digest(),
             shape,
-            stale: AtomicU32::new(0),
+            freshness: Freshness::new(expires),
         }))
     }
 
@@ -263,32 +264,13 @@ impl TracerHandle {
         &self.0.shape
     }
 
-    /// Whether the next look-up must ask again what it is made of.
+    /// Whether the next look-up must resolve its binding again.
     pub(crate) fn is_stale(&self) -> bool {
-        // Relaxed: a look-up at that moment may fall on either side of it.
-        self.0.stale.load(Ordering::Relaxed) & 1 == 1
+        self.0.freshness.is_stale()
     }
 
-    /// The next look-up must ask again what it is made of.
-    pub(crate) fn mark_stale(&self) {
-        let marked = |marks: u32| Some(marks.wrapping_add(2) | 1);
-        // It always is some.
-        let _ = self.0.stale.fetch_update(Ordering::AcqRel, Ordering::Relaxed, marked);
-    }
-
-    /// The marks so far, read before it is asked what it is made of: who sees a mark also sees what it was marked for.
-    pub(crate) fn marks(&self) -> u32 {
-        self.0.stale.load(Ordering::Acquire)
-    }
-
-    /// It was asked, after so many marks. False where there are more by now: it must be asked again.
-    pub(crate) fn settle(&self, marks: u32) -> bool {
-        let settled = marks & !1;
-        let now = self
-            .0
-            .stale
-            .compare_exchange(marks, settled, Ordering::Relaxed, Ordering::Relaxed);
-        now.is_ok() || now == Err(settled)
+    pub(crate) fn freshness(&self) -> &Freshness {
+        &self.0.freshness
     }
 
     pub(crate) fn set_default_session(&self, stamp: &Arc<SessionStamp>) {
@@ -310,6 +292,21 @@ fn sampler(binding: &ResolvedBinding) -> Sampler {
         ratio => Sampler::TraceIdRatioBased(ratio),
     };
     Sampler::ParentBased(Box::new(root))
+}
+
+/// Equal if they are handles of the same tracer.
+impl PartialEq for TracerHandle {
+    fn eq(&self, other: &Self) -> bool {
+        self.same_tracer(other)
+    }
+}
+
+impl Eq for TracerHandle {}
+
+impl Hash for TracerHandle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
 }
 
 impl fmt::Debug for TracerHandle {

@@ -1,10 +1,12 @@
 //! One isolated tracer, and the handle that callers hold.
 
 mod default_session;
+mod freshness;
 mod handle;
 mod registry_tracer;
 mod start;
 
+pub(crate) use freshness::Seen;
 pub use handle::TracerHandle;
 pub use registry_tracer::RegistryTracer;
 pub(crate) use start::Open;

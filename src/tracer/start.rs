@@ -8,7 +8,7 @@ use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
 use super::handle::TracerHandle;
 use crate::context::{self, Identity, Root};
-use crate::session::state::SessionRecord;
+use crate::session::state::SessionState;
 use crate::span::ActiveSpan;
 use crate::span::RegistrySpan;
 use crate::util::wall_time::Moment;
@@ -88,7 +88,7 @@ impl TracerHandle {
         mut builder: SpanBuilder,
         cx: &Context,
         began: Moment,
-        session: &mut Option<Arc<SessionRecord>>,
+        session: &mut Option<Arc<SessionState>>,
     ) -> RegistrySpan {
         if cx.is_telemetry_suppressed() {
             return RegistrySpan::new(sdk.build_with_context(builder, cx), began);
@@ -106,7 +106,7 @@ impl TracerHandle {
         sdk: &SdkTracer,
         mut builder: SpanBuilder,
         cx: &Context,
-        begun: &mut Option<Arc<SessionRecord>>,
+        begun: &mut Option<Arc<SessionState>>,
     ) -> SdkSpan {
         let has_session = self.stamp_session(&mut builder, cx);
         context::note_if_stale(&self.0.identity, cx, self.selector(), &builder.name);
@@ -132,7 +132,7 @@ impl TracerHandle {
         // Where sampling left the trace out there is nothing to show in a session.
         if let Some(name) = name.filter(|_| span.is_recording()) {
             let trace = span.span_context().trace_id();
-            *begun = Some(SessionRecord::start_of_trace(self.lane(), trace, name));
+            *begun = Some(SessionState::start_of_trace(self.lane(), trace, name));
         }
         span
     }

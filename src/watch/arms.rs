@@ -1,4 +1,4 @@
-//! The folders that the operating system is asked to tell of.
+//! The folders whose events the operating system reports.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,51 +7,47 @@ use std::path::{Path, PathBuf};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::look::Order;
-use std::sync::mpsc::Sender;
-
 /// Events of folders: those that the watched files are in, as they are called and as they are where links are followed.
 pub(super) struct Arms {
-    /// None where there are no events.
+    /// `None` if there are no events.
     events: Option<RecommendedWatcher>,
     armed: BTreeSet<PathBuf>,
-    /// Whether it was told that some folder gives no events.
-    told: bool,
+    /// Whether it was logged that some folder has no events.
+    is_logged: bool,
 }
 
 impl Arms {
-    pub(super) fn new(by_events: bool, orders: &Sender<Order>) -> Self {
+    /// With `on_event`, asks for events, and it is called for each.
+    pub(super) fn new(on_event: Option<impl notify::EventHandler>) -> Self {
         let mut arms = Self {
             events: None,
             armed: BTreeSet::new(),
-            told: false,
+            is_logged: false,
         };
-        if by_events {
-            let orders = orders.clone();
-            let event = move |event| drop(orders.send(Order::Event(event)));
-            match notify::recommended_watcher(event) {
-                // Answered by its thread, which it starts without looking whether that works.
+        if let Some(on_event) = on_event {
+            match notify::recommended_watcher(on_event) {
+                // Its thread answers, which it starts without checking that it runs.
                 Ok(mut events) => {
                     if events.configure(notify::Config::default()).is_ok() {
                         arms.events = Some(events);
                     } else {
-                        // Its drop would send to that thread too, and panic.
+                        // Its drop would send to that thread, and panic.
                         mem::forget(events);
-                        arms.tell(&notify::Error::generic("a thread for them cannot be started"));
+                        arms.log(&notify::Error::generic("a thread for them cannot be started"));
                     }
                 }
-                Err(error) => arms.tell(&error),
+                Err(error) => arms.log(&error),
             }
         }
         arms
     }
 
-    /// Asks for the events of these paths' folders, and no more for others. A folder that was replaced is asked for anew.
+    /// Asks for the events of these paths' folders, and of no others. Asks anew for a folder that was replaced.
     pub(super) fn arm<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf>) {
         let Some(events) = &mut self.events else { return };
         let wanted: BTreeSet<PathBuf> = paths.flat_map(|path| folders(path)).collect();
         for gone in self.armed.difference(&wanted) {
-            // It may be that it is no more.
+            // It may be gone.
             drop(events.unwatch(gone));
         }
         let mut failed = None;
@@ -60,21 +56,21 @@ impl Arms {
             .filter(|folder| match events.watch(folder, RecursiveMode::NonRecursive) {
                 Ok(()) => true,
                 Err(error) => {
-                    // One that is not there is looked for by and by.
+                    // A folder that is not there is polled for.
                     failed = failed.take().or(folder.is_dir().then_some(error));
                     false
                 }
             })
             .collect();
         if let Some(error) = failed {
-            self.tell(&error);
+            self.log(&error);
         }
     }
 
-    fn tell(&mut self, error: &notify::Error) {
-        if !mem::replace(&mut self.told, true) {
+    fn log(&mut self, error: &notify::Error) {
+        if !mem::replace(&mut self.is_logged, true) {
             tracing::warn!(
-                "some files are looked at every few seconds, for the system tells no events of them: {error}"
+                "some files are polled every few seconds, because the system reports no events of them: {error}"
             );
         }
     }

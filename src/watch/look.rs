@@ -42,7 +42,10 @@ impl<F: FnMut(&BTreeSet<PathBuf>) -> Option<Duration>> Look<F> {
     pub(super) fn new(poll: Duration, by_events: bool, orders: &Sender<Order>, changed: F) -> Self {
         Self {
             poll,
-            arms: Arms::new(by_events, orders),
+            arms: Arms::new(by_events.then(|| {
+                let orders = orders.clone();
+                move |event| drop(orders.send(Order::Event(event)))
+            })),
             watched: BTreeMap::new(),
             disarmed: false,
             touched: BTreeSet::new(),

@@ -50,8 +50,8 @@ fn of_parent(url: &str, mode: ExportMode, folder: &Path) -> TracerRegistry {
             when_full: Some(WhenFull::Grow),
         })
         .binding_source(|_: &Slug| Ok(None))
-        .answers_kept(BindingCacheOptions {
-            unknown: Duration::from_millis(5),
+        .binding_cache(BindingCacheOptions {
+            negative_ttl: Duration::from_millis(5),
             ..BindingCacheOptions::default()
         })
         .tenants_dir(folder)

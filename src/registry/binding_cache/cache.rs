@@ -1,134 +1,117 @@
-//! What the program's source of bindings answered, for as long as that holds.
+//! A cache of what the program's source of bindings answers.
 //!
-//! | asked for | and then |
+//! | asked for | then |
 //! |---|---|
-//! | an answer that is kept | it is given |
-//! | one that somebody is asking for | the same answer |
-//! | anything else | the source is asked, once; what it answers is kept, an error is not |
+//! | an answer that has not expired | returned |
+//! | an answer that another caller is asking for | the same answer |
+//! | anything else | the source is asked, once; its answer is cached, an error is not |
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::single_flight::{self, Flights};
+use super::single_flight::{SingleFlight, block_on};
 use super::source::{BindingCacheOptions, Source};
-use super::ttl_map::Ages;
+use super::ttl_map::TtlMap;
 use crate::config::{Config, TenantBinding};
 use crate::registry::error::LookupError;
 use crate::selector::{Selector, SelectorKind, Slug};
+use crate::util::fork::ForkLock;
 
-/// What the source says of a tenant; none where it does not know it.
-pub(crate) type Answer = Option<Arc<TenantBinding>>;
+/// For how long a tracer is kept after its source failed, at the most, before the source is asked again.
+const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
 
-/// How long a tracer is left alone whose source failed when it was asked again.
-pub(crate) const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
+/// What the source says of a tenant.
+#[derive(Clone)]
+pub(crate) struct Answer {
+    /// `None` if the source does not know the tenant.
+    pub(crate) binding: Option<Arc<TenantBinding>>,
+    /// `None` if it never does.
+    pub(crate) expires: Option<Instant>,
+}
 
-pub(crate) struct Answers {
+pub(crate) struct BindingCache {
     source: Source,
-    kept: Mutex<Kept>,
-    asked: Flights<Slug, Result<Answer, LookupError>>,
+    retry_after: Duration,
+    answers: ForkLock<Answers>,
+    asking: SingleFlight<Slug, Result<Answer, LookupError>>,
 }
 
-struct Kept {
-    known: Ages<Arc<TenantBinding>>,
-    unknown: Ages<()>,
-    /// The source failed; who has a tracer keeps it.
-    failed: Ages<()>,
+struct Answers {
+    known: TtlMap<Arc<TenantBinding>>,
+    unknown: TtlMap<()>,
 }
 
-impl Answers {
-    pub(crate) fn new(source: Source, keep: BindingCacheOptions) -> Arc<Self> {
+impl BindingCache {
+    pub(crate) fn new(source: Source, options: BindingCacheOptions) -> Arc<Self> {
         Arc::new(Self {
             source,
-            kept: Mutex::new(Kept {
-                known: Ages::new(keep.known, keep.most),
-                unknown: Ages::new(keep.unknown, keep.most),
-                failed: Ages::new(keep.known.min(AFTER_A_FAILURE), keep.most),
+            retry_after: options.ttl.min(AFTER_A_FAILURE),
+            answers: ForkLock::new(Answers {
+                known: TtlMap::new(options.ttl, options.max_entries),
+                unknown: TtlMap::new(options.negative_ttl, options.max_entries),
             }),
-            asked: Flights::default(),
+            asking: SingleFlight::default(),
         })
     }
 
-    /// What is known, else what the source says, on this thread.
+    /// Returns what is cached, else asks a blocking source on this thread.
     pub(crate) fn get(self: &Arc<Self>, config: &Arc<Config>, tenant: &Slug) -> Result<Answer, LookupError> {
-        if let Some(kept) = self.kept(tenant) {
-            return Ok(kept);
-        }
-        match self.source {
-            Source::Blocking(_) => single_flight::wait(self.ask(config, tenant)),
-            Source::Async(_) => Err(LookupError::OnlyAsync(tenant.clone())),
+        match (self.cached(tenant), &self.source) {
+            (Some(answer), _) => Ok(answer),
+            (None, Source::Blocking(_)) => block_on(self.ask(config, tenant)),
+            (None, Source::Async(_)) => Err(LookupError::OnlyAsync(tenant.clone())),
         }
     }
 
-    /// What is known, else what the source says.
+    /// Returns what is cached, else asks the source.
     pub(crate) fn ask(
         self: &Arc<Self>,
         config: &Arc<Config>,
         tenant: &Slug,
     ) -> impl Future<Output = Result<Answer, LookupError>> + Send + Unpin + use<> {
-        let (answers, config, name) = (Arc::clone(self), Arc::clone(config), tenant.clone());
-        let panicked = Err(LookupError::Panicked(Selector::of(
-            SelectorKind::Tenant,
-            tenant.clone(),
-        )));
+        let (cache, config, name) = (Arc::clone(self), Arc::clone(config), tenant.clone());
+        let panicked = LookupError::Panicked(Selector::of(SelectorKind::Tenant, tenant.clone()));
         let work = move || async move {
-            // Somebody else's question may have been answered a moment ago.
-            if let Some(kept) = answers.kept(&name) {
-                return Ok(kept);
+            // Another caller may have been answered a moment ago.
+            if let Some(answer) = cache.cached(&name) {
+                return Ok(answer);
             }
-            let said = match &answers.source {
+            let result = match &cache.source {
                 Source::Blocking(source) => source.binding(&name),
                 Source::Async(source) => source.binding(&name).await,
             };
-            let said = said.map_err(|error| LookupError::Source {
+            let binding = result.map_err(|error| LookupError::Source {
                 tenant: name.clone(),
                 error,
             })?;
-            let answer = match said {
-                Some(binding) => Some(Arc::new(config.tenant_given(&name, binding)?)),
-                None => None,
-            };
-            answers.keep(&name, answer.as_ref());
-            Ok(answer)
+            let binding = binding.map(|binding| config.tenant_given(&name, binding)).transpose()?;
+            Ok(cache.insert(&name, binding.map(Arc::new)))
         };
-        self.asked.join(tenant, work, panicked)
+        self.asking.join(tenant, work, Err(panicked))
     }
 
-    /// What is known without asking.
-    pub(crate) fn kept(&self, tenant: &Slug) -> Option<Answer> {
-        let kept = self.lock();
-        let unknown = || kept.unknown.get(tenant).map(|()| None);
-        kept.known.get(tenant).map(Some).or_else(unknown)
+    /// Returns what is cached, without asking.
+    pub(crate) fn cached(&self, tenant: &Slug) -> Option<Answer> {
+        let (answers, now) = (self.answers.lock(), Instant::now());
+        let unknown = || answers.unknown.get(tenant, now).map(|((), expires)| (None, expires));
+        let known = answers.known.get(tenant, now);
+        let known = known.map(|(binding, expires)| (Some(binding), expires));
+        let (binding, expires) = known.or_else(unknown)?;
+        Some(Answer { binding, expires })
     }
 
-    fn keep(&self, tenant: &Slug, answer: Option<&Arc<TenantBinding>>) {
-        let (mut kept, now) = (self.lock(), Instant::now());
-        match answer {
-            Some(binding) => kept.known.put(tenant, Arc::clone(binding), now),
-            None => kept.unknown.put(tenant, (), now),
-        }
+    fn insert(&self, tenant: &Slug, binding: Option<Arc<TenantBinding>>) -> Answer {
+        let (mut answers, now) = (self.answers.lock(), Instant::now());
+        let expires = match &binding {
+            Some(binding) => answers.known.insert(tenant, Arc::clone(binding), now),
+            None => answers.unknown.insert(tenant, (), now),
+        };
+        Answer { binding, expires }
     }
 
-    /// The source failed for a tenant that has a tracer; it is asked again after a while.
-    pub(crate) fn note_failure(&self, tenant: &Slug) {
-        self.lock().failed.put(tenant, (), Instant::now());
-    }
-
-    /// Whether somebody is going to say when the tenant must be asked for again.
-    pub(crate) fn holds(&self, tenant: &Slug) -> bool {
-        self.kept(tenant).is_some() || self.lock().failed.get(tenant).is_some()
-    }
-
-    /// The tenants whose answers hold no longer, since the last call.
-    pub(crate) fn gone(&self) -> BTreeSet<Slug> {
-        let (mut kept, now) = (self.lock(), Instant::now());
-        let mut gone = kept.known.gone(now);
-        gone.extend(kept.unknown.gone(now));
-        gone.extend(kept.failed.gone(now));
-        gone.into_iter().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When a source that failed just now is to be asked again for a tenant that has a tracer.
+    pub(crate) fn next_retry(&self) -> Instant {
+        // At most `AFTER_A_FAILURE` from now.
+        Instant::now() + self.retry_after
     }
 }

@@ -1,4 +1,4 @@
-//! Work that many ask for at once and one does.
+//! Work that many callers ask for at once and one does.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,72 +15,70 @@ use crate::util::fork::ForkLock;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What is under way, by what it is for. Nobody's task: whoever waits does the work, and it is dropped when nobody waits any more.
-pub(crate) struct Flights<K, T: Clone>(Arc<ForkLock<UnderWay<K, T>>>);
+/// Futures under way, by key. No task runs them: the callers that wait poll them, and a future is dropped when none waits any more.
+pub(crate) struct SingleFlight<K, T: Clone>(Arc<ForkLock<UnderWay<K, T>>>);
 
 struct UnderWay<K, T: Clone> {
-    flights: HashMap<K, (u64, WeakShared<Boxed<T>>)>,
+    futures: HashMap<K, (u64, WeakShared<Boxed<T>>)>,
     begun: u64,
 }
 
-impl<K, T> Flights<K, T>
+impl<K, T> SingleFlight<K, T>
 where
     K: Clone + Eq + Hash + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// Joins what is under way, or begins it. `panicked` is what all get where the work panics.
+    /// Joins the future that is under way, or begins one. All get `panicked` if the work panics.
     pub(crate) fn join<F>(&self, key: &K, begin: impl FnOnce() -> F, panicked: T) -> Shared<Boxed<T>>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let mut under_way = self.0.lock();
-        if let Some(flight) = under_way.flights.get(key).and_then(|(_, flight)| flight.upgrade()) {
-            return flight;
+        let found = under_way.futures.get(key);
+        if let Some(future) = found.and_then(|(_, future)| future.upgrade()) {
+            return future;
         }
         under_way.begun += 1;
         let number = under_way.begun;
-        let landing = Landing {
+        let done = RemoveWhenDone {
             under_way: Arc::clone(&self.0),
             key: key.clone(),
             number,
         };
         let work = begin();
         let work = async move {
-            let _landing = landing;
+            let _done = done;
             AssertUnwindSafe(work).catch_unwind().await.unwrap_or(panicked)
         };
-        let flight = (Box::pin(work) as Boxed<T>).shared();
-        let weak = flight.downgrade().expect("it was not polled yet");
-        under_way.flights.insert(key.clone(), (number, weak));
-        flight
+        let future = (Box::pin(work) as Boxed<T>).shared();
+        let weak = future.downgrade().expect("it was not polled yet");
+        under_way.futures.insert(key.clone(), (number, weak));
+        future
     }
 }
 
-/// Forgets a flight when it is over, or nobody waits for it any more.
-struct Landing<K: Eq + Hash, T: Clone> {
+/// Removes a future that is complete, or that is dropped because no caller waits for it.
+struct RemoveWhenDone<K: Eq + Hash, T: Clone> {
     under_way: Arc<ForkLock<UnderWay<K, T>>>,
     key: K,
     number: u64,
 }
 
-impl<K: Eq + Hash, T: Clone> Drop for Landing<K, T> {
+impl<K: Eq + Hash, T: Clone> Drop for RemoveWhenDone<K, T> {
     fn drop(&mut self) {
         let Some(mut under_way) = self.under_way.lock_unless_forked() else {
             return;
         };
-        // Another one may have begun after the last that waited for this one went.
-        if under_way
-            .flights
-            .get(&self.key)
-            .is_some_and(|(number, _)| *number == self.number)
-        {
-            under_way.flights.remove(&self.key);
+        // Another one may have begun since the last caller stopped waiting for this one.
+        let mine = under_way.futures.get(&self.key);
+        if mine.is_some_and(|(number, _)| *number == self.number) {
+            under_way.futures.remove(&self.key);
         }
     }
 }
 
 /// Waits for a future on this thread.
-pub(crate) fn wait<F: Future + Unpin>(mut future: F) -> F::Output {
+pub(super) fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
     struct Unpark(Thread);
 
     impl Wake for Unpark {
@@ -99,10 +97,10 @@ pub(crate) fn wait<F: Future + Unpin>(mut future: F) -> F::Output {
     }
 }
 
-impl<K, T: Clone> Default for Flights<K, T> {
+impl<K, T: Clone> Default for SingleFlight<K, T> {
     fn default() -> Self {
         Self(Arc::new(ForkLock::new(UnderWay {
-            flights: HashMap::new(),
+            futures: HashMap::new(),
             begun: 0,
         })))
     }

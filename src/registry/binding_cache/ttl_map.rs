@@ -1,59 +1,63 @@
-//! A bounded memory in which everything has the same time to live.
+//! A bounded map whose entries all have the same time to live.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::selector::Slug;
 
-/// Values by name, the oldest first out. Everything lives equally long, so that the order of coming is that of going.
-pub(crate) struct Ages<V> {
-    lifetime: Duration,
-    most: usize,
-    values: HashMap<Slug, V>,
-    order: VecDeque<(Instant, Slug)>,
-    /// What went because there were too many, and was not told yet.
-    crowded_out: Vec<Slug>,
+/// Values by name. Entries expire in the order in which they were inserted.
+pub(super) struct TtlMap<V> {
+    ttl: Duration,
+    max_entries: usize,
+    entries: HashMap<Slug, Entry<V>>,
+    order: VecDeque<Slug>,
 }
 
-impl<V: Clone> Ages<V> {
-    pub(crate) fn new(lifetime: Duration, most: usize) -> Self {
+struct Entry<V> {
+    value: V,
+    /// `None` if the time to live is too long to have an end.
+    expires: Option<Instant>,
+}
+
+impl<V: Clone> TtlMap<V> {
+    pub(super) fn new(ttl: Duration, max_entries: usize) -> Self {
         Self {
-            lifetime,
-            most,
-            values: HashMap::new(),
+            ttl,
+            max_entries,
+            entries: HashMap::new(),
             order: VecDeque::new(),
-            crowded_out: Vec::new(),
         }
     }
 
-    /// Remembers a value; one that is there already keeps its age.
-    pub(crate) fn put(&mut self, name: &Slug, value: V, now: Instant) {
-        if self.values.insert(name.clone(), value).is_none() {
-            self.order.push_back((now, name.clone()));
+    /// Inserts a value and returns when it expires. Removes what has expired, and the oldest entries above the bound.
+    pub(super) fn insert(&mut self, name: &Slug, value: V, now: Instant) -> Option<Instant> {
+        self.remove_oldest(|map, oldest| map.get(oldest, now).is_none());
+        if let Some(entry) = self.entries.get_mut(name) {
+            // It keeps its place in the order, so also its expiry.
+            entry.value = value;
+            return entry.expires;
         }
-        while self.values.len() > self.most
-            && let Some((_, oldest)) = self.order.pop_front()
+        let expires = now.checked_add(self.ttl);
+        self.entries.insert(name.clone(), Entry { value, expires });
+        self.order.push_back(name.clone());
+        self.remove_oldest(|map, _| map.entries.len() > map.max_entries);
+        expires
+    }
+
+    /// Returns a value that has not expired, and when it expires.
+    pub(super) fn get(&self, name: &Slug, now: Instant) -> Option<(V, Option<Instant>)> {
+        let entry = self.entries.get(name)?;
+        let is_fresh = entry.expires.is_none_or(|expires| now < expires);
+        is_fresh.then(|| (entry.value.clone(), entry.expires))
+    }
+
+    fn remove_oldest(&mut self, while_oldest: impl Fn(&Self, &Slug) -> bool) {
+        while let Some(oldest) = self.order.front()
+            && while_oldest(self, oldest)
+            && let Some(oldest) = self.order.pop_front()
         {
-            self.values.remove(&oldest);
-            self.crowded_out.push(oldest);
+            self.entries.remove(&oldest);
         }
-    }
-
-    pub(crate) fn get(&self, name: &Slug) -> Option<V> {
-        self.values.get(name).cloned()
-    }
-
-    /// Forgets what is too old, and gives all names that went since the last call.
-    pub(crate) fn gone(&mut self, now: Instant) -> Vec<Slug> {
-        let mut gone = std::mem::take(&mut self.crowded_out);
-        while let Some((since, _)) = self.order.front()
-            && now.saturating_duration_since(*since) >= self.lifetime
-            && let Some((_, name)) = self.order.pop_front()
-        {
-            self.values.remove(&name);
-            gone.push(name);
-        }
-        gone
     }
 }
 
@@ -66,32 +70,45 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_or_too_much_goes_and_is_told_once() {
+    fn an_entry_is_gone_when_its_time_is_over_or_when_too_many_came_after_it() {
         let begun = Instant::now();
         let second = |seconds| begun + Duration::from_secs(seconds);
-        let mut ages = Ages::new(Duration::from_secs(10), 2);
-        ages.put(&name("a"), 1, second(0));
-        ages.put(&name("b"), 2, second(5));
-        assert_eq!(ages.gone(second(9)), []);
-        assert_eq!(ages.gone(second(10)), [name("a")]);
-        assert_eq!((ages.get(&name("a")), ages.get(&name("b"))), (None, Some(2)));
-        ages.put(&name("a"), 3, second(11));
-        ages.put(&name("c"), 4, second(12));
-        assert_eq!((ages.get(&name("b")), ages.get(&name("a"))), (None, Some(3)));
-        assert_eq!(ages.gone(second(12)), [name("b")]);
-        assert_eq!(ages.gone(second(21)), [name("a")]);
-        assert_eq!(ages.gone(second(30)), [name("c")]);
-        assert!(ages.values.is_empty() && ages.order.is_empty() && ages.crowded_out.is_empty());
+        let mut map = TtlMap::new(Duration::from_secs(10), 2);
+        assert_eq!(map.insert(&name("a"), 1, second(0)), Some(second(10)));
+        map.insert(&name("b"), 2, second(5));
+        assert_eq!(map.get(&name("a"), second(9)), Some((1, Some(second(10)))));
+        assert_eq!(map.get(&name("a"), second(10)), None);
+        assert_eq!(map.get(&name("b"), second(10)), Some((2, Some(second(15)))));
+        map.insert(&name("a"), 3, second(11));
+        map.insert(&name("c"), 4, second(12));
+        let values = |map: &TtlMap<i32>, at| ["a", "b", "c"].map(|of| map.get(&name(of), at).map(|(value, _)| value));
+        assert_eq!(values(&map, second(12)), [Some(3), None, Some(4)]);
+        assert_eq!(values(&map, second(21)), [None, None, Some(4)]);
+        assert_eq!(values(&map, second(22)), [None, None, None]);
+        map.insert(&name("d"), 5, second(30));
+        assert_eq!(
+            (map.entries.len(), map.order.len()),
+            (1, 1),
+            "what expired takes no memory"
+        );
     }
 
     #[test]
     fn names_without_end_leave_as_many_as_are_kept() {
         let now = Instant::now();
-        let mut ages = Ages::new(Duration::from_secs(10), 100);
-        for number in 0..100_000 {
-            ages.put(&name(&format!("n{number}")), (), now);
-            assert!(ages.values.len() <= 100 && ages.order.len() <= 100);
-            ages.gone(now);
+        for max_entries in [0, 100] {
+            let mut map = TtlMap::new(Duration::from_secs(10), max_entries);
+            for number in 0..100_000 {
+                map.insert(&name(&format!("n{number}")), (), now);
+                assert!(map.entries.len() <= max_entries && map.order.len() <= max_entries);
+            }
         }
+    }
+
+    #[test]
+    fn a_time_to_live_may_be_without_end() {
+        let mut map = TtlMap::new(Duration::MAX, 1);
+        assert_eq!(map.insert(&name("a"), 1, Instant::now()), None);
+        assert_eq!(map.get(&name("a"), Instant::now()), Some((1, None)));
     }
 }

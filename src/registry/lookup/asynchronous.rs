@@ -1,4 +1,4 @@
-//! Look-ups that wait without a thread.
+//! Look-ups that wait without blocking a thread.
 
 #[cfg(test)]
 mod tests;
@@ -14,14 +14,14 @@ use tokio::task::yield_now;
 use super::blocking::checked;
 use crate::registry::bindings::Asking;
 use crate::registry::error::LookupError;
-use crate::registry::handle::TracerRegistry;
+use crate::registry::handle::{Inner, TracerRegistry};
 #[cfg(feature = "tower")]
 use crate::selector::SelectorKind;
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 
 impl TracerRegistry {
-    /// The tracer of a tenant, as [`tenant`](Self::tenant) gives it, waited for without blocking the thread. The only way to a tenant of an
+    /// Returns the tracer of a tenant, without blocking the thread. The only way to a tenant of an
     /// [`AsyncBindingSource`](crate::AsyncBindingSource) whose tracer is not there yet.
     ///
     /// ```
@@ -44,18 +44,19 @@ impl TracerRegistry {
         self.get_async(Selector::tenant(slug))
     }
 
-    /// The tracer of a selector, as [`get`](Self::get) gives it, waited for without blocking the thread: for its key, its binding, and if
-    /// `pool.when_full` is `reject` up to 250 ms for room.
+    /// Returns the tracer of a selector, without blocking the thread: waits for its key, its binding and, if `pool.when_full` is `reject`,
+    /// up to 250 ms for room.
     ///
-    /// A tracer that is there is found at once. One that is not is made on a thread for blocking work of the tokio runtime that this is polled
-    /// in: reading its key may block. Outside tokio, or where the runtime is being shut down or gets no thread, it is made on the thread that polls, as [`get`](Self::get) does. However many wait
-    /// for one selector, its tracer is made once, and an [`AsyncBindingSource`](crate::AsyncBindingSource) is asked once.
+    /// A tracer that is there is found at once. One that is not is made on a thread for blocking work of the tokio runtime that this is
+    /// polled in: reading its key may block. Outside tokio, or if the runtime is being shut down or gets no thread, it is made on the
+    /// thread that polls, as [`get`](Self::get) does. However many wait for one selector, its tracer is made once, and an
+    /// [`AsyncBindingSource`](crate::AsyncBindingSource) is asked once.
     ///
     /// # Errors
     /// As [`tenant`](Self::tenant).
     ///
     /// # Cancel safety
-    /// A future that is dropped leaves the others that wait for the same selector alone, and nothing behind where there are none.
+    /// A future that is dropped leaves the others that wait for the same selector alone, and nothing behind if there are none.
     pub fn get_async<S>(
         &self,
         selector: S,
@@ -63,95 +64,93 @@ impl TracerRegistry {
     where
         S: TryInto<Selector, Error: Into<SelectorError>>,
     {
-        let (registry, selector) = (self.clone(), checked(selector));
-        async move { registry.found_or_flown(selector?).await }
+        let (registry, selector) = (Arc::clone(&self.0), checked(selector));
+        async move { registry.get_or_wait(selector?).await }
     }
 
-    /// The tracer of a selector, where it is there and nothing has to be asked. Never waits.
+    /// Returns the tracer of a selector if it is there and its binding is fresh. Never waits.
     #[cfg(feature = "tower")]
     pub(crate) fn ready(&self, selector: &Selector) -> Option<Result<TracerHandle, LookupError>> {
-        self.find(selector).and_then(|found| self.fresh(found))
+        self.0.fresh(self.0.find(selector)?)
     }
 
     /// As [`ready`](Self::ready), for a selector of one part. Allocates nothing.
     #[cfg(feature = "tower")]
     pub(crate) fn ready_single(&self, part: SelectorKind, name: &str) -> Option<Result<TracerHandle, LookupError>> {
-        let found = self.0.live.pool.find_single(part, name);
-        found.and_then(|found| self.fresh(found))
+        self.0.fresh(self.0.state.pool.find_single(part, name)?)
     }
+}
 
+impl Inner {
     #[cfg(feature = "tower")]
     fn fresh(&self, found: TracerHandle) -> Option<Result<TracerHandle, LookupError>> {
-        (!found.is_stale()).then(|| self.open(found))
+        (!found.is_stale()).then(|| self.state.check_open().map(|()| found))
     }
 
-    async fn found_or_flown(self, selector: Selector) -> Result<TracerHandle, LookupError> {
+    async fn get_or_wait(self: Arc<Self>, selector: Selector) -> Result<TracerHandle, LookupError> {
         let found = match self.find(&selector) {
-            Some(found) if !found.is_stale() => return self.open(found),
+            Some(found) if !found.is_stale() => return self.state.check_open().map(|()| found),
             found => found,
         };
-        // Where this is polled by a source that a look-up of this registry asks, they could wait for each other.
-        match (self.0.begin_making(&selector), found) {
+        // A source that polls this while a look-up of this registry asks it could wait for that look-up.
+        match (self.begin_making(&selector), found) {
             (Ok(_), _) => {}
-            // Until somebody asks who can it is as it was.
-            (Err(_), Some(found)) => return self.0.live.check_open().map(|()| found),
+            // It stays as it is until a caller asks that can.
+            (Err(_), Some(found)) => return self.state.check_open().map(|()| found),
             (Err(error), None) => return Err(error),
         }
         let panicked = Err(LookupError::Panicked(selector.clone()));
-        let registry = self.clone();
-        let flown = selector.clone();
-        // Who comes after a reload or a removal does not join who began before.
-        let flight = (selector, self.0.live.bindings.generation());
-        let flight = self.0.flights.join(&flight, || registry.fly(flown), panicked);
-        flight.await
+        // A look-up after a reload or a removal does not join one that began before.
+        let key = (selector.clone(), self.state.bindings.generation());
+        let registry = Arc::clone(&self);
+        let look_up = self.look_ups.join(&key, || registry.look_up_async(selector), panicked);
+        look_up.await
     }
 
-    /// Tries without asking, asks, and tries with the answer.
-    async fn fly(self, selector: Selector) -> Result<TracerHandle, LookupError> {
-        match self.clone().try_with(&selector, Asking::Source).await {
+    /// Tries without the source, asks it, and tries with its answer.
+    async fn look_up_async(self: Arc<Self>, selector: Selector) -> Result<TracerHandle, LookupError> {
+        match self.look_up_with(&selector, Asking::Source).await {
             Err(LookupError::OnlyAsync(_)) => {}
             other => return other,
         }
-        let Some((answers, tenant)) = self.0.live.bindings.asks_for(&selector) else {
+        let Some((cache, tenant)) = self.state.bindings.of_source(&selector) else {
             // A reload gave it a table in the meantime.
-            return self.clone().try_with(&selector, Asking::Source).await;
+            return self.look_up_with(&selector, Asking::Source).await;
         };
-        let before = self.find(&selector).map(|found| (found.marks(), found));
-        let mut asked = answers.ask(&self.0.live.bindings.config(), tenant);
+        let before = self.find(&selector).map(|found| (found.freshness().seen(), found));
+        let mut asked = cache.ask(&self.state.bindings.config(), tenant);
         let answer = poll_fn(|cx| {
-            let _making = self.0.begin_making(&selector);
+            let _making = self.begin_making(&selector);
             asked.poll_unpin(cx)
         });
         match answer.await {
-            Ok(answer) => self.clone().try_with(&selector, Asking::Told(answer)).await,
+            Ok(answer) => self.look_up_with(&selector, Asking::Answered(answer)).await,
             Err(error) => match (self.find(&selector), before) {
-                (Some(found), Some((marks, before))) if found.same_tracer(&before) => {
-                    self.kept_after(&found, marks, error)
-                }
+                (Some(found), Some((seen, before))) if found == before => self.keep_unless_unknown(&found, seen, error),
                 (Some(newer), _) => self.open(newer),
                 (None, _) => Err(error),
             },
         }
     }
 
-    async fn try_with(self, selector: &Selector, asking: Asking) -> Result<TracerHandle, LookupError> {
-        let wanted = selector.clone();
-        let work = Arc::new(move || match self.find(&wanted) {
-            Some(found) if found.is_stale() => self.renewed(&found, &asking),
-            Some(found) => self.open(found),
-            None => self.look_up(&wanted, &asking),
+    async fn look_up_with(self: &Arc<Self>, selector: &Selector, asking: Asking) -> Result<TracerHandle, LookupError> {
+        let (registry, wanted) = (Arc::clone(self), selector.clone());
+        let work = Arc::new(move || match registry.find(&wanted) {
+            Some(found) if found.is_stale() => registry.renew(&found, &asking),
+            Some(found) => registry.state.check_open().map(|()| found),
+            None => registry.look_up(&wanted, &asking),
         });
         for _ in 0..2 {
             let Ok(runtime) = Handle::try_current() else { break };
             let work = Arc::clone(&work);
-            // It panics where there is no thread. Then the tracer is made here, as outside of tokio.
+            // It panics if there is no thread. Then the tracer is made here, as outside tokio.
             let Ok(made) = catch_unwind(AssertUnwindSafe(|| runtime.spawn_blocking(move || work()))) else {
                 break;
             };
             match made.await {
                 Ok(result) => return result,
                 Err(error) if error.is_panic() => return Err(LookupError::Panicked(selector.clone())),
-                // That runtime is being shut down. Others who wait for the same may be in another one.
+                // That runtime is being shut down. Others that wait for the same tracer may be in another one.
                 Err(_) => yield_now().await,
             }
         }

@@ -1,8 +1,5 @@
-//! Looking tracers up.
+//! Looking tracers up on the calling thread.
 
-use std::thread;
-
-use super::reentrancy::Making;
 use crate::registry::bindings::Asking;
 use crate::registry::error::LookupError;
 use crate::registry::handle::{Inner, TracerRegistry};
@@ -11,10 +8,11 @@ use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 use crate::tracer::TracerHandle;
 
 impl TracerRegistry {
-    /// The tracer of a tenant, by its slug.
+    /// Returns the tracer of a tenant, by its slug. The first look-up of a slug blocks the thread: async code uses
+    /// [`tenant_async`](Self::tenant_async).
     ///
-    /// The first look-up of a name reads its key and makes its tracer, on the calling thread; callers that ask for the same name meanwhile
-    /// wait for that one. A look-up that fails leaves nothing behind, and the next one tries again.
+    /// The first look-up reads the key and makes the tracer; callers that ask for the same slug meanwhile wait for it. A look-up that
+    /// fails leaves nothing behind, and the next one tries again.
     ///
     /// # Waiting
     /// A tracer that is there is found without waiting. One that is not waits:
@@ -25,36 +23,39 @@ impl TracerRegistry {
     /// # Errors
     /// [`LookupError`] for a name that is not allowed, not configured, or whose key cannot be read. Never another tenant's tracer.
     pub fn tenant(&self, slug: &str) -> Result<TracerHandle, LookupError> {
-        self.single(SelectorKind::Tenant, slug)
+        self.0.single(SelectorKind::Tenant, slug)
     }
 
-    /// The tracer of an environment, by its name. Waits as [`tenant`](Self::tenant) does, for room 250 ms at the most.
+    /// Returns the tracer of an environment, by its name. The first look-up blocks the thread as that of [`tenant`](Self::tenant) does;
+    /// async code uses [`get_async`](Self::get_async).
     ///
     /// # Errors
     /// As [`tenant`](Self::tenant).
     pub fn environment(&self, name: &str) -> Result<TracerHandle, LookupError> {
-        self.single(SelectorKind::Environment, name)
+        self.0.single(SelectorKind::Environment, name)
     }
 
-    /// The tracer of a feature, by its name. Waits as [`tenant`](Self::tenant) does, for room 250 ms at the most.
+    /// Returns the tracer of a feature, by its name. The first look-up blocks the thread as that of [`tenant`](Self::tenant) does; async
+    /// code uses [`get_async`](Self::get_async).
     ///
     /// # Errors
     /// As [`tenant`](Self::tenant).
     pub fn feature(&self, name: &str) -> Result<TracerHandle, LookupError> {
-        self.single(SelectorKind::Feature, name)
+        self.0.single(SelectorKind::Feature, name)
     }
 
-    /// The tracer of a selector, which may have several parts: their bindings are merged, and the result is a tracer of its own.
+    /// Returns the tracer of a selector. The first look-up blocks the thread as that of [`tenant`](Self::tenant) does; async code uses
+    /// [`get_async`](Self::get_async).
     ///
-    /// Takes what [`Selector::tenant`] and its like make, with names not yet checked, or a `&Selector`. Waits as [`tenant`](Self::tenant) does,
-    /// for room 250 ms at the most.
+    /// A selector may have several parts: their bindings are merged, and the result is a tracer of its own. Takes what
+    /// [`Selector::tenant`] and its like make, with names not yet checked, or a `&Selector`.
     ///
     /// ```
     /// # use tracer_registry::{LookupError, Selector, TracerRegistry};
     /// # fn demo(registry: &TracerRegistry) -> Result<(), LookupError> {
     /// let both = registry.get(Selector::tenant("acme").feature("search"))?;
     /// let again = registry.get(both.selector())?;
-    /// assert!(again.same_tracer(&both));
+    /// assert_eq!(again, both);
     /// # Ok(())
     /// # }
     /// ```
@@ -66,25 +67,27 @@ impl TracerRegistry {
         S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
-        match self.find(&selector) {
-            Some(found) => self.open(found),
-            None => self.look_up(&selector, &Asking::Source),
+        match self.0.find(&selector) {
+            Some(found) => self.0.open(found),
+            None => self.0.look_up(&selector, &Asking::Source),
         }
     }
 
-    /// The tracer of the active environment. Waits as [`tenant`](Self::tenant) does, for room 250 ms at the most.
+    /// Returns the tracer of the active environment. Blocks the thread as [`environment`](Self::environment) does.
     ///
     /// # Errors
-    /// [`LookupError::NoActiveEnvironment`] where none is configured, else as [`tenant`](Self::tenant).
+    /// [`LookupError::NoActiveEnvironment`] if none is configured, else as [`tenant`](Self::tenant).
     pub fn active(&self) -> Result<TracerHandle, LookupError> {
-        let config = self.0.live.bindings.loaded();
+        let config = self.0.state.bindings.loaded();
         let name = config.active_environment().ok_or(LookupError::NoActiveEnvironment)?;
-        self.single(SelectorKind::Environment, name)
+        self.environment(name)
     }
 
-    /// A tracer of its own, outside the pool, for one request or one job: nothing is shared with other tracers of the same selector but the
-    /// engine and the books. When the last handle, span and session of it are gone, what it holds is sent, without anybody waiting.
-    /// Waits for its key and its binding as [`tenant`](Self::tenant) does, and never for room.
+    /// Makes a tracer outside the pool, for one request or one job. Blocks the thread while its key and its binding are read; never waits
+    /// for room.
+    ///
+    /// It shares nothing with other tracers of the same selector but the engine and the books. When its last handle, span and session are
+    /// gone, what it holds is sent, without anybody waiting.
     ///
     /// # Errors
     /// As [`tenant`](Self::tenant).
@@ -93,13 +96,13 @@ impl TracerRegistry {
         S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
-        self.0.live.check_open()?;
+        self.0.state.check_open()?;
         let _making = self.0.begin_making(&selector)?;
-        self.0.make(&self.0.live.bindings.resolve(&selector, &Asking::Source)?)
+        self.0.make(&self.0.state.bindings.resolve(&selector, &Asking::Source)?)
     }
 
-    /// The tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this thread or in
-    /// this task.
+    /// Returns the tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this
+    /// thread or in this task.
     ///
     /// ```
     /// use tracer_registry::TracerRegistry;
@@ -113,9 +116,16 @@ impl TracerRegistry {
     pub fn current() -> Option<TracerHandle> {
         Scope::current().tracer()
     }
+}
+
+impl Inner {
+    /// Returns the tracer of a selector, if it is in the pool.
+    pub(crate) fn find(&self, selector: &Selector) -> Option<TracerHandle> {
+        self.state.pool.find(selector)
+    }
 
     fn single(&self, part: SelectorKind, name: &str) -> Result<TracerHandle, LookupError> {
-        if let Some(found) = self.0.live.pool.find_single(part, name) {
+        if let Some(found) = self.state.pool.find_single(part, name) {
             return self.open(found);
         }
         // Names are checked on the way to a new tracer only: what is in the pool was checked when it came in.
@@ -123,35 +133,18 @@ impl TracerRegistry {
         self.look_up(&Selector::of(part, name), &Asking::Source)
     }
 
-    /// The tracer of a selector, if it was made.
-    pub(crate) fn find(&self, selector: &Selector) -> Option<TracerHandle> {
-        match selector.single() {
-            Some((part, name)) => self.0.live.pool.find_single(part, name),
-            None => self.0.live.pool.find(selector),
-        }
-    }
-}
-
-impl Inner {
-    pub(crate) fn check_home(&self) -> Result<(), LookupError> {
-        if self.engine.is_forked() {
-            Err(LookupError::Forked)
+    /// Returns a tracer that was found in the pool, unless the registry is shut down or its binding changed.
+    pub(super) fn open(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
+        self.state.check_open()?;
+        if found.is_stale() {
+            self.renew_or_keep(found)
         } else {
-            Ok(())
+            Ok(found)
         }
-    }
-
-    /// Comes before all that locks anything of the registry: in a fork, whatever is locked now may stay so.
-    pub(crate) fn begin_making(&self, selector: &Selector) -> Result<Making, LookupError> {
-        self.check_home()?;
-        Making::begin(self).ok_or_else(|| LookupError::Recursive {
-            selector: selector.clone(),
-            thread: thread::current().id(),
-        })
     }
 }
 
-pub(crate) fn checked<S>(selector: S) -> Result<Selector, LookupError>
+pub(super) fn checked<S>(selector: S) -> Result<Selector, LookupError>
 where
     S: TryInto<Selector, Error: Into<SelectorError>>,
 {

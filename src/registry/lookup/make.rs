@@ -1,11 +1,11 @@
-//! Making a tracer: from what the configuration says of a selector to a handle.
+//! Making a tracer: from a binding to a handle.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use crate::backend::{Destination, DestinationError};
-use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy, Shape};
+use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
 use crate::export::{ConnectionKey, Connections, Credentials, HEALTH, Proxy};
 use crate::faults::{self, Fault, planted};
 use crate::registry::bindings::Bound;
@@ -16,22 +16,22 @@ use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
 impl Inner {
-    /// Reads the key and makes the tracer. Nothing is left behind where any of it fails.
+    /// Reads the key and makes the tracer. A failure leaves nothing behind.
     pub(crate) fn make(&self, bound: &Bound) -> Result<TracerHandle, LookupError> {
         if planted(Fault::LookUpHangs) && faults::now_and_then() {
             loop {
                 thread::park();
             }
         }
-        if planted(Fault::BindingsSwapped) && self.live.bindings.generation() > 0 {
+        if planted(Fault::BindingsSwapped) && self.state.bindings.generation() > 0 {
             let mut other = self.binding_of_neighbour(&bound.binding.selector)?;
             other.selector.clone_from(&bound.binding.selector);
-            return self.make_of(&other, &bound.shape);
+            return self.make_of(&other, bound);
         }
-        self.make_of(&bound.binding, &bound.shape)
+        self.make_of(&bound.binding, bound)
     }
 
-    fn make_of(&self, binding: &ResolvedBinding, shape: &Shape) -> Result<TracerHandle, LookupError> {
+    fn make_of(&self, binding: &ResolvedBinding, bound: &Bound) -> Result<TracerHandle, LookupError> {
         let selector = &binding.selector;
         let destination = self.destination(binding)?;
         let connections = self.connections(binding, &destination)?;
@@ -42,19 +42,19 @@ impl Inner {
             keys.open(&binding.api_key, scheme)?
         };
         if self.engine.settings().mode == ExportMode::Inline {
-            // Nobody else may do it for long.
+            // Between flushes no other thread does it.
             self.books.forget();
         }
         self.warn_of_shared_project(selector, &destination, key.fingerprint(&self.fingerprinter));
         let account = self.books.account(selector, &destination.traces_url);
         let lane = self.engine.open_lane(&account, destination, connections, key);
-        Ok(TracerHandle::new(binding, shape.clone(), lane))
+        Ok(TracerHandle::new(binding, bound.shape.clone(), bound.expires, lane))
     }
 
     /// Warns, once for each project, if another selector sends to the same one.
     fn warn_of_shared_project(&self, selector: &Selector, destination: &Destination, key: Fingerprint) {
         let project = &destination.project;
-        let Some(other) = self.live.projects.note(project.id(key), selector) else {
+        let Some(other) = self.state.projects.note(project.id(key), selector) else {
             return;
         };
         if let Some(granted) = self.engine.lines().take(Instant::now()) {
@@ -73,7 +73,7 @@ impl Inner {
 
     /// The binding that a selector would be swapped with, if bindings or keys were swapped.
     fn binding_of_neighbour(&self, selector: &Selector) -> Result<ResolvedBinding, LookupError> {
-        let config = self.live.bindings.config();
+        let config = self.state.bindings.config();
         let all = config.selectors();
         let at = all.iter().position(|known| known == selector).unwrap_or_default();
         let neighbour = all.get(at ^ 1).unwrap_or(selector);
@@ -97,8 +97,8 @@ impl Inner {
             Some(proxy) => Some(self.proxy(proxy)?),
             None => None,
         };
-        let way = ConnectionKey::new(&destination.traces_url, &binding.tls, proxy, binding.untrusted.clone());
-        Ok(self.engine.connections(&way)?)
+        let key = ConnectionKey::new(&destination.traces_url, &binding.tls, proxy, binding.untrusted.clone());
+        Ok(self.engine.connections(&key)?)
     }
 
     fn proxy(&self, proxy: &ResolvedProxy) -> Result<Proxy, LookupError> {

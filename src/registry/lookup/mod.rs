@@ -1,4 +1,12 @@
-//! Look-ups: the way of a hit, the way to a tracer that is not there, and what makes one.
+//! Look-ups.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `blocking`, `asynchronous` | the public look-ups; they serve a hit themselves |
+//! | `slow_path` | a tracer that is not there, or whose binding expired |
+//! | `make` | a tracer from its binding |
+//! | `reentrancy` | sources that look up tracers while they are asked |
+//! | `shared_projects` | selectors that send to one project |
 
 mod asynchronous;
 mod blocking;

@@ -1,8 +1,8 @@
-//! Which registries a thread is making a tracer for at this moment.
+//! Which registries a thread is making a tracer for.
 //!
-//! A source of secrets or of bindings is asked while a tracer is made. If it looked a tracer of the same registry up, that look-up could wait for
-//! the very thread it is on, or for another one that waits for this one. So it is refused, whatever it asks for, unless the tracer
-//! is there already. This holds a thread's own state, nothing that threads or registries share.
+//! A source of secrets or of bindings is asked while a tracer is made. If it looked up a tracer of the same registry, that look-up could
+//! wait for the thread it is on, or for another one that waits for this one. So it is refused, whatever it asks for, unless the tracer is
+//! there already. The list is the thread's own; threads and registries share nothing.
 
 use std::cell::RefCell;
 
@@ -11,13 +11,13 @@ thread_local! {
 }
 
 /// This thread is making a tracer for a registry, until this is dropped.
-pub(crate) struct Making(usize);
+pub(crate) struct ReentrancyGuard(usize);
 
-impl Making {
-    /// Begins, unless the thread is at it for the same registry.
-    pub(crate) fn begin<T>(registry: &T) -> Option<Self> {
+impl ReentrancyGuard {
+    /// Returns `None` if this thread is already making a tracer for this registry.
+    pub(crate) fn enter<T>(registry: &T) -> Option<Self> {
         let registry = std::ptr::from_ref(registry).addr();
-        let begin = |making: &RefCell<Vec<usize>>| {
+        let enter = |making: &RefCell<Vec<usize>>| {
             let mut making = making.borrow_mut();
             let is_new = !making.contains(&registry);
             if is_new {
@@ -25,16 +25,16 @@ impl Making {
             }
             is_new
         };
-        // A thread that is ending may have dropped the list: then it is not found out that a source looks a tracer up.
-        let begins = MAKING.try_with(begin).unwrap_or(true);
-        // Made only then: its drop ends what it began.
-        begins.then(|| Self(registry))
+        // A thread that is ending may have dropped the list: then it is not noticed that a source looks a tracer up.
+        let is_new = MAKING.try_with(enter).unwrap_or(true);
+        // Made only then: its drop removes the registry from the list.
+        is_new.then(|| Self(registry))
     }
 }
 
-impl Drop for Making {
+impl Drop for ReentrancyGuard {
     fn drop(&mut self) {
-        // As where it begins.
+        // As where it enters.
         let _ = MAKING.try_with(|making| making.borrow_mut().retain(|registry| *registry != self.0));
     }
 }

@@ -1,21 +1,21 @@
 //! Selectors whose spans land in one project at their backend.
 //!
-//! Nothing is mixed here: each has a tracer of its own. But whoever may look at the project sees the spans of both, and a backend whose keys choose no
-//! project puts what names none into its default one, without a word. So a look-up that makes such a tracer warns.
+//! Nothing is mixed here: each has a tracer of its own. But a user who may look at the project sees the spans of both, and a backend
+//! whose keys choose no project silently puts what names none into its default one. So a look-up that makes such a tracer warns.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Mutex, PoisonError};
 
 use crate::backend::ProjectId;
 use crate::selector::Selector;
+use crate::util::fork::ForkLock;
 
-/// Projects that are remembered. Beyond that all are forgotten, and a warning may come again.
+/// How many projects are remembered. Beyond that all are forgotten, and a warning may come again.
 const REMEMBERED: usize = 10_000;
 
 /// The first selector of each project, and whether another one was warned of.
 #[derive(Default)]
-pub(crate) struct SharedProjects(Mutex<HashMap<ProjectId, Known>>);
+pub(crate) struct SharedProjects(ForkLock<HashMap<ProjectId, Known>>);
 
 struct Known {
     first: Selector,
@@ -25,13 +25,13 @@ struct Known {
 impl SharedProjects {
     /// Notes that a selector sends to a project. Returns the selector that sends there too, once for each project.
     pub(crate) fn note(&self, project: ProjectId, selector: &Selector) -> Option<Selector> {
-        let mut projects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut projects = self.0.lock();
         if projects.len() == REMEMBERED && !projects.contains_key(&project) {
             projects.clear();
         }
         match projects.entry(project) {
-            Entry::Vacant(place) => {
-                place.insert(Known {
+            Entry::Vacant(entry) => {
+                entry.insert(Known {
                     first: selector.clone(),
                     is_reported: false,
                 });
@@ -48,13 +48,13 @@ impl SharedProjects {
 
     /// Forgets the projects of selectors whose binding changed: another selector may have them now.
     pub(crate) fn forget(&self, is_changed: impl Fn(&Selector) -> bool) {
-        let mut projects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut projects = self.0.lock();
         projects.retain(|_, known| !is_changed(&known.first));
     }
 }
 
-/// Whether two selectors are expected to have a project each. One that has all parts of the other, such as a tenant's feature beside the tenant, is
-/// about the same data.
+/// Whether two selectors are expected to have a project each. One that has all parts of the other, such as a tenant's feature beside the
+/// tenant, is about the same data.
 pub(crate) fn are_apart(one: &Selector, other: &Selector) -> bool {
     !one.contains(other) && !other.contains(one)
 }
@@ -95,7 +95,7 @@ mod tests {
         for number in 0..=2 * REMEMBERED {
             let project = ProjectId::of_key(fingerprinter.fingerprint(&number.to_le_bytes()));
             projects.note(project, &selector("tenant:a"));
-            assert!(projects.0.lock().expect("no panic").len() <= REMEMBERED);
+            assert!(projects.0.lock().len() <= REMEMBERED);
         }
     }
 }

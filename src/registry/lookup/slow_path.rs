@@ -1,123 +1,121 @@
-//! The way to a tracer that is not there, or whose binding must be asked for again: look-ups after a change never see what was before.
+//! The way to a tracer that is not there, or whose binding must be resolved again. A look-up after a change never sees what was before.
 
+use std::thread;
 use std::time::Instant;
 
+use super::reentrancy::ReentrancyGuard;
 use crate::registry::bindings::Asking;
 use crate::registry::error::LookupError;
-use crate::registry::handle::TracerRegistry;
+use crate::registry::handle::Inner;
 use crate::selector::Selector;
-use crate::tracer::TracerHandle;
+use crate::tracer::{Seen, TracerHandle};
 
-impl TracerRegistry {
-    /// Resolves the binding and makes the tracer, unless somebody else does. The binding is resolved first: a name that nobody knows never has a
-    /// slot in the pool.
-    pub(crate) fn look_up(&self, selector: &Selector, asking: &Asking) -> Result<TracerHandle, LookupError> {
-        self.0.live.check_open()?;
-        // Before there is a slot that others could wait for, and before this thread waits for anybody.
-        let _making = self.0.begin_making(selector)?;
-        loop {
-            let generation = self.0.live.bindings.generation();
-            let bound = self.0.live.bindings.resolve(selector, asking)?;
-            let mut of_source = bound.of_source;
-            let make = || {
-                // Asked again now that there is a slot: what changes from here on takes what is being made out of the pool.
-                let bound = if self.0.live.bindings.generation() == generation {
-                    bound
-                } else {
-                    self.0.live.bindings.resolve(selector, asking)?
-                };
-                of_source = bound.of_source;
-                self.0.make(&bound)
-            };
-            let tracer = self.0.live.pool.get_or_make(selector, make)?;
-            // What a change concerned is gone from the pool, and what is still there is what everybody gets.
-            let is_kept = |there: TracerHandle| there.same_tracer(&tracer);
-            if self.0.live.bindings.generation() == generation || self.find(selector).is_some_and(is_kept) {
-                self.mind_age(&tracer, of_source);
-                return Ok(tracer);
-            }
-            // Not put back where it is gone, though its binding may be the same: it may have been removed, so that its key is read anew.
+impl Inner {
+    pub(crate) fn check_not_forked(&self) -> Result<(), LookupError> {
+        if self.engine.is_forked() {
+            Err(LookupError::Forked)
+        } else {
+            Ok(())
         }
     }
 
-    /// Gives a tracer that was found, where nothing speaks against it.
-    pub(crate) fn open(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
-        self.0.live.check_open()?;
-        if !found.is_stale() {
-            return Ok(found);
+    /// Call before taking any registry lock: after a fork, a lock held by another thread is never released.
+    pub(crate) fn begin_making(&self, selector: &Selector) -> Result<ReentrancyGuard, LookupError> {
+        self.check_not_forked()?;
+        ReentrancyGuard::enter(self).ok_or_else(|| LookupError::Recursive {
+            selector: selector.clone(),
+            thread: thread::current().id(),
+        })
+    }
+
+    /// Resolves the binding and makes the tracer, unless another caller does. The binding is resolved first: an unknown name never has a
+    /// slot in the pool.
+    pub(super) fn look_up(&self, selector: &Selector, asking: &Asking) -> Result<TracerHandle, LookupError> {
+        let (bindings, pool) = (&self.state.bindings, &self.state.pool);
+        self.state.check_open()?;
+        // Before there is a slot that others could wait for, and before this thread waits for another.
+        let _making = self.begin_making(selector)?;
+        loop {
+            let generation = bindings.generation();
+            let bound = bindings.resolve(selector, asking)?;
+            let tracer = pool.get_or_make(selector, || {
+                // Resolved again now that there is a slot: a change from here on removes what is being made from the pool.
+                if bindings.generation() == generation {
+                    self.make(&bound)
+                } else {
+                    self.make(&bindings.resolve(selector, asking)?)
+                }
+            })?;
+            // A change removed from the pool what it concerned; what is still there is what every caller gets.
+            let is_kept = |there: TracerHandle| there == tracer;
+            if bindings.generation() == generation || self.find(selector).is_some_and(is_kept) {
+                return Ok(tracer);
+            }
+            // Not put back into the pool, though its binding may be the same: it may have been removed so that its key is read anew.
         }
-        match self.renewed(&found, &Asking::Source) {
-            // Only who looks up asynchronously can ask, a source not at all, and a fork neither; until somebody else does it is as it was.
+    }
+
+    /// As [`renew`](Self::renew); keeps the tracer if this caller cannot ask.
+    pub(super) fn renew_or_keep(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
+        match self.renew(&found, &Asking::Source) {
+            // The source is asynchronous and this look-up is not, a source looks up the tracer, or this is a forked child.
             Err(LookupError::OnlyAsync(_) | LookupError::Recursive { .. } | LookupError::Forked) => Ok(found),
             other => other,
         }
     }
 
-    /// Asks again what a tracer is made of. It stays where that is the same, and where the source fails: what runs is not stopped by a
-    /// database that is away.
-    pub(crate) fn renewed(&self, found: &TracerHandle, asking: &Asking) -> Result<TracerHandle, LookupError> {
+    /// Resolves a tracer's binding again. The tracer stays if the binding is the same, and if the source fails: a database that is away
+    /// does not stop what runs.
+    pub(super) fn renew(&self, found: &TracerHandle, asking: &Asking) -> Result<TracerHandle, LookupError> {
         let selector = found.selector();
         loop {
-            // Before it is asked: a reload in the meantime marks it once more.
-            let marks = found.marks();
+            // Before the source is asked: a reload meanwhile marks the tracer again.
+            let seen = found.freshness().seen();
             let bound = {
-                let _making = self.0.begin_making(selector)?;
-                self.0.live.bindings.resolve(selector, asking)
+                let _making = self.begin_making(selector)?;
+                self.state.bindings.resolve(selector, asking)
             };
             match bound {
                 Ok(bound) if bound.binding.digest() == found.digest() => {
-                    if found.settle(marks) {
-                        self.mind_age(found, bound.of_source);
+                    if found.freshness().renew(seen, bound.expires) {
                         return Ok(found.clone());
                     }
                 }
                 Ok(_) => {
-                    self.0.live.projects.forget(|changed| changed == selector);
-                    self.0.live.pool.retire(found);
+                    self.state.projects.forget(|changed| changed == selector);
+                    self.state.pool.retire(found);
                     return self.look_up(selector, asking);
                 }
-                Err(error) => return self.kept_after(found, marks, error),
+                Err(error) => return self.keep_unless_unknown(found, seen, error),
             }
         }
     }
 
-    /// What becomes of a tracer whose binding cannot be had: it goes where there is none any more, and stays where that is not known. `marks` is
-    /// how often it was marked when that was asked for.
-    pub(crate) fn kept_after(
+    /// Handles a failed refresh: removes the tracer if the tenant is gone, keeps it if the source failed.
+    pub(super) fn keep_unless_unknown(
         &self,
         found: &TracerHandle,
-        marks: u32,
+        seen: Seen,
         error: LookupError,
     ) -> Result<TracerHandle, LookupError> {
         let selector = found.selector();
-        match (error, self.0.live.bindings.asks_for(selector)) {
+        match (error, self.state.bindings.of_source(selector)) {
             (
                 error @ (LookupError::Source { .. } | LookupError::TenantBinding(_) | LookupError::Panicked(_)),
-                Some((answers, tenant)),
+                Some((cache, _)),
             ) => {
-                if let Some(granted) = self.0.engine.lines().take(Instant::now()) {
+                if let Some(granted) = self.engine.lines().take(Instant::now()) {
                     let left_out = granted.left_out;
-                    tracing::warn!(%selector, left_out, "the tracer stays as it was, for its binding cannot be asked for: {error}");
+                    tracing::warn!(%selector, left_out, "binding refresh failed; keeping the current tracer: {error}");
                 }
-                answers.note_failure(tenant);
-                found.settle(marks);
+                found.freshness().renew(seen, Some(cache.next_retry()));
                 Ok(found.clone())
             }
             (error @ LookupError::Resolve(_), _) => {
-                self.0.live.pool.retire(found);
+                self.state.pool.retire(found);
                 Err(error)
             }
             (error, _) => Err(error),
-        }
-    }
-
-    /// Marks a tracer at once whose answer stopped holding while it was made: nobody else will.
-    fn mind_age(&self, tracer: &TracerHandle, of_source: bool) {
-        if of_source
-            && let Some((answers, tenant)) = self.0.live.bindings.asks_for(tracer.selector())
-            && !answers.holds(tenant)
-        {
-            tracer.mark_stale();
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The instruments, and what each tells of a series.
+//! The instruments, and what each reports of a series.
 
 use opentelemetry::KeyValue;
 
-use super::observe::Numbers;
+use super::series::Numbers;
 use crate::ledger::{DropReason, Ledger};
 
 /// One instrument.

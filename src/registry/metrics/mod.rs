@@ -2,3 +2,4 @@
 
 mod instruments;
 mod observe;
+mod series;

@@ -1,57 +1,56 @@
 //! The registry's own work as metrics, under the names that OpenTelemetry's conventions have for its SDK.
 //!
-//! Nothing is counted twice: when a reader asks, the books are read, once for all instruments. So what one reading says adds up across
-//! instruments as it does in a ledger. An instrument's callback cannot know whether another one's reading has begun, so each reading of the
-//! books serves each instrument once, for as long as it is fresh.
+//! Nothing is counted twice: when a reader asks, the books are read, once for all instruments. So one reading adds up across instruments as
+//! it does in a ledger. An instrument's callback cannot know whether another one's reading has begun, so each reading of the books serves
+//! each instrument once, while it is fresh.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use http::Uri;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 use super::instruments::{Component, INSTRUMENTS, Instrument, Kind};
+use super::series::{Numbers, Series, Tracer};
 use crate::config::Protocol;
-use crate::export::{Accounting, EvictedLedgers, SelectorLedger};
-use crate::ledger::Ledger;
+use crate::export::{Accounting, SelectorLedger};
 use crate::registry::handle::TracerRegistry;
-use crate::util::fork::ForkGuard;
+use crate::util::fork::{ForkGuard, ForkLock};
 
-/// How old a reading of the books may be that serves another instrument. A reader asks all of them within far less.
+/// How old a reading of the books may be to serve another instrument. A reader asks all of them within far less.
 const FRESH: Duration = Duration::from_secs(1);
 
 const MEMORY_LIMIT: &str = "tracer_registry.memory.limit";
 const UNROUTED: &str = "tracer_registry.span.unrouted";
 
 impl TracerRegistry {
-    /// Has a meter observe this registry: what became of spans and session events, by tracer and reason, and what is held in memory.
+    /// Reports this registry's own numbers to a meter: what became of spans and session events, by tracer and reason, and memory in use.
     ///
     /// The names, most of them from OpenTelemetry's conventions, are in `docs/metrics.md`. Nothing is done until a reader of the meter's
     /// provider asks; then one pass over the books is made. The first `metrics.max_tracers` tracers that were made have series of their
-    /// own, which name them by their selectors, and so by tenants' slugs; the others are one series together. No key is in any of it.
+    /// own, which name them by their selectors, and so by tenants' slugs; the others share one series. No key is in any of it.
     ///
-    /// The registry is not kept alive by it; once it is gone nothing is observed. A callback cannot be taken back, so call it once for each
-    /// provider, and give each registry of a process a meter with another name: their series would be the same.
+    /// The meter does not keep the registry alive; once it is gone nothing is reported. A callback cannot be taken back, so call this once
+    /// for each provider, and give each registry of a process a meter with another name: their series would be the same.
     pub fn observe(&self, meter: &Meter) {
         let export = self.0.engine.settings();
         let observed = Arc::new(Observed {
             books: Arc::downgrade(&self.0.books),
-            max_tracers: self.0.live.bindings.config().metrics().max_tracers,
+            max_tracers: self.0.state.bindings.config().metrics().max_tracers,
             max_queue_size: export.max_queue_size as u64,
             exporter: match export.protocol {
                 Protocol::HttpProtobuf => "otlp_http_span_exporter",
                 Protocol::HttpJson => "otlp_http_json_span_exporter",
                 Protocol::Grpc => "otlp_grpc_span_exporter",
             },
-            home: self.0.engine.home(),
-            latest: Mutex::default(),
+            fork: self.0.engine.home(),
+            latest: ForkLock::default(),
         });
         for (index, instrument) in INSTRUMENTS.iter().enumerate() {
             register(meter, index, instrument, &observed);
         }
         let limit = as_i64(export.max_queue_bytes as u64);
-        let there = move || !observed.home.is_forked_child() && observed.books.strong_count() > 0;
+        let there = move || !observed.fork.is_forked_child() && observed.books.strong_count() > 0;
         let unrouted = Arc::clone(self.unrouted());
         let unrouted_is_there = there.clone();
         meter
@@ -85,7 +84,7 @@ fn register(meter: &Meter, index: usize, instrument: &'static Instrument, observ
                 .u64_observable_counter(instrument.name)
                 .with_unit(instrument.unit)
                 .with_description(instrument.description)
-                .with_callback(move |to| observed.tell(index, instrument, |value, of| to.observe(value, of)))
+                .with_callback(move |to| observed.report(index, instrument, |value, of| to.observe(value, of)))
                 .build();
         }
         Kind::UpDownCounter => {
@@ -93,7 +92,7 @@ fn register(meter: &Meter, index: usize, instrument: &'static Instrument, observ
                 .i64_observable_up_down_counter(instrument.name)
                 .with_unit(instrument.unit)
                 .with_description(instrument.description)
-                .with_callback(move |to| observed.tell(index, instrument, |value, of| to.observe(as_i64(value), of)))
+                .with_callback(move |to| observed.report(index, instrument, |value, of| to.observe(as_i64(value), of)))
                 .build();
         }
     }
@@ -105,14 +104,14 @@ fn as_i64(value: u64) -> i64 {
 
 /// What the callbacks of one meter share.
 struct Observed {
-    /// The books alone: who holds them for a moment does not hold the registry, whose end sends what is left.
+    /// The books alone: a callback must not hold the registry, whose drop sends what is left.
     books: Weak<Accounting>,
     max_tracers: usize,
     max_queue_size: u64,
     /// What the conventions call our way of sending spans.
     exporter: &'static str,
-    home: ForkGuard,
-    latest: Mutex<Reading>,
+    fork: ForkGuard,
+    latest: ForkLock<Reading>,
 }
 
 /// What one pass over the books came to.
@@ -120,47 +119,15 @@ struct Observed {
 struct Reading {
     series: Arc<[Series]>,
     at: Option<Instant>,
-    /// The instruments that told it, a bit for each.
-    told_by: u32,
-}
-
-/// One tracer, or all that have no series of their own.
-struct Series {
-    /// `None` for all others.
-    tracer: Option<Tracer>,
-    numbers: Numbers,
-}
-
-struct Tracer {
-    selector: Arc<str>,
-    server: Option<Server>,
-}
-
-/// Where a tracer's spans go.
-struct Server {
-    address: Arc<str>,
-    port: i64,
-}
-
-/// What there is to tell of one series.
-#[derive(Default)]
-pub(super) struct Numbers {
-    pub(super) spans: Ledger,
-    pub(super) events: Ledger,
-    /// Spans that were started and recorded.
-    pub(super) recorded: u64,
-    /// Spans that sampling left out.
-    pub(super) left_out: u64,
-    pub(super) held_bytes: u64,
-    pub(super) tracers: u64,
-    pub(super) queue_capacity: u64,
+    /// The instruments that reported it, a bit for each.
+    reported_by: u32,
 }
 
 impl Observed {
-    /// Tells an instrument's numbers, each with its attributes.
-    fn tell(&self, index: usize, instrument: &Instrument, mut to: impl FnMut(u64, &[KeyValue])) {
-        // In a fork, whatever is locked now may stay so.
-        if self.home.is_forked_child() {
+    /// Reports an instrument's numbers, each with its attributes.
+    fn report(&self, index: usize, instrument: &Instrument, mut to: impl FnMut(u64, &[KeyValue])) {
+        // After a fork, a lock that another thread held is never released.
+        if self.fork.is_forked_child() {
             return;
         }
         for series in self.series(index).iter() {
@@ -172,22 +139,22 @@ impl Observed {
         }
     }
 
-    /// The latest reading, or a new one where that is old or was told by this instrument before.
+    /// Returns the latest reading, or a new one if that is old or this instrument reported it before.
     fn series(&self, index: usize) -> Arc<[Series]> {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock();
         let Some(books) = self.books.upgrade() else {
             *latest = Reading::default();
             return Arc::default();
         };
-        let told = 1 << index;
-        if latest.told_by & told != 0 || latest.at.is_none_or(|at| at.elapsed() > FRESH) {
+        let mine = 1 << index;
+        if latest.reported_by & mine != 0 || latest.at.is_none_or(|at| at.elapsed() > FRESH) {
             *latest = Reading {
                 series: self.read(&books),
                 at: Some(Instant::now()),
-                told_by: 0,
+                reported_by: 0,
             };
         }
-        latest.told_by |= told;
+        latest.reported_by |= mine;
         Arc::clone(&latest.series)
     }
 
@@ -248,69 +215,5 @@ impl Observed {
             attributes.push(KeyValue::new("server.port", server.port));
         }
         attributes
-    }
-}
-
-impl Tracer {
-    fn of(account: &SelectorLedger) -> Self {
-        Self {
-            selector: account.selector.to_string().into(),
-            server: Server::of(&account.told.traces_url),
-        }
-    }
-}
-
-impl Server {
-    fn of(url: &str) -> Option<Self> {
-        let url: Uri = url.parse().ok()?;
-        let port = url.port_u16().unwrap_or(match url.scheme_str() {
-            Some("https") => 443,
-            _ => 80,
-        });
-        Some(Self {
-            address: url.host()?.trim_matches(['[', ']']).into(),
-            port: port.into(),
-        })
-    }
-}
-
-impl Numbers {
-    fn of_evicted(evicted: &EvictedLedgers) -> Self {
-        let [recorded, left_out] = evicted.starts;
-        Self {
-            spans: evicted.spans,
-            events: evicted.events,
-            recorded,
-            left_out,
-            ..Self::default()
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.spans.add(&other.spans);
-        self.events.add(&other.events);
-        self.recorded += other.recorded;
-        self.left_out += other.left_out;
-        self.held_bytes += other.held_bytes;
-        self.tracers += other.tracers;
-        self.queue_capacity += other.queue_capacity;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_named_by_host_and_port() {
-        for (url, address, port) in [
-            ("http://127.0.0.1:4318/v1/traces", "127.0.0.1", 4318),
-            ("https://api.example/opentelemetry/v1/traces", "api.example", 443),
-            ("http://collector/v1/traces", "collector", 80),
-            ("http://[::1]:4318/v1/traces", "::1", 4318),
-        ] {
-            let server = Server::of(url).expect(url);
-            assert_eq!((&*server.address, server.port), (address, port));
-        }
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `tracer_pool` | the pool: slots, room and clock together |
+//! | `tracer_pool` | the pool: slots, capacity and clock together |
 //! | `slots` | what a look-up, a builder, an eviction and a removal do to one slot |
 //! | `clock` | when a tracer was used, and what is too long ago |
-//! | `capacity` | how many tracers there may be, and what happens where there is no room |
-//! | `sweep` | looking through the pool |
-//! | `maintenance` | the task that looks through it |
+//! | `capacity` | how many tracers there may be, and what happens if there is no room |
+//! | `sweep` | which tracers have to go |
+//! | `maintenance` | the task that sweeps |
 
 mod capacity;
 mod clock;

@@ -1,4 +1,4 @@
-//! Slots: one for each name, with a tracer that is there or one that somebody is making.
+//! Slots: one for each name, with a tracer that is there or one that a caller is making.
 //!
 //! | slot | event | slot |
 //! |---|---|---|
@@ -7,11 +7,11 @@
 //! | building | a look-up | building; it waits for the builder |
 //! | building | the builder has a tracer | ready; all who wait get it |
 //! | building | the builder fails, or panics | empty; all who wait get that error |
-//! | building | it is taken out | empty; the builder and all who wait get the tracer, and it is not kept |
+//! | building | it is removed | empty; the builder and all who wait get the tracer, and it is not kept |
 //! | ready | a look-up | ready; the handle is cloned and the use is noted, nothing is allocated |
-//! | ready | its turn to be evicted, and it is idle | empty; the tracer was nobody's but the pool's |
+//! | ready | its turn to be evicted, and it is idle | empty; only the pool had the tracer |
 //! | ready | its turn to be evicted, and it was used, or is in use | ready |
-//! | ready | it is taken out | empty; the tracer lives on in its handles and spans |
+//! | ready | it is removed | empty; the tracer lives on in its handles and spans |
 //!
 //! Each event is one step under the lock of the slot's shard: neither building, nor waiting, nor dropping a tracer happens in it. So what
 //! can happen at once is some order of steps, and the tests go through every order.
@@ -22,7 +22,7 @@ mod tests;
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -34,7 +34,7 @@ use crate::util::fork::ForkGuard;
 /// Tracers of type `T` by a key. A `T` is a handle: clones are the same tracer.
 pub(super) struct Slots<K, T> {
     slots: DashMap<K, Slot<T>>,
-    home: ForkGuard,
+    fork: ForkGuard,
 }
 
 enum Slot<T> {
@@ -42,28 +42,25 @@ enum Slot<T> {
     Ready { tracer: T, used: Used },
 }
 
-/// When a tracer was used last, by the pool's clock.
+/// When a tracer was last used, by the pool's clock.
 pub(super) struct Used(AtomicU64);
 
-/// What a look-up came upon.
+/// What a look-up found.
 pub(super) enum Asked<T> {
     Found(T),
-    /// Somebody is making it.
+    /// Another caller is making it.
     Wait(Arc<Build<T>>),
-    /// Nobody is: the caller is to make it, and to [`finish`](Slots::finish).
+    /// The caller must make it, and [`finish`](Slots::finish).
     Make(Arc<Build<T>>),
     /// It is not there, and there is no room for it.
     NoRoom,
 }
 
 /// A tracer that one caller is making.
-pub(super) struct Build<T> {
-    result: Mutex<Option<Result<T, LookupError>>>,
-    done: Condvar,
-}
+pub(super) struct Build<T>(OnceLock<Result<T, LookupError>>);
 
 impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
-    /// The tracer of a key, if it was made. In a fork, only where its place is not locked.
+    /// Returns the tracer of a key, if it was made. In a forked child, only if its shard is not locked.
     pub(super) fn find<Q>(&self, key: &Q, now: u64) -> Option<T>
     where
         K: Borrow<Q>,
@@ -71,8 +68,8 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
     {
         let slot = match self.slots.try_get(key) {
             TryResult::Present(slot) => slot,
-            // In a fork, whatever is locked now may stay so.
-            TryResult::Locked if !self.home.is_forked_child() => self.slots.get(key)?,
+            // After a fork, a lock that another thread held is never released.
+            TryResult::Locked if !self.fork.is_forked_child() => self.slots.get(key)?,
             TryResult::Absent | TryResult::Locked => return None,
         };
         match slot.value() {
@@ -84,7 +81,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         }
     }
 
-    /// The tracer of a key, or who is to make it. `admit` takes the place that an empty slot needs, where there is one.
+    /// Returns the tracer of a key, or who makes it. `admit` reserves the capacity that an empty slot needs, if there is some.
     pub(super) fn ask(&self, key: &K, now: u64, admit: impl FnOnce() -> bool) -> Asked<T> {
         match self.slots.entry(key.clone()) {
             Entry::Occupied(slot) => match slot.get() {
@@ -96,14 +93,14 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
             },
             Entry::Vacant(_) if !admit() => Asked::NoRoom,
             Entry::Vacant(slot) => {
-                let build = Arc::new(Build::default());
+                let build = Arc::new(Build(OnceLock::new()));
                 slot.insert(Slot::Building(Arc::clone(&build)));
                 Asked::Make(build)
             }
         }
     }
 
-    /// The builder is done: all who wait get the result. Gives whether the slot is empty now, and its place free.
+    /// The builder is done: all that wait get the result. Returns whether that emptied the slot, so that its capacity is free.
     pub(super) fn finish(&self, key: &K, build: &Arc<Build<T>>, result: Result<T, LookupError>, now: u64) -> bool {
         let freed = match (self.slots.entry(key.clone()), &result) {
             (Entry::Occupied(mut slot), Ok(tracer)) if slot.get().is_built_by(build) => {
@@ -117,14 +114,14 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
                 slot.remove();
                 true
             }
-            // Taken out meanwhile, or somebody else's by now.
+            // Removed meanwhile, or another caller's by now.
             _ => false,
         };
         build.finish(result);
         freed
     }
 
-    /// Takes a tracer out that was not used since `seen` and is idle. It is asked under the slot's lock: nobody can come by a handle meanwhile.
+    /// Removes a tracer that was not used since `seen` and is idle. Asked under the slot's lock: no look-up can get a handle meanwhile.
     pub(super) fn evict(&self, key: &K, seen: u64, is_idle: impl FnOnce(&mut T) -> bool, now: u64) -> Option<T> {
         let evicted = self.slots.remove_if_mut(key, |_, slot| match slot {
             Slot::Ready { tracer, used } if used.get() == seen => {
@@ -139,30 +136,30 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         evicted.and_then(|(_, slot)| slot.tracer())
     }
 
-    /// Empties a slot, whatever is in it, so that the next look-up makes a new tracer. False where it was empty.
-    pub(super) fn take_out(&self, key: &K) -> bool {
+    /// Empties a slot, so that the next look-up makes a new tracer. Returns whether it was occupied.
+    pub(super) fn remove(&self, key: &K) -> bool {
         // Dropped here, outside of the lock.
         self.slots.remove(key).is_some()
     }
 
-    /// Takes this tracer out, where it is still the one that is there.
-    pub(super) fn take_out_only(&self, key: &K, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
-        let taken = self.slots.remove_if(key, |_, slot| match slot {
+    /// Removes a tracer that is there, if it is the one.
+    pub(super) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
+        let removed = self.slots.remove_if(key, |_, slot| match slot {
             Slot::Ready { tracer, .. } => is_it(tracer),
             Slot::Building(_) => false,
         });
-        taken.and_then(|(_, slot)| slot.tracer())
+        removed.and_then(|(_, slot)| slot.tracer())
     }
 
-    /// Empties the slots of those tracers that are being made: they go to those who wait for them, and are not kept. Gives how many.
-    pub(super) fn take_out_unfinished(&self, concerned: impl Fn(&K) -> bool) -> usize {
-        let mut taken = 0;
+    /// Empties the slots of tracers that are being made: they go to the callers that wait for them, and are not kept. Returns how many.
+    pub(super) fn remove_building(&self, concerned: impl Fn(&K) -> bool) -> usize {
+        let mut removed = 0;
         self.slots.retain(|key, slot| {
             let goes = matches!(slot, Slot::Building(_)) && concerned(key);
-            taken += usize::from(goes);
+            removed += usize::from(goes);
             !goes
         });
-        taken
+        removed
     }
 
     /// Shows all tracers that are there.
@@ -179,7 +176,7 @@ impl<K: Eq + Hash, T> Default for Slots<K, T> {
     fn default() -> Self {
         Self {
             slots: DashMap::new(),
-            home: ForkGuard::default(),
+            fork: ForkGuard::default(),
         }
     }
 }
@@ -198,12 +195,12 @@ impl<T> Slot<T> {
 }
 
 impl Used {
-    /// Relaxed, here and below: an order of uses is all that it is for, and one that is a little wrong costs nothing.
+    /// Relaxed, here and below: it only orders uses, and an order that is a little wrong costs nothing.
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Not written where it is the same: threads that look one name up leave each other the cache line.
+    /// Writes only another time: threads that look up one name share the cache line.
     pub(super) fn note(&self, now: u64) {
         if self.get() != now {
             self.0.store(now, Ordering::Relaxed);
@@ -211,29 +208,14 @@ impl Used {
     }
 }
 
-impl<T> Default for Build<T> {
-    fn default() -> Self {
-        Self {
-            result: Mutex::default(),
-            done: Condvar::new(),
-        }
-    }
-}
-
 impl<T: Clone> Build<T> {
     fn finish(&self, result: Result<T, LookupError>) {
-        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        self.done.notify_all();
+        // A build has one builder, who finishes once.
+        drop(self.0.set(result));
     }
 
-    /// Waits for the builder. A thread that is itself making a tracer never gets here, so nobody waits in a circle.
+    /// Waits for the builder. A thread that is itself making a tracer never gets here, so threads never wait in a circle.
     pub(super) fn wait(&self) -> Result<T, LookupError> {
-        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(result) = result.as_ref() {
-                return result.clone();
-            }
-            result = self.done.wait(result).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.0.wait().clone()
     }
 }

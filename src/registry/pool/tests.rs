@@ -54,7 +54,7 @@ fn ask(registry: &TracerRegistry, names: &[&str]) {
 /// The names that are in the pool; to ask is no use of them.
 fn kept(registry: &TracerRegistry) -> Vec<String> {
     let mut names = Vec::new();
-    let pool = &registry.0.live.pool;
+    let pool = &registry.0.state.pool;
     pool.single[SelectorKind::Tenant as usize].each(|name, _, _| names.push(name.to_string()));
     pool.combined.each(|selector, _, _| names.push(selector.to_string()));
     names.sort_unstable();
@@ -70,31 +70,31 @@ fn settle(registry: &TracerRegistry) -> Report {
 fn a_tracer_that_was_not_used_for_the_timeout_goes_and_none_before() {
     let timeout = Duration::from_secs(1600);
     let registry = of(100, IdleTimeout::After(timeout));
-    let look = |second| registry.0.live.pool.look_through(Duration::from_secs(second));
+    let sweep = |second| registry.0.state.pool.sweep(Duration::from_secs(second));
     assert_eq!(
-        registry.0.live.pool.period(),
+        registry.0.state.pool.period(),
         Duration::from_secs(60),
         "once a minute at the least"
     );
     ask(&registry, &["a", "b", "held"]);
     drop(registry.get(Selector::tenant("a").feature("f")));
     let held = registry.tenant("held").expect("there");
-    look(100);
+    sweep(100);
     ask(&registry, &["b"]);
-    look(1000);
-    assert_eq!(look(1699), 0);
+    sweep(1000);
+    assert_eq!(sweep(1699), 0);
     assert_eq!(kept(&registry).len(), 4);
-    assert_eq!(look(1700), 2);
+    assert_eq!(sweep(1700), 2);
     assert_eq!(kept(&registry), ["b", "held"]);
-    assert_eq!(look(2599), 0, "it was used at some time before the thousandth second");
-    assert_eq!(look(2600), 1);
-    assert_eq!(look(9000), 0);
+    assert_eq!(sweep(2599), 0, "it was used at some time before the thousandth second");
+    assert_eq!(sweep(2600), 1);
+    assert_eq!(sweep(9000), 0);
     assert_eq!(kept(&registry), ["held"]);
     // In use until some time after this look, and seen idle by the next one.
     drop(held);
-    assert_eq!(look(10_600), 0);
-    assert_eq!(look(12_199), 0);
-    assert_eq!(look(12_200), 1);
+    assert_eq!(sweep(10_600), 0);
+    assert_eq!(sweep(12_199), 0);
+    assert_eq!(sweep(12_200), 1);
     let status = registry.status().pool;
     assert_eq!((status.tracers, status.evicted), (0, 4));
 }
@@ -103,8 +103,8 @@ fn a_tracer_that_was_not_used_for_the_timeout_goes_and_none_before() {
 fn without_a_timeout_a_tracer_stays_until_its_place_is_needed() {
     let registry = of(2, IdleTimeout::Never);
     ask(&registry, &["a", "b"]);
-    assert_eq!(registry.0.live.pool.look_through(HOURS), 0);
-    assert_eq!(registry.0.live.pool.look_through(HOURS * 1000), 0);
+    assert_eq!(registry.0.state.pool.sweep(HOURS), 0);
+    assert_eq!(registry.0.state.pool.sweep(HOURS * 1000), 0);
     ask(&registry, &["c"]);
     assert_eq!(kept(&registry), ["b", "c"]);
 }
@@ -117,9 +117,9 @@ fn the_one_that_was_used_least_recently_makes_room() {
     // A tracer that is made counts the clock on, and so does a look through the pool.
     ask(&registry, &["c", "e"]);
     assert_eq!(kept(&registry), ["c", "d", "e"]);
-    registry.0.live.pool.look_through(HOURS);
+    registry.0.state.pool.sweep(HOURS);
     ask(&registry, &["d"]);
-    registry.0.live.pool.look_through(HOURS);
+    registry.0.state.pool.sweep(HOURS);
     ask(&registry, &["c", "f"]);
     assert_eq!(kept(&registry), ["c", "d", "f"]);
     drop(registry.get(Selector::tenant("d").feature("f")));
@@ -149,11 +149,7 @@ fn is_not_evicted<T>(kind: &str, begin: impl Fn(&TracerRegistry) -> T, end: impl
     let registry = of(1, IdleTimeout::After(Duration::from_secs(1000)));
     let used = begin(&registry);
     for second in [0, 10_000, 20_000] {
-        assert_eq!(
-            registry.0.live.pool.look_through(Duration::from_secs(second)),
-            0,
-            "{kind}"
-        );
+        assert_eq!(registry.0.state.pool.sweep(Duration::from_secs(second)), 0, "{kind}");
     }
     let error = registry.tenant("other").expect_err(kind);
     assert!(
@@ -217,7 +213,7 @@ fn what_is_unsent_keeps_its_tracer_until_it_is_settled_and_is_sent_where_room_is
     let registry = of(1, IdleTimeout::After(Duration::from_secs(1000)));
     registry.tenant("a").expect("there is room").start_span("span").end();
     for second in [0, 10_000, 20_000] {
-        assert_eq!(registry.0.live.pool.look_through(Duration::from_secs(second)), 0);
+        assert_eq!(registry.0.state.pool.sweep(Duration::from_secs(second)), 0);
     }
     let spans = || registry.status().tracers[0].spans.clone();
     assert_eq!(
@@ -248,9 +244,9 @@ fn where_the_pool_may_grow_it_does_and_shrinks_when_it_can() {
         .into();
     let status = registry.status().pool;
     assert_eq!((status.tracers, status.grown, status.rejected), (4, 2, 0));
-    assert_eq!(registry.0.live.pool.look_through(HOURS), 0);
+    assert_eq!(registry.0.state.pool.sweep(HOURS), 0);
     drop(held);
-    assert_eq!(registry.0.live.pool.look_through(HOURS), 2);
+    assert_eq!(registry.0.state.pool.sweep(HOURS), 2);
     assert_eq!(registry.status().pool.tracers, 2);
     ask(&registry, &["e"]);
     // One above, until the pool was looked through.
@@ -268,7 +264,7 @@ fn a_look_up_of_a_pool_that_may_grow_neither_waits_nor_looks_through_the_pool() 
     let registry = of(1, IdleTimeout::Never);
     let selector = |name: &str| Selector::of(SelectorKind::Tenant, Slug::new(name).expect("a name"));
     for mode in [ExportMode::Background, ExportMode::Inline] {
-        // Nobody hears the bell: a look-up that waited would do so for a quarter of a second.
+        // No task sweeps: a look-up that waited would do so for a quarter of a second.
         let pool = super::Pool::new(&settings, mode, Arc::default(), Arc::default());
         let first = || registry.tenant("a");
         drop(pool.get_or_make(&selector("first"), first).expect("there is room"));
@@ -284,7 +280,7 @@ fn a_look_up_of_a_pool_that_may_grow_neither_waits_nor_looks_through_the_pool() 
             (201, 200, 0),
             "{mode:?}"
         );
-        assert!(pool.is_asked(), "somebody is to look by and by");
+        assert!(pool.is_sweep_wanted(), "it is to be swept by and by");
     }
 }
 

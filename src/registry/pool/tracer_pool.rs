@@ -1,14 +1,14 @@
 //! The pool.
 
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::capacity::Room;
-use super::clock::{Clock, Past};
+use super::capacity::Capacity;
+use super::clock::{ClockHistory, CoarseClock};
 use super::slots::{Asked, Build, Slots};
 use crate::config::{ExportMode, IdleTimeout, PoolSettings, WhenFull};
 use crate::export::LineBudget;
@@ -16,22 +16,40 @@ use crate::registry::error::LookupError;
 use crate::registry::status::PoolStatus;
 use crate::selector::{Selector, SelectorKind, Slug};
 use crate::tracer::TracerHandle;
+use crate::util::fork::ForkLock;
 
 /// Tracers by selector. Selectors of one part are found by a plain `&str`.
 pub(crate) struct Pool {
     pub(super) single: [Slots<Slug, TracerHandle>; SelectorKind::ALL.len()],
     pub(super) combined: Slots<Selector, TracerHandle>,
-    pub(super) clock: Clock,
-    pub(super) past: Mutex<Past>,
-    pub(super) room: Room,
+    pub(super) clock: CoarseClock,
+    pub(super) history: ForkLock<ClockHistory>,
+    pub(super) capacity: Capacity,
     pub(super) evicted: AtomicU64,
-    pub(super) began: Instant,
-    pub(super) mode: ExportMode,
+    began: Instant,
+    mode: ExportMode,
 }
 
+/// Evaluates an expression with the slots and the key of a selector.
+macro_rules! in_slots {
+    ($pool:expr, $selector:expr, |$slots:ident, $key:ident| $then:expr) => {
+        match $selector.single() {
+            Some((part, $key)) => {
+                let $slots = &$pool.single[part as usize];
+                $then
+            }
+            None => {
+                let ($slots, $key) = (&$pool.combined, $selector);
+                $then
+            }
+        }
+    };
+}
+pub(super) use in_slots;
+
 impl Pool {
-    /// `bell` is rung where the pool is to be looked through at once. With a `mode` in which nobody may hear it, look-ups look themselves.
-    pub(crate) fn new(settings: &PoolSettings, mode: ExportMode, bell: Arc<Notify>, lines: Arc<LineBudget>) -> Self {
+    /// `wake` wakes the task that sweeps. With a `mode` in which it may not run, look-ups sweep themselves.
+    pub(crate) fn new(settings: &PoolSettings, mode: ExportMode, wake: Arc<Notify>, lines: Arc<LineBudget>) -> Self {
         let timeout = match settings.idle_timeout {
             IdleTimeout::After(timeout) => Some(timeout),
             IdleTimeout::Never => None,
@@ -39,75 +57,61 @@ impl Pool {
         Self {
             single: Default::default(),
             combined: Slots::default(),
-            clock: Clock::default(),
-            past: Mutex::new(Past::new(timeout)),
-            room: Room::new(settings, bell, lines),
+            clock: CoarseClock::default(),
+            history: ForkLock::new(ClockHistory::new(timeout)),
+            capacity: Capacity::new(settings, wake, lines),
             evicted: AtomicU64::new(0),
             began: Instant::now(),
             mode,
         }
     }
 
-    /// The tracer of a name, if it was made.
+    /// Returns the tracer of a name, if it was made.
     pub(crate) fn find_single(&self, part: SelectorKind, name: &str) -> Option<TracerHandle> {
         self.single[part as usize].find(name, self.clock.now())
     }
 
-    /// The tracer of a selector with several parts, if it was made.
+    /// Returns the tracer of a selector, if it was made.
     pub(crate) fn find(&self, selector: &Selector) -> Option<TracerHandle> {
-        self.combined.find(selector, self.clock.now())
+        in_slots!(self, selector, |slots, key| slots.find(key, self.clock.now()))
     }
 
-    /// The tracer of a selector, made by `make` if nobody made it or is at it, and there is room.
+    /// Returns the tracer of a selector, made by `make` unless another caller made it or is making it, and if there is room.
     pub(crate) fn get_or_make(
         &self,
         selector: &Selector,
         make: impl FnOnce() -> Result<TracerHandle, LookupError>,
     ) -> Result<TracerHandle, LookupError> {
-        match selector.single() {
-            Some((part, name)) => self.get_or_make_in(&self.single[part as usize], name, selector, make),
-            None => self.get_or_make_in(&self.combined, selector, selector, make),
-        }
+        in_slots!(self, selector, |slots, key| self
+            .get_or_make_in(slots, key, selector, make))
     }
 
-    /// Takes a tracer out, so that the next look-up makes a new one. The handles, sessions and spans that there are go on with the old one.
-    /// One that is being made goes to those who wait for it, and is not kept. False where there was none.
-    pub(crate) fn take_out(&self, selector: &Selector) -> bool {
-        let taken = match selector.single() {
-            Some((part, name)) => self.single[part as usize].take_out(name),
-            None => self.combined.take_out(selector),
-        };
-        if taken {
-            self.room.give_back();
-        }
-        taken
+    /// Removes a tracer, so that the next look-up makes a new one. Handles, sessions and spans go on with the old one. One that is being
+    /// made goes to the look-ups that wait for it, and is not kept. Returns whether there was one.
+    pub(crate) fn remove(&self, selector: &Selector) -> bool {
+        let removed = in_slots!(self, selector, |slots, key| slots.remove(key));
+        self.capacity.release(removed.into());
+        removed
     }
 
-    /// Takes this tracer out, where it is still the one that look-ups find.
+    /// Removes this tracer, if it is still the one that look-ups find.
     pub(crate) fn retire(&self, tracer: &TracerHandle) {
         let selector = tracer.selector();
-        let is_it = |there: &TracerHandle| there.same_tracer(tracer);
-        let taken = match selector.single() {
-            Some((part, name)) => self.single[part as usize].take_out_only(name, is_it),
-            None => self.combined.take_out_only(selector, is_it),
-        };
-        if taken.is_some() {
-            self.room.give_back();
-        }
+        let removed = in_slots!(self, selector, |slots, key| slots
+            .remove_if(key, |there| there == tracer));
+        self.capacity.release(removed.is_some().into());
     }
 
-    /// Takes those out that are being made. They go to those who wait for them, and are not kept.
-    pub(crate) fn take_out_unfinished(&self, concerned: impl Fn(&Selector) -> bool) {
-        let mut taken = self.combined.take_out_unfinished(&concerned);
+    /// Removes the tracers that are being made. They go to the look-ups that wait for them, and are not kept.
+    pub(crate) fn remove_building(&self, concerned: impl Fn(&Selector) -> bool) {
+        let mut removed = self.combined.remove_building(&concerned);
         for (part, slots) in SelectorKind::ALL.into_iter().zip(&self.single) {
-            taken += slots.take_out_unfinished(|name| concerned(&Selector::of(part, name.clone())));
+            removed += slots.remove_building(|name| concerned(&Selector::of(part, name.clone())));
         }
-        for _ in 0..taken {
-            self.room.give_back();
-        }
+        self.capacity.release(removed);
     }
 
-    /// All tracers that are there.
+    /// Returns all tracers that are there.
     pub(crate) fn tracers(&self) -> Vec<TracerHandle> {
         let mut tracers = Vec::with_capacity(self.len());
         for slots in &self.single {
@@ -117,35 +121,35 @@ impl Pool {
         tracers
     }
 
-    /// Whether a look-up waits for a look through the pool.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.room.is_asked()
+    /// Whether a look-up wants the pool to be swept.
+    pub(crate) fn is_sweep_wanted(&self) -> bool {
+        self.capacity.is_sweep_wanted()
     }
 
-    /// How often the pool is to be looked through.
+    /// How often the pool is to be swept.
     pub(crate) fn period(&self) -> Duration {
-        locked(&self.past).period()
+        self.history.lock().period()
     }
 
-    /// How long it has been there.
+    /// For how long it has been there.
     pub(crate) fn age(&self) -> Duration {
         self.began.elapsed()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.room.tracers()
+        self.capacity.tracers()
     }
 
     pub(crate) fn status(&self) -> PoolStatus {
-        self.room.status(self.evicted.load(Ordering::Relaxed))
+        self.capacity.status(self.evicted.load(Ordering::Relaxed))
     }
 
-    /// Has the pool looked through; false where nothing was idle. `since` is when the look-up came here first.
-    fn find_room(&self, since: Instant) -> bool {
+    /// Has the pool swept. Returns false if no tracer was idle. `since` is when the look-up came here first.
+    fn make_room(&self, since: Instant) -> bool {
         match self.mode {
-            ExportMode::Background => self.room.wait(since),
-            // Nobody else looks before the next flush, and that is not to be waited for.
-            ExportMode::Inline => self.room.look(since, || self.look_through(self.age())),
+            ExportMode::Background => self.capacity.wait_for_sweep(since),
+            // No other thread sweeps before the next flush, which must not be waited for.
+            ExportMode::Inline => self.capacity.sweep_now(since, || self.sweep(self.age())),
         }
     }
 
@@ -156,28 +160,28 @@ impl Pool {
         selector: &Selector,
         make: impl FnOnce() -> Result<TracerHandle, LookupError>,
     ) -> Result<TracerHandle, LookupError> {
-        let (mut since, mut grown) = (None, false);
+        let (mut since, mut is_above) = (None, false);
         let build = loop {
             let admit = || {
-                if self.room.take() {
+                if self.capacity.reserve() {
                     return true;
                 }
-                grown = self.room.when_full == WhenFull::Grow;
-                if grown {
-                    self.room.take_above();
+                is_above = self.capacity.when_full == WhenFull::Grow;
+                if is_above {
+                    self.capacity.reserve_above();
                 }
-                grown
+                is_above
             };
             match slots.ask(key, self.clock.now(), admit) {
                 Asked::Found(tracer) => return Ok(tracer),
                 Asked::Wait(theirs) => return theirs.wait(),
                 Asked::Make(mine) => break mine,
-                Asked::NoRoom if self.find_room(*since.get_or_insert_with(Instant::now)) => {}
+                Asked::NoRoom if self.make_room(*since.get_or_insert_with(Instant::now)) => {}
                 Asked::NoRoom => {
-                    self.room.note_rejected(selector);
+                    self.capacity.note_rejected(selector);
                     return Err(LookupError::PoolFull {
                         selector: selector.clone(),
-                        max_tracers: self.room.max(),
+                        max_tracers: self.capacity.max(),
                     });
                 }
             }
@@ -189,17 +193,17 @@ impl Pool {
             build,
             result: Err(LookupError::Panicked(selector.clone())),
         };
-        if grown {
-            self.room.note_above();
+        if is_above {
+            self.capacity.note_above();
         } else {
-            self.room.note_admitted();
+            self.capacity.note_admitted();
         }
         finish.result = make();
         finish.result.clone()
     }
 }
 
-/// Puts the result into the slot and wakes those who wait, also where making it panicked.
+/// Puts the result into the slot and wakes the look-ups that wait, also if making it panicked.
 struct Finish<'a, K: Eq + Hash + Clone> {
     pool: &'a Pool,
     slots: &'a Slots<K, TracerHandle>,
@@ -210,13 +214,8 @@ struct Finish<'a, K: Eq + Hash + Clone> {
 
 impl<K: Eq + Hash + Clone> Drop for Finish<'_, K> {
     fn drop(&mut self) {
-        let now = self.pool.clock.count();
-        if self.slots.finish(self.key, &self.build, self.result.clone(), now) {
-            self.pool.room.give_back();
-        }
+        let now = self.pool.clock.advance();
+        let freed = self.slots.finish(self.key, &self.build, self.result.clone(), now);
+        self.pool.capacity.release(freed.into());
     }
-}
-
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,11 +2,14 @@
 
 mod apply;
 #[cfg(feature = "watch")]
+mod changed_files;
+#[cfg(feature = "watch")]
 mod removals;
+mod report;
 #[cfg(feature = "watch")]
-mod watching;
+mod watched_files;
 
-pub(super) use apply::Reloads;
-pub use apply::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
+pub(super) use report::Reloads;
+pub use report::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
 #[cfg(feature = "watch")]
-pub(super) use watching::Watching;
+pub(super) use watched_files::WatchedFiles;

@@ -1,7 +1,7 @@
-//! What changes of files would take away, which waits: a file that is written in place is empty, or half there, for a moment.
+//! What changes of files would take away. It waits: a file that is written in place is empty, or half there, for a moment.
 //!
-//! A table or a setting that is gone is gone only when the files have said so for [`SETTLED`]. What they say is compared, so that it does not
-//! matter what else changes meanwhile. By the clock of the caller, and for one thread at a time.
+//! A table or a setting is gone only when the files have said so for [`SETTLED`]. What they say is compared, so that other changes meanwhile
+//! do not matter. By the clock of the caller, and for one thread at a time.
 //!
 //! | waits | the files say | then |
 //! |---|---|---|
@@ -20,7 +20,7 @@ use crate::selector::Selector;
 /// How long the files must have said the same.
 pub(crate) const SETTLED: Duration = Duration::from_secs(2);
 
-/// What a look at the files comes to for something that they take away.
+/// What is to be done about something that the files take away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removal {
     /// It waits, from now on.
@@ -31,7 +31,7 @@ pub(crate) enum Removal {
     Taken,
 }
 
-/// What a tracer would be made of; nothing where there would be none, with the error.
+/// What a tracer would be made of, or why there would be none.
 pub(crate) type Outcome = Result<Digest, String>;
 
 /// What waits.
@@ -77,12 +77,12 @@ impl Removals {
         self.config = None;
     }
 
-    /// Forgets the tracers that were looked at and do not wait.
+    /// Forgets the tracers whose files were read and that do not wait.
     pub(crate) fn settle_tracers(&mut self, does_not_wait: impl Fn(&Selector) -> bool) {
         self.tracers.retain(|selector, _| !does_not_wait(selector));
     }
 
-    /// In how long the files are to be looked at again; `None` where nothing waits.
+    /// In how long the files are to be read again; `None` if nothing waits.
     pub(crate) fn left(&self, now: Instant) -> Option<Duration> {
         let since = self.config.iter().map(|waiting| waiting.since);
         let since = since.chain(self.tracers.values().map(|waiting| waiting.since));

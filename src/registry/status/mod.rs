@@ -1,8 +1,10 @@
 //! How tracers are doing, and what the bindings of a configuration come to.
 
+mod check;
+mod collect;
 mod types;
 mod warnings;
 
-pub use types::{CheckMode, CheckedBinding, ConnectionCheck, EvictedTotals, PoolStatus, Status, TracerStatus};
-pub(super) use types::{check, of};
+pub use check::{CheckMode, CheckedBinding, ConnectionCheck};
+pub use types::{EvictedTotals, PoolStatus, Status, TracerStatus};
 pub use warnings::CheckWarning;

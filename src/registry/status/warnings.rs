@@ -1,4 +1,4 @@
-//! What a check warns of: bindings that work, and could be safer.
+//! Warnings of a check: bindings that work, and could be safer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::util::printable::printable_path;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CheckWarning {
-    /// Another selector sends to the same project, so whoever may look at it sees the spans of both. Selectors of which one has all parts of the
-    /// other, such as a tenant and a feature of it, are not warned of. A look-up logs it as well, once for each project.
+    /// Another selector sends to the same project, so a user who may look at it sees the spans of both. Selectors of which one has all parts
+    /// of the other, such as a tenant and a feature of it, are not warned of. A look-up logs it as well, once for each project.
     SharedProject {
         /// The first other selector; `None` if it is every tenant without a table of its own.
         other: Option<Selector>,

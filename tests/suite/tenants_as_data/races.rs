@@ -78,14 +78,14 @@ fn a_reload_while_the_source_is_asked_again_is_not_overlooked() {
         }
         Ok(Some(Binding::new().api_key(KeySource::provider("test", "acme"))))
     };
-    // Whoever is asked for crowds the last one out, and that is noticed soon.
     let keep = BindingCacheOptions {
-        known: HOUR,
-        unknown: Duration::from_millis(20),
-        most: 1,
+        ttl: Duration::from_millis(20),
+        negative_ttl: HOUR,
+        // What is asked for crowds the last one out: the reload finds no answer in the cache.
+        max_entries: 1,
     };
     let files = Files::with(&["acme"], "", |builder| {
-        builder.binding_source(source).answers_kept(keep)
+        builder.binding_source(source).binding_cache(keep)
     });
     let first = files.tenant("initech");
     files.tenant("hooli");

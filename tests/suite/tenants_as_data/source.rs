@@ -57,11 +57,10 @@ impl BindingSource for Tenants {
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// What is known holds for this long, and so does what is not.
-pub(super) fn kept(known: Duration, unknown: Duration) -> BindingCacheOptions {
+pub(super) fn kept(ttl: Duration, negative_ttl: Duration) -> BindingCacheOptions {
     BindingCacheOptions {
-        known,
-        unknown,
+        ttl,
+        negative_ttl,
         ..BindingCacheOptions::default()
     }
 }
@@ -69,7 +68,7 @@ pub(super) fn kept(known: Duration, unknown: Duration) -> BindingCacheOptions {
 fn world(tenants: &Tenants, keep: BindingCacheOptions) -> World {
     let source = tenants.clone();
     World::with(&["acme", "globex"], move |builder| {
-        builder.binding_source(source).answers_kept(keep)
+        builder.binding_source(source).binding_cache(keep)
     })
 }
 

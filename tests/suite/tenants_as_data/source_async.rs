@@ -38,7 +38,7 @@ impl Slow {
     fn world(&self, keep: BindingCacheOptions) -> World {
         let source = self.clone();
         World::with(&["acme", "globex"], move |builder| {
-            builder.async_binding_source(source).answers_kept(keep)
+            builder.async_binding_source(source).binding_cache(keep)
         })
     }
 }

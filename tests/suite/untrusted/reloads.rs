@@ -23,12 +23,12 @@ fn what_is_allowed_no_more_does_not_stay_in_use_and_is_never_replaced_by_another
         Ok((tenant.as_str() == "globex").then_some(binding))
     };
     let keep = tracer_registry::BindingCacheOptions {
-        known: HOUR,
+        ttl: HOUR,
         ..tracer_registry::BindingCacheOptions::default()
     };
     let text = format!("{FOLDER}{ANY}{ALLOWED}");
     let files = Files::with(&["acme", "globex", "any"], &text, |builder| {
-        builder.binding_source(row).answers_kept(keep)
+        builder.binding_source(row).binding_cache(keep)
     });
     files.write(
         "tenants.d/acme.toml",

@@ -39,7 +39,7 @@ fn runtime() -> Runtime {
 fn a_tracer_that_cannot_be_asked_for_here_is_given_as_it_is() {
     let registry = builder().build().expect("valid");
     let acme = registry.tenant("acme").expect("configured");
-    acme.mark_stale();
+    acme.freshness().mark_stale();
     let globex = Selector::try_from(Selector::tenant("globex")).expect("a selector");
     let making = registry.0.begin_making(&globex).expect("nobody is at it");
     let found = registry.tenant_async("acme").now_or_never().expect("at once");

@@ -73,7 +73,7 @@ impl Actor {
         match self {
             Self::Look { at, .. } => match at {
                 Look::Done => false,
-                Look::Waiting(build) => build.result.lock().expect("no panic").is_some(),
+                Look::Waiting(build) => build.0.get().is_some(),
                 _ => true,
             },
             Self::Evict { left, .. } => *left > 0,
@@ -108,7 +108,7 @@ impl Actor {
             },
             Self::Remove { key, done } => {
                 *done = true;
-                if world.slots.take_out(key) {
+                if world.slots.remove(key) {
                     world.places.set(world.places.get() - 1);
                 }
             }

@@ -58,7 +58,7 @@ impl Watched {
     fn look(&mut self, changed: &[&str], after: Duration) -> Option<Duration> {
         self.now += after;
         let changed: BTreeSet<_> = changed.iter().map(|name| self.folder.path().join(name)).collect();
-        self.registry.0.live.files_changed(&changed, self.now)
+        self.registry.0.state.files_changed(&changed, self.now)
     }
 
     fn waits(&self) -> bool {
@@ -293,7 +293,7 @@ fn what_a_program_gave_in_code_has_no_files_that_could_be_less() {
         .tenant("acme", binding)
         .untrusted(Untrusted::new());
     let registry = registry.build().expect("valid");
-    assert_eq!(registry.0.live.files_changed(&BTreeSet::new(), Instant::now()), None);
+    assert_eq!(registry.0.state.files_changed(&BTreeSet::new(), Instant::now()), None);
 }
 
 #[test]
@@ -302,15 +302,15 @@ fn the_last_handle_ends_the_registry_itself_also_while_files_are_looked_at() {
     let file = folder.path().join("default.toml");
     fs::write(&file, "[reload]\nwatch = true\n").expect("written");
     let registry = TracerRegistry::from_config(file).expect("valid");
-    let live = Arc::clone(&registry.0.live);
+    let state = Arc::clone(&registry.0.state);
     // What was read before it was watched is looked at once, which waits here.
-    let one = live.reloads.one.lock().expect("not poisoned");
+    let one = state.reloads.one.lock();
     let begun = Instant::now();
-    while Arc::strong_count(&live) < 3 {
+    while Arc::strong_count(&state) < 3 {
         assert!(begun.elapsed() < Duration::from_secs(60), "the watcher does not look");
         thread::yield_now();
     }
     drop(registry);
-    assert!(live.closed.load(Ordering::SeqCst), "what was queued is sent by now");
+    assert!(state.closed.load(Ordering::SeqCst), "what was queued is sent by now");
     drop(one);
 }

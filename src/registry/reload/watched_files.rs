@@ -1,0 +1,54 @@
+//! The files of the configuration, watched if `reload.watch` says so.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::util::fork::ForkLock;
+use crate::watch::Watcher;
+
+/// The watcher, if there is one, and what it watches.
+#[derive(Default)]
+pub(crate) struct WatchedFiles {
+    watcher: OnceLock<Watcher>,
+    paths: ForkLock<BTreeSet<PathBuf>>,
+}
+
+impl WatchedFiles {
+    /// Starts, if the configuration says so. Sees also what changed since the configuration was read.
+    pub(crate) fn start(
+        &self,
+        config: &Config,
+        changed: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
+    ) -> io::Result<()> {
+        if config.is_watched() {
+            // A registry starts once.
+            drop(self.watcher.set(Watcher::start(changed)?));
+            self.point_at(config);
+        }
+        Ok(())
+    }
+
+    /// Watches the files of this configuration, and no others. Called before files of tenants are read.
+    pub(crate) fn point_at(&self, config: &Config) {
+        let Some(watcher) = self.watcher.get() else { return };
+        let files: BTreeSet<PathBuf> = config.files().into_iter().collect();
+        let mut wanted = files.clone();
+        wanted.extend(config.tenants_dir().map(ToOwned::to_owned));
+        let mut paths = self.paths.lock();
+        for path in paths.difference(&wanted) {
+            watcher.unwatch(path);
+        }
+        for path in wanted.difference(&paths) {
+            if files.contains(path) {
+                watcher.watch_what_was_read(path);
+            } else {
+                watcher.watch(path);
+            }
+        }
+        *paths = wanted;
+    }
+}

@@ -1,0 +1,228 @@
+//! What the bindings of a configuration come to, without making tracers.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::warnings::{self, CheckWarning, CheckedProject};
+use crate::backend::Destination;
+use crate::config::{Config, ConfigError};
+use crate::export::{Connections, ExportError, Sends, SpanFate};
+use crate::registry::bindings::Asking;
+use crate::registry::error::LookupError;
+use crate::registry::handle::{Inner, TracerRegistry};
+use crate::secret::{ApiKey, Fingerprint};
+use crate::selector::{Selector, SelectorKind, Slug};
+use crate::util::serde_display;
+
+/// What a binding comes to, without making a tracer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CheckedBinding {
+    /// What it is for; `tenant:*`, alone and as a part, for tenants without a table of their own, whose key cannot be tried without a name.
+    pub selector: String,
+    /// Where its key comes from.
+    pub key_source: Option<String>,
+    /// Where its spans would go.
+    pub endpoint: Option<String>,
+    /// The project that its spans would land in, as the backend is told it. `None` if the key alone chooses it, or it is not known.
+    pub project: Option<String>,
+    /// Fingerprint of its API key.
+    pub fingerprint: Option<Fingerprint>,
+    /// What could be safer about it, if a look-up succeeds.
+    pub warnings: Vec<CheckWarning>,
+    /// Why a look-up of it would fail.
+    #[serde(serialize_with = "serde_display::serialize")]
+    pub error: Option<LookupError>,
+    /// The answer of its endpoint, if it was asked.
+    pub connection: ConnectionCheck,
+}
+
+/// How far [`TracerRegistry::check`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckMode {
+    /// Reads the keys.
+    Keys,
+    /// Also sends an empty export with each key. That proves the credential, and neither that the project is there nor that spans are taken.
+    Connect,
+    /// Also sends one span with each key, to the project of its binding. It is called `tracer_registry.check`, has the attribute
+    /// `tracer_registry.check`, and all that every span of the tracer has. No ledger counts it.
+    Send,
+}
+
+/// The answer of an endpoint to a check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionCheck {
+    /// It was not asked.
+    NotTried,
+    /// It accepted an empty export: the key is good.
+    Accepted,
+    /// It accepted a span.
+    Delivered,
+    /// It did not accept an empty export.
+    Failed(ExportError),
+    /// It did not accept a span.
+    NotDelivered {
+        /// What becomes of spans that are answered so.
+        fate: SpanFate,
+        /// Its answer.
+        error: ExportError,
+    },
+}
+
+impl CheckedBinding {
+    /// Whether a look-up would fail, or the endpoint did not take what was sent.
+    pub fn is_faulty(&self) -> bool {
+        let is_refused = matches!(
+            self.connection,
+            ConnectionCheck::Failed(_) | ConnectionCheck::NotDelivered { .. }
+        );
+        self.error.is_some() || is_refused
+    }
+}
+
+impl TracerRegistry {
+    /// Tries every binding of the configuration, and those of all files in `tenants_dir`: whether its key can be read, where it would send
+    /// and, if `probe` says so, whether the endpoint takes the key. Makes no tracer. Blocks the thread, for up to `export.timeout` if
+    /// endpoints are asked.
+    pub fn check(&self, probe: CheckMode) -> Vec<CheckedBinding> {
+        check(&self.0, probe)
+    }
+}
+
+/// Tries every binding; the endpoints are asked all at once.
+fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
+    let mut asked = Vec::new();
+    let mut projects = Vec::new();
+    let mut checked: Vec<CheckedBinding> = Vec::new();
+    let config = registry.state.bindings.config();
+    let (files, unread) = match config.tenant_files() {
+        Ok(files) => (files, None),
+        Err(error) => (Vec::new(), Some(("tenants_dir".to_owned(), error))),
+    };
+    let mut selectors = config.selectors();
+    let mut unusable: Vec<(String, ConfigError)> = unread.into_iter().collect();
+    for file in files {
+        match file.tenant {
+            Ok(name) => {
+                selectors.extend(config.selectors_of_any_tenant(&name));
+                selectors.push(Selector::of(SelectorKind::Tenant, name));
+            }
+            Err(error) => unusable.push((format!("tenant:{}", file.shown), error)),
+        }
+    }
+    for selector in selectors {
+        let mut binding = CheckedBinding::new(selector.to_string());
+        match try_binding(registry, &selector, &mut binding) {
+            Ok((destination, connections, key)) => {
+                projects.push(CheckedProject {
+                    index: checked.len(),
+                    selector: selector.clone(),
+                    id: destination.project.id(key.fingerprint(&registry.fingerprinter)),
+                    destination: Arc::clone(&destination),
+                });
+                let sends = match probe {
+                    CheckMode::Keys => None,
+                    CheckMode::Connect => Some(Sends::Nothing),
+                    CheckMode::Send => Some(Sends::Span),
+                };
+                asked.extend(sends.map(|sends| {
+                    let answer = registry.engine.probe(&selector, destination, connections, key, sends);
+                    (checked.len(), answer)
+                }));
+            }
+            Err(error) => binding.error = Some(error),
+        }
+        checked.push(binding);
+    }
+    for (index, answer) in asked {
+        let answer = registry.engine.answer(answer);
+        checked[index].connection = match (answer, probe) {
+            (Some(Ok(())), CheckMode::Send) => ConnectionCheck::Delivered,
+            (Some(Ok(())), _) => ConnectionCheck::Accepted,
+            (Some(Err((fate, error))), CheckMode::Send) => ConnectionCheck::NotDelivered { fate, error },
+            (Some(Err((_, error))), _) => ConnectionCheck::Failed(error),
+            // The engine was stopped meanwhile.
+            (None, _) => ConnectionCheck::NotTried,
+        };
+    }
+    for (index, warning) in warnings::shared_projects(&projects) {
+        checked[index].warnings.push(warning);
+    }
+    checked.extend(unusable.into_iter().map(|(selector, error)| CheckedBinding {
+        error: Some(error.into()),
+        ..CheckedBinding::new(selector)
+    }));
+    let warning = shared_by_wildcard(registry, &config);
+    let mut warnings = warning.into_iter();
+    checked.extend(
+        config
+            .wildcard_keys()
+            .into_iter()
+            .map(|(selector, source)| CheckedBinding {
+                key_source: source.as_ref().ok().map(ToString::to_string),
+                error: source.err().map(Into::into),
+                // About the first, which is for tenants alone.
+                warnings: warnings.by_ref().collect(),
+                ..CheckedBinding::new(selector)
+            }),
+    );
+    checked
+}
+
+/// A warning if tenants without a table of their own send to one project: two that there are not are looked at.
+fn shared_by_wildcard(registry: &Inner, config: &Config) -> Option<CheckWarning> {
+    // Before taking any lock: after a fork, a lock that another thread held is never released.
+    registry.check_not_forked().ok()?;
+    let selectors = config.selectors();
+    let is_free = |name: &Slug| {
+        let is_named = |selector: &Selector| selector.get(SelectorKind::Tenant) == Some(name);
+        !selectors.iter().any(is_named) && config.tenant_file(name).is_ok_and(|file| file.is_none())
+    };
+    let names = (0..100_u32).filter_map(|number| Slug::new(&format!("check-{number}")).ok());
+    let mut bindings = names
+        .filter(is_free)
+        .map(|name| config.resolve(&Selector::of(SelectorKind::Tenant, name)).ok());
+    let (one, other) = (bindings.next()??, bindings.next()??);
+    let has_same_key = one.api_key == other.api_key;
+    let (one, other) = (registry.destination(&one).ok()?, registry.destination(&other).ok()?);
+    one.project
+        .is_same(&other.project, has_same_key)
+        .then(|| CheckWarning::of_project(None, 0, &one.project))
+}
+
+fn try_binding(
+    registry: &Inner,
+    selector: &Selector,
+    checked: &mut CheckedBinding,
+) -> Result<(Arc<Destination>, Arc<Connections>, ApiKey), LookupError> {
+    registry.check_not_forked()?;
+    let binding = registry.state.bindings.resolve(selector, &Asking::Source)?.binding;
+    checked.key_source = Some(binding.api_key.to_string());
+    let destination = registry.destination(&binding)?;
+    checked.endpoint = Some(destination.traces_url.clone());
+    checked.project.clone_from(&destination.project.name);
+    let key = registry.reader.read(&binding.api_key, destination.key_scheme)?;
+    checked.fingerprint = Some(key.fingerprint(&registry.fingerprinter));
+    let connections = registry.connections(&binding, &destination)?;
+    if !registry.reader.has_strict_permissions() {
+        checked.warnings = warnings::of(&binding);
+    }
+    Ok((destination, connections, key))
+}
+
+impl CheckedBinding {
+    fn new(selector: String) -> Self {
+        Self {
+            selector,
+            key_source: None,
+            endpoint: None,
+            project: None,
+            fingerprint: None,
+            warnings: Vec::new(),
+            error: None,
+            connection: ConnectionCheck::NotTried,
+        }
+    }
+}
