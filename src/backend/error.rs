@@ -4,6 +4,7 @@ use crate::config::BackendName;
 
 /// Why a binding has no destination.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DestinationError {
     /// The backend has no one address for everybody.
     #[error("the backend {0} needs an endpoint: it has no one address for everybody")]

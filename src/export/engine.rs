@@ -91,6 +91,7 @@ pub(crate) enum EngineEvent {
 
 /// Why the engine could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EngineError {
     /// The threads could not be started.
     #[error("the export threads cannot be started: {0}")]

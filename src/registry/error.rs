@@ -14,6 +14,7 @@ use super::binding_cache::SourceError;
 
 /// Why a registry could not be made. Nothing was started. `Debug` prints the message, with every fault of the configuration.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BuildError {
     /// The configuration has faults.
     #[error(transparent)]

@@ -70,6 +70,7 @@ pub struct SelectorBuilder {
 
 /// Why something is no selector.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SelectorError {
     /// A part's name breaks the rules of names.
     #[error("{part}: {source}")]

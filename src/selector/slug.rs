@@ -33,6 +33,7 @@ debug_as_display!(SlugError);
 
 /// Which rule of [`Slug`] a string breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SlugErrorKind {
     /// The string is empty.
     #[error("it is empty")]

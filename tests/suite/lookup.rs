@@ -2,6 +2,7 @@
 
 mod threads;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -51,6 +52,17 @@ fn the_same_name_is_the_same_tracer_and_another_kind_of_name_is_another() {
         assert!(!tenant.same_tracer(&other.expect("configured")));
     }
     assert_eq!(pooled(&registry), "TracerRegistry { tracers: 4, .. }");
+}
+
+#[test]
+fn handles_are_equal_if_they_are_of_one_tracer_not_of_one_selector() {
+    let registry = registry(&["a"]).build().expect("valid");
+    let a = registry.tenant("a").expect("configured");
+    let dedicated = registry.dedicated(Selector::tenant("a")).expect("configured");
+    let handles = HashSet::from([a.clone(), registry.tenant("a").expect("configured"), dedicated.clone()]);
+    assert_eq!(handles, HashSet::from([dedicated.clone(), a.clone()]));
+    assert_eq!(handles.len(), 2);
+    assert_ne!(a, dedicated);
 }
 
 #[test]

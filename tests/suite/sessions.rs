@@ -1,11 +1,12 @@
 //! Sessions: told in the order in which they were made, whatever the network does.
 
+use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use serde_json::json;
-use tracer_registry::{DropReason, Enrichment};
+use tracer_registry::{DropReason, Enrichment, Session};
 use tracer_registry_collector::{Endpoint, Fault, OperationKind};
 use uuid::Uuid;
 
@@ -166,6 +167,19 @@ fn a_session_outlives_the_handle_it_was_made_by() {
     world.flush();
     assert_eq!(world.names("a"), ["late"]);
     assert_eq!(world.project("a").sessions()[0].metadata["late"], true);
+}
+
+#[test]
+fn sessions_are_equal_if_they_have_one_id_and_one_tracer() {
+    let world = World::new(&["a", "b"]);
+    let session = |tenant: &str, id: Uuid| world.tenant(tenant).session("s").id(id).start();
+    let (id, other) = (Uuid::new_v4(), Uuid::new_v4());
+    let mine = session("a", id);
+    let current = mine.enter();
+    assert_eq!(Session::current().as_ref(), Some(&mine));
+    drop(current);
+    let all = [mine.clone(), session("a", id), session("a", other), session("b", id)];
+    assert_eq!(HashSet::from(all).len(), 3);
 }
 
 #[test]

@@ -120,5 +120,6 @@ fn result(binding: &CheckedBinding) -> String {
         (None, ConnectionCheck::Delivered) => "ok, the endpoint took a span".to_owned(),
         (None, ConnectionCheck::Failed(error)) => error.to_string(),
         (None, ConnectionCheck::NotDelivered { fate, error }) => format!("a span is {fate}: {error}"),
+        (None, other) => format!("{other:?}"),
     }
 }

@@ -10,6 +10,7 @@ use crate::util::serde_display::debug_as_display;
 
 /// Why the configuration has nothing for a selector.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     /// The configuration has no such name.
     #[error("{part} {name:?} is not configured{}", suggestions(.similar))]

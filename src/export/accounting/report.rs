@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::accounting::EvictedLedgers;
 use crate::export::ExportError;
@@ -15,8 +15,9 @@ use crate::selector::Selector;
 const FORKED: &str = "nothing was sent: the process was forked after the registry was made";
 
 /// What became of all tracers' spans since the last report.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use = "a report says what was not delivered"]
+#[non_exhaustive]
 pub struct Report {
     /// By tracer, in the order of their selectors.
     pub tracers: Vec<TracerReport>,
@@ -28,7 +29,8 @@ pub struct Report {
 }
 
 /// What became of the spans and session events of names that are no longer remembered, since the last report. Nothing of them is pending.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EvictedReport {
     /// Spans that the receiver took.
     pub delivered: u64,
@@ -43,8 +45,9 @@ pub struct EvictedReport {
 /// A loss is told by the first report after it, also if it happened before the flush was asked for. A registry's report puts all tracers
 /// together that a selector ever had, pooled and dedicated; that of a handle's own flush is of its tracer alone, and what it tells is not told
 /// by the registry's next one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use = "a report says what was not delivered"]
+#[non_exhaustive]
 pub struct TracerReport {
     /// Whose.
     pub selector: Selector,
@@ -63,7 +66,8 @@ pub struct TracerReport {
 }
 
 /// What became of a tracer's session events.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SessionEventsReport {
     /// Taken by the receiver.
     pub delivered: u64,

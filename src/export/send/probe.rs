@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
@@ -36,7 +36,7 @@ pub(crate) enum Sends {
 }
 
 /// What becomes of spans that a receiver does not take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SpanFate {

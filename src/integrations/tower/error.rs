@@ -31,6 +31,7 @@ pub enum TenantError {
 
 /// What kind of trouble a [`TenantError`] is; for each there is an [`Fallback`](super::Fallback).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TenantErrorKind {
     /// The request does not say whose it is. Refused with 400 unless told otherwise.
     Missing,

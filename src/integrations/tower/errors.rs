@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{TenantError, TenantErrorKind};
 use crate::selector::{SelectorError, SlugErrorKind};
 use crate::util::fork::ForkLock;
 
 /// How many requests had no tracer of their own, by reason, whatever became of them. Counted since the layer was made, by all services of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TenantErrorCounts {
     /// They did not say whose they are.

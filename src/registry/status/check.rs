@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::warnings::{self, CheckWarning, CheckedProject};
 use crate::backend::Destination;
@@ -51,8 +51,9 @@ pub enum CheckMode {
 }
 
 /// The answer of an endpoint to a check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ConnectionCheck {
     /// It was not asked.
     NotTried,

@@ -6,12 +6,12 @@ use std::time::Duration;
 use opentelemetry::trace::Span as _;
 use serde_json::Value;
 use tracer_registry::config::{BackendName, Protocol};
-use tracer_registry::{Fingerprinter, Status};
+use tracer_registry::{Fingerprinter, Report, Status};
 use tracer_registry_collector::Fault;
 
 use super::{eternal_pauses, inline};
 use crate::reload::{Files, table};
-use crate::support::{LONG, World, binding, collector, registry, wait_for};
+use crate::support::{LONG, World, binding, collector, key_of, once, registry, wait_for};
 
 /// The types of fields by section of the page.
 type Page = BTreeMap<String, BTreeMap<String, String>>;
@@ -237,4 +237,19 @@ fn a_status_is_read_back_as_it_was_written() {
         assert_eq!(read, status);
         assert_eq!(serde_json::to_string(&read).expect("serializable"), text);
     }
+}
+
+#[test]
+fn a_report_is_read_back_as_it_was_written() {
+    let world = World::with(&["a", "b"], |builder| builder.export(once()));
+    world.collector.fault(Fault::status(400).only(key_of("a")));
+    for name in ["a", "b"] {
+        let tracer = world.tenant(name);
+        tracer.session("chat").start();
+        tracer.start_span("span").end();
+    }
+    let report = world.registry.force_flush(LONG);
+    assert!(report.tracers[0].last_error.is_some() && report.lost() > 0, "{report}");
+    let text = serde_json::to_string(&report).expect("serializable");
+    assert_eq!(serde_json::from_str::<Report>(&text).expect("readable"), report);
 }
