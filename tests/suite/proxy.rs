@@ -86,7 +86,7 @@ fn serve(mut client: TcpStream, rule: Rule, seen: &Arc<Seen>) -> std::io::Result
     let authority = target.trim_start_matches("http://").split('/').next().expect("a host");
     let mut server = TcpStream::connect(authority)?;
     if is_connect {
-        client.write_all(b"HTTP/1.1 200 ConnectionCheck established\r\nvia: a test\r\n\r\n")?;
+        client.write_all(b"HTTP/1.1 200 Connection established\r\nvia: a test\r\n\r\n")?;
     } else {
         server.write_all(head.as_bytes())?;
     }
