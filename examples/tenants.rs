@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use secrecy::SecretString;
 use tracer_registry::config::Binding;
-use tracer_registry::{KeySource, LookupError, SecretError, TracerRegistry};
+use tracer_registry::secret::SecretError;
+use tracer_registry::{KeySource, LookupError, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
 const TENANTS: [&str; 3] = ["acme", "globex", "initech"];

@@ -5,7 +5,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use tracer_registry::config::Binding;
-use tracer_registry::{KeySource, SecretString, TracerRegistry, trace, trace_counts};
+use tracer_registry::secret::SecretString;
+use tracer_registry::status::trace_counts;
+use tracer_registry::{KeySource, TracerRegistry, trace};
 use tracer_registry_collector::LocalCollector;
 
 #[trace(event_type = tool, capture = both)]

@@ -45,13 +45,13 @@
 //! - [`trace`] does the same for a function.
 //! - [`Session`] groups spans under an id and metadata of their own.
 //! - [`Scope`] carries "this code runs for that tracer" to threads, tasks and channels.
-//! - A handle is an OpenTelemetry `TracerProvider`. [`RoutingProvider`] serves instrumentation that has only one
+//! - A handle is an OpenTelemetry `TracerProvider`. [`RoutingProvider`](integrations::RoutingProvider) serves instrumentation that has only one
 //!   provider: its spans go to the tracer of the scope.
 //!
 //! # Configure and watch
 //! [`TracerRegistry::from_config`] reads TOML; [`TracerRegistry::builder`] takes the same settings as values of
 //! [`config`]. A key comes from a [`KeySource`], never from the configuration itself. [`TracerRegistry::status`] and
-//! the [`Report`] of a flush count each span under exactly one heading.
+//! the [`Report`](report::Report) of a flush count each span under exactly one heading.
 //!
 //! # Features
 //! | feature | default | adds |
@@ -63,7 +63,7 @@
 //! | `metrics` | | [`TracerRegistry::observe`]: the registry's own metrics |
 //! | `schema` | | the JSON Schema of the configuration |
 //! | `tower` | | [`tower`]: layers for servers and clients |
-//! | `tracing` | | [`TracingLayer`] for subscribers of the `tracing` crate |
+//! | `tracing` | | [`TracingLayer`](integrations::TracingLayer) for subscribers of the `tracing` crate |
 //! | `yaml` | | configuration files in YAML |
 //! | `zstd` | | zstd compression of exports |
 
@@ -74,13 +74,13 @@ pub mod config;
 mod context;
 mod export;
 mod faults;
-mod integrations;
+pub mod integrations;
 mod ledger;
 mod propagation;
 mod registry;
 mod scope;
-mod secret;
-mod selector;
+pub mod secret;
+pub mod selector;
 mod session;
 mod span;
 mod tracer;
@@ -90,38 +90,63 @@ mod watch;
 
 /// The release of OpenTelemetry that handles and spans are of.
 pub use opentelemetry;
-/// What a [`SecretSource`] gives: text that is wiped on drop and not printed.
-pub use secrecy::SecretString;
 
-pub use backend::{DestinationError, EventType};
-pub use context::{PropagationStatus, ScopeGuard, StaleScopeStatus};
-pub use export::{
-    BreakerState, BreakerStatus, Breakers, DestinationStatus, EngineError, ErrorsStatus, EvictedReport, ExportError,
-    KeyRefusal, KeyStatus, RefusedSpan, Report, RequestKind, RequestState, RequestStatus, SessionEventsReport,
-    SpanFate, TlsError, TlsErrorKind, TracerReport,
-};
-pub use integrations::routing::{RoutingProvider, RoutingTracer};
+pub use backend::EventType;
+pub use context::ScopeGuard;
 #[cfg(feature = "tower")]
 pub use integrations::tower;
-#[cfg(feature = "macros")]
-pub use integrations::trace_macro::{TraceCounts, trace_counts};
-#[cfg(feature = "tracing")]
-pub use integrations::tracing_layer::TracingLayer;
-pub use ledger::{DropReason, LedgerSnapshot};
-pub use registry::{
-    AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, BuildError, CheckMode, CheckWarning,
-    CheckedBinding, ConfigurationStatus, ConnectionCheck, EvictedTotals, LookupError, PoolStatus, RegistryBuilder,
-    Reload, ReloadError, RetainedTracer, SourceError, Status, TracerRegistry, TracerStatus, UnroutedStatus,
-};
+pub use registry::{BuildError, LookupError, RegistryBuilder, TracerRegistry};
 pub use scope::Scope;
-pub use secret::{
-    ApiKey, CodePoint, ConfinedFile, Fingerprint, Fingerprinter, KeyCommand, KeyRefusalStatus, KeySource, SecretError,
-    SecretErrorKind, SecretSource, SecretSources,
-};
-pub use selector::{Selector, SelectorBuilder, SelectorError, SelectorKind, Slug, SlugError, SlugErrorKind};
+pub use secret::KeySource;
+pub use selector::Selector;
 pub use session::{Enrichment, Session, SessionBuilder};
-pub use span::{ActiveSpan, RegistrySpan};
-pub use tracer::{RegistryTracer, TracerHandle};
+pub use span::ActiveSpan;
+pub use tracer::TracerHandle;
+pub use util::json_number::IntoJson;
+
+/// The state of a registry and its tracers: [`TracerRegistry::status`].
+pub mod status {
+    pub use crate::context::{PropagationStatus, StaleScopeStatus};
+    pub use crate::export::{
+        BreakerState, BreakerStatus, Breakers, DestinationStatus, ErrorsStatus, KeyRefusal, KeyStatus, RefusedSpan,
+        RequestKind, RequestState, RequestStatus,
+    };
+    #[cfg(feature = "macros")]
+    pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};
+    pub use crate::ledger::{DropReason, LedgerSnapshot};
+    pub use crate::registry::{ConfigurationStatus, EvictedTotals, PoolStatus, Status, TracerStatus, UnroutedStatus};
+}
+
+/// What a flush, a shutdown and a reload return.
+pub mod report {
+    pub use crate::export::{EvictedReport, Report, SessionEventsReport, TracerReport};
+    pub use crate::registry::{Reload, RetainedTracer};
+}
+
+/// What a check of the configuration finds: [`TracerRegistry::check`].
+pub mod check {
+    pub use crate::export::SpanFate;
+    pub use crate::registry::{CheckMode, CheckWarning, CheckedBinding, ConnectionCheck};
+}
+
+/// Bindings that a program answers itself, from a database for example: [`RegistryBuilder::binding_source`].
+pub mod source {
+    pub use crate::registry::{AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, SourceError};
+}
+
+/// Errors that other errors and reports carry.
+pub mod error {
+    pub use crate::backend::DestinationError;
+    pub use crate::export::{EngineError, ExportError, TlsError, TlsErrorKind};
+    pub use crate::registry::ReloadError;
+    pub use crate::util::system_error::SystemError;
+}
+
+/// Text of others, made harmless for a terminal or a log.
+pub mod text {
+    pub use crate::util::printable::{Printable, printable};
+}
+
 /// ```
 /// use tracer_registry::{TracerHandle, trace};
 ///
@@ -138,9 +163,6 @@ pub use tracer::{RegistryTracer, TracerHandle};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use tracer_registry_macros::trace;
-pub use util::json_number::IntoJson;
-pub use util::printable::{Printable, printable};
-pub use util::system_error::SystemError;
 
 /// What expansions of [`trace`] name. Not for use by hand: it may be another one with any release.
 #[cfg(feature = "macros")]

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tracer_registry::config::{Compression, Export, Pool};
-use tracer_registry::{LookupError, Status, TracerRegistry};
+use tracer_registry::status::Status;
+use tracer_registry::{LookupError, TracerRegistry};
 
 use crate::control::{Ports, Receiver};
 use crate::job::Job;

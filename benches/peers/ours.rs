@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use tracer_registry::config::{BackendName, Binding, Compression, Export, Pool};
-use tracer_registry::{KeySource, RegistryBuilder, RegistryTracer, TracerRegistry};
+use tracer_registry::integrations::RegistryTracer;
+use tracer_registry::{KeySource, RegistryBuilder, TracerRegistry};
 
 use crate::Result;
 use crate::fleet::{Fleet, Plan};

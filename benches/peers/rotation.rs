@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::TracerProvider as _;
 use serde::{Deserialize, Serialize};
 use tracer_registry::config::{BackendName, Binding, Compression, Export};
-use tracer_registry::{KeySource, RegistryTracer, SecretString, TracerRegistry};
+use tracer_registry::integrations::RegistryTracer;
+use tracer_registry::secret::SecretString;
+use tracer_registry::{KeySource, TracerRegistry};
 
 use crate::control::{Ports, Receiver};
 use crate::fleet::{Fleet, Holes, Plan};

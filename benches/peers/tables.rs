@@ -6,8 +6,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use tracer_registry::check::CheckMode;
 use tracer_registry::config::Config;
-use tracer_registry::{CheckMode, Selector, TracerRegistry};
+use tracer_registry::{Selector, TracerRegistry};
 
 use crate::control::{Ports, Receiver};
 use crate::job::Job;

@@ -37,7 +37,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use tracer_registry::config::{BackendName, Binding, Export, Retry};
-use tracer_registry::{KeySource, SecretError, TracerRegistry};
+use tracer_registry::secret::SecretError;
+use tracer_registry::{KeySource, TracerRegistry};
 
 use control::Receiver;
 use load::Load;

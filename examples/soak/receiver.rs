@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracer_registry::Fingerprinter;
+use tracer_registry::secret::Fingerprinter;
 use tracer_registry_collector::{CollectorError, LocalCollector};
 
 use crate::Result;

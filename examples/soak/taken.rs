@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use tracer_registry::Fingerprinter;
+use tracer_registry::secret::Fingerprinter;
 use tracer_registry_collector::{Endpoint, Received};
 
 use crate::options::{key_of, name_of};

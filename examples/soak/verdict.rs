@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use tracer_registry::DropReason;
+use tracer_registry::status::DropReason;
 
 use crate::Result;
 use crate::memory::Drift;

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tracer_registry::{DropReason, LedgerSnapshot, SelectorKind, TracerRegistry, TracerStatus};
+use tracer_registry::TracerRegistry;
+use tracer_registry::selector::SelectorKind;
+use tracer_registry::status::{DropReason, LedgerSnapshot, TracerStatus};
 
 use crate::made::{Counts, Made};
 use crate::memory::{Memory, threads};

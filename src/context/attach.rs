@@ -61,7 +61,7 @@ struct Ending;
 ///
 /// If the thread already has 65,534 attached contexts, the most that OpenTelemetry keeps, the scope cannot be made current. Until the guard is
 /// dropped, code on this thread then runs in no scope, and
-/// [`UnroutedStatus::unattached`](crate::UnroutedStatus::unattached) counts it. The same holds in a destructor that a thread runs at its end,
+/// [`UnroutedStatus::unattached`](crate::status::UnroutedStatus::unattached) counts it. The same holds in a destructor that a thread runs at its end,
 /// after it dropped OpenTelemetry's context; there code makes no spans at all.
 #[must_use = "the scope ends when the guard is dropped"]
 pub struct ScopeGuard {

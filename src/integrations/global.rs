@@ -40,7 +40,7 @@ impl TracerRegistry {
     ///
     /// The registry is not kept alive by any of this: keep it, and shut it down. Dropped in place of that while a look-up by name is under way in it, it
     /// ends on a thread of its own when that is over, and a program that returns from `main` meanwhile loses what was not sent. After a shutdown, spans in scopes are counted as
-    /// [`AfterShutdown`](crate::DropReason::AfterShutdown), those outside any as unrouted; nothing panics.
+    /// [`AfterShutdown`](crate::status::DropReason::AfterShutdown), those outside any as unrouted; nothing panics.
     ///
     /// Called again, by this registry or another one, the last call holds, as it does for all of OpenTelemetry's globals. So libraries and
     /// tests must not call it.

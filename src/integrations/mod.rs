@@ -8,3 +8,9 @@ pub mod tower;
 pub(crate) mod trace_macro;
 #[cfg(feature = "tracing")]
 pub(crate) mod tracing_layer;
+
+pub use crate::span::RegistrySpan;
+pub use crate::tracer::RegistryTracer;
+pub use routing::{RoutingProvider, RoutingTracer};
+#[cfg(feature = "tracing")]
+pub use tracing_layer::TracingLayer;

@@ -21,7 +21,7 @@ use crate::util::wall_time::Moment;
 ///
 /// Each span goes to the tracer of the scope in the context that it is started in, else of the current scope, as a child of that tracer's own
 /// span. Outside any scope it goes to `routing.default` of the registry's configuration; where there is none, or its tracer cannot be had,
-/// it is not recorded, and counted as [`Status::unrouted`](crate::Status::unrouted). It never goes to a tracer that nobody named. Work that is served
+/// it is not recorded, and counted as [`Status::unrouted`](crate::status::Status::unrouted). It never goes to a tracer that nobody named. Work that is served
 /// untraced, or called for a tracer that could not be had, has no default.
 ///
 /// The default is looked up for each such span, so a reload, a new key or an eviction holds at once. The first one has its tracer made on a thread

@@ -31,7 +31,7 @@ impl TracerHandle {
     /// What is written is valid, whatever was set: a `baggage` header has at most 64 entries and 8,192 bytes, values are percent-encoded, and
     /// an entry goes out as a whole or not at all. The session's id goes first, then the entries in the order of their names, each where it still
     /// fits. One whose name or metadata is not valid there, or has a `%` in its name, is left out. What is left out is counted in
-    /// [`PropagationStatus::baggage_dropped`](crate::PropagationStatus::baggage_dropped).
+    /// [`PropagationStatus::baggage_dropped`](crate::status::PropagationStatus::baggage_dropped).
     ///
     /// The headers are to be those of this request alone. OpenTelemetry's `Injector` can replace a header and not remove one, so where the tracer
     /// has no span or no baggage, a `traceparent` or `baggage` that is there already stays: one that another tracer wrote, or that came in.

@@ -57,7 +57,7 @@ pub enum LookupError {
         /// What the source said.
         error: SourceError,
     },
-    /// The tenant's binding is with an [`AsyncBindingSource`](crate::AsyncBindingSource), and this look-up cannot wait for it.
+    /// The tenant's binding is with an [`AsyncBindingSource`](crate::source::AsyncBindingSource), and this look-up cannot wait for it.
     #[error(
         "tenant {0:?} must be asked for asynchronously, for the source of bindings is: use tenant_async or get_async; once its tracer is there, all look-ups find it"
     )]

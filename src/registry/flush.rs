@@ -16,7 +16,8 @@ impl TracerRegistry {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tracer_registry::{Report, TracerRegistry};
+    /// # use tracer_registry::TracerRegistry;
+    /// # use tracer_registry::report::Report;
     /// # async fn demo(registry: &TracerRegistry) -> Result<Report, Box<dyn std::error::Error>> {
     /// let registry = registry.clone();
     /// let report = tokio::task::spawn_blocking(move || registry.force_flush(Duration::from_secs(5))).await?;

@@ -13,7 +13,8 @@ use std::time::Duration;
 /// ```
 /// use std::time::Duration;
 /// use tracer_registry::config::Binding;
-/// use tracer_registry::{KeyCommand, KeySource};
+/// use tracer_registry::KeySource;
+/// use tracer_registry::secret::KeyCommand;
 ///
 /// let vault = KeyCommand::new(["vault", "kv", "get", "-field=key", "secret/tenants/{tenant}"])
 ///     .pass_env(["VAULT_ADDR", "VAULT_TOKEN"])

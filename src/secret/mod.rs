@@ -25,6 +25,9 @@ mod rules;
 mod source;
 mod wildcard;
 
+/// Text that is wiped on drop and not printed.
+pub use secrecy::SecretString;
+
 pub use code_point::CodePoint;
 pub use command::KeyCommand;
 pub use confined::ConfinedFile;

@@ -11,7 +11,7 @@ use std::path::Path;
 /// without a width. Everything else is as it was, a backslash too.
 ///
 /// ```
-/// # use tracer_registry::printable;
+/// # use tracer_registry::text::printable;
 /// let name = "acme\u{1b}[2J\r\nok: \u{202e}no\u{200b}";
 /// assert_eq!(printable(name).to_string(), r"acme\u{1b}[2J\r\nok: \u{202e}no\u{200b}");
 /// ```

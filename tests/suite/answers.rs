@@ -8,10 +8,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
+use tracer_registry::check::{CheckMode, ConnectionCheck};
 use tracer_registry::config::{BackendName, Export};
-use tracer_registry::{
-    CheckMode, ConnectionCheck, DropReason, Enrichment, ExportError, Fingerprinter, TracerHandle, TracerRegistry,
-};
+use tracer_registry::error::ExportError;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::DropReason;
+use tracer_registry::{Enrichment, TracerHandle, TracerRegistry};
 
 use crate::support::{LONG, assert_shows_nothing_of, binding, key_of, quick, registry, wait_for};
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{Export, Retry};
-use tracer_registry::{BreakerState, BreakerStatus, DropReason, ExportError, Fingerprinter, TracerStatus};
+use tracer_registry::error::ExportError;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::{BreakerState, BreakerStatus, DropReason, TracerStatus};
 use tracer_registry_collector::{Endpoint, Fault, LocalCollector};
 
 use crate::support::{AT_ONCE, LONG, World, binding, collector, key_of, quick, registry, wait_for};

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
+use tracer_registry::TracerRegistry;
 use tracer_registry::config::{Compression, Export, Retry};
-use tracer_registry::{Fingerprinter, TracerRegistry};
+use tracer_registry::secret::Fingerprinter;
 
 use crate::support::{LONG, binding, key_of, keys, quick};
 

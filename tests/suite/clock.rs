@@ -246,8 +246,9 @@ fn a_requests_span_ends_after_the_request_came() {
     use http_body_util::Full;
     use tower::ServiceExt;
     use tower_layer::Layer;
+    use tracer_registry::selector::Slug;
+    use tracer_registry::source::{AsyncBindingSource, BindingFuture};
     use tracer_registry::tower::{TenantLayer, TenantSource};
-    use tracer_registry::{AsyncBindingSource, BindingFuture, Slug};
 
     /// Sets the clock while it is asked.
     struct Source(fn());

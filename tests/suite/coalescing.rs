@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tracer_registry::{DropReason, Enrichment, Fingerprinter, LedgerSnapshot, Session};
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::{DropReason, LedgerSnapshot};
+use tracer_registry::{Enrichment, Session};
 use tracer_registry_collector::{Endpoint, Fault, FaultId, OperationKind, Session as Stored};
 
 use crate::support::{LONG, World, collector, once, registry, wait_for};

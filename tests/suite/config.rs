@@ -82,7 +82,7 @@ fn the_shipped_files_make_a_registry_whose_bindings_lack_nothing_but_their_keys(
         return;
     }
     let registry = TracerRegistry::from_config(shipped().join("default.toml")).expect("valid");
-    let checked = registry.check(tracer_registry::CheckMode::Keys);
+    let checked = registry.check(tracer_registry::check::CheckMode::Keys);
     assert_eq!(checked.len(), 9);
     let (any_tenant, named): (Vec<_>, Vec<_>) = checked.into_iter().partition(|binding| binding.selector == "tenant:*");
     assert_eq!(any_tenant[0].error, None, "its key cannot be tried without a name");

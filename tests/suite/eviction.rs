@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::Span as _;
 use secrecy::SecretString;
 use tracer_registry::config::{Export, IdleTimeout, Pool, Retry, WhenFull};
-use tracer_registry::{
-    DropReason, Enrichment, Fingerprinter, LookupError, RegistryBuilder, Report, Selector, Status, TracerRegistry,
-};
+use tracer_registry::report::Report;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::{DropReason, Status};
+use tracer_registry::{Enrichment, LookupError, RegistryBuilder, Selector, TracerRegistry};
 use tracer_registry_collector::{CollectorBuilder, Fault, LocalCollector};
 
 use crate::log::Log;

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{BackendName, Export, Retry};
-use tracer_registry::{DropReason, ExportError, Fingerprinter};
+use tracer_registry::error::ExportError;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::DropReason;
 use tracer_registry_collector::{Endpoint, Fault, LocalCollector};
 
 use crate::support::{LONG, World, binding, collector, key_of, once, quick, registry, scripted, wait_for};

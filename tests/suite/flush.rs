@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::Export;
-use tracer_registry::{DropReason, Enrichment, LookupError};
+use tracer_registry::status::DropReason;
+use tracer_registry::{Enrichment, LookupError};
 use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{AT_ONCE, LONG, World, key_of, quick, wait_for};
@@ -119,7 +120,8 @@ fn a_loss_before_the_flush_is_told_by_the_next_report_and_by_that_one_only() {
     let a = world.tenant("a");
     a.start_span("lost").end();
     let _session = a.session("lost").start();
-    let settled = |status: &tracer_registry::TracerStatus| status.spans.lost() + status.session_events.lost() == 2;
+    let settled =
+        |status: &tracer_registry::status::TracerStatus| status.spans.lost() + status.session_events.lost() == 2;
     wait_for("the losses", || world.status("a"), settled);
     let report = world.registry.force_flush(LONG);
     assert_eq!(report.lost(), 2);

@@ -4,8 +4,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
+use tracer_registry::TracerHandle;
 use tracer_registry::config::{Export, ExportMode};
-use tracer_registry::{DropReason, TracerHandle, TracerReport};
+use tracer_registry::report::TracerReport;
+use tracer_registry::status::DropReason;
 use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{AT_ONCE, LONG, World, key_of, quick, wait_for};

@@ -12,11 +12,13 @@ use std::time::Duration;
 use fork::{Fork, WEXITSTATUS, WIFEXITED, fork, waitpid};
 use futures_util::FutureExt as _;
 use opentelemetry::trace::Span as _;
+use tracer_registry::check::CheckMode;
 use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool, WhenFull};
-use tracer_registry::{
-    BindingCacheOptions, CheckMode, Enrichment, Fingerprinter, LookupError, ReloadError, Selector, Session, Slug,
-    TracerHandle, TracerRegistry,
-};
+use tracer_registry::error::ReloadError;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::selector::Slug;
+use tracer_registry::source::BindingCacheOptions;
+use tracer_registry::{Enrichment, LookupError, Selector, Session, TracerHandle, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
 use crate::child::{is_child, variable};

@@ -6,7 +6,8 @@ use std::net::TcpListener;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{Export, ExportMode};
-use tracer_registry::{DropReason, Enrichment, Session, TracerHandle};
+use tracer_registry::status::DropReason;
+use tracer_registry::{Enrichment, Session, TracerHandle};
 use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{LONG, World, binding, key_of, once};

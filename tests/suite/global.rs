@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{Span as _, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
-use tracer_registry::{DropReason, Scope, Selector, TracerRegistry};
+use tracer_registry::status::DropReason;
+use tracer_registry::{Scope, Selector, TracerRegistry};
 
 use crate::child::is_child;
 use crate::isolation::attached::Full;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
+use tracer_registry::check::{CheckMode, ConnectionCheck};
 use tracer_registry::config::{BackendName, Binding, Compression, Export, ExportMode, Protocol, Proxy as Through, Tls};
-use tracer_registry::{
-    BreakerState, CheckMode, ConnectionCheck, Enrichment, ExportError, Fingerprinter, LookupError, RegistryBuilder,
-    TracerRegistry,
-};
+use tracer_registry::error::ExportError;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::BreakerState;
+use tracer_registry::{Enrichment, LookupError, RegistryBuilder, TracerRegistry};
 use tracer_registry_collector::{CollectorBuilder, Fault};
 
 use crate::child::is_child;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{Compression, Export, Protocol};
-use tracer_registry::{DropReason, ExportError, Fingerprinter};
+use tracer_registry::error::ExportError;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::DropReason;
 use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{LONG, World, collector, key_of, once, quick, registry};

@@ -6,8 +6,10 @@ use http::Version;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
 use tempfile::TempDir;
+use tracer_registry::TracerRegistry;
 use tracer_registry::config::{BackendName, Binding, Compression, Export, Tls};
-use tracer_registry::{Fingerprinter, SelectorKind, TracerRegistry};
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::selector::SelectorKind;
 
 use crate::support::{LONG, binding, key_of, quick, registry, wait_for};
 use crate::tls_server::{Asked, Authority, Manner, TlsServer};

@@ -7,8 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
+use tracer_registry::check::{CheckMode, ConnectionCheck};
 use tracer_registry::config::{Export, ExportMode, Retry};
-use tracer_registry::{CheckMode, ConnectionCheck, DropReason, Enrichment, Fingerprinter, TracerRegistry};
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::DropReason;
+use tracer_registry::{Enrichment, TracerRegistry};
 use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::child::{is_child, variable};

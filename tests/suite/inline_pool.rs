@@ -4,8 +4,11 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
+use tracer_registry::LookupError;
 use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool};
-use tracer_registry::{Fingerprinter, LookupError, Report, Status};
+use tracer_registry::report::Report;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::Status;
 use tracer_registry_collector::{Fault, LocalCollector};
 
 use crate::support::{self, AT_ONCE, LONG, World, binding, key_of, quick};

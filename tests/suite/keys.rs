@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tracer_registry::config::Binding;
-use tracer_registry::{
-    Fingerprinter, KeyCommand, KeySource, LookupError, SecretErrorKind, SecretSources, TracerRegistry,
-};
+use tracer_registry::secret::{Fingerprinter, KeyCommand, SecretErrorKind, SecretSources};
+use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
 use crate::child::is_child;
 
@@ -250,7 +249,7 @@ fn a_command_gets_the_tenant_as_one_argument_and_its_arguments_are_never_shown()
     }
     let checked = format!(
         "{:?} {registry:?} {:?}",
-        registry.check(tracer_registry::CheckMode::Keys),
+        registry.check(tracer_registry::check::CheckMode::Keys),
         registry.config()
     );
     assert!(!checked.contains("canary"), "{checked}");

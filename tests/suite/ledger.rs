@@ -5,8 +5,9 @@ use std::thread;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tracer_registry::Enrichment;
 use tracer_registry::config::Export;
-use tracer_registry::{Enrichment, LedgerSnapshot, TracerStatus};
+use tracer_registry::status::{LedgerSnapshot, TracerStatus};
 use tracer_registry_collector::{Fault, LocalCollector, SessionOrigin};
 
 use crate::support::{LONG, World, key_of, quick};
@@ -137,7 +138,7 @@ fn assert_agrees(collector: &LocalCollector, tenant: &str, status: &TracerStatus
     assert_eq!(spans.delivered, project.spans().len() as u64, "{status:#?}");
     let rejected = spans
         .dropped
-        .get(&tracer_registry::DropReason::Rejected)
+        .get(&tracer_registry::status::DropReason::Rejected)
         .copied()
         .unwrap_or(0);
     assert_eq!(rejected, project.summary().rejected_spans, "{status:#?}");

@@ -10,9 +10,9 @@ use std::time::Duration;
 use opentelemetry::trace::Span as _;
 use secrecy::SecretString;
 use tracer_registry::config::Binding;
-use tracer_registry::{
-    Fingerprinter, KeySource, LookupError, RegistryBuilder, Selector, SelectorError, TracerRegistry,
-};
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::selector::SelectorError;
+use tracer_registry::{KeySource, LookupError, RegistryBuilder, Selector, TracerRegistry};
 
 use crate::support::{self, binding, key_of};
 
@@ -145,7 +145,7 @@ fn a_name_that_is_unknown_or_not_allowed_is_an_error_that_helps() {
             assert!(error.to_string().len() < 400 && error.to_string().is_ascii(), "{error}");
         }
     }
-    let empty = tracer_registry::SelectorBuilder::default();
+    let empty = tracer_registry::selector::SelectorBuilder::default();
     assert_eq!(
         registry.get(empty).expect_err("nothing asked for"),
         LookupError::Selector(SelectorError::Empty)

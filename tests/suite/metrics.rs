@@ -11,7 +11,8 @@ use opentelemetry::trace::{Span as _, Tracer, TracerProvider};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tracer_registry::config::{Export, ExportMode, Metrics};
-use tracer_registry::{DropReason, Enrichment, LedgerSnapshot, Selector, Status};
+use tracer_registry::status::{DropReason, LedgerSnapshot, Status};
+use tracer_registry::{Enrichment, Selector};
 use tracer_registry_collector::Fault;
 
 use crate::support::{LONG, World, binding, key_of, once, quick};

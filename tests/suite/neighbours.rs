@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
+use tracer_registry::Enrichment;
 use tracer_registry::config::{Export, Retry};
-use tracer_registry::{DropReason, Enrichment};
+use tracer_registry::status::DropReason;
 use tracer_registry_collector::Fault;
 
 use crate::support::{LONG, World, binding, key_of, quick, wait_for};

@@ -9,7 +9,9 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::SecretString;
 use tracer_registry::config::{BackendName, Binding, Export, ExportMode, Retry};
-use tracer_registry::{BuildError, EngineError, Fingerprinter, KeySource, SecretError, TracerRegistry};
+use tracer_registry::error::EngineError;
+use tracer_registry::secret::{Fingerprinter, SecretError};
+use tracer_registry::{BuildError, KeySource, TracerRegistry};
 use tracer_registry_collector::Fault;
 
 use crate::child::is_child;

@@ -3,8 +3,9 @@
 use std::thread;
 
 use opentelemetry::trace::{Span as _, TracerProvider};
+use tracer_registry::Enrichment;
+use tracer_registry::check::CheckMode;
 use tracer_registry::config::{AuthScheme, BackendName};
-use tracer_registry::{CheckMode, Enrichment};
 use tracer_registry_collector::Fault;
 
 use crate::support::{LONG, World, assert_shows_nothing_of, binding, key_of, once, spellings};

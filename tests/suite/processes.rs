@@ -6,7 +6,8 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{Compression, Export, Protocol};
-use tracer_registry::{Fingerprinter, TracerHandle, TracerRegistry};
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::{TracerHandle, TracerRegistry};
 use tracer_registry_collector::Fault;
 
 use crate::child::{ended_child, is_child, variable};

@@ -1,11 +1,11 @@
 //! Tenants whose keys choose no project: each lands in its own by `project`, and those that meet in one are warned of.
 
 use serde_json::json;
+use tracer_registry::check::{CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, SpanFate};
 use tracer_registry::config::{BackendName, Binding, Export, Protocol};
-use tracer_registry::{
-    CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, DropReason, Fingerprinter, RegistryBuilder, Selector,
-    SpanFate, TracerRegistry,
-};
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::DropReason;
+use tracer_registry::{RegistryBuilder, Selector, TracerRegistry};
 use tracing::subscriber::with_default;
 
 use crate::log::Log;

@@ -3,7 +3,9 @@
 use opentelemetry::trace::Span as _;
 use tempfile::TempDir;
 use tracer_registry::config::{BackendName, Binding, Proxy as Through, Tls};
-use tracer_registry::{ExportError, Fingerprinter, KeySource, LookupError, RegistryBuilder, TracerRegistry};
+use tracer_registry::error::ExportError;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::{KeySource, LookupError, RegistryBuilder, TracerRegistry};
 
 use crate::child::is_child;
 use crate::proxy::{Proxy, Rule};

@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 use tracer_registry::config::Config;
-use tracer_registry::{Fingerprinter, LookupError, RegistryBuilder, ReloadError, Selector, TracerHandle};
+use tracer_registry::error::ReloadError;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::{LookupError, RegistryBuilder, Selector, TracerHandle};
 
 use crate::support::{LONG, World, collector, keys};
 

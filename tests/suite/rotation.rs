@@ -18,7 +18,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tracer_registry::config::{Binding, Export, Retry};
-use tracer_registry::{KeySource, KeyStatus, RegistryBuilder, SecretError};
+use tracer_registry::secret::SecretError;
+use tracer_registry::status::KeyStatus;
+use tracer_registry::{KeySource, RegistryBuilder};
 use tracer_registry_collector::{Fault, FaultId};
 
 use crate::support::{World, key_of, quick, wait_for};

@@ -1,7 +1,9 @@
 //! Routes for every tenant: where the spans of several parts land.
 
 use tracer_registry::config::Binding;
-use tracer_registry::{KeySource, Selector, Slug, SourceError};
+use tracer_registry::selector::Slug;
+use tracer_registry::source::SourceError;
+use tracer_registry::{KeySource, Selector};
 
 use crate::support::{World, binding, key_of};
 

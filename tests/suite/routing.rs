@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use opentelemetry::Context;
 use opentelemetry::trace::{Span as _, TraceContextExt, Tracer, TracerProvider};
 use tracer_registry::config::Binding;
-use tracer_registry::{
-    KeySource, RoutingProvider, SecretError, SecretString, Selector, TracerHandle, TracerRegistry, UnroutedStatus,
-};
+use tracer_registry::integrations::RoutingProvider;
+use tracer_registry::secret::{SecretError, SecretString};
+use tracer_registry::status::UnroutedStatus;
+use tracer_registry::{KeySource, Selector, TracerHandle, TracerRegistry};
 
 use crate::log::Log;
 use crate::support::{World, collector, key_of, quick, wait_for};
@@ -95,7 +96,7 @@ fn write_default(folder: &Path, url: &str, default: &str) {
 #[test]
 fn the_default_is_what_a_look_up_gives_at_that_moment() {
     let folder = tempfile::tempdir().expect("a folder");
-    let collector = collector(&["a", "b"], &tracer_registry::Fingerprinter::new()).start();
+    let collector = collector(&["a", "b"], &tracer_registry::secret::Fingerprinter::new()).start();
     let collector = collector.expect("a free port");
     write_default(folder.path(), &collector.url(), "a");
     let registry = TracerRegistry::from_config(folder.path()).expect("valid");

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
 use opentelemetry::trace::{Span as _, TracerProvider};
+use tracer_registry::TracerHandle;
 use tracer_registry::config::Export;
-use tracer_registry::{DropReason, TracerHandle};
+use tracer_registry::status::DropReason;
 use tracer_registry_collector::Fault;
 
 use crate::support::{AT_ONCE, LONG, World, quick, wait_for};

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use opentelemetry::trace::{Span as _, Tracer, TracerProvider};
 use serde_json::json;
 use tracer_registry::config::{BackendName, Binding, SessionMode};
-use tracer_registry::{DropReason, Enrichment, RegistryBuilder, Session};
+use tracer_registry::status::DropReason;
+use tracer_registry::{Enrichment, RegistryBuilder, Session};
 use tracer_registry_collector::SessionOrigin;
 
 use crate::support::{World, binding};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use serde_json::json;
-use tracer_registry::{DropReason, Enrichment, Session};
+use tracer_registry::status::DropReason;
+use tracer_registry::{Enrichment, Session};
 use tracer_registry_collector::{Endpoint, Fault, OperationKind};
 use uuid::Uuid;
 

@@ -4,10 +4,9 @@ use std::fmt::Debug;
 
 use secrecy::SecretString;
 use tracer_registry::config::{Binding, Config, Proxy};
-use tracer_registry::{
-    ApiKey, Enrichment, Fingerprinter, KeyCommand, KeySource, SecretError, SecretSources, Selector, SelectorKind,
-    TracerRegistry,
-};
+use tracer_registry::secret::{ApiKey, Fingerprinter, KeyCommand, SecretError, SecretSources};
+use tracer_registry::selector::SelectorKind;
+use tracer_registry::{Enrichment, KeySource, Selector, TracerRegistry};
 
 use crate::support::{World, binding, key_of};
 
@@ -58,12 +57,15 @@ fn what_is_made_of_a_key_does_not_show_it() {
     );
     debug("Session", &session);
     debug("Status", &registry.status());
-    debug("CheckedBinding", &registry.check(tracer_registry::CheckMode::Keys));
+    debug(
+        "CheckedBinding",
+        &registry.check(tracer_registry::check::CheckMode::Keys),
+    );
     debug("Config", &registry.config());
     debug("ResolvedBinding", &registry.config().resolve(tracer.selector()));
     for serialized in [
         serde_json::to_string(&registry.status()),
-        serde_json::to_string(&registry.check(tracer_registry::CheckMode::Keys)),
+        serde_json::to_string(&registry.check(tracer_registry::check::CheckMode::Keys)),
         serde_json::to_string(&report),
     ] {
         assert_silent("JSON", &serialized.expect("serializes"));

@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{BackendName, Compression, Export, ExportMode, Protocol};
-use tracer_registry::{
-    BreakerState, DropReason, Enrichment, Fingerprinter, RequestKind, RequestState, RequestStatus, Selector, Status,
-    TracerStatus,
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::{
+    BreakerState, DropReason, RequestKind, RequestState, RequestStatus, Status, TracerStatus,
 };
+use tracer_registry::{Enrichment, Selector};
 use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{LONG, World, binding, collector, once, quick, registry, wait_for};

@@ -11,10 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::SecretString;
 use tracer_registry::config::{BackendName, Binding, Export, Retry};
-use tracer_registry::{
-    Fingerprint, Fingerprinter, KeySource, RegistryBuilder, SecretError, SelectorKind, TracerHandle, TracerRegistry,
-    TracerStatus,
-};
+use tracer_registry::secret::{Fingerprint, Fingerprinter, SecretError};
+use tracer_registry::selector::SelectorKind;
+use tracer_registry::status::TracerStatus;
+use tracer_registry::{KeySource, RegistryBuilder, TracerHandle, TracerRegistry};
 use tracer_registry_collector::{CollectorBuilder, LocalCollector, Project};
 
 /// Longer than anything here takes; reached only where something is broken.

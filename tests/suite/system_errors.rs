@@ -6,7 +6,8 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 use tracer_registry::config::{BackendName, Binding, Config, Export, ExportMode};
-use tracer_registry::{KeyCommand, KeySource, SecretSources, TracerRegistry};
+use tracer_registry::secret::{KeyCommand, SecretSources};
+use tracer_registry::{KeySource, TracerRegistry};
 
 use crate::child::is_child;
 use crate::support::{collector, keys, quick, wait_for};
@@ -44,7 +45,7 @@ fn a_process_that_can_open_no_file_says_so_in_each_message() {
     let key = write(folder.path(), "key", "hh_canary");
     let ca = write(folder.path(), "ca.pem", "no certificate");
     let config = write(folder.path(), "default.toml", "");
-    let collector = collector(&["a"], &tracer_registry::Fingerprinter::new())
+    let collector = collector(&["a"], &tracer_registry::secret::Fingerprinter::new())
         .start()
         .expect("a free port");
     let inline = Export {

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use opentelemetry::trace::Span as _;
 use tempfile::TempDir;
+use tracer_registry::check::{CheckMode, ConnectionCheck};
 use tracer_registry::config::{BackendName, Binding, Tls};
-use tracer_registry::{
-    BreakerState, CheckMode, ConnectionCheck, Fingerprinter, LookupError, RegistryBuilder, Selector, TlsErrorKind,
-    TracerRegistry,
-};
+use tracer_registry::error::TlsErrorKind;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::BreakerState;
+use tracer_registry::{LookupError, RegistryBuilder, Selector, TracerRegistry};
 
 use crate::support::{LONG, binding, key_of, registry, wait_for};
 use crate::tls_server::{Authority, Issued, Manner, TlsServer};

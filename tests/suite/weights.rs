@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
+use tracer_registry::TracerRegistry;
 use tracer_registry::config::{Compression, Export};
-use tracer_registry::{Fingerprinter, TracerRegistry};
+use tracer_registry::secret::Fingerprinter;
 
 use crate::support::{binding, collector, keys, quick, wait_for};
 

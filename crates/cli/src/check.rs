@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anstream::stderr;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use tracer_registry::{BuildError, CheckMode, CheckedBinding, ConnectionCheck, TracerRegistry, printable};
+use tracer_registry::check::{CheckMode, CheckedBinding, ConnectionCheck};
+use tracer_registry::text::printable;
+use tracer_registry::{BuildError, TracerRegistry};
 
 use super::error::CliError;
 use super::table::{self, Align};

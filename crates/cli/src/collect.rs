@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use clap::Args;
-use tracer_registry::printable;
+use tracer_registry::text::printable;
 use tracer_registry_collector::{CollectorBuilder, Format, LocalCollector, Received};
 
 use super::Outcome;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
-use tracer_registry::printable;
+use tracer_registry::text::printable;
 
 use super::error::CliError;
 

@@ -20,7 +20,8 @@ use std::process::ExitCode;
 use anstream::adapter::strip_str;
 use anstream::{stderr, stdout};
 use clap::{Parser, Subcommand};
-use tracer_registry::{BuildError, printable};
+use tracer_registry::BuildError;
+use tracer_registry::text::printable;
 
 use error::CliError;
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use tracer_registry::printable;
+use tracer_registry::text::printable;
 
 /// How the cells of a column stand.
 #[derive(Clone, Copy)]

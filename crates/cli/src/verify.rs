@@ -5,7 +5,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use clap::Args;
-use tracer_registry::printable;
+use tracer_registry::text::printable;
 use tracer_registry_testing::{Failure, FindingKind, SideReport, Verify, VerifyReport, verify};
 
 use super::error::CliError;

@@ -109,7 +109,7 @@ impl TenantLayer {
     ///
     /// Such work, as a task that is spawned in the request or an actor that the first request starts, takes the request's scope along. What
     /// it traces by the current scope after the request goes to the request's tenant, for as long as it lives. With `true` that goes nowhere
-    /// and is counted ([`UnroutedStatus::ended_requests`](crate::UnroutedStatus::ended_requests)), and
+    /// and is counted ([`UnroutedStatus::ended_requests`](crate::status::UnroutedStatus::ended_requests)), and
     /// [`TracerRegistry::current`] is none there. What is traced by a handle goes to its tracer as ever, and so does what
     /// goes by a scope that a handle enters after the end. What the tenant's own handle enters within the request is part of the request.
     pub fn scope_ends_with_request(mut self, ends: bool) -> Self {

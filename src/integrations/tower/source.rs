@@ -19,7 +19,7 @@ use crate::selector::Selector;
 /// that replaces the header, whatever the client sent), or where nobody is harmed by a client that names another tenant. Where requests
 /// are authenticated in this process, put the layer inside the authentication and use [`extension`](Self::extension).
 ///
-/// Names are those of [`Slug`](crate::Slug): nothing is trimmed or folded, but for the case of hosts.
+/// Names are those of [`Slug`](crate::selector::Slug): nothing is trimmed or folded, but for the case of hosts.
 #[derive(Clone)]
 pub struct TenantSource(Kind);
 

@@ -57,7 +57,7 @@ const OWN_TARGET: &str = "tracer_registry";
 /// ```
 ///
 /// - **Whose a span is** is settled where it is made: the scope that is current there, else that of an explicit parent, else
-///   `routing.default`, else it is not recorded and counted ([`Status::unrouted`](crate::Status::unrouted)). Where it is entered and closed does not matter.
+///   `routing.default`, else it is not recorded and counted ([`Status::unrouted`](crate::status::Status::unrouted)). Where it is entered and closed does not matter.
 /// - **Entering a span** makes its scope current, on whatever thread, so a future that is `instrument`ed takes its scope along. A span that was made
 ///   outside any scope has none: inside it [`TracerRegistry::current`] is none, what goes to the default is its child, and entered in a scope it
 ///   changes nothing.

@@ -22,7 +22,7 @@ use crate::tracer::TracerHandle;
 
 impl TracerRegistry {
     /// Returns the tracer of a tenant, without blocking the thread. The only way to a tenant of an
-    /// [`AsyncBindingSource`](crate::AsyncBindingSource) whose tracer is not there yet.
+    /// [`AsyncBindingSource`](crate::source::AsyncBindingSource) whose tracer is not there yet.
     ///
     /// ```
     /// # use tracer_registry::{LookupError, TracerRegistry};
@@ -50,7 +50,7 @@ impl TracerRegistry {
     /// A tracer that is there is found at once. One that is not is made on a thread for blocking work of the tokio runtime that this is
     /// polled in: reading its key may block. Outside tokio, or if the runtime is being shut down or gets no thread, it is made on the
     /// thread that polls, as [`get`](Self::get) does. However many wait for one selector, its tracer is made once, and an
-    /// [`AsyncBindingSource`](crate::AsyncBindingSource) is asked once.
+    /// [`AsyncBindingSource`](crate::source::AsyncBindingSource) is asked once.
     ///
     /// # Errors
     /// As [`tenant`](Self::tenant).

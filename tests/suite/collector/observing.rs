@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use tracer_registry::config::{AuthScheme, BackendName, Binding};
-use tracer_registry::{Fingerprinter, KeySource, TracerRegistry};
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::{KeySource, TracerRegistry};
 use tracer_registry_collector::{Endpoint, Fault, Format, LocalCollector, Received};
 
 use super::client::{attribute, export, get, post, span, text};

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
 use opentelemetry::trace::Span as _;
+use tracer_registry::TracerRegistry;
 use tracer_registry::config::{Compression, Export};
-use tracer_registry::{DropReason, ExportError, Fingerprinter, TracerRegistry};
+use tracer_registry::error::ExportError;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::DropReason;
 use tracer_registry_collector::{CollectorBuilder, Fault};
 
 use super::{builder, by_grpc, patient, span, world, world_with};

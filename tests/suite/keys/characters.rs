@@ -7,7 +7,8 @@ use opentelemetry::trace::Span as _;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tracer_registry::config::{AuthScheme, BackendName, Binding, Proxy};
-use tracer_registry::{KeyCommand, KeySource, LookupError, TracerRegistry};
+use tracer_registry::secret::KeyCommand;
+use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
 use crate::child::{is_child, variable};
 use crate::support::{LONG, World, key_of, wait_for};

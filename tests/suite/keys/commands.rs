@@ -11,9 +11,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tracer_registry::config::Binding;
-use tracer_registry::{
-    KeyCommand, KeySource, LookupError, SecretError, SecretErrorKind, SecretSources, TracerRegistry,
-};
+use tracer_registry::secret::{KeyCommand, SecretError, SecretErrorKind, SecretSources};
+use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
 use super::is_key;
 use crate::child::{is_child, is_child_that_ignores_children, variable};

@@ -5,8 +5,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use tracer_registry::check::{CheckMode, CheckWarning};
 use tracer_registry::config::{Binding, Config, Proxy, Tls};
-use tracer_registry::{CheckMode, CheckWarning, KeySource, LookupError, SecretErrorKind, TracerRegistry};
+use tracer_registry::secret::SecretErrorKind;
+use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
 use crate::log::Log;
 use crate::support::{key_of, wait_for};

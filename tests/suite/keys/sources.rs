@@ -11,7 +11,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tracer_registry::config::Binding;
-use tracer_registry::{KeyCommand, KeySource, LookupError, SecretError, TracerRegistry};
+use tracer_registry::secret::{KeyCommand, SecretError};
+use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
 use super::nothing_is_left;
 use crate::support::binding;

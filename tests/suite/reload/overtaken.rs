@@ -6,7 +6,8 @@ use std::thread;
 
 use secrecy::SecretString;
 use tracer_registry::config::Binding;
-use tracer_registry::{Fingerprint, KeySource, Selector};
+use tracer_registry::secret::Fingerprint;
+use tracer_registry::{KeySource, Selector};
 
 use crate::support::{World, key_of, wait_for};
 

@@ -6,8 +6,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use opentelemetry::trace::Span as _;
+use tracer_registry::KeySource;
 use tracer_registry::config::{BackendName, Binding};
-use tracer_registry::{KeyRefusalStatus, KeySource};
+use tracer_registry::secret::KeyRefusalStatus;
 use tracer_registry_collector::{Endpoint, Fault};
 
 use super::{Vault, eternal_pauses, next};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
-use tracer_registry::{DropReason, TracerHandle};
+use tracer_registry::TracerHandle;
+use tracer_registry::status::DropReason;
 use tracer_registry_collector::Fault;
 
 use super::{Vault, next};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use tracer_registry::config::{Binding, Config};
-use tracer_registry::{KeyCommand, KeySource, TracerRegistry};
+use tracer_registry::secret::KeyCommand;
+use tracer_registry::{KeySource, TracerRegistry};
 
 use super::{Keys, eternal_pauses, next};
 use crate::support::{key_of, wait_for};

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use secrecy::SecretString;
+use tracer_registry::Enrichment;
 use tracer_registry::config::Retry;
-use tracer_registry::{BreakerState, DropReason, Enrichment};
+use tracer_registry::status::{BreakerState, DropReason};
 use tracer_registry_collector::{Endpoint, Fault};
 
 use super::{Vault, eternal_pauses, next};

@@ -6,7 +6,9 @@ use std::time::Duration;
 use opentelemetry::trace::Span as _;
 use serde_json::Value;
 use tracer_registry::config::{BackendName, Protocol};
-use tracer_registry::{Fingerprinter, Report, Status};
+use tracer_registry::report::Report;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::status::Status;
 use tracer_registry_collector::Fault;
 
 use super::{eternal_pauses, inline};

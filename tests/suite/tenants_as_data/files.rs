@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use tracer_registry::check::CheckMode;
 use tracer_registry::config::{Binding, Untrusted};
-use tracer_registry::{BuildError, CheckMode, KeySource, LookupError, TracerRegistry};
+use tracer_registry::{BuildError, KeySource, LookupError, TracerRegistry};
 
 use crate::reload::{Files, table};
 use crate::support::{keys, wait_for};
@@ -155,7 +156,7 @@ fn check_tells_the_three_of_ten_thousand_files_that_are_broken() {
 
 #[test]
 fn a_table_comes_before_a_file_a_file_before_the_source_and_that_before_everybodys() {
-    let source = |tenant: &tracer_registry::Slug| {
+    let source = |tenant: &tracer_registry::selector::Slug| {
         let known = ["acme", "globex", "hooli"].contains(&tenant.as_str());
         Ok(known.then(|| Binding::new().api_key(KeySource::provider("test", "source"))))
     };

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use tracer_registry::check::CheckMode;
 use tracer_registry::config::Config;
-use tracer_registry::{CheckMode, LookupError, TracerRegistry};
+use tracer_registry::{LookupError, TracerRegistry};
 
 use super::files::key;
 use crate::child::is_child_with_memory;

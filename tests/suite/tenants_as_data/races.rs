@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tracer_registry::config::Binding;
-use tracer_registry::{BindingCacheOptions, KeySource, SecretError, Selector, Slug, TracerHandle};
+use tracer_registry::secret::SecretError;
+use tracer_registry::selector::Slug;
+use tracer_registry::source::BindingCacheOptions;
+use tracer_registry::{KeySource, Selector, TracerHandle};
 
 use super::source::HOUR;
 use crate::reload::Files;

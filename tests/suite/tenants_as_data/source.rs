@@ -6,7 +6,9 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use tracer_registry::config::Binding;
-use tracer_registry::{BindingCacheOptions, BindingSource, LookupError, Slug, SourceError, TracerRegistry};
+use tracer_registry::selector::Slug;
+use tracer_registry::source::{BindingCacheOptions, BindingSource, SourceError};
+use tracer_registry::{LookupError, TracerRegistry};
 
 use crate::support::{World, binding, wait_for};
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, Semaphore};
 use tracer_registry::config::Binding;
-use tracer_registry::{
-    AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, LookupError, Selector, Slug, SourceError,
-};
+use tracer_registry::selector::Slug;
+use tracer_registry::source::{AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, SourceError};
+use tracer_registry::{LookupError, Selector};
 
 use super::source::{HOUR, Tenants, kept};
 use crate::support::{LONG, World, binding};

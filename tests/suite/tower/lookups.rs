@@ -10,7 +10,8 @@ use http_body_util::Full;
 use tokio::sync::{Notify, Semaphore};
 use tower::ServiceExt;
 use tower_layer::Layer;
-use tracer_registry::{AsyncBindingSource, BindingFuture, Slug, SourceError};
+use tracer_registry::selector::Slug;
+use tracer_registry::source::{AsyncBindingSource, BindingFuture, SourceError};
 
 use super::client::{Server, ended, get_as, header_source};
 use super::current;

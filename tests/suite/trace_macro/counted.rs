@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use futures_util::FutureExt as _;
-use tracer_registry::{LookupError, TracerHandle, TracerRegistry, trace, trace_counts};
+use tracer_registry::status::trace_counts;
+use tracer_registry::{LookupError, TracerHandle, TracerRegistry, trace};
 
 use crate::child::is_child;
 use crate::log::Log;

@@ -1,8 +1,12 @@
 //! Connections to endpoints that untrusted layers choose: addresses, sharing, proxies.
 
 use serde_json::json;
+use tracer_registry::RegistryBuilder;
+use tracer_registry::check::{CheckMode, ConnectionCheck};
 use tracer_registry::config::{Binding, Export, Protocol, Proxy as Through, Untrusted};
-use tracer_registry::{CheckMode, ConnectionCheck, Fingerprinter, RegistryBuilder, Slug, SourceError};
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::selector::Slug;
+use tracer_registry::source::SourceError;
 
 use super::FOLDER;
 use crate::proxy::{Proxy, Rule};

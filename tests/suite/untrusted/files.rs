@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tracer_registry::CheckMode;
+use tracer_registry::check::CheckMode;
 
 use super::{ANY, Attacker, FOLDER, refused};
 use crate::reload::Files;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use tracer_registry::{LookupError, SecretErrorKind};
+use tracer_registry::LookupError;
+use tracer_registry::secret::SecretErrorKind;
 
 use super::{FOLDER, refused};
 use crate::reload::Files;

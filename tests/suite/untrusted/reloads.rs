@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use tracer_registry::config::Binding;
-use tracer_registry::{Slug, SourceError};
+use tracer_registry::selector::Slug;
+use tracer_registry::source::SourceError;
 
 use super::{ANY, FOLDER, refused};
 use crate::reload::Files;
@@ -22,9 +23,9 @@ fn what_is_allowed_no_more_does_not_stay_in_use_and_is_never_replaced_by_another
         let binding = Binding::from_json(row).map_err(|error| SourceError::new(error.to_string()))?;
         Ok((tenant.as_str() == "globex").then_some(binding))
     };
-    let keep = tracer_registry::BindingCacheOptions {
+    let keep = tracer_registry::source::BindingCacheOptions {
         ttl: HOUR,
-        ..tracer_registry::BindingCacheOptions::default()
+        ..tracer_registry::source::BindingCacheOptions::default()
     };
     let text = format!("{FOLDER}{ANY}{ALLOWED}");
     let files = Files::with(&["acme", "globex", "any"], &text, |builder| {

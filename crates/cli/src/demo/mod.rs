@@ -11,7 +11,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use tracer_registry::{Report, printable};
+use tracer_registry::report::Report;
+use tracer_registry::text::printable;
 use tracer_registry_collector::LocalCollector;
 
 use super::error::CliError;

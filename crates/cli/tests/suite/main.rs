@@ -454,7 +454,7 @@ fn collect_prints_a_line_for_each_batch_until_it_is_told_to_end() {
         .find(|word| word.starts_with("http://"))
         .expect("a URL")
         .trim_end_matches(':');
-    let fingerprinter = tracer_registry::Fingerprinter::new();
+    let fingerprinter = tracer_registry::secret::Fingerprinter::new();
     // Both go out with the flush, however long it is until then.
     let export = Export {
         scheduled_delay: Some(LONG),

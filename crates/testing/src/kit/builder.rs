@@ -8,7 +8,10 @@ use super::TestRegistry;
 use super::isolation::WHOSE;
 use super::keys::TestKeys;
 use tracer_registry::config::{BackendName, Binding, Export};
-use tracer_registry::{Fingerprinter, KeySource, RegistryBuilder, Slug, SourceError, TracerRegistry};
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::selector::Slug;
+use tracer_registry::source::SourceError;
+use tracer_registry::{KeySource, RegistryBuilder, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
 /// The name of the source of keys.

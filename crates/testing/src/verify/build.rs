@@ -8,9 +8,9 @@ use secrecy::SecretString;
 
 use super::cast::{Backend, Member, REGISTRIES};
 use tracer_registry::config::{BackendName, Binding, Export, Protocol};
-use tracer_registry::{
-    BuildError, Fingerprinter, KeySource, RegistryBuilder, SecretError, SelectorKind, TracerRegistry,
-};
+use tracer_registry::secret::{Fingerprinter, SecretError};
+use tracer_registry::selector::SelectorKind;
+use tracer_registry::{BuildError, KeySource, RegistryBuilder, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
 /// Spans and session events of one tracer in a round all fit.

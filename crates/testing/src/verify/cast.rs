@@ -1,7 +1,8 @@
 //! The cast: which tracers a run has, with their keys, their backends and their settings. Made from a number alone.
 
+use tracer_registry::Selector;
 use tracer_registry::config::SessionMode;
-use tracer_registry::{Selector, SelectorBuilder, SelectorKind};
+use tracer_registry::selector::{SelectorBuilder, SelectorKind};
 
 use super::program::OpId;
 

@@ -22,9 +22,11 @@ use super::subject::{Active, Books, Flushed, Found, Request, Subject, Tally, Wor
 use super::subscriber::Subscriber;
 use super::traced;
 use tracer_registry::config::Config;
+use tracer_registry::integrations::{RegistrySpan, RoutingProvider};
+use tracer_registry::secret::{Fingerprint, Fingerprinter};
+use tracer_registry::selector::SelectorKind;
 use tracer_registry::{
-    BuildError, Enrichment, Fingerprint, Fingerprinter, LookupError, RegistrySpan, RoutingProvider, Scope, ScopeGuard,
-    Selector, SelectorKind, Session, TracerHandle, TracerRegistry,
+    BuildError, Enrichment, LookupError, Scope, ScopeGuard, Selector, Session, TracerHandle, TracerRegistry,
 };
 use tracer_registry_collector::LocalCollector;
 

@@ -156,7 +156,7 @@ pub(crate) enum How {
     Closure,
     /// `in_span_async` of OpenTelemetry's `Tracer`.
     Trait,
-    /// The same of a [`RoutingProvider`](tracer_registry::RoutingProvider)'s, inside a scope of the tracer.
+    /// The same of a [`RoutingProvider`](tracer_registry::integrations::RoutingProvider)'s, inside a scope of the tracer.
     Routed,
     /// A function with `#[trace(tracer = ..)]`.
     Traced,

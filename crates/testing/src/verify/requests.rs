@@ -15,8 +15,9 @@ use tower_service::Service;
 
 use super::run::current;
 use super::subject::{self, Active, Work};
+use tracer_registry::selector::SelectorKind;
 use tracer_registry::tower::{PropagationLayer, TenantLayer, TenantService, TenantSource};
-use tracer_registry::{Selector, SelectorKind, TracerRegistry};
+use tracer_registry::{Selector, TracerRegistry};
 
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 

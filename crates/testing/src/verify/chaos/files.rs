@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use super::super::cast::{Backend, Member, REGISTRIES, Setting};
 use tracer_registry::config::SessionMode;
-use tracer_registry::{SecretError, SecretSource, SelectorKind};
+use tracer_registry::secret::{SecretError, SecretSource};
+use tracer_registry::selector::SelectorKind;
 
 /// Spans and session events of one tracer in a round all fit.
 const QUEUE: usize = 1 << 20;

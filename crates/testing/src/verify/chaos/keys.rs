@@ -7,7 +7,8 @@ use opentelemetry::trace::Span as _;
 use super::super::stage::FLUSH;
 use super::super::subject::Found;
 use super::{Chaos, Disturbed, Now, Place, lock};
-use tracer_registry::{RegistrySpan, TracerHandle};
+use tracer_registry::TracerHandle;
+use tracer_registry::integrations::RegistrySpan;
 
 impl Chaos {
     /// What is made from now on has the new key, and the receiver refuses the old one: what was on its way is sent again with the new one.

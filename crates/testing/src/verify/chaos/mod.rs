@@ -28,9 +28,11 @@ use history::History;
 use instances::Instances;
 use rotation::Rotation;
 use tracer_registry::config::ResolveError;
-use tracer_registry::{
-    Fingerprinter, LookupError, Reload, ReloadError, SecretSource, Selector, SelectorKind, TracerHandle, TracerRegistry,
-};
+use tracer_registry::error::ReloadError;
+use tracer_registry::report::Reload;
+use tracer_registry::secret::{Fingerprinter, SecretSource};
+use tracer_registry::selector::SelectorKind;
+use tracer_registry::{LookupError, Selector, TracerHandle, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
 /// The disturber of both registries.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::cast::{KEYS, Member};
-use tracer_registry::{Fingerprint, Fingerprinter};
+use tracer_registry::secret::{Fingerprint, Fingerprinter};
 use tracer_registry_collector::{Fault, FaultId, LocalCollector};
 
 /// The keys of all members, in turn.

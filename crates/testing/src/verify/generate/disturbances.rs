@@ -6,7 +6,7 @@ use rand::seq::IndexedRandom as _;
 use super::super::cast::{Member, REGISTRIES};
 use super::super::program::{Block, Disturbance, Kind, Mode, Op};
 use super::Generator;
-use tracer_registry::SelectorKind;
+use tracer_registry::selector::SelectorKind;
 
 impl Generator<'_> {
     /// Half of them of a tracer that the code around it uses.
