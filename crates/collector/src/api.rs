@@ -12,13 +12,10 @@ use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::answer::{self, Refusal};
-use super::budget::Held;
-use super::model::Span;
-use super::project::{Project, ProjectSummary};
-use super::received::Format;
-use super::serving::ServingRef;
-use super::session::Session;
+use crate::model::{Format, Project, ProjectSummary, Session, Span};
+use crate::request::answer::{self, Refusal};
+use crate::server::budget::Held;
+use crate::server::serving::ServingRef;
 
 /// How many spans are shown where the caller gives no limit.
 const DEFAULT_SPAN_LIMIT: usize = 1000;
@@ -43,7 +40,7 @@ Look, without a key; {project} is a name or a fingerprint:
   GET /api/projects/{project}/traces
 ";
 
-pub(super) fn routes() -> Router<ServingRef> {
+pub(crate) fn routes() -> Router<ServingRef> {
     Router::new()
         .route(
             "/",
@@ -145,7 +142,7 @@ async fn events(State(serving): State<ServingRef>, Path(name): Path<String>) -> 
 
 async fn traces(State(serving): State<ServingRef>, Path(name): Path<String>) -> Response {
     let page = |project: &Project| {
-        let shown = |trace: &super::Trace| json!({ "trace_id": trace.trace_id, "spans": trace.spans.len(), "tree": trace.tree() });
+        let shown = |trace: &crate::Trace| json!({ "trace_id": trace.trace_id, "spans": trace.spans.len(), "tree": trace.tree() });
         let traces: Vec<Value> = project.traces().iter().map(shown).collect();
         written(&HashMap::from([("traces", traces)]))
     };

@@ -4,17 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connections::ConnectionLimits;
-use super::error::CollectorError;
-use super::faults::Faults;
-use super::key::KeyHeaders;
-use super::local::LocalCollector;
-use super::received::Received;
-use super::recorder::Recorder;
-use super::server::{Server, Settings};
-use super::shared::{Observer, Shared, SharedRef};
-use super::store::{Limits, Store};
-use crate::fingerprint::Fingerprints;
+use crate::error::CollectorError;
+use crate::faults::list::Faults;
+use crate::local::LocalCollector;
+use crate::model::{Fingerprints, Received};
+use crate::request::key_headers::KeyHeaders;
+use crate::request::recorder::Recorder;
+use crate::server::connections::ConnectionLimits;
+use crate::server::shared::{Observer, Shared, SharedRef};
+use crate::server::thread::{Server, Settings};
+use crate::store::{Limits, Store};
 
 const MIB: usize = 1024 * 1024;
 /// More file descriptors than a process is given.
@@ -36,7 +35,7 @@ pub struct CollectorBuilder {
 }
 
 impl CollectorBuilder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             listen: "127.0.0.1:0".to_owned(),
             projects: Vec::new(),
@@ -178,7 +177,7 @@ impl CollectorBuilder {
         Ok(LocalCollector::new(server, shared))
     }
 
-    pub(super) fn into_parts(self) -> Result<(SharedRef, Settings), CollectorError> {
+    pub(crate) fn into_parts(self) -> Result<(SharedRef, Settings), CollectorError> {
         let key_headers = self.key_headers.into_iter();
         let key_headers = key_headers.map(|name| name.parse().map_err(|_| CollectorError::KeyHeader { name }));
         let key_headers = KeyHeaders::new(key_headers.collect::<Result<_, _>>()?);

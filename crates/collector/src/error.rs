@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// What can go wrong when a [`LocalCollector`](super::LocalCollector) starts.
+/// What can go wrong when a [`LocalCollector`](crate::LocalCollector) starts.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectorError {

@@ -34,56 +34,28 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod activity;
-mod answer;
 mod api;
-mod body;
-mod budget;
 mod builder;
-mod changes;
-mod connections;
-mod endpoint;
 mod error;
-mod fault;
 mod faults;
-mod fingerprint;
-mod grpc;
-mod honeyhive;
-mod hosts;
-mod key;
 mod local;
 mod model;
 mod otlp;
-mod posted;
-mod printable;
-mod project;
-mod receive;
-mod received;
-mod recorder;
+mod request;
 mod server;
-mod serving;
-mod session;
-mod shared;
 mod store;
-mod tree;
-mod weight;
-mod wire;
-mod worker;
 
 pub use builder::CollectorBuilder;
-pub use endpoint::Endpoint;
 pub use error::CollectorError;
-pub use fault::Fault;
-pub use faults::FaultId;
-pub use fingerprint::Fingerprint;
+pub use faults::fault::Fault;
+pub use faults::list::FaultId;
 pub use local::LocalCollector;
-pub use model::{Attributes, Resource, Scope, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, StatusCode};
-pub use posted::PostedEvent;
-pub use project::{Dropped, Project, ProjectSummary, Trace};
-pub use received::{Format, Received};
-pub use recorder::RecordedRequest;
-pub use session::{Operation, OperationKind, Session, SessionOrigin};
-pub use tree::{TreeDetail, tree, tree_with};
+pub use model::{
+    Attributes, Dropped, Endpoint, Fingerprint, Format, Operation, OperationKind, PostedEvent, Project, ProjectSummary,
+    Received, Resource, Scope, Session, SessionOrigin, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, StatusCode,
+    Trace, TreeDetail, tree, tree_with,
+};
+pub use request::recorder::RecordedRequest;
 
 /// The README: its code is compiled and run as a doc test.
 #[cfg(doctest)]

@@ -5,15 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::builder::CollectorBuilder;
-use super::error::CollectorError;
-use super::fault::Fault;
-use super::faults::FaultId;
-use super::project::{Project, ProjectSummary};
-use super::recorder::{RecordedRequest, Recorder};
-use super::server::Server;
-use super::shared::SharedRef;
-use crate::fingerprint::Fingerprint;
+use crate::builder::CollectorBuilder;
+use crate::error::CollectorError;
+use crate::faults::fault::Fault;
+use crate::faults::list::FaultId;
+use crate::model::{Fingerprint, Project, ProjectSummary};
+use crate::request::recorder::{RecordedRequest, Recorder};
+use crate::server::shared::SharedRef;
+use crate::server::thread::Server;
 
 /// A running collector. It stops when dropped; what it received can be read until then, also after
 /// [`shutdown`](Self::shutdown).
@@ -36,7 +35,7 @@ impl LocalCollector {
         Self::builder().start()
     }
 
-    pub(super) fn new(server: Server, shared: SharedRef) -> Self {
+    pub(crate) fn new(server: Server, shared: SharedRef) -> Self {
         Self { server, shared }
     }
 

@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use super::message;
 use super::read::Arrival;
 use crate::model;
-use crate::weight::{ENTRIES_PER_NODE, NODE_BYTES, OVERHEAD_BYTES};
+use crate::model::byte_size::{ENTRIES_PER_NODE, NODE_BYTES, OVERHEAD_BYTES};
 
 /// How deep the walk goes. The decoder refuses what is deeper than 100.
 const MAX_DEPTH: usize = 110;

@@ -15,14 +15,15 @@ use prost::Message as _;
 use serde_json::{Map, Value};
 
 use self::measure::{Allowance, Kind};
-use super::received::Format;
 
-pub(super) use message::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse, RpcStatus};
-pub(super) use read::{Arrival, read};
+use crate::model::Format;
+
+pub(crate) use message::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse, RpcStatus};
+pub(crate) use read::{Arrival, read};
 
 /// Why a body cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ParseError {
+pub(crate) enum ParseError {
     /// It is not what its content type says. The text says what is wrong and where.
     #[error("{0}")]
     Invalid(String),
@@ -32,7 +33,7 @@ pub(super) enum ParseError {
 }
 
 /// Reads the body of a trace export, if it takes no more memory than `max_memory` bytes.
-pub(super) fn parse(format: Format, body: &[u8], max_memory: usize) -> Result<ExportTraceServiceRequest, ParseError> {
+pub(crate) fn parse(format: Format, body: &[u8], max_memory: usize) -> Result<ExportTraceServiceRequest, ParseError> {
     let mut allowance = Allowance::new(max_memory);
     match format {
         Format::Protobuf | Format::Grpc => measure::protobuf(Kind::Request, body, &mut allowance),
@@ -52,7 +53,7 @@ pub(super) fn parse(format: Format, body: &[u8], max_memory: usize) -> Result<Ex
 }
 
 /// Reads a JSON object of any content, if it takes no more memory than `max_memory` bytes.
-pub(super) fn parse_object(body: &[u8], max_memory: usize) -> Result<Map<String, Value>, ParseError> {
+pub(crate) fn parse_object(body: &[u8], max_memory: usize) -> Result<Map<String, Value>, ParseError> {
     let mut allowance = Allowance::new(max_memory);
     measure::json(Kind::Json, body, &mut allowance);
     if allowance.is_exceeded() {

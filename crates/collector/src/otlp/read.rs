@@ -8,9 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::message;
-use crate::fingerprint::Fingerprint;
-use crate::model::{Attributes, Resource, Scope, Span, SpanEvent, SpanLink, SpanStatus};
-use crate::weight;
+use crate::model::{Attributes, Fingerprint, Resource, Scope, Span, SpanEvent, SpanLink, SpanStatus, byte_size};
 
 /// A span that is ready to be stored.
 pub(crate) struct Arrival {
@@ -39,7 +37,7 @@ pub(crate) fn read(request: message::ExportTraceServiceRequest, key: Fingerprint
         for (scope_index, group) in group.scope_spans.into_iter().enumerate() {
             let scope = Arc::new(scope(group.scope.unwrap_or_default(), group.schema_url));
             // Resource and scope are shared by the spans of the group, and so is their weight.
-            let shared_bytes = weight::resource(&resource) + weight::scope(&scope);
+            let shared_bytes = byte_size::resource(&resource) + byte_size::scope(&scope);
             let each_bytes = shared_bytes / group.spans.len().max(1);
             for (span_index, span) in group.spans.into_iter().enumerate() {
                 if let Some(fault) = id_fault(&span) {
@@ -52,7 +50,7 @@ pub(crate) fn read(request: message::ExportTraceServiceRequest, key: Fingerprint
                     continue;
                 }
                 let span = self::span(span, key, source, &resource, &scope);
-                let bytes = weight::span(&span) + each_bytes;
+                let bytes = byte_size::span(&span) + each_bytes;
                 let auto_session = auto_session(&span);
                 batch.arrivals.push(Arrival {
                     span: Arc::new(span),

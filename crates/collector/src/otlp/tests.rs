@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fingerprint::Fingerprints;
+use crate::model::Fingerprints;
 
 /// A request that has something of everything, as JSON.
 const JSON: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"s"}}]},

@@ -3,6 +3,7 @@
 //! One lock over everything: the collector serves from one thread, and what happens under the lock is moving values that
 //! are parsed already. Order of arrival is one count over all projects, so that it can be compared between them.
 
+mod changes;
 mod record;
 mod retention;
 
@@ -11,39 +12,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
+use self::changes::Changes;
 use self::record::Record;
 use self::retention::Retention;
-use super::changes::Changes;
-use super::model::Span;
-use super::otlp::Arrival;
-use super::posted::PostedEvent;
-use super::project::{Project, ProjectSummary};
-use super::session::{OperationKind, SessionOrigin};
-use super::weight;
-use crate::fingerprint::Fingerprint;
+use crate::model::{Fingerprint, OperationKind, PostedEvent, Project, ProjectSummary, SessionOrigin, Span, byte_size};
+use crate::otlp::Arrival;
 
 /// What a session or an event costs beside its bodies.
 const SESSION_OVERHEAD_BYTES: usize = 1024;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) spans: usize,
-    pub(super) sessions: usize,
-    pub(super) events: usize,
-    pub(super) projects: usize,
+pub(crate) struct Limits {
+    pub(crate) spans: usize,
+    pub(crate) sessions: usize,
+    pub(crate) events: usize,
+    pub(crate) projects: usize,
     /// Estimated, spans and sessions and events together.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Where a project is. Projects are never removed, so it stays good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ProjectId(usize);
+pub(crate) struct ProjectId(usize);
 
 /// The store of one collector.
-pub(super) struct Store {
+pub(crate) struct Store {
     state: Mutex<State>,
-    pub(super) changes: Changes,
+    pub(crate) changes: Changes,
 }
 
 struct State {
@@ -58,7 +54,7 @@ struct State {
 }
 
 impl Store {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         let state = State {
             records: Vec::new(),
             by_key: HashMap::new(),
@@ -77,7 +73,7 @@ impl Store {
 
     /// Gives the project of a key a name. A name that is there already gets one key more; the project that the key had
     /// before keeps what it has.
-    pub(super) fn name(&self, name: &str, key: Fingerprint) {
+    pub(crate) fn name(&self, name: &str, key: Fingerprint) {
         self.change(|state| {
             let unnamed = state
                 .by_key
@@ -107,7 +103,7 @@ impl Store {
     }
 
     /// The project of a key, made where there is none, and counts a request; `None` where there are too many projects.
-    pub(super) fn open(&self, key: Fingerprint) -> Option<(ProjectId, Option<String>)> {
+    pub(crate) fn open(&self, key: Fingerprint) -> Option<(ProjectId, Option<String>)> {
         self.change(|state| {
             let id = match state.by_key.get(&key) {
                 Some(id) => *id,
@@ -123,16 +119,16 @@ impl Store {
         })
     }
 
-    pub(super) fn count_without_key(&self) {
+    pub(crate) fn count_without_key(&self) {
         self.change(|state| state.requests_without_key += 1);
     }
 
-    pub(super) fn count_answer(&self, id: ProjectId, status: u16) {
+    pub(crate) fn count_answer(&self, id: ProjectId, status: u16) {
         self.change(|state| *state.records[id.0].answers.entry(status).or_default() += 1);
     }
 
     /// Keeps spans, and makes the sessions that they ask for. Gives what was stored.
-    pub(super) fn add_spans(&self, id: ProjectId, arrivals: Vec<Arrival>, rejected: u64) -> Vec<Arc<Span>> {
+    pub(crate) fn add_spans(&self, id: ProjectId, arrivals: Vec<Arrival>, rejected: u64) -> Vec<Arc<Span>> {
         self.change(|state| {
             state.records[id.0].rejected_spans += rejected;
             let keep = |mut arrival: Arrival| {
@@ -153,10 +149,10 @@ impl Store {
     }
 
     /// Takes in a start or an enrichment; what it names need not be there.
-    pub(super) fn say(&self, id: ProjectId, about: &str, kind: OperationKind, body: Map<String, Value>) {
+    pub(crate) fn say(&self, id: ProjectId, about: &str, kind: OperationKind, body: Map<String, Value>) {
         self.change(|state| {
             // Once as it was sent, once merged.
-            let bytes = 2 * weight::object(&body);
+            let bytes = 2 * byte_size::object(&body);
             if kind == OperationKind::Enrich && state.records[id.0].is_event(about) {
                 return state.retention.enrich_event(&mut state.records, id, about, body, bytes);
             }
@@ -170,30 +166,30 @@ impl Store {
         });
     }
 
-    pub(super) fn add_event(&self, id: ProjectId, event_id: String, body: Map<String, Value>, key: Fingerprint) {
+    pub(crate) fn add_event(&self, id: ProjectId, event_id: String, body: Map<String, Value>, key: Fingerprint) {
         self.change(|state| {
-            let bytes = SESSION_OVERHEAD_BYTES + weight::object(&body);
+            let bytes = SESSION_OVERHEAD_BYTES + byte_size::object(&body);
             let event = PostedEvent::new(event_id, body, key, state.next());
             state.retention.add_event(&mut state.records, id, event, bytes);
         });
     }
 
-    pub(super) fn summaries(&self) -> Vec<ProjectSummary> {
+    pub(crate) fn summaries(&self) -> Vec<ProjectSummary> {
         self.lock().records.iter().map(Record::summary).collect()
     }
 
-    pub(super) fn project_named(&self, name: &str) -> Option<Project> {
+    pub(crate) fn project_named(&self, name: &str) -> Option<Project> {
         let state = self.lock();
         state.by_name.get(name).map(|id| state.records[id.0].snapshot())
     }
 
-    pub(super) fn project_of(&self, key: Fingerprint) -> Option<Project> {
+    pub(crate) fn project_of(&self, key: Fingerprint) -> Option<Project> {
         let state = self.lock();
         state.by_key.get(&key).map(|id| state.records[id.0].snapshot())
     }
 
     /// A project by its name, else by one of its fingerprints.
-    pub(super) fn project_called(&self, text: &str) -> Option<Project> {
+    pub(crate) fn project_called(&self, text: &str) -> Option<Project> {
         let state = self.lock();
         let by_key = || {
             state
@@ -209,16 +205,16 @@ impl Store {
             .map(|id| state.records[id.0].snapshot())
     }
 
-    pub(super) fn requests_without_key(&self) -> u64 {
+    pub(crate) fn requests_without_key(&self) -> u64 {
         self.lock().requests_without_key
     }
 
-    pub(super) fn refused_projects(&self) -> u64 {
+    pub(crate) fn refused_projects(&self) -> u64 {
         self.lock().refused_projects
     }
 
     /// Forgets what was received and every count; projects keep their keys and names.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.change(|state| {
             state.records.iter_mut().for_each(Record::clear);
             state.retention.clear();

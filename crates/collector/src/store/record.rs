@@ -3,11 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::fingerprint::Fingerprint;
-use crate::model::Span;
-use crate::posted::PostedEvent;
-use crate::project::{Dropped, Project, ProjectSummary};
-use crate::session::Session;
+use crate::model::{Dropped, Fingerprint, PostedEvent, Project, ProjectSummary, Session, Span};
 
 /// A value and what it was charged for.
 pub(super) struct Charged<T> {

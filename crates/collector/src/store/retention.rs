@@ -11,9 +11,7 @@ use serde_json::{Map, Value};
 
 use super::record::{Charged, Record};
 use super::{Limits, ProjectId};
-use crate::model::Span;
-use crate::posted::PostedEvent;
-use crate::session::{Session, SessionOrigin};
+use crate::model::{PostedEvent, Session, SessionOrigin, Span};
 
 /// The bounds and what counts against them.
 pub(super) struct Retention {

@@ -6,11 +6,10 @@ use serde_json::{Map, Value, json};
 use super::answer::{self, Refusal};
 use super::body::ContentType;
 use super::receive::{Call, Outcome};
-use super::received::Format;
-use super::session::{self, OperationKind};
+use crate::model::{Format, OperationKind, session};
 
 /// `POST /session/start` with `{"session": {..}}`, or `POST /v1/sessions` with the bare object.
-pub(super) fn session(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<Outcome, Refusal> {
+pub(crate) fn session(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     let session = match whole.remove("session") {
         Some(Value::Object(session)) => session,
         None if call.parts.uri.path().ends_with("/v1/sessions") => whole,
@@ -34,7 +33,7 @@ pub(super) fn session(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<
 }
 
 /// `POST /events` with `{"event": {..}}`, or `PUT /events` to enrich.
-pub(super) fn event(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal> {
+pub(crate) fn event(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     if call.parts.method == Method::PUT {
         enrich(call, whole)
     } else {
@@ -73,7 +72,7 @@ fn enrich(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal
 }
 
 /// JSON it must be, also where no content type says so.
-pub(super) fn check_type(content_type: &ContentType) -> Result<(), Refusal> {
+pub(crate) fn check_type(content_type: &ContentType) -> Result<(), Refusal> {
     match content_type {
         ContentType::Known(Format::Json) | ContentType::Missing => Ok(()),
         other => Err(other.unsupported("application/json is")),

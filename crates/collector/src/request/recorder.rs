@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::fingerprint::Fingerprint;
+use crate::model::Fingerprint;
 
 /// What a record costs beside its texts and its body.
 const RECORD_OVERHEAD_BYTES: usize = 256;
@@ -48,7 +48,7 @@ impl RecordedRequest {
 }
 
 /// Keeps the newest requests, up to a number of bytes.
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     max_bytes: usize,
     kept: Mutex<Kept>,
 }
@@ -61,14 +61,14 @@ struct Kept {
 }
 
 impl Recorder {
-    pub(super) fn new(max_bytes: usize) -> Self {
+    pub(crate) fn new(max_bytes: usize) -> Self {
         Self {
             max_bytes,
             kept: Mutex::default(),
         }
     }
 
-    pub(super) fn record(&self, request: RecordedRequest) {
+    pub(crate) fn record(&self, request: RecordedRequest) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += request.cost_bytes();
         kept.requests.push_back(Arc::new(request));
@@ -79,7 +79,7 @@ impl Recorder {
         }
     }
 
-    pub(super) fn requests(&self) -> Vec<Arc<RecordedRequest>> {
+    pub(crate) fn requests(&self) -> Vec<Arc<RecordedRequest>> {
         self.kept
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -89,11 +89,11 @@ impl Recorder {
             .collect()
     }
 
-    pub(super) fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).dropped
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
     }
 }

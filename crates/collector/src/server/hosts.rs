@@ -9,19 +9,19 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode, Uri};
 
-use super::answer::Refusal;
+use crate::request::answer::Refusal;
 
 /// The host that stands for every host.
 const ANY: &str = "*";
 
 /// Loopback, the address that is listened on, and what the caller allows.
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     listened: IpAddr,
     allowed: Vec<String>,
 }
 
 impl Hosts {
-    pub(super) fn new(listened: IpAddr, allowed: &[String]) -> Self {
+    pub(crate) fn new(listened: IpAddr, allowed: &[String]) -> Self {
         Self {
             listened,
             allowed: allowed.iter().map(|host| normal(host).to_ascii_lowercase()).collect(),
@@ -29,7 +29,7 @@ impl Hosts {
     }
 
     /// Refuses a request that is for another host, or does not say which one.
-    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         if self.allowed.iter().any(|host| host == ANY) {
             return Ok(());
         }

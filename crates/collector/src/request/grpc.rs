@@ -17,10 +17,10 @@ use http_body_util::{BodyExt, Full};
 use prost::Message as _;
 
 use super::answer::{Refusal, grpc_code};
-use super::otlp::RpcStatus;
+use crate::otlp::RpcStatus;
 
 /// The path of an export.
-pub(super) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(crate) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 const SPOKEN: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: &str = "grpc-status";
@@ -28,13 +28,13 @@ const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 /// One byte that says whether the message is compressed, and four with its length.
 const PREFIX_BYTES: usize = 5;
 
-pub(super) fn is_spoken(headers: &HeaderMap) -> bool {
+pub(crate) fn is_spoken(headers: &HeaderMap) -> bool {
     let spoken = |value: &HeaderValue| value.as_bytes().starts_with(SPOKEN.as_bytes());
     headers.get(CONTENT_TYPE).is_some_and(spoken)
 }
 
 /// The one message of a request, and how it is compressed.
-pub(super) fn unframe<'a>(headers: &'a HeaderMap, body: &Bytes) -> Result<(Option<&'a HeaderValue>, Bytes), Refusal> {
+pub(crate) fn unframe<'a>(headers: &'a HeaderMap, body: &Bytes) -> Result<(Option<&'a HeaderValue>, Bytes), Refusal> {
     let refuse = |what: &str| Refusal::bad_request(format!("the body is no message of gRPC: {what}"));
     let (prefix, message) = body
         .split_first_chunk::<PREFIX_BYTES>()
@@ -56,7 +56,7 @@ pub(super) fn unframe<'a>(headers: &'a HeaderMap, body: &Bytes) -> Result<(Optio
 }
 
 /// An answer by HTTP as one by gRPC. A redirect stays what it is: gRPC has none.
-pub(super) async fn translate(answer: Response) -> Response {
+pub(crate) async fn translate(answer: Response) -> Response {
     let status = answer.status();
     if status.is_redirection() {
         return answer;

@@ -7,12 +7,12 @@ use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
-use super::otlp::{ExportTracePartialSuccess, ExportTraceServiceResponse, RpcStatus};
-use super::received::Format;
+use crate::model::Format;
+use crate::otlp::{ExportTracePartialSuccess, ExportTraceServiceResponse, RpcStatus};
 
 /// Why a request is refused. An answer to it says so, and nothing of the request was stored.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     message: String,
     /// Whether the same request may be taken soon.
@@ -20,7 +20,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
             message: message.into(),
@@ -28,15 +28,15 @@ impl Refusal {
         }
     }
 
-    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     }
 
-    pub(super) fn too_large(limit_bytes: usize) -> Self {
+    pub(crate) fn too_large(limit_bytes: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {limit_bytes} bytes"),
@@ -44,7 +44,7 @@ impl Refusal {
     }
 
     /// The bytes of all requests together are at their bound.
-    pub(super) fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         Self {
             is_temporary: true,
             ..Self::new(
@@ -54,21 +54,21 @@ impl Refusal {
         }
     }
 
-    pub(super) fn late() -> Self {
+    pub(crate) fn late() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")
     }
 
-    pub(super) fn no_key() -> Self {
+    pub(crate) fn no_key() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "the request carries no key")
     }
 
     #[cfg(test)]
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.status.as_u16()
     }
 
     /// The `google.rpc.Status` that OTLP wants as the body of every refusal.
-    pub(super) fn to_response(&self, format: Format) -> Response {
+    pub(crate) fn to_response(&self, format: Format) -> Response {
         let mut response = rpc_status(self.status, &self.message, format);
         if self.is_temporary {
             response
@@ -80,7 +80,7 @@ impl Refusal {
 }
 
 /// A `google.rpc.Status` with the code of gRPC that goes with the status of HTTP.
-pub(super) fn rpc_status(status: StatusCode, message: &str, format: Format) -> Response {
+pub(crate) fn rpc_status(status: StatusCode, message: &str, format: Format) -> Response {
     let code = grpc_code(status);
     match format {
         Format::Protobuf | Format::Grpc => protobuf(
@@ -95,7 +95,7 @@ pub(super) fn rpc_status(status: StatusCode, message: &str, format: Format) -> R
 }
 
 /// <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>
-pub(super) fn grpc_code(status: StatusCode) -> i32 {
+pub(crate) fn grpc_code(status: StatusCode) -> i32 {
     match status.as_u16() {
         400 | 415 => 3,
         401 => 16,
@@ -110,7 +110,7 @@ pub(super) fn grpc_code(status: StatusCode) -> i32 {
 }
 
 /// The answer to an export. Full success is an empty message, as the specification asks.
-pub(super) fn exported(rejected_spans: u64, error_message: &str, format: Format) -> Response {
+pub(crate) fn exported(rejected_spans: u64, error_message: &str, format: Format) -> Response {
     let partial = rejected_spans > 0;
     match format {
         Format::Protobuf | Format::Grpc => {
@@ -136,7 +136,7 @@ pub(super) fn exported(rejected_spans: u64, error_message: &str, format: Format)
 }
 
 /// A path that nothing is at.
-pub(super) fn not_found(path: &str) -> Response {
+pub(crate) fn not_found(path: &str) -> Response {
     error(
         StatusCode::NOT_FOUND,
         &format!("there is nothing at {path:?}; GET / lists the paths"),
@@ -144,7 +144,7 @@ pub(super) fn not_found(path: &str) -> Response {
 }
 
 /// A path that takes other methods.
-pub(super) fn method_not_allowed(allowed: &[Method]) -> Response {
+pub(crate) fn method_not_allowed(allowed: &[Method]) -> Response {
     let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     let mut response = error(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {list}"));
     if let Ok(value) = HeaderValue::from_str(&list) {
@@ -154,18 +154,18 @@ pub(super) fn method_not_allowed(allowed: &[Method]) -> Response {
 }
 
 /// An error for people and for clients that do not speak OTLP.
-pub(super) fn error(status: StatusCode, message: &str) -> Response {
+pub(crate) fn error(status: StatusCode, message: &str) -> Response {
     json(status, &json!({ "error": message }))
 }
 
-pub(super) fn json<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Response {
+pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => with_type(status, "application/json", body),
         Err(fault) => with_type(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", fault.to_string()),
     }
 }
 
-pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
+pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response

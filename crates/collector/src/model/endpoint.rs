@@ -3,7 +3,7 @@
 use http::Method;
 use serde::Serialize;
 
-use super::grpc;
+use crate::request::grpc;
 
 /// A call that the collector takes data by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -20,7 +20,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Receivers put their paths under prefixes, so the end of the path decides.
-    pub(super) fn of(path: &str) -> Option<Self> {
+    pub(crate) fn of(path: &str) -> Option<Self> {
         let ends = |end| path.ends_with(end);
         if ends("/v1/traces") || path == grpc::TRACES {
             Some(Self::Traces)
@@ -34,7 +34,7 @@ impl Endpoint {
     }
 
     /// The methods that it takes.
-    pub(super) fn methods(self) -> &'static [Method] {
+    pub(crate) fn methods(self) -> &'static [Method] {
         match self {
             Self::Traces | Self::Sessions => &[Method::POST],
             Self::Events => &[Method::POST, Method::PUT],

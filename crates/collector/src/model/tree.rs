@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use super::model::Span;
-use crate::printable::printable;
+use super::printable::printable;
+use super::span::Span;
 
 /// Levels deeper than this are drawn at this one: the text of a chain of spans would otherwise grow with its square.
 const MAX_DRAWN_LEVEL: usize = 100;

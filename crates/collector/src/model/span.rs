@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::fingerprint::Fingerprint;
+use super::fingerprint::Fingerprint;
 
 /// Attributes by name. Byte arrays are shown as `{"bytesValue": "<base64>"}`, numbers that JSON lacks as `"NaN"`,
 /// `"Infinity"` and `"-Infinity"`.
@@ -209,6 +209,6 @@ pub struct Scope {
 }
 
 /// Writes what an `Arc` holds: serde does so itself only under a feature that this crate does not ask for.
-pub(super) fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
     value.as_ref().serialize(serializer)
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
+use crate::model::Endpoint;
 
-/// A misbehaviour, for [`LocalCollector::fault`](super::LocalCollector::fault).
+/// A misbehaviour, for [`LocalCollector::fault`](crate::LocalCollector::fault).
 ///
 /// Holds for every request that carries a key until it is cleared, unless narrowed by [`only`](Self::only),
 /// [`on`](Self::on), [`when_body_contains`](Self::when_body_contains) and [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang),
@@ -13,16 +13,16 @@ use super::endpoint::Endpoint;
 /// request be stored.
 #[derive(Clone)]
 pub struct Fault {
-    pub(super) action: Action,
-    pub(super) delay: Duration,
-    pub(super) key: Option<String>,
-    pub(super) endpoint: Option<Endpoint>,
-    pub(super) body_contains: Option<String>,
-    pub(super) times: Option<u32>,
+    pub(crate) action: Action,
+    pub(crate) delay: Duration,
+    pub(crate) key: Option<String>,
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) body_contains: Option<String>,
+    pub(crate) times: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Serve,
     Answer(Answer),
     Garbage,
@@ -34,11 +34,11 @@ pub(super) enum Action {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) retry_after: Option<String>,
-    pub(super) location: Option<String>,
-    pub(super) body: Option<String>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) location: Option<String>,
+    pub(crate) body: Option<String>,
 }
 
 impl Fault {

@@ -5,19 +5,19 @@
 
 use serde_json::{Map, Value};
 
-use super::model::{Attributes, Resource, Scope, Span, SpanEvent, SpanLink};
+use super::span::{Attributes, Resource, Scope, Span, SpanEvent, SpanLink};
 
 /// A node of a map has room for eleven names and values, whatever it holds.
-pub(super) const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
+pub(crate) const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
 
 /// Nodes are at least half full, but for the only one.
-pub(super) const ENTRIES_PER_NODE: usize = 6;
+pub(crate) const ENTRIES_PER_NODE: usize = 6;
 
 /// What the allocator takes for itself, and the places in the queues.
-pub(super) const OVERHEAD_BYTES: usize = 128;
+pub(crate) const OVERHEAD_BYTES: usize = 128;
 
 /// A span, without the resource and the scope that it shares.
-pub(super) fn span(span: &Span) -> usize {
+pub(crate) fn span(span: &Span) -> usize {
     let texts = [
         &span.trace_id,
         &span.span_id,
@@ -35,16 +35,16 @@ pub(super) fn span(span: &Span) -> usize {
         + span.links.iter().map(link).sum::<usize>()
 }
 
-pub(super) fn resource(resource: &Resource) -> usize {
+pub(crate) fn resource(resource: &Resource) -> usize {
     size_of::<Resource>() + attributes(&resource.attributes)
 }
 
-pub(super) fn scope(scope: &Scope) -> usize {
+pub(crate) fn scope(scope: &Scope) -> usize {
     size_of::<Scope>() + scope.name.len() + scope.version.len() + attributes(&scope.attributes)
 }
 
 /// The body of a call.
-pub(super) fn object(object: &Map<String, Value>) -> usize {
+pub(crate) fn object(object: &Map<String, Value>) -> usize {
     entries(object.len(), object.iter())
 }
 

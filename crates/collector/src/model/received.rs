@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::endpoint::Endpoint;
-use super::model::Span;
-use crate::fingerprint::Fingerprint;
+use super::fingerprint::Fingerprint;
+use super::span::Span;
 
 /// Encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

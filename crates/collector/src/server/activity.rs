@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// When bytes last moved on a connection, and whether the client waits for an answer.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<Moves>);
+pub(crate) struct Activity(Arc<Moves>);
 
 struct Moves {
     began: Instant,
@@ -27,19 +27,19 @@ impl Default for Activity {
 
 impl Activity {
     /// Bytes moved, or an answer is ready.
-    pub(super) fn note(&self) {
+    pub(crate) fn note(&self) {
         let millis = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last.store(millis, Ordering::SeqCst);
     }
 
     /// While this lives the client waits for an answer, and may be silent.
-    pub(super) fn answer(&self) -> Answering {
+    pub(crate) fn answer(&self) -> Answering {
         self.0.answering.fetch_add(1, Ordering::SeqCst);
         Answering(self.clone())
     }
 
     /// Returns when no byte moved for so long that the client should have sent or taken some.
-    pub(super) async fn silent_for(&self, timeout: Duration) {
+    pub(crate) async fn silent_for(&self, timeout: Duration) {
         loop {
             let last = self.0.began + Duration::from_millis(self.0.last.load(Ordering::SeqCst));
             let left = timeout.saturating_sub(last.elapsed());
@@ -53,7 +53,7 @@ impl Activity {
 }
 
 /// The client waits for an answer.
-pub(super) struct Answering(Activity);
+pub(crate) struct Answering(Activity);
 
 impl Drop for Answering {
     fn drop(&mut self) {

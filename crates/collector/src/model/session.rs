@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::model::Attributes;
+use super::span::Attributes;
 
 /// A session of one project. The same id under another project is another session.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,7 +77,7 @@ pub enum OperationKind {
 }
 
 impl Session {
-    pub(super) fn new(id: String, origin: SessionOrigin, sequence: u64) -> Self {
+    pub(crate) fn new(id: String, origin: SessionOrigin, sequence: u64) -> Self {
         Self {
             id,
             origin,
@@ -97,7 +97,7 @@ impl Session {
     }
 
     /// Takes in a call whose body was checked by [`check`].
-    pub(super) fn apply(&mut self, kind: OperationKind, body: Map<String, Value>, sequence: u64) {
+    pub(crate) fn apply(&mut self, kind: OperationKind, body: Map<String, Value>, sequence: u64) {
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         if kind == OperationKind::Start {
             self.origin = SessionOrigin::Started;
@@ -132,7 +132,7 @@ fn object<'a>(body: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = 
 
 /// The rule for the fields that sessions and events share: what a field must be where it is given, `null` being "not
 /// given". Says which field breaks it.
-pub(super) fn check(body: &Map<String, Value>) -> Result<(), String> {
+pub(crate) fn check(body: &Map<String, Value>) -> Result<(), String> {
     for name in [
         "inputs",
         "outputs",
@@ -156,13 +156,13 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), String> {
 }
 
 /// The id that a caller gave, in its canonical spelling, or a new one where it gave none or something else.
-pub(super) fn id_or_new(given: Option<&Value>) -> String {
+pub(crate) fn id_or_new(given: Option<&Value>) -> String {
     let given = given.and_then(Value::as_str).and_then(uuid);
     given.unwrap_or_else(Uuid::new_v4).hyphenated().to_string()
 }
 
 /// Lower case where it is a UUID, else as it is.
-pub(super) fn canonical(id: &str) -> String {
+pub(crate) fn canonical(id: &str) -> String {
     uuid(id).map_or_else(|| id.to_owned(), |uuid| uuid.hyphenated().to_string())
 }
 

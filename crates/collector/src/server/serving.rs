@@ -9,30 +9,30 @@ use axum::response::Response;
 use http::Method;
 
 use super::activity::Activity;
-use super::answer::Refusal;
 use super::budget::Budget;
-use super::grpc;
 use super::hosts::Hosts;
-use super::received::Format;
 use super::shared::SharedRef;
 use super::worker::Worker;
+use crate::model::Format;
+use crate::request::answer::Refusal;
+use crate::request::grpc;
 
 /// What a request takes beside its texts.
 const REQUEST_OVERHEAD_BYTES: usize = 1024;
 
-pub(super) struct Serving {
-    pub(super) shared: SharedRef,
-    pub(super) worker: Worker,
-    pub(super) budget: Budget,
-    pub(super) hosts: Hosts,
+pub(crate) struct Serving {
+    pub(crate) shared: SharedRef,
+    pub(crate) worker: Worker,
+    pub(crate) budget: Budget,
+    pub(crate) hosts: Hosts,
     /// How long a part of a body may take to come.
-    pub(super) client_timeout: Duration,
+    pub(crate) client_timeout: Duration,
 }
 
-pub(super) type ServingRef = Arc<Serving>;
+pub(crate) type ServingRef = Arc<Serving>;
 
 /// Refuses what is for another host, and what there is no memory for.
-pub(super) async fn admit(State(serving): State<ServingRef>, request: Request, next: Next) -> Response {
+pub(crate) async fn admit(State(serving): State<ServingRef>, request: Request, next: Next) -> Response {
     let by_grpc = grpc::is_spoken(request.headers());
     let refused = async |refusal: Refusal| {
         let answer = refusal.to_response(Format::Json);

@@ -11,26 +11,27 @@ use tokio::sync::oneshot;
 
 use super::budget::Budget;
 use super::connections::{self, ConnectionLimits};
-use super::error::CollectorError;
 use super::hosts::Hosts;
 use super::serving::{Serving, ServingRef, admit};
 use super::shared::SharedRef;
 use super::worker::Worker;
-use super::{api, receive};
+use crate::api;
+use crate::error::CollectorError;
+use crate::request::receive;
 
 /// How many bytes of requests and answers may be on their way: so many times the largest body, and no fewer than this.
 const BUDGET_FACTOR: usize = 4;
 const LEAST_BUDGET_BYTES: usize = 64 * 1024 * 1024;
 
 /// Where to listen, and what clients may do.
-pub(super) struct Settings {
-    pub(super) listen: String,
-    pub(super) allowed_hosts: Vec<String>,
-    pub(super) connections: ConnectionLimits,
+pub(crate) struct Settings {
+    pub(crate) listen: String,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) connections: ConnectionLimits,
 }
 
 /// A server that runs until it is stopped.
-pub(super) struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     running: Mutex<Option<Running>>,
 }
@@ -42,7 +43,7 @@ struct Running {
 
 impl Server {
     /// Binds and starts to serve. The port is open when this returns.
-    pub(super) fn start(settings: &Settings, shared: SharedRef) -> Result<Self, CollectorError> {
+    pub(crate) fn start(settings: &Settings, shared: SharedRef) -> Result<Self, CollectorError> {
         let unable = |source| CollectorError::Listen {
             address: settings.listen.clone(),
             source,
@@ -76,12 +77,12 @@ impl Server {
         })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Stops serving, breaks what connections are open, and waits for the thread. Again, it does nothing.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Running { stop, thread }) = running else {
             return;

@@ -31,15 +31,15 @@ const HARMLESS: [&str; 12] = [
 ];
 
 /// The headers that carry keys: those that the caller names, and those that clients use.
-pub(super) struct KeyHeaders(Vec<HeaderName>);
+pub(crate) struct KeyHeaders(Vec<HeaderName>);
 
 impl KeyHeaders {
-    pub(super) fn new(named: Vec<HeaderName>) -> Self {
+    pub(crate) fn new(named: Vec<HeaderName>) -> Self {
         Self(named)
     }
 
     /// The key, or `None` where the request carries none that is usable.
-    pub(super) fn key_of(&self, headers: &HeaderMap) -> Option<Vec<u8>> {
+    pub(crate) fn key_of(&self, headers: &HeaderMap) -> Option<Vec<u8>> {
         let named = |name: &HeaderName| usable(from_named(headers.get(name)?.as_bytes())?);
         let from_authorization = || usable(from_authorization(headers.get(AUTHORIZATION)?.as_bytes())?);
         let from_others = || {
@@ -59,7 +59,7 @@ impl KeyHeaders {
 
     /// Headers as text in the order received, those that carry a key with `redacted` for a value. If the request has no key
     /// that is known, so has every header that could be one.
-    pub(super) fn redacted(&self, headers: &HeaderMap, is_key_known: bool) -> Vec<(String, String)> {
+    pub(crate) fn redacted(&self, headers: &HeaderMap, is_key_known: bool) -> Vec<(String, String)> {
         let is_shown =
             |name: &HeaderName| !self.carries_key(name) && (is_key_known || HARMLESS.contains(&name.as_str()));
         let text = |name: &HeaderName, value: &HeaderValue| {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::model::Span;
-use super::posted::PostedEvent;
+use super::fingerprint::Fingerprint;
+use super::posted_event::PostedEvent;
 use super::session::Session;
+use super::span::Span;
 use super::tree::{TreeDetail, tree_with};
-use crate::fingerprint::Fingerprint;
 
 /// Counts of one project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,10 +57,10 @@ pub struct Dropped {
 /// A project as it was when it was asked for; cheap to make, since spans and sessions are shared.
 #[derive(Clone, Debug)]
 pub struct Project {
-    pub(super) summary: ProjectSummary,
-    pub(super) spans: Vec<Arc<Span>>,
-    pub(super) sessions: Vec<Arc<Session>>,
-    pub(super) events: Vec<Arc<PostedEvent>>,
+    pub(crate) summary: ProjectSummary,
+    pub(crate) spans: Vec<Arc<Span>>,
+    pub(crate) sessions: Vec<Arc<Session>>,
+    pub(crate) events: Vec<Arc<PostedEvent>>,
 }
 
 impl Project {
@@ -135,7 +135,7 @@ impl Project {
         traces
     }
 
-    /// All spans of the project as text; see [`tree`](super::tree).
+    /// All spans of the project as text; see [`tree`](crate::tree()).
     pub fn tree(&self) -> String {
         tree_with(&self.spans, TreeDetail::Names)
     }
@@ -152,7 +152,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The trace as text; see [`tree`](super::tree).
+    /// The trace as text; see [`tree`](crate::tree()).
     pub fn tree(&self) -> String {
         tree_with(&self.spans, TreeDetail::Names)
     }

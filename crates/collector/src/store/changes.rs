@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 /// A count of changes that can be waited for.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     count: Mutex<u64>,
     grew: Condvar,
 }
 
 impl Changes {
     /// Says that something changed. Called after the change is visible and with no other lock held.
-    pub(super) fn tell(&self) {
+    pub(crate) fn tell(&self) {
         *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.grew.notify_all();
     }
 
     /// Asks `holds` now and after every change, until it says yes or the time is over. No lock is held while it is asked.
-    pub(super) fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    pub(crate) fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             // Read before asking: a change during the question makes the wait below return at once.

@@ -12,9 +12,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use tokio::time::timeout;
 
 use super::answer::Refusal;
-use super::budget::Held;
 use super::grpc;
-use super::received::Format;
+use crate::model::Format;
+use crate::server::budget::Held;
 
 /// How much of a body over the limit is read and thrown away, as a multiple of the limit. A client that is still writing
 /// when the answer comes sees a broken connection instead of the answer.
@@ -34,7 +34,7 @@ const SUPPORTED: &str = "gzip, deflate and identity";
 /// Reads the body as it comes over the wire. What is read counts as held.
 ///
 /// Each part must come within `patience`, and the whole within [`WHOLE_BODY_FACTOR`] times as much.
-pub(super) async fn collect(
+pub(crate) async fn collect(
     body: Body,
     limit_bytes: usize,
     patience: Duration,
@@ -77,7 +77,7 @@ async fn read(body: Body, limit_bytes: usize, patience: Duration, held: &mut Hel
 
 /// How a message is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     Identity,
     Gzip,
     Deflate,
@@ -86,7 +86,7 @@ pub(super) enum Coding {
 }
 
 /// The message of a body, taken out of what gRPC has around it, and how it is packed.
-pub(super) fn message(headers: &HeaderMap, body: &Bytes) -> Result<(Coding, Bytes), Refusal> {
+pub(crate) fn message(headers: &HeaderMap, body: &Bytes) -> Result<(Coding, Bytes), Refusal> {
     let (coding, message) = if grpc::is_spoken(headers) {
         grpc::unframe(headers, body)?
     } else {
@@ -115,7 +115,7 @@ impl Coding {
     }
 
     /// Unpacks a message. Takes a while where that is large.
-    pub(super) fn unpack(self, message: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
+    pub(crate) fn unpack(self, message: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
         let mut whole = Vec::new();
         match self {
             Self::Identity => return Ok(message.clone()),
@@ -173,14 +173,14 @@ fn inflate(name: &str, decoder: impl Read, limit_bytes: usize, whole: &mut Vec<u
 
 /// What the content type says the body is.
 #[derive(Clone)]
-pub(super) enum ContentType {
+pub(crate) enum ContentType {
     Known(Format),
     Missing,
     Other(String),
 }
 
 impl ContentType {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(CONTENT_TYPE) else {
             return Self::Missing;
         };
@@ -195,7 +195,7 @@ impl ContentType {
         }
     }
 
-    pub(super) fn format(&self) -> Option<Format> {
+    pub(crate) fn format(&self) -> Option<Format> {
         if let Self::Known(format) = self {
             Some(*format)
         } else {
@@ -204,7 +204,7 @@ impl ContentType {
     }
 
     /// The refusal of a type that is not one of `wanted`.
-    pub(super) fn unsupported(&self, wanted: &str) -> Refusal {
+    pub(crate) fn unsupported(&self, wanted: &str) -> Refusal {
         Refusal::unsupported(match self {
             Self::Known(format) => format!("content type {format} is not supported here; {wanted}"),
             Self::Missing => format!("the content type is missing; {wanted}"),

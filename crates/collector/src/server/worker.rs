@@ -11,10 +11,10 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Gives work to the thread. The thread ends when the last of these is dropped.
 #[derive(Clone)]
-pub(super) struct Worker(mpsc::Sender<Job>);
+pub(crate) struct Worker(mpsc::Sender<Job>);
 
 impl Worker {
-    pub(super) fn start() -> io::Result<(Self, JoinHandle<()>)> {
+    pub(crate) fn start() -> io::Result<(Self, JoinHandle<()>)> {
         let (sender, jobs) = mpsc::channel::<Job>();
         let thread = thread::Builder::new()
             .name("local-collector-reader".to_owned())
@@ -31,7 +31,7 @@ impl Worker {
     ///
     /// # Cancel safety
     /// Work that is not begun when the future is dropped is never begun.
-    pub(super) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (done, result) = oneshot::channel();
         let job = move || {
             if !done.is_closed() {

@@ -36,14 +36,14 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// The bounds of connections.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ConnectionLimits {
-    pub(super) connections: usize,
+pub(crate) struct ConnectionLimits {
+    pub(crate) connections: usize,
     /// For a request's head, and for a connection that waits for its client.
-    pub(super) client_timeout: Duration,
+    pub(crate) client_timeout: Duration,
 }
 
 /// Accepts connections and serves them by the router, for ever.
-pub(super) async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits) {
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()

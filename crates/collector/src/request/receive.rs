@@ -12,22 +12,20 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
-use super::activity::Activity;
 use super::answer::{self, Refusal};
 use super::body::{self, Coding, ContentType};
-use super::endpoint::Endpoint;
-use super::fault::{Action, Answer};
-use super::faults::Met;
-use super::model::Span;
-use super::otlp::ParseError;
-use super::received::{Format, Received};
 use super::recorder::RecordedRequest;
-use super::serving::{Serving, ServingRef};
-use super::shared::Shared;
-use super::store::ProjectId;
-use super::wire::Breaker;
-use super::{grpc, honeyhive, otlp};
-use crate::fingerprint::Fingerprint;
+use super::{grpc, honeyhive};
+use crate::faults::fault::{Action, Answer};
+use crate::faults::list::Met;
+use crate::model::{Endpoint, Fingerprint, Format, Received, Span};
+use crate::otlp;
+use crate::otlp::ParseError;
+use crate::server::activity::Activity;
+use crate::server::serving::{Serving, ServingRef};
+use crate::server::shared::Shared;
+use crate::server::wire::Breaker;
+use crate::store::ProjectId;
 
 /// How much of a truncated answer is written: its head and a part of its body.
 const TRUNCATED_AFTER_BYTES: usize = 1024;
@@ -38,15 +36,15 @@ const MEMORY_FACTOR: usize = 10;
 const LEAST_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// A request whose key is known.
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     serving: &'a Serving,
-    pub(super) shared: &'a Shared,
-    pub(super) parts: &'a Parts,
-    pub(super) endpoint: Endpoint,
-    pub(super) key: Fingerprint,
-    pub(super) project: ProjectId,
-    pub(super) project_name: Option<&'a str>,
-    pub(super) content_type: &'a ContentType,
+    pub(crate) shared: &'a Shared,
+    pub(crate) parts: &'a Parts,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) key: Fingerprint,
+    pub(crate) project: ProjectId,
+    pub(crate) project_name: Option<&'a str>,
+    pub(crate) content_type: &'a ContentType,
     wire_bytes: usize,
     body_bytes: usize,
     /// How many spans a fault wants refused.
@@ -54,11 +52,11 @@ pub(super) struct Call<'a> {
 }
 
 /// An answer, and what came of the request.
-pub(super) struct Outcome {
-    pub(super) response: Response,
-    pub(super) stored: Vec<Arc<Span>>,
-    pub(super) rejected_spans: u64,
-    pub(super) sessions: Vec<String>,
+pub(crate) struct Outcome {
+    pub(crate) response: Response,
+    pub(crate) stored: Vec<Arc<Span>>,
+    pub(crate) rejected_spans: u64,
+    pub(crate) sessions: Vec<String>,
 }
 
 impl From<Response> for Outcome {
@@ -73,7 +71,7 @@ impl From<Response> for Outcome {
 }
 
 /// Everything that is not a page or the read-back interface.
-pub(super) async fn receive(State(serving): State<ServingRef>, request: Request) -> Response {
+pub(crate) async fn receive(State(serving): State<ServingRef>, request: Request) -> Response {
     let by_grpc = grpc::is_spoken(request.headers());
     let response = answer_to(&serving, request).await;
     if by_grpc {

@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::endpoint::Endpoint;
 use super::fault::{Action, Fault};
-use crate::fingerprint::{Fingerprint, Fingerprints};
+use crate::model::{Endpoint, Fingerprint, Fingerprints};
 
 /// Names a fault that was told to a collector; of no meaning to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FaultId(usize);
 
 /// What a request has to suffer.
-pub(super) struct Met {
-    pub(super) id: FaultId,
-    pub(super) action: Action,
-    pub(super) delay: Duration,
+pub(crate) struct Met {
+    pub(crate) id: FaultId,
+    pub(crate) action: Action,
+    pub(crate) delay: Duration,
 }
 
 struct Told {
@@ -33,20 +32,20 @@ struct Told {
 }
 
 /// Every fault ever told: cleared ones stay, for their counts.
-pub(super) struct Faults {
+pub(crate) struct Faults {
     told: Mutex<Vec<Told>>,
     cleared: watch::Sender<()>,
 }
 
 impl Faults {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             told: Mutex::default(),
             cleared: watch::Sender::new(()),
         }
     }
 
-    pub(super) fn tell(&self, fault: Fault, fingerprints: &Fingerprints) -> FaultId {
+    pub(crate) fn tell(&self, fault: Fault, fingerprints: &Fingerprints) -> FaultId {
         let key = fault.key.map(|key| fingerprints.of(key.as_bytes()));
         let Fault {
             action,
@@ -71,7 +70,7 @@ impl Faults {
     }
 
     /// The first fault in the order told that fits the request; counts the hit.
-    pub(super) fn meet(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> Option<Met> {
+    pub(crate) fn meet(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> Option<Met> {
         let mut told = self.lock();
         let (index, fault) = told
             .iter_mut()
@@ -86,24 +85,24 @@ impl Faults {
         })
     }
 
-    pub(super) fn hits(&self, id: FaultId) -> u64 {
+    pub(crate) fn hits(&self, id: FaultId) -> u64 {
         self.lock().get(id.0).map_or(0, |fault| fault.hits)
     }
 
-    pub(super) fn clear(&self, id: FaultId) {
+    pub(crate) fn clear(&self, id: FaultId) {
         if let Some(fault) = self.lock().get_mut(id.0) {
             fault.cleared = true;
         }
         self.cleared.send_replace(());
     }
 
-    pub(super) fn clear_all(&self) {
+    pub(crate) fn clear_all(&self) {
         self.lock().iter_mut().for_each(|fault| fault.cleared = true);
         self.cleared.send_replace(());
     }
 
     /// Waits until the fault is cleared, also where it holds for no further request.
-    pub(super) async fn until_cleared(&self, id: FaultId) {
+    pub(crate) async fn until_cleared(&self, id: FaultId) {
         let mut cleared = self.cleared.subscribe();
         while !self.is_cleared(id) {
             // The sender lives in `self`, so this fails only if that were dropped during the borrow.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::fingerprint::Fingerprint;
+use super::fingerprint::Fingerprint;
 
 /// An event of `POST /events`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,7 +24,7 @@ pub struct PostedEvent {
 }
 
 impl PostedEvent {
-    pub(super) fn new(id: String, body: Map<String, Value>, key: Fingerprint, sequence: u64) -> Self {
+    pub(crate) fn new(id: String, body: Map<String, Value>, key: Fingerprint, sequence: u64) -> Self {
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         Self {
             id,
@@ -37,7 +37,7 @@ impl PostedEvent {
     }
 
     /// Merges an enrichment whose body was checked.
-    pub(super) fn enrich(&mut self, enrichment: Map<String, Value>) {
+    pub(crate) fn enrich(&mut self, enrichment: Map<String, Value>) {
         for (name, value) in enrichment {
             match (name.as_str(), value) {
                 ("event_id", _) | (_, Value::Null) => {}

@@ -18,7 +18,7 @@ const UNLIMITED: usize = usize::MAX;
 
 /// Breaks the connection that a request came by.
 #[derive(Clone)]
-pub(super) struct Breaker(Arc<Break>);
+pub(crate) struct Breaker(Arc<Break>);
 
 struct Break {
     /// Bytes that may still be written.
@@ -29,26 +29,26 @@ struct Break {
 
 impl Breaker {
     /// Nothing more is written; the client sees a reset.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.0.reset.store(true, Ordering::SeqCst);
         self.0.left.store(0, Ordering::SeqCst);
     }
 
     /// So many bytes more are written; then the client sees the end of the connection.
-    pub(super) fn close_after(&self, bytes: usize) {
+    pub(crate) fn close_after(&self, bytes: usize) {
         self.0.left.store(bytes, Ordering::SeqCst);
     }
 }
 
 /// A connection.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
     breaker: Breaker,
     activity: Activity,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, activity: Activity) -> Self {
+    pub(crate) fn new(stream: TcpStream, activity: Activity) -> Self {
         // An answer is one small write; without this a client that pipelines waits 40 ms for it.
         let _ = stream.set_nodelay(true);
         let unbroken = Break {
@@ -62,7 +62,7 @@ impl Wire {
         }
     }
 
-    pub(super) fn breaker(&self) -> Breaker {
+    pub(crate) fn breaker(&self) -> Breaker {
         self.breaker.clone()
     }
 

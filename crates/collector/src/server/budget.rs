@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A bound on bytes. What is over it is refused, never waited for: two requests that are half read could wait for each other.
 #[derive(Clone)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     used: Arc<AtomicUsize>,
     total: usize,
 }
 
 /// Bytes that are held. They are free again when this is dropped.
-pub(super) struct Held {
+pub(crate) struct Held {
     budget: Budget,
     bytes: usize,
 }
 
 impl Budget {
-    pub(super) fn new(total: usize) -> Self {
+    pub(crate) fn new(total: usize) -> Self {
         Self {
             used: Arc::default(),
             total,
@@ -25,7 +25,7 @@ impl Budget {
     }
 
     /// `None` if fewer bytes are free.
-    pub(super) fn hold(&self, bytes: usize) -> Option<Held> {
+    pub(crate) fn hold(&self, bytes: usize) -> Option<Held> {
         let mut held = Held {
             budget: self.clone(),
             bytes: 0,
@@ -34,14 +34,14 @@ impl Budget {
     }
 
     /// As [`hold`](Self::hold); what is larger than the whole budget holds all of it, so it passes when it is alone.
-    pub(super) fn hold_at_most_all(&self, bytes: usize) -> Option<Held> {
+    pub(crate) fn hold_at_most_all(&self, bytes: usize) -> Option<Held> {
         self.hold(bytes.min(self.total))
     }
 }
 
 impl Held {
     /// Holds more. False, and nothing changes, if fewer bytes are free.
-    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.budget.total);
         let grown = self
             .budget
@@ -55,7 +55,7 @@ impl Held {
     }
 
     /// Holds nothing any more.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
         self.bytes = 0;
     }

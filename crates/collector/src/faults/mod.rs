@@ -1,0 +1,4 @@
+//! Misbehaviour on request.
+
+pub(crate) mod fault;
+pub(crate) mod list;

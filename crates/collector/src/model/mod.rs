@@ -1,0 +1,22 @@
+//! What was received, as callers see it.
+
+pub(crate) mod byte_size;
+mod endpoint;
+mod fingerprint;
+mod posted_event;
+mod printable;
+mod project;
+mod received;
+pub(crate) mod session;
+mod span;
+mod tree;
+
+pub use endpoint::Endpoint;
+pub use fingerprint::Fingerprint;
+pub(crate) use fingerprint::Fingerprints;
+pub use posted_event::PostedEvent;
+pub use project::{Dropped, Project, ProjectSummary, Trace};
+pub use received::{Format, Received};
+pub use session::{Operation, OperationKind, Session, SessionOrigin};
+pub use span::{Attributes, Resource, Scope, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, StatusCode};
+pub use tree::{TreeDetail, tree, tree_with};

@@ -1,0 +1,9 @@
+//! One request: its key, its body, what is stored of it, and its answer.
+
+pub(crate) mod answer;
+mod body;
+pub(crate) mod grpc;
+mod honeyhive;
+pub(crate) mod key_headers;
+pub(crate) mod receive;
+pub(crate) mod recorder;

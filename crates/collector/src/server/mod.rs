@@ -1,0 +1,11 @@
+//! The server: its thread, connections, and what they may hold at once.
+
+pub(crate) mod activity;
+pub(crate) mod budget;
+pub(crate) mod connections;
+pub(crate) mod hosts;
+pub(crate) mod serving;
+pub(crate) mod shared;
+pub(crate) mod thread;
+pub(crate) mod wire;
+pub(crate) mod worker;
