@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use crate::error::CollectorError;
 use crate::faults::list::Faults;
-use crate::local::LocalCollector;
 use crate::model::{Fingerprints, Received};
 use crate::request::key_headers::KeyHeaders;
 use crate::request::recorder::Recorder;
 use crate::server::connections::ConnectionLimits;
-use crate::server::shared::{Observer, Shared, SharedRef};
-use crate::server::thread::{Server, Settings};
+use crate::server::serving::{Observer, Shared};
+use crate::server::thread::Settings;
 use crate::store::{Limits, Store};
 
 const MIB: usize = 1024 * 1024;
@@ -20,7 +19,7 @@ const MIB: usize = 1024 * 1024;
 const MAX_CONNECTIONS: usize = 1 << 20;
 const MAX_CLIENT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Settings of a [`LocalCollector`]; made by [`LocalCollector::builder`].
+/// Settings of a [`LocalCollector`](crate::LocalCollector); made by [`LocalCollector::builder`](crate::LocalCollector::builder).
 pub struct CollectorBuilder {
     listen: String,
     projects: Vec<(String, String)>,
@@ -166,18 +165,7 @@ impl CollectorBuilder {
         self
     }
 
-    /// Starts to listen; when this returns the port is open.
-    ///
-    /// # Errors
-    /// [`CollectorError::Listen`] where the address cannot be listened on; [`CollectorError::KeyHeader`] where a name given to
-    /// [`key_header`](Self::key_header) is none; the others where the system gives no thread or no reactor.
-    pub fn start(self) -> Result<LocalCollector, CollectorError> {
-        let (shared, settings) = self.into_parts()?;
-        let server = Server::start(&settings, Arc::clone(&shared))?;
-        Ok(LocalCollector::new(server, shared))
-    }
-
-    pub(crate) fn into_parts(self) -> Result<(SharedRef, Settings), CollectorError> {
+    pub(crate) fn into_parts(self) -> Result<(Arc<Shared>, Settings), CollectorError> {
         let key_headers = self.key_headers.into_iter();
         let key_headers = key_headers.map(|name| name.parse().map_err(|_| CollectorError::KeyHeader { name }));
         let key_headers = KeyHeaders::new(key_headers.collect::<Result<_, _>>()?);

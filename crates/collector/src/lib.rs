@@ -39,6 +39,7 @@ mod builder;
 mod error;
 mod faults;
 mod local;
+mod lock;
 mod model;
 mod otlp;
 mod request;

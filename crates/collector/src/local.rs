@@ -11,14 +11,14 @@ use crate::faults::fault::Fault;
 use crate::faults::list::FaultId;
 use crate::model::{Fingerprint, Project, ProjectSummary};
 use crate::request::recorder::{RecordedRequest, Recorder};
-use crate::server::shared::SharedRef;
+use crate::server::serving::Shared;
 use crate::server::thread::Server;
 
 /// A running collector. It stops when dropped; what it received can be read until then, also after
 /// [`shutdown`](Self::shutdown).
 pub struct LocalCollector {
     server: Server,
-    shared: SharedRef,
+    shared: Arc<Shared>,
 }
 
 impl LocalCollector {
@@ -33,10 +33,6 @@ impl LocalCollector {
     /// As [`CollectorBuilder::start`].
     pub fn start() -> Result<Self, CollectorError> {
         Self::builder().start()
-    }
-
-    pub(crate) fn new(server: Server, shared: SharedRef) -> Self {
-        Self { server, shared }
     }
 
     /// `http://host:port`, without a slash at the end.
@@ -92,7 +88,7 @@ impl LocalCollector {
 
     /// Misbehaves from now on. Of several faults that fit a request the one told first holds.
     pub fn fault(&self, fault: Fault) -> FaultId {
-        self.shared.faults.tell(fault, &self.shared.fingerprints)
+        self.shared.faults.add(fault, &self.shared.fingerprints)
     }
 
     /// How many requests met a fault, also after it was cleared.
@@ -140,6 +136,19 @@ impl LocalCollector {
     /// that runs just now. What was received stays. Again, it does nothing.
     pub fn shutdown(&self) {
         self.server.stop();
+    }
+}
+
+impl CollectorBuilder {
+    /// Starts to listen; when this returns the port is open.
+    ///
+    /// # Errors
+    /// [`CollectorError::Listen`] where the address cannot be listened on; [`CollectorError::KeyHeader`] where a name given to
+    /// [`key_header`](Self::key_header) is none; the others where the system gives no thread or no reactor.
+    pub fn start(self) -> Result<LocalCollector, CollectorError> {
+        let (shared, settings) = self.into_parts()?;
+        let server = Server::start(&settings, Arc::clone(&shared))?;
+        Ok(LocalCollector { server, shared })
     }
 }
 

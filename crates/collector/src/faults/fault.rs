@@ -33,7 +33,7 @@ pub(crate) enum Action {
     RejectSpans(u64),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
@@ -55,9 +55,7 @@ impl Fault {
     pub fn status(status: u16) -> Self {
         Self::of(Action::Answer(Answer {
             status,
-            retry_after: None,
-            location: None,
-            body: None,
+            ..Answer::default()
         }))
     }
 
@@ -68,12 +66,10 @@ impl Fault {
 
     /// Redirects to `url` with 307, which asks the client to repeat the request there, body and all.
     pub fn redirect(url: impl Into<String>) -> Self {
-        let location = Some(url.into());
         Self::of(Action::Answer(Answer {
             status: 307,
-            retry_after: None,
-            location,
-            body: None,
+            location: Some(url.into()),
+            ..Answer::default()
         }))
     }
 

@@ -1,107 +1,90 @@
-//! The faults that are told, in order, and how often each was met.
+//! The faults of a collector, in order, and how often each was met.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::fault::{Action, Fault};
+use crate::lock::lock;
 use crate::model::{Endpoint, Fingerprint, Fingerprints};
 
-/// Names a fault that was told to a collector; of no meaning to another one.
+/// Names a fault of one collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FaultId(usize);
 
-/// What a request has to suffer.
-pub(crate) struct Met {
+/// A fault that a request meets.
+pub(crate) struct Hit {
     pub(crate) id: FaultId,
     pub(crate) action: Action,
     pub(crate) delay: Duration,
 }
 
-struct Told {
-    action: Action,
-    delay: Duration,
+/// A fault and its state. `fault.times` counts down.
+struct Entry {
+    fault: Fault,
     key: Option<Fingerprint>,
-    endpoint: Option<Endpoint>,
-    body_contains: Option<String>,
-    /// How many requests it still holds for; `None` is all.
-    left: Option<u32>,
-    cleared: bool,
+    is_cleared: bool,
     hits: u64,
 }
 
-/// Every fault ever told: cleared ones stay, for their counts.
+/// Every fault ever added: cleared ones stay, for their counts.
 pub(crate) struct Faults {
-    told: Mutex<Vec<Told>>,
+    entries: Mutex<Vec<Entry>>,
     cleared: watch::Sender<()>,
 }
 
 impl Faults {
     pub(crate) fn new() -> Self {
         Self {
-            told: Mutex::default(),
+            entries: Mutex::default(),
             cleared: watch::Sender::new(()),
         }
     }
 
-    pub(crate) fn tell(&self, fault: Fault, fingerprints: &Fingerprints) -> FaultId {
-        let key = fault.key.map(|key| fingerprints.of(key.as_bytes()));
-        let Fault {
-            action,
-            delay,
-            endpoint,
-            body_contains,
-            times: left,
-            ..
-        } = fault;
-        let mut told = self.lock();
-        told.push(Told {
-            action,
-            delay,
+    pub(crate) fn add(&self, mut fault: Fault, fingerprints: &Fingerprints) -> FaultId {
+        let key = fault.key.take().map(|key| fingerprints.of(key.as_bytes()));
+        let mut entries = self.lock();
+        entries.push(Entry {
+            fault,
             key,
-            endpoint,
-            body_contains,
-            left,
-            cleared: false,
+            is_cleared: false,
             hits: 0,
         });
-        FaultId(told.len() - 1)
+        FaultId(entries.len() - 1)
     }
 
-    /// The first fault in the order told that fits the request; counts the hit.
-    pub(crate) fn meet(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> Option<Met> {
-        let mut told = self.lock();
-        let (index, fault) = told
-            .iter_mut()
-            .enumerate()
-            .find(|(_, fault)| fault.fits(key, endpoint, body))?;
-        fault.hits += 1;
-        fault.left = fault.left.map(|left| left - 1);
-        Some(Met {
+    /// Returns the first fault that fits the request, and counts the hit.
+    pub(crate) fn hit(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> Option<Hit> {
+        let mut entries = self.lock();
+        let mut entries = entries.iter_mut().enumerate();
+        let (index, entry) = entries.find(|(_, entry)| entry.fits(key, endpoint, body))?;
+        entry.hits += 1;
+        entry.fault.times = entry.fault.times.map(|left| left - 1);
+        Some(Hit {
             id: FaultId(index),
-            action: fault.action.clone(),
-            delay: fault.delay,
+            action: entry.fault.action.clone(),
+            delay: entry.fault.delay,
         })
     }
 
     pub(crate) fn hits(&self, id: FaultId) -> u64 {
-        self.lock().get(id.0).map_or(0, |fault| fault.hits)
+        self.lock().get(id.0).map_or(0, |entry| entry.hits)
     }
 
     pub(crate) fn clear(&self, id: FaultId) {
-        if let Some(fault) = self.lock().get_mut(id.0) {
-            fault.cleared = true;
+        if let Some(entry) = self.lock().get_mut(id.0) {
+            entry.is_cleared = true;
         }
         self.cleared.send_replace(());
     }
 
     pub(crate) fn clear_all(&self) {
-        self.lock().iter_mut().for_each(|fault| fault.cleared = true);
+        self.lock().iter_mut().for_each(|entry| entry.is_cleared = true);
         self.cleared.send_replace(());
     }
 
-    /// Waits until the fault is cleared, also where it holds for no further request.
+    /// Waits until the fault is cleared, even if it holds for no further request.
     pub(crate) async fn until_cleared(&self, id: FaultId) {
         let mut cleared = self.cleared.subscribe();
         while !self.is_cleared(id) {
@@ -111,24 +94,22 @@ impl Faults {
     }
 
     fn is_cleared(&self, id: FaultId) -> bool {
-        self.lock().get(id.0).is_none_or(|fault| fault.cleared)
+        self.lock().get(id.0).is_none_or(|entry| entry.is_cleared)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Told>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        lock(&self.entries)
     }
 }
 
-impl Told {
+impl Entry {
     fn fits(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> bool {
-        !self.cleared
-            && self.left != Some(0)
+        let text = self.fault.body_contains.as_ref();
+        !self.is_cleared
+            && self.fault.times != Some(0)
             && self.key.is_none_or(|only| only == key)
-            && self.endpoint.is_none_or(|only| only == endpoint)
-            && self
-                .body_contains
-                .as_ref()
-                .is_none_or(|text| contains(body, text.as_bytes()))
+            && self.fault.endpoint.is_none_or(|only| only == endpoint)
+            && text.is_none_or(|text| contains(body, text.as_bytes()))
     }
 }
 

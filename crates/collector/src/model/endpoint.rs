@@ -3,7 +3,8 @@
 use http::Method;
 use serde::Serialize;
 
-use crate::request::grpc;
+/// Path of an export by gRPC.
+const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// A call that the collector takes data by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -22,7 +23,7 @@ impl Endpoint {
     /// Receivers put their paths under prefixes, so the end of the path decides.
     pub(crate) fn of(path: &str) -> Option<Self> {
         let ends = |end| path.ends_with(end);
-        if ends("/v1/traces") || path == grpc::TRACES {
+        if ends("/v1/traces") || path == GRPC_TRACES {
             Some(Self::Traces)
         } else if ends("/session/start") || ends("/v1/sessions") {
             Some(Self::Sessions)

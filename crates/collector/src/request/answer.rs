@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::model::Format;
-use crate::otlp::{ExportTracePartialSuccess, ExportTraceServiceResponse, RpcStatus};
+use crate::otlp::{ExportTracePartialSuccess, ExportTraceServiceResponse, ParseError, RpcStatus};
 
 /// Why a request is refused. An answer to it says so, and nothing of the request was stored.
 #[derive(Debug)]
@@ -76,6 +76,16 @@ impl Refusal {
                 .insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+impl From<ParseError> for Refusal {
+    fn from(error: ParseError) -> Self {
+        let status = match error {
+            ParseError::Invalid(_) => StatusCode::BAD_REQUEST,
+            ParseError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

@@ -19,9 +19,6 @@ use prost::Message as _;
 use super::answer::{Refusal, grpc_code};
 use crate::otlp::RpcStatus;
 
-/// The path of an export.
-pub(crate) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
 const SPOKEN: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: &str = "grpc-status";
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{self, Refusal};
 use super::body::ContentType;
-use super::receive::{Call, Outcome};
+use super::call::{Call, Outcome};
 use crate::model::{Format, OperationKind, session};
 
 /// `POST /session/start` with `{"session": {..}}`, or `POST /v1/sessions` with the bare object.
@@ -17,7 +17,9 @@ pub(crate) fn session(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<
     };
     session::check(&session).map_err(Refusal::bad_request)?;
     let id = session::id_or_new(session.get("session_id").or_else(|| session.get("event_id")));
-    call.shared.store.say(call.project, &id, OperationKind::Start, session);
+    call.shared()
+        .store
+        .apply(call.project, &id, OperationKind::Start, session);
     let project = call.project_name.map_or_else(|| call.key.to_string(), str::to_owned);
     let answer = json!({
         "event_id": id,
@@ -48,7 +50,7 @@ fn post(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<Outcome, Refus
     session::check(&event).map_err(Refusal::bad_request)?;
     let id = session::id_or_new(event.get("event_id"));
     let session = event.get("session_id").and_then(Value::as_str).map(str::to_owned);
-    call.shared.store.add_event(call.project, id.clone(), event, call.key);
+    call.shared().store.add_event(call.project, id.clone(), event, call.key);
     let answer = json!({ "success": true, "event_id": id });
     Ok(Outcome {
         sessions: session.into_iter().collect(),
@@ -63,7 +65,9 @@ fn enrich(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal
         _ => return Err(Refusal::bad_request("event_id must be a string that is not empty")),
     };
     session::check(&whole).map_err(Refusal::bad_request)?;
-    call.shared.store.say(call.project, &id, OperationKind::Enrich, whole);
+    call.shared()
+        .store
+        .apply(call.project, &id, OperationKind::Enrich, whole);
     let answer = json!({ "success": true, "event_id": id });
     Ok(Outcome {
         sessions: vec![id],

@@ -2,8 +2,11 @@
 
 pub(crate) mod answer;
 mod body;
+mod call;
 pub(crate) mod grpc;
 mod honeyhive;
 pub(crate) mod key_headers;
 pub(crate) mod receive;
 pub(crate) mod recorder;
+mod serve;
+mod traces;

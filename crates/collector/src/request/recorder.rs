@@ -1,10 +1,11 @@
 //! Requests as they came, for tests that look through every byte.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use crate::lock::lock;
 use crate::model::Fingerprint;
 
 /// What a record costs beside its texts and its body.
@@ -50,11 +51,11 @@ impl RecordedRequest {
 /// Keeps the newest requests, up to a number of bytes.
 pub(crate) struct Recorder {
     max_bytes: usize,
-    kept: Mutex<Kept>,
+    log: Mutex<Log>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct Log {
     requests: VecDeque<Arc<RecordedRequest>>,
     bytes: usize,
     dropped: u64,
@@ -64,36 +65,30 @@ impl Recorder {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self {
             max_bytes,
-            kept: Mutex::default(),
+            log: Mutex::default(),
         }
     }
 
     pub(crate) fn record(&self, request: RecordedRequest) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.bytes += request.cost_bytes();
-        kept.requests.push_back(Arc::new(request));
-        while kept.bytes > self.max_bytes {
-            let Some(oldest) = kept.requests.pop_front() else { break };
-            kept.bytes -= oldest.cost_bytes();
-            kept.dropped += 1;
+        let mut log = lock(&self.log);
+        log.bytes += request.cost_bytes();
+        log.requests.push_back(Arc::new(request));
+        while log.bytes > self.max_bytes {
+            let Some(oldest) = log.requests.pop_front() else { break };
+            log.bytes -= oldest.cost_bytes();
+            log.dropped += 1;
         }
     }
 
     pub(crate) fn requests(&self) -> Vec<Arc<RecordedRequest>> {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .requests
-            .iter()
-            .cloned()
-            .collect()
+        lock(&self.log).requests.iter().cloned().collect()
     }
 
     pub(crate) fn dropped(&self) -> u64 {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).dropped
+        lock(&self.log).dropped
     }
 
     pub(crate) fn clear(&self) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+        *lock(&self.log) = Log::default();
     }
 }

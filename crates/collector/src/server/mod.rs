@@ -5,7 +5,6 @@ pub(crate) mod budget;
 pub(crate) mod connections;
 pub(crate) mod hosts;
 pub(crate) mod serving;
-pub(crate) mod shared;
 pub(crate) mod thread;
 pub(crate) mod wire;
 pub(crate) mod worker;

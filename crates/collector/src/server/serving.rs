@@ -6,22 +6,39 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::activity::Activity;
 use super::budget::Budget;
 use super::hosts::Hosts;
-use super::shared::SharedRef;
 use super::worker::Worker;
-use crate::model::Format;
+use crate::faults::list::Faults;
+use crate::model::{Fingerprints, Format, Received};
 use crate::request::answer::Refusal;
 use crate::request::grpc;
+use crate::request::key_headers::KeyHeaders;
+use crate::request::recorder::Recorder;
+use crate::store::Store;
 
 /// What a request takes beside its texts.
 const REQUEST_OVERHEAD_BYTES: usize = 1024;
 
+/// What the handle and the server's thread have in common.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) faults: Faults,
+    pub(crate) recorder: Option<Recorder>,
+    pub(crate) observers: Vec<Observer>,
+    pub(crate) fingerprints: Fingerprints,
+    pub(crate) key_headers: KeyHeaders,
+    pub(crate) max_body_bytes: usize,
+}
+
+/// Called with each answered request, on the server's thread.
+pub(crate) type Observer = Box<dyn Fn(&Received) + Send + Sync>;
+
 pub(crate) struct Serving {
-    pub(crate) shared: SharedRef,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) worker: Worker,
     pub(crate) budget: Budget,
     pub(crate) hosts: Hosts,
@@ -30,6 +47,17 @@ pub(crate) struct Serving {
 }
 
 pub(crate) type ServingRef = Arc<Serving>;
+
+impl Serving {
+    /// Does work that takes a while on the worker's thread.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let panicked = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the body cannot be read");
+        self.worker.run(work).await.unwrap_or_else(|| Err(panicked()))
+    }
+}
 
 /// Refuses what is for another host, and what there is no memory for.
 pub(crate) async fn admit(State(serving): State<ServingRef>, request: Request, next: Next) -> Response {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use axum::{Router, middleware};
@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use super::budget::Budget;
 use super::connections::{self, ConnectionLimits};
 use super::hosts::Hosts;
-use super::serving::{Serving, ServingRef, admit};
-use super::shared::SharedRef;
+use super::serving::{Serving, ServingRef, Shared, admit};
 use super::worker::Worker;
 use crate::api;
 use crate::error::CollectorError;
+use crate::lock::lock;
 use crate::request::receive;
 
 /// How many bytes of requests and answers may be on their way: so many times the largest body, and no fewer than this.
@@ -43,7 +43,7 @@ struct Running {
 
 impl Server {
     /// Binds and starts to serve. The port is open when this returns.
-    pub(crate) fn start(settings: &Settings, shared: SharedRef) -> Result<Self, CollectorError> {
+    pub(crate) fn start(settings: &Settings, shared: Arc<Shared>) -> Result<Self, CollectorError> {
         let unable = |source| CollectorError::Listen {
             address: settings.listen.clone(),
             source,
@@ -83,7 +83,7 @@ impl Server {
 
     /// Stops serving, breaks what connections are open, and waits for the thread. Again, it does nothing.
     pub(crate) fn stop(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = lock(&self.running).take();
         let Some(Running { stop, thread }) = running else {
             return;
         };
@@ -126,7 +126,7 @@ fn run(
     // Dropping the reactor here drops the connections, those that hang as well.
 }
 
-fn serving(shared: SharedRef, worker: Worker, listened: IpAddr, settings: &Settings) -> ServingRef {
+fn serving(shared: Arc<Shared>, worker: Worker, listened: IpAddr, settings: &Settings) -> ServingRef {
     let budget = shared.max_body_bytes.saturating_mul(BUDGET_FACTOR);
     Arc::new(Serving {
         shared,

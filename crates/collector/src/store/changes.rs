@@ -1,7 +1,9 @@
 //! Something changed: what callers wait for instead of sleeping.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
+
+use crate::lock::lock;
 
 /// A count of changes that can be waited for.
 #[derive(Default)]
@@ -12,8 +14,8 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// Says that something changed. Called after the change is visible and with no other lock held.
-    pub(crate) fn tell(&self) {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    pub(crate) fn notify(&self) {
+        *lock(&self.count) += 1;
         self.grew.notify_all();
     }
 
@@ -22,11 +24,11 @@ impl Changes {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             // Read before asking: a change during the question makes the wait below return at once.
-            let seen = *self.count.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = *lock(&self.count);
             if holds() {
                 return true;
             }
-            let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = lock(&self.count);
             let left = deadline.map_or(Duration::MAX, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
             });

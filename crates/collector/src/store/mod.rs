@@ -8,33 +8,22 @@ mod record;
 mod retention;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Map, Value};
 
 use self::changes::Changes;
 use self::record::Record;
 use self::retention::Retention;
+use crate::lock::lock;
 use crate::model::{Fingerprint, OperationKind, PostedEvent, Project, ProjectSummary, SessionOrigin, Span, byte_size};
 use crate::otlp::Arrival;
 
+pub(crate) use self::record::ProjectId;
+pub(crate) use self::retention::Limits;
+
 /// What a session or an event costs beside its bodies.
 const SESSION_OVERHEAD_BYTES: usize = 1024;
-
-/// How much is kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) spans: usize,
-    pub(crate) sessions: usize,
-    pub(crate) events: usize,
-    pub(crate) projects: usize,
-    /// Estimated, spans and sessions and events together.
-    pub(crate) bytes: usize,
-}
-
-/// Where a project is. Projects are never removed, so it stays good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ProjectId(usize);
 
 /// The store of one collector.
 pub(crate) struct Store {
@@ -149,7 +138,7 @@ impl Store {
     }
 
     /// Takes in a start or an enrichment; what it names need not be there.
-    pub(crate) fn say(&self, id: ProjectId, about: &str, kind: OperationKind, body: Map<String, Value>) {
+    pub(crate) fn apply(&self, id: ProjectId, about: &str, kind: OperationKind, body: Map<String, Value>) {
         self.change(|state| {
             // Once as it was sent, once merged.
             let bytes = 2 * byte_size::object(&body);
@@ -225,12 +214,12 @@ impl Store {
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.lock());
-        self.changes.tell();
+        self.changes.notify();
         result
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use crate::model::{Dropped, Fingerprint, PostedEvent, Project, ProjectSummary, Session, Span};
 
+/// Where a project is. Projects are never removed, so it stays good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProjectId(pub(super) usize);
+
 /// A value and what it was charged for.
 pub(super) struct Charged<T> {
     pub(super) value: Arc<T>,

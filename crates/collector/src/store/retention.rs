@@ -9,9 +9,19 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::record::{Charged, Record};
-use super::{Limits, ProjectId};
+use super::record::{Charged, ProjectId, Record};
 use crate::model::{PostedEvent, Session, SessionOrigin, Span};
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) spans: usize,
+    pub(crate) sessions: usize,
+    pub(crate) events: usize,
+    pub(crate) projects: usize,
+    /// Estimated, spans and sessions and events together.
+    pub(crate) bytes: usize,
+}
 
 /// The bounds and what counts against them.
 pub(super) struct Retention {
