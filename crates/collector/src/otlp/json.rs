@@ -1,16 +1,21 @@
-//! Where OTLP/JSON is not what serde would expect, and where clients write it otherwise than the specification says.
+//! OTLP/JSON, read into the messages of protobuf.
 //!
 //! Specified: ids in hexadecimal (either case), 64-bit integers as strings or numbers, bytes in base64, enumerations as
 //! integers. Accepted beside it, because released clients send it: enumerations by name, `null` for what is missing.
+//! A name that is not known is skipped; a name that comes twice is refused.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
-
-use super::message;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor};
 
 const SPAN_KINDS: [&str; 6] = [
     "SPAN_KIND_UNSPECIFIED",
@@ -23,41 +28,248 @@ const SPAN_KINDS: [&str; 6] = [
 
 const STATUS_CODES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
-/// `null` is the default of the type.
-pub(super) fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
+/// A message that is filled field by field.
+trait Fields: Default {
+    const NAMES: &'static [&'static str];
+
+    /// Reads the value of one of [`NAMES`](Self::NAMES).
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
-/// An integer as a number or in a string; `null` is 0.
-pub(super) fn integer<'de, T: TryFrom<i128> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    from.deserialize_any(IntegerVisitor {
-        names: &[],
-        result: PhantomData,
-    })
+/// Which field of which message has which name, and how it is written.
+macro_rules! fields {
+    ($($message:ident { $($name:literal $field:ident: $written:ident,)* })*) => {$(
+        impl Fields for $message {
+            const NAMES: &'static [&'static str] = &[$($name),*];
+
+            fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+                match name {
+                    $($name => {
+                        let $written(value) = map.next_value()?;
+                        self.$field = value;
+                    })*
+                    _ => {}
+                }
+                Ok(())
+            }
+        }
+    )*};
 }
 
-/// The kind of a span: an integer, or the name of the enumeration's value.
-pub(super) fn span_kind<'de, D: Deserializer<'de>>(from: D) -> Result<i32, D::Error> {
-    from.deserialize_any(IntegerVisitor {
-        names: &SPAN_KINDS,
-        result: PhantomData,
-    })
+fields! {
+    ExportTraceServiceRequest {
+        "resourceSpans" resource_spans: List,
+    }
+    ResourceSpans {
+        "resource" resource: Optional,
+        "scopeSpans" scope_spans: List,
+        "schemaUrl" schema_url: Text,
+    }
+    Resource {
+        "attributes" attributes: List,
+        "droppedAttributesCount" dropped_attributes_count: Integer,
+    }
+    ScopeSpans {
+        "scope" scope: Optional,
+        "spans" spans: List,
+        "schemaUrl" schema_url: Text,
+    }
+    InstrumentationScope {
+        "name" name: Text,
+        "version" version: Text,
+        "attributes" attributes: List,
+        "droppedAttributesCount" dropped_attributes_count: Integer,
+    }
+    Span {
+        "traceId" trace_id: Hex,
+        "spanId" span_id: Hex,
+        "traceState" trace_state: Text,
+        "parentSpanId" parent_span_id: Hex,
+        "name" name: Text,
+        "kind" kind: Kind,
+        "startTimeUnixNano" start_time_unix_nano: Integer,
+        "endTimeUnixNano" end_time_unix_nano: Integer,
+        "attributes" attributes: List,
+        "droppedAttributesCount" dropped_attributes_count: Integer,
+        "events" events: List,
+        "droppedEventsCount" dropped_events_count: Integer,
+        "links" links: List,
+        "droppedLinksCount" dropped_links_count: Integer,
+        "status" status: Optional,
+        "flags" flags: Integer,
+    }
+    Event {
+        "timeUnixNano" time_unix_nano: Integer,
+        "name" name: Text,
+        "attributes" attributes: List,
+        "droppedAttributesCount" dropped_attributes_count: Integer,
+    }
+    Link {
+        "traceId" trace_id: Hex,
+        "spanId" span_id: Hex,
+        "traceState" trace_state: Text,
+        "attributes" attributes: List,
+        "droppedAttributesCount" dropped_attributes_count: Integer,
+        "flags" flags: Integer,
+    }
+    Status {
+        "message" message: Text,
+        "code" code: Code,
+    }
+    KeyValue {
+        "key" key: Text,
+        "value" value: Optional,
+    }
+    ArrayValue {
+        "values" values: List,
+    }
+    KeyValueList {
+        "values" values: List,
+    }
 }
 
-/// The code of a status: an integer, or the name of the enumeration's value.
-pub(super) fn status_code<'de, D: Deserializer<'de>>(from: D) -> Result<i32, D::Error> {
-    from.deserialize_any(IntegerVisitor {
-        names: &STATUS_CODES,
-        result: PhantomData,
-    })
+impl Fields for AnyValue {
+    const NAMES: &'static [&'static str] = &[
+        "stringValue",
+        "boolValue",
+        "intValue",
+        "doubleValue",
+        "arrayValue",
+        "kvlistValue",
+        "bytesValue",
+    ];
+
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        let value = match name {
+            "stringValue" => map.next_value::<Option<_>>()?.map(Value::StringValue),
+            "boolValue" => map.next_value::<Option<_>>()?.map(Value::BoolValue),
+            "intValue" => map.next_value::<Option<_>>()?.map(|Integer(int)| Value::IntValue(int)),
+            "doubleValue" => map
+                .next_value::<Option<_>>()?
+                .map(|Double(double)| Value::DoubleValue(double)),
+            "arrayValue" => map
+                .next_value::<Option<_>>()?
+                .map(|Message(array)| Value::ArrayValue(array)),
+            "kvlistValue" => map
+                .next_value::<Option<_>>()?
+                .map(|Message(list)| Value::KvlistValue(list)),
+            _ => map
+                .next_value::<Option<_>>()?
+                .map(|Base64(bytes)| Value::BytesValue(bytes)),
+        };
+        if value.is_some() && self.value.is_some() {
+            let names = Self::NAMES.join(", ");
+            return Err(A::Error::custom(format!(
+                "an attribute's value has 2 of {names}; one is allowed"
+            )));
+        }
+        self.value = value.or(self.value.take());
+        Ok(())
+    }
+}
+
+/// Reads the body of a trace export.
+pub(super) fn request(body: &[u8]) -> serde_json::Result<ExportTraceServiceRequest> {
+    serde_json::from_slice(body).map(|Message(request)| request)
+}
+
+struct Message<M>(M);
+
+impl<'de, M: Fields> Deserialize<'de> for Message<M> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(MessageVisitor(PhantomData))
+    }
+}
+
+struct MessageVisitor<M>(PhantomData<M>);
+
+impl<'de, M: Fields> Visitor<'de> for MessageVisitor<M> {
+    type Value = Message<M>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Message<M>, A::Error> {
+        let mut message = M::default();
+        let mut seen = 0_u32;
+        while let Some(index) = map.next_key_seed(Key(|key: &str| M::NAMES.iter().position(|name| *name == key)))? {
+            let Some(index) = index else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if seen & 1 << index != 0 {
+                return Err(A::Error::duplicate_field(M::NAMES[index]));
+            }
+            seen |= 1 << index;
+            message.read(M::NAMES[index], &mut map)?;
+        }
+        Ok(Message(message))
+    }
+}
+
+/// A key of an object, given to a function without being copied.
+pub(super) struct Key<F>(pub(super) F);
+
+impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Key<F> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<T, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Key<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<T, E> {
+        Ok((self.0)(key))
+    }
+}
+
+/// Messages; `null` is none.
+struct List<M>(Vec<M>);
+
+impl<'de, M: Fields> Deserialize<'de> for List<M> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let messages = Option::<Vec<Message<M>>>::deserialize(from)?.unwrap_or_default();
+        Ok(Self(messages.into_iter().map(|Message(message)| message).collect()))
+    }
+}
+
+/// A message, or `null`.
+struct Optional<M>(Option<M>);
+
+impl<'de, M: Fields> Deserialize<'de> for Optional<M> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(Option::deserialize(from)?.map(|Message(message)| message)))
+    }
+}
+
+/// A text; `null` is the empty one.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(Option::deserialize(from)?.unwrap_or_default()))
+    }
 }
 
 /// Bytes in hexadecimal; `null` is none.
-pub(super) fn hex<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(from)? else {
-        return Ok(Vec::new());
-    };
-    decode_hex(&text).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"an id in hexadecimal digits"))
+struct Hex(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Text(text) = Text::deserialize(from)?;
+        let bytes = decode_hex(&text);
+        bytes
+            .map(Self)
+            .ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"an id in hexadecimal digits"))
+    }
 }
 
 fn decode_hex(text: &str) -> Option<Vec<u8>> {
@@ -68,6 +280,47 @@ fn decode_hex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
+/// Bytes in base64, in either alphabet, as the JSON mapping of protobuf asks.
+struct Base64(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let alphabet = if text.contains(['-', '_']) { URL_SAFE } else { STANDARD };
+        let bytes = alphabet.decode(text);
+        bytes
+            .map(Self)
+            .map_err(|error| D::Error::custom(format!("bytesValue is not base64: {error}")))
+    }
+}
+
+/// An integer as a number or in a string; `null` is 0.
+struct Integer<T>(T);
+
+/// The kind of a span: an integer, or the name of the enumeration's value.
+struct Kind(i32);
+
+/// The code of a status: an integer, or the name of the enumeration's value.
+struct Code(i32);
+
+impl<'de, T: TryFrom<i128> + Default> Deserialize<'de> for Integer<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(IntegerVisitor::named(&[])).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(IntegerVisitor::named(&SPAN_KINDS)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(IntegerVisitor::named(&STATUS_CODES)).map(Self)
+    }
+}
+
 struct IntegerVisitor<T> {
     /// Names that stand for their own index.
     names: &'static [&'static str],
@@ -75,6 +328,13 @@ struct IntegerVisitor<T> {
 }
 
 impl<T: TryFrom<i128> + Default> IntegerVisitor<T> {
+    fn named(names: &'static [&'static str]) -> Self {
+        Self {
+            names,
+            result: PhantomData,
+        }
+    }
+
     fn fit<E: Error>(&self, value: i128, found: Unexpected<'_>) -> Result<T, E> {
         T::try_from(value).map_err(|_| E::invalid_value(found, self))
     }
@@ -133,122 +393,42 @@ impl<T: TryFrom<i128> + Default> Visitor<'_> for IntegerVisitor<T> {
     }
 }
 
-/// A value as JSON writes it: an object with at most one of these.
-#[derive(Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "the names of the specification")]
-pub(super) struct AnyValue {
-    string_value: Option<String>,
-    bool_value: Option<bool>,
-    int_value: Option<Int>,
-    double_value: Option<Double>,
-    array_value: Option<message::ArrayValue>,
-    kvlist_value: Option<message::KeyValueList>,
-    bytes_value: Option<String>,
-}
-
-#[derive(serde::Deserialize)]
-struct Int(#[serde(deserialize_with = "integer")] i64);
-
-enum Double {
-    Number(f64),
-    // "NaN", "Infinity", "-Infinity", or any number in a string.
-    Text(String),
-}
+/// A number, or in a string any number, "NaN", "Infinity" or "-Infinity".
+struct Double(f64);
 
 // By hand: serde's untagged enumerations read a value of any size into memory before they look at it.
 impl<'de> Deserialize<'de> for Double {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(DoubleVisitor)
+        from.deserialize_any(DoubleVisitor).map(Self)
     }
 }
 
 struct DoubleVisitor;
 
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the nearest number, as the specification has it"
+)]
 impl Visitor<'_> for DoubleVisitor {
-    type Value = Double;
+    type Value = f64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a number, as a number or in a string")
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "the nearest number, as the specification has it"
-    )]
-    fn visit_u64<E>(self, value: u64) -> Result<Double, E> {
-        Ok(Double::Number(value as f64))
+    fn visit_u64<E>(self, value: u64) -> Result<f64, E> {
+        Ok(value as f64)
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "the nearest number, as the specification has it"
-    )]
-    fn visit_i64<E>(self, value: i64) -> Result<Double, E> {
-        Ok(Double::Number(value as f64))
+    fn visit_i64<E>(self, value: i64) -> Result<f64, E> {
+        Ok(value as f64)
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Double, E> {
-        Ok(Double::Number(value))
+    fn visit_f64<E>(self, value: f64) -> Result<f64, E> {
+        Ok(value)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Double, E> {
-        Ok(Double::Text(text.to_owned()))
-    }
-}
-
-/// Why an attribute's value cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ValueError {
-    #[error(
-        "an attribute's value has {0} of stringValue, boolValue, intValue, doubleValue, arrayValue, kvlistValue, bytesValue; one is allowed"
-    )]
-    Several(usize),
-    #[error("doubleValue {0:?} is not a number")]
-    Double(String),
-    #[error("bytesValue is not base64: {0}")]
-    Bytes(base64::DecodeError),
-}
-
-impl TryFrom<AnyValue> for message::AnyValue {
-    type Error = ValueError;
-
-    fn try_from(json: AnyValue) -> Result<Self, ValueError> {
-        use message::Value;
-
-        let double = match json.double_value {
-            None => None,
-            Some(Double::Number(number)) => Some(number),
-            Some(Double::Text(text)) => Some(text.parse().map_err(|_| ValueError::Double(text))?),
-        };
-        let bytes = json
-            .bytes_value
-            .map(|text| decode_base64(&text))
-            .transpose()
-            .map_err(ValueError::Bytes)?;
-        let choices = [
-            json.string_value.map(Value::String),
-            json.bool_value.map(Value::Bool),
-            json.int_value.map(|int| Value::Int(int.0)),
-            double.map(Value::Double),
-            json.array_value.map(Value::Array),
-            json.kvlist_value.map(Value::Map),
-            bytes.map(Value::Bytes),
-        ];
-        let mut given = choices.into_iter().flatten();
-        let value = given.next();
-        match given.count() {
-            0 => Ok(Self { value }),
-            more => Err(ValueError::Several(more + 1)),
-        }
-    }
-}
-
-/// Both alphabets, as the JSON mapping of protobuf asks.
-fn decode_base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
-    if text.contains(['-', '_']) {
-        URL_SAFE.decode(text)
-    } else {
-        STANDARD.decode(text)
+    fn visit_str<E: Error>(self, text: &str) -> Result<f64, E> {
+        text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
     }
 }

@@ -6,11 +6,13 @@
 use std::fmt;
 use std::mem::size_of;
 
+use opentelemetry_proto::tonic::common::v1 as common;
+use opentelemetry_proto::tonic::trace::v1 as trace;
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::message;
+use super::json::Key;
 use super::read::Arrival;
 use crate::model;
 use crate::model::byte_size::{ENTRIES_PER_NODE, NODE_BYTES, OVERHEAD_BYTES};
@@ -26,6 +28,8 @@ pub(super) enum Kind {
     Request,
     ResourceSpans,
     Resource,
+    /// Not shown, but decoded.
+    EntityRef,
     ScopeSpans,
     Scope,
     Span,
@@ -38,6 +42,8 @@ pub(super) enum Kind {
     Element,
     Array,
     List,
+    /// A text in a list.
+    Text,
     /// A value of JSON of any shape.
     Json,
 }
@@ -48,7 +54,8 @@ impl Kind {
         match self {
             Self::Request => &[(1, "resourceSpans", Self::ResourceSpans)],
             Self::ResourceSpans => &[(1, "resource", Self::Resource), (2, "scopeSpans", Self::ScopeSpans)],
-            Self::Resource => &[(1, "attributes", Self::KeyValue)],
+            Self::Resource => &[(1, "attributes", Self::KeyValue), (3, "entityRefs", Self::EntityRef)],
+            Self::EntityRef => &[(3, "idKeys", Self::Text), (4, "descriptionKeys", Self::Text)],
             Self::ScopeSpans => &[(1, "scope", Self::Scope), (2, "spans", Self::Span)],
             Self::Span => &[
                 (9, "attributes", Self::KeyValue),
@@ -61,7 +68,7 @@ impl Kind {
             Self::AnyValue | Self::Element => &[(5, "arrayValue", Self::Array), (6, "kvlistValue", Self::List)],
             Self::Array => &[(1, "values", Self::Element)],
             Self::List => &[(1, "values", Self::KeyValue)],
-            Self::Json => &[],
+            Self::Text | Self::Json => &[],
         }
     }
 
@@ -69,16 +76,26 @@ impl Kind {
     const fn bytes(self) -> usize {
         match self {
             Self::Request | Self::Resource | Self::Scope | Self::AnyValue | Self::Array | Self::List => 0,
-            Self::ResourceSpans => 2 * size_of::<message::ResourceSpans>() + size_of::<model::Resource>(),
-            Self::ScopeSpans => 2 * size_of::<message::ScopeSpans>() + size_of::<model::Scope>(),
+            Self::ResourceSpans => 2 * size_of::<trace::ResourceSpans>() + size_of::<model::Resource>(),
+            Self::EntityRef => 2 * size_of::<common::EntityRef>() + TEXTS_BYTES,
+            Self::Text => 2 * size_of::<String>() + TEXTS_BYTES,
+            Self::ScopeSpans => 2 * size_of::<trace::ScopeSpans>() + size_of::<model::Scope>(),
             Self::Span => {
-                2 * size_of::<message::Span>() + 2 * size_of::<Arrival>() + size_of::<model::Span>() + OVERHEAD_BYTES
+                2 * size_of::<trace::Span>() + 2 * size_of::<Arrival>() + size_of::<model::Span>() + OVERHEAD_BYTES
             }
-            Self::Event => 2 * size_of::<message::Event>() + 2 * size_of::<model::SpanEvent>(),
-            Self::Link => 2 * size_of::<message::Link>() + 2 * size_of::<model::SpanLink>(),
-            Self::KeyValue => 2 * size_of::<message::KeyValue>() + NODE_BYTES / ENTRIES_PER_NODE + TEXTS_BYTES,
-            Self::Element => 2 * size_of::<message::AnyValue>() + 2 * size_of::<serde_json::Value>(),
+            Self::Event => 2 * size_of::<trace::span::Event>() + 2 * size_of::<model::SpanEvent>(),
+            Self::Link => 2 * size_of::<trace::span::Link>() + 2 * size_of::<model::SpanLink>(),
+            Self::KeyValue => 2 * size_of::<common::KeyValue>() + NODE_BYTES / ENTRIES_PER_NODE + TEXTS_BYTES,
+            Self::Element => 2 * size_of::<common::AnyValue>() + 2 * size_of::<serde_json::Value>(),
             Self::Json => 2 * size_of::<serde_json::Value>(),
+        }
+    }
+
+    /// What is under a name of JSON, if it counts.
+    fn under(self, name: &str) -> Option<Kind> {
+        match self {
+            Self::Json => Some(Self::Json),
+            kind => kind.field(|_, known| known == name),
         }
     }
 
@@ -196,9 +213,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let kind = self.kind;
         let mut entries = 0_usize;
-        while let Some(inside) = map.next_key_seed(FieldName(self.kind))? {
-            if self.kind == Kind::Json {
+        while let Some(inside) = map.next_key_seed(Key(|name: &str| kind.under(name)))? {
+            if kind == Kind::Json {
                 // A node for every few entries, and a text for the name of each.
                 if entries.is_multiple_of(ENTRIES_PER_NODE) && !self.allowance.spend(NODE_BYTES) {
                     return Err(A::Error::custom("too large"));
@@ -254,31 +272,5 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
-    }
-}
-
-/// The kind of what is under a name, if it counts.
-struct FieldName(Kind);
-
-impl<'de> DeserializeSeed<'de> for FieldName {
-    type Value = Option<Kind>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<Kind>, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for FieldName {
-    type Value = Option<Kind>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Option<Kind>, E> {
-        Ok(match self.0 {
-            Kind::Json => Some(Kind::Json),
-            kind => kind.field(|_, known| known == name),
-        })
     }
 }

@@ -5,12 +5,12 @@
 
 mod json;
 mod measure;
-mod message;
 mod read;
 
 #[cfg(test)]
 mod tests;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use serde_json::{Map, Value};
 
@@ -18,7 +18,6 @@ use self::measure::{Allowance, Kind};
 
 use crate::model::Format;
 
-pub(crate) use message::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse, RpcStatus};
 pub(crate) use read::{Arrival, read};
 
 /// Why a body cannot be read.
@@ -48,7 +47,7 @@ pub(crate) fn parse(format: Format, body: &[u8], max_memory: usize) -> Result<Ex
         }
         // An empty protobuf message is an empty body; the JSON exporters that ask "are you there" do the same.
         Format::Json if body.is_empty() => Ok(ExportTraceServiceRequest::default()),
-        Format::Json => serde_json::from_slice(body).map_err(|error| invalid_json(&error)),
+        Format::Json => json::request(body).map_err(|error| invalid_json(&error)),
     }
 }
 

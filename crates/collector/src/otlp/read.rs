@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{self as common, any_value};
+use opentelemetry_proto::tonic::resource::v1 as resource;
+use opentelemetry_proto::tonic::trace::v1 as trace;
 use serde_json::{Value, json};
 
-use super::message;
 use crate::model::{Attributes, Fingerprint, Resource, Scope, Span, SpanEvent, SpanLink, SpanStatus, byte_size};
 
 /// A span that is ready to be stored.
@@ -30,7 +33,7 @@ pub(crate) struct Batch {
 }
 
 /// Takes the spans out of a request; those with invalid ids are counted instead.
-pub(crate) fn read(request: message::ExportTraceServiceRequest, key: Fingerprint, source: Option<&str>) -> Batch {
+pub(crate) fn read(request: ExportTraceServiceRequest, key: Fingerprint, source: Option<&str>) -> Batch {
     let mut batch = Batch::default();
     for (resource_index, group) in request.resource_spans.into_iter().enumerate() {
         let resource = Arc::new(resource(group.resource.unwrap_or_default(), group.schema_url));
@@ -64,7 +67,7 @@ pub(crate) fn read(request: message::ExportTraceServiceRequest, key: Fingerprint
 }
 
 /// What is wrong with the ids of a span, if anything is (OTLP: an invalid id is another length, or all zeros).
-fn id_fault(span: &message::Span) -> Option<String> {
+fn id_fault(span: &trace::Span) -> Option<String> {
     let fault = |what: &str, id: &[u8], length: usize| match id {
         _ if id.len() != length => Some(format!("{what} has {} bytes, {length} are required", id.len())),
         _ if is_zero(id) => Some(format!("{what} is all zeros")),
@@ -90,7 +93,7 @@ fn is_zero(id: &[u8]) -> bool {
 }
 
 fn span(
-    span: message::Span,
+    span: trace::Span,
     key: Fingerprint,
     source: Option<&str>,
     resource: &Arc<Resource>,
@@ -149,7 +152,7 @@ fn auto_session(span: &Span) -> Option<String> {
     wanted.then(name)
 }
 
-fn event(event: message::Event) -> SpanEvent {
+fn event(event: trace::span::Event) -> SpanEvent {
     SpanEvent {
         name: event.name,
         time_unix_nanos: event.time_unix_nano,
@@ -158,7 +161,7 @@ fn event(event: message::Event) -> SpanEvent {
     }
 }
 
-fn link(link: message::Link) -> SpanLink {
+fn link(link: trace::span::Link) -> SpanLink {
     SpanLink {
         trace_id: hex(&link.trace_id),
         span_id: hex(&link.span_id),
@@ -169,7 +172,7 @@ fn link(link: message::Link) -> SpanLink {
     }
 }
 
-fn resource(resource: message::Resource, schema_url: String) -> Resource {
+fn resource(resource: resource::Resource, schema_url: String) -> Resource {
     let dropped_attributes = resource.dropped_attributes_count;
     Resource {
         attributes: attributes(resource.attributes).0,
@@ -178,7 +181,7 @@ fn resource(resource: message::Resource, schema_url: String) -> Resource {
     }
 }
 
-fn scope(scope: message::InstrumentationScope, schema_url: String) -> Scope {
+fn scope(scope: common::InstrumentationScope, schema_url: String) -> Scope {
     Scope {
         attributes: attributes(scope.attributes).0,
         dropped_attributes: scope.dropped_attributes_count,
@@ -189,10 +192,10 @@ fn scope(scope: message::InstrumentationScope, schema_url: String) -> Scope {
 }
 
 /// The first value of each name, and how many others there were.
-fn attributes(list: Vec<message::KeyValue>) -> (Attributes, u32) {
+fn attributes(list: Vec<common::KeyValue>) -> (Attributes, u32) {
     let mut map = Attributes::new();
     let mut duplicates = 0;
-    for message::KeyValue { key, value } in list {
+    for common::KeyValue { key, value, .. } in list {
         match map.entry(key) {
             std::collections::btree_map::Entry::Vacant(place) => {
                 place.insert(self::value(value.unwrap_or_default()));
@@ -204,16 +207,17 @@ fn attributes(list: Vec<message::KeyValue>) -> (Attributes, u32) {
 }
 
 // The depth of nesting is bounded by both parsers (100 levels of protobuf, 128 of JSON), so recursion is safe here.
-fn value(value: message::AnyValue) -> Value {
+fn value(value: common::AnyValue) -> Value {
     match value.value {
-        None => Value::Null,
-        Some(message::Value::String(text)) => Value::String(text),
-        Some(message::Value::Bool(flag)) => Value::Bool(flag),
-        Some(message::Value::Int(number)) => number.into(),
-        Some(message::Value::Double(number)) => double(number),
-        Some(message::Value::Array(array)) => array.values.into_iter().map(self::value).collect(),
-        Some(message::Value::Map(list)) => Value::Object(attributes(list.values).0.into_iter().collect()),
-        Some(message::Value::Bytes(bytes)) => json!({ "bytesValue": STANDARD.encode(bytes) }),
+        // An index into a table of texts is for profiles alone; a trace has no such table.
+        None | Some(any_value::Value::StringValueStrindex(_)) => Value::Null,
+        Some(any_value::Value::StringValue(text)) => Value::String(text),
+        Some(any_value::Value::BoolValue(flag)) => Value::Bool(flag),
+        Some(any_value::Value::IntValue(number)) => number.into(),
+        Some(any_value::Value::DoubleValue(number)) => double(number),
+        Some(any_value::Value::ArrayValue(array)) => array.values.into_iter().map(self::value).collect(),
+        Some(any_value::Value::KvlistValue(list)) => Value::Object(attributes(list.values).0.into_iter().collect()),
+        Some(any_value::Value::BytesValue(bytes)) => json!({ "bytesValue": STANDARD.encode(bytes) }),
     }
 }
 

@@ -1,3 +1,4 @@
+use opentelemetry_proto::tonic::common::v1::any_value;
 use proptest::prelude::*;
 
 use super::*;
@@ -86,6 +87,16 @@ fn amplifying(count: usize) -> Vec<(&'static str, Format, Vec<u8>)> {
     let attributes = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":["#;
     vec![
         ("resources", Format::Protobuf, field(1, b"").repeat(count)),
+        (
+            "entities",
+            Format::Protobuf,
+            field(1, &field(1, &field(3, b"").repeat(count))),
+        ),
+        (
+            "texts of an entity",
+            Format::Protobuf,
+            field(1, &field(1, &field(3, &field(4, b"").repeat(count)))),
+        ),
         ("scopes", Format::Protobuf, field(1, &field(2, b"").repeat(count))),
         ("empty spans", Format::Protobuf, request(&field(2, b"").repeat(count))),
         (
@@ -266,6 +277,6 @@ proptest! {
         let span = &numbers.resource_spans[0].scope_spans[0].spans[0];
         prop_assert_eq!((span.start_time_unix_nano, span.flags), (start, flags));
         let value = span.attributes[0].value.as_ref().and_then(|value| value.value.clone());
-        prop_assert_eq!(value, Some(message::Value::Int(int)));
+        prop_assert_eq!(value, Some(any_value::Value::IntValue(int)));
     }
 }

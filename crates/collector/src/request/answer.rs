@@ -4,11 +4,13 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use serde::Serialize;
 use serde_json::json;
 
+use super::rpc_status::RpcStatus;
 use crate::model::Format;
-use crate::otlp::{ExportTracePartialSuccess, ExportTraceServiceResponse, ParseError, RpcStatus};
+use crate::otlp::ParseError;
 
 /// Why a request is refused. An answer to it says so, and nothing of the request was stored.
 #[derive(Debug)]
@@ -93,13 +95,7 @@ impl From<ParseError> for Refusal {
 pub(crate) fn rpc_status(status: StatusCode, message: &str, format: Format) -> Response {
     let code = grpc_code(status);
     match format {
-        Format::Protobuf | Format::Grpc => protobuf(
-            status,
-            &RpcStatus {
-                code,
-                message: message.to_owned(),
-            },
-        ),
+        Format::Protobuf | Format::Grpc => protobuf(status, &RpcStatus::new(code, message)),
         Format::Json => json(status, &json!({ "code": code, "message": message })),
     }
 }

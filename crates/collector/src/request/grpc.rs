@@ -3,7 +3,6 @@
 //! A request is served as if it had come by HTTP, and its answer is translated at the end. So both are checked, counted and made to suffer
 //! faults in the same way.
 
-use std::fmt::Write as _;
 use std::future::ready;
 
 use axum::body::{Body, to_bytes};
@@ -14,14 +13,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use prost::Message as _;
 
 use super::answer::{Refusal, grpc_code};
-use crate::otlp::RpcStatus;
+use super::rpc_status::RpcStatus;
 
 const SPOKEN: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: &str = "grpc-status";
-const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 /// One byte that says whether the message is compressed, and four with its length.
 const PREFIX_BYTES: usize = 5;
 
@@ -87,7 +86,7 @@ fn refused(status: StatusCode, retry_after: Option<i64>, body: &Bytes) -> Respon
         _ => grpc_code(status),
     };
     let text = match RpcStatus::decode(body.clone()) {
-        Ok(told) if told.code != 0 => told.message,
+        Ok(status) if status.code != 0 => status.message,
         _ => String::from_utf8_lossy(body).into_owned(),
     };
     let text = match status {
@@ -98,13 +97,13 @@ fn refused(status: StatusCode, retry_after: Option<i64>, body: &Bytes) -> Respon
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(STATUS, code.into());
-    if let Ok(value) = HeaderValue::from_str(&percent_encoded(&text)) {
+    if let Ok(value) = HeaderValue::from_str(&header_text(&text)) {
         headers.insert("grpc-message", value);
     }
     // What is too much now recovers; who is not told so gives up.
     let retry_after = retry_after.or((status == StatusCode::TOO_MANY_REQUESTS).then_some(0));
     if let Some(seconds) = retry_after {
-        let details = DetailedStatus::retry_after(code, &text, seconds).encode_to_vec();
+        let details = RpcStatus::retry_after(code, &text, seconds).encode_to_vec();
         if let Ok(value) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(details)) {
             headers.insert("grpc-status-details-bin", value);
         }
@@ -116,67 +115,10 @@ fn seconds(retry_after: &HeaderValue) -> Option<i64> {
     retry_after.to_str().ok()?.parse().ok()
 }
 
-/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>
-fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
-            if matches!(byte, b' '..=b'~') && byte != b'%' {
-                encoded.push(byte.into());
-            } else {
-                let _ = write!(encoded, "%{byte:02X}"); // writing to a String cannot fail
-            }
-            encoded
-        })
-}
-
-/// `google.rpc.Status`
-#[derive(Clone, PartialEq, prost::Message)]
-struct DetailedStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-/// `google.protobuf.Any`
-#[derive(Clone, PartialEq, prost::Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `google.rpc.RetryInfo`
-#[derive(Clone, PartialEq, prost::Message)]
-struct RetryInfo {
-    #[prost(message, optional, tag = "1")]
-    retry_delay: Option<Delay>,
-}
-
-/// `google.protobuf.Duration`
-#[derive(Clone, PartialEq, prost::Message)]
-struct Delay {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-}
-
-impl DetailedStatus {
-    fn retry_after(code: i32, text: &str, seconds: i64) -> Self {
-        let info = RetryInfo {
-            retry_delay: Some(Delay { seconds }),
-        };
-        Self {
-            code,
-            message: text.to_owned(),
-            details: vec![Any {
-                type_url: RETRY_INFO.to_owned(),
-                value: info.encode_to_vec(),
-            }],
-        }
-    }
+/// Encodes a text for a header: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>
+fn header_text(text: &str) -> String {
+    const ENCODED: AsciiSet = CONTROLS.add(b'%');
+    utf8_percent_encode(text, &ENCODED).to_string()
 }
 
 #[cfg(test)]
@@ -209,6 +151,6 @@ mod tests {
 
     #[test]
     fn a_text_that_a_header_cannot_carry_is_encoded() {
-        assert_eq!(percent_encoded("100% \u{e4}\n~"), "100%25 %C3%A4%0A~");
+        assert_eq!(header_text("100% \u{e4}\n~"), "100%25 %C3%A4%0A~");
     }
 }

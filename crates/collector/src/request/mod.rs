@@ -8,5 +8,6 @@ mod honeyhive;
 pub(crate) mod key_headers;
 pub(crate) mod receive;
 pub(crate) mod recorder;
+mod rpc_status;
 mod serve;
 mod traces;
