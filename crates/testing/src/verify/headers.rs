@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::program::OpId;
+use super::program::operation::OpId;
 use super::subject::given_id;
 
 /// A parent that nobody made.

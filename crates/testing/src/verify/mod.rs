@@ -19,35 +19,25 @@
 //!
 //! The oracle and the interpreter know the program and nothing of one another.
 
-mod build;
-mod cast;
 mod chaos;
 mod check;
-mod env;
-mod expect;
-mod finding;
 mod generate;
 mod headers;
 mod options;
+mod oracle;
 mod ours;
 mod peer;
-mod print;
 mod program;
 mod report;
-mod requests;
 mod rounds;
 mod run;
-mod scan;
-mod shrink;
 mod stage;
 mod subject;
-mod subscriber;
 #[cfg(test)]
 mod tests;
-mod traced;
 mod watchdog;
 
-pub use finding::{Finding, FindingKind};
+pub use check::finding::{Finding, FindingKind};
 pub use options::Verify;
 pub use report::{ChaosReport, Failure, SideReport, VerifyReport};
 pub use rounds::verify;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::check::Checked;
-use super::finding::{Finding, FindingKind};
+use super::check::finding::{Finding, FindingKind};
 
 /// What a run of [`verify`](super::verify) came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::VerifyError;
-use super::cast::Member;
+use super::check::finding::FindingKind;
 use super::check::{Checked, check};
-use super::expect::{Expected, expect, expect_replaced};
-use super::finding::FindingKind;
-use super::program::Program;
+use super::oracle::expect::{Expected, expect, expect_replaced};
+use super::program::cast::Member;
+use super::program::operation::Program;
 use super::run::{Observed, run};
 use super::subject::{Flushed, Subject, Tally};
 use tracer_registry_collector::LocalCollector;

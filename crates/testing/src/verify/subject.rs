@@ -9,11 +9,11 @@ use opentelemetry::trace::{Span, SpanContext, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 use uuid::Uuid;
 
-use super::cast::Setting;
-use super::program::{Disturbance, How, Misname, OpId};
+use super::program::cast::Setting;
+use super::program::operation::{Disturbance, How, Misname, OpId};
 use tracer_registry::ActiveSpan;
 
-/// Everything that programs do with tracers. Implemented by [`Ours`](super::ours::Ours) and [`Peer`](super::peer::Peer).
+/// Everything that programs do with tracers. Implemented by [`Ours`](super::ours::subject::Ours) and [`Peer`](super::peer::Peer).
 pub(super) trait Subject: Send + Sync + 'static {
     /// A handle of a tracer.
     type Tracer: Clone + Send + Sync + 'static;

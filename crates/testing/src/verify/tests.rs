@@ -9,8 +9,8 @@ mod shrinker;
 
 use std::sync::Arc;
 
-use super::cast::{Member, cast};
-use super::program::{Block, How, Kind, Mode, Op, OpId, Program, Thread, Who};
+use super::program::cast::{Member, cast};
+use super::program::operation::{Block, How, Kind, Mode, Op, OpId, Program, Thread, Who};
 
 /// Tenants `t0` to `t3` and what comes with them.
 fn members() -> Arc<[Member]> {

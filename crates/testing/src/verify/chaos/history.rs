@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use super::super::cast::Setting;
+use crate::verify::program::cast::Setting;
 
 /// What each member had, by the change that brought it; `None` where it was gone.
 type Past = Vec<Vec<(u64, Option<Setting>)>>;

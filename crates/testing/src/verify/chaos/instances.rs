@@ -4,8 +4,8 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::cast::Setting;
-use super::super::subject::Instance;
+use crate::verify::program::cast::Setting;
+use crate::verify::subject::Instance;
 use tracer_registry::TracerHandle;
 
 /// Counts tracers without holding one: who is held is not evicted.

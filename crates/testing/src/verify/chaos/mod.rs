@@ -18,10 +18,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::VerifyError;
-use super::cast::{Member, Setting};
-use super::program::Disturbance;
-use super::subject::{Found, Instance};
+use crate::verify::VerifyError;
+use crate::verify::program::cast::{Member, Setting};
+use crate::verify::program::operation::Disturbance;
+use crate::verify::subject::{Found, Instance};
 pub(super) use files::VAULT;
 use files::{Files, Flaw, HOSTILE};
 use history::History;

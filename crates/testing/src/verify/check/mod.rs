@@ -1,7 +1,9 @@
 //! What the collector received, held against what the oracle says and what the running program saw.
 
 mod events;
+pub(super) mod finding;
 mod outgoing;
+mod scan;
 mod sessions;
 mod spans;
 
@@ -10,15 +12,15 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::cast::{Backend, CANARY, Member, Setting};
-use super::env::{InSession, Parent};
-use super::expect::Expected;
-use super::finding::{FindingKind, Findings};
-use super::headers;
-use super::program::{OpId, Who};
-use super::run::Observed;
-use super::scan::{Owners, from_hex, scan};
-use super::subject::{Flushed, Instance};
+use self::finding::{FindingKind, Findings};
+use self::scan::{Owners, from_hex, scan};
+use crate::verify::headers;
+use crate::verify::oracle::env::{InSession, Parent};
+use crate::verify::oracle::expect::Expected;
+use crate::verify::program::cast::{Backend, CANARY, Member, Setting};
+use crate::verify::program::operation::{OpId, Who};
+use crate::verify::run::Observed;
+use crate::verify::subject::{Flushed, Instance};
 use tracer_registry_collector::{LocalCollector, Project, Span};
 
 /// What a round came to.

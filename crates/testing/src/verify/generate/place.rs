@@ -1,9 +1,9 @@
 //! Where an operation is to stand, as far as it decides what may stand there.
 
-use super::super::cast::Member;
-use super::super::env::{End, Env, Frame, Handle, Reach};
-use super::super::expect::taken;
-use super::super::program::{Carried, How, Kind, Lie, Mode, OpId, Who};
+use crate::verify::oracle::env::{End, Env, Frame, Handle, Reach};
+use crate::verify::oracle::expect::taken;
+use crate::verify::program::cast::Member;
+use crate::verify::program::operation::{Carried, How, Kind, Lie, Mode, OpId, Who};
 
 #[derive(Clone)]
 pub(super) struct Place {

@@ -15,10 +15,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::cast::Member;
-use super::expect::Instances;
-use super::program::{Block, How, Mode, OpId, Program};
-use super::subject::Subject;
+use crate::verify::oracle::expect::Instances;
+use crate::verify::program::cast::Member;
+use crate::verify::program::operation::{Block, How, Mode, OpId, Program};
+use crate::verify::subject::Subject;
 use place::{Place, Reach};
 pub(super) use place::{baggage_key, current, late_key, with_entry};
 

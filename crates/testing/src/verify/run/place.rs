@@ -9,10 +9,10 @@ use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{Span as _, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 
-use super::super::headers;
-use super::super::program::{Kind, Lie, Op, OpId, Who};
-use super::super::subject::{Active, Found, Subject, given_id};
 use super::{Root, Run, Wrong, lock};
+use crate::verify::headers;
+use crate::verify::program::operation::{Kind, Lie, Op, OpId, Who};
+use crate::verify::subject::{Active, Found, Subject, given_id};
 
 pub(super) struct Place<S: Subject> {
     pub(super) run: Arc<Run<S>>,

@@ -6,10 +6,10 @@ use std::thread;
 
 use opentelemetry::trace::Span;
 
-use super::super::program::{How, Kind, Op};
-use super::super::subject::Subject;
 use super::place::Place;
 use super::{Told, told};
+use crate::verify::program::operation::{How, Kind, Op};
+use crate::verify::subject::Subject;
 
 impl<S: Subject> Place<S> {
     pub(super) fn block(&self, block: &[Op]) {

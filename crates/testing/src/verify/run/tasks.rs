@@ -10,11 +10,11 @@ use opentelemetry::trace::{FutureExt as _, Span as _};
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, spawn_blocking, yield_now};
 
-use super::super::program::{Block, Carried, How, Kind, Lie, Mode, Op, OpId, Who};
-use super::super::subject::{Active, Request, Subject};
 use super::place::Place;
 use super::sync::end;
 use super::{Run, Told, joined, lock, root, told};
+use crate::verify::program::operation::{Block, Carried, How, Kind, Lie, Mode, Op, OpId, Who};
+use crate::verify::subject::{Active, Request, Subject};
 
 /// Starts a span when it is dropped.
 struct OnDrop<S: Subject> {

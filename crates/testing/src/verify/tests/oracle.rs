@@ -1,9 +1,9 @@
 //! What the oracle says of programs written by hand.
 
-use super::super::env::{InSession, Parent};
-use super::super::expect::{Enriched, Expected, expect};
-use super::super::program::{How, Kind, Lie, OpId, Program, Who};
 use super::{A, B, by_hand, members, op, program, session, span};
+use crate::verify::oracle::env::{InSession, Parent};
+use crate::verify::oracle::expect::{Enriched, Expected, expect};
+use crate::verify::program::operation::{How, Kind, Lie, OpId, Program, Who};
 
 fn expected(program: &Program) -> Expected {
     expect(program, &members())

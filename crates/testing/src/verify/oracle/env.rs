@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::cast::Member;
-use super::program::{OpId, Who};
+use crate::verify::program::cast::Member;
+use crate::verify::program::operation::{OpId, Who};
 
 /// What is current, the innermost first. A captured one is the same value.
 #[derive(Clone, Debug, Default)]

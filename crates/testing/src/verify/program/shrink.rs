@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::program::{Block, Kind, Op, OpId, Program, Thread};
+use super::operation::{Block, Kind, Op, OpId, Program, Thread};
 
 /// How much may be spent on making a program shorter.
 #[derive(Clone, Copy, Debug)]

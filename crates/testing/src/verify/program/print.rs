@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::cast::Member;
-use super::program::{Carried, Disturbance, How, Kind, Lie, Misname, Mode, Op, Program, Who};
+use super::operation::{Carried, Disturbance, How, Kind, Lie, Misname, Mode, Op, Program, Who};
 
 /// A program as text. Workers are shown where something is sent to them.
 pub(crate) fn print(program: &Program, cast: &[Member]) -> String {

@@ -4,7 +4,7 @@ use tracer_registry::Selector;
 use tracer_registry::config::SessionMode;
 use tracer_registry::selector::{SelectorBuilder, SelectorKind};
 
-use super::program::OpId;
+use super::operation::OpId;
 
 /// How many registries share the process and the collector.
 pub(crate) const REGISTRIES: usize = 2;

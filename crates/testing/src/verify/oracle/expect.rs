@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::cast::Member;
 use super::env::{End, Env, Frame, Handle, InSession, Parent, Reach, Taken};
-use super::program::{Carried, How, Kind, Lie, Op, OpId, Program, Who};
+use crate::verify::program::cast::Member;
+use crate::verify::program::operation::{Carried, How, Kind, Lie, Op, OpId, Program, Who};
 
 /// What a program must come to.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::program::OpId;
+use crate::verify::program::operation::OpId;
 
 /// How many findings of a round are kept; all are counted.
 const KEPT: usize = 100;
@@ -71,13 +71,13 @@ pub enum FindingKind {
 
 /// The deviations of a round.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Findings {
-    pub(super) first: Vec<Finding>,
-    pub(super) counts: BTreeMap<FindingKind, u64>,
+pub(in crate::verify) struct Findings {
+    pub(in crate::verify) first: Vec<Finding>,
+    pub(in crate::verify) counts: BTreeMap<FindingKind, u64>,
 }
 
 impl Findings {
-    pub(super) fn add(
+    pub(in crate::verify) fn add(
         &mut self,
         kind: FindingKind,
         tenant: &str,
