@@ -5,6 +5,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod kit;
+mod lock;
 mod verify;
 
 pub use kit::{Leak, Spans, TestProject, TestRegistry, TestRegistryBuilder};

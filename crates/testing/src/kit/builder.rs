@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::TestRegistry;
 use super::isolation::WHOSE;
 use super::keys::TestKeys;
 use tracer_registry::config::{BackendName, Binding, Export};
@@ -19,7 +18,7 @@ const KEYS: &str = "test";
 /// For the requests that leaks are looked for in.
 const RECORDED_BYTES: usize = 32 << 20;
 
-/// Settings of a [`TestRegistry`].
+/// Settings of a [`TestRegistry`](crate::TestRegistry).
 #[must_use = "`start` makes the registry"]
 pub struct TestRegistryBuilder {
     tenants: Option<BTreeSet<String>>,
@@ -82,11 +81,8 @@ impl TestRegistryBuilder {
         self
     }
 
-    /// Starts the collector on a free port of loopback, and makes the registry.
-    ///
-    /// # Panics
-    /// Where loopback has no free port, a name breaks the rules of names, or [`configure`](Self::configure) made a configuration that is faulty.
-    pub fn start(self) -> TestRegistry {
+    /// Starts the collector and makes the registry.
+    pub(super) fn into_parts(self) -> (TracerRegistry, Arc<TestKeys>) {
         let fingerprinter = Fingerprinter::new();
         let fingerprints = fingerprinter.clone();
         let collector = LocalCollector::builder()
@@ -127,7 +123,7 @@ impl TestRegistryBuilder {
         builder = self.adapt.into_iter().fold(builder, |builder, adapt| adapt(builder));
         let registry = builder.build();
         let registry = registry.unwrap_or_else(|error| panic!("the registry of a test: {error}"));
-        TestRegistry { registry, keys }
+        (registry, keys)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Keys that nobody has to set, and canaries.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use uuid::Uuid;
 
+use crate::lock::lock;
 use tracer_registry_collector::LocalCollector;
 
 /// What belongs to which project, and the collector that is told of each key.
@@ -31,7 +32,7 @@ impl TestKeys {
 
     /// The key of a project, which opens it from now on.
     pub(super) fn key(&self, project: &str) -> String {
-        let mut owned = self.lock();
+        let mut owned = lock(&self.owned);
         if let Some(key) = owned.keys.get(project) {
             return key.clone();
         }
@@ -43,22 +44,18 @@ impl TestKeys {
 
     pub(super) fn canary(&self, project: &str) -> String {
         let canary = format!("canary-{}", Uuid::new_v4().simple());
-        self.lock().canaries.insert(canary.clone(), project.to_owned());
+        lock(&self.owned).canaries.insert(canary.clone(), project.to_owned());
         canary
     }
 
     /// Every text that may be in one project alone, with that project; a key, in none.
     pub(super) fn needles(&self) -> Vec<(String, Option<String>)> {
-        let owned = self.lock();
+        let owned = lock(&self.owned);
         let keys = owned.keys.values().map(|key| (key.clone(), None));
         let canaries = owned
             .canaries
             .iter()
             .map(|(canary, project)| (canary.clone(), Some(project.clone())));
         keys.chain(canaries).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Owned> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Spans;
+use super::spans::Spans;
 use tracer_registry_collector::{Project, Session, Trace};
 
 /// A project as it was when it was asked for.

@@ -21,6 +21,7 @@
 
 mod chaos;
 mod check;
+mod error;
 mod generate;
 mod headers;
 mod options;
@@ -38,30 +39,7 @@ mod tests;
 mod watchdog;
 
 pub use check::finding::{Finding, FindingKind};
+pub use error::VerifyError;
 pub use options::Verify;
 pub use report::{ChaosReport, Failure, SideReport, VerifyReport};
 pub use rounds::verify;
-
-use tracer_registry::{BuildError, LookupError};
-use tracer_registry_collector::CollectorError;
-
-/// Why nothing could be verified.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerifyError {
-    /// The local collector did not start.
-    #[error("the local collector cannot be started")]
-    Collector(#[from] CollectorError),
-    /// A registry could not be made.
-    #[error("a registry cannot be made")]
-    Build(#[from] BuildError),
-    /// A tracer could not be made.
-    #[error("a tracer cannot be had")]
-    Lookup(#[from] LookupError),
-    /// A plain provider could not be made.
-    #[error("a plain provider cannot be made: {0}")]
-    Peer(String),
-    /// The system gave no threads, or no folder for files.
-    #[error("threads or files cannot be had")]
-    Runtime(#[from] std::io::Error),
-}

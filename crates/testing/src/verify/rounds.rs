@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::VerifyError;
 use super::check::finding::Finding;
+use super::error::VerifyError;
 use super::generate::{generate, generate_disturbed};
 use super::options::Verify;
 use super::oracle::expect::{Instances, expect, expect_replaced};

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::VerifyError;
 use super::check::finding::FindingKind;
 use super::check::{Checked, check};
+use super::error::VerifyError;
 use super::oracle::expect::{Expected, expect, expect_replaced};
 use super::program::cast::Member;
 use super::program::operation::Program;

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::verify::program::cast::{Backend, Member, REGISTRIES, Setting};
+use super::super::program::cast::{Backend, Member, REGISTRIES, Setting};
 use tracer_registry::config::SessionMode;
 use tracer_registry::secret::{SecretError, SecretSource};
 use tracer_registry::selector::SelectorKind;

@@ -1,16 +1,17 @@
 //! What holds for whom, and since when: what a look-up may find depends on when it began and when it ended.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
 
-use crate::verify::program::cast::Setting;
+use super::super::program::cast::Setting;
+use crate::lock::lock;
 
 /// What each member had, by the change that brought it; `None` where it was gone.
 type Past = Vec<Vec<(u64, Option<Setting>)>>;
 
 /// One change is made at a time, and look-ups go on meanwhile.
 pub(super) struct History {
-    past: RwLock<Past>,
+    past: Mutex<Past>,
     /// The last change that may be seen already.
     begun: AtomicU64,
     /// The last change that must be seen by look-ups that begin now.
@@ -33,7 +34,7 @@ pub(super) struct MayBe {
 impl History {
     pub(super) fn new(members: usize) -> Self {
         Self {
-            past: RwLock::new(vec![vec![(0, Some(Setting::default()))]; members]),
+            past: Mutex::new(vec![vec![(0, Some(Setting::default()))]; members]),
             begun: AtomicU64::new(0),
             done: AtomicU64::new(0),
         }
@@ -42,7 +43,7 @@ impl History {
     /// Some members are about to have other settings, or none.
     pub(super) fn begin(&self, changes: &[(usize, Option<Setting>)]) {
         let next = self.begun.load(Ordering::SeqCst) + 1;
-        let mut past = self.past.write().unwrap_or_else(PoisonError::into_inner);
+        let mut past = lock(&self.past);
         for (member, setting) in changes {
             past[*member].push((next, *setting));
         }
@@ -63,7 +64,7 @@ impl History {
     /// What a look-up may have found that ends now.
     pub(super) fn may_be(&self, member: usize, since: Since) -> MayBe {
         let begun = self.begun.load(Ordering::SeqCst);
-        let past = self.past.read().unwrap_or_else(PoisonError::into_inner);
+        let past = lock(&self.past);
         let past = &past[member];
         let first = past.partition_point(|(change, _)| *change <= since.0).saturating_sub(1);
         let may_be = past[first..].iter().take_while(|(change, _)| *change <= begun);
@@ -79,7 +80,7 @@ impl History {
 
     /// Forgets what nobody can find any more, where no look-up is under way.
     pub(super) fn forget(&self) {
-        let mut past = self.past.write().unwrap_or_else(PoisonError::into_inner);
+        let mut past = lock(&self.past);
         for past in past.iter_mut() {
             past.drain(..past.len() - 1);
         }

@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use crate::verify::program::cast::Setting;
-use crate::verify::subject::Instance;
+use super::super::program::cast::Setting;
+use super::super::subject::Instance;
+use crate::lock::lock;
 use tracer_registry::TracerHandle;
 
 /// Counts tracers without holding one: who is held is not evicted.
@@ -25,7 +26,7 @@ struct Known {
 impl Instances {
     /// The number of a tracer that a look-up gave, which has one of these settings.
     pub(super) fn found(&self, member: usize, tracer: &TracerHandle, may_be: &[Setting]) -> usize {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         let number = known.number(tracer);
         let new = || Instance {
             member,
@@ -39,14 +40,10 @@ impl Instances {
 
     /// What is known of all, which is forgotten.
     pub(super) fn take(&self) -> HashMap<usize, Instance> {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         known.numbers.clear();
         known.places.clear();
         std::mem::take(&mut known.instances)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::PoisonError;
 
 use opentelemetry::trace::Span as _;
 
-use super::{Chaos, Disturbed, Now, Place, lock};
-use crate::verify::stage::FLUSH;
-use crate::verify::subject::Found;
+use super::super::stage::FLUSH;
+use super::super::subject::Found;
+use super::{Chaos, Disturbed, Now, Place};
+use crate::lock::lock;
 use tracer_registry::TracerHandle;
 use tracer_registry::integrations::RegistrySpan;
 

@@ -16,12 +16,13 @@ mod rotation;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::verify::VerifyError;
-use crate::verify::program::cast::{Member, Setting};
-use crate::verify::program::operation::Disturbance;
-use crate::verify::subject::{Found, Instance};
+use super::error::VerifyError;
+use super::program::cast::{Member, Setting};
+use super::program::operation::Disturbance;
+use super::subject::{Found, Instance};
+use crate::lock::lock;
 pub(super) use files::VAULT;
 use files::{Files, Flaw, HOSTILE};
 use history::History;
@@ -376,8 +377,4 @@ impl Now {
     fn of(&self, member: usize) -> Option<Setting> {
         (!self.gone.contains(&member)).then_some(self.settings[member])
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::verify::program::cast::{KEYS, Member};
+use super::super::program::cast::{KEYS, Member};
 use tracer_registry::secret::{Fingerprint, Fingerprinter};
 use tracer_registry_collector::{Fault, FaultId, LocalCollector};
 

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::super::program::operation::OpId;
 use super::finding::FindingKind;
 use super::{Check, parse_canary};
-use crate::verify::program::operation::OpId;
 
 impl Check<'_> {
     pub(super) fn check_events(&mut self) {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::verify::program::operation::OpId;
+use super::super::program::operation::OpId;
 
 /// How many findings of a round are kept; all are counted.
 const KEPT: usize = 100;
@@ -71,13 +71,13 @@ pub enum FindingKind {
 
 /// The deviations of a round.
 #[derive(Clone, Debug, Default)]
-pub(in crate::verify) struct Findings {
-    pub(in crate::verify) first: Vec<Finding>,
-    pub(in crate::verify) counts: BTreeMap<FindingKind, u64>,
+pub(in super::super) struct Findings {
+    pub(in super::super) first: Vec<Finding>,
+    pub(in super::super) counts: BTreeMap<FindingKind, u64>,
 }
 
 impl Findings {
-    pub(in crate::verify) fn add(
+    pub(in super::super) fn add(
         &mut self,
         kind: FindingKind,
         tenant: &str,

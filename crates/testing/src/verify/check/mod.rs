@@ -14,13 +14,13 @@ use uuid::Uuid;
 
 use self::finding::{FindingKind, Findings};
 use self::scan::{Owners, from_hex, scan};
-use crate::verify::headers;
-use crate::verify::oracle::env::{InSession, Parent};
-use crate::verify::oracle::expect::Expected;
-use crate::verify::program::cast::{Backend, CANARY, Member, Setting};
-use crate::verify::program::operation::{OpId, Who};
-use crate::verify::run::Observed;
-use crate::verify::subject::{Flushed, Instance};
+use super::headers;
+use super::oracle::env::{InSession, Parent};
+use super::oracle::expect::Expected;
+use super::program::cast::{Backend, CANARY, Member, Setting};
+use super::program::operation::{OpId, Who};
+use super::run::Observed;
+use super::subject::{Flushed, Instance};
 use tracer_registry_collector::{LocalCollector, Project, Span};
 
 /// What a round came to.

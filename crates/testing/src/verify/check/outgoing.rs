@@ -1,12 +1,12 @@
 //! The headers of outgoing requests, and the subject's own books.
 
+use super::super::headers;
+use super::super::oracle::env::{InSession, Parent};
+use super::super::run::baggage_key;
+use super::super::subject::Flushed;
 use super::Check;
 use super::finding::FindingKind;
 use super::sessions::told_by;
-use crate::verify::headers;
-use crate::verify::oracle::env::{InSession, Parent};
-use crate::verify::run::baggage_key;
-use crate::verify::subject::Flushed;
 use tracer_registry_collector::OperationKind;
 
 impl Check<'_> {

@@ -6,8 +6,8 @@ use std::fmt;
 use memchr::{memchr_iter, memmem};
 use uuid::Uuid;
 
+use super::super::program::cast::{CANARY, Member};
 use super::finding::{FindingKind, Findings};
-use crate::verify::program::cast::{CANARY, Member};
 use tracer_registry_collector::RecordedRequest;
 
 const UUID_LENGTH: usize = 36;
@@ -16,15 +16,15 @@ const TOKEN_LENGTH: usize = 10;
 
 /// What belongs to whom.
 #[derive(Default)]
-pub(in crate::verify) struct Owners {
+pub(in super::super) struct Owners {
     /// By session id, as text; `None` for what belongs to nobody and should be nowhere.
-    pub(in crate::verify) sessions: HashMap<Vec<u8>, Option<usize>>,
+    pub(in super::super) sessions: HashMap<Vec<u8>, Option<usize>>,
     /// By trace id.
-    pub(in crate::verify) traces: HashMap<[u8; TRACE_ID_LENGTH], Option<usize>>,
+    pub(in super::super) traces: HashMap<[u8; TRACE_ID_LENGTH], Option<usize>>,
 }
 
 /// Looks through requests; gives how many bytes that were.
-pub(in crate::verify) fn scan<'a>(
+pub(in super::super) fn scan<'a>(
     requests: impl Iterator<Item = &'a RecordedRequest>,
     cast: &[Member],
     owners: &Owners,
@@ -159,7 +159,7 @@ fn each_run<'t>(text: &'t [u8], digits: usize, mut see: impl FnMut(usize, &'t [u
 }
 
 /// The bytes that hexadecimal digits stand for.
-pub(in crate::verify) fn from_hex(digits: &[u8]) -> [u8; TRACE_ID_LENGTH] {
+pub(in super::super) fn from_hex(digits: &[u8]) -> [u8; TRACE_ID_LENGTH] {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => byte - b'0',
         b'a'..=b'f' => byte - b'a' + 10,

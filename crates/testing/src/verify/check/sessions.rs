@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::super::oracle::env::{InSession, Parent};
+use super::super::oracle::expect::ExpectedSession;
+use super::super::program::operation::OpId;
 use super::finding::FindingKind;
 use super::{Check, parse_canary, session_of_trace};
-use crate::verify::oracle::env::{InSession, Parent};
-use crate::verify::oracle::expect::ExpectedSession;
-use crate::verify::program::operation::OpId;
 use tracer_registry_collector::{Operation, OperationKind, Project, Session};
 
 impl Check<'_> {

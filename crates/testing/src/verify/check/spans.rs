@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::super::oracle::env::{InSession, Parent};
+use super::super::oracle::expect::ExpectedSpan;
+use super::super::ours::traced::{TRACED, TRACED_AS};
+use super::super::program::cast::{Backend, Setting};
+use super::super::program::operation::{OpId, Who};
+use super::super::run::late_key;
 use super::finding::FindingKind;
 use super::{Arrival, Check, Told, parse_canary};
-use crate::verify::oracle::env::{InSession, Parent};
-use crate::verify::oracle::expect::ExpectedSpan;
-use crate::verify::ours::traced::{TRACED, TRACED_AS};
-use crate::verify::program::cast::{Backend, Setting};
-use crate::verify::program::operation::{OpId, Who};
-use crate::verify::run::late_key;
 use tracer_registry_collector::{Project, Span};
 
 /// What a span is expected to be, beside its parent and its attributes.

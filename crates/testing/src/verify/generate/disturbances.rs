@@ -3,9 +3,9 @@
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 
+use super::super::program::cast::{Member, REGISTRIES};
+use super::super::program::operation::{Block, Disturbance, Kind, Mode, Op};
 use super::Generator;
-use crate::verify::program::cast::{Member, REGISTRIES};
-use crate::verify::program::operation::{Block, Disturbance, Kind, Mode, Op};
 use tracer_registry::selector::SelectorKind;
 
 impl Generator<'_> {

@@ -7,11 +7,9 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::verify::oracle::env::{Env, Handle, Reach};
-use crate::verify::program::cast::Member;
-use crate::verify::program::operation::{
-    Block, Carried, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who,
-};
+use super::oracle::env::{Env, Handle, Reach};
+use super::program::cast::Member;
+use super::program::operation::{Block, Carried, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
 use place::Place;
 
 /// How deep blocks stand in one another at the most; each tree has a bound of its own up to here.

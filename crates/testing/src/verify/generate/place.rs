@@ -1,9 +1,9 @@
 //! Where an operation is to stand, as far as it decides what may stand there.
 
-use crate::verify::oracle::env::{End, Env, Frame, Handle, Reach};
-use crate::verify::oracle::expect::taken;
-use crate::verify::program::cast::Member;
-use crate::verify::program::operation::{Carried, How, Kind, Lie, Mode, OpId, Who};
+use super::super::oracle::env::{End, Env, Frame, Handle, Reach};
+use super::super::oracle::expect::taken;
+use super::super::program::cast::Member;
+use super::super::program::operation::{Carried, How, Kind, Lie, Mode, OpId, Who};
 
 #[derive(Clone)]
 pub(super) struct Place {

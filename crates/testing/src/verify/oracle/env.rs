@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::verify::program::cast::Member;
-use crate::verify::program::operation::{OpId, Who};
+use super::super::program::cast::Member;
+use super::super::program::operation::{OpId, Who};
 
 /// What is current, the innermost first. A captured one is the same value.
 #[derive(Clone, Debug, Default)]

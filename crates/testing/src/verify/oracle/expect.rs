@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use super::super::program::cast::Member;
+use super::super::program::operation::{Carried, How, Kind, Lie, Op, OpId, Program, Who};
 use super::env::{End, Env, Frame, Handle, InSession, Parent, Reach, Taken};
-use crate::verify::program::cast::Member;
-use crate::verify::program::operation::{Carried, How, Kind, Lie, Op, OpId, Program, Who};
 
 /// What a program must come to.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::verify::program::cast::{Backend, Member, REGISTRIES};
+use super::super::program::cast::{Backend, Member, REGISTRIES};
 use tracer_registry::config::{BackendName, Binding, Export, Protocol};
 use tracer_registry::secret::{Fingerprinter, SecretError};
 use tracer_registry::selector::SelectorKind;
@@ -17,7 +17,7 @@ use tracer_registry_collector::LocalCollector;
 const QUEUE: usize = 1 << 20;
 
 /// Builds them; no tracer is made.
-pub(in crate::verify) fn registries(
+pub(in super::super) fn registries(
     cast: &[Member],
     collector: &Arc<LocalCollector>,
     fingerprinter: &Fingerprinter,

@@ -13,8 +13,8 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use crate::verify::run::current;
-use crate::verify::subject::{self, Active, Work};
+use super::super::run::current;
+use super::super::subject::{self, Active, Work};
 use tracer_registry::selector::SelectorKind;
 use tracer_registry::tower::{PropagationLayer, TenantLayer, TenantService, TenantSource};
 use tracer_registry::{Selector, TracerRegistry};
@@ -22,7 +22,7 @@ use tracer_registry::{Selector, TracerRegistry};
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
 /// A service of a registry's tracers.
-pub(in crate::verify) struct Server {
+pub(in super::super) struct Server {
     by_header: TenantService<Handler>,
     by_selector: TenantService<Handler>,
 }
@@ -42,7 +42,7 @@ struct Echo;
 struct Route(String);
 
 impl Server {
-    pub(in crate::verify) fn new(registry: &TracerRegistry) -> Self {
+    pub(in super::super) fn new(registry: &TracerRegistry) -> Self {
         let under = |source| {
             let layer = TenantLayer::new(registry.clone(), source);
             let layer = layer.route(|request| request.extensions.get().map(|Route(route)| route.as_str()));
@@ -56,7 +56,7 @@ impl Server {
         }
     }
 
-    pub(in crate::verify) fn serve(
+    pub(in super::super) fn serve(
         &self,
         selector: &Selector,
         asked: subject::Request,
@@ -90,7 +90,7 @@ impl Server {
 }
 
 /// The headers of a request that a client under a layer sends, whatever it was given.
-pub(in crate::verify) fn sent() -> HashMap<String, String> {
+pub(in super::super) fn sent() -> HashMap<String, String> {
     let mut request = Request::new(());
     for name in ["traceparent", "tracestate", "baggage"] {
         let stale = format!("{name}=of-nobody").parse().expect("text");

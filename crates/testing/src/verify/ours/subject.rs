@@ -11,16 +11,16 @@ use futures_util::stream::BoxStream;
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use uuid::Uuid;
 
+use super::super::chaos::{Chaos, Place, VAULT};
+use super::super::error::VerifyError;
+use super::super::program::cast::{Member, ONLY_THERE, REGISTRIES};
+use super::super::program::operation::{Disturbance, How, Misname};
+use super::super::run::current;
+use super::super::subject::{Active, Books, Flushed, Found, Request, Subject, Tally, Work};
 use super::build;
 use super::requests::{self, Server};
 use super::subscriber::Subscriber;
 use super::traced;
-use crate::verify::VerifyError;
-use crate::verify::chaos::{Chaos, Place, VAULT};
-use crate::verify::program::cast::{Member, ONLY_THERE, REGISTRIES};
-use crate::verify::program::operation::{Disturbance, How, Misname};
-use crate::verify::run::current;
-use crate::verify::subject::{Active, Books, Flushed, Found, Request, Subject, Tally, Work};
 use tracer_registry::config::Config;
 use tracer_registry::integrations::{RegistrySpan, RoutingProvider};
 use tracer_registry::secret::{Fingerprint, Fingerprinter};
@@ -36,7 +36,7 @@ const NOWHERE: &str = "nowhere";
 const MAX_ATTACHED: usize = 65_534;
 
 /// The registries, and the tracers of the cast.
-pub(in crate::verify) struct Ours {
+pub(in super::super) struct Ours {
     registries: Vec<TracerRegistry>,
     members: Vec<(usize, Selector)>,
     /// Of all keys of a member's project.
@@ -51,14 +51,14 @@ pub(in crate::verify) struct Ours {
 
 impl Ours {
     /// Builds the registries and makes every tracer of the cast.
-    pub(in crate::verify) fn new(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
+    pub(in super::super) fn new(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
         let fingerprinter = Fingerprinter::new();
         let registries = build::registries(cast, collector, &fingerprinter)?;
         Self::with(cast, registries, &fingerprinter, None)
     }
 
     /// Builds the registries from files that change while programs run, with pools that are too small.
-    pub(in crate::verify) fn disturbed(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
+    pub(in super::super) fn disturbed(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
         let fingerprinter = Fingerprinter::new();
         let chaos = Chaos::new(cast, collector, &fingerprinter)?;
         let registries = (0..REGISTRIES).map(|index| {

@@ -9,7 +9,7 @@ use tracer_registry::TracerRegistry;
 
 /// A subscriber with a layer of each registry. It is the default while spans and events are made, and while spans are closed, and at no other
 /// time: a process may have several runs, and only one subscriber of its own.
-pub(in crate::verify) struct Subscriber(Dispatch);
+pub(in super::super) struct Subscriber(Dispatch);
 
 /// A span of the `tracing` crate.
 struct Call {
@@ -18,12 +18,12 @@ struct Call {
 }
 
 impl Subscriber {
-    pub(in crate::verify) fn new(registries: &[TracerRegistry]) -> Self {
+    pub(in super::super) fn new(registries: &[TracerRegistry]) -> Self {
         let layers: Vec<_> = registries.iter().map(TracerRegistry::tracing_layer).collect();
         Self(Dispatch::new(tracing_subscriber::registry().with(layers)))
     }
 
-    pub(in crate::verify) fn in_span(&self, name: &str, body: impl FnOnce()) {
+    pub(in super::super) fn in_span(&self, name: &str, body: impl FnOnce()) {
         let call = self.call(name);
         if let Some(span) = &call.span {
             span.in_scope(body);
@@ -31,7 +31,7 @@ impl Subscriber {
     }
 
     /// The span is made now.
-    pub(in crate::verify) fn in_span_async(&self, name: &str, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+    pub(in super::super) fn in_span_async(&self, name: &str, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         let call = self.call(name);
         async move {
             let span = call.span.clone().unwrap_or_else(Span::none);
@@ -41,7 +41,7 @@ impl Subscriber {
         .boxed()
     }
 
-    pub(in crate::verify) fn event(&self, name: &str) {
+    pub(in super::super) fn event(&self, name: &str) {
         dispatcher::with_default(&self.0, || tracing::info!(target: "third-party", "{name}"));
     }
 

@@ -1,25 +1,25 @@
 //! Functions with `#[trace]`, as programs have them.
 
-use crate::verify::run::current;
-use crate::verify::subject::Active;
+use super::super::run::current;
+use super::super::subject::Active;
 use tracer_registry::{TracerHandle, trace};
 
 /// What their spans are called, and the attribute that says for which operation.
-pub(in crate::verify) const TRACED: &str = "traced";
-pub(in crate::verify) const TRACED_AS: &str = "traced_as";
+pub(in super::super) const TRACED: &str = "traced";
+pub(in super::super) const TRACED_AS: &str = "traced_as";
 
 #[trace(name = "traced", tracer = tracer, capture = both, skip(tracer, body), fields(traced_as = name))]
-pub(in crate::verify) fn named(tracer: &TracerHandle, name: &str, body: impl FnOnce(Active)) {
+pub(in super::super) fn named(tracer: &TracerHandle, name: &str, body: impl FnOnce(Active)) {
     body(Active::Context(current()));
 }
 
 #[trace(name = "traced", capture = both, skip(body), fields(traced_as = name))]
-pub(in crate::verify) fn of_scope(name: &str, body: impl FnOnce(Active)) {
+pub(in super::super) fn of_scope(name: &str, body: impl FnOnce(Active)) {
     body(Active::Context(current()));
 }
 
 #[trace(name = "traced", tracer = tracer, capture = both, skip(tracer, body), fields(traced_as = name.clone()))]
-pub(in crate::verify) async fn named_async<F: Future<Output = ()>>(
+pub(in super::super) async fn named_async<F: Future<Output = ()>>(
     tracer: TracerHandle,
     name: String,
     body: impl FnOnce(Active) -> F,
@@ -28,6 +28,6 @@ pub(in crate::verify) async fn named_async<F: Future<Output = ()>>(
 }
 
 #[trace(name = "traced", capture = both, skip(body), fields(traced_as = name.clone()))]
-pub(in crate::verify) async fn of_scope_async<F: Future<Output = ()>>(name: String, body: impl FnOnce(Active) -> F) {
+pub(in super::super) async fn of_scope_async<F: Future<Output = ()>>(name: String, body: impl FnOnce(Active) -> F) {
     body(Active::Context(current())).await;
 }

@@ -30,12 +30,12 @@ use opentelemetry_sdk::trace::{
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use crate::verify::VerifyError;
-use crate::verify::program::cast::{Backend, Member};
-use crate::verify::program::operation::{How, Misname, Program};
-use crate::verify::program::shrink::without_dedicated;
-use crate::verify::run::{current, with_entry};
-use crate::verify::subject::{Active, Flushed, Found, Request, Subject, Work};
+use super::error::VerifyError;
+use super::program::cast::{Backend, Member};
+use super::program::operation::{How, Misname, Program};
+use super::program::shrink::without_dedicated;
+use super::run::{current, with_entry};
+use super::subject::{Active, Flushed, Found, Request, Subject, Work};
 use client::Client;
 use processor::CopyBaggage;
 use tracer_registry::config::SessionMode;

@@ -6,10 +6,9 @@ use std::thread;
 
 use opentelemetry::trace::Span;
 
+use super::super::program::operation::{How, Kind, Op};
+use super::super::subject::Subject;
 use super::place::Place;
-use super::{Told, told};
-use crate::verify::program::operation::{How, Kind, Op};
-use crate::verify::subject::Subject;
 
 impl<S: Subject> Place<S> {
     pub(super) fn block(&self, block: &[Op]) {
@@ -113,5 +112,16 @@ pub(super) fn end(mut span: impl Span + Send + 'static, elsewhere: bool) {
         ended.unwrap_or_else(|panicked| resume_unwind(panicked));
     } else {
         span.end();
+    }
+}
+
+/// Why an operation panics: it was told to. Not by `panic!`, which would print it.
+pub(super) struct Told;
+
+/// The end of code that was told to panic; any other panic goes on.
+pub(super) fn told(ended: thread::Result<()>) {
+    match ended {
+        Err(panicked) if !panicked.is::<Told>() => resume_unwind(panicked),
+        _ => {}
     }
 }

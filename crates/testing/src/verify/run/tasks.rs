@@ -1,20 +1,21 @@
 //! Operations with asynchronous bodies, and tasks.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::{BoxFuture, pending, select};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{FutureExt as _, Span as _};
-use tokio::sync::oneshot;
-use tokio::task::{JoinSet, spawn_blocking, yield_now};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::{JoinError, JoinSet, spawn_blocking, yield_now};
 
-use super::place::Place;
-use super::sync::end;
-use super::{Run, Told, joined, lock, root, told};
-use crate::verify::program::operation::{Block, Carried, How, Kind, Lie, Mode, Op, OpId, Who};
-use crate::verify::subject::{Active, Request, Subject};
+use super::super::program::operation::{Block, Carried, How, Kind, Lie, Mode, Op, OpId, Who};
+use super::super::subject::{Active, Request, Subject};
+use super::place::{Place, Reach};
+use super::state::{Opening, Root, Run};
+use super::sync::{Told, end, told};
+use crate::lock::lock;
 
 /// Starts a span when it is dropped.
 struct OnDrop<S: Subject> {
@@ -282,5 +283,41 @@ impl<S: Subject> Place<S> {
         let items = self.run.subject.captured_stream(&captured, items.boxed());
         let read = items.for_each(|()| yield_now()).boxed();
         self.run.subject.scope(&self.tracer(reader, op.id), read).await;
+    }
+}
+
+/// Runs a block, then lets begin what it put off.
+pub(super) fn root<S: Subject>(
+    run: Arc<Run<S>>,
+    reach: Option<Arc<Reach<S>>>,
+    mode: Mode,
+    block: Block,
+) -> BoxFuture<'static, ()> {
+    async move {
+        let root = Arc::new(Root {
+            gate: Semaphore::new(0),
+            deferred: Mutex::default(),
+        });
+        // Also where the block panics: what waits at the gate keeps the workers waiting.
+        let opening = Opening(Arc::clone(&root));
+        let place = Place::new(run, reach, Arc::clone(&root));
+        match mode {
+            Mode::Sync => place.block(&block),
+            Mode::Async => place.block_async(block).await,
+        }
+        drop(opening);
+        let deferred = std::mem::take(&mut *lock(&root.deferred));
+        for task in deferred {
+            joined(task.await);
+        }
+    }
+    .boxed()
+}
+
+/// A task's end; its panic goes on in the one that waited for it.
+fn joined(ended: Result<(), JoinError>) {
+    match ended.map_err(JoinError::try_into_panic) {
+        Ok(()) | Err(Err(_)) => {}
+        Err(Ok(panicked)) => resume_unwind(panicked),
     }
 }

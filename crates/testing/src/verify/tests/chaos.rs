@@ -5,18 +5,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::super::check::finding::FindingKind;
+use super::super::generate::{generate, generate_disturbed};
+use super::super::oracle::env::{InSession, Parent};
+use super::super::oracle::expect::{Expected, Instances, expect_replaced};
+use super::super::ours::subject::Ours;
+use super::super::program::cast::Setting;
+use super::super::program::operation::{Disturbance, How, Kind, Op, OpId, Program, Who};
+use super::super::program::print::print;
+use super::super::rounds::runtime;
+use super::super::stage::{Performed, Stage};
+use super::super::watchdog::within;
 use super::{A, B, by_hand, members, op, program, session, span};
-use crate::verify::check::finding::FindingKind;
-use crate::verify::generate::{generate, generate_disturbed};
-use crate::verify::oracle::env::{InSession, Parent};
-use crate::verify::oracle::expect::{Expected, Instances, expect_replaced};
-use crate::verify::ours::subject::Ours;
-use crate::verify::program::cast::Setting;
-use crate::verify::program::operation::{Disturbance, How, Kind, Op, OpId, Program, Who};
-use crate::verify::program::print::print;
-use crate::verify::rounds::runtime;
-use crate::verify::stage::{Performed, Stage};
-use crate::verify::watchdog::within;
 
 fn expected(program: &Program, instances: &[(OpId, usize)]) -> Expected {
     expect_replaced(program, &members(), &instances.iter().copied().collect())

@@ -6,17 +6,17 @@ use std::net::TcpStream;
 
 use tokio::runtime::Runtime;
 
+use super::super::check::finding::FindingKind;
+use super::super::oracle::env::{InSession, Parent};
+use super::super::oracle::expect::{Enriched, Expected, ExpectedSession, expect};
+use super::super::ours::subject::Ours;
+use super::super::peer::{self, Peer};
+use super::super::program::cast::Member;
+use super::super::program::operation::{Kind, Program};
+use super::super::rounds::runtime;
+use super::super::run::Wrong;
+use super::super::stage::{Performed, Stage};
 use super::{A, B, members, op, program, session, span};
-use crate::verify::check::finding::FindingKind;
-use crate::verify::oracle::env::{InSession, Parent};
-use crate::verify::oracle::expect::{Enriched, Expected, ExpectedSession, expect};
-use crate::verify::ours::subject::Ours;
-use crate::verify::peer::{self, Peer};
-use crate::verify::program::cast::Member;
-use crate::verify::program::operation::{Kind, Program};
-use crate::verify::rounds::runtime;
-use crate::verify::run::Wrong;
-use crate::verify::stage::{Performed, Stage};
 
 type Kinds = BTreeSet<FindingKind>;
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::super::generate::generate;
+use super::super::oracle::expect::expect;
+use super::super::program::operation::{Mode, Op};
+use super::super::program::print::print;
 use super::members;
-use crate::verify::generate::generate;
-use crate::verify::oracle::expect::expect;
-use crate::verify::program::operation::{Mode, Op};
-use crate::verify::program::print::print;
 
 #[test]
 fn the_same_seed_makes_the_same_program() {

@@ -1,9 +1,9 @@
 //! What the oracle says of programs written by hand.
 
+use super::super::oracle::env::{InSession, Parent};
+use super::super::oracle::expect::{Enriched, Expected, expect};
+use super::super::program::operation::{How, Kind, Lie, OpId, Program, Who};
 use super::{A, B, by_hand, members, op, program, session, span};
-use crate::verify::oracle::env::{InSession, Parent};
-use crate::verify::oracle::expect::{Enriched, Expected, expect};
-use crate::verify::program::operation::{How, Kind, Lie, OpId, Program, Who};
 
 fn expected(program: &Program) -> Expected {
     expect(program, &members())

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use super::super::generate::generate;
+use super::super::program::operation::{Kind, Op, Program};
+use super::super::program::print::print;
+use super::super::program::shrink::{Budget, shrink};
 use super::members;
-use crate::verify::generate::generate;
-use crate::verify::program::operation::{Kind, Op, Program};
-use crate::verify::program::print::print;
-use crate::verify::program::shrink::{Budget, shrink};
 
 const PLENTY: Budget = Budget {
     tries: 100_000,
