@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use tracer_registry::text::printable;
 
-use super::error::CliError;
+use super::outcome::CliError;
 
 /// Writes a document on one line.
 pub(super) fn write(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliError> {

@@ -7,9 +7,9 @@
 mod check;
 mod collect;
 mod demo;
-mod error;
+mod interrupt;
 mod json;
-mod schema;
+mod outcome;
 mod table;
 mod verify;
 
@@ -21,9 +21,10 @@ use anstream::adapter::strip_str;
 use anstream::{stderr, stdout};
 use clap::{Parser, Subcommand};
 use tracer_registry::BuildError;
+use tracer_registry::config::json_schema;
 use tracer_registry::text::printable;
 
-use error::CliError;
+use outcome::{CliError, Outcome};
 
 /// Many isolated OpenTelemetry tracers in one process.
 #[derive(Debug, Parser)]
@@ -54,15 +55,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a subcommand found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// All is well.
-    Well,
-    /// A fault was found, and told.
-    Fault,
-}
-
 /// Runs a subcommand; errors go to standard error with the chain of their causes.
 fn run(cli: Cli) -> ExitCode {
     let mut out = stdout();
@@ -71,21 +63,21 @@ fn run(cli: Cli) -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, &mut out),
         Command::Check(arguments) => check::run(&arguments, &mut out),
         Command::Collect(arguments) => collect::run(&arguments, &mut out),
-        Command::Schema => schema::run(&mut out),
+        Command::Schema => json::write_pretty(&mut out, &json_schema()).map(|()| Outcome::Well),
     };
     match result {
         Ok(Outcome::Well) => ExitCode::SUCCESS,
         Ok(Outcome::Fault) => ExitCode::FAILURE,
-        // Whoever read our output has had enough of it: no fault, and nobody left to tell.
+        // The reader of our output has closed it: not an error.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&error);
+            report(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Says how the command is to be called. An argument is the user's own only where he typed it: it may be the name of a file.
+/// Reports wrong usage, with control characters of the given arguments escaped.
 fn wrong_use(error: &clap::Error) -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
         .skip(1)
@@ -115,14 +107,13 @@ fn wrong_use(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn tell(error: &CliError) {
+/// Writes an error and its causes to standard error.
+fn report(error: &CliError) {
     let mut text = format!("error: {}\n", lines(error));
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}  caused by: {}\n", lines(error));
-        cause = error.source();
+    for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
+        text = format!("{text}  caused by: {}\n", lines(cause));
     }
-    // Where standard error is closed too, the exit code says it.
+    // If standard error is closed too, only the exit code reports it.
     drop(stderr().write_all(text.as_bytes()));
 }
 
@@ -136,35 +127,4 @@ fn lines(error: &(dyn Error + 'static)) -> String {
         }
         _ => printable(&text).to_string(),
     }
-}
-
-/// Calls `then` when the process is told to end by ctrl-c or SIGTERM. Both are listened for when this returns, so that a caller may say
-/// afterwards that it can be ended.
-fn interrupted(then: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let told = {
-        let _inside = runtime.enter();
-        told_to_end()?
-    };
-    std::thread::Builder::new().spawn(move || {
-        runtime.block_on(told);
-        then();
-    })?;
-    Ok(())
-}
-
-#[cfg(unix)]
-fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        let either = (std::pin::pin!(terminate.recv()), std::pin::pin!(interrupt.recv()));
-        futures_util::future::select(either.0, either.1).await;
-    })
-}
-
-#[cfg(not(unix))]
-fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
-    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }

@@ -15,9 +15,10 @@ use tracer_registry::report::Report;
 use tracer_registry::text::printable;
 use tracer_registry_collector::LocalCollector;
 
-use super::error::CliError;
+use super::interrupt::interrupted;
+use super::json;
+use super::outcome::{CliError, Outcome};
 use super::table::{self, Align};
-use super::{Outcome, interrupted, json};
 use audit::{Findings, audit};
 use setup::World;
 use tally::Tally;

@@ -1,4 +1,4 @@
-//! Why a subcommand could not do its work.
+//! What a subcommand ends with.
 
 use std::io;
 
@@ -6,6 +6,16 @@ use tracer_registry::{BuildError, LookupError};
 use tracer_registry_collector::CollectorError;
 use tracer_registry_testing::VerifyError;
 
+/// What a subcommand found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All is well.
+    Well,
+    /// A fault was found and reported.
+    Fault,
+}
+
+/// Why a subcommand could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
     #[error("the registry cannot be made")]

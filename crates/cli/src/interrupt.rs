@@ -1,0 +1,33 @@
+//! The signals that end the program.
+
+use super::outcome::CliError;
+
+/// Calls `then` on ctrl-c or SIGTERM. Both are listened for when this returns.
+pub(super) fn interrupted(then: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signalled = {
+        let _inside = runtime.enter();
+        signal_to_end()?
+    };
+    std::thread::Builder::new().spawn(move || {
+        runtime.block_on(signalled);
+        then();
+    })?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn signal_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        let either = (std::pin::pin!(terminate.recv()), std::pin::pin!(interrupt.recv()));
+        futures_util::future::select(either.0, either.1).await;
+    })
+}
+
+#[cfg(not(unix))]
+fn signal_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
+}
