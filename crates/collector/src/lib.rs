@@ -1,8 +1,8 @@
 //! The local collector: an OTLP receiver in the box that shows whose project each span landed in.
 //!
 //! For demos, examples and tests, on loopback. It opens one project per key, as the hosted services do, keeps spans,
-//! sessions and events in bounded memory, gives them back as values, as text trees and as JSON, and can be told to
-//! misbehave: to reject a key, to answer late or never, to break the connection.
+//! sessions and events in bounded memory, shows them as values, as text trees and as JSON, and misbehaves on request: it
+//! rejects a key, answers late or never, breaks the connection.
 //!
 //! ```
 //! use tracer_registry_collector::{Fault, LocalCollector};
@@ -20,13 +20,13 @@
 //! The reading of OTLP over HTTP (protobuf and JSON) and gRPC, and of the HoneyHive session calls, and what was received.
 //!
 //! # What it must not know
-//! The exporter, and the OpenTelemetry crates. It is the independent witness of what the exporter sends, so it has wire
-//! types of its own, and uses nothing of the library.
+//! The library. It is the independent witness of what the exporter sends. The exporter writes protobuf itself, so both
+//! share no code, although the messages that are read here come from `opentelemetry-proto`.
 //!
 //! # Invariants
 //! - The key alone chooses the project. Two keys are two projects unless the caller gave both the same name.
 //! - A key is kept as its fingerprint only, and is taken out of the headers of recorded requests.
-//! - A request either stores all of its valid spans or, where it is refused, none.
+//! - A request either stores all of its valid spans or, if it is refused, none.
 //! - What is kept is bounded; what is dropped to stay so is counted for the project that lost it.
 //! - The time and the memory that a request takes are proportional to its body. What all requests hold together is
 //!   bounded, and so are connections. The server's thread only moves bytes: bodies are read on a thread beside it.

@@ -86,7 +86,7 @@ impl LocalCollector {
         self.shared.store.refused_projects()
     }
 
-    /// Misbehaves from now on. Of several faults that fit a request the one told first holds.
+    /// Misbehaves from now on. Of several faults that fit a request, the one added first holds.
     pub fn fault(&self, fault: Fault) -> FaultId {
         self.shared.faults.add(fault, &self.shared.fingerprints)
     }

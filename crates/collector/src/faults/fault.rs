@@ -1,4 +1,4 @@
-//! What the collector can be told to do wrong.
+//! What the collector does wrong on request.
 
 use std::fmt;
 use std::time::Duration;
@@ -145,7 +145,7 @@ impl Fault {
         self
     }
 
-    /// Only for the next `count` requests that it fits; then the next fault in the order told has its turn.
+    /// Only for the next `count` requests that it fits; then the next fault in the order added holds.
     pub fn times(mut self, count: u32) -> Self {
         self.times = Some(count);
         self

@@ -1,4 +1,4 @@
-//! What an observer is told of each request.
+//! What an observer is called with.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,11 +32,11 @@ impl fmt::Display for Format {
     }
 }
 
-/// One answered request of a project, as told to the observers.
+/// One answered request of a project, as the observers see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Received {
-    /// Name of the project, where it has one.
+    /// Name of the project, if it has one.
     pub project: Option<String>,
     /// Fingerprint of the key that the request carried.
     pub key: Fingerprint,
@@ -44,13 +44,13 @@ pub struct Received {
     pub endpoint: Endpoint,
     /// Path of the request.
     pub path: String,
-    /// Encoding of the body; `None` where the content type names none that is known.
+    /// Encoding of the body; `None` if the content type is not known.
     pub format: Option<Format>,
     /// Status of the answer, also where a fault loses it on its way; with gRPC, the one that it would have had by HTTP.
     pub status: u16,
     /// Size of the body as it came over the wire, in bytes.
     pub wire_bytes: usize,
-    /// Size of the body after decompression, in bytes; the same where it could not be decompressed.
+    /// Size of the body after decompression, in bytes; the same if it could not be decompressed.
     pub body_bytes: usize,
     /// How many spans were stored.
     pub spans: usize,

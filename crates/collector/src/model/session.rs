@@ -1,4 +1,4 @@
-//! A session: what was said of it, merged as the hosted service merges, and in which order it was said.
+//! A session: its starts and enrichments in order of arrival, merged as the hosted service merges them.
 
 use serde::Serialize;
 use serde_json::{Map, Value};

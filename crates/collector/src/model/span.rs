@@ -113,7 +113,7 @@ pub struct SpanLink {
 pub struct SpanStatus {
     /// Code.
     pub code: StatusCode,
-    /// The sender's words.
+    /// Message of the sender.
     pub message: String,
 }
 
@@ -149,7 +149,7 @@ impl From<i32> for StatusCode {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SpanKind {
-    /// 0: not said.
+    /// 0: not specified.
     #[default]
     Unspecified,
     /// 1: inside the application.

@@ -81,7 +81,7 @@ fn taken(message: &[u8]) -> Response {
 /// Without a message, so that what is elsewhere in the trailers is in the headers.
 fn refused(status: StatusCode, retry_after: Option<i64>, body: &Bytes) -> Response {
     let code = match status {
-        // By HTTP a thing is not there; here nobody knows how to do it.
+        // A path that is not known is UNIMPLEMENTED in gRPC.
         StatusCode::NOT_FOUND => 12,
         _ => grpc_code(status),
     };
@@ -100,7 +100,7 @@ fn refused(status: StatusCode, retry_after: Option<i64>, body: &Bytes) -> Respon
     if let Ok(value) = HeaderValue::from_str(&header_text(&text)) {
         headers.insert("grpc-message", value);
     }
-    // What is too much now recovers; who is not told so gives up.
+    // A client gives up on a 429 unless the status says when to try again.
     let retry_after = retry_after.or((status == StatusCode::TOO_MANY_REQUESTS).then_some(0));
     if let Some(seconds) = retry_after {
         let details = RpcStatus::retry_after(code, &text, seconds).encode_to_vec();

@@ -66,7 +66,7 @@ impl Server {
                 drop(working.join());
             })
             .map_err(CollectorError::Thread)?;
-        // A thread that ends without a word has panicked before it could serve; that cannot be told from a failure.
+        // A thread that ends without a message has panicked before it could serve: reported as a failure.
         starting
             .recv()
             .unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))

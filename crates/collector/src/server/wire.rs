@@ -1,4 +1,4 @@
-//! A connection that can be told to break.
+//! A connection that breaks on request.
 //!
 //! A server that answers by HTTP can only end a connection in good order. The faults that clients meet outside are one
 //! level below, so the socket is wrapped here, and what was asked for happens at the next write.

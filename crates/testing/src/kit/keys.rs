@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::lock::lock;
 use tracer_registry_collector::LocalCollector;
 
-/// What belongs to which project, and the collector that is told of each key.
+/// The key and the canaries of each project, and the collector that knows the keys by name.
 pub(super) struct TestKeys {
     pub(super) collector: LocalCollector,
     owned: Mutex<Owned>,

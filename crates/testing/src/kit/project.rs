@@ -31,7 +31,7 @@ impl TestProject {
         self.held.as_ref().map(Project::traces).unwrap_or_default()
     }
 
-    /// Sessions in order of arrival, with all that they were told.
+    /// Sessions in order of arrival, with their starts and enrichments.
     pub fn sessions(&self) -> &[Arc<Session>] {
         self.held.as_ref().map_or(&[], Project::sessions)
     }

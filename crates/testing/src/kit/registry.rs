@@ -101,7 +101,7 @@ impl TestRegistry {
     /// - spans of a session that was started in another project,
     /// - [canaries](Self::canary) and keys, in every byte of every request.
     ///
-    /// It cannot know what a service may tell of whom: put canaries into what must not cross.
+    /// It cannot know which data of a service belongs to whom: put canaries into what must not cross.
     ///
     /// # Panics
     /// As [`flush`](Self::flush).

@@ -43,7 +43,7 @@ pub(super) struct Played {
     pub(super) checked: Checked,
     pub(super) took: [Duration; 3],
     pub(super) tally: Tally,
-    /// It did not end within the limit, and runs still: nothing else can be said of it.
+    /// It did not end within the limit and still runs; nothing else is known of it.
     pub(super) hung: bool,
 }
 
@@ -138,7 +138,7 @@ impl<S: Subject> Stage<S> {
             observed,
             flushed,
             &self.collector,
-            S::TELLS_SESSIONS,
+            S::REPORTS_SESSIONS,
         );
         if performed.panicked {
             let findings = &mut checked.findings;

@@ -27,7 +27,7 @@ pub(super) trait Subject: Send + Sync + 'static {
     type Guard;
 
     /// Whether it has sessions beside their ids: starts, data, enrichments.
-    const TELLS_SESSIONS: bool;
+    const REPORTS_SESSIONS: bool;
 
     fn tracer(&self, member: usize) -> Found<Self::Tracer>;
     fn dedicated(&self, member: usize) -> Found<Self::Tracer>;
@@ -61,7 +61,7 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// Does the body where it would be in a span if it were in a scope.
     fn unscoped(&self, by_subscriber: bool, body: impl FnOnce());
     fn unscoped_async(&self, by_subscriber: bool, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
-    /// What code that knows nothing of tracers tells.
+    /// An event of code that knows no tracer.
     fn event(&self, name: String);
     fn start(&self, tracer: &Self::Tracer, name: String) -> Self::Span;
     /// Enters a scope of `tracer` where no context can be attached any more, and does the work there.

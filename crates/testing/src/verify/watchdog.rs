@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, ended) = mpsc::sync_channel(1);
     let thread = thread::spawn(move || {
-        // What the work had is gone before its end is told: who began it ends what is left.
+        // What the work held is dropped before its end is reported.
         let result = work();
         // Nobody waits any more where the limit is over.
         let _ = done.send(result);
@@ -22,7 +22,7 @@ pub(super) fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> 
         Err(mpsc::RecvTimeoutError::Timeout) => None,
         Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
             Err(panic) => resume_unwind(panic),
-            Ok(()) => unreachable!("it tells its end before it ends"),
+            Ok(()) => unreachable!("it reports its end before it ends"),
         },
     }
 }

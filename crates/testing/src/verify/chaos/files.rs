@@ -167,7 +167,7 @@ impl Files {
         fs::rename(new, self.key(member))
     }
 
-    /// Gives the same keys by the members' tokens, to who asks: nobody is told when they change.
+    /// Returns the same keys by the members' tokens, without a notice when they change.
     pub(super) fn vault(&self) -> impl SecretSource + use<> {
         let folder = self.folder.path().to_owned();
         move |token: &str| {

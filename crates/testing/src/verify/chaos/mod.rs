@@ -60,22 +60,22 @@ struct Now {
 
 /// The registries of the cast, and how a member is looked up in them.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) registries: &'a [TracerRegistry],
+pub(super) struct Registries<'a> {
+    pub(super) all: &'a [TracerRegistry],
     pub(super) members: &'a [(usize, Selector)],
     /// Whether a tracer is the member's.
     pub(super) is_of: &'a dyn Fn(&TracerHandle, usize) -> bool,
 }
 
-impl Place<'_> {
+impl Registries<'_> {
     fn get(&self, member: usize) -> Result<TracerHandle, LookupError> {
         let (registry, selector) = &self.members[member];
-        self.registries[*registry].get(selector)
+        self.all[*registry].get(selector)
     }
 
     fn dedicated(&self, member: usize) -> Result<TracerHandle, LookupError> {
         let (registry, selector) = &self.members[member];
-        self.registries[*registry].dedicated(selector)
+        self.all[*registry].dedicated(selector)
     }
 }
 
@@ -119,17 +119,17 @@ impl Chaos {
     /// A look-up, and whether it came to what it may. Where the tenant is gone, the code goes on with a tracer that it had.
     pub(super) fn look_up(
         &self,
-        place: Place<'_>,
+        registries: Registries<'_>,
         member: usize,
         look_up: impl FnOnce() -> Result<TracerHandle, LookupError>,
     ) -> Found<TracerHandle> {
         let _in_gate = self.gates[member].read().unwrap_or_else(PoisonError::into_inner);
-        self.look_up_in_gate(place, member, look_up)
+        self.look_up_in_gate(registries, member, look_up)
     }
 
     fn look_up_in_gate(
         &self,
-        place: Place<'_>,
+        registries: Registries<'_>,
         member: usize,
         look_up: impl FnOnce() -> Result<TracerHandle, LookupError>,
     ) -> Found<TracerHandle> {
@@ -138,7 +138,7 @@ impl Chaos {
         let may_be = self.history.may_be(member, since);
         let error = match found {
             Ok(tracer) => {
-                let wrong = if !(place.is_of)(&tracer, member) {
+                let wrong = if !(registries.is_of)(&tracer, member) {
                     Some(format!("the tracer of {}", tracer.selector()))
                 } else if may_be.there.is_empty() {
                     Some("a tracer of a tenant that is gone".to_owned())
@@ -166,24 +166,24 @@ impl Chaos {
     }
 
     /// Disturbs the registries; whose look-ups were not what they must be then, and how.
-    pub(super) fn disturb(&self, place: Place<'_>, disturbance: Disturbance) -> Option<(usize, String)> {
+    pub(super) fn disturb(&self, registries: Registries<'_>, disturbance: Disturbance) -> Option<(usize, String)> {
         let mut now = lock(&self.now);
         now.done += 1;
         let disturbed = match disturbance {
-            Disturbance::Remove { member } => self.remove(place, &now, member),
-            Disturbance::Rebind { member, count } => self.rebind(place, &mut now, member, count),
-            Disturbance::Defaults { registry } => self.change_defaults(place, &mut now, registry),
-            Disturbance::Broken { registry } => self.write_broken(place, &now, registry),
-            Disturbance::Rotate { member } => self.rotate(place, &now, member),
-            Disturbance::Vanish { member } if self.may_vanish(member) => self.vanish(place, &mut now, member),
-            Disturbance::Vanish { member } => self.rebind(place, &mut now, member, 1),
+            Disturbance::Remove { member } => self.remove(registries, &now, member),
+            Disturbance::Rebind { member, count } => self.rebind(registries, &mut now, member, count),
+            Disturbance::Defaults { registry } => self.change_defaults(registries, &mut now, registry),
+            Disturbance::Broken { registry } => self.write_broken(registries, &now, registry),
+            Disturbance::Rotate { member } => self.rotate(registries, &now, member),
+            Disturbance::Vanish { member } if self.may_vanish(member) => self.vanish(registries, &mut now, member),
+            Disturbance::Vanish { member } => self.rebind(registries, &mut now, member, 1),
         };
-        disturbed.and_then(|()| Self::is_refused(place)).err()
+        disturbed.and_then(|()| Self::is_refused(registries)).err()
     }
 
     /// The file of a tenant that names another one's key is not obeyed.
-    fn is_refused(place: Place<'_>) -> Disturbed {
-        for registry in place.registries {
+    fn is_refused(registries: Registries<'_>) -> Disturbed {
+        for registry in registries.all {
             match registry.tenant(HOSTILE) {
                 Err(LookupError::Resolve(ResolveError::Refused(_))) => {}
                 other => return Err((0, format!("{other:?} for a tenant whose file names another one's key"))),
@@ -208,23 +208,23 @@ impl Chaos {
     }
 
     /// The one who looks a tenant up after that gets another tracer.
-    fn remove(&self, place: Place<'_>, now: &Now, member: usize) -> Disturbed {
+    fn remove(&self, registries: Registries<'_>, now: &Now, member: usize) -> Disturbed {
         if now.gone.contains(&member) {
             return Ok(());
         }
-        let before = self.find(place, member)?;
-        let (registry, selector) = &place.members[member];
-        match place.registries[*registry].remove(selector) {
+        let before = self.find(registries, member)?;
+        let (registry, selector) = &registries.members[member];
+        match registries.all[*registry].remove(selector) {
             Ok(true) => {}
             other => return Err((member, format!("{other:?} where the tracer is taken out"))),
         }
-        if self.find(place, member)?.same_tracer(&before) {
+        if self.find(registries, member)?.same_tracer(&before) {
             return Err((member, "the tracer that was taken out".to_owned()));
         }
         Ok(())
     }
 
-    fn rebind(&self, place: Place<'_>, now: &mut Now, member: usize, count: usize) -> Disturbed {
+    fn rebind(&self, registries: Registries<'_>, now: &mut Now, member: usize, count: usize) -> Disturbed {
         let registry = self.cast[member].registry;
         let following = (member..self.cast.len()).chain(0..member);
         let of_registry = following.filter(|member| self.cast[*member].registry == registry);
@@ -233,17 +233,17 @@ impl Chaos {
         for member in &changed {
             now.settings[*member].binding += 1;
         }
-        self.reload(place, now, registry, &changed)
+        self.reload(registries, now, registry, &changed)
     }
 
-    fn change_defaults(&self, place: Place<'_>, now: &mut Now, registry: usize) -> Disturbed {
+    fn change_defaults(&self, registries: Registries<'_>, now: &mut Now, registry: usize) -> Disturbed {
         let of_registry = (0..self.cast.len()).filter(|member| self.cast[*member].registry == registry);
         let all: Vec<usize> = of_registry.collect();
         for member in &all {
             now.settings[*member].defaults += 1;
         }
         let there: Vec<usize> = all.into_iter().filter(|member| !now.gone.contains(member)).collect();
-        self.reload(place, now, registry, &there)
+        self.reload(registries, now, registry, &there)
     }
 
     /// Tenants alone, and not the one whose combination with a feature is a member too.
@@ -255,50 +255,50 @@ impl Chaos {
         matches!(of.parts.as_slice(), [(SelectorKind::Tenant, _)]) && !self.cast.iter().any(is_combined)
     }
 
-    fn vanish(&self, place: Place<'_>, now: &mut Now, member: usize) -> Disturbed {
+    fn vanish(&self, registries: Registries<'_>, now: &mut Now, member: usize) -> Disturbed {
         if now.gone.remove(&member) {
             now.settings[member].binding += 1;
         } else {
-            let found = self.find_numbered(place, member)?;
+            let found = self.find_numbered(registries, member)?;
             lock(&self.kept).insert(member, found);
             now.gone.insert(member);
         }
-        self.reload(place, now, self.cast[member].registry, &[member])?;
-        let after = self.look_up(place, member, || place.get(member));
+        self.reload(registries, now, self.cast[member].registry, &[member])?;
+        let after = self.look_up(registries, member, || registries.get(member));
         after.wrong.map_or(Ok(()), |wrong| Err((member, wrong)))
     }
 
     /// Writes what is now, and reloads: those who changed, and nobody else, have another tracer after that.
-    fn reload(&self, place: Place<'_>, now: &Now, registry: usize, changed: &[usize]) -> Disturbed {
-        let witness = self.witness(place, now, registry, changed)?;
+    fn reload(&self, registries: Registries<'_>, now: &Now, registry: usize, changed: &[usize]) -> Disturbed {
+        let witness = self.witness(registries, now, registry, changed)?;
         let begun: Vec<_> = changed.iter().map(|member| (*member, now.of(*member))).collect();
         self.history.begin(&begun);
         self.write(now, registry, None)?;
-        let told = place.registries[registry].reload();
+        let report = registries.all[registry].reload();
         self.history.done();
-        let told = told.map_err(|error| (changed[0], error.to_string()))?;
-        Self::check_told(place, now, changed, &told)?;
+        let report = report.map_err(|error| (changed[0], error.to_string()))?;
+        Self::check_report(registries, now, changed, &report)?;
         for member in changed {
-            let after = self.look_up(place, *member, || place.get(*member));
+            let after = self.look_up(registries, *member, || registries.get(*member));
             after.wrong.map_or(Ok(()), |wrong| Err((*member, wrong)))?;
         }
-        self.is_unmoved(place, witness)
+        self.is_unmoved(registries, witness)
     }
 
     /// Nothing is taken over from files with a fault.
-    fn write_broken(&self, place: Place<'_>, now: &Now, registry: usize) -> Disturbed {
-        let witness = self.witness(place, now, registry, &[])?;
+    fn write_broken(&self, registries: Registries<'_>, now: &Now, registry: usize) -> Disturbed {
+        let witness = self.witness(registries, now, registry, &[])?;
         let flaw = [Flaw::Torn, Flaw::Unknown, Flaw::Wrong][now.done % 3];
         self.write(now, registry, Some(flaw))?;
-        let told = place.registries[registry].reload();
-        let kept = matches!(told, Err(ReloadError::Config(_)));
-        let status = place.registries[registry].status().configuration;
+        let report = registries.all[registry].reload();
+        let kept = matches!(report, Err(ReloadError::Config(_)));
+        let status = registries.all[registry].status().configuration;
         self.write(now, registry, None)?;
         let Some((member, _)) = witness else { return Ok(()) };
         if !kept || status.error.is_none() {
-            return Err((member, format!("files with a fault ({flaw:?}) taken over: {told:?}")));
+            return Err((member, format!("files with a fault ({flaw:?}) taken over: {report:?}")));
         }
-        self.is_unmoved(place, witness)
+        self.is_unmoved(registries, witness)
     }
 
     fn write(&self, now: &Now, registry: usize, flaw: Option<Flaw>) -> Disturbed {
@@ -316,48 +316,54 @@ impl Chaos {
     }
 
     /// What a reload says is what was done.
-    fn check_told(place: Place<'_>, now: &Now, changed: &[usize], told: &Reload) -> Disturbed {
+    fn check_report(registries: Registries<'_>, now: &Now, changed: &[usize], report: &Reload) -> Disturbed {
         let mut there = [BTreeSet::new(), BTreeSet::new()];
         for member in changed {
-            there[usize::from(now.gone.contains(member))].insert(&place.members[*member].1);
+            there[usize::from(now.gone.contains(member))].insert(&registries.members[*member].1);
         }
         let [came_or_changed, removed] = there;
-        let told_changed: BTreeSet<&Selector> = told.changed.iter().chain(&told.added).collect();
-        let told_removed: BTreeSet<&Selector> = told.removed.iter().collect();
-        let others = !told.kept.is_empty() || !told.needs_restart.is_empty();
-        if (told_changed, told_removed) != (came_or_changed.clone(), removed.clone()) || others {
+        let reported_changed: BTreeSet<&Selector> = report.changed.iter().chain(&report.added).collect();
+        let reported_removed: BTreeSet<&Selector> = report.removed.iter().collect();
+        let others = !report.kept.is_empty() || !report.needs_restart.is_empty();
+        if (reported_changed, reported_removed) != (came_or_changed.clone(), removed.clone()) || others {
             let expected = format!("changed or added: {came_or_changed:?}, removed: {removed:?}");
-            return Err((changed[0], format!("a reload that says {told}, where {expected}")));
+            return Err((changed[0], format!("a reload that says {report}, where {expected}")));
         }
         Ok(())
     }
 
     /// Somebody whom a change does not concern, and the tracer.
-    fn witness(&self, place: Place<'_>, now: &Now, registry: usize, changed: &[usize]) -> Result<Witness, Deviation> {
+    fn witness(
+        &self,
+        registries: Registries<'_>,
+        now: &Now,
+        registry: usize,
+        changed: &[usize],
+    ) -> Result<Witness, Deviation> {
         let mut unconcerned = (0..self.cast.len()).map(|member| (member + now.done) % self.cast.len());
         let member = unconcerned.find(|member| {
             self.cast[*member].registry == registry && !changed.contains(member) && !now.gone.contains(member)
         });
         member
-            .map(|member| self.find(place, member).map(|tracer| (member, tracer)))
+            .map(|member| self.find(registries, member).map(|tracer| (member, tracer)))
             .transpose()
     }
 
     /// The one whom a change did not concern has the tracer still.
-    fn is_unmoved(&self, place: Place<'_>, witness: Witness) -> Disturbed {
+    fn is_unmoved(&self, registries: Registries<'_>, witness: Witness) -> Disturbed {
         let Some((member, before)) = witness else { return Ok(()) };
-        if self.find(place, member)?.same_tracer(&before) {
+        if self.find(registries, member)?.same_tracer(&before) {
             return Ok(());
         }
         Err((member, "another tracer, where nothing changed for the name".to_owned()))
     }
 
-    fn find(&self, place: Place<'_>, member: usize) -> Result<TracerHandle, Deviation> {
-        self.find_numbered(place, member).map(|(tracer, _)| tracer)
+    fn find(&self, registries: Registries<'_>, member: usize) -> Result<TracerHandle, Deviation> {
+        self.find_numbered(registries, member).map(|(tracer, _)| tracer)
     }
 
-    fn find_numbered(&self, place: Place<'_>, member: usize) -> Result<(TracerHandle, usize), Deviation> {
-        let found = self.look_up(place, member, || place.get(member));
+    fn find_numbered(&self, registries: Registries<'_>, member: usize) -> Result<(TracerHandle, usize), Deviation> {
+        let found = self.look_up(registries, member, || registries.get(member));
         match (found.wrong, found.instance) {
             (None, Some(instance)) => Ok((found.tracer, instance)),
             (wrong, _) => Err((member, wrong.unwrap_or_default())),

@@ -1,9 +1,10 @@
 //! Keys that come in the place of others, which the receiver refuses from then on.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::super::program::cast::{KEYS, Member};
+use crate::lock::lock;
 use tracer_registry::secret::{Fingerprint, Fingerprinter};
 use tracer_registry_collector::{Fault, FaultId, LocalCollector};
 
@@ -40,7 +41,7 @@ impl Rotation {
         member: &Member,
         write: impl FnOnce(&str) -> io::Result<()>,
     ) -> io::Result<String> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = lock(&self.turns);
         let (turn, refused) = &mut turns.members[index];
         let (old, new) = (*turn, (*turn + 1) % KEYS);
         let mut keys = member.keys();
@@ -73,7 +74,7 @@ impl Rotation {
     }
 
     fn hits(&self, is_meant: impl Fn(usize) -> bool) -> u64 {
-        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = lock(&self.turns);
         let meant = turns.all.iter().filter(|(of, _)| is_meant(*of));
         meant.map(|(_, fault)| self.collector.fault_hits(*fault)).sum()
     }

@@ -11,10 +11,10 @@ impl Check<'_> {
         let expected = self.expected;
         // Whose project an event is in is seen by its canary, like everything else.
         let mut seen: HashMap<OpId, Vec<OpId>> = HashMap::new();
-        for (told, arrivals) in &self.arrived {
+        for (reported, arrivals) in &self.arrived {
             for event in arrivals.iter().flat_map(|arrival| &arrival.span.events) {
                 if let Some((_, op)) = parse_canary(&event.name) {
-                    seen.entry(op).or_default().push(told.op());
+                    seen.entry(op).or_default().push(reported.op());
                 }
             }
         }

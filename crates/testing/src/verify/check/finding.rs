@@ -55,7 +55,7 @@ pub enum FindingKind {
     WrongOrder,
     /// Outgoing headers with another parent, or other baggage.
     WrongHeaders,
-    /// Code that was told that another tracer or another session is current.
+    /// Code that saw another tracer or another session as current.
     WrongCurrent,
     /// A look-up of a wrong name that gave a tracer, or another error.
     WrongLookup,
@@ -99,7 +99,7 @@ impl Findings {
 }
 
 impl FindingKind {
-    /// Every kind, in the order in which they are told.
+    /// Every kind, in the order of the report.
     pub const ALL: [Self; 18] = [
         Self::Leaked,
         Self::Lost,

@@ -34,9 +34,9 @@ pub(super) struct Checked {
     pub(super) bytes: u64,
 }
 
-/// What a span tells of: an operation's own, or what is told of a session where that is done by spans.
+/// What a span reports: an operation of its own, or a call of a session if the backend has sessions by spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Told {
+enum Reported {
     Span(OpId),
     SessionStart(OpId),
     Enrichment(OpId),
@@ -58,9 +58,9 @@ struct Check<'a> {
     instances: &'a HashMap<usize, Instance>,
     /// The settings that a tracer was seen to have.
     settings: HashMap<usize, Setting>,
-    arrived: BTreeMap<Told, Vec<Arrival>>,
-    /// Whether more of sessions is told than their ids.
-    tells_sessions: bool,
+    arrived: BTreeMap<Reported, Vec<Arrival>>,
+    /// Whether the backend gets more of sessions than their ids.
+    reports_sessions: bool,
     findings: Findings,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn check(
     observed: &Observed,
     flushed: &Flushed,
     collector: &LocalCollector,
-    tells_sessions: bool,
+    reports_sessions: bool,
 ) -> Checked {
     let names: Vec<String> = cast.iter().map(Member::name).collect();
     let mut check = Check {
@@ -83,12 +83,12 @@ pub(super) fn check(
         instances: &flushed.instances,
         settings: HashMap::new(),
         arrived: BTreeMap::new(),
-        tells_sessions,
+        reports_sessions,
         findings: Findings::default(),
     };
     check.sort_spans();
     check.check_spans();
-    if tells_sessions {
+    if reports_sessions {
         check.check_sessions();
     }
     check.check_events();
@@ -111,7 +111,7 @@ pub(super) fn check(
     let bytes = scan(requests.iter().map(AsRef::as_ref), cast, &owners, &mut check.findings);
     Checked {
         spans: check.arrived.values().map(|arrivals| arrivals.len() as u64).sum(),
-        sessions: if tells_sessions {
+        sessions: if reports_sessions {
             expected.sessions.len() as u64
         } else {
             0
@@ -119,7 +119,7 @@ pub(super) fn check(
         enrichments: expected
             .sessions
             .values()
-            .filter(|_| tells_sessions)
+            .filter(|_| reports_sessions)
             .map(|session| session.enrichments.len() as u64)
             .sum(),
         requests: requests.len() as u64,
@@ -143,7 +143,7 @@ impl Check<'_> {
     /// The span of an operation, where exactly one arrived in its own project.
     fn own_span(&self, op: OpId) -> Option<&Span> {
         let who = self.expected.spans.get(&op)?.who;
-        match self.arrived.get(&Told::Span(op))?.as_slice() {
+        match self.arrived.get(&Reported::Span(op))?.as_slice() {
             [only] if only.member == who.member => Some(&only.span),
             _ => None,
         }
@@ -271,7 +271,7 @@ impl Check<'_> {
             self.findings
                 .add(FindingKind::NoKey, "nobody", None, "no request without a key", keyless);
         }
-        let requests = if self.tells_sessions {
+        let requests = if self.reports_sessions {
             collector.requests()
         } else {
             Vec::new()
@@ -309,7 +309,7 @@ impl Check<'_> {
     }
 }
 
-/// Something else that is wrong is told where it is found.
+/// Anything else that is wrong is reported where it is found.
 struct Missing;
 
 /// The session that a trace is, as a UUID: its id with the version and the variant of a random one.

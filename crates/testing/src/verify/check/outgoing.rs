@@ -6,7 +6,7 @@ use super::super::run::baggage_key;
 use super::super::subject::Flushed;
 use super::Check;
 use super::finding::FindingKind;
-use super::sessions::told_by;
+use super::sessions::reported_by;
 use tracer_registry_collector::OperationKind;
 
 impl Check<'_> {
@@ -91,7 +91,7 @@ impl Check<'_> {
         for (op, wanted) in &expected.current {
             let Some((member, session)) = self.observed.current.get(op) else {
                 // Plain providers have no scopes to ask about.
-                if self.tells_sessions {
+                if self.reports_sessions {
                     let expected = "an answer";
                     self.find(
                         FindingKind::WrongCurrent,
@@ -139,12 +139,12 @@ impl Check<'_> {
             let spans = project.map_or(0, |project| project.spans().len() as u64);
             let events = project.map_or(0, |project| {
                 let operations = project.sessions().iter().flat_map(|session| &session.operations);
-                let told = operations.map(|operation| match operation.kind {
+                let reported = operations.map(|operation| match operation.kind {
                     OperationKind::Start => 1,
-                    OperationKind::Enrich => told_by(operation).len() as u64,
+                    OperationKind::Enrich => reported_by(operation).len() as u64,
                     _ => 0,
                 });
-                told.sum()
+                reported.sum()
             });
             let agree = [books.accepted, books.delivered] == [spans; 2]
                 && books.events_delivered == events

@@ -1,4 +1,4 @@
-//! The sessions: each started once, with its own data, and enriched with all that was told, in order.
+//! The sessions: each started once, with its own data, and with all its enrichments, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -132,7 +132,11 @@ impl Check<'_> {
         let member = expected.who.member;
         let mut seen: Vec<(OpId, usize)> = Vec::new();
         for (call, operation) in found.operations.iter().enumerate() {
-            seen.extend(told_by(operation).into_iter().map(|told| (told.unwrap_or(op), call)));
+            seen.extend(
+                reported_by(operation)
+                    .into_iter()
+                    .map(|reported| (reported.unwrap_or(op), call)),
+            );
         }
         let mut wanted: Vec<OpId> = expected.enrichments.iter().map(|enriched| enriched.op).collect();
         let mut there: Vec<OpId> = seen.iter().map(|(op, _)| *op).collect();
@@ -198,7 +202,7 @@ impl Check<'_> {
 }
 
 /// The enrichments that a call tells of, or the one start; `None` for the session's end.
-pub(super) fn told_by(operation: &Operation) -> Vec<Option<OpId>> {
+pub(super) fn reported_by(operation: &Operation) -> Vec<Option<OpId>> {
     let metadata = operation.body.get("metadata").and_then(Value::as_object);
     let keys = metadata.iter().flat_map(|metadata| metadata.keys());
     let ends = operation.body.get("duration").map(|_| None);

@@ -12,7 +12,7 @@ use super::super::program::cast::{Backend, Setting};
 use super::super::program::operation::{OpId, Who};
 use super::super::run::late_key;
 use super::finding::FindingKind;
-use super::{Arrival, Check, Told, parse_canary};
+use super::{Arrival, Check, Reported, parse_canary};
 use tracer_registry_collector::{Project, Span};
 
 /// What a span is expected to be, beside its parent and its attributes.
@@ -28,23 +28,23 @@ impl Check<'_> {
     pub(super) fn sort_spans(&mut self) {
         for (member, project) in std::mem::take(&mut self.projects).into_iter().enumerate() {
             for span in project.iter().flat_map(Project::spans) {
-                let Some((token, told)) = told(span) else {
+                let Some((token, reported)) = reported(span) else {
                     self.find(FindingKind::Unexpected, member, None, "no such span", &span.name);
                     continue;
                 };
                 if token != self.cast[member].token {
                     let owner = self.cast.iter().position(|owner| owner.token == token);
-                    let place = format!("{told:?} in the project of {}", self.names[member]);
+                    let place = format!("{reported:?} in the project of {}", self.names[member]);
                     self.find(
                         FindingKind::Leaked,
                         owner.unwrap_or(member),
-                        Some(told.op()),
+                        Some(reported.op()),
                         "its own project",
                         place,
                     );
                 }
                 let span = Arc::clone(span);
-                self.arrived.entry(told).or_default().push(Arrival { member, span });
+                self.arrived.entry(reported).or_default().push(Arrival { member, span });
             }
             self.projects.push(project);
         }
@@ -54,7 +54,7 @@ impl Check<'_> {
         let expected = self.expected;
         let mut roots: HashMap<String, OpId> = HashMap::new();
         for (op, span) in &expected.spans {
-            let Some(found) = self.only(Told::Span(*op), span.who) else {
+            let Some(found) = self.only(Reported::Span(*op), span.who) else {
                 continue;
             };
             self.check_parent(*op, span, &found, &mut roots);
@@ -73,18 +73,18 @@ impl Check<'_> {
             self.check_attributes(*op, span, &found);
         }
         for (op, session) in &expected.sessions {
-            if self.cast[session.who.member].has_calls() || !self.tells_sessions {
+            if self.cast[session.who.member].has_calls() || !self.reports_sessions {
                 continue;
             }
-            let told = session.enrichments.iter().map(|enriched| {
+            let reported = session.enrichments.iter().map(|enriched| {
                 if enriched.op == *op {
-                    Told::SessionEnd(*op)
+                    Reported::SessionEnd(*op)
                 } else {
-                    Told::Enrichment(enriched.op)
+                    Reported::Enrichment(enriched.op)
                 }
             });
-            for told in told.chain([Told::SessionStart(*op)]) {
-                let Some(found) = self.only(told, session.who) else {
+            for reported in reported.chain([Reported::SessionStart(*op)]) {
+                let Some(found) = self.only(reported, session.who) else {
                     continue;
                 };
                 let wanted = Wanted {
@@ -92,41 +92,41 @@ impl Check<'_> {
                     session: self.observed.sessions.get(op).cloned(),
                     session_data: Some(*op),
                 };
-                self.check_stamp(told.op(), &wanted, &found);
+                self.check_stamp(reported.op(), &wanted, &found);
                 if let Some(parent) = &found.parent_span_id {
                     self.find(
                         FindingKind::WrongParent,
                         session.who.member,
-                        Some(told.op()),
+                        Some(reported.op()),
                         "no parent",
                         parent,
                     );
                 }
             }
         }
-        let stray: Vec<(Told, usize)> = self
+        let stray: Vec<(Reported, usize)> = self
             .arrived
             .iter()
-            .filter(|(told, _)| !self.is_expected(**told))
-            .map(|(told, arrivals)| (*told, arrivals[0].member))
+            .filter(|(reported, _)| !self.is_expected(**reported))
+            .map(|(reported, arrivals)| (*reported, arrivals[0].member))
             .collect();
-        for (told, member) in stray {
+        for (reported, member) in stray {
             self.find(
                 FindingKind::Unexpected,
                 member,
-                Some(told.op()),
+                Some(reported.op()),
                 "no such span",
-                format!("{told:?}"),
+                format!("{reported:?}"),
             );
         }
     }
 
-    fn is_expected(&self, told: Told) -> bool {
-        match told {
-            Told::Span(op) => self.expected.spans.contains_key(&op),
+    fn is_expected(&self, reported: Reported) -> bool {
+        match reported {
+            Reported::Span(op) => self.expected.spans.contains_key(&op),
             // Enough that the session is there: its own spans were looked at.
-            Told::SessionStart(op) | Told::SessionEnd(op) => self.expected.sessions.contains_key(&op),
-            Told::Enrichment(op) => {
+            Reported::SessionStart(op) | Reported::SessionEnd(op) => self.expected.sessions.contains_key(&op),
+            Reported::Enrichment(op) => {
                 let mut all = self.expected.sessions.values().flat_map(|session| &session.enrichments);
                 all.any(|enriched| enriched.op == op)
             }
@@ -134,17 +134,23 @@ impl Check<'_> {
     }
 
     /// The one span that arrived for it.
-    fn only(&mut self, told: Told, who: Who) -> Option<Arc<Span>> {
-        let arrivals = self.arrived.get(&told).map_or(&[][..], Vec::as_slice);
+    fn only(&mut self, reported: Reported, who: Who) -> Option<Arc<Span>> {
+        let arrivals = self.arrived.get(&reported).map_or(&[][..], Vec::as_slice);
         let mut own = arrivals.iter().filter(|arrival| arrival.member == who.member);
         let (count, found) = (
             own.clone().count(),
             own.next_back().map(|arrival| Arc::clone(&arrival.span)),
         );
         match count {
-            0 => self.find(FindingKind::Lost, who.member, Some(told.op()), "one span", "none"),
+            0 => self.find(FindingKind::Lost, who.member, Some(reported.op()), "one span", "none"),
             1 => {}
-            more => self.find(FindingKind::Duplicated, who.member, Some(told.op()), "one span", more),
+            more => self.find(
+                FindingKind::Duplicated,
+                who.member,
+                Some(reported.op()),
+                "one span",
+                more,
+            ),
         }
         found.filter(|_| count == 1)
     }
@@ -186,9 +192,9 @@ impl Check<'_> {
         let mut arrivals = self
             .arrived
             .iter()
-            .flat_map(|(told, arrivals)| arrivals.iter().map(move |arrival| (told, arrival)));
+            .flat_map(|(reported, arrivals)| arrivals.iter().map(move |arrival| (reported, arrival)));
         match arrivals.find(|(_, arrival)| arrival.span.span_id == id) {
-            Some((told, arrival)) => format!("the span of #{} of {}", told.op(), self.names[arrival.member]),
+            Some((reported, arrival)) => format!("the span of #{} of {}", reported.op(), self.names[arrival.member]),
             None => format!("{id}, which nobody made"),
         }
     }
@@ -221,7 +227,7 @@ impl Check<'_> {
             self.findings
                 .add(FindingKind::WrongSource, &self.names[member], Some(op), expected, seen);
         }
-        if !self.tells_sessions {
+        if !self.reports_sessions {
             return;
         }
         let plan = match of.backend {
@@ -239,7 +245,7 @@ impl Check<'_> {
             let (expected, seen) = (format!("the settings {expected:?}"), format!("{seen:?}"));
             self.find(FindingKind::WrongAttribute, member, Some(op), expected, seen);
         }
-        // Where sessions are told by calls, their data is on no span.
+        // If sessions are reported by calls, their data is on no span.
         let session = wanted.session_data.filter(|_| !self.cast[member].has_calls());
         let expected = session.map(|session| self.cast[member].canary(session));
         for part in ["metadata.m", "user_properties.u"] {
@@ -287,7 +293,7 @@ impl Check<'_> {
     }
 }
 
-impl Told {
+impl Reported {
     pub(super) fn op(self) -> OpId {
         match self {
             Self::Span(op) | Self::SessionStart(op) | Self::Enrichment(op) | Self::SessionEnd(op) => op,
@@ -304,23 +310,23 @@ fn shown_parent(parent: Parent) -> String {
 }
 
 /// What a span tells of, and whose it says it is.
-fn told(span: &Span) -> Option<(&str, Told)> {
+fn reported(span: &Span) -> Option<(&str, Reported)> {
     let text = |key: &str| span.attributes.get(key).and_then(Value::as_str);
     match span.name.as_str() {
         "session.start" => {
             let input = text("honeyhive_inputs.i").or_else(|| text("tracer_registry.session.inputs.i"));
             let (token, op) = parse_canary(input?)?;
-            Some((token, Told::SessionStart(op)))
+            Some((token, Reported::SessionStart(op)))
         }
         "session.enrich" => {
             let last = text("honeyhive_metadata.last").or_else(|| text("tracer_registry.session.metadata.last"));
             let (token, op) = parse_canary(last?)?;
-            Some((token, Told::Enrichment(op)))
+            Some((token, Reported::Enrichment(op)))
         }
         "session.end" => {
             let name = text("honeyhive.session_name").or_else(|| text("tracer_registry.session.name"));
             let (token, op) = parse_canary(name?)?;
-            Some((token, Told::SessionEnd(op)))
+            Some((token, Reported::SessionEnd(op)))
         }
         name => {
             let name = match name {
@@ -329,7 +335,7 @@ fn told(span: &Span) -> Option<(&str, Told)> {
                 name => name.strip_prefix("GET ").unwrap_or(name),
             };
             let (token, op) = parse_canary(name)?;
-            Some((token, Told::Span(op)))
+            Some((token, Reported::Span(op)))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Random programs, the same ones for the same seed.
 
 mod disturbances;
-mod place;
+mod position;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -10,7 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 use super::oracle::env::{Env, Handle, Reach};
 use super::program::cast::Member;
 use super::program::operation::{Block, Carried, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
-use place::Place;
+use position::Position;
 
 /// How deep blocks stand in one another at the most; each tree has a bound of its own up to here.
 const MAX_DEPTH: usize = 10;
@@ -104,14 +104,14 @@ impl Generator<'_> {
             self.tree = self.rng.random_range(1..=MAX_TREE);
             self.depth = self.rng.random_range(3..=MAX_DEPTH);
             self.company = members.choose_multiple(&mut self.rng, COMPANY).copied().collect();
-            let place = Place {
+            let position = Position {
                 mode,
                 env: Env::default(),
                 reach: Reach::default(),
                 depth: 0,
                 in_channel: false,
             };
-            block.push(self.op(&place));
+            block.push(self.op(&position));
         }
         Thread {
             mode,
@@ -119,22 +119,24 @@ impl Generator<'_> {
         }
     }
 
-    fn block(&mut self, place: &Place) -> Block {
+    fn block(&mut self, position: &Position) -> Block {
         let wanted = self.rng.random_range(1..=4);
         (0..wanted)
-            .map_while(|_| (self.left > 0 && self.tree > 0).then(|| self.op(place)))
+            .map_while(|_| (self.left > 0 && self.tree > 0).then(|| self.op(position)))
             .collect()
     }
 
-    fn op(&mut self, place: &Place) -> Op {
+    fn op(&mut self, position: &Position) -> Op {
         self.left -= 1;
         self.tree = self.tree.saturating_sub(1);
         let id = self.id();
-        // A place may have no use for the first choice; a leaf fits everywhere.
-        let found = (0..6).find_map(|_| self.kind(place));
-        let kind = found.unwrap_or_else(|| Kind::Inject { who: self.who(place) });
-        let mode = self.body_mode(&kind, place.mode);
-        let inside = place.inside(id, &kind, mode, self.cast);
+        // A position may have no use for the first choice; a leaf fits everywhere.
+        let found = (0..6).find_map(|_| self.kind(position));
+        let kind = found.unwrap_or_else(|| Kind::Inject {
+            who: self.who(position),
+        });
+        let mode = self.body_mode(&kind, position.mode);
+        let inside = position.inside(id, &kind, mode, self.cast);
         let is_leaf = matches!(
             kind,
             Kind::Enrich { .. }
@@ -150,7 +152,7 @@ impl Generator<'_> {
                 | Kind::Disturb(_)
                 | Kind::Refused { .. }
         );
-        let body = if is_leaf || place.depth >= self.depth {
+        let body = if is_leaf || position.depth >= self.depth {
             Block::default()
         } else {
             self.block(&inside)
@@ -159,58 +161,58 @@ impl Generator<'_> {
     }
 
     /// Some kind that fits here, or `None` where the roll fell on one that does not.
-    fn kind(&mut self, place: &Place) -> Option<Kind> {
+    fn kind(&mut self, position: &Position) -> Option<Kind> {
         if self.disturbed && self.rng.random_ratio(1, DISTURBANCE) {
             return Some(Kind::Disturb(self.disturbance()));
         }
-        let who = self.who(place);
-        if place.depth >= self.depth {
-            return self.leaf(place, who);
+        let who = self.who(position);
+        if position.depth >= self.depth {
+            return self.leaf(position, who);
         }
         let roll = self.rng.random_range(0..100);
         if roll < 20 {
-            return self.leaf(place, who);
+            return self.leaf(position, who);
         }
         if roll < 58 {
-            return self.span(place, who);
+            return self.span(position, who);
         }
         if roll < 84 {
-            return self.around(place, who);
+            return self.around(position, who);
         }
-        match place.mode {
+        match position.mode {
             // A thread costs more than all else here.
-            Mode::Sync if roll < 92 => self.leaf(place, who),
-            Mode::Sync => Some(self.moved(place)),
-            Mode::Async if roll < 86 => Some(self.moved(place)),
+            Mode::Sync if roll < 92 => self.leaf(position, who),
+            Mode::Sync => Some(self.moved(position)),
+            Mode::Async if roll < 86 => Some(self.moved(position)),
             // Where tracers are replaced, which one a request came by is known to its layer alone.
             Mode::Async if roll < 89 && !self.disturbed => Some(Kind::Request {
                 member: who.member,
-                lie: self.lie(place, who)?,
+                lie: self.lie(position, who)?,
                 read: self.rng.random_bool(0.5),
             }),
             Mode::Async => Some(self.task(who)),
         }
     }
 
-    fn leaf(&mut self, place: &Place, who: Who) -> Option<Kind> {
+    fn leaf(&mut self, position: &Position, who: Who) -> Option<Kind> {
         // The first places that fit: each program has its own.
-        if self.overfull > 0 && place.env.owner().is_some_and(|owner| owner.member != who.member) {
+        if self.overfull > 0 && position.env.owner().is_some_and(|owner| owner.member != who.member) {
             self.overfull -= 1;
             return Some(Kind::Overfull { who });
         }
         match self.rng.random_range(0..20) {
             18.. => Some(Kind::Event {
-                who: place.env.owner()?,
+                who: position.env.owner()?,
             }),
             0..4 => Some(Kind::Loose {
                 who,
                 elsewhere: self.rng.random_ratio(1, 8),
             }),
             4..7 => Some(Kind::Enrich {
-                session: self.session_in_reach(place)?,
+                session: self.session_in_reach(position)?,
             }),
             7..11 => Some(Kind::Late {
-                span: self.span_in_reach(place)?,
+                span: self.span_in_reach(position)?,
             }),
             11 => Some(Kind::Misname {
                 member: who.member,
@@ -219,19 +221,19 @@ impl Generator<'_> {
             12 => Some(Kind::Ask),
             14 => Some(Kind::Current { who }),
             15 => {
-                let (from, to) = (self.span_in_reach(place)?, self.span_in_reach(place)?);
-                let from_member = place.reach.tracer_of(from)?.member;
+                let (from, to) = (self.span_in_reach(position)?, self.span_in_reach(position)?);
+                let from_member = position.reach.tracer_of(from)?.member;
                 // Links to spans of other processes are kept, and so is what only looks like one.
-                let may_seem_remote = place.reach.is_begun_beside(to, from_member, self.cast);
+                let may_seem_remote = position.reach.is_begun_beside(to, from_member, self.cast);
                 let remote = may_seem_remote && self.rng.random_bool(0.5);
                 Some(Kind::Link { from, to, remote })
             }
-            13 => Some(Kind::Yield).filter(|_| place.mode == Mode::Async),
+            13 => Some(Kind::Yield).filter(|_| position.mode == Mode::Async),
             _ => Some(Kind::Inject { who }),
         }
     }
 
-    fn span(&mut self, place: &Place, who: Who) -> Option<Kind> {
+    fn span(&mut self, position: &Position, who: Who) -> Option<Kind> {
         let how = match self.rng.random_range(0..16) {
             0..5 => How::Closure,
             10..12 => How::Traced,
@@ -239,31 +241,31 @@ impl Generator<'_> {
             14.. => How::Subscriber,
             // Has synchronous bodies only, and in an asynchronous block those are to be the smaller part.
             5 => How::Trait,
-            6 if place.mode == Mode::Sync => How::Trait,
+            6 if position.mode == Mode::Sync => How::Trait,
             _ => How::ByHand {
                 ended_after: self.rng.random_range(0..5),
             },
         };
-        if let (How::Trait, Some(owner)) = (how, place.env.owner())
+        if let (How::Trait, Some(owner)) = (how, position.env.owner())
             && self.rng.random_bool(0.5)
         {
             let how = How::Routed;
             return Some(Kind::Span { who: owner, how });
         }
         if how.is_of_scope() {
-            let Some(who) = place.env.owner() else {
+            let Some(who) = position.env.owner() else {
                 // Workers stand in scopes of their own.
                 let by_subscriber = how == How::Subscriber;
-                return (!place.in_channel).then_some(Kind::Unscoped { by_subscriber });
+                return (!position.in_channel).then_some(Kind::Unscoped { by_subscriber });
             };
             return Some(Kind::Span { who, how });
         }
         let fits =
-            !matches!(how, How::ByHand { .. }) || place.env.may_by_hand(place.reach.resolve(who), self.disturbed);
+            !matches!(how, How::ByHand { .. }) || position.env.may_by_hand(position.reach.resolve(who), self.disturbed);
         fits.then_some(Kind::Span { who, how })
     }
 
-    fn around(&mut self, place: &Place, who: Who) -> Option<Kind> {
+    fn around(&mut self, position: &Position, who: Who) -> Option<Kind> {
         match self.rng.random_range(0..18) {
             0..4 => Some(Kind::Scope { who }),
             4..8 => Some(Kind::Session {
@@ -273,41 +275,41 @@ impl Generator<'_> {
                 end: self.rng.random_ratio(1, 3).then(|| self.rng.random_range(0..5)),
             }),
             8..11 => Some(Kind::Baggage {
-                who: place.env.owner()?,
+                who: position.env.owner()?,
             }),
             11..14 => Some(Kind::Incoming {
                 who,
-                lie: self.lie(place, who)?,
+                lie: self.lie(position, who)?,
             }),
             14 => Some(Kind::Panic { who }),
             15..17 => Some(Kind::Rejoin {
-                session: self.session_in_reach(place)?,
+                session: self.session_in_reach(position)?,
             }),
             _ => Some(Kind::Dedicated { member: who.member }),
         }
     }
 
-    fn lie(&mut self, place: &Place, who: Who) -> Option<Lie> {
+    fn lie(&mut self, position: &Position, who: Who) -> Option<Lie> {
         let member = &self.cast[who.member];
         match self.rng.random_range(0..6) {
             0 => Some(Lie::Parent),
             4 => Some(Lie::Garbage),
             1 => {
-                let span = self.span_in_reach(place)?;
+                let span = self.span_in_reach(position)?;
                 // A member that trusts headers would be right to use real ids of other registries, and of traces that were begun elsewhere.
-                let is_known = !member.trusts_parents || place.reach.is_begun_beside(span, who.member, self.cast);
+                let is_known = !member.trusts_parents || position.reach.is_begun_beside(span, who.member, self.cast);
                 is_known.then_some(Lie::ParentOf(span))
             }
             2 => Some(Lie::Session),
-            3 if !member.takes_sessions => Some(Lie::SessionOf(self.session_in_reach(place)?)),
+            3 if !member.takes_sessions => Some(Lie::SessionOf(self.session_in_reach(position)?)),
             _ => Some(Lie::Baggage(self.rng.random_range(0..self.cast.len()))),
         }
     }
 
     /// Ways of work to another thread.
-    fn moved(&mut self, place: &Place) -> Kind {
+    fn moved(&mut self, position: &Position) -> Kind {
         let carried = self.rng.random_ratio(3, 4);
-        if !place.in_channel && self.rng.random_ratio(2, 3) {
+        if !position.in_channel && self.rng.random_ratio(2, 3) {
             let worker = self.rng.random_range(0..WORKERS);
             return Kind::Channel { worker, carried };
         }
@@ -339,9 +341,9 @@ impl Generator<'_> {
         }
     }
 
-    fn who(&mut self, place: &Place) -> Who {
+    fn who(&mut self, position: &Position) -> Who {
         let member = *self.company.choose(&mut self.rng).unwrap_or(&0);
-        let dedicated = place.reach.handles().find_map(|handle| match handle {
+        let dedicated = position.reach.handles().find_map(|handle| match handle {
             Handle::Dedicated { member: made, op } if made == member => Some(op),
             _ => None,
         });
@@ -352,16 +354,16 @@ impl Generator<'_> {
         }
     }
 
-    fn session_in_reach(&mut self, place: &Place) -> Option<OpId> {
-        let sessions = place.reach.handles().filter_map(|handle| match handle {
+    fn session_in_reach(&mut self, position: &Position) -> Option<OpId> {
+        let sessions = position.reach.handles().filter_map(|handle| match handle {
             Handle::Session { op, .. } => Some(op),
             _ => None,
         });
         sessions.collect::<Vec<_>>().choose(&mut self.rng).copied()
     }
 
-    fn span_in_reach(&mut self, place: &Place) -> Option<OpId> {
-        let spans = place.reach.handles().filter_map(|handle| match handle {
+    fn span_in_reach(&mut self, position: &Position) -> Option<OpId> {
+        let spans = position.reach.handles().filter_map(|handle| match handle {
             Handle::Span { op, .. } => Some(op),
             _ => None,
         });

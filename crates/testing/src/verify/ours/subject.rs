@@ -1,7 +1,7 @@
 //! Programs on this crate's own tracers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -11,7 +11,7 @@ use futures_util::stream::BoxStream;
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use uuid::Uuid;
 
-use super::super::chaos::{Chaos, Place, VAULT};
+use super::super::chaos::{Chaos, Registries, VAULT};
 use super::super::error::VerifyError;
 use super::super::program::cast::{Member, ONLY_THERE, REGISTRIES};
 use super::super::program::operation::{Disturbance, How, Misname};
@@ -21,6 +21,7 @@ use super::build;
 use super::requests::{self, Server};
 use super::subscriber::Subscriber;
 use super::traced;
+use crate::lock::lock;
 use tracer_registry::config::Config;
 use tracer_registry::integrations::{RegistrySpan, RoutingProvider};
 use tracer_registry::secret::{Fingerprint, Fingerprinter};
@@ -45,8 +46,8 @@ pub(in super::super) struct Ours {
     subscriber: Subscriber,
     servers: Vec<Server>,
     chaos: Option<Chaos>,
-    /// What the books said at the last flush.
-    told: Mutex<Vec<Books>>,
+    /// The books at the last flush.
+    last_books: Mutex<Vec<Books>>,
 }
 
 impl Ours {
@@ -92,7 +93,7 @@ impl Ours {
             registries,
             fingerprints: cast.iter().map(fingerprints).collect(),
             chaos,
-            told: Mutex::new(vec![Books::default(); members.len()]),
+            last_books: Mutex::new(vec![Books::default(); members.len()]),
             members,
         })
     }
@@ -104,14 +105,14 @@ impl Ours {
         look_up: impl FnOnce() -> Result<TracerHandle, LookupError>,
     ) -> Found<TracerHandle> {
         match &self.chaos {
-            Some(chaos) => self.in_place(|place| chaos.look_up(place, member, look_up)),
+            Some(chaos) => self.with_registries(|place| chaos.look_up(place, member, look_up)),
             None => Found::only(look_up().expect("it was looked up when the cast was made, and nothing evicts it")),
         }
     }
 
-    fn in_place<T>(&self, then: impl FnOnce(Place<'_>) -> T) -> T {
-        then(Place {
-            registries: &self.registries,
+    fn with_registries<T>(&self, then: impl FnOnce(Registries<'_>) -> T) -> T {
+        then(Registries {
+            all: &self.registries,
             members: &self.members,
             is_of: &|tracer, member| self.is_of(tracer, member),
         })
@@ -160,7 +161,7 @@ impl Subject for Ours {
     type Captured = Scope;
     type Guard = ScopeGuard;
 
-    const TELLS_SESSIONS: bool = true;
+    const REPORTS_SESSIONS: bool = true;
 
     fn tracer(&self, member: usize) -> Found<TracerHandle> {
         let (registry, selector) = &self.members[member];
@@ -180,12 +181,12 @@ impl Subject for Ours {
 
     fn disturb(&self, disturbance: Disturbance) -> Option<(usize, String)> {
         let chaos = self.chaos.as_ref()?;
-        self.in_place(|place| chaos.disturb(place, disturbance))
+        self.with_registries(|place| chaos.disturb(place, disturbance))
     }
 
     fn refuse(&self, member: usize, start: impl FnOnce(&TracerHandle) -> RegistrySpan) -> Found<TracerHandle> {
         let chaos = self.chaos.as_ref().expect("only programs with disturbances have it");
-        self.in_place(|place| chaos.refuse(place, member, start))
+        self.with_registries(|place| chaos.refuse(place, member, start))
     }
 
     fn misname(&self, member: usize, how: Misname) -> Option<String> {
@@ -377,9 +378,9 @@ impl Subject for Ours {
             .map(ToString::to_string)
             .collect();
         let now = self.books();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let books = now.iter().zip(told.iter()).map(|(now, told)| now.since(told)).collect();
-        *told = now;
+        let mut last = lock(&self.last_books);
+        let books = now.iter().zip(last.iter()).map(|(now, last)| now.since(last)).collect();
+        *last = now;
         Flushed {
             instances: self.chaos.as_ref().map(Chaos::settle).unwrap_or_default(),
             tally: self.tally(),

@@ -124,7 +124,7 @@ impl Subject for Peer {
     type Captured = Context;
     type Guard = ContextGuard;
 
-    const TELLS_SESSIONS: bool = false;
+    const REPORTS_SESSIONS: bool = false;
 
     fn tracer(&self, member: usize) -> Found<SdkTracer> {
         Found::only(self.providers[member].tracer("peer"))

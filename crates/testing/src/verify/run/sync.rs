@@ -77,10 +77,10 @@ impl<S: Subject> Place<S> {
                 self.block(&op.body);
             }
             Kind::Dedicated { member } => self.in_dedicated(op, member).block(&op.body),
-            Kind::Panic { who } => told(catch_unwind(AssertUnwindSafe(|| {
+            Kind::Panic { who } => ended_as_planned(catch_unwind(AssertUnwindSafe(|| {
                 subject.span_sync(How::Closure, &self.tracer(who, op.id), self.name(who, op), |span| {
                     self.in_span_async(who, op, span).block(&op.body);
-                    resume_unwind(Box::new(Told));
+                    resume_unwind(Box::new(PlannedPanic));
                 });
             }))),
             Kind::Thread { carried, scoped } => self.on_thread(carried, scoped, op),
@@ -115,13 +115,13 @@ pub(super) fn end(mut span: impl Span + Send + 'static, elsewhere: bool) {
     }
 }
 
-/// Why an operation panics: it was told to. Not by `panic!`, which would print it.
-pub(super) struct Told;
+/// The payload of a panic that the program asks for. Not raised by `panic!`, which would print it.
+pub(super) struct PlannedPanic;
 
-/// The end of code that was told to panic; any other panic goes on.
-pub(super) fn told(ended: thread::Result<()>) {
+/// Ignores the panic that the program asked for; any other goes on.
+pub(super) fn ended_as_planned(ended: thread::Result<()>) {
     match ended {
-        Err(panicked) if !panicked.is::<Told>() => resume_unwind(panicked),
+        Err(panicked) if !panicked.is::<PlannedPanic>() => resume_unwind(panicked),
         _ => {}
     }
 }

@@ -14,7 +14,7 @@ use super::super::program::operation::{Block, Carried, How, Kind, Lie, Mode, Op,
 use super::super::subject::{Active, Request, Subject};
 use super::place::{Place, Reach};
 use super::state::{Opening, Root, Run};
-use super::sync::{Told, end, told};
+use super::sync::{PlannedPanic, end, ended_as_planned};
 use crate::lock::lock;
 
 /// Starts a span when it is dropped.
@@ -142,8 +142,8 @@ impl<S: Subject> Place<S> {
             }
             Kind::Dedicated { member } => self.in_dedicated(op, member).body(op).await,
             Kind::Panic { who } => {
-                let panicking = self.span_then(How::Closure, who, op, async || resume_unwind(Box::new(Told)));
-                told(AssertUnwindSafe(panicking).catch_unwind().await);
+                let panicking = self.span_then(How::Closure, who, op, async || resume_unwind(Box::new(PlannedPanic)));
+                ended_as_planned(AssertUnwindSafe(panicking).catch_unwind().await);
             }
             Kind::Request { member, lie, read } => self.request(member, lie, read, op).await,
             Kind::Unscoped { by_subscriber } => subject.unscoped_async(by_subscriber, self.body(op)).await,

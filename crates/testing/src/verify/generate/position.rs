@@ -6,7 +6,7 @@ use super::super::program::cast::Member;
 use super::super::program::operation::{Carried, How, Kind, Lie, Mode, OpId, Who};
 
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) mode: Mode,
     pub(super) env: Env,
     pub(super) reach: Reach,
@@ -15,7 +15,7 @@ pub(super) struct Place {
     pub(super) in_channel: bool,
 }
 
-impl Place {
+impl Position {
     /// What holds inside an operation, as far as it decides what may stand there.
     pub(super) fn inside(&self, id: OpId, kind: &Kind, mode: Mode, cast: &[Member]) -> Self {
         let (env, reach) = (&self.env, &self.reach);
