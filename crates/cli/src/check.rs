@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         write_table(out, &checked)?;
     }
     let faulty = checked.iter().any(CheckedBinding::is_faulty);
-    Ok(if faulty { Outcome::Fault } else { Outcome::Well })
+    Ok(Outcome::well_if(!faulty))
 }
 
 fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), CliError> {

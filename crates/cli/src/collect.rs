@@ -55,7 +55,6 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         })
         .start()?;
     let url = collector.url();
-    // Before anybody is told that it can be ended.
     super::interrupt::interrupted(move || drop(sender.send(Event::Interrupted)))?;
     writeln!(
         out,

@@ -1,82 +1,36 @@
 //! JSON for a terminal: the same values, with every character escaped that could steer it.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use tracer_registry::text::printable;
 
 use super::outcome::CliError;
 
 /// Writes a document on one line.
 pub(super) fn write(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliError> {
-    document(out, value, CompactFormatter)
+    Ok(writeln!(out, "{}", escaped(&serde_json::to_string(value)?))?)
 }
 
 /// Writes a document for people to read.
 pub(super) fn write_pretty(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliError> {
-    document(out, value, PrettyFormatter::new())
+    Ok(writeln!(out, "{}", escaped(&serde_json::to_string_pretty(value)?))?)
 }
 
-fn document(out: &mut impl Write, value: &impl Serialize, layout: impl Formatter) -> Result<(), CliError> {
-    value.serialize(&mut Serializer::with_formatter(&mut *out, Escaping(layout)))?;
-    writeln!(out)?;
-    Ok(())
-}
-
-/// A layout whose texts have escapes for what is not printable.
-struct Escaping<F>(F);
-
-impl<F: Formatter> Formatter for Escaping<F> {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        for c in fragment.chars() {
-            let mut bytes = [0; 4];
-            let text = &*c.encode_utf8(&mut bytes);
-            if c.is_ascii_graphic() || c == ' ' || printable(text).to_string() == text {
-                writer.write_all(text.as_bytes())?;
-            } else {
-                let units = c.encode_utf16(&mut [0; 2]).to_vec();
-                units.iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?;
-            }
+/// Escapes what is not printable. Outside its texts JSON has printable characters and line breaks alone, and a line break
+/// in a text is an escape already.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        let is_printable = c == '\n' || c == ' ' || c.is_ascii_graphic();
+        if is_printable || printable(c.encode_utf8(&mut [0; 4])).to_string().starts_with(c) {
+            escaped.push(c);
+        } else {
+            let units = c.encode_utf16(&mut [0; 2]).to_vec();
+            escaped.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
         }
-        Ok(())
     }
-
-    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_array(writer)
-    }
-
-    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array(writer)
-    }
-
-    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_array_value(writer, first)
-    }
-
-    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_array_value(writer)
-    }
-
-    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object(writer)
-    }
-
-    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object(writer)
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_object_key(writer, first)
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(writer)
-    }
-
-    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.end_object_value(writer)
-    }
+    escaped
 }
 
 #[cfg(test)]

@@ -15,6 +15,12 @@ pub(super) enum Outcome {
     Fault,
 }
 
+impl Outcome {
+    pub(super) fn well_if(well: bool) -> Self {
+        if well { Self::Well } else { Self::Fault }
+    }
+}
+
 /// Why a subcommand could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
@@ -38,10 +44,6 @@ pub(super) enum CliError {
 
 impl CliError {
     pub(super) fn is_broken_pipe(&self) -> bool {
-        match self {
-            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
-            Self::Json(error) => error.io_error_kind() == Some(io::ErrorKind::BrokenPipe),
-            _ => false,
-        }
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }

@@ -65,11 +65,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     } else {
         show(out, &report)?;
     }
-    Ok(if report.is_clean() {
-        Outcome::Well
-    } else {
-        Outcome::Fault
-    })
+    Ok(Outcome::well_if(report.is_clean()))
 }
 
 fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {

@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     if arguments.keep {
         keep(out, arguments, &world.collector)?;
     }
-    Ok(if well { Outcome::Well } else { Outcome::Fault })
+    Ok(Outcome::well_if(well))
 }
 
 fn show(
@@ -146,14 +146,14 @@ fn show(
 
 fn keep(out: &mut impl Write, arguments: &Arguments, collector: &LocalCollector) -> Result<(), CliError> {
     let (sender, interrupt) = mpsc::channel();
-    // The end of the channel is the signal; nothing is sent through it. Before anybody is told.
+    // The end of the channel is the signal; nothing is sent through it. Listened for before the message.
     interrupted(move || drop::<mpsc::Sender<()>>(sender))?;
-    let told = format!("the collector stays up: {}/api/projects; ctrl-c ends", collector.url());
+    let message = format!("the collector stays up: {}/api/projects; ctrl-c ends", collector.url());
     // With --json, standard output is one document and nothing else.
     if arguments.json {
-        writeln!(anstream::stderr(), "{told}")?;
+        writeln!(anstream::stderr(), "{message}")?;
     } else {
-        writeln!(out, "{told}")?;
+        writeln!(out, "{message}")?;
         out.flush()?;
     }
     while interrupt.recv().is_ok() {}

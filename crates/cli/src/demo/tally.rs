@@ -1,14 +1,14 @@
 //! What the demo's service says it made: the count that the collector's is held against, and a mark on every span.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracer_registry::{ActiveSpan, Selector, TracerHandle};
 
 /// The attribute that says whose a span was when it was made.
 pub(super) const OWNER: &str = "demo.owner";
 
-/// Counts spans by the tracer that was told to make them. Independent of the registry's own ledgers.
+/// Counts spans by the tracer that made them. Independent of the registry's own ledgers.
 #[derive(Clone, Default)]
 pub(super) struct Tally(Arc<Mutex<BTreeMap<Selector, u64>>>);
 
@@ -41,18 +41,17 @@ impl Tally {
         })
     }
 
-    /// How many spans each tracer was told to make.
+    /// How many spans each tracer made.
     pub(super) fn made(&self) -> BTreeMap<Selector, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
     fn mark(&self, owner: &Selector, span: &ActiveSpan) {
         span.set_attribute(OWNER, owner.to_string());
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(owner.clone())
-            .or_default() += 1;
+        *self.lock().entry(owner.clone()).or_default() += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Selector, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

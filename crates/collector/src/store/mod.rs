@@ -68,13 +68,13 @@ impl Store {
                 .by_key
                 .get(&key)
                 .copied()
-                .filter(|id| state.records[id.0].name.is_none());
+                .filter(|id| state.records[id.0].counts.name.is_none());
             let id = match (state.by_name.get(name), unnamed) {
                 (Some(named), _) => *named,
                 (None, Some(unnamed)) => unnamed,
                 (None, None) => state.make(key),
             };
-            let record = &mut state.records[id.0];
+            let record = &mut state.records[id.0].counts;
             record.name = Some(name.to_owned());
             if !record.keys.contains(&key) {
                 record.keys.push(key);
@@ -83,7 +83,7 @@ impl Store {
             let before = state.by_key.insert(key, id).filter(|before| *before != id);
             if let Some(before) = before {
                 // The last key stays: it is the fingerprint that the project is shown by.
-                let keys = &mut state.records[before.0].keys;
+                let keys = &mut state.records[before.0].counts.keys;
                 if keys.len() > 1 {
                     keys.retain(|other| *other != key);
                 }
@@ -102,7 +102,7 @@ impl Store {
                     return None;
                 }
             };
-            let record = &mut state.records[id.0];
+            let record = &mut state.records[id.0].counts;
             record.requests += 1;
             Some((id, record.name.clone()))
         })
@@ -113,20 +113,20 @@ impl Store {
     }
 
     pub(crate) fn count_answer(&self, id: ProjectId, status: u16) {
-        self.change(|state| *state.records[id.0].answers.entry(status).or_default() += 1);
+        self.change(|state| *state.records[id.0].counts.answers.entry(status).or_default() += 1);
     }
 
     /// Keeps spans, and makes the sessions that they ask for. Gives what was stored.
     pub(crate) fn add_spans(&self, id: ProjectId, arrivals: Vec<Arrival>, rejected: u64) -> Vec<Arc<Span>> {
         self.change(|state| {
-            state.records[id.0].rejected_spans += rejected;
+            state.records[id.0].counts.rejected_spans += rejected;
             let keep = |mut arrival: Arrival| {
                 // Nobody else has it yet, so it is changed where it is.
                 Arc::make_mut(&mut arrival.span).sequence = state.next();
                 if let (Some(name), Some(session)) = (arrival.auto_session, &arrival.span.session_id) {
                     state.auto_session(id, session, name, arrival.span.source.as_deref());
                 }
-                state.records[id.0].duplicate_attributes += u64::from(arrival.span.duplicate_attributes);
+                state.records[id.0].counts.duplicate_attributes += u64::from(arrival.span.duplicate_attributes);
                 let span = arrival.span;
                 state
                     .retention

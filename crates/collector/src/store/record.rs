@@ -17,42 +17,40 @@ pub(super) struct Charged<T> {
 
 /// What a project holds. Queues are in order of arrival.
 pub(super) struct Record {
-    pub(super) name: Option<String>,
-    pub(super) keys: Vec<Fingerprint>,
+    /// Without the numbers of what is held.
+    pub(super) counts: ProjectSummary,
     pub(super) spans: VecDeque<Charged<Span>>,
     pub(super) sessions: HashMap<String, Charged<Session>>,
     pub(super) events: VecDeque<Charged<PostedEvent>>,
-    pub(super) requests: u64,
-    pub(super) answers: BTreeMap<u16, u64>,
-    pub(super) rejected_spans: u64,
-    pub(super) duplicate_attributes: u64,
-    pub(super) dropped: Dropped,
 }
 
 impl Record {
     pub(super) fn new(key: Fingerprint) -> Self {
         Self {
-            name: None,
-            keys: vec![key],
+            counts: ProjectSummary {
+                name: None,
+                fingerprint: key,
+                keys: vec![key],
+                spans: 0,
+                traces: 0,
+                sessions: 0,
+                events: 0,
+                requests: 0,
+                answers: BTreeMap::new(),
+                rejected_spans: 0,
+                duplicate_attributes: 0,
+                dropped: Dropped::default(),
+            },
             spans: VecDeque::new(),
             sessions: HashMap::new(),
             events: VecDeque::new(),
-            requests: 0,
-            answers: BTreeMap::new(),
-            rejected_spans: 0,
-            duplicate_attributes: 0,
-            dropped: Dropped::default(),
         }
     }
 
     pub(super) fn clear(&mut self) {
-        let keys = std::mem::take(&mut self.keys);
-        let name = self.name.take();
-        *self = Self {
-            name,
-            ..Self::new(keys[0])
-        };
-        self.keys = keys;
+        let cleared = Self::new(self.counts.keys[0]);
+        let named = std::mem::replace(self, cleared).counts;
+        (self.counts.name, self.counts.keys) = (named.name, named.keys);
     }
 
     pub(super) fn is_event(&self, id: &str) -> bool {
@@ -62,18 +60,12 @@ impl Record {
     pub(super) fn summary(&self) -> ProjectSummary {
         let traces: HashSet<&str> = self.spans.iter().map(|span| span.value.trace_id.as_str()).collect();
         ProjectSummary {
-            name: self.name.clone(),
-            fingerprint: self.keys[0],
-            keys: self.keys.clone(),
+            fingerprint: self.counts.keys[0],
             spans: self.spans.len(),
             traces: traces.len(),
             sessions: self.sessions.len(),
             events: self.events.len(),
-            requests: self.requests,
-            answers: self.answers.clone(),
-            rejected_spans: self.rejected_spans,
-            duplicate_attributes: self.duplicate_attributes,
-            dropped: self.dropped,
+            ..self.counts.clone()
         }
     }
 

@@ -150,7 +150,7 @@ impl Retention {
     fn drop_span(&mut self, records: &mut [Record]) {
         let Some((_, id)) = self.spans.pop_front() else { return };
         let record = &mut records[id.0];
-        record.dropped.spans += 1;
+        record.counts.dropped.spans += 1;
         self.bytes -= record.spans.pop_front().map_or(0, |span| span.bytes);
     }
 
@@ -159,14 +159,14 @@ impl Retention {
             return;
         };
         let record = &mut records[id.0];
-        record.dropped.sessions += 1;
+        record.counts.dropped.sessions += 1;
         self.bytes -= record.sessions.remove(&session_id).map_or(0, |session| session.bytes);
     }
 
     fn drop_event(&mut self, records: &mut [Record]) {
         let Some((_, id)) = self.events.pop_front() else { return };
         let record = &mut records[id.0];
-        record.dropped.events += 1;
+        record.counts.dropped.events += 1;
         self.bytes -= record.events.pop_front().map_or(0, |event| event.bytes);
     }
 }

@@ -158,17 +158,8 @@ fn each_run<'t>(text: &'t [u8], digits: usize, mut see: impl FnMut(usize, &'t [u
     }
 }
 
-/// The bytes that hexadecimal digits stand for.
+/// The bytes of a trace id in hexadecimal digits.
 pub(in super::super) fn from_hex(digits: &[u8]) -> [u8; TRACE_ID_LENGTH] {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => byte - b'0',
-        b'a'..=b'f' => byte - b'a' + 10,
-        b'A'..=b'F' => byte - b'A' + 10,
-        _ => 0,
-    };
-    let mut id = [0; TRACE_ID_LENGTH];
-    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0]) << 4 | digit(pair[1]);
-    }
-    id
+    let text = str::from_utf8(digits).unwrap_or_default();
+    u128::from_str_radix(text, 16).unwrap_or_default().to_be_bytes()
 }
