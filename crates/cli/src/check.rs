@@ -19,7 +19,8 @@ pub(crate) struct Arguments {
     /// The configuration: a file, or a folder with a file called default
     #[arg(long, value_name = "FILE", default_value = "config")]
     config: PathBuf,
-    /// Also send an empty export with each key, which proves the key and no more; with =send, send a marked span to each project
+    /// Also send an empty export with each key, which proves the key and no more; with =send, send
+    /// a marked span to each project
     #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "key")]
     connect: Option<Connect>,
     /// Print JSON

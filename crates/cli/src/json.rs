@@ -17,8 +17,8 @@ pub(super) fn write_pretty(out: &mut impl Write, value: &impl Serialize) -> Resu
     Ok(writeln!(out, "{}", escaped(&serde_json::to_string_pretty(value)?))?)
 }
 
-/// Escapes what is not printable. Outside its texts JSON has printable characters and line breaks alone, and a line break
-/// in a text is an escape already.
+/// Escapes what is not printable. Outside its texts JSON has printable characters and line breaks
+/// alone, and a line break in a text is an escape already.
 fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {

@@ -117,7 +117,8 @@ fn report(error: &CliError) {
     drop(stderr().write_all(text.as_bytes()));
 }
 
-/// An error's text. The faults of a configuration are a line each; a break in any other text is not ours, and is escaped.
+/// An error's text. The faults of a configuration are a line each; a break in any other text is not
+/// ours, and is escaped.
 fn lines(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     match error.downcast_ref() {

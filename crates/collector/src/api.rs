@@ -17,7 +17,7 @@ use crate::request::answer::{self, Refusal};
 use crate::server::budget::Held;
 use crate::server::serving::ServingRef;
 
-/// How many spans are shown where the caller gives no limit.
+/// How many spans are shown if the caller gives no limit.
 const DEFAULT_SPAN_LIMIT: usize = 1000;
 
 const WELCOME: &str = "\

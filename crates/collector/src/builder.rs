@@ -19,7 +19,8 @@ const MIB: usize = 1024 * 1024;
 const MAX_CONNECTIONS: usize = 1 << 20;
 const MAX_CLIENT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Settings of a [`LocalCollector`](crate::LocalCollector); made by [`LocalCollector::builder`](crate::LocalCollector::builder).
+/// Settings of a [`LocalCollector`](crate::LocalCollector); made by
+/// [`LocalCollector::builder`](crate::LocalCollector::builder).
 pub struct CollectorBuilder {
     listen: String,
     projects: Vec<(String, String)>,
@@ -60,8 +61,9 @@ impl CollectorBuilder {
 
     /// Where to listen, as `host:port`; port 0 takes a free one. Default `127.0.0.1:0`.
     ///
-    /// What was received can be read without a key by all who reach the port, so it should stay on loopback. Clients that
-    /// reach it by another name than `localhost` need [`allow_host`](Self::allow_host).
+    /// What was received can be read without a key by all who reach the port, so it should stay on
+    /// loopback. Clients that reach it by another name than `localhost` need
+    /// [`allow_host`](Self::allow_host).
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = address.into();
         self
@@ -70,8 +72,9 @@ impl CollectorBuilder {
     /// Also takes requests for this host, a name or an address without a port, such as the name of its container. `"*"`
     /// takes all. Several may be given. Default: `localhost`, loopback addresses, and the address that it listens on.
     ///
-    /// A request for any other host is answered with 421, whatever it asks for: a page of the web whose name was made to
-    /// point at this machine (DNS rebinding) could read everything otherwise.
+    /// A request for any other host is answered with 421, whatever it asks for: a page of the web
+    /// whose name was made to point at this machine (DNS rebinding) could read everything
+    /// otherwise.
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.allowed_hosts.push(host.into());
         self
@@ -117,8 +120,8 @@ impl CollectorBuilder {
         self
     }
 
-    /// How many bytes of memory, by estimate, spans and sessions and events may take before the oldest give way. Default
-    /// 256 MiB.
+    /// How many bytes of memory, by estimate, spans and sessions and events may take before the
+    /// oldest give way. Default 256 MiB.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
@@ -126,24 +129,26 @@ impl CollectorBuilder {
 
     /// How large a body may be, in bytes, as it comes and once more after decompression. Default 20 MiB.
     ///
-    /// Three more bounds follow from it. The content of one body takes at most ten times as much memory; a request that
-    /// would take more is answered with 413. All requests and pages on their way together hold at most four times as much,
-    /// or 64 MiB if that is more; a request over it is answered with 503 and `Retry-After`.
+    /// Three more bounds follow from it. The content of one body takes at most ten times as much
+    /// memory; a request that would take more is answered with 413. All requests and pages on their
+    /// way together hold at most four times as much, or 64 MiB if that is more; a request over it
+    /// is answered with 503 and `Retry-After`.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
         self
     }
 
-    /// How many connections there may be, at least one. Default 512. Where one more comes, the oldest are closed: at once if they are
-    /// idle, else after the request that they serve.
+    /// How many connections there may be, at least one. Default 512. If one more comes, the oldest
+    /// are closed: at once if they are idle, else after the request that they serve.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.connections.connections = connections.clamp(1, MAX_CONNECTIONS);
         self
     }
 
-    /// How long a client may take for the head of a request, how long for each part of its body (ten times as long for the
-    /// whole), and how long it may neither send nor take a byte between requests. Default 30 s, at most 24 hours. A body
-    /// that is late is answered with 408, else the connection ends.
+    /// How long a client may take for the head of a request, how long for each part of its body
+    /// (ten times as long for the whole), and how long it may neither send nor take a byte between
+    /// requests. Default 30 s, at most 24 hours. A body that is late is answered with 408, else the
+    /// connection ends.
     pub fn client_timeout(mut self, timeout: Duration) -> Self {
         self.connections.client_timeout = timeout.clamp(Duration::from_millis(1), MAX_CLIENT_TIMEOUT);
         self
@@ -151,15 +156,16 @@ impl CollectorBuilder {
 
     /// Keeps whole requests, the newest up to `max_bytes`, without their keys. Default: none are kept.
     ///
-    /// Headers that carry keys ([`key_header`](Self::key_header) and those that are known) have the value `redacted`. If
-    /// none of them is in a request, so has every header that could be another one.
+    /// Headers that carry keys ([`key_header`](Self::key_header) and those that are known) have the
+    /// value `redacted`. If none of them is in a request, so has every header that could be another
+    /// one.
     pub fn record_requests(mut self, max_bytes: usize) -> Self {
         self.record_bytes = Some(max_bytes);
         self
     }
 
-    /// Is called with each answered request that carried a key, before the answer is written. It runs on the server's
-    /// thread: while it does, nothing is served, and where it panics the request stays unanswered. Several may be given.
+    /// Called with each answered request that carried a key, before the answer is written. It runs on the server's
+    /// thread: while it does, nothing is served, and if it panics the request stays unanswered. Several may be given.
     pub fn observer(mut self, observer: impl Fn(&Received) + Send + Sync + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// What can go wrong when a [`LocalCollector`](crate::LocalCollector) starts.
+/// Why a [`LocalCollector`](crate::LocalCollector) did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectorError {

@@ -1,8 +1,9 @@
 //! The local collector: an OTLP receiver in the box that shows whose project each span landed in.
 //!
-//! For demos, examples and tests, on loopback. It opens one project per key, as the hosted services do, keeps spans,
-//! sessions and events in bounded memory, shows them as values, as text trees and as JSON, and misbehaves on request: it
-//! rejects a key, answers late or never, breaks the connection.
+//! For demos, examples and tests, on loopback. It opens one project per key, as the hosted services
+//! do, keeps spans, sessions and events in bounded memory, shows them as values, as text trees and
+//! as JSON, and misbehaves on request: it rejects a key, answers late or never, breaks the
+//! connection.
 //!
 //! ```
 //! use tracer_registry_collector::{Fault, LocalCollector};
@@ -17,7 +18,8 @@
 //! ```
 //!
 //! # What it owns
-//! The reading of OTLP over HTTP (protobuf and JSON) and gRPC, and of the HoneyHive session calls, and what was received.
+//! The reading of OTLP over HTTP (protobuf and JSON) and gRPC, and of the HoneyHive session calls,
+//! and what was received.
 //!
 //! # What it must not know
 //! The library. It is the independent witness of what the exporter sends. The exporter writes protobuf itself, so both

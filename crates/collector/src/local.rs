@@ -50,12 +50,12 @@ impl LocalCollector {
         self.shared.store.summaries()
     }
 
-    /// The project with a name, as it is now; `None` where no key was given that name.
+    /// The project with a name, as it is now; `None` if no key was given that name.
     pub fn project(&self, name: &str) -> Option<Project> {
         self.shared.store.project_named(name)
     }
 
-    /// The project that a key opens, as it is now; `None` where the key was neither named nor seen.
+    /// The project that a key opens, as it is now; `None` if the key was neither named nor seen.
     pub fn project_of_key(&self, key: &str) -> Option<Project> {
         self.shared.store.project_of(self.fingerprint(key))
     }
@@ -127,13 +127,13 @@ impl LocalCollector {
     /// Waits until `holds` says yes: it is asked now and after everything that arrives. Says whether it did within
     /// `timeout`.
     ///
-    /// Blocks the thread; in asynchronous code, do so only where the sender does not need this thread.
+    /// Blocks the thread; in asynchronous code, do so only if the sender does not need this thread.
     pub fn wait_until(&self, timeout: Duration, mut holds: impl FnMut(&Self) -> bool) -> bool {
         self.shared.store.changes.wait_until(timeout, || holds(self))
     }
 
-    /// Closes the port, breaks open connections and waits for the server's thread, which takes no longer than an observer
-    /// that runs just now. What was received stays. Again, it does nothing.
+    /// Closes the port, breaks open connections and waits for the server's thread, which takes no
+    /// longer than an observer that runs just now. What was received stays. Again, it does nothing.
     pub fn shutdown(&self) {
         self.server.stop();
     }
@@ -143,8 +143,9 @@ impl CollectorBuilder {
     /// Starts to listen; when this returns the port is open.
     ///
     /// # Errors
-    /// [`CollectorError::Listen`] where the address cannot be listened on; [`CollectorError::KeyHeader`] where a name given to
-    /// [`key_header`](Self::key_header) is none; the others where the system gives no thread or no reactor.
+    /// [`CollectorError::Listen`] if the address cannot be listened on;
+    /// [`CollectorError::KeyHeader`] if a name given to [`key_header`](Self::key_header) is none;
+    /// the others if the system gives no thread or no reactor.
     pub fn start(self) -> Result<LocalCollector, CollectorError> {
         let (shared, settings) = self.into_parts()?;
         let server = Server::start(&settings, Arc::clone(&shared))?;

@@ -1,4 +1,5 @@
-//! For tests: a registry with a collector of its own for a service's tests, and the proof that nothing leaks on your own machine.
+//! For tests: a registry with a collector of its own for a service's tests, and the proof that
+//! nothing leaks on your own machine.
 //!
 //! Both use what the crate's root exports, as a user would, and the local collector as the witness.
 

@@ -1,4 +1,4 @@
-//! Whose project each span landed in: what the collector received, held against what the service made.
+//! The project that each span landed in: what the collector received, against what the service made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ pub(super) struct Row {
     pub(super) spans_foreign: u64,
 }
 
-/// Reads everything back. Projects that nobody named are looked at too: nothing should be in them.
+/// Reads everything back. Projects without a name are read too: they should be empty.
 pub(super) fn audit(collector: &LocalCollector, made: &BTreeMap<Selector, u64>) -> Findings {
     let mut findings = Findings {
         projects: Vec::new(),

@@ -1,5 +1,5 @@
-//! `demo`: the main job, shown. Tenants, environments, features and an A/B test in one service; every span is read back from the
-//! collector and held against what the service made.
+//! `demo`: the main job, shown. Tenants, environments, features and an A/B test in one service;
+//! every span is read back from the collector and held against what the service made.
 
 mod audit;
 mod service;

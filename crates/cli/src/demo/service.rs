@@ -116,8 +116,9 @@ async fn ask(
 }
 
 impl Service {
-    /// One request: the tenant's own session and spans, and, in the middle of them, spans of features and environments that must
-    /// not become part of the tenant's trace, nor the tenant's of theirs.
+    /// One request: the tenant's own session and spans, and, in the middle of them, spans of
+    /// features and environments that must not become part of the tenant's trace, nor the tenant's
+    /// of theirs.
     async fn answer(&self, tenant: &str, number: u64, question: String) -> Result<String, LookupError> {
         let tracer = if number.is_multiple_of(DEDICATED_EVERY) {
             self.registry.dedicated(Selector::tenant(tenant))?
@@ -213,7 +214,7 @@ fn of_request(names: &[&'static str; 3], number: u64) -> &'static str {
     }
 }
 
-/// A session that says whose it is.
+/// A session with its owner in its metadata.
 fn session(tracer: &TracerHandle, name: &str) -> SessionBuilder {
     tracer.session(name).metadata(OWNER, tracer.selector().to_string())
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracer_registry::{ActiveSpan, Selector, TracerHandle};
 
-/// The attribute that says whose a span was when it was made.
+/// The attribute with the owner of a span when it was made.
 pub(super) const OWNER: &str = "demo.owner";
 
 /// Counts spans by the tracer that made them. Independent of the registry's own ledgers.

@@ -7,10 +7,11 @@ use crate::model::Endpoint;
 
 /// A misbehaviour, for [`LocalCollector::fault`](crate::LocalCollector::fault).
 ///
-/// Holds for every request that carries a key until it is cleared, unless narrowed by [`only`](Self::only),
-/// [`on`](Self::on), [`when_body_contains`](Self::when_body_contains) and [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang),
-/// [`lose_answer`](Self::lose_answer), [`truncate`](Self::truncate) and [`partial_success`](Self::partial_success) let anything of the
-/// request be stored.
+/// Holds for every request that carries a key until it is cleared, unless narrowed by
+/// [`only`](Self::only), [`on`](Self::on), [`when_body_contains`](Self::when_body_contains) and
+/// [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang),
+/// [`lose_answer`](Self::lose_answer), [`truncate`](Self::truncate) and
+/// [`partial_success`](Self::partial_success) let anything of the request be stored.
 #[derive(Clone)]
 pub struct Fault {
     pub(crate) action: Action,
@@ -88,13 +89,15 @@ impl Fault {
         Self::of(Action::Reset)
     }
 
-    /// Serves the request and resets the connection instead of the answer: what was stored comes again where the client repeats it. With
-    /// [`after`](Self::after) it is stored at once, and the reset comes later.
+    /// Serves the request and resets the connection instead of the answer: what was stored comes
+    /// again if the client repeats it. With [`after`](Self::after) it is stored at once, and the
+    /// reset comes later.
     pub fn lose_answer() -> Self {
         Self::of(Action::LoseAnswer)
     }
 
-    /// Serves the request, and closes the connection in the middle of the answer's body. What was stored comes again if the client repeats it.
+    /// Serves the request, and closes the connection in the middle of the answer's body. What was
+    /// stored comes again if the client repeats it.
     pub fn truncate() -> Self {
         Self::of(Action::Truncate)
     }
@@ -138,8 +141,8 @@ impl Fault {
         self
     }
 
-    /// Only for requests with this text in their body, unpacked. Texts stand in protobuf and in JSON as they are, where JSON escapes none of
-    /// their characters.
+    /// Only for requests with this text in their body, unpacked. Texts stand in protobuf and in
+    /// JSON as they are, where JSON escapes none of their characters.
     pub fn when_body_contains(mut self, text: impl Into<String>) -> Self {
         self.body_contains = Some(text.into());
         self

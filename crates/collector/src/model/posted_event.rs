@@ -9,11 +9,11 @@ use super::fingerprint::Fingerprint;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PostedEvent {
-    /// The id: the one given where it is a UUID, else one made here.
+    /// The id: the one given if it is a UUID, else one made here.
     pub id: String,
-    /// `session_id` of the event, where it has one.
+    /// `session_id` of the event, if it has one.
     pub session_id: Option<String>,
-    /// `event_name` of the event, where it has one.
+    /// `event_name` of the event, if it has one.
     pub name: Option<String>,
     /// The event as sent, with later enrichments merged in.
     pub body: Map<String, Value>,

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-/// Returns text of others as one line of visible characters: control characters, line separators, bidirectional controls
-/// and characters without a width are escaped as Rust writes them.
+/// Returns text of others as one line of visible characters: control characters, line separators,
+/// bidirectional controls and characters without a width are escaped as Rust writes them.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -19,7 +19,7 @@ pub struct ProjectSummary {
     pub name: Option<String>,
     /// Fingerprint of the first key of the project.
     pub fingerprint: Fingerprint,
-    /// Fingerprints of the keys that open it; more than one where several keys were given the same name. A project whose
+    /// Fingerprints of the keys that open it; more than one if several keys were given the same name. A project whose
     /// only key was given to another one is still shown by it.
     pub keys: Vec<Fingerprint>,
     /// Spans held.

@@ -46,7 +46,7 @@ pub struct Received {
     pub path: String,
     /// Encoding of the body; `None` if the content type is not known.
     pub format: Option<Format>,
-    /// Status of the answer, also where a fault loses it on its way; with gRPC, the one that it would have had by HTTP.
+    /// Status of the answer, even if a fault loses it on its way; with gRPC, the one that it would have had by HTTP.
     pub status: u16,
     /// Size of the body as it came over the wire, in bytes.
     pub wire_bytes: usize,

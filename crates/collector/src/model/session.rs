@@ -155,13 +155,13 @@ pub(crate) fn check(body: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// The id that a caller gave, in its canonical spelling, or a new one where it gave none or something else.
+/// The id that a caller gave, in its canonical spelling, or a new one if the caller gave none or no UUID.
 pub(crate) fn id_or_new(given: Option<&Value>) -> String {
     let given = given.and_then(Value::as_str).and_then(uuid);
     given.unwrap_or_else(Uuid::new_v4).hyphenated().to_string()
 }
 
-/// Lower case where it is a UUID, else as it is.
+/// Lower case if it is a UUID, else as it is.
 pub(crate) fn canonical(id: &str) -> String {
     uuid(id).map_or_else(|| id.to_owned(), |uuid| uuid.hyphenated().to_string())
 }

@@ -32,7 +32,7 @@ pub struct Span {
     pub start_unix_nanos: u64,
     /// End, in nanoseconds since the Unix epoch.
     pub end_unix_nanos: u64,
-    /// Attributes; where a name came more than once, the first value.
+    /// Attributes; if a name came more than once, the first value.
     pub attributes: Attributes,
     /// How many attributes of the span came under a name that was already there.
     pub duplicate_attributes: u32,
@@ -69,7 +69,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// How long the span took, in nanoseconds; 0 where it ends before it starts.
+    /// How long the span took, in nanoseconds; 0 if it ends before it starts.
     pub fn duration_nanos(&self) -> u64 {
         self.end_unix_nanos.saturating_sub(self.start_unix_nanos)
     }
@@ -83,7 +83,7 @@ pub struct SpanEvent {
     pub name: String,
     /// When, in nanoseconds since the Unix epoch.
     pub time_unix_nanos: u64,
-    /// Attributes; where a name came more than once, the first value.
+    /// Attributes; if a name came more than once, the first value.
     pub attributes: Attributes,
     /// How many attributes the sender says it dropped.
     pub dropped_attributes: u32,
@@ -99,7 +99,7 @@ pub struct SpanLink {
     pub span_id: String,
     /// W3C trace state.
     pub trace_state: String,
-    /// Attributes; where a name came more than once, the first value.
+    /// Attributes; if a name came more than once, the first value.
     pub attributes: Attributes,
     /// How many attributes the sender says it dropped.
     pub dropped_attributes: u32,
@@ -184,7 +184,7 @@ impl From<i32> for SpanKind {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Resource {
-    /// Attributes; where a name came more than once, the first value.
+    /// Attributes; if a name came more than once, the first value.
     pub attributes: Attributes,
     /// How many attributes the sender says it dropped.
     pub dropped_attributes: u32,
@@ -200,7 +200,7 @@ pub struct Scope {
     pub name: String,
     /// Version.
     pub version: String,
-    /// Attributes; where a name came more than once, the first value.
+    /// Attributes; if a name came more than once, the first value.
     pub attributes: Attributes,
     /// How many attributes the sender says it dropped.
     pub dropped_attributes: u32,

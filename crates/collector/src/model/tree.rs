@@ -61,7 +61,7 @@ struct Drawing<'a> {
 
 impl<'a> Drawing<'a> {
     fn of(spans: &'a [&'a Span], detail: TreeDetail) -> Self {
-        // Where an id came twice, its children hang under the first.
+        // If an id came twice, its children hang under the first.
         let mut places = HashMap::new();
         for (place, span) in spans.iter().enumerate() {
             places

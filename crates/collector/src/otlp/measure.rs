@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Span,
     Event,
     Link,
-    /// Has its value in it.
+    /// Contains its value.
     KeyValue,
     AnyValue,
     /// A value in a list.
@@ -187,7 +187,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// An error ends the walk. Its text is seen by nobody.
+    /// An error ends the walk. Its text is never shown.
     fn spend<E: serde::de::Error>(&mut self, kind: Kind, is_first_attribute: bool) -> Result<(), E> {
         if self.allowance.spend_on(kind, is_first_attribute) {
             Ok(())

@@ -1,7 +1,7 @@
 //! OTLP as it is on the wire, read into the collector's own model.
 //!
-//! Protobuf and JSON are two ways to fill the messages of `opentelemetry-proto`; [`read`] is the one way from there to the
-//! model, so a span is stored the same whatever it came in.
+//! Protobuf and JSON are two ways to fill the messages of `opentelemetry-proto`; [`read`] is the
+//! one way from there to the model, so a span is stored the same whatever it came in.
 
 mod json;
 mod measure;

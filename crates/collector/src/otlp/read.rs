@@ -18,7 +18,7 @@ pub(crate) struct Arrival {
     pub(crate) span: Arc<Span>,
     /// An estimate of the memory it takes.
     pub(crate) bytes: usize,
-    /// Name of the session that the span asks to be made, where it asks.
+    /// Name of the session that the span asks for, if it does.
     pub(crate) auto_session: Option<String>,
 }
 
@@ -135,7 +135,7 @@ fn span(
     }
 }
 
-/// The name of the session that a span wants made, empty where it gives none.
+/// Name of the session that a span asks for, empty if it has none.
 fn auto_session(span: &Span) -> Option<String> {
     let wanted = match span.attributes.get("honeyhive.session_auto_create")? {
         Value::Bool(wanted) => *wanted,

@@ -16,8 +16,8 @@ use super::grpc;
 use crate::model::Format;
 use crate::server::budget::Held;
 
-/// How much of a body over the limit is read and thrown away, as a multiple of the limit. A client that is still writing
-/// when the answer comes sees a broken connection instead of the answer.
+/// How much of a body over the limit is read and thrown away, as a multiple of the limit. A client
+/// that is still writing when the answer comes sees a broken connection instead of the answer.
 const DISCARD_FACTOR: usize = 4;
 
 /// How much longer than for a part of it a client may take for a body.
@@ -114,7 +114,7 @@ impl Coding {
         }
     }
 
-    /// Unpacks a message. Takes a while where that is large.
+    /// Unpacks a message. Takes a while if it is large.
     pub(crate) fn unpack(self, message: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
         let mut whole = Vec::new();
         match self {
@@ -144,8 +144,8 @@ fn gunzip(message: &[u8], limit_bytes: usize, whole: &mut Vec<u8>) -> Result<(),
     )))
 }
 
-/// A frame says how much memory its decoder needs: no more is given than the limit may take, and no less than every decoder should give
-/// (RFC 8878, 3.1.1.1.2).
+/// A frame says how much memory its decoder needs: no more is given than the limit may take, and no
+/// less than every decoder should give (RFC 8878, 3.1.1.1.2).
 #[cfg(feature = "zstd")]
 fn zstd_decoder(body: &[u8], limit_bytes: usize) -> Result<impl Read, Refusal> {
     const LEAST_WINDOW_LOG: u32 = 23;

@@ -1,7 +1,7 @@
 //! OTLP over gRPC: what is around the message of a request, and the answer in gRPC's words.
 //!
-//! A request is served as if it had come by HTTP, and its answer is translated at the end. So both are checked, counted and made to suffer
-//! faults in the same way.
+//! A request is served as if it had come by HTTP, and its answer is translated at the end. So both
+//! are checked, counted and made to suffer faults in the same way.
 
 use std::future::ready;
 

@@ -58,7 +58,7 @@ fn post(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<Outcome, Refus
     })
 }
 
-/// An id that nobody started is taken too, and makes a session that says so: tests see mistakes in the order.
+/// An id without a start is taken too, and makes a session with that origin: tests see mistakes in the order.
 fn enrich(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     let id = match whole.get("event_id").and_then(Value::as_str) {
         Some(id) if !id.is_empty() => session::canonical(id),
@@ -75,7 +75,7 @@ fn enrich(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal
     })
 }
 
-/// JSON it must be, also where no content type says so.
+/// Checks that the body is JSON; without a content type it counts as JSON.
 pub(crate) fn check_type(content_type: &ContentType) -> Result<(), Refusal> {
     match content_type {
         ContentType::Known(Format::Json) | ContentType::Missing => Ok(()),

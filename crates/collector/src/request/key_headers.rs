@@ -10,11 +10,11 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PR
 
 const KEY_HEADERS: [&str; 4] = ["x-api-key", "x-honeycomb-team", "api_key", "api-key"];
 
-/// What languages print where a key was not set: a client that sends one of these has no key.
+/// What languages print if a key was not set: a client that sends one of these has no key.
 const NO_KEY: [&str; 3] = ["None", "null", "undefined"];
 
 /// Headers that are recorded of a request without a known key: HTTP's own and what clients say of
-/// themselves. Any other could have a key in it that nobody named.
+/// themselves. Any other could carry a key under a name that is not known.
 const HARMLESS: [&str; 12] = [
     "accept",
     "accept-encoding",
@@ -38,7 +38,7 @@ impl KeyHeaders {
         Self(named)
     }
 
-    /// The key, or `None` where the request carries none that is usable.
+    /// The key, or `None` if the request carries none that is usable.
     pub(crate) fn key_of(&self, headers: &HeaderMap) -> Option<Vec<u8>> {
         let named = |name: &HeaderName| usable(from_named(headers.get(name)?.as_bytes())?);
         let from_authorization = || usable(from_authorization(headers.get(AUTHORIZATION)?.as_bytes())?);
@@ -57,8 +57,8 @@ impl KeyHeaders {
             || KEY_HEADERS.contains(&name.as_str())
     }
 
-    /// Headers as text in the order received, those that carry a key with `redacted` for a value. If the request has no key
-    /// that is known, so has every header that could be one.
+    /// Headers as text in the order received, those that carry a key with `redacted` for a value.
+    /// If the request has no key that is known, so has every header that could be one.
     pub(crate) fn redacted(&self, headers: &HeaderMap, is_key_known: bool) -> Vec<(String, String)> {
         let is_shown =
             |name: &HeaderName| !self.carries_key(name) && (is_key_known || HARMLESS.contains(&name.as_str()));

@@ -21,11 +21,11 @@ pub struct RecordedRequest {
     pub path: String,
     /// Headers in lower case, in the order received; those that carry a key have the value `redacted`.
     pub headers: Vec<(String, String)>,
-    /// The body after decompression, or as it came where that failed.
+    /// The body after decompression, or as it came if that failed.
     pub body: Bytes,
-    /// Fingerprint of the key; `None` where the request carried none.
+    /// Fingerprint of the key; `None` if the request carried none.
     pub key: Option<Fingerprint>,
-    /// Name of the project at that time, where it had one.
+    /// Name of the project at that time, if it had one.
     pub project: Option<String>,
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A bound on bytes. What is over it is refused, never waited for: two requests that are half read could wait for each other.
+/// A bound on bytes. What is over it is refused, never waited for: two requests that are half read
+/// could wait for each other.
 #[derive(Clone)]
 pub(crate) struct Budget {
     used: Arc<AtomicUsize>,

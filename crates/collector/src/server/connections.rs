@@ -90,7 +90,7 @@ impl Crowd {
         }
     }
 
-    /// A place for one more connection. Where there is none, older ones are asked to end.
+    /// A place for one more connection. If there is none, older ones are asked to end.
     async fn place(&self) -> OwnedSemaphorePermit {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return place;

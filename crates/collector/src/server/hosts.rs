@@ -1,7 +1,8 @@
 //! Which hosts a request may be for.
 //!
-//! A page in a browser cannot set the `Host` of its requests. So a page whose own name was made to point at this machine
-//! (DNS rebinding) differs from a client that means the collector: its requests name the page's host.
+//! A page in a browser cannot set the `Host` of its requests. So a page whose own name was made to
+//! point at this machine (DNS rebinding) differs from a client that means the collector: its
+//! requests name the page's host.
 
 use std::net::IpAddr;
 

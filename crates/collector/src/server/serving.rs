@@ -75,7 +75,7 @@ pub(crate) async fn admit(State(serving): State<ServingRef>, request: Request, n
     let Some(_held) = serving.budget.hold(bytes) else {
         return refused(Refusal::busy()).await;
     };
-    // Who asks for a page has sent everything. Other requests have a body, which is waited for first.
+    // A client that asks for a page has sent everything. Other requests have a body, which is waited for first.
     let activity = request
         .extensions()
         .get::<Activity>()

@@ -66,7 +66,7 @@ impl Wire {
         self.breaker.clone()
     }
 
-    /// How much of a write of `wanted` bytes may happen; an error where the connection is to break now.
+    /// How much of a write of `wanted` bytes may happen; an error if the connection is to break now.
     fn allowance(&self, wanted: usize) -> io::Result<usize> {
         match self.breaker.0.left.load(Ordering::SeqCst) {
             UNLIMITED => Ok(wanted),

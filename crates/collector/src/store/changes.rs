@@ -19,7 +19,8 @@ impl Changes {
         self.grew.notify_all();
     }
 
-    /// Asks `holds` now and after every change, until it says yes or the time is over. No lock is held while it is asked.
+    /// Asks `holds` now and after every change, until it says yes or the time is over. No lock is
+    /// held while it is asked.
     pub(crate) fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         loop {

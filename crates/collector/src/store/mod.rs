@@ -1,7 +1,8 @@
 //! What was received, in bounded memory.
 //!
-//! One lock over everything: the collector serves from one thread, and what happens under the lock is moving values that
-//! are parsed already. Order of arrival is one count over all projects, so that it can be compared between them.
+//! One lock over everything: the collector serves from one thread, and what happens under the lock
+//! is moving values that are parsed already. Order of arrival is one count over all projects, so
+//! that it can be compared between them.
 
 mod changes;
 mod record;
@@ -91,7 +92,7 @@ impl Store {
         });
     }
 
-    /// The project of a key, made where there is none, and counts a request; `None` where there are too many projects.
+    /// The project of a key, made if there is none, and counts a request; `None` if there are too many projects.
     pub(crate) fn open(&self, key: Fingerprint) -> Option<(ProjectId, Option<String>)> {
         self.change(|state| {
             let id = match state.by_key.get(&key) {
@@ -121,7 +122,7 @@ impl Store {
         self.change(|state| {
             state.records[id.0].counts.rejected_spans += rejected;
             let keep = |mut arrival: Arrival| {
-                // Nobody else has it yet, so it is changed where it is.
+                // Nothing else holds it yet, so it is changed in place.
                 Arc::make_mut(&mut arrival.span).sequence = state.next();
                 if let (Some(name), Some(session)) = (arrival.auto_session, &arrival.span.session_id) {
                     state.auto_session(id, session, name, arrival.span.source.as_deref());
@@ -249,7 +250,7 @@ impl State {
             });
     }
 
-    /// Makes a session where there is none; says what that costs.
+    /// Makes a session if there is none. Returns what that costs.
     fn session(&mut self, id: ProjectId, session_id: &str, origin: SessionOrigin, sequence: u64) -> usize {
         let made = self
             .retention

@@ -1,8 +1,9 @@
 //! What is kept and what is given up: the oldest first, over all projects, counted for the project that loses it.
 //!
-//! Each kind has a queue of "who came when". A bound on a kind gives up the oldest of that kind; the bound on bytes gives
-//! up the oldest of any kind. A session counts as old as what made it, and is charged for each call about it, so that a
-//! session which is enriched for ever gives way in the end.
+//! Each kind has a queue of "who came when". A bound on a kind gives up the oldest of that kind;
+//! the bound on bytes gives up the oldest of any kind. A session counts as old as what made it, and
+//! is charged for each call about it, so that a session which is enriched for ever gives way in the
+//! end.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ impl Retention {
         self.charge(records, bytes);
     }
 
-    /// Makes a session where there is none; says whether it did. The caller charges for it with its first change.
+    /// Makes a session if there is none. Returns whether it did. The caller charges for it with its first change.
     pub(super) fn make_session(
         &mut self,
         records: &mut [Record],

@@ -127,7 +127,7 @@ impl TestRegistryBuilder {
     }
 }
 
-/// With the key of a project, and the project's name in a header, by which a request says whose it is.
+/// With the key of a project, and the project's name in a header.
 fn binding(project: &str) -> Binding {
     Binding::new()
         .api_key(KeySource::provider(KEYS, project))

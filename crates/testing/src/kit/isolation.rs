@@ -1,4 +1,4 @@
-//! What is in a project that is another one's.
+//! Data of one project in another one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,23 +7,23 @@ use memchr::memmem;
 use super::keys::TestKeys;
 use tracer_registry_collector::{LocalCollector, Project, RecordedRequest, SessionOrigin, Span};
 
-/// The header by which a request says whose it is.
+/// The header with the name of the project that a request is for.
 pub(super) const WHOSE: &str = "x-test-project";
 /// In OTLP's flags of a span: its parent came from another process.
 const PARENT_IS_REMOTE: u32 = 0x200;
 
-/// Something that is in another project than its own.
+/// Data of one project that arrived in another one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Leak {
     /// A request of one tracer came under the key of another one.
     #[error("a request of {of} came under the key of {under}: {path}")]
     Request {
-        /// Whose it says it is.
+        /// The project that it names.
         of: String,
-        /// Whose key it had.
+        /// The project of its key.
         under: String,
-        /// Where it went.
+        /// Path of the request.
         path: String,
     },
     /// A span's parent is in another project.
@@ -63,19 +63,19 @@ pub enum Leak {
     Canary {
         /// The text.
         canary: String,
-        /// Whose it is.
+        /// The project that it belongs to.
         of: String,
-        /// Whose key it came under.
+        /// The project of the key that it came under.
         under: String,
-        /// Where it went.
+        /// Path of the request.
         path: String,
     },
     /// A key was in a request elsewhere than in the header that keys are sent in.
     #[error("a key was sent outside its header, under the key of {under}: {path}")]
     Key {
-        /// Whose key the request had.
+        /// The project of its key.
         under: String,
-        /// Where it went.
+        /// Path of the request.
         path: String,
     },
     /// More arrived than is kept, so not everything was looked through.

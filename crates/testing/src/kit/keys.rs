@@ -1,4 +1,4 @@
-//! Keys that nobody has to set, and canaries.
+//! Generated keys, and canaries.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -9,7 +9,7 @@ use tracer_registry_collector::{Project, Session, Trace};
 #[derive(Clone, Debug)]
 pub struct TestProject {
     name: String,
-    /// None where no key of that name was ever read.
+    /// `None` if no key of that name was ever read.
     held: Option<Project>,
 }
 
@@ -39,7 +39,7 @@ impl TestProject {
     /// The only session.
     ///
     /// # Panics
-    /// Where there is none, or more than one.
+    /// If there is none, or more than one.
     #[track_caller]
     pub fn session(&self) -> &Session {
         let sessions = self.sessions();

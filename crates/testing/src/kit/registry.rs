@@ -11,13 +11,15 @@ use super::project::TestProject;
 use tracer_registry::TracerRegistry;
 use tracer_registry_collector::LocalCollector;
 
-/// Longer than anything on loopback takes; reached only where something is broken.
+/// Longer than anything on loopback takes; reached only if something is broken.
 const FLUSH: Duration = Duration::from_secs(30);
 
-/// A registry with a collector of its own in the same process: no file, no variable, no key to set, and as many at once as there are tests.
+/// A registry with a collector of its own in the same process: no file, no variable, no key to set,
+/// and as many at once as there are tests.
 ///
-/// Each tenant, environment and feature has a key and a project of its own, both made up on first use. The project of a tenant has its slug for a
-/// name, those of environments and features are `environment:staging` and `feature:search`. Any tenant is known, unless
+/// Each tenant, environment and feature has a key and a project of its own, both made up on first
+/// use. The project of a tenant has its slug for a name, those of environments and features are
+/// `environment:staging` and `feature:search`. Any tenant is known, unless
 /// [`tenants`](TestRegistryBuilder::tenants) names some.
 ///
 /// ```
@@ -51,7 +53,7 @@ impl TestRegistry {
     /// One that knows every tenant, and no environment or feature.
     ///
     /// # Panics
-    /// Where loopback has no free port.
+    /// If loopback has no free port.
     pub fn start() -> Self {
         Self::builder().start()
     }
@@ -74,13 +76,14 @@ impl TestRegistry {
     /// Sends all that has ended. Blocks the thread; nothing that it waits for runs on a runtime of the test.
     ///
     /// # Panics
-    /// Where something was lost since the last flush, or is not delivered within 30 seconds; the message is the report.
+    /// If something was lost since the last flush, or is not delivered within 30 seconds; the message is the report.
     pub fn flush(&self) {
         let report = self.registry.force_flush(FLUSH);
         assert!(report.is_complete(), "not all was delivered:\n{report}");
     }
 
-    /// A project as it is after a [`flush`](Self::flush): `acme` of a tenant, `environment:staging`, `feature:search`. One that got nothing is empty.
+    /// A project as it is after a [`flush`](Self::flush): `acme` of a tenant,
+    /// `environment:staging`, `feature:search`. One that got nothing is empty.
     ///
     /// # Panics
     /// As [`flush`](Self::flush).
@@ -89,8 +92,9 @@ impl TestRegistry {
         TestProject::new(name, self.keys.collector.project(name))
     }
 
-    /// A text to put into what a project's owner is alone to see: a question, an attribute, a header. Wherever it arrives under another key,
-    /// [`leaks`](Self::leaks) finds it, also within other text and in what no assertion looks at.
+    /// A text to put into what a project's owner is alone to see: a question, an attribute, a
+    /// header. Wherever it arrives under another key, [`leaks`](Self::leaks) finds it, also within
+    /// other text and in what no assertion looks at.
     pub fn canary(&self, project: &str) -> String {
         self.keys.canary(project)
     }
@@ -110,7 +114,7 @@ impl TestRegistry {
         isolation::leaks(&self.keys)
     }
 
-    /// Fails where there are [`leaks`](Self::leaks).
+    /// Fails if there are [`leaks`](Self::leaks).
     ///
     /// # Panics
     /// With a line for each leak; also as [`flush`](Self::flush).
@@ -125,7 +129,8 @@ impl TestRegistryBuilder {
     /// Starts the collector on a free port of loopback, and makes the registry.
     ///
     /// # Panics
-    /// Where loopback has no free port, a name breaks the rules of names, or [`configure`](Self::configure) made a configuration that is faulty.
+    /// If loopback has no free port, a name breaks the rules of names, or
+    /// [`configure`](Self::configure) made a configuration that is faulty.
     pub fn start(self) -> TestRegistry {
         let (registry, keys) = self.into_parts();
         TestRegistry { registry, keys }

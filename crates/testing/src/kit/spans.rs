@@ -69,7 +69,7 @@ impl Spans {
     /// The only one.
     ///
     /// # Panics
-    /// Where there is none, or more than one; the message has the project's tree.
+    /// If there is none, or more than one; the message has the project's tree.
     #[track_caller]
     pub fn one(&self) -> &Span {
         let [span] = self.chosen.as_slice() else {
@@ -83,7 +83,8 @@ impl Spans {
         span
     }
 
-    /// As text, the same in every run; see [`tree`](tracer_registry_collector::tree). A span whose parent is not among them stands at the top.
+    /// As text, the same in every run; see [`tree`](tracer_registry_collector::tree). A span whose
+    /// parent is not among them stands at the top.
     pub fn tree(&self) -> String {
         tree(&self.chosen)
     }

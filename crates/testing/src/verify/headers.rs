@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::program::operation::OpId;
 use super::subject::given_id;
 
-/// A parent that nobody made.
+/// An unknown parent.
 pub(super) fn unknown_parent(seed: u64, op: OpId) -> String {
     let trace = u128::from(seed | 1) << 64 | 0x7eac_e000_0000_0000 | u128::from(op);
     let span = 0x5ba4_0000_0000_0000 | u64::from(op);
@@ -16,7 +16,7 @@ pub(super) fn traceparent(trace: &str, span: &str) -> String {
     format!("00-{trace}-{span}-01")
 }
 
-/// A session that nobody started.
+/// An unknown session.
 pub(super) fn unknown_session(seed: u64, op: OpId) -> String {
     given_id(!seed, op).hyphenated().to_string()
 }
@@ -27,14 +27,16 @@ pub(super) fn parent_ids(headers: &HashMap<String, String>) -> Option<(&str, &st
     Some((parts.next()?, parts.next()?))
 }
 
-/// What follows an entry of baggage to choose a session in the next process: metadata that is an entry and a header of its own once it is
-/// decoded and written as it then is, and a name that is encoded twice.
+/// What follows an entry of baggage to choose a session in the next process: metadata that is an
+/// entry and a header of its own once it is decoded and written as it then is, and a name that is
+/// encoded twice.
 pub(super) fn lying_session(seed: u64, op: OpId) -> String {
     let session = unknown_session(seed, op);
     format!(";m%2Csession.id={session}%0d%0abaggage:%20session.id={session},session%252Eid={session}")
 }
 
-/// The entries of a `baggage` header that came in, as they are taken: without metadata, and without those whose name is encoded.
+/// The entries of a `baggage` header that came in, as they are taken: without metadata, and without
+/// those whose name is encoded.
 pub(super) fn taken_baggage(headers: &HashMap<String, String>) -> Vec<(&str, &str)> {
     let mut entries = baggage(headers);
     entries.retain(|(key, _)| !key.contains('%'));

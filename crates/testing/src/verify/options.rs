@@ -43,7 +43,8 @@ impl Verify {
         self
     }
 
-    /// How many tenants the first registry has, at least 1; there are some tracers more, for environments, features and the second registry.
+    /// How many tenants the first registry has, at least 1; there are some tracers more, for
+    /// environments, features and the second registry.
     pub fn tenants(mut self, tenants: usize) -> Self {
         self.tenants = tenants.max(1);
         self
@@ -67,16 +68,17 @@ impl Verify {
         self
     }
 
-    /// Disturbs the registries while the programs run: tracers that are taken out and evicted, configurations that are read again, tenants
-    /// that go and come back, keys that are refused from the moment in which others come in their place.
+    /// Disturbs the registries while the programs run: tracers that are taken out and evicted,
+    /// configurations that are read again, tenants that go and come back, keys that are refused
+    /// from the moment in which others come in their place.
     pub fn chaos(mut self, chaos: bool) -> Self {
         self.chaos = chaos;
         self
     }
 
-    /// How long a program of up to 4000 operations may take until it is held to have no end, 5 minutes by default: with the making of the
-    /// tracers, the delivery and the checks. That is a deviation; its
-    /// threads are left as they are.
+    /// How long a program of up to 4000 operations may take until it is held to have no end, 5
+    /// minutes by default: with the making of the tracers, the delivery and the checks. That is a
+    /// deviation; its threads are left as they are.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self

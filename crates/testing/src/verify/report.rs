@@ -27,7 +27,7 @@ pub struct VerifyReport {
     pub ours: SideReport,
     /// What was done to the registries meanwhile, where that was asked; how often what, is among the operations.
     pub chaos: Option<ChaosReport>,
-    /// What plain providers did with the same programs, where that was asked.
+    /// What plain providers did with the same programs, if that was asked.
     pub peer: Option<SideReport>,
     /// The first program that showed a deviation, made as short as could be.
     pub failure: Option<Failure>,

@@ -38,7 +38,8 @@ const SHRINKING: Budget = Budget {
 /// Blocks the thread, and starts threads and a runtime of its own: not for asynchronous code.
 ///
 /// # Errors
-/// [`VerifyError`] where there is nothing to try it on: no port, no thread, no registry. A deviation is no error, it is in the report.
+/// [`VerifyError`] if there is nothing to try it on: no port, no thread, no registry. A deviation
+/// is not an error: it is in the report.
 pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
     let runtime = runtime()?;
     let report = on_runtime(options, runtime.handle());
@@ -106,7 +107,8 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
         }
         if !played.checked.findings.counts.is_empty() {
             let found = played.checked.findings.first;
-            // One that does not end is not tried again: each try would take as long. Of a planted fault it is enough that it was noticed.
+            // One that does not end is not tried again: each try would take as long. Of a planted
+            // fault it is enough that it was noticed.
             let again = |program: &Program| {
                 if played.hung || cfg!(tracer_registry_faults) {
                     return None;
@@ -191,7 +193,8 @@ struct Shortest {
     reproduced: bool,
 }
 
-/// Makes a program shorter that showed `found`. First a single thread at a time, which repeats itself; else all of them, several times.
+/// Makes a program shorter that showed `found`. First a single thread at a time, which repeats
+/// itself; else all of them, several times.
 fn shortest(
     program: Program,
     found: &[Finding],

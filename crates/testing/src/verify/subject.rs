@@ -13,11 +13,12 @@ use super::program::cast::Setting;
 use super::program::operation::{Disturbance, How, Misname, OpId};
 use tracer_registry::ActiveSpan;
 
-/// Everything that programs do with tracers. Implemented by [`Ours`](super::ours::subject::Ours) and [`Peer`](super::peer::Peer).
+/// Everything that programs do with tracers. Implemented by [`Ours`](super::ours::subject::Ours)
+/// and [`Peer`](super::peer::Peer).
 pub(super) trait Subject: Send + Sync + 'static {
     /// A handle of a tracer.
     type Tracer: Clone + Send + Sync + 'static;
-    /// A span that nobody made current.
+    /// A span that is not current.
     type Span: Span + Send + Sync + 'static;
     /// A handle of a session.
     type Session: Clone + Send + Sync + 'static;
@@ -34,20 +35,21 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// Looks up a name that is not there; what came of it where it was not the right error.
     fn misname(&self, member: usize, how: Misname) -> Option<String>;
 
-    /// Does something to the registries; whose look-ups then were not what they must be, and how.
+    /// Disturbs the registries. Returns the member whose look-up was wrong after that, and how.
     fn disturb(&self, _disturbance: Disturbance) -> Option<(usize, String)> {
         None
     }
 
-    /// Starts a span, rotates the key of its tracer, ends the span, and waits until a request was refused for the old key and everything
-    /// was sent with the new one.
+    /// Starts a span, rotates the key of its tracer, ends the span, and waits until a request was
+    /// refused for the old key and everything was sent with the new one.
     fn refuse(&self, member: usize, start: impl FnOnce(&Self::Tracer) -> Self::Span) -> Found<Self::Tracer> {
         let found = self.tracer(member);
         start(&found.tracer).end();
         found
     }
 
-    /// A span for the body, made in one of the ways that have a body; where that is a way by scopes, in one of `tracer`.
+    /// A span for the body, made in one of the ways that have a body; where that is a way by
+    /// scopes, in one of `tracer`.
     fn span_sync(&self, how: How, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
     fn span<F: Future<Output = ()> + Send + 'static>(
         &self,
@@ -85,7 +87,7 @@ pub(super) trait Subject: Send + Sync + 'static {
 
     /// Sets an attribute on the span that is current for the tracer, if there is one.
     fn set_on_current(&self, tracer: &Self::Tracer, key: String, value: String);
-    /// The member whose scope is current, and its session; `None` where the subject has no such question.
+    /// The member whose scope is current, and its session; `None` if the subject has no such question.
     fn current(&self) -> Option<(Option<usize>, Option<String>)>;
     /// The headers of an outgoing request; those of a client under a layer where that goes.
     fn inject(&self, tracer: &Self::Tracer, by_layer: bool) -> HashMap<String, String>;
@@ -109,7 +111,7 @@ pub(super) struct Request {
 /// What a look-up came to.
 pub(super) struct Found<T> {
     pub(super) tracer: T,
-    /// Which one it is of those that the name had, where they are replaced meanwhile.
+    /// Which one it is of those that the name had, if they are replaced meanwhile.
     pub(super) instance: Option<usize>,
     /// Why it should not have come to this.
     pub(super) wrong: Option<String>,
@@ -139,8 +141,8 @@ pub(super) struct Instance {
 pub(super) struct Flushed {
     /// Tracers that were replaced or came in place of others, by number.
     pub(super) instances: HashMap<usize, Instance>,
-    /// By member: spans that were accepted, delivered and dropped since the last flush, and the same of session events. Empty where the
-    /// subject keeps no books.
+    /// By member: spans that were accepted, delivered and dropped since the last flush, and the
+    /// same of session events. Empty where the subject keeps no books.
     pub(super) books: Vec<Books>,
     /// What the pools and the receiver did since the beginning.
     pub(super) tally: Tally,

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Does the work on a thread that is left to itself where it takes longer than the limit: then there is nothing.
+/// Does the work on a thread that is abandoned if it takes longer than the limit. Returns `None` then.
 ///
 /// # Panics
 /// As the work does.
@@ -14,7 +14,7 @@ pub(super) fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> 
     let thread = thread::spawn(move || {
         // What the work held is dropped before its end is reported.
         let result = work();
-        // Nobody waits any more where the limit is over.
+        // Nothing waits any more after the limit.
         let _ = done.send(result);
     });
     match ended.recv_timeout(limit) {

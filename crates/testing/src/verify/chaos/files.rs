@@ -15,13 +15,13 @@ use tracer_registry::selector::SelectorKind;
 
 /// Spans and session events of one tracer in a round all fit.
 const QUEUE: usize = 1 << 20;
-/// How long a tracer is kept that nobody uses: shorter than a program runs.
+/// How long an unused tracer is kept: shorter than a program runs.
 const IDLE: &str = "20ms";
 
 /// The secret manager of the program's own that some keys are asked from.
 pub(in super::super) const VAULT: &str = "vault";
 
-/// A tenant that nobody configured, with a file that names another one's key.
+/// A tenant that is not configured, with a file that names another one's key.
 pub(super) const HOSTILE: &str = "hostile";
 const TENANTS: &str = "tenants.d";
 

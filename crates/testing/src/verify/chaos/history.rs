@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::super::program::cast::Setting;
 use crate::lock::lock;
 
-/// What each member had, by the change that brought it; `None` where it was gone.
+/// What each member had, by the change that brought it; `None` if it was gone.
 type Past = Vec<Vec<(u64, Option<Setting>)>>;
 
 /// One change is made at a time, and look-ups go on meanwhile.
@@ -78,7 +78,7 @@ impl History {
         MayBe { there, gone }
     }
 
-    /// Forgets what nobody can find any more, where no look-up is under way.
+    /// Forgets settings that no look-up can find any more. No look-up may be under way.
     pub(super) fn forget(&self) {
         let mut past = lock(&self.past);
         for past in past.iter_mut() {

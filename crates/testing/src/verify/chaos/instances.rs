@@ -9,7 +9,7 @@ use super::super::subject::Instance;
 use crate::lock::lock;
 use tracer_registry::TracerHandle;
 
-/// Counts tracers without holding one: who is held is not evicted.
+/// Counts tracers without holding one: a held tracer is not evicted.
 #[derive(Default)]
 pub(super) struct Instances(Mutex<Known>);
 

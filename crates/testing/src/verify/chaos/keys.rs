@@ -12,7 +12,8 @@ use tracer_registry::TracerHandle;
 use tracer_registry::integrations::RegistrySpan;
 
 impl Chaos {
-    /// What is made from now on has the new key, and the receiver refuses the old one: what was on its way is sent again with the new one.
+    /// What is made from now on has the new key, and the receiver refuses the old one: what was on
+    /// its way is sent again with the new one.
     pub(super) fn rotate(&self, registries: Registries<'_>, now: &Now, member: usize) -> Disturbed {
         if now.gone.contains(&member) {
             return Ok(());
@@ -21,7 +22,7 @@ impl Chaos {
         let written = self.rotation.rotate(member, of, |key| self.files.write_key(of, key));
         let key = written.map_err(|error| (member, format!("the key cannot be written: {error}")))?;
         if of.has_key_in_vault {
-            // Who makes a tracer asks for the key: that is left to requests that are refused.
+            // Making a tracer reads the key: that is left to requests that are refused.
             return Ok(());
         }
         let made = registries
@@ -33,8 +34,8 @@ impl Chaos {
         Ok(())
     }
 
-    /// Rotates a key so that only a request that is refused can bring the new one: no tracer of the member is made meanwhile, and its key
-    /// is in no file that is watched.
+    /// Rotates a key so that only a request that is refused can bring the new one: no tracer of the
+    /// member is made meanwhile, and its key is in no file that is watched.
     pub(in super::super) fn refuse(
         &self,
         registries: Registries<'_>,

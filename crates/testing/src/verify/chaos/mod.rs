@@ -116,7 +116,8 @@ impl Chaos {
         self.rotation.refused()
     }
 
-    /// A look-up, and whether it came to what it may. Where the tenant is gone, the code goes on with a tracer that it had.
+    /// A look-up, and whether it came to what it may. If the tenant is gone, the code goes on with
+    /// a tracer that it had.
     pub(super) fn look_up(
         &self,
         registries: Registries<'_>,
@@ -165,7 +166,7 @@ impl Chaos {
         }
     }
 
-    /// Disturbs the registries; whose look-ups were not what they must be then, and how.
+    /// Disturbs the registries. Returns the member whose look-up was wrong after that, and how.
     pub(super) fn disturb(&self, registries: Registries<'_>, disturbance: Disturbance) -> Option<(usize, String)> {
         let mut now = lock(&self.now);
         now.done += 1;
@@ -207,7 +208,7 @@ impl Chaos {
         known
     }
 
-    /// The one who looks a tenant up after that gets another tracer.
+    /// Removes a tracer: the next look-up must return another one.
     fn remove(&self, registries: Registries<'_>, now: &Now, member: usize) -> Disturbed {
         if now.gone.contains(&member) {
             return Ok(());
@@ -268,7 +269,7 @@ impl Chaos {
         after.wrong.map_or(Ok(()), |wrong| Err((member, wrong)))
     }
 
-    /// Writes what is now, and reloads: those who changed, and nobody else, have another tracer after that.
+    /// Writes the settings and reloads: the changed members, and no others, have another tracer after that.
     fn reload(&self, registries: Registries<'_>, now: &Now, registry: usize, changed: &[usize]) -> Disturbed {
         let witness = self.witness(registries, now, registry, changed)?;
         let begun: Vec<_> = changed.iter().map(|member| (*member, now.of(*member))).collect();
@@ -332,7 +333,7 @@ impl Chaos {
         Ok(())
     }
 
-    /// Somebody whom a change does not concern, and the tracer.
+    /// A member that a change does not concern, and its tracer.
     fn witness(
         &self,
         registries: Registries<'_>,
@@ -349,7 +350,7 @@ impl Chaos {
             .transpose()
     }
 
-    /// The one whom a change did not concern has the tracer still.
+    /// Checks that the member that a change did not concern still has its tracer.
     fn is_unmoved(&self, registries: Registries<'_>, witness: Witness) -> Disturbed {
         let Some((member, before)) = witness else { return Ok(()) };
         if self.find(registries, member)?.same_tracer(&before) {
@@ -371,12 +372,12 @@ impl Chaos {
     }
 }
 
-/// Whose, and what.
+/// The member, and what was wrong.
 type Deviation = (usize, String);
 
 type Disturbed = Result<(), Deviation>;
 
-/// Nobody, where a registry has nobody else.
+/// `None` if the registry has no other member.
 type Witness = Option<(usize, TracerHandle)>;
 
 impl Now {

@@ -16,9 +16,9 @@ const KEPT: usize = 100;
 pub struct Finding {
     /// Of what kind.
     pub kind: FindingKind,
-    /// Whose data it is about.
+    /// The member that it is about.
     pub tenant: String,
-    /// The operation of the program, where one is known.
+    /// The operation of the program, if one is known.
     pub operation: Option<u32>,
     /// What the oracle says.
     pub expected: String,
@@ -37,7 +37,7 @@ pub enum FindingKind {
     Lost,
     /// One that arrived more than once.
     Duplicated,
-    /// Something that nobody made.
+    /// Data without an origin in the program.
     Unexpected,
     /// A span with another parent than its own.
     WrongParent,

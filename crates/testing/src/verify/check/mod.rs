@@ -149,7 +149,7 @@ impl Check<'_> {
         }
     }
 
-    /// The ids of a parent: trace and span. `Err` where the parent itself did not arrive as it should.
+    /// The ids of a parent: trace and span. `Err` if the parent itself did not arrive as it should.
     fn parent_ids(&self, parent: Parent) -> Result<Option<(&str, &str)>, Missing> {
         match parent {
             Parent::None => Ok(None),
@@ -191,7 +191,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whose every id is.
+    /// The owner of every id.
     fn owners(&self) -> Owners {
         let mut owners = Owners::default();
         for (op, span) in &self.expected.spans {
@@ -211,7 +211,8 @@ impl Check<'_> {
                     .insert(id.clone().into_bytes(), Some(session.who.member));
             }
         }
-        // Ids from incoming headers are those of the one who takes them, or nobody's. Real ids of others keep their owners.
+        // Ids from incoming headers are those of the one who takes them, or nobody's. Real ids of
+        // others keep their owners.
         for (op, (member, taken)) in &self.expected.incoming {
             let Some(lying) = self.observed.incoming.get(op) else {
                 continue;

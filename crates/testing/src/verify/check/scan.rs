@@ -1,4 +1,4 @@
-//! Every byte of every request, looked through once for what is somebody else's.
+//! Every byte of every request, searched once for data of other projects.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,10 +14,10 @@ const UUID_LENGTH: usize = 36;
 const TRACE_ID_LENGTH: usize = 16;
 const TOKEN_LENGTH: usize = 10;
 
-/// What belongs to whom.
+/// The owner of each id.
 #[derive(Default)]
 pub(in super::super) struct Owners {
-    /// By session id, as text; `None` for what belongs to nobody and should be nowhere.
+    /// By session id, as text; `None` for an id without an owner, which should be nowhere.
     pub(in super::super) sessions: HashMap<Vec<u8>, Option<usize>>,
     /// By trace id.
     pub(in super::super) traces: HashMap<[u8; TRACE_ID_LENGTH], Option<usize>>,
@@ -85,7 +85,7 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    /// Everything in a text that is somebody's: whose, and what.
+    /// Everything in a text that has an owner: the owner, and what it is.
     fn each_owned<'t>(&self, text: &'t [u8], mut met: impl FnMut(Option<usize>, Found<'t>)) {
         for place in self.canary.find_iter(text) {
             let rest = &text[place + CANARY.len()..];

@@ -184,7 +184,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whose span an id is.
+    /// The owner of a span id.
     fn shown_id(&self, id: Option<&str>) -> String {
         let Some(id) = id else {
             return "no parent".to_owned();
@@ -309,7 +309,7 @@ fn shown_parent(parent: Parent) -> String {
     }
 }
 
-/// What a span tells of, and whose it says it is.
+/// What a span reports, and the token of its member.
 fn reported(span: &Span) -> Option<(&str, Reported)> {
     let text = |key: &str| span.attributes.get(key).and_then(Value::as_str);
     match span.name.as_str() {

@@ -160,7 +160,7 @@ impl Generator<'_> {
         Op { id, kind, mode, body }
     }
 
-    /// Some kind that fits here, or `None` where the roll fell on one that does not.
+    /// Some kind that fits here, or `None` if the roll fell on one that does not.
     fn kind(&mut self, position: &Position) -> Option<Kind> {
         if self.disturbed && self.rng.random_ratio(1, DISTURBANCE) {
             return Some(Kind::Disturb(self.disturbance()));
@@ -184,7 +184,7 @@ impl Generator<'_> {
             Mode::Sync if roll < 92 => self.leaf(position, who),
             Mode::Sync => Some(self.moved(position)),
             Mode::Async if roll < 86 => Some(self.moved(position)),
-            // Where tracers are replaced, which one a request came by is known to its layer alone.
+            // If tracers are replaced, which one a request came by is known to its layer alone.
             Mode::Async if roll < 89 && !self.disturbed => Some(Kind::Request {
                 member: who.member,
                 lie: self.lie(position, who)?,
@@ -296,7 +296,8 @@ impl Generator<'_> {
             4 => Some(Lie::Garbage),
             1 => {
                 let span = self.span_in_reach(position)?;
-                // A member that trusts headers would be right to use real ids of other registries, and of traces that were begun elsewhere.
+                // A member that trusts headers would be right to use real ids of other registries,
+                // and of traces that were begun elsewhere.
                 let is_known = !member.trusts_parents || position.reach.is_begun_beside(span, who.member, self.cast);
                 is_known.then_some(Lie::ParentOf(span))
             }

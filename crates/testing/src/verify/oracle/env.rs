@@ -121,7 +121,8 @@ impl Env {
         found.next().unwrap_or(Parent::None)
     }
 
-    /// The innermost enclosing span of the tracer, where code finds more of it than its id: not past one that was made current by hand.
+    /// The innermost enclosing span of the tracer, where code finds more of it than its id: not
+    /// past one that was made current by hand.
     pub(crate) fn span_at_hand(&self, of: Who) -> Option<OpId> {
         let nearest = self
             .frames()
@@ -193,9 +194,10 @@ impl Env {
         })
     }
 
-    /// Whether a span of the tracer may be made current by hand: not directly over another tracer's that was too. A context holds one span,
-    /// so there the first leaves no trace (docs/decisions/0001).
-    /// Where tracers are replaced meanwhile, the same name may be another tracer.
+    /// Whether a span of the tracer may be made current by hand: not directly over another tracer's
+    /// that was too. A context holds one span, so there the first leaves no trace
+    /// (docs/decisions/0001). If tracers are replaced meanwhile, the same name may be another
+    /// tracer.
     pub(crate) fn may_by_hand(&self, of: Who, replaced: bool) -> bool {
         let nearest = self
             .frames()

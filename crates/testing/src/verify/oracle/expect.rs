@@ -1,7 +1,8 @@
 //! The oracle: what a program must come to, from its text alone.
 //!
-//! It knows lexical rules and nothing of contexts, ids or exporters: what encloses an operation decides, a captured scope carries it along, and a
-//! thread or a task without one begins with nothing.
+//! It knows lexical rules and nothing of contexts, ids or exporters: what encloses an operation
+//! decides, a captured scope carries it along, and a thread or a task without one begins with
+//! nothing.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ pub(crate) struct Expected {
     pub(crate) spans: BTreeMap<OpId, ExpectedSpan>,
     pub(crate) sessions: BTreeMap<OpId, ExpectedSession>,
     pub(crate) headers: BTreeMap<OpId, ExpectedHeaders>,
-    /// Whose scope, and which session, is current.
+    /// The member with the current scope, and the current session.
     pub(crate) current: BTreeMap<OpId, Option<(Who, InSession)>>,
     /// On which operation's span an event is.
     pub(crate) events: BTreeMap<OpId, OpId>,
@@ -37,7 +38,8 @@ pub(crate) struct ExpectedSpan {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExpectedSession {
     pub(crate) who: Who,
-    /// In the order in which they are made. Those of one strand must arrive in this order; of different ones any order is right.
+    /// In the order in which they are made. Those of one strand must arrive in this order; of
+    /// different ones any order is right.
     pub(crate) enrichments: Vec<Enriched>,
 }
 
@@ -70,7 +72,7 @@ struct Place {
 struct Oracle<'a> {
     cast: &'a [Member],
     workers: Vec<(OpId, Who)>,
-    /// Which tracer each operation came by, where tracers are replaced meanwhile.
+    /// Which tracer each operation came by, if tracers are replaced meanwhile.
     replaced: Option<&'a Instances>,
     expected: Expected,
 }
@@ -83,8 +85,9 @@ pub(crate) fn expect(program: &Program, cast: &[Member]) -> Expected {
     read(program, cast, None)
 }
 
-/// The same where tracers are replaced meanwhile, and only the run knows which one an operation came by. A tracer that was replaced is another
-/// one than its successor, whatever their names. Before the run nothing is in `instances`, and what comes of it is whether the rules are kept.
+/// The same if tracers are replaced meanwhile, and only the run knows which one an operation came
+/// by. A tracer that was replaced is another one than its successor, whatever their names. Before
+/// the run nothing is in `instances`, and what comes of it is whether the rules are kept.
 pub(crate) fn expect_replaced(program: &Program, cast: &[Member], instances: &Instances) -> Expected {
     read(program, cast, Some(instances))
 }
@@ -132,7 +135,7 @@ impl Oracle<'_> {
             Kind::Select { who, on_drop } | Kind::Abort { who, on_drop } => {
                 let (who, dropping) = (self.tracer(op.id, *who, reach), self.tracer(*on_drop, *who, reach));
                 self.current_span(op, who, How::Closure, place);
-                // What a future holds is dropped where the future ran, whoever drops it.
+                // What a future holds is dropped where the future ran, whichever task drops it.
                 self.span(*on_drop, dropping, &env.with(Frame::Span { who, op: op.id }));
             }
             Kind::SpawnSpan { who } | Kind::Panic { who } => {
@@ -221,7 +224,7 @@ impl Oracle<'_> {
                     .reaching(Handle::AllEnded);
                 self.block(&op.body, &Place { strand: op.id, ..place });
             }
-            // Its items are made in what was captured, whoever reads them.
+            // Its items are made in what was captured, whichever task reads them.
             Kind::Stream { .. } => self.block(&op.body, place),
         }
     }
@@ -334,7 +337,8 @@ impl Oracle<'_> {
         self.block(&op.body, place);
     }
 
-    /// It is on the innermost span of the tracer that the code runs for, where that is open and can be found; else there is no rule.
+    /// It is on the innermost span of the tracer that the code runs for, where that is open and can
+    /// be found; else there is no rule.
     fn event(&mut self, op: OpId, who: Who, place: &Place) {
         self.expected.is_invalid |= place.env.owner() != Some(who);
         if let Some(span) = place.env.span_at_hand(who)

@@ -98,7 +98,7 @@ impl Ours {
         })
     }
 
-    /// A look-up; where the registries are disturbed, with what it may come to.
+    /// A look-up, checked against what it may find if the registries are disturbed.
     fn look_up(
         &self,
         member: usize,

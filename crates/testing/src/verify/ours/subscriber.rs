@@ -7,8 +7,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use tracer_registry::TracerRegistry;
 
-/// A subscriber with a layer of each registry. It is the default while spans and events are made, and while spans are closed, and at no other
-/// time: a process may have several runs, and only one subscriber of its own.
+/// A subscriber with a layer of each registry. It is the default while spans and events are made,
+/// and while spans are closed, and at no other time: a process may have several runs, and only one
+/// subscriber of its own.
 pub(in super::super) struct Subscriber(Dispatch);
 
 /// A span of the `tracing` crate.
@@ -59,7 +60,8 @@ impl Subscriber {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // Where it is not the default, a subscriber's registry does not find its way from a span that is closed to the one around it.
+        // Where it is not the default, a subscriber's registry does not find its way from a span
+        // that is closed to the one around it.
         dispatcher::with_default(&self.subscriber, || drop(self.span.take()));
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Member {
     pub(crate) takes_sessions: bool,
     /// Whether its key, where it is rotated, is asked for from the program, and not in a file.
     pub(crate) has_key_in_vault: bool,
-    /// Stands in every canary of the project, and in nobody else's.
+    /// Part of every canary of the project, and of no other.
     pub(crate) token: String,
     pub(crate) key: String,
     pub(crate) source: String,
@@ -119,7 +119,7 @@ impl Member {
         })
     }
 
-    /// Something that belongs to this member's project and to nobody else's.
+    /// A text that belongs to this member's project alone.
     pub(crate) fn canary(&self, op: OpId) -> String {
         format!("{CANARY}{}-{op}", self.token)
     }

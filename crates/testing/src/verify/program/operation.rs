@@ -1,7 +1,7 @@
 //! Programs: trees of operations that move work around, as values that can be printed, made smaller and run again.
 //!
-//! A block is synchronous or asynchronous. A synchronous block has synchronous operations only, so nothing in a program blocks on a task of the
-//! runtime that it runs on.
+//! A block is synchronous or asynchronous. A synchronous block has synchronous operations only, so
+//! nothing in a program blocks on a task of the runtime that it runs on.
 
 use std::sync::Arc;
 
@@ -79,7 +79,8 @@ pub(crate) enum Kind {
     Late { span: OpId },
     /// An attribute on the span that a tracer says is current for it.
     Current { who: Who },
-    /// A link from the span that one enclosing operation started to that of another, which is said to be of another process where it is `remote`.
+    /// A link from the span that one enclosing operation started to that of another, which is said
+    /// to be of another process where it is `remote`.
     Link { from: OpId, to: OpId, remote: bool },
     /// A baggage entry for the body, inside a scope of `who`.
     Baggage { who: Who },
@@ -107,7 +108,8 @@ pub(crate) enum Kind {
     JoinSet { carried: bool },
     /// A blocking task.
     Blocking { carried: bool },
-    /// A `select!` that drops the branch with the body and its open span, and with a value that starts a span when it is dropped.
+    /// A `select!` that drops the branch with the body and its open span, and with a value that
+    /// starts a span when it is dropped.
     Select { who: Who, on_drop: OpId },
     /// A task that is aborted with its span open, and with such a value.
     Abort { who: Who, on_drop: OpId },
@@ -123,12 +125,13 @@ pub(crate) enum Kind {
     Event { who: Who },
     /// A traced function, or a span of the `tracing` crate, that no tracer is current for.
     Unscoped { by_subscriber: bool },
-    /// A thread with as many contexts as OpenTelemetry keeps, in the scope of another tracer: nothing can be entered, and a span of `who` by
-    /// its handle is a root.
+    /// A thread with as many contexts as OpenTelemetry keeps, in the scope of another tracer:
+    /// nothing can be entered, and a span of `who` by its handle is a root.
     Overfull { who: Who },
     /// Something that is done to the registries meanwhile.
     Disturb(Disturbance),
-    /// A span that is open while the key of its tracer is rotated, and is then sent: first with the old key, which is refused.
+    /// A span that is open while the key of its tracer is rotated, and is then sent: first with the
+    /// old key, which is refused.
     Refused { member: usize },
 }
 
@@ -156,7 +159,8 @@ pub(crate) enum How {
     Closure,
     /// `in_span_async` of OpenTelemetry's `Tracer`.
     Trait,
-    /// The same of a [`RoutingProvider`](tracer_registry::integrations::RoutingProvider)'s, inside a scope of the tracer.
+    /// The same of a [`RoutingProvider`](tracer_registry::integrations::RoutingProvider)'s, inside
+    /// a scope of the tracer.
     Routed,
     /// A function with `#[trace(tracer = ..)]`.
     Traced,
@@ -181,13 +185,13 @@ pub(crate) enum Carried {
 /// What incoming headers claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
-    /// A parent that nobody knows.
+    /// An unknown parent.
     Parent,
     /// The ids of the span that an enclosing operation started, of whatever tracer.
     ParentOf(OpId),
     /// Baggage with a canary of that member.
     Baggage(usize),
-    /// A session that nobody knows, and a parent.
+    /// An unknown session, and a parent.
     Session,
     /// The session that an enclosing operation started, of whatever tracer.
     SessionOf(OpId),

@@ -18,8 +18,9 @@ struct Shrinking<F> {
     deadline: Instant,
 }
 
-/// Takes away whatever can be taken away with `shows` still saying yes: whole threads, subtrees by halves down to one, then what is around a
-/// body. `shows` may be asked about programs that break the generator's rules, and is to say no.
+/// Takes away whatever can be taken away with `shows` still saying yes: whole threads, subtrees by
+/// halves down to one, then what is around a body. `shows` may be asked about programs that break
+/// the generator's rules, and is to say no.
 pub(crate) fn shrink(program: Program, budget: Budget, shows: impl FnMut(&Program) -> bool) -> Program {
     let mut shrinking = Shrinking {
         shows,
@@ -142,7 +143,8 @@ fn without(block: &[Op], gone: &HashSet<OpId>) -> Block {
     .collect()
 }
 
-/// The block with the bodies of some operations in their places. Always a program again: what may stand in a synchronous block may stand in any.
+/// The block with the bodies of some operations in their places. Always a program again: what may
+/// stand in a synchronous block may stand in any.
 fn hoisted(block: &[Op], around: &HashSet<OpId>) -> Block {
     let mut ops = Vec::new();
     for op in block {

@@ -61,7 +61,7 @@ pub(super) fn run<S: Subject>(
             .collect();
         let ended: Vec<_> = mains.into_iter().map(thread::ScopedJoinHandle::join).collect();
         let observed = std::mem::take(&mut *lock(&run.observed));
-        // The workers end when nobody can send to them any more.
+        // The workers end when the last sender is dropped.
         drop(run);
         if let Some(panicked) = ended.into_iter().find_map(Result::err) {
             resume_unwind(panicked);

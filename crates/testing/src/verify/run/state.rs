@@ -25,7 +25,7 @@ pub(in super::super) struct Observed {
     pub(in super::super) incoming: BTreeMap<OpId, HashMap<String, String>>,
     /// What was wrong at once.
     pub(in super::super) wrong: Vec<Wrong>,
-    /// Which tracer an operation came by, where they are replaced meanwhile.
+    /// Which tracer an operation came by, if they are replaced meanwhile.
     pub(in super::super) instances: Instances,
 }
 
@@ -50,7 +50,8 @@ pub(super) struct Run<S: Subject> {
     pub(super) workers: Vec<mpsc::Sender<Job>>,
 }
 
-/// A thread, or a task that was put off: when its block is done, and so all its spans have ended, the tasks that it put off begin.
+/// A thread, or a task that was put off: when its block is done, and so all its spans have ended,
+/// the tasks that it put off begin.
 pub(super) struct Root {
     pub(super) gate: Semaphore,
     pub(super) deferred: Mutex<Vec<JoinHandle<()>>>,

@@ -298,7 +298,7 @@ pub(super) fn root<S: Subject>(
             gate: Semaphore::new(0),
             deferred: Mutex::default(),
         });
-        // Also where the block panics: what waits at the gate keeps the workers waiting.
+        // Even if the block panics: what waits at the gate keeps the workers waiting.
         let opening = Opening(Arc::clone(&root));
         let place = Place::new(run, reach, Arc::clone(&root));
         match mode {
