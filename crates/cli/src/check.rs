@@ -10,9 +10,9 @@ use tracer_registry::check::{CheckMode, CheckedBinding, ConnectionCheck};
 use tracer_registry::text::printable;
 use tracer_registry::{BuildError, TracerRegistry};
 
-use super::error::CliError;
+use super::error::{CliError, Outcome};
+use super::json;
 use super::table::{self, Align};
-use super::{Outcome, json};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -8,8 +8,7 @@ use clap::Args;
 use tracer_registry::text::printable;
 use tracer_registry_collector::{CollectorBuilder, Format, LocalCollector, Received};
 
-use super::Outcome;
-use super::error::CliError;
+use super::error::{CliError, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -57,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         .start()?;
     let url = collector.url();
     // Before anybody is told that it can be ended.
-    super::interrupted(move || drop(sender.send(Event::Interrupted)))?;
+    super::signal::interrupted(move || drop(sender.send(Event::Interrupted)))?;
     writeln!(
         out,
         "listening on {url}: spans on {url}/v1/traces, HoneyHive clients with HH_API_URL={url}"

@@ -1,10 +1,19 @@
-//! Why a subcommand could not do its work.
+//! What a subcommand found, or why it could not do its work.
 
 use std::io;
 
 use tracer_registry::{BuildError, LookupError};
 use tracer_registry_collector::CollectorError;
 use tracer_registry_testing::VerifyError;
+
+/// What a subcommand found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All is well.
+    Well,
+    /// A fault was found, and told.
+    Fault,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {

@@ -10,6 +10,7 @@ mod demo;
 mod error;
 mod json;
 mod schema;
+mod signal;
 mod table;
 mod verify;
 
@@ -23,7 +24,7 @@ use clap::{Parser, Subcommand};
 use tracer_registry::BuildError;
 use tracer_registry::text::printable;
 
-use error::CliError;
+use error::{CliError, Outcome};
 
 /// Many isolated OpenTelemetry tracers in one process.
 #[derive(Debug, Parser)]
@@ -52,15 +53,6 @@ fn main() -> ExitCode {
         Ok(cli) => run(cli),
         Err(error) => wrong_use(&error),
     }
-}
-
-/// What a subcommand found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// All is well.
-    Well,
-    /// A fault was found, and told.
-    Fault,
 }
 
 /// Runs a subcommand; errors go to standard error with the chain of their causes.
@@ -136,35 +128,4 @@ fn lines(error: &(dyn Error + 'static)) -> String {
         }
         _ => printable(&text).to_string(),
     }
-}
-
-/// Calls `then` when the process is told to end by ctrl-c or SIGTERM. Both are listened for when this returns, so that a caller may say
-/// afterwards that it can be ended.
-fn interrupted(then: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let told = {
-        let _inside = runtime.enter();
-        told_to_end()?
-    };
-    std::thread::Builder::new().spawn(move || {
-        runtime.block_on(told);
-        then();
-    })?;
-    Ok(())
-}
-
-#[cfg(unix)]
-fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        let either = (std::pin::pin!(terminate.recv()), std::pin::pin!(interrupt.recv()));
-        futures_util::future::select(either.0, either.1).await;
-    })
-}
-
-#[cfg(not(unix))]
-fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
-    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }

@@ -8,9 +8,9 @@ use clap::Args;
 use tracer_registry::text::printable;
 use tracer_registry_testing::{Failure, FindingKind, SideReport, Verify, VerifyReport, verify};
 
-use super::error::CliError;
+use super::error::{CliError, Outcome};
+use super::json;
 use super::table::{self, Align};
-use super::{Outcome, json};
 
 /// How many findings of a failure are shown.
 const SHOWN: usize = 10;

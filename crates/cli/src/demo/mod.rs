@@ -15,9 +15,10 @@ use tracer_registry::report::Report;
 use tracer_registry::text::printable;
 use tracer_registry_collector::LocalCollector;
 
-use super::error::CliError;
+use super::error::{CliError, Outcome};
+use super::json;
+use super::signal::interrupted;
 use super::table::{self, Align};
-use super::{Outcome, interrupted, json};
 use audit::{Findings, audit};
 use setup::World;
 use tally::Tally;

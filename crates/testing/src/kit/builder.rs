@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::TestRegistry;
 use super::isolation::WHOSE;
 use super::keys::TestKeys;
+use super::registry::TestRegistry;
 use tracer_registry::config::{BackendName, Binding, Export};
 use tracer_registry::secret::Fingerprinter;
 use tracer_registry::selector::Slug;
@@ -30,8 +30,23 @@ pub struct TestRegistryBuilder {
     adapt: Vec<Box<dyn FnOnce(RegistryBuilder) -> RegistryBuilder>>,
 }
 
+impl TestRegistry {
+    /// One that knows every tenant, and no environment or feature.
+    ///
+    /// # Panics
+    /// Where loopback has no free port.
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// What it starts with, to be changed.
+    pub fn builder() -> TestRegistryBuilder {
+        TestRegistryBuilder::new()
+    }
+}
+
 impl TestRegistryBuilder {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             tenants: None,
             environments: BTreeSet::new(),

@@ -11,10 +11,10 @@ use futures_util::stream::BoxStream;
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use uuid::Uuid;
 
-use super::VerifyError;
 use super::build;
 use super::cast::{Member, ONLY_THERE, REGISTRIES};
 use super::chaos::{Chaos, Place, VAULT};
+use super::error::VerifyError;
 use super::program::{Disturbance, How, Misname};
 use super::requests::{self, Server};
 use super::run::current;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::VerifyError;
 use super::cast::{Member, cast};
+use super::error::VerifyError;
 use super::expect::{Instances, expect, expect_replaced};
 use super::finding::Finding;
 use super::generate::{generate, generate_disturbed};

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::VerifyError;
 use super::cast::Member;
 use super::check::{Checked, check};
+use super::error::VerifyError;
 use super::expect::{Expected, expect, expect_replaced};
 use super::finding::FindingKind;
 use super::program::Program;

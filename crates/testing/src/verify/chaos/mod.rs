@@ -18,8 +18,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::VerifyError;
 use super::cast::{Member, Setting};
+use super::error::VerifyError;
 use super::program::Disturbance;
 use super::subject::{Found, Instance};
 pub(super) use files::VAULT;

@@ -30,8 +30,8 @@ use opentelemetry_sdk::trace::{
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::VerifyError;
 use super::cast::{Backend, Member};
+use super::error::VerifyError;
 use super::program::{How, Misname, Program};
 use super::run::{current, with_entry};
 use super::shrink::without_dedicated;

@@ -11,8 +11,8 @@ use opentelemetry::{Context, KeyValue};
 
 use super::super::headers;
 use super::super::program::{Kind, Lie, Op, OpId, Who};
-use super::super::subject::{Active, Found, Subject, given_id};
-use super::{Root, Run, Wrong, lock};
+use super::super::subject::{Active, Subject, given_id};
+use super::state::{Root, Run, Wrong, lock};
 
 pub(super) struct Place<S: Subject> {
     pub(super) run: Arc<Run<S>>,
@@ -285,28 +285,6 @@ impl<S: Subject> Place<S> {
                 lock(&self.run.observed).wrong.extend(wrong);
             }
             _ => {}
-        }
-    }
-}
-
-impl<S: Subject> Run<S> {
-    /// Writes down what an operation came by.
-    pub(super) fn found(&self, found: Found<S::Tracer>, member: usize, op: OpId) -> (S::Tracer, Option<usize>) {
-        if let Some(seen) = found.wrong {
-            lock(&self.observed).wrong.push(Wrong {
-                op,
-                member,
-                expected: "what holds for the name at this moment",
-                seen,
-            });
-        }
-        self.came_by(op, found.instance);
-        (found.tracer, found.instance)
-    }
-
-    fn came_by(&self, op: OpId, instance: Option<usize>) {
-        if let Some(instance) = instance {
-            lock(&self.observed).instances.insert(op, instance);
         }
     }
 }

@@ -9,7 +9,7 @@ use opentelemetry::trace::Span;
 use super::super::program::{How, Kind, Op};
 use super::super::subject::Subject;
 use super::place::Place;
-use super::{Told, told};
+use super::state::{Told, told};
 
 impl<S: Subject> Place<S> {
     pub(super) fn block(&self, block: &[Op]) {

@@ -12,9 +12,10 @@ use tokio::task::{JoinSet, spawn_blocking, yield_now};
 
 use super::super::program::{Block, Carried, How, Kind, Lie, Mode, Op, OpId, Who};
 use super::super::subject::{Active, Request, Subject};
+use super::interpreter::root;
 use super::place::Place;
+use super::state::{Run, Told, joined, lock, told};
 use super::sync::end;
-use super::{Run, Told, joined, lock, root, told};
 
 /// Starts a span when it is dropped.
 struct OnDrop<S: Subject> {
