@@ -13,13 +13,13 @@ use super::flatten::Flattened;
 pub enum EventType {
     /// A call of a model.
     Model,
-    /// A call of a tool, and whatever is neither of the others.
+    /// A call of a tool, and all that is neither of the others.
     Tool,
     /// Several steps: an agent or a workflow.
     Chain,
 }
 
-/// A part of what is told of a span or of a session.
+/// A part of the data of a span or of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DataPart {
     Inputs,
@@ -41,7 +41,7 @@ pub(crate) struct Spelling {
     pub(crate) source: Option<&'static str>,
     /// The prefix of a binding's metadata on every span; without one it is on the resource, under `tracer_registry.metadata.`.
     pub(crate) metadata: Option<&'static str>,
-    /// The attribute with the session's name, where nothing else tells the backend of the session.
+    /// The attribute with the session's name, if no call starts it at the backend.
     pub(crate) session_name: &'static str,
     /// The attribute that makes the backend make the session.
     pub(crate) session_auto_create: Option<&'static str>,
@@ -148,7 +148,7 @@ impl Spelling {
         error: Some(["honeyhive_error", "honeyhive_error_type"]),
     };
 
-    /// Trace-level attributes are to be on every span, and what is told of one span is the observation's.
+    /// Trace-level attributes are to be on every span, and the data of one span is the observation's.
     pub(super) const LANGFUSE: Self = Self {
         session_id: "langfuse.session.id",
         metadata: Some("langfuse.trace.metadata."),
@@ -167,7 +167,7 @@ impl Spelling {
         ..Self::PLAIN
     };
 
-    /// The prefix of a part of a session's data, where it is told by attributes of the session's spans.
+    /// The prefix of a part of a session's data, if the session's spans carry it as attributes.
     pub(crate) fn session_part(&self, part: DataPart) -> String {
         match (part, self.session_metadata) {
             (DataPart::Metadata, Some(prefix)) => prefix.to_owned(),
@@ -175,7 +175,7 @@ impl Spelling {
         }
     }
 
-    /// The attribute with a session's duration in milliseconds, where it is told by attributes.
+    /// The attribute with a session's duration in milliseconds, if spans carry it.
     pub(crate) fn session_duration(&self) -> String {
         format!("{}duration_ms", self.session_data)
     }

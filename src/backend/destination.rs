@@ -144,7 +144,7 @@ impl Destination {
     ///
     /// `session_of` is the span's trace, where that is a session.
     pub(crate) fn finish(&self, span: &mut SpanData, session_of: Option<TraceId>) {
-        // Put there by the lane, whatever the limit: how much was lost is not what is to be lost next.
+        // Put there by the lane, beyond the limit: the count of what was lost is not lost too.
         let cut = span.attributes.pop_if(|last| last.key.as_str() == CUT_VALUES);
         let has_session = span
             .attributes
@@ -233,7 +233,7 @@ fn traces_url(preset: &Preset, endpoint: &Endpoint) -> String {
         _ if path.ends_with(TRACES) => endpoint.join(path),
         PathRule::AsGiven => endpoint.join(path),
         // A backend with a base path of its own (`/otlp`, `/api/public/otel`) is documented with it, so it is not added again;
-        // HoneyHive's is behind whatever prefix the deployment has.
+        // HoneyHive's is behind the prefix of the deployment.
         PathRule::Base if preset.session_api => endpoint.join(&format!("{path}{}", preset.traces_path)),
         PathRule::Base => endpoint.join(&format!("{path}{TRACES}")),
     }

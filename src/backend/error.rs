@@ -6,7 +6,7 @@ use crate::config::BackendName;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DestinationError {
-    /// The backend has no one address for everybody.
+    /// The backend has no address that is the same for all customers.
     #[error("the backend {0} needs an endpoint: it has no one address for everybody")]
     NoEndpoint(BackendName),
     /// The backend takes protobuf only.
@@ -26,7 +26,7 @@ pub enum DestinationError {
     /// An `https` address, in a program that was built without the feature `tls`.
     #[error("{0} needs TLS, and this program was built without the feature `tls` of tracer-registry")]
     NoTls(String),
-    /// A project is configured, and the backend has no way to be told one.
+    /// A project is configured, and the backend takes none.
     #[error("the backend {0} takes no project from `project`; remove the setting")]
     NoProject(BackendName),
     /// No project is configured, and the backend takes nothing without one.

@@ -1,6 +1,6 @@
 //! JSON values as attributes, within bounds.
 //!
-//! A value may be as deep and as large as whoever made it liked, a model for one. Each call is bounded, and counts what it left out or
+//! A value may have any depth and size: a model may have made it. Each call is bounded, and counts what it left out or
 //! shortened. Nothing in here goes deeper than [`MAX_DEPTH`] by recursion.
 
 #[cfg(test)]

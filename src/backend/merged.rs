@@ -1,9 +1,9 @@
-//! Enrichments of one session that are told in one request, where nobody can see it afterwards.
+//! Merges enrichments of one session into one request, if the receiver cannot tell it from single ones.
 //!
 //! The receiver replaces `outputs` and `duration` and merges the other parts key by key. Whether it merges what is nested in a key as well,
 //! and what it makes of a null, is not known, so a key that two enrichments name in the same part decides:
 //!
-//! | earlier | later | told together |
+//! | earlier | later | sent together |
 //! |---|---|---|
 //! | any but null | text, number, boolean | yes, the later |
 //! | any | table, list | no: it may be merged into what the receiver has, which the earlier one changes |
@@ -23,7 +23,7 @@ const MERGED: [&str; 5] = ["metadata", "feedback", "metrics", "config", "user_pr
 /// was merged into it.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// What one `PUT /events` says: the longest beginning of a row of enrichments that can be told as one.
+/// What one `PUT /events` says: the longest beginning of a row of enrichments that can be sent as one.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Merged<'a> {
@@ -42,10 +42,10 @@ enum Part<'a> {
 }
 
 impl<'a> Merged<'a> {
-    /// How many enrichments one request may tell. So many are lost where it cannot be delivered, and are sent one by one where it is refused.
+    /// How many enrichments one request may carry. So many are lost if it cannot be delivered, and are sent one by one if it is refused.
     pub(crate) const MAX_COUNT: usize = 64;
 
-    /// Merges enrichments, in the order in which they were made, up to the first that must be told by itself. The first is always in it.
+    /// Merges enrichments, in the order in which they were made, up to the first that must be sent by itself. The first is always in it.
     pub(crate) fn of(enrichments: impl IntoIterator<Item = &'a Map<String, Value>>) -> Self {
         let mut merged = Self::default();
         for next in enrichments {

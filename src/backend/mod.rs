@@ -24,4 +24,4 @@ pub(crate) use flatten::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, 
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
 pub(crate) use merged::Merged;
 pub(crate) use project::{Project, ProjectId};
-pub(crate) use session_id::{session_id_of_text, trace_session_id};
+pub(crate) use session_id::{new_session_id, session_id_of_text, trace_session_id};

@@ -7,7 +7,7 @@ use crate::config::{AuthScheme, BackendName};
 /// What is known of a backend.
 #[derive(Debug)]
 pub(super) struct Preset {
-    /// Where it is, where there is one place for everybody.
+    /// Its address, if it has one for all customers.
     pub(super) endpoint: Option<&'static str>,
     /// The path that takes spans, from the endpoint's root.
     pub(super) traces_path: &'static str,

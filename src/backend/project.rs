@@ -1,6 +1,6 @@
-//! How a backend is told the project, where its key does not choose it.
+//! How a request names the project, if the backend's key does not choose it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use http::{HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
@@ -27,7 +27,7 @@ pub(super) struct Naming {
     pub(super) carrier: Carrier,
     /// How a project is written.
     pub(super) form: Form,
-    /// Headers and attributes of the resource by which the backend chooses too: whoever sets one of them by hand sets no `project`.
+    /// Headers and attributes of the resource by which the backend chooses too: a binding sets one of them or `project`.
     pub(super) also: &'static [Carrier],
     /// The project of what names none; none where the backend refuses that, or does not say.
     pub(super) default: Option<&'static str>,
@@ -52,6 +52,8 @@ pub(super) enum Form {
     Parent,
 }
 
+const HASHES: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
+
 const PARENTS: [&str; 3] = ["project_id:", "project_name:", "experiment_id:"];
 
 /// Where spans land, as a hash: of two tracers with equal ids it is one project.
@@ -62,14 +64,14 @@ pub(crate) struct ProjectId(u64);
 impl ProjectId {
     /// One that differs by the key alone.
     pub(crate) fn of_key(key: Fingerprint) -> Self {
-        Self(hash(&key))
+        Self(HASHES.hash_one(key))
     }
 }
 
 /// The project of a destination.
 #[derive(Debug)]
 pub(crate) struct Project {
-    /// Its name as the backend is told it, or the backend's default. `None` if the key alone chooses it, or it is not known.
+    /// Its name as it is sent to the backend, or the backend's default. `None` if the key alone chooses it, or it is not known.
     pub(crate) name: Option<String>,
     /// Whether the setting `project` could choose another.
     pub(crate) is_named: bool,
@@ -93,7 +95,7 @@ impl Project {
             ProjectRule::Key | ProjectRule::Unknown => (None, None),
         };
         let by_anything = matches!(rule, ProjectRule::Unknown).then_some((&binding.headers, &binding.resource));
-        let place = hash(&(traces_url, &name, by_anything));
+        let place = HASHES.hash_one((traces_url, &name, by_anything));
         let project = Self {
             name,
             is_named: matches!(rule, ProjectRule::Named(_)),
@@ -108,7 +110,7 @@ impl Project {
         self.place == other.place && (has_same_key || !self.is_of_key)
     }
 
-    /// What tells two selectors apart that send to one project.
+    /// Returns what to configure for two selectors that send to one project, so that they do not.
     pub(crate) fn advice(&self) -> &'static str {
         match (self.is_named, self.is_of_key) {
             (true, true) => "give each a `project` or a key of its own",
@@ -119,14 +121,8 @@ impl Project {
 
     /// The project, with a key.
     pub(crate) fn id(&self, key: Fingerprint) -> ProjectId {
-        ProjectId(hash(&(self.place, self.is_of_key.then_some(key))))
+        ProjectId(HASHES.hash_one((self.place, self.is_of_key.then_some(key))))
     }
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// A project as it is sent.

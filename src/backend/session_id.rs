@@ -1,12 +1,20 @@
 //! Ids of sessions: UUIDs, as backends with sessions want them.
 
 use opentelemetry::trace::TraceId;
-use uuid::Uuid;
+use rand::rngs::OsRng;
+use rand::{Rng, TryRngCore};
+use uuid::{Builder, Uuid};
 
-/// The session that a trace is: the trace's id, in the form of a random UUID. It can be computed wherever the trace is known, so nobody
-/// has to keep it.
+/// Returns a new id. The random bits are the system's: a forked process does not repeat its
+/// parent's.
+pub(crate) fn new_session_id() -> Uuid {
+    Builder::from_random_bytes(OsRng.unwrap_err().random()).into_uuid()
+}
+
+/// Returns the id of the session that a trace is: the trace's id, in the form of a random UUID. It
+/// is computed wherever the trace is known, so nothing keeps it.
 pub(crate) fn trace_session_id(trace: TraceId) -> Uuid {
-    uuid::Builder::from_random_bytes(trace.to_bytes()).into_uuid()
+    Builder::from_random_bytes(trace.to_bytes()).into_uuid()
 }
 
 /// A session's id that came from outside: a UUID in its usual form, with hyphens, or nothing.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::util::printable::printable;
+use crate::util::printable::{printable, quoted_start};
 use crate::util::serde_display::debug_as_display;
 
 /// A configuration, or a part of one, that cannot be used, with everything that is wrong with it. Nothing was changed. `Debug`
@@ -67,7 +67,7 @@ pub(crate) struct Faults {
     file: String,
     found: Vec<(Layer, ConfigFault)>,
     unread: bool,
-    /// How many are told; all where there is no bound.
+    /// How many are reported; all if there is no bound.
     most: Option<usize>,
     left_out: usize,
 }
@@ -75,7 +75,7 @@ pub(crate) struct Faults {
 /// How much of a key a path repeats, in characters.
 const SHOWN_CHARS: usize = 64;
 
-/// How many faults are told of what a tenant may have written.
+/// How many faults are reported of what a tenant may have written.
 const MOST_OF_A_TENANT: usize = 50;
 
 impl Faults {
@@ -154,13 +154,7 @@ pub(crate) fn quoted(key: &str) -> String {
     if (1..=SHOWN_CHARS).contains(&key.len()) && key.chars().all(bare) {
         return key.to_owned();
     }
-    let cut: String = key.chars().take(SHOWN_CHARS).flat_map(char::escape_default).collect();
-    let more = if key.chars().nth(SHOWN_CHARS).is_some() {
-        "..."
-    } else {
-        ""
-    };
-    format!("\"{cut}{more}\"")
+    quoted_start(key, SHOWN_CHARS)
 }
 
 struct Listing<'a>(&'a [ConfigFault]);

@@ -1,20 +1,28 @@
 //! What the parts of the configuration promise, each over real files in a folder of the test's own.
 
 mod any_tenant;
+#[cfg(feature = "yaml")]
 mod bounds;
+#[cfg(feature = "schema")]
 mod differences;
+#[cfg(feature = "yaml")]
 mod faults;
 mod files;
 mod forgetting;
+#[cfg(feature = "yaml")]
 mod formats;
 mod layering;
+#[cfg(feature = "schema")]
 mod left_out;
 mod many;
 mod merging;
 mod projects;
+#[cfg(all(feature = "schema", feature = "yaml"))]
 mod properties;
+#[cfg(feature = "schema")]
 mod reference;
 mod routing;
+#[cfg(feature = "schema")]
 mod schema;
 mod secrets;
 mod untrusted;
@@ -28,6 +36,7 @@ use tempfile::TempDir;
 
 use super::fault::Faults;
 use super::{Config, ConfigError, ResolveError, ResolvedBinding};
+#[cfg(feature = "yaml")]
 use crate::config::read::parse::Written;
 use crate::config::read::variables::Variables;
 use crate::config::settings::setting::read_whole;
@@ -73,6 +82,7 @@ fn toml(text: &str) -> Result<Config, ConfigError> {
 }
 
 /// A text as a file of the operator.
+#[cfg(feature = "yaml")]
 fn parse(text: &str, written: Written) -> Result<serde_json::Value, String> {
     crate::config::read::parse::parse(text, written, 16 << 20)
 }

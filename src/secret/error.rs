@@ -166,7 +166,7 @@ impl SecretError {
         Self::new("secret source", SecretErrorKind::Refused(message.into()))
     }
 
-    /// Whether the source may have a key later although nobody changes the configuration: it failed, or its key is not there yet.
+    /// Whether the source may have a key later without a change of the configuration: it failed, or its key is not there yet.
     pub(crate) fn is_temporary(&self) -> bool {
         match self.fault {
             SecretErrorKind::Empty

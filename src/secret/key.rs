@@ -52,7 +52,7 @@ impl ApiKey {
         let key = if bytes.len() > MAX_KEY_BYTES {
             Err(SecretErrorKind::TooLarge(MAX_KEY_BYTES))
         } else {
-            // Copied into a string of exactly its size: making a larger one smaller may leave a copy behind that nobody wipes.
+            // Copied into a string of exactly its size: making a larger one smaller may leave a copy behind that is not wiped.
             let text = std::str::from_utf8(&bytes).map_err(|_| SecretErrorKind::NotUtf8);
             text.and_then(|text| Self::new(SecretString::from(text.to_owned())))
         };
@@ -64,13 +64,13 @@ impl ApiKey {
         self.0.expose_secret() == other.0.expose_secret()
     }
 
-    /// What may be shown of it.
+    /// Returns the fingerprint, which may be shown in place of the key.
     pub fn fingerprint(&self, fingerprinter: &Fingerprinter) -> Fingerprint {
         fingerprinter.fingerprint(self.0.expose_secret().as_bytes())
     }
 
     /// The header value that carries it, in memory that is wiped when its last clone goes. Marked sensitive, so that HTTP libraries neither log it
-    /// nor keep it in a table of HTTP/2. They copy it into buffers of their own when they send it, which nobody wipes.
+    /// nor keep it in a table of HTTP/2. They copy it into buffers of their own when they send it, which are not wiped.
     pub(crate) fn header_value(&self, scheme: KeyScheme) -> HeaderValue {
         let key = self.0.expose_secret();
         let (word, len) = match scheme {
@@ -81,7 +81,7 @@ impl ApiKey {
             ),
             KeyScheme::Raw => ("", key.len()),
         };
-        // As large as it gets: a buffer that grows leaves copies behind that nobody wipes.
+        // As large as it gets: a buffer that grows leaves copies behind that are not wiped.
         let mut text = Zeroizing::new(vec![0; word.len() + len]);
         let (start, rest) = text.split_at_mut(word.len());
         start.copy_from_slice(word.as_bytes());

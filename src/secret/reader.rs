@@ -1,4 +1,4 @@
-//! How a registry reads keys: what it was told about them, and for which header.
+//! How a registry reads keys: from which sources, by which rules, and for which header.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl KeyReader {
 }
 
 impl KeySource {
-    /// Reads the key, whatever header it is meant for.
+    /// Reads the key, for any header.
     ///
     /// # Errors
     /// [`SecretError`] names the source and what was wrong, and never contains a part of the key.

@@ -1,4 +1,4 @@
-//! Whether a receiver's text repeats a secret of the request, in whatever spelling.
+//! Whether a receiver's text repeats a secret of the request, in any spelling.
 //!
 //! Both are compared in the forms of [`normal`](super::normal): escapes undone, separators dropped, capitals folded.
 //! A secret is also looked for as hexadecimal, decimal and base64 bytes, wherever in a group of three its first byte

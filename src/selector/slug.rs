@@ -1,5 +1,6 @@
 //! Names: which texts they are, and what is wrong with the others.
 
+use crate::util::printable::quoted_start;
 use crate::util::serde_display::debug_as_display;
 use std::borrow::Borrow;
 use std::fmt;
@@ -100,14 +101,7 @@ fn fault_of(name: &str) -> Option<SlugErrorKind> {
 
 /// A string from outside as a message may show it: quoted, escaped, cut.
 pub(super) fn shown(text: &str) -> String {
-    // Escaped to ASCII: a look-alike letter would otherwise be shown as the letter it imitates.
-    let cut: String = text.chars().take(SHOWN_CHARS).flat_map(char::escape_default).collect();
-    let more = if text.chars().nth(SHOWN_CHARS).is_some() {
-        "..."
-    } else {
-        ""
-    };
-    format!("\"{cut}{more}\"")
+    quoted_start(text, SHOWN_CHARS)
 }
 
 impl fmt::Display for Slug {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::enrichment::Enrichment;
 use super::state::{Beginning, SessionState};
+use crate::backend::new_session_id;
 use crate::context::{self, InScope, ScopeGuard};
 use crate::tracer::TracerHandle;
 use crate::util::json_depth::bounded;
@@ -82,7 +83,7 @@ impl SessionBuilder {
     /// If the backend has no sessions, or the binding says `auto_create`, nothing is called: name, metadata and user properties are on every
     /// span of the session, and inputs, if there are any, on a span of their own called `session.start`.
     pub fn start(self) -> Session {
-        let id = self.id.unwrap_or_else(Uuid::new_v4);
+        let id = self.id.unwrap_or_else(new_session_id);
         Session {
             state: SessionState::start(self.tracer.lane(), id, self.beginning),
             tracer: self.tracer,

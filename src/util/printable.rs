@@ -24,6 +24,13 @@ pub(crate) fn printable_path(path: &Path) -> Printable<'_> {
     Printable(path.to_string_lossy())
 }
 
+/// The start of a text in quotes, all of it in ASCII: a look-alike letter would be shown as the letter that it imitates.
+pub(crate) fn quoted_start(text: &str, chars: usize) -> String {
+    let start: String = text.chars().take(chars).flat_map(char::escape_default).collect();
+    let more = if text.chars().nth(chars).is_some() { "..." } else { "" };
+    format!("\"{start}{more}\"")
+}
+
 /// What [`printable`] returns.
 #[derive(Clone, Debug)]
 pub struct Printable<'a>(Cow<'a, str>);

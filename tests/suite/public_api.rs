@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use syn::{Attribute, Field, Ident, ImplItem, Item, TraitItem, Type, UseTree, Visibility};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Field, Ident, ImplItem, Item, Meta, Token, TraitItem, Type, UseTree, Visibility};
 
 use crate::sources::modules::{self, Definition, ModuleId, Modules, attributes, name_of};
 use crate::sources::names::{Target, resolve};
@@ -40,6 +41,15 @@ fn public_paths_change_only_on_purpose() {
         "the public API changed:\n{changes}\nIf that is meant, add a line to CHANGELOG.md and renew the lists:\n\
          {RENEW}=1 cargo test --test suite --all-features public_api\n"
     );
+}
+
+/// An attribute, or those that a `cfg_attr` adds under a condition.
+fn unconditional(attribute: &Attribute) -> Vec<Meta> {
+    if !attribute.path().is_ident("cfg_attr") {
+        return vec![attribute.meta.clone()];
+    }
+    let parts = attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
+    parts.expect("a condition and attributes").into_iter().skip(1).collect()
 }
 
 fn package_of(manifest: &Path) -> String {
@@ -185,9 +195,11 @@ impl Api<'_> {
     }
 
     fn of_derives(&mut self, attributes: &[Attribute], path: &str) {
-        for attribute in attributes {
-            if attribute.path().is_ident("derive") {
-                let _ = attribute.parse_nested_meta(|derived| {
+        for attribute in attributes.iter().flat_map(unconditional) {
+            if let Meta::List(derives) = &attribute
+                && derives.path.is_ident("derive")
+            {
+                let _ = derives.parse_nested_meta(|derived| {
                     let name = derived.path.segments.last().expect("a name").ident.to_string();
                     self.add(path, &format!("impl {name}"));
                     Ok(())

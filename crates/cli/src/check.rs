@@ -10,8 +10,8 @@ use tracer_registry::check::{CheckMode, CheckedBinding, ConnectionCheck};
 use tracer_registry::text::printable;
 use tracer_registry::{BuildError, TracerRegistry};
 
+use super::error::{CliError, Outcome};
 use super::json;
-use super::outcome::{CliError, Outcome};
 use super::table::{self, Align};
 
 #[derive(Debug, Args)]

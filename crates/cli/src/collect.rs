@@ -8,7 +8,7 @@ use clap::Args;
 use tracer_registry::text::printable;
 use tracer_registry_collector::{CollectorBuilder, Format, LocalCollector, Received};
 
-use super::outcome::{CliError, Outcome};
+use super::error::{CliError, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         })
         .start()?;
     let url = collector.url();
-    super::interrupt::interrupted(move || drop(sender.send(Event::Interrupted)))?;
+    super::signal::interrupted(move || drop(sender.send(Event::Interrupted)))?;
     writeln!(
         out,
         "listening on {url}: spans on {url}/v1/traces, HoneyHive clients with HH_API_URL={url}"

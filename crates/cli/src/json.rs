@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 use tracer_registry::text::printable;
 
-use super::outcome::CliError;
+use super::error::CliError;
 
 /// Writes a document on one line.
 pub(super) fn write(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliError> {

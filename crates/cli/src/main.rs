@@ -7,9 +7,9 @@
 mod check;
 mod collect;
 mod demo;
-mod interrupt;
+mod error;
 mod json;
-mod outcome;
+mod signal;
 mod table;
 mod verify;
 
@@ -24,7 +24,7 @@ use tracer_registry::BuildError;
 use tracer_registry::config::json_schema;
 use tracer_registry::text::printable;
 
-use outcome::{CliError, Outcome};
+use error::{CliError, Outcome};
 
 /// Many isolated OpenTelemetry tracers in one process.
 #[derive(Debug, Parser)]

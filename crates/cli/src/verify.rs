@@ -8,8 +8,8 @@ use clap::Args;
 use tracer_registry::text::printable;
 use tracer_registry_testing::{Failure, FindingKind, SideReport, Verify, VerifyReport, verify};
 
+use super::error::{CliError, Outcome};
 use super::json;
-use super::outcome::{CliError, Outcome};
 use super::table::{self, Align};
 
 /// How many findings of a failure are shown.

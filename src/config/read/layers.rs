@@ -143,7 +143,7 @@ fn environment_layer(folder: &Path, environment: &str, shapes: &mut Shapes, faul
 
 /// The file of a folder that is called `layer`; two of them are a fault.
 pub(crate) fn layer_file(folder: &Path, layer: &str, faults: &mut Faults) -> Option<PathBuf> {
-    // Whatever is there, also a link to nothing: a layer that cannot be read is a fault, not a layer less.
+    // Also a link to nothing counts: a layer that cannot be read is a fault, not a layer less.
     let mut found: Vec<PathBuf> = candidates(folder, layer)
         .filter(|file| fs::symlink_metadata(file).is_ok())
         .collect();

@@ -6,4 +6,5 @@ pub(crate) mod parse;
 pub(crate) mod shape;
 pub(crate) mod table;
 pub(crate) mod variables;
+#[cfg(feature = "yaml")]
 mod yaml;

@@ -10,9 +10,11 @@ use config::{FileFormat, Format, Map as ParsedMap, Value as Parsed};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use yaml_rust2::ScanError;
 
+#[cfg(feature = "yaml")]
 use crate::config::read::yaml::{self, Excess};
+#[cfg(not(feature = "yaml"))]
+use crate::config::rules::values::needs_feature;
 use crate::util::json_depth::is_within;
 use crate::util::json_number::IntoJson;
 
@@ -39,14 +41,7 @@ pub(crate) fn parse(text: &str, written: Written, most: u64) -> Result<Value, St
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let parsed: Result<Value, Broken> = match written {
         Written::Toml => FileFormat::Toml.parse(None, text).and_then(tree),
-        Written::Yaml => {
-            yaml::check(text, MAX_DEPTH, most).map_err(|excess| match excess {
-                Excess::Depth => too_deep(),
-                Excess::Bytes => format!("larger than {} with its aliases written out", bytes(most)),
-                Excess::Tag => "a tag is longer than any that means something here".to_owned(),
-            })?;
-            FileFormat::Yaml.parse(None, text).and_then(tree)
-        }
+        Written::Yaml => parse_yaml(text, most)?,
         Written::Json => serde_json::from_str(text)
             .map(|Unique(value)| value)
             .map_err(Into::into),
@@ -57,6 +52,22 @@ pub(crate) fn parse(text: &str, written: Written, most: u64) -> Result<Value, St
     } else {
         Err(too_deep())
     }
+}
+
+/// The outer error is about the text as a whole, the inner one the parser's.
+#[cfg(feature = "yaml")]
+fn parse_yaml(text: &str, most: u64) -> Result<Result<Value, Broken>, String> {
+    yaml::check(text, MAX_DEPTH, most).map_err(|excess| match excess {
+        Excess::Depth => too_deep(),
+        Excess::Bytes => format!("larger than {} with its aliases written out", bytes(most)),
+        Excess::Tag => "a tag is longer than any that means something here".to_owned(),
+    })?;
+    Ok(FileFormat::Yaml.parse(None, text).and_then(tree))
+}
+
+#[cfg(not(feature = "yaml"))]
+fn parse_yaml(_: &str, _: u64) -> Result<Result<Value, Broken>, String> {
+    Err(needs_feature("YAML", "yaml"))
 }
 
 fn too_deep() -> String {
@@ -76,8 +87,8 @@ fn message(error: &(dyn Error + 'static), text: &str) -> String {
     let said = error.to_string();
     let (place, words) = if let Some(error) = error.downcast_ref::<toml::de::Error>() {
         (error.span().map(|span| place_of(span.start, text)), error.message())
-    } else if let Some(error) = error.downcast_ref::<ScanError>() {
-        (Some((error.marker().line(), error.marker().col() + 1)), error.info())
+    } else if let Some((line, column, words)) = of_yaml(error) {
+        (Some((line, column)), words)
     } else if let Some(error) = error.downcast_ref::<serde_json::Error>() {
         let (line, column) = (error.line(), error.column());
         let place = format!(" at line {line} column {column}");
@@ -96,6 +107,17 @@ fn message(error: &(dyn Error + 'static), text: &str) -> String {
     }
 }
 
+#[cfg(feature = "yaml")]
+fn of_yaml<'e>(error: &'e (dyn Error + 'static)) -> Option<(usize, usize, &'e str)> {
+    let error = error.downcast_ref::<yaml_rust2::ScanError>()?;
+    Some((error.marker().line(), error.marker().col() + 1, error.info()))
+}
+
+#[cfg(not(feature = "yaml"))]
+fn of_yaml<'e>(_: &'e (dyn Error + 'static)) -> Option<(usize, usize, &'e str)> {
+    None
+}
+
 /// Line and column of a byte, each from 1.
 fn place_of(byte: usize, text: &str) -> (usize, usize) {
     let before = text.get(..byte).unwrap_or(text);
@@ -103,7 +125,7 @@ fn place_of(byte: usize, text: &str) -> (usize, usize) {
     (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
-/// The message with `..` for every word that is in the file too: whatever a parser quotes, it is not said.
+/// Returns the message with `..` for every word that is in the file too, so that nothing a parser quotes is repeated.
 fn without_words_of(message: &str, text: &str) -> String {
     let in_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let mut clean = String::with_capacity(message.len());
@@ -185,5 +207,19 @@ impl<'de> Visitor<'de> for UniqueVisitor {
             }
         }
         Ok(Value::Object(entries))
+    }
+}
+
+#[cfg(all(test, not(feature = "yaml")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_without_its_feature_is_an_error_that_names_it() {
+        let message = parse("source: eu", Written::Yaml, 1 << 10).expect_err("no feature");
+        assert_eq!(
+            message,
+            "YAML needs the feature `yaml` of tracer-registry, and this program was built without it"
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! Which tables and settings files have, so that it is seen what a file that was written again has no more.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::config::fault::Layer;
+
+const HASHES: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
 
 /// The tables and settings of some files, each as a hash of the layer and of where it is written. What settings say is not in it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,13 +19,13 @@ pub(crate) struct Shapes(Vec<u64>);
 
 impl Shapes {
     pub(crate) fn note(&mut self, layer: Layer, file: &Value) {
-        let start = hash_of(&(layer as u8));
+        let start = HASHES.hash_one(layer as u8);
         self.note_table(start, file);
         if let Some(Value::Array(routes)) = file.get("routes") {
             for route in routes {
                 // By what it is for: its place is another one where a route before it is gone.
                 let when = route.get("when").map(Value::to_string);
-                let at = hash_of(&(start, "routes", when));
+                let at = HASHES.hash_one((start, "routes", when));
                 self.0.push(at);
                 self.note_table(at, route);
             }
@@ -33,7 +35,7 @@ impl Shapes {
     /// Lists other than routes are values.
     fn note_table(&mut self, at: u64, table: &Value) {
         for (name, value) in table.as_object().into_iter().flatten() {
-            let at = hash_of(&(at, name));
+            let at = HASHES.hash_one((at, name));
             self.0.push(at);
             self.note_table(at, value);
         }
@@ -61,12 +63,6 @@ impl Shape {
         let mut these = self.0.as_deref().unwrap_or_default().iter();
         these.any(|it| newer.binary_search(it).is_err())
     }
-}
-
-fn hash_of(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(all(test, feature = "watch"))]

@@ -127,7 +127,7 @@ impl<'a> Table<'a> {
         Some(read)
     }
 
-    /// A fault for every field that nobody took.
+    /// Adds a fault for every field that was not taken.
     pub(crate) fn finish(self) {
         for field in self.fields.keys() {
             let hint = nearest(field, &self.known)
@@ -152,7 +152,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The names of an enum's variants: serde tells them to whatever an enum is read from.
+/// Returns the names of an enum's variants, which serde passes to the format that it reads an enum from.
 fn variants<T: DeserializeOwned>() -> &'static [&'static str] {
     struct Names<'a>(&'a mut &'static [&'static str]);
 

@@ -9,7 +9,7 @@ use crate::config::read::layers::{self, ActiveName};
 use crate::config::read::shape::{Shape, Shapes};
 use crate::config::read::variables::Variables;
 use crate::config::resolve::error::ResolveError;
-use crate::config::resolve::merge::Merged;
+use crate::config::resolve::merge::MergedLayers;
 use crate::config::resolve::proxy::{self, OfVariables};
 use crate::config::resolve::resolved::{self, ResolvedBinding};
 use crate::config::resolve::tenant::TenantBinding;
@@ -20,7 +20,7 @@ use crate::config::settings::document::{ActiveEnvironment, Document, KeySettings
 use crate::config::settings::export::ExportSettings;
 use crate::config::settings::metrics::MetricsSettings;
 use crate::config::settings::pool::PoolSettings;
-use crate::config::untrusted::{Place, Rules};
+use crate::config::untrusted::{LayerPlace, Rules};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind, Slug};
 
@@ -82,7 +82,7 @@ impl Config {
         }
     }
 
-    /// As [`load`](Self::load), as if the process had no variables: what the files say, whoever reads them.
+    /// As [`load`](Self::load), as if the process had no variables: every process reads the same from the files.
     ///
     /// # Errors
     /// [`ConfigError`] with every fault of every layer.
@@ -203,18 +203,18 @@ impl Config {
     /// The key of any tenant, together with other parts if there are some.
     fn wildcard_key(&self, parts: Option<&Selector>) -> Result<KeySource, ResolveError> {
         let mut merged = self.defaults();
-        let mut at = Place::Defaults;
+        let mut at = LayerPlace::Defaults;
         let tables = parts.into_iter().flat_map(Selector::parts);
         let tables = tables.filter_map(|(part, name)| {
             let (name, binding) = self.binding_of(part, name)?;
-            Some((Place::Table(part, name), binding))
+            Some((LayerPlace::Table(part, name), binding))
         });
         let wildcard = self.document.tenants.get(WILDCARD);
-        let wildcard = wildcard.map(|binding| (Place::Table(SelectorKind::Tenant, WILDCARD), binding));
+        let wildcard = wildcard.map(|binding| (LayerPlace::Table(SelectorKind::Tenant, WILDCARD), binding));
         let routes = parts.map_or_else(Vec::new, |parts| self.routes.of_parts_beside_any_tenant(parts));
         let routes = routes
             .into_iter()
-            .map(|(place, _)| (Place::Route(place), &self.document.routes[place].binding));
+            .map(|(place, _)| (LayerPlace::Route(place), &self.document.routes[place].binding));
         for (place, binding) in tables.chain(wildcard).chain(routes) {
             let before = merged.forgotten;
             merged.overlay(binding);
@@ -287,14 +287,14 @@ impl Config {
             .map_err(|error| self.with_suggestions(error))
     }
 
-    /// As [`resolve_with`](Self::resolve_with), without names that may have been meant: for errors that nobody reads.
+    /// As [`resolve_with`](Self::resolve_with), without suggestions: for errors that are not shown.
     pub(crate) fn resolve_for_program(
         &self,
         selector: &Selector,
         tenant: Option<&TenantBinding>,
     ) -> Result<ResolvedBinding, ResolveError> {
-        let mut merged = Merged::new(selector, &self.untrusted);
-        merged.lay(&self.defaults(), Place::Defaults)?;
+        let mut merged = MergedLayers::new(selector, &self.untrusted);
+        merged.lay(&self.defaults(), LayerPlace::Defaults)?;
         // Among routes with equally many parts the one written last wins.
         let routes = self.routes.of(selector);
         for (part, name) in selector.parts() {
@@ -306,7 +306,7 @@ impl Config {
             }
             let by_a_route = || routes.iter().any(|(_, route)| route.names(part, name));
             match self.binding_of(part, name) {
-                Some((table, binding)) => merged.lay(binding, Place::Table(part, table))?,
+                Some((table, binding)) => merged.lay(binding, LayerPlace::Table(part, table))?,
                 // A name may be known by a route alone.
                 None if by_a_route() => {}
                 None => {
@@ -319,7 +319,7 @@ impl Config {
             }
         }
         for (index, _) in routes {
-            merged.lay(&self.document.routes[index].binding, Place::Route(index))?;
+            merged.lay(&self.document.routes[index].binding, LayerPlace::Route(index))?;
         }
         let none = OfVariables::new();
         resolved::fill(
@@ -332,16 +332,16 @@ impl Config {
     /// A tenant's binding from elsewhere. One that is not the operator's is laid over what holds for every tenant: it chooses among what it is given.
     fn lay_given<'a>(
         &'a self,
-        merged: &mut Merged<'a>,
+        merged: &mut MergedLayers<'a>,
         given: &'a TenantBinding,
         tenant: &'a Slug,
     ) -> Result<(), ResolveError> {
         let wildcard = self.document.tenants.get(WILDCARD);
         if let Some(wildcard) = wildcard.filter(|_| given.binding.untrusted) {
-            merged.lay(wildcard, Place::Table(SelectorKind::Tenant, WILDCARD))?;
+            merged.lay(wildcard, LayerPlace::Table(SelectorKind::Tenant, WILDCARD))?;
         }
         let file = &given.file;
-        Ok(merged.lay(&given.binding, Place::Tenant { tenant, file })?)
+        Ok(merged.lay(&given.binding, LayerPlace::Tenant { tenant, file })?)
     }
 
     /// The error, with names that are like one that is not configured.
@@ -408,7 +408,7 @@ fn active_environment(document: &Document, variables: &Variables, faults: &mut F
     }
     // Where a file could not be read, the environment may well be in it.
     if !faults.some_file_is_unread() {
-        // A variable's value is not repeated: whoever named the wrong variable may have named one with a key in it.
+        // A variable's value is not repeated: the wrong variable may have a key in it.
         let said = match (choice, &name) {
             (ActiveEnvironment::Slug(name), _) => format!("\"{}\"", name.escape_default()),
             (ActiveEnvironment::Variable(variable), _) if variables.get(&variable.env).is_some() => {

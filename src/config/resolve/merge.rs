@@ -1,4 +1,4 @@
-//! Layers laid over one another for one selector, and who decides where its key goes.
+//! Lays layers over one another for one selector, and decides whether its key may go where they lead.
 //!
 //! A key is sent to an endpoint only if both are the operator's, or both are allowed by `[untrusted]`:
 //!
@@ -10,9 +10,9 @@
 //! | an untrusted layer | an operator's table below it | forgotten: there is no key |
 //! | an untrusted layer | an operator's table above it | sent if `untrusted.keys` allows the key too, else refused |
 //!
-//! A project is named to a backend whose keys do not choose it, so who names one with a key of somebody else's reaches that one's projects. An
+//! A project is named to a backend whose keys do not choose it, so a layer that names one with another tenant's key reaches that tenant's projects. An
 //! untrusted layer may name one that `untrusted.projects` allows, or any with a key of its own tenant's (`untrusted.keys` with `{tenant}`) in the
-//! same layer. Where a name means the same project whatever the key ([`BackendName::shares_projects`]), only at an endpoint of its own.
+//! same layer. If a name means the same project with every key ([`BackendName::shares_projects`]), only at an endpoint of its own.
 
 use std::sync::Arc;
 
@@ -22,29 +22,29 @@ use crate::config::resolve::proxy::ResolvedProxy;
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::TemplateError;
 use crate::config::settings::binding::{Binding, Change};
-use crate::config::untrusted::{self, Addresses, Place, Rules};
+use crate::config::untrusted::{self, Addresses, LayerPlace, Rules};
 use crate::faults::{Fault, planted};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind};
 
 /// The layers so far.
-pub(crate) struct Merged<'a> {
+pub(crate) struct MergedLayers<'a> {
     selector: &'a Selector,
     rules: &'a Rules,
     pub(crate) binding: Binding,
     /// The untrusted layer that the endpoint is of.
-    endpoint_of: Option<Place<'a>>,
+    endpoint_of: Option<LayerPlace<'a>>,
     /// The untrusted layer that the backend is of, which says how the key is sent.
-    backend_of: Option<Place<'a>>,
+    backend_of: Option<LayerPlace<'a>>,
     key_is_untrusted: bool,
     /// The untrusted layer that the project is of, and whether the key is its own.
-    project_of: Option<(Place<'a>, bool)>,
+    project_of: Option<(LayerPlace<'a>, bool)>,
     /// What the last key was forgotten for, and where.
     forgotten: Option<(Change, String)>,
     faults: Faults,
 }
 
-impl<'a> Merged<'a> {
+impl<'a> MergedLayers<'a> {
     pub(crate) fn new(selector: &'a Selector, rules: &'a Rules) -> Self {
         Self {
             selector,
@@ -60,7 +60,7 @@ impl<'a> Merged<'a> {
     }
 
     /// Lays a layer over those before it.
-    pub(crate) fn lay(&mut self, layer: &Binding, place: Place<'a>) -> Result<(), TemplateError> {
+    pub(crate) fn lay(&mut self, layer: &Binding, place: LayerPlace<'a>) -> Result<(), TemplateError> {
         let is_trusted = !layer.untrusted || planted(Fault::UntrustedObeyed);
         let mut key = None;
         let moves = untrusted::moves(layer, &self.binding);
@@ -100,8 +100,8 @@ impl<'a> Merged<'a> {
         Ok(())
     }
 
-    /// Notes who named the project. `below` is what the tables below say of it, `moves` whether the layer sends elsewhere than they do.
-    fn note_project(&mut self, layer: &Binding, place: Place<'a>, below: Option<&str>, moves: bool) {
+    /// Notes which layer named the project. `below` is what the tables below say of it, `moves` whether the layer sends elsewhere than they do.
+    fn note_project(&mut self, layer: &Binding, place: LayerPlace<'a>, below: Option<&str>, moves: bool) {
         let is_trusted = !layer.untrusted || planted(Fault::UntrustedObeyed);
         if self.binding.project.is_none() || (is_trusted && layer.project.is_some()) {
             self.project_of = None;

@@ -1,14 +1,14 @@
 //! What the configuration says for one selector, everything filled in.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::config::resolve::error::ResolveError;
-use crate::config::resolve::merge::Merged;
+use crate::config::resolve::merge::MergedLayers;
 use crate::config::resolve::proxy::{OfVariables, ResolvedProxy};
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::{self, TemplateError};
@@ -65,26 +65,22 @@ pub struct ResolvedBinding {
     pub weight: u32,
 }
 
-/// What tells bindings apart in 16 bytes, so that a tracer can say what it was made of without keeping it.
+/// A hash of a binding in 16 bytes: a tracer compares it instead of keeping the binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digest([u64; 2]);
 
 impl ResolvedBinding {
-    /// Equal for equal bindings of this process. Both halves hash all of it: that two bindings of one selector meet in 128 bits is not to be
-    /// expected in the life of any program.
+    /// Returns equal digests for equal bindings of this process. Both halves hash all of the binding, so two bindings of one
+    /// selector do not share 128 bits by chance.
     pub(crate) fn digest(&self) -> Digest {
-        Digest([0, 1].map(|half: u8| {
-            let mut hasher = DefaultHasher::new();
-            half.hash(&mut hasher);
-            self.hash(&mut hasher);
-            hasher.finish()
-        }))
+        let hashes = BuildHasherDefault::<DefaultHasher>::new();
+        Digest([0_u8, 1].map(|half| hashes.hash_one((half, self))))
     }
 }
 
 /// Fills the merged layers in for a selector.
 pub(crate) fn fill(
-    layers: Merged<'_>,
+    layers: MergedLayers<'_>,
     selector: &Selector,
     proxies: [&OfVariables; 2],
 ) -> Result<ResolvedBinding, ResolveError> {

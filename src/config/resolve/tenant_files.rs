@@ -69,8 +69,8 @@ impl Config {
     /// What the tenant's file says, where there is a folder for files and one of this tenant.
     ///
     /// # Errors
-    /// [`ConfigError`] with every fault of the file, also where it, or the whole folder, cannot be read: who has a file must not be taken for
-    /// somebody who has none.
+    /// [`ConfigError`] with every fault of the file, also if it, or the whole folder, cannot be read: a tenant
+    /// with a file is never taken for a tenant without one.
     pub(crate) fn tenant_file(&self, tenant: &Slug) -> Result<Option<TenantBinding>, ConfigError> {
         let Some(folder) = self.tenants_dir() else {
             return Ok(None);

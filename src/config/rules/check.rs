@@ -1,4 +1,4 @@
-//! The rules that a layer's values must keep, whoever wrote them.
+//! Checks a layer: each value by the rule that is declared with it, and what several values together must keep.
 
 use std::collections::HashMap;
 

@@ -4,13 +4,13 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::settings::binding::Auth;
 
-/// For a name that is none. It is not repeated: who writes `"Authorization: Bearer <key>"` there has written a key.
+/// For a name that is not a header's. It is not repeated: in `"Authorization: Bearer <key>"` there is a key.
 pub(crate) const NO_NAME: &str = "one of the names is no header's name";
 
 /// Headers that carry keys: a value for one of them would be a key written in the configuration.
 const KEY_HEADERS: [&str; 4] = ["x-honeycomb-team", "api_key", "api-key", "x-api-key"];
 
-/// Words in the names of headers that carry keys, whoever made them up.
+/// Words in the names of headers that carry keys, of any vendor.
 const KEY_WORDS: [&str; 11] = [
     "apikey",
     "auth",
@@ -76,7 +76,7 @@ fn carries_a_key(header: &HeaderName) -> bool {
     KEY_HEADERS.contains(&name) || name.ends_with("api-key") || words.any(|word| KEY_WORDS.contains(&word))
 }
 
-/// `Bearer ...` and `Basic ...`, in whatever header.
+/// `Bearer ...` and `Basic ...`, in any header.
 fn looks_like_a_key(value: &str) -> bool {
     let scheme = value.trim_start().split(' ').next().unwrap_or_default();
     scheme.len() < value.trim().len()

@@ -1,4 +1,4 @@
-//! The rules that values must keep, whoever wrote them.
+//! The rules that all values must keep, in files and in code.
 
 pub(crate) mod check;
 pub(crate) mod endpoint;

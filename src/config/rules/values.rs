@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template;
 
-/// The longest duration of the configuration. Far above any that helps, and far below what the clock can add.
+/// The longest duration of the configuration. Far above any that helps, and far below what the
+/// clock can add.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) fn at_least_one(value: &usize) -> Option<String> {
@@ -39,9 +40,8 @@ pub(crate) fn project(text: &String) -> Option<String> {
     template::ambiguous(text, false)
 }
 
-/// What is wrong with a value that needs a feature of this library.
-pub(crate) fn needs_feature(what: &str, feature: &str, is_built: bool) -> Option<String> {
-    (!is_built).then(|| {
-        format!("{what} needs the feature `{feature}` of tracer-registry, and this program was built without it")
-    })
+/// What is wrong with something that needs a feature of this library, in a program that was built
+/// without it.
+pub(crate) fn needs_feature(what: &str, feature: &str) -> String {
+    format!("{what} needs the feature `{feature}` of tracer-registry, and this program was built without it")
 }

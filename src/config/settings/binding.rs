@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use schemars::{JsonSchema, json_schema as schema};
 use serde::{Deserialize, Serialize};
 
 use crate::config::read::table::Table;
 use crate::config::rules::values;
-use crate::config::settings::declare::{optional, table};
+use crate::config::settings::declare::table;
+#[cfg(feature = "schema")]
+use crate::config::settings::forms;
+use crate::config::settings::key_source;
 use crate::config::settings::proxy::Proxy;
 use crate::config::settings::redacted::Redacted;
 use crate::config::settings::setting::replaced;
 use crate::config::settings::tls::Tls;
-use crate::config::settings::{key_source, proxy};
 use crate::secret::KeySource;
 use crate::util::json_depth::bounded;
 use crate::util::json_number::IntoJson;
@@ -25,9 +26,10 @@ table! {
     /// Everything is optional: what a binding leaves out comes from the bindings it is laid over. `Debug` shows no value that could be a key by
     /// mistake.
     #[derive(Clone, Debug, Default, PartialEq)]
+    #[overlay(Binding::overlay)]
     pub struct Binding {
         /// Where the key comes from. A key itself is never written in the configuration.
-        #[schema(with = "Option<key_source::Form>")]
+        #[schema(with = "Option<forms::KeySource>")]
         #[untrusted(checked)]
         pub(crate) api_key: Option<KeySource>,
         /// The kind of destination: which header carries the key, which path takes spans, how sessions are spelled. Default: honeyhive.
@@ -50,20 +52,18 @@ table! {
         /// Certificates for an `https` endpoint. Default: the platform's authorities, no client certificate.
         pub(crate) tls: Option<Tls>,
         /// What requests go through. Default: nothing, whatever variables of the process say.
-        #[schema(with = "Option<proxy::Form>")]
+        #[schema(with = "Option<forms::Proxy>")]
         pub(crate) proxy: Option<Proxy>,
         /// Further headers of every request. Headers that carry keys are refused here.
-        #[schema(default)]
         pub(crate) headers: Redacted<BTreeMap<String, String>>,
         /// The `source` of sessions and spans, such as `production`.
         #[untrusted(free)]
         pub(crate) source: Option<String>,
         /// Metadata of every session and, where the backend wants it there, of every span.
-        #[schema(default)]
         #[untrusted(free)]
         pub(crate) metadata: Redacted<BTreeMap<String, serde_json::Value>>,
         /// Resource attributes, such as `service.name`. Texts, numbers and booleans.
-        #[schema(default, schema_with = "attributes")]
+        #[schema(schema_with = "forms::attributes")]
         #[untrusted(checked)]
         pub(crate) resource: Redacted<BTreeMap<String, serde_json::Value>>,
         /// Which traces are recorded. Default: all.
@@ -92,11 +92,6 @@ table! {
     }
 }
 
-/// Resource attributes are single values.
-fn attributes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
-}
-
 /// A change that forgets the key and `auth` of the tables below it: a key is for what it was written with. A project is of a backend at an
 /// endpoint: a change of either forgets `project` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +108,8 @@ pub enum Change {
 }
 
 /// A kind of destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum BackendName {
@@ -141,7 +137,8 @@ pub enum BackendName {
 }
 
 /// How the key is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     /// The header that carries the key.
@@ -157,7 +154,8 @@ fn default_auth_header() -> String {
 }
 
 /// How the key stands in its header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AuthScheme {
     /// `Bearer <key>`
@@ -170,11 +168,12 @@ pub enum AuthScheme {
 }
 
 /// Which traces are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
     /// The part of all traces that is recorded, from 0.0 to 1.0. The spans of a trace share its fate.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))]
     pub ratio: f64,
 }
 
@@ -219,7 +218,8 @@ table! {
 }
 
 /// How sessions come about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SessionMode {
@@ -243,8 +243,6 @@ replaced! {
     });
     Sampling: |table: &mut Table<'_>, name| table.table(name, Sampling::take).flatten();
 }
-
-optional!(Limits, Propagation);
 
 impl Default for Sampling {
     fn default() -> Self {

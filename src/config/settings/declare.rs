@@ -1,21 +1,25 @@
-//! How a table of the configuration is declared: each setting in one place, with all that is done with it.
+//! How a table of the configuration is declared: each setting in one place, with all that is done
+//! with it.
 
 /// Declares a table: its type, how it is read, laid over a lower layer, and checked.
 ///
 /// The type of a field is a [`Field`](super::setting::Field). Attributes of fields, in this order:
-/// - `#[schema(..)]`: what schemars is told;
-/// - `#[untrusted(how)]`: an untrusted layer may set it, `free`ly, if it is `checked`, or to less than the tables below say (`lowered`).
-///   Without this attribute it may not;
+/// - `#[schema(..)]`: passed to schemars;
+/// - `#[untrusted(how)]`: an untrusted layer may set it, `free`ly, if it is `checked`, or to less
+///   than the tables below say (`lowered`). Without this attribute it may not;
 /// - `#[take(function)]`: takes it out of the table, in place of the type's own function;
 /// - `#[most(value)]`: what holds if no table says it: an untrusted layer may set less, never more;
 /// - `#[rule(function)]`: says what is wrong with a value, if something is.
 ///
-/// Fields with `#[state]` come last. They are no settings.
+/// Fields with `#[state]` come last. They are no settings. The table is a
+/// [`Field`](super::setting::Field) of others itself, and may be optional there; it is laid over a
+/// lower one field by field, or by the function of `#[overlay(function)]`.
 macro_rules! table {
     (
         $(#[doc = $doc:literal])+
         #[derive($($derive:ident),+)]
         $(#[schema($($schema:tt)*)])?
+        $(#[overlay($overlay:path)])?
         $vis:vis struct $Table:ident {
             $(
                 $(#[doc = $field_doc:literal])+
@@ -30,17 +34,18 @@ macro_rules! table {
         }
     ) => {
         $(#[doc = $doc])+
-        #[derive($($derive),+, schemars::JsonSchema)]
-        #[schemars(deny_unknown_fields $(, $($schema)*)?)]
+        #[derive($($derive),+)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[cfg_attr(feature = "schema", schemars(deny_unknown_fields $(, $($schema)*)?))]
         $vis struct $Table {
             $(
                 $(#[doc = $field_doc])+
-                $(#[schemars($($field_schema)*)])?
+                #[cfg_attr(feature = "schema", schemars(default $(, $($field_schema)*)?))]
                 $field_vis $field: $Type,
             )*
             $(
                 $(#[doc = $state_doc])+
-                #[schemars(skip)]
+                #[cfg_attr(feature = "schema", schemars(skip))]
                 pub(crate) $state: $State,
             )*
         }
@@ -62,8 +67,7 @@ macro_rules! table {
             fn operators_alone(&self) -> Vec<&'static str> {
                 let fields = [$((
                     stringify!($field),
-                    <[&str]>::is_empty(&[$(stringify!($allowed))?])
-                        && $crate::config::settings::setting::Field::is_set(&self.$field),
+                    <[&str]>::is_empty(&[$(stringify!($allowed))?]) && self.$field != <$Type>::default(),
                 ),)*];
                 fields.into_iter().filter_map(|(field, is_refused)| is_refused.then_some(field)).collect()
             }
@@ -88,12 +92,36 @@ macro_rules! table {
                 let _ = (path, faults);
             }
         }
+
+        impl $crate::config::settings::setting::Field for $Table {
+            fn take(table: &mut $crate::config::read::table::Table<'_>, name: &'static str) -> Self {
+                $crate::config::settings::setting::Setting::take(table, name).unwrap_or_default()
+            }
+
+            fn overlay(&mut self, upper: &Self) {
+                $crate::config::settings::declare::first!(
+                    $($overlay,)? $crate::config::settings::setting::Fields::overlay_fields
+                )(self, upper);
+            }
+        }
+
+        impl $crate::config::settings::setting::Setting for $Table {
+            fn take(table: &mut $crate::config::read::table::Table<'_>, name: &'static str) -> Option<Self> {
+                table.table(name, $crate::config::settings::setting::Fields::take_fields)
+            }
+
+            fn lay_over(&self, lower: &mut Option<Self>) {
+                $crate::config::settings::setting::Field::overlay(lower.get_or_insert_default(), self);
+            }
+        }
     };
 }
 
-/// Declares a [`table!`] of the whole registry by its path, and the same with every default filled in.
+/// Declares a [`table!`] of the whole registry by its path, and the same with every default filled
+/// in.
 ///
-/// Its fields have `#[default(value)]` or `#[default(value, rule)]`. Tables in it come last, with `#[inner(Settings)]`.
+/// Its fields have `#[default(value)]` or `#[default(value, rule)]`. Tables in it come last, with
+/// `#[inner(Settings)]`.
 macro_rules! settings {
     (
         $(#[doc = $doc:literal])+
@@ -126,7 +154,6 @@ macro_rules! settings {
                 )*
                 $(
                     $(#[doc = $inner_doc])+
-                    #[schema(default)]
                     pub $inner: $Inner,
                 )*
             }
@@ -160,43 +187,38 @@ macro_rules! settings {
     };
 }
 
-/// Makes tables fields of others: `section!` for one that is always there, `optional!` for one that may be left out.
-macro_rules! section {
-    ($($Table:ty),*) => {$(
-        impl $crate::config::settings::setting::Field for $Table {
-            fn take(table: &mut $crate::config::read::table::Table<'_>, name: &'static str) -> Self {
-                table.table(name, $crate::config::settings::setting::Fields::take_fields).unwrap_or_default()
-            }
-
-            fn overlay(&mut self, upper: &Self) {
-                $crate::config::settings::setting::Fields::overlay_fields(self, upper);
-            }
-
-            fn is_set(&self) -> bool {
-                *self != Self::default()
-            }
-        }
-    )*};
-}
-
-macro_rules! optional {
-    ($($Table:ty),*) => {$(
-        impl $crate::config::settings::setting::Setting for $Table {
-            fn take(table: &mut $crate::config::read::table::Table<'_>, name: &'static str) -> Option<Self> {
-                table.table(name, $crate::config::settings::setting::Fields::take_fields)
-            }
-
-            fn lay_over(&self, lower: &mut Option<Self>) {
-                $crate::config::settings::setting::Fields::overlay_fields(lower.get_or_insert_default(), self);
-            }
-        }
-    )*};
-}
-
 macro_rules! first {
     ($first:expr $(, $rest:expr)*) => {
         $first
     };
 }
 
-pub(crate) use {first, optional, section, settings, table};
+pub(crate) use {first, settings, table};
+
+#[cfg(test)]
+mod tests {
+    use crate::config::settings::setting::Fields as _;
+
+    table! {
+        /// A table with a setting that says nothing of untrusted layers.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        struct Example {
+            /// Declared.
+            #[untrusted(free)]
+            allowed: Option<u32>,
+            /// Not declared.
+            forgotten: Option<u32>,
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_not_declared_for_untrusted_layers_is_the_operators_alone() {
+        let mut example = Example {
+            allowed: Some(1),
+            forgotten: None,
+        };
+        assert!(example.operators_alone().is_empty());
+        example.forgotten = Some(1);
+        assert_eq!(example.operators_alone(), ["forgotten"]);
+    }
+}

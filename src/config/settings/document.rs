@@ -4,14 +4,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::config::fault::quoted;
 use crate::config::read::table::Table;
 use crate::config::rules::values::needs_feature;
 use crate::config::settings::binding::{BackendName, Binding};
-use crate::config::settings::declare::{section, settings, table};
+use crate::config::settings::declare::{settings, table};
 use crate::config::settings::export::Export;
 use crate::config::settings::metrics::Metrics;
 use crate::config::settings::pool::Pool;
@@ -23,51 +22,41 @@ table! {
     /// A configuration as written. Made from files by [`Config::load`](crate::config::Config::load), or in code.
     #[derive(Clone, Debug, Default, PartialEq)]
     #[schema(title = "tracer-registry configuration")]
+    #[overlay(Document::overlay)]
     pub(crate) struct Document {
         /// Which environment `registry.active()` gives, and which file is laid over the default one.
-        #[schema(default)]
         pub(crate) active_environment: Option<ActiveEnvironment>,
         /// Every binding starts from here.
-        #[schema(default)]
         pub(crate) defaults: Binding,
         /// By environment's name.
-        #[schema(default, schema_with = "names")]
+        #[schema(schema_with = "names::exact")]
         pub(crate) environments: BTreeMap<String, Binding>,
         /// By feature's name.
-        #[schema(default, schema_with = "names")]
+        #[schema(schema_with = "names::exact")]
         pub(crate) features: BTreeMap<String, Binding>,
         /// By tenant slug. The table `"*"` stands for every tenant without one of its own; `{tenant}` in it is the slug.
-        #[schema(default, schema_with = "names_and_wildcard")]
+        #[schema(schema_with = "names::or_wildcard")]
         pub(crate) tenants: BTreeMap<String, Binding>,
         /// A folder with a file for each tenant, called as the slug, such as `acme.toml`; in it is what a table `[tenants.acme]` would have. Read
         /// when the tenant is looked up. A tenant with a table here needs none, and its file is not read.
-        #[schema(default)]
         #[take(folder)]
         #[rule(not_empty)]
         pub(crate) tenants_dir: Option<PathBuf>,
         /// For several parts at once; laid over the bindings of the parts.
-        #[schema(default)]
         pub(crate) routes: Vec<Route>,
         /// What files of `tenants_dir`, and bindings that a program reads from JSON, may choose.
-        #[schema(default)]
         pub(crate) untrusted: Untrusted,
         /// How spans are sent, for all tracers.
-        #[schema(default)]
         pub(crate) export: Export,
         /// When the files are read again.
-        #[schema(default)]
         pub(crate) reload: Reloading,
         /// What is asked of keys.
-        #[schema(default)]
         pub(crate) keys: Keys,
         /// How much the registry's own metrics tell apart.
-        #[schema(default)]
         pub(crate) metrics: Metrics,
         /// How many tracers are kept, and for how long.
-        #[schema(default)]
         pub(crate) pool: Pool,
         /// Where spans go that are made outside any scope, by code that knows no tenants.
-        #[schema(default)]
         pub(crate) routing: Routing,
     }
 }
@@ -110,11 +99,7 @@ settings! {
     pub(crate) struct KeySettings;
 }
 
-section!(Routing, Reloading, Keys);
-
 replaced! {
-    // As one: half of one layer's selector and half of another's would be a third one.
-    When: |table: &mut Table<'_>, name| table.table(name, When::take_fields);
     ActiveEnvironment: ActiveEnvironment::take;
 }
 
@@ -130,7 +115,7 @@ fn not_empty(folder: &PathBuf) -> Option<String> {
 }
 
 fn can_watch(watch: &bool) -> Option<String> {
-    needs_feature("watching files", "watch", !*watch || cfg!(feature = "watch"))
+    (*watch && cfg!(not(feature = "watch"))).then(|| needs_feature("watching files", "watch"))
 }
 
 fn has_modes(strict: &bool) -> Option<String> {
@@ -141,8 +126,8 @@ fn has_modes(strict: &bool) -> Option<String> {
 pub(crate) const WILDCARD: &str = "*";
 
 /// Which environment is the active one.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub(crate) enum ActiveEnvironment {
     /// This one.
     Slug(String),
@@ -151,8 +136,8 @@ pub(crate) enum ActiveEnvironment {
 }
 
 /// A variable that names the active environment.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(crate) struct ActiveVariable {
     /// The variable's name.
     pub(crate) env: String,
@@ -161,19 +146,20 @@ pub(crate) struct ActiveVariable {
 }
 
 /// A binding for selectors that have all of `when`'s parts.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(crate) struct Route {
     /// The parts that a selector must have.
     pub(crate) when: When,
     /// What holds for it.
-    #[schemars(flatten)]
+    #[cfg_attr(feature = "schema", schemars(flatten))]
     pub(crate) binding: Binding,
 }
 
 table! {
-    /// The parts of a selector.
+    /// The parts of a selector, laid over others as one: half of one layer's selector and half of another's would be a third one.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+    #[overlay(When::clone_from)]
     pub(crate) struct When {
         /// A tenant slug. In a route `"*"` is every tenant, and another part is named too.
         pub(crate) tenant: Option<String>,
@@ -268,10 +254,6 @@ impl Field for Vec<Route> {
             }
         }
     }
-
-    fn is_set(&self) -> bool {
-        !self.is_empty()
-    }
 }
 
 impl ActiveEnvironment {
@@ -288,24 +270,32 @@ impl ActiveEnvironment {
     }
 }
 
-/// Bindings by name, with the rules of names. The wildcard is allowed where it has a meaning.
-fn by_name(generator: &mut schemars::SchemaGenerator, wildcard: bool) -> schemars::Schema {
-    let mut bindings = generator.subschema_for::<BTreeMap<String, Binding>>();
-    let name =
-        serde_json::json!({ "pattern": r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$", "not": { "pattern": r"\.\." } });
-    let names = if wildcard {
-        serde_json::json!({ "anyOf": [{ "const": WILDCARD }, name] })
-    } else {
-        name
-    };
-    bindings.insert("propertyNames".to_owned(), names);
-    bindings
-}
+/// Bindings by name, for the schema.
+#[cfg(feature = "schema")]
+mod names {
+    use std::collections::BTreeMap;
 
-fn names(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    by_name(generator, false)
-}
+    use super::{Binding, WILDCARD};
 
-fn names_and_wildcard(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    by_name(generator, true)
+    /// Bindings by name, with the rules of names. The wildcard is allowed where it has a meaning.
+    fn by_name(generator: &mut schemars::SchemaGenerator, wildcard: bool) -> schemars::Schema {
+        let mut bindings = generator.subschema_for::<BTreeMap<String, Binding>>();
+        let name =
+            serde_json::json!({ "pattern": r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$", "not": { "pattern": r"\.\." } });
+        let names = if wildcard {
+            serde_json::json!({ "anyOf": [{ "const": WILDCARD }, name] })
+        } else {
+            name
+        };
+        bindings.insert("propertyNames".to_owned(), names);
+        bindings
+    }
+
+    pub(super) fn exact(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        by_name(generator, false)
+    }
+
+    pub(super) fn or_wildcard(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        by_name(generator, true)
+    }
 }

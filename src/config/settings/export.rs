@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::read::table::{SIZE, Table};
 use crate::config::rules::values::{at_least_one, at_most_a_day, more_than_zero, needs_feature};
-use crate::config::settings::declare::{section, settings};
-use crate::config::settings::setting::{HumanDuration, HumanSize, replaced};
+use crate::config::settings::declare::settings;
+#[cfg(feature = "schema")]
+use crate::config::settings::forms;
+use crate::config::settings::setting::{HumanSize, replaced};
 
 /// The most requests under way at the same time: more than a process has sockets for.
 pub(crate) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
@@ -28,7 +29,6 @@ settings! {
         #[default(Compression::Gzip, is_built_too)]
         pub compression: Option<Compression>,
         /// How long a span waits for others before its batch is sent. Default: 1s.
-        #[schema(with = "Option<HumanDuration>")]
         #[default(Duration::from_secs(1), at_most_a_day)]
         pub scheduled_delay: Option<Duration>,
         /// Spans in a request at the most. Default: 512.
@@ -41,7 +41,7 @@ settings! {
         pub max_queue_size: Option<usize>,
         /// What the spans and session events of all tracers together may take that are queued and under way; each tracer may have as much as is
         /// free. Default: 64MiB.
-        #[schema(with = "Option<HumanSize>")]
+        #[schema(with = "Option<forms::Size>")]
         #[take(size)]
         #[default(64 << 20, at_least_one)]
         pub max_queue_bytes: Option<usize>,
@@ -51,11 +51,9 @@ settings! {
         #[default(64, in_bounds)]
         pub max_concurrent_exports: Option<usize>,
         /// How long one request may take. Default: 10s.
-        #[schema(with = "Option<HumanDuration>")]
         #[default(Duration::from_secs(10), more_than_zero)]
         pub timeout: Option<Duration>,
         /// How long a registry that is dropped without `shutdown` goes on delivering. Default: 2s.
-        #[schema(with = "Option<HumanDuration>")]
         #[default(Duration::from_secs(2), at_most_a_day)]
         pub drop_timeout: Option<Duration>,
         #[inner(RetrySettings)]
@@ -73,21 +71,17 @@ settings! {
     #[at("export.retry")]
     pub struct Retry {
         /// The longest wait before the first repetition; it doubles each time, and each wait is drawn from zero to it. Default: 1s.
-        #[schema(with = "Option<HumanDuration>")]
         #[default(Duration::from_secs(1), more_than_zero)]
         pub initial_backoff: Option<Duration>,
         /// The longest wait between two attempts. Default: 30s.
-        #[schema(with = "Option<HumanDuration>")]
         #[default(Duration::from_secs(30), more_than_zero)]
         pub max_backoff: Option<Duration>,
         /// How long what failed for a passing reason is repeated before it is dropped and counted: from when it was due, or from when the
         /// receiver's present failure began, whichever is later. With `0s` nothing is repeated. Default: 5m.
-        #[schema(with = "Option<HumanDuration>")]
         #[default(Duration::from_secs(300), at_most_a_day)]
         pub max_elapsed: Option<Duration>,
         /// The longest wait that a receiver may ask for (`Retry-After`, gRPC's `RetryInfo`); a longer one is cut to it. With `0s` its wishes are
         /// ignored. Default: 1h.
-        #[schema(with = "Option<HumanDuration>")]
         #[default(Duration::from_secs(3600), at_most_a_day)]
         pub max_retry_after: Option<Duration>,
         /// What is done where the receiver fails on a request by an HTTP status that may be about what it carries: 500, and any other 5xx but
@@ -101,7 +95,8 @@ settings! {
 }
 
 /// What is done where the receiver answers a batch with 500 or the like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ServerErrors {
@@ -114,19 +109,21 @@ pub enum ServerErrors {
 }
 
 /// Who sends, and when.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ExportMode {
     /// Threads of the registry, all the time.
     #[default]
     Background,
-    /// The thread that flushes or shuts down, while it does, and nobody at any other time: for processes that are frozen in between.
+    /// The thread that flushes or shuts down, while it does, and no other: for processes that are frozen in between.
     Inline,
 }
 
 /// How spans are encoded and sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Protocol {
     /// OTLP/HTTP with protobuf bodies.
@@ -142,7 +139,8 @@ pub enum Protocol {
 }
 
 /// How bodies are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Compression {
@@ -178,8 +176,6 @@ replaced! {
     ServerErrors: Table::choose;
 }
 
-section!(Export, Retry);
-
 fn size(table: &mut Table<'_>, name: &'static str) -> Option<usize> {
     table.take(name, SIZE).map(|HumanSize(bytes)| bytes)
 }
@@ -190,13 +186,9 @@ fn in_bounds(most: &usize) -> Option<String> {
 }
 
 fn is_built(protocol: &Protocol) -> Option<String> {
-    needs_feature("grpc", "grpc", *protocol != Protocol::Grpc || cfg!(feature = "grpc"))
+    (*protocol == Protocol::Grpc && cfg!(not(feature = "grpc"))).then(|| needs_feature("grpc", "grpc"))
 }
 
 fn is_built_too(compression: &Compression) -> Option<String> {
-    needs_feature(
-        "zstd",
-        "zstd",
-        *compression != Compression::Zstd || cfg!(feature = "zstd"),
-    )
+    (*compression == Compression::Zstd && cfg!(not(feature = "zstd"))).then(|| needs_feature("zstd", "zstd"))
 }

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-
 use crate::config::read::table::{TEXT, Table};
 use crate::config::settings::setting::Setting;
 use crate::secret::{KeyCommand, KeySource};
@@ -60,53 +58,4 @@ fn command(table: &mut Table<'_>) -> Option<KeyCommand> {
     command.lifetime = lifetime;
     command.show_stderr = show_stderr.unwrap_or_default();
     Some(command)
-}
-
-/// Where a key comes from, as written. A literal key is refused.
-#[derive(JsonSchema)]
-#[schemars(untagged, deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "describes the written form; it is read with an error for each mistake"
-)]
-pub(crate) enum Form {
-    /// An environment variable of the process.
-    Env {
-        /// The variable's name.
-        env: String,
-    },
-    /// A file; one newline at its end is not part of the key.
-    File {
-        /// The path; a relative one is taken from the folder of the configuration file.
-        file: String,
-    },
-    /// A systemd credential, by name.
-    Credential {
-        /// The credential's name in `$CREDENTIALS_DIRECTORY`.
-        credential: String,
-    },
-    /// A command that prints the key, run without a shell, in a process group of its own; Unix only.
-    Exec {
-        /// The program and its arguments.
-        #[schemars(length(min = 1))]
-        exec: Vec<String>,
-        /// How long it may take before it is killed. Default: 10s.
-        timeout: Option<String>,
-        /// How long what it printed holds: it is run again when three quarters of that are over. Default: it is run again where a receiver
-        /// refuses the key.
-        lifetime: Option<String>,
-        /// Variables of the process that it gets beside `PATH`, `HOME` and `LANG`, such as `VAULT_TOKEN`. Default: none.
-        #[schemars(default)]
-        pass_env: Vec<String>,
-        /// Whether an error shows the start of its standard error. Default: false, its exit status alone.
-        #[schemars(default)]
-        show_stderr: bool,
-    },
-    /// A secret source that the program gave to the registry's builder.
-    Provider {
-        /// The source's name.
-        provider: String,
-        /// The secret's name in it.
-        name: String,
-    },
 }

@@ -1,6 +1,6 @@
 //! `[metrics]`: how much the registry's own metrics tell apart.
 
-use crate::config::settings::declare::{section, settings};
+use crate::config::settings::declare::settings;
 
 settings! {
     /// `[metrics]` as written.
@@ -16,5 +16,3 @@ settings! {
     /// `[metrics]` with every default filled in.
     pub struct MetricsSettings;
 }
-
-section!(Metrics);

@@ -4,12 +4,15 @@ pub(crate) mod binding;
 mod declare;
 pub(crate) mod document;
 pub(crate) mod export;
+#[cfg(feature = "schema")]
+mod forms;
 mod key_source;
 pub(crate) mod metrics;
 mod overlay;
 pub(crate) mod pool;
 pub(crate) mod proxy;
 pub(crate) mod redacted;
+#[cfg(feature = "schema")]
 pub(crate) mod schema;
 pub(crate) mod setting;
 pub(crate) mod tls;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::config::read::table::Table;
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::settings::binding::{Binding, Change};
-use crate::config::settings::setting::{Entry, Field, Fields};
+use crate::config::settings::setting::{Entry, Fields};
 use crate::config::settings::tls::Tls;
 
 impl Binding {
@@ -77,20 +77,6 @@ impl Binding {
         if let Some(tls) = &mut self.tls {
             (tls.cert, tls.key) = (None, None);
         }
-    }
-}
-
-impl Field for Binding {
-    fn take(table: &mut Table<'_>, name: &'static str) -> Self {
-        table.table(name, Self::take_fields).unwrap_or_default()
-    }
-
-    fn overlay(&mut self, upper: &Self) {
-        Self::overlay(self, upper);
-    }
-
-    fn is_set(&self) -> bool {
-        *self != Self::default()
     }
 }
 

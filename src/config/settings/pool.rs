@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::read::table::Table;
 use crate::config::rules::values::{at_least_one, more_than_zero};
-use crate::config::settings::declare::{section, settings};
+use crate::config::settings::declare::settings;
+#[cfg(feature = "schema")]
+use crate::config::settings::forms;
 use crate::config::settings::setting::{HumanDuration, replaced};
 
 settings! {
@@ -21,10 +22,10 @@ settings! {
         #[default(10_000, at_least_one)]
         pub max_tracers: Option<usize>,
         /// How long an idle tracer is kept, or "never" where the time alone ends none. Default: 30m.
-        #[schema(with = "Option<WrittenTimeout>")]
+        #[schema(with = "Option<forms::IdleTimeout>")]
         #[default(IdleTimeout::After(Duration::from_secs(30 * 60)), not_at_once)]
         pub idle_timeout: Option<IdleTimeout>,
-        /// What becomes of a look-up that would make a tracer where there are `max_tracers`. Default: reject.
+        /// What happens to a look-up that would make a tracer if there are `max_tracers`. Default: reject.
         #[default(WhenFull::Reject)]
         pub when_full: Option<WhenFull>,
     }
@@ -32,8 +33,6 @@ settings! {
     /// `[pool]` with every default filled in.
     pub struct PoolSettings;
 }
-
-section!(Pool);
 
 /// How long an idle tracer is kept: `30m`, or `never` where it is kept however long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +43,9 @@ pub enum IdleTimeout {
     Never,
 }
 
-/// What becomes of a look-up that would make one tracer too many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+/// What happens to a look-up that would make one tracer too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum WhenFull {
@@ -55,12 +55,6 @@ pub enum WhenFull {
     /// The tracer is made at once, above the bound, and counted. Idle tracers make room afterwards.
     Grow,
 }
-
-/// How the timeout is written.
-#[derive(JsonSchema)]
-#[schemars(extend("examples" = ["30m", "never"]))]
-#[expect(dead_code, reason = "describes the written form")]
-struct WrittenTimeout(String);
 
 impl<'de> Deserialize<'de> for IdleTimeout {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use schemars::JsonSchema;
-
 use crate::config::read::table::{TEXT, Table};
 use crate::config::rules::endpoint::{Endpoint, EndpointError};
 use crate::config::settings::key_source;
@@ -66,7 +64,7 @@ impl Proxy {
         Some(Self { address, credentials })
     }
 
-    /// Whether both are one proxy, whoever asks it.
+    /// Whether both are one proxy, with any credentials.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         self.address == other.address
     }
@@ -107,28 +105,4 @@ impl fmt::Debug for Proxy {
         };
         shown.field("credentials", &self.credentials).finish()
     }
-}
-
-/// What requests go through, as written.
-#[derive(JsonSchema)]
-#[schemars(untagged, deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "describes the written form; it is read with an error for each mistake"
-)]
-pub(crate) enum Form {
-    /// A proxy by its URL.
-    Url {
-        /// The proxy's URL, such as `http://proxy.example:3128`, without user and password.
-        url: String,
-        /// Where `user:password` comes from. Default: none are sent.
-        credentials: Option<key_source::Form>,
-    },
-    /// The proxy that a variable of the process names; none where it is not set.
-    Env {
-        /// The variable's name, such as `HTTPS_PROXY`.
-        env: String,
-        /// Where `user:password` comes from. Default: none are sent.
-        credentials: Option<key_source::Form>,
-    },
 }

@@ -5,13 +5,12 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use http::{HeaderName, HeaderValue};
-use schemars::JsonSchema;
 
 use crate::config::rules::endpoint::Endpoint;
 
 /// A value whose `Debug` shows its names alone, or nothing.
-#[derive(Clone, Default, PartialEq, Eq, Hash, JsonSchema)]
-#[schemars(transparent, inline)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transparent, inline))]
 pub struct Redacted<T>(pub(crate) T);
 
 impl<T> Deref for Redacted<T> {

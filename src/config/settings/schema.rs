@@ -1,12 +1,17 @@
 //! The JSON Schema of the configuration, generated from the types it is read into.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::settings::document::Document;
 
 /// The JSON Schema (draft 2020-12) that a configuration file satisfies.
 pub fn json_schema() -> Value {
     let mut schema = schemars::schema_for!(Document).to_value();
+    schema["$defs"]["Duration"] = json!({
+        "description": "A duration as people write it: `500ms`, `1s`, `5m`, `1h 30m`.",
+        "examples": ["500ms", "1s", "5m"],
+        "type": "string",
+    });
     without_null(&mut schema);
     schema
 }
@@ -27,6 +32,9 @@ fn without_null(schema: &mut Value) {
         if let [only] = types.as_mut_slice() {
             schema["type"] = only.take();
         }
+    }
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.as_object_mut().expect("it has a default").remove("default");
     }
     match schema {
         Value::Object(entries) => entries.values_mut().for_each(without_null),

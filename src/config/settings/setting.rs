@@ -1,10 +1,10 @@
-//! What a setting is: how it is taken out of a table, and how it is laid over that of a lower layer.
+//! What a setting is: how it is taken out of a table, and how it is laid over that of a lower
+//! layer.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -28,7 +28,6 @@ pub(crate) trait Setting: Clone {
 pub(crate) trait Field {
     fn take(table: &mut Table<'_>, name: &'static str) -> Self;
     fn overlay(&mut self, upper: &Self);
-    fn is_set(&self) -> bool;
 }
 
 /// A table whose fields are declared by [`table!`](super::declare::table).
@@ -39,7 +38,8 @@ pub(crate) trait Fields: Default + PartialEq {
     fn overlay_fields(&mut self, upper: &Self);
     /// The fields that are set and not declared as `#[untrusted(..)]`.
     fn operators_alone(&self) -> Vec<&'static str>;
-    /// The fields with `= most` that are set to more than the tables below say, each with what those say.
+    /// The fields with `= most` that are set to more than the tables below say, each with what
+    /// those say.
     fn raised(&self, below: &Self) -> Vec<(&'static str, String)>;
     /// Adds a fault for each value that breaks its rule.
     fn check(&self, path: &str, faults: &mut Faults);
@@ -75,10 +75,6 @@ impl<T: Setting> Field for Option<T> {
             upper.lay_over(self);
         }
     }
-
-    fn is_set(&self) -> bool {
-        self.is_some()
-    }
 }
 
 impl<T: Entry> Field for BTreeMap<String, T> {
@@ -92,10 +88,6 @@ impl<T: Entry> Field for BTreeMap<String, T> {
         for (name, entry) in upper {
             entry.lay_over(name, self);
         }
-    }
-
-    fn is_set(&self) -> bool {
-        !self.is_empty()
     }
 }
 
@@ -113,8 +105,8 @@ impl Entry for String {
     }
 }
 
-/// A value of any kind. A variable's text is taken as the number or boolean that it is in JSON, if it is written just so: `1.10` and
-/// `007` stay texts.
+/// A value of any kind. A variable's text is taken as the number or boolean that it is in JSON, if
+/// it is written just so: `1.10` and `007` stay texts.
 impl Entry for Value {
     fn read(value: Value, _: String, table: &mut Table<'_>) -> Option<Self> {
         let text = value.as_str().filter(|_| table.faults.layer() == Layer::Variables);
@@ -132,10 +124,6 @@ impl<T: Field> Field for Redacted<T> {
 
     fn overlay(&mut self, upper: &Self) {
         self.0.overlay(&upper.0);
-    }
-
-    fn is_set(&self) -> bool {
-        self.0.is_set()
     }
 }
 
@@ -162,7 +150,8 @@ replaced! {
     Duration: |table: &mut Table<'_>, name| table.take(name, DURATION).map(|HumanDuration(duration)| duration);
 }
 
-/// A path; a relative one begins at the folder of the file. Nothing written stays nothing, so that it is refused.
+/// A path; a relative one begins at the folder of the file. Nothing written stays nothing, so that
+/// it is refused.
 pub(crate) fn path(table: &mut Table<'_>, name: &'static str, expected: &str) -> Option<PathBuf> {
     let path: PathBuf = table.take(name, expected)?;
     Some(if path.as_os_str().is_empty() {
@@ -173,10 +162,7 @@ pub(crate) fn path(table: &mut Table<'_>, name: &'static str, expected: &str) ->
 }
 
 /// A duration as people write it: `500ms`, `1s`, `5m`, `1h 30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub(crate) struct HumanDuration(
-    #[schemars(with = "String", extend("examples" = ["500ms", "1s", "5m"]))] pub(crate) Duration,
-);
+pub(crate) struct HumanDuration(pub(crate) Duration);
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -188,8 +174,7 @@ impl<'de> Deserialize<'de> for HumanDuration {
 }
 
 /// A size as people write it: `64MiB`, `500kB`, or a number of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub(crate) struct HumanSize(#[schemars(with = "String", extend("examples" = ["64MiB", "500kB"]))] pub(crate) usize);
+pub(crate) struct HumanSize(pub(crate) usize);
 
 impl<'de> Deserialize<'de> for HumanSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,17 +1,18 @@
-//! `[..tls]`: which servers are believed, and who we say we are.
+//! `[..tls]`: which authorities a server's certificate may be of, and the client certificate.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::read::table::Table;
 use crate::config::rules::template::{self, TemplateError};
 use crate::config::settings::declare::table;
-use crate::config::settings::setting::{Fields, Setting, path};
+use crate::config::settings::setting::{Fields, path};
 use crate::selector::Selector;
 
 table! {
     /// Certificates for an `https` endpoint, as PEM files. Read when the tracer is made, and again when they change.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
     #[schema(extend("dependentRequired" = { "cert": ["key"], "key": ["cert"] }))]
+    #[overlay(Tls::overlay)]
     pub struct Tls {
         /// The certificate authorities that the server's certificate may be of, in place of the platform's. Default: the platform's.
         #[take(pem)]
@@ -25,26 +26,19 @@ table! {
     }
 }
 
-impl Setting for Tls {
-    fn take(table: &mut Table<'_>, name: &'static str) -> Option<Self> {
-        table.table(name, Self::take_fields)
-    }
-
-    /// The certificate and its key are replaced together: those of two tables would not fit each other.
-    fn lay_over(&self, lower: &mut Option<Self>) {
-        let lower = lower.get_or_insert_default();
-        if self.cert.is_some() || self.key.is_some() {
-            (lower.cert, lower.key) = (None, None);
-        }
-        lower.overlay_fields(self);
-    }
-}
-
 fn pem(table: &mut Table<'_>, name: &'static str) -> Option<PathBuf> {
     path(table, name, "the path of a PEM file")
 }
 
 impl Tls {
+    /// The certificate and its key are replaced together: those of two tables would not fit each other.
+    fn overlay(&mut self, over: &Self) {
+        if over.cert.is_some() || over.key.is_some() {
+            (self.cert, self.key) = (None, None);
+        }
+        self.overlay_fields(over);
+    }
+
     /// The files that are named, each by its setting.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let all = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];

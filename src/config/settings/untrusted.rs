@@ -1,7 +1,7 @@
 //! `[untrusted]` as written.
 
 use crate::config::read::table::Table;
-use crate::config::settings::declare::{section, table};
+use crate::config::settings::declare::table;
 use crate::config::settings::setting::Setting;
 
 table! {
@@ -24,8 +24,6 @@ table! {
         pub(crate) projects: Option<Vec<String>>,
     }
 }
-
-section!(Untrusted);
 
 impl Untrusted {
     /// Nothing is allowed yet.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{Folder, listed, resolve};
+#[cfg(feature = "yaml")]
 use crate::config::ConfigFault;
 
 /// The only fault of a folder.
@@ -30,6 +31,7 @@ fn a_file_that_is_not_there_or_of_no_known_kind_is_a_fault() {
 }
 
 #[test]
+#[cfg(feature = "yaml")]
 fn two_files_for_one_layer_clash() {
     let folder = Folder::new(&[
         ("default.toml", ""),

@@ -2,7 +2,7 @@
 
 use crate::config::rules::endpoint::Endpoint;
 
-/// Scheme, host and port of an endpoint that an untrusted layer may choose; whatever its path.
+/// Scheme, host and port of an endpoint that an untrusted layer may choose, with any path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EndpointPattern {
     scheme: String,
@@ -65,7 +65,7 @@ impl EndpointPattern {
         scheme == self.scheme && port == self.port && host_fits
     }
 
-    /// Whether it names one host, and so says by itself who is reached through a proxy.
+    /// Whether it names one host: then no other is reached through a proxy.
     pub(super) fn names_one_host(&self) -> bool {
         matches!(self.host, Host::Exactly(_))
     }

@@ -1,6 +1,6 @@
 //! What an untrusted layer may say, laid over what is below it.
 
-use super::place::Place;
+use super::place::LayerPlace;
 use super::rules::{Rules, line_for_address};
 use crate::config::fault::Faults;
 use crate::config::fault::quoted;
@@ -25,7 +25,7 @@ const PROJECT_WORDS: [&str; 9] = [
     "workspace",
 ];
 
-/// Whether an untrusted layer sends elsewhere than the tables below it: by another URL, in whatever part of it, or to another backend.
+/// Whether an untrusted layer sends elsewhere than the tables below it: by a URL that differs in any part, or to another backend.
 pub(crate) fn moves(over: &Binding, below: &Binding) -> bool {
     let backend = over.backend.is_some() && over.backend != below.backend;
     let endpoint = over.endpoint.as_deref().is_some_and(|over| {
@@ -41,7 +41,7 @@ pub(crate) fn moves(over: &Binding, below: &Binding) -> bool {
 /// Where the key source cannot be filled in.
 pub(crate) fn check(
     layer: &Binding,
-    place: Place<'_>,
+    place: LayerPlace<'_>,
     below: &Binding,
     selector: &Selector,
     rules: &Rules,

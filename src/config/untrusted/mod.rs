@@ -13,5 +13,5 @@ mod rules;
 
 pub use addresses::Addresses;
 pub(crate) use layer::{check, moves};
-pub(crate) use place::Place;
+pub(crate) use place::LayerPlace;
 pub(crate) use rules::{Rules, line_for_address};

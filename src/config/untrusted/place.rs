@@ -8,7 +8,7 @@ use crate::selector::{Selector, SelectorKind, Slug};
 
 /// Where a layer is written.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place<'a> {
+pub(crate) enum LayerPlace<'a> {
     Defaults,
     Table(SelectorKind, &'a str),
     Route(usize),
@@ -19,7 +19,7 @@ pub(crate) enum Place<'a> {
     },
 }
 
-impl Place<'_> {
+impl LayerPlace<'_> {
     /// What a fault names as the file.
     pub(crate) fn file(&self) -> &str {
         match self {
@@ -49,7 +49,7 @@ impl Place<'_> {
 }
 
 /// As an error names it.
-impl fmt::Display for Place<'_> {
+impl fmt::Display for LayerPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tenant { file, .. } => f.write_str(file),

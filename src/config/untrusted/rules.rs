@@ -25,7 +25,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Reads the patterns; a fault for each that is none.
+    /// Reads the patterns. Adds a fault for each that is not valid.
     pub(crate) fn read(written: &Untrusted, faults: &mut Faults) -> Self {
         let endpoint = |text: &str| {
             EndpointPattern::parse(text)

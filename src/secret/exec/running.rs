@@ -25,7 +25,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// How long the end of a command that was killed is waited for. It dies at once, unless it cannot be killed.
 const LONGEST_DYING: Duration = Duration::from_secs(1);
-/// The longest that a command is waited for, whatever its timeout says: the clock cannot add every duration.
+/// The longest that a command is waited for, also if its timeout is longer: the clock cannot add every duration.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// A key, its line end, and one byte to see that there is more.
 const MAX_OUTPUT_BYTES: usize = MAX_KEY_BYTES + 3;
@@ -51,7 +51,7 @@ struct Running {
     /// Of the process, and of its group.
     id: Pid,
     stdout: Option<ChildStdout>,
-    /// Of a fixed size: a buffer that grows leaves copies behind that nobody wipes.
+    /// Of a fixed size: a buffer that grows leaves copies behind that are not wiped.
     output: Zeroizing<Vec<u8>>,
     printed: usize,
     stderr: Option<ChildStderr>,

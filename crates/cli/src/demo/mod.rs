@@ -15,9 +15,9 @@ use tracer_registry::report::Report;
 use tracer_registry::text::printable;
 use tracer_registry_collector::LocalCollector;
 
-use super::interrupt::interrupted;
+use super::error::{CliError, Outcome};
 use super::json;
-use super::outcome::{CliError, Outcome};
+use super::signal::interrupted;
 use super::table::{self, Align};
 use audit::{Findings, audit};
 use setup::World;

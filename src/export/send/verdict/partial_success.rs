@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use prost::Message;
+use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -21,48 +20,40 @@ impl PartialSuccess {
 
     /// Of a response in protobuf; `None` if it is none. Of one that is cut, what came of it.
     pub(crate) fn of_protobuf(body: &[u8], is_cut: bool) -> Option<Self> {
-        match ExportTraceServiceResponse::decode(body) {
-            Ok(response) => {
-                let partial = response.partial_success.unwrap_or_default();
-                Some(Self {
-                    rejected_spans: partial.rejected_spans,
-                    error_message: partial.error_message,
-                })
+        let (mut partial, mut is_valid) = (None, true);
+        let mut response = Protobuf::new(body);
+        for (tag, field) in response.by_ref() {
+            match (tag, field) {
+                (1, ProtobufField::Bytes(fields)) => {
+                    is_valid &= partial.get_or_insert_with(Self::default).read_protobuf(fields);
+                }
+                (1, _) => is_valid = false,
+                _ => {}
             }
-            Err(_) if is_cut => Self::of_cut_protobuf(body),
-            Err(_) => None,
+        }
+        if is_valid && response.is_whole {
+            Some(partial.unwrap_or_default())
+        } else {
+            partial.filter(|_| is_cut)
         }
     }
 
-    fn of_cut_protobuf(mut body: &[u8]) -> Option<Self> {
-        let mut partial = None;
-        while let Ok((tag, wire_type)) = decode_key(&mut body) {
-            if (tag, wire_type) == (1, WireType::LengthDelimited) {
-                partial
-                    .get_or_insert_with(Self::default)
-                    .read_protobuf(take_delimited(&mut body)?);
-            } else if skip_field(wire_type, tag, &mut body, DecodeContext::default()).is_err() {
-                break;
+    /// Takes what is there. Returns whether all of it is, and valid.
+    fn read_protobuf(&mut self, fields: &[u8]) -> bool {
+        let mut is_valid = true;
+        let mut fields = Protobuf::new(fields);
+        for (tag, field) in fields.by_ref() {
+            match (tag, field) {
+                (1, ProtobufField::Number(rejected)) => self.rejected_spans = rejected.cast_signed(),
+                (2, ProtobufField::Bytes(text)) => {
+                    is_valid &= str::from_utf8(text).is_ok();
+                    self.error_message = String::from_utf8_lossy(text).into_owned();
+                }
+                (1 | 2, _) => is_valid = false,
+                _ => {}
             }
         }
-        partial
-    }
-
-    fn read_protobuf(&mut self, mut fields: &[u8]) {
-        while let Ok((tag, wire_type)) = decode_key(&mut fields) {
-            let is_read = match (tag, wire_type) {
-                (1, WireType::Varint) => decode_varint(&mut fields)
-                    .map(|rejected| self.rejected_spans = rejected.cast_signed())
-                    .is_ok(),
-                (2, WireType::LengthDelimited) => take_delimited(&mut fields)
-                    .map(|text| self.error_message = String::from_utf8_lossy(text).into_owned())
-                    .is_some(),
-                _ => skip_field(wire_type, tag, &mut fields, DecodeContext::default()).is_ok(),
-            };
-            if !is_read {
-                return;
-            }
-        }
+        is_valid && fields.is_whole
     }
 
     /// Of a response in JSON; `None` if it is none. Of one that is cut, what came of it.
@@ -85,12 +76,60 @@ impl PartialSuccess {
     }
 }
 
-/// The bytes of a field with a length before it, as far as they are there.
-fn take_delimited<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(decode_varint(body).ok()?).unwrap_or(usize::MAX);
-    let (field, rest) = body.split_at(length.min(body.len()));
-    *body = rest;
-    Some(field)
+/// The fields of a message in protobuf, up to where it is cut or broken.
+struct Protobuf<'a> {
+    rest: &'a [u8],
+    is_whole: bool,
+}
+
+enum ProtobufField<'a> {
+    Number(u64),
+    /// As far as they are there.
+    Bytes(&'a [u8]),
+    Other,
+}
+
+impl<'a> Protobuf<'a> {
+    fn new(message: &'a [u8]) -> Self {
+        Self {
+            rest: message,
+            is_whole: true,
+        }
+    }
+
+    fn read(&mut self) -> Result<(u32, ProtobufField<'a>), DecodeError> {
+        let (tag, wire_type) = decode_key(&mut self.rest)?;
+        let field = match wire_type {
+            WireType::Varint => ProtobufField::Number(decode_varint(&mut self.rest)?),
+            WireType::LengthDelimited => {
+                let length = usize::try_from(decode_varint(&mut self.rest)?).unwrap_or(usize::MAX);
+                self.is_whole &= length <= self.rest.len();
+                let (field, rest) = self.rest.split_at(length.min(self.rest.len()));
+                self.rest = rest;
+                ProtobufField::Bytes(field)
+            }
+            _ => {
+                skip_field(wire_type, tag, &mut self.rest, DecodeContext::default())?;
+                ProtobufField::Other
+            }
+        };
+        Ok((tag, field))
+    }
+}
+
+impl<'a> Iterator for Protobuf<'a> {
+    type Item = (u32, ProtobufField<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let read = self.read();
+        if read.is_err() {
+            (self.rest, self.is_whole) = (&[], false);
+        }
+        read.ok()
+    }
 }
 
 /// Reads into what it holds, so that what was read is there also if the text ends too soon.

@@ -1,6 +1,6 @@
 //! The signals that end the program.
 
-use super::outcome::CliError;
+use super::error::CliError;
 
 /// Calls `then` on ctrl-c or SIGTERM. Both are listened for when this returns.
 pub(super) fn interrupted(then: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
