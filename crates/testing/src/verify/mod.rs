@@ -2,19 +2,16 @@
 //!
 //! | part | what it is |
 //! |---|---|
-//! | `program`, `print` | operations as values, and as text |
-//! | `cast` | the tracers that they use |
+//! | `program` | operations as values (`operation`), as text (`print`), the tracers that they use (`cast`), and the shortest program that still shows a finding (`shrink`) |
 //! | `generate` | programs from a seed |
-//! | `env`, `expect` | the oracle: lexical rules and nothing else |
+//! | `oracle` | lexical rules and nothing else |
 //! | `run` | the interpreter |
-//! | `subject`, `ours`, `build`, `peer` | what it runs on: this crate, or plain providers |
-//! | `traced`, `subscriber`, `requests` | existing programs' ways to spans: `#[trace]`, the `tracing` crate, layers for tower |
+//! | `subject`, `ours`, `peer` | what it runs on: this crate, or plain providers |
 //! | `stage` | a subject with its collector: runs a program, flushes, checks |
 //! | `headers` | incoming headers that lie |
 //! | `chaos` | what is done to the registries meanwhile |
-//! | `check`, `scan`, `finding` | what was received against what was expected |
-//! | `watchdog` | an end for what has none |
-//! | `shrink` | the shortest program that still shows a finding |
+//! | `check` | what was received against what was expected, and a search through every byte (`scan`) |
+//! | `watchdog` | an end for work that has none |
 //! | `rounds`, `options`, `report` | what the caller asks and gets |
 //!
 //! The oracle and the interpreter know the program and nothing of one another.
