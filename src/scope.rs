@@ -38,23 +38,23 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// What is current on this thread, or in this task.
+    /// Returns what is current on this thread, or in this task.
     pub fn current() -> Self {
         Self { cx: context::current() }
     }
 
-    /// The tracer that code in it runs for.
+    /// Returns the tracer that code in it runs for.
     pub fn tracer(&self) -> Option<TracerHandle> {
         let (owner, _) = context::scope_of(&self.cx)?;
         TracerHandle::of_scope(owner)
     }
 
-    /// The session that it is in, as [`Session::current`].
+    /// Returns its session, as [`Session::current`].
     pub fn session(&self) -> Option<Session> {
         Session::of_context(&self.cx)
     }
 
-    /// Makes it current on this thread until the guard is dropped, in place of all that was current; that is current again afterwards.
+    /// Makes it current on this thread until the guard is dropped, in place of what was current before.
     ///
     /// The guard stays on its thread:
     ///
@@ -75,7 +75,7 @@ impl Scope {
         f()
     }
 
-    /// A closure that runs in it, wherever it is called: for `std::thread::spawn`, `spawn_blocking`, a thread pool.
+    /// Returns a closure that runs in it, wherever it is called: for `std::thread::spawn`, `spawn_blocking`, a thread pool.
     pub fn wrap<F, T>(&self, f: F) -> impl FnOnce() -> T + use<F, T>
     where
         F: FnOnce() -> T,
@@ -92,12 +92,12 @@ impl Scope {
         InScope::new(future, self.cx.clone())
     }
 
-    /// Polls a stream in it: what the stream does to make its items runs in the scope, what is done with them does not.
+    /// Polls a stream in it: the stream makes its items in the scope; the code that uses them is not in it.
     pub fn stream<S: Stream>(&self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
         InScope::new(stream, self.cx.clone())
     }
 
-    /// OpenTelemetry's context of it.
+    /// Its OpenTelemetry context.
     pub fn context(&self) -> &Context {
         &self.cx
     }

@@ -34,33 +34,32 @@ pub enum BuildError {
 
 debug_as_display!(BuildError);
 
-/// Why a look-up gave no tracer. Other tracers are not concerned, and the next look-up tries again. `Debug` prints the message.
+/// Why a look-up returned no tracer. Other tracers are not affected, and the next look-up tries again. `Debug` prints the message.
 ///
 /// [`is_unknown`](Self::is_unknown) and [`is_temporary`](Self::is_temporary) tell the kinds apart; docs/operations.md lists the variants.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
-    /// What was asked for is no selector: a name breaks the rules of names, or there is none.
+    /// The selector is not valid: a name breaks the rules of names, or there is none.
     #[error(transparent)]
     Selector(#[from] SelectorError),
-    /// The configuration has nothing for it.
+    /// The configuration has no binding for it, or not enough of one.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// The tenant's binding, from a file of `tenants_dir` or from the program's source, has faults.
     #[error("the tenant's binding cannot be used: {0}")]
     TenantBinding(#[from] ConfigError),
-    /// The program's source of bindings could not tell whether it knows the tenant.
+    /// The program's source of bindings failed.
     #[error("the source of bindings failed for tenant {tenant:?}: {error}")]
     Source {
-        /// Whose binding was asked for.
+        /// The tenant whose binding was asked for.
         tenant: Slug,
-        /// What the source said.
+        /// The source's error.
         error: SourceError,
     },
-    /// The tenant's binding is with an [`AsyncBindingSource`](crate::source::AsyncBindingSource), and this look-up cannot wait for it.
-    #[error(
-        "tenant {0:?} must be asked for asynchronously, for the source of bindings is: use tenant_async or get_async; once its tracer is there, all look-ups find it"
-    )]
+    /// An [`AsyncBindingSource`](crate::source::AsyncBindingSource) has the tenant's binding, and this look-up cannot wait for it. Once the tracer
+    /// is there, all look-ups find it.
+    #[error("binding source for tenant {0:?} is async: use tenant_async or get_async")]
     OnlyAsync(Slug),
     /// The binding has no place to send to.
     #[error(transparent)]
@@ -92,14 +91,12 @@ pub enum LookupError {
     /// The caller that was making the tracer panicked.
     #[error("the look-up that was making {0} panicked")]
     Panicked(Selector),
-    /// There are as many tracers as there may be, and none of them is idle. Those that are there are not concerned.
-    #[error(
-        "there is no room for a tracer of {selector}: pool.max_tracers is {max_tracers}, and none of those that are there is idle"
-    )]
+    /// The pool has `pool.max_tracers` tracers, and none of them is idle.
+    #[error("the pool has no room for {selector}: pool.max_tracers is {max_tracers}, and no tracer is idle")]
     PoolFull {
         /// What was looked up.
         selector: Selector,
-        /// The bound.
+        /// `pool.max_tracers`.
         max_tracers: usize,
     },
     /// The process is a fork of the one that made the registry, and has none of its threads.
@@ -113,17 +110,17 @@ pub enum LookupError {
 debug_as_display!(LookupError);
 
 impl LookupError {
-    /// Whether no such tenant, environment or feature is known: neither to the configuration nor to `tenants_dir` nor to the program's source.
+    /// Whether neither the configuration nor `tenants_dir` nor the program's source knows the tenant, environment or feature.
     ///
-    /// False for what breaks the rules of names ([`Selector`](Self::Selector)), and where it could not be found out.
+    /// False for names that break the rules ([`Selector`](Self::Selector)), and if a file or the source could not be read.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Resolve(ResolveError::Unknown { .. }))
     }
 
-    /// Whether the same look-up may succeed later although nobody changes the configuration: the pool was full, a source of keys or bindings
+    /// Whether the same look-up may succeed later without a change of the configuration: the pool was full, a source of keys or bindings
     /// failed, a file with a key or a certificate is not there yet.
     ///
-    /// Every look-up tries again by itself, so this says how to answer who asked: 503 rather than 500.
+    /// Every look-up tries again by itself, so this only says how to answer a request: 503 rather than 500.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Source { .. } | Self::Panicked(_) | Self::PoolFull { .. } => true,

@@ -48,53 +48,53 @@ impl ActiveSpan {
         Self { cx, lane }
     }
 
-    /// Says what kind of work the span is.
+    /// Sets what kind of work the span is.
     ///
-    /// On HoneyHive a span that is not told is what its `gen_ai.operation.name` says, else its `openinference.span.kind`, else a tool.
-    /// Elsewhere this sets `gen_ai.operation.name`, to `chat`, `execute_tool` or `invoke_workflow`; where the operation is another, such as
-    /// `embeddings`, set that attribute instead.
+    /// On HoneyHive the default is what `gen_ai.operation.name` says, else `openinference.span.kind`, else a tool. Elsewhere this sets
+    /// `gen_ai.operation.name`, to `chat`, `execute_tool` or `invoke_workflow`; for another operation, such as `embeddings`, set that
+    /// attribute instead.
     pub fn event_type(&self, event_type: EventType) {
         self.cx.span().set_attribute(self.spelling().event_type(event_type));
     }
 
     /// One input.
     pub fn input(&self, key: impl AsRef<str>, value: impl IntoJson) {
-        self.tell_entry(DataPart::Inputs, key.as_ref(), value.into_json());
+        self.record_entry(DataPart::Inputs, key.as_ref(), value.into_json());
     }
 
-    /// Inputs: a table; any other value is taken as the one input `input`.
+    /// Inputs: a table. Any other value is the one input `input`.
     pub fn inputs(&self, inputs: impl IntoJson) {
-        self.tell_table(DataPart::Inputs, "input", inputs.into_json());
+        self.record_table(DataPart::Inputs, "input", inputs.into_json());
     }
 
     /// One output.
     pub fn output(&self, key: impl AsRef<str>, value: impl IntoJson) {
-        self.tell_entry(DataPart::Outputs, key.as_ref(), value.into_json());
+        self.record_entry(DataPart::Outputs, key.as_ref(), value.into_json());
     }
 
-    /// Outputs: a table; any other value is taken as the one output `result`.
+    /// Outputs: a table. Any other value is the one output `result`.
     pub fn outputs(&self, outputs: impl IntoJson) {
-        self.tell_table(DataPart::Outputs, "result", outputs.into_json());
+        self.record_table(DataPart::Outputs, "result", outputs.into_json());
     }
 
     /// One entry of metadata.
     pub fn metadata(&self, key: impl AsRef<str>, value: impl IntoJson) {
-        self.tell_entry(DataPart::Metadata, key.as_ref(), value.into_json());
+        self.record_entry(DataPart::Metadata, key.as_ref(), value.into_json());
     }
 
     /// One metric, such as `input_tokens`.
     pub fn metric(&self, key: impl AsRef<str>, value: impl IntoJson) {
-        self.tell_entry(DataPart::Metrics, key.as_ref(), value.into_json());
+        self.record_entry(DataPart::Metrics, key.as_ref(), value.into_json());
     }
 
     /// One entry of feedback, such as a rating by the user.
     pub fn feedback(&self, key: impl AsRef<str>, value: impl IntoJson) {
-        self.tell_entry(DataPart::Feedback, key.as_ref(), value.into_json());
+        self.record_entry(DataPart::Feedback, key.as_ref(), value.into_json());
     }
 
     /// One entry of configuration, such as `model` or `temperature`.
     pub fn config(&self, key: impl AsRef<str>, value: impl IntoJson) {
-        self.tell_entry(DataPart::Config, key.as_ref(), value.into_json());
+        self.record_entry(DataPart::Config, key.as_ref(), value.into_json());
     }
 
     /// Sets an attribute.
@@ -116,8 +116,8 @@ impl ActiveSpan {
 
     /// Adds an error as an event, sets the status to error, and sets `error.type`.
     ///
-    /// The type is the Rust type's name, such as `std::io::error::Error`; that of a `dyn Error` is not known, and `_OTHER`. HoneyHive is told
-    /// message and type by attributes of its own too.
+    /// The type is the Rust type's name, such as `std::io::error::Error`, and `_OTHER` for a `dyn Error`. HoneyHive gets message and type in
+    /// attributes of its own too.
     pub fn record_error<E: Error + ?Sized>(&self, error: &E) {
         let span = self.cx.span();
         if !span.is_recording() {
@@ -169,20 +169,20 @@ impl ActiveSpan {
         self.lane.destination.spelling
     }
 
-    fn tell_entry(&self, part: DataPart, key: &str, value: Json) {
-        self.tell(part, [(key, &value)]);
+    fn record_entry(&self, part: DataPart, key: &str, value: Json) {
+        self.record(part, [(key, &value)]);
         take_apart(value);
     }
 
-    fn tell_table(&self, part: DataPart, key_of_others: &str, value: Json) {
+    fn record_table(&self, part: DataPart, key_of_others: &str, value: Json) {
         match &value {
-            Json::Object(entries) => self.tell(part, entries.iter().map(|(key, value)| (key.as_str(), value))),
-            other => self.tell(part, [(key_of_others, other)]),
+            Json::Object(entries) => self.record(part, entries.iter().map(|(key, value)| (key.as_str(), value))),
+            other => self.record(part, [(key_of_others, other)]),
         }
         take_apart(value);
     }
 
-    fn tell<'a>(&self, part: DataPart, entries: impl IntoIterator<Item = (&'a str, &'a Json)>) {
+    fn record<'a>(&self, part: DataPart, entries: impl IntoIterator<Item = (&'a str, &'a Json)>) {
         let span = self.cx.span();
         if span.is_recording() {
             let spelled = self.spelling().span_data(part, entries);
@@ -191,10 +191,10 @@ impl ActiveSpan {
         }
     }
 
-    /// Data that was bounded on its way here, and how many values that cost. A value other than a table is taken as the one entry of that key.
+    /// Records data that was bounded already, and how many values that cost. A value other than a table is the one entry `result`.
     #[cfg(feature = "macros")]
-    pub(crate) fn tell_captured(&self, part: DataPart, value: Json, cut: u64) {
-        self.tell_table(part, "result", value);
+    pub(crate) fn record_captured(&self, part: DataPart, value: Json, cut: u64) {
+        self.record_table(part, "result", value);
         self.note_cut(cut);
     }
 
@@ -205,7 +205,7 @@ impl ActiveSpan {
         let span = self.cx.span();
         let id = span.span_context().span_id();
         self.lane.note_cut(id, values);
-        // The span takes the count along when it ends. Where it ended on another thread just before, nobody would.
+        // The span takes the count when it ends. If it ended on another thread just before, it does not.
         if !span.is_recording() {
             self.lane.forget_cut(id);
         }

@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::Span as SdkSpan;
 
 use crate::util::wall_time::Moment;
 
-/// As the time of an end or an event: now. In OTLP it is no time, so no program has another use for it.
+/// As the time of an end or an event: now. OTLP has no such time, so a program has no other use for it.
 pub(crate) const NOW: SystemTime = UNIX_EPOCH;
 
 /// A span of one tracer, as OpenTelemetry's [`Span`] trait has it. It ends when it is dropped, if it did not end before.
@@ -20,7 +20,7 @@ pub(crate) const NOW: SystemTime = UNIX_EPOCH;
 /// (OpenTelemetry's `SpanRef::end` and `SpanRef::add_event` do so) is corrected by as much as the clock was set. Any other time stays as it is given.
 pub struct RegistrySpan {
     sdk: SdkSpan,
-    /// When it began; where its builder names another time of its start, when it was made.
+    /// When it began; if its builder names another time of its start, when it was made.
     began: Moment,
 }
 

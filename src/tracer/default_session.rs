@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use crate::context::SessionStamp;
 use crate::faults::{self, Fault, planted};
 
-/// The session of spans that are started outside any. Spans ask for it at their start, so it takes no lock.
+/// The session of spans that are started outside any. Read at the start of each span, so it takes no lock.
 #[derive(Default)]
 pub(super) struct DefaultSession {
     stamp: ArcSwapOption<SessionStamp>,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// The low bits of a [`State`] are the expiry, in milliseconds since `began`; 34 years is never.
+/// The low bits of the state are the expiry, in milliseconds since `began`; 34 years is never.
 const NEVER: u64 = (1 << 40) - 1;
 /// The bits above count how often the tracer was marked stale.
 const ONE_MARK: u64 = NEVER + 1;

@@ -21,22 +21,21 @@ use crate::export::{Lane, LaneProcessor, TracerReport};
 use crate::faults::{Fault, planted};
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
-use crate::span::ActiveSpan;
-use crate::span::RegistrySpan;
+use crate::span::{ActiveSpan, RegistrySpan};
 
 /// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
 const SCOPE: &str = "tracer-registry";
 
-/// What providers are given, since they would make one from variables of the process: the lane's destination has the resource that is sent.
+/// An empty resource, because providers without one read variables of the process. The lane's destination has the resource that is sent.
 static NO_RESOURCE: LazyLock<Resource> = LazyLock::new(|| Resource::builder_empty().build());
 
 /// A handle of one isolated tracer: its own provider, queue, ledger and key.
 ///
 /// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`. A span started by a handle belongs to its tracer for good, is the child of
-/// the innermost span of the same tracer, and carries the session of the innermost scope of the same tracer; what other tracers
-/// have current does not matter.
+/// the innermost span of the same tracer, and carries the session of the innermost scope of the same tracer, whatever other tracers
+/// have current.
 ///
-/// It is a [`TracerProvider`] for whatever takes one.
+/// It is a [`TracerProvider`]. Two handles are equal if they are of the same tracer.
 #[derive(Clone)]
 pub struct TracerHandle(pub(super) Arc<Instance>);
 
@@ -51,7 +50,7 @@ pub(crate) struct Instance {
     pub(super) default_session: DefaultSession,
     /// What it was made of.
     pub(super) digest: Digest,
-    /// What the tenant's file had when it was made; nothing where there was none.
+    /// What the tenant's file had when it was made; nothing if there was no file.
     #[cfg_attr(
         not(feature = "watch"),
         expect(dead_code, reason = "without watching nothing is compared with it")
@@ -86,12 +85,12 @@ impl TracerHandle {
         }))
     }
 
-    /// What it was looked up by.
+    /// What the tracer is looked up by.
     pub fn selector(&self) -> &Selector {
         &self.0.lane.selector
     }
 
-    /// What may be shown of its key, which may be another one later.
+    /// Fingerprint of the current API key. Changes when the key rotates.
     pub fn fingerprint(&self) -> Fingerprint {
         self.0.lane.fingerprint()
     }
@@ -108,8 +107,8 @@ impl TracerHandle {
     /// ```
     ///
     /// The span starts when the future is first polled, with the parent and the session of that moment, so that
-    /// `session.scope(acme.in_span_async(..))` is in the session. A future that is spawned as it is, and so is first polled where nothing is current,
-    /// has those of the place where `in_span_async` was called.
+    /// `session.scope(acme.in_span_async(..))` is in the session. A future that is first polled while nothing is current, such as one that
+    /// is spawned, has the parent and the session of the place where `in_span_async` was called.
     ///
     /// # Cancel safety
     /// A future that is dropped ends the span at that moment.
@@ -139,7 +138,7 @@ impl TracerHandle {
         f(open.span.clone())
     }
 
-    /// Starts a span under the current one of this tracer and gives it to the caller, who ends it (or drops it). It is not made current.
+    /// Starts a span under the current one of this tracer, without making it current. It ends when it is dropped or ended.
     pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> RegistrySpan {
         self.start_here(&self.0.sdk, SpanBuilder::from_name(name))
     }
@@ -147,17 +146,17 @@ impl TracerHandle {
     /// Sends what this tracer has accepted so far, spans and session events, and waits for it, up to `timeout`. Other tracers neither wait nor
     /// are sent; what they have queued stays queued.
     ///
-    /// The report is of this tracer alone, also where its selector has others (dedicated ones beside a pooled one): what became of its spans
-    /// since the last report that told of them. What it tells, the next report of the registry does not tell again.
+    /// The report covers this tracer alone, also if its selector has others (dedicated ones beside a pooled one), since the last report that
+    /// covered it. The next report of the registry does not repeat it.
     ///
-    /// Blocks the thread, as [`TracerRegistry::force_flush`](crate::TracerRegistry::force_flush) does, and says there what async code does
-    /// instead. After the registry is gone there is nothing to send and nothing to tell.
+    /// Blocks the thread; [`TracerRegistry::force_flush`](crate::TracerRegistry::force_flush) says what async code does instead. After the
+    /// registry is gone there is nothing to send and nothing to report.
     pub fn force_flush(&self, timeout: Duration) -> TracerReport {
         self.lane().flush(timeout)
     }
 
-    /// Runs a future for this tracer: spans made in it by whatever means that go by the current context belong to the tracer. Moves with the
-    /// future from thread to thread, and ends with it.
+    /// Runs a future for this tracer: spans that are made in it by the current context belong to the tracer. The scope moves with the future
+    /// from thread to thread, and ends with it.
     ///
     /// # Cancel safety
     /// As that of the future.
@@ -184,7 +183,7 @@ impl TracerHandle {
         context::enter(&self.owner(), session, from)
     }
 
-    /// The tracer of a scope.
+    /// Returns the tracer of a scope.
     pub(crate) fn of_scope(owner: &Owner) -> Option<Self> {
         let tracer = Arc::clone(&owner.tracer).downcast::<Instance>();
         tracer.ok().map(Self)
@@ -208,7 +207,7 @@ impl TracerHandle {
         self.0.propagate_session_id
     }
 
-    /// The id of the session that a span which is started now would carry, where it is not that of its trace.
+    /// Returns the id of the session that a span started now would carry, unless it is that of its trace.
     pub(crate) fn session_id(&self, cx: &Context) -> Option<String> {
         let mut builder = SpanBuilder::default();
         self.stamp_session(&mut builder, cx);
@@ -223,8 +222,8 @@ impl TracerHandle {
         }
     }
 
-    /// The innermost span of this tracer that is open and current, also past scopes of other tracers: for code deep inside that was not given
-    /// the span. Not past a span of another tracer that somebody made current by hand: of what that covers only the id is known.
+    /// Returns the innermost span of this tracer that is open and current, also past scopes of other tracers. Not past a span of another
+    /// tracer that was made current by hand: only the id of what that covers is known.
     pub fn current_span(&self) -> Option<ActiveSpan> {
         let cx = context::with_open_span(&self.0.identity, &context::current())?;
         Some(ActiveSpan::new(cx, Arc::clone(&self.0.lane)))
@@ -234,13 +233,13 @@ impl TracerHandle {
         &self.0.lane
     }
 
-    /// Whether there are other handles, which may be inside sessions, scopes and current contexts. For one that gets none meanwhile the
-    /// answer stays true only where it is no; it may be out of date where it is yes.
+    /// Whether there are other handles, which may be inside sessions, scopes and current contexts. "No" stays true while no look-up returns
+    /// a handle; "yes" may be out of date.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Whether this is the only handle, no span is open, no default session is, and nothing is unsent: nothing would be missed without it.
+    /// Whether this is the only handle, no span and no default session is open, and nothing is unsent.
     pub(crate) fn is_idle(&mut self) -> bool {
         // Exact, and in order after all that was done with the other handles.
         let only = Arc::get_mut(&mut self.0);
@@ -248,12 +247,12 @@ impl TracerHandle {
         only.is_some_and(|tracer| !tracer.default_session.is_open() && is_sent(tracer))
     }
 
-    /// Whether two handles are of the same tracer.
+    /// Whether two handles are of the same tracer. The same as `==`.
     pub fn same_tracer(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// What it was made of.
+    /// The digest of the binding that it was made of.
     pub(crate) fn digest(&self) -> Digest {
         self.0.digest
     }
@@ -277,7 +276,7 @@ impl TracerHandle {
         self.0.default_session.set(stamp);
     }
 
-    /// What goes out with requests: the parent that a span would have now.
+    /// Returns what outgoing requests carry: the parent that a span would have now.
     pub(crate) fn outgoing_span(&self, cx: &Context) -> Option<SpanContext> {
         let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
         parent.has_active_span().then(|| parent.span().span_context().clone())
@@ -286,7 +285,7 @@ impl TracerHandle {
 
 fn sampler(binding: &ResolvedBinding) -> Sampler {
     let root = match binding.sampling.ratio {
-        // All parents are the tracer's own, and sampled: nobody has to be asked.
+        // All parents are the tracer's own, and sampled.
         1.0.. if !binding.trust_remote_parent => return Sampler::AlwaysOn,
         1.0.. => Sampler::AlwaysOn,
         ratio => Sampler::TraceIdRatioBased(ratio),

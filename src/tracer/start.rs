@@ -9,11 +9,10 @@ use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 use super::handle::TracerHandle;
 use crate::context::{self, Identity, Root};
 use crate::session::state::SessionState;
-use crate::span::ActiveSpan;
-use crate::span::RegistrySpan;
+use crate::span::{ActiveSpan, RegistrySpan};
 use crate::util::wall_time::Moment;
 
-/// Ends its span when it goes, however the code that it was opened for came to its end.
+/// Ends its span when it is dropped, however the code that the span was opened for ends.
 pub(crate) struct Open {
     pub(crate) span: ActiveSpan,
     /// What it is the first span of.
@@ -81,7 +80,7 @@ impl TracerHandle {
         self.start_in(sdk, builder, &cx)
     }
 
-    /// The one way to the SDK, which counts. Where each trace is a session, also gives the one that the span begins.
+    /// The one way to the SDK; it counts. If each trace is a session, `session` is set to the one that the span begins.
     fn start(
         &self,
         sdk: &SdkTracer,
@@ -114,7 +113,7 @@ impl TracerHandle {
         if !self.lane().destination.session_per_trace {
             return sdk.build_with_context(builder, &parent);
         }
-        // Each span says by its id whether its trace was begun outside a session, and so is one: there is nowhere else to look that up.
+        // Each span's id says whether its trace began outside a session, and so is one: nothing else keeps that.
         let over = parent.span().span_context().clone();
         let is_first = over.is_remote() || !parent.has_active_span();
         let is_session = if is_first {
@@ -125,11 +124,10 @@ impl TracerHandle {
         if !is_session {
             return sdk.build_with_context(builder, &parent);
         }
-        // The first span that this process has of the trace starts its session. Where that was started elsewhere, starting it again changes
-        // nothing.
+        // This process's first span of the trace starts its session. Starting one again that another process started changes nothing.
         let name = is_first.then(|| builder.name.clone().into_owned());
         let span = Identity::marking(|| sdk.build_with_context(builder, &parent));
-        // Where sampling left the trace out there is nothing to show in a session.
+        // If sampling left the trace out, a session would have nothing in it.
         if let Some(name) = name.filter(|_| span.is_recording()) {
             let trace = span.span_context().trace_id();
             *begun = Some(SessionState::start_of_trace(self.lane(), trace, name));

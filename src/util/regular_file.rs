@@ -4,10 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Opens a regular file for reading. None if it is something else: opening a pipe without a writer would wait for ever.
+/// Opens a regular file for reading. Returns `None` for anything else: opening a pipe without a writer would wait for ever.
 ///
-/// Asked twice: before it is opened, since opening a device may have an effect, and of what was opened, since another file may have come in its
-/// place in between. That one is not waited for either.
+/// Checks twice: before it is opened, because opening a device may have an effect, and what was opened, because another file may have come
+/// in its place in between. It does not wait for that one either.
 pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
     if !fs::metadata(path)?.is_file() {
         return Ok(None);

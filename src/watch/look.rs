@@ -1,4 +1,4 @@
-//! The watcher's thread: waits for events, lets them settle, looks, tells.
+//! The watcher's thread: waits for events, lets them settle, looks at the files, reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use notify::event::{AccessKind, AccessMode, EventKind};
 use super::arms::Arms;
 use super::stamp::Stamp;
 
-/// How long nothing must have happened before it is looked: who writes a file writes it in parts. Also far above what clocks of file
-/// systems tell apart, so that no two writes have one stamp between which it was looked.
+/// How long nothing must have happened before the files are looked at, because a file is written in parts. Also far above the resolution
+/// of file systems' clocks, so that two writes with a look between them have different stamps.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long events that never end put it off.
+/// How long events that never end delay a look.
 const LONGEST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) enum Order {
-    /// With what it looked like when it was asked for; none to be told in any case.
+    /// With its stamp at that moment; `None` to be reported in any case.
     Watch(PathBuf, Option<Stamp>),
     Unwatch(PathBuf),
     Event(notify::Result<notify::Event>),
@@ -29,11 +29,11 @@ pub(super) struct Look<F> {
     poll: Duration,
     arms: Arms,
     watched: BTreeMap<PathBuf, Option<Stamp>>,
-    /// Others are watched than those whose folders are.
+    /// What is watched changed since the folders were armed.
     disarmed: bool,
     /// Entries of watched folders that something happened to.
     touched: BTreeSet<PathBuf>,
-    /// When what was told is to be told again, if it is.
+    /// When what was reported is to be reported again, if it is.
     again: Option<(Instant, BTreeSet<PathBuf>)>,
     changed: F,
 }
@@ -56,7 +56,7 @@ impl<F: FnMut(&BTreeSet<PathBuf>) -> Option<Duration>> Look<F> {
 
     pub(super) fn run(mut self, orders: &Receiver<Order>) {
         let mut next = Instant::now() + self.poll;
-        // When the first event came that was not looked after yet.
+        // When the first event since the last look came.
         let mut since: Option<Instant> = None;
         loop {
             let now = Instant::now();
@@ -77,7 +77,7 @@ impl<F: FnMut(&BTreeSet<PathBuf>) -> Option<Duration>> Look<F> {
         }
     }
 
-    /// Whether it is to be looked soon.
+    /// Returns whether the files are to be looked at soon.
     fn take(&mut self, order: Order) -> bool {
         match order {
             Order::Watch(path, stamp) => {
@@ -107,7 +107,7 @@ impl<F: FnMut(&BTreeSet<PathBuf>) -> Option<Duration>> Look<F> {
     }
 
     fn look(&mut self) {
-        // Before it is looked: what happens in between is seen by one of the two. Not with each order, of which thousands may come at once.
+        // Before the look: one of the two sees what happens in between. Not with each order, of which thousands may come at once.
         if std::mem::take(&mut self.disarmed) {
             self.arms.arm(self.watched.keys());
         }
@@ -116,7 +116,7 @@ impl<F: FnMut(&BTreeSet<PathBuf>) -> Option<Duration>> Look<F> {
             let now = Some(Stamp::of(path));
             if *before != now {
                 *before = now;
-                // Where it is known what happened in a folder, that says more.
+                // An entry of the folder that is known to have changed says more.
                 if !changed.iter().any(|entry| entry.parent() == Some(path)) {
                     changed.insert(path.clone());
                 }
@@ -132,7 +132,7 @@ impl<F: FnMut(&BTreeSet<PathBuf>) -> Option<Duration>> Look<F> {
     }
 }
 
-/// Whether a file may be another one after it. Reading is none, or who reads a file that changed would be told again.
+/// Whether it may have changed a file. Reading does not, or reading a changed file would report it again.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),

@@ -1,9 +1,9 @@
-//! Files that are watched: whoever asks is told which of them changed.
+//! Watches files, and reports which of them changed.
 //!
-//! Knows nothing of what is in the files. What decides is what a file looks like from outside (its [`Stamp`]); events of the operating
-//! system only say when to look. So it does not matter how a file is replaced: written in place, by a rename, or by a swap of a link that its path
-//! goes through, as Kubernetes does with `..data`. Where there are no events (network file systems, a limit that is reached), it is
-//! looked every few seconds.
+//! Knows nothing of what is in the files. A file has changed if it looks different from outside (its [`Stamp`]); events of the operating
+//! system only say when to look. So it does not matter how a file is replaced: written in place, by a rename, or by a swap of a link that
+//! its path goes through, as Kubernetes does with `..data`. Without events (network file systems, a limit that is reached), files are
+//! polled every few seconds.
 
 mod arms;
 mod look;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use look::{Look, Order};
 pub(crate) use stamp::Stamp;
 
-/// How often files are looked at without an event.
+/// How often files are polled without an event.
 const POLL: Duration = Duration::from_secs(5);
 
 /// Watches files and folders on a thread of its own, until it is dropped.
@@ -29,12 +29,12 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Starts the thread. `changed` is called on it, with all paths that changed at about the same time: a file that is watched, and for a folder
-    /// that is watched the entry in it, or the folder itself where it is not known which. If it returns a time, it is called again after that
-    /// time at the latest, with the same paths and those that changed meanwhile.
+    /// Starts the thread, which calls `changed` with all paths that changed at about the same time: a watched file and, for a watched folder,
+    /// the entry in it, or the folder itself if the entry is not known. If it returns a time, it is called again after that time at the
+    /// latest, with the same paths and those that changed meanwhile.
     ///
     /// # Errors
-    /// The operating system's, where there can be no thread.
+    /// The operating system's, if there can be no thread.
     pub(crate) fn start(
         changed: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
     ) -> io::Result<Self> {
@@ -54,7 +54,7 @@ impl Watcher {
         Ok(Self { orders })
     }
 
-    /// Watches a file or a folder, which need not be there. What happens after this call is told: read the file after it.
+    /// Watches a file or a folder, which need not be there. Reports what happens after this call: read the file after it.
     pub(crate) fn watch(&self, path: &Path) {
         self.order(Order::Watch(path.to_owned(), Some(Stamp::of(path))));
     }
@@ -64,24 +64,24 @@ impl Watcher {
         self.order(Order::Watch(path.to_owned(), Some(stamp)));
     }
 
-    /// As [`watch`](Self::watch), for a file that was read before: it is told once in any case.
+    /// As [`watch`](Self::watch), for a file that was read before: it is reported once in any case.
     pub(crate) fn watch_what_was_read(&self, path: &Path) {
         self.order(Order::Watch(path.to_owned(), None));
     }
 
-    /// Watches it no more.
+    /// Stops watching it.
     pub(crate) fn unwatch(&self, path: &Path) {
         self.order(Order::Unwatch(path.to_owned()));
     }
 
     fn order(&self, order: Order) {
-        // The thread ends by an order of the drop only.
+        // The thread ends only by the order of the drop.
         drop(self.orders.send(order));
     }
 }
 
 impl Drop for Watcher {
-    /// Waits for nobody: this may be the watcher's own thread.
+    /// Does not wait for the thread: this may be that thread.
     fn drop(&mut self) {
         self.order(Order::Stop);
     }

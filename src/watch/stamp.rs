@@ -1,10 +1,10 @@
-//! What a file looks like from outside.
+//! How a file looks from outside.
 
 use std::fs::{self, Metadata};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Differs where another file is at the path, or the file was written. Links are followed. Nothing where there is no such file.
+/// Differs if another file is at the path, or the file was written. Follows links. `None` if there is no such file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp(Option<Seen>);
 

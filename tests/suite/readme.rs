@@ -95,6 +95,24 @@ fn anchor(heading: &str) -> String {
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
+#[test]
+fn the_crate_page_lists_every_feature() {
+    let manifest = include_str!("../../Cargo.toml");
+    let (_, features) = manifest.split_once("\n[features]\n").expect("a section of features");
+    let (features, _) = features.split_once("\n[").expect("a section after it");
+    let names = features
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name);
+    for name in names.filter(|name| *name != "default" && !name.starts_with('#')) {
+        let row = format!("//! | `{name}` |");
+        assert!(
+            include_str!("../../src/lib.rs").contains(&row),
+            "no row of the table is for {name}"
+        );
+    }
+}
+
 /// Messages of the log in a source file: the text of each `tracing` event, up to its first comma or value.
 fn messages_in(source: &str) -> Vec<String> {
     let code: Vec<&str> = source

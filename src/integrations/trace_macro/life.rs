@@ -254,7 +254,7 @@ fn is_recording(span: &ActiveSpan) -> bool {
 
 fn record_inputs(span: &ActiveSpan, inputs: Capture) {
     if let Some((entries, cut)) = inputs.into_entries() {
-        span.tell_captured(DataPart::Inputs, Json::Object(entries), cut);
+        span.record_captured(DataPart::Inputs, Json::Object(entries), cut);
     }
 }
 

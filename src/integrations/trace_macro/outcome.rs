@@ -136,6 +136,6 @@ impl<'a> Told<'a> {
             }
             None => return,
         };
-        self.span.tell_captured(DataPart::Outputs, outputs, cut);
+        self.span.record_captured(DataPart::Outputs, outputs, cut);
     }
 }

@@ -115,3 +115,27 @@ impl BindingCache {
         Instant::now() + self.retry_after
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_failed_is_asked_again_after_five_seconds_or_the_time_to_live_if_that_is_shorter() {
+        let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+        for (ttl, wait) in [
+            (hour, AFTER_A_FAILURE),
+            (second, second),
+            (Duration::ZERO, Duration::ZERO),
+        ] {
+            let source = Source::Blocking(Arc::new(|_: &Slug| Ok(None)));
+            let options = BindingCacheOptions {
+                ttl,
+                ..BindingCacheOptions::default()
+            };
+            let before = Instant::now();
+            let retry = BindingCache::new(source, options).next_retry();
+            assert!(before + wait <= retry && retry <= Instant::now() + wait, "{ttl:?}");
+        }
+    }
+}

@@ -32,115 +32,66 @@ pub(super) enum Component {
     Exporter,
 }
 
-/// The first ones as in OpenTelemetry's conventions, the others for what those have no names for.
-pub(super) const INSTRUMENTS: [Instrument; 12] = [
-    Instrument {
-        name: "otel.sdk.span.started",
-        unit: "{span}",
-        description: "Spans that were started, recorded or not",
-        kind: Kind::Counter,
-        component: Component::None,
-        points: |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded), sampled("DROP", of.left_out)],
-    },
-    Instrument {
-        name: "otel.sdk.span.live",
-        unit: "{span}",
-        description: "Spans that are recorded and have not ended",
-        kind: Kind::UpDownCounter,
-        component: Component::None,
-        points: |of| {
-            vec![sampled(
-                "RECORD_AND_SAMPLE",
-                of.recorded.saturating_sub(of.spans.snapshot().accepted),
-            )]
-        },
-    },
-    Instrument {
-        name: "otel.sdk.processor.span.queue.size",
-        unit: "{span}",
-        description: "Spans that wait for their request",
-        kind: Kind::UpDownCounter,
-        component: Component::Processor,
-        points: |of| plain(of.spans.queued()),
-    },
-    Instrument {
-        name: "otel.sdk.processor.span.queue.capacity",
-        unit: "{span}",
-        description: "Spans that may wait, for each tracer that is there",
-        kind: Kind::UpDownCounter,
-        component: Component::Processor,
-        points: |of| plain(of.queue_capacity),
-    },
-    Instrument {
-        name: "otel.sdk.processor.span.processed",
-        unit: "{span}",
-        description: "Spans that left the queue for a request, or were refused at its door",
-        kind: Kind::Counter,
-        component: Component::Processor,
-        points: |of| {
-            let refused = dropped(&of.spans, is_at_the_door);
-            let spans = of.spans.snapshot();
-            let passed = spans.accepted - spans.queued - sum(&refused);
-            [vec![(passed, None)], refused].concat()
-        },
-    },
-    Instrument {
-        name: "otel.sdk.exporter.span.inflight",
-        unit: "{span}",
-        description: "Spans in a request that is under way or waits for its repetition",
-        kind: Kind::UpDownCounter,
-        component: Component::Exporter,
-        points: |of| plain(of.spans.snapshot().in_flight),
-    },
-    Instrument {
-        name: "otel.sdk.exporter.span.exported",
-        unit: "{span}",
-        description: "Spans that the receiver took, or that were given up",
-        kind: Kind::Counter,
-        component: Component::Exporter,
-        points: |of| settled(&of.spans, |reason| !is_at_the_door(reason)),
-    },
-    Instrument {
-        name: "tracer_registry.session_event.queue.size",
-        unit: "{event}",
-        description: "Starts and enrichments of sessions that wait for their request",
-        kind: Kind::UpDownCounter,
-        component: Component::None,
-        points: |of| plain(of.events.queued()),
-    },
-    Instrument {
-        name: "tracer_registry.session_event.inflight",
-        unit: "{event}",
-        description: "Starts and enrichments of sessions in a request that is under way or waits for its repetition",
-        kind: Kind::UpDownCounter,
-        component: Component::None,
-        points: |of| plain(of.events.snapshot().in_flight),
-    },
-    Instrument {
-        name: "tracer_registry.session_event.settled",
-        unit: "{event}",
-        description: "Starts and enrichments of sessions that the receiver took, or that were dropped",
-        kind: Kind::Counter,
-        component: Component::None,
-        points: |of| settled(&of.events, |_| true),
-    },
-    Instrument {
-        name: "tracer_registry.memory.usage",
-        unit: "By",
-        description: "What the spans and session events take that are queued and under way, estimated",
-        kind: Kind::UpDownCounter,
-        component: Component::None,
-        points: |of| plain(of.held_bytes),
-    },
-    Instrument {
-        name: "tracer_registry.tracer.count",
-        unit: "{tracer}",
-        description: "Tracers that are there",
-        kind: Kind::UpDownCounter,
-        component: Component::None,
-        points: |of| plain(of.tracers),
-    },
-];
+macro_rules! instruments {
+    ($($name:literal $unit:literal $kind:ident $component:ident $description:literal |$of:ident| $points:expr;)*) => {
+        [$(Instrument {
+            name: $name,
+            unit: $unit,
+            description: $description,
+            kind: Kind::$kind,
+            component: Component::$component,
+            points: |$of| $points,
+        }),*]
+    };
+}
+
+/// The first ones are of OpenTelemetry's conventions, the others have no name there.
+pub(super) const INSTRUMENTS: [Instrument; 12] = instruments! {
+    "otel.sdk.span.started" "{span}" Counter None
+        "Spans that were started, recorded or not"
+        |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded), sampled("DROP", of.left_out)];
+    "otel.sdk.span.live" "{span}" UpDownCounter None
+        "Spans that are recorded and have not ended"
+        |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded.saturating_sub(of.spans.snapshot().accepted))];
+    "otel.sdk.processor.span.queue.size" "{span}" UpDownCounter Processor
+        "Spans that wait for their request"
+        |of| plain(of.spans.queued());
+    "otel.sdk.processor.span.queue.capacity" "{span}" UpDownCounter Processor
+        "Spans that may wait, for each tracer that is there"
+        |of| plain(of.queue_capacity);
+    "otel.sdk.processor.span.processed" "{span}" Counter Processor
+        "Spans that left the queue for a request, or were refused at its door"
+        |of| passed(of);
+    "otel.sdk.exporter.span.inflight" "{span}" UpDownCounter Exporter
+        "Spans in a request that is under way or waits for its repetition"
+        |of| plain(of.spans.snapshot().in_flight);
+    "otel.sdk.exporter.span.exported" "{span}" Counter Exporter
+        "Spans that the receiver took, or that were given up"
+        |of| settled(&of.spans, |reason| !is_at_the_door(reason));
+    "tracer_registry.session_event.queue.size" "{event}" UpDownCounter None
+        "Starts and enrichments of sessions that wait for their request"
+        |of| plain(of.events.queued());
+    "tracer_registry.session_event.inflight" "{event}" UpDownCounter None
+        "Starts and enrichments of sessions in a request that is under way or waits for its repetition"
+        |of| plain(of.events.snapshot().in_flight);
+    "tracer_registry.session_event.settled" "{event}" Counter None
+        "Starts and enrichments of sessions that the receiver took, or that were dropped"
+        |of| settled(&of.events, |_| true);
+    "tracer_registry.memory.usage" "By" UpDownCounter None
+        "What the spans and session events take that are queued and under way, estimated"
+        |of| plain(of.held_bytes);
+    "tracer_registry.tracer.count" "{tracer}" UpDownCounter None
+        "Tracers that are there"
+        |of| plain(of.tracers);
+};
+
+/// What passed the queue, and what was refused at its door.
+fn passed(of: &Numbers) -> Vec<Point> {
+    let refused = dropped(&of.spans, is_at_the_door);
+    let spans = of.spans.snapshot();
+    let passed = spans.accepted - spans.queued - sum(&refused);
+    [plain(passed), refused].concat()
+}
 
 fn plain(value: u64) -> Vec<Point> {
     vec![(value, None)]

@@ -5,9 +5,9 @@
 //! | empty | a look-up, and there is room | building, by that caller |
 //! | empty | a look-up, and there is no room | empty |
 //! | building | a look-up | building; it waits for the builder |
-//! | building | the builder has a tracer | ready; all who wait get it |
-//! | building | the builder fails, or panics | empty; all who wait get that error |
-//! | building | it is removed | empty; the builder and all who wait get the tracer, and it is not kept |
+//! | building | the builder has a tracer | ready; all that wait get it |
+//! | building | the builder fails, or panics | empty; all that wait get that error |
+//! | building | it is removed | empty; the builder and all that wait get the tracer, and it is not kept |
 //! | ready | a look-up | ready; the handle is cloned and the use is noted, nothing is allocated |
 //! | ready | its turn to be evicted, and it is idle | empty; only the pool had the tracer |
 //! | ready | its turn to be evicted, and it was used, or is in use | ready |
@@ -81,7 +81,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         }
     }
 
-    /// Returns the tracer of a key, or who makes it. `admit` reserves the capacity that an empty slot needs, if there is some.
+    /// Returns the tracer of a key, or which caller makes it. `admit` reserves the capacity that an empty slot needs, if there is some.
     pub(super) fn ask(&self, key: &K, now: u64, admit: impl FnOnce() -> bool) -> Asked<T> {
         match self.slots.entry(key.clone()) {
             Entry::Occupied(slot) => match slot.get() {
@@ -210,7 +210,7 @@ impl Used {
 
 impl<T: Clone> Build<T> {
     fn finish(&self, result: Result<T, LookupError>) {
-        // A build has one builder, who finishes once.
+        // A build has one builder, which finishes once.
         drop(self.0.set(result));
     }
 

@@ -158,7 +158,7 @@ fn is_not_evicted<T>(kind: &str, begin: impl Fn(&TracerRegistry) -> T, end: impl
     );
     assert_eq!(
         error.to_string(),
-        "there is no room for a tracer of tenant:other: pool.max_tracers is 1, and none of those that are there is idle"
+        "the pool has no room for tenant:other: pool.max_tracers is 1, and no tracer is idle"
     );
     assert_eq!(kept(&registry), ["a"], "{kind}");
     assert_eq!(registry.status().pool.rejected, 1, "{kind}");
