@@ -37,7 +37,9 @@ impl Serialize for Fingerprint {
 }
 
 /// Makes fingerprints of keys.
-pub(crate) struct Fingerprints(Box<dyn Fn(&[u8]) -> u64 + Send + Sync>);
+pub(crate) struct Fingerprints(Box<Make>);
+
+type Make = dyn Fn(&[u8]) -> u64 + Send + Sync;
 
 impl Fingerprints {
     pub(crate) fn new(make: impl Fn(&[u8]) -> u64 + Send + Sync + 'static) -> Self {
