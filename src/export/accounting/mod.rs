@@ -1,7 +1,10 @@
 //! What became of everything that a tracer accepted: by lane, by selector, and of selectors that are no longer remembered by name.
 
 pub(super) mod accounting;
+pub(super) mod counted_lane;
+pub(super) mod evicted;
 pub(super) mod flush;
+mod idle_selectors;
 pub(super) mod key_status;
 pub(super) mod lane_status;
 pub(super) mod report;

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::accounting::EvictedLedgers;
+use super::counted_lane::Pending;
+use super::evicted::EvictedLedgers;
 use crate::export::ExportError;
-use crate::export::lane::Pending;
 use crate::ledger::{DropReason, Ledger};
 use crate::selector::Selector;
 

@@ -1,39 +1,38 @@
 //! All lanes that a selector ever had, and the ledgers of those that are gone: a name's ledger goes on across its tracers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-#[cfg(test)]
-use super::accounting::Accounting;
-use super::accounting::IdleSelectors;
+use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, Pending};
+use super::evicted::EvictedLedgers;
+use super::idle_selectors::IdleSelectors;
 use super::key_status::KeyStatus;
 use super::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
 use super::span_counters::SpanCounters;
-use crate::export::lane::{Failures, FlushMark, Lane, LaneSnapshot, Pending};
-use crate::export::log::Episodes;
+use crate::export::log::episodes::Episodes;
 use crate::export::schedule::breaker::Breakers;
 use crate::ledger::Ledger;
 use crate::selector::Selector;
+use crate::util::fork::ForkLock;
 
-/// The books of one selector.
+/// The ledger of one selector.
 pub(crate) struct SelectorLedger {
     pub(crate) selector: Selector,
-    state: Mutex<State>,
-    /// Told where the last lane is gone.
-    settled: Arc<IdleSelectors>,
+    state: ForkLock<State>,
+    /// Where it is listed when its last lane is gone.
+    idle: Arc<IdleSelectors>,
     /// What the log says of it.
     pub(crate) episodes: Episodes,
-    /// What metrics tell of it.
     #[cfg(feature = "metrics")]
-    pub(crate) told: MetricsEntry,
+    pub(crate) metrics: MetricsEntry,
 }
 
-/// What metrics tell of an account.
+/// What metrics show of a selector besides its ledger.
 #[cfg(feature = "metrics")]
 pub(crate) struct MetricsEntry {
-    /// How many accounts were opened before.
+    /// How many ledgers were begun before.
     pub(crate) number: usize,
     /// Where the spans go.
     pub(crate) traces_url: String,
@@ -50,7 +49,7 @@ struct State {
 }
 
 struct Open {
-    lane: Arc<Lane>,
+    lane: Arc<dyn CountedLane>,
     /// None where nothing was reported of it yet, as of most.
     reported: Option<Box<Reported>>,
 }
@@ -71,7 +70,7 @@ enum Listed {
     Used,
 }
 
-/// What becomes of an account whose turn it is to be forgotten.
+/// What becomes of a ledger whose turn it is to be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Eviction {
     /// It has lanes: it is listed again when they are gone.
@@ -79,9 +78,9 @@ pub(crate) enum Eviction {
     /// Somebody reads it, or it had lanes since it was listed: it waits for another turn.
     Again,
     /// Losses of it are in no report yet.
-    Untold,
-    /// Nothing is to be told of it but its sums.
-    Forget,
+    Unreported,
+    /// Only its sums are kept.
+    Evict,
 }
 
 #[derive(Default)]
@@ -97,7 +96,7 @@ struct Retired {
 
 /// A flush of all lanes of a selector.
 pub(crate) struct SelectorFlush {
-    pub(crate) lanes: Vec<(Arc<Lane>, FlushMark)>,
+    pub(crate) lanes: Vec<(Arc<dyn CountedLane>, FlushMark)>,
     before: Reported,
 }
 
@@ -141,41 +140,43 @@ impl MetricsEntry {
 impl SelectorLedger {
     pub(crate) fn new(
         selector: Selector,
-        settled: Arc<IdleSelectors>,
-        #[cfg(feature = "metrics")] told: MetricsEntry,
+        idle: Arc<IdleSelectors>,
+        #[cfg(feature = "metrics")] metrics: MetricsEntry,
     ) -> Arc<Self> {
         Arc::new(Self {
             selector,
-            state: Mutex::default(),
-            settled,
+            state: ForkLock::default(),
+            idle,
             episodes: Episodes::default(),
             #[cfg(feature = "metrics")]
-            told,
+            metrics,
         })
     }
 
-    /// Of no books.
+    /// Of no registry.
     #[cfg(test)]
     pub(crate) fn alone(selector: &Selector) -> Arc<Self> {
-        Accounting::new(Arc::default()).account(selector, "")
+        Self::new(
+            selector.clone(),
+            IdleSelectors::new(Arc::default()),
+            #[cfg(feature = "metrics")]
+            MetricsEntry::new(0, ""),
+        )
     }
 
-    pub(crate) fn open(&self, lane: &Arc<Lane>) {
-        let mut state = self.lock();
+    pub(crate) fn open(&self, lane: Arc<dyn CountedLane>) {
+        let mut state = self.state.lock();
         // For most selectors there is one at a time.
         state.lanes.reserve_exact(1);
-        state.lanes.push(Open {
-            lane: Arc::clone(lane),
-            reported: None,
-        });
+        state.lanes.push(Open { lane, reported: None });
         if state.listed != Listed::No {
             state.listed = Listed::Used;
         }
     }
 
     /// Takes over the ledger of a lane where all is settled. Under the account's lock, so a snapshot sees it on one side only.
-    pub(crate) fn retire(&self, lane: &Lane) {
-        let mut state = self.lock();
+    pub(crate) fn retire(&self, lane: &dyn CountedLane) {
+        let mut state = self.state.lock();
         let Some(at) = state.position(lane) else { return };
         let Open { lane, reported } = state.lanes.remove(at);
         let snapshot = lane.snapshot();
@@ -192,13 +193,13 @@ impl SelectorLedger {
         }
         drop(state);
         if list {
-            self.settled.list(self.selector.clone());
+            self.idle.list(self.selector.clone());
         }
     }
 
     /// What is to become of it. `alone` says that nobody else has it, and so that no lane can be opened in it meanwhile.
     pub(crate) fn eviction(&self, alone: bool) -> Eviction {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.lanes.is_empty() {
             state.listed = Listed::No;
             return Eviction::Open;
@@ -208,31 +209,44 @@ impl SelectorLedger {
             return Eviction::Again;
         }
         let books = &state.retired;
-        let untold = [
+        let unreported = [
             books.spans.since(&books.reported.spans),
             books.events.since(&books.reported.events),
         ];
-        if untold.iter().any(Ledger::has_dropped) {
-            Eviction::Untold
+        if unreported.iter().any(Ledger::has_dropped) {
+            Eviction::Unreported
         } else {
-            Eviction::Forget
+            Eviction::Evict
         }
     }
 
-    /// The sums of spans and session events of an account without lanes, and how far they were reported.
-    pub(crate) fn sums(&self) -> [(Ledger, Ledger); 2] {
-        let books = &self.lock().retired;
-        let reported = books.reported;
-        [(books.spans, books.events), (reported.spans, reported.events)]
+    /// Adds a ledger without lanes to the sums of those that are evicted.
+    pub(super) fn add_to(&self, evicted: &mut EvictedLedgers) {
+        let Retired {
+            spans,
+            events,
+            reported,
+            ..
+        } = &self.state.lock().retired;
+        evicted.names += 1;
+        #[cfg(feature = "metrics")]
+        {
+            evicted.starts[0] += self.starts().recorded();
+            evicted.starts[1] += self.starts().left_out();
+        }
+        evicted.spans.add(spans);
+        evicted.events.add(events);
+        evicted.reported.0.add(&reported.spans);
+        evicted.reported.1.add(&reported.events);
     }
 
     /// Makes everything that the selector's lanes hold due now.
     pub(crate) fn begin_flush(&self) -> SelectorFlush {
-        let state = self.lock();
+        let state = self.state.lock();
         let (lanes, before) = (state.lanes(), state.reported());
         drop(state);
         let lanes = lanes.into_iter().map(|lane| {
-            let mark = lane.begin_flush();
+            let mark = Arc::clone(&lane).begin_flush();
             (lane, mark)
         });
         SelectorFlush {
@@ -250,7 +264,7 @@ impl SelectorLedger {
             pending.spans += of_lane.spans;
             pending.events += of_lane.events;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let snapshots = state.snapshots();
         let books = state.books(&snapshots);
         state.report(&snapshots);
@@ -265,18 +279,18 @@ impl SelectorLedger {
     }
 
     /// Where the books of one lane stood when it was last reported of.
-    pub(crate) fn reported_of(&self, lane: &Lane) -> Reported {
-        let state = self.lock();
+    pub(crate) fn reported_of(&self, lane: &dyn CountedLane) -> Reported {
+        let state = self.state.lock();
         let at = state.position(lane);
         at.and_then(|at| state.lanes[at].reported.as_deref().copied())
             .unwrap_or_default()
     }
 
     /// All that happened to one lane since the report before a flush of it, and what of the flush is not settled yet.
-    pub(crate) fn report_lane(&self, lane: &Lane, mark: &FlushMark, before: &Reported) -> TracerReport {
+    pub(crate) fn report_lane(&self, lane: &dyn CountedLane, mark: &FlushMark, before: &Reported) -> TracerReport {
         // First, as above.
         let pending = lane.pending(mark);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let books = lane.snapshot();
         if let Some(at) = state.position(lane) {
             state.lanes[at].reported = Some(Box::new(Reported::all_of(&books)));
@@ -294,25 +308,21 @@ impl SelectorLedger {
     /// Closes all lanes: what is not settled is dropped and counted.
     pub(crate) fn abandon(&self) {
         // A clone: a lane that retires meanwhile takes the account's lock.
-        let lanes = self.lock().lanes();
+        let lanes = self.state.lock().lanes();
         for lane in lanes {
             lane.abandon();
         }
     }
 
     pub(crate) fn snapshot(&self) -> SelectorSnapshot {
-        let state = self.lock();
+        let state = self.state.lock();
         state.books(&state.snapshots())
     }
 
     /// Of all lanes that ever were, together.
     #[cfg(feature = "metrics")]
     pub(crate) fn starts(&self) -> &Arc<SpanCounters> {
-        &self.told.starts
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        &self.metrics.starts
     }
 }
 
@@ -331,14 +341,14 @@ impl Reported {
 }
 
 impl State {
-    fn lanes(&self) -> Vec<Arc<Lane>> {
+    fn lanes(&self) -> Vec<Arc<dyn CountedLane>> {
         self.lanes.iter().map(|open| Arc::clone(&open.lane)).collect()
     }
 
-    fn position(&self, lane: &Lane) -> Option<usize> {
+    fn position(&self, lane: &dyn CountedLane) -> Option<usize> {
         self.lanes
             .iter()
-            .position(|open| std::ptr::eq(open.lane.as_ref(), lane))
+            .position(|open| std::ptr::addr_eq(open.lane.as_ref(), lane))
     }
 
     /// What was reported of all lanes that ever were, together.

@@ -14,9 +14,9 @@ use hyper_util::client::legacy::connect::Connection;
 use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
-use super::blocking::Blocking;
 use super::dial::{ProxyConnector, Reached};
 use super::tls::Identity;
+use crate::export::schedule::blocking::Blocking;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 

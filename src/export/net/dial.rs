@@ -14,11 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::blocking::Blocking;
 use super::proxy::Proxy;
 use super::resolver::Resolver;
 use super::tunnel::tunnel;
 use crate::config::Addresses;
+use crate::export::schedule::blocking::Blocking;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 

@@ -26,8 +26,7 @@ use std::time::{Duration, Instant};
 
 use super::breaker::{Breaker, Breakers, Pass};
 use crate::config::RetrySettings;
-use crate::export::error::ExportError;
-use crate::export::send::verdict::Verdict;
+use crate::export::accounting::lane_status::RequestKind;
 use crate::ledger::DropReason;
 
 /// The breakers on one tracer's way.
@@ -73,16 +72,13 @@ impl LaneBreakers {
         }
     }
 
-    pub(crate) fn for_spans(&self) -> BreakerChain<'_> {
+    /// The breakers on the way of a request of this kind.
+    pub(crate) fn chain(&self, kind: RequestKind) -> BreakerChain<'_> {
         BreakerChain {
-            own: &self.spans,
-            endpoint: &self.endpoint,
-        }
-    }
-
-    pub(crate) fn for_session_events(&self) -> BreakerChain<'_> {
-        BreakerChain {
-            own: &self.session_events,
+            own: match kind {
+                RequestKind::Spans => &self.spans,
+                RequestKind::SessionEvents => &self.session_events,
+            },
             endpoint: &self.endpoint,
         }
     }
@@ -182,7 +178,7 @@ impl ChainPass<'_> {
         }
     }
 
-    pub(crate) fn signal(mut self, signal: AttemptSignal, retry: &RetrySettings) {
+    pub(crate) fn end(mut self, signal: AttemptSignal, retry: &RetrySettings) {
         match signal {
             AttemptSignal::AtWork => {
                 self.reached();
@@ -198,23 +194,6 @@ impl ChainPass<'_> {
                 if let Some(endpoint) = self.endpoint {
                     endpoint.failed(retry, false);
                 }
-            }
-        }
-    }
-}
-
-impl AttemptSignal {
-    pub(crate) fn by(verdict: &Verdict, connected: bool) -> Self {
-        match verdict {
-            Verdict::Repeat { after: None, error } => match error {
-                ExportError::Status { status: 429, .. } => Self::AtWork,
-                _ if connected => Self::Failing,
-                _ => Self::Unreachable,
-            },
-            Verdict::Fault { .. } => Self::Faulty,
-            Verdict::Deny { .. } => Self::Denying,
-            Verdict::Repeat { .. } | Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => {
-                Self::AtWork
             }
         }
     }

@@ -13,12 +13,10 @@ use std::time::Instant;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
+use super::blocking::THREADS;
 use super::stopwatch::Stopwatch;
 use super::workers;
 use crate::context;
-
-/// What the engine's threads are called.
-pub(crate) const THREADS: &str = "tracer-registry";
 
 /// What moves the tasks of an engine.
 pub(crate) enum Driver {

@@ -11,14 +11,15 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+
+use crate::util::fork::ForkLock;
 
 /// The places where requests may be under way, and who waits for one.
 #[derive(Debug)]
 pub(crate) struct FairSemaphore {
-    state: Mutex<State>,
+    state: ForkLock<State>,
 }
 
 #[derive(Debug)]
@@ -79,7 +80,7 @@ pub(crate) fn scaled(bytes: usize, weight: u32) -> u64 {
 impl FairSemaphore {
     pub(crate) fn new(places: usize) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: ForkLock::new(State {
                 free: places,
                 now: 0,
                 line: BinaryHeap::new(),
@@ -90,7 +91,7 @@ impl FairSemaphore {
 
     /// Somebody has something to send again: he starts where the others are.
     pub(crate) fn wake(&self, time: &VirtualTime) {
-        let now = self.lock().now;
+        let now = self.state.lock().now;
         time.sent.fetch_max(now, Ordering::Relaxed);
     }
 
@@ -107,7 +108,7 @@ impl FairSemaphore {
 
     /// A place where one is free, which means that nobody waits; else the end of the line.
     fn enter(&self, time: &VirtualTime) -> Result<Permit<'_>, Waiter<'_>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let at = time.sent.load(Ordering::Relaxed);
         if state.free > 0 {
             state.free -= 1;
@@ -126,7 +127,7 @@ impl FairSemaphore {
 
     /// A place is free: the next one's, or nobody's.
     fn release(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while let Some(Reverse(next)) = state.line.pop() {
             let time = next.time;
             // Whoever left the line does not hear it.
@@ -136,11 +137,6 @@ impl FairSemaphore {
             }
         }
         state.free += 1;
-    }
-
-    /// A panic while the lock was held can only come from the allocator.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -295,6 +291,6 @@ mod tests {
         assert!(semaphore.enter(&time).is_err());
         drop(turn);
         assert!(semaphore.take(&time).now_or_never().is_some());
-        assert_eq!(semaphore.lock().free, 1);
+        assert_eq!(semaphore.state.lock().free, 1);
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::driver::THREADS;
+use super::blocking::THREADS;
 use crate::context;
 
 /// Threads that encode and send.

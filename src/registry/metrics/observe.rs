@@ -166,7 +166,7 @@ impl Observed {
         }
         for account in accounts {
             let numbers = self.numbers(&account);
-            if account.told.number < self.max_tracers {
+            if account.metrics.number < self.max_tracers {
                 series.push(Series {
                     tracer: Some(Tracer::of(&account)),
                     numbers,

@@ -43,7 +43,7 @@ impl Tracer {
     pub(super) fn of(account: &SelectorLedger) -> Self {
         Self {
             selector: account.selector.to_string().into(),
-            server: Server::of(&account.told.traces_url),
+            server: Server::of(&account.metrics.traces_url),
         }
     }
 }

@@ -11,7 +11,7 @@ use rustls::{AlertDescription, ClientConfig};
 use super::TlsError;
 use super::files::{self, Stamp};
 use crate::config::Tls;
-use crate::export::net::blocking::Blocking;
+use crate::export::schedule::blocking::Blocking;
 use crate::util::printable::printable_path;
 
 /// The platform's certificate authorities, read once for all.

@@ -1,4 +1,4 @@
-//! What a lane's mutex guards: queue, schedule, counters. Every move of the schedule that needs a bell says which.
+//! What a lane's mutex guards: queue, schedule, counters. A move of the schedule that the engine has to know returns its event.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,74 +8,77 @@ use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Notify;
 
-use super::Lane;
-use super::errors::LastFailures;
+use super::failures::LastFailures;
 use super::in_flight::InFlight;
+use super::key_refusals::KeyRefusals;
 use super::outage::Outage;
-use super::refusals::{Refusal, Refusals};
 use super::requests::Requests;
 use super::standing::Standings;
-use crate::export::accounting::lane_status::RefusedSpan;
-use crate::export::engine::EngineEvent;
+use crate::export::accounting::counted_lane::{Failures, FlushMark, Pending};
+use crate::export::accounting::lane_status::{RefusedSpan, RequestKind, RequestStatus};
 use crate::export::queue::budget::{Budget, Share};
 use crate::export::queue::span_queue::{Chunks, Queue};
-use crate::export::schedule::permits::Load;
-use crate::export::send::batch::Halving;
+use crate::export::schedule::breaker::BreakerStatus;
+use crate::export::schedule::engine_event::{Cause, EngineEvent, ScheduledLane};
+use crate::export::send::parts::Halving;
 use crate::ledger::{DropReason, Ledger};
 
+/// Makes the event that tells the engine of a move of the schedule.
+pub(crate) type Event = fn(Arc<dyn ScheduledLane>) -> EngineEvent;
+
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) spans: Queue,
+pub(crate) struct State {
+    pub(crate) spans: Queue,
     /// What the spans and session events take that are queued and under way.
-    pub(super) share: Share,
-    pub(super) schedule: Schedule,
+    pub(crate) share: Share,
+    pub(crate) schedule: Schedule,
     /// When a timed lane is due.
-    pub(super) timed_until: Option<Instant>,
-    pub(super) in_flight: InFlight,
+    pub(crate) timed_until: Option<Instant>,
+    pub(crate) in_flight: InFlight,
     /// Spans up to this number are to be sent without waiting for more; they are counted in the order of the queue.
-    pub(super) due: u64,
-    pub(super) ledger: Ledger,
-    pub(super) flush: u64,
-    pub(super) halving: Halving,
-    pub(super) suspect: bool,
-    pub(super) standings: Standings,
+    pub(crate) due: u64,
+    pub(crate) ledger: Ledger,
+    pub(crate) flush: u64,
+    pub(crate) halving: Halving,
+    pub(crate) suspect: bool,
+    pub(crate) standings: Standings,
     /// None while no request is under way.
-    pub(super) requests: Option<Box<Requests>>,
-    pub(super) last_delivery: Option<SystemTime>,
+    pub(crate) requests: Option<Box<Requests>>,
+    pub(crate) last_delivery: Option<SystemTime>,
     /// The tracer is gone: once all is settled the account takes the ledger over.
-    pub(super) retiring: bool,
+    pub(crate) retiring: bool,
     events: Option<Box<Events>>,
-    pub(super) seldom: Option<Box<Seldom>>,
+    pub(crate) seldom: Option<Box<Seldom>>,
 }
 
 /// What only lanes have that were told of sessions.
 #[derive(Default)]
-pub(super) struct Events {
+pub(crate) struct Events {
     /// Session events, counted like spans.
-    pub(super) ledger: Ledger,
+    pub(crate) ledger: Ledger,
     /// Unsettled ones by the flush they were accepted before; flushes count up.
-    pub(super) pending: BTreeMap<u64, u64>,
+    pub(crate) pending: BTreeMap<u64, u64>,
     /// Since when the receiver of session events fails.
-    pub(super) failing_since: Option<Instant>,
+    pub(crate) failing_since: Option<Instant>,
 }
 
 /// What most lanes never have.
 #[derive(Default)]
-pub(super) struct Seldom {
+pub(crate) struct Seldom {
     /// How many values were cut from spans that are open, where any were.
-    pub(super) cut_values: HashMap<SpanId, u64>,
-    pub(super) failures: LastFailures,
-    pub(super) refused_span: Option<Box<RefusedSpan>>,
+    pub(crate) cut_values: HashMap<SpanId, u64>,
+    pub(crate) failures: LastFailures,
+    pub(crate) refused_span: Option<Box<RefusedSpan>>,
     /// Where the receiver refuses the key.
-    pub(super) refusals: Refusals,
+    pub(crate) key_refusals: KeyRefusals,
     /// While the receiver of spans fails.
-    pub(super) outage: Option<Outage>,
+    pub(crate) outage: Option<Outage>,
     /// Wakes requests that wait for their repetition.
-    pub(super) wake_retries: Option<Arc<Notify>>,
+    pub(crate) wake_retries: Option<Arc<Notify>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Schedule {
+pub(crate) enum Schedule {
     #[default]
     Idle,
     Timed,
@@ -84,61 +87,58 @@ pub(super) enum Schedule {
     Closed,
 }
 
-/// How far a flush has to see things settled.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FlushMark {
-    pub(super) spans: u64,
-    pub(super) events: u64,
-}
-
-/// Spans and session events that are not settled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pending {
-    pub(crate) spans: u64,
-    pub(crate) events: u64,
-}
-
 impl State {
-    pub(super) fn events(&mut self) -> &mut Events {
+    pub(crate) fn events(&mut self) -> &mut Events {
         self.events.get_or_insert_default()
     }
 
-    pub(super) fn events_ledger(&self) -> Ledger {
+    pub(crate) fn events_ledger(&self) -> Ledger {
         self.events.as_ref().map(|events| events.ledger).unwrap_or_default()
     }
 
     /// To put something there.
-    pub(super) fn seldom(&mut self) -> &mut Seldom {
+    pub(crate) fn seldom(&mut self) -> &mut Seldom {
         self.seldom.get_or_insert_default()
     }
 
-    pub(super) fn refused_span(&self) -> Option<&RefusedSpan> {
+    pub(crate) fn failures(&self) -> Option<&Failures> {
+        self.seldom.as_ref()?.failures.to_show()
+    }
+
+    pub(crate) fn refused_span(&self) -> Option<&RefusedSpan> {
         self.seldom.as_ref()?.refused_span.as_deref()
     }
 
-    pub(super) fn refusals(&self) -> Refusals {
-        self.seldom.as_ref().map(|seldom| seldom.refusals).unwrap_or_default()
+    pub(crate) fn key_refusals(&self) -> KeyRefusals {
+        self.seldom
+            .as_ref()
+            .map(|seldom| seldom.key_refusals)
+            .unwrap_or_default()
     }
 
-    /// The refusal of the key for what is sent in this way.
-    pub(super) fn refusal_mut(&mut self, load: Load) -> Option<&mut Refusal> {
-        self.seldom.as_mut()?.refusals[load as usize].as_mut()
+    /// The request that is under way for the longest; one whose outcome is in the ledger is not.
+    pub(crate) fn oldest_request(&self, breakers: impl Fn(RequestKind) -> [BreakerStatus; 2]) -> Option<RequestStatus> {
+        let is_pending = |kind| match kind {
+            RequestKind::Spans => self.ledger.pending() > 0,
+            RequestKind::SessionEvents => self.events_ledger().pending() > 0,
+        };
+        self.requests.as_ref()?.oldest(is_pending, breakers)
     }
 
-    pub(super) fn outage(&mut self) -> Option<&mut Outage> {
+    pub(crate) fn outage(&mut self) -> Option<&mut Outage> {
         self.seldom.as_mut()?.outage.as_mut()
     }
 
     /// A request was taken, or refused for good: the receiver is at work.
-    pub(super) fn end_outage(&mut self, load: Load) {
-        match load {
-            Load::Spans => self.seldom.iter_mut().for_each(|seldom| seldom.outage = None),
-            Load::SessionEvent => self.events.iter_mut().for_each(|events| events.failing_since = None),
+    pub(crate) fn end_outage(&mut self, kind: RequestKind) {
+        match kind {
+            RequestKind::Spans => self.seldom.iter_mut().for_each(|seldom| seldom.outage = None),
+            RequestKind::SessionEvents => self.events.iter_mut().for_each(|events| events.failing_since = None),
         }
     }
 
     /// What was cut from a span that ends.
-    pub(super) fn take_cut(&mut self, span: SpanId) -> Option<u64> {
+    pub(crate) fn take_cut(&mut self, span: SpanId) -> Option<u64> {
         let cut_values = &mut self.seldom.as_mut()?.cut_values;
         // Most of the time there is none: then nothing is hashed.
         if cut_values.is_empty() {
@@ -148,8 +148,24 @@ impl State {
         }
     }
 
+    /// Begins to send, if the schedule allows it for this cause. Then all that is in the queue is due; in a ready lane, what was due already.
+    pub(crate) fn start(&mut self, cause: Cause) -> bool {
+        let starts = match cause {
+            Cause::Ready => self.schedule == Schedule::Ready,
+            Cause::Deadline(now) => self.is_over(now),
+            Cause::Memory => self.schedule == Schedule::Timed,
+        };
+        if starts {
+            if cause != Cause::Ready {
+                self.due = self.pushed();
+            }
+            self.schedule = Schedule::Running;
+        }
+        starts
+    }
+
     /// Wakes requests that wait for their repetition.
-    pub(super) fn wake_retries(&mut self) {
+    pub(crate) fn wake_retries(&mut self) {
         self.flush += 1;
         if let Some(wake_retries) = self.seldom.as_ref().and_then(|seldom| seldom.wake_retries.as_ref()) {
             wake_retries.notify_waiters();
@@ -157,72 +173,72 @@ impl State {
     }
 
     /// How many spans ever entered the queue.
-    pub(super) fn pushed(&self) -> u64 {
+    pub(crate) fn pushed(&self) -> u64 {
         self.spans.taken() + self.spans.len() as u64
     }
 
     /// The place of one more span, which is counted already.
     #[inline]
-    pub(super) fn place(&mut self, bytes: usize, chunks: &Chunks) -> &mut Vec<SpanData> {
+    pub(crate) fn place(&mut self, bytes: usize, chunks: &Chunks) -> &mut Vec<SpanData> {
         self.ledger.enqueue();
         self.spans.room(bytes, chunks)
     }
 
     /// Full batches are due; what is left over waits for more.
-    pub(super) fn note_full(&mut self, full_batch: usize) {
+    pub(crate) fn note_full(&mut self, full_batch: usize) {
         let whole = self.spans.len() - self.spans.len() % full_batch;
         self.due = self.due.max(self.spans.taken() + whole as u64);
     }
 
-    /// There is a full batch. Gives the bell to ring where the engine does not know of it yet.
-    pub(super) fn make_full(&mut self, full_batch: usize) -> Option<fn(&Arc<Lane>) -> EngineEvent> {
+    /// There is a full batch. Returns the event if the engine does not know of it yet.
+    pub(crate) fn make_full(&mut self, full_batch: usize) -> Option<Event> {
         let news = matches!(self.schedule, Schedule::Idle | Schedule::Timed);
         if news {
             self.note_full(full_batch);
             self.schedule = Schedule::Ready;
         }
-        news.then_some(EngineEvent::ready)
+        news.then_some(EngineEvent::Ready)
     }
 
-    /// Everything in the queue is due now. Gives the bell to ring where the engine does not know of it yet.
-    pub(super) fn make_ready(&mut self) -> Option<fn(&Arc<Lane>) -> EngineEvent> {
+    /// Everything in the queue is due now. Returns the event if the engine does not know of it yet.
+    fn make_ready(&mut self) -> Option<Event> {
         self.due = self.pushed();
         match self.schedule {
             Schedule::Idle | Schedule::Timed => {
                 self.schedule = Schedule::Ready;
-                Some(EngineEvent::ready)
+                Some(EngineEvent::Ready)
             }
             Schedule::Ready | Schedule::Running | Schedule::Closed => None,
         }
     }
 
     /// What is in the queue, if anything, is due now.
-    pub(super) fn make_due(&mut self) -> Option<fn(&Arc<Lane>) -> EngineEvent> {
+    pub(crate) fn make_due(&mut self) -> Option<Event> {
         if self.spans.is_empty() { None } else { self.make_ready() }
     }
 
-    /// A span waits for others from now on. Gives the bell to ring where the engine does not know of the lane yet.
-    pub(super) fn make_timed(&mut self, delay: Duration) -> Option<fn(&Arc<Lane>) -> EngineEvent> {
+    /// A span waits for others from now on. Returns the event if the engine does not know of the lane yet.
+    pub(crate) fn make_timed(&mut self, delay: Duration) -> Option<Event> {
         let idle = self.schedule == Schedule::Idle;
         if idle {
             self.start_timer(delay);
         }
-        idle.then_some(EngineEvent::timed)
+        idle.then_some(EngineEvent::Timed)
     }
 
     /// The lane is timed from now on.
-    pub(super) fn start_timer(&mut self, delay: Duration) {
+    pub(crate) fn start_timer(&mut self, delay: Duration) {
         self.schedule = Schedule::Timed;
         self.timed_until = Instant::now().checked_add(delay);
     }
 
     /// Whether the lane is timed, and its time is over. The engine may still hold a deadline of an earlier time, which does not count.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
+    fn is_over(&self, now: Instant) -> bool {
         self.schedule == Schedule::Timed && self.timed_until.is_some_and(|until| until <= now)
     }
 
     /// Closes the books: what is not settled is dropped. Gives the queue, to be freed outside the lock.
-    pub(super) fn close(&mut self, reason: DropReason, budget: &Budget) -> Queue {
+    pub(crate) fn close(&mut self, reason: DropReason, budget: &Budget) -> Queue {
         if self.schedule != Schedule::Closed {
             self.share.close(budget);
             self.schedule = Schedule::Closed;
@@ -237,7 +253,7 @@ impl State {
     }
 
     /// What was accepted before a flush and is not settled yet.
-    pub(super) fn pending(&self, mark: &FlushMark) -> Pending {
+    pub(crate) fn pending(&self, mark: &FlushMark) -> Pending {
         if self.schedule == Schedule::Closed {
             return Pending::default();
         }
@@ -251,7 +267,7 @@ impl State {
         }
     }
 
-    pub(super) fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.ledger.pending() == 0 && self.events_ledger().pending() == 0
     }
 }
