@@ -74,10 +74,9 @@ impl Accounting {
     /// Returns what became of the evicted ones since the report before `earlier`.
     pub(crate) fn report_evicted(&self, earlier: &EvictedLedgers) -> EvictedLedgers {
         let mut evicted = self.evicted.lock();
-        evicted.reported = (evicted.spans, evicted.events);
+        evicted.reported = evicted.ledgers;
         EvictedLedgers {
-            spans: evicted.spans.since(&earlier.reported.0),
-            events: evicted.events.since(&earlier.reported.1),
+            ledgers: evicted.ledgers.since(&earlier.reported),
             ..*evicted
         }
     }

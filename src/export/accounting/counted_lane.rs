@@ -7,7 +7,7 @@ use super::key_status::KeyStatus;
 use super::lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestStatus};
 use crate::export::error::ExportError;
 use crate::export::schedule::breaker::Breakers;
-use crate::ledger::Ledger;
+use crate::ledger::Ledgers;
 use crate::util::wall_time;
 
 /// What a selector's ledger needs of a lane.
@@ -41,21 +41,43 @@ pub(crate) struct Pending {
     pub(crate) events: u64,
 }
 
-/// A lane at one moment.
+/// A lane at one moment, or all lanes that a selector ever had, together.
+#[derive(Default)]
 pub(crate) struct LaneSnapshot {
-    pub(crate) spans: Ledger,
+    /// How many lanes are there.
+    pub(crate) lanes: usize,
+    pub(crate) ledgers: Ledgers,
     /// Estimated memory of the spans and session events that are queued and under way.
     pub(crate) held_bytes: usize,
-    /// When the span ended that waits in the queue for the longest.
+    /// When the span ended that waits in a queue for the longest.
     pub(crate) oldest: Option<SystemTime>,
-    pub(crate) events: Ledger,
     pub(crate) failures: Option<Failures>,
     pub(crate) refused_span: Option<RefusedSpan>,
     pub(crate) last_delivery: Option<SystemTime>,
+    /// Of the newest lane, as the next two.
     pub(crate) breakers: Breakers,
-    pub(crate) key: KeyStatus,
-    pub(crate) destination: DestinationStatus,
+    pub(crate) key: Option<KeyStatus>,
+    pub(crate) destination: Option<DestinationStatus>,
+    /// The request that is under way for the longest.
     pub(crate) oldest_request: Option<RequestStatus>,
+}
+
+impl LaneSnapshot {
+    /// Adds a newer lane.
+    pub(super) fn add(&mut self, lane: Self) {
+        let requests = self.oldest_request.into_iter().chain(lane.oldest_request);
+        self.oldest_request = requests.min_by_key(|request| request.since);
+        self.lanes += lane.lanes;
+        self.ledgers.add(&lane.ledgers);
+        self.held_bytes += lane.held_bytes;
+        self.oldest = self.oldest.into_iter().chain(lane.oldest).min();
+        self.failures = lane.failures.or(self.failures.take());
+        self.refused_span = lane.refused_span.or(self.refused_span.take());
+        self.last_delivery = self.last_delivery.max(lane.last_delivery);
+        self.breakers = lane.breakers;
+        self.key = lane.key;
+        self.destination = lane.destination;
+    }
 }
 
 /// The last row of failures, and what the last of them was.

@@ -6,14 +6,12 @@ use std::time::SystemTime;
 use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, Pending};
 use super::evicted::EvictedLedgers;
 use super::idle_selectors::IdleSelectors;
-use super::key_status::KeyStatus;
-use super::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
+use super::lane_status::RefusedSpan;
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
 use super::span_counters::SpanCounters;
 use crate::export::log::episodes::Episodes;
-use crate::export::schedule::breaker::Breakers;
-use crate::ledger::Ledger;
+use crate::ledger::Ledgers;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
@@ -50,15 +48,8 @@ struct State {
 
 struct Open {
     lane: Arc<dyn CountedLane>,
-    /// None where nothing was reported of it yet, as of most.
-    reported: Option<Box<Reported>>,
-}
-
-/// Where books stood when the last report of them was made: what happened since has not been told yet.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Reported {
-    spans: Ledger,
-    events: Ledger,
+    /// Where its ledgers stood at the last report; none before the first, as of most.
+    reported: Option<Box<Ledgers>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -85,45 +76,18 @@ pub(crate) enum Eviction {
 
 #[derive(Default)]
 struct Retired {
-    spans: Ledger,
-    events: Ledger,
+    ledgers: Ledgers,
     // In boxes, because most never have any.
     failures: Option<Box<Failures>>,
     refused_span: Option<Box<RefusedSpan>>,
     last_delivery: Option<SystemTime>,
-    reported: Reported,
+    reported: Ledgers,
 }
 
 /// A flush of all lanes of a selector.
 pub(crate) struct SelectorFlush {
     pub(crate) lanes: Vec<(Arc<dyn CountedLane>, FlushMark)>,
-    before: Reported,
-}
-
-/// The books of a selector at one moment.
-pub(crate) struct SelectorSnapshot {
-    /// Of all lanes that ever were, together.
-    pub(crate) spans: Ledger,
-    /// What the spans and session events take that are queued and under way, estimated.
-    pub(crate) held_bytes: usize,
-    /// When the span ended that waits for the longest.
-    pub(crate) oldest: Option<SystemTime>,
-    pub(crate) events: Ledger,
-    /// Lanes that are there.
-    pub(crate) lanes: usize,
-    /// Of the newest lane that has one; of the lanes that are gone where none has.
-    pub(crate) failures: Option<Failures>,
-    /// Likewise.
-    pub(crate) refused_span: Option<RefusedSpan>,
-    pub(crate) last_delivery: Option<SystemTime>,
-    /// Of the newest lane.
-    pub(crate) breakers: Breakers,
-    /// Of the newest lane.
-    pub(crate) key: Option<KeyStatus>,
-    /// Of the newest lane.
-    pub(crate) destination: Option<DestinationStatus>,
-    /// Of all lanes the one that is under way for the longest.
-    pub(crate) oldest_request: Option<RequestStatus>,
+    before: Ledgers,
 }
 
 #[cfg(feature = "metrics")]
@@ -181,8 +145,7 @@ impl SelectorLedger {
         let Open { lane, reported } = state.lanes.remove(at);
         let snapshot = lane.snapshot();
         let retired = &mut state.retired;
-        retired.spans.add(&snapshot.spans);
-        retired.events.add(&snapshot.events);
+        retired.ledgers.add(&snapshot.ledgers);
         retired.reported.add(&reported.as_deref().copied().unwrap_or_default());
         retired.failures = snapshot.failures.map(Box::new).or(retired.failures.take());
         retired.refused_span = snapshot.refused_span.map(Box::new).or(retired.refused_span.take());
@@ -208,12 +171,8 @@ impl SelectorLedger {
             state.listed = Listed::Yes;
             return Eviction::Again;
         }
-        let books = &state.retired;
-        let unreported = [
-            books.spans.since(&books.reported.spans),
-            books.events.since(&books.reported.events),
-        ];
-        if unreported.iter().any(Ledger::has_dropped) {
+        let Retired { ledgers, reported, .. } = &state.retired;
+        if ledgers.since(reported).has_dropped() {
             Eviction::Unreported
         } else {
             Eviction::Evict
@@ -222,22 +181,15 @@ impl SelectorLedger {
 
     /// Adds a ledger without lanes to the sums of those that are evicted.
     pub(super) fn add_to(&self, evicted: &mut EvictedLedgers) {
-        let Retired {
-            spans,
-            events,
-            reported,
-            ..
-        } = &self.state.lock().retired;
+        let Retired { ledgers, reported, .. } = &self.state.lock().retired;
         evicted.names += 1;
         #[cfg(feature = "metrics")]
         {
             evicted.starts[0] += self.starts().recorded();
             evicted.starts[1] += self.starts().left_out();
         }
-        evicted.spans.add(spans);
-        evicted.events.add(events);
-        evicted.reported.0.add(&reported.spans);
-        evicted.reported.1.add(&reported.events);
+        evicted.ledgers.add(ledgers);
+        evicted.reported.add(reported);
     }
 
     /// Makes everything that the selector's lanes hold due now.
@@ -266,43 +218,35 @@ impl SelectorLedger {
         }
         let mut state = self.state.lock();
         let snapshots = state.snapshots();
-        let books = state.books(&snapshots);
         state.report(&snapshots);
+        let all = state.sum(snapshots);
         drop(state);
         TracerReport::new(
             self.selector.clone(),
-            &books.spans.since(&flush.before.spans),
-            &books.events.since(&flush.before.events),
+            all.ledgers.since(&flush.before),
             pending,
-            books.failures.map(|failures| failures.error),
+            all.failures,
         )
     }
 
     /// Where the books of one lane stood when it was last reported of.
-    pub(crate) fn reported_of(&self, lane: &dyn CountedLane) -> Reported {
+    pub(crate) fn reported_of(&self, lane: &dyn CountedLane) -> Ledgers {
         let state = self.state.lock();
-        let at = state.position(lane);
-        at.and_then(|at| state.lanes[at].reported.as_deref().copied())
-            .unwrap_or_default()
+        let reported = state.position(lane).and_then(|at| state.lanes[at].reported.as_deref());
+        reported.copied().unwrap_or_default()
     }
 
     /// All that happened to one lane since the report before a flush of it, and what of the flush is not settled yet.
-    pub(crate) fn report_lane(&self, lane: &dyn CountedLane, mark: &FlushMark, before: &Reported) -> TracerReport {
+    pub(crate) fn report_lane(&self, lane: &dyn CountedLane, mark: &FlushMark, before: &Ledgers) -> TracerReport {
         // First, as above.
         let pending = lane.pending(mark);
         let mut state = self.state.lock();
-        let books = lane.snapshot();
+        let now = lane.snapshot();
         if let Some(at) = state.position(lane) {
-            state.lanes[at].reported = Some(Box::new(Reported::all_of(&books)));
+            state.lanes[at].reported = Some(Box::new(now.ledgers));
         }
         drop(state);
-        TracerReport::new(
-            self.selector.clone(),
-            &books.spans.since(&before.spans),
-            &books.events.since(&before.events),
-            pending,
-            books.failures.map(|failures| failures.error),
-        )
+        TracerReport::new(self.selector.clone(), now.ledgers.since(before), pending, now.failures)
     }
 
     /// Closes all lanes: what is not settled is dropped and counted.
@@ -314,29 +258,15 @@ impl SelectorLedger {
         }
     }
 
-    pub(crate) fn snapshot(&self) -> SelectorSnapshot {
+    pub(crate) fn snapshot(&self) -> LaneSnapshot {
         let state = self.state.lock();
-        state.books(&state.snapshots())
+        state.sum(state.snapshots())
     }
 
     /// Of all lanes that ever were, together.
     #[cfg(feature = "metrics")]
     pub(crate) fn starts(&self) -> &Arc<SpanCounters> {
         &self.metrics.starts
-    }
-}
-
-impl Reported {
-    fn all_of(books: &LaneSnapshot) -> Self {
-        Self {
-            spans: books.spans,
-            events: books.events,
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.spans.add(&other.spans);
-        self.events.add(&other.events);
     }
 }
 
@@ -352,21 +282,18 @@ impl State {
     }
 
     /// What was reported of all lanes that ever were, together.
-    fn reported(&self) -> Reported {
+    fn reported(&self) -> Ledgers {
         let mut reported = self.retired.reported;
         let of_lanes = self.lanes.iter().filter_map(|open| open.reported.as_deref());
         of_lanes.for_each(|of_lane| reported.add(of_lane));
         reported
     }
 
-    /// All that is in the books is reported now.
+    /// All that is in the ledgers is reported now.
     fn report(&mut self, snapshots: &[LaneSnapshot]) {
-        self.retired.reported = Reported {
-            spans: self.retired.spans,
-            events: self.retired.events,
-        };
-        for (open, books) in self.lanes.iter_mut().zip(snapshots) {
-            open.reported = Some(Box::new(Reported::all_of(books)));
+        self.retired.reported = self.retired.ledgers;
+        for (open, snapshot) in self.lanes.iter_mut().zip(snapshots) {
+            open.reported = Some(Box::new(snapshot.ledgers));
         }
     }
 
@@ -374,45 +301,22 @@ impl State {
         self.lanes.iter().map(|open| open.lane.snapshot()).collect()
     }
 
-    fn books(&self, snapshots: &[LaneSnapshot]) -> SelectorSnapshot {
-        let mut books = SelectorSnapshot {
-            spans: self.retired.spans,
-            held_bytes: 0,
-            oldest: None,
-            events: self.retired.events,
-            lanes: self.lanes.len(),
-            failures: None,
-            refused_span: None,
-            last_delivery: self.retired.last_delivery,
-            breakers: Breakers::default(),
-            key: None,
-            destination: None,
-            oldest_request: None,
+    /// All lanes that ever were, together.
+    fn sum(&self, snapshots: Vec<LaneSnapshot>) -> LaneSnapshot {
+        let retired = &self.retired;
+        let mut all = LaneSnapshot {
+            ledgers: retired.ledgers,
+            refused_span: retired.refused_span.as_deref().cloned(),
+            last_delivery: retired.last_delivery,
+            ..LaneSnapshot::default()
         };
-        for lane in snapshots {
-            books.spans.add(&lane.spans);
-            books.held_bytes += lane.held_bytes;
-            books.oldest = books.oldest.into_iter().chain(lane.oldest).min();
-            books.events.add(&lane.events);
-            books.failures = lane.failures.clone().or(books.failures.take());
-            books.refused_span = lane.refused_span.clone().or(books.refused_span.take());
-            books.last_delivery = books.last_delivery.max(lane.last_delivery);
-            books.breakers = lane.breakers;
-            books.key = Some(lane.key.clone());
-            books.destination = Some(lane.destination.clone());
-            let requests = books.oldest_request.into_iter().chain(lane.oldest_request);
-            books.oldest_request = requests.min_by_key(|request| request.since);
-        }
-        if books.failures.is_none() {
-            let mut failures = self.retired.failures.as_deref().cloned();
-            if let Some(failures) = &mut failures {
-                failures.end_by(books.last_delivery);
+        snapshots.into_iter().for_each(|lane| all.add(lane));
+        if all.failures.is_none() {
+            all.failures = retired.failures.as_deref().cloned();
+            if let Some(failures) = &mut all.failures {
+                failures.end_by(all.last_delivery);
             }
-            books.failures = failures;
         }
-        books.refused_span = books
-            .refused_span
-            .or_else(|| self.retired.refused_span.as_deref().cloned());
-        books
+        all
     }
 }

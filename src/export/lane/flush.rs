@@ -11,7 +11,7 @@ use crate::export::accounting::flush::after;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::accounting::report::TracerReport;
 use crate::export::schedule::engine_event::EngineEvent;
-use crate::ledger::DropReason;
+use crate::ledger::{DropReason, Ledgers};
 
 impl CountedLane for Lane {
     fn snapshot(&self) -> LaneSnapshot {
@@ -21,16 +21,19 @@ impl CountedLane for Lane {
         let state = self.state.lock();
         state.key_refusals().add_to(&mut key, self.key.origin());
         LaneSnapshot {
-            spans: state.ledger,
+            lanes: 1,
+            ledgers: Ledgers {
+                spans: state.ledger,
+                events: state.events_ledger(),
+            },
             held_bytes: state.share.held(),
             oldest: state.spans.first().map(|span| span.end_time),
-            events: state.events_ledger(),
             failures: state.failures().cloned(),
             refused_span: state.refused_span().cloned(),
             last_delivery: state.last_delivery,
             breakers,
-            key,
-            destination: self.destination_status(),
+            key: Some(key),
+            destination: Some(self.destination_status()),
             oldest_request: state.oldest_request(|kind| match kind {
                 RequestKind::Spans => [breakers.spans, breakers.endpoint],
                 RequestKind::SessionEvents => [breakers.session_events, breakers.endpoint],

@@ -87,7 +87,7 @@ fn no_span_is_forgotten_and_every_flush_ends() {
         flushes.join().expect("it does not panic");
         sent.sort();
         assert_eq!(sent, ["a", "b"]);
-        let books = account.snapshot().spans.snapshot();
+        let books = account.snapshot().ledgers.spans.snapshot();
         assert_eq!((books.accepted, books.delivered), (2, 2));
     });
 }
@@ -110,7 +110,7 @@ fn a_tracer_that_goes_is_sent_and_its_books_are_taken_over() {
         goes.join().expect("it does not panic");
         assert_eq!(sent, ["a", "b"]);
         let books = account.snapshot();
-        assert_eq!((books.lanes, books.spans.snapshot().delivered), (0, 2));
+        assert_eq!((books.lanes, books.ledgers.spans.snapshot().delivered), (0, 2));
     });
 }
 
@@ -137,7 +137,7 @@ fn the_end_of_a_shutdown_leaves_nothing_pending_whatever_is_under_way() {
         engine(&lane, &mut events_rx, || over.load(Ordering::SeqCst));
         shuts_down.join().expect("it does not panic");
         ends_spans.join().expect("it does not panic");
-        let books = account.snapshot().spans.snapshot();
+        let books = account.snapshot().ledgers.spans.snapshot();
         assert_eq!((books.accepted, books.pending()), (2, 0));
     });
 }

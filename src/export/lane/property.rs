@@ -164,13 +164,13 @@ impl World {
 
     fn push(&mut self, at: usize, bytes: usize) {
         let (lane, model) = (&self.lanes[at], &mut self.models[at]);
-        let queued = lane.snapshot().spans.queued();
+        let queued = lane.snapshot().ledgers.spans.queued();
         let mut one = span(self.spans.to_string());
         one.attributes = vec![KeyValue::new("text", "x".repeat(bytes))];
         lane.push(one);
         if model.closed {
             model.spans.drop(1, DropReason::AfterShutdown);
-        } else if lane.snapshot().spans.queued() > queued {
+        } else if lane.snapshot().ledgers.spans.queued() > queued {
             assert!(model.queue.len() < QUEUE, "there was no room");
             model.queue.push_back(self.spans);
         } else {
@@ -260,7 +260,7 @@ impl World {
         for (account, models) in self.accounts.iter().zip([&self.models[..2], &self.models[2..]]) {
             let sum = |of: fn(&LaneModel) -> usize| models.iter().map(of).sum();
             let snapshot = account.snapshot();
-            let (spans, events) = (snapshot.spans.snapshot(), snapshot.events.snapshot());
+            let (spans, events) = (snapshot.ledgers.spans.snapshot(), snapshot.ledgers.events.snapshot());
             accepted = (accepted.0 + spans.accepted, accepted.1 + events.accepted);
             let books: Vec<&Books> = models.iter().map(|model| &model.spans).collect();
             let expected = Books::expect(&books, sum(|model| model.queue.len()), sum(LaneModel::spans_under_way));
@@ -318,7 +318,11 @@ impl World {
         {
             let books = account.snapshot();
             assert_eq!(
-                (books.spans.pending(), books.events.pending(), books.held_bytes),
+                (
+                    books.ledgers.spans.pending(),
+                    books.ledgers.events.pending(),
+                    books.held_bytes
+                ),
                 (0, 0, 0)
             );
             assert_eq!(
@@ -334,7 +338,11 @@ impl World {
         let text = MAX_BYTES / 2 - byte_size(&half);
         half.attributes = vec![KeyValue::new("text", "x".repeat(text))];
         idle.push(half);
-        assert_eq!(idle.snapshot().spans.queued(), 1, "something was not given back");
+        assert_eq!(
+            idle.snapshot().ledgers.spans.queued(),
+            1,
+            "something was not given back"
+        );
     }
 }
 

@@ -221,7 +221,7 @@ impl Engine {
 
     fn check(&self) {
         let snapshot = self.account.snapshot();
-        assert_eq!(snapshot.spans.snapshot().accepted, self.accepted);
+        assert_eq!(snapshot.ledgers.spans.snapshot().accepted, self.accepted);
         let state = self.lane.state.lock();
         let in_bell = |wanted: fn(&EngineEvent) -> bool| self.events.iter().any(wanted);
         match state.schedule {
@@ -269,7 +269,7 @@ proptest! {
         let mut engine = engine();
         engine.all(steps);
         engine.drain();
-        let spans = engine.account.snapshot().spans.snapshot();
+        let spans = engine.account.snapshot().ledgers.spans.snapshot();
         prop_assert_eq!(spans.pending(), 0);
         prop_assert_eq!(spans.delivered, engine.sent.len() as u64);
         prop_assert_eq!(spans.delivered + spans.lost(), engine.accepted);
@@ -292,7 +292,7 @@ proptest! {
         }
         let books = engine.account.snapshot();
         prop_assert_eq!(books.lanes, 0);
-        prop_assert_eq!(books.spans.pending(), 0);
+        prop_assert_eq!(books.ledgers.spans.pending(), 0);
         engine.drain();
     }
 
@@ -304,11 +304,11 @@ proptest! {
             engine.step(Step::Retire);
         }
         engine.step(Step::Abandon);
-        let settled = engine.account.snapshot().spans.snapshot();
+        let settled = engine.account.snapshot().ledgers.spans.snapshot();
         prop_assert_eq!(settled.pending(), 0);
         engine.all(after.into_iter().filter(|step| !(retire && matches!(step, Step::Push))));
         engine.drain();
-        let spans = engine.account.snapshot().spans.snapshot();
+        let spans = engine.account.snapshot().ledgers.spans.snapshot();
         prop_assert_eq!(spans.delivered, settled.delivered);
         prop_assert_eq!(engine.account.snapshot().lanes, usize::from(!retire));
     }
@@ -357,7 +357,7 @@ fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
         .expect("it does not wait");
     engine.lane.complete(0..1, outcome);
     let snapshot = engine.lane.snapshot();
-    assert_eq!(snapshot.spans.snapshot().dropped[&DropReason::Encoding], 1);
+    assert_eq!(snapshot.ledgers.spans.snapshot().dropped[&DropReason::Encoding], 1);
     assert!(matches!(
         snapshot.failures.map(|failures| failures.error),
         Some(ExportError::Encoding(_))

@@ -31,6 +31,7 @@ use crate::export::schedule::blocking::Blocking;
 use crate::export::schedule::breaker::Breaker;
 use crate::export::schedule::shortage::Shortage;
 use crate::secret::ApiKey;
+use crate::util::error_source::root_cause;
 use crate::util::fork::{ForkGuard, ForkLock};
 
 /// How long an unused connection is kept. Below what servers and load balancers commonly do, so that we close first.
@@ -317,7 +318,9 @@ impl Connections {
 
     fn note_failure(&self, error: &(dyn Error + 'static)) -> String {
         self.identity.note_failure();
-        self.identity.explain(error).unwrap_or_else(|| innermost(error))
+        self.identity
+            .explain(error)
+            .unwrap_or_else(|| root_cause(error).to_string())
     }
 }
 
@@ -333,7 +336,7 @@ impl Connections {
     }
 
     fn note_failure(&self, error: &(dyn Error + 'static)) -> String {
-        innermost(error)
+        root_cause(error).to_string()
     }
 }
 
@@ -358,13 +361,4 @@ impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connections({:?})", self.way)
     }
-}
-
-/// The cause at the bottom: the layers above it only say that a request failed.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

@@ -1,6 +1,5 @@
 //! One new connection: TCP, and TLS over it.
 
-use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,8 +16,7 @@ use tower_service::Service;
 use super::dial::{ProxyConnector, Reached};
 use super::tls::Identity;
 use crate::export::schedule::blocking::Blocking;
-
-type BoxError = Box<dyn Error + Send + Sync>;
+use crate::util::error_source::BoxError;
 
 /// Makes connections for one [`ConnectionKey`](super::connections::ConnectionKey).
 #[derive(Clone, Debug)]

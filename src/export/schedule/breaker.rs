@@ -4,8 +4,8 @@
 
 mod circuit;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::config::RetrySettings;
+use crate::util::fork::ForkLock;
 use crate::util::wall_time;
 use circuit::{Answer, Circuit, Phase, Wait};
 
@@ -68,7 +69,7 @@ pub(crate) struct Breaker {
 
 #[derive(Debug, Default)]
 struct Works {
-    state: Mutex<State>,
+    state: ForkLock<State>,
     /// Rung for all who wait, whenever what they wait for may have changed.
     changed: Notify,
     /// The last failure was about the key.
@@ -96,7 +97,7 @@ impl Breaker {
     pub(crate) fn is_ready(&self) -> bool {
         self.works
             .get()
-            .is_none_or(|works| works.lock().circuit.wait(now()).is_none())
+            .is_none_or(|works| works.state.lock().circuit.wait(now()).is_none())
     }
 
     /// Waits until a request would be let through. Of all who wait for a probe's time only one is, so ask again.
@@ -107,7 +108,7 @@ impl Breaker {
     }
 
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
-        let answer = self.works.get().map(|works| works.lock().circuit.ask(now()));
+        let answer = self.works.get().map(|works| works.state.lock().circuit.ask(now()));
         let probe = match answer {
             None | Some(Answer::Enter) => None,
             Some(Answer::Probe(probe)) => Some(probe),
@@ -132,7 +133,7 @@ impl Breaker {
         if let Some(until) = now().checked_add(wait) {
             let works = self.works.get_or_init(Box::default);
             works.change(|circuit| circuit.hold(until));
-            let mut state = works.lock();
+            let mut state = works.state.lock();
             state.asked_until = state.asked_until.max(Some(on_the_wall_clock(until)));
         }
     }
@@ -140,14 +141,14 @@ impl Breaker {
     /// When the receiver said to come back, unless that is over.
     pub(crate) fn asked_until(&self) -> Option<Instant> {
         let works = self.works.get()?;
-        works.lock().circuit.asked_until(now())
+        works.state.lock().circuit.asked_until(now())
     }
 
     /// Whether requests wait, but for one that tries at a time.
     pub(crate) fn is_open(&self) -> bool {
         self.works
             .get()
-            .is_some_and(|works| works.lock().circuit.phase != Phase::Closed)
+            .is_some_and(|works| works.state.lock().circuit.phase != Phase::Closed)
     }
 
     /// Whether the last failure was about the key.
@@ -189,7 +190,7 @@ impl Works {
         loop {
             // Made before the look: from here on it hears every change.
             let changed = self.changed.notified();
-            let wait = self.lock().circuit.wait(now());
+            let wait = self.state.lock().circuit.wait(now());
             match wait {
                 None => return,
                 // Either end of the wait is the same: there is a look again.
@@ -204,7 +205,7 @@ impl Works {
             circuit,
             until,
             asked_until,
-        } = *self.lock();
+        } = *self.state.lock();
         let state = match (circuit.phase, until) {
             (Phase::Open { .. }, Some(until)) => BreakerState::Open { until },
             (Phase::HalfOpen { .. }, _) => BreakerState::HalfOpen,
@@ -218,7 +219,7 @@ impl Works {
     }
 
     fn change(&self, change: impl FnOnce(&mut Circuit)) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let before = state.circuit.phase;
         change(&mut state.circuit);
         let after = state.circuit.phase;
@@ -233,11 +234,6 @@ impl Works {
         if changed {
             self.changed.notify_waiters();
         }
-    }
-
-    /// A panic while the lock was held can only come from the allocator; nothing is allocated under it.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -31,6 +31,7 @@ use crate::export::schedule::breaker_chain::BreakerChain;
 use crate::export::schedule::shortage::{Shortage, Try, Waiting};
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
+use crate::util::grpc_code;
 
 #[cfg(test)]
 mod tests;
@@ -343,12 +344,15 @@ fn obeyed(verdict: Verdict, gives_back: bool, retry: &RetrySettings) -> Verdict 
 
 /// Whether the receiver says that it has no capacity, and does not say until when.
 fn is_shortage(verdict: &Verdict) -> bool {
-    const UNAVAILABLE: i32 = 14;
     matches!(
         verdict,
         Verdict::Repeat {
             after: None,
-            error: ExportError::Status { status: 503, .. } | ExportError::Grpc { code: UNAVAILABLE, .. }
+            error: ExportError::Status { status: 503, .. }
+                | ExportError::Grpc {
+                    code: grpc_code::UNAVAILABLE,
+                    ..
+                }
         }
     )
 }

@@ -185,8 +185,8 @@ impl Observed {
         let starts = account.starts();
         let tracers = books.lanes as u64;
         Numbers {
-            spans: books.spans,
-            events: books.events,
+            spans: books.ledgers.spans,
+            events: books.ledgers.events,
             recorded: starts.recorded(),
             left_out: starts.left_out(),
             held_bytes: books.held_bytes as u64,

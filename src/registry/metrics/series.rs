@@ -66,8 +66,8 @@ impl Numbers {
     pub(super) fn of_evicted(evicted: &EvictedLedgers) -> Self {
         let [recorded, left_out] = evicted.starts;
         Self {
-            spans: evicted.spans,
-            events: evicted.events,
+            spans: evicted.ledgers.spans,
+            events: evicted.ledgers.events,
             recorded,
             left_out,
             ..Self::default()

@@ -17,6 +17,7 @@ use crate::export::accounting::lane_status::RequestKind;
 use crate::export::error::ExportError;
 use crate::export::send::verdict::verdict::Verdict;
 use crate::ledger::DropReason;
+use crate::util::grpc_code;
 
 /// How the receiver treats one kind of what a lane sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,12 +59,11 @@ impl Standing {
 
 /// Whether a receiver that works limits how much it takes.
 fn is_limit(error: &ExportError) -> bool {
-    const RESOURCE_EXHAUSTED: i32 = 8;
     matches!(
         error,
         ExportError::Status { status: 429, .. }
             | ExportError::Grpc {
-                code: RESOURCE_EXHAUSTED,
+                code: grpc_code::RESOURCE_EXHAUSTED,
                 ..
             }
     )
@@ -176,10 +176,10 @@ mod tests {
     /// What became of one more span than there is room for, after each of these events.
     fn reasons(events: &[&dyn Fn(&Lane)]) -> Vec<DropReason> {
         let (lane, _account, _rung) = lane(Binding::new());
-        while lane.snapshot().spans.snapshot().lost() == 0 {
+        while lane.snapshot().ledgers.spans.snapshot().lost() == 0 {
             lane.push(span("fills the queue"));
         }
-        let dropped = || lane.snapshot().spans.snapshot().dropped;
+        let dropped = || lane.snapshot().ledgers.spans.snapshot().dropped;
         let after = events.iter().map(|event| {
             event(&lane);
             let before = dropped();

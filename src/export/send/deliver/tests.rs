@@ -108,11 +108,11 @@ impl World {
     }
 
     fn spans(&self) -> LedgerSnapshot {
-        self.account.snapshot().spans.snapshot()
+        self.account.snapshot().ledgers.spans.snapshot()
     }
 
     fn events(&self) -> LedgerSnapshot {
-        self.account.snapshot().events.snapshot()
+        self.account.snapshot().ledgers.events.snapshot()
     }
 
     fn last_error(&self) -> String {
@@ -598,7 +598,7 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
         }
         let begun = Instant::now();
         // Until one of them has sent all, each has something to send.
-        let spans = |account: &Arc<SelectorLedger>| account.snapshot().spans.snapshot();
+        let spans = |account: &Arc<SelectorLedger>| account.snapshot().ledgers.spans.snapshot();
         while books.iter().all(|account| spans(account).pending() > 0) {
             let seen: Vec<_> = books.iter().map(|account| spans(account).delivered).collect();
             assert!(begun.elapsed() < MINUTE, "{seen:?}");

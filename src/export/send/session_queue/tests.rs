@@ -67,7 +67,7 @@ fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
     Arc::clone(&queue).run().now_or_never().expect("it does not wait");
     let snapshot = lane.snapshot();
     assert_eq!(snapshot.held_bytes, 0);
-    let events = snapshot.events.snapshot();
+    let events = snapshot.ledgers.events.snapshot();
     assert_eq!((events.accepted, events.pending()), (3, 0));
     assert_eq!(events.dropped[&DropReason::Encoding], 3);
     assert!(matches!(
