@@ -86,16 +86,16 @@ impl Engine {
         self.shared.transport.connections(way)
     }
 
-    /// A new lane in a selector's books.
+    /// Opens a lane, counted in its selector's ledger.
     pub(crate) fn open_lane(
         &self,
-        account: &Arc<SelectorLedger>,
+        ledger: &Arc<SelectorLedger>,
         destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: Arc<RotatingKey>,
     ) -> Arc<Lane> {
-        let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), account);
-        account.open(Arc::clone(&lane) as _);
+        let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), ledger);
+        ledger.open(Arc::clone(&lane) as _);
         lane
     }
 

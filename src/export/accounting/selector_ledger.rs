@@ -42,7 +42,7 @@ struct State {
     lanes: Vec<Open>,
     /// What is left of the lanes that are gone.
     retired: Retired,
-    /// Where it stands in the list of accounts without lanes.
+    /// Where it stands in the list of selectors without lanes.
     listed: Listed,
 }
 
@@ -138,7 +138,7 @@ impl SelectorLedger {
         }
     }
 
-    /// Takes over the ledger of a lane where all is settled. Under the account's lock, so a snapshot sees it on one side only.
+    /// Takes over the ledgers of a lane that has nothing pending. Under this ledger's lock, so a snapshot counts them once.
     pub(crate) fn retire(&self, lane: &dyn CountedLane) {
         let mut state = self.state.lock();
         let Some(at) = state.position(lane) else { return };
@@ -209,7 +209,7 @@ impl SelectorLedger {
 
     /// All that happened since the report before the flush, and what of the flush is not settled yet.
     pub(crate) fn report(&self, flush: &SelectorFlush) -> TracerReport {
-        // Before the books are read: what is settled in between is told twice, as pending and as what became of it, rather than not at all.
+        // Before the ledgers are read: what gets its outcome in between is reported twice, as pending and with its outcome, rather than not at all.
         let mut pending = Pending::default();
         for (lane, mark) in &flush.lanes {
             let of_lane = lane.pending(mark);
@@ -229,7 +229,7 @@ impl SelectorLedger {
         )
     }
 
-    /// Where the books of one lane stood when it was last reported of.
+    /// Returns the ledgers of one lane as of its last report.
     pub(crate) fn reported_of(&self, lane: &dyn CountedLane) -> Ledgers {
         let state = self.state.lock();
         let reported = state.position(lane).and_then(|at| state.lanes[at].reported.as_deref());
@@ -251,7 +251,7 @@ impl SelectorLedger {
 
     /// Closes all lanes: what is not settled is dropped and counted.
     pub(crate) fn abandon(&self) {
-        // A clone: a lane that retires meanwhile takes the account's lock.
+        // A clone: a lane that retires meanwhile takes this ledger's lock.
         let lanes = self.state.lock().lanes();
         for lane in lanes {
             lane.abandon();

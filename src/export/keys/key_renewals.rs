@@ -1,4 +1,4 @@
-//! When keys are to be renewed because their lifetime is nearly over: one moment for each keyring, which goes with it.
+//! When keys are to be renewed because their lifetime is nearly over: one moment for each, which goes with it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -15,7 +15,7 @@ pub(super) trait Renewable: Send + Sync {
     fn note_age(self: Arc<Self>, due: Instant);
 }
 
-/// A moment, and the keyring that it is for by its address.
+/// A moment, and what it is for by its address.
 pub(crate) type Ordered = (Instant, usize);
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub(crate) struct KeyRenewals {
 }
 
 impl KeyRenewals {
-    /// Has a keyring told when a moment has come, and not at the one that was ordered before.
+    /// Notifies a key when a moment has come, and not at the one that was ordered before.
     pub(crate) fn set(&self, key: &Arc<dyn Renewable>, due: Instant, before: Option<Instant>) {
         let address = Arc::as_ptr(key).addr();
         let mut ordered = self.ordered.lock();
@@ -47,7 +47,7 @@ impl KeyRenewals {
         self.ordered.lock().remove(&ordered);
     }
 
-    /// Tells keyrings that their time has come, until the engine ends.
+    /// Notifies keys when their time has come, until the engine ends.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             let first = self.ordered.lock().first_key_value().map(|((due, _), _)| *due);

@@ -1,4 +1,4 @@
-//! The keyrings of a registry, by source, and what they have in common: threads that read keys, one watcher, one clock.
+//! The keys of a registry, by source, and the watcher of the files that they are in.
 
 #[cfg(test)]
 mod tests;

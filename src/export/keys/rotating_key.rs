@@ -1,6 +1,6 @@
 //! The key of one source, and how it becomes another one while its tracers stay.
 //!
-//! Lanes whose key comes from the same source share a keyring, so the source is asked once for all of them. It is asked again:
+//! Lanes whose key comes from the same source share a [`RotatingKey`], so the source is asked once for all of them. It is asked again:
 //!
 //! | when | how soon |
 //! |---|---|
@@ -80,7 +80,7 @@ struct State {
     since: SystemTime,
     /// The reading that was taken last.
     reading: u64,
-    /// What most keyrings never need.
+    /// What most keys never need.
     more: Option<Box<More>>,
 }
 

@@ -70,7 +70,7 @@ impl Lane {
         open
     }
 
-    /// The lane's books are closed: what is under way no longer counts, and nothing more is to be sent.
+    /// Whether the lane is closed: what is under way no longer counts, and nothing more is to be sent.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().schedule == Schedule::Closed
     }

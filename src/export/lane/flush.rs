@@ -92,7 +92,7 @@ impl Lane {
         if shared.is_forked() {
             return TracerReport::forked(self.selector.clone());
         }
-        let ledger = self.account();
+        let ledger = self.selector_ledger();
         let before = ledger.as_ref().map(|ledger| ledger.reported_of(self.as_ref()));
         let flush = [(Arc::clone(self) as Arc<dyn CountedLane>, Arc::clone(self).begin_flush())];
         shared.await_flushes(flush.iter(), after(timeout));
@@ -140,7 +140,7 @@ impl Lane {
         }
     }
 
-    /// The tracer and all its spans are gone: what is queued goes out now, then the account takes the ledger over.
+    /// The tracer and all its spans are gone: what is queued goes out now, then the selector's ledger takes its numbers over.
     pub(crate) fn retire(self: &Arc<Self>) {
         if self.shared.is_forked() {
             return;
@@ -160,8 +160,8 @@ impl Lane {
         let state = self.state.lock();
         let done = state.retiring && state.is_drained();
         drop(state);
-        if done && let Some(account) = self.account() {
-            account.retire(self);
+        if done && let Some(ledger) = self.selector_ledger() {
+            ledger.retire(self);
         }
     }
 }

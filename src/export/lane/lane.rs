@@ -47,7 +47,7 @@ pub(crate) struct Lane {
     pub(crate) breakers: LaneBreakers,
     pub(crate) connections: Arc<Connections>,
     pub(super) shared: Arc<Shared>,
-    account: Weak<SelectorLedger>,
+    selector_ledger: Weak<SelectorLedger>,
     #[cfg(feature = "metrics")]
     pub(super) starts: Arc<SpanCounters>,
     pub(super) state: ForkLock<State>,
@@ -69,11 +69,11 @@ impl Lane {
         connections: Arc<Connections>,
         key: Arc<RotatingKey>,
         shared: Arc<Shared>,
-        account: &Arc<SelectorLedger>,
+        ledger: &Arc<SelectorLedger>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            selector: account.selector.clone(),
-            identity: Identity::new(&account.selector, &shared.boundary),
+            selector: ledger.selector.clone(),
+            identity: Identity::new(&ledger.selector, &shared.boundary),
             breakers: LaneBreakers::new(Arc::clone(&connections.breaker)),
             virtual_time: VirtualTime::new(destination.weight),
             shares: [(); 2].map(|()| Share::new(destination.weight)),
@@ -83,9 +83,9 @@ impl Lane {
             shared,
             session_permits: OnceLock::new(),
             aside_permit: OnceLock::new(),
-            account: Arc::downgrade(account),
+            selector_ledger: Arc::downgrade(ledger),
             #[cfg(feature = "metrics")]
-            starts: Arc::clone(account.starts()),
+            starts: Arc::clone(ledger.starts()),
             state: ForkLock::default(),
             open_spans: AtomicU64::new(0),
             completed: Condvar::new(),
@@ -102,9 +102,9 @@ impl Lane {
         &self.shared
     }
 
-    /// The books that it is in; `None` where their registry is gone.
-    pub(crate) fn account(&self) -> Option<Arc<SelectorLedger>> {
-        self.account.upgrade()
+    /// The ledger of its selector; `None` if the registry is gone.
+    pub(crate) fn selector_ledger(&self) -> Option<Arc<SelectorLedger>> {
+        self.selector_ledger.upgrade()
     }
 
     /// Fingerprint of the current API key. Changes when the key rotates.

@@ -13,8 +13,8 @@ use crate::ledger::DropReason;
 impl Lane {
     /// A span or a session event was dropped when it came. Called by threads of the application: a task of the engine writes the line.
     pub(super) fn log_refused_at_the_door(self: &Arc<Self>, kind: RequestKind, reason: DropReason) {
-        if let Some(account) = self.account()
-            && account.episodes.note(Subject::Dropped(kind, reason), 1)
+        if let Some(ledger) = self.selector_ledger()
+            && ledger.episodes.note(Subject::Dropped(kind, reason), 1)
         {
             self.notify(EngineEvent::Log);
         }
@@ -22,40 +22,44 @@ impl Lane {
 
     /// `count` spans or session events have their outcome.
     pub(super) fn log_outcome(&self, kind: RequestKind, count: u64, outcome: Outcome) {
-        let Some(account) = self.account() else { return };
+        let Some(ledger) = self.selector_ledger() else { return };
         let (reason, count) = match outcome {
             Outcome::Delivered { rejected: 0 } => {
                 let is_concerned = |subject| matches!(subject, Subject::Dropped(of, _) if of == kind);
-                return self.write(&account.episodes.end_if_calm(is_concerned));
+                return self.write(&ledger.episodes.end_if_calm(is_concerned));
             }
             Outcome::Delivered { rejected } => (DropReason::Rejected, rejected),
             Outcome::Refused(reason) | Outcome::Dropped(reason) => (reason, count),
             Outcome::Faulted => return,
         };
-        self.log_trouble(&account.episodes, Subject::Dropped(kind, reason), count);
+        self.log_trouble(&ledger.episodes, Subject::Dropped(kind, reason), count);
     }
 
     /// The receiver refused the current key.
     pub(super) fn log_refused_key(&self, kind: RequestKind) {
-        if let Some(account) = self.account() {
-            self.log_trouble(&account.episodes, Subject::Key(kind), 1);
+        if let Some(ledger) = self.selector_ledger() {
+            self.log_trouble(&ledger.episodes, Subject::Key(kind), 1);
         }
     }
 
     /// The receiver took the current key.
     pub(super) fn log_taken_key(&self, kind: RequestKind) {
-        if let Some(account) = self.account() {
-            self.log_end(&account.episodes, Subject::Key(kind));
+        if let Some(ledger) = self.selector_ledger() {
+            self.log_end(&ledger.episodes, Subject::Key(kind));
         }
     }
 
     /// An attempt is over: a breaker may have opened or closed by it.
     pub(crate) fn log_breakers(&self, kind: RequestKind) {
-        let gate = self.breakers.chain(kind);
-        if let Some(account) = self.account() {
-            self.log_breaker(&account.episodes, Subject::Breaker(kind), gate.is_own_open());
+        let breakers = self.breakers.chain(kind);
+        if let Some(ledger) = self.selector_ledger() {
+            self.log_breaker(&ledger.episodes, Subject::Breaker(kind), breakers.own.is_open());
         }
-        self.log_breaker(&self.connections.episodes, Subject::Endpoint, gate.is_endpoint_open());
+        self.log_breaker(
+            &self.connections.episodes,
+            Subject::Endpoint,
+            breakers.endpoint.is_open(),
+        );
     }
 
     fn log_breaker(&self, episodes: &Episodes, subject: Subject, is_open: bool) {
@@ -68,8 +72,8 @@ impl Lane {
 
     /// Writes the lines of what began for the lane's selector.
     pub(crate) fn write_begun(&self) {
-        if let Some(account) = self.account() {
-            self.write(&account.episodes.begun(&self.shared.lines));
+        if let Some(ledger) = self.selector_ledger() {
+            self.write(&ledger.episodes.begun(&self.shared.lines));
         }
     }
 
@@ -111,11 +115,11 @@ impl Lane {
                 tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %source, status, count, left_out, "the receiver refuses the key");
             }
             Subject::Breaker(kind) => {
-                let failures = self.breakers.chain(kind).own_failures();
+                let failures = self.breakers.chain(kind).own.status().failures;
                 tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, failures, error, left_out, "the breaker of the tracer opened: its requests fail");
             }
             Subject::Endpoint => {
-                let failures = self.breakers.chain(RequestKind::Spans).endpoint_failures();
+                let failures = self.breakers.chain(RequestKind::Spans).endpoint.status().failures;
                 tracing::warn!(target: TARGET, endpoint, failures, error, left_out, "the breaker of the endpoint opened: no connection comes about");
             }
             Subject::Dropped(kind, reason @ DropReason::Rejected) => {

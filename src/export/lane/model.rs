@@ -1,7 +1,7 @@
 //! The hand-over between threads that end spans and the engine, in every order in which they may meet (`.ci/model`).
 //!
-//! What waits here waits for ever where it was forgotten, and the checker says so: a flush whose bell was lost, an engine that is not told of
-//! spans, a tracer that is gone and whose books stay open.
+//! What waits here waits for ever where it was forgotten, and the checker says so: a flush whose event was lost, an engine that is not told of
+//! spans, a tracer that is gone and whose ledger stays open.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -237,6 +237,7 @@ impl Lane {
         let asked = self
             .breakers
             .chain(kind)
+            .own
             .asked_until()
             .filter(|_| !driver.may_stand_still());
         asked.map_or(now, |asked| asked.max(now)).checked_sub(patience)

@@ -70,7 +70,7 @@ pub(crate) struct Breaker {
 #[derive(Debug, Default)]
 struct Works {
     state: ForkLock<State>,
-    /// Rung for all who wait, whenever what they wait for may have changed.
+    /// Notified for all that wait, whenever what they wait for may have changed.
     changed: Notify,
     /// The last failure was about the key.
     denied: AtomicBool,

@@ -22,7 +22,6 @@
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::breaker::{Breaker, Breakers, Pass};
 use crate::config::RetrySettings;
@@ -40,8 +39,9 @@ pub(crate) struct LaneBreakers {
 /// The breakers on one request's way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BreakerChain<'a> {
-    own: &'a Breaker,
-    endpoint: &'a Breaker,
+    /// Of the tracer, for requests of this kind.
+    pub(crate) own: &'a Breaker,
+    pub(crate) endpoint: &'a Breaker,
 }
 
 /// A request that all breakers let through.
@@ -115,39 +115,6 @@ impl<'a> BreakerChain<'a> {
             self.endpoint.ready().await;
             self.own.ready().await;
         }
-    }
-
-    /// It is this request's turn at a receiver that is short of capacity.
-    pub(crate) fn let_one_try(self) {
-        self.own.let_one_try();
-    }
-
-    /// The receiver asked for a wait: until it is over nothing is let through, also not by a flush.
-    pub(crate) fn hold(self, wait: Duration) {
-        self.own.hold(wait);
-    }
-
-    /// When the receiver said to come back, unless that is over.
-    pub(crate) fn asked_until(self) -> Option<Instant> {
-        self.own.asked_until()
-    }
-
-    pub(crate) fn is_own_open(self) -> bool {
-        self.own.is_open()
-    }
-
-    pub(crate) fn is_endpoint_open(self) -> bool {
-        self.endpoint.is_open()
-    }
-
-    /// Failures in a row.
-    pub(crate) fn own_failures(self) -> u32 {
-        self.own.status().failures
-    }
-
-    /// Failures in a row.
-    pub(crate) fn endpoint_failures(self) -> u32 {
-        self.endpoint.status().failures
     }
 
     /// Why what waited here for too long is dropped.

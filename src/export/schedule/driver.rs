@@ -31,9 +31,9 @@ pub(crate) enum Driver {
 pub(crate) struct Inline {
     handle: Handle,
     state: ForkLock<RuntimeState>,
-    /// For those who wait while somebody else moves the tasks: rung when something was settled, and when nobody moves them any more.
+    /// For those who wait while somebody else moves the tasks: notified when something has its outcome, and when nobody moves them any more.
     changed: Condvar,
-    /// For the one who moves them: rung when something was settled.
+    /// For the one who moves them: notified when something has its outcome.
     settled: Notify,
     /// Stands still while nobody moves them.
     clock: Stopwatch,
@@ -198,7 +198,7 @@ impl Taken<'_> {
                 // Under the lock: who looked before it is told after it waits.
                 drop(self.of.state.lock());
                 self.of.changed.notify_all();
-                // Rung between the look and here, it is not waited for.
+                // Notified between the look and here, it does not wait.
                 if tokio::time::timeout_at(deadline.into(), self.of.settled.notified())
                     .await
                     .is_err()

@@ -47,6 +47,7 @@ pub(super) async fn admit<'a>(
             lane.note_held_up(kind);
             let left = lane.time_left(age, patience);
             let asked = breakers
+                .own
                 .asked_until()
                 .map(|until| until.saturating_duration_since(driver.now()));
             if left.is_zero() || asked.is_some_and(|asked| asked > left) && !driver.may_stand_still() {
@@ -78,7 +79,7 @@ pub(super) async fn first_admission<'a>(lane: &'a Lane, request: &UnderWay<'_>, 
     let kind = request.kind;
     lane.connections.shortage(kind).give_way(lane.share(kind)).await;
     let admission = admit(lane, request, age, patience_unsent(lane)).await;
-    if admission.is_none() && lane.breakers.chain(kind).asked_until().is_none() {
+    if admission.is_none() && lane.breakers.chain(kind).own.asked_until().is_none() {
         lane.note_not_asked(kind);
     }
     admission

@@ -271,7 +271,7 @@ impl<'a> Delivery<'a> {
         }
         let asked = after.unwrap_or_default().min(retry.max_retry_after);
         if !asked.is_zero() {
-            breakers.hold(asked);
+            breakers.own.hold(asked);
         }
         let left = self.time_left();
         // A clock that stands still now and then shows less time than will pass for the receiver.
@@ -304,7 +304,7 @@ impl<'a> Delivery<'a> {
         };
         let turn = waiting.turn(own_wait, |tries| backoff(retry, tries)).await;
         if turn.is_some() {
-            breakers.let_one_try();
+            breakers.own.let_one_try();
         }
         Ok(turn)
     }

@@ -60,7 +60,7 @@ impl SessionQueue {
             return;
         }
         let bytes = event.byte_size();
-        // Counted and queued under the outbox's lock, so that the order of counting is the order of sending.
+        // Counted and queued under the queue's lock, so that the order of counting is the order of sending.
         let mut state = self.state.lock();
         let Some(ticket) = self.lane.accept_event(bytes) else {
             return;

@@ -45,7 +45,7 @@ pub(crate) struct State {
     /// None while no request is under way.
     pub(crate) requests: Option<Box<Requests>>,
     pub(crate) last_delivery: Option<SystemTime>,
-    /// The tracer is gone: once all is settled the account takes the ledger over.
+    /// The tracer is gone: once nothing is pending, its selector's ledger takes its numbers over.
     pub(crate) retiring: bool,
     events: Option<Box<Events>>,
     pub(crate) seldom: Option<Box<Seldom>>,
@@ -237,7 +237,7 @@ impl State {
         self.schedule == Schedule::Timed && self.timed_until.is_some_and(|until| until <= now)
     }
 
-    /// Closes the books: what is not settled is dropped. Gives the queue, to be freed outside the lock.
+    /// Closes the lane: what has no outcome is dropped. Returns the queue, to be freed outside the lock.
     pub(crate) fn close(&mut self, reason: DropReason, budget: &Budget) -> Queue {
         if self.schedule != Schedule::Closed {
             self.share.close(budget);

@@ -273,7 +273,7 @@ fn a_wait_of_zero_is_no_sign_that_the_receiver_is_at_work() {
         };
         let mut world = World::new(retry, |_| (503, ASKS));
         world.push(3);
-        let failures = |world: &World| world.lane.breakers.chain(RequestKind::Spans).own_failures();
+        let failures = |world: &World| world.lane.breakers.chain(RequestKind::Spans).own.status().failures;
         let begun = Instant::now();
         while failures(&world) < 5 {
             world.pass(30 * SECOND).await;
