@@ -40,7 +40,7 @@ impl Lane {
 
     /// The span ended, and is in the queue or in the ledger by now.
     pub(crate) fn note_ended(&self) {
-        // Release, for the kind in `is_idle`: who sees the span closed sees it queued.
+        // Release, for the load in `is_idle`: who sees the span closed sees it queued.
         self.open_spans.fetch_sub(1, Ordering::Release);
     }
 

@@ -47,7 +47,7 @@ impl Permits {
     /// Waits for a permit for a lane. `is_suspect` returns whether its last attempt was slow.
     pub(crate) async fn acquire(&self, time: &VirtualTime, is_suspect: impl Fn() -> bool) -> RequestPermit<'_> {
         if !is_suspect() {
-            let permit = self.healthy.take(time).await;
+            let permit = self.healthy.acquire(time).await;
             // What was learnt of the lane meanwhile counts: a hundred requests of one that hangs may wait here.
             if !is_suspect() {
                 let beside = &self.beside;
