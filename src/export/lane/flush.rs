@@ -104,7 +104,7 @@ impl Lane {
         }
     }
 
-    /// How often those that wait for their repetition were hurried so far.
+    /// How often requests that wait for their repetition were woken so far.
     pub(crate) fn flushes(&self) -> u64 {
         self.state.lock().flush
     }

@@ -117,7 +117,7 @@ impl Breaker {
         Some(Pass { breaker: self, probe })
     }
 
-    /// Somebody cannot wait: what is not let through for a while longer is to be tried now.
+    /// A flush, or another key: it tries soon.
     pub(crate) fn wake_retries(&self) {
         self.change(Circuit::wake_retries);
     }

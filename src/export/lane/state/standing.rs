@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::config::Binding;
     use crate::export::accounting::counted_lane::CountedLane;
-    use crate::export::keys::rotating_key::KeyWaiter;
+    use crate::export::keys::key_state::KeyWaiter;
     use crate::export::lane::lane::Lane;
     use crate::export::lane::tests::lane;
     use crate::export::test_fixtures::span;
