@@ -35,17 +35,10 @@ impl Lane {
         self.log_trouble(&ledger.episodes, Subject::Dropped(kind, reason), count);
     }
 
-    /// The receiver refused the current key.
-    pub(super) fn log_refused_key(&self, kind: RequestKind) {
+    /// The receiver refused the current key, or took it.
+    pub(super) fn log_key(&self, kind: RequestKind, is_refused: bool) {
         if let Some(ledger) = self.selector_ledger() {
-            self.log_trouble(&ledger.episodes, Subject::Key(kind), 1);
-        }
-    }
-
-    /// The receiver took the current key.
-    pub(super) fn log_taken_key(&self, kind: RequestKind) {
-        if let Some(ledger) = self.selector_ledger() {
-            self.log_end(&ledger.episodes, Subject::Key(kind));
+            self.log_state(&ledger.episodes, Subject::Key(kind), is_refused);
         }
     }
 
@@ -53,20 +46,17 @@ impl Lane {
     pub(crate) fn log_breakers(&self, kind: RequestKind) {
         let breakers = self.breakers.chain(kind);
         if let Some(ledger) = self.selector_ledger() {
-            self.log_breaker(&ledger.episodes, Subject::Breaker(kind), breakers.own.is_open());
+            self.log_state(&ledger.episodes, Subject::Breaker(kind), breakers.own.is_open());
         }
-        self.log_breaker(
-            &self.connections.episodes,
-            Subject::Endpoint,
-            breakers.endpoint.is_open(),
-        );
+        let is_open = breakers.endpoint.is_open();
+        self.log_state(&self.connections.episodes, Subject::Endpoint, is_open);
     }
 
-    fn log_breaker(&self, episodes: &Episodes, subject: Subject, is_open: bool) {
-        if is_open {
+    fn log_state(&self, episodes: &Episodes, subject: Subject, is_trouble: bool) {
+        if is_trouble {
             self.log_trouble(episodes, subject, 1);
         } else {
-            self.log_end(episodes, subject);
+            self.write(&episodes.end(|other| other == subject));
         }
     }
 
@@ -81,10 +71,6 @@ impl Lane {
         if episodes.note(subject, count) {
             self.write(&episodes.begun(&self.shared.lines));
         }
-    }
-
-    fn log_end(&self, episodes: &Episodes, subject: Subject) {
-        self.write(&episodes.end(|other| other == subject));
     }
 
     /// No lock may be held: a subscriber may look at the registry.

@@ -115,7 +115,7 @@ impl Lane {
             // Looked at under the lane's lock: if the key changes later, the answer to the next one comes later too.
             state.seldom().key_refusals.refuse(kind, sent.current, status);
             drop(state);
-            self.log_refused_key(kind);
+            self.log_key(kind, true);
         }
     }
 
@@ -134,7 +134,7 @@ impl Lane {
         drop(state);
         // Without a refusal: another lane of the selector may have been refused.
         if is_over.unwrap_or(!is_late && !sent.is_before()) {
-            self.log_taken_key(kind);
+            self.log_key(kind, false);
         }
     }
 
