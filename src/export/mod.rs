@@ -55,7 +55,7 @@ pub(crate) use net::connections::{ConnectionKey, Connections};
 pub(crate) use net::proxy::{Credentials, Proxy};
 pub use net::tls::{TlsError, TlsErrorKind};
 pub(crate) use queue::session_event::SessionEvent;
-pub use schedule::breaker::{BreakerState, BreakerStatus, Breakers};
+pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use send::probe::Sends;
 pub use send::probe::SpanFate;
 pub(crate) use send::session_queue::SessionQueue;

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::key_status::KeyStatus;
 use super::lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestStatus};
 use crate::export::error::ExportError;
-use crate::export::schedule::breaker::Breakers;
+use crate::export::schedule::breaker_status::Breakers;
 use crate::ledger::Ledgers;
 use crate::util::wall_time;
 

@@ -23,7 +23,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::breaker::{Breaker, Breakers, Pass};
+use super::breaker::{Breaker, Pass};
+use super::breaker_status::Breakers;
 use crate::config::RetrySettings;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::ledger::DropReason;

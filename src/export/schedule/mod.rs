@@ -3,6 +3,7 @@
 pub(super) mod blocking;
 pub(super) mod breaker;
 pub(super) mod breaker_chain;
+pub(super) mod breaker_status;
 pub(super) mod driver;
 pub(super) mod engine_event;
 pub(super) mod fair_semaphore;

@@ -13,7 +13,7 @@
 use std::time::SystemTime;
 
 use crate::export::accounting::lane_status::{RequestKind, RequestState, RequestStatus};
-use crate::export::schedule::breaker::{BreakerState, BreakerStatus};
+use crate::export::schedule::breaker_status::{BreakerState, BreakerStatus};
 
 /// The requests that are under way, the oldest first.
 #[derive(Default)]

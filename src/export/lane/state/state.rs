@@ -18,7 +18,7 @@ use crate::export::accounting::counted_lane::{Failures, FlushMark, Pending};
 use crate::export::accounting::lane_status::{RefusedSpan, RequestKind, RequestStatus};
 use crate::export::queue::budget::{Budget, Share};
 use crate::export::queue::span_queue::{Chunks, Queue};
-use crate::export::schedule::breaker::BreakerStatus;
+use crate::export::schedule::breaker_status::BreakerStatus;
 use crate::export::schedule::engine_event::{Cause, EngineEvent, ScheduledLane};
 use crate::export::send::parts::Halving;
 use crate::ledger::{DropReason, Ledger};

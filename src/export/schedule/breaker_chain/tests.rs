@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::ServerErrors;
 use crate::export::error::ExportError;
-use crate::export::schedule::breaker::{BreakerState, BreakerStatus};
+use crate::export::schedule::breaker_status::{BreakerState, BreakerStatus};
 use crate::export::send::verdict::verdict::Verdict;
 
 /// Pauses that no test waits for, or none at all.
