@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::accounting::selector_ledger::SelectorLedger;
 use super::keys::key_store::KeyStore;
 use super::keys::rotating_key::RotatingKey;
-use super::lane::lane::Lane;
+use super::lane::Lane;
 use super::log::budget::LineBudget;
 use super::net::connections::{ConnectionKey, Connections};
 use super::net::tls::TlsError;

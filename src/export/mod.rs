@@ -46,7 +46,7 @@ pub(crate) use accounting::selector_ledger::{SelectorFlush, SelectorLedger};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
-pub(crate) use lane::lane::Lane;
+pub(crate) use lane::Lane;
 pub(crate) use lane::processor::LaneProcessor;
 pub(crate) use log::budget::LineBudget;
 pub(crate) use log::episode::{Begun, Episode};

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::lane::Lane;
 use super::receiver::Age;
-use super::state::state::Schedule;
+use super::state::Schedule;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::Semaphore;
 
-use super::state::state::{Event, State};
+use super::state::{Event, State};
 use super::sync::{Condvar, ForkLock};
 use crate::backend::Destination;
 use crate::context::Identity;

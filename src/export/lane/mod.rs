@@ -2,7 +2,7 @@
 
 pub(super) mod events;
 mod flush;
-pub(super) mod lane;
+mod lane;
 mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
@@ -16,3 +16,5 @@ mod state;
 mod sync;
 #[cfg(test)]
 pub(super) mod tests;
+
+pub(crate) use lane::Lane;

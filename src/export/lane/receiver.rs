@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use opentelemetry_sdk::trace::SpanData;
 
 use super::lane::Lane;
-use super::state::outage::Outage;
-use super::state::state::{Schedule, State};
+use super::state::Outage;
+use super::state::{Schedule, State};
 use crate::export::accounting::lane_status::{RefusedSpan, RequestKind};
 use crate::export::error::ExportError;
 use crate::export::keys::key_state::KeyWaiter;
 use crate::export::keys::request_key::Sent;
 use crate::export::send::outcome::Outcome;
-use crate::export::send::verdict::verdict::Verdict;
+use crate::export::send::verdict::Verdict;
 use crate::faults::{Fault, planted};
 use crate::ledger::DropReason;
 use crate::secret::KeyRefusalStatus;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::lane::Lane;
 use crate::export::accounting::lane_status::{RequestKind, RequestState, RequestStatus};
-use crate::export::send::verdict::verdict::Verdict;
+use crate::export::send::verdict::Verdict;
 use crate::util::wall_time;
 
 /// A request that is under way until this is dropped.

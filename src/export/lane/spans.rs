@@ -10,7 +10,7 @@ use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 
 use super::lane::Lane;
-use super::state::state::{Schedule, State};
+use super::state::{Schedule, State};
 use crate::backend::{CUT_VALUES, cut_values};
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::encode::synthetic_span::span;

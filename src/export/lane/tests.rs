@@ -1,7 +1,7 @@
 //! The schedule against a model of the engine: whatever happens in whatever order, no span is forgotten.
 
 use super::lane::Lane;
-use super::state::state::Schedule;
+use super::state::Schedule;
 use crate::backend::CUT_VALUES;
 use crate::backend::Destination;
 use crate::export::accounting::counted_lane::{CountedLane, FlushMark, Pending};

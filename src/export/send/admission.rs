@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
 use crate::export::accounting::lane_status::RequestKind;
-use crate::export::lane::lane::Lane;
+use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
 use crate::export::lane::request::UnderWay;
 use crate::export::schedule::breaker_chain::ChainPass;

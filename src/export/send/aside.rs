@@ -32,7 +32,7 @@ use super::deliver::{OnFault, backoff};
 use super::outcome::Outcome;
 use super::parts::Refused;
 use crate::export::accounting::lane_status::RequestKind;
-use crate::export::lane::lane::Lane;
+use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
 use crate::export::lane::request::UnderWay;
 use crate::ledger::DropReason;

@@ -9,7 +9,7 @@ use super::deliver::OnFault;
 use super::outcome::Outcome;
 use crate::config::ServerErrors;
 use crate::export::accounting::lane_status::RequestKind;
-use crate::export::lane::lane::Lane;
+use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
 use crate::export::schedule::engine_event::{Cause, ScheduledLane};
 

@@ -14,7 +14,7 @@ use crate::config::Compression;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::encode::body;
 use crate::export::error::ExportError;
-use crate::export::lane::lane::Lane;
+use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
 use crate::export::lane::request::UnderWay;
 use crate::export::net::exchange::Call;

@@ -15,14 +15,13 @@ use tokio::time::timeout;
 
 use super::admission::{Admission, admit, first_admission};
 use super::outcome::Outcome;
-use super::verdict::judge::judge;
-use super::verdict::verdict::Verdict;
+use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::error::ExportError;
 use crate::export::keys::key_state::KeyWaiter;
 use crate::export::keys::request_key::RequestKey;
-use crate::export::lane::lane::Lane;
+use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
 use crate::export::lane::request::UnderWay;
 use crate::export::net::exchange::Call;

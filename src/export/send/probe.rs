@@ -9,8 +9,7 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use serde::{Deserialize, Serialize};
 
-use super::verdict::judge::judge;
-use super::verdict::verdict::Verdict;
+use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
 use crate::export::accounting::flush::after;
 use crate::export::encode::body;

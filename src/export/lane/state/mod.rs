@@ -3,7 +3,10 @@
 mod failures;
 mod in_flight;
 mod key_refusals;
-pub(super) mod outage;
+mod outage;
 mod requests;
 mod standing;
-pub(super) mod state;
+mod state;
+
+pub(super) use outage::Outage;
+pub(super) use state::{Event, Schedule, State};

@@ -15,7 +15,7 @@
 
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::error::ExportError;
-use crate::export::send::verdict::verdict::Verdict;
+use crate::export::send::verdict::Verdict;
 use crate::ledger::DropReason;
 use crate::util::grpc_code;
 
@@ -105,7 +105,7 @@ mod tests {
     use crate::config::Binding;
     use crate::export::accounting::counted_lane::CountedLane;
     use crate::export::keys::key_state::KeyWaiter;
-    use crate::export::lane::lane::Lane;
+    use crate::export::lane::Lane;
     use crate::export::lane::tests::lane;
     use crate::export::test_fixtures::span;
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::ServerErrors;
 use crate::export::error::ExportError;
 use crate::export::schedule::breaker_status::{BreakerState, BreakerStatus};
-use crate::export::send::verdict::verdict::Verdict;
+use crate::export::send::verdict::Verdict;
 
 /// Pauses that no test waits for, or none at all.
 fn pauses(longest: Duration) -> RetrySettings {

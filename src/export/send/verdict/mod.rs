@@ -2,9 +2,12 @@
 
 #[cfg(feature = "grpc")]
 mod grpc;
-pub(crate) mod judge;
+mod judge;
 mod partial_success;
 mod success;
 #[cfg(test)]
 mod tests;
-pub(crate) mod verdict;
+mod verdict;
+
+pub(crate) use judge::judge;
+pub(crate) use verdict::Verdict;
