@@ -19,7 +19,7 @@ use crate::export::send::outcome::Outcome;
 use crate::export::test_fixtures::span;
 
 /// Plays the engine until `is_over`, and then until it has nothing more to do.
-fn engine(lane: &Lane, events_rx: &mut UnboundedReceiver<EngineEvent>, is_over: impl Fn() -> bool) -> Vec<String> {
+fn engine(lane: &Arc<Lane>, events_rx: &mut UnboundedReceiver<EngineEvent>, is_over: impl Fn() -> bool) -> Vec<String> {
     let mut sent = Vec::new();
     loop {
         let over = is_over();
