@@ -133,8 +133,8 @@ impl Engine {
 
     /// The process that started the engine.
     #[cfg(feature = "metrics")]
-    pub(crate) fn home(&self) -> ForkGuard {
-        self.shared.home
+    pub(crate) fn made_in(&self) -> ForkGuard {
+        self.shared.made_in
     }
 
     #[cfg(feature = "tracing")]

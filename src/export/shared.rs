@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) permits: Permits,
     pub(crate) budget: Budget,
     pub(crate) driver: Driver,
-    pub(crate) home: ForkGuard,
+    pub(crate) made_in: ForkGuard,
     pub(crate) chunks: Chunks,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) lines: Arc<LineBudget>,
@@ -74,7 +74,7 @@ impl Shared {
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
             driver,
-            home: ForkGuard::default(),
+            made_in: ForkGuard::default(),
             chunks: Chunks::new(settings.max_queue_bytes / KEPT_PART),
             pressed: AtomicBool::new(false),
             settings,
@@ -102,7 +102,7 @@ impl Shared {
 
     /// Whether this process is a fork of the one that started the engine. Once that is known, lanes refuse what is new.
     pub(crate) fn is_forked(&self) -> bool {
-        let is_forked = self.home.is_forked_child();
+        let is_forked = self.made_in.is_forked_child();
         if is_forked {
             self.closing.store(true, Ordering::Relaxed);
         }

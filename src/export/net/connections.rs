@@ -78,7 +78,7 @@ pub(crate) struct Connections {
     /// What the log says of it.
     pub(crate) episodes: Episodes,
     pool: Weak<ConnectionPool>,
-    home: ForkGuard,
+    made_in: ForkGuard,
 }
 
 /// The client that lanes share, until one of its connections has a slow request on it.
@@ -226,7 +226,7 @@ impl ConnectionPool {
             shortages: Default::default(),
             episodes: Episodes::default(),
             pool: Arc::downgrade(self),
-            home: ForkGuard::default(),
+            made_in: ForkGuard::default(),
         })
     }
 }
@@ -342,7 +342,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        if self.home.is_forked_child() {
+        if self.made_in.is_forked_child() {
             // A client that is dropped wakes the tasks of its connections, by locks that may be held for good. The connections are the parent's.
             let shared = self.shared.get_mut();
             std::mem::forget(shared.client.clone());

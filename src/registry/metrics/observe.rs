@@ -43,7 +43,7 @@ impl TracerRegistry {
                 Protocol::HttpJson => "otlp_http_json_span_exporter",
                 Protocol::Grpc => "otlp_grpc_span_exporter",
             },
-            fork: self.0.engine.home(),
+            fork: self.0.engine.made_in(),
             latest: ForkLock::default(),
         });
         for (index, instrument) in INSTRUMENTS.iter().enumerate() {
