@@ -15,11 +15,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use super::evicted::EvictedLedgers;
-use super::idle_selectors::IdleSelectors;
+use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 #[cfg(feature = "metrics")]
 use super::selector_ledger::MetricsEntry;
-use super::selector_ledger::{Eviction, SelectorLedger};
+use super::selector_ledger::SelectorLedger;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 

@@ -2,9 +2,8 @@
 
 pub(super) mod accounting;
 pub(super) mod counted_lane;
-pub(super) mod evicted;
+pub(super) mod eviction;
 pub(super) mod flush;
-mod idle_selectors;
 pub(super) mod key_status;
 pub(super) mod lane_status;
 pub(super) mod report;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::counted_lane::{Failures, Pending};
-use super::evicted::EvictedLedgers;
+use super::eviction::EvictedLedgers;
 use crate::export::ExportError;
 use crate::ledger::{DropReason, Ledgers};
 use crate::selector::Selector;

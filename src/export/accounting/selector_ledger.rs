@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, Pending};
-use super::evicted::EvictedLedgers;
-use super::idle_selectors::IdleSelectors;
+use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 use super::lane_status::RefusedSpan;
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
@@ -59,19 +58,6 @@ enum Listed {
     Yes,
     /// It had a lane again since it was listed.
     Used,
-}
-
-/// What becomes of a ledger whose turn it is to be evicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Eviction {
-    /// It has lanes: it is listed again when they are gone.
-    Open,
-    /// Somebody reads it, or it had lanes since it was listed: it waits for another turn.
-    Again,
-    /// Losses of it are in no report yet.
-    Unreported,
-    /// Only its sums are kept.
-    Evict,
 }
 
 #[derive(Default)]

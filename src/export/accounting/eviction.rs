@@ -1,10 +1,11 @@
-//! Selectors without a tracer, in the order in which their ledgers are evicted.
+//! Ledgers of selectors without a tracer: which is evicted next, and the sums of those that were.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::ledger::Ledgers;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
@@ -23,6 +24,32 @@ struct Lists {
     reported: VecDeque<Selector>,
     /// With losses that no report has told.
     unreported: VecDeque<Selector>,
+}
+
+/// What becomes of a ledger whose turn it is to be evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    /// It has lanes: it is listed again when they are gone.
+    Open,
+    /// Somebody reads it, or it had lanes since it was listed: it waits for another turn.
+    Again,
+    /// Losses of it are in no report yet.
+    Unreported,
+    /// Only its sums are kept.
+    Evict,
+}
+
+/// The sums of the ledgers that were evicted.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct EvictedLedgers {
+    /// How many ledgers were evicted.
+    pub(crate) names: u64,
+    pub(crate) ledgers: Ledgers,
+    /// Spans that were started and recorded, and those that sampling left out.
+    #[cfg(feature = "metrics")]
+    pub(crate) starts: [u64; 2],
+    /// How far this was reported.
+    pub(super) reported: Ledgers,
 }
 
 impl IdleSelectors {
