@@ -296,7 +296,9 @@ impl State {
             last_delivery: retired.last_delivery,
             ..LaneSnapshot::default()
         };
-        snapshots.into_iter().for_each(|lane| all.add(lane));
+        for lane in snapshots {
+            all.add(lane);
+        }
         if all.failures.is_none() {
             all.failures = retired.failures.as_deref().cloned();
             if let Some(failures) = &mut all.failures {
