@@ -77,6 +77,13 @@ pub(crate) struct Ledger {
     dropped: [u64; DropReason::ALL.len()],
 }
 
+/// The counters of a tracer's spans, and those of its session events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ledgers {
+    pub(crate) spans: Ledger,
+    pub(crate) events: Ledger,
+}
+
 /// A ledger at one moment: `accepted` is always the sum of all others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -133,7 +140,7 @@ impl Ledger {
         self.queued
     }
 
-    pub(crate) fn has_dropped(&self) -> bool {
+    fn has_dropped(&self) -> bool {
         self.dropped.iter().any(|count| *count > 0)
     }
 
@@ -148,7 +155,7 @@ impl Ledger {
     }
 
     /// What was delivered and dropped since an earlier state of the same ledger, and what is pending now.
-    pub(crate) fn since(&self, earlier: &Self) -> Self {
+    fn since(&self, earlier: &Self) -> Self {
         let mut change = *self;
         change.delivered -= earlier.delivered;
         change
@@ -172,6 +179,25 @@ impl Ledger {
             in_flight: self.in_flight,
             dropped,
         }
+    }
+}
+
+impl Ledgers {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.spans.add(&other.spans);
+        self.events.add(&other.events);
+    }
+
+    /// As [`Ledger::since`], for both.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            spans: self.spans.since(&earlier.spans),
+            events: self.events.since(&earlier.events),
+        }
+    }
+
+    pub(crate) fn has_dropped(&self) -> bool {
+        self.spans.has_dropped() || self.events.has_dropped()
     }
 }
 

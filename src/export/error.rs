@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::secret::KeyRefusalStatus;
+use crate::util::grpc_code;
 
 /// Why a request to a tracer's destination failed.
 ///
@@ -28,7 +29,7 @@ pub enum ExportError {
         retry_after: Option<Duration>,
     },
     /// The server answered by gRPC with a status that is no success.
-    #[error("{url} answered {} ({code}){}{}", grpc_name(*.code), said(.message.as_ref()), asked(*.retry_after))]
+    #[error("{url} answered {} ({code}){}{}", grpc_code::name(*.code).unwrap_or("UNKNOWN"), said(.message.as_ref()), asked(*.retry_after))]
     Grpc {
         /// Where the request went.
         url: String,
@@ -123,7 +124,8 @@ impl ExportError {
                 ..
             } => Some(KeyRefusalStatus::Http(*status)),
             Self::Grpc {
-                code: code @ (7 | 16), ..
+                code: code @ (grpc_code::PERMISSION_DENIED | grpc_code::UNAUTHENTICATED),
+                ..
             } => Some(KeyRefusalStatus::Grpc(*code)),
             _ => None,
         }
@@ -137,28 +139,6 @@ fn said(message: Option<&String>) -> String {
 fn asked(retry_after: Option<Duration>) -> String {
     let in_words = |wait: Duration| format!("; it asked to wait {wait:?}");
     retry_after.map(in_words).unwrap_or_default()
-}
-
-/// <https://grpc.io/docs/guides/status-codes/>
-fn grpc_name(code: i32) -> &'static str {
-    match code {
-        1 => "CANCELLED",
-        3 => "INVALID_ARGUMENT",
-        4 => "DEADLINE_EXCEEDED",
-        5 => "NOT_FOUND",
-        6 => "ALREADY_EXISTS",
-        7 => "PERMISSION_DENIED",
-        8 => "RESOURCE_EXHAUSTED",
-        9 => "FAILED_PRECONDITION",
-        10 => "ABORTED",
-        11 => "OUT_OF_RANGE",
-        12 => "UNIMPLEMENTED",
-        13 => "INTERNAL",
-        14 => "UNAVAILABLE",
-        15 => "DATA_LOSS",
-        16 => "UNAUTHENTICATED",
-        _ => "UNKNOWN",
-    }
 }
 
 impl PartialEq for ExportError {

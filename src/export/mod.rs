@@ -27,12 +27,15 @@ mod net;
 mod queue;
 mod schedule;
 mod send;
+mod shared;
 #[cfg(test)]
 mod test_fixtures;
 #[cfg(test)]
 mod test_receiver;
 
-pub(crate) use accounting::accounting::{Accounting, EvictedLedgers};
+pub(crate) use accounting::accounting::Accounting;
+pub(crate) use accounting::counted_lane::CountedLane;
+pub(crate) use accounting::eviction::EvictedLedgers;
 pub(crate) use accounting::flush::after;
 pub use accounting::key_status::{KeyRefusal, KeyStatus};
 pub use accounting::lane_status::{
@@ -42,16 +45,19 @@ pub use accounting::report::{EvictedReport, Report, SessionEventsReport, TracerR
 pub(crate) use accounting::selector_ledger::{SelectorFlush, SelectorLedger};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
-#[cfg(feature = "tracing")]
-pub(crate) use engine::EngineMark;
 pub use error::ExportError;
 pub(crate) use lane::Lane;
 pub(crate) use lane::processor::LaneProcessor;
-pub(crate) use log::{Begun, Episode, LineBudget, TARGET as HEALTH};
+pub(crate) use log::budget::LineBudget;
+pub(crate) use log::episode::{Begun, Episode};
+pub(crate) use log::episodes::TARGET as HEALTH;
 pub(crate) use net::connections::{ConnectionKey, Connections};
 pub(crate) use net::proxy::{Credentials, Proxy};
 pub use net::tls::{TlsError, TlsErrorKind};
-pub(crate) use queue::session_queue::{SessionEvent, SessionQueue};
-pub use schedule::breaker::{BreakerState, BreakerStatus, Breakers};
+pub(crate) use queue::session_event::SessionEvent;
+pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use send::probe::Sends;
 pub use send::probe::SpanFate;
+pub(crate) use send::session_queue::SessionQueue;
+#[cfg(feature = "tracing")]
+pub(crate) use shared::EngineMark;

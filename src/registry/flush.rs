@@ -74,7 +74,7 @@ impl Inner {
         }
         let (accounts, evicted) = self.books.all();
         let flushes = begin(&accounts);
-        self.engine.settle(&flushes, deadline);
+        self.engine.await_flushes(&flushes, deadline);
         self.report(&accounts, &flushes, &evicted)
     }
 
@@ -87,7 +87,7 @@ impl Inner {
         self.engine.close();
         let (accounts, evicted) = self.books.all();
         let flushes = begin(&accounts);
-        self.engine.settle(&flushes, deadline);
+        self.engine.await_flushes(&flushes, deadline);
         self.engine.stop();
         // Reported after the end: nothing is pending any more, all of it is delivered or dropped.
         for account in &accounts {

@@ -43,6 +43,11 @@ impl<T> ForkLock<T> {
         }
     }
 
+    /// Returns the value without locking.
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Locks, and waits while the lock is held. In a forked child it may wait forever: only for code that does not run there.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)

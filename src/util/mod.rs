@@ -1,6 +1,8 @@
 //! Small parts that know nothing of tracers: forks, times, numbers, text and files.
 
+pub(crate) mod error_source;
 pub(crate) mod fork;
+pub(crate) mod grpc_code;
 pub(crate) mod json_depth;
 pub(crate) mod json_number;
 pub(crate) mod printable;

@@ -55,6 +55,7 @@ fn the_same_name_is_the_same_tracer_and_another_kind_of_name_is_another() {
 }
 
 #[test]
+#[expect(clippy::mutable_key_type, reason = "the hash is of the tracer's address")]
 fn handles_are_equal_if_they_are_of_one_tracer_not_of_one_selector() {
     let registry = registry(&["a"]).build().expect("valid");
     let a = registry.tenant("a").expect("configured");

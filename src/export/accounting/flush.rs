@@ -1,12 +1,12 @@
-//! How a flush is waited for, and that of one tracer.
+//! How flushes are waited for.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::report::TracerReport;
+use super::counted_lane::{CountedLane, FlushMark, Pending};
 use super::selector_ledger::SelectorFlush;
-use crate::export::engine::{Engine, Shared};
-use crate::export::lane::{FlushMark, Lane, Pending};
+use crate::export::engine::Engine;
+use crate::export::shared::Shared;
 
 /// The moment when a timeout is over. One that the clock cannot add, such as `Duration::MAX`, is over in a year.
 pub(crate) fn after(timeout: Duration) -> Instant {
@@ -16,22 +16,27 @@ pub(crate) fn after(timeout: Duration) -> Instant {
 }
 
 impl Engine {
-    /// Waits until all of the flushes is settled, or until the deadline.
-    pub(crate) fn settle(&self, flushes: &[SelectorFlush], deadline: Instant) {
+    /// Waits until all of the flushes is complete, or until the deadline.
+    pub(crate) fn await_flushes(&self, flushes: &[SelectorFlush], deadline: Instant) {
         let lanes = flushes.iter().flat_map(|flush| &flush.lanes);
-        self.shared.settle(lanes, deadline);
+        self.shared.await_flushes(lanes, deadline);
     }
 }
 
 impl Shared {
-    fn settle<'a>(&self, lanes: impl Iterator<Item = &'a (Arc<Lane>, FlushMark)> + Send, deadline: Instant) {
+    /// Waits until all that the lanes had accepted before their marks has its outcome, or until the deadline.
+    pub(crate) fn await_flushes<'a>(
+        &self,
+        lanes: impl Iterator<Item = &'a (Arc<dyn CountedLane>, FlushMark)> + Send,
+        deadline: Instant,
+    ) {
         let Some(inline) = self.driver.inlined() else {
             for (lane, mark) in lanes {
                 lane.await_flush(mark, deadline);
             }
             return;
         };
-        // What is settled stays so: each lane is looked at until it is, and not again.
+        // What is complete stays so: each lane is looked at until it is, and not again.
         let mut lanes = lanes.peekable();
         inline.drive(deadline, move || {
             while let Some((lane, mark)) = lanes.peek() {
@@ -42,25 +47,5 @@ impl Shared {
             }
             true
         });
-    }
-}
-
-impl Lane {
-    /// Sends what this lane holds, and no other one, and waits for it.
-    pub(crate) fn flush(self: &Arc<Self>, timeout: Duration) -> TracerReport {
-        let shared = self.shared();
-        if shared.is_forked() {
-            return TracerReport::forked(self.selector.clone());
-        }
-        let account = self.account();
-        let before = account.as_ref().map(|account| account.reported_of(self));
-        let flush = [(Arc::clone(self), self.begin_flush())];
-        shared.settle(flush.iter(), after(timeout));
-        let [(_, mark)] = &flush;
-        match account.zip(before) {
-            Some((account, before)) => account.report_lane(self, mark, &before),
-            // The registry is gone, and said what it left.
-            None => TracerReport::nothing(self.selector.clone()),
-        }
     }
 }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{BackendName, Compression, Protocol};
 use crate::export::net::receiver_text::harmless_name;
-use crate::export::schedule::permits::Load;
 use crate::ledger::DropReason;
 use crate::secret::{ApiKey, SentSecrets};
 use crate::util::wall_time;
@@ -27,7 +26,7 @@ pub struct DestinationStatus {
 }
 
 /// What a request carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RequestKind {
@@ -111,19 +110,20 @@ pub struct RefusedSpan {
     pub at: SystemTime,
 }
 
-impl From<Load> for RequestKind {
-    fn from(load: Load) -> Self {
-        match load {
-            Load::Spans => Self::Spans,
-            Load::SessionEvent => Self::SessionEvents,
+impl RequestKind {
+    /// As status and log call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Spans => "spans",
+            Self::SessionEvents => "session_events",
         }
     }
 }
 
 impl RequestStatus {
-    pub(crate) fn new(load: Load) -> Self {
+    pub(crate) fn new(kind: RequestKind) -> Self {
         Self {
-            kind: load.into(),
+            kind,
             since: wall_time::shown(SystemTime::now()),
             state: RequestState::WaitsForPlace,
             attempt: 1,

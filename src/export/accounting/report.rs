@@ -5,10 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::accounting::EvictedLedgers;
+use super::counted_lane::{Failures, Pending};
+use super::eviction::EvictedLedgers;
 use crate::export::ExportError;
-use crate::export::lane::Pending;
-use crate::ledger::{DropReason, Ledger};
+use crate::ledger::{DropReason, Ledgers};
 use crate::selector::Selector;
 
 /// What a report of a fork says.
@@ -107,7 +107,7 @@ impl Report {
 
 impl EvictedReport {
     pub(crate) fn new(since: &EvictedLedgers) -> Self {
-        let (spans, events) = (since.spans.snapshot(), since.events.snapshot());
+        let (spans, events) = (since.ledgers.spans.snapshot(), since.ledgers.events.snapshot());
         Self {
             delivered: spans.delivered,
             dropped: spans.dropped,
@@ -126,14 +126,8 @@ impl EvictedReport {
 }
 
 impl TracerReport {
-    pub(crate) fn new(
-        selector: Selector,
-        spans: &Ledger,
-        events: &Ledger,
-        pending: Pending,
-        last_error: Option<ExportError>,
-    ) -> Self {
-        let (spans, events) = (spans.snapshot(), events.snapshot());
+    pub(crate) fn new(selector: Selector, since: Ledgers, pending: Pending, failures: Option<Failures>) -> Self {
+        let (spans, events) = (since.spans.snapshot(), since.events.snapshot());
         Self {
             selector,
             delivered: spans.delivered,
@@ -144,15 +138,14 @@ impl TracerReport {
                 pending: pending.events,
                 dropped: events.dropped,
             },
-            last_error,
+            last_error: failures.map(|failures| failures.error),
             forked: false,
         }
     }
 
     /// Nothing happened that was not told.
     pub(crate) fn nothing(selector: Selector) -> Self {
-        let none = Ledger::default();
-        Self::new(selector, &none, &none, Pending::default(), None)
+        Self::new(selector, Ledgers::default(), Pending::default(), None)
     }
 
     /// What a fork is told.

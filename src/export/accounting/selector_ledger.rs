@@ -1,39 +1,35 @@
 //! All lanes that a selector ever had, and the ledgers of those that are gone: a name's ledger goes on across its tracers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-#[cfg(test)]
-use super::accounting::Accounting;
-use super::accounting::IdleSelectors;
-use super::key_status::KeyStatus;
-use super::lane_status::{DestinationStatus, RefusedSpan, RequestStatus};
+use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, Pending};
+use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
+use super::lane_status::RefusedSpan;
 use super::report::TracerReport;
 #[cfg(feature = "metrics")]
 use super::span_counters::SpanCounters;
-use crate::export::lane::{Failures, FlushMark, Lane, LaneSnapshot, Pending};
-use crate::export::log::Episodes;
-use crate::export::schedule::breaker::Breakers;
-use crate::ledger::Ledger;
+use crate::export::log::episodes::Episodes;
+use crate::ledger::Ledgers;
 use crate::selector::Selector;
+use crate::util::fork::ForkLock;
 
-/// The books of one selector.
+/// The ledger of one selector.
 pub(crate) struct SelectorLedger {
     pub(crate) selector: Selector,
-    state: Mutex<State>,
-    /// Told where the last lane is gone.
-    settled: Arc<IdleSelectors>,
+    state: ForkLock<State>,
+    /// Where it is listed when its last lane is gone.
+    idle: Arc<IdleSelectors>,
     /// What the log says of it.
     pub(crate) episodes: Episodes,
-    /// What metrics tell of it.
     #[cfg(feature = "metrics")]
-    pub(crate) told: MetricsEntry,
+    pub(crate) metrics: MetricsEntry,
 }
 
-/// What metrics tell of an account.
+/// What metrics show of a selector besides its ledger.
 #[cfg(feature = "metrics")]
 pub(crate) struct MetricsEntry {
-    /// How many accounts were opened before.
+    /// How many ledgers were begun before.
     pub(crate) number: usize,
     /// Where the spans go.
     pub(crate) traces_url: String,
@@ -45,21 +41,14 @@ struct State {
     lanes: Vec<Open>,
     /// What is left of the lanes that are gone.
     retired: Retired,
-    /// Where it stands in the list of accounts without lanes.
+    /// Where it stands in the list of selectors without lanes.
     listed: Listed,
 }
 
 struct Open {
-    lane: Arc<Lane>,
-    /// None where nothing was reported of it yet, as of most.
-    reported: Option<Box<Reported>>,
-}
-
-/// Where books stood when the last report of them was made: what happened since has not been told yet.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Reported {
-    spans: Ledger,
-    events: Ledger,
+    lane: Arc<dyn CountedLane>,
+    /// Where its ledgers stood at the last report; none before the first, as of most.
+    reported: Option<Box<Ledgers>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -71,60 +60,20 @@ enum Listed {
     Used,
 }
 
-/// What becomes of an account whose turn it is to be forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Eviction {
-    /// It has lanes: it is listed again when they are gone.
-    Open,
-    /// Somebody reads it, or it had lanes since it was listed: it waits for another turn.
-    Again,
-    /// Losses of it are in no report yet.
-    Untold,
-    /// Nothing is to be told of it but its sums.
-    Forget,
-}
-
 #[derive(Default)]
 struct Retired {
-    spans: Ledger,
-    events: Ledger,
+    ledgers: Ledgers,
     // In boxes, because most never have any.
     failures: Option<Box<Failures>>,
     refused_span: Option<Box<RefusedSpan>>,
     last_delivery: Option<SystemTime>,
-    reported: Reported,
+    reported: Ledgers,
 }
 
 /// A flush of all lanes of a selector.
 pub(crate) struct SelectorFlush {
-    pub(crate) lanes: Vec<(Arc<Lane>, FlushMark)>,
-    before: Reported,
-}
-
-/// The books of a selector at one moment.
-pub(crate) struct SelectorSnapshot {
-    /// Of all lanes that ever were, together.
-    pub(crate) spans: Ledger,
-    /// What the spans and session events take that are queued and under way, estimated.
-    pub(crate) held_bytes: usize,
-    /// When the span ended that waits for the longest.
-    pub(crate) oldest: Option<SystemTime>,
-    pub(crate) events: Ledger,
-    /// Lanes that are there.
-    pub(crate) lanes: usize,
-    /// Of the newest lane that has one; of the lanes that are gone where none has.
-    pub(crate) failures: Option<Failures>,
-    /// Likewise.
-    pub(crate) refused_span: Option<RefusedSpan>,
-    pub(crate) last_delivery: Option<SystemTime>,
-    /// Of the newest lane.
-    pub(crate) breakers: Breakers,
-    /// Of the newest lane.
-    pub(crate) key: Option<KeyStatus>,
-    /// Of the newest lane.
-    pub(crate) destination: Option<DestinationStatus>,
-    /// Of all lanes the one that is under way for the longest.
-    pub(crate) oldest_request: Option<RequestStatus>,
+    pub(crate) lanes: Vec<(Arc<dyn CountedLane>, FlushMark)>,
+    before: Ledgers,
 }
 
 #[cfg(feature = "metrics")]
@@ -141,47 +90,48 @@ impl MetricsEntry {
 impl SelectorLedger {
     pub(crate) fn new(
         selector: Selector,
-        settled: Arc<IdleSelectors>,
-        #[cfg(feature = "metrics")] told: MetricsEntry,
+        idle: Arc<IdleSelectors>,
+        #[cfg(feature = "metrics")] metrics: MetricsEntry,
     ) -> Arc<Self> {
         Arc::new(Self {
             selector,
-            state: Mutex::default(),
-            settled,
+            state: ForkLock::default(),
+            idle,
             episodes: Episodes::default(),
             #[cfg(feature = "metrics")]
-            told,
+            metrics,
         })
     }
 
-    /// Of no books.
+    /// Of no registry.
     #[cfg(test)]
     pub(crate) fn alone(selector: &Selector) -> Arc<Self> {
-        Accounting::new(Arc::default()).account(selector, "")
+        Self::new(
+            selector.clone(),
+            IdleSelectors::new(Arc::default()),
+            #[cfg(feature = "metrics")]
+            MetricsEntry::new(0, ""),
+        )
     }
 
-    pub(crate) fn open(&self, lane: &Arc<Lane>) {
-        let mut state = self.lock();
+    pub(crate) fn open(&self, lane: Arc<dyn CountedLane>) {
+        let mut state = self.state.lock();
         // For most selectors there is one at a time.
         state.lanes.reserve_exact(1);
-        state.lanes.push(Open {
-            lane: Arc::clone(lane),
-            reported: None,
-        });
+        state.lanes.push(Open { lane, reported: None });
         if state.listed != Listed::No {
             state.listed = Listed::Used;
         }
     }
 
-    /// Takes over the ledger of a lane where all is settled. Under the account's lock, so a snapshot sees it on one side only.
-    pub(crate) fn retire(&self, lane: &Lane) {
-        let mut state = self.lock();
+    /// Takes over the ledgers of a lane that has nothing pending. Under this ledger's lock, so a snapshot counts them once.
+    pub(crate) fn retire(&self, lane: &dyn CountedLane) {
+        let mut state = self.state.lock();
         let Some(at) = state.position(lane) else { return };
         let Open { lane, reported } = state.lanes.remove(at);
         let snapshot = lane.snapshot();
         let retired = &mut state.retired;
-        retired.spans.add(&snapshot.spans);
-        retired.events.add(&snapshot.events);
+        retired.ledgers.add(&snapshot.ledgers);
         retired.reported.add(&reported.as_deref().copied().unwrap_or_default());
         retired.failures = snapshot.failures.map(Box::new).or(retired.failures.take());
         retired.refused_span = snapshot.refused_span.map(Box::new).or(retired.refused_span.take());
@@ -192,13 +142,13 @@ impl SelectorLedger {
         }
         drop(state);
         if list {
-            self.settled.list(self.selector.clone());
+            self.idle.list(self.selector.clone());
         }
     }
 
     /// What is to become of it. `alone` says that nobody else has it, and so that no lane can be opened in it meanwhile.
     pub(crate) fn eviction(&self, alone: bool) -> Eviction {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.lanes.is_empty() {
             state.listed = Listed::No;
             return Eviction::Open;
@@ -207,32 +157,34 @@ impl SelectorLedger {
             state.listed = Listed::Yes;
             return Eviction::Again;
         }
-        let books = &state.retired;
-        let untold = [
-            books.spans.since(&books.reported.spans),
-            books.events.since(&books.reported.events),
-        ];
-        if untold.iter().any(Ledger::has_dropped) {
-            Eviction::Untold
+        let Retired { ledgers, reported, .. } = &state.retired;
+        if ledgers.since(reported).has_dropped() {
+            Eviction::Unreported
         } else {
-            Eviction::Forget
+            Eviction::Evict
         }
     }
 
-    /// The sums of spans and session events of an account without lanes, and how far they were reported.
-    pub(crate) fn sums(&self) -> [(Ledger, Ledger); 2] {
-        let books = &self.lock().retired;
-        let reported = books.reported;
-        [(books.spans, books.events), (reported.spans, reported.events)]
+    /// Adds a ledger without lanes to the sums of those that are evicted.
+    pub(super) fn add_to(&self, evicted: &mut EvictedLedgers) {
+        let Retired { ledgers, reported, .. } = &self.state.lock().retired;
+        evicted.names += 1;
+        #[cfg(feature = "metrics")]
+        {
+            evicted.starts[0] += self.starts().recorded();
+            evicted.starts[1] += self.starts().left_out();
+        }
+        evicted.ledgers.add(ledgers);
+        evicted.reported.add(reported);
     }
 
     /// Makes everything that the selector's lanes hold due now.
     pub(crate) fn begin_flush(&self) -> SelectorFlush {
-        let state = self.lock();
+        let state = self.state.lock();
         let (lanes, before) = (state.lanes(), state.reported());
         drop(state);
         let lanes = lanes.into_iter().map(|lane| {
-            let mark = lane.begin_flush();
+            let mark = Arc::clone(&lane).begin_flush();
             (lane, mark)
         });
         SelectorFlush {
@@ -243,120 +195,91 @@ impl SelectorLedger {
 
     /// All that happened since the report before the flush, and what of the flush is not settled yet.
     pub(crate) fn report(&self, flush: &SelectorFlush) -> TracerReport {
-        // Before the books are read: what is settled in between is told twice, as pending and as what became of it, rather than not at all.
+        // Before the ledgers are read: what gets its outcome in between is reported twice, as pending and with its outcome, rather than not at all.
         let mut pending = Pending::default();
         for (lane, mark) in &flush.lanes {
             let of_lane = lane.pending(mark);
             pending.spans += of_lane.spans;
             pending.events += of_lane.events;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let snapshots = state.snapshots();
-        let books = state.books(&snapshots);
         state.report(&snapshots);
+        let all = state.sum(snapshots);
         drop(state);
         TracerReport::new(
             self.selector.clone(),
-            &books.spans.since(&flush.before.spans),
-            &books.events.since(&flush.before.events),
+            all.ledgers.since(&flush.before),
             pending,
-            books.failures.map(|failures| failures.error),
+            all.failures,
         )
     }
 
-    /// Where the books of one lane stood when it was last reported of.
-    pub(crate) fn reported_of(&self, lane: &Lane) -> Reported {
-        let state = self.lock();
-        let at = state.position(lane);
-        at.and_then(|at| state.lanes[at].reported.as_deref().copied())
-            .unwrap_or_default()
+    /// Returns the ledgers of one lane as of its last report.
+    pub(crate) fn reported_of(&self, lane: &dyn CountedLane) -> Ledgers {
+        let state = self.state.lock();
+        let reported = state.position(lane).and_then(|at| state.lanes[at].reported.as_deref());
+        reported.copied().unwrap_or_default()
     }
 
     /// All that happened to one lane since the report before a flush of it, and what of the flush is not settled yet.
-    pub(crate) fn report_lane(&self, lane: &Lane, mark: &FlushMark, before: &Reported) -> TracerReport {
+    pub(crate) fn report_lane(&self, lane: &dyn CountedLane, mark: &FlushMark, before: &Ledgers) -> TracerReport {
         // First, as above.
         let pending = lane.pending(mark);
-        let mut state = self.lock();
-        let books = lane.snapshot();
+        let mut state = self.state.lock();
+        let now = lane.snapshot();
         if let Some(at) = state.position(lane) {
-            state.lanes[at].reported = Some(Box::new(Reported::all_of(&books)));
+            state.lanes[at].reported = Some(Box::new(now.ledgers));
         }
         drop(state);
-        TracerReport::new(
-            self.selector.clone(),
-            &books.spans.since(&before.spans),
-            &books.events.since(&before.events),
-            pending,
-            books.failures.map(|failures| failures.error),
-        )
+        TracerReport::new(self.selector.clone(), now.ledgers.since(before), pending, now.failures)
     }
 
     /// Closes all lanes: what is not settled is dropped and counted.
     pub(crate) fn abandon(&self) {
-        // A clone: a lane that retires meanwhile takes the account's lock.
-        let lanes = self.lock().lanes();
+        // A clone: a lane that retires meanwhile takes this ledger's lock.
+        let lanes = self.state.lock().lanes();
         for lane in lanes {
             lane.abandon();
         }
     }
 
-    pub(crate) fn snapshot(&self) -> SelectorSnapshot {
-        let state = self.lock();
-        state.books(&state.snapshots())
+    pub(crate) fn snapshot(&self) -> LaneSnapshot {
+        let state = self.state.lock();
+        state.sum(state.snapshots())
     }
 
     /// Of all lanes that ever were, together.
     #[cfg(feature = "metrics")]
     pub(crate) fn starts(&self) -> &Arc<SpanCounters> {
-        &self.told.starts
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Reported {
-    fn all_of(books: &LaneSnapshot) -> Self {
-        Self {
-            spans: books.spans,
-            events: books.events,
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.spans.add(&other.spans);
-        self.events.add(&other.events);
+        &self.metrics.starts
     }
 }
 
 impl State {
-    fn lanes(&self) -> Vec<Arc<Lane>> {
+    fn lanes(&self) -> Vec<Arc<dyn CountedLane>> {
         self.lanes.iter().map(|open| Arc::clone(&open.lane)).collect()
     }
 
-    fn position(&self, lane: &Lane) -> Option<usize> {
+    fn position(&self, lane: &dyn CountedLane) -> Option<usize> {
         self.lanes
             .iter()
-            .position(|open| std::ptr::eq(open.lane.as_ref(), lane))
+            .position(|open| std::ptr::addr_eq(open.lane.as_ref(), lane))
     }
 
     /// What was reported of all lanes that ever were, together.
-    fn reported(&self) -> Reported {
+    fn reported(&self) -> Ledgers {
         let mut reported = self.retired.reported;
         let of_lanes = self.lanes.iter().filter_map(|open| open.reported.as_deref());
         of_lanes.for_each(|of_lane| reported.add(of_lane));
         reported
     }
 
-    /// All that is in the books is reported now.
+    /// All that is in the ledgers is reported now.
     fn report(&mut self, snapshots: &[LaneSnapshot]) {
-        self.retired.reported = Reported {
-            spans: self.retired.spans,
-            events: self.retired.events,
-        };
-        for (open, books) in self.lanes.iter_mut().zip(snapshots) {
-            open.reported = Some(Box::new(Reported::all_of(books)));
+        self.retired.reported = self.retired.ledgers;
+        for (open, snapshot) in self.lanes.iter_mut().zip(snapshots) {
+            open.reported = Some(Box::new(snapshot.ledgers));
         }
     }
 
@@ -364,45 +287,24 @@ impl State {
         self.lanes.iter().map(|open| open.lane.snapshot()).collect()
     }
 
-    fn books(&self, snapshots: &[LaneSnapshot]) -> SelectorSnapshot {
-        let mut books = SelectorSnapshot {
-            spans: self.retired.spans,
-            held_bytes: 0,
-            oldest: None,
-            events: self.retired.events,
-            lanes: self.lanes.len(),
-            failures: None,
-            refused_span: None,
-            last_delivery: self.retired.last_delivery,
-            breakers: Breakers::default(),
-            key: None,
-            destination: None,
-            oldest_request: None,
+    /// All lanes that ever were, together.
+    fn sum(&self, snapshots: Vec<LaneSnapshot>) -> LaneSnapshot {
+        let retired = &self.retired;
+        let mut all = LaneSnapshot {
+            ledgers: retired.ledgers,
+            refused_span: retired.refused_span.as_deref().cloned(),
+            last_delivery: retired.last_delivery,
+            ..LaneSnapshot::default()
         };
         for lane in snapshots {
-            books.spans.add(&lane.spans);
-            books.held_bytes += lane.held_bytes;
-            books.oldest = books.oldest.into_iter().chain(lane.oldest).min();
-            books.events.add(&lane.events);
-            books.failures = lane.failures.clone().or(books.failures.take());
-            books.refused_span = lane.refused_span.clone().or(books.refused_span.take());
-            books.last_delivery = books.last_delivery.max(lane.last_delivery);
-            books.breakers = lane.breakers;
-            books.key = Some(lane.key.clone());
-            books.destination = Some(lane.destination.clone());
-            let requests = books.oldest_request.into_iter().chain(lane.oldest_request);
-            books.oldest_request = requests.min_by_key(|request| request.since);
+            all.add(lane);
         }
-        if books.failures.is_none() {
-            let mut failures = self.retired.failures.as_deref().cloned();
-            if let Some(failures) = &mut failures {
-                failures.end_by(books.last_delivery);
+        if all.failures.is_none() {
+            all.failures = retired.failures.as_deref().cloned();
+            if let Some(failures) = &mut all.failures {
+                failures.end_by(all.last_delivery);
             }
-            books.failures = failures;
         }
-        books.refused_span = books
-            .refused_span
-            .or_else(|| self.retired.refused_span.as_deref().cloned());
-        books
+        all
     }
 }

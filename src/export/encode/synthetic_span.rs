@@ -1,23 +1,12 @@
 //! Spans that are made here and not by the SDK: what is told of a session where the backend has no calls for it, and the span of a check.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
-use crate::export::lane::Lane;
 use crate::util::wall_time::Moment;
-
-impl Lane {
-    /// Takes a span that began at that moment and ends now, in a trace of its own. Never waits; no sampling leaves it out.
-    pub(crate) fn record(self: &Arc<Self>, name: &'static str, began: Moment, attributes: Vec<KeyValue>) {
-        #[cfg(feature = "metrics")]
-        self.note_start(true);
-        self.push(span(name, began, attributes));
-    }
-}
 
 /// A span that began at that moment and ends now, in a trace of its own.
 pub(crate) fn span(name: &'static str, began: Moment, attributes: Vec<KeyValue>) -> SpanData {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::export::schedule::permits::acquire;
 use crate::secret::{KeySource, SecretSources};
 
 /// Keys that are read at the same time. Each takes a thread while it lasts; a source that hangs takes one.
@@ -32,7 +33,7 @@ impl KeyReadLimits {
     }
 
     /// Waits for a place; it is taken until what is given is dropped.
-    pub(crate) async fn place(&self, source: &KeySource) -> [SemaphorePermit<'_>; 2] {
+    pub(crate) async fn acquire(&self, source: &KeySource) -> [SemaphorePermit<'_>; 2] {
         let kind = match source {
             KeySource::Exec(_) => &self.commands,
             // A source that is not there gives an error at once.
@@ -43,8 +44,4 @@ impl KeyReadLimits {
         let of_kind = acquire(kind).await;
         [of_kind, acquire(&self.all).await]
     }
-}
-
-async fn acquire(semaphore: &Semaphore) -> SemaphorePermit<'_> {
-    semaphore.acquire().await.expect("nobody closes this semaphore")
 }

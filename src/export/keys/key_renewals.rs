@@ -1,29 +1,35 @@
-//! When keys are to be renewed because their lifetime is nearly over: one moment for each keyring, which goes with it.
+//! When keys are to be renewed because their lifetime is nearly over: one moment for each, which goes with it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-use super::rotating_key::RotatingKey;
+use crate::util::fork::ForkLock;
 
-/// A moment, and the keyring that it is for by its address.
+/// What is renewed.
+pub(super) trait Renewable: Send + Sync {
+    /// A deadline has come that was asked for.
+    fn note_age(self: Arc<Self>, due: Instant);
+}
+
+/// A moment, and what it is for by its address.
 pub(crate) type Ordered = (Instant, usize);
 
 #[derive(Default)]
 pub(crate) struct KeyRenewals {
-    ordered: Mutex<BTreeMap<Ordered, Weak<RotatingKey>>>,
+    ordered: ForkLock<BTreeMap<Ordered, Weak<dyn Renewable>>>,
     /// There is a moment before all others.
     sooner: Notify,
 }
 
 impl KeyRenewals {
-    /// Has a keyring told when a moment has come, and not at the one that was ordered before.
-    pub(crate) fn set(&self, key: &Arc<RotatingKey>, due: Instant, before: Option<Instant>) {
+    /// Notifies a key when a moment has come, and not at the one that was ordered before.
+    pub(crate) fn set(&self, key: &Arc<dyn Renewable>, due: Instant, before: Option<Instant>) {
         let address = Arc::as_ptr(key).addr();
-        let mut ordered = self.lock();
+        let mut ordered = self.ordered.lock();
         if let Some(before) = before {
             ordered.remove(&(before, address));
         }
@@ -38,13 +44,13 @@ impl KeyRenewals {
     }
 
     pub(crate) fn unset(&self, ordered: Ordered) {
-        self.lock().remove(&ordered);
+        self.ordered.lock().remove(&ordered);
     }
 
-    /// Tells keyrings that their time has come, until the engine ends.
+    /// Notifies keys when their time has come, until the engine ends.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
-            let first = self.lock().first_key_value().map(|((due, _), _)| *due);
+            let first = self.ordered.lock().first_key_value().map(|((due, _), _)| *due);
             match first {
                 // Whichever comes first, it is looked what is due.
                 Some(due) => drop(timeout_at(due.into(), self.sooner.notified()).await),
@@ -58,15 +64,11 @@ impl KeyRenewals {
         }
     }
 
-    fn take_due(&self) -> Option<(Instant, Weak<RotatingKey>)> {
-        let mut ordered = self.lock();
+    fn take_due(&self) -> Option<(Instant, Weak<dyn Renewable>)> {
+        let mut ordered = self.ordered.lock();
         let first = ordered.first_entry()?;
         let due = first.key().0;
         (due <= Instant::now()).then(|| (due, first.remove()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Ordered, Weak<RotatingKey>>> {
-        self.ordered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,9 +90,9 @@ mod tests {
         for _ in 0..3 {
             let key = store.open(&source, KeyScheme::Bearer).expect("it prints one");
             let again = store.open(&source, KeyScheme::Bearer).expect("it prints one");
-            assert_eq!(store.lifetimes.lock().len(), 1);
+            assert_eq!(store.services.renewals.ordered.lock().len(), 1);
             drop((key, again));
-            assert_eq!(store.lifetimes.lock().len(), 0);
+            assert_eq!(store.services.renewals.ordered.lock().len(), 0);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod key_read_limits;
 mod key_renewals;
+mod key_services;
+pub(super) mod key_state;
 pub(super) mod key_store;
 pub(super) mod request_key;
 pub(super) mod rotating_key;

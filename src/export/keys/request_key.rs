@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::rotating_key::{Key, RotatingKey};
+use super::key_state::Key;
+use super::rotating_key::RotatingKey;
 
 /// How often a request is sent again at once. Further keys wait as every repetition does: a source may give another one each time.
 const MAX_CHANGES: u32 = 3;

@@ -1,6 +1,6 @@
 //! The key of one source, and how it becomes another one while its tracers stay.
 //!
-//! Lanes whose key comes from the same source share a keyring, so the source is asked once for all of them. It is asked again:
+//! Lanes whose key comes from the same source share a [`RotatingKey`], so the source is asked once for all of them. It is asked again:
 //!
 //! | when | how soon |
 //! |---|---|
@@ -20,19 +20,18 @@
 //! Whether a receiver takes the key is not known here but by each lane: lanes with the same source may have different receivers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use rand::Rng;
-use tokio::sync::Notify;
-
-use super::key_store::KeyStore;
-use crate::config::RetrySettings;
+use super::key_renewals::Renewable;
+use super::key_services::KeyServices;
+use super::key_state::{Key, KeyWaiter, More, State};
 use crate::export::accounting::key_status::KeyStatus;
-use crate::export::lane::Lane;
-use crate::export::log::{Episode, TARGET};
+use crate::export::log::episodes::TARGET;
+use crate::export::schedule::blocking;
 use crate::faults::{Fault, planted};
-use crate::secret::{ApiKey, Fingerprint, Fingerprinter, KeyOrigin, SecretError};
+use crate::secret::{ApiKey, Fingerprint, KeyOrigin, SecretError};
+use crate::util::fork::ForkLock;
 use crate::util::wall_time;
 
 /// After how many more that wait those are looked for that are gone.
@@ -45,63 +44,33 @@ enum News {
     Readable,
 }
 
+/// Where keys are found by their origin.
+pub(super) trait KeyOwner: Send + Sync {
+    /// A key with this origin is gone.
+    fn forget(&self, origin: &KeyOrigin);
+}
+
 /// The key of one source.
 pub(crate) struct RotatingKey {
     origin: Arc<KeyOrigin>,
-    store: Weak<KeyStore>,
-    state: Mutex<State>,
-}
-
-/// A key that the source gave.
-pub(crate) struct Key {
-    pub(crate) secret: ApiKey,
-    /// How many others were before it.
-    pub(crate) number: u64,
-}
-
-struct State {
-    key: Arc<Key>,
-    since: SystemTime,
-    /// The reading that was taken last.
-    reading: u64,
-    /// What most keyrings never need.
-    more: Option<Box<More>>,
-}
-
-#[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each of them changes without the others")]
-struct More {
-    error: Option<SecretError>,
-    /// What the log says of the error.
-    failing: Episode,
-    /// The last key that receivers took, as long as none took the current one.
-    before: Option<Arc<Key>>,
-    /// The current one was refused, and that is why the source is asked.
-    refused: bool,
-    /// The current one came because the one before it was refused, and no receiver took it yet.
-    untried: bool,
-    /// How often it was asked because of that without giving a key that a receiver took, in a row.
-    in_vain: u32,
-    not_before: Option<Instant>,
-    /// The source is being asked.
-    asking: bool,
-    /// Something happened meanwhile: it is to be asked once more.
-    again: bool,
-    asked: Arc<Notify>,
-    /// When it is to be asked for its lifetime.
-    due: Option<Instant>,
-    /// When it is told that its time may have come: not later than that. Each tracer that is made puts the time off, and asks for nothing new.
-    ordered: Option<Instant>,
-    /// Lanes whose requests wait for another key, by address.
-    waiting: BTreeMap<usize, Weak<Lane>>,
+    services: Arc<KeyServices>,
+    owner: Weak<dyn KeyOwner>,
+    state: ForkLock<State>,
 }
 
 impl RotatingKey {
-    pub(crate) fn new(origin: &Arc<KeyOrigin>, store: &Arc<KeyStore>, reading: u64, key: ApiKey) -> Arc<Self> {
-        let key = Arc::new(Self {
+    pub(super) fn new(
+        origin: &Arc<KeyOrigin>,
+        services: &Arc<KeyServices>,
+        owner: Weak<dyn KeyOwner>,
+        reading: u64,
+        key: ApiKey,
+    ) -> Arc<Self> {
+        let new = Arc::new(Self {
             origin: Arc::clone(origin),
-            store: Arc::downgrade(store),
-            state: Mutex::new(State {
+            services: Arc::clone(services),
+            owner,
+            state: ForkLock::new(State {
                 key: Arc::new(Key { secret: key, number: 0 }),
                 since: SystemTime::now(),
                 reading,
@@ -109,32 +78,31 @@ impl RotatingKey {
             }),
         });
         if let Some(lifetime) = origin.lifetime() {
-            let mut state = key.lock();
-            key.schedule(&mut state, store, lifetime / 4 * 3);
+            new.schedule(&mut new.state.lock(), lifetime / 4 * 3);
         }
-        key
+        new
     }
 
     /// The key that requests are to be sent with.
     pub(crate) fn key(&self) -> Arc<Key> {
-        Arc::clone(&self.lock().key)
+        Arc::clone(&self.state.lock().key)
     }
 
     /// Fingerprint of the current key.
-    pub(crate) fn fingerprint(&self, fingerprinter: &Fingerprinter) -> Fingerprint {
-        self.key().secret.fingerprint(fingerprinter)
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.key().secret.fingerprint(&self.services.fingerprinter)
     }
 
     /// The one before, where no receiver took the current one yet; none where `current` is current no more.
     pub(crate) fn before(&self, current: &Key) -> Option<Arc<Key>> {
-        let state = self.lock();
+        let state = self.state.lock();
         let more = state.more.as_ref().filter(|_| state.key.number == current.number)?;
         more.before.clone()
     }
 
     /// Whether requests are sent with this key now.
     pub(crate) fn is_current(&self, number: u64) -> bool {
-        self.lock().key.number == number
+        self.state.lock().key.number == number
     }
 
     /// Where the key comes from, and the header that it is for.
@@ -144,7 +112,7 @@ impl RotatingKey {
 
     /// A receiver took a key.
     pub(crate) fn note_taken(&self, key: &Key) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.key.number != key.number {
             return;
         }
@@ -159,7 +127,7 @@ impl RotatingKey {
 
     /// The one before is refused as well.
     pub(crate) fn forget_before(&self, key: &Key) {
-        if let Some(more) = &mut self.lock().more {
+        if let Some(more) = &mut self.state.lock().more {
             more.before.take_if(|before| before.number == key.number);
         }
     }
@@ -168,7 +136,7 @@ impl RotatingKey {
     /// at the same time, and not at all for a while after it gave nothing new.
     pub(crate) async fn another_than(self: &Arc<Self>, refused: &Key) -> bool {
         let asked = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if state.key.number != refused.number {
                 return true;
             }
@@ -186,47 +154,45 @@ impl RotatingKey {
             asked
         };
         asked.await;
-        self.lock().key.number != refused.number
+        self.state.lock().key.number != refused.number
     }
 
     /// Something happened to what the key is read from.
     #[cfg(feature = "watch")]
     pub(crate) fn note_change(self: &Arc<Self>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let more = state.more();
         more.again = more.asking;
         self.ask(more);
     }
 
-    /// A deadline has come that was asked for.
-    pub(crate) fn note_age(self: &Arc<Self>, due: Instant) {
-        let mut state = self.lock();
-        let more = state.more();
-        more.ordered.take_if(|ordered| *ordered == due);
-        if more.due.is_some_and(|wanted| wanted <= due) {
-            self.ask(more);
-        } else if let Some(store) = self.store.upgrade() {
-            self.order(more, &store);
-        }
-    }
-
+    /// Asks the source in the background, and again as long as something happened meanwhile.
     fn ask(self: &Arc<Self>, more: &mut More) {
-        if let Some(store) = self.store.upgrade()
-            && !std::mem::replace(&mut more.asking, true)
-        {
-            store.ask(self, &self.origin);
+        if std::mem::replace(&mut more.asking, true) {
+            return;
         }
+        let Some(runtime) = &self.services.runtime else { return };
+        let key = Arc::clone(self);
+        runtime.spawn(async move {
+            let (services, origin) = (&key.services, &key.origin);
+            loop {
+                let permits = services.limits.acquire(&origin.source).await;
+                let reading = services.begin_reading();
+                let (reader, from) = (services.reader.clone(), Arc::clone(origin));
+                let read = blocking::run(move || reader.read_again(&from)).await;
+                drop(permits);
+                let read = read.unwrap_or_else(|error| Err(origin.no_thread(error.into())));
+                if !key.answered(reading, read) {
+                    return;
+                }
+            }
+        });
     }
 
     /// The source was asked. Whether it is to be asked once more, at once.
-    pub(crate) fn answered(
-        self: &Arc<Self>,
-        store: &KeyStore,
-        reading: u64,
-        read: Result<ApiKey, SecretError>,
-    ) -> bool {
-        self.take(store, reading, read);
-        let mut state = self.lock();
+    fn answered(self: &Arc<Self>, reading: u64, read: Result<ApiKey, SecretError>) -> bool {
+        self.take(reading, read);
+        let mut state = self.state.lock();
         let more = state.more();
         let again = std::mem::take(&mut more.again);
         if !again {
@@ -238,8 +204,9 @@ impl RotatingKey {
     }
 
     /// Takes what a reading gave.
-    pub(crate) fn take(self: &Arc<Self>, store: &KeyStore, reading: u64, read: Result<ApiKey, SecretError>) {
-        let mut state = self.lock();
+    pub(super) fn take(self: &Arc<Self>, reading: u64, read: Result<ApiKey, SecretError>) {
+        let (retry, lines) = (&self.services.retry, &self.services.lines);
+        let mut state = self.state.lock();
         if reading <= state.reading {
             return;
         }
@@ -250,79 +217,80 @@ impl RotatingKey {
         let now = Instant::now();
         match read {
             Ok(key) if !key.is_same(&state.key.secret) => {
-                waiting = state.rotate(key, &store.retry);
+                waiting = state.rotate(key, retry);
                 news = state.more().failing.end().map(|_| News::Readable);
             }
             Ok(_) => {
                 if let Some(more) = &mut state.more {
                     more.error = None;
-                    more.note_vain(&store.retry);
+                    more.note_vain(retry);
                     news = more.failing.end().map(|_| News::Readable);
                 }
             }
             Err(error) => {
                 let more = state.more();
                 if more.failing.note(1, now)
-                    && let Some(begun) = more.failing.begin(now, &store.lines)
+                    && let Some(begun) = more.failing.begin(now, lines)
                 {
                     news = Some(News::Failing(error.clone(), begun.left_out));
                 }
                 more.error = Some(error);
-                more.note_vain(&store.retry);
+                more.note_vain(retry);
                 next = self
                     .origin
                     .lifetime()
-                    .map(|lifetime| (lifetime / 8).min(store.retry.max_backoff));
+                    .map(|lifetime| (lifetime / 8).min(retry.max_backoff));
             }
         }
         if let Some(next) = next {
-            self.schedule(&mut state, store, next);
+            self.schedule(&mut state, next);
         }
         drop(state);
         if let Some(news) = news {
-            self.tell(news);
+            self.log(news);
         }
-        for lane in waiting.values().filter_map(Weak::upgrade) {
-            lane.take_new_key();
+        for waiter in waiting.values().filter_map(Weak::upgrade) {
+            waiter.take_new_key();
         }
     }
 
-    fn schedule(self: &Arc<Self>, state: &mut State, store: &KeyStore, after: Duration) {
+    fn schedule(self: &Arc<Self>, state: &mut State, after: Duration) {
         let more = state.more();
         more.due = Instant::now().checked_add(after);
-        self.order(more, store);
+        self.order(more);
     }
 
     /// Has itself told when its time has come, unless it is told before that anyway.
-    fn order(self: &Arc<Self>, more: &mut More, store: &KeyStore) {
+    fn order(self: &Arc<Self>, more: &mut More) {
         if let Some(due) = more.due
             && more.ordered.is_none_or(|ordered| due < ordered)
         {
             let earlier = more.ordered.replace(due);
-            store.lifetimes.set(self, due, earlier);
+            let this = Arc::clone(self) as Arc<dyn Renewable>;
+            self.services.renewals.set(&this, due, earlier);
         }
     }
 
-    /// A request of the lane waits, because `refused` is refused and nothing else is there: false where there is something by now.
-    pub(crate) fn wait(&self, lane: &Arc<Lane>, refused: u64) -> bool {
-        let mut state = self.lock();
+    /// Registers a waiter for a key change. Returns false if the key with the number `refused` has changed already.
+    pub(crate) fn wait(&self, waiter: &Arc<dyn KeyWaiter>, refused: u64) -> bool {
+        let mut state = self.state.lock();
         let waits = state.key.number == refused;
         if waits {
             let waiting = &mut state.more().waiting;
             // Lanes that are gone would stay until there is another key.
             if waiting.len() % MANY == MANY - 1 {
-                waiting.retain(|_, lane| lane.strong_count() > 0);
+                waiting.retain(|_, waiter| waiter.strong_count() > 0);
             }
-            waiting.insert(Arc::as_ptr(lane).addr(), Arc::downgrade(lane));
+            waiting.insert(Arc::as_ptr(waiter).addr(), Arc::downgrade(waiter));
         }
         waits
     }
 
     /// The key as its source gives it; what the receiver says of it is the lane's to add.
-    pub(crate) fn status(&self, store: &KeyStore) -> KeyStatus {
-        let state = self.lock();
+    pub(crate) fn status(&self) -> KeyStatus {
+        let state = self.state.lock();
         KeyStatus {
-            fingerprint: store.fingerprint(&state.key.secret),
+            fingerprint: state.key.secret.fingerprint(&self.services.fingerprinter),
             since: wall_time::shown(state.since),
             rotations: state.key.number,
             error: state.more.as_ref().and_then(|more| more.error.clone()),
@@ -331,7 +299,7 @@ impl RotatingKey {
     }
 
     /// Not under the lock: a subscriber may need it.
-    fn tell(&self, news: News) {
+    fn log(&self, news: News) {
         let source = &self.origin.source;
         match news {
             News::Failing(error, left_out) => tracing::warn!(
@@ -340,83 +308,34 @@ impl RotatingKey {
             News::Readable => tracing::info!(target: TARGET, %source, "a key can be renewed again"),
         }
     }
+}
 
-    /// A panic while the lock was held can only come from the allocator; what is behind it is still whole.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Renewable for RotatingKey {
+    fn note_age(self: Arc<Self>, due: Instant) {
+        let mut state = self.state.lock();
+        let more = state.more();
+        more.ordered.take_if(|ordered| *ordered == due);
+        if more.due.is_some_and(|wanted| wanted <= due) {
+            self.ask(more);
+        } else {
+            self.order(more);
+        }
     }
 }
 
 impl Drop for RotatingKey {
     fn drop(&mut self) {
-        let address = std::ptr::from_ref(self).addr();
-        if let Some(store) = self.store.upgrade() {
-            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let ordered = state.more.as_ref().and_then(|more| more.ordered);
-            store.forget(&self.origin, ordered.map(|due| (due, address)));
-        }
-    }
-}
-
-impl State {
-    fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
-    }
-
-    /// Gives the lanes that waited for it.
-    fn rotate(&mut self, key: ApiKey, retry: &RetrySettings) -> BTreeMap<usize, Weak<Lane>> {
-        let number = self.key.number + 1;
-        let old = std::mem::replace(&mut self.key, Arc::new(Key { secret: key, number }));
-        self.since = SystemTime::now();
-        let more = self.more();
-        // One that is refused is of no more use. One that nobody took yet is no better than the one before it.
-        more.untried = more.refused;
-        if !more.refused && more.before.is_none() {
-            more.before = Some(old);
-        }
-        more.error = None;
-        if more.refused {
-            // Until a receiver takes it: a source may give another one each time, and none that is any good.
-            more.note_vain(retry);
-        } else {
-            more.end_pause();
-        }
-        std::mem::take(&mut more.waiting)
-    }
-
-    /// Gives memory back that says nothing any more.
-    fn tidy(&mut self) {
-        self.more.take_if(|more| {
-            let now = Instant::now();
-            let is_calm = more.error.is_none() && more.not_before.is_none_or(|at| at <= now);
-            is_calm
-                && more.failing.is_idle(now)
-                && more.before.is_none()
-                && !more.asking
-                && more.due.is_none()
-                && more.waiting.is_empty()
-        });
-    }
-}
-
-impl More {
-    fn end_pause(&mut self) {
-        self.in_vain = 0;
-        self.not_before = None;
-    }
-
-    /// Where it was asked because the key is refused, it is not asked for that again before a pause.
-    fn note_vain(&mut self, retry: &RetrySettings) {
-        if !std::mem::take(&mut self.refused) {
+        // A forked child would wait for locks that are never released, and nothing is renewed or watched there.
+        if self.services.made_in.is_forked_child() {
             return;
         }
-        let now = Instant::now();
-        let long_ago = |at: Instant| now.saturating_duration_since(at) > retry.max_backoff;
-        if self.not_before.is_none_or(long_ago) {
-            self.in_vain = 0;
+        let address = std::ptr::from_ref(self).addr();
+        let ordered = self.state.get_mut().more.as_ref().and_then(|more| more.ordered);
+        if let Some(due) = ordered {
+            self.services.renewals.unset((due, address));
         }
-        let pause = retry.longest_wait(self.in_vain);
-        self.in_vain = self.in_vain.saturating_add(1);
-        self.not_before = now.checked_add(pause.mul_f64(rand::rng().random_range(0.5..=1.0)));
+        if let Some(owner) = self.owner.upgrade() {
+            owner.forget(&self.origin);
+        }
     }
 }

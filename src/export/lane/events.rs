@@ -1,13 +1,13 @@
-//! The session events of a lane, as its ledger sees them; what they say and in which order they go is the outbox's.
+//! The session events of a lane, as its ledger sees them; what they say and in which order they go is the session queue's.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::Lane;
-use super::lifetime::Age;
+use super::lane::Lane;
+use super::receiver::Age;
 use super::state::Schedule;
-use crate::export::schedule::permits::Load;
-use crate::export::send::deliver::Outcome;
+use crate::export::accounting::lane_status::RequestKind;
+use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
 
 /// What an accepted session event is settled by.
@@ -47,10 +47,10 @@ impl Lane {
         }
         let full = state.events().ledger.queued() >= self.shared.settings.max_queue_size as u64;
         if full || !state.share.accept_event(bytes, &self.shared.budget) {
-            let reason = state.no_room(Load::SessionEvent);
+            let reason = state.standings.no_room(RequestKind::SessionEvents);
             state.events().ledger.refuse(reason);
             drop(state);
-            self.log_refused_at_the_door(Load::SessionEvent, reason);
+            self.log_refused_at_the_door(RequestKind::SessionEvents, reason);
             return None;
         }
         let flush = state.flush;
@@ -70,7 +70,7 @@ impl Lane {
         open
     }
 
-    /// The lane's books are closed: what is under way no longer counts, and nothing more is to be sent.
+    /// Whether the lane is closed: what is under way no longer counts, and nothing more is to be sent.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().schedule == Schedule::Closed
     }
@@ -103,7 +103,7 @@ impl Lane {
         }
         state.share.complete_events(freed, &self.shared.budget);
         drop(state);
-        self.log_outcome(Load::SessionEvent, count, outcome);
+        self.log_outcome(RequestKind::SessionEvents, count, outcome);
         self.notify_completed();
         self.retire_if_done();
     }

@@ -2,73 +2,68 @@
 
 use std::sync::Arc;
 
-use super::Lane;
-use crate::export::engine::EngineEvent;
-use crate::export::log::{Begun, Episodes, Line, ReasonName, Says, Subject, TARGET};
-use crate::export::schedule::permits::{Load, gate};
-use crate::export::send::deliver::Outcome;
+use super::lane::Lane;
+use crate::export::accounting::lane_status::RequestKind;
+use crate::export::log::episode::Begun;
+use crate::export::log::episodes::{Episodes, Line, ReasonName, Says, Subject, TARGET};
+use crate::export::schedule::engine_event::EngineEvent;
+use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
 
 impl Lane {
     /// A span or a session event was dropped when it came. Called by threads of the application: a task of the engine writes the line.
-    pub(super) fn log_refused_at_the_door(self: &Arc<Self>, load: Load, reason: DropReason) {
-        if let Some(account) = self.account()
-            && account.episodes.note(Subject::Dropped(load, reason), 1)
+    pub(super) fn log_refused_at_the_door(self: &Arc<Self>, kind: RequestKind, reason: DropReason) {
+        if let Some(ledger) = self.selector_ledger()
+            && ledger.episodes.note(Subject::Dropped(kind, reason), 1)
         {
-            self.shared.notify(EngineEvent::Log(Arc::clone(self)));
+            self.notify(EngineEvent::Log);
         }
     }
 
     /// `count` spans or session events have their outcome.
-    pub(super) fn log_outcome(&self, load: Load, count: u64, outcome: Outcome) {
-        let Some(account) = self.account() else { return };
+    pub(super) fn log_outcome(&self, kind: RequestKind, count: u64, outcome: Outcome) {
+        let Some(ledger) = self.selector_ledger() else { return };
         let (reason, count) = match outcome {
             Outcome::Delivered { rejected: 0 } => {
-                let is_concerned = |subject| matches!(subject, Subject::Dropped(of, _) if of == load);
-                return self.write(&account.episodes.end_if_calm(is_concerned));
+                let is_concerned = |subject| matches!(subject, Subject::Dropped(of, _) if of == kind);
+                return self.write(&ledger.episodes.end_if_calm(is_concerned));
             }
             Outcome::Delivered { rejected } => (DropReason::Rejected, rejected),
             Outcome::Refused(reason) | Outcome::Dropped(reason) => (reason, count),
             Outcome::Faulted => return,
         };
-        self.log_trouble(&account.episodes, Subject::Dropped(load, reason), count);
+        self.log_trouble(&ledger.episodes, Subject::Dropped(kind, reason), count);
     }
 
-    /// The receiver refused the current key.
-    pub(super) fn log_refused_key(&self, load: Load) {
-        if let Some(account) = self.account() {
-            self.log_trouble(&account.episodes, Subject::Key(load), 1);
-        }
-    }
-
-    /// The receiver took the current key.
-    pub(super) fn log_taken_key(&self, load: Load) {
-        if let Some(account) = self.account() {
-            self.log_end(&account.episodes, Subject::Key(load));
+    /// The receiver refused the current key, or took it.
+    pub(super) fn log_key(&self, kind: RequestKind, is_refused: bool) {
+        if let Some(ledger) = self.selector_ledger() {
+            self.log_state(&ledger.episodes, Subject::Key(kind), is_refused);
         }
     }
 
     /// An attempt is over: a breaker may have opened or closed by it.
-    pub(crate) fn log_breakers(&self, load: Load) {
-        let gate = gate(self, load);
-        if let Some(account) = self.account() {
-            self.log_breaker(&account.episodes, Subject::Breaker(load), gate.is_own_open());
+    pub(crate) fn log_breakers(&self, kind: RequestKind) {
+        let breakers = self.breakers.chain(kind);
+        if let Some(ledger) = self.selector_ledger() {
+            self.log_state(&ledger.episodes, Subject::Breaker(kind), breakers.own.is_open());
         }
-        self.log_breaker(&self.connections.episodes, Subject::Endpoint, gate.is_endpoint_open());
+        let is_open = breakers.endpoint.is_open();
+        self.log_state(&self.connections.episodes, Subject::Endpoint, is_open);
     }
 
-    fn log_breaker(&self, episodes: &Episodes, subject: Subject, is_open: bool) {
-        if is_open {
+    fn log_state(&self, episodes: &Episodes, subject: Subject, is_trouble: bool) {
+        if is_trouble {
             self.log_trouble(episodes, subject, 1);
         } else {
-            self.log_end(episodes, subject);
+            self.write(&episodes.end(|other| other == subject));
         }
     }
 
     /// Writes the lines of what began for the lane's selector.
-    pub(crate) fn log_begun(&self) {
-        if let Some(account) = self.account() {
-            self.write(&account.episodes.begun(&self.shared.lines));
+    pub(crate) fn write_begun(&self) {
+        if let Some(ledger) = self.selector_ledger() {
+            self.write(&ledger.episodes.begun(&self.shared.lines));
         }
     }
 
@@ -76,10 +71,6 @@ impl Lane {
         if episodes.note(subject, count) {
             self.write(&episodes.begun(&self.shared.lines));
         }
-    }
-
-    fn log_end(&self, episodes: &Episodes, subject: Subject) {
-        self.write(&episodes.end(|other| other == subject));
     }
 
     /// No lock may be held: a subscriber may look at the registry.
@@ -101,31 +92,31 @@ impl Lane {
                 state
                     .failures()
                     .map(|failures| tracing::field::display(failures.error.clone())),
-                state.refusals(),
+                state.key_refusals(),
             )
         };
         match subject {
-            Subject::Key(load) => {
-                let status = refusals[load as usize].map(|refusal| tracing::field::display(refusal.status()));
-                tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, %source, status, count, left_out, "the receiver refuses the key");
+            Subject::Key(kind) => {
+                let status = refusals.status(kind).map(tracing::field::display);
+                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %source, status, count, left_out, "the receiver refuses the key");
             }
-            Subject::Breaker(load) => {
-                let failures = gate(self, load).own_failures();
-                tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, failures, error, left_out, "the breaker of the tracer opened: its requests fail");
+            Subject::Breaker(kind) => {
+                let failures = self.breakers.chain(kind).own.status().failures;
+                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, failures, error, left_out, "the breaker of the tracer opened: its requests fail");
             }
             Subject::Endpoint => {
-                let failures = gate(self, Load::Spans).endpoint_failures();
+                let failures = self.breakers.chain(RequestKind::Spans).endpoint.status().failures;
                 tracing::warn!(target: TARGET, endpoint, failures, error, left_out, "the breaker of the endpoint opened: no connection comes about");
             }
-            Subject::Dropped(load, reason @ DropReason::Rejected) => {
+            Subject::Dropped(kind, reason @ DropReason::Rejected) => {
                 let reason = ReasonName(reason);
-                tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, %reason, count, error, left_out, "the receiver rejects part of what it takes");
+                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, error, left_out, "the receiver rejects part of what it takes");
             }
-            Subject::Dropped(load, reason) => {
+            Subject::Dropped(kind, reason) => {
                 // Of a full queue the last error says nothing: it may be of last week.
                 let error = error.filter(|_| reason != DropReason::QueueFull);
                 let reason = ReasonName(reason);
-                tracing::warn!(target: TARGET, %selector, of = load.name(), endpoint, %reason, count, error, left_out, "data is dropped");
+                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, error, left_out, "data is dropped");
             }
         }
     }
@@ -134,18 +125,18 @@ impl Lane {
         let selector = &self.selector;
         let endpoint = &self.destination.origin;
         match subject {
-            Subject::Key(load) => {
-                tracing::info!(target: TARGET, %selector, of = load.name(), endpoint, count, "the receiver takes the key again");
+            Subject::Key(kind) => {
+                tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, count, "the receiver takes the key again");
             }
-            Subject::Breaker(load) => {
-                tracing::info!(target: TARGET, %selector, of = load.name(), endpoint, "the breaker of the tracer closed");
+            Subject::Breaker(kind) => {
+                tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, "the breaker of the tracer closed");
             }
             Subject::Endpoint => {
                 tracing::info!(target: TARGET, endpoint, "the breaker of the endpoint closed");
             }
-            Subject::Dropped(load, reason) => {
+            Subject::Dropped(kind, reason) => {
                 let reason = ReasonName(reason);
-                tracing::info!(target: TARGET, %selector, of = load.name(), endpoint, %reason, count, "data is no longer dropped");
+                tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, "data is no longer dropped");
             }
         }
     }

@@ -8,7 +8,7 @@ use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
-use super::Lane;
+use super::lane::Lane;
 
 /// Puts the spans of one provider into one lane.
 pub(crate) struct LaneProcessor(pub(crate) Arc<Lane>);

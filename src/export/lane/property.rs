@@ -7,10 +7,12 @@
 
 mod model;
 
+use super::lane::Lane;
+use crate::export::accounting::counted_lane::{CountedLane, Pending};
 use crate::export::accounting::selector_ledger::SelectorLedger;
-use crate::export::engine::EngineEvent;
 use crate::export::queue::byte_size::byte_size;
-use crate::export::send::deliver::Outcome;
+use crate::export::schedule::engine_event::{Cause, EngineEvent, ScheduledLane, address};
+use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
 use crate::selector::Selector;
 use std::collections::VecDeque;
@@ -23,7 +25,6 @@ use proptest::prelude::*;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::tests::Parts;
-use super::*;
 use crate::config::{Binding, Export};
 use crate::export::test_fixtures::span;
 use crate::selector::{SelectorKind, Slug};
@@ -67,7 +68,7 @@ struct World {
     accounts: Vec<Arc<SelectorLedger>>,
     events_rx: UnboundedReceiver<EngineEvent>,
     engine_events: VecDeque<EngineEvent>,
-    timed: VecDeque<Arc<Lane>>,
+    timed: VecDeque<Arc<dyn ScheduledLane>>,
     models: [LaneModel; LANES],
     marks: Vec<Mark>,
     spans: u64,
@@ -105,7 +106,7 @@ impl World {
         match step {
             Step::Push(at, bytes) if !self.models[at].gone => self.push(at, bytes),
             Step::Flush(at) => {
-                let until = self.lanes[at].begin_flush();
+                let until = Arc::clone(&self.lanes[at]).begin_flush();
                 self.marks.push(Mark {
                     lane: at,
                     until,
@@ -116,20 +117,19 @@ impl World {
             Step::Bell => match self.engine_events.pop_front() {
                 Some(EngineEvent::Timed(lane)) => self.timed.push_back(lane),
                 Some(EngineEvent::Ready(lane)) => {
-                    let started = lane.start_ready();
-                    self.start(&lane, started);
+                    self.start(&lane, Cause::Ready);
                 }
                 Some(EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_) | EngineEvent::Pressed)
                 | None => {}
             },
             Step::Deadline(early) => {
                 if let Some(lane) = self.timed.pop_front() {
-                    let started = if early {
-                        lane.start_early().is_some()
+                    let cause = if early {
+                        Cause::Memory
                     } else {
-                        lane.start_timed(Instant::now() + Duration::from_secs(3600))
+                        Cause::Deadline(Instant::now() + Duration::from_secs(3600))
                     };
-                    self.start(&lane, started);
+                    self.start(&lane, cause);
                 }
             }
             Step::Work(at, which, outcome) => self.work(at, which, outcome),
@@ -152,10 +152,11 @@ impl World {
         self.check();
     }
 
-    fn start(&mut self, lane: &Arc<Lane>, started: bool) {
-        let at = self.lanes.iter().position(|known| Arc::ptr_eq(known, lane));
-        let model = &mut self.models[at.expect("a lane of this world")];
-        if started {
+    fn start(&mut self, lane: &Arc<dyn ScheduledLane>, cause: Cause) {
+        let is_it = |known: &Arc<Lane>| Arc::as_ptr(known).addr() == address(lane);
+        let at = self.lanes.iter().position(is_it).expect("a lane of this world");
+        let model = &mut self.models[at];
+        if self.lanes[at].start(cause).is_some() {
             assert!(model.task == Task::None, "two tasks for one lane");
             model.task = Task::Runs;
         }
@@ -163,13 +164,13 @@ impl World {
 
     fn push(&mut self, at: usize, bytes: usize) {
         let (lane, model) = (&self.lanes[at], &mut self.models[at]);
-        let queued = lane.snapshot().spans.queued();
+        let queued = lane.snapshot().ledgers.spans.queued();
         let mut one = span(self.spans.to_string());
         one.attributes = vec![KeyValue::new("text", "x".repeat(bytes))];
         lane.push(one);
         if model.closed {
             model.spans.drop(1, DropReason::AfterShutdown);
-        } else if lane.snapshot().spans.queued() > queued {
+        } else if lane.snapshot().ledgers.spans.queued() > queued {
             assert!(model.queue.len() < QUEUE, "there was no room");
             model.queue.push_back(self.spans);
         } else {
@@ -215,7 +216,7 @@ impl World {
             return;
         }
         let outcome = bounded(outcome, part.len());
-        lane.settle(numbers, outcome);
+        lane.complete(numbers, outcome);
         model.spans.settle(part.len(), outcome);
         if model.parts.is_empty() {
             lane.retire_if_done();
@@ -259,7 +260,7 @@ impl World {
         for (account, models) in self.accounts.iter().zip([&self.models[..2], &self.models[2..]]) {
             let sum = |of: fn(&LaneModel) -> usize| models.iter().map(of).sum();
             let snapshot = account.snapshot();
-            let (spans, events) = (snapshot.spans.snapshot(), snapshot.events.snapshot());
+            let (spans, events) = (snapshot.ledgers.spans.snapshot(), snapshot.ledgers.events.snapshot());
             accepted = (accepted.0 + spans.accepted, accepted.1 + events.accepted);
             let books: Vec<&Books> = models.iter().map(|model| &model.spans).collect();
             let expected = Books::expect(&books, sum(|model| model.queue.len()), sum(LaneModel::spans_under_way));
@@ -317,7 +318,11 @@ impl World {
         {
             let books = account.snapshot();
             assert_eq!(
-                (books.spans.pending(), books.events.pending(), books.held_bytes),
+                (
+                    books.ledgers.spans.pending(),
+                    books.ledgers.events.pending(),
+                    books.held_bytes
+                ),
                 (0, 0, 0)
             );
             assert_eq!(
@@ -333,7 +338,11 @@ impl World {
         let text = MAX_BYTES / 2 - byte_size(&half);
         half.attributes = vec![KeyValue::new("text", "x".repeat(text))];
         idle.push(half);
-        assert_eq!(idle.snapshot().spans.queued(), 1, "something was not given back");
+        assert_eq!(
+            idle.snapshot().ledgers.spans.queued(),
+            1,
+            "something was not given back"
+        );
     }
 }
 

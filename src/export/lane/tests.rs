@@ -1,14 +1,16 @@
 //! The schedule against a model of the engine: whatever happens in whatever order, no span is forgotten.
 
+use super::lane::Lane;
 use super::state::Schedule;
 use crate::backend::CUT_VALUES;
 use crate::backend::Destination;
+use crate::export::accounting::counted_lane::{CountedLane, FlushMark, Pending};
+use crate::export::accounting::lane_status::RequestKind;
 use crate::export::accounting::selector_ledger::SelectorLedger;
-use crate::export::engine::EngineEvent;
-use crate::export::engine::Shared;
 use crate::export::net::connections::Connections;
-use crate::export::schedule::permits::Load;
-use crate::export::send::deliver::Outcome;
+use crate::export::schedule::engine_event::{Cause, EngineEvent, ScheduledLane, address};
+use crate::export::send::outcome::Outcome;
+use crate::export::shared::Shared;
 use crate::ledger::DropReason;
 use crate::selector::Selector;
 use std::collections::VecDeque;
@@ -25,7 +27,6 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::*;
 use crate::config::{Binding, Config, Document, Export, ExportSettings, Protocol};
 use crate::export::ExportError;
 use crate::export::net::connections::ConnectionKey;
@@ -48,7 +49,7 @@ struct Engine {
     account: Arc<SelectorLedger>,
     events_rx: UnboundedReceiver<EngineEvent>,
     events: VecDeque<EngineEvent>,
-    timed: VecDeque<Arc<Lane>>,
+    timed: VecDeque<Arc<dyn ScheduledLane>>,
     runs: bool,
     in_flight: Option<Range<u64>>,
     sent: Vec<String>,
@@ -134,7 +135,7 @@ impl Parts {
         let made = books.iter().map(|account| {
             let (destination, connections) = (Arc::clone(&self.destination), Arc::clone(&self.connections));
             let lane = Lane::new(destination, connections, Arc::clone(&key), Arc::clone(&shared), account);
-            account.open(&lane);
+            account.open(Arc::clone(&lane) as _);
             lane
         });
         (made.collect(), events_rx)
@@ -165,26 +166,28 @@ impl Engine {
                 self.accepted += 1;
             }
             Step::Flush => {
-                let mark = self.lane.begin_flush();
+                let mark = Arc::clone(&self.lane).begin_flush();
                 self.marks.push(mark);
             }
             Step::Bell => match self.events.pop_front() {
                 Some(EngineEvent::Timed(lane)) => self.timed.push_back(lane),
                 Some(EngineEvent::Ready(lane)) => {
-                    let started = lane.start_ready();
-                    self.start(started);
+                    assert_eq!(address(&lane), Arc::as_ptr(&self.lane).addr());
+                    let started = self.lane.start(Cause::Ready);
+                    self.start(started.is_some());
                 }
                 Some(EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_) | EngineEvent::Pressed)
                 | None => {}
             },
             Step::Deadline => {
-                if let Some(lane) = self.timed.pop_front() {
-                    let started = lane.start_timed(Instant::now() + Duration::from_secs(3600));
-                    self.start(started);
+                if self.timed.pop_front().is_some() {
+                    let now = Instant::now() + Duration::from_secs(3600);
+                    let started = self.lane.start(Cause::Deadline(now));
+                    self.start(started.is_some());
                 }
             }
             Step::Run if self.runs => match self.in_flight.take() {
-                Some(spans) => self.lane.settle(spans, Outcome::Delivered { rejected: 0 }),
+                Some(spans) => self.lane.complete(spans, Outcome::Delivered { rejected: 0 }),
                 None if self.lane.is_due() => {
                     let batch = self.lane.take_batch();
                     self.in_flight = Some(batch.numbers(&(0..batch.len())));
@@ -218,7 +221,7 @@ impl Engine {
 
     fn check(&self) {
         let snapshot = self.account.snapshot();
-        assert_eq!(snapshot.spans.snapshot().accepted, self.accepted);
+        assert_eq!(snapshot.ledgers.spans.snapshot().accepted, self.accepted);
         let state = self.lane.state.lock();
         let in_bell = |wanted: fn(&EngineEvent) -> bool| self.events.iter().any(wanted);
         match state.schedule {
@@ -266,7 +269,7 @@ proptest! {
         let mut engine = engine();
         engine.all(steps);
         engine.drain();
-        let spans = engine.account.snapshot().spans.snapshot();
+        let spans = engine.account.snapshot().ledgers.spans.snapshot();
         prop_assert_eq!(spans.pending(), 0);
         prop_assert_eq!(spans.delivered, engine.sent.len() as u64);
         prop_assert_eq!(spans.delivered + spans.lost(), engine.accepted);
@@ -289,7 +292,7 @@ proptest! {
         }
         let books = engine.account.snapshot();
         prop_assert_eq!(books.lanes, 0);
-        prop_assert_eq!(books.spans.pending(), 0);
+        prop_assert_eq!(books.ledgers.spans.pending(), 0);
         engine.drain();
     }
 
@@ -301,11 +304,11 @@ proptest! {
             engine.step(Step::Retire);
         }
         engine.step(Step::Abandon);
-        let settled = engine.account.snapshot().spans.snapshot();
+        let settled = engine.account.snapshot().ledgers.spans.snapshot();
         prop_assert_eq!(settled.pending(), 0);
         engine.all(after.into_iter().filter(|step| !(retire && matches!(step, Step::Push))));
         engine.drain();
-        let spans = engine.account.snapshot().spans.snapshot();
+        let spans = engine.account.snapshot().ledgers.spans.snapshot();
         prop_assert_eq!(spans.delivered, settled.delivered);
         prop_assert_eq!(engine.account.snapshot().lanes, usize::from(!retire));
     }
@@ -323,7 +326,7 @@ fn a_flush_after_the_attempt_began_ends_the_wait_before_the_next_one() {
     let wait = || engine.lane.wait_before_repeating(Duration::from_secs(600), flushes);
     let mut waiting = std::pin::pin!(wait());
     assert!(waiting.as_mut().now_or_never().is_none(), "nobody is in a hurry");
-    engine.lane.begin_flush();
+    Arc::clone(&engine.lane).begin_flush();
     assert!(waiting.as_mut().now_or_never().is_some(), "a flush while it waits");
     assert!(
         wait().now_or_never().is_some(),
@@ -349,12 +352,12 @@ fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
         assert_eq!(outcome, None, "on purpose");
         Ok(Outcome::Delivered { rejected: 0 })
     };
-    let outcome = see_through(&engine.lane, Load::Spans, panics)
+    let outcome = see_through(&engine.lane, RequestKind::Spans, panics)
         .now_or_never()
         .expect("it does not wait");
-    engine.lane.settle(0..1, outcome);
+    engine.lane.complete(0..1, outcome);
     let snapshot = engine.lane.snapshot();
-    assert_eq!(snapshot.spans.snapshot().dropped[&DropReason::Encoding], 1);
+    assert_eq!(snapshot.ledgers.spans.snapshot().dropped[&DropReason::Encoding], 1);
     assert!(matches!(
         snapshot.failures.map(|failures| failures.error),
         Some(ExportError::Encoding(_))

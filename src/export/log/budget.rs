@@ -1,16 +1,18 @@
 //! How many lines a registry writes at the most about what begins to go wrong, however many tracers it goes wrong for.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::PAUSE;
+use crate::util::fork::ForkLock;
+
+/// How long the same thing is not reported again after a line that said that it begins.
+pub(crate) const PAUSE: Duration = Duration::from_secs(60);
 
 /// Lines in each [`PAUSE`].
 pub(crate) const LINES: u32 = 60;
 
 /// The lines of one registry.
 #[derive(Debug, Default)]
-pub(crate) struct LineBudget(Mutex<Window>);
+pub(crate) struct LineBudget(ForkLock<Window>);
 
 #[derive(Debug, Default)]
 struct Window {
@@ -30,7 +32,7 @@ pub(crate) struct Granted {
 impl LineBudget {
     /// Takes a line; `None` if there is none left.
     pub(crate) fn take(&self, now: Instant) -> Option<Granted> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.0.lock();
         let is_over = |began: Instant| now.saturating_duration_since(began) >= PAUSE;
         if window.began.is_none_or(is_over) {
             (window.began, window.written) = (Some(now), 0);

@@ -12,8 +12,7 @@
 
 use std::time::Instant;
 
-use super::budget::Granted;
-use super::{LineBudget, PAUSE};
+use super::budget::{Granted, LineBudget, PAUSE};
 
 #[derive(Debug, Default)]
 pub(crate) struct Episode {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,6 @@ use http_body_util::Full;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::blocking::Blocking;
 #[cfg(feature = "tls")]
 use super::connector::Connector;
 use super::dial::ProxyConnector;
@@ -26,11 +25,14 @@ use super::tls::TlsError;
 #[cfg(feature = "tls")]
 use super::tls::{Identity, Platform};
 use crate::config::{Addresses, Tls};
-use crate::export::log::Episodes;
+use crate::export::accounting::lane_status::RequestKind;
+use crate::export::log::episodes::Episodes;
+use crate::export::schedule::blocking::Blocking;
 use crate::export::schedule::breaker::Breaker;
 use crate::export::schedule::shortage::Shortage;
 use crate::secret::ApiKey;
-use crate::util::fork::ForkGuard;
+use crate::util::error_source::root_cause;
+use crate::util::fork::{ForkGuard, ForkLock};
 
 /// How long an unused connection is kept. Below what servers and load balancers commonly do, so that we close first.
 const IDLE: Duration = Duration::from_secs(20);
@@ -60,7 +62,7 @@ pub(crate) struct ConnectionKey {
 /// The connections that go one way.
 pub(crate) struct Connections {
     connector: Connector,
-    shared: Mutex<SharedClient>,
+    shared: ForkLock<SharedClient>,
     /// The server chose HTTP/2, or nothing else is spoken.
     multiplexes: Arc<AtomicBool>,
     /// As gRPC has it.
@@ -71,12 +73,12 @@ pub(crate) struct Connections {
     /// Of all lanes that go this way. Others that go to the same server, with certificates or a proxy of their own, have another: what keeps
     /// these from connecting may be theirs.
     pub(crate) breaker: Arc<Breaker>,
-    /// The requests of all these lanes that wait for capacity, by [`Load`](crate::export::schedule::permits::Load).
-    pub(crate) shortages: [Shortage; 2],
+    /// The requests of all these lanes that wait for capacity, by kind.
+    shortages: [Shortage; 2],
     /// What the log says of it.
     pub(crate) episodes: Episodes,
-    ways: Weak<ConnectionPool>,
-    home: ForkGuard,
+    pool: Weak<ConnectionPool>,
+    made_in: ForkGuard,
 }
 
 /// The client that lanes share, until one of its connections has a slow request on it.
@@ -104,9 +106,9 @@ pub(crate) struct ConnectionPool {
     #[cfg(feature = "tls")]
     strict_permissions: bool,
     blocking: Blocking,
-    open: Mutex<HashMap<ConnectionKey, Weak<Connections>>>,
+    open: ForkLock<HashMap<ConnectionKey, Weak<Connections>>>,
     /// The last few that were asked for. Where each request has a tracer of its own, no lane keeps them from one to the next.
-    recent: Mutex<VecDeque<Arc<Connections>>>,
+    recent: ForkLock<VecDeque<Arc<Connections>>>,
     #[cfg(feature = "tls")]
     timeout: Duration,
 }
@@ -143,8 +145,8 @@ impl ConnectionPool {
             #[cfg(feature = "tls")]
             strict_permissions,
             blocking: Blocking::new(),
-            open: Mutex::default(),
-            recent: Mutex::default(),
+            open: ForkLock::default(),
+            recent: ForkLock::default(),
         })
     }
 
@@ -159,7 +161,7 @@ impl ConnectionPool {
     }
 
     fn keep(&self, connections: &Arc<Connections>) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         if recent.iter().any(|kept| Arc::ptr_eq(kept, connections)) {
             return;
         }
@@ -171,14 +173,14 @@ impl ConnectionPool {
     }
 
     fn find_or_make(self: &Arc<Self>, way: &ConnectionKey) -> Result<Arc<Connections>, TlsError> {
-        let found = self.lock().get(way).and_then(Weak::upgrade);
+        let found = self.open.lock().get(way).and_then(Weak::upgrade);
         if let Some(found) = found {
             found.check()?;
             return Ok(found);
         }
         // Made outside the lock: files are read. Two callers may make the same, and the second one's are dropped unused.
         let made = Arc::new(self.make(way)?);
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let entry = open.entry(way.clone()).or_default();
         if let Some(first) = entry.upgrade() {
             // Not while the lock is held: dropping takes it.
@@ -210,7 +212,7 @@ impl ConnectionPool {
             timeout: self.timeout,
         };
         Ok(Connections {
-            shared: Mutex::new(SharedClient {
+            shared: ForkLock::new(SharedClient {
                 client: pooling(&dial, http2_only),
                 generation: 0,
             }),
@@ -223,13 +225,9 @@ impl ConnectionPool {
             breaker: Arc::default(),
             shortages: Default::default(),
             episodes: Episodes::default(),
-            ways: Arc::downgrade(self),
-            home: ForkGuard::default(),
+            pool: Arc::downgrade(self),
+            made_in: ForkGuard::default(),
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionKey, Weak<Connections>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,7 +243,7 @@ impl Connections {
                 generation: None,
             };
         }
-        let shared = self.shared();
+        let shared = self.shared.lock();
         ClientLease {
             client: shared.client.clone(),
             connections: self,
@@ -253,12 +251,13 @@ impl Connections {
         }
     }
 
-    fn multiplexes(&self) -> bool {
-        self.multiplexes.load(Ordering::Relaxed) // As where it is stored.
+    /// The queue of the requests of a kind that wait for capacity.
+    pub(crate) fn shortage(&self, kind: RequestKind) -> &Shortage {
+        &self.shortages[kind as usize]
     }
 
-    fn shared(&self) -> MutexGuard<'_, SharedClient> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn multiplexes(&self) -> bool {
+        self.multiplexes.load(Ordering::Relaxed) // As where it is stored.
     }
 }
 
@@ -281,7 +280,7 @@ impl<'a> ClientLease<'a> {
             return;
         }
         let next = pooling(&connections.connector, connections.http2_only);
-        let mut shared = connections.shared();
+        let mut shared = connections.shared.lock();
         if self.generation == Some(shared.generation) {
             shared.generation += 1;
             let last = std::mem::replace(&mut shared.client, next);
@@ -319,7 +318,9 @@ impl Connections {
 
     fn note_failure(&self, error: &(dyn Error + 'static)) -> String {
         self.identity.note_failure();
-        self.identity.explain(error).unwrap_or_else(|| innermost(error))
+        self.identity
+            .explain(error)
+            .unwrap_or_else(|| root_cause(error).to_string())
     }
 }
 
@@ -335,20 +336,20 @@ impl Connections {
     }
 
     fn note_failure(&self, error: &(dyn Error + 'static)) -> String {
-        innermost(error)
+        root_cause(error).to_string()
     }
 }
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        if self.home.is_forked_child() {
+        if self.made_in.is_forked_child() {
             // A client that is dropped wakes the tasks of its connections, by locks that may be held for good. The connections are the parent's.
-            let shared = self.shared.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let shared = self.shared.get_mut();
             std::mem::forget(shared.client.clone());
             return;
         }
-        let Some(ways) = self.ways.upgrade() else { return };
-        let mut open = ways.lock();
+        let Some(pool) = self.pool.upgrade() else { return };
+        let mut open = pool.open.lock();
         // Others may have been made for the way meanwhile.
         if open.get(&self.way).is_some_and(|entry| entry.strong_count() == 0) {
             open.remove(&self.way);
@@ -360,13 +361,4 @@ impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connections({:?})", self.way)
     }
-}
-
-/// The cause at the bottom: the layers above it only say that a request failed.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

@@ -1,6 +1,5 @@
 //! One new connection: TCP, and TLS over it.
 
-use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,11 +13,10 @@ use hyper_util::client::legacy::connect::Connection;
 use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
-use super::blocking::Blocking;
 use super::dial::{ProxyConnector, Reached};
 use super::tls::Identity;
-
-type BoxError = Box<dyn Error + Send + Sync>;
+use crate::export::schedule::blocking::Blocking;
+use crate::util::error_source::BoxError;
 
 /// Makes connections for one [`ConnectionKey`](super::connections::ConnectionKey).
 #[derive(Clone, Debug)]

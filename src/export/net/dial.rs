@@ -14,13 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::blocking::Blocking;
 use super::proxy::Proxy;
 use super::resolver::Resolver;
 use super::tunnel::tunnel;
 use crate::config::Addresses;
-
-type BoxError = Box<dyn Error + Send + Sync>;
+use crate::export::schedule::blocking::Blocking;
+use crate::util::error_source::{BoxError, root_cause};
 
 /// Makes TCP connections.
 #[derive(Clone, Debug)]
@@ -92,11 +91,11 @@ fn tcp(resolver: Resolver) -> HttpConnector<Resolver> {
 }
 
 fn unreachable(proxy: &Proxy, error: &(dyn Error + 'static)) -> io::Error {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    io::Error::other(format!("the proxy {} cannot be reached: {cause}", proxy.origin()))
+    io::Error::other(format!(
+        "the proxy {} cannot be reached: {}",
+        proxy.origin(),
+        root_cause(error)
+    ))
 }
 
 impl Service<Uri> for ProxyConnector {

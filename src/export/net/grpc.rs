@@ -21,7 +21,7 @@ use tonic::metadata::MetadataMap;
 use tonic::service::interceptor::InterceptedService;
 use tower_service::Service;
 
-use super::transport::{Answer, Broken, Cut, Exchange, MAX_ANSWER_BYTES, Reply};
+use super::exchange::{Answer, Broken, Cut, Exchange, MAX_ANSWER_BYTES, Reply};
 
 const ENCODING: &str = "grpc-encoding";
 const STATUS: &str = "grpc-status";

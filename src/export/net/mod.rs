@@ -1,10 +1,10 @@
 //! One request on the wire: connections, proxies, TLS, HTTP and gRPC.
 
-pub(super) mod blocking;
 pub(super) mod connections;
 #[cfg(feature = "tls")]
 mod connector;
 mod dial;
+pub(super) mod exchange;
 #[cfg(feature = "grpc")]
 mod grpc;
 pub(super) mod proxy;

@@ -14,8 +14,8 @@ use http::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
-use super::blocking::Blocking;
 use crate::config::{Addresses, line_for_address};
+use crate::export::schedule::blocking::Blocking;
 
 /// Resolves names, for an endpoint of the operator's or of an untrusted layer's.
 #[derive(Clone, Debug)]

@@ -95,7 +95,7 @@ impl Share {
     }
 
     /// Batches are settled which took so many bytes when they left the queue.
-    pub(crate) fn settle(&mut self, bytes: usize, of: &Budget) {
+    pub(crate) fn complete(&mut self, bytes: usize, of: &Budget) {
         self.in_flight -= bytes;
         self.keep_held(of);
     }
@@ -170,7 +170,7 @@ mod tests {
         }
         share.send(70_000);
         assert!(budget.taken.load(Ordering::Relaxed) >= 70_000);
-        share.settle(70_000, &budget);
+        share.complete(70_000, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (0, 0));
     }
 
@@ -180,7 +180,7 @@ mod tests {
         let mut share = Share::default();
         assert!(share.enqueue(700, &budget) && share.accept_event(300, &budget) && share.accept_event(20, &budget));
         share.send(700);
-        share.settle(700, &budget);
+        share.complete(700, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (320, 320));
         share.complete_events(300, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (20, 20));
@@ -204,7 +204,7 @@ mod tests {
                     3 => { share.send(queued[who]); sent[who] += std::mem::take(&mut queued[who]) },
                     4 => {
                         let settled = bytes.min(sent[who]);
-                        share.settle(settled, &budget);
+                        share.complete(settled, &budget);
                         sent[who] -= settled;
                     }
                     5..7 => if share.accept_event(bytes, &budget) { events[who].push(bytes) },

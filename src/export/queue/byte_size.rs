@@ -7,8 +7,6 @@ use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Map, Value as Json};
 
-use super::session_queue::SessionEvent;
-
 /// Entries that a node of the standard library's tree has room for, and its bytes: those, and a word each for its place and its parent.
 const NODE: usize = 11;
 const NODE_BYTES: usize = NODE * (size_of::<String>() + size_of::<Json>()) + 2 * size_of::<usize>();
@@ -62,17 +60,8 @@ fn value(value: &Value) -> usize {
     }
 }
 
-/// The bytes of a session event and of what hangs on it.
-pub(crate) fn event_byte_size(event: &SessionEvent) -> usize {
-    let inside = match event {
-        SessionEvent::Start(body) => json(body),
-        SessionEvent::Enrich(delta) => table(delta),
-    };
-    size_of::<SessionEvent>() + inside
-}
-
 /// What hangs on a value. Its depth is bounded where it came in.
-fn json(value: &Json) -> usize {
+pub(super) fn json(value: &Json) -> usize {
     match value {
         Json::Null | Json::Bool(_) | Json::Number(_) => 0,
         Json::String(text) => text.capacity(),
@@ -81,7 +70,7 @@ fn json(value: &Json) -> usize {
     }
 }
 
-fn table(entries: &Map<String, Json>) -> usize {
+pub(super) fn table(entries: &Map<String, Json>) -> usize {
     let inside = entries.iter().map(|(key, value)| key.capacity() + json(value));
     // A tree that has more than one node has a root, and others that are two thirds full.
     let nodes = match entries.len() {
@@ -101,6 +90,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::export::queue::session_event::SessionEvent;
     use crate::export::test_fixtures;
 
     fn span(attributes: usize, text: usize, event_count: usize) -> SpanData {
@@ -163,7 +153,7 @@ mod tests {
         ] {
             let mut kept = None;
             let measured = allocation_counter::measure(|| kept = Some(Box::new(enrichment(entries, text))));
-            let estimated = kept.as_deref().map(event_byte_size).unwrap_or_default();
+            let estimated = kept.as_deref().map(SessionEvent::byte_size).unwrap_or_default();
             let real = usize::try_from(measured.bytes_current).expect("it is kept");
             let near = real - real / 10..real + real / 5;
             assert!(near.contains(&estimated), "{entries} of {text}: {estimated} of {real}");

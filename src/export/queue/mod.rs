@@ -2,5 +2,5 @@
 
 pub(super) mod budget;
 pub(super) mod byte_size;
-pub(super) mod session_queue;
+pub(super) mod session_event;
 pub(super) mod span_queue;

@@ -4,61 +4,18 @@
 
 mod circuit;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::breaker_status::{BreakerState, BreakerStatus};
 use crate::config::RetrySettings;
+use crate::util::fork::ForkLock;
 use crate::util::wall_time;
 use circuit::{Answer, Circuit, Phase, Wait};
-
-/// The breakers on a tracer's way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Breakers {
-    /// How the receiver treats the tracer's spans.
-    pub spans: BreakerStatus,
-    /// How it treats what is told of the tracer's sessions.
-    pub session_events: BreakerStatus,
-    /// Whether connections to its scheme, host and port come about; the same one for all tracers of the registry that send there.
-    pub endpoint: BreakerStatus,
-}
-
-/// A breaker at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct BreakerStatus {
-    /// Whether requests are let through.
-    pub state: BreakerState,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Until when the receiver asked not to be sent anything (`Retry-After`, `RetryInfo`), at most `export.retry.max_retry_after` from its
-    /// answer. Holds in every state, and a flush does not end it. It stays when it is over. `None` if the receiver never asked.
-    #[serde(with = "wall_time::optional")]
-    pub asked_until: Option<SystemTime>,
-}
-
-/// Whether a breaker lets requests through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum BreakerState {
-    /// It does.
-    #[default]
-    Closed,
-    /// It does not.
-    Open {
-        /// Then the next request is let through, as a probe.
-        #[serde(with = "wall_time")]
-        until: SystemTime,
-    },
-    /// A probe is under way; all others wait for what becomes of it.
-    HalfOpen,
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
@@ -68,8 +25,8 @@ pub(crate) struct Breaker {
 
 #[derive(Debug, Default)]
 struct Works {
-    state: Mutex<State>,
-    /// Rung for all who wait, whenever what they wait for may have changed.
+    state: ForkLock<State>,
+    /// Notified for all that wait, whenever what they wait for may have changed.
     changed: Notify,
     /// The last failure was about the key.
     denied: AtomicBool,
@@ -96,7 +53,7 @@ impl Breaker {
     pub(crate) fn is_ready(&self) -> bool {
         self.works
             .get()
-            .is_none_or(|works| works.lock().circuit.wait(now()).is_none())
+            .is_none_or(|works| works.state.lock().circuit.wait(now()).is_none())
     }
 
     /// Waits until a request would be let through. Of all who wait for a probe's time only one is, so ask again.
@@ -107,7 +64,7 @@ impl Breaker {
     }
 
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
-        let answer = self.works.get().map(|works| works.lock().circuit.ask(now()));
+        let answer = self.works.get().map(|works| works.state.lock().circuit.ask(now()));
         let probe = match answer {
             None | Some(Answer::Enter) => None,
             Some(Answer::Probe(probe)) => Some(probe),
@@ -116,7 +73,7 @@ impl Breaker {
         Some(Pass { breaker: self, probe })
     }
 
-    /// Somebody cannot wait: what is not let through for a while longer is to be tried now.
+    /// A flush, or another key: it tries soon.
     pub(crate) fn wake_retries(&self) {
         self.change(Circuit::wake_retries);
     }
@@ -132,7 +89,7 @@ impl Breaker {
         if let Some(until) = now().checked_add(wait) {
             let works = self.works.get_or_init(Box::default);
             works.change(|circuit| circuit.hold(until));
-            let mut state = works.lock();
+            let mut state = works.state.lock();
             state.asked_until = state.asked_until.max(Some(on_the_wall_clock(until)));
         }
     }
@@ -140,14 +97,14 @@ impl Breaker {
     /// When the receiver said to come back, unless that is over.
     pub(crate) fn asked_until(&self) -> Option<Instant> {
         let works = self.works.get()?;
-        works.lock().circuit.asked_until(now())
+        works.state.lock().circuit.asked_until(now())
     }
 
     /// Whether requests wait, but for one that tries at a time.
     pub(crate) fn is_open(&self) -> bool {
         self.works
             .get()
-            .is_some_and(|works| works.lock().circuit.phase != Phase::Closed)
+            .is_some_and(|works| works.state.lock().circuit.phase != Phase::Closed)
     }
 
     /// Whether the last failure was about the key.
@@ -189,7 +146,7 @@ impl Works {
         loop {
             // Made before the look: from here on it hears every change.
             let changed = self.changed.notified();
-            let wait = self.lock().circuit.wait(now());
+            let wait = self.state.lock().circuit.wait(now());
             match wait {
                 None => return,
                 // Either end of the wait is the same: there is a look again.
@@ -204,7 +161,7 @@ impl Works {
             circuit,
             until,
             asked_until,
-        } = *self.lock();
+        } = *self.state.lock();
         let state = match (circuit.phase, until) {
             (Phase::Open { .. }, Some(until)) => BreakerState::Open { until },
             (Phase::HalfOpen { .. }, _) => BreakerState::HalfOpen,
@@ -218,7 +175,7 @@ impl Works {
     }
 
     fn change(&self, change: impl FnOnce(&mut Circuit)) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let before = state.circuit.phase;
         change(&mut state.circuit);
         let after = state.circuit.phase;
@@ -233,11 +190,6 @@ impl Works {
         if changed {
             self.changed.notify_waiters();
         }
-    }
-
-    /// A panic while the lock was held can only come from the allocator; nothing is allocated under it.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

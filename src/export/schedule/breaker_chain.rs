@@ -22,12 +22,11 @@
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::breaker::{Breaker, Breakers, Pass};
+use super::breaker::{Breaker, Pass};
+use super::breaker_status::Breakers;
 use crate::config::RetrySettings;
-use crate::export::error::ExportError;
-use crate::export::send::verdict::Verdict;
+use crate::export::accounting::lane_status::RequestKind;
 use crate::ledger::DropReason;
 
 /// The breakers on one tracer's way.
@@ -41,8 +40,9 @@ pub(crate) struct LaneBreakers {
 /// The breakers on one request's way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BreakerChain<'a> {
-    own: &'a Breaker,
-    endpoint: &'a Breaker,
+    /// Of the tracer, for requests of this kind.
+    pub(crate) own: &'a Breaker,
+    pub(crate) endpoint: &'a Breaker,
 }
 
 /// A request that all breakers let through.
@@ -73,16 +73,13 @@ impl LaneBreakers {
         }
     }
 
-    pub(crate) fn for_spans(&self) -> BreakerChain<'_> {
+    /// The breakers on the way of a request of this kind.
+    pub(crate) fn chain(&self, kind: RequestKind) -> BreakerChain<'_> {
         BreakerChain {
-            own: &self.spans,
-            endpoint: &self.endpoint,
-        }
-    }
-
-    pub(crate) fn for_session_events(&self) -> BreakerChain<'_> {
-        BreakerChain {
-            own: &self.session_events,
+            own: match kind {
+                RequestKind::Spans => &self.spans,
+                RequestKind::SessionEvents => &self.session_events,
+            },
             endpoint: &self.endpoint,
         }
     }
@@ -121,39 +118,6 @@ impl<'a> BreakerChain<'a> {
         }
     }
 
-    /// It is this request's turn at a receiver that is short of capacity.
-    pub(crate) fn let_one_try(self) {
-        self.own.let_one_try();
-    }
-
-    /// The receiver asked for a wait: until it is over nothing is let through, also not by a flush.
-    pub(crate) fn hold(self, wait: Duration) {
-        self.own.hold(wait);
-    }
-
-    /// When the receiver said to come back, unless that is over.
-    pub(crate) fn asked_until(self) -> Option<Instant> {
-        self.own.asked_until()
-    }
-
-    pub(crate) fn is_own_open(self) -> bool {
-        self.own.is_open()
-    }
-
-    pub(crate) fn is_endpoint_open(self) -> bool {
-        self.endpoint.is_open()
-    }
-
-    /// Failures in a row.
-    pub(crate) fn own_failures(self) -> u32 {
-        self.own.status().failures
-    }
-
-    /// Failures in a row.
-    pub(crate) fn endpoint_failures(self) -> u32 {
-        self.endpoint.status().failures
-    }
-
     /// Why what waited here for too long is dropped.
     pub(crate) fn reason(self) -> DropReason {
         if self.own.is_denied() {
@@ -182,7 +146,7 @@ impl ChainPass<'_> {
         }
     }
 
-    pub(crate) fn signal(mut self, signal: AttemptSignal, retry: &RetrySettings) {
+    pub(crate) fn end(mut self, signal: AttemptSignal, retry: &RetrySettings) {
         match signal {
             AttemptSignal::AtWork => {
                 self.reached();
@@ -198,23 +162,6 @@ impl ChainPass<'_> {
                 if let Some(endpoint) = self.endpoint {
                     endpoint.failed(retry, false);
                 }
-            }
-        }
-    }
-}
-
-impl AttemptSignal {
-    pub(crate) fn by(verdict: &Verdict, connected: bool) -> Self {
-        match verdict {
-            Verdict::Repeat { after: None, error } => match error {
-                ExportError::Status { status: 429, .. } => Self::AtWork,
-                _ if connected => Self::Failing,
-                _ => Self::Unreachable,
-            },
-            Verdict::Fault { .. } => Self::Faulty,
-            Verdict::Deny { .. } => Self::Denying,
-            Verdict::Repeat { .. } | Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => {
-                Self::AtWork
             }
         }
     }

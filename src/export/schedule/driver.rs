@@ -6,24 +6,23 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Condvar;
 use std::thread;
 use std::time::Instant;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
+use super::blocking::THREADS;
 use super::stopwatch::Stopwatch;
 use super::workers;
 use crate::context;
-
-/// What the engine's threads are called.
-pub(crate) const THREADS: &str = "tracer-registry";
+use crate::util::fork::{ForkLock, wait_timeout};
 
 /// What moves the tasks of an engine.
 pub(crate) enum Driver {
     /// Threads of the engine.
-    Background(Mutex<Option<Runtime>>),
+    Background(ForkLock<Option<Runtime>>),
     /// Whoever flushes.
     Inline(Inline),
 }
@@ -31,10 +30,10 @@ pub(crate) enum Driver {
 /// A runtime that stands still unless somebody moves it.
 pub(crate) struct Inline {
     handle: Handle,
-    state: Mutex<RuntimeState>,
-    /// For those who wait while somebody else moves the tasks: rung when something was settled, and when nobody moves them any more.
+    state: ForkLock<RuntimeState>,
+    /// For those who wait while somebody else moves the tasks: notified when something has its outcome, and when nobody moves them any more.
     changed: Condvar,
-    /// For the one who moves them: rung when something was settled.
+    /// For the one who moves them: notified when something has its outcome.
     settled: Notify,
     /// Stands still while nobody moves them.
     clock: Stopwatch,
@@ -48,7 +47,7 @@ enum RuntimeState {
 
 impl Driver {
     pub(crate) fn background() -> io::Result<Self> {
-        Ok(Self::Background(Mutex::new(Some(workers::runtime()?))))
+        Ok(Self::Background(ForkLock::new(Some(workers::runtime()?))))
     }
 
     pub(crate) fn inline() -> io::Result<Self> {
@@ -60,7 +59,7 @@ impl Driver {
             .build()?;
         Ok(Self::Inline(Inline {
             handle: runtime.handle().clone(),
-            state: Mutex::new(RuntimeState::Free(runtime)),
+            state: ForkLock::new(RuntimeState::Free(runtime)),
             changed: Condvar::new(),
             settled: Notify::new(),
             clock: Stopwatch::stopped(),
@@ -70,7 +69,7 @@ impl Driver {
     /// For tests that are the engine themselves.
     #[cfg(test)]
     pub(crate) fn nobody() -> Self {
-        Self::Background(Mutex::default())
+        Self::Background(ForkLock::default())
     }
 
     pub(crate) fn inlined(&self) -> Option<&Inline> {
@@ -83,7 +82,7 @@ impl Driver {
     /// Where tasks are started; none where it was stopped.
     pub(crate) fn handle(&self) -> Option<Handle> {
         match self {
-            Self::Background(runtime) => lock(runtime).as_ref().map(|runtime| runtime.handle().clone()),
+            Self::Background(runtime) => runtime.lock().as_ref().map(|runtime| runtime.handle().clone()),
             Self::Inline(inline) => Some(inline.handle.clone()),
         }
     }
@@ -92,7 +91,7 @@ impl Driver {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self {
             Self::Background(runtime) => {
-                if let Some(runtime) = lock(runtime).as_ref() {
+                if let Some(runtime) = runtime.lock().as_ref() {
                     runtime.spawn(task);
                 }
             }
@@ -103,7 +102,7 @@ impl Driver {
     /// Ends all tasks, and does not wait for them.
     pub(crate) fn stop(&self) {
         let runtime = match self {
-            Self::Background(runtime) => lock(runtime).take(),
+            Self::Background(runtime) => runtime.lock().take(),
             Self::Inline(inline) => inline.stop(),
         };
         // A runtime that is dropped by itself waits, and panics inside another runtime.
@@ -137,7 +136,7 @@ impl Driver {
 impl Inline {
     /// Moves all tasks, or waits for somebody who does, until it is `done` or until the deadline.
     pub(crate) fn drive(&self, deadline: Instant, mut done: impl FnMut() -> bool + Send) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if matches!(*state, RuntimeState::Stopped) || done() || left.is_zero() {
@@ -151,8 +150,7 @@ impl Inline {
                 }
                 taken => *state = taken,
             }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            (state, _) = wait_timeout(&self.changed, state, left);
         }
     }
 
@@ -175,7 +173,7 @@ impl Inline {
     }
 
     fn stop(&self) -> Option<Runtime> {
-        let state = std::mem::replace(&mut *lock(&self.state), RuntimeState::Stopped);
+        let state = std::mem::replace(&mut *self.state.lock(), RuntimeState::Stopped);
         self.changed.notify_all();
         match state {
             RuntimeState::Free(runtime) => Some(runtime),
@@ -198,9 +196,9 @@ impl Taken<'_> {
         runtime.block_on(async {
             while !done() {
                 // Under the lock: who looked before it is told after it waits.
-                drop(lock(&self.of.state));
+                drop(self.of.state.lock());
                 self.of.changed.notify_all();
-                // Rung between the look and here, it is not waited for.
+                // Notified between the look and here, it does not wait.
                 if tokio::time::timeout_at(deadline.into(), self.of.settled.notified())
                     .await
                     .is_err()
@@ -215,7 +213,7 @@ impl Taken<'_> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
-        let mut state = lock(&self.of.state);
+        let mut state = self.of.state.lock();
         if matches!(*state, RuntimeState::Stopped) {
             drop(state);
             runtime.shutdown_background();
@@ -226,9 +224,4 @@ impl Drop for Taken<'_> {
         }
         self.of.changed.notify_all();
     }
-}
-
-/// What is behind these locks is whole at every moment.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,41 +1,34 @@
-//! Who is next, where more want to send than may: start-time fair queueing, so that each gets a share of the sending by its weight.
+//! A semaphore that divides its permits fairly: start-time fair queueing, so that each tracer gets a share of the sending by its weight.
 //!
-//! Everybody has a clock of what he has sent: bytes divided by his weight. The one whose clock is the farthest behind is next. The clock of
-//! one who had nothing to send is put forward to that of the last one who got a turn, so nobody saves turns up. A turn is paid when it is used,
-//! since only then is it known what there is to send; so no quantum has to be guessed, as deficit round robin must, and nobody is looked at
-//! before it is his turn.
+//! Each tracer has a [`VirtualTime`]: the bytes that it sent, divided by its weight. The lowest goes next. A tracer that had nothing to send
+//! is advanced to the time of the last one that got a permit, so it cannot save up credit. A permit is paid when it is used, because only
+//! then is it known what there is to send. So no quantum has to be guessed, as deficit round robin must.
 //!
-//! A tracer is in the line for its next batch once the last one is settled. So whatever its weight, others come between two of its batches
-//! where they wait.
+//! A tracer waits for its next batch once the last one is complete. So whatever its weight, others come between two of its batches if they
+//! wait.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The places where requests may be under way, and who waits for one.
+use crate::util::fork::ForkLock;
+
+/// Permits, and what waits for one.
 #[derive(Debug)]
 pub(crate) struct FairSemaphore {
-    state: Mutex<State>,
+    state: ForkLock<State>,
 }
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// The clock of the last one who got a turn.
+    /// The time of the last tracer that got a permit.
     now: u64,
-    line: BinaryHeap<Reverse<Waiting>>,
-    /// Who ever came, for the order of those whose clocks are equal.
-    came: u64,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    time: u64,
-    number: u64,
-    call: oneshot::Sender<()>,
+    /// By virtual time, and by number among equal times. One that is gone stays until it is its turn.
+    waiting: BTreeMap<(u64, u64), oneshot::Sender<()>>,
+    /// How many ever waited.
+    numbers: u64,
 }
 
 /// What one tracer has sent.
@@ -45,16 +38,16 @@ pub(crate) struct VirtualTime {
     weight: u32,
 }
 
-/// A place. Dropped, it is the next one's.
+/// The right to send. Dropped, it goes to the next that waits.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Permit<'a>(&'a FairSemaphore);
 
-/// Somebody in the line. Dropped, he gives up his place in it, and his turn if it has just come.
+/// Waits for a permit. Dropped, it passes on a permit that was granted meanwhile.
 #[derive(Debug)]
 struct Waiter<'a> {
     semaphore: &'a FairSemaphore,
-    called: oneshot::Receiver<()>,
+    granted: oneshot::Receiver<()>,
 }
 
 impl VirtualTime {
@@ -77,85 +70,69 @@ pub(crate) fn scaled(bytes: usize, weight: u32) -> u64 {
 }
 
 impl FairSemaphore {
-    pub(crate) fn new(places: usize) -> Self {
+    pub(crate) fn new(permits: usize) -> Self {
         Self {
-            state: Mutex::new(State {
-                free: places,
+            state: ForkLock::new(State {
+                free: permits,
                 now: 0,
-                line: BinaryHeap::new(),
-                came: 0,
+                waiting: BTreeMap::new(),
+                numbers: 0,
             }),
         }
     }
 
-    /// Somebody has something to send again: he starts where the others are.
+    /// A tracer has something to send again: it starts where the others are.
     pub(crate) fn wake(&self, time: &VirtualTime) {
-        let now = self.lock().now;
+        let now = self.state.lock().now;
         time.sent.fetch_max(now, Ordering::Relaxed);
     }
 
-    /// Waits for a place.
+    /// Waits for a permit.
     ///
     /// # Cancel safety
-    /// A place that came meanwhile is the next one's.
-    pub(crate) async fn take(&self, time: &VirtualTime) -> Permit<'_> {
+    /// A permit that was granted meanwhile goes to the next.
+    pub(crate) async fn acquire(&self, time: &VirtualTime) -> Permit<'_> {
         match self.enter(time) {
-            Ok(turn) => turn,
-            Err(waiter) => waiter.turn().await,
+            Ok(permit) => permit,
+            Err(waiter) => waiter.wait().await,
         }
     }
 
-    /// A place where one is free, which means that nobody waits; else the end of the line.
+    /// A permit if one is free, which means that nothing waits; else a waiter.
     fn enter(&self, time: &VirtualTime) -> Result<Permit<'_>, Waiter<'_>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let at = time.sent.load(Ordering::Relaxed);
         if state.free > 0 {
             state.free -= 1;
-            state.move_to(at);
+            state.now = state.now.max(at);
             return Ok(Permit(self));
         }
-        let (call, called) = oneshot::channel();
-        let number = state.came;
-        state.came += 1;
-        state.line.push(Reverse(Waiting { time: at, number, call }));
-        Err(Waiter {
-            semaphore: self,
-            called,
-        })
+        let (grant, granted) = oneshot::channel();
+        let number = state.numbers;
+        state.numbers += 1;
+        state.waiting.insert((at, number), grant);
+        let semaphore = self;
+        Err(Waiter { semaphore, granted })
     }
 
-    /// A place is free: the next one's, or nobody's.
+    /// A permit is free again.
     fn release(&self) {
-        let mut state = self.lock();
-        while let Some(Reverse(next)) = state.line.pop() {
-            let time = next.time;
-            // Whoever left the line does not hear it.
-            if next.call.send(()).is_ok() {
-                state.move_to(time);
+        let mut state = self.state.lock();
+        while let Some(((at, _), grant)) = state.waiting.pop_first() {
+            // A waiter that is gone does not take it.
+            if grant.send(()).is_ok() {
+                state.now = state.now.max(at);
                 return;
             }
         }
         state.free += 1;
     }
-
-    /// A panic while the lock was held can only come from the allocator.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn move_to(&mut self, time: u64) {
-        self.now = self.now.max(time);
-    }
 }
 
 impl<'a> Waiter<'a> {
-    async fn turn(mut self) -> Permit<'a> {
-        // Nobody drops a call: whoever is taken out of the line is called.
-        (&mut self.called)
-            .await
-            .expect("the line is there as long as its places");
+    async fn wait(mut self) -> Permit<'a> {
+        // A sender is not dropped before it granted.
+        (&mut self.granted).await.expect("it is kept until it is its turn");
         Permit(self.semaphore)
     }
 }
@@ -168,31 +145,11 @@ impl Drop for Permit<'_> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        // Closed first: from here on nobody calls. Who was called before has a place, and does not want it.
-        self.called.close();
-        if self.called.try_recv().is_ok() {
+        // Closed first: from here on nothing is granted. What was granted before is passed on.
+        self.granted.close();
+        if self.granted.try_recv().is_ok() {
             self.semaphore.release();
         }
-    }
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Waiting {}
-
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.time, self.number).cmp(&(other.time, other.number))
     }
 }
 
@@ -209,7 +166,7 @@ mod tests {
         let mut sent = vec![0; of.len()];
         let nobody = VirtualTime::new(1);
         let mut held = semaphore.enter(&nobody).ok();
-        let line = |who: usize| Box::pin(semaphore.take(&clocks[who]));
+        let line = |who: usize| Box::pin(semaphore.acquire(&clocks[who]));
         let mut waiting: Vec<_> = (0..of.len()).map(line).collect();
         for one in &mut waiting {
             assert!(one.now_or_never().is_none());
@@ -263,7 +220,7 @@ mod tests {
             let mut of_late = semaphore.enter(&late).expect_err("taken");
             let mut of_busy = semaphore.enter(&busy).expect_err("taken");
             drop(held);
-            let called = (of_late.called.try_recv().is_ok(), of_busy.called.try_recv().is_ok());
+            let called = (of_late.granted.try_recv().is_ok(), of_busy.granted.try_recv().is_ok());
             // Who was called goes.
             drop((of_late, of_busy, Permit(&semaphore)));
             called
@@ -278,7 +235,7 @@ mod tests {
         let semaphore = FairSemaphore::new(1);
         let time = VirtualTime::new(1);
         let held = semaphore.enter(&time).expect("it is free");
-        let mut line = (0..3).map(|_| Box::pin(semaphore.take(&time)));
+        let mut line = (0..3).map(|_| Box::pin(semaphore.acquire(&time)));
         let (mut called, mut gone, mut next) = (
             line.next().expect("3"),
             line.next().expect("3"),
@@ -294,7 +251,7 @@ mod tests {
         let turn = next.now_or_never().expect("it is his");
         assert!(semaphore.enter(&time).is_err());
         drop(turn);
-        assert!(semaphore.take(&time).now_or_never().is_some());
-        assert_eq!(semaphore.lock().free, 1);
+        assert!(semaphore.acquire(&time).now_or_never().is_some());
+        assert_eq!(semaphore.state.lock().free, 1);
     }
 }

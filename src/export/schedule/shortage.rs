@@ -19,8 +19,8 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::fair_semaphore::scaled;
+use crate::util::fork::ForkLock;
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,7 @@ const GIVES_WAY: Duration = Duration::from_millis(100);
 /// The requests that wait for capacity at one connection key.
 #[derive(Debug, Default)]
 pub(crate) struct Shortage {
-    state: Mutex<State>,
+    state: ForkLock<State>,
     /// Notified when a try ends.
     ended: Notify,
 }
@@ -131,7 +132,7 @@ impl Share {
 impl Shortage {
     /// The receiver took a request of so many bytes, which may have been in the queue before.
     pub(crate) fn note_taken(&self, share: &Share, bytes: usize, was_refused: bool) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let waiting = state.waiting.remove(&share.position());
         let before = share.taken.fetch_add(scaled(bytes, share.weight), Ordering::Relaxed);
         if let Some(waiting) = waiting {
@@ -148,7 +149,7 @@ impl Shortage {
 
     /// Joins the queue with a request that was refused, for the first time or again. `None` if the refusals seem to be about its tracer.
     pub(crate) fn join<'a>(&'a self, share: &'a Share, again: bool) -> Option<Waiting<'a>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if share.seen.swap(state.successes, Ordering::Relaxed) != state.successes {
             share.passed_over.fetch_add(1, Ordering::Relaxed);
         }
@@ -179,7 +180,7 @@ impl Shortage {
 
     /// Whether the receiver took something lately, so that the queue tries.
     pub(crate) fn tries(&self) -> bool {
-        self.lock().tries < TRIES
+        self.state.lock().tries < TRIES
     }
 
     /// Lets tracers that are behind try before a request that was never refused: until one of them is refused, or none is left.
@@ -188,7 +189,7 @@ impl Shortage {
             loop {
                 // Made before the look: from here on it hears every end.
                 let ended = self.ended.notified();
-                if !self.lock().is_one_behind(share) {
+                if !self.state.lock().is_one_behind(share) {
                     return;
                 }
                 ended.await;
@@ -196,11 +197,6 @@ impl Shortage {
         };
         // Either end of the wait is the same to the caller.
         drop(timeout(GIVES_WAY, given).await);
-    }
-
-    /// A panic while the lock was held can only come from the allocator.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -216,7 +212,7 @@ impl<'a> Waiting<'a> {
     ) -> Option<Try<'a>> {
         let called = async {
             loop {
-                let tries = self.shortage.lock().tries_if_first(&self);
+                let tries = self.shortage.state.lock().tries_if_first(&self);
                 match tries {
                     None => self.call.notified().await,
                     Some(tries) => {
@@ -233,9 +229,9 @@ impl<'a> Waiting<'a> {
         let own_wait = async {
             let mut moved = true;
             while moved {
-                let before = self.shortage.lock().left_taken;
+                let before = self.shortage.state.lock().left_taken;
                 let must_try = own_wait().await;
-                moved = !must_try && self.shortage.lock().left_taken != before;
+                moved = !must_try && self.shortage.state.lock().left_taken != before;
             }
         };
         match select(pin!(called), pin!(own_wait)).await {
@@ -246,7 +242,7 @@ impl<'a> Waiting<'a> {
 
     /// `None` if another request is first by now.
     fn begin_try(&self) -> Option<Try<'a>> {
-        let mut state = self.shortage.lock();
+        let mut state = self.shortage.state.lock();
         state.tries_if_first(self)?;
         let position = (self.share.position().0, self.number);
         // The tracer's other requests wait behind those of an equal share.
@@ -305,7 +301,7 @@ impl State {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut state = self.shortage.lock();
+        let mut state = self.shortage.state.lock();
         let requests = state.waiting.get(&self.share.position());
         // Where it left to try, it is not there any more.
         if requests.is_some_and(|requests| requests.contains_key(&self.number)) {
@@ -319,7 +315,7 @@ impl Drop for Waiting<'_> {
 
 impl Drop for Try<'_> {
     fn drop(&mut self) {
-        self.shortage.lock().trying.remove(&self.position);
+        self.shortage.state.lock().trying.remove(&self.position);
         self.shortage.ended.notify_waiters();
     }
 }

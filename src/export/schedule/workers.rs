@@ -11,14 +11,15 @@
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::driver::THREADS;
+use super::blocking::THREADS;
 use crate::context;
+use crate::util::fork::{ForkLock, wait_timeout};
 
 /// Threads that encode and send.
 const WORKERS: usize = 2;
@@ -34,7 +35,7 @@ enum Gate {
 
 /// What workers wait at until all of them are there.
 struct Start {
-    gate: Mutex<Gate>,
+    gate: ForkLock<Gate>,
     changed: Condvar,
 }
 
@@ -49,10 +50,10 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 
 /// Starts as many threads at once, and ends them.
 fn try_threads(count: usize) -> io::Result<()> {
-    let gate = Mutex::new(());
-    let closed = lock(&gate);
+    let gate = ForkLock::new(());
+    let closed = gate.lock();
     thread::scope(|threads| {
-        let start = |_| thread::Builder::new().spawn_scoped(threads, || drop(lock(&gate)));
+        let start = |_| thread::Builder::new().spawn_scoped(threads, || drop(gate.lock()));
         let mut started = Vec::with_capacity(count);
         let tried = (0..count).map(start).try_for_each(|thread| {
             started.push(thread?);
@@ -69,7 +70,7 @@ fn try_threads(count: usize) -> io::Result<()> {
 
 fn build(patience: Duration) -> io::Result<Runtime> {
     let start = Arc::new(Start {
-        gate: Mutex::new(Gate::Closed),
+        gate: ForkLock::new(Gate::Closed),
         changed: Condvar::new(),
     });
     let at_gate = Arc::clone(&start);
@@ -95,10 +96,10 @@ fn build(patience: Duration) -> io::Result<Runtime> {
 impl Start {
     /// Waits until the gate is open. Unwinds where it stays closed: the thread ends.
     fn pass(&self, patience: Duration) {
-        let waited = self
-            .changed
-            .wait_timeout_while(lock(&self.gate), patience, |gate| *gate == Gate::Closed);
-        let mut gate = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let (mut gate, mut is_over) = (self.gate.lock(), false);
+        while *gate == Gate::Closed && !is_over {
+            (gate, is_over) = wait_timeout(&self.changed, gate, patience);
+        }
         if *gate != Gate::Open {
             *gate = Gate::GivenUp;
             drop(gate);
@@ -108,17 +109,13 @@ impl Start {
 
     /// Whether nobody gave up before.
     fn open(&self) -> bool {
-        let mut gate = lock(&self.gate);
+        let mut gate = self.gate.lock();
         if *gate == Gate::Closed {
             *gate = Gate::Open;
         }
         self.changed.notify_all();
         *gate == Gate::Open
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -182,7 +179,7 @@ mod tests {
     #[test]
     fn a_worker_that_waits_in_vain_ends_and_the_runtime_is_not_used() {
         let start = Start {
-            gate: Mutex::new(Gate::Closed),
+            gate: ForkLock::new(Gate::Closed),
             changed: Condvar::new(),
         };
         catch_unwind(AssertUnwindSafe(|| start.pass(Duration::ZERO))).expect_err("it unwinds");

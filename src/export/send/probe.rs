@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::verdict::{Verdict, judge};
 use crate::backend::Destination;
-use crate::export::ExportError;
 use crate::export::accounting::flush::after;
 use crate::export::encode::body;
 use crate::export::encode::synthetic_span::span;
-use crate::export::engine::{Engine, Shared};
+use crate::export::engine::Engine;
+use crate::export::error::ExportError;
 use crate::export::net::connections::Connections;
-use crate::export::net::transport::Call;
+use crate::export::net::exchange::Call;
+use crate::export::shared::Shared;
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
 use crate::selector::Selector;

@@ -3,31 +3,12 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use crate::util::grpc_code;
+
 pub(super) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(super) const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub(super) const CANCELLED: u8 = 1;
 pub(super) const UNKNOWN: u8 = 2;
-
-/// The codes, by number (gRPC, "Status codes and their use in gRPC").
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// Whether a request, or its answer, is one of gRPC. Of gRPC-Web it is not: its status is in the body.
 pub(super) fn is_call(headers: &HeaderMap) -> bool {
@@ -53,7 +34,7 @@ pub(super) fn is_of_no_method(code: u8) -> bool {
 }
 
 pub(super) fn name(code: u8) -> &'static str {
-    NAMES.get(usize::from(code)).unwrap_or(&"_OTHER")
+    grpc_code::name(code.into()).unwrap_or("_OTHER")
 }
 
 /// Whether a code is the server's own fault (semantic conventions for gRPC, "gRPC status").

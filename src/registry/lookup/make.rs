@@ -43,10 +43,10 @@ impl Inner {
         };
         if self.engine.settings().mode == ExportMode::Inline {
             // Between flushes no other thread does it.
-            self.books.forget();
+            self.books.evict();
         }
-        self.warn_of_shared_project(selector, &destination, key.fingerprint(&self.fingerprinter));
-        let account = self.books.account(selector, &destination.traces_url);
+        self.warn_of_shared_project(selector, &destination, key.fingerprint());
+        let account = self.books.ledger(selector, &destination.traces_url);
         let lane = self.engine.open_lane(&account, destination, connections, key);
         Ok(TracerHandle::new(binding, bound.shape.clone(), bound.expires, lane))
     }

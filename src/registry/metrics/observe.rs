@@ -43,7 +43,7 @@ impl TracerRegistry {
                 Protocol::HttpJson => "otlp_http_json_span_exporter",
                 Protocol::Grpc => "otlp_grpc_span_exporter",
             },
-            fork: self.0.engine.home(),
+            fork: self.0.engine.made_in(),
             latest: ForkLock::default(),
         });
         for (index, instrument) in INSTRUMENTS.iter().enumerate() {
@@ -166,7 +166,7 @@ impl Observed {
         }
         for account in accounts {
             let numbers = self.numbers(&account);
-            if account.told.number < self.max_tracers {
+            if account.metrics.number < self.max_tracers {
                 series.push(Series {
                     tracer: Some(Tracer::of(&account)),
                     numbers,
@@ -185,8 +185,8 @@ impl Observed {
         let starts = account.starts();
         let tracers = books.lanes as u64;
         Numbers {
-            spans: books.spans,
-            events: books.events,
+            spans: books.ledgers.spans,
+            events: books.ledgers.events,
             recorded: starts.recorded(),
             left_out: starts.left_out(),
             held_bytes: books.held_bytes as u64,

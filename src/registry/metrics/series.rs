@@ -43,7 +43,7 @@ impl Tracer {
     pub(super) fn of(account: &SelectorLedger) -> Self {
         Self {
             selector: account.selector.to_string().into(),
-            server: Server::of(&account.told.traces_url),
+            server: Server::of(&account.metrics.traces_url),
         }
     }
 }
@@ -66,8 +66,8 @@ impl Numbers {
     pub(super) fn of_evicted(evicted: &EvictedLedgers) -> Self {
         let [recorded, left_out] = evicted.starts;
         Self {
-            spans: evicted.spans,
-            events: evicted.events,
+            spans: evicted.ledgers.spans,
+            events: evicted.ledgers.events,
             recorded,
             left_out,
             ..Self::default()

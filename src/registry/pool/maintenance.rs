@@ -18,7 +18,7 @@ pub(crate) async fn maintain(pool: Weak<Pool>, books: Weak<Accounting>, wake: Ar
         let (Some(pool), Some(books)) = (pool.upgrade(), books.upgrade()) else {
             return;
         };
-        books.forget();
+        books.evict();
         if is_woken && !pool.is_sweep_wanted() {
             continue;
         }

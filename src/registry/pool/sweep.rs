@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::slots::Used;
 use super::tracer_pool::{Pool, in_slots};
-use crate::export::Lane;
+use crate::export::{CountedLane, Lane};
 use crate::faults::{Fault, planted};
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;

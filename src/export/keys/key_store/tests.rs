@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use super::*;
 use crate::config::{Config, Document};
-use crate::secret::SecretSources;
+use crate::secret::{SecretError, SecretSources};
 
 /// Says for each line of the log whether another thread could have the key meanwhile.
 struct Asks {
@@ -50,9 +51,9 @@ fn nothing_is_written_to_the_log_while_a_keyring_is_locked() {
     });
     tracing::subscriber::with_default(log, || {
         for _ in 0..2 {
-            key.take(&store, store.begin_reading(), Err(SecretError::refused("sealed")));
+            key.take(store.services.begin_reading(), Err(SecretError::refused("sealed")));
         }
-        key.take(&store, store.begin_reading(), source.read(&sources));
+        key.take(store.services.begin_reading(), source.read(&sources));
     });
     assert_eq!(heard.iter().collect::<Vec<_>>(), [true, true], "the fault, and its end");
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::SESSIONS;
-use crate::export::lane::{FlushMark, Pending, Ticket};
-use crate::export::send::deliver::Outcome;
+use crate::export::accounting::counted_lane::{FlushMark, Pending};
+use crate::export::lane::events::Ticket;
+use crate::export::send::outcome::Outcome;
 use crate::ledger::{DropReason, LedgerSnapshot};
 
 /// What the model knows of spans or of events. Numbers are the order in which they were accepted.

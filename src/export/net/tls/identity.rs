@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::{AlertDescription, ClientConfig};
@@ -11,7 +11,8 @@ use rustls::{AlertDescription, ClientConfig};
 use super::TlsError;
 use super::files::{self, Stamp};
 use crate::config::Tls;
-use crate::export::net::blocking::Blocking;
+use crate::export::schedule::blocking::Blocking;
+use crate::util::fork::ForkLock;
 use crate::util::printable::printable_path;
 
 /// The platform's certificate authorities, read once for all.
@@ -27,7 +28,7 @@ pub(crate) struct Identity {
     files: Tls,
     platform: Platform,
     strict_permissions: bool,
-    read: Mutex<Read>,
+    read: ForkLock<Read>,
 }
 
 /// What was read last.
@@ -60,7 +61,7 @@ impl Identity {
             files: files.clone(),
             platform: platform.clone(),
             strict_permissions,
-            read: Mutex::new(Read {
+            read: ForkLock::new(Read {
                 config: Arc::clone(&platform.config),
                 stamps: None,
                 fault: None,
@@ -93,7 +94,7 @@ impl Identity {
 
     /// A connection failed, for whatever reason: the next one begins with a look into the files.
     pub(crate) fn note_failure(&self) {
-        self.lock().stamps = None;
+        self.read.lock().stamps = None;
     }
 
     /// Why a connection failed, in the words of who configured it.
@@ -112,7 +113,7 @@ impl Identity {
             rustls::Error::AlertReceived(alert) => format!("the server refused the handshake: {alert:?}"),
             other => other.to_string(),
         };
-        Some(match &self.lock().fault {
+        Some(match &self.read.lock().fault {
             Some(fault) => format!("{said}; the files changed, and what was read before is used: {fault}"),
             None => said,
         })
@@ -125,7 +126,7 @@ impl Identity {
         // Before reading: a change while they are read is seen the next time.
         let now = files::stamps(&self.files);
         {
-            let read = self.lock();
+            let read = self.read.lock();
             if read.stamps == Some(now) {
                 return (Arc::clone(&read.config), read.fault.clone());
             }
@@ -135,18 +136,13 @@ impl Identity {
             self.platform.verifier.as_ref().ok(),
             self.strict_permissions,
         );
-        let mut read = self.lock();
+        let mut read = self.read.lock();
         read.stamps = Some(now);
         match result {
             Ok(config) => (read.config, read.fault) = (Arc::new(config), None),
             Err(fault) => read.fault = Some(fault),
         }
         (Arc::clone(&read.config), read.fault.clone())
-    }
-
-    /// What is behind it is whole whoever panicked.
-    fn lock(&self) -> MutexGuard<'_, Read> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,16 +2,16 @@
 //!
 //! `n` counts failures in a row, `N` is [`THRESHOLD`], `gap` is [`GAP`]. A pause is given by the caller for each opening.
 //!
-//! | state | asked | success | failure | the probe ends without an outcome | hurry |
+//! | state | asked | success | failure | the probe ends without an outcome | wake-up |
 //! |---|---|---|---|---|---|
-//! | closed, `n` | let through | closed, 0 | closed, `n + 1`; open until now + pause, where that is `N` | | same |
-//! | open, before its time | waits | closed, 0 | same | | open until `gap` after it opened, where that is earlier |
+//! | closed, `n` | let through | closed, 0 | closed, `n + 1`; open until now + pause, if that is `N` | | same |
+//! | open, before its time | waits | closed, 0 | same | | open until `gap` after it opened, if that is earlier |
 //! | open, its time is over | half-open: who asked is the probe | closed, 0 | same | | same |
-//! | half-open | waits | closed, 0 | of the probe: `n + 1`, open until now + pause, `gap` at the most where hurried; of others: same | open, its time over | half-open, hurried |
+//! | half-open | waits | closed, 0 | of the probe: `n + 1`, open until now + pause, `gap` at the most if woken; of others: same | open, its time over | half-open, woken |
 //!
 //! A turn at a receiver that is short of capacity ends an opening: open becomes open with its time over. It changes nothing else.
 //!
-//! Besides, a receiver may have said when to come back: until then nothing is let through in any state. Neither a success nor a hurry ends
+//! Besides, a receiver may have said when to come back: until then nothing is let through in any state. Neither a success nor a wake-up ends
 //! that; of several such moments the last one counts.
 //!
 //! Successes and failures of requests that were let through earlier come at any time. A success shows that the receiver is there; a
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// Failures in a row that open it.
 pub(crate) const THRESHOLD: u32 = 5;
-/// Who is in a hurry does not make it try more often than this.
+/// A wake-up does not make it try more often than this.
 pub(crate) const GAP: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) enum Phase {
     },
     HalfOpen {
         probe: u64,
-        hurried: bool,
+        woken: bool,
     },
 }
 
@@ -100,7 +100,7 @@ impl Circuit {
         self.probes += 1;
         self.phase = Phase::HalfOpen {
             probe: self.probes,
-            hurried: false,
+            woken: false,
         };
         Answer::Probe(self.probes)
     }
@@ -115,11 +115,8 @@ impl Circuit {
     pub(crate) fn fail(&mut self, now: Instant, probe: Option<u64>, pause: impl FnOnce(u32) -> Duration) {
         let at_most = match self.phase {
             Phase::Closed => Duration::MAX,
-            Phase::HalfOpen {
-                probe: current,
-                hurried,
-            } if probe == Some(current) => {
-                if hurried {
+            Phase::HalfOpen { probe: current, woken } if probe == Some(current) => {
+                if woken {
                     GAP
                 } else {
                     Duration::MAX
@@ -152,11 +149,12 @@ impl Circuit {
         }
     }
 
+    /// A flush, or another key: it tries soon.
     pub(crate) fn wake_retries(&mut self) {
         match &mut self.phase {
             Phase::Closed => {}
             Phase::Open { since, until } => *until = since.checked_add(GAP).map_or(*until, |soon| soon.min(*until)),
-            Phase::HalfOpen { hurried, .. } => *hurried = true,
+            Phase::HalfOpen { woken, .. } => *woken = true,
         }
     }
 }

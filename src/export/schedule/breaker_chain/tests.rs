@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::ServerErrors;
-use crate::export::schedule::breaker::{BreakerState, BreakerStatus};
+use crate::export::error::ExportError;
+use crate::export::schedule::breaker_status::{BreakerState, BreakerStatus};
+use crate::export::send::verdict::Verdict;
 
 /// Pauses that no test waits for, or none at all.
 fn pauses(longest: Duration) -> RetrySettings {
@@ -23,7 +25,7 @@ fn long() -> RetrySettings {
 
 fn fail(gate: BreakerChain<'_>, signal: AttemptSignal, times: u32, retry: &RetrySettings) {
     for _ in 0..times {
-        gate.enter().expect("let through").signal(signal, retry);
+        gate.enter().expect("let through").end(signal, retry);
     }
 }
 
@@ -74,7 +76,7 @@ fn each_outcome_tells_what_the_table_says() {
             AttemptSignal::AtWork,
         ),
     ] {
-        assert_eq!(AttemptSignal::by(&verdict, connected), expected, "{verdict:?}");
+        assert_eq!(verdict.signal(connected), expected, "{verdict:?}");
     }
 }
 
@@ -82,18 +84,22 @@ fn each_outcome_tells_what_the_table_says() {
 fn an_endpoint_that_cannot_be_reached_stops_all_its_tracers_and_nobody_treated_badly_stops_another() {
     let endpoint = Arc::new(Breaker::default());
     let [one, other] = [LaneBreakers::new(Arc::clone(&endpoint)), LaneBreakers::new(endpoint)];
-    fail(one.for_spans(), AttemptSignal::Failing, 5, &long());
-    assert!(is_open(one.status().spans) && one.for_spans().enter().is_none());
-    assert!(one.for_session_events().is_ready() && other.for_spans().is_ready());
+    fail(one.chain(RequestKind::Spans), AttemptSignal::Failing, 5, &long());
+    assert!(is_open(one.status().spans) && one.chain(RequestKind::Spans).enter().is_none());
+    assert!(one.chain(RequestKind::SessionEvents).is_ready() && other.chain(RequestKind::Spans).is_ready());
     assert_eq!(other.status(), Breakers::default());
-    fail(other.for_spans(), AttemptSignal::Unreachable, 5, &long());
+    fail(other.chain(RequestKind::Spans), AttemptSignal::Unreachable, 5, &long());
     assert!(is_open(one.status().endpoint));
     assert_eq!(
         other.status().spans,
         BreakerStatus::default(),
         "nothing was learnt of it"
     );
-    for gate in [one.for_session_events(), other.for_spans(), other.for_session_events()] {
+    for gate in [
+        one.chain(RequestKind::SessionEvents),
+        other.chain(RequestKind::Spans),
+        other.chain(RequestKind::SessionEvents),
+    ] {
         assert!(!gate.is_ready() && gate.enter().is_none());
     }
 }
@@ -101,13 +107,36 @@ fn an_endpoint_that_cannot_be_reached_stops_all_its_tracers_and_nobody_treated_b
 #[test]
 fn a_tracers_probe_that_the_endpoint_stops_is_given_back() {
     let gates = LaneBreakers::new(Arc::default());
-    fail(gates.for_session_events(), AttemptSignal::Unreachable, 4, &long());
+    fail(
+        gates.chain(RequestKind::SessionEvents),
+        AttemptSignal::Unreachable,
+        4,
+        &long(),
+    );
     // It goes on at once where there are no pauses.
-    fail(gates.for_spans(), AttemptSignal::Failing, 3, &pauses(Duration::ZERO));
+    fail(
+        gates.chain(RequestKind::Spans),
+        AttemptSignal::Failing,
+        3,
+        &pauses(Duration::ZERO),
+    );
     assert_eq!(gates.status().endpoint.failures, 0, "it was reached");
-    fail(gates.for_spans(), AttemptSignal::Failing, 2, &pauses(Duration::ZERO));
-    fail(gates.for_session_events(), AttemptSignal::Unreachable, 5, &long());
-    assert!(gates.for_spans().enter().is_none(), "the endpoint is open");
+    fail(
+        gates.chain(RequestKind::Spans),
+        AttemptSignal::Failing,
+        2,
+        &pauses(Duration::ZERO),
+    );
+    fail(
+        gates.chain(RequestKind::SessionEvents),
+        AttemptSignal::Unreachable,
+        5,
+        &long(),
+    );
+    assert!(
+        gates.chain(RequestKind::Spans).enter().is_none(),
+        "the endpoint is open"
+    );
     assert!(
         is_open(gates.status().spans),
         "and no probe is under way that nobody made"
@@ -118,14 +147,14 @@ fn a_tracers_probe_that_the_endpoint_stops_is_given_back() {
 fn there_is_one_probe_and_what_becomes_of_it_is_for_all() {
     let none = pauses(Duration::ZERO);
     let gates = LaneBreakers::new(Arc::default());
-    let gate = gates.for_spans();
+    let gate = gates.chain(RequestKind::Spans);
     fail(gate, AttemptSignal::Unreachable, 5, &none);
     let probe = gate.enter().expect("its pause is over");
-    assert!(gate.enter().is_none() && gates.for_session_events().enter().is_none());
+    assert!(gate.enter().is_none() && gates.chain(RequestKind::SessionEvents).enter().is_none());
     assert_eq!(gates.status().endpoint.state, BreakerState::HalfOpen);
     drop(probe);
     let probe = gate.enter().expect("that one ended without an outcome");
-    probe.signal(AttemptSignal::AtWork, &none);
+    probe.end(AttemptSignal::AtWork, &none);
     assert_eq!(gates.status(), Breakers::default());
     let [_one, _other] = [gate.enter(), gate.enter()].map(|entry| entry.expect("closed"));
 }
@@ -140,12 +169,12 @@ fn who_waits_hears_of_a_success_and_of_a_hurry() {
         .expect("a runtime");
     let _inside = runtime.enter();
     let gates = LaneBreakers::new(Arc::default());
-    let gate = gates.for_spans();
+    let gate = gates.chain(RequestKind::Spans);
     let earlier = gate.enter().expect("closed");
     fail(gate, AttemptSignal::Unreachable, 5, &long());
     let mut waiting = std::pin::pin!(gate.ready());
     assert!(waiting.as_mut().now_or_never().is_none());
-    earlier.signal(AttemptSignal::Failing, &long());
+    earlier.end(AttemptSignal::Failing, &long());
     assert!(waiting.as_mut().now_or_never().is_some(), "it was reached");
 
     fail(gate, AttemptSignal::Unreachable, 5, &long());
@@ -161,19 +190,22 @@ fn an_answer_frees_the_endpoint_before_it_is_known_what_it_means_for_the_tracer(
     let [one, other] = [LaneBreakers::new(Arc::clone(&endpoint)), LaneBreakers::new(endpoint)];
     let none = pauses(Duration::ZERO);
     while !is_open(one.status().endpoint) && one.status().endpoint.state != BreakerState::HalfOpen {
-        one.for_spans()
+        one.chain(RequestKind::Spans)
             .enter()
             .expect("let through")
-            .signal(AttemptSignal::Unreachable, &none);
+            .end(AttemptSignal::Unreachable, &none);
         if one.status().endpoint.failures > 20 {
             break;
         }
     }
     // The probe is answered, with 401, and its tracer's source takes its time.
-    let mut probe = one.for_spans().enter().expect("its pause is over");
-    assert!(other.for_spans().enter().is_none(), "there is one probe");
+    let mut probe = one.chain(RequestKind::Spans).enter().expect("its pause is over");
+    assert!(other.chain(RequestKind::Spans).enter().is_none(), "there is one probe");
     probe.reached();
-    assert!(other.for_spans().enter().is_some(), "the receiver answered");
-    probe.signal(AttemptSignal::Denying, &none);
+    assert!(
+        other.chain(RequestKind::Spans).enter().is_some(),
+        "the receiver answered"
+    );
+    probe.end(AttemptSignal::Denying, &none);
     assert_eq!(one.status().endpoint.state, BreakerState::Closed);
 }

@@ -12,11 +12,12 @@ use tokio::time::advance;
 
 use super::*;
 use crate::config::{Binding, Compression, Export, Retry, ServerErrors};
+use crate::export::accounting::counted_lane::CountedLane;
 use crate::export::accounting::selector_ledger::SelectorLedger;
-use crate::export::engine::EngineEvent;
 use crate::export::lane::tests::Parts;
-use crate::export::queue::session_queue::{SessionEvent, SessionQueue};
-use crate::export::send::batch::send_next;
+use crate::export::queue::session_event::SessionEvent;
+use crate::export::schedule::engine_event::{Cause, EngineEvent, ScheduledLane};
+use crate::export::send::session_queue::SessionQueue;
 use crate::export::test_fixtures::span;
 use crate::export::test_receiver::{Answer, Receiver, Seen};
 use crate::ledger::LedgerSnapshot;
@@ -94,30 +95,24 @@ impl World {
     /// As the engine.
     fn hear(&mut self) {
         while let Ok(event) = self.events_rx.try_recv() {
-            let shared = Arc::clone(self.lane.shared());
             match event {
                 EngineEvent::Ready(lane) | EngineEvent::Timed(lane) => {
                     // Timed ones are due at once here.
-                    if lane.start_ready() || lane.start_timed(Instant::now() + HOUR) {
-                        tokio::spawn(async move {
-                            while lane.is_due() {
-                                send_next(&lane, &shared).await;
-                            }
-                        });
-                    }
+                    let ready = Arc::clone(&lane).send_due(Cause::Ready);
+                    ready.or_else(|| lane.send_due(Cause::Deadline(Instant::now() + HOUR)));
                 }
-                EngineEvent::Session(queue) => drop(tokio::spawn(queue.run())),
+                EngineEvent::Session(queue) => queue.send_all(),
                 EngineEvent::Flush(_) | EngineEvent::Pressed | EngineEvent::Log(_) => {}
             }
         }
     }
 
     fn spans(&self) -> LedgerSnapshot {
-        self.account.snapshot().spans.snapshot()
+        self.account.snapshot().ledgers.spans.snapshot()
     }
 
     fn events(&self) -> LedgerSnapshot {
-        self.account.snapshot().events.snapshot()
+        self.account.snapshot().ledgers.events.snapshot()
     }
 
     fn last_error(&self) -> String {
@@ -193,7 +188,7 @@ fn what_the_receiver_asks_for_is_waited_as_long_as_the_batch_lives() {
                 .await;
             world.pass(waited.saturating_sub(SECOND)).await;
             // Not earlier, for a flush neither.
-            let _mark = world.lane.begin_flush();
+            let _mark = Arc::clone(&world.lane).begin_flush();
             world.pass(Duration::ZERO).await;
             assert_eq!(world.spans().in_flight, 3, "{asked}");
             advance(2 * SECOND).await;
@@ -278,7 +273,7 @@ fn a_wait_of_zero_is_no_sign_that_the_receiver_is_at_work() {
         };
         let mut world = World::new(retry, |_| (503, ASKS));
         world.push(3);
-        let failures = |world: &World| world.lane.gates.for_spans().own_failures();
+        let failures = |world: &World| world.lane.breakers.chain(RequestKind::Spans).own.status().failures;
         let begun = Instant::now();
         while failures(&world) < 5 {
             world.pass(30 * SECOND).await;
@@ -455,7 +450,7 @@ fn the_span_that_the_receiver_fails_on_is_found_and_others_go_on_meanwhile() {
             names[bad] = POISON;
             world.push_named(&names);
             world.push(3);
-            let mark = world.lane.begin_flush();
+            let mark = Arc::clone(&world.lane).begin_flush();
             // The clock stands still: the first batch waits for its second attempt.
             let delivered = |world: &World| world.spans().delivered;
             world.until("the second batch", delivered, |spans| *spans == 3).await;
@@ -599,17 +594,11 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
                 lane.push(span(format!("of lane {at};")));
             }
             let lane = Arc::clone(lane);
-            assert!(lane.start_ready());
-            tokio::spawn(async move {
-                let shared = Arc::clone(lane.shared());
-                while lane.is_due() {
-                    send_next(&lane, &shared).await;
-                }
-            });
+            assert!(lane.send_due(Cause::Ready).is_some());
         }
         let begun = Instant::now();
         // Until one of them has sent all, each has something to send.
-        let spans = |account: &Arc<SelectorLedger>| account.snapshot().spans.snapshot();
+        let spans = |account: &Arc<SelectorLedger>| account.snapshot().ledgers.spans.snapshot();
         while books.iter().all(|account| spans(account).pending() > 0) {
             let seen: Vec<_> = books.iter().map(|account| spans(account).delivered).collect();
             assert!(begun.elapsed() < MINUTE, "{seen:?}");

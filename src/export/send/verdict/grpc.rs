@@ -22,8 +22,8 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use super::partial_success::PartialSuccess;
-use super::{Verdict, delivered};
-use crate::export::ExportError;
+use super::verdict::Verdict;
+use crate::export::error::ExportError;
 use crate::export::net::receiver_text::harmless;
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
@@ -37,7 +37,7 @@ pub(crate) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, se
     let status = match answer {
         Ok(message) => {
             let partial = PartialSuccess::of_protobuf(&message, false);
-            return delivered(url, partial.unwrap_or_default(), sent, secrets);
+            return partial.unwrap_or_default().verdict(url, sent, secrets);
         }
         Err(status) => status,
     };

@@ -7,6 +7,11 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::verdict::Verdict;
+use crate::export::error::ExportError;
+use crate::export::net::receiver_text::harmless;
+use crate::secret::SentSecrets;
+
 /// `ExportTracePartialSuccess`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PartialSuccess {
@@ -36,6 +41,17 @@ impl PartialSuccess {
         } else {
             partial.filter(|_| is_cut)
         }
+    }
+
+    /// What a receiver took of so many spans, and what it says of it.
+    pub(super) fn verdict(self, url: &str, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
+        let rejected = u64::try_from(self.rejected_spans).unwrap_or(0).min(sent);
+        let warning = (rejected > 0 || !self.error_message.is_empty()).then(|| ExportError::PartialSuccess {
+            url: url.to_owned(),
+            rejected,
+            message: harmless(&self.error_message, secrets),
+        });
+        Verdict::Delivered { rejected, warning }
     }
 
     /// Takes what is there. Returns whether all of it is, and valid.

@@ -9,14 +9,16 @@
 //! A receiver that answers success has stored the spans, so nothing that happens to its body may have them sent again.
 //! What it says of rejected spans is read from what came.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderName, StatusCode};
 
 use super::partial_success::PartialSuccess;
-use super::{Verdict, delivered, text_of};
-use crate::export::ExportError;
-use crate::export::net::receiver_text::{harmless, harmless_reason};
-use crate::export::net::transport::{Answer, Cut};
+use super::verdict::Verdict;
+use crate::export::error::ExportError;
+use crate::export::net::exchange::{Answer, Cut};
+use crate::export::net::receiver_text::{harmless, harmless_reason, text_of_page};
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
 
@@ -36,7 +38,7 @@ pub(crate) fn judge(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets
         Content::Response(partial) => Some(partial),
     };
     let unread = unread(answer, partial.is_none());
-    let verdict = delivered(url, partial.unwrap_or_default(), sent, secrets);
+    let verdict = partial.unwrap_or_default().verdict(url, sent, secrets);
     match (verdict, unread) {
         (
             Verdict::Delivered {
@@ -129,7 +131,16 @@ fn is_encoded(answer: &Answer) -> bool {
     !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")
 }
 
-pub(crate) fn content_type(answer: &Answer) -> &str {
+/// The body as a text to read. A page is its text alone.
+pub(super) fn text_of(answer: &Answer) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(&answer.body);
+    if content_type(answer).to_ascii_lowercase().contains("html") {
+        return text_of_page(&text).into();
+    }
+    text
+}
+
+fn content_type(answer: &Answer) -> &str {
     header(answer, CONTENT_TYPE)
 }
 

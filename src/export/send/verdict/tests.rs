@@ -1,16 +1,20 @@
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use http::HeaderValue;
+use http::header::RETRY_AFTER;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use proptest::prelude::*;
 use prost::Message;
 use secrecy::SecretString;
 
-use super::*;
+use super::judge::judge;
+use super::verdict::Verdict;
+use crate::export::error::ExportError;
+use crate::export::net::exchange::{Answer, Cut, Reply};
 use crate::export::net::receiver_text::MAX_SHOWN_CHARS;
-use crate::export::net::transport::Cut;
-use crate::secret::{ApiKey, KeySource, SecretError, SecretSources};
+use crate::ledger::DropReason;
+use crate::secret::{ApiKey, KeySource, SecretError, SecretSources, SentSecrets};
 
 const URL: &str = "http://collector.test/v1/traces";
 /// `Sun, 06 Nov 1994 08:49:37 GMT`

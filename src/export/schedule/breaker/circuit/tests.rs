@@ -151,7 +151,7 @@ enum Step {
     Succeed(usize),
     Fail(usize),
     GiveUp(usize),
-    Hurry,
+    Wake,
     Hold(u64),
     Pass(u64),
 }
@@ -162,7 +162,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<usize>().prop_map(Step::Succeed),
         6 => any::<usize>().prop_map(Step::Fail),
         1 => any::<usize>().prop_map(Step::GiveUp),
-        1 => Just(Step::Hurry),
+        1 => Just(Step::Wake),
         1 => (0..20_000_u64).prop_map(Step::Hold),
         3 => (0..3000_u64).prop_map(Step::Pass),
     ];
@@ -209,7 +209,7 @@ proptest! {
                         circuit.give_up(now, probe);
                     }
                 }
-                Step::Hurry => circuit.wake_retries(),
+                Step::Wake => circuit.wake_retries(),
                 Step::Hold(millis) => {
                     circuit.hold(after(now, millis));
                     held = held.max(after(now, millis));

@@ -25,8 +25,8 @@ const MARKS: u32 = 64;
 
 /// Since when the receiver fails.
 #[derive(Debug)]
-pub(super) struct Outage {
-    pub(super) since: Instant,
+pub(crate) struct Outage {
+    pub(crate) since: Instant,
     /// Spans up to a number, and when the last of them was due. Both grow from one to the next.
     due: VecDeque<(u64, Instant)>,
     apart: Duration,
@@ -34,7 +34,7 @@ pub(super) struct Outage {
 
 impl Outage {
     /// Begins now. Spans up to the number `due` are due, those up to `pushed` after the delay at the latest.
-    pub(super) fn new(now: Instant, due: u64, pushed: u64, delay: Duration, max_elapsed: Duration) -> Self {
+    pub(crate) fn new(now: Instant, due: u64, pushed: u64, delay: Duration, max_elapsed: Duration) -> Self {
         let mut outage = Self {
             since: now,
             due: VecDeque::from([(due.min(pushed), now)]),
@@ -47,7 +47,7 @@ impl Outage {
     }
 
     /// Spans up to this number are in the queue now.
-    pub(super) fn note_queued(&mut self, pushed: u64, now: Instant, delay: Duration) {
+    pub(crate) fn note_queued(&mut self, pushed: u64, now: Instant, delay: Duration) {
         let at = later(now, delay);
         match self.due.back_mut() {
             Some((number, due)) if *due >= at => *number = pushed,
@@ -56,7 +56,7 @@ impl Outage {
     }
 
     /// Spans up to this number are due by now.
-    pub(super) fn note_due(&mut self, number: u64, now: Instant) {
+    pub(crate) fn note_due(&mut self, number: u64, now: Instant) {
         let sooner = self.due.partition_point(|(_, due)| *due <= now);
         let before = sooner.checked_sub(1).map(|at| self.due[at]);
         if before.is_some_and(|(last, _)| last >= number) {
@@ -72,19 +72,19 @@ impl Outage {
     }
 
     /// What the time of the span before this number is counted from.
-    pub(super) fn counts_from(&self, number: u64) -> Instant {
+    pub(crate) fn counts_from(&self, number: u64) -> Instant {
         let at = self.due.partition_point(|(last, _)| *last < number);
         self.due.get(at).map_or(self.since, |(_, due)| (*due).max(self.since))
     }
 
     /// The spans up to which number count from this moment or an earlier one.
-    pub(super) fn older_than(&self, moment: Instant) -> u64 {
+    pub(crate) fn older_than(&self, moment: Instant) -> u64 {
         let old = self.due.partition_point(|(_, due)| (*due).max(self.since) <= moment);
         old.checked_sub(1).map_or(0, |at| self.due[at].0)
     }
 
     /// Spans up to this number are gone.
-    pub(super) fn forget(&mut self, number: u64) {
+    pub(crate) fn forget(&mut self, number: u64) {
         let gone = self.due.partition_point(|(last, _)| *last <= number);
         self.due.drain(..gone);
     }

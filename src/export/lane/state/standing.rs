@@ -13,16 +13,15 @@
 //!
 //! An attempt that has no answer yet changes nothing. Between requests the standing stays what it was.
 
-use super::Lane;
-use super::state::State;
-use crate::export::ExportError;
-use crate::export::schedule::permits::Load;
+use crate::export::accounting::lane_status::RequestKind;
+use crate::export::error::ExportError;
 use crate::export::send::verdict::Verdict;
 use crate::ledger::DropReason;
+use crate::util::grpc_code;
 
 /// How the receiver treats one kind of what a lane sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Standing {
+enum Standing {
     /// It answers, and does not refuse the key. Also before the first attempt.
     #[default]
     Works,
@@ -32,8 +31,9 @@ pub(super) enum Standing {
     Unavailable,
 }
 
-/// By [`Load`].
-pub(super) type Standings = [Standing; 2];
+/// By kind.
+#[derive(Default)]
+pub(crate) struct Standings([Standing; 2]);
 
 impl Standing {
     fn after(verdict: &Verdict) -> Self {
@@ -59,26 +59,37 @@ impl Standing {
 
 /// Whether a receiver that works limits how much it takes.
 fn is_limit(error: &ExportError) -> bool {
-    const RESOURCE_EXHAUSTED: i32 = 8;
     matches!(
         error,
         ExportError::Status { status: 429, .. }
             | ExportError::Grpc {
-                code: RESOURCE_EXHAUSTED,
+                code: grpc_code::RESOURCE_EXHAUSTED,
                 ..
             }
     )
 }
 
-impl State {
+impl Standings {
     /// Why something is dropped for which there is no room: in the queue, or in the memory of all tracers.
-    pub(super) fn no_room(&self, load: Load) -> DropReason {
-        self.standings[load as usize].no_room()
+    pub(crate) fn no_room(&self, kind: RequestKind) -> DropReason {
+        self.0[kind as usize].no_room()
+    }
+
+    pub(crate) fn note_verdict(&mut self, kind: RequestKind, verdict: &Verdict) {
+        self.0[kind as usize] = Standing::after(verdict);
+    }
+
+    /// A request waits at a breaker.
+    pub(crate) fn hold_up(&mut self, kind: RequestKind) {
+        let standing = &mut self.0[kind as usize];
+        if *standing == Standing::Works {
+            *standing = Standing::Unavailable;
+        }
     }
 
     /// What was learnt by a key that is not current any more says nothing.
-    pub(super) fn forget_refused_key(&mut self) {
-        for standing in &mut self.standings {
+    pub(crate) fn forget_refused_key(&mut self) {
+        for standing in &mut self.0 {
             if *standing == Standing::Unauthorized {
                 *standing = Standing::Works;
             }
@@ -86,40 +97,16 @@ impl State {
     }
 }
 
-impl Lane {
-    /// An attempt is over.
-    pub(crate) fn note_verdict(&self, load: Load, verdict: &Verdict) {
-        let now = self.shared.driver.now();
-        let mut state = self.state.lock();
-        state.standings[load as usize] = Standing::after(verdict);
-        match verdict {
-            Verdict::Deny { .. } | Verdict::Repeat { .. } => self.begin_outage(&mut state, load, now),
-            Verdict::Fault { .. } => {}
-            Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => state.end_outage(load),
-        }
-    }
-
-    /// A request waits at a breaker.
-    pub(crate) fn note_held_up(&self, load: Load) {
-        let error = self.unavailable();
-        let now = self.shared.driver.now();
-        let mut state = self.state.lock();
-        self.begin_outage(&mut state, load, now);
-        let standing = &mut state.standings[load as usize];
-        if *standing == Standing::Works {
-            *standing = Standing::Unavailable;
-        }
-        state.hold_up(load, error);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::super::tests::lane;
     use super::*;
     use crate::config::Binding;
+    use crate::export::accounting::counted_lane::CountedLane;
+    use crate::export::keys::key_state::KeyWaiter;
+    use crate::export::lane::Lane;
+    use crate::export::lane::tests::lane;
     use crate::export::test_fixtures::span;
 
     fn status(status: u16) -> ExportError {
@@ -189,10 +176,10 @@ mod tests {
     /// What became of one more span than there is room for, after each of these events.
     fn reasons(events: &[&dyn Fn(&Lane)]) -> Vec<DropReason> {
         let (lane, _account, _rung) = lane(Binding::new());
-        while lane.snapshot().spans.snapshot().lost() == 0 {
+        while lane.snapshot().ledgers.spans.snapshot().lost() == 0 {
             lane.push(span("fills the queue"));
         }
-        let dropped = || lane.snapshot().spans.snapshot().dropped;
+        let dropped = || lane.snapshot().ledgers.spans.snapshot().dropped;
         let after = events.iter().map(|event| {
             event(&lane);
             let before = dropped();
@@ -209,16 +196,16 @@ mod tests {
     #[test]
     fn a_request_at_a_breaker_and_a_new_key_change_the_standing_as_the_table_says() {
         use DropReason::{QueueFull, QueueFullUnauthorized, QueueFullUnavailable};
-        let held_up = |lane: &Lane| lane.note_held_up(Load::Spans);
-        let other_held_up = |lane: &Lane| lane.note_held_up(Load::SessionEvent);
+        let held_up = |lane: &Lane| lane.note_held_up(RequestKind::Spans);
+        let other_held_up = |lane: &Lane| lane.note_held_up(RequestKind::SessionEvents);
         let new_key = |lane: &Lane| lane.take_new_key();
-        let denied = |lane: &Lane| lane.note_verdict(Load::Spans, &Verdict::Deny { error: status(403) });
+        let denied = |lane: &Lane| lane.note_verdict(RequestKind::Spans, &Verdict::Deny { error: status(403) });
         let taken = |lane: &Lane| {
             let verdict = Verdict::Delivered {
                 rejected: 0,
                 warning: None,
             };
-            lane.note_verdict(Load::Spans, &verdict);
+            lane.note_verdict(RequestKind::Spans, &verdict);
         };
         assert_eq!(
             reasons(&[&other_held_up, &held_up, &new_key, &taken]),

@@ -11,7 +11,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::context;
-use crate::export::schedule::driver::THREADS;
+
+/// What the engine's threads are called.
+pub(crate) const THREADS: &str = "tracer-registry";
 
 /// Pieces of work at a time. More than a few names whose servers do not answer may hold, since nothing can end such a look-up.
 const PLACES: usize = 16;

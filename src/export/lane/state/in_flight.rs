@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Batches that have spans without an outcome.
 #[derive(Debug, Default)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     batches: Vec<Sent>,
 }
 
@@ -16,12 +16,12 @@ struct Sent {
 
 impl InFlight {
     /// How many batches are under way.
-    pub(super) fn batches(&self) -> usize {
+    pub(crate) fn batches(&self) -> usize {
         self.batches.len()
     }
 
     /// These spans left the queue together.
-    pub(super) fn take(&mut self, spans: Range<u64>, bytes: usize) {
+    pub(crate) fn take(&mut self, spans: Range<u64>, bytes: usize) {
         if !spans.is_empty() {
             self.batches.push(Sent {
                 bytes,
@@ -31,7 +31,7 @@ impl InFlight {
     }
 
     /// These spans have their outcome, which are of one batch. Returns the bytes of the batch if they were the last of it.
-    pub(super) fn settle(&mut self, spans: &Range<u64>) -> usize {
+    pub(crate) fn complete(&mut self, spans: &Range<u64>) -> usize {
         let mut found = self.batches.iter().enumerate().flat_map(|(batch, sent)| {
             let ranges = sent.pending.iter().enumerate();
             let of_it = ranges.filter(|(_, range)| range.start <= spans.start && spans.end <= range.end);
@@ -56,7 +56,7 @@ impl InFlight {
     }
 
     /// How many of the spans with a lower number than this have no outcome.
-    pub(super) fn before(&self, number: u64) -> u64 {
+    pub(crate) fn before(&self, number: u64) -> u64 {
         let pending = self.batches.iter().flat_map(|sent| &sent.pending);
         pending
             .map(|range| range.end.min(number).saturating_sub(range.start))

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::{BackendName, Binding};
+use crate::export::accounting::counted_lane::CountedLane;
 use crate::export::lane::tests::lane;
 
 fn table(value: Value) -> Map<String, Value> {
@@ -52,11 +53,11 @@ fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
     let sessionless = Binding::new().backend(BackendName::Otlp).endpoint("http://127.0.0.1:9");
     let (lane, _account, mut events_rx) = lane(sessionless);
     let queue = SessionQueue::new(Arc::clone(&lane));
-    let mark = lane.begin_flush();
+    let mark = Arc::clone(&lane).begin_flush();
     // Past `push`, which would refuse them: without an address for them, making the request panics.
     for value in 0..3 {
         let ticket = lane.accept_event(1000).expect("there is room");
-        let mut state = queue.lock();
+        let mut state = queue.state.lock();
         state.waiting.push_back(Waiting {
             event: told(value),
             ticket,
@@ -66,7 +67,7 @@ fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
     Arc::clone(&queue).run().now_or_never().expect("it does not wait");
     let snapshot = lane.snapshot();
     assert_eq!(snapshot.held_bytes, 0);
-    let events = snapshot.events.snapshot();
+    let events = snapshot.ledgers.events.snapshot();
     assert_eq!((events.accepted, events.pending()), (3, 0));
     assert_eq!(events.dropped[&DropReason::Encoding], 3);
     assert!(matches!(
@@ -74,6 +75,6 @@ fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
         Some(ExportError::Encoding(_))
     ));
     assert_eq!(lane.pending(&mark).events, 0);
-    assert!(!queue.lock().running, "the next event rings again");
+    assert!(!queue.state.lock().running, "the next event rings again");
     assert!(events_rx.try_recv().is_err());
 }

@@ -6,7 +6,7 @@
 //! | the batch | event | next |
 //! |---|---|---|
 //! | whole | a fault, the first or second | whole: sent again after a back-off |
-//! | whole | the third fault, and the lane divides | divided along one path, see [`Parts`](super::Parts) |
+//! | whole | the third fault, and the lane divides | divided along one path, see [`Parts`](super::parts::Parts) |
 //! | whole | the third fault, and the lane is barren, or there is one span | outage |
 //! | divided | a fault on several spans | divided along one path, from here if others were taken before |
 //! | divided | a fault on one span, the third | it is kept until others are taken, and then sent again |
@@ -27,26 +27,30 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Carried, Refused};
-use crate::export::engine::Shared;
-use crate::export::lane::{Age, Lane, UnderWay};
-use crate::export::schedule::permits::Load;
-use crate::export::send::deliver::{OnFault, Outcome, backoff};
+use super::carried::Carried;
+use super::deliver::{OnFault, backoff};
+use super::outcome::Outcome;
+use super::parts::Refused;
+use crate::export::accounting::lane_status::RequestKind;
+use crate::export::lane::Lane;
+use crate::export::lane::receiver::Age;
+use crate::export::lane::request::UnderWay;
 use crate::ledger::DropReason;
 
 /// Attempts at a whole batch, and at one span alone.
 const ATTEMPTS: u32 = 3;
 
 /// Sees a batch through that the receiver failed on once.
-pub(crate) async fn run(lane: &Arc<Lane>, shared: &Shared, mut carried: Carried) {
+pub(super) async fn run(lane: &Arc<Lane>, mut carried: Carried) {
+    let shared = lane.shared();
     let max_elapsed = shared.settings.retry.max_elapsed;
     let elapsed = max_elapsed.saturating_sub(lane.time_left(carried.age, max_elapsed));
     let now = shared.driver.now();
     carried.age = Age::Since(now.checked_sub(elapsed).unwrap_or(now));
-    let turn = loop {
+    let permit = loop {
         let left = lane.time_left(carried.age, max_elapsed);
-        if let Ok(turn) = timeout(left, lane.aside_turn().acquire()).await {
-            break turn.expect("it is never closed");
+        if let Ok(permit) = timeout(left, lane.aside_permit().acquire()).await {
+            break permit.expect("it is never closed");
         }
         // The clock may have stood still meanwhile.
         if left.is_zero() {
@@ -64,9 +68,9 @@ pub(crate) async fn run(lane: &Arc<Lane>, shared: &Shared, mut carried: Carried)
         outage: None,
         was_outage: false,
     }
-    .run(lane, shared)
+    .run(lane)
     .await;
-    drop(turn);
+    drop(permit);
     lane.retire_if_done();
 }
 
@@ -80,13 +84,13 @@ struct Suspect {
 }
 
 impl Suspect {
-    async fn run(mut self, lane: &Arc<Lane>, shared: &Shared) {
-        let request = lane.begin_request(Load::Spans);
+    async fn run(mut self, lane: &Arc<Lane>) {
+        let request = lane.begin_request(RequestKind::Spans);
         while let Some(part) = self.carried.parts.next() {
             if lane.is_closed() {
                 return;
             }
-            let outcome = self.attempt(lane, shared, &request, &part).await;
+            let outcome = self.attempt(lane, &request, &part).await;
             if outcome == Outcome::Faulted {
                 self.note_fault(lane, part);
             } else {
@@ -101,14 +105,8 @@ impl Suspect {
     }
 
     /// Sends a part until it has another outcome than a fault, or enough of them.
-    async fn attempt(
-        &mut self,
-        lane: &Arc<Lane>,
-        shared: &Shared,
-        request: &UnderWay<'_>,
-        part: &Range<usize>,
-    ) -> Outcome {
-        let retry = &shared.settings.retry;
+    async fn attempt(&mut self, lane: &Arc<Lane>, request: &UnderWay<'_>, part: &Range<usize>) -> Outcome {
+        let retry = &lane.shared().settings.retry;
         let is_whole = part.len() == self.carried.batch.len();
         let most = if is_whole || part.len() == 1 { ATTEMPTS } else { 1 };
         let mut attempts = std::mem::take(&mut self.attempts);
@@ -120,7 +118,7 @@ impl Suspect {
                 lane.wait_before_repeating(wait, flushes).await;
             }
             let on_fault = self.outage.take().map_or(OnFault::GiveBack, OnFault::AwaitTaken);
-            let outcome = self.carried.send(lane, shared, request, part, on_fault, None).await;
+            let outcome = self.carried.send(lane, request, part, on_fault, None).await;
             attempts += 1;
             if outcome != Outcome::Faulted || attempts >= most {
                 return outcome;
@@ -143,7 +141,7 @@ impl Suspect {
             self.carried.parts.kept.push(refused);
         } else {
             let refused = self.carried.parts.note_refused(refused);
-            self.carried.settle(lane, refused);
+            self.carried.drop_refused(lane, refused);
         }
     }
 

@@ -2,30 +2,25 @@
 //!
 //! | bound | number |
 //! |---|---|
-//! | lines that say that the same thing begins for the same selector or endpoint | one in [`PAUSE`] |
-//! | the same for all selectors and endpoints of a registry together | [`LINES`](budget::LINES) in [`PAUSE`] |
+//! | lines that say that the same thing begins for the same selector or endpoint | one in [`PAUSE`](super::budget::PAUSE) |
+//! | the same for all selectors and endpoints of a registry together | [`LINES`](super::budget::LINES) in each pause |
 //! | lines that say that something is over | one for each line that said that it begins |
 //!
 //! What happens is noted where it happens, also by threads of the application. The lines are written by the engine's tasks, which run with
 //! telemetry suppressed, and never under a lock: a subscriber may make spans of them, or look at the registry.
 
-mod budget;
-mod episode;
-
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::export::schedule::permits::Load;
+use super::budget::LineBudget;
+use super::episode::{Begun, Episode};
+use crate::export::accounting::lane_status::RequestKind;
 use crate::ledger::DropReason;
-pub(crate) use budget::LineBudget;
-pub(crate) use episode::{Begun, Episode};
-
-/// How long the same thing is not reported again after a line that said that it begins.
-pub(crate) const PAUSE: Duration = Duration::from_secs(60);
+use crate::util::fork::ForkLock;
 
 /// The target of these lines.
 pub(crate) const TARGET: &str = "tracer_registry::health";
@@ -34,18 +29,18 @@ pub(crate) const TARGET: &str = "tracer_registry::health";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// The receiver refuses the key.
-    Key(Load),
+    Key(RequestKind),
     /// A breaker is open.
-    Breaker(Load),
+    Breaker(RequestKind),
     /// No connection to the endpoint comes about, and its breaker is open.
     Endpoint,
     /// Something is dropped.
-    Dropped(Load, DropReason),
+    Dropped(RequestKind, DropReason),
 }
 
 /// What goes wrong for one selector, or at one endpoint. Takes no memory until something does.
 #[derive(Debug, Default)]
-pub(crate) struct Episodes(OnceLock<Box<Mutex<BTreeMap<Subject, Episode>>>>);
+pub(crate) struct Episodes(OnceLock<Box<ForkLock<BTreeMap<Subject, Episode>>>>);
 
 /// A line to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +60,7 @@ impl Episodes {
     /// Something happened `count` times. Returns whether a line is to be written about it.
     pub(crate) fn note(&self, subject: Subject, count: u64) -> bool {
         let episodes = self.0.get_or_init(Box::default);
-        let mut episodes = episodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut episodes = episodes.lock();
         episodes.entry(subject).or_default().note(count, Instant::now())
     }
 
@@ -99,7 +94,7 @@ impl Episodes {
         let Some(episodes) = self.0.get() else {
             return Vec::new();
         };
-        let mut episodes = episodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut episodes = episodes.lock();
         episodes
             .iter_mut()
             .filter_map(|(subject, episode)| line(*subject, episode))
@@ -108,7 +103,7 @@ impl Episodes {
 }
 
 /// A value by the name that it has in JSON.
-pub(crate) struct ReasonName<T>(pub(super) T);
+pub(crate) struct ReasonName<T>(pub(crate) T);
 
 impl<T: Serialize> fmt::Display for ReasonName<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,35 +7,29 @@
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::byte_size::event_byte_size;
+use super::deliver::{OnFault, Sending, deliver, see_through};
+use super::outcome::Outcome;
 use crate::backend::Merged;
-use crate::export::ExportError;
+use crate::export::accounting::lane_status::RequestKind;
 use crate::export::encode::body;
-use crate::export::engine::EngineEvent;
-use crate::export::lane::{Lane, Ticket};
-use crate::export::net::transport::{By, Call};
-use crate::export::schedule::permits::Load;
-use crate::export::send::deliver::{OnFault, Outcome, Sending, deliver, see_through};
+use crate::export::error::ExportError;
+use crate::export::lane::Lane;
+use crate::export::lane::events::Ticket;
+use crate::export::net::exchange::{By, Call};
+use crate::export::queue::session_event::SessionEvent;
+use crate::export::schedule::engine_event::{EngineEvent, SessionSender};
 use crate::ledger::DropReason;
-
-/// One message about a session.
-#[derive(Debug)]
-pub(crate) enum SessionEvent {
-    /// `POST /session/start`
-    Start(Value),
-    /// `PUT /events`
-    Enrich(Map<String, Value>),
-}
+use crate::util::fork::ForkLock;
 
 /// The events of one session that are not settled yet.
 pub(crate) struct SessionQueue {
     lane: Arc<Lane>,
-    state: Mutex<State>,
+    state: ForkLock<State>,
 }
 
 #[derive(Default)]
@@ -55,7 +49,7 @@ impl SessionQueue {
     pub(crate) fn new(lane: Arc<Lane>) -> Arc<Self> {
         Arc::new(Self {
             lane,
-            state: Mutex::default(),
+            state: ForkLock::default(),
         })
     }
 
@@ -65,9 +59,9 @@ impl SessionQueue {
         if self.lane.shared().is_forked() {
             return;
         }
-        let bytes = event_byte_size(&event);
-        // Counted and queued under the outbox's lock, so that the order of counting is the order of sending.
-        let mut state = self.lock();
+        let bytes = event.byte_size();
+        // Counted and queued under the queue's lock, so that the order of counting is the order of sending.
+        let mut state = self.state.lock();
         let Some(ticket) = self.lane.accept_event(bytes) else {
             return;
         };
@@ -76,21 +70,17 @@ impl SessionQueue {
         drop(state);
         if idle {
             let shared = self.lane.shared();
-            shared.notify(EngineEvent::Session(Arc::clone(self)));
+            shared.notify(EngineEvent::Session(Arc::clone(self) as _));
             // A flush that came between counting and ringing waits for this event, and was heard before it.
             if ticket.is_before_flush(self.lane.flushes()) {
-                shared.notify(EngineEvent::flush(&self.lane));
+                shared.notify(EngineEvent::Flush(Arc::clone(&self.lane) as _));
             }
         }
     }
 
-    pub(crate) fn lane(&self) -> &Arc<Lane> {
-        &self.lane
-    }
-
     /// Sends request after request until no event is left.
-    pub(crate) async fn run(self: Arc<Self>) {
-        self.lane.shared().permits.wake(&self.lane);
+    async fn run(&self) {
+        self.lane.shared().permits.wake(&self.lane.virtual_time);
         while let Some(events) = self.next() {
             if !self.lane.take_events(events.len()) {
                 return;
@@ -102,11 +92,11 @@ impl SessionQueue {
                         if self.lane.is_closed() {
                             return;
                         }
-                        self.settle(one, self.send(one).await);
+                        self.complete(one, self.send(one).await);
                     }
                 }
                 outcome if outcome.is_expired() => self.give_up(events, outcome),
-                outcome => self.settle(&events, outcome),
+                outcome => self.complete(&events, outcome),
             }
         }
     }
@@ -115,7 +105,7 @@ impl SessionQueue {
     fn give_up(&self, mut events: Vec<Waiting>, outcome: Outcome) {
         let max_elapsed = self.lane.shared().settings.retry.max_elapsed;
         if let Some(moment) = self.lane.events_too_old(max_elapsed) {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             // They are in the order in which they were accepted.
             let is_old = |waiting: &Waiting| waiting.ticket.is_as_old_as(moment);
             let count = state.waiting.partition_point(is_old);
@@ -126,7 +116,7 @@ impl SessionQueue {
             }
             events.extend(old);
         }
-        self.settle(&events, outcome);
+        self.complete(&events, outcome);
     }
 
     /// The events of the next request.
@@ -136,7 +126,7 @@ impl SessionQueue {
         let rest = events.split_off(count);
         if !rest.is_empty() {
             // To where they were: nothing else takes from the front.
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             rest.into_iter().rev().for_each(|event| state.waiting.push_front(event));
         }
         Some(events)
@@ -144,7 +134,7 @@ impl SessionQueue {
 
     /// A start, or as many enrichments in a row as may be in one request. Whether they can be is found out without the lock.
     fn take_row(&self) -> Option<Vec<Waiting>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.waiting.is_empty() {
             *state = State::default();
             return None;
@@ -158,8 +148,8 @@ impl SessionQueue {
     }
 
     async fn send(&self, events: &[Waiting]) -> Outcome {
-        let request = self.lane.begin_request(Load::SessionEvent);
-        see_through(&self.lane, Load::SessionEvent, async {
+        let request = self.lane.begin_request(RequestKind::SessionEvents);
+        see_through(&self.lane, RequestKind::SessionEvents, async {
             let call = self.call(events)?;
             let newest = events.last().expect("a request carries something");
             let sending = Sending {
@@ -169,7 +159,7 @@ impl SessionQueue {
                 age: newest.ticket.age(),
                 on_fault: OnFault::Repeat,
             };
-            Ok(deliver(self.lane.shared(), &self.lane, &sending, None).await)
+            Ok(deliver(&self.lane, &sending, None).await)
         })
         .await
     }
@@ -192,13 +182,19 @@ impl SessionQueue {
         })
     }
 
-    fn settle(&self, events: &[Waiting], outcome: Outcome) {
+    fn complete(&self, events: &[Waiting], outcome: Outcome) {
         self.lane
             .complete_events(events.iter().map(|waiting| waiting.ticket), outcome);
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl SessionSender for SessionQueue {
+    fn send_all(self: Arc<Self>) {
+        tokio::spawn(async move { self.run().await });
+    }
+
+    fn lane_address(&self) -> usize {
+        Arc::as_ptr(&self.lane).addr()
     }
 }
 

@@ -14,48 +14,20 @@
 //!
 //! With gRPC the status of gRPC counts, where there is one; see `grpc`.
 
-#[cfg(feature = "grpc")]
-mod grpc;
-mod partial_success;
-mod success;
-#[cfg(test)]
-mod tests;
-
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 
-use self::partial_success::PartialSuccess;
-use crate::export::ExportError;
-use crate::export::net::receiver_text::{harmless, text_of_page};
-use crate::export::net::transport::{Answer, Reply};
+#[cfg(feature = "grpc")]
+use super::grpc;
+use super::success::{self, text_of};
+use super::verdict::Verdict;
+use crate::export::error::ExportError;
+use crate::export::net::exchange::{Answer, Reply};
+use crate::export::net::receiver_text::harmless;
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
-
-/// What becomes of a request.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Taken; the receiver rejected some of its spans.
-    Delivered {
-        rejected: u64,
-        warning: Option<ExportError>,
-    },
-    /// To be sent again, not before `after` where the server said so.
-    Repeat {
-        after: Option<Duration>,
-        error: ExportError,
-    },
-    /// The receiver fails on it: it may be down, or it may be something that the request carries.
-    Fault { error: ExportError },
-    /// The key was refused: to be sent again with another one.
-    Deny { error: ExportError },
-    /// Not taken, and never will be as it is: another request might fare better for what it carries.
-    Refuse { reason: DropReason, error: ExportError },
-    /// Not taken, and never will be, whatever it carries.
-    Drop { reason: DropReason, error: ExportError },
-}
 
 /// Judges one attempt at a request of `sent` spans.
 pub(crate) fn judge(
@@ -122,30 +94,6 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
             error,
         },
     }
-}
-
-/// What a receiver took, and what it says of it.
-fn delivered(url: &str, partial: PartialSuccess, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
-    let PartialSuccess {
-        rejected_spans,
-        error_message,
-    } = partial;
-    let rejected = u64::try_from(rejected_spans).unwrap_or(0).min(sent);
-    let warning = (rejected > 0 || !error_message.is_empty()).then(|| ExportError::PartialSuccess {
-        url: url.to_owned(),
-        rejected,
-        message: harmless(&error_message, secrets),
-    });
-    Verdict::Delivered { rejected, warning }
-}
-
-/// The body as a text to read. A page is its text alone.
-fn text_of(answer: &Answer) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(&answer.body);
-    if success::content_type(answer).to_ascii_lowercase().contains("html") {
-        return text_of_page(&text).into();
-    }
-    text
 }
 
 /// `Retry-After` in both its forms: seconds, or a date (RFC 9110, 10.2.3).

@@ -1,0 +1,167 @@
+//! Flushes of a lane, and its end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::lane::Lane;
+use super::sync::wait_timeout;
+use crate::export::accounting::counted_lane::{CountedLane, FlushMark, LaneSnapshot, Pending};
+use crate::export::accounting::flush::after;
+use crate::export::accounting::lane_status::RequestKind;
+use crate::export::accounting::report::TracerReport;
+use crate::export::schedule::engine_event::EngineEvent;
+use crate::ledger::{DropReason, Ledgers};
+
+impl CountedLane for Lane {
+    fn snapshot(&self) -> LaneSnapshot {
+        // First, and not in the lane's lock, which ends of spans wait for.
+        let mut key = self.key.status();
+        let breakers = self.breakers.status();
+        let state = self.state.lock();
+        state.key_refusals().add_to(&mut key, self.key.origin());
+        LaneSnapshot {
+            lanes: 1,
+            ledgers: Ledgers {
+                spans: state.ledger,
+                events: state.events_ledger(),
+            },
+            held_bytes: state.share.held(),
+            oldest: state.spans.first().map(|span| span.end_time),
+            failures: state.failures().cloned(),
+            refused_span: state.refused_span().cloned(),
+            last_delivery: state.last_delivery,
+            breakers,
+            key: Some(key),
+            destination: Some(self.destination_status()),
+            oldest_request: state.oldest_request(|kind| match kind {
+                RequestKind::Spans => [breakers.spans, breakers.endpoint],
+                RequestKind::SessionEvents => [breakers.session_events, breakers.endpoint],
+            }),
+        }
+    }
+
+    fn begin_flush(self: Arc<Self>) -> FlushMark {
+        let mut state = self.state.lock();
+        let mark = FlushMark {
+            spans: state.pushed(),
+            events: state.flush,
+        };
+        state.wake_retries();
+        let event = state.make_due();
+        self.note_due(&mut state);
+        let pending = !state.is_drained();
+        drop(state);
+        self.breakers.wake_retries();
+        if let Some(event) = event {
+            self.notify(event);
+        }
+        if pending {
+            self.notify(EngineEvent::Flush);
+        }
+        mark
+    }
+
+    fn pending(&self, mark: &FlushMark) -> Pending {
+        self.state.lock().pending(mark)
+    }
+
+    fn await_flush(&self, mark: &FlushMark, deadline: Instant) {
+        let mut state = self.state.lock();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.pending(mark) == Pending::default() || left.is_zero() {
+                return;
+            }
+            (state, _) = wait_timeout(&self.completed, state, left);
+        }
+    }
+
+    fn abandon(&self) {
+        let left = self.state.lock().close(DropReason::Shutdown, &self.shared.budget);
+        self.notify_completed();
+        drop(left);
+        self.retire_if_done();
+    }
+}
+
+impl Lane {
+    /// Sends what this lane holds, and no other one, and waits for it.
+    pub(crate) fn flush(self: &Arc<Self>, timeout: Duration) -> TracerReport {
+        let shared = self.shared();
+        if shared.is_forked() {
+            return TracerReport::forked(self.selector.clone());
+        }
+        let ledger = self.selector_ledger();
+        let before = ledger.as_ref().map(|ledger| ledger.reported_of(self.as_ref()));
+        let flush = [(Arc::clone(self) as Arc<dyn CountedLane>, Arc::clone(self).begin_flush())];
+        shared.await_flushes(flush.iter(), after(timeout));
+        let [(_, mark)] = &flush;
+        match ledger.zip(before) {
+            Some((ledger, before)) => ledger.report_lane(self.as_ref(), mark, &before),
+            // The registry is gone, and said what it left.
+            None => TracerReport::nothing(self.selector.clone()),
+        }
+    }
+
+    /// How often requests that wait for their repetition were woken so far.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.state.lock().flush
+    }
+
+    /// Waits before a repetition; a flush ends the wait early, also one that was asked for since there were `flushes` of them.
+    pub(crate) async fn wait_before_repeating(&self, wait: Duration, flushes: u64) {
+        let wake_retries = {
+            let mut state = self.state.lock();
+            if state.flush != flushes {
+                return;
+            }
+            // Made under the lock: from here on it hears every flush.
+            Arc::clone(state.seldom().wake_retries.get_or_insert_default()).notified_owned()
+        };
+        let sleep = tokio::time::sleep(wait);
+        // Either end of the wait is the same to the caller.
+        futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(wake_retries)).await;
+    }
+
+    /// Whether no span is open and nothing of the tracer is unsent. Only where no handle of it is left is the answer still true afterwards.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open_spans.load(Ordering::Acquire) == 0 && self.state.lock().is_drained()
+    }
+
+    /// Sends what is queued without waiting for more. What waits for its repetition goes on waiting, unlike with a flush.
+    pub(crate) fn send_now(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let event = state.make_due();
+        self.note_due(&mut state);
+        drop(state);
+        if let Some(event) = event {
+            self.notify(event);
+        }
+    }
+
+    /// The tracer and all its spans are gone: what is queued goes out now, then the selector's ledger takes its numbers over.
+    pub(crate) fn retire(self: &Arc<Self>) {
+        if self.shared.is_forked() {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.retiring = true;
+        let event = state.make_due();
+        self.note_due(&mut state);
+        drop(state);
+        match event {
+            Some(event) => self.notify(event),
+            None => self.retire_if_done(),
+        }
+    }
+
+    pub(crate) fn retire_if_done(&self) {
+        let state = self.state.lock();
+        let done = state.retiring && state.is_drained();
+        drop(state);
+        if done && let Some(ledger) = self.selector_ledger() {
+            ledger.retire(self);
+        }
+    }
+}

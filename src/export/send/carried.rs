@@ -1,0 +1,151 @@
+//! A batch that left its queue, and what of it has no outcome yet.
+//!
+//! It is finished once and encoded from where it is, whole or in parts: it is there until all of it has its outcome.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::admission::Admission;
+use super::deliver::{OnFault, Sending, deliver, see_through};
+use super::outcome::Outcome;
+use super::parts::{Parts, Refused};
+use crate::config::Compression;
+use crate::export::accounting::lane_status::RequestKind;
+use crate::export::encode::body;
+use crate::export::error::ExportError;
+use crate::export::lane::Lane;
+use crate::export::lane::receiver::Age;
+use crate::export::lane::request::UnderWay;
+use crate::export::net::exchange::Call;
+use crate::export::queue::span_queue::Batch;
+use crate::ledger::DropReason;
+
+/// A batch, and what of it has no outcome yet.
+pub(super) struct Carried {
+    pub(super) batch: Batch,
+    pub(super) parts: Parts,
+    pub(super) age: Age,
+    /// All of its spans are as they are sent.
+    finished: bool,
+}
+
+impl Carried {
+    pub(super) fn new(batch: Batch) -> Self {
+        Self {
+            parts: Parts::of(batch.len()),
+            age: Age::Spans(batch.numbers(&(0..batch.len())).end),
+            batch,
+            finished: false,
+        }
+    }
+
+    /// Sends a part until it has an outcome. Its first attempt has the admission that it is given, if it is given one.
+    pub(super) async fn send(
+        &mut self,
+        lane: &Arc<Lane>,
+        request: &UnderWay<'_>,
+        part: &Range<usize>,
+        on_fault: OnFault,
+        admission: Option<Admission<'_>>,
+    ) -> Outcome {
+        let sent = async {
+            // All of it, with the first part, which is the whole.
+            if !std::mem::replace(&mut self.finished, true) {
+                self.batch.iter_mut().for_each(|span| lane.finish(span));
+            }
+            let sending = Sending {
+                call: &call(lane, &self.batch, part)?,
+                request,
+                count: part.len() as u64,
+                age: self.age,
+                on_fault,
+            };
+            Ok(deliver(lane, &sending, admission).await)
+        };
+        see_through(lane, RequestKind::Spans, sent).await
+    }
+
+    /// A part has an outcome. If it has to be sent again in halves, it is not settled by that.
+    pub(super) fn note(&mut self, lane: &Lane, part: Range<usize>, outcome: Outcome) {
+        match outcome {
+            Outcome::Refused(reason) if part.len() < self.batch.len() || lane.may_divide() => {
+                let refused = self.parts.note_refused(Refused {
+                    part,
+                    reason,
+                    by_fault: false,
+                });
+                self.drop_refused(lane, refused);
+            }
+            Outcome::Dropped(reason) if outcome.is_expired() => self.give_up(lane, part, reason),
+            Outcome::Refused(reason) => {
+                let by_fault = false;
+                self.drop_refused(lane, [Refused { part, reason, by_fault }]);
+            }
+            outcome => {
+                lane.complete(self.batch.numbers(&part), outcome);
+                if outcome.has_taken(part.len()) {
+                    let refused = self.parts.note_taken();
+                    self.drop_refused(lane, refused);
+                }
+            }
+        }
+    }
+
+    /// The time of the batch is over, and so is that of all its parts. What the receiver refused before stays refused. Nothing follows from
+    /// it for the next batch, since not all of it was sent.
+    pub(super) fn give_up(&mut self, lane: &Lane, part: Range<usize>, reason: DropReason) {
+        let kept = std::mem::take(&mut self.parts.kept).into_iter();
+        let (faulted, refused): (Vec<_>, Vec<_>) = kept.partition(|kept| kept.by_fault);
+        let unsent = std::iter::once(part)
+            .chain(self.parts.waiting.drain(..))
+            .chain(faulted.into_iter().map(|faulted| faulted.part));
+        let unsent: Vec<_> = unsent.map(|part| self.batch.numbers(&part)).collect();
+        // The time of one that was set aside is its own.
+        let patience = match self.age {
+            Age::Since(_) => Duration::ZERO,
+            Age::Queue | Age::Spans(_) | Age::Event(_) => lane.shared().settings.retry.max_elapsed,
+        };
+        lane.give_up(&unsent, reason, patience);
+        self.drop_refused(lane, refused);
+    }
+
+    /// What is refused for good is dropped.
+    pub(super) fn drop_refused(&self, lane: &Lane, refused: impl IntoIterator<Item = Refused>) {
+        for Refused { part, reason, .. } in refused {
+            if part.len() == 1 {
+                self.note_refused(lane, &part, reason);
+            }
+            lane.complete(self.batch.numbers(&part), Outcome::Refused(reason));
+        }
+    }
+
+    /// A span is refused by itself: its size is that of its request, as a receiver's limit counts it.
+    fn note_refused(&self, lane: &Lane, part: &Range<usize>, reason: DropReason) {
+        let Some(span) = self.batch.iter().nth(part.start) else {
+            return;
+        };
+        let resource = lane.destination.resource(&lane.selector);
+        let protocol = lane.shared().settings.protocol;
+        let encoded = body::spans(&[span], &resource, protocol, Compression::None);
+        lane.note_refused_span(span, encoded.map_or(0, |encoded| encoded.body.len()), reason);
+    }
+
+    /// All parts were sent.
+    pub(super) fn end(mut self, lane: &Lane) {
+        let kept = std::mem::take(&mut self.parts.kept);
+        if kept.len() > 1 {
+            lane.note_barren();
+        }
+        self.drop_refused(lane, kept);
+        lane.shared().chunks.give_back(self.batch);
+    }
+}
+
+fn call(lane: &Lane, batch: &Batch, part: &Range<usize>) -> Result<Call, ExportError> {
+    let settings = &lane.shared().settings;
+    let spans: Vec<_> = batch.iter().skip(part.start).take(part.len()).collect();
+    let resource = lane.destination.resource(&lane.selector);
+    let encoded = body::spans(&spans, &resource, settings.protocol, settings.compression)?;
+    Ok(Call::spans(settings.protocol, &lane.destination, encoded))
+}

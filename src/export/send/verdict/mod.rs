@@ -1,0 +1,13 @@
+//! What an answer, or the lack of one, means for what was sent.
+
+#[cfg(feature = "grpc")]
+mod grpc;
+mod judge;
+mod partial_success;
+mod success;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub(crate) use judge::judge;
+pub(crate) use verdict::Verdict;
