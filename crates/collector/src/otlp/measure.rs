@@ -164,7 +164,8 @@ fn walk(kind: Kind, mut rest: &[u8], depth: usize, allowance: &mut Allowance) ->
                 };
                 let is_first_attribute = inside == Kind::KeyValue && !has_attributes;
                 has_attributes |= is_first_attribute;
-                if allowance.spend_on(inside, is_first_attribute) {
+                // A text is no message: what looks like a field in it would end the walk.
+                if allowance.spend_on(inside, is_first_attribute) && inside != Kind::Text {
                     walk(inside, body, depth - 1, allowance)?;
                 }
                 rest = after;

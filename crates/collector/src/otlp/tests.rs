@@ -104,6 +104,15 @@ fn amplifying(count: usize) -> Vec<(&'static str, Format, Vec<u8>)> {
             Format::Protobuf,
             [&[0x4b, 0x4c][..], &request(&field(2, b"").repeat(count))].concat(),
         ),
+        (
+            "behind an entity",
+            Format::Protobuf,
+            [
+                field(1, &field(1, &field(3, &field(3, b"service.name")))),
+                request(&field(2, b"").repeat(count)),
+            ]
+            .concat(),
+        ),
         ("spans", Format::Protobuf, request(&field(2, &ids).repeat(count))),
         ("attributes", Format::Protobuf, span(&field(9, b"").repeat(count))),
         (
