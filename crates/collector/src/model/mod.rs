@@ -9,7 +9,7 @@ mod project;
 mod received;
 pub(crate) mod session;
 mod span;
-mod tree;
+mod text_tree;
 
 pub use endpoint::Endpoint;
 pub use fingerprint::Fingerprint;
@@ -19,4 +19,4 @@ pub use project::{Dropped, Project, ProjectSummary, Trace};
 pub use received::{Format, Received};
 pub use session::{Operation, OperationKind, Session, SessionOrigin};
 pub use span::{Attributes, Resource, Scope, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, StatusCode};
-pub use tree::{TreeDetail, tree, tree_with};
+pub use text_tree::{TreeDetail, tree, tree_with};

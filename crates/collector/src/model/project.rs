@@ -9,7 +9,7 @@ use super::fingerprint::Fingerprint;
 use super::posted_event::PostedEvent;
 use super::session::Session;
 use super::span::Span;
-use super::tree::{TreeDetail, tree_with};
+use super::text_tree::{TreeDetail, tree_with};
 
 /// Counts of one project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
