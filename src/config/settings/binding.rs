@@ -81,7 +81,7 @@ table! {
         /// How large a share of the sending it gets, where more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
         #[schema(range(min = 1, max = 10_000))]
         #[take(weight)]
-        #[rule(in_weights)]
+        #[limit(in_weights)]
         pub(crate) weight: Option<u32>,
         #[state]
         /// Not written by the operator: it may say only what `[untrusted]` allows.
@@ -274,8 +274,8 @@ fn weight(table: &mut Table<'_>, name: &'static str) -> Option<u32> {
     table.take(name, "a number from 1 to 10000")
 }
 
-fn in_weights(weight: &u32) -> Option<String> {
-    (!(1..=10_000).contains(weight)).then(|| format!("{weight} is not between 1 and 10000"))
+fn in_weights(weight: u32) -> Option<String> {
+    (!(1..=10_000).contains(&weight)).then(|| format!("{weight} is not between 1 and 10000"))
 }
 
 impl BackendName {

@@ -9,7 +9,8 @@
 ///   than the tables below say (`lowered`). Without this attribute it may not;
 /// - `#[take(function)]`: takes it out of the table, in place of the type's own function;
 /// - `#[most(value)]`: what holds if no table says it: an untrusted layer may set less, never more;
-/// - `#[rule(function)]`: says what is wrong with a value, if something is.
+/// - `#[rule(function)]`, or `#[limit(function)]` if the value is copied: says what is wrong with a
+///   value, if something is.
 ///
 /// Fields with `#[state]` come last. They are no settings. The table is a
 /// [`Field`](super::setting::Field) of others itself, and may be optional there; it is laid over a
@@ -28,6 +29,7 @@ macro_rules! table {
                 $(#[take($take:path)])?
                 $(#[most($most:expr)])?
                 $(#[rule($rule:path)])?
+                $(#[limit($limit:path)])?
                 $field_vis:vis $field:ident: $Type:ty,
             )*
             $(#[state] $(#[doc = $state_doc:literal])+ pub(crate) $state:ident: $State:ty,)*
@@ -82,14 +84,12 @@ macro_rules! table {
                 raised.into_iter().flatten().collect()
             }
 
-            fn check(&self, path: &str, faults: &mut $crate::config::fault::Faults) {
-                $($(
-                    if let Some(message) = self.$field.as_ref().and_then($rule) {
-                        let dot = if path.is_empty() { "" } else { "." };
-                        faults.add(format!("{path}{dot}{}", stringify!($field)), message);
-                    }
-                )?)*
-                let _ = (path, faults);
+            fn faults(&self) -> Vec<(&'static str, String)> {
+                let faults: Vec<(&'static str, Option<String>)> = vec![$(
+                    $((stringify!($field), self.$field.as_ref().and_then(|value| $rule(value))),)?
+                    $((stringify!($field), self.$field.and_then($limit)),)?
+                )*];
+                faults.into_iter().filter_map(|(field, fault)| Some((field, fault?))).collect()
             }
         }
 
@@ -149,7 +149,7 @@ macro_rules! settings {
                     $(#[doc = $field_doc])+
                     $(#[schema($($field_schema)*)])?
                     $(#[take($take)])?
-                    $(#[rule($rule)])?
+                    $(#[limit($rule)])?
                     $field_vis $field: Option<$Type>,
                 )*
                 $(

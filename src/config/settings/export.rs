@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::config::read::table::{SIZE, Table};
@@ -9,7 +10,7 @@ use crate::config::rules::values::{at_least_one, at_most_a_day, more_than_zero, 
 use crate::config::settings::declare::settings;
 #[cfg(feature = "schema")]
 use crate::config::settings::forms;
-use crate::config::settings::setting::{HumanSize, replaced};
+use crate::config::settings::setting::replaced;
 
 /// The most requests under way at the same time: more than a process has sockets for.
 pub(crate) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
@@ -177,18 +178,20 @@ replaced! {
 }
 
 fn size(table: &mut Table<'_>, name: &'static str) -> Option<usize> {
-    table.take(name, SIZE).map(|HumanSize(bytes)| bytes)
+    table.take_text(name, SIZE, |text| {
+        usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()
+    })
 }
 
-fn in_bounds(most: &usize) -> Option<String> {
-    let too_many = || (*most > MAX_CONCURRENT_EXPORTS).then(|| format!("must be at most {MAX_CONCURRENT_EXPORTS}"));
+fn in_bounds(most: usize) -> Option<String> {
+    let too_many = || (most > MAX_CONCURRENT_EXPORTS).then(|| format!("must be at most {MAX_CONCURRENT_EXPORTS}"));
     at_least_one(most).or_else(too_many)
 }
 
-fn is_built(protocol: &Protocol) -> Option<String> {
-    (*protocol == Protocol::Grpc && cfg!(not(feature = "grpc"))).then(|| needs_feature("grpc", "grpc"))
+fn is_built(protocol: Protocol) -> Option<String> {
+    (protocol == Protocol::Grpc && cfg!(not(feature = "grpc"))).then(|| needs_feature("grpc", "grpc"))
 }
 
-fn is_built_too(compression: &Compression) -> Option<String> {
-    (*compression == Compression::Zstd && cfg!(not(feature = "zstd"))).then(|| needs_feature("zstd", "zstd"))
+fn is_built_too(compression: Compression) -> Option<String> {
+    (compression == Compression::Zstd && cfg!(not(feature = "zstd"))).then(|| needs_feature("zstd", "zstd"))
 }

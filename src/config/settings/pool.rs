@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::read::table::Table;
@@ -9,7 +10,7 @@ use crate::config::rules::values::{at_least_one, more_than_zero};
 use crate::config::settings::declare::settings;
 #[cfg(feature = "schema")]
 use crate::config::settings::forms;
-use crate::config::settings::setting::{HumanDuration, replaced};
+use crate::config::settings::setting::replaced;
 
 settings! {
     /// `[pool]` as written.
@@ -62,8 +63,9 @@ impl<'de> Deserialize<'de> for IdleTimeout {
         if text == "never" {
             return Ok(Self::Never);
         }
-        let written = HumanDuration::deserialize(serde::de::value::StringDeserializer::new(text))?;
-        Ok(Self::After(written.0))
+        let time = humantime::parse_duration(&text);
+        time.map(Self::After)
+            .map_err(|error| D::Error::custom(format!("no duration: {error}")))
     }
 }
 
@@ -72,7 +74,7 @@ replaced! {
     WhenFull: Table::choose;
 }
 
-fn not_at_once(timeout: &IdleTimeout) -> Option<String> {
+fn not_at_once(timeout: IdleTimeout) -> Option<String> {
     match timeout {
         IdleTimeout::After(time) => more_than_zero(time).map(|message| format!("{message}, or \"never\"")),
         IdleTimeout::Never => None,
