@@ -131,7 +131,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A table within this one, where it is there.
+    /// A table within this one, if it is there.
     pub(crate) fn table<T>(&mut self, field: &'static str, read: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
         let path = self.path_of(field);
         let value = self.value(field)?;

@@ -78,7 +78,7 @@ table! {
         /// How sessions come about. Default: explicit.
         #[untrusted(free)]
         pub(crate) sessions: Option<SessionMode>,
-        /// How large a share of the sending it gets, where more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
+        /// How large a share of the sending it gets if more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
         #[schema(range(min = 1, max = 10_000))]
         #[take(weight)]
         #[limit(in_weights)]
@@ -200,7 +200,7 @@ table! {
 }
 
 impl Limits {
-    /// Each limit where none is set (OpenTelemetry specification, "Span Limits").
+    /// Each limit if none is set (OpenTelemetry specification, "Span Limits").
     pub(crate) const DEFAULT: u32 = 128;
 }
 
@@ -408,7 +408,7 @@ impl Binding {
         self
     }
 
-    /// How large a share of the sending it gets, where more tracers want to send than may: from 1 to 10000, 100 being usual.
+    /// How large a share of the sending it gets if more tracers want to send than may: from 1 to 10000, 100 being usual.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = Some(weight);
         self

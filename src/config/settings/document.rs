@@ -141,7 +141,7 @@ pub(crate) enum ActiveEnvironment {
 pub(crate) struct ActiveVariable {
     /// The variable's name.
     pub(crate) env: String,
-    /// The environment where the variable is not set or empty.
+    /// The environment if the variable is not set or empty.
     pub(crate) default: Option<String>,
 }
 

@@ -85,7 +85,7 @@ settings! {
         /// ignored. Default: 1h.
         #[default(Duration::from_secs(3600), at_most_a_day)]
         pub max_retry_after: Option<Duration>,
-        /// What is done where the receiver fails on a request by an HTTP status that may be about what it carries: 500, and any other 5xx but
+        /// What is done if the receiver fails on a request by an HTTP status that may be about what it carries: 500, and any other 5xx but
         /// 502, 503 and 504 (gRPC: INTERNAL, UNKNOWN). Default: halve.
         #[default(ServerErrors::Halve)]
         pub server_errors: Option<ServerErrors>,
@@ -95,7 +95,7 @@ settings! {
     pub struct RetrySettings;
 }
 
-/// What is done where the receiver answers a batch with 500 or the like.
+/// What is done if the receiver answers a batch with 500 or the like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]

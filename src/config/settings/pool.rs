@@ -17,12 +17,12 @@ settings! {
     #[derive(Clone, Debug, Default, PartialEq)]
     #[at("pool")]
     pub struct Pool {
-        /// Tracers that are kept at the most, dedicated ones not counted. Where there are as many, the idle one that was used least recently
+        /// Tracers that are kept at the most, dedicated ones not counted. If there are as many, the idle one that was used least recently
         /// makes room for a new one. Default: 10000.
         #[schema(range(min = 1))]
         #[default(10_000, at_least_one)]
         pub max_tracers: Option<usize>,
-        /// How long an idle tracer is kept, or "never" where the time alone ends none. Default: 30m.
+        /// How long an idle tracer is kept, or "never" if the time alone ends none. Default: 30m.
         #[schema(with = "Option<forms::IdleTimeout>")]
         #[default(IdleTimeout::After(Duration::from_secs(30 * 60)), not_at_once)]
         pub idle_timeout: Option<IdleTimeout>,
@@ -35,7 +35,7 @@ settings! {
     pub struct PoolSettings;
 }
 
-/// How long an idle tracer is kept: `30m`, or `never` where it is kept however long.
+/// How long an idle tracer is kept: `30m`, or `never` if it is kept however long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleTimeout {
     /// So long, and up to an eighth of it longer, two minutes at the most.
