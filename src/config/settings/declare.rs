@@ -6,7 +6,7 @@
 /// The type of a field is a [`Field`](super::setting::Field). Attributes of fields, in this order:
 /// - `#[schema(..)]`: passed to schemars;
 /// - `#[untrusted(how)]`: an untrusted layer may set it, `free`ly, if it is `checked`, or to less
-///   than the tables below say (`lowered`). Without this attribute it may not;
+///   than the tables below say (`lowered`). Without this attribute or `#[most]` it may not;
 /// - `#[take(function)]`: takes it out of the table, in place of the type's own function;
 /// - `#[most(value)]`: what holds if no table says it: an untrusted layer may set less, never more;
 /// - `#[rule(function)]`, or `#[limit(function)]` if the value is copied: says what is wrong with a
@@ -69,7 +69,7 @@ macro_rules! table {
             fn operators_alone(&self) -> Vec<&'static str> {
                 let fields = [$((
                     stringify!($field),
-                    <[&str]>::is_empty(&[$(stringify!($allowed))?]) && self.$field != <$Type>::default(),
+                    <[&str]>::is_empty(&[$(stringify!($allowed),)? $(stringify!($most),)?]) && self.$field != <$Type>::default(),
                 ),)*];
                 fields.into_iter().filter_map(|(field, is_refused)| is_refused.then_some(field)).collect()
             }
@@ -206,6 +206,9 @@ mod tests {
             /// Declared.
             #[untrusted(free)]
             allowed: Option<u32>,
+            /// Declared by how high it may be.
+            #[most(1)]
+            lowered: Option<u32>,
             /// Not declared.
             forgotten: Option<u32>,
         }
@@ -215,6 +218,7 @@ mod tests {
     fn a_setting_that_is_not_declared_for_untrusted_layers_is_the_operators_alone() {
         let mut example = Example {
             allowed: Some(1),
+            lowered: Some(1),
             forgotten: None,
         };
         assert!(example.operators_alone().is_empty());

@@ -35,9 +35,9 @@ pub(crate) trait Fields: Default + PartialEq {
     fn take_fields(table: &mut Table<'_>) -> Self;
     /// Lays each field that is set over that of a lower layer.
     fn overlay_fields(&mut self, upper: &Self);
-    /// The fields that are set and not declared as `#[untrusted(..)]`.
+    /// The fields that are set and declared neither as `#[untrusted(..)]` nor as `#[most(..)]`.
     fn operators_alone(&self) -> Vec<&'static str>;
-    /// The fields with `= most` that are set to more than the tables below say, each with what
+    /// The fields with `#[most(..)]` that are set to more than the tables below say, each with what
     /// those say.
     fn raised(&self, below: &Self) -> Vec<(&'static str, String)>;
     /// What is wrong with values that break their rules, by field.
