@@ -29,7 +29,7 @@ pub(super) struct Naming {
     pub(super) form: Form,
     /// Headers and attributes of the resource by which the backend chooses too: a binding sets one of them or `project`.
     pub(super) also: &'static [Carrier],
-    /// The project of what names none; none where the backend refuses that, or does not say.
+    /// The project of what names none; none if the backend refuses that, or does not say.
     pub(super) default: Option<&'static str>,
     /// Whether the backend takes nothing without a project.
     pub(super) is_required: bool,

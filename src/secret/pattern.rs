@@ -15,7 +15,7 @@ pub(crate) enum KeyPattern {
 }
 
 impl KeyPattern {
-    /// The same with other names; none where `other` has none for one of them.
+    /// The same with other names; none if `other` has none for one of them.
     pub(crate) fn map(&self, other: impl Fn(&str) -> Option<String>) -> Option<Self> {
         Some(match self {
             Self::Env(name) => Self::Env(other(name)?),

@@ -43,7 +43,7 @@ pub enum KeySource {
 ///
 /// `fetch` is called on the thread that looks a tracer up, outside any lock, once per tracer that is made. It may block; other
 /// look-ups of the same tracer wait for it, all others go on. It must not look up tracers of the same registry. It is called again, on a
-/// thread of the registry's, where a receiver refuses the key.
+/// thread of the registry's, if a receiver refuses the key.
 pub trait SecretSource: Send + Sync + 'static {
     /// Reads the secret of that name.
     ///
@@ -99,7 +99,7 @@ impl KeySource {
         }
     }
 
-    /// The file that the key is in, where it is in one.
+    /// The file that the key is in, if it is in one.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::File(path) => Some(path.clone()),

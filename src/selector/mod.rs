@@ -50,7 +50,7 @@ impl fmt::Display for SelectorKind {
 
 /// What a tracer is asked for by: a tenant, an environment, a feature, or several of them at once.
 ///
-/// Written as `tenant:acme`, or `environment:production,tenant:acme` where it has several parts; the order of the parts is
+/// Written as `tenant:acme`, or `environment:production,tenant:acme` if it has several parts; the order of the parts is
 /// fixed, so that equal selectors are equal texts.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
@@ -119,7 +119,7 @@ impl Selector {
         self
     }
 
-    /// The name of a part, where the selector has that part.
+    /// The name of a part, if the selector has that part.
     pub fn get(&self, part: SelectorKind) -> Option<&Slug> {
         match part {
             SelectorKind::Environment => self.environment.as_ref(),
@@ -135,7 +135,7 @@ impl Selector {
             .filter_map(|part| self.get(part).map(|name| (part, name)))
     }
 
-    /// The only part, where there is just one.
+    /// The only part, if there is just one.
     pub fn single(&self) -> Option<(SelectorKind, &Slug)> {
         let mut parts = self.parts();
         let first = parts.next()?;

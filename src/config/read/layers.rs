@@ -67,7 +67,7 @@ pub(crate) fn load(path: &Path, variables: &Variables, shapes: &mut Shapes, faul
     let is_folder = path.is_dir();
     let (folder, layered) = folder_of(path);
     faults.enter(Layer::Default, folder.display().to_string());
-    // Asked also where the file is given: two default files beside one another are a fault.
+    // Asked also if the file is given: two default files beside one another are a fault.
     let found = if layered {
         layer_file(folder, DEFAULT, faults)
     } else {

@@ -23,7 +23,7 @@ impl Shapes {
         self.note_table(start, file);
         if let Some(Value::Array(routes)) = file.get("routes") {
             for route in routes {
-                // By what it is for: its place is another one where a route before it is gone.
+                // By what it is for: its place is another one if a route before it is gone.
                 let when = route.get("when").map(Value::to_string);
                 let at = HASHES.hash_one((start, "routes", when));
                 self.0.push(at);

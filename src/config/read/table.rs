@@ -52,18 +52,32 @@ impl<'a> Table<'a> {
         self.fields.remove(field)
     }
 
-    /// A field as serde reads it. In variables, where everything is a text, a text that is not taken as one is read as JSON.
+    /// A field as serde reads it.
     pub(crate) fn take<T: DeserializeOwned>(&mut self, field: &'static str, expected: &str) -> Option<T> {
+        self.take_with(field, expected, |value| serde_json::from_value(value).ok())
+    }
+
+    /// A field that is a text of some form.
+    pub(crate) fn take_text<T>(
+        &mut self,
+        field: &'static str,
+        expected: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.take_with(field, expected, |value| read(value.as_str()?))
+    }
+
+    /// In variables, where everything is a text, a text that is not taken as one is read as JSON.
+    fn take_with<T>(&mut self, field: &'static str, expected: &str, read: impl Fn(Value) -> Option<T>) -> Option<T> {
         let value = self.value(field)?;
         let found = kind(&value);
         let in_variables = self.faults.layer() == Layer::Variables;
         let written = value.as_str().filter(|_| in_variables).map(str::to_owned);
-        let read = serde_json::from_value(value).ok();
-        let read = read.or_else(|| serde_json::from_str(&written?).ok());
-        if read.is_none() {
+        let taken = read(value).or_else(|| read(serde_json::from_str(&written?).ok()?));
+        if taken.is_none() {
             self.fault(field, format!("{expected} is expected, found {found}"));
         }
-        read
+        taken
     }
 
     /// A field of few possible values: the variants of an enum, as serde names them.
@@ -117,7 +131,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A table within this one, where it is there.
+    /// A table within this one, if it is there.
     pub(crate) fn table<T>(&mut self, field: &'static str, read: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
         let path = self.path_of(field);
         let value = self.value(field)?;

@@ -27,7 +27,7 @@ impl Variables {
         Self(BTreeMap::new())
     }
 
-    /// A variable's value where it has one; one that is set to nothing has none.
+    /// A variable's value if it has one; one that is set to nothing has none.
     pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
         self.0
             .get(OsStr::new(name))

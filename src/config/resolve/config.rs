@@ -47,9 +47,9 @@ pub struct Config {
     untrusted: Rules,
     /// Whether variables of the process are laid over the files, and may say what a proxy is.
     has_variables: bool,
-    /// The file or folder it was read from; none where it was made in code.
+    /// The file or folder it was read from; none if it was made in code.
     path: Option<PathBuf>,
-    /// Which tables and settings the files have; nothing where it was made in code.
+    /// Which tables and settings the files have; nothing if it was made in code.
     shape: Shape,
 }
 
@@ -140,7 +140,7 @@ impl Config {
         faults.into_result().map(|()| config)
     }
 
-    /// The environment that is active, where one is configured.
+    /// The environment that is active, if one is configured.
     pub fn active_environment(&self) -> Option<&Slug> {
         self.active_environment.as_ref()
     }
@@ -186,7 +186,7 @@ impl Config {
     }
 
     /// Where the keys of tenants without a table of their own come from, placeholders as written, by what they are for: `tenant:*`, and
-    /// each route with `tenant = "*"`. None where there is no wildcard.
+    /// each route with `tenant = "*"`. None if there is no wildcard.
     pub(crate) fn wildcard_keys(&self) -> Vec<(String, Result<KeySource, ResolveError>)> {
         if !self.has_wildcard() {
             return Vec::new();
@@ -235,7 +235,7 @@ impl Config {
         self.document.tenants.contains_key(tenant)
     }
 
-    /// The folder with a file for each tenant, where there is one.
+    /// The folder with a file for each tenant, if there is one.
     pub(crate) fn tenants_dir(&self) -> Option<&Path> {
         self.document.tenants_dir.as_deref()
     }
@@ -251,7 +251,7 @@ impl Config {
     }
 
     #[cfg(feature = "watch")]
-    /// The files that it is made of, and those that would be laid over them if they were there. None where it was made in code.
+    /// The files that it is made of, and those that would be laid over them if they were there. None if it was made in code.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let path = self.path.as_deref();
         path.map_or_else(Vec::new, |path| layers::files(path, self.active_environment()))
@@ -406,7 +406,7 @@ fn active_environment(document: &Document, variables: &Variables, faults: &mut F
         // A name that is not allowed is a fault of the table that has it.
         return Slug::new(name).ok();
     }
-    // Where a file could not be read, the environment may well be in it.
+    // If a file could not be read, the environment may well be in it.
     if !faults.some_file_is_unread() {
         // A variable's value is not repeated: the wrong variable may have a key in it.
         let said = match (choice, &name) {

@@ -136,7 +136,7 @@ impl<'a> MergedLayers<'a> {
         Ok(crate::config::rules::template::fill_source(source, self.selector)?)
     }
 
-    /// The addresses that may be reached although they are not public; none where the operator set the endpoint.
+    /// The addresses that may be reached although they are not public; none if the operator set the endpoint.
     ///
     /// # Errors
     /// [`ResolveError::Refused`] with everything that untrusted layers said and may not, and for a key that does not belong to the endpoint.

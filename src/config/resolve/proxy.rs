@@ -18,7 +18,7 @@ use crate::selector::Selector;
 pub struct ResolvedProxy {
     /// Where it is.
     pub url: Endpoint,
-    /// Where `user:password` comes from, where the proxy wants them.
+    /// Where `user:password` comes from, if the proxy wants them.
     pub credentials: Option<KeySource>,
 }
 

@@ -31,13 +31,13 @@ pub struct ResolvedBinding {
     pub api_key: KeySource,
     /// The kind of destination.
     pub backend: BackendName,
-    /// The destination, where the backend's own is not meant.
+    /// The destination, if the backend's own is not meant.
     pub endpoint: Option<Endpoint>,
     /// If an untrusted layer set the endpoint: the addresses that it may have although they are not public.
     pub untrusted: Option<Arc<Addresses>>,
     /// The project, for backends whose key does not choose it.
     pub project: Option<String>,
-    /// How the key is sent, where not in the backend's way.
+    /// How the key is sent, if not in the backend's way.
     pub auth: Option<Auth>,
     /// Certificates for an `https` endpoint.
     pub tls: Tls,

@@ -6,7 +6,7 @@ use crate::config::resolve::error::ResolveError;
 use crate::selector::{Selector, SelectorKind};
 
 impl Config {
-    /// The selector of spans that are made outside any scope by code that knows no tenants, where one is configured.
+    /// The selector of spans that are made outside any scope by code that knows no tenants, if one is configured.
     pub fn routing_default(&self) -> Option<&Selector> {
         self.routing_default.as_ref()
     }
@@ -14,7 +14,7 @@ impl Config {
     /// A fault for a default that look-ups would refuse, as far as that is known without tenants' files and the program's source.
     pub(crate) fn check_routing_default(&self, faults: &mut Faults) {
         let Some(selector) = &self.routing_default else { return };
-        // Where a file could not be read, its binding may well be in it.
+        // If a file could not be read, its binding may well be in it.
         if faults.some_file_is_unread() {
             return;
         }

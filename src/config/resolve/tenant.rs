@@ -12,6 +12,6 @@ pub(crate) struct TenantBinding {
     pub(crate) proxies: OfVariables,
     /// What an error names as the place that it is written in.
     pub(crate) file: String,
-    /// Which tables and settings the tenant's file has; nothing where it has none.
+    /// Which tables and settings the tenant's file has; nothing if it has none.
     pub(crate) shape: Shape,
 }

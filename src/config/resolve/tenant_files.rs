@@ -66,7 +66,7 @@ impl Binding {
 }
 
 impl Config {
-    /// What the tenant's file says, where there is a folder for files and one of this tenant.
+    /// What the tenant's file says, if there is a folder for files and one of this tenant.
     ///
     /// # Errors
     /// [`ConfigError`] with every fault of the file, also if it, or the whole folder, cannot be read: a tenant
@@ -112,7 +112,7 @@ impl Config {
     /// Every file of `tenants_dir` that could be meant for a tenant, in the order of names. None is read.
     ///
     /// # Errors
-    /// [`ConfigError`] where the folder cannot be read.
+    /// [`ConfigError`] if the folder cannot be read.
     pub(crate) fn tenant_files(&self) -> Result<Vec<FileOfTenant>, ConfigError> {
         let Some(folder) = self.tenants_dir() else {
             return Ok(Vec::new());
@@ -189,7 +189,7 @@ impl Config {
 }
 
 #[cfg(feature = "watch")]
-/// The tenant that a file of `tenants_dir` is for, by its path; none where it is not called as a tenant's file.
+/// The tenant that a file of `tenants_dir` is for, by its path; none if it is not called as a tenant's file.
 pub(crate) fn tenant_of(file: &Path) -> Option<Slug> {
     stem(file)?.to_str().and_then(|stem| Slug::new(stem).ok())
 }

@@ -127,7 +127,7 @@ fn key_source(source: &KeySource) -> Vec<String> {
         KeySource::Credential(name) | KeySource::Provider { name, .. } => texts.push(name),
         KeySource::Exec(command) => {
             for (field, value) in [("timeout", Some(command.timeout)), ("lifetime", command.lifetime)] {
-                let message = value.as_ref().and_then(more_than_zero);
+                let message = value.and_then(more_than_zero);
                 messages.extend(message.map(|message| format!("{field} {message}")));
             }
             // A name that comes from outside does not choose which variable a command gets.

@@ -78,10 +78,10 @@ table! {
         /// How sessions come about. Default: explicit.
         #[untrusted(free)]
         pub(crate) sessions: Option<SessionMode>,
-        /// How large a share of the sending it gets, where more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
+        /// How large a share of the sending it gets if more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
         #[schema(range(min = 1, max = 10_000))]
         #[take(weight)]
-        #[rule(in_weights)]
+        #[limit(in_weights)]
         pub(crate) weight: Option<u32>,
         #[state]
         /// Not written by the operator: it may say only what `[untrusted]` allows.
@@ -200,7 +200,7 @@ table! {
 }
 
 impl Limits {
-    /// Each limit where none is set (OpenTelemetry specification, "Span Limits").
+    /// Each limit if none is set (OpenTelemetry specification, "Span Limits").
     pub(crate) const DEFAULT: u32 = 128;
 }
 
@@ -274,8 +274,8 @@ fn weight(table: &mut Table<'_>, name: &'static str) -> Option<u32> {
     table.take(name, "a number from 1 to 10000")
 }
 
-fn in_weights(weight: &u32) -> Option<String> {
-    (!(1..=10_000).contains(weight)).then(|| format!("{weight} is not between 1 and 10000"))
+fn in_weights(weight: u32) -> Option<String> {
+    (!(1..=10_000).contains(&weight)).then(|| format!("{weight} is not between 1 and 10000"))
 }
 
 impl BackendName {
@@ -408,7 +408,7 @@ impl Binding {
         self
     }
 
-    /// How large a share of the sending it gets, where more tracers want to send than may: from 1 to 10000, 100 being usual.
+    /// How large a share of the sending it gets if more tracers want to send than may: from 1 to 10000, 100 being usual.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = Some(weight);
         self

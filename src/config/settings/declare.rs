@@ -6,10 +6,11 @@
 /// The type of a field is a [`Field`](super::setting::Field). Attributes of fields, in this order:
 /// - `#[schema(..)]`: passed to schemars;
 /// - `#[untrusted(how)]`: an untrusted layer may set it, `free`ly, if it is `checked`, or to less
-///   than the tables below say (`lowered`). Without this attribute it may not;
+///   than the tables below say (`lowered`). Without this attribute or `#[most]` it may not;
 /// - `#[take(function)]`: takes it out of the table, in place of the type's own function;
 /// - `#[most(value)]`: what holds if no table says it: an untrusted layer may set less, never more;
-/// - `#[rule(function)]`: says what is wrong with a value, if something is.
+/// - `#[rule(function)]`, or `#[limit(function)]` if the value is copied: says what is wrong with a
+///   value, if something is.
 ///
 /// Fields with `#[state]` come last. They are no settings. The table is a
 /// [`Field`](super::setting::Field) of others itself, and may be optional there; it is laid over a
@@ -28,6 +29,7 @@ macro_rules! table {
                 $(#[take($take:path)])?
                 $(#[most($most:expr)])?
                 $(#[rule($rule:path)])?
+                $(#[limit($limit:path)])?
                 $field_vis:vis $field:ident: $Type:ty,
             )*
             $(#[state] $(#[doc = $state_doc:literal])+ pub(crate) $state:ident: $State:ty,)*
@@ -67,7 +69,7 @@ macro_rules! table {
             fn operators_alone(&self) -> Vec<&'static str> {
                 let fields = [$((
                     stringify!($field),
-                    <[&str]>::is_empty(&[$(stringify!($allowed))?]) && self.$field != <$Type>::default(),
+                    <[&str]>::is_empty(&[$(stringify!($allowed),)? $(stringify!($most),)?]) && self.$field != <$Type>::default(),
                 ),)*];
                 fields.into_iter().filter_map(|(field, is_refused)| is_refused.then_some(field)).collect()
             }
@@ -82,14 +84,12 @@ macro_rules! table {
                 raised.into_iter().flatten().collect()
             }
 
-            fn check(&self, path: &str, faults: &mut $crate::config::fault::Faults) {
-                $($(
-                    if let Some(message) = self.$field.as_ref().and_then($rule) {
-                        let dot = if path.is_empty() { "" } else { "." };
-                        faults.add(format!("{path}{dot}{}", stringify!($field)), message);
-                    }
-                )?)*
-                let _ = (path, faults);
+            fn faults(&self) -> Vec<(&'static str, String)> {
+                let faults: Vec<(&'static str, Option<String>)> = vec![$(
+                    $((stringify!($field), self.$field.as_ref().and_then(|value| $rule(value))),)?
+                    $((stringify!($field), self.$field.and_then($limit)),)?
+                )*];
+                faults.into_iter().filter_map(|(field, fault)| Some((field, fault?))).collect()
             }
         }
 
@@ -149,7 +149,7 @@ macro_rules! settings {
                     $(#[doc = $field_doc])+
                     $(#[schema($($field_schema)*)])?
                     $(#[take($take)])?
-                    $(#[rule($rule)])?
+                    $(#[limit($rule)])?
                     $field_vis $field: Option<$Type>,
                 )*
                 $(
@@ -206,6 +206,9 @@ mod tests {
             /// Declared.
             #[untrusted(free)]
             allowed: Option<u32>,
+            /// Declared by how high it may be.
+            #[most(1)]
+            lowered: Option<u32>,
             /// Not declared.
             forgotten: Option<u32>,
         }
@@ -215,6 +218,7 @@ mod tests {
     fn a_setting_that_is_not_declared_for_untrusted_layers_is_the_operators_alone() {
         let mut example = Example {
             allowed: Some(1),
+            lowered: Some(1),
             forgotten: None,
         };
         assert!(example.operators_alone().is_empty());

@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -107,19 +107,19 @@ fn folder(table: &mut Table<'_>, name: &'static str) -> Option<PathBuf> {
     path(table, name, "the path of a folder")
 }
 
-fn not_empty(folder: &PathBuf) -> Option<String> {
+fn not_empty(folder: &Path) -> Option<String> {
     folder
         .as_os_str()
         .is_empty()
         .then(|| "the path of a folder is expected".to_owned())
 }
 
-fn can_watch(watch: &bool) -> Option<String> {
-    (*watch && cfg!(not(feature = "watch"))).then(|| needs_feature("watching files", "watch"))
+fn can_watch(watch: bool) -> Option<String> {
+    (watch && cfg!(not(feature = "watch"))).then(|| needs_feature("watching files", "watch"))
 }
 
-fn has_modes(strict: &bool) -> Option<String> {
-    (*strict && cfg!(not(unix))).then(|| "files have no mode on this system that could be checked".to_owned())
+fn has_modes(strict: bool) -> Option<String> {
+    (strict && cfg!(not(unix))).then(|| "files have no mode on this system that could be checked".to_owned())
 }
 
 /// The key of the table for every tenant without one of its own.
@@ -141,7 +141,7 @@ pub(crate) enum ActiveEnvironment {
 pub(crate) struct ActiveVariable {
     /// The variable's name.
     pub(crate) env: String,
-    /// The environment where the variable is not set or empty.
+    /// The environment if the variable is not set or empty.
     pub(crate) default: Option<String>,
 }
 

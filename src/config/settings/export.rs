@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::config::read::table::{SIZE, Table};
@@ -9,7 +10,7 @@ use crate::config::rules::values::{at_least_one, at_most_a_day, more_than_zero, 
 use crate::config::settings::declare::settings;
 #[cfg(feature = "schema")]
 use crate::config::settings::forms;
-use crate::config::settings::setting::{HumanSize, replaced};
+use crate::config::settings::setting::replaced;
 
 /// The most requests under way at the same time: more than a process has sockets for.
 pub(crate) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
@@ -84,7 +85,7 @@ settings! {
         /// ignored. Default: 1h.
         #[default(Duration::from_secs(3600), at_most_a_day)]
         pub max_retry_after: Option<Duration>,
-        /// What is done where the receiver fails on a request by an HTTP status that may be about what it carries: 500, and any other 5xx but
+        /// What is done if the receiver fails on a request by an HTTP status that may be about what it carries: 500, and any other 5xx but
         /// 502, 503 and 504 (gRPC: INTERNAL, UNKNOWN). Default: halve.
         #[default(ServerErrors::Halve)]
         pub server_errors: Option<ServerErrors>,
@@ -94,7 +95,7 @@ settings! {
     pub struct RetrySettings;
 }
 
-/// What is done where the receiver answers a batch with 500 or the like.
+/// What is done if the receiver answers a batch with 500 or the like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -177,18 +178,20 @@ replaced! {
 }
 
 fn size(table: &mut Table<'_>, name: &'static str) -> Option<usize> {
-    table.take(name, SIZE).map(|HumanSize(bytes)| bytes)
+    table.take_text(name, SIZE, |text| {
+        usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()
+    })
 }
 
-fn in_bounds(most: &usize) -> Option<String> {
-    let too_many = || (*most > MAX_CONCURRENT_EXPORTS).then(|| format!("must be at most {MAX_CONCURRENT_EXPORTS}"));
+fn in_bounds(most: usize) -> Option<String> {
+    let too_many = || (most > MAX_CONCURRENT_EXPORTS).then(|| format!("must be at most {MAX_CONCURRENT_EXPORTS}"));
     at_least_one(most).or_else(too_many)
 }
 
-fn is_built(protocol: &Protocol) -> Option<String> {
-    (*protocol == Protocol::Grpc && cfg!(not(feature = "grpc"))).then(|| needs_feature("grpc", "grpc"))
+fn is_built(protocol: Protocol) -> Option<String> {
+    (protocol == Protocol::Grpc && cfg!(not(feature = "grpc"))).then(|| needs_feature("grpc", "grpc"))
 }
 
-fn is_built_too(compression: &Compression) -> Option<String> {
-    (*compression == Compression::Zstd && cfg!(not(feature = "zstd"))).then(|| needs_feature("zstd", "zstd"))
+fn is_built_too(compression: Compression) -> Option<String> {
+    (compression == Compression::Zstd && cfg!(not(feature = "zstd"))).then(|| needs_feature("zstd", "zstd"))
 }

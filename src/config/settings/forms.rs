@@ -34,7 +34,7 @@ pub(crate) enum KeySource {
         /// How long it may take before it is killed. Default: 10s.
         timeout: Option<String>,
         /// How long what it printed holds: it is run again when three quarters of that are over.
-        /// Default: it is run again where a receiver refuses the key.
+        /// Default: it is run again if a receiver refuses the key.
         lifetime: Option<String>,
         /// Variables of the process that it gets beside `PATH`, `HOME` and `LANG`, such as
         /// `VAULT_TOKEN`. Default: none.
@@ -65,7 +65,7 @@ pub(crate) enum Proxy {
         /// Where `user:password` comes from. Default: none are sent.
         credentials: Option<KeySource>,
     },
-    /// The proxy that a variable of the process names; none where it is not set.
+    /// The proxy that a variable of the process names; none if it is not set.
     Env {
         /// The variable's name, such as `HTTPS_PROXY`.
         env: String,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::read::table::Table;
@@ -9,19 +10,19 @@ use crate::config::rules::values::{at_least_one, more_than_zero};
 use crate::config::settings::declare::settings;
 #[cfg(feature = "schema")]
 use crate::config::settings::forms;
-use crate::config::settings::setting::{HumanDuration, replaced};
+use crate::config::settings::setting::replaced;
 
 settings! {
     /// `[pool]` as written.
     #[derive(Clone, Debug, Default, PartialEq)]
     #[at("pool")]
     pub struct Pool {
-        /// Tracers that are kept at the most, dedicated ones not counted. Where there are as many, the idle one that was used least recently
+        /// Tracers that are kept at the most, dedicated ones not counted. If there are as many, the idle one that was used least recently
         /// makes room for a new one. Default: 10000.
         #[schema(range(min = 1))]
         #[default(10_000, at_least_one)]
         pub max_tracers: Option<usize>,
-        /// How long an idle tracer is kept, or "never" where the time alone ends none. Default: 30m.
+        /// How long an idle tracer is kept, or "never" if the time alone ends none. Default: 30m.
         #[schema(with = "Option<forms::IdleTimeout>")]
         #[default(IdleTimeout::After(Duration::from_secs(30 * 60)), not_at_once)]
         pub idle_timeout: Option<IdleTimeout>,
@@ -34,7 +35,7 @@ settings! {
     pub struct PoolSettings;
 }
 
-/// How long an idle tracer is kept: `30m`, or `never` where it is kept however long.
+/// How long an idle tracer is kept: `30m`, or `never` if it is kept however long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleTimeout {
     /// So long, and up to an eighth of it longer, two minutes at the most.
@@ -62,8 +63,9 @@ impl<'de> Deserialize<'de> for IdleTimeout {
         if text == "never" {
             return Ok(Self::Never);
         }
-        let written = HumanDuration::deserialize(serde::de::value::StringDeserializer::new(text))?;
-        Ok(Self::After(written.0))
+        let time = humantime::parse_duration(&text);
+        time.map(Self::After)
+            .map_err(|error| D::Error::custom(format!("no duration: {error}")))
     }
 }
 
@@ -72,7 +74,7 @@ replaced! {
     WhenFull: Table::choose;
 }
 
-fn not_at_once(timeout: &IdleTimeout) -> Option<String> {
+fn not_at_once(timeout: IdleTimeout) -> Option<String> {
     match timeout {
         IdleTimeout::After(time) => more_than_zero(time).map(|message| format!("{message}, or \"never\"")),
         IdleTimeout::Never => None,

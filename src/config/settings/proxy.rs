@@ -1,4 +1,4 @@
-//! `[..proxy]`: what requests go through, where they do not go straight.
+//! `[..proxy]`: what requests go through, if they do not go straight.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub struct Proxy {
 #[derive(Clone, PartialEq)]
 pub(crate) enum Address {
     Url(String),
-    /// A variable of the process; there is no proxy where it is not set.
+    /// A variable of the process; there is no proxy if it is not set.
     Env(String),
 }
 
@@ -31,7 +31,7 @@ impl Proxy {
         }
     }
 
-    /// The proxy whose URL is in a variable of the process, such as `HTTPS_PROXY`; none where it is not set.
+    /// The proxy whose URL is in a variable of the process, such as `HTTPS_PROXY`; none if it is not set.
     pub fn env(variable: impl Into<String>) -> Self {
         Self {
             address: Address::Env(variable.into()),

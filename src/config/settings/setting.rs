@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::config::fault::{Faults, Layer};
@@ -36,13 +35,21 @@ pub(crate) trait Fields: Default + PartialEq {
     fn take_fields(table: &mut Table<'_>) -> Self;
     /// Lays each field that is set over that of a lower layer.
     fn overlay_fields(&mut self, upper: &Self);
-    /// The fields that are set and not declared as `#[untrusted(..)]`.
+    /// The fields that are set and declared neither as `#[untrusted(..)]` nor as `#[most(..)]`.
     fn operators_alone(&self) -> Vec<&'static str>;
-    /// The fields with `= most` that are set to more than the tables below say, each with what
+    /// The fields with `#[most(..)]` that are set to more than the tables below say, each with what
     /// those say.
     fn raised(&self, below: &Self) -> Vec<(&'static str, String)>;
-    /// Adds a fault for each value that breaks its rule.
-    fn check(&self, path: &str, faults: &mut Faults);
+    /// What is wrong with values that break their rules, by field.
+    fn faults(&self) -> Vec<(&'static str, String)>;
+
+    /// Adds a fault for each of them.
+    fn check(&self, path: &str, faults: &mut Faults) {
+        let dot = if path.is_empty() { "" } else { "." };
+        for (field, message) in self.faults() {
+            faults.add(format!("{path}{dot}{field}"), message);
+        }
+    }
 }
 
 /// Reads a table that stands by itself.
@@ -147,7 +154,7 @@ replaced! {
     String: |table: &mut Table<'_>, name| table.take(name, TEXT);
     Vec<String>: |table: &mut Table<'_>, name| table.take(name, "a list of texts");
     PathBuf: |table: &mut Table<'_>, name| path(table, name, "a path");
-    Duration: |table: &mut Table<'_>, name| table.take(name, DURATION).map(|HumanDuration(duration)| duration);
+    Duration: |table: &mut Table<'_>, name| table.take_text(name, DURATION, |text| humantime::parse_duration(text).ok());
 }
 
 /// A path; a relative one begins at the folder of the file. Nothing written stays nothing, so that
@@ -159,29 +166,4 @@ pub(crate) fn path(table: &mut Table<'_>, name: &'static str, expected: &str) ->
     } else {
         table.folder.join(path)
     })
-}
-
-/// A duration as people write it: `500ms`, `1s`, `5m`, `1h 30m`.
-pub(crate) struct HumanDuration(pub(crate) Duration);
-
-impl<'de> Deserialize<'de> for HumanDuration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(|error| {
-            serde::de::Error::custom(format!("{text:?} is no duration such as \"500ms\" or \"5m\": {error}"))
-        })
-    }
-}
-
-/// A size as people write it: `64MiB`, `500kB`, or a number of bytes.
-pub(crate) struct HumanSize(pub(crate) usize);
-
-impl<'de> Deserialize<'de> for HumanSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let size = text.parse::<bytesize::ByteSize>().ok();
-        let size = size.and_then(|size| usize::try_from(size.as_u64()).ok());
-        size.map(Self)
-            .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no size such as \"64MiB\" or \"500kB\"")))
-    }
 }

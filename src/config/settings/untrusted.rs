@@ -56,7 +56,7 @@ impl Untrusted {
     }
 }
 
-/// Patterns of files whose paths begin at the folder where they are relative.
+/// Patterns of files whose paths begin at the folder if they are relative.
 fn in_folder(table: &mut Table<'_>, name: &'static str) -> Option<Vec<String>> {
     let patterns = Vec::<String>::take(table, name)?;
     let absolute = |pattern: String| {

@@ -56,7 +56,7 @@ impl Addresses {
         Self(networks)
     }
 
-    /// Why an endpoint may not have the address, in a word; none where it may.
+    /// Why an endpoint may not have the address, in a word; none if it may.
     pub(crate) fn refusal(&self, address: IpAddr) -> Option<&'static str> {
         let address = meant(address);
         if self.0.iter().any(|network| network.has(address)) {

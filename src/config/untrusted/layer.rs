@@ -73,9 +73,15 @@ pub(crate) fn check(
 
 /// Settings that are the operator's alone: all that are not declared otherwise.
 fn never(layer: &Binding, path: &str, faults: &mut Faults) {
-    for setting in layer.operators_alone() {
-        let message = "an untrusted layer never sets this; only the operator's configuration may";
-        faults.add(format!("{path}.{setting}"), message);
+    for (table, refused) in [
+        ("", layer.operators_alone()),
+        ("limits.", layer.limits.unwrap_or_default().operators_alone()),
+        ("propagation.", layer.propagation.unwrap_or_default().operators_alone()),
+    ] {
+        for setting in refused {
+            let message = "an untrusted layer never sets this; only the operator's configuration may";
+            faults.add(format!("{path}.{table}{setting}"), message);
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Rules {
         }
     }
 
-    /// A key source as a tenant's layer may have it; none where it may not.
+    /// A key source as a tenant's layer may have it; none if it may not.
     pub(crate) fn admit(&self, source: &KeySource, tenant: Option<&Slug>) -> Option<KeySource> {
         let patterns = self.keys.iter().filter_map(|rule| rule.for_tenant(tenant));
         patterns.into_iter().find_map(|pattern| pattern.admit(source))
