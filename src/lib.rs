@@ -73,7 +73,6 @@ mod backend;
 pub mod config;
 mod context;
 mod export;
-mod faults;
 pub mod integrations;
 mod ledger;
 mod propagation;

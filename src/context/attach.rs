@@ -28,7 +28,6 @@ use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, ContextGuard};
 
 use super::scope::{ContextScope, is_decided, is_untraced, untraced};
-use crate::faults::{self, Fault, planted};
 
 thread_local! {
     // These two have no destructor, so they are there as long as the thread.
@@ -106,11 +105,8 @@ pub(crate) fn attach(cx: &Context) -> ScopeGuard {
             on_its_thread: PhantomData,
         };
     }
-    if planted(Fault::ScopeLeftBehind) && faults::now_and_then() {
-        mem::forget(cx.clone().attach());
-    }
     let attached = cx.clone().attach();
-    let holds = with_current(|now| is_same(now, cx)) || planted(Fault::AttachUnchecked);
+    let holds = with_current(|now| is_same(now, cx));
     ScopeGuard {
         attached: Some(attached),
         failed: (!holds).then(|| fail(cx)),

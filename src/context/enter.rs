@@ -11,7 +11,6 @@ use super::scope::{
     ContextScope, Owner, ScopeEntry, SessionScope, is_foreign, is_hidden_of, own_active, own_context, own_scope,
 };
 use super::{Identity, Root};
-use crate::faults::{self, Fault, planted};
 
 /// How many hidden scopes of other tracers a scope remembers. Beyond that it forgets the ones that were hidden first.
 const MAX_HIDDEN: usize = 32;
@@ -23,9 +22,6 @@ const MAX_HIDDEN: usize = 32;
 /// this tracer, if there is one, is continued.
 pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context) -> Context {
     let identity = &*owner.identity;
-    if let (true, Some(session)) = (planted(Fault::SessionOfThread), &session) {
-        faults::set_of_thread(session);
-    }
     let own = own_scope(identity, from);
     let in_other_scope = own.is_none() && from.get::<ContextScope>().is_some();
     let entered = if in_other_scope || is_foreign(identity, from) {
@@ -175,11 +171,6 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Context
     }
     // Our own context further out, with its span and its baggage, if there is one.
     let entered = outer.cloned().unwrap_or_default().with_value(scope);
-    let entered = if planted(Fault::BaggageShared) {
-        entered.with_baggage(copied(from.baggage()))
-    } else {
-        entered
-    };
     match by_hand {
         Some(span) => entered.with_remote_span_context(span),
         None => entered,

@@ -12,7 +12,6 @@ use rand::{Rng, TryRngCore};
 
 use super::boundary::Boundary;
 use super::trace_origin::{Tag, random_half};
-use crate::faults::{Fault, planted};
 use crate::selector::Selector;
 
 /// What the check of a marked id differs in.
@@ -101,7 +100,7 @@ impl Identity {
     /// Whether another selector of the same registry began a trace.
     fn is_begun_by_another(&self, trace: TraceId) -> bool {
         let tag = self.boundary.traces.tag_of(trace);
-        tag.is_some_and(|tag| tag != self.tag) && !planted(Fault::TraceOriginUnchecked)
+        tag.is_some_and(|tag| tag != self.tag)
     }
 
     /// Starts a span with a marked id.

@@ -8,16 +8,12 @@ use opentelemetry::trace::TraceContextExt;
 
 use super::identity::Identity;
 use super::scope::{ContextScope, SessionScope, entered_scope, own_context};
-use crate::faults::{self, Fault, planted};
 use crate::selector::Selector;
 
 /// Returns the context to start a span of `identity` in. The span that is active there is its parent. Empty for a new trace.
 ///
 /// Empty, and not one with an invalid span in it: the sampler takes that for a parent that is not sampled.
 pub(crate) fn parent<'cx>(identity: &Identity, cx: &'cx Context, trust_remote: bool) -> Cow<'cx, Context> {
-    if planted(Fault::ParentUnchecked) && cx.has_active_span() {
-        return Cow::Borrowed(cx);
-    }
     let scope = cx.get::<ContextScope>();
     // A remote span in another tracer's scope came to that tracer. A tracer trusts only the remote spans that come to itself.
     let trust_active = trust_remote && scope.is_none_or(|scope| scope.is_of(identity));
@@ -40,9 +36,6 @@ pub(crate) fn parent<'cx>(identity: &Identity, cx: &'cx Context, trust_remote: b
 
 /// Returns the session of a span that `identity` starts in a context: that of its innermost scope, if any.
 pub(crate) fn session<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx SessionScope> {
-    if planted(Fault::SessionOfThread) {
-        return faults::of_thread();
-    }
     let scope = cx.get::<ContextScope>()?;
     if scope.is_of(identity) {
         return scope.entry.session.as_ref();
@@ -59,8 +52,7 @@ pub(crate) fn baggage<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx
 
 /// Returns the context in which the tracer's innermost span is current and still open, also if other tracers' scopes and spans hide it.
 pub(crate) fn with_open_span(identity: &Identity, cx: &Context) -> Option<Context> {
-    let is_own = |cx: &Context| identity.may_continue(cx, false) || planted(Fault::CurrentUnchecked);
-    let open = |cx: &&Context| is_own(cx) && cx.span().is_recording();
+    let open = |cx: &&Context| identity.may_continue(cx, false) && cx.span().is_recording();
     let active = Some(cx).filter(open);
     active
         .or_else(|| cx.get::<ContextScope>()?.hidden(identity).filter(open))

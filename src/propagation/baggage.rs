@@ -10,8 +10,6 @@ use opentelemetry::StringValue;
 use opentelemetry::baggage::{Baggage, BaggageMetadata};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::faults::{Fault, planted};
-
 /// Limits of a header (W3C Baggage, "Limits").
 const MAX_BYTES: usize = 8192;
 const MAX_ENTRIES: usize = 64;
@@ -38,19 +36,17 @@ pub(super) fn read(header: &str) -> Baggage {
 }
 
 fn read_entry(entry: &str) -> Option<(Key, (StringValue, BaggageMetadata))> {
-    let (entry, metadata) = entry.split_once(';').unwrap_or((entry, ""));
+    let entry = entry.split_once(';').map_or(entry, |(entry, _metadata)| entry);
     let (key, value) = entry.split_once('=')?;
     let key = key.trim_matches(OWS);
     if !is_key(key) {
         return None;
     }
     let value = percent_decode_str(value.trim_matches(OWS)).decode_utf8().ok()?;
-    let metadata = if planted(Fault::BaggageMetadataKept) {
-        percent_decode_str(metadata).decode_utf8().ok()?.into_owned()
-    } else {
-        String::new()
-    };
-    Some((key.to_owned().into(), (value.into_owned().into(), metadata.into())))
+    Some((
+        key.to_owned().into(),
+        (value.into_owned().into(), BaggageMetadata::default()),
+    ))
 }
 
 /// A token (RFC 9110, section 5.6.2) without `%`: some readers decode a key and others do not, so one with `%` is not the same key to both.
@@ -103,9 +99,6 @@ fn write_entry(key: &str, value: &str, metadata: &str) -> Option<String> {
         return None;
     }
     let mut entry = format!("{key}={}", encoded(value));
-    if planted(Fault::BaggageMetadataKept) && !metadata.is_empty() {
-        return Some(format!("{entry};{metadata}"));
-    }
     let properties = metadata.split(';').map(|property| property.trim_matches(OWS));
     for property in properties.filter(|property| !property.is_empty()) {
         let (key, value) = match property.split_once('=') {

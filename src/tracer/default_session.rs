@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use arc_swap::ArcSwapOption;
 
 use crate::context::SessionStamp;
-use crate::faults::{self, Fault, planted};
 
 /// The session of spans that are started outside any. Read at the start of each span, so it takes no lock.
 #[derive(Default)]
@@ -16,9 +15,6 @@ pub(super) struct DefaultSession {
 
 impl DefaultSession {
     pub(super) fn set(&self, stamp: &Arc<SessionStamp>) {
-        if planted(Fault::DefaultSessionShared) {
-            faults::set_of_thread(stamp);
-        }
         self.stamp.store(Some(Arc::clone(stamp)));
     }
 
@@ -29,9 +25,6 @@ impl DefaultSession {
     }
 
     pub(super) fn get(&self) -> Option<Arc<SessionStamp>> {
-        if planted(Fault::DefaultSessionShared) {
-            return faults::of_thread().cloned();
-        }
         self.stamp.load_full()
     }
 }

@@ -18,7 +18,6 @@ use crate::backend::Destination;
 use crate::config::{Digest, ResolvedBinding, Shape};
 use crate::context::{self, Identity, InScope, Owner, ScopeGuard, SessionScope, SessionStamp, SpanIds};
 use crate::export::{Lane, LaneProcessor, TracerReport};
-use crate::faults::{Fault, planted};
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::span::{ActiveSpan, RegistrySpan};
@@ -73,8 +72,8 @@ impl TracerHandle {
             .build();
         Self(Arc::new(Instance {
             identity,
-            trust_remote_parent: binding.trust_remote_parent || planted(Fault::RemoteTrusted),
-            propagate_session_id: binding.propagate_session_id || planted(Fault::SessionIdTaken),
+            trust_remote_parent: binding.trust_remote_parent,
+            propagate_session_id: binding.propagate_session_id,
             sdk: provider.tracer(SCOPE),
             provider,
             lane,
@@ -243,8 +242,7 @@ impl TracerHandle {
     pub(crate) fn is_idle(&mut self) -> bool {
         // Exact, and in order after all that was done with the other handles.
         let only = Arc::get_mut(&mut self.0);
-        let is_sent = |tracer: &mut Instance| tracer.lane.is_idle() || planted(Fault::EvictedUnsent);
-        only.is_some_and(|tracer| !tracer.default_session.is_open() && is_sent(tracer))
+        only.is_some_and(|tracer| !tracer.default_session.is_open() && tracer.lane.is_idle())
     }
 
     /// Whether two handles are of the same tracer. The same as `==`.

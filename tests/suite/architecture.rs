@@ -14,7 +14,6 @@ use crate::sources::{root, source_folders};
 /// or a file (without `.rs`) below `src/`. If several entries match a file, the longest counts.
 const LAYERS: &[&str] = &[
     "util",
-    "faults",
     "watch",
     "selector",
     "secret",

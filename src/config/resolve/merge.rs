@@ -23,7 +23,6 @@ use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::TemplateError;
 use crate::config::settings::binding::{Binding, Change};
 use crate::config::untrusted::{self, Addresses, LayerPlace, Rules};
-use crate::faults::{Fault, planted};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind};
 
@@ -61,7 +60,7 @@ impl<'a> MergedLayers<'a> {
 
     /// Lays a layer over those before it.
     pub(crate) fn lay(&mut self, layer: &Binding, place: LayerPlace<'a>) -> Result<(), TemplateError> {
-        let is_trusted = !layer.untrusted || planted(Fault::UntrustedObeyed);
+        let is_trusted = !layer.untrusted;
         let mut key = None;
         let moves = untrusted::moves(layer, &self.binding);
         let changes_backend = layer.changes(&self.binding) == Some(Change::Backend);
@@ -102,7 +101,7 @@ impl<'a> MergedLayers<'a> {
 
     /// Notes which layer named the project. `below` is what the tables below say of it, `moves` whether the layer sends elsewhere than they do.
     fn note_project(&mut self, layer: &Binding, place: LayerPlace<'a>, below: Option<&str>, moves: bool) {
-        let is_trusted = !layer.untrusted || planted(Fault::UntrustedObeyed);
+        let is_trusted = !layer.untrusted;
         if self.binding.project.is_none() || (is_trusted && layer.project.is_some()) {
             self.project_of = None;
         } else if layer.project.as_deref().is_some_and(|project| Some(project) != below) {

@@ -29,7 +29,6 @@ use super::key_state::{Key, KeyWaiter, More, State};
 use crate::export::accounting::key_status::KeyStatus;
 use crate::export::log::episodes::TARGET;
 use crate::export::schedule::blocking;
-use crate::faults::{Fault, planted};
 use crate::secret::{ApiKey, Fingerprint, KeyOrigin, SecretError};
 use crate::util::fork::ForkLock;
 use crate::util::wall_time;
@@ -139,9 +138,6 @@ impl RotatingKey {
             let mut state = self.state.lock();
             if state.key.number != refused.number {
                 return true;
-            }
-            if planted(Fault::RefusedNotAsked) {
-                return false;
             }
             let more = state.more();
             if !more.asking && more.not_before.is_some_and(|at| Instant::now() < at) {

@@ -14,9 +14,7 @@ use crate::export::keys::key_state::KeyWaiter;
 use crate::export::keys::request_key::Sent;
 use crate::export::send::outcome::Outcome;
 use crate::export::send::verdict::Verdict;
-use crate::faults::{Fault, planted};
 use crate::ledger::DropReason;
-use crate::secret::KeyRefusalStatus;
 
 /// What the time of a request is counted from, unless an outage began later.
 #[derive(Clone, Copy, Debug)]
@@ -123,10 +121,6 @@ impl Lane {
     pub(crate) fn note_taken_key(&self, kind: RequestKind, sent: Sent) {
         let is_late = !sent.is_before() && !self.key.is_current(sent.key);
         let mut state = self.state.lock();
-        if is_late && planted(Fault::LateAnswerAlarms) {
-            let status = KeyRefusalStatus::Http(401);
-            state.seldom().key_refusals.refuse(kind, sent.key + 1, status);
-        }
         let is_over = state
             .seldom
             .as_mut()

@@ -18,7 +18,6 @@ use crate::export::queue::byte_size::byte_size;
 use crate::export::queue::span_queue::Batch;
 use crate::export::schedule::engine_event::{Cause, EngineEvent};
 use crate::export::send::outcome::Outcome;
-use crate::faults::{self, Fault, planted};
 use crate::ledger::DropReason;
 use crate::util::wall_time::Moment;
 
@@ -93,13 +92,6 @@ impl Lane {
             self.log_refused_at_the_door(RequestKind::Spans, reason);
             return;
         }
-        if planted(Fault::SpanLost) && faults::now_and_then() {
-            return;
-        }
-        if planted(Fault::SpanDoubled) && faults::now_and_then() {
-            state.share.enqueue(bytes, &self.shared.budget);
-            state.place(bytes, &self.shared.chunks).push(span.clone());
-        }
         state.place(bytes, &self.shared.chunks).push(span);
         self.note_queued(&mut state);
         let event = if state.spans.len() >= settings.full_batch() {
@@ -173,7 +165,7 @@ impl Lane {
         let before = span.links.links.len();
         span.links
             .links
-            .retain(|link| self.identity.may_link(&link.span_context) || planted(Fault::LinksKept));
+            .retain(|link| self.identity.may_link(&link.span_context));
         let foreign = before - span.links.links.len();
         if foreign > 0 {
             self.identity.boundary().note_foreign_links(foreign);

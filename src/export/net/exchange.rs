@@ -14,7 +14,6 @@ use super::connections::ClientLease;
 use crate::backend::Destination;
 use crate::config::Protocol;
 use crate::export::encode::body::Encoded;
-use crate::faults::{self, Fault, planted};
 use crate::secret::ApiKey;
 
 /// How much of an answer is read. OTLP's answers are a few bytes; a server that sends more is not listened to.
@@ -132,11 +131,6 @@ impl Exchange<'_> {
             headers.insert(name.clone(), value.clone());
         }
         headers.insert(self.to.key_header.clone(), self.key.header_value(self.to.key_scheme));
-        if planted(Fault::KeyShown)
-            && let Some(key) = faults::previous(&headers[&self.to.key_header])
-        {
-            headers.insert("x-previous-key", key);
-        }
     }
 
     /// Waits for something no longer than the request has time.

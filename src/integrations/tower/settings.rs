@@ -11,7 +11,6 @@ use http::uri::Scheme;
 use super::errors::Counts;
 use super::source::Asked;
 use super::{TenantError, TenantErrorKind, TenantSource};
-use crate::faults::{self, Fault, planted};
 use crate::registry::{LookupError, TracerRegistry};
 use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 use crate::session::SessionBuilder;
@@ -116,14 +115,7 @@ impl Settings {
         attempt: Attempt,
     ) -> Step {
         match found {
-            Ok(tracer) => {
-                if planted(Fault::ServedForPrevious)
-                    && let Some(previous) = faults::previous(&tracer)
-                {
-                    return Step::Go(Decision::Serve(previous));
-                }
-                Step::Go(Decision::Serve(tracer))
-            }
+            Ok(tracer) => Step::Go(Decision::Serve(tracer)),
             Err(error) => self.otherwise(Some(selector), &error.into(), attempt),
         }
     }

@@ -18,7 +18,6 @@ use super::counts::note_unrouted;
 use super::outcome::Told;
 use crate::backend::{DataPart, flatten};
 use crate::context::{self, ScopeGuard};
-use crate::faults::{self, Fault, planted};
 use crate::span::ActiveSpan;
 use crate::tracer::{Open, TracerHandle};
 
@@ -73,12 +72,7 @@ fn start(call: Call, from: &Context) -> State {
     let tracer = match call.tracer {
         // In no scope: a function further in that names no tracer would otherwise be traced into the caller's project, or the default's.
         TracerChoice::Failed => return State::Closed(context::untraced(from)),
-        TracerChoice::Named(tracer) => {
-            if planted(Fault::TracedByThread) {
-                faults::set_of_thread(&tracer);
-            }
-            tracer
-        }
+        TracerChoice::Named(tracer) => tracer,
         TracerChoice::OfScope => {
             let of_session = call.session.as_ref().map(|session| session.tracer().clone());
             let Some(tracer) = of_session.or_else(|| of_scope(from)) else {
@@ -104,11 +98,6 @@ fn start(call: Call, from: &Context) -> State {
 }
 
 fn of_scope(from: &Context) -> Option<TracerHandle> {
-    if planted(Fault::TracedByThread)
-        && let Some(named_before) = faults::of_thread::<TracerHandle>()
-    {
-        return Some(named_before.clone());
-    }
     context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner))
 }
 

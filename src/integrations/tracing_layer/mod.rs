@@ -22,7 +22,6 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::context;
 use crate::export::EngineMark;
-use crate::faults::{Fault, planted};
 use crate::integrations::routing::Routing;
 use crate::registry::TracerRegistry;
 use crate::span::NOW;
@@ -132,12 +131,6 @@ impl TracingLayer {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         if attrs.is_contextual() {
-            let entered = || ctx.lookup_current().and_then(|span| self.of_span(&span));
-            if planted(Fault::EnteredUnchecked)
-                && let Some(entered) = entered()
-            {
-                return entered;
-            }
             return current.clone();
         }
         let parent = attrs.parent().and_then(|parent| ctx.span(parent));

@@ -1,13 +1,11 @@
 //! Making a tracer: from a binding to a handle.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
 use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
 use crate::export::{ConnectionKey, Connections, Credentials, HEALTH, Proxy};
-use crate::faults::{self, Fault, planted};
 use crate::registry::bindings::Bound;
 use crate::registry::error::LookupError;
 use crate::registry::handle::Inner;
@@ -18,29 +16,12 @@ use crate::tracer::TracerHandle;
 impl Inner {
     /// Reads the key and makes the tracer. A failure leaves nothing behind.
     pub(crate) fn make(&self, bound: &Bound) -> Result<TracerHandle, LookupError> {
-        if planted(Fault::LookUpHangs) && faults::now_and_then() {
-            loop {
-                thread::park();
-            }
-        }
-        if planted(Fault::BindingsSwapped) && self.state.bindings.generation() > 0 {
-            let mut other = self.binding_of_neighbour(&bound.binding.selector)?;
-            other.selector.clone_from(&bound.binding.selector);
-            return self.make_of(&other, bound);
-        }
-        self.make_of(&bound.binding, bound)
-    }
-
-    fn make_of(&self, binding: &ResolvedBinding, bound: &Bound) -> Result<TracerHandle, LookupError> {
+        let binding = &bound.binding;
         let selector = &binding.selector;
         let destination = self.destination(binding)?;
         let connections = self.connections(binding, &destination)?;
         let (keys, scheme) = (self.engine.keys(), destination.key_scheme);
-        let key = if planted(Fault::KeysSwapped) {
-            keys.open(&self.binding_of_neighbour(selector)?.api_key, scheme)?
-        } else {
-            keys.open(&binding.api_key, scheme)?
-        };
+        let key = keys.open(&binding.api_key, scheme)?;
         if self.engine.settings().mode == ExportMode::Inline {
             // Between flushes no other thread does it.
             self.books.evict();
@@ -69,15 +50,6 @@ impl Inner {
                 project.advice()
             );
         }
-    }
-
-    /// The binding that a selector would be swapped with, if bindings or keys were swapped.
-    fn binding_of_neighbour(&self, selector: &Selector) -> Result<ResolvedBinding, LookupError> {
-        let config = self.state.bindings.config();
-        let all = config.selectors();
-        let at = all.iter().position(|known| known == selector).unwrap_or_default();
-        let neighbour = all.get(at ^ 1).unwrap_or(selector);
-        Ok(config.resolve(neighbour)?)
     }
 
     pub(crate) fn destination(&self, binding: &ResolvedBinding) -> Result<Arc<Destination>, LookupError> {

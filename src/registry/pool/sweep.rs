@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use super::slots::Used;
 use super::tracer_pool::{Pool, in_slots};
-use crate::export::{CountedLane, Lane};
-use crate::faults::{Fault, planted};
+use crate::export::Lane;
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
@@ -76,9 +75,6 @@ impl Pool {
         };
         let evicted = in_slots!(self, selector, |slots, key| slots.evict(key, used, is_idle, now));
         let Some(tracer) = evicted else { return false };
-        if planted(Fault::EvictedUnsent) {
-            tracer.lane().abandon();
-        }
         drop(tracer);
         self.capacity.release(1);
         self.evicted.fetch_add(1, Ordering::Relaxed); // A count that is shown.

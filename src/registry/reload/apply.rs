@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::report::{Reload, ReloadError, RetainedTracer};
 use crate::config::{Config, Digest, ResolveError};
-use crate::faults::{Fault, planted};
 use crate::registry::error::LookupError;
 use crate::registry::handle::TracerRegistry;
 use crate::registry::state::RegistryState;
@@ -91,13 +90,11 @@ impl RegistryState {
             let resolved = self.bindings.resolve_without_asking(selector);
             match &resolved {
                 Ok(Some(binding)) if binding.digest() == tracer.digest() => continue,
-                Ok(Some(_)) if planted(Fault::ChangedKept) => continue,
                 // The next look-up asks, and compares.
                 Ok(None) => {
                     tracer.freshness().mark_stale();
                     continue;
                 }
-                Err(LookupError::Resolve(ResolveError::Unknown { .. })) if planted(Fault::RemovedServed) => continue,
                 Ok(Some(binding)) if !may_go(&tracer, Ok(binding.digest())) => continue,
                 Err(error @ LookupError::Resolve(_)) if !may_go(&tracer, Err(error)) => continue,
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) => {

@@ -1,0 +1,59 @@
+//! What the patches beside this file call. `.ci/faults/run` puts it into the scratch copy, as `src/faults.rs`.
+//!
+//! Each function has the name of a fault first, and does nothing unless the variable `TRACER_REGISTRY_FAULT` selects that fault.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use crate::config::{Config, ResolvedBinding};
+
+thread_local! {
+    static KEPT: Cell<Option<&'static (dyn Any + Send + Sync)>> = const { Cell::new(None) };
+}
+
+pub(crate) fn planted(fault: &str) -> bool {
+    static SELECTED: LazyLock<String> = LazyLock::new(|| std::env::var("TRACER_REGISTRY_FAULT").unwrap_or_default());
+    *SELECTED == fault
+}
+
+/// True every now and then: a fault that is always there is too easy to find.
+pub(crate) fn now_and_then(fault: &str) -> bool {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    planted(fault) && ASKED.fetch_add(1, Ordering::Relaxed) % 97 == 96
+}
+
+/// Keeps a value for [`kept`] on this thread. Leaked: the program does not run for long.
+pub(crate) fn keep<T: Clone + Send + Sync + 'static>(fault: &str, value: &T) {
+    if planted(fault) {
+        KEPT.set(Some(Box::leak(Box::new(value.clone()))));
+    }
+}
+
+/// The last value that was kept on this thread.
+pub(crate) fn kept<T: 'static>(fault: &str) -> Option<&'static T> {
+    KEPT.get().filter(|_| planted(fault))?.downcast_ref()
+}
+
+/// The value of the call before.
+pub(crate) fn previous<T: Clone + Send + Sync + 'static>(fault: &str, value: &T) -> Option<T> {
+    static PREVIOUS: Mutex<Option<Box<dyn Any + Send + Sync>>> = Mutex::new(None);
+    if !planted(fault) {
+        return None;
+    }
+    let mut previous = PREVIOUS.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = previous.replace(Box::new(value.clone()))?;
+    before.downcast().ok().map(|before| *before)
+}
+
+/// The binding of another selector, under this one's name.
+pub(crate) fn swapped(fault: &str, config: &Config, binding: &ResolvedBinding) -> ResolvedBinding {
+    let all = config.selectors();
+    let at = all.iter().position(|known| *known == binding.selector).unwrap_or_default();
+    let neighbour = all.get(at ^ 1).filter(|_| planted(fault));
+    let resolved = neighbour.and_then(|neighbour| config.resolve(neighbour).ok());
+    let mut swapped = resolved.unwrap_or_else(|| binding.clone());
+    swapped.selector.clone_from(&binding.selector);
+    swapped
+}
