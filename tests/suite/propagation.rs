@@ -129,11 +129,18 @@ fn headers_of_a_request_that_another_tracer_wrote_do_not_stay_beside_ones_own() 
     assert_eq!(request["baggage"], "plan=of-b");
     a.in_span("a", |_| {
         a.inject_headers(&mut request);
-        assert_eq!(request["traceparent"].to_str().ok(), Some(&*injected(&a)["traceparent"]));
+        assert_eq!(
+            request["traceparent"].to_str().ok(),
+            Some(&*injected(&a)["traceparent"])
+        );
         assert!(!request.contains_key("baggage"), "{request:?}");
     });
     a.inject_headers(&mut request);
-    assert_eq!(request.keys().collect::<Vec<_>>(), ["x-request-id"], "nothing is current");
+    assert_eq!(
+        request.keys().collect::<Vec<_>>(),
+        ["x-request-id"],
+        "nothing is current"
+    );
 
     request.insert("traceparent", http::HeaderValue::from_static(PARENT));
     trusts.extract_headers(&request).run(|| {
@@ -142,7 +149,9 @@ fn headers_of_a_request_that_another_tracer_wrote_do_not_stay_beside_ones_own() 
         assert_eq!(next["traceparent"], PARENT);
     });
     request.insert("traceparent", http::HeaderValue::from_bytes(b"\xe4").expect("a value"));
-    trusts.extract_headers(&request).run(|| assert_eq!(injected(&trusts), Headers::new()));
+    trusts
+        .extract_headers(&request)
+        .run(|| assert_eq!(injected(&trusts), Headers::new()));
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenS
             "what an `async fn` returns is known: leave `returns` out",
         ));
     }
-    let told = if is_async {
+    let kind = if is_async {
         Some(Kind::Value)
     } else {
         options.returns.map(|(kind, _)| kind)
@@ -43,7 +43,7 @@ pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenS
     let expansion = Expansion {
         rebound,
         options,
-        returns: Returns::of(&function.0.sig.output, told),
+        returns: Returns::of(&function.0.sig.output, kind),
         private: private(options.krate.as_ref()),
         function: &function,
     };
@@ -111,8 +111,9 @@ impl Expansion<'_> {
 
     /// Whether a function's result is looked at when it returns.
     fn has_outcome(&self) -> bool {
-        let is_told = self.returns.is_result || self.options.err.is_some() || self.options.captures_outputs.is_some();
-        is_told && !self.returns.is_unit() && !self.returns.is_never()
+        let is_recorded =
+            self.returns.is_result || self.options.err.is_some() || self.options.captures_outputs.is_some();
+        is_recorded && !self.returns.is_unit() && !self.returns.is_never()
     }
 
     /// Whether a `self` is the function's to drop. It cannot be bound anew.
@@ -160,7 +161,7 @@ impl Expansion<'_> {
         quote_spanned!(Span::mixed_site()=>
             #begin
             let returned = #private::once(move || -> #returned { #body });
-            #private::Entered::outcome(&#span, |told| #private::tell(&returned, told, #outcome));
+            #private::Life::outcome(&#span, |recorder| #private::record(&returned, recorder, #outcome));
             returned
         )
     }
@@ -221,17 +222,16 @@ impl Expansion<'_> {
         Ident::new(if self.returns.is_boxed { boxed } else { plain }, Span::mixed_site())
     }
 
-    /// Begins the call, and tells its arguments and fields. Gives the name of what it began.
+    /// Begins the call, and captures its arguments and fields. Returns the variable of the call, and the statements.
     fn begin(&self, how: &str) -> (Ident, TokenStream) {
         let site = Span::mixed_site();
         let (private, call) = (&self.private, self.call());
         let (begin, life) = (Ident::new(how, site), Ident::new("life", site));
-        let type_of_it = Ident::new(if how == "enter" { "Entered" } else { "Life" }, site);
         let (inputs, fields) = (self.inputs(), self.fields());
         let inputs = (!inputs.is_empty())
-            .then(|| quote_spanned!(site=> #private::#type_of_it::inputs(&mut #life, |told| { #(#inputs)* });));
+            .then(|| quote_spanned!(site=> #private::Life::inputs(&mut #life, |capture| { #(#inputs)* });));
         let fields = (!fields.is_empty())
-            .then(|| quote_spanned!(site=> #private::#type_of_it::fields(&mut #life, |told| { #(#fields)* });));
+            .then(|| quote_spanned!(site=> #private::Life::fields(&mut #life, |capture| { #(#fields)* });));
         let mutable = (inputs.is_some() || fields.is_some()).then(|| quote_spanned!(site=> mut));
         let statements = quote_spanned!(site=> let #mutable #life = #private::#begin(|| #call); #inputs #fields);
         (life, statements)
@@ -241,9 +241,13 @@ impl Expansion<'_> {
     fn call(&self) -> TokenStream {
         let site = Span::mixed_site();
         let (private, options) = (&self.private, self.options);
-        let ident = self.function.0.sig.ident.unraw();
-        let own_name = LitStr::new(&ident.to_string(), ident.span());
-        let name = options.name.as_ref().unwrap_or(&own_name);
+        let begin = if let Some(name) = &options.name {
+            quote_spanned!(at(name)=> #private::Call::new(#name))
+        } else {
+            let ident = self.function.0.sig.ident.unraw();
+            let name = LitStr::new(&ident.to_string(), ident.span());
+            quote_spanned!(site=> #private::Call::new(#name))
+        };
         let event_type = options.event_type.as_ref();
         let event_type = event_type.map(|kind| quote_spanned!(site=> .event_type(#private::EventType::#kind)));
         let tracer = options
@@ -260,7 +264,7 @@ impl Expansion<'_> {
             let names = names.map(|name| self.optional(name, "text"));
             quote_spanned!(site=> .look_up(#registry, #(#names),*))
         });
-        quote_spanned!(site=> #private::Call::new(#name) #event_type #tracer #look_up #session)
+        quote_spanned!(site=> #begin #event_type #tracer #look_up #session)
     }
 
     /// What a function of the runtime makes of an expression, where there is one.
@@ -274,23 +278,24 @@ impl Expansion<'_> {
         }
     }
 
-    /// A statement for each argument that is told.
+    /// A statement for each argument that is captured.
     fn inputs(&self) -> Vec<TokenStream> {
         if !self.options.captures_inputs || self.options.skip_all {
             return Vec::new();
         }
         let arguments = self.function.arguments().into_iter();
-        let told = arguments.filter(|name| !name.to_string().starts_with('_') && !self.options.skip.contains(name));
-        told.map(|name| {
-            let key = LitStr::new(&name.unraw().to_string(), Span::mixed_site());
-            if self.options.redact.contains(&name) {
-                return quote_spanned!(Span::mixed_site()=> told.redacted(#key););
-            }
-            let value = Ident::new("value", Span::mixed_site());
-            let tell = self.tell(&value, &quote_spanned!(Span::mixed_site()=> told), &key);
-            quote_spanned!(Span::mixed_site()=> { let #value = &#name; #tell })
-        })
-        .collect()
+        let captured = arguments.filter(|name| !name.to_string().starts_with('_') && !self.options.skip.contains(name));
+        captured
+            .map(|name| {
+                let key = LitStr::new(&name.unraw().to_string(), Span::mixed_site());
+                if self.options.redact.contains(&name) {
+                    return quote_spanned!(Span::mixed_site()=> capture.redacted(#key););
+                }
+                let value = Ident::new("value", Span::mixed_site());
+                let record = self.record(&value, &quote_spanned!(Span::mixed_site()=> capture), &key);
+                quote_spanned!(Span::mixed_site()=> { let #value = &#name; #record })
+            })
+            .collect()
     }
 
     /// A statement for each attribute.
@@ -300,22 +305,22 @@ impl Expansion<'_> {
             .map(|field| {
                 let (key, expression) = (&field.key, &field.value);
                 let value = Ident::new("value", Span::mixed_site());
-                let tell = self.tell(&value, &quote_spanned!(Span::mixed_site()=> told), key);
-                quote_spanned!(Span::mixed_site()=> { let #value = &(#expression); #tell })
+                let record = self.record(&value, &quote_spanned!(Span::mixed_site()=> capture), key);
+                quote_spanned!(Span::mixed_site()=> { let #value = &(#expression); #record })
             })
             .collect()
     }
 
-    /// Tells a value, which is a reference, by the best of what it can do.
-    fn tell(&self, value: &Ident, to: &TokenStream, key: &LitStr) -> TokenStream {
+    /// Captures a value, which is a reference, by the best trait of its type.
+    fn record(&self, value: &Ident, to: &TokenStream, key: &LitStr) -> TokenStream {
         let private = &self.private;
         quote_spanned!(Span::mixed_site()=> {
             use #private::by::*;
-            (&&&#private::Value(#value)).tracer_registry_tell(#to, #key);
+            (&&&#private::Value(#value)).tracer_registry_record(#to, #key);
         })
     }
 
-    /// A closure that tells how the call came out.
+    /// A closure that records the outcome of the call.
     fn outcome(&self) -> TokenStream {
         let site = Span::mixed_site();
         let private = &self.private;
@@ -326,7 +331,7 @@ impl Expansion<'_> {
             .filter(|_| !self.returns.is_unit())
             .map(|_| {
                 let key = LitStr::new("result", site);
-                self.tell(&value, &quote_spanned!(site=> &mut told.outputs), &key)
+                self.record(&value, &quote_spanned!(site=> &mut recorder.outputs), &key)
             });
         let good = if let Some(outputs) = outputs {
             quote_spanned!(site=> #private::Ended::Ok(#value) => #outputs)
@@ -334,11 +339,11 @@ impl Expansion<'_> {
             quote_spanned!(site=> #private::Ended::Ok(_) => {})
         };
         let bad = if self.options.err.is_some() {
-            quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tracer_registry_tell(told))
+            quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tracer_registry_record(recorder))
         } else {
-            quote_spanned!(site=> #private::Ended::Err(_) => told.failed())
+            quote_spanned!(site=> #private::Ended::Err(_) => recorder.failed())
         };
-        quote_spanned!(site=> |returned, told| {
+        quote_spanned!(site=> |returned, recorder| {
             use #private::by::*;
             match (&&#private::Outcome(returned)).tracer_registry_split() {
                 #good,

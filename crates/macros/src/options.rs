@@ -15,7 +15,7 @@ const KNOWN: &str = "name, event_type, tracer, registry, tenant, feature, enviro
 /// The attribute as it was written.
 #[derive(Default)]
 pub(crate) struct Options {
-    pub(crate) name: Option<LitStr>,
+    pub(crate) name: Option<Expr>,
     /// A variant of `EventType`.
     pub(crate) event_type: Option<Ident>,
     pub(crate) tracer: Option<Expr>,
@@ -107,9 +107,10 @@ impl Options {
         Ok(())
     }
 
-    /// Whether arguments are used by what is written here.
+    /// Returns whether the options may use arguments.
     pub(crate) fn see_arguments(&self) -> bool {
-        let mut chosen_by = [
+        let mut expressions = [
+            &self.name,
             &self.tracer,
             &self.registry,
             &self.tenant,
@@ -118,7 +119,7 @@ impl Options {
             &self.session,
         ]
         .into_iter();
-        self.captures_inputs || !self.fields.is_empty() || chosen_by.any(Option::is_some)
+        self.captures_inputs || !self.fields.is_empty() || expressions.any(Option::is_some)
     }
 
     /// What is wrong with the options together.

@@ -34,15 +34,15 @@ pub(crate) struct Returns {
 }
 
 impl Returns {
-    pub(crate) fn of(output: &ReturnType, told: Option<Kind>) -> Self {
+    pub(crate) fn of(output: &ReturnType, stated: Option<Kind>) -> Self {
         let written = match output {
             ReturnType::Type(_, written) => bare(written).clone(),
             ReturnType::Default => Type::Tuple(syn::parse_quote!(())),
         };
         let found = found(&written);
-        let (kind, gives) = match (told, found) {
-            (Some(told), Some((kind, gives))) if told == kind => (kind, gives),
-            (Some(told), _) => (told, None),
+        let (kind, gives) = match (stated, found) {
+            (Some(stated), Some((kind, gives))) if stated == kind => (kind, gives),
+            (Some(stated), _) => (stated, None),
             (None, Some(found)) => found,
             (None, None) => (Kind::Value, None),
         };
