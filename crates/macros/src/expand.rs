@@ -1,7 +1,7 @@
 //! The function with its span in it.
 //!
-//! All names are either the user's or hygienic (`mixed_site`), and all paths begin at the crate, so that nothing depends on what is called how
-//! where the function is. The user's body stays one block with its own spans: what the compiler says of it points there.
+//! All names are either the user's or hygienic (`mixed_site`), and all paths begin at the crate, so nothing depends on names in the user's
+//! module. The user's body stays one block with its own spans, so that errors of the compiler point there.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -18,9 +18,9 @@ struct Expansion<'a> {
     options: &'a Options,
     function: &'a Function,
     returns: Returns,
-    /// Statements that bind the arguments anew.
+    /// Statements that rebind the arguments.
     rebound: Vec<TokenStream>,
-    /// Where the runtime is.
+    /// The path of the runtime.
     private: TokenStream,
 }
 
@@ -71,7 +71,7 @@ fn private(krate: Option<&Path>) -> TokenStream {
     }
 }
 
-/// Where the compiler is to point when an expression is of a wrong type.
+/// The span at which the compiler reports that an expression has a wrong type.
 fn at(expression: &Expr) -> Span {
     Span::mixed_site().located_at(expression.span())
 }
@@ -109,33 +109,33 @@ impl Expansion<'_> {
         Ok(())
     }
 
-    /// Whether a function's result is looked at when it returns.
+    /// Returns whether the function's result is recorded when it returns.
     fn has_outcome(&self) -> bool {
         let is_recorded =
             self.returns.is_result || self.options.err.is_some() || self.options.captures_outputs.is_some();
         is_recorded && !self.returns.is_unit() && !self.returns.is_never()
     }
 
-    /// Whether a `self` is the function's to drop. It cannot be bound anew.
+    /// Returns whether the function drops `self`, which cannot be rebound.
     fn owns_self(&self) -> bool {
         self.function
             .receiver()
             .is_some_and(|receiver| !matches!(receiver.kind, ReceiverKind::Reference(..)))
     }
 
-    /// Whether the body stays in the function itself: in a debug build, a closure needs a frame of its own.
+    /// Returns whether the body stays in the function itself. In a debug build, a closure needs a frame of its own.
     fn runs_in_place(&self) -> bool {
         let is_async = self.function.0.sig.asyncness.is_some();
         is_async || (self.returns.kind == Kind::Value && !self.has_outcome() && !self.owns_self())
     }
 
-    /// The user's body, with arguments of its own. What it gives is put by, so that temporaries in its last expression go before them.
-    /// Where it gives nothing, that this is never reached is no fault of the user's.
+    /// The user's body, with rebound arguments. Its result goes into a variable, so that temporaries of its last expression are dropped before the
+    /// arguments. If the body never returns, the unreachable code is not the user's.
     fn body(&self) -> TokenStream {
         let (body, returned, rebound) = (&self.function.0.block, &self.returns.named, &self.rebound);
         let site = Span::mixed_site();
         let mention = self.function.mention_self();
-        // An option or a capture may be all that an argument is for.
+        // An argument may be used by an option or a capture alone.
         let quiet = self
             .options
             .see_arguments()
@@ -183,7 +183,7 @@ impl Expansion<'_> {
                 match #private::run(#life, work, #outcome).await {}
             );
         }
-        // An `async` block has no place for its return type, without which `?` and conversions of what is returned are not known.
+        // An `async` block has no place for its return type, which `?` and conversions of the result need.
         let annotation = if self.returns.is_unit() {
             quote_spanned!(site=> return)
         } else {
@@ -267,7 +267,7 @@ impl Expansion<'_> {
         quote_spanned!(site=> #begin #event_type #tracer #look_up #session)
     }
 
-    /// What a function of the runtime makes of an expression, where there is one.
+    /// Passes an expression to a function of the runtime, if there is one.
     fn optional(&self, expression: Option<&Expr>, made_by: &str) -> TokenStream {
         let private = &self.private;
         if let Some(expression) = expression {

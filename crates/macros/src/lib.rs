@@ -1,6 +1,4 @@
-//! The home of `#[trace]`, the attribute macro of `tracer-registry`, which re-exports it.
-//!
-//! A crate of its own because the compiler wants procedural macros so.
+//! `#[trace]`, the attribute macro of `tracer-registry`, which re-exports it.
 
 mod expand;
 mod function;

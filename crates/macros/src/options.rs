@@ -1,4 +1,4 @@
-//! What may be written in the attribute's brackets.
+//! The options of the attribute.
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) environment: Option<Expr>,
     pub(crate) session: Option<Expr>,
     pub(crate) captures_inputs: bool,
-    /// Where outputs are asked for.
+    /// The word that asks for outputs.
     pub(crate) captures_outputs: Option<Span>,
     pub(crate) skip: Vec<Ident>,
     pub(crate) skip_all: bool,
@@ -122,7 +122,7 @@ impl Options {
         self.captures_inputs || !self.fields.is_empty() || expressions.any(Option::is_some)
     }
 
-    /// What is wrong with the options together.
+    /// Refuses options that contradict each other.
     fn check(&self) -> Result<()> {
         let names_one = self.tenant.is_some() || self.feature.is_some() || self.environment.is_some();
         for option in &self.seen {
