@@ -53,9 +53,9 @@ pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenS
     } else {
         match expansion.returns.kind {
             Kind::Value => expansion.of_value(),
-            Kind::Future => expansion.of_future(),
-            Kind::Stream => expansion.of_items(["stream", "boxed_stream"], "plan"),
-            Kind::Iterator => expansion.of_items(["iterator", "boxed_iterator"], "begin"),
+            Kind::Future => expansion.of_later("future", "plan", "pin", Some(expansion.outcome())),
+            Kind::Stream => expansion.of_later("stream", "plan", "pin", None),
+            Kind::Iterator => expansion.of_later("iterator", "begin", "new", None),
         }
     };
     *function.0.block = parse_quote!({ #body });
@@ -91,20 +91,23 @@ impl Expansion<'_> {
             ));
         }
         let has_items = matches!(self.returns.kind, Kind::Stream | Kind::Iterator);
-        if let (true, Some(span)) = (has_items, self.options.captures_outputs) {
-            return Err(Error::new(
-                span,
+        let has_no_value = self.returns.is_unit() || self.returns.is_never();
+        for (is_wrong, option, message) in [
+            (
+                has_items,
+                self.options.captures_outputs,
                 "the items of a stream or an iterator are not captured",
-            ));
-        }
-        if let (true, Some(span)) = (has_items, self.options.err) {
-            return Err(Error::new(
-                span,
+            ),
+            (
+                has_items,
+                self.options.err,
                 "the items of a stream or an iterator are not looked at for errors",
-            ));
-        }
-        if let (true, Some(span)) = (self.returns.is_unit() || self.returns.is_never(), self.options.err) {
-            return Err(Error::new(span, "the function returns no `Result`"));
+            ),
+            (has_no_value, self.options.err, "the function returns no `Result`"),
+        ] {
+            if let (true, Some(span)) = (is_wrong, option) {
+                return Err(Error::new(span, message));
+            }
         }
         Ok(())
     }
@@ -195,31 +198,24 @@ impl Expansion<'_> {
         )
     }
 
-    fn of_future(&self) -> TokenStream {
-        let (private, body) = (&self.private, self.body());
-        let (returned, gives) = (&self.returns.named, &self.returns.gives);
-        let (life, begin) = self.begin("plan");
-        let outcome = self.outcome();
-        let wrap = self.wrap(["future", "boxed_future"]);
-        quote_spanned!(Span::mixed_site()=>
-            #begin
-            #private::#wrap::<#gives, _, _>(#life, move || -> #returned { #body }, #outcome)
-        )
-    }
-
-    fn of_items(&self, wraps: [&str; 2], begin: &str) -> TokenStream {
+    /// Until what the function returns is done: `wrap` makes it the traced one, `boxed` puts it into a box again.
+    fn of_later(&self, wrap: &str, begin: &str, boxed: &str, outcome: Option<TokenStream>) -> TokenStream {
+        let site = Span::mixed_site();
         let (private, body) = (&self.private, self.body());
         let (returned, gives) = (&self.returns.named, &self.returns.gives);
         let (life, begin) = self.begin(begin);
-        let wrap = self.wrap(wraps);
-        quote_spanned!(Span::mixed_site()=>
-            #begin
-            #private::#wrap::<#gives, _>(#life, move || -> #returned { #body })
-        )
-    }
-
-    fn wrap(&self, [plain, boxed]: [&str; 2]) -> Ident {
-        Ident::new(if self.returns.is_boxed { boxed } else { plain }, Span::mixed_site())
+        let (wrap, boxed) = (Ident::new(wrap, site), Ident::new(boxed, site));
+        let (inferred, outcome) = outcome
+            .map(|outcome| (quote_spanned!(site=> , _), quote_spanned!(site=> , #outcome)))
+            .unzip();
+        let traced = quote_spanned!(site=>
+            #private::#wrap::<#gives, _ #inferred>(#life, move || -> #returned { #body } #outcome)
+        );
+        if self.returns.is_boxed {
+            quote_spanned!(site=> #begin #private::Boxed::#boxed(#traced))
+        } else {
+            quote_spanned!(site=> #begin #traced)
+        }
     }
 
     /// Begins the call, and captures its arguments and fields. Returns the variable of the call, and the statements.

@@ -76,12 +76,3 @@ where
     let work = life.make(make);
     run(life, work, done)
 }
-
-/// The same in a box.
-pub fn boxed_future<T, F, D>(life: Life, make: impl FnOnce() -> F, done: D) -> Pin<Box<TracedFuture<F, D>>>
-where
-    F: Future<Output = T>,
-    D: FnOnce(&F::Output, &mut Recorder<'_>),
-{
-    Box::pin(future(life, make, done))
-}

@@ -24,11 +24,11 @@ pub use capture::Capture;
 pub use choice::{NameOption, RegistryOption, SessionOption, TracerOption, registry, text};
 pub use counts::{TraceCounts, trace_counts};
 pub use entered::{Entered, enter};
-pub use future::{TracedFuture, boxed_future, future, run};
-pub use iterator::{TracedIterator, boxed_iterator, iterator};
+pub use future::{TracedFuture, future, run};
+pub use iterator::{TracedIterator, iterator};
 pub use life::{Life, begin, plan};
 pub use outcome::{Failure, Outcome, Recorder};
-pub use stream::{TracedStream, boxed_stream, stream};
+pub use stream::{TracedStream, stream};
 pub use value::Value;
 
 /// The traits that choose by what a type implements. In scope only where no code of the user is.
@@ -38,6 +38,7 @@ pub mod by {
 }
 
 // Under other names, because the user's code may define these.
+pub use std::boxed::Box as Boxed;
 pub use std::convert::Infallible;
 pub use std::option::Option as Named;
 pub use std::result::Result as Ended;
