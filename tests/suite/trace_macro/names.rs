@@ -50,7 +50,7 @@ fn a_name_may_be_any_expression_that_makes_a_text() {
         assert_eq!(by_argument("/orders"), 7);
     });
     assert_eq!(world.names("a"), ["a constant", "a macro", "GET /orders"]);
-    assert_eq!(world.input("GET /orders", "route").as_deref(), Some("/orders"));
+    assert_eq!(world.input("GET /orders", "route").as_deref(), Some("\"/orders\""));
 
     let world = traced_async(async {
         assert_eq!(later("small".to_owned()).await + later(String::new()).await, 5);
