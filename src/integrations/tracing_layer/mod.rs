@@ -179,21 +179,20 @@ impl TracingLayer {
         })
     }
 
-    /// Whether a context stays as it is when a span is entered that was made in no scope: it is for somebody, or for nobody on purpose, or
-    /// another registry's layer was first.
+    /// Returns whether a context stays current when a span is entered that was made in no scope: it has a tracer, or is untraced on purpose, or
+    /// belongs to the layer of another registry.
     fn is_settled(&self, current: &Context) -> bool {
         let is_anothers = || context::owner_of(current).is_some() && self.tracer_of(current).is_none();
         context::scope_of(current).is_some() || context::is_untraced(current) || is_anothers()
     }
 
-    /// Whether what is told of the current `tracing` span would be told of another tracer's span than the code runs for.
+    /// Returns whether the current `tracing` span belongs to another tracer than the one that the code runs for.
     fn is_anothers<S>(&self, current: &Context, ctx: &layer::Context<'_, S>) -> bool
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let span = ctx.lookup_current();
-        let told = span.and_then(|span| self.of_span(&span));
-        told.is_some_and(|told| context::is_in_other_scope(current, &told))
+        let entered = ctx.lookup_current().and_then(|span| self.of_span(&span));
+        entered.is_some_and(|entered| context::is_in_other_scope(current, &entered))
     }
 }
 
