@@ -98,7 +98,7 @@ fn a_name_is_evaluated_once_for_each_call_before_the_body_and_its_panic_is_the_c
         counted_later(&calls, false).now_or_never().expect("ready");
         assert_eq!(calls.get(), 40);
         for fails in [&(|| counted(&calls, true)) as &dyn Fn(), &|| {
-            counted_later(&calls, true).now_or_never().unwrap_or_default()
+            counted_later(&calls, true).now_or_never().unwrap_or_default();
         }] {
             catch_unwind(AssertUnwindSafe(fails)).expect_err("the name panics");
         }
