@@ -1,14 +1,14 @@
 //! How is an A/B test traced: which variant answered, and how did it do?
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs;
 use std::time::Duration;
 
-use tracer_registry::config::Binding;
-use tracer_registry::{Enrichment, KeySource, TracerRegistry};
-use tracer_registry_collector::LocalCollector;
+use support::Backend;
+use tracer_registry::{Enrichment, TracerRegistry};
 
 /// Every third request gets the new prompt.
 fn variant_of(request: u32) -> &'static str {
@@ -16,13 +16,10 @@ fn variant_of(request: u32) -> &'static str {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let collector = LocalCollector::builder().project("answers", "key-of-answers").start()?;
-    let secrets = tempfile::tempdir()?;
-    let file = secrets.path().join("answers");
-    fs::write(&file, "key-of-answers")?;
+    let backend = Backend::start(&["answers"])?;
     let registry = TracerRegistry::builder()
-        .defaults(Binding::new().endpoint(collector.url()).source("production"))
-        .feature("answers", Binding::new().api_key(KeySource::file(file)))
+        .defaults(backend.endpoint().source("production"))
+        .feature("answers", backend.key("answers"))
         .build()?;
 
     // One tracer for both variants: they are to be compared, so they belong into one project. The session tells them apart.
@@ -49,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let report = registry.shutdown(Duration::from_secs(5));
     assert!(report.is_complete(), "{report}");
-    let project = collector.project("answers").expect("named above");
+    let project = backend.project("answers");
     let mut outcomes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for session in project.sessions() {
         let variant = session.metadata["variant"].as_str().ok_or("the variant is a text")?;

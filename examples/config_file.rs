@@ -1,13 +1,14 @@
 //! How is a registry configured from files: layers, tenants without a table of their own, keys from a folder?
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
+mod support;
+
 use std::error::Error;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
+use support::Backend;
 use tracer_registry::{Selector, TracerRegistry};
-use tracer_registry_collector::LocalCollector;
 
 const DEFAULT: &str = r#"
 active_environment = "production"
@@ -36,27 +37,17 @@ source = "production"
 region = "eu"
 "#;
 
-fn write(folder: &Path, endpoint: &str) -> std::io::Result<()> {
-    fs::write(folder.join("default.toml"), DEFAULT.replace("{endpoint}", endpoint))?;
-    fs::write(folder.join("production.toml"), PRODUCTION)?;
-    fs::create_dir(folder.join("keys"))?;
-    ["production", "acme", "globex"]
-        .iter()
-        .try_for_each(|name| fs::write(folder.join("keys").join(name), format!("key-of-{name}")))
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
-    let names = ["production", "acme", "globex"];
-    let collector = names
-        .into_iter()
-        .fold(LocalCollector::builder(), |builder, name| {
-            builder.project(name, format!("key-of-{name}"))
-        })
-        .start()?;
-    let folder = tempfile::tempdir()?;
-    write(folder.path(), &collector.url())?;
+    // The keys of these three are in files of the folder `keys`.
+    let backend = Backend::start(&["production", "acme", "globex"])?;
+    let folder = backend.folder();
+    fs::write(
+        folder.join("default.toml"),
+        DEFAULT.replace("{endpoint}", &backend.url()),
+    )?;
+    fs::write(folder.join("production.toml"), PRODUCTION)?;
 
-    let registry = TracerRegistry::from_config(folder.path())?;
+    let registry = TracerRegistry::from_config(folder)?;
     registry.active()?.in_span("start up", |_| ());
     for tenant in ["acme", "globex"] {
         let tracer = registry.tenant(tenant)?;
@@ -66,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let error = registry.tenant("hooli").expect_err("there is no key file").to_string();
     println!(
         "refused: {}\n",
-        error.replace(&folder.path().display().to_string(), "<folder>")
+        error.replace(&folder.display().to_string(), "<folder>")
     );
 
     let plan = |tenant: &str| -> Result<String, Box<dyn Error>> {
@@ -81,8 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("acme", "request of acme\n"),
         ("globex", "request of globex\n"),
     ] {
-        let project = collector.project(name).expect("named above");
-        println!("project {name}\n{}", project.tree());
+        let project = backend.show(name);
         assert_eq!(project.tree(), expected);
         assert!(
             project

@@ -1,35 +1,24 @@
 //! How does each feature, and a feature of one particular tenant, get a project of its own?
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
+mod support;
+
 use std::error::Error;
-use std::fs;
 use std::time::Duration;
 
+use support::Backend;
 use tracer_registry::config::Binding;
-use tracer_registry::{KeySource, Selector, TracerRegistry};
-use tracer_registry_collector::LocalCollector;
+use tracer_registry::{Selector, TracerRegistry};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let names = ["customer_experience", "search", "acme-search"];
-    let collector = names
-        .into_iter()
-        .fold(LocalCollector::builder(), |builder, name| {
-            builder.project(name, format!("key-of-{name}"))
-        })
-        .start()?;
-
-    let secrets = tempfile::tempdir()?;
-    for name in names {
-        fs::write(secrets.path().join(name), format!("key-of-{name}\n"))?;
-    }
-    let key = |name: &str| Binding::new().api_key(KeySource::file(secrets.path().join(name)));
+    let backend = Backend::start(&["customer_experience", "search", "acme-search"])?;
     let registry = TracerRegistry::builder()
-        .defaults(Binding::new().endpoint(collector.url()).source("production"))
-        .feature("customer_experience", key("customer_experience"))
-        .feature("search", key("search").metadata("index", "v2"))
+        .defaults(backend.endpoint().source("production"))
+        .feature("customer_experience", backend.key("customer_experience"))
+        .feature("search", backend.key("search").metadata("index", "v2"))
         .tenant("acme", Binding::new().metadata("plan", "enterprise"))
         // Acme's searches go to a project of their own; everything else about them is merged from the feature and the tenant.
-        .route(&Selector::tenant("acme").feature("search"), key("acme-search"))
+        .route(&Selector::tenant("acme").feature("search"), backend.key("acme-search"))
         .build()?;
 
     // One request goes through both features. Each has its own trace: a project shows nothing of the other's spans.
@@ -53,11 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("search", "search\n└─ rank\n"),
         ("acme-search", "search for acme\n"),
     ] {
-        let project = collector.project(name).expect("named above");
-        println!("project {name}\n{}", project.tree());
-        assert_eq!(project.tree(), expected);
+        assert_eq!(backend.show(name).tree(), expected);
     }
-    let merged = collector.project("acme-search").expect("named above");
+    let merged = backend.project("acme-search");
     let attributes = &merged.spans()[0].attributes;
     println!(
         "acme-search: index {}, plan {}",

@@ -1,13 +1,13 @@
 //! How is one request or one job isolated completely, with a tracer that lives no longer than it does?
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
+mod support;
+
 use std::error::Error;
-use std::fs;
 use std::time::Duration;
 
-use tracer_registry::config::Binding;
-use tracer_registry::{Enrichment, KeySource, LookupError, Selector, TracerRegistry};
-use tracer_registry_collector::LocalCollector;
+use support::Backend;
+use tracer_registry::{Enrichment, LookupError, Selector, TracerRegistry};
 
 const REQUESTS: u32 = 3;
 
@@ -31,13 +31,10 @@ fn serve(registry: &TracerRegistry, number: u32) -> Result<(), LookupError> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let collector = LocalCollector::builder().project("acme", "key-of-acme").start()?;
-    let secrets = tempfile::tempdir()?;
-    let file = secrets.path().join("acme");
-    fs::write(&file, "key-of-acme")?;
+    let backend = Backend::start(&["acme"])?;
     let registry = TracerRegistry::builder()
-        .defaults(Binding::new().endpoint(collector.url()))
-        .tenant("acme", Binding::new().api_key(KeySource::file(file)))
+        .defaults(backend.endpoint())
+        .tenant("acme", backend.key("acme"))
         .build()?;
 
     // Two requests get two tracers, and neither of them is the pooled one.
@@ -53,13 +50,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for number in 1..=REQUESTS {
         serve(&registry, number)?;
     }
-    // The books go on where tracers end: all of them are counted under the selector they were made for.
+    // Accounting survives the tracers: all spans count under the selector of their tracer.
     let report = registry.shutdown(Duration::from_secs(5));
     print!("{report}");
     assert!(report.is_complete(), "{report}");
 
-    let project = collector.project("acme").expect("named above");
-    println!("project acme\n{}", project.tree());
+    let project = backend.show("acme");
     assert_eq!(project.traces().len(), 5);
     let mut sessions = project.sessions().to_vec();
     sessions.sort_by(|one, other| one.name.cmp(&other.name));

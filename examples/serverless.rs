@@ -3,13 +3,14 @@
 //! With `export.mode = "inline"` there are no threads that could be frozen at work: what an invocation made is sent by its own flush.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
+mod support;
+
 use std::error::Error;
-use std::fs;
 use std::time::Duration;
 
-use tracer_registry::config::{Binding, Export, ExportMode};
-use tracer_registry::{KeySource, LookupError, TracerRegistry};
-use tracer_registry_collector::LocalCollector;
+use support::Backend;
+use tracer_registry::config::{Export, ExportMode};
+use tracer_registry::{LookupError, TracerRegistry};
 
 /// One invocation. The registry is made once, when the process starts.
 fn handle(registry: &TracerRegistry, tenant: &str, question: &str) -> Result<(), LookupError> {
@@ -23,14 +24,10 @@ fn handle(registry: &TracerRegistry, tenant: &str, question: &str) -> Result<(),
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let collector = LocalCollector::builder().project("acme", "key-of-acme").start()?;
-    let secrets = tempfile::tempdir()?;
-    let file = secrets.path().join("acme");
-    fs::write(&file, "key-of-acme")?;
-
+    let backend = Backend::start(&["acme"])?;
     let registry = TracerRegistry::builder()
-        .defaults(Binding::new().endpoint(collector.url()))
-        .tenant("acme", Binding::new().api_key(KeySource::file(file)))
+        .defaults(backend.endpoint())
+        .tenant("acme", backend.key("acme"))
         .export(Export {
             mode: Some(ExportMode::Inline),
             ..Export::default()
@@ -40,7 +37,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     for question in ["why?", "how?", "when?"] {
         handle(&registry, "acme", question)?;
     }
-    let project = collector.project("acme").expect("named above");
-    println!("received: {}", project.spans().len());
+    println!("received: {}", backend.project("acme").spans().len());
     Ok(())
 }

@@ -3,27 +3,24 @@
 //! A scope is captured with the work, never inherited from where it happens to run: a new thread begins outside of every scope.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
+mod support;
+
 use std::error::Error;
-use std::fs;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use tracer_registry::config::Binding;
-use tracer_registry::{KeySource, Scope, TracerRegistry};
-use tracer_registry_collector::LocalCollector;
+use support::Backend;
+use tracer_registry::{Scope, TracerRegistry};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let collector = LocalCollector::builder().project("acme", "key-of-acme").start()?;
-    let secrets = tempfile::tempdir()?;
-    let file = secrets.path().join("acme");
-    fs::write(&file, "key-of-acme")?;
+    let backend = Backend::start(&["acme"])?;
     let registry = TracerRegistry::builder()
-        .defaults(Binding::new().endpoint(collector.url()))
-        .tenant("acme", Binding::new().api_key(KeySource::file(file)))
+        .defaults(backend.endpoint())
+        .tenant("acme", backend.key("acme"))
         .build()?;
-    let acme = registry.tenant("acme")?;
+    let acme = registry.tenant_async("acme").await?;
     let session = acme.session("job").start();
 
     // A thread: clones of the handles go in, and the thread enters the session itself.
@@ -79,7 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let report = registry.shutdown(Duration::from_secs(5));
     assert!(report.is_complete(), "{report}");
-    let project = collector.project("acme").expect("named above");
+    let project = backend.project("acme");
     let (inside, outside): (Vec<_>, Vec<_>) = project
         .spans()
         .iter()

@@ -1,21 +1,21 @@
-//! How are functions traced without a word about tracers in them?
+//! How are functions traced that do not name a tracer?
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
+
+mod support;
 
 use std::error::Error;
 use std::time::Duration;
 
-use tracer_registry::config::Binding;
-use tracer_registry::secret::SecretString;
+use support::Backend;
 use tracer_registry::status::trace_counts;
-use tracer_registry::{KeySource, TracerRegistry, trace};
-use tracer_registry_collector::LocalCollector;
+use tracer_registry::{TracerRegistry, trace};
 
 #[trace(event_type = tool, capture = both)]
 fn retrieve(question: &str) -> Vec<String> {
     question.split(' ').map(str::to_uppercase).collect()
 }
 
-/// Gives nothing of its arguments away but one of them, and what it fails with.
+/// Captures one argument, hides the other, and records its error.
 #[trace(event_type = model, capture = inputs, redact(token), err)]
 async fn ask(question: &str, token: &str) -> Result<String, String> {
     tokio::task::yield_now().await;
@@ -25,7 +25,7 @@ async fn ask(question: &str, token: &str) -> Result<String, String> {
     Ok(format!("{} ({})", retrieve(question).join("-"), token.len()))
 }
 
-/// The one place that says for whom all of it is.
+/// The one place that names the tenant.
 #[trace(registry = registry, tenant = tenant)]
 async fn serve(registry: &TracerRegistry, tenant: &str, question: &str) -> Result<String, String> {
     ask(question, "a token").await
@@ -33,29 +33,23 @@ async fn serve(registry: &TracerRegistry, tenant: &str, question: &str) -> Resul
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let collector = LocalCollector::builder()
-        .project("acme", "key-of-acme")
-        .project("globex", "key-of-globex")
-        .start()?;
-    let key = |name: &str| Binding::new().api_key(KeySource::provider("fixed", name));
+    let backend = Backend::start(&["acme", "globex"])?;
     let registry = TracerRegistry::builder()
-        .secret_source("fixed", |name: &str| Ok(SecretString::from(format!("key-of-{name}"))))
-        .defaults(Binding::new().endpoint(collector.url()))
-        .tenant("acme", key("acme"))
-        .tenant("globex", key("globex"))
+        .defaults(backend.endpoint())
+        .tenant("acme", backend.key("acme"))
+        .tenant("globex", backend.key("globex"))
         .build()?;
 
     let (acme, globex) = tokio::join!(serve(&registry, "acme", "why not"), serve(&registry, "globex", ""));
     println!("{acme:?} {globex:?}");
-    // Not configured: it answers all the same, and leaves no trace anywhere.
+    // Not configured: the function runs all the same, untraced.
     println!("{:?}", serve(&registry, "hooli", "who").await);
     println!("calls without a tracer: {}", trace_counts().failed);
 
     let report = registry.shutdown(Duration::from_secs(5));
     assert!(report.is_complete(), "{report}");
     for name in ["acme", "globex"] {
-        let project = collector.project(name).expect("named above");
-        println!("project {name}\n{}", project.tree());
+        let project = backend.show(name);
         for span in project.spans().iter().filter(|span| span.name == "ask") {
             println!(
                 "question {}, token {}, status {:?} {:?}",

@@ -61,6 +61,7 @@
 //! | `watch` | yes | reloads configuration and key files when they change |
 //! | `grpc` | | OTLP over gRPC, with tonic |
 //! | `metrics` | | [`TracerRegistry::observe`]: the registry's own metrics |
+//! | `reqwest` | | [`reqwest`]: a middleware for clients |
 //! | `schema` | | the JSON Schema of the configuration |
 //! | `tower` | | [`tower`]: layers for servers and clients |
 //! | `tracing` | | [`TracingLayer`](integrations::TracingLayer) for subscribers of the `tracing` crate |
@@ -92,6 +93,8 @@ pub use opentelemetry;
 
 pub use backend::EventType;
 pub use context::ScopeGuard;
+#[cfg(feature = "reqwest")]
+pub use integrations::reqwest;
 #[cfg(feature = "tower")]
 pub use integrations::tower;
 pub use registry::{BuildError, LookupError, RegistryBuilder, TracerRegistry};
@@ -206,7 +209,7 @@ mod docs {
     mod testing {}
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}
-    #[cfg(feature = "tower")]
+    #[cfg(all(feature = "tower", feature = "reqwest"))]
     #[doc = include_str!("../docs/tower.md")]
     mod tower {}
     #[cfg(all(feature = "tower", feature = "tracing"))]

@@ -18,9 +18,11 @@ pub(crate) use attributes::{DataPart, Spelling};
 pub(crate) use destination::Destination;
 pub(crate) use destinations::Destinations;
 pub use error::DestinationError;
+#[cfg(any(feature = "macros", feature = "tower"))]
+pub(crate) use flatten::shorten;
 pub(crate) use flatten::{CUT_VALUES, cut_values, flatten, shorten_text};
 #[cfg(feature = "macros")]
-pub(crate) use flatten::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, shorten};
+pub(crate) use flatten::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES};
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
 pub(crate) use merged::Merged;
 pub(crate) use project::{Project, ProjectId};

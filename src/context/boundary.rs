@@ -1,4 +1,4 @@
-//! What the tracers of one registry share where something could pass between them.
+//! What the tracers of one registry share to keep data from passing between them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::outlived::{StaleScopeStatus, StaleScopes};
 use super::trace_origin::TraceKey;
 
-/// The key of trace ids, and counts of what was kept from going between tracers, or out of the process. One for each registry.
+/// The key of trace ids, and counts of what was kept from passing between tracers or out of the process. One for each registry.
 #[derive(Debug, Default)]
 pub(crate) struct Boundary {
     pub(super) traces: TraceKey,
@@ -18,15 +18,15 @@ pub(crate) struct Boundary {
     pub(super) stale: StaleScopes,
 }
 
-/// What was left out of what goes along with requests and links.
+/// What was left out of requests and links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PropagationStatus {
-    /// Baggage entries that did not go out with a request: their name or metadata is not valid in a W3C `baggage` header, or the header
+    /// Baggage entries that did not go out with a request, because their name or metadata is not valid in a W3C `baggage` header, or the header
     /// was full (64 entries, 8,192 bytes).
     pub baggage_dropped: u64,
-    /// How often a remote span was not taken as parent, though the binding trusts remote parents: its trace was begun in this registry by
-    /// another selector.
+    /// How often a remote span was not taken as parent, although the binding trusts remote parents, because another selector of this registry
+    /// began its trace.
     pub foreign_parents: u64,
     /// Links that were left out of spans: to a span of another tracer, or into a trace that another selector of this registry began.
     pub foreign_links: u64,
@@ -38,7 +38,7 @@ impl Boundary {
         self.baggage_dropped.fetch_add(entries, Ordering::Relaxed);
     }
 
-    /// A scope could not be made current. True for the first one.
+    /// Counts a scope that could not be made current. Returns whether it is the first one.
     pub(crate) fn note_unattached(&self) -> bool {
         self.unattached.fetch_add(1, Ordering::Relaxed) == 0
     }

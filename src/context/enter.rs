@@ -126,8 +126,7 @@ pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context 
     match entered.get::<ContextScope>() {
         Some(scope) => entered.with_value(ContextScope {
             entry: scope.entered(Some(session)),
-            span: scope.span.clone(),
-            root: scope.root.clone(),
+            ..scope.clone()
         }),
         None => entered.clone(),
     }

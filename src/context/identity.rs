@@ -1,4 +1,4 @@
-//! Span ids that tell their tracer, and trace ids that tell their selector.
+//! Span ids that identify their tracer, and trace ids that identify their selector.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -18,18 +18,17 @@ use crate::selector::Selector;
 const MARK: u64 = 0x5A5A_5A5A;
 
 thread_local! {
-    /// Whether the span that this thread is about to start is marked: the SDK asks for its id without saying what it is for.
+    /// Whether the next span id of this thread is marked. The SDK asks for an id without saying for which span.
     static MARKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What makes a tracer's span ids its own. Two are the same only if they are the same allocation.
+/// Makes and recognizes the span ids of one tracer. Two are the same only if they are the same allocation.
 #[derive(Debug)]
 pub(crate) struct Identity {
     key: [u64; 2],
     next: AtomicU32,
     traces: RandomIdGenerator,
-    /// What the SDK's trace ids are mixed with. A process that is forked goes on with the SDK's random numbers where its parent was, and makes
-    /// the same ones; what its own tracers mix them with differs.
+    /// Mixed into the SDK's trace ids. A forked child makes the same random numbers as its parent; its own tracers mix in other ones.
     mix: u64,
     /// Its selector's, under the registry's key.
     tag: Tag,
@@ -42,11 +41,11 @@ pub(crate) struct SpanIds(pub(crate) Arc<Identity>);
 
 impl Identity {
     pub(crate) fn new(selector: &Selector, boundary: &Arc<Boundary>) -> Arc<Self> {
-        // The system's, which two processes never share, as they may share what is kept in memory.
+        // The system's, because a forked child shares what is in memory.
         let mut random = OsRng.unwrap_err();
         Arc::new(Self {
             key: random.random(),
-            // A random start: ids of two processes in one trace rarely meet.
+            // A random start, so that ids of two processes in one trace rarely collide.
             next: AtomicU32::new(random.random()),
             traces: RandomIdGenerator::default(),
             mix: random.random(),
@@ -55,18 +54,18 @@ impl Identity {
         })
     }
 
-    /// What its tracer shares with the others of its registry.
+    /// Returns what its tracer shares with the others of its registry.
     pub(crate) fn boundary(&self) -> &Boundary {
         &self.boundary
     }
 
-    /// Whether this tracer made the id.
+    /// Returns whether this tracer made the id.
     pub(crate) fn made(&self, id: SpanId) -> bool {
         let differs = self.differs(id);
         differs == 0 || differs == MARK
     }
 
-    /// Whether this tracer made the id, and marked it: its span has its session from its trace.
+    /// Returns whether this tracer made the id, and marked it: the span's session comes from its trace.
     pub(crate) fn marked(&self, id: SpanId) -> bool {
         self.differs(id) == MARK
     }
@@ -83,7 +82,7 @@ impl Identity {
         own && span.is_valid()
     }
 
-    /// Whether the tracer takes a remote span as parent, where its binding trusts remote parents. Counts it if not.
+    /// Returns whether the tracer accepts a remote span as parent, given that its binding trusts remote parents. Counts a refusal.
     pub(crate) fn takes_remote(&self, span: &SpanContext) -> bool {
         let is_foreign = span.is_valid() && self.is_begun_by_another(span.trace_id());
         if is_foreign {
@@ -92,7 +91,7 @@ impl Identity {
         !is_foreign
     }
 
-    /// Whether the tracer's spans may link to a span: one of its own, or a remote one in a trace that no other selector of the registry began.
+    /// Returns whether the tracer's spans may link to a span: one of its own, or a remote one in a trace that no other selector of the registry began.
     pub(crate) fn may_link(&self, to: &SpanContext) -> bool {
         self.made(to.span_id()) || (to.is_remote() && !self.is_begun_by_another(to.trace_id()))
     }
@@ -120,8 +119,8 @@ impl Identity {
     /// A count spread over all 32 bits, and its check. Not zero: that id would be invalid.
     fn next_id(&self) -> SpanId {
         loop {
-            // Relaxed: only the count itself matters, no other memory hangs on it. Multiplying by an odd number is one to one, so ids do not
-            // repeat before four thousand million spans.
+            // Relaxed: only the count matters, no other memory depends on it. Multiplying by an odd number is one to one, so ids do not repeat
+            // before four thousand million spans.
             let count =
                 self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B1) ^ (self.key[1] >> 32) as u32;
             let mark = if MARKING.get() { MARK } else { 0 };

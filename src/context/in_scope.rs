@@ -10,8 +10,8 @@ use pin_project_lite::pin_project;
 use super::attach;
 
 pin_project! {
-    /// Work that runs in a context: while it is polled, and while it is dropped, whoever drops it. OpenTelemetry's own `WithContext` does the
-    /// first only, and then what a future holds is dropped in the scope of whoever dropped it.
+    /// Work that is polled and dropped in a context. OpenTelemetry's `WithContext` does only the first: there, what a future holds is dropped in
+    /// the scope of the code that drops it.
     pub(crate) struct InScope<T> {
         // Taken out to be dropped, and at no other time.
         #[pin]

@@ -39,6 +39,8 @@ pub(crate) use in_scope::InScope;
 pub(crate) use inherited::{baggage, note_if_stale, parent, session, with_open_span};
 pub(crate) use outlived::Root;
 pub use outlived::StaleScopeStatus;
-pub(crate) use scope::{Owner, SessionScope, SessionStamp, is_over, is_untraced, scope_of, untraced};
+#[cfg(any(feature = "macros", feature = "tower"))]
+pub(crate) use scope::untraced;
+pub(crate) use scope::{Owner, SessionScope, SessionStamp, is_over, is_untraced, scope_of};
 #[cfg(feature = "tracing")]
 pub(crate) use scope::{is_in_other_scope, owner_of};

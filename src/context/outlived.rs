@@ -1,8 +1,8 @@
 //! Scopes that outlive the request that they were entered for.
 //!
 //! Work that is spawned inside a request takes the request's scope along. If it goes on after the request, as an actor that the first
-//! request starts, all that it ever traces goes to that request's tenant. So the first span of the process in a trace, its
-//! [`Root`], is known to everything that is made current under it, and says when it ended.
+//! request starts, everything that it traces goes to that request's tenant. So each scope under the first span of the process in a trace
+//! keeps the [`Root`] of that span, which records when the span ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -14,24 +14,25 @@ use tokio::time::Instant;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
-/// From this time after the end of its root on, a span is counted as one of a stale scope. Work that a request leaves behind is mostly done.
+/// A span that starts later than this after the end of its root counts as one of a stale scope. Most work that requests leave behind is done by
+/// then.
 const STALE_AFTER: Duration = Duration::from_secs(60);
-/// Selectors that are counted by name.
+/// Most selectors that are counted by name.
 const MAX_SELECTORS: usize = 1_000;
-/// Names of spans that are warned of.
+/// Most names of spans that are logged.
 const MAX_NAMES: usize = 100;
-/// Longest name that is warned of, in bytes.
+/// Longest name that is logged, in bytes.
 const MAX_NAME: usize = 256;
 
 /// The first span that is made current in a scope, such as the span of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Root {
     ended: OnceLock<Instant>,
-    /// Whether its scope ends with it, for all that goes by the current scope.
+    /// Whether its scope ends with it.
     ends_scope: bool,
 }
 
-/// Spans of stale scopes. Rare, so a lock does.
+/// Counts spans of stale scopes. These are rare, so a lock is fast enough.
 #[derive(Debug, Default)]
 pub(super) struct StaleScopes {
     stale: ForkLock<Stale>,
@@ -54,7 +55,7 @@ pub struct StaleScopeStatus {
 }
 
 impl Root {
-    /// One whose scope ends with it.
+    /// Returns a root whose scope ends with it.
     #[cfg(feature = "tower")]
     pub(crate) fn of_request() -> Self {
         Self {
@@ -68,19 +69,19 @@ impl Root {
         let _ = self.ended.set(Instant::now());
     }
 
-    /// Whether its scope ended with it.
+    /// Returns whether its scope ended with it.
     pub(super) fn is_scope_over(&self) -> bool {
         self.ends_scope && self.ended.get().is_some()
     }
 
-    /// Whether what is started under it now belongs to work that outlived it.
+    /// Returns whether a span that starts under it now belongs to work that outlived it.
     pub(super) fn is_stale(&self) -> bool {
         self.ended.get().is_some_and(|ended| ended.elapsed() > STALE_AFTER)
     }
 }
 
 impl StaleScopes {
-    /// Counts a span, and warns of its name if that is new.
+    /// Counts a span, and logs its name if it is new.
     pub(super) fn note(&self, selector: &Selector, name: &str) {
         let is_new = {
             let Some(mut stale) = self.stale.lock_unless_forked() else {

@@ -1,4 +1,4 @@
-//! Trace ids that say, under a key of the registry, which selector began them.
+//! Trace ids that identify, under a key of the registry, the selector that began them.
 
 use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
@@ -24,7 +24,7 @@ pub(super) struct Tag(u32);
 
 impl TraceKey {
     pub(super) fn new() -> Self {
-        // SipHash-1-3 under the random keys of std, which a fork of the process shares; the system's random bits are its own.
+        // SipHash-1-3 under the random keys of std, which a forked child shares, and random bits of the system, which it does not.
         let mut hasher = RandomState::new().build_hasher();
         hasher.write(&OsRng.unwrap_err().random::<[u8; 16]>());
         Self(hasher)
@@ -37,14 +37,14 @@ impl TraceKey {
         Tag(halves(hasher.finish()).0)
     }
 
-    /// A trace id that a tracer with this tag begins.
+    /// Returns the trace id that a tracer with this tag begins.
     pub(super) fn id(&self, tag: Tag, random: u64) -> TraceId {
         let (mask, check) = self.mask_and_check(random);
         let left = u64::from(tag.0 ^ mask) << 32 | u64::from(check);
         TraceId::from(u128::from(left) << 64 | u128::from(random))
     }
 
-    /// The tag of the selector that began a trace, if that was under this key.
+    /// Returns the tag of the selector that began a trace, if that was under this key.
     pub(super) fn tag_of(&self, trace: TraceId) -> Option<Tag> {
         let (left, random) = halves_of_id(trace);
         let (tag, found) = halves(left);

@@ -1,6 +1,6 @@
-//! What a process has one of: OpenTelemetry's global provider and propagator, and the registry that stands behind them.
+//! The globals of a process: OpenTelemetry's provider and propagator, and the registry behind them.
 //!
-//! The one exception to "no state of the process", and only where the program asks for it.
+//! The one exception to "no state of the process", and only if the program asks for it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,15 +12,16 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 use crate::context;
 use crate::integrations::routing::RoutingProvider;
+use crate::propagation::PROPAGATED;
 use crate::registry::{TracerRegistry, WeakRegistry};
 use crate::scope::Scope;
 
 static GLOBAL: ArcSwapOption<WeakRegistry> = ArcSwapOption::const_empty();
 
-/// What the propagator writes and reads.
-static FIELDS: LazyLock<[String; 3]> = LazyLock::new(|| ["traceparent", "tracestate", "baggage"].map(str::to_owned));
+/// The headers that the propagator writes and reads.
+static FIELDS: LazyLock<[String; 3]> = LazyLock::new(|| PROPAGATED.map(|name| name.to_string()));
 
-/// Asks something of the registry that was installed last, while it is there. Never this thread's to end.
+/// Passes the registry that was installed last to a closure, if it still exists. Never shuts it down on this thread.
 #[cfg(feature = "macros")]
 pub(crate) fn with_global_registry<T>(ask: impl FnOnce(&TracerRegistry) -> T) -> Option<T> {
     let installed = GLOBAL.load_full()?;
@@ -28,22 +29,21 @@ pub(crate) fn with_global_registry<T>(ask: impl FnOnce(&TracerRegistry) -> T) ->
 }
 
 impl TracerRegistry {
-    /// Makes this the registry of the process, for code that asks nobody for a tracer:
+    /// Makes this the registry of the process, for code that asks no registry for a tracer:
     ///
-    /// - OpenTelemetry's global tracer provider is a [`RoutingProvider`](Self::routing_provider) of it from now on. Whoever got a tracer from the
-    ///   global provider before goes on with what that was, so call this first thing.
-    /// - OpenTelemetry's global propagator goes by scopes. Into a request goes what belongs to the tracer that a span which is started there goes
-    ///   to, as by [`TracerHandle::inject`](crate::TracerHandle::inject); where that is none, nothing. Out of one that comes in, inside a scope, comes
-    ///   what [`TracerHandle::extract`](crate::TracerHandle::extract) takes for that scope's tracer; outside any scope only the remote span, which
-    ///   is the parent of the next tracer's first span where that tracer's binding trusts it. Headers choose no tracer.
-    /// - [`TracerRegistry::global`] gives it.
+    /// - OpenTelemetry's global tracer provider becomes a [`RoutingProvider`](Self::routing_provider) of it. Tracers that were taken from the
+    ///   global provider before keep the old one, so call this first.
+    /// - OpenTelemetry's global propagator goes by scopes. It writes into a request what belongs to the tracer that a span started there would go
+    ///   to, as [`TracerHandle::inject`](crate::TracerHandle::inject); without such a tracer, nothing. From a request that comes in it takes, inside a
+    ///   scope, what [`TracerHandle::extract`](crate::TracerHandle::extract) takes for that scope's tracer. Outside any scope it takes only the remote
+    ///   span, which is the parent of the next tracer's first span if that tracer's binding trusts it. Headers choose no tracer.
+    /// - [`TracerRegistry::global`] returns it.
     ///
-    /// The registry is not kept alive by any of this: keep it, and shut it down. Dropped in place of that while a look-up by name is under way in it, it
-    /// ends on a thread of its own when that is over, and a program that returns from `main` meanwhile loses what was not sent. After a shutdown, spans in scopes are counted as
-    /// [`AfterShutdown`](crate::status::DropReason::AfterShutdown), those outside any as unrouted; nothing panics.
+    /// None of this keeps the registry alive: keep it, and shut it down. If it is dropped instead while a look-up by name is under way, it ends on a
+    /// thread of its own after the look-up, and a program that returns from `main` meanwhile loses what was not sent. After a shutdown, spans in scopes
+    /// are counted as [`AfterShutdown`](crate::status::DropReason::AfterShutdown), those outside any as unrouted; nothing panics.
     ///
-    /// Called again, by this registry or another one, the last call holds, as it does for all of OpenTelemetry's globals. So libraries and
-    /// tests must not call it.
+    /// The last call holds, by this registry or another one, as for all of OpenTelemetry's globals. So libraries and tests must not call it.
     #[expect(clippy::disallowed_methods, reason = "this is what it is for")]
     pub fn install_global(&self) {
         let routing = self.routing_provider();
@@ -52,13 +52,13 @@ impl TracerRegistry {
         GLOBAL.store(Some(Arc::new(self.downgrade())));
     }
 
-    /// The registry that [`install_global`](Self::install_global) was called on last, while it is there.
+    /// Returns the registry that [`install_global`](Self::install_global) was called on last, if it still exists.
     pub fn global() -> Option<Self> {
         GLOBAL.load().as_ref()?.upgrade()
     }
 }
 
-/// Headers by the scope of the context that they are written from.
+/// Writes and reads headers by the scope of the given context.
 #[derive(Debug)]
 struct ScopedPropagator(RoutingProvider);
 
@@ -77,7 +77,7 @@ impl TextMapPropagator for ScopedPropagator {
         let scope = Scope::from(cx.clone());
         match scope.tracer() {
             Some(tracer) => tracer.extract_into(cx, extractor),
-            // Whose request it is turns out later; whoever enters a scope from here trusts the span or does not. Baggage would be nobody's.
+            // The tracer is not known yet. The tracer whose scope is entered next trusts the span or not. Baggage would have no owner.
             None => TraceContextPropagator::new().extract_with_context(cx, extractor),
         }
     }

@@ -1,6 +1,8 @@
-//! Where the registry meets what programs already use: OpenTelemetry's global API, `#[trace]`, the `tracing` crate and tower.
+//! Integrations with what programs already use: OpenTelemetry's global API, `#[trace]`, the `tracing` crate, tower and reqwest.
 
 pub(crate) mod global;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 pub(crate) mod routing;
 #[cfg(feature = "tower")]
 pub mod tower;

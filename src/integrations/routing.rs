@@ -1,4 +1,4 @@
-//! Spans of code that knows nothing of tenants: each goes to the tracer of the scope that it is started in.
+//! A tracer provider for code that knows no tenants: each span goes to the tracer of the scope in which it is started.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,20 +16,20 @@ use crate::span::RegistrySpan;
 use crate::tracer::TracerHandle;
 use crate::util::wall_time::Moment;
 
-/// OpenTelemetry's `TracerProvider` for instrumentation that knows nothing of tenants: an instrumented client or driver, whatever asks for a
+/// OpenTelemetry's `TracerProvider` for instrumentation that knows no tenants, such as an instrumented client or driver that asks for a
 /// provider once and keeps it. [`TracerRegistry::routing_provider`] makes one.
 ///
-/// Each span goes to the tracer of the scope in the context that it is started in, else of the current scope, as a child of that tracer's own
-/// span. Outside any scope it goes to `routing.default` of the registry's configuration; where there is none, or its tracer cannot be had,
-/// it is not recorded, and counted as [`Status::unrouted`](crate::status::Status::unrouted). It never goes to a tracer that nobody named. Work that is served
-/// untraced, or called for a tracer that could not be had, has no default.
+/// Each span goes to the tracer of the scope in the context in which it is started, else of the current scope, as a child of that tracer's own
+/// span. Outside any scope it goes to `routing.default` of the registry's configuration. If there is none, or its tracer cannot be resolved,
+/// the span is not recorded, and counted as [`Status::unrouted`](crate::status::Status::unrouted). It never goes to a tracer that was not named. Work that
+/// is served untraced, or called for a tracer that could not be resolved, has no default.
 ///
-/// The default is looked up for each such span, so a reload, a new key or an eviction holds at once. The first one has its tracer made on a thread
-/// of its own, where its key is read, and waits for that for up to a second; where it takes longer, spans are unrouted until it is there. Where it fails it
-/// is tried again after a second, or after ten times as long as it took (a minute at the most), and told in one log line a minute.
+/// Each such span looks the default up, so a reload, a new key or an eviction holds at once. The first one has its tracer made on a thread of its
+/// own, where its key is read, and waits up to a second for it. If that takes longer, spans are unrouted until it is done. A failure is retried
+/// after a second, or after ten times as long as it took (at most a minute), and logged at most once a minute.
 ///
-/// The registry is not kept alive by it. Once that is gone, spans in scopes of its handles are refused and counted as after a shutdown, and
-/// those outside any scope are unrouted.
+/// It does not keep the registry alive. Once the registry is gone, spans in scopes of its handles are refused and counted as after a shutdown,
+/// and those outside any scope are unrouted.
 ///
 /// ```
 /// use opentelemetry::trace::{Tracer, TracerProvider};
@@ -55,7 +55,7 @@ struct Shared {
     nowhere: SdkTracerProvider,
 }
 
-/// Where what is in no scope goes.
+/// Routes what is in no scope.
 pub(crate) struct Routing {
     registry: WeakRegistry,
     pub(crate) unrouted: Arc<Unrouted>,
@@ -69,7 +69,7 @@ pub struct RoutingTracer {
 }
 
 impl TracerRegistry {
-    /// A provider for code that knows no tenants: its spans go to the tracer of the scope that they are started in, and outside any to
+    /// Returns a provider for code that knows no tenants. Its spans go to the tracer of the scope in which they are started, and outside any to
     /// `routing.default` of the configuration.
     pub fn routing_provider(&self) -> RoutingProvider {
         // Everything that variables of the process could set is set here.
@@ -92,7 +92,7 @@ impl Routing {
         }
     }
 
-    /// The tracer of what is made in a context without a scope.
+    /// Returns the tracer for spans in a context without a scope.
     pub(crate) fn default_tracer(&self, cx: &Context) -> Option<TracerHandle> {
         if context::is_untraced(cx) {
             return None;
@@ -102,12 +102,12 @@ impl Routing {
 }
 
 impl RoutingProvider {
-    /// How many spans of the registry were not recorded so far because they were in no scope; also when the registry is gone.
+    /// Returns how many spans of the registry were not recorded so far because they were in no scope. Works also after the registry is gone.
     pub fn unrouted(&self) -> u64 {
         self.0.routing.unrouted.status().spans
     }
 
-    /// The tracer that a span which is started in a context goes to.
+    /// Returns the tracer for a span that is started in a context.
     pub(crate) fn route(&self, cx: &Context) -> Option<TracerHandle> {
         let scoped = Scope::from(cx.clone()).tracer();
         if scoped.is_some() || context::is_untraced(cx) {
@@ -117,7 +117,7 @@ impl RoutingProvider {
         now.tracer().or_else(|| self.0.routing.default_tracer(now.context()))
     }
 
-    /// Counts a span that has no tracer. Gives the context by which it has none: the one that it was to be started in, else the current one.
+    /// Counts a span without a tracer. Returns the context that decided that: the given one, else the current one.
     fn note_unrouted(&self, cx: &Context) -> Context {
         let now = context::current();
         let is_current = context::is_untraced(&now) && !context::is_untraced(cx);
@@ -158,7 +158,7 @@ impl Tracer for RoutingTracer {
     }
 
     fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> RegistrySpan {
-        // Before the default is looked up: what is not to be told anyway makes no tracer.
+        // Before the look-up of the default: a suppressed span must not make a tracer.
         if parent_cx.is_telemetry_suppressed() {
             return self.nowhere(builder);
         }
@@ -189,7 +189,7 @@ impl Tracer for RoutingTracer {
                 let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
                 return tracer.in_span_with_builder_and_context(builder, &parent_cx, f);
             }
-            // What is made in it is nobody's as well.
+            // Spans in it are unrouted too.
             parent_cx = Cow::Owned(self.provider.note_unrouted(&parent_cx));
         }
         let cx = parent_cx.with_span(self.nowhere(builder));

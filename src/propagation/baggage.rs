@@ -1,9 +1,9 @@
-//! Baggage in a header, as the W3C has it (<https://www.w3.org/TR/baggage/>): read, and written.
+//! Reads and writes the W3C `baggage` header (<https://www.w3.org/TR/baggage/>).
 //!
-//! Not by OpenTelemetry's propagator: that decodes the metadata of an entry and writes it as it then is, so that who sends it can add
-//! entries and line breaks to the next request; and it neither encodes `%` nor bounds what it writes.
+//! Not by OpenTelemetry's propagator: that one decodes the metadata of an entry and writes it decoded, so a sender can add entries and line
+//! breaks to the next request. Nor does it encode `%`, or bound what it writes.
 //!
-//! Invariant: what [`Outgoing`] holds is a valid `baggage` header, whatever was added.
+//! Invariant: [`Outgoing`] holds a valid `baggage` header, whatever was added.
 
 use opentelemetry::Key;
 use opentelemetry::StringValue;
@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 const MAX_BYTES: usize = 8192;
 const MAX_ENTRIES: usize = 64;
 
-/// What of a value is encoded: all that is no `baggage-octet`, `%` itself, and `=`, at which some readers end the value.
+/// The characters of a value that are encoded: each that is not a `baggage-octet`, `%` itself, and `=`, at which some readers end the value.
 const ENCODED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -27,7 +27,7 @@ const ENCODED: &AsciiSet = &CONTROLS
 /// Optional white space (RFC 9110, section 5.6.3).
 const OWS: [char; 2] = [' ', '\t'];
 
-/// The entries of a header that came in, without their metadata. One that is no entry is left out; of a header that is too long, all are.
+/// Reads the entries of a header, without their metadata. Leaves out what is not an entry, and everything if the header is too long.
 pub(super) fn read(header: &str) -> Baggage {
     if header.len() > MAX_BYTES {
         return Baggage::new();
@@ -49,13 +49,13 @@ fn read_entry(entry: &str) -> Option<(Key, (StringValue, BaggageMetadata))> {
     ))
 }
 
-/// A token (RFC 9110, section 5.6.2) without `%`: some readers decode a key and others do not, so one with `%` is not the same key to both.
+/// A token (RFC 9110, section 5.6.2) without `%`: some readers decode a key and others do not, so a key with `%` is not the same to both.
 fn is_key(text: &str) -> bool {
     let is_key_octet = |octet: u8| octet.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&octet);
     !text.is_empty() && text.bytes().all(is_key_octet)
 }
 
-/// The header of a request that goes out. An entry is in it as a whole or not at all.
+/// The header of an outgoing request. An entry is in it as a whole or not at all.
 #[derive(Default)]
 pub(super) struct Outgoing {
     header: String,
@@ -64,7 +64,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Adds an entry, or counts it as dropped where it cannot be written or there is no room for it.
+    /// Adds an entry. Counts it as dropped if it is not valid or there is no room for it.
     pub(super) fn add(&mut self, key: &str, value: &str, metadata: &str) {
         match write_entry(key, value, metadata) {
             Some(entry) if self.has_room_for(&entry) => {
@@ -83,7 +83,7 @@ impl Outgoing {
         self.entries < MAX_ENTRIES && self.header.len() + comma + entry.len() <= MAX_BYTES
     }
 
-    /// How many entries are not in it.
+    /// Returns how many entries were dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -1,8 +1,11 @@
-//! What goes along with requests between processes: W3C trace context and baggage, of one tracer.
+//! Propagation between processes: W3C trace context and baggage of one tracer.
 //!
-//! Only a tracer's own go out. What comes in chooses neither tracer nor key; it is a parent, or a session, where the binding says so.
+//! Only a tracer's own data go out. Incoming headers choose neither tracer nor key; they set a parent, or a session, if the binding says so.
 
 mod baggage;
+mod headers;
+
+pub(crate) use headers::PROPAGATED;
 
 use opentelemetry::Context;
 use opentelemetry::baggage::{Baggage, BaggageExt};
@@ -24,17 +27,18 @@ const SESSION_ID: &str = "session.id";
 
 impl TracerHandle {
     /// Writes what belongs to this tracer into the headers of a request: `traceparent` and `tracestate` of its innermost span, and `baggage`
-    /// that was set in its innermost scope. Whatever other tracers have current, and baggage that was set outside of any scope, stays here.
+    /// that was set in its innermost scope. Data of other tracers, and baggage that was set outside any scope, are not written.
     ///
-    /// Where the binding says `propagation.session_id`, the session's id is the baggage entry `session.id`.
+    /// If the binding says `propagation.session_id`, the session's id is the baggage entry `session.id`.
     ///
-    /// What is written is valid, whatever was set: a `baggage` header has at most 64 entries and 8,192 bytes, values are percent-encoded, and
-    /// an entry goes out as a whole or not at all. The session's id goes first, then the entries in the order of their names, each where it still
-    /// fits. One whose name or metadata is not valid there, or has a `%` in its name, is left out. What is left out is counted in
+    /// The headers are valid for every input: a `baggage` header has at most 64 entries and 8,192 bytes, values are percent-encoded, and
+    /// an entry goes out as a whole or not at all. The session's id goes first, then the entries in the order of their names, each if it still
+    /// fits. One whose name or metadata is not valid in the header, or has a `%` in its name, is left out. Left out entries are counted in
     /// [`PropagationStatus::baggage_dropped`](crate::status::PropagationStatus::baggage_dropped).
     ///
-    /// The headers are to be those of this request alone. OpenTelemetry's `Injector` can replace a header and not remove one, so where the tracer
-    /// has no span or no baggage, a `traceparent` or `baggage` that is there already stays: one that another tracer wrote, or that came in.
+    /// Pass the headers of this request alone. OpenTelemetry's `Injector` can replace a header and not remove one. So if the tracer has no span or no
+    /// baggage, a `traceparent` or `baggage` that is already present stays: one that another tracer wrote, or that came in.
+    /// [`inject_headers`](Self::inject_headers) removes them.
     pub fn inject(&self, injector: &mut dyn Injector) {
         self.inject_from(&context::current(), injector);
     }
@@ -62,7 +66,7 @@ impl TracerHandle {
             }
         }
         let entries = context::baggage(self.identity(), cx).map(Baggage::iter);
-        // The name is the session's: an entry that was set by hand, or came in, does not pass for one.
+        // Reserved for the session: an entry of that name that was set by hand, or came in, is not sent.
         let entries = entries
             .into_iter()
             .flatten()
@@ -76,12 +80,12 @@ impl TracerHandle {
         outgoing.into_header()
     }
 
-    /// Reads the headers of a request that came in, and gives the scope in which to answer it: this tracer's, whatever the headers say.
+    /// Reads the headers of a request that came in, and returns the scope in which to answer it: this tracer's, whatever the headers contain.
     ///
-    /// The remote span is the parent where the binding says `propagation.trust_remote_parent`, and the baggage entry `session.id` is the
-    /// session where it says `propagation.session_id` and the entry is a UUID with hyphens; where it does not say so, the entry is left out. The
-    /// request's baggage is this tracer's baggage from there on, in place of what was: names and values, without metadata, of the first 64 entries;
-    /// none of a header beyond 8,192 bytes, and no entry whose name is no token or has a `%` in it. Headers that cannot be read are as if they were not there.
+    /// The remote span is the parent if the binding says `propagation.trust_remote_parent`. The baggage entry `session.id` is the session if it
+    /// says `propagation.session_id` and the entry is a UUID with hyphens; otherwise the entry is left out. The request's baggage replaces this
+    /// tracer's baggage: names and values, without metadata, of the first 64 entries; none of a header beyond 8,192 bytes, and no entry whose
+    /// name is not a token or has a `%` in it. Headers that cannot be read are ignored.
     ///
     /// ```
     /// # use std::collections::HashMap;
@@ -101,7 +105,7 @@ impl TracerHandle {
             let id = baggage.get(SESSION_ID);
             id.and_then(|id| session_id_of_text(id.as_str()))
         } else {
-            // Nor does it choose one in the next process.
+            // Nor may it choose a session in the next process.
             baggage.remove(SESSION_ID);
             None
         };
@@ -120,8 +124,8 @@ impl TracerHandle {
     }
 }
 
-/// A span's ids and state as they may go into a header. OpenTelemetry lets everything but `,` and `=` into the values of a `tracestate`, line
-/// breaks as well; a state with anything but printable ASCII in it stays here.
+/// A span's ids and state as they may go into a header. OpenTelemetry allows everything but `,` and `=` in the values of a `tracestate`, also line
+/// breaks. A state with anything but printable ASCII is not sent.
 fn sendable(span: SpanContext) -> SpanContext {
     let is_printable = |text: &str| text.bytes().all(|octet| (b' '..=b'~').contains(&octet));
     if span.trace_state().into_iter().all(|(_, value)| is_printable(value)) {

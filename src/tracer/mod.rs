@@ -9,4 +9,5 @@ mod start;
 pub(crate) use freshness::Seen;
 pub use handle::TracerHandle;
 pub use registry_tracer::RegistryTracer;
+#[cfg(any(feature = "macros", feature = "tower", feature = "tracing"))]
 pub(crate) use start::Open;

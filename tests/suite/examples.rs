@@ -171,7 +171,7 @@ fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
             "acme, by both services:",
             "ask",
             "└─ POST /answer",
-            "globex, which trusts nobody:",
+            "globex, which trusts no headers:",
             "POST /answer",
         ],
     );

@@ -52,6 +52,8 @@ mod proxy;
 mod public_api;
 mod readme;
 mod reload;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 mod rotation;
 mod routes;
 mod routing;

@@ -117,6 +117,44 @@ fn headers_choose_neither_tracer_nor_session_nor_parent_unless_the_binding_says_
 }
 
 #[test]
+fn headers_of_a_request_that_another_tracer_wrote_do_not_stay_beside_ones_own() {
+    let world = world();
+    let (a, b, trusts) = (world.tenant("a"), world.tenant("b"), world.tenant("trusts"));
+    let mut request = http::HeaderMap::new();
+    request.insert("x-request-id", http::HeaderValue::from_static("7"));
+    b.in_span("b", |_| {
+        let _baggage = set_baggage("plan", "of-b");
+        b.inject_headers(&mut request);
+    });
+    assert_eq!(request["baggage"], "plan=of-b");
+    a.in_span("a", |_| {
+        a.inject_headers(&mut request);
+        assert_eq!(
+            request["traceparent"].to_str().ok(),
+            Some(&*injected(&a)["traceparent"])
+        );
+        assert!(!request.contains_key("baggage"), "{request:?}");
+    });
+    a.inject_headers(&mut request);
+    assert_eq!(
+        request.keys().collect::<Vec<_>>(),
+        ["x-request-id"],
+        "nothing is current"
+    );
+
+    request.insert("traceparent", http::HeaderValue::from_static(PARENT));
+    trusts.extract_headers(&request).run(|| {
+        let mut next = http::HeaderMap::new();
+        trusts.inject_headers(&mut next);
+        assert_eq!(next["traceparent"], PARENT);
+    });
+    request.insert("traceparent", http::HeaderValue::from_bytes(b"\xe4").expect("a value"));
+    trusts
+        .extract_headers(&request)
+        .run(|| assert_eq!(injected(&trusts), Headers::new()));
+}
+
+#[test]
 fn a_remote_parent_that_is_trusted_is_the_parent_and_goes_further() {
     let world = world();
     let (trusts, b) = (world.tenant("trusts"), world.tenant("b"));

@@ -8,6 +8,7 @@ mod futures;
 mod hygiene;
 mod isolated;
 mod items;
+mod names;
 mod outcomes;
 mod scoped;
 mod ui;

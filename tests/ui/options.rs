@@ -40,7 +40,7 @@ fn items() -> impl Iterator<Item = i32> {
 #[trace(returns = future)]
 async fn known() {}
 
-#[trace(name = 5)]
+#[trace(name = , err)]
 fn no_text() {}
 
 fn main() {

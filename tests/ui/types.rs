@@ -8,6 +8,22 @@ use tracer_registry::{TracerHandle, trace};
 #[trace(tracer = 5)]
 fn no_tracer() {}
 
+#[trace(name = 5)]
+fn no_text() {}
+
+#[trace(name = question)]
+fn no_text_of_its_own(question: &str) {}
+
+#[trace(name = title?)]
+fn no_early_name(title: Option<String>) -> Option<()> {
+    None
+}
+
+#[trace(name = title)]
+fn moved_into_the_name(title: String) {
+    drop(title);
+}
+
 #[trace(session = tracer)]
 fn no_session(tracer: &TracerHandle) {}
 

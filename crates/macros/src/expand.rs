@@ -1,7 +1,7 @@
 //! The function with its span in it.
 //!
-//! All names are either the user's or hygienic (`mixed_site`), and all paths begin at the crate, so that nothing depends on what is called how
-//! where the function is. The user's body stays one block with its own spans: what the compiler says of it points there.
+//! All names are either the user's or hygienic (`mixed_site`), and all paths begin at the crate, so nothing depends on names in the user's
+//! module. The user's body stays one block with its own spans, so that errors of the compiler point there.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -18,9 +18,9 @@ struct Expansion<'a> {
     options: &'a Options,
     function: &'a Function,
     returns: Returns,
-    /// Statements that bind the arguments anew.
+    /// Statements that rebind the arguments.
     rebound: Vec<TokenStream>,
-    /// Where the runtime is.
+    /// The path of the runtime.
     private: TokenStream,
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenS
             "what an `async fn` returns is known: leave `returns` out",
         ));
     }
-    let told = if is_async {
+    let kind = if is_async {
         Some(Kind::Value)
     } else {
         options.returns.map(|(kind, _)| kind)
@@ -43,7 +43,7 @@ pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenS
     let expansion = Expansion {
         rebound,
         options,
-        returns: Returns::of(&function.0.sig.output, told),
+        returns: Returns::of(&function.0.sig.output, kind),
         private: private(options.krate.as_ref()),
         function: &function,
     };
@@ -53,9 +53,9 @@ pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenS
     } else {
         match expansion.returns.kind {
             Kind::Value => expansion.of_value(),
-            Kind::Future => expansion.of_future(),
-            Kind::Stream => expansion.of_items(["stream", "boxed_stream"], "plan"),
-            Kind::Iterator => expansion.of_items(["iterator", "boxed_iterator"], "begin"),
+            Kind::Future => expansion.of_later("future", "plan", "pin", Some(expansion.outcome())),
+            Kind::Stream => expansion.of_later("stream", "plan", "pin", None),
+            Kind::Iterator => expansion.of_later("iterator", "begin", "new", None),
         }
     };
     *function.0.block = parse_quote!({ #body });
@@ -71,7 +71,7 @@ fn private(krate: Option<&Path>) -> TokenStream {
     }
 }
 
-/// Where the compiler is to point when an expression is of a wrong type.
+/// The span at which the compiler reports that an expression has a wrong type.
 fn at(expression: &Expr) -> Span {
     Span::mixed_site().located_at(expression.span())
 }
@@ -91,50 +91,54 @@ impl Expansion<'_> {
             ));
         }
         let has_items = matches!(self.returns.kind, Kind::Stream | Kind::Iterator);
-        if let (true, Some(span)) = (has_items, self.options.captures_outputs) {
-            return Err(Error::new(
-                span,
+        let has_no_value = self.returns.is_unit() || self.returns.is_never();
+        for (is_wrong, option, message) in [
+            (
+                has_items,
+                self.options.captures_outputs,
                 "the items of a stream or an iterator are not captured",
-            ));
-        }
-        if let (true, Some(span)) = (has_items, self.options.err) {
-            return Err(Error::new(
-                span,
+            ),
+            (
+                has_items,
+                self.options.err,
                 "the items of a stream or an iterator are not looked at for errors",
-            ));
-        }
-        if let (true, Some(span)) = (self.returns.is_unit() || self.returns.is_never(), self.options.err) {
-            return Err(Error::new(span, "the function returns no `Result`"));
+            ),
+            (has_no_value, self.options.err, "the function returns no `Result`"),
+        ] {
+            if let (true, Some(span)) = (is_wrong, option) {
+                return Err(Error::new(span, message));
+            }
         }
         Ok(())
     }
 
-    /// Whether a function's result is looked at when it returns.
+    /// Returns whether the function's result is recorded when it returns.
     fn has_outcome(&self) -> bool {
-        let is_told = self.returns.is_result || self.options.err.is_some() || self.options.captures_outputs.is_some();
-        is_told && !self.returns.is_unit() && !self.returns.is_never()
+        let is_recorded =
+            self.returns.is_result || self.options.err.is_some() || self.options.captures_outputs.is_some();
+        is_recorded && !self.returns.is_unit() && !self.returns.is_never()
     }
 
-    /// Whether a `self` is the function's to drop. It cannot be bound anew.
+    /// Returns whether the function drops `self`, which cannot be rebound.
     fn owns_self(&self) -> bool {
         self.function
             .receiver()
             .is_some_and(|receiver| !matches!(receiver.kind, ReceiverKind::Reference(..)))
     }
 
-    /// Whether the body stays in the function itself: in a debug build, a closure needs a frame of its own.
+    /// Returns whether the body stays in the function itself. In a debug build, a closure needs a frame of its own.
     fn runs_in_place(&self) -> bool {
         let is_async = self.function.0.sig.asyncness.is_some();
         is_async || (self.returns.kind == Kind::Value && !self.has_outcome() && !self.owns_self())
     }
 
-    /// The user's body, with arguments of its own. What it gives is put by, so that temporaries in its last expression go before them.
-    /// Where it gives nothing, that this is never reached is no fault of the user's.
+    /// The user's body, with rebound arguments. Its result goes into a variable, so that temporaries of its last expression are dropped before the
+    /// arguments. If the body never returns, the unreachable code is not the user's.
     fn body(&self) -> TokenStream {
         let (body, returned, rebound) = (&self.function.0.block, &self.returns.named, &self.rebound);
         let site = Span::mixed_site();
         let mention = self.function.mention_self();
-        // An option or a capture may be all that an argument is for.
+        // An argument may be used by an option or a capture alone.
         let quiet = self
             .options
             .see_arguments()
@@ -160,7 +164,7 @@ impl Expansion<'_> {
         quote_spanned!(Span::mixed_site()=>
             #begin
             let returned = #private::once(move || -> #returned { #body });
-            #private::Entered::outcome(&#span, |told| #private::tell(&returned, told, #outcome));
+            #private::Life::outcome(&#span, |recorder| #private::record(&returned, recorder, #outcome));
             returned
         )
     }
@@ -182,7 +186,7 @@ impl Expansion<'_> {
                 match #private::run(#life, work, #outcome).await {}
             );
         }
-        // An `async` block has no place for its return type, without which `?` and conversions of what is returned are not known.
+        // An `async` block has no place for its return type, which `?` and conversions of the result need.
         let annotation = if self.returns.is_unit() {
             quote_spanned!(site=> return)
         } else {
@@ -194,44 +198,36 @@ impl Expansion<'_> {
         )
     }
 
-    fn of_future(&self) -> TokenStream {
-        let (private, body) = (&self.private, self.body());
-        let (returned, gives) = (&self.returns.named, &self.returns.gives);
-        let (life, begin) = self.begin("plan");
-        let outcome = self.outcome();
-        let wrap = self.wrap(["future", "boxed_future"]);
-        quote_spanned!(Span::mixed_site()=>
-            #begin
-            #private::#wrap::<#gives, _, _>(#life, move || -> #returned { #body }, #outcome)
-        )
-    }
-
-    fn of_items(&self, wraps: [&str; 2], begin: &str) -> TokenStream {
+    /// Until what the function returns is done: `wrap` makes it the traced one, `boxed` puts it into a box again.
+    fn of_later(&self, wrap: &str, begin: &str, boxed: &str, outcome: Option<TokenStream>) -> TokenStream {
+        let site = Span::mixed_site();
         let (private, body) = (&self.private, self.body());
         let (returned, gives) = (&self.returns.named, &self.returns.gives);
         let (life, begin) = self.begin(begin);
-        let wrap = self.wrap(wraps);
-        quote_spanned!(Span::mixed_site()=>
-            #begin
-            #private::#wrap::<#gives, _>(#life, move || -> #returned { #body })
-        )
+        let (wrap, boxed) = (Ident::new(wrap, site), Ident::new(boxed, site));
+        let (inferred, outcome) = outcome
+            .map(|outcome| (quote_spanned!(site=> , _), quote_spanned!(site=> , #outcome)))
+            .unzip();
+        let traced = quote_spanned!(site=>
+            #private::#wrap::<#gives, _ #inferred>(#life, move || -> #returned { #body } #outcome)
+        );
+        if self.returns.is_boxed {
+            quote_spanned!(site=> #begin #private::Boxed::#boxed(#traced))
+        } else {
+            quote_spanned!(site=> #begin #traced)
+        }
     }
 
-    fn wrap(&self, [plain, boxed]: [&str; 2]) -> Ident {
-        Ident::new(if self.returns.is_boxed { boxed } else { plain }, Span::mixed_site())
-    }
-
-    /// Begins the call, and tells its arguments and fields. Gives the name of what it began.
+    /// Begins the call, and captures its arguments and fields. Returns the variable of the call, and the statements.
     fn begin(&self, how: &str) -> (Ident, TokenStream) {
         let site = Span::mixed_site();
         let (private, call) = (&self.private, self.call());
         let (begin, life) = (Ident::new(how, site), Ident::new("life", site));
-        let type_of_it = Ident::new(if how == "enter" { "Entered" } else { "Life" }, site);
         let (inputs, fields) = (self.inputs(), self.fields());
         let inputs = (!inputs.is_empty())
-            .then(|| quote_spanned!(site=> #private::#type_of_it::inputs(&mut #life, |told| { #(#inputs)* });));
+            .then(|| quote_spanned!(site=> #private::Life::inputs(&mut #life, |capture| { #(#inputs)* });));
         let fields = (!fields.is_empty())
-            .then(|| quote_spanned!(site=> #private::#type_of_it::fields(&mut #life, |told| { #(#fields)* });));
+            .then(|| quote_spanned!(site=> #private::Life::fields(&mut #life, |capture| { #(#fields)* });));
         let mutable = (inputs.is_some() || fields.is_some()).then(|| quote_spanned!(site=> mut));
         let statements = quote_spanned!(site=> let #mutable #life = #private::#begin(|| #call); #inputs #fields);
         (life, statements)
@@ -241,9 +237,13 @@ impl Expansion<'_> {
     fn call(&self) -> TokenStream {
         let site = Span::mixed_site();
         let (private, options) = (&self.private, self.options);
-        let ident = self.function.0.sig.ident.unraw();
-        let own_name = LitStr::new(&ident.to_string(), ident.span());
-        let name = options.name.as_ref().unwrap_or(&own_name);
+        let begin = if let Some(name) = &options.name {
+            quote_spanned!(at(name)=> #private::Call::new(#name))
+        } else {
+            let ident = self.function.0.sig.ident.unraw();
+            let name = LitStr::new(&ident.to_string(), ident.span());
+            quote_spanned!(site=> #private::Call::new(#name))
+        };
         let event_type = options.event_type.as_ref();
         let event_type = event_type.map(|kind| quote_spanned!(site=> .event_type(#private::EventType::#kind)));
         let tracer = options
@@ -260,10 +260,10 @@ impl Expansion<'_> {
             let names = names.map(|name| self.optional(name, "text"));
             quote_spanned!(site=> .look_up(#registry, #(#names),*))
         });
-        quote_spanned!(site=> #private::Call::new(#name) #event_type #tracer #look_up #session)
+        quote_spanned!(site=> #begin #event_type #tracer #look_up #session)
     }
 
-    /// What a function of the runtime makes of an expression, where there is one.
+    /// Passes an expression to a function of the runtime, if there is one.
     fn optional(&self, expression: Option<&Expr>, made_by: &str) -> TokenStream {
         let private = &self.private;
         if let Some(expression) = expression {
@@ -274,23 +274,24 @@ impl Expansion<'_> {
         }
     }
 
-    /// A statement for each argument that is told.
+    /// A statement for each argument that is captured.
     fn inputs(&self) -> Vec<TokenStream> {
         if !self.options.captures_inputs || self.options.skip_all {
             return Vec::new();
         }
         let arguments = self.function.arguments().into_iter();
-        let told = arguments.filter(|name| !name.to_string().starts_with('_') && !self.options.skip.contains(name));
-        told.map(|name| {
-            let key = LitStr::new(&name.unraw().to_string(), Span::mixed_site());
-            if self.options.redact.contains(&name) {
-                return quote_spanned!(Span::mixed_site()=> told.redacted(#key););
-            }
-            let value = Ident::new("value", Span::mixed_site());
-            let tell = self.tell(&value, &quote_spanned!(Span::mixed_site()=> told), &key);
-            quote_spanned!(Span::mixed_site()=> { let #value = &#name; #tell })
-        })
-        .collect()
+        let captured = arguments.filter(|name| !name.to_string().starts_with('_') && !self.options.skip.contains(name));
+        captured
+            .map(|name| {
+                let key = LitStr::new(&name.unraw().to_string(), Span::mixed_site());
+                if self.options.redact.contains(&name) {
+                    return quote_spanned!(Span::mixed_site()=> capture.redacted(#key););
+                }
+                let value = Ident::new("value", Span::mixed_site());
+                let record = self.record(&value, &quote_spanned!(Span::mixed_site()=> capture), &key);
+                quote_spanned!(Span::mixed_site()=> { let #value = &#name; #record })
+            })
+            .collect()
     }
 
     /// A statement for each attribute.
@@ -300,22 +301,22 @@ impl Expansion<'_> {
             .map(|field| {
                 let (key, expression) = (&field.key, &field.value);
                 let value = Ident::new("value", Span::mixed_site());
-                let tell = self.tell(&value, &quote_spanned!(Span::mixed_site()=> told), key);
-                quote_spanned!(Span::mixed_site()=> { let #value = &(#expression); #tell })
+                let record = self.record(&value, &quote_spanned!(Span::mixed_site()=> capture), key);
+                quote_spanned!(Span::mixed_site()=> { let #value = &(#expression); #record })
             })
             .collect()
     }
 
-    /// Tells a value, which is a reference, by the best of what it can do.
-    fn tell(&self, value: &Ident, to: &TokenStream, key: &LitStr) -> TokenStream {
+    /// Captures a value, which is a reference, by the best trait of its type.
+    fn record(&self, value: &Ident, to: &TokenStream, key: &LitStr) -> TokenStream {
         let private = &self.private;
         quote_spanned!(Span::mixed_site()=> {
             use #private::by::*;
-            (&&&#private::Value(#value)).tracer_registry_tell(#to, #key);
+            (&&&#private::Value(#value)).tracer_registry_record(#to, #key);
         })
     }
 
-    /// A closure that tells how the call came out.
+    /// A closure that records the outcome of the call.
     fn outcome(&self) -> TokenStream {
         let site = Span::mixed_site();
         let private = &self.private;
@@ -326,7 +327,7 @@ impl Expansion<'_> {
             .filter(|_| !self.returns.is_unit())
             .map(|_| {
                 let key = LitStr::new("result", site);
-                self.tell(&value, &quote_spanned!(site=> &mut told.outputs), &key)
+                self.record(&value, &quote_spanned!(site=> &mut recorder.outputs), &key)
             });
         let good = if let Some(outputs) = outputs {
             quote_spanned!(site=> #private::Ended::Ok(#value) => #outputs)
@@ -334,11 +335,11 @@ impl Expansion<'_> {
             quote_spanned!(site=> #private::Ended::Ok(_) => {})
         };
         let bad = if self.options.err.is_some() {
-            quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tracer_registry_tell(told))
+            quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tracer_registry_record(recorder))
         } else {
-            quote_spanned!(site=> #private::Ended::Err(_) => told.failed())
+            quote_spanned!(site=> #private::Ended::Err(_) => recorder.failed())
         };
-        quote_spanned!(site=> |returned, told| {
+        quote_spanned!(site=> |returned, recorder| {
             use #private::by::*;
             match (&&#private::Outcome(returned)).tracer_registry_split() {
                 #good,

@@ -1,4 +1,4 @@
-//! The function that is traced: what it may be, and the names of its arguments.
+//! The traced function: which ones are allowed, and the names of their arguments.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
@@ -22,7 +22,7 @@ impl Parse for Function {
     }
 }
 
-/// What it is, where it is something that has no body of its own to trace.
+/// The error for an item that has no body of its own to trace.
 fn no_function(input: ParseStream<'_>) -> Option<Error> {
     if let Ok(declared) = input.fork().parse::<TraitItemFn>()
         && declared.default.is_none()
@@ -78,7 +78,7 @@ impl Function {
         Ok(())
     }
 
-    /// What its arguments bind, but for `self`, in the order in which it is written.
+    /// The names that its arguments bind, except `self`, in order.
     pub(crate) fn arguments(&self) -> Vec<Ident> {
         let mut bound = Bound(Vec::new());
         for argument in &self.0.sig.inputs {
@@ -89,8 +89,8 @@ impl Function {
         bound.0.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Binds all arguments anew where the body is, in their order, as the compiler does it for an `async fn`: so they go before the span ends, and in the
-    /// order in which they would without one. What was said of a binding (`mut`, lints) is said of the new one.
+    /// Rebinds all arguments in the body, in their order, as the compiler does for an `async fn`. So they are dropped before the span ends, in the order
+    /// that they have without the attribute. `mut` and lints move to the new bindings.
     pub(crate) fn rebind(&mut self) -> Vec<TokenStream> {
         let mut statements = Vec::new();
         for (index, argument) in self.0.sig.inputs.iter_mut().enumerate() {
@@ -135,12 +135,12 @@ impl Function {
     }
 }
 
-/// Whether an attribute says if something is there at all.
+/// Returns whether an attribute is a condition of compilation.
 fn is_condition(attribute: &Attribute) -> bool {
     matches!(&attribute.meta, Meta::List(list) if list.path.is_ident("cfg") || list.path.is_ident("cfg_attr"))
 }
 
-/// The names of a pattern, each once, and the `mut` before them, which it takes away.
+/// The names of a pattern, each once, and the `mut` before them, which it removes.
 struct Bound(Vec<(Option<Token![mut]>, Ident)>);
 
 impl VisitMut for Bound {

@@ -1,4 +1,4 @@
-//! What may be written in the attribute's brackets.
+//! The options of the attribute.
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
@@ -15,7 +15,7 @@ const KNOWN: &str = "name, event_type, tracer, registry, tenant, feature, enviro
 /// The attribute as it was written.
 #[derive(Default)]
 pub(crate) struct Options {
-    pub(crate) name: Option<LitStr>,
+    pub(crate) name: Option<Expr>,
     /// A variant of `EventType`.
     pub(crate) event_type: Option<Ident>,
     pub(crate) tracer: Option<Expr>,
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) environment: Option<Expr>,
     pub(crate) session: Option<Expr>,
     pub(crate) captures_inputs: bool,
-    /// Where outputs are asked for.
+    /// The word that asks for outputs.
     pub(crate) captures_outputs: Option<Span>,
     pub(crate) skip: Vec<Ident>,
     pub(crate) skip_all: bool,
@@ -107,9 +107,10 @@ impl Options {
         Ok(())
     }
 
-    /// Whether arguments are used by what is written here.
+    /// Returns whether the options may use arguments.
     pub(crate) fn see_arguments(&self) -> bool {
-        let mut chosen_by = [
+        let mut expressions = [
+            &self.name,
             &self.tracer,
             &self.registry,
             &self.tenant,
@@ -118,10 +119,10 @@ impl Options {
             &self.session,
         ]
         .into_iter();
-        self.captures_inputs || !self.fields.is_empty() || chosen_by.any(Option::is_some)
+        self.captures_inputs || !self.fields.is_empty() || expressions.any(Option::is_some)
     }
 
-    /// What is wrong with the options together.
+    /// Refuses options that contradict each other.
     fn check(&self) -> Result<()> {
         let names_one = self.tenant.is_some() || self.feature.is_some() || self.environment.is_some();
         for option in &self.seen {

@@ -1,4 +1,4 @@
-//! What a function returns, as far as it is written.
+//! What a function returns, as far as its signature shows.
 
 use syn::punctuated::Punctuated;
 use syn::visit_mut::{self, VisitMut};
@@ -23,26 +23,26 @@ pub(crate) enum Kind {
 /// What a function returns.
 pub(crate) struct Returns {
     pub(crate) kind: Kind,
-    /// Whether it is something that can only be returned in a box again.
+    /// Whether it must be returned in a box again.
     pub(crate) is_boxed: bool,
-    /// What the future gives, or the items are; `_` where that is not written.
+    /// The type of the future's output or of the items; `_` if it is not written.
     pub(crate) gives: Type,
-    /// Whether it is called a `Result`.
+    /// Whether its name ends in `Result`.
     pub(crate) is_result: bool,
-    /// The type, with `_` for what has no name.
+    /// The type, with `_` for types without a name.
     pub(crate) named: Type,
 }
 
 impl Returns {
-    pub(crate) fn of(output: &ReturnType, told: Option<Kind>) -> Self {
+    pub(crate) fn of(output: &ReturnType, stated: Option<Kind>) -> Self {
         let written = match output {
             ReturnType::Type(_, written) => bare(written).clone(),
             ReturnType::Default => Type::Tuple(syn::parse_quote!(())),
         };
         let found = found(&written);
-        let (kind, gives) = match (told, found) {
-            (Some(told), Some((kind, gives))) if told == kind => (kind, gives),
-            (Some(told), _) => (told, None),
+        let (kind, gives) = match (stated, found) {
+            (Some(stated), Some((kind, gives))) if stated == kind => (kind, gives),
+            (Some(stated), _) => (stated, None),
             (None, Some(found)) => found,
             (None, None) => (Kind::Value, None),
         };
@@ -64,7 +64,7 @@ impl Returns {
     }
 }
 
-/// What lasts longer than the call by its type, and what it gives.
+/// The kind of a type that lasts longer than the call, and its output or items.
 fn found(written: &Type) -> Option<(Kind, Option<Type>)> {
     match written {
         Type::ImplTrait(opaque) => of_bounds(&opaque.bounds),
@@ -127,7 +127,7 @@ fn arguments(segment: &PathSegment) -> Option<&AngleBracketedGenericArguments> {
     }
 }
 
-/// A type without the brackets around it, some of which nobody sees: those of a macro's `$ty`.
+/// A type without brackets around it, also the invisible ones of a macro's `$ty`.
 fn bare(written: &Type) -> &Type {
     match written {
         Type::Group(group) => bare(&group.elem),

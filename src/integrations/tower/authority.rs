@@ -15,8 +15,7 @@ pub(super) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// As written in a `Host` header or before the path of a URL: `uri-host [ ":" port ]` and nothing else, for what is more may be read in
-    /// another way by who stands before this server.
+    /// Parses `uri-host [ ":" port ]`, as in a `Host` header or a URL, and nothing else: a proxy may read what is more in another way.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (host, after) = if let Some(text) = text.strip_prefix('[') {
             let (host, after) = text.split_once(']')?;
@@ -36,11 +35,11 @@ impl<'a> Authority<'a> {
         Some(Self { host, port })
     }
 
-    /// Of a request: HTTP/2's `:authority`, or the URL's, else the `Host` header.
+    /// Returns the authority of a request: HTTP/2's `:authority`, or the URL's, else the `Host` header.
     ///
     /// # Errors
-    /// [`TenantError::Repeated`] where it is said twice, and not the same: who stands before this server may have gone by the other one.
-    /// [`TenantError::NotAHost`] where what is said is no host, perhaps with a port.
+    /// [`TenantError::Repeated`] if two differ, because a proxy may have used the other one. [`TenantError::NotAHost`] if one is not a host,
+    /// perhaps with a port.
     pub(super) fn of(request: &'a Parts) -> Result<Option<Self>, TenantError> {
         let parse = |text| Self::parse(text).ok_or(TenantError::NotAHost);
         let in_url = request.uri.authority().map(|authority| parse(authority.as_str()));
@@ -62,7 +61,7 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// Whether RFC 3986 has this byte in a name of a host.
+/// Returns whether RFC 3986 allows this byte in the name of a host.
 fn may_be_in_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }

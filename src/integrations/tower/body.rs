@@ -20,12 +20,12 @@ pin_project! {
     ///
     /// Frames, trailers, errors and size hints are those of the body inside.
     pub struct TracedBody<B> {
-        // Taken out to be dropped, and at no other time. None for an answer that this crate gave.
+        // `None` while it is dropped, and in answers of this crate.
         #[pin]
         body: Option<B>,
         cx: Context,
         exchange: Option<Exchange>,
-        // What is left of the stated length: a server may not ask again after that, nor at all where nothing is to come.
+        // Bytes that are left of the stated length. A server may not poll again after those, and need not poll at all if there are none.
         left: Option<u64>,
     }
 
@@ -52,7 +52,7 @@ impl<B> TracedBody<B> {
 }
 
 impl<B: Body> TracedBody<B> {
-    /// Puts a response's body into the context that it was made in, and has the span end with it.
+    /// Wraps a response's body: it runs in the context that it was made in, and ends the span.
     pub(super) fn put_into(response: Response<B>, cx: Context, mut exchange: Option<Exchange>) -> Response<Self> {
         let may_follow = exchange
             .as_mut()
@@ -60,7 +60,7 @@ impl<B: Body> TracedBody<B> {
         let left = response.headers().get(CONTENT_LENGTH);
         let left = left.and_then(|length| length.to_str().ok()?.parse().ok());
         let left = left.or_else(|| response.body().size_hint().exact());
-        // What a call came to is in its trailers.
+        // The outcome of a gRPC call is in its trailers.
         let is_empty = left == Some(0) && exchange.as_ref().is_some_and(|exchange| !exchange.is_call());
         if !may_follow || is_empty || response.body().is_end_stream() {
             finish(&mut exchange);
@@ -112,7 +112,7 @@ impl<B: Body> Body for TracedBody<B> {
                 if let Some(trailers) = frame.trailers_ref() {
                     exchange.note_trailers(trailers);
                 }
-                // A server may see by any of these that nothing follows, and not ask again. What a call came to is in its trailers.
+                // A server may see by any of these that nothing follows, and not poll again. The outcome of a gRPC call is in its trailers.
                 let is_whole = *this.left == Some(0) && !exchange.is_call();
                 if frame.is_trailers() || is_whole || body.is_end_stream() {
                     finish(this.exchange);

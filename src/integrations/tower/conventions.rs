@@ -1,9 +1,10 @@
-//! OpenTelemetry's names for what HTTP spans say (semantic conventions for HTTP spans, stable).
+//! OpenTelemetry's names for attributes of HTTP spans (semantic conventions for HTTP spans, stable).
 
 use http::{HeaderValue, Method, Version};
 use opentelemetry::KeyValue;
 
 use super::authority::Authority;
+use crate::backend::shorten;
 
 pub(super) const METHOD: &str = "http.request.method";
 pub(super) const METHOD_ORIGINAL: &str = "http.request.method_original";
@@ -22,19 +23,15 @@ pub(super) const RPC_SERVICE: &str = "rpc.service";
 pub(super) const RPC_METHOD: &str = "rpc.method";
 pub(super) const RPC_CODE: &str = "rpc.grpc.status_code";
 
-/// How much of a text that a client chose is kept, in bytes.
+/// Longest text that a client chose, in bytes. The rest is cut off.
 const MAX_TEXT_BYTES: usize = 1024;
 
-/// A text that a client chose, cut.
+/// Returns a text that a client chose, cut.
 pub(super) fn cut(text: &str) -> String {
-    let mut end = text.len().min(MAX_TEXT_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    shorten(text, MAX_TEXT_BYTES, &mut 0)
 }
 
-/// The method where the conventions know it.
+/// The method, if the conventions know it.
 pub(super) fn known(method: &Method) -> Option<&'static str> {
     Some(match *method {
         Method::GET => "GET",
@@ -50,7 +47,7 @@ pub(super) fn known(method: &Method) -> Option<&'static str> {
     })
 }
 
-/// A method's word in a span's name: one that is not known is not in it, for there may be any number of those.
+/// A method's word in a span's name. `HTTP` for unknown methods, because clients may send any number of them.
 pub(super) fn word(method: &Method) -> &'static str {
     known(method).unwrap_or("HTTP")
 }
@@ -69,7 +66,7 @@ pub(super) fn add_server(to: &mut Vec<KeyValue>, server: Authority<'_>, default_
     }
 }
 
-/// Of the call of a service's method.
+/// The attributes of a gRPC call.
 pub(super) fn call((service, method): (&str, &str)) -> [KeyValue; 3] {
     [
         KeyValue::new(RPC_SYSTEM, "grpc"),
@@ -78,7 +75,7 @@ pub(super) fn call((service, method): (&str, &str)) -> [KeyValue; 3] {
     ]
 }
 
-/// The name of a call's span.
+/// The name of a gRPC call's span.
 pub(super) fn name_of_call(path: &str) -> String {
     cut(path.trim_start_matches('/'))
 }

@@ -5,48 +5,48 @@ use crate::selector::SelectorError;
 
 /// Why a request has no tracer of its own.
 ///
-/// What the request said is repeated, if at all, cut to 32 characters and escaped.
+/// A message repeats at most 32 characters of the request, escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TenantError {
-    /// There is no such header, host, segment or extension.
-    #[error("the request does not say whose it is")]
+    /// The request has no such header, host, segment or extension.
+    #[error("request has no tenant identifier")]
     Missing,
-    /// The header is there more than once, be it with the same value; or the host is said twice, and not the same.
-    #[error("the request says more than once whose it is")]
+    /// The header is present more than once, even with the same value; or URL and header name different hosts.
+    #[error("request names its tenant more than once")]
     Repeated,
-    /// The header's bytes are no UTF-8 text.
-    #[error("what says whose the request is, is not UTF-8 text")]
+    /// The header is not UTF-8.
+    #[error("tenant identifier of the request is not UTF-8")]
     NotText,
     /// The host, in the URL or in the header, is not `host` or `host:port`.
-    #[error("what the request says as its host is none")]
+    #[error("host of the request is not `host` or `host:port`")]
     NotAHost,
-    /// What was said is no name: empty, too long, with characters that names do not have.
+    /// The identifier is not a valid name: empty, too long, or with characters that names may not have.
     #[error(transparent)]
     Selector(#[from] SelectorError),
-    /// The look-up gave no tracer.
+    /// The look-up failed.
     #[error(transparent)]
     Lookup(LookupError),
 }
 
-/// What kind of trouble a [`TenantError`] is; for each there is an [`Fallback`](super::Fallback).
+/// The kind of a [`TenantError`]. A [`TenantLayer`](super::TenantLayer) has a [`Fallback`](super::Fallback) for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TenantErrorKind {
-    /// The request does not say whose it is. Refused with 400 unless told otherwise.
+    /// The request has no tenant identifier. Default: refused with 400.
     Missing,
-    /// What it says cannot be a tenant: said twice, not text, no host, no name. Refused with 400 unless told otherwise.
+    /// The identifier is repeated, not text, not a host or not a name. Default: refused with 400.
     Bad,
-    /// There is no such tenant. Refused with 404 unless told otherwise.
+    /// There is no such tenant. Default: refused with 404.
     Unknown,
-    /// The tenant's tracer cannot be had now: its key or its binding cannot be read, the pool is full, the registry was shut down. Refused with
-    /// 503 unless told otherwise.
+    /// The tenant's tracer is not available now: its key or its binding cannot be read, the pool is full, or the registry was shut down.
+    /// Default: refused with 503.
     Unavailable,
 }
 
 impl TenantError {
-    /// What kind of trouble it is.
-    pub fn trouble(&self) -> TenantErrorKind {
+    /// Returns the kind of the error.
+    pub fn kind(&self) -> TenantErrorKind {
         match self {
             Self::Missing => TenantErrorKind::Missing,
             Self::Repeated | Self::NotText | Self::NotAHost | Self::Selector(_) => TenantErrorKind::Bad,

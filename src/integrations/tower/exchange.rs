@@ -10,31 +10,31 @@ use super::{conventions, grpc};
 use crate::session::Session;
 use crate::tracer::Open;
 
-/// An open span. Where it is dropped before it is told how it ended, it was cancelled.
+/// An open span. Dropped before its end is recorded, it counts as cancelled.
 ///
-/// | told | on a server | on a client |
+/// | recorded | on a server | on a client |
 /// |---|---|---|
 /// | [`finish`](Self::finish) | ends | ends |
 /// | [`fail`](Self::fail) | ends with `error.type` and an error | the same |
 /// | nothing, before the response's head | ends as cancelled | ends as cancelled |
-/// | nothing, after it | ends as cancelled | ends: who asked need not read on |
+/// | nothing, after it | ends as cancelled | ends: a client need not read the body |
 pub(super) struct Exchange {
     open: Open,
-    /// One that was started for this request.
+    /// The session that was started for this request.
     session: Option<Session>,
     side: Side,
     is_call: bool,
-    /// The path of a request that says it is a call of gRPC. On a server that is a call only where the service answers as one: any client can
-    /// say so, with any path.
+    /// The path of a request that claims to be a gRPC call. On a server it is one only if the service answers as one, because any client can
+    /// claim that, for any path.
     claimed: Option<String>,
     method: Method,
     is_failed: bool,
-    /// Whether the code of gRPC is told.
-    is_coded: bool,
+    /// Whether a gRPC code is recorded.
+    has_code: bool,
     progress: Progress,
 }
 
-/// How far it came.
+/// How far the exchange is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Waiting,
@@ -71,7 +71,7 @@ impl Exchange {
             claimed: None,
             method,
             is_failed: false,
-            is_coded: false,
+            has_code: false,
             progress: Progress::Waiting,
         }
     }
@@ -85,7 +85,7 @@ impl Exchange {
         self.is_call
     }
 
-    /// The response's head is there. Gives whether a body may follow.
+    /// Records the response's head. Returns whether a body may follow.
     pub(super) fn note_response<B>(&mut self, response: &Response<B>) -> bool {
         self.progress = Progress::Answered;
         let code = grpc::code(response.headers());
@@ -94,7 +94,7 @@ impl Exchange {
         }
         let status = response.status();
         let span = &self.open.span;
-        // Of gRPC there is a status of HTTP to tell only where something between spoke.
+        // A gRPC call has an HTTP status of its own only if something between client and service answered.
         if !self.is_call || status != StatusCode::OK {
             span.set_attribute(conventions::STATUS_CODE, i64::from(status.as_u16()));
         }
@@ -106,26 +106,26 @@ impl Exchange {
             self.note_error(status.as_str().to_owned());
         }
         if let Some(code) = code.filter(|_| self.is_call) {
-            self.tell_code(code);
+            self.record_code(code);
         }
         let is_bodyless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let is_tunnel = self.method == Method::CONNECT && status.is_success();
         !(is_bodyless || is_tunnel || status.is_informational() || self.method == Method::HEAD)
     }
 
-    /// The service took a request that claimed to be a call for one.
+    /// Records that the service answered a claimed gRPC call as one.
     fn confirm(&mut self, code: Option<u8>) {
         let Some(path) = self.describe_call() else {
             return;
         };
-        // A name that nobody serves is the client's to choose, and there may be any number of those.
+        // Clients choose the names of methods that are not served, so there is no bound on them.
         if grpc::method_of(&path).is_some() && !code.is_some_and(grpc::is_of_no_method) {
             let span = self.open.span.context().span();
             span.update_name(conventions::name_of_call(&path));
         }
     }
 
-    /// Tells what is called, where the request claimed to be a call, and gives its path.
+    /// Records the service and the method of a claimed gRPC call. Returns its path.
     fn describe_call(&mut self) -> Option<String> {
         let path = self.claimed.take()?;
         self.is_call = true;
@@ -137,12 +137,12 @@ impl Exchange {
 
     pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
         if let Some(code) = grpc::code(trailers).filter(|_| self.is_call) {
-            self.tell_code(code);
+            self.record_code(code);
         }
     }
 
-    fn tell_code(&mut self, code: u8) {
-        self.is_coded = true;
+    fn record_code(&mut self, code: u8) {
+        self.has_code = true;
         self.open.span.set_attribute(conventions::RPC_CODE, i64::from(code));
         let is_error = match self.side {
             Side::Server => grpc::is_error_of_server(code),
@@ -153,7 +153,7 @@ impl Exchange {
         }
     }
 
-    /// The first error is the one that is told.
+    /// Records an error, if it is the first.
     fn note_error(&mut self, error_type: String) {
         if !mem::replace(&mut self.is_failed, true) {
             self.open.span.set_attribute(conventions::ERROR_TYPE, error_type);
@@ -163,9 +163,9 @@ impl Exchange {
     }
 
     pub(super) fn finish(mut self) {
-        // gRPC's own rule for an end without a code. Where it is told why, as by a gateway's 503, that says more.
-        if self.is_call && !self.is_coded && !self.is_failed {
-            self.tell_code(grpc::UNKNOWN);
+        // gRPC's rule for an end without a code. An HTTP error, such as a gateway's 503, says more.
+        if self.is_call && !self.has_code && !self.is_failed {
+            self.record_code(grpc::UNKNOWN);
         }
         self.progress = Progress::Over;
     }
@@ -180,8 +180,8 @@ impl Exchange {
             self.describe_call();
         }
         if self.is_call && self.side == Side::Server {
-            if !self.is_coded {
-                self.tell_code(grpc::CANCELLED);
+            if !self.has_code {
+                self.record_code(grpc::CANCELLED);
             }
         } else {
             self.note_error("cancelled".to_owned());
@@ -202,7 +202,7 @@ impl Drop for Exchange {
     }
 }
 
-/// Does a part of the request's work. Where that panics, the span ends with it.
+/// Does a part of the request's work. A panic in it ends the span.
 pub(super) fn watch<T>(exchange: &mut Option<Exchange>, work: impl FnOnce() -> T) -> T {
     struct Watch<'a>(&'a mut Option<Exchange>);
 

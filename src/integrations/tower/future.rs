@@ -2,7 +2,7 @@
 //!
 //! | state | then |
 //! |---|---|
-//! | looking up | running, refused, or looking up what it gets instead |
+//! | looking up | running, refused, or looking up the fallback |
 //! | running | done: the span goes on in the body |
 //! | refused | done |
 
@@ -29,7 +29,7 @@ pin_project! {
     /// The response to one request. Made by [`TenantService`](super::TenantService).
     ///
     /// # Cancel safety
-    /// Where it is dropped, the service's future is dropped in the request's scope, and the span ends as cancelled.
+    /// Dropping it drops the service's future in the request's scope, and ends the span as cancelled.
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -47,23 +47,23 @@ pin_project! {
     {
         LookingUp { waiting: Box<Waiting<S, B>> },
         Running { #[pin] future: RunningFuture<S::Future> },
-        // None once it was given.
+        // `None` once it was returned.
         Refused { response: Option<Response<()>> },
     }
 }
 
 type LookUp = Pin<Box<dyn Future<Output = Result<TracerHandle, LookupError>> + Send>>;
 
-/// What is needed once the look-up is done.
+/// A look-up, and what is needed when it is done.
 struct Waiting<S, B> {
     selector: Selector,
     look_up: LookUp,
     attempt: Attempt,
-    came: Moment,
+    received: Moment,
     settings: Arc<Settings>,
-    /// None once it is served.
+    /// `None` once it is served.
     request: Option<(Parts, B)>,
-    /// The one that said it is ready.
+    /// The one whose `poll_ready` succeeded.
     service: S,
 }
 
@@ -71,14 +71,14 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    /// Of a request whose tracer is there, or that needs none.
+    /// For a request whose tracer is in the pool, or that needs none.
     pub(super) fn decided(decision: Decision, settings: &Settings, parts: Parts, body: B, service: &mut S) -> Self {
         Self {
             state: State::begin(decision, settings, None, parts, body, service),
         }
     }
 
-    /// Of a request whose tracer is not there.
+    /// For a request whose tracer must be looked up.
     pub(super) fn looking_up(
         selector: Selector,
         attempt: Attempt,
@@ -93,7 +93,7 @@ where
                     look_up: Box::pin(settings.registry.get_async(selector.clone())),
                     selector,
                     attempt,
-                    came: Moment::now(),
+                    received: Moment::now(),
                     settings,
                     request: Some((parts, body)),
                     service,
@@ -119,7 +119,7 @@ where
                 Step::Go(decision) => {
                     let (parts, body) = self.request.take().expect("a look-up is done once");
                     let service = &mut self.service;
-                    let state = State::begin(decision, &self.settings, Some(self.came), parts, body, service);
+                    let state = State::begin(decision, &self.settings, Some(self.received), parts, body, service);
                     return Poll::Ready(state);
                 }
             }
@@ -134,20 +134,20 @@ where
     fn begin(
         decision: Decision,
         settings: &Settings,
-        came: Option<Moment>,
+        received: Option<Moment>,
         parts: Parts,
         body: B,
         service: &mut S,
     ) -> Self {
         let (cx, exchange) = match decision {
             Decision::Serve(tracer) => {
-                let exchange = incoming::open(settings, &tracer, &parts, came);
+                let exchange = incoming::open(settings, &tracer, &parts, received);
                 (exchange.context().clone(), Some(exchange))
             }
             Decision::ServeUntraced => (context::untraced(&context::current()), None),
-            Decision::Refuse(trouble, status) => {
+            Decision::Refuse(kind, status) => {
                 return Self::Refused {
-                    response: Some(refusal::response(trouble, status, &parts.headers)),
+                    response: Some(refusal::response(kind, status, &parts.headers)),
                 };
             }
         };

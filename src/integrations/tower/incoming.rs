@@ -6,7 +6,6 @@ use http::header::USER_AGENT;
 use http::request::Parts;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanBuilder, SpanKind};
-use opentelemetry_http::HeaderExtractor;
 
 use super::authority::Authority;
 use super::conventions::{self, PATH, ROUTE, SCHEME};
@@ -17,13 +16,13 @@ use crate::session::SessionBuilder;
 use crate::tracer::TracerHandle;
 use crate::util::wall_time::Moment;
 
-/// How many attributes a request has at the most, with those of its response.
+/// Most attributes of a request, with those of its response.
 const ATTRIBUTES: usize = 12;
 
-/// Enters the tracer's scope, with what the request's headers may add to it, and starts the span; as of when the request came, where
-/// that is a while ago.
-pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, came: Option<Moment>) -> Exchange {
-    let scope = tracer.extract(&HeaderExtractor(&request.headers));
+/// Enters the tracer's scope, with what the request's headers may add to it, and starts the span: as of `received`, if the request had to
+/// wait for its tracer.
+pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, received: Option<Moment>) -> Exchange {
+    let scope = tracer.extract_headers(&request.headers);
     let session = match &settings.session {
         Some(session) if scope.session().is_none() => session(tracer, request).map(SessionBuilder::start),
         _ => None,
@@ -43,8 +42,8 @@ pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, 
         .with_kind(SpanKind::Server)
         .with_attributes(attributes);
     let claimed = grpc::is_call(&request.headers).then(|| request.uri.path().to_owned());
-    let mut open = match came {
-        Some(came) => tracer.open_since(builder, &cx, came),
+    let mut open = match received {
+        Some(received) => tracer.open_since(builder, &cx, received),
         None => tracer.open(builder, &cx),
     };
     if settings.scope_ends_with_request {
@@ -53,7 +52,7 @@ pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, 
     Exchange::of_server(open, session, claimed, request.method.clone())
 }
 
-/// What the request's line says, and its span's name.
+/// Adds the attributes of the request's line. Returns the span's name.
 fn describe(settings: &Settings, request: &Parts, attributes: &mut Vec<KeyValue>) -> Cow<'static, str> {
     conventions::add_method(attributes, &request.method);
     attributes.push(KeyValue::new(PATH, conventions::cut(request.uri.path())));

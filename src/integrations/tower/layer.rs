@@ -1,4 +1,4 @@
-//! The layer of a server, as the program sets it up.
+//! The layer of a server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use crate::tracer::TracerHandle;
 
 /// Serves each request in its tenant's scope, under a span of the tenant's tracer.
 ///
-/// For every tower service of `http::Request` to `http::Response`: axum's routers, tonic's services, hyper's by an adapter. The service's error
-/// and its readiness are passed on as they are; the response's body becomes a [`TracedBody`](super::TracedBody).
+/// For each tower service of `http::Request` to `http::Response`: axum's routers, tonic's services, hyper's by an adapter. The service's error
+/// and its readiness stay as they are; the response's body becomes a [`TracedBody`](super::TracedBody).
 ///
 /// # The span
-/// Of kind server, under the remote span of the request's headers where the tenant's binding says `propagation.trust_remote_parent`. It is
+/// Of kind server, under the remote span of the request's headers if the tenant's binding says `propagation.trust_remote_parent`. It is
 /// current while the service is called, polled and dropped, and while the response's body is. Its name is the method, with the route
-/// where [`route`](Self::route) gives one. It ends
+/// if [`route`](Self::route) returns one. It ends
 ///
-/// - when the body has given its last frame: also for a stream that takes hours;
-/// - with the response's head where no body follows: answers to `HEAD`, 1xx, 204, 304, a length of 0 outside gRPC, and a `CONNECT` that succeeded;
+/// - with the body's last frame, also of a stream that takes hours;
+/// - with the response's head if no body follows: answers to `HEAD`, 1xx, 204, 304, a length of 0 outside gRPC, and a `CONNECT` that succeeded;
 /// - when the service or the body fails: `error.type` is the Rust type's name, the status is error;
 /// - when the service or the body panics: `error.type` is `panic`, the status is error, and the panic goes on;
 /// - when the future or the body is dropped before, as servers do when the client is gone: `error.type` is `cancelled`, the status is error; for
-///   gRPC the code is 1, which is no error of a server.
+///   gRPC the code is 1, which is not an error of a server.
 ///
-/// Attributes are those of the stable conventions for HTTP: `http.request.method` (`_OTHER` for methods that are not known, with
+/// Attributes are those of the stable conventions for HTTP: `http.request.method` (`_OTHER` for unknown methods, with
 /// `http.request.method_original`), `url.path`, `url.scheme`, `http.route`, `server.address`, `server.port`, `user_agent.original`,
-/// `network.protocol.version`, `http.response.status_code`. A status of 500 and above is `error.type` too, and an error. The query is not recorded,
-/// for it may hold secrets; nor is any other header. Texts are cut at 1 KiB.
+/// `network.protocol.version`, `http.response.status_code`. A status of 500 and above is an error, with the status as `error.type`. The query and
+/// other headers are not recorded, because they may hold secrets. Texts are cut at 1 KiB.
 ///
 /// A request with `content-type: application/grpc` that the service answers as a call of gRPC has `rpc.system`, `rpc.service`, `rpc.method` and
 /// `rpc.grpc.status_code` too, and no status of HTTP where that is 200. The span's name is then the method's full name, unless the answer's head has
@@ -41,18 +41,18 @@ use crate::tracer::TracerHandle;
 /// `error.type`; a call that ends without a code, or with one that cannot be read, has 2.
 ///
 /// # The session
-/// None, unless [`session`](Self::session) says so.
+/// None, unless [`session`](Self::session) starts one.
 ///
 /// # The look-up
-/// A tracer that is there is found at once. Else the look-up is [`get_async`](TracerRegistry::get_async)'s: the request waits for it and blocks no
-/// thread, and a request whose client goes away meanwhile leaves nothing behind. The time of waiting is part of the span.
+/// A tracer in the pool is found at once. Otherwise the look-up is [`get_async`](TracerRegistry::get_async): the request waits for it and blocks no
+/// thread, and a request whose client goes away meanwhile leaves nothing behind. The waiting time is part of the span.
 #[derive(Clone)]
 pub struct TenantLayer {
     settings: Settings,
 }
 
 impl TenantLayer {
-    /// A layer that serves each request for the tenant that `source` finds, without sessions, and refuses those that it finds none for
+    /// Returns a layer that serves each request for the tenant that `source` finds, without sessions. It refuses requests without a tracer
     /// ([`TenantErrorKind`] has the statuses).
     pub fn new(registry: TracerRegistry, source: TenantSource) -> Self {
         Self {
@@ -60,16 +60,16 @@ impl TenantLayer {
         }
     }
 
-    /// What becomes of requests that have no tracer of their own because of this trouble.
-    pub fn on(mut self, trouble: TenantErrorKind, otherwise: Fallback) -> Self {
-        self.settings.set(trouble, otherwise);
+    /// Sets what to do with requests that have no tracer of their own because of this kind of error.
+    pub fn on(mut self, kind: TenantErrorKind, fallback: Fallback) -> Self {
+        self.settings.set(kind, fallback);
         self
     }
 
-    /// Starts a session for each request where the closure gives one; it ends with the request's span. Work that goes on after that is
-    /// not in it any more.
+    /// Starts a session for each request for which the closure returns one. It ends with the request's span; work that goes on after that is not
+    /// in it any more.
     ///
-    /// Not called for a request that is in a session already, since the tenant's binding takes the id that came with it
+    /// Not called for a request that is in a session already, by an id in its headers that the tenant's binding accepts
     /// (`propagation.session_id`).
     ///
     /// ```
@@ -86,10 +86,10 @@ impl TenantLayer {
         self
     }
 
-    /// Where a request's route is to be found, such as `/orders/{id}`: it is `http.route`, and in the span's name.
+    /// Sets how to find a request's route, such as `/orders/{id}`. It becomes `http.route`, and part of the span's name.
     ///
-    /// In axum that is `request.extensions.get::<MatchedPath>().map(MatchedPath::as_str)`, which is there where the layer is put on with
-    /// `Router::layer`, and not where it is put around the whole router.
+    /// In axum that is `request.extensions.get::<MatchedPath>().map(MatchedPath::as_str)`. It is present if the layer is added by
+    /// `Router::layer`, and not if the layer is around the whole router.
     pub fn route<F>(mut self, route: F) -> Self
     where
         F: Fn(&Parts) -> Option<&str> + Send + Sync + 'static,
@@ -98,26 +98,27 @@ impl TenantLayer {
         self
     }
 
-    /// `url.scheme` of requests that do not say it themselves, which are those of HTTP/1. Default: `http`; a service behind something that
-    /// ends TLS for it says `https` here.
+    /// Sets `url.scheme` of requests that do not state it, which are those of HTTP/1. Default: `http`. Set `https` for a service behind a proxy
+    /// that ends TLS.
     pub fn scheme(mut self, scheme: Scheme) -> Self {
         self.settings.scheme = scheme;
         self
     }
 
-    /// Whether the scope of a request ends with its span, also for work that the request leaves behind. Default: false.
+    /// Sets whether the scope of a request ends with its span, also for work that the request leaves behind. Default: false.
     ///
     /// Such work, as a task that is spawned in the request or an actor that the first request starts, takes the request's scope along. What
-    /// it traces by the current scope after the request goes to the request's tenant, for as long as it lives. With `true` that goes nowhere
+    /// it traces by the current scope after the request goes to the request's tenant, as long as it runs. With `true` that is not recorded
     /// and is counted ([`UnroutedStatus::ended_requests`](crate::status::UnroutedStatus::ended_requests)), and
-    /// [`TracerRegistry::current`] is none there. What is traced by a handle goes to its tracer as ever, and so does what
-    /// goes by a scope that a handle enters after the end. What the tenant's own handle enters within the request is part of the request.
+    /// [`TracerRegistry::current`] is `None` there. What is traced by a handle still goes to its tracer, and so does
+    /// what is traced in a scope that a handle enters after the end. A scope that the tenant's own handle enters within the request is part of the
+    /// request.
     pub fn scope_ends_with_request(mut self, ends: bool) -> Self {
         self.settings.scope_ends_with_request = ends;
         self
     }
 
-    /// How many requests had no tracer of their own, by reason; with all clones of this layer, and all its services.
+    /// Returns how many requests had no tracer of their own, by reason: of this layer, its clones and all their services.
     pub fn errors(&self) -> TenantErrorCounts {
         self.settings.counts.snapshot()
     }

@@ -1,8 +1,8 @@
-//! Layers for tower: a request is served in its tenant's scope, and a request that goes out takes the scope along.
+//! Layers for tower: serve each request in its tenant's scope, and have outgoing requests carry the current scope's trace.
 //!
-//! [`TenantLayer`] wraps whatever serves HTTP as a tower service: axum, hyper, tonic. From each request it learns the tenant
-//! ([`TenantSource`]), looks the tracer up without blocking a thread, and runs the service in that tracer's scope under a server span, which
-//! ends with the response's body. [`PropagationLayer`] wraps a client: what goes out carries the current scope's trace, and nobody else's.
+//! [`TenantLayer`] wraps each tower service that serves HTTP: axum, hyper, tonic. It reads the tenant from the request
+//! ([`TenantSource`]), looks the tracer up without blocking a thread, and runs the service in that tracer's scope under a server span,
+//! which ends with the response's body. [`PropagationLayer`] wraps a client: its requests carry the trace of the current scope alone.
 //!
 //! ```
 //! use http::header::HeaderName;
@@ -21,19 +21,18 @@
 //! ```
 //!
 //! # What it must not do
-//! Take more from headers than the operator named: the tenant from the source that was given, and the remote parent, baggage and session as far
-//! as the tenant's own binding trusts them.
+//! Take more from headers than the operator named: the tenant from the given source, and the remote parent, baggage and session as far as
+//! the tenant's own binding trusts them.
 //!
 //! # Invariants
 //! - The service, its future and the response's body are called, polled and dropped in the scope of their request, and in no other.
-//! - A span that was started for a request ends exactly once: with the body, with an error or a panic, or where the body or the
-//!   future is dropped.
+//! - The span of a request ends exactly once: with the body, with an error or a panic, or when the body or the future is dropped.
 
 mod authority;
 mod body;
 mod conventions;
 mod error;
-mod errors;
+mod error_counts;
 mod exchange;
 mod future;
 mod grpc;
@@ -50,7 +49,7 @@ mod tests;
 
 pub use body::TracedBody;
 pub use error::{TenantError, TenantErrorKind};
-pub use errors::TenantErrorCounts;
+pub use error_counts::TenantErrorCounts;
 pub use future::ResponseFuture;
 pub use layer::TenantLayer;
 pub use outgoing::{PropagationLayer, PropagationService};

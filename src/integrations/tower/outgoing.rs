@@ -1,15 +1,13 @@
-//! Requests that go out take their scope along.
+//! The layer of a client: outgoing requests carry the trace of their scope.
 
 use std::borrow::Cow;
 use std::task::{Context, Poll};
 
-use http::header::HeaderName;
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body::Body;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanBuilder, SpanKind};
-use opentelemetry_http::HeaderInjector;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -21,28 +19,21 @@ use crate::context;
 use crate::registry::TracerRegistry;
 use crate::tracer::TracerHandle;
 
-/// What `inject` writes, and nothing else: W3C trace context, W3C baggage.
-const PROPAGATED: [HeaderName; 3] = [
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("baggage"),
-];
-
-/// Has requests carry the trace of the scope that they are made in: for every tower client of `http::Request`, such as hyper-util's or a tonic
+/// Has requests carry the trace of the scope that they are made in: for each tower client of `http::Request`, such as hyper-util's or a tonic
 /// channel.
 ///
-/// In a tracer's scope `traceparent`, `tracestate` and `baggage` of the request are removed, whoever put them there, and written anew by that
-/// tracer ([`TracerHandle::inject`]). Outside any scope the request stays as it is, with whatever headers it has.
+/// In a tracer's scope `traceparent`, `tracestate` and `baggage` of the request are removed, whatever wrote them, and written anew by that
+/// tracer ([`TracerHandle::inject_headers`]). Outside any scope the request stays as it is, with whatever headers it has.
 ///
-/// Without [`with_spans`](Self::with_spans) no span is made: the server's span is a child of the one that is current.
+/// Without [`with_spans`](Self::with_spans) it makes no span: the server's span is a child of the current one.
 ///
-/// The scope is that of the moment when the service is called; the request goes on in it, whoever polls it.
+/// The scope is the one that is current when the service is called. The request's future runs in it, whatever polls it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PropagationLayer {
     spans: bool,
 }
 
-/// A client whose requests carry their scope. Made by [`PropagationLayer`].
+/// A client whose requests carry the trace of their scope. Made by [`PropagationLayer`].
 #[derive(Clone, Debug)]
 pub struct PropagationService<S> {
     inner: S,
@@ -50,17 +41,17 @@ pub struct PropagationService<S> {
 }
 
 impl PropagationLayer {
-    /// A layer that writes headers and makes no spans.
+    /// Returns a layer that writes headers and makes no spans.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Also makes a span of kind client for each request in a scope. It ends with the response's body, or where that is not read on.
+    /// Also makes a span of kind client for each request in a scope. It ends with the response's body, or when that is dropped.
     ///
     /// Its name is the method. Attributes: `http.request.method`, `server.address`, `server.port`, `url.full` without user, password, query and
-    /// fragment, `http.response.status_code`; a status of 400 and above is `error.type` too, and an error, as is a request that
-    /// fails, or is dropped before its response is there (`cancelled`). For gRPC as [`TenantLayer`](super::TenantLayer) has it, where every code but 0 is
-    /// an error.
+    /// fragment, `http.response.status_code`. A status of 400 and above is an error, with the status as `error.type`. So is a request that
+    /// fails, or is dropped before its response arrives (`cancelled`). For gRPC as [`TenantLayer`](super::TenantLayer), but every code except 0
+    /// is an error.
     pub fn with_spans(mut self) -> Self {
         self.spans = true;
         self
@@ -99,10 +90,7 @@ where
         let cx = current.unwrap_or_else(context::current);
         RunningFuture::start(cx, exchange, || {
             if let Some(tracer) = tracer {
-                for name in PROPAGATED {
-                    request.headers_mut().remove(name);
-                }
-                tracer.inject(&mut HeaderInjector(request.headers_mut()));
+                tracer.inject_headers(request.headers_mut());
             }
             self.inner.call(request)
         })
@@ -133,7 +121,7 @@ fn open<B>(tracer: &TracerHandle, request: &Request<B>) -> Exchange {
     Exchange::of_client(open, is_call, request.method().clone())
 }
 
-/// Without what may be a secret: user, password, query.
+/// The URL without what may be a secret: user, password, query.
 fn full_url(uri: &Uri) -> Option<String> {
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
     let host = without_user(authority);

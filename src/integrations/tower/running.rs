@@ -15,7 +15,7 @@ use crate::context::{InScope, attach};
 use crate::span::type_of;
 
 pin_project! {
-    /// A service's response, once its request is under way: polled and dropped in the scope of the request.
+    /// The future of a service's response. Polled and dropped in the scope of the request.
     pub struct RunningFuture<F> {
         // Before the exchange: what the future holds is dropped before the span ends.
         #[pin]
@@ -52,7 +52,7 @@ where
         let exchange = this.exchange.take();
         Poll::Ready(match answered {
             Ok(response) => {
-                // The body is asked whether it is at its end.
+                // `put_into` calls the body's code.
                 let _entered = attach(&cx);
                 Ok(TracedBody::put_into(response, cx, exchange))
             }

@@ -12,7 +12,7 @@ use tower_service::Service;
 use super::settings::{Settings, Step};
 use super::{ResponseFuture, TracedBody};
 
-/// A service whose requests run in their tenants' scopes. Made by [`TenantLayer`](super::TenantLayer).
+/// A service that runs each request in its tenant's scope. Made by [`TenantLayer`](super::TenantLayer).
 #[derive(Clone)]
 pub struct TenantService<S> {
     inner: S,
@@ -43,7 +43,7 @@ where
         match self.settings.step(&parts) {
             Step::Go(decision) => ResponseFuture::decided(decision, &self.settings, parts, body, &mut self.inner),
             Step::LookUp(selector, attempt) => {
-                // The one that was asked whether it is ready is the one that is called later; a clone need not be.
+                // The service whose `poll_ready` succeeded is called later; its clone may not be ready.
                 let clone = self.inner.clone();
                 let service = mem::replace(&mut self.inner, clone);
                 let settings = Arc::clone(&self.settings);

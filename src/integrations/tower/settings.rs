@@ -1,4 +1,4 @@
-//! What a [`TenantLayer`](super::TenantLayer) was told, and what it comes to for a request.
+//! The settings of a [`TenantLayer`](super::TenantLayer), and what they decide for a request.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -8,25 +8,24 @@ use http::StatusCode;
 use http::request::Parts;
 use http::uri::Scheme;
 
-use super::errors::Counts;
-use super::source::Asked;
+use super::error_counts::Counts;
+use super::source::Requested;
 use super::{TenantError, TenantErrorKind, TenantSource};
 use crate::registry::{LookupError, TracerRegistry};
 use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 use crate::session::SessionBuilder;
 use crate::tracer::TracerHandle;
 
-/// What becomes of a request that has no tracer of its own.
+/// What to do with a request that has no tracer of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fallback {
-    /// It is answered with this status and an empty body, and the service is not called. A gRPC request is answered by gRPC, with the code that
-    /// is the nearest.
+    /// Answer with this status and an empty body, without calling the service. The answer to a gRPC request has the nearest gRPC code.
     Refuse(StatusCode),
-    /// It is served in the scope of this selector's tracer. Where that cannot be had either, what holds for that trouble holds, and where
-    /// that is a selector again, the request is refused.
+    /// Serve it in the scope of this selector's tracer. If that look-up fails too, the fallback of that error applies; if that is a
+    /// selector again, the request is refused.
     Selector(Selector),
-    /// It is served in no scope: nothing of a scope around the layer is there, no span is made, and what the service traces by the
-    /// current scope comes to nothing. Code that knows no tenants has no `routing.default` there either: what it makes is unrouted.
+    /// Serve it in no scope: without a span, and without any scope around the layer. What the service traces by the current scope is not
+    /// recorded, and `routing.default` does not apply: what code that knows no tenants traces is unrouted.
     Untraced,
 }
 
@@ -37,7 +36,7 @@ pub(super) type RouteOf = dyn for<'p> Fn(&'p Parts) -> Option<&'p str> + Send + 
 pub(super) struct Settings {
     pub(super) registry: TracerRegistry,
     pub(super) source: TenantSource,
-    otherwise: [Fallback; 4],
+    fallbacks: [Fallback; 4],
     pub(super) session: Option<Arc<SessionOf>>,
     pub(super) route: Option<Arc<RouteOf>>,
     pub(super) scheme: Scheme,
@@ -45,14 +44,14 @@ pub(super) struct Settings {
     pub(super) counts: Arc<Counts>,
 }
 
-/// Whether a look-up is for what the request asked, or for what it gets instead.
+/// Whether a look-up is for the request's own selector, or for that of a fallback.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempt {
-    Asked,
-    Instead,
+    Own,
+    Fallback,
 }
 
-/// What is to be done with a request.
+/// The next step of a request.
 pub(super) enum Step {
     LookUp(Selector, Attempt),
     Go(Decision),
@@ -67,7 +66,7 @@ pub(super) enum Decision {
 
 impl Settings {
     pub(super) fn new(registry: TracerRegistry, source: TenantSource) -> Self {
-        let troubles = [
+        let kinds = [
             TenantErrorKind::Missing,
             TenantErrorKind::Bad,
             TenantErrorKind::Unknown,
@@ -76,7 +75,7 @@ impl Settings {
         Self {
             registry,
             source,
-            otherwise: troubles.map(|trouble| Fallback::Refuse(default_status(trouble))),
+            fallbacks: kinds.map(|kind| Fallback::Refuse(default_status(kind))),
             session: None,
             route: None,
             scheme: Scheme::HTTP,
@@ -85,29 +84,29 @@ impl Settings {
         }
     }
 
-    pub(super) fn set(&mut self, trouble: TenantErrorKind, otherwise: Fallback) {
-        self.otherwise[trouble as usize] = otherwise;
+    pub(super) fn set(&mut self, kind: TenantErrorKind, fallback: Fallback) {
+        self.fallbacks[kind as usize] = fallback;
     }
 
-    /// What is to be done with a request that came in. Allocates nothing where the tracer is there.
+    /// Returns the first step of a request. Allocates nothing if the tracer is in the pool.
     pub(super) fn step(&self, request: &Parts) -> Step {
         match self.source.read(request) {
-            Ok(Asked::Tenant(slug)) => match self.registry.ready_single(SelectorKind::Tenant, &slug) {
-                Some(found) => self.found(&format_args!("tenant:{slug}"), found, Attempt::Asked),
+            Ok(Requested::Tenant(slug)) => match self.registry.ready_single(SelectorKind::Tenant, &slug) {
+                Some(found) => self.found(&format_args!("tenant:{slug}"), found, Attempt::Own),
                 None => match Slug::new(&slug) {
-                    Ok(name) => Step::LookUp(Selector::of(SelectorKind::Tenant, name), Attempt::Asked),
+                    Ok(name) => Step::LookUp(Selector::of(SelectorKind::Tenant, name), Attempt::Own),
                     Err(source) => {
                         let part = SelectorKind::Tenant;
-                        self.otherwise(None, &SelectorError::Slug { part, source }.into(), Attempt::Asked)
+                        self.fall_back(None, &SelectorError::Slug { part, source }.into(), Attempt::Own)
                     }
                 },
             },
-            Ok(Asked::Selector(selector)) => self.look_up(selector, Attempt::Asked),
-            Err(error) => self.otherwise(None, &error, Attempt::Asked),
+            Ok(Requested::Selector(selector)) => self.look_up(selector, Attempt::Own),
+            Err(error) => self.fall_back(None, &error, Attempt::Own),
         }
     }
 
-    /// What is to be done after a look-up of this selector.
+    /// Returns the step after a look-up of this selector.
     pub(super) fn found(
         &self,
         selector: &dyn Display,
@@ -116,7 +115,7 @@ impl Settings {
     ) -> Step {
         match found {
             Ok(tracer) => Step::Go(Decision::Serve(tracer)),
-            Err(error) => self.otherwise(Some(selector), &error.into(), attempt),
+            Err(error) => self.fall_back(Some(selector), &error.into(), attempt),
         }
     }
 
@@ -127,11 +126,11 @@ impl Settings {
         }
     }
 
-    fn otherwise(&self, selector: Option<&dyn Display>, error: &TenantError, attempt: Attempt) -> Step {
+    fn fall_back(&self, selector: Option<&dyn Display>, error: &TenantError, attempt: Attempt) -> Step {
         self.counts.count(error);
-        let trouble = error.trouble();
+        let kind = error.kind();
         if let Some(selector) = selector
-            && trouble == TenantErrorKind::Unavailable
+            && kind == TenantErrorKind::Unavailable
             && self.counts.may_warn(Instant::now())
         {
             let count = self.counts.snapshot().unavailable;
@@ -139,19 +138,19 @@ impl Settings {
         } else {
             tracing::debug!("a request has no tracer of its own: {error}");
         }
-        match &self.otherwise[trouble as usize] {
-            Fallback::Refuse(status) => Step::Go(Decision::Refuse(trouble, *status)),
+        match &self.fallbacks[kind as usize] {
+            Fallback::Refuse(status) => Step::Go(Decision::Refuse(kind, *status)),
             Fallback::Untraced => Step::Go(Decision::ServeUntraced),
-            Fallback::Selector(_) if attempt == Attempt::Instead => {
-                Step::Go(Decision::Refuse(trouble, default_status(trouble)))
+            Fallback::Selector(_) if attempt == Attempt::Fallback => {
+                Step::Go(Decision::Refuse(kind, default_status(kind)))
             }
-            Fallback::Selector(selector) => self.look_up(selector.clone(), Attempt::Instead),
+            Fallback::Selector(selector) => self.look_up(selector.clone(), Attempt::Fallback),
         }
     }
 }
 
-fn default_status(trouble: TenantErrorKind) -> StatusCode {
-    match trouble {
+fn default_status(kind: TenantErrorKind) -> StatusCode {
+    match kind {
         TenantErrorKind::Missing | TenantErrorKind::Bad => StatusCode::BAD_REQUEST,
         TenantErrorKind::Unknown => StatusCode::NOT_FOUND,
         TenantErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

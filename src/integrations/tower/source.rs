@@ -1,4 +1,4 @@
-//! How a request says whose it is.
+//! Where the tenant of a request is read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,14 +12,14 @@ use super::TenantError;
 use super::authority::Authority;
 use crate::selector::Selector;
 
-/// How a request says whose it is.
+/// Where the tenant of a request is read.
 ///
-/// Whatever is chosen decides whose project the request's spans land in, so it must be something that only those may set who may choose that.
-/// A header, a host or a path comes from the client: use them where something in front of this service sets or checks them (a gateway
-/// that replaces the header, whatever the client sent), or where nobody is harmed by a client that names another tenant. Where requests
-/// are authenticated in this process, put the layer inside the authentication and use [`extension`](Self::extension).
+/// The source decides in which project the request's spans land, so only callers that may choose the project may be able to set it. A header, a
+/// host or a path comes from the client: use them if something in front of this service sets or checks them (a gateway that replaces the
+/// header, whatever the client sent), or if a client that names another tenant does no harm. If this process authenticates its requests, put
+/// the layer inside the authentication and use [`extension`](Self::extension).
 ///
-/// Names are those of [`Slug`](crate::selector::Slug): nothing is trimmed or folded, but for the case of hosts.
+/// Names follow the rules of [`Slug`](crate::selector::Slug). Nothing is trimmed or folded, except the case of hosts.
 #[derive(Clone)]
 pub struct TenantSource(Kind);
 
@@ -36,15 +36,15 @@ enum Kind {
 type SlugOf = dyn for<'p> Fn(&'p Parts) -> Option<&'p str> + Send + Sync;
 type SelectorOf = dyn Fn(&Parts) -> Result<Option<Selector>, TenantError> + Send + Sync;
 
-/// What a request asked for.
-pub(super) enum Asked<'p> {
-    /// A tenant, by a slug that was not checked.
+/// What a request names.
+pub(super) enum Requested<'p> {
+    /// A tenant, by a slug that is not checked yet.
     Tenant(Cow<'p, str>),
     Selector(Selector),
 }
 
 impl TenantSource {
-    /// The tenant's slug is the value of a header, which must be there once.
+    /// The tenant's slug is the value of a header, which must be present exactly once.
     pub fn header(name: HeaderName) -> Self {
         Self(Kind::Header(name))
     }
@@ -55,15 +55,17 @@ impl TenantSource {
         Self(Kind::Host)
     }
 
-    /// The tenant's slug is the first label of the host: `acme` of `acme.example.com`. An IP address, and a host of one label, name nobody.
+    /// The tenant's slug is the first label of the host: `acme` of `acme.example.com`. An IP address, and a host of one label, name no tenant.
     ///
-    /// The rest of the host is not looked at: `acme.example.net` is the same tenant.
+    /// The rest of the host is ignored: `acme.example.net` is the same tenant.
     pub fn first_host_label() -> Self {
         Self(Kind::FirstLabel)
     }
 
-    /// The tenant's slug is a segment of the path, counted from 0: `acme` is segment 1 of `/tenants/acme/orders`. Taken as it is written, and
-    /// so refused where it has percent signs; an empty one, such as the first of `/`, is there and no name. A router that serves a part of the path under another router may have cut the path before.
+    /// The tenant's slug is a segment of the path, counted from 0: `acme` is segment 1 of `/tenants/acme/orders`.
+    ///
+    /// It is not decoded, so one with percent signs is refused. An empty segment, such as the first of `/`, is refused too. A router that
+    /// nests this service may have cut the path before.
     pub fn path_segment(index: usize) -> Self {
         Self(Kind::Segment(index))
     }
@@ -87,9 +89,9 @@ impl TenantSource {
         })))
     }
 
-    /// A selector by the program's own rule, of several parts for example. `None` is a request that does not say whose it is.
+    /// The program's own rule, which may return a selector of several parts. `None` is a request without a tenant identifier.
     ///
-    /// Called on the thread that serves: it must not block.
+    /// Runs on the thread that serves, so it must not block.
     ///
     /// ```
     /// # use tracer_registry::Selector;
@@ -109,7 +111,7 @@ impl TenantSource {
         Self(Kind::Selector(Arc::new(selector)))
     }
 
-    pub(super) fn read<'p>(&self, request: &'p Parts) -> Result<Asked<'p>, TenantError> {
+    pub(super) fn read<'p>(&self, request: &'p Parts) -> Result<Requested<'p>, TenantError> {
         let slug = match &self.0 {
             Kind::Header(name) => header(name, request)?.map(Cow::Borrowed),
             Kind::Host => Authority::of(request)?.map(|authority| host(authority.host)),
@@ -121,10 +123,10 @@ impl TenantSource {
             }
             Kind::Extension(slug) => slug(request).map(Cow::Borrowed),
             Kind::Selector(selector) => {
-                return selector(request)?.map(Asked::Selector).ok_or(TenantError::Missing);
+                return selector(request)?.map(Requested::Selector).ok_or(TenantError::Missing);
             }
         };
-        slug.map(Asked::Tenant).ok_or(TenantError::Missing)
+        slug.map(Requested::Tenant).ok_or(TenantError::Missing)
     }
 }
 

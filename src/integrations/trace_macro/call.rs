@@ -1,6 +1,8 @@
 //! A call of a traced function, as its attribute describes it.
 
-use super::choice::{SessionOption, TracerOption};
+use std::borrow::Cow;
+
+use super::choice::{NameOption, SessionOption, TracerOption};
 use super::counts::note_failed;
 use crate::backend::EventType;
 use crate::integrations::global::with_global_registry;
@@ -11,7 +13,7 @@ use crate::tracer::TracerHandle;
 
 /// A call of a traced function, as its attribute describes it.
 pub struct Call {
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) event_type: Option<EventType>,
     pub(super) tracer: TracerChoice,
     pub(super) session: Option<Session>,
@@ -28,9 +30,9 @@ pub(super) enum TracerChoice {
 
 impl Call {
     /// A call in a span of this name, of the tracer of its scope.
-    pub fn new(name: &'static str) -> Self {
+    pub fn new<N: NameOption>(name: N) -> Self {
         Self {
-            name,
+            name: name.into(),
             event_type: None,
             tracer: TracerChoice::OfScope,
             session: None,
@@ -83,7 +85,7 @@ impl Call {
         self.tracer = match tracer {
             Ok(tracer) => TracerChoice::Named(tracer),
             Err(why) => {
-                note_failed(self.name, &why);
+                note_failed(&self.name, &why);
                 TracerChoice::Failed
             }
         };

@@ -7,10 +7,10 @@ use serde_json::{Map, Value as Json};
 use super::text::{PANICKED, REFUSED, Text};
 use super::writer::{Left, Refused, Writer};
 
-/// In place of a value that is not to be told.
+/// In place of a value that must not be captured.
 const REDACTED: &str = "[redacted]";
 
-/// The values of one call: arguments, attributes or what came out.
+/// The values of one call: arguments, attributes or the result.
 #[derive(Default)]
 pub struct Capture {
     entries: Map<String, Json>,
@@ -19,12 +19,12 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// A value that is not to be told; its name is.
+    /// Captures only the name of a value.
     pub fn redacted(&mut self, name: &'static str) {
         self.put(name, Json::String(REDACTED.to_owned()));
     }
 
-    /// Has a value written. What it wrote before it was stopped is kept.
+    /// Captures what a value writes. If it has to stop, what it wrote so far is kept.
     pub(super) fn write(&mut self, name: &'static str, write: impl FnOnce(&mut Writer<'_>) -> Result<(), Refused>) {
         let mut writer = Writer::new(&mut self.left);
         let ended = panic::catch_unwind(AssertUnwindSafe(|| write(&mut writer)));
@@ -48,7 +48,7 @@ impl Capture {
         self.entries.insert(name.to_owned(), value);
     }
 
-    /// What was told, and how many values were left out or shortened, at the least. None where nothing was told.
+    /// Returns what was captured, if anything, and the least number of values that were left out or shortened.
     pub(super) fn into_entries(self) -> Option<(Map<String, Json>, u64)> {
         (!self.entries.is_empty()).then_some((self.entries, self.cut))
     }

@@ -1,5 +1,6 @@
-//! What may be written as `tracer`, `session` and `registry`.
+//! The types of the options `name`, `tracer`, `session` and `registry`.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use super::text::display;
@@ -7,35 +8,46 @@ use crate::registry::TracerRegistry;
 use crate::session::Session;
 use crate::tracer::TracerHandle;
 
-/// What `tracer = ...` may be.
+/// The type of `name = ...`.
+#[diagnostic::on_unimplemented(
+    message = "`name` cannot be a `{Self}`",
+    label = "not a span's name",
+    note = "it is anything that is `Into<Cow<'static, str>>`: a `&'static str`, a `String`"
+)]
+pub trait NameOption: Into<Cow<'static, str>> {}
+
+#[diagnostic::do_not_recommend]
+impl<N: Into<Cow<'static, str>>> NameOption for N {}
+
+/// The type of `tracer = ...`.
 #[diagnostic::on_unimplemented(
     message = "`tracer` cannot be a `{Self}`",
     label = "not a tracer",
     note = "it is a `TracerHandle`, an `Option` of one, or a `Result` with one whose error is `Display`"
 )]
 pub trait TracerOption {
-    /// The tracer, or why there is none.
+    /// Returns the tracer.
     ///
     /// # Errors
-    /// What is said of the absence.
+    /// Why there is none.
     fn tracer(&self) -> Result<TracerHandle, String>;
 }
 
-/// What `session = ...` may be.
+/// The type of `session = ...`.
 #[diagnostic::on_unimplemented(
     message = "`session` cannot be a `{Self}`",
     label = "not a session",
     note = "it is a `Session`, or an `Option` of one"
 )]
 pub trait SessionOption {
-    /// The session, if there is one.
+    /// Returns the session, if there is one.
     fn session(&self) -> Option<Session>;
 }
 
-/// What `registry = ...` may be.
+/// The type of `registry = ...`.
 #[diagnostic::on_unimplemented(message = "`registry` cannot be a `{Self}`", label = "not a `TracerRegistry`")]
 pub trait RegistryOption {
-    /// The registry.
+    /// Returns the registry.
     fn registry(&self) -> &TracerRegistry;
 }
 
@@ -96,12 +108,12 @@ impl<T: RegistryOption + ?Sized> RegistryOption for &T {
     }
 }
 
-/// The registry that was written.
+/// Returns the registry of the option.
 pub fn registry<R: RegistryOption>(written: &R) -> &TracerRegistry {
     written.registry()
 }
 
-/// The name that was written.
+/// Returns the text of the option.
 pub fn text<T: AsRef<str> + ?Sized>(written: &T) -> &str {
     written.as_ref()
 }

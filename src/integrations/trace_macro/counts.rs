@@ -1,9 +1,9 @@
-//! How many calls of traced functions came to nothing, and what is told of them.
+//! Counts calls of traced functions that had no span, and logs failures.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Counters beside each other that threads take by turns, so that those which call traced functions outside any scope do not all write to one place.
+/// Number of counters that threads share, so that calls outside any scope do not all write to one cache line.
 const STRIPES: usize = 16;
 
 /// A counter on a cache line of its own (two, since processors fetch them in pairs).
@@ -23,15 +23,15 @@ thread_local! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TraceCounts {
-    /// Calls outside any scope of functions that name no tracer. Such a call is not recorded, and that is no fault.
+    /// Calls outside any scope of functions that name no tracer. Such a call is not recorded, which is not an error.
     pub unrouted: u64,
-    /// Calls whose `tracer`, `tenant`, `feature` or `environment` gave no tracer.
+    /// Calls whose `tracer`, `tenant`, `feature` or `environment` could not be resolved.
     pub failed: u64,
 }
 
-/// How many calls of functions with `#[trace]` had no span so far, in this process.
+/// Returns how many calls of functions with `#[trace]` had no span so far, in this process.
 pub fn trace_counts() -> TraceCounts {
-    // Relaxed, here and below: counts, nothing hangs on them.
+    // Relaxed, here and below: counts, no other memory depends on them.
     TraceCounts {
         unrouted: UNROUTED.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum(),
         failed: FAILED.load(Ordering::Relaxed),
@@ -39,13 +39,13 @@ pub fn trace_counts() -> TraceCounts {
 }
 
 pub(super) fn note_unrouted() {
-    // A thread that is about to end has no stripe any more.
+    // A thread that is ending has no stripe any more.
     let stripe = STRIPE.try_with(|stripe| *stripe).unwrap_or(0);
     UNROUTED[stripe].0.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Counts a call that got no tracer, and tells of the first, the second, the fourth, the eighth and so on.
-pub(super) fn note_failed(function: &'static str, why: &dyn fmt::Display) {
+/// Counts a call whose tracer could not be resolved. Logs the first, the second, the fourth, the eighth and so on.
+pub(super) fn note_failed(function: &str, why: &dyn fmt::Display) {
     let count = FAILED.fetch_add(1, Ordering::Relaxed) + 1;
     if count.is_power_of_two() {
         tracing::warn!(

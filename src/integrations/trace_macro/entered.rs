@@ -1,16 +1,15 @@
-//! A call of a function that works on the caller's thread until it returns.
+//! A call of a function that runs on the caller's thread until it returns.
 
+use std::ops::{Deref, DerefMut};
 use std::thread;
 
 use super::call::Call;
-use super::capture::Capture;
 use super::life::{self, Life};
-use super::outcome::Told;
 use crate::context::ScopeGuard;
 
 /// The span of a function that runs, until it returns.
 ///
-/// It lies in the frame of the function: what is traced and calls itself ten thousand times is to do so on a thread's default stack.
+/// It lies in the frame of the function, and is small: a traced function that calls itself ten thousand times must fit a thread's default stack.
 pub struct Entered {
     // First, so that the context is left before the span ends.
     _scope: Option<ScopeGuard>,
@@ -28,20 +27,17 @@ pub fn enter(call: impl FnOnce() -> Call) -> Entered {
     }
 }
 
-impl Entered {
-    /// As [`Life::inputs`].
-    pub fn inputs(&mut self, tell: impl FnOnce(&mut Capture)) {
-        self.life.inputs(tell);
-    }
+impl Deref for Entered {
+    type Target = Life;
 
-    /// As [`Life::fields`].
-    pub fn fields(&mut self, tell: impl FnOnce(&mut Capture)) {
-        self.life.fields(tell);
+    fn deref(&self) -> &Life {
+        &self.life
     }
+}
 
-    /// As [`Life::outcome`].
-    pub fn outcome(&self, tell: impl FnOnce(&mut Told<'_>)) {
-        self.life.outcome(tell);
+impl DerefMut for Entered {
+    fn deref_mut(&mut self) -> &mut Life {
+        &mut self.life
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{self, Poll, ready};
 use pin_project_lite::pin_project;
 
 use super::life::Life;
-use super::outcome::Told;
+use super::outcome::Recorder;
 
 pin_project! {
     /// The future of a traced function.
@@ -30,7 +30,7 @@ pin_project! {
     }
 }
 
-impl<F: Future, D: FnOnce(&F::Output, &mut Told<'_>)> Future for TracedFuture<F, D> {
+impl<F: Future, D: FnOnce(&F::Output, &mut Recorder<'_>)> Future for TracedFuture<F, D> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<F::Output> {
@@ -58,7 +58,7 @@ impl<F: Future, D: FnOnce(&F::Output, &mut Told<'_>)> Future for TracedFuture<F,
 pub fn run<F, D>(life: Life, work: F, done: D) -> TracedFuture<F, D>
 where
     F: Future,
-    D: FnOnce(&F::Output, &mut Told<'_>),
+    D: FnOnce(&F::Output, &mut Recorder<'_>),
 {
     TracedFuture {
         work: Some(work),
@@ -71,17 +71,8 @@ where
 pub fn future<T, F, D>(life: Life, make: impl FnOnce() -> F, done: D) -> TracedFuture<F, D>
 where
     F: Future<Output = T>,
-    D: FnOnce(&F::Output, &mut Told<'_>),
+    D: FnOnce(&F::Output, &mut Recorder<'_>),
 {
     let work = life.make(make);
     run(life, work, done)
-}
-
-/// The same in a box.
-pub fn boxed_future<T, F, D>(life: Life, make: impl FnOnce() -> F, done: D) -> Pin<Box<TracedFuture<F, D>>>
-where
-    F: Future<Output = T>,
-    D: FnOnce(&F::Output, &mut Told<'_>),
-{
-    Box::pin(future(life, make, done))
 }

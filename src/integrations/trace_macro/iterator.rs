@@ -62,8 +62,3 @@ pub fn iterator<T, I: Iterator<Item = T>>(mut life: Life, make: impl FnOnce() ->
     let work = life.run(make);
     TracedIterator { work: Some(work), life }
 }
-
-/// The same in a box.
-pub fn boxed_iterator<T, I: Iterator<Item = T>>(life: Life, make: impl FnOnce() -> I) -> Box<TracedIterator<I>> {
-    Box::new(iterator(life, make))
-}

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use super::call::{Call, TracerChoice};
 use super::capture::Capture;
 use super::counts::note_unrouted;
-use super::outcome::Told;
+use super::outcome::Recorder;
 use crate::backend::{DataPart, flatten};
 use crate::context::{self, ScopeGuard};
 use crate::span::ActiveSpan;
@@ -135,13 +135,13 @@ impl Life {
     }
 
     /// Records the outcome of the call, if the span is recorded. Called in the call's context.
-    pub fn outcome(&self, record: impl FnOnce(&mut Told<'_>)) {
+    pub fn outcome(&self, record: impl FnOnce(&mut Recorder<'_>)) {
         if let State::Open(open) = &self.state
             && is_recording(&open.span)
         {
-            let mut told = Told::new(&open.span);
-            record(&mut told);
-            told.end();
+            let mut recorder = Recorder::new(&open.span);
+            record(&mut recorder);
+            recorder.end();
         }
     }
 

@@ -1,7 +1,8 @@
-//! What expansions of `#[trace]` call: which tracer a call is for, its span, and what is told of its arguments and of its outcome.
+//! The runtime of `#[trace]`: the tracer of a call, its span, its captured arguments and its outcome.
 //!
-//! Expansions name it as `__private`; nothing in it is for use by hand. What it owes to the function that is traced: the function runs once,
-//! whatever becomes of the span, and nothing in here is an error or a panic of it.
+//! Expansions name it as `__private`; nothing in it is for use by hand.
+//!
+//! Invariants: the traced function runs exactly once, whatever happens to the span, and nothing in here makes it fail or panic.
 
 mod call;
 mod capture;
@@ -20,28 +21,29 @@ mod writer;
 
 pub use call::Call;
 pub use capture::Capture;
-pub use choice::{RegistryOption, SessionOption, TracerOption, registry, text};
+pub use choice::{NameOption, RegistryOption, SessionOption, TracerOption, registry, text};
 pub use counts::{TraceCounts, trace_counts};
 pub use entered::{Entered, enter};
-pub use future::{TracedFuture, boxed_future, future, run};
-pub use iterator::{TracedIterator, boxed_iterator, iterator};
+pub use future::{TracedFuture, future, run};
+pub use iterator::{TracedIterator, iterator};
 pub use life::{Life, begin, plan};
-pub use outcome::{Failure, Outcome, Told};
-pub use stream::{TracedStream, boxed_stream, stream};
+pub use outcome::{Failure, Outcome, Recorder};
+pub use stream::{TracedStream, stream};
 pub use value::Value;
 
-/// The traits that choose by what a type can do. In scope only where nothing of the user's is.
+/// The traits that choose by what a type implements. In scope only where no code of the user is.
 pub mod by {
-    pub use super::outcome::{OfOther, OfResult, TellDebug, TellDisplay, TellNothing};
+    pub use super::outcome::{OfOther, OfResult, RecordDebug, RecordDisplay, RecordType};
     pub use super::value::{ByDebug, ByName, BySerialize};
 }
 
-// Whatever the user calls so.
+// Under other names, because the user's code may define these.
+pub use std::boxed::Box as Boxed;
 pub use std::convert::Infallible;
 pub use std::option::Option as Named;
 pub use std::result::Result as Ended;
 
-/// Runs a function's body. A closure that is called in place would be taken for one that may run again, and could not give away what it holds.
+/// Runs a function's body. The compiler takes a closure that is called in place for one that may run again, so it could not move out what it holds.
 #[expect(
     clippy::inline_always,
     reason = "in a debug build each function that calls itself would need a third frame"
@@ -51,7 +53,7 @@ pub fn once<T>(body: impl FnOnce() -> T) -> T {
     body()
 }
 
-/// For the type it has, in code that is never run: an `async` block cannot be told its return type otherwise.
+/// Gives an `async` block its return type, in code that never runs.
 ///
 /// # Panics
 /// Always.
@@ -59,7 +61,7 @@ pub fn never<T>() -> T {
     unreachable!("code that is never run")
 }
 
-/// Has the outcome of a call told.
-pub fn tell<T>(returned: &T, told: &mut Told<'_>, outcome: impl FnOnce(&T, &mut Told<'_>)) {
-    outcome(returned, told);
+/// Records the outcome of a call. Gives the closure its argument types.
+pub fn record<T>(returned: &T, recorder: &mut Recorder<'_>, outcome: impl FnOnce(&T, &mut Recorder<'_>)) {
+    outcome(returned, recorder);
 }

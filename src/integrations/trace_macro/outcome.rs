@@ -1,4 +1,4 @@
-//! How a call came out: its result, or its error.
+//! The outcome of a call: its result, or its error.
 
 use std::any::type_name;
 use std::convert::Infallible;
@@ -12,7 +12,7 @@ use super::text::{self, Text};
 use crate::backend::DataPart;
 use crate::span::ActiveSpan;
 
-/// The entry of outputs that a result without names is told as.
+/// The name of a result that is not a table of its own.
 const RESULT: &str = "result";
 
 /// What a function returned.
@@ -21,24 +21,24 @@ pub struct Outcome<'a, T>(pub &'a T);
 /// The error of what a function returned.
 pub struct Failure<'a, E: ?Sized>(pub &'a E);
 
-/// Takes a `Result` apart.
+/// Splits a `Result`.
 pub trait OfResult {
-    /// What it is when all went well.
+    /// The value of a success.
     type Ok;
-    /// What it is when not.
+    /// The error.
     type Err;
-    /// Either of them.
+    /// Returns the value or the error.
     ///
     /// # Errors
     /// The function's own.
     fn tracer_registry_split(&self) -> Result<&Self::Ok, &Self::Err>;
 }
 
-/// Takes anything else for a success.
+/// Takes each other type for a success.
 pub trait OfOther {
-    /// What it is.
+    /// The value.
     type Ok;
-    /// It.
+    /// Returns the value.
     ///
     /// # Errors
     /// None.
@@ -62,39 +62,41 @@ impl<T> OfOther for Outcome<'_, T> {
     }
 }
 
-/// Tells an error by what it displays.
-pub trait TellDisplay {
-    /// Tells it.
-    fn tracer_registry_tell(&self, told: &mut Told<'_>);
+/// Records an error by `Display`.
+pub trait RecordDisplay {
+    /// Records it.
+    fn tracer_registry_record(&self, recorder: &mut Recorder<'_>);
 }
 
-/// Tells an error by what its `Debug` writes.
-pub trait TellDebug {
-    /// Tells it.
-    fn tracer_registry_tell(&self, told: &mut Told<'_>);
+/// Records an error by `Debug`.
+pub trait RecordDebug {
+    /// Records it.
+    fn tracer_registry_record(&self, recorder: &mut Recorder<'_>);
 }
 
-/// Tells an error by its type.
-pub trait TellNothing {
-    /// Tells it.
-    fn tracer_registry_tell(&self, told: &mut Told<'_>);
+/// Records the type of an error.
+pub trait RecordType {
+    /// Records it.
+    fn tracer_registry_record(&self, recorder: &mut Recorder<'_>);
 }
 
-impl<E: Display + ?Sized> TellDisplay for &&Failure<'_, E> {
-    fn tracer_registry_tell(&self, told: &mut Told<'_>) {
-        told.span.record_failure::<E>(text::display(self.0).into());
+impl<E: Display + ?Sized> RecordDisplay for &&Failure<'_, E> {
+    fn tracer_registry_record(&self, recorder: &mut Recorder<'_>) {
+        recorder.span.record_failure::<E>(text::display(self.0).into());
     }
 }
 
-impl<E: Debug + ?Sized> TellDebug for &Failure<'_, E> {
-    fn tracer_registry_tell(&self, told: &mut Told<'_>) {
-        told.span.record_failure::<E>(text::debug(self.0).into());
+impl<E: Debug + ?Sized> RecordDebug for &Failure<'_, E> {
+    fn tracer_registry_record(&self, recorder: &mut Recorder<'_>) {
+        recorder.span.record_failure::<E>(text::debug(self.0).into());
     }
 }
 
-impl<E: ?Sized> TellNothing for Failure<'_, E> {
-    fn tracer_registry_tell(&self, told: &mut Told<'_>) {
-        told.span.record_failure::<E>((format!("<{}>", type_name::<E>()), 0));
+impl<E: ?Sized> RecordType for Failure<'_, E> {
+    fn tracer_registry_record(&self, recorder: &mut Recorder<'_>) {
+        recorder
+            .span
+            .record_failure::<E>((format!("<{}>", type_name::<E>()), 0));
     }
 }
 
@@ -104,14 +106,14 @@ impl From<Text> for (String, u64) {
     }
 }
 
-/// What is told of an outcome.
-pub struct Told<'a> {
+/// Records an outcome on a span.
+pub struct Recorder<'a> {
     span: &'a ActiveSpan,
-    /// What came out.
+    /// The captured result.
     pub outputs: Capture,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Recorder<'a> {
     pub(super) fn new(span: &'a ActiveSpan) -> Self {
         Self {
             span,
@@ -119,7 +121,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Says that it is an error, and not which.
+    /// Records that it is an error, without its message.
     pub fn failed(&mut self) {
         self.span.set_status(Status::error(""));
     }

@@ -66,11 +66,10 @@ impl<'w, 'a> Parts<'w, 'a> {
         self.item(value)
     }
 
-    fn close(self) -> Result<(), Refused> {
+    fn close(self) {
         for _ in 0..self.closes {
             self.writer.close();
         }
-        Ok(())
     }
 }
 
@@ -86,7 +85,8 @@ macro_rules! parts {
             }
 
             fn end(self) -> Result<(), Refused> {
-                self.close()
+                self.close();
+                Ok(())
             }
         }
     )*};
@@ -117,7 +117,8 @@ impl ser::SerializeMap for Parts<'_, '_> {
     }
 
     fn end(self) -> Result<(), Refused> {
-        self.close()
+        self.close();
+        Ok(())
     }
 }
 
@@ -215,7 +216,8 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
     ) -> Result<(), Refused> {
         let mut parts = Parts::table(self)?;
         parts.entry(variant, value)?;
-        parts.close()
+        parts.close();
+        Ok(())
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Parts<'w, 'a>, Refused> {

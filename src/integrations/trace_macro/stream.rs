@@ -49,8 +49,3 @@ pub fn stream<T, S: Stream<Item = T>>(life: Life, make: impl FnOnce() -> S) -> T
     let work = life.make(make);
     TracedStream { work: Some(work), life }
 }
-
-/// The same in a box.
-pub fn boxed_stream<T, S: Stream<Item = T>>(life: Life, make: impl FnOnce() -> S) -> Pin<Box<TracedStream<S>>> {
-    Box::pin(stream(life, make))
-}

@@ -1,20 +1,20 @@
-//! What a value writes of itself, up to a bound.
+//! The text that a value writes, up to a bound.
 
 use std::fmt::{self, Debug, Display, Write};
 use std::panic::{self, AssertUnwindSafe};
 
 use crate::backend::{MAX_TEXT_BYTES, shorten};
 
-/// Of a value whose own code panicked.
+/// In place of a value whose own code panicked.
 pub(super) const PANICKED: &str = "<panicked>";
-/// Of a value whose own code says that it cannot be told.
+/// In place of a value whose own code failed.
 pub(super) const REFUSED: &str = "<not serializable>";
-/// Bytes of what `Debug` writes. Less than of a text: nested values write from within each other, and a stack has its bounds as well.
+/// Most bytes of what `Debug` writes. Fewer than of a text, because nested values write from within each other, on the thread's stack.
 pub(super) const MAX_DEBUG_BYTES: usize = 4 << 10;
 
 pub(super) struct Text {
     pub(super) text: String,
-    /// Whether there was more.
+    /// Whether more was written.
     pub(super) is_cut: bool,
 }
 
@@ -27,7 +27,7 @@ impl Write for Bounded {
         }
         self.written.text.push_str(&shorten(more, room, &mut 0));
         self.written.is_cut = true;
-        // What writes is asked to stop. It may go on all the same.
+        // Asks the writer to stop. It may go on nevertheless.
         self.max = self.written.text.len();
         Err(fmt::Error)
     }
@@ -38,12 +38,12 @@ struct Bounded {
     max: usize,
 }
 
-/// What a value writes as `Display`.
+/// Returns what a value writes as `Display`.
 pub(super) fn display(value: &(impl Display + ?Sized)) -> Text {
     write_bounded(format_args!("{value}"), MAX_TEXT_BYTES)
 }
 
-/// What a value writes as `Debug`.
+/// Returns what a value writes as `Debug`.
 pub(super) fn debug(value: &(impl Debug + ?Sized)) -> Text {
     write_bounded(format_args!("{value:?}"), MAX_DEBUG_BYTES)
 }

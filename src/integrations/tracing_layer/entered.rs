@@ -1,4 +1,4 @@
-//! The contexts that this thread is in because it entered spans of the `tracing` crate.
+//! The contexts that this thread entered by spans of the `tracing` crate.
 
 use std::cell::RefCell;
 use std::mem;
@@ -12,12 +12,12 @@ thread_local! {
     static ENTERED: RefCell<Entered> = RefCell::new(Entered::default());
 }
 
-/// A span that was entered and changed nothing has no guard. It is here too, so that leaving it takes back nothing else.
+/// A span whose entering changed nothing has an entry without a guard, so that leaving it pops no other one.
 struct Entered(Vec<(usize, Id, Option<ScopeGuard>)>);
 
 impl Default for Entered {
     fn default() -> Self {
-        // OpenTelemetry's own stack is made first, and so goes last: while this is there, so is that.
+        // Makes OpenTelemetry's stack first, so that the thread drops it after this.
         drop(context::current());
         Self(Vec::new())
     }
@@ -25,13 +25,13 @@ impl Default for Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        // A guard that was never left, at the end of its thread. What it would make current again is nothing to anybody.
+        // Spans that were never left. At the end of the thread there is nothing to restore.
         mem::forget(mem::take(&mut self.0));
     }
 }
 
-/// The current context of the thread. None at the thread's end, once what it has entered is gone: destructors of its other variables may still
-/// have spans.
+/// The current context of the thread. `None` at the thread's end, after it dropped what it entered: destructors of its other variables may still
+/// make spans.
 pub(super) fn current() -> Option<Context> {
     ENTERED.try_with(|_| context::current()).ok()
 }
@@ -41,7 +41,7 @@ pub(super) fn push(layer: usize, span: &Id, guard: Option<ScopeGuard>) {
     ENTERED.with_borrow_mut(|entered| entered.0.push((layer, span.clone(), guard)));
 }
 
-/// Gives the guard back. Spans may be left in another order than they were entered in.
+/// Returns the guard. Spans may be left in another order than they were entered in.
 pub(super) fn pop(layer: usize, span: &Id) -> Option<ScopeGuard> {
     let popped = ENTERED.try_with(|entered| {
         let mut entered = entered.borrow_mut();

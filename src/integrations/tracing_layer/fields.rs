@@ -8,11 +8,11 @@ use opentelemetry::trace::{SpanKind, Status};
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata};
 
-/// Fields one by one.
+/// Collects fields.
 #[derive(Default)]
 struct Attributes(Vec<KeyValue>);
 
-/// What the fields of a span say of it.
+/// The fields of a span.
 pub(super) struct SpanFields {
     pub(super) name: Option<Cow<'static, str>>,
     pub(super) kind: Option<SpanKind>,
@@ -20,10 +20,10 @@ pub(super) struct SpanFields {
     pub(super) attributes: Vec<KeyValue>,
 }
 
-/// What an event is on a span.
+/// An event as it is on a span.
 pub(super) struct EventFields {
     pub(super) name: Cow<'static, str>,
-    /// What went wrong, where it is an error.
+    /// If it is an error.
     pub(super) status: Option<Status>,
     pub(super) attributes: Vec<KeyValue>,
 }
@@ -58,11 +58,11 @@ impl EventFields {
         read.0.push(KeyValue::new("target", metadata.target()));
         record(&mut read);
         let message = read.take("message");
-        // What `#[instrument(err)]` makes of a result, and what is written like it.
+        // The form of `#[instrument(err)]`.
         let error = if message.is_none() { read.take("error") } else { None };
-        let said = error.as_ref().or(message.as_ref());
+        let description = error.as_ref().or(message.as_ref());
         let status = (*metadata.level() == Level::ERROR || error.is_some())
-            .then(|| Status::error(said.cloned().unwrap_or_default()));
+            .then(|| Status::error(description.cloned().unwrap_or_default()));
         let name = match (message, error) {
             (Some(message), _) => Cow::Owned(message),
             (None, Some(error)) => {
@@ -81,7 +81,7 @@ impl EventFields {
 
 impl Attributes {
     fn push(&mut self, field: &Field, value: impl Into<opentelemetry::Value>) {
-        // What `tracing-log` puts beside a record is about the record, and said by its level and target.
+        // Fields that `tracing-log` adds repeat the record's level and target.
         if !field.name().starts_with("log.") {
             self.0.push(KeyValue::new(field.name(), value));
         }

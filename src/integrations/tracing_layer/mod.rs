@@ -1,11 +1,11 @@
-//! A layer for subscribers of the `tracing` crate: each of its spans goes to the tracer of the scope that it is made in.
+//! A layer for subscribers of the `tracing` crate: each span goes to the tracer of the scope in which it is made.
 //!
-//! A layer of our own, and not one of `tracing-opentelemetry` with another tracer in it, for three reasons. That starts its spans when they are
-//! first entered or closed, wherever that is. It puts events on the innermost span of the `tracing` crate, whoever the code runs for by then.
-//! And it panics where one subscriber has two of it, so that nobody could keep the one that he has.
+//! Not a layer of `tracing-opentelemetry` with another tracer, for three reasons. That one starts its spans when they are first entered or
+//! closed, in whatever scope. It puts events on the innermost span of the `tracing` crate, whatever tracer the code runs for by then. And it
+//! panics if one subscriber has two of it, so programs could not keep the one that they have.
 //!
-//! Here a span is started when it is made, in the scope of that place. Entering it makes its context current, and with it its scope; leaving it
-//! takes that back. Events go by the current context like everything else.
+//! Here a span is started when it is made, in the scope of that place. Entering it makes its context current, and so its scope; leaving it
+//! restores the context before. Events go by the current context.
 
 mod entered;
 mod fields;
@@ -28,10 +28,10 @@ use crate::span::NOW;
 use crate::tracer::{Open, TracerHandle};
 use fields::{EventFields, SpanFields};
 
-/// The target of what this crate tells itself.
+/// The target of this crate's own spans and events.
 const OWN_TARGET: &str = "tracer_registry";
 
-/// A layer for any subscriber with a registry of spans, by which spans of the `tracing` crate go to the tracer of the scope that they are made in.
+/// A layer for any subscriber with a registry of spans: spans of the `tracing` crate go to the tracer of the scope in which they are made.
 /// [`TracerRegistry::tracing_layer`] makes one.
 ///
 /// ```
@@ -55,27 +55,27 @@ const OWN_TARGET: &str = "tracer_registry";
 /// # }
 /// ```
 ///
-/// - **Whose a span is** is settled where it is made: the scope that is current there, else that of an explicit parent, else
-///   `routing.default`, else it is not recorded and counted ([`Status::unrouted`](crate::status::Status::unrouted)). Where it is entered and closed does not matter.
+/// - **The tracer of a span** is that of the scope that is current where the span is made, else that of an explicit parent, else
+///   `routing.default`. Otherwise it is not recorded, and counted ([`Status::unrouted`](crate::status::Status::unrouted)). Where it is entered and closed does not matter.
 /// - **Entering a span** makes its scope current, on whatever thread, so a future that is `instrument`ed takes its scope along. A span that was made
-///   outside any scope has none: inside it [`TracerRegistry::current`] is none, what goes to the default is its child, and entered in a scope it
+///   outside any scope has none: inside it [`TracerRegistry::current`] is `None`, what goes to the default is its child, and entered in a scope it
 ///   changes nothing.
-/// - **Parents** are those of [`TracerHandle`]'s spans: the innermost span of the same tracer. An explicit parent is the parent where it is the same
+/// - **Parents** are those of [`TracerHandle`]'s spans: the innermost span of the same tracer. An explicit parent is the parent if it is the same
 ///   tracer's; `parent: None` is a root.
 /// - **Events** go to the innermost span of the tracer that the code runs for, whether the `tracing` crate made that span or not, or to their
-///   explicit parent. Where there is none they go nowhere. One that would land on another tracer's span is left out and counted, and so is
+///   explicit parent. Without one they are not recorded. An event that would land on another tracer's span is left out and counted, and so is
 ///   a field that is recorded on the current `tracing` span while code runs for another tracer.
-/// - The fields `otel.name`, `otel.kind`, `otel.status_code` and `otel.status_description` are what they say. An event at level `ERROR`, or with a
+/// - The fields `otel.name`, `otel.kind`, `otel.status_code` and `otel.status_description` set name, kind and status. An event at level `ERROR`, or with a
 ///   field `error` and no message, sets the status.
-/// - Scopes of tracers of other registries are left to those registries' layers. What this crate tells itself (target `tracer_registry`) is left out.
+/// - Scopes of tracers of other registries are left to those registries' layers. Spans and events of this crate (target `tracer_registry`) are left out.
 ///
-/// Several layers of one subscriber, of this kind or of another, do not disturb each other. The functions of
-/// `tracing_opentelemetry::OpenTelemetrySpanExt` know their own layer alone.
+/// Several layers of one subscriber, of this kind or of another, are independent. The functions of
+/// `tracing_opentelemetry::OpenTelemetrySpanExt` know only their own layer.
 ///
-/// Leaving a span takes back what entering it made current, so the layer has to be there for both: one that a `tracing_subscriber::reload` handle
-/// takes away, or replaces, while a thread is inside a span leaves that span's scope current on the thread. Reload the filter around it instead.
+/// Leaving a span restores what entering it replaced, so the layer must see both. If a `tracing_subscriber::reload` handle removes or replaces it
+/// while a thread is inside a span, that span's scope stays current on the thread. Reload the filter around it instead.
 ///
-/// The registry is not kept alive. Once it is shut down or gone, spans in scopes are refused by their tracers and counted there, and others
+/// It does not keep the registry alive. Once that is shut down or gone, spans in scopes are refused by their tracers and counted there, and others
 /// are unrouted.
 pub struct TracingLayer {
     routing: Box<Routing>,
@@ -83,19 +83,19 @@ pub struct TracingLayer {
     instrumentation: InstrumentationScope,
 }
 
-/// What layers of this kind have made of a span of the `tracing` crate: mostly there is one.
+/// The spans that layers of this kind made for a span of the `tracing` crate: usually one.
 struct Recorded(Vec<Entry>);
 
 struct Entry {
     layer: usize,
-    /// Ends the span when it goes.
+    /// Ends the span on drop.
     _open: Open,
-    /// What is current while it is entered: its scope, or where it was made in none, the default by which it is somebody's.
+    /// The context while it is entered: its scope, or the default's if it was made in no scope.
     cx: Context,
 }
 
 impl TracerRegistry {
-    /// A layer for a subscriber of the `tracing` crate, by which its spans go to the tracer of the scope that they are made in.
+    /// Returns a layer for a subscriber of the `tracing` crate: spans go to the tracer of the scope in which they are made.
     pub fn tracing_layer(&self) -> TracingLayer {
         TracingLayer {
             routing: Box::new(Routing::new(self)),
@@ -106,12 +106,12 @@ impl TracerRegistry {
 }
 
 impl TracingLayer {
-    /// What tells this layer from others, while it is there.
+    /// Identifies this layer while it exists.
     fn id(&self) -> usize {
         std::ptr::from_ref(&*self.routing).addr()
     }
 
-    /// The tracer whose the spans of a context are, where it is one of this registry's.
+    /// The tracer of the spans of a context, if it is one of this registry.
     fn tracer_of(&self, cx: &Context) -> Option<TracerHandle> {
         let owner = context::owner_of(cx)?;
         TracerHandle::of_scope(owner).filter(|tracer| tracer.lane().is_of(&self.engine))
@@ -158,7 +158,7 @@ impl TracingLayer {
         let fields = SpanFields::read(|visitor| attrs.record(visitor));
         let mut builder = SpanBuilder::from_name(fields.name.unwrap_or(attrs.metadata().name().into()));
         builder.span_kind = fields.kind;
-        let mut attributes = place(attrs.metadata());
+        let mut attributes = code_attributes(attrs.metadata());
         attributes.extend(fields.attributes);
         builder.attributes = Some(attributes);
         let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
@@ -179,21 +179,20 @@ impl TracingLayer {
         })
     }
 
-    /// Whether a context stays as it is when a span is entered that was made in no scope: it is for somebody, or for nobody on purpose, or
-    /// another registry's layer was first.
+    /// Returns whether a context stays current when a span is entered that was made in no scope: it has a tracer, or is untraced on purpose, or
+    /// belongs to the layer of another registry.
     fn is_settled(&self, current: &Context) -> bool {
         let is_anothers = || context::owner_of(current).is_some() && self.tracer_of(current).is_none();
         context::scope_of(current).is_some() || context::is_untraced(current) || is_anothers()
     }
 
-    /// Whether what is told of the current `tracing` span would be told of another tracer's span than the code runs for.
+    /// Returns whether the current `tracing` span belongs to another tracer than the one that the code runs for.
     fn is_anothers<S>(&self, current: &Context, ctx: &layer::Context<'_, S>) -> bool
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let span = ctx.lookup_current();
-        let told = span.and_then(|span| self.of_span(&span));
-        told.is_some_and(|told| context::is_in_other_scope(current, &told))
+        let entered = ctx.lookup_current().and_then(|span| self.of_span(&span));
+        entered.is_some_and(|entered| context::is_in_other_scope(current, &entered))
     }
 }
 
@@ -210,7 +209,7 @@ where
         if current.is_telemetry_suppressed() {
             return;
         }
-        // Nothing of the span is locked meanwhile: what a key's source or a session does may be traced as well.
+        // Without a lock on the span: the source of a key, or a session, may be traced as well.
         let Some(entry) = self.start(attrs, &current, &self.from(attrs, &current, &ctx)) else {
             return;
         };
@@ -227,7 +226,7 @@ where
             return;
         };
         let Some(current) = entered::current() else { return };
-        // A scope that ended with its request is still one: what is inside is not to go by the scope around it.
+        // A scope that ended with its request still hides the scope around it.
         let is_unscoped = context::scope_of(&cx).is_none() && !context::is_over(&cx);
         let stays = current.is_telemetry_suppressed() || (is_unscoped && self.is_settled(&current));
         entered::push(self.id(), id, (!stays).then(|| context::attach(&cx)));
@@ -241,7 +240,7 @@ where
         let Some(cx) = ctx.span(id).and_then(|span| self.of_span(&span)) else {
             return;
         };
-        // By `Span::current()`, most likely, which knows no tracers. Who has the span at hand may mean it.
+        // Probably by `Span::current()`, which knows no tracers. Code that holds another span means that span.
         let is_current = || ctx.lookup_current().is_some_and(|span| span.id() == *id);
         let Some(current) = entered::current() else { return };
         if (context::has_failed() || context::is_in_other_scope(&current, &cx)) && is_current() {
@@ -311,25 +310,25 @@ where
                 Some(entries.swap_remove(at))
             })
         };
-        // Ends here, where nothing is locked.
+        // Ends here, without a lock.
         drop(entry);
     }
 }
 
-/// Whether it is this crate's own: a warning about one tracer must not become an event of whoever's span is current.
+/// Returns whether it is this crate's own. A warning about one tracer must not become an event on the current span of another.
 fn is_own(metadata: &Metadata<'_>) -> bool {
     let rest = metadata.target().strip_prefix(OWN_TARGET);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Whether an event is a log line of OpenTelemetry's own crates, whose target is the name of the crate.
+/// Returns whether it is of OpenTelemetry's own crates, whose target is the name of the crate.
 fn is_of_opentelemetry(metadata: &Metadata<'_>) -> bool {
     let rest = metadata.target().strip_prefix("opentelemetry");
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', ':']))
 }
 
-/// Where in the program a span is made.
-fn place(metadata: &Metadata<'static>) -> Vec<KeyValue> {
+/// The attributes that say where in the program a span is made.
+fn code_attributes(metadata: &Metadata<'static>) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(metadata.fields().len() + 3);
     attributes.push(KeyValue::new("target", metadata.target()));
     attributes.extend(metadata.file().map(|file| KeyValue::new("code.file.path", file)));

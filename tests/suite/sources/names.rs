@@ -41,8 +41,7 @@ fn resolve_once(modules: &Modules, id: ModuleId, path: &[String], seen: &mut See
     if found.is_empty() {
         return vec![Target::Foreign];
     }
-    let found = found.into_iter();
-    found.flat_map(|found| walk(modules, found, &path[1..], seen)).collect()
+    follow(modules, found, &path[1..], seen)
 }
 
 fn walk(modules: &Modules, from: Target, path: &[String], seen: &mut Seen) -> Vec<Target> {
@@ -54,8 +53,17 @@ fn walk(modules: &Modules, from: Target, path: &[String], seen: &mut Seen) -> Ve
         // A macro of this module defines it, in a form that this reader does not know.
         return vec![Target::Item(*id, next.clone())];
     }
+    follow(modules, found, &path[1..], seen)
+}
+
+/// Continues a path from what its first segment means. If that is a module and a function of one name, the path goes on in the module.
+fn follow(modules: &Modules, mut found: Vec<Target>, rest: &[String], seen: &mut Seen) -> Vec<Target> {
+    let is_module = |target: &Target| matches!(target, Target::Module(_));
+    if !rest.is_empty() && found.iter().any(is_module) {
+        found.retain(is_module);
+    }
     let found = found.into_iter();
-    found.flat_map(|found| walk(modules, found, &path[1..], seen)).collect()
+    found.flat_map(|found| walk(modules, found, rest, seen)).collect()
 }
 
 /// Finds a name in the scope of a module. A macro is found with and without its `!`.

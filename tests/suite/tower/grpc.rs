@@ -187,7 +187,7 @@ async fn a_call_that_is_refused_is_refused_by_grpc() {
         (head.status.as_u16(), &head.headers["grpc-status"]),
         (200, &"3".parse().expect("a value"))
     );
-    assert_eq!(head.headers["grpc-message"], "the request does not say whose it is");
+    assert_eq!(head.headers["grpc-message"], "request has no tenant identifier");
     let body = body.collect().await.expect("nothing");
     assert!(body.trailers().is_none() && body.to_bytes().is_empty());
 }

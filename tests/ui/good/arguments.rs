@@ -48,6 +48,9 @@ fn forms((mut one, _): (u32, u32), Unit: Unit, _: u32, ref four: u32, #[expect(u
 #[trace(tenant = tenant)]
 async fn only_told(tenant: &str) {}
 
+#[trace(name = format!("of {tenant}"))]
+async fn only_named(tenant: &str) {}
+
 #[trace]
 #[track_caller]
 fn tracked() -> &'static std::panic::Location<'static> {
@@ -70,6 +73,6 @@ async fn never(mut count: u32) -> ! {
 fn main() {
     let cell = || RefCell::new(String::new());
     let _ = (borrowed(cell()), borrowed_result(cell()), borrowed_later(cell()));
-    let _ = (forms((1, 2), Unit, 3, 4, 5), only_told("a"), never(1), Whole::take, Whole::end, unfinished);
+    let _ = (forms((1, 2), Unit, 3, 4, 5), only_told("a"), only_named("a"), never(1), Whole::take, Whole::end, unfinished);
     assert_eq!(tracked().line(), line!());
 }

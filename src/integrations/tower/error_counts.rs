@@ -9,25 +9,26 @@ use super::{TenantError, TenantErrorKind};
 use crate::selector::{SelectorError, SlugErrorKind};
 use crate::util::fork::ForkLock;
 
-/// How many requests had no tracer of their own, by reason, whatever became of them. Counted since the layer was made, by all services of it.
+/// How many requests had no tracer of their own, by reason, whatever the fallback did with them. Counted since the layer was made, for all
+/// its services.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TenantErrorCounts {
-    /// They did not say whose they are.
+    /// They had no tenant identifier.
     pub missing: u64,
-    /// They said it more than once.
+    /// They named their tenant more than once.
     pub repeated: u64,
-    /// What they said is no UTF-8 text.
+    /// The identifier is not UTF-8.
     pub not_text: u64,
-    /// What they said is empty.
+    /// The identifier is empty.
     pub empty: u64,
-    /// What they said is longer than a name may be.
+    /// The identifier is longer than a name may be.
     pub too_long: u64,
-    /// What they said breaks another rule of names, or of hosts.
+    /// The identifier breaks another rule of names, or of hosts.
     pub not_a_name: u64,
-    /// What they said is nobody's name.
+    /// There is no such tenant.
     pub unknown: u64,
-    /// The tracer could not be had at that moment.
+    /// The tracer was not available at that moment.
     pub unavailable: u64,
 }
 
@@ -44,11 +45,11 @@ pub(super) struct Counts {
     warned: ForkLock<Option<Instant>>,
 }
 
-/// Between two warnings of one layer.
+/// Least time between two warnings of one layer.
 const WARNS_EVERY: Duration = Duration::from_secs(60);
 
 impl Counts {
-    /// Whether a warning that tracers cannot be had is due. True once a minute at most.
+    /// Returns whether a warning that tracers are not available is due: at most once a minute.
     pub(super) fn may_warn(&self, now: Instant) -> bool {
         let Some(mut warned) = self.warned.lock_unless_forked() else {
             return false;
@@ -73,10 +74,10 @@ impl Counts {
             TenantError::NotAHost | TenantError::Selector(SelectorError::Empty | SelectorError::Syntax(_)) => {
                 &self.not_a_name
             }
-            TenantError::Lookup(_) if error.trouble() == TenantErrorKind::Unknown => &self.unknown,
+            TenantError::Lookup(_) if error.kind() == TenantErrorKind::Unknown => &self.unknown,
             TenantError::Lookup(_) => &self.unavailable,
         };
-        // Relaxed: a count, nothing hangs on it.
+        // Relaxed: a count, no other memory depends on it.
         count.fetch_add(1, Ordering::Relaxed);
     }
 

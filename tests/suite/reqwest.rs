@@ -1,0 +1,136 @@
+//! The middleware for `reqwest`: a real client against a real server.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::get;
+use futures_util::FutureExt as _;
+use http::Extensions;
+use reqwest_middleware::reqwest::{Client, Request, Response};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
+use tracer_registry::reqwest::PropagationMiddleware;
+use tracer_registry::{TracerHandle, TracerRegistry};
+
+use crate::support::{World, binding};
+
+const FOREIGN: &str = "00-11111111111111111111111111111111-2222222222222222-01";
+
+fn client() -> ClientBuilder {
+    ClientBuilder::new(Client::builder().no_proxy().build().expect("a client"))
+}
+
+/// Serves on loopback until the runtime ends. Returns its URL.
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}/")
+}
+
+/// What the server saw of a request that had another tenant's headers.
+async fn seen(client: &ClientWithMiddleware, url: &str) -> String {
+    let request = client
+        .get(url)
+        .header("traceparent", FOREIGN)
+        .header("tracestate", "a=b")
+        .header("baggage", "tenant=globex")
+        .header("x-mine", "stays");
+    let answer = request.send().await.expect("an answer");
+    answer.text().await.expect("a text")
+}
+
+async fn echo(headers: HeaderMap) -> String {
+    let all = ["traceparent", "tracestate", "baggage", "x-mine"];
+    let all = all.map(|name| headers.get(name).map_or("none", |value| value.to_str().expect("text")));
+    all.join(" ")
+}
+
+#[tokio::test]
+async fn in_a_scope_a_request_carries_its_own_trace_alone_and_outside_nothing_is_touched() {
+    let world = World::new(&["acme", "globex"]);
+    let (acme, globex) = (world.tenant("acme"), world.tenant("globex"));
+    let url = serve(Router::new().route("/", get(echo))).await;
+    let client = client().with(PropagationMiddleware::new()).build();
+
+    let untouched = format!("{FOREIGN} a=b tenant=globex stays");
+    assert_eq!(seen(&client, &url).await, untouched);
+    assert_eq!(acme.scope(seen(&client, &url)).await, "none none none stays");
+    for tracer in [&acme, &globex] {
+        tracer
+            .in_span_async("ask", async |span| {
+                let id = span.span_context();
+                let own = format!("00-{}-{}-01  none stays", id.trace_id(), id.span_id());
+                assert_eq!(seen(&client, &url).await, own);
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_servers_span_is_a_child_of_the_clients_and_baggage_arrives() {
+    let world = World::with(&["acme"], |builder| {
+        builder.tenant("acme", binding("acme").trust_remote_parent(true))
+    });
+    let acme = world.tenant("acme");
+    let serving = acme.clone();
+    let handler = async move |headers: HeaderMap| {
+        let served = serving.in_span_async("served", async |_| {
+            let mut next = HeaderMap::new();
+            serving.inject_headers(&mut next);
+            next["baggage"].to_str().expect("text").to_owned()
+        });
+        serving.extract_headers(&headers).scope(served).await
+    };
+    let url = serve(Router::new().route("/", get(handler))).await;
+    let client = client().with(PropagationMiddleware::new()).build();
+    let mut came = HeaderMap::new();
+    came.insert("baggage", http::HeaderValue::from_static("plan=pro"));
+    let asked = acme
+        .extract_headers(&came)
+        .scope(acme.in_span_async("asked", async |_| {
+            let answer = client.get(&url).send().await.expect("an answer");
+            answer.text().await.expect("a text")
+        }));
+    assert_eq!(asked.await, "plan=pro");
+    tokio::task::block_in_place(|| world.flush());
+    let (asked, served) = (world.span("acme", "asked"), world.span("acme", "served"));
+    assert_eq!(served.parent_span_id.as_ref(), Some(&asked.span_id));
+    assert_eq!(served.trace_id, asked.trace_id);
+}
+
+/// Notes for whom it runs, after it was polled again.
+struct Noted(Arc<Mutex<Option<TracerHandle>>>);
+
+#[async_trait::async_trait]
+impl Middleware for Noted {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        tokio::task::yield_now().await;
+        *self.0.lock().expect("no panic") = TracerRegistry::current();
+        next.run(request, extensions).await
+    }
+}
+
+#[tokio::test]
+async fn a_request_goes_on_in_the_scope_in_which_it_was_sent() {
+    let world = World::new(&["acme"]);
+    let acme = world.tenant("acme");
+    let url = serve(Router::new().route("/", get(echo))).await;
+    let noted = Arc::default();
+    let client = client()
+        .with(PropagationMiddleware::new())
+        .with(Noted(Arc::clone(&noted)))
+        .build();
+    let mut sent = Box::pin(seen(&client, &url));
+    acme.scope(async { assert!((&mut sent).now_or_never().is_none(), "it waits") })
+        .await;
+    assert!(TracerRegistry::current().is_none());
+    assert_eq!(sent.await, "none none none stays");
+    let noted = noted.lock().expect("no panic").take();
+    assert!(noted.is_some_and(|tracer| tracer.same_tracer(&acme)));
+}
