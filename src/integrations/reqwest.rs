@@ -32,7 +32,8 @@ use crate::registry::TracerRegistry;
 /// whatever headers it has. No span is made: the server's span is a child of the current one.
 ///
 /// The scope is the one that is current when the future of `send` is polled first. What runs after this middleware runs in it, whatever polls
-/// it. Add the middleware last, so that others that retry a request have it send the headers each time.
+/// it. A redirect is followed below the middleware, with the same headers, to another host too; `reqwest`'s redirect policy prevents it.
+/// Add the middleware last, so that others that retry a request have it send the headers each time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PropagationMiddleware(());
 
