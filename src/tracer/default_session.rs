@@ -1,21 +1,25 @@
 //! The session of spans that are started outside any.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
 use crate::context::SessionStamp;
 
-/// The session of spans that are started outside any. Read at the start of each span, so it takes no lock.
+/// The session of spans that are started outside any. Read at the start of each span, so it takes no lock, and a tracer without one
+/// reads a flag alone.
 #[derive(Default)]
 pub(super) struct DefaultSession {
     stamp: ArcSwapOption<SessionStamp>,
+    is_set: AtomicBool,
 }
 
 impl DefaultSession {
     pub(super) fn set(&self, stamp: &Arc<SessionStamp>) {
         self.stamp.store(Some(Arc::clone(stamp)));
+        // Release, for the load in `get`: a thread that sees the flag sees the stamp.
+        self.is_set.store(true, Ordering::Release);
     }
 
     /// Whether there is one that has not ended.
@@ -25,6 +29,9 @@ impl DefaultSession {
     }
 
     pub(super) fn get(&self) -> Option<Arc<SessionStamp>> {
+        if !self.is_set.load(Ordering::Acquire) {
+            return None;
+        }
         self.stamp.load_full()
     }
 }
