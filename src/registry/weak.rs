@@ -50,7 +50,9 @@ impl TracerRegistry {
     fn default_tracer(&self) -> Option<TracerHandle> {
         let config = self.0.state.bindings.loaded();
         let selector = config.routing_default()?;
-        let found = self.0.find(selector).filter(|found| !found.is_stale());
+        // A forked child cannot ask for a binding again, and keeps what there is.
+        let is_current = |found: &TracerHandle| !found.is_stale() || self.0.check_not_forked().is_err();
+        let found = self.0.find(selector).filter(is_current);
         if found.is_some() && self.0.state.check_open().is_ok() {
             return found;
         }

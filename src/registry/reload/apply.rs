@@ -89,7 +89,14 @@ impl RegistryState {
             }
             let resolved = self.bindings.resolve_without_asking(selector);
             match &resolved {
-                Ok(Some(binding)) if binding.digest() == tracer.digest() => continue,
+                Ok(Some(binding)) if binding.digest() == tracer.digest() => {
+                    // A tracer made of a table or a file never expires. If the source decides now, the next look-up takes the expiry
+                    // of the source's answer.
+                    if self.bindings.of_source(selector).is_some() {
+                        tracer.freshness().mark_stale();
+                    }
+                    continue;
+                }
                 // The next look-up asks, and compares.
                 Ok(None) => {
                     tracer.freshness().mark_stale();

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tracer_registry::config::Binding;
 use tracer_registry::selector::Slug;
 use tracer_registry::source::{BindingCacheOptions, BindingSource, SourceError};
-use tracer_registry::{LookupError, TracerRegistry};
+use tracer_registry::{LookupError, Selector, TracerRegistry};
 
+use crate::reload::{Files, table};
 use crate::support::{World, binding, wait_for};
 
 /// Tenants as a program keeps them, and how often it was asked.
@@ -247,4 +248,28 @@ fn a_source_that_panics_or_looks_up_tracers_is_an_error_of_that_look_up() {
     assert!(world.registry.tenant("acme").is_ok());
     assert!(world.registry.tenant("looks-up").is_ok());
     inside.lock().expect("not poisoned").take();
+}
+
+/// A tracer that was made of a table has no expiry of its own. Once the table is gone, the source decides, and is asked again.
+#[test]
+fn a_tenant_whose_table_goes_is_asked_for_again_after_the_time_to_live() {
+    let tenants = Tenants::default();
+    tenants.set("acme", Some(binding("acme")));
+    let source = tenants.clone();
+    let files = Files::with(&["acme", "globex"], "", move |builder| {
+        let keep = kept(Duration::from_secs(2), HOUR);
+        builder.binding_source(source).binding_cache(keep)
+    });
+    let registry = &files.world.registry;
+    let first = files.tenant("acme");
+    files.rewrite(&table("acme", "acme"));
+    registry.reload().expect("without a fault");
+    assert!(registry.remove(Selector::tenant("acme")).expect("a name"));
+    let of_table = files.tenant("acme");
+    assert!(of_table != first && of_table.fingerprint() == first.fingerprint());
+    files.rewrite("");
+    registry.reload().expect("without a fault");
+    assert_eq!(files.tenant("acme"), of_table, "its binding is the same");
+    tenants.set("acme", Some(binding("globex")));
+    wait_for("the new binding", || files.tenant("acme"), |tracer| *tracer != of_table);
 }
