@@ -127,7 +127,7 @@ fn parent(url: &str, mode: ExportMode) {
         }
     };
     thread::scope(|threads| {
-        for _ in 0..2 {
+        let sending = [(); 2].map(|()| {
             threads.spawn(|| {
                 until_stopped(&|_| {
                     for _ in 0..20 {
@@ -135,8 +135,8 @@ fn parent(url: &str, mode: ExportMode) {
                     }
                     assert!(a.force_flush(LONG).is_complete());
                 });
-            });
-        }
+            })
+        });
         threads.spawn(|| {
             until_stopped(&|n| {
                 let tracer = busy.tenant(&format!("tenant-{}", n % 20)).expect("configured");
@@ -170,6 +170,10 @@ fn parent(url: &str, mode: ExportMode) {
             };
         }
         stop.store(true, Ordering::SeqCst);
+        // Their last spans are made before the shutdown.
+        for thread in sending {
+            thread.join().expect("no panic");
+        }
         let Inherited { registry, session, .. } = inherited;
         session.end();
         a.start_span(format!("made {}", count.load(Ordering::SeqCst))).end();

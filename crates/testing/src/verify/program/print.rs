@@ -20,7 +20,7 @@ pub(crate) fn print(program: &Program, cast: &[Member]) -> String {
     for (index, (op, who)) in program.workers.iter().enumerate() {
         if used.contains(&index) {
             let line = format!(
-                "worker {index}: {}.in_span_async(|| for job in inbox {{ job() }})",
+                "worker {index}: {}.in_span(|| for job in inbox {{ job() }})",
                 printer.name(*who)
             );
             printer.line(0, &line, *op);
@@ -98,10 +98,10 @@ impl Printer<'_> {
 
     fn describe(&self, op: &Op) -> String {
         match &op.kind {
-            Kind::Span { who, how: How::Closure } => format!("{}.in_span_async", self.name(*who)),
-            Kind::Span { who, how: How::Trait } => format!("{}.tracer().in_span_async", self.name(*who)),
+            Kind::Span { who, how: How::Closure } => format!("{}.in_span", self.name(*who)),
+            Kind::Span { who, how: How::Trait } => format!("{}.tracer().in_span", self.name(*who)),
             Kind::Span { who, how: How::Routed } => {
-                format!("routing provider in the scope of {}: in_span_async", self.name(*who))
+                format!("routing provider in the scope of {}: in_span", self.name(*who))
             }
             Kind::Span { who, how: How::Traced } => format!("#[trace(tracer = {})] fn", self.name(*who)),
             Kind::Span {
@@ -152,7 +152,7 @@ impl Printer<'_> {
                 Misname::NotAName => "look-up of what is no name".to_owned(),
                 Misname::OtherRegistry => "look-up of what another registry has".to_owned(),
             },
-            Kind::Panic { who } => format!("{}.in_span_async that panics after", self.name(*who)),
+            Kind::Panic { who } => format!("{}.in_span that panics after", self.name(*who)),
             Kind::Thread { carried, .. } => format!("thread::spawn{}", with(*carried)),
             Kind::Channel { worker, carried } => format!("sent to worker {worker}{}", with(*carried)),
             Kind::Spawn { carried } => match carried {
@@ -160,18 +160,18 @@ impl Printer<'_> {
                 Carried::Scope => "tokio::spawn with the scope".to_owned(),
                 Carried::Context => "tokio::spawn with_current_context".to_owned(),
             },
-            Kind::SpawnSpan { who } => format!("tokio::spawn of {}.in_span_async", self.name(*who)),
+            Kind::SpawnSpan { who } => format!("tokio::spawn of {}.in_span", self.name(*who)),
             Kind::JoinSet { carried } => format!("a task each{}", with(*carried)),
             Kind::Blocking { carried } => format!("spawn_blocking{}", with(*carried)),
             Kind::Select { who, on_drop } => {
                 format!(
-                    "select! that drops (and that starts #{on_drop}) {}.in_span_async",
+                    "select! that drops (and that starts #{on_drop}) {}.in_span",
                     self.name(*who)
                 )
             }
             Kind::Abort { who, on_drop } => {
                 format!(
-                    "an aborted task with (and its drop starts #{on_drop}) {}.in_span_async",
+                    "an aborted task with (and its drop starts #{on_drop}) {}.in_span",
                     self.name(*who)
                 )
             }
