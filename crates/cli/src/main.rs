@@ -36,7 +36,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs a small multi-tenant service against a local collector and shows whose project each span landed in
+    /// Runs a small multi-tenant service against a local collector and shows which project received each span
     Demo(demo::Arguments),
     /// Runs random programs on many tracers and proves that nothing leaks from one to another
     Verify(verify::Arguments),

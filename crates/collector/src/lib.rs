@@ -1,4 +1,4 @@
-//! The local collector: an OTLP receiver in the box that shows whose project each span landed in.
+//! The local collector: an OTLP receiver that shows which project received each span.
 //!
 //! For demos, examples and tests, on loopback. It opens one project per key, as the hosted services
 //! do, keeps spans, sessions and events in bounded memory, shows them as values, as text trees and

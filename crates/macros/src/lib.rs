@@ -19,7 +19,7 @@ use proc_macro::TokenStream;
 /// |---|---|---|
 /// | `name = expr` | the span's name: a text, or what is `Into<Cow<'static, str>>` | the function's |
 /// | `event_type = ..` | `model`, `tool` or `chain` | none |
-/// | `tracer = expr` | the span's tracer: a `TracerHandle`, an `Option` of one, or a `Result` with one whose error is `Display`, or a reference to any of them | that of the scope |
+/// | `tracer = expr` | the span's tracer: a `TracerHandle`, an `Option` or a `Result` (with a `Display` error) of one, or a reference to any of them | that of the scope |
 /// | `registry = expr` | the registry to look the tracer up in: a `TracerRegistry`; with one or several of the next three | the one that `install_global` was called on |
 /// | `tenant = expr`, `feature = expr`, `environment = expr` | what to look up, anything `AsRef<str>`; several are one selector of several parts | none |
 /// | `session = expr` | the session that the span is in: a `Session`, an `Option` of one, or a reference. One of another tracer is ignored. If no option names a tracer, it is the session's | that of the scope |

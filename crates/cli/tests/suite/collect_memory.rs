@@ -19,7 +19,7 @@ const MIB: usize = 1 << 20;
 struct Process {
     child: Child,
     address: String,
-    /// Stays open: a process that writes to nobody ends.
+    /// Stays open: the process ends if its standard output is closed.
     _stdout: BufReader<ChildStdout>,
 }
 

@@ -11,7 +11,7 @@ fn run(arguments: &[&str]) -> Output {
         .arg("verify")
         .args(arguments)
         // Variables that are meant for the program's own providers, and would spoil the comparison.
-        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer somebody")
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer another-key")
         .env("OTEL_BSP_MAX_QUEUE_SIZE", "1")
         .env("OTEL_TRACES_SAMPLER", "always_off")
         .output()

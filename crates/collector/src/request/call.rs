@@ -1,4 +1,4 @@
-//! A request whose key is known, and what comes of it.
+//! A request with a known key, and its outcome.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const MEMORY_FACTOR: usize = 10;
 /// What it may take in any case.
 const LEAST_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
-/// A request whose key is known.
+/// A request with a known key.
 pub(super) struct Call<'a> {
     pub(super) serving: &'a Serving,
     pub(super) parts: &'a Parts,

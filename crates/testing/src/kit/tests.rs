@@ -5,7 +5,7 @@ fn a_key_that_is_sent_outside_its_header_is_a_leak() {
     let test = TestRegistry::start();
     let acme = test.registry().tenant("acme").expect("any");
     let key = test.keys.key("acme");
-    acme.in_span("tells", |span| span.set_attribute("config", format!("key={key}")));
+    acme.in_span("leaks a key", |span| span.set_attribute("config", format!("key={key}")));
     let leaks = test.leaks();
     let [Leak::Key { under, .. }] = leaks.as_slice() else {
         panic!("{leaks:?}");

@@ -35,7 +35,7 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// Looks up a name that is not there; what came of it where it was not the right error.
     fn misname(&self, member: usize, how: Misname) -> Option<String>;
 
-    /// Disturbs the registries. Returns the member whose look-up was wrong after that, and how.
+    /// Disturbs the registries. Returns the member with a wrong look-up after that, and what was wrong.
     fn disturb(&self, _disturbance: Disturbance) -> Option<(usize, String)> {
         None
     }
@@ -87,7 +87,7 @@ pub(super) trait Subject: Send + Sync + 'static {
 
     /// Sets an attribute on the span that is current for the tracer, if there is one.
     fn set_on_current(&self, tracer: &Self::Tracer, key: String, value: String);
-    /// The member whose scope is current, and its session; `None` if the subject has no such question.
+    /// The member with the current scope, and its session; `None` if the subject cannot answer.
     fn current(&self) -> Option<(Option<usize>, Option<String>)>;
     /// The headers of an outgoing request; those of a client under a layer where that goes.
     fn inject(&self, tracer: &Self::Tracer, by_layer: bool) -> HashMap<String, String>;

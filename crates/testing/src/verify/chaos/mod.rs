@@ -166,7 +166,7 @@ impl Chaos {
         }
     }
 
-    /// Disturbs the registries. Returns the member whose look-up was wrong after that, and how.
+    /// Disturbs the registries. Returns the member with a wrong look-up after that, and what was wrong.
     pub(super) fn disturb(&self, registries: Registries<'_>, disturbance: Disturbance) -> Option<(usize, String)> {
         let mut now = lock(&self.now);
         now.done += 1;

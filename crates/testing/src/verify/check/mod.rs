@@ -211,7 +211,7 @@ impl Check<'_> {
                     .insert(id.clone().into_bytes(), Some(session.who.member));
             }
         }
-        // Ids from incoming headers are those of the one who takes them, or nobody's. Real ids of
+        // Ids from incoming headers belong to the member that takes them, or to none. Real ids of
         // others keep their owners.
         for (op, (member, taken)) in &self.expected.incoming {
             let Some(lying) = self.observed.incoming.get(op) else {

@@ -19,7 +19,7 @@ pub(in super::super) struct Observed {
     pub(in super::super) sessions: BTreeMap<OpId, String>,
     /// The headers that were made for outgoing requests.
     pub(in super::super) headers: BTreeMap<OpId, HashMap<String, String>>,
-    /// The member whose scope was current, and the session.
+    /// The member with the current scope, and the session.
     pub(in super::super) current: BTreeMap<OpId, (Option<usize>, Option<String>)>,
     /// The headers that came in.
     pub(in super::super) incoming: BTreeMap<OpId, HashMap<String, String>>,
