@@ -120,13 +120,13 @@ impl Start {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::{env, fs};
+    use std::fs;
 
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     use super::*;
+    use crate::util::own_process::is_own_process;
 
-    const MARK: &str = "WORKERS_CHILD";
     /// Of each thread, in a process that has address space for few of them.
     const STACK: u64 = 512 << 20;
 
@@ -145,24 +145,10 @@ mod tests {
     }
 
     #[test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a variable tells the test that it is the child"
-    )]
     fn a_runtime_that_gets_too_few_threads_is_an_error_whenever_that_turns_out() {
-        if env::var_os(MARK).is_none() {
-            let output = std::process::Command::new(env::current_exe().expect("a test knows its binary"))
-                .args(["--exact", "--nocapture"])
-                .arg("export::schedule::workers::tests::a_runtime_that_gets_too_few_threads_is_an_error_whenever_that_turns_out")
-                .env(MARK, "")
-                .env("RUST_MIN_STACK", STACK.to_string())
-                .output()
-                .expect("it starts");
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(
-                output.status.success() && said.contains("1 passed"),
-                "{said}\n{output:?}"
-            );
+        const TEST: &str =
+            "export::schedule::workers::tests::a_runtime_that_gets_too_few_threads_is_an_error_whenever_that_turns_out";
+        if !is_own_process(TEST, &[("RUST_MIN_STACK", &STACK.to_string())]) {
             return;
         }
         for threads in [0, 1] {
