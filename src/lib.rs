@@ -183,6 +183,9 @@ mod docs {
     mod collector {}
     #[doc = include_str!("../docs/context.md")]
     mod context {}
+    #[cfg(all(feature = "macros", feature = "tower"))]
+    #[doc = include_str!("../docs/examples.md")]
+    mod examples {}
     #[cfg(feature = "tracing")]
     #[doc = include_str!("../docs/integrations.md")]
     mod integrations {}

@@ -12,7 +12,7 @@ use crate::sources::{root, source_folders};
 
 /// The layers of the library, lowest first: a module names only modules of its own layer and above it in this list. An entry is a folder
 /// or a file (without `.rs`) below `src/`. If several entries match a file, the longest counts.
-const LAYERS: &[&str] = &[
+pub(crate) const LAYERS: &[&str] = &[
     "util",
     "watch",
     "selector",

@@ -11,6 +11,7 @@ mod clock;
 mod coalescing;
 mod collector;
 mod config;
+mod documentation;
 mod encodings;
 mod eviction;
 mod examples;
@@ -50,7 +51,6 @@ mod propagation;
 mod proxies;
 mod proxy;
 mod public_api;
-mod readme;
 mod reload;
 #[cfg(feature = "reqwest")]
 mod reqwest;
