@@ -188,7 +188,7 @@ async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Sha
             Ok(Some(EngineEvent::Log(lane))) => {
                 tokio::spawn(async move { lane.log_begun() });
             }
-            Ok(Some(EngineEvent::Pressed)) => relief = Some(Instant::now()),
+            Ok(Some(EngineEvent::MemoryPressure)) => relief = Some(Instant::now()),
             Ok(None) => return,
             Ok(Some(EngineEvent::Flush(_))) | Err(_) => {}
         }
@@ -199,7 +199,7 @@ async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Sha
             }
         }
         if relief.is_some_and(|at| at <= now) {
-            relief = shared.budget.is_pressed().then(|| now + RELIEF_PAUSE);
+            relief = shared.budget.is_under_pressure().then(|| now + RELIEF_PAUSE);
             let mut wanted = shared.settings.max_queue_bytes / RELIEF_PART;
             while relief.is_some() && wanted > 0 {
                 let Some((_, lane)) = timed.pop_front() else { break };
@@ -207,7 +207,7 @@ async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Sha
                 wanted = wanted.saturating_sub(bytes.unwrap_or(0));
             }
             if relief.is_none() {
-                shared.end_pressure();
+                shared.clear_memory_pressure();
             }
         }
     }
@@ -228,7 +228,7 @@ async fn dispatch_flushes(mut events_rx: UnboundedReceiver<EngineEvent>) {
                 lane.send_due(Cause::Ready);
             }
             EngineEvent::Log(lane) => lane.log_begun(),
-            EngineEvent::Timed(_) | EngineEvent::Ready(_) | EngineEvent::Pressed => {}
+            EngineEvent::Timed(_) | EngineEvent::Ready(_) | EngineEvent::MemoryPressure => {}
         }
     }
 }

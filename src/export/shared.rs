@@ -1,4 +1,4 @@
-//! What lanes and tasks need of the engine.
+//! Engine state that lanes and tasks share.
 
 use std::sync::Arc;
 #[cfg(feature = "tracing")]
@@ -11,7 +11,7 @@ use super::keys::key_store::KeyStore;
 use super::log::budget::LineBudget;
 use super::net::transport::Transport;
 use super::queue::budget::Budget;
-use super::queue::span_queue::Chunks;
+use super::queue::span_queue::ChunkPool;
 use super::schedule::driver::Driver;
 use super::schedule::engine_event::EngineEvent;
 use super::schedule::permits::Permits;
@@ -21,14 +21,14 @@ use crate::context::Boundary;
 use crate::secret::{Fingerprinter, KeyReader};
 use crate::util::fork::ForkGuard;
 
-/// What part of the memory for spans is kept for those to come, where nobody uses it.
-const KEPT_PART: usize = 16;
+/// Unused chunks may keep `max_queue_bytes` divided by this.
+const POOL_DIVISOR: usize = 16;
 
-/// What tells the lanes of one engine from those of others. Does not keep the engine.
+/// Identifies an engine, to recognise its lanes. Does not keep the engine alive.
 #[cfg(feature = "tracing")]
 pub(crate) struct EngineMark(Weak<Shared>);
 
-/// What lanes and tasks need of the engine.
+/// Engine state that lanes and tasks share.
 pub(crate) struct Shared {
     pub(crate) settings: ExportSettings,
     pub(crate) transport: Transport,
@@ -36,19 +36,20 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) driver: Driver,
     pub(crate) made_in: ForkGuard,
-    pub(crate) chunks: Chunks,
+    pub(crate) chunks: ChunkPool,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) lines: Arc<LineBudget>,
-    /// What the registry's tracers share.
+    /// Isolation boundary of the registry's tracers.
     pub(crate) boundary: Arc<Boundary>,
-    /// The engine knows that memory is short.
-    pressed: AtomicBool,
+    /// Whether the engine has been notified of memory pressure.
+    memory_pressure: AtomicBool,
     events_tx: UnboundedSender<EngineEvent>,
     closing: AtomicBool,
 }
 
 impl Shared {
-    /// For tests that are the engine themselves: what lanes need, and the events that they send.
+    /// Creates the state without engine threads, for tests that act as the engine. Returns the
+    /// receiver of the lanes' events.
     #[cfg(test)]
     pub(crate) fn without_threads(
         settings: ExportSettings,
@@ -75,8 +76,8 @@ impl Shared {
             budget: Budget::new(settings.max_queue_bytes),
             driver,
             made_in: ForkGuard::default(),
-            chunks: Chunks::new(settings.max_queue_bytes / KEPT_PART),
-            pressed: AtomicBool::new(false),
+            chunks: ChunkPool::new(settings.max_queue_bytes / POOL_DIVISOR),
+            memory_pressure: AtomicBool::new(false),
             settings,
             events_tx,
             closing: AtomicBool::new(false),
@@ -84,23 +85,25 @@ impl Shared {
         (Arc::new(shared), events_rx)
     }
 
-    /// Tells the engine.
+    /// Sends an event to the engine, if its mode handles that event.
     pub(crate) fn notify(&self, event: EngineEvent) {
-        let is_heard = match self.settings.mode {
+        let is_handled = match self.settings.mode {
             ExportMode::Background => !matches!(event, EngineEvent::Flush(_)),
             ExportMode::Inline => matches!(
                 event,
                 EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_)
             ),
         };
-        if self.is_forked() || !is_heard {
+        if self.is_forked() || !is_handled {
             return;
         }
-        // Nobody listens once the engine stopped; its lanes have been closed by then, and count for themselves.
+        // Fails only after the engine stopped. Its lanes are closed by then and count drops
+        // themselves.
         drop(self.events_tx.send(event));
     }
 
-    /// Whether this process is a fork of the one that started the engine. Once that is known, lanes refuse what is new.
+    /// Returns whether this process is a fork of the one that started the engine. If so, lanes
+    /// refuse new data from then on.
     pub(crate) fn is_forked(&self) -> bool {
         let is_forked = self.made_in.is_forked_child();
         if is_forked {
@@ -109,28 +112,29 @@ impl Shared {
         is_forked
     }
 
-    /// Tells the engine where memory is short.
-    pub(crate) fn look_at_memory(&self) {
-        if self.budget.is_pressed()
-            && !self.pressed.load(Ordering::Relaxed)
-            && !self.pressed.swap(true, Ordering::Relaxed)
+    /// Notifies the engine if memory is under pressure, once per episode.
+    pub(crate) fn check_memory_pressure(&self) {
+        if self.budget.is_under_pressure()
+            && !self.memory_pressure.load(Ordering::Relaxed)
+            && !self.memory_pressure.swap(true, Ordering::Relaxed)
         {
-            self.notify(EngineEvent::Pressed);
+            self.notify(EngineEvent::MemoryPressure);
         }
     }
 
-    /// The engine has dealt with a shortage of memory.
-    pub(super) fn end_pressure(&self) {
-        self.pressed.store(false, Ordering::Relaxed);
+    /// Called by the engine after it relieved memory pressure; the next pressure notifies it again.
+    pub(super) fn clear_memory_pressure(&self) {
+        self.memory_pressure.store(false, Ordering::Relaxed);
     }
 
-    /// From here on, lanes refuse what is new and count it.
+    /// Makes lanes refuse and count new data.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Relaxed) // A span that ends at the same moment may fall on either side.
+        // Relaxed: a span that ends while `close` runs may be accepted or refused.
+        self.closing.load(Ordering::Relaxed)
     }
 }
 
@@ -141,7 +145,7 @@ impl EngineMark {
     }
 
     pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
-        // The mark keeps the place of what it stands for.
+        // The weak reference keeps the allocation, so the address is not reused.
         std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(shared))
     }
 }

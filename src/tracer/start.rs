@@ -95,7 +95,7 @@ impl TracerHandle {
         builder.start_time.get_or_insert(began.wall());
         let span = RegistrySpan::new(self.start_as(sdk, builder, cx, session), began);
         #[cfg(feature = "metrics")]
-        self.lane().note_start(span.is_recording());
+        self.lane().count_start(span.is_recording());
         span
     }
 

@@ -58,7 +58,7 @@ fn assert_lines(what: &str, act: impl FnOnce(), expected: &[&[&str]]) {
 fn a_refused_key_and_the_spans_that_it_costs_have_a_line_each_and_one_when_they_are_over() {
     let world = world(&["a", "b"]);
     let refused = world.collector.fault(Fault::reject_key().only(key_of("a")));
-    let key = "message=the receiver refuses the key ";
+    let key = "message=receiver refuses the API key ";
     assert_lines(
         "the first refusal",
         || send(&world, "a", 3),
@@ -86,7 +86,7 @@ fn a_refused_key_and_the_spans_that_it_costs_have_a_line_each_and_one_when_they_
     assert_lines(
         "the key is good again",
         || send(&world, "a", 1),
-        &[&["INFO ", "takes the key again", "selector=tenant:a ", "count=4 "]],
+        &[&["INFO ", "accepts the API key again", "selector=tenant:a ", "count=4 "]],
     );
     assert_lines(
         "nothing was lost between two batches",
@@ -182,7 +182,7 @@ fn session_events_that_are_dropped_have_lines_of_their_own() {
 fn a_receiver_that_rejects_part_has_a_line_with_its_words() {
     let world = world(&["a"]);
     world.collector.fault(Fault::partial_success(2).times(2));
-    let rejects = "the receiver rejects part of what it takes";
+    let rejects = "receiver rejects part of a request";
     assert_lines(
         "a partial success",
         || send(&world, "a", 5),
@@ -217,7 +217,7 @@ fn a_breaker_of_a_tracer_has_a_line_when_it_opens_and_one_when_it_closes() {
             dropped,
             &[
                 "WARN ",
-                "breaker of the tracer opened",
+                "tracer breaker opened",
                 "selector=tenant:a ",
                 "of=\"spans\"",
                 "failures=5 ",
@@ -230,7 +230,7 @@ fn a_breaker_of_a_tracer_has_a_line_when_it_opens_and_one_when_it_closes() {
     assert_lines(
         "it is back",
         || send(&world, "a", 1),
-        &[&["INFO ", "breaker of the tracer closed", "selector=tenant:a "]],
+        &[&["INFO ", "tracer breaker closed", "selector=tenant:a "]],
     );
 }
 
@@ -244,9 +244,7 @@ fn a_breaker_of_an_endpoint_has_one_line_for_all_who_send_there() {
             .tenant("b", binding("b").endpoint(&down))
     });
     let opened = |lines: Vec<String>| {
-        let of_endpoint = lines
-            .into_iter()
-            .filter(|line| line.contains("breaker of the endpoint"));
+        let of_endpoint = lines.into_iter().filter(|line| line.contains("endpoint breaker"));
         of_endpoint.collect::<Vec<_>>()
     };
     let log = Log::with_recoveries();
@@ -445,7 +443,7 @@ fn in_the_background_the_engine_writes_the_lines_to_the_programs_log() {
     send(&world, "a", 1);
     let lines = log.lines();
     assert!(
-        is_said(&lines, "the receiver refuses the key") && is_said(&lines, "reason=unauthorized "),
+        is_said(&lines, "receiver refuses the API key") && is_said(&lines, "reason=unauthorized "),
         "{lines:#?}"
     );
     assert!(lines.iter().all(|line| line.starts_with("WARN ")), "{lines:#?}");

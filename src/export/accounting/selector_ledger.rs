@@ -105,7 +105,7 @@ impl SelectorLedger {
 
     /// Of no registry.
     #[cfg(test)]
-    pub(crate) fn alone(selector: &Selector) -> Arc<Self> {
+    pub(crate) fn standalone(selector: &Selector) -> Arc<Self> {
         Self::new(
             selector.clone(),
             IdleSelectors::new(Arc::default()),

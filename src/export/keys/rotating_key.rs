@@ -110,7 +110,7 @@ impl RotatingKey {
     }
 
     /// A receiver took a key.
-    pub(crate) fn note_taken(&self, key: &Key) {
+    pub(crate) fn note_accepted(&self, key: &Key) {
         let mut state = self.state.lock();
         if state.key.number != key.number {
             return;

@@ -1,4 +1,4 @@
-//! The session events of a lane, as its ledger sees them; what they say and in which order they go is the session queue's.
+//! Accounting of a lane's session events. The session queue owns their content and order.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -10,18 +10,18 @@ use crate::export::accounting::lane_status::RequestKind;
 use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
 
-/// What an accepted session event is settled by.
+/// Receipt of an accepted session event, needed to complete it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
-    /// The flush that it was accepted before.
+    /// Number of flushes when it was accepted.
     flush: u64,
     bytes: usize,
-    /// When it was accepted, on the clock of what moves the tasks.
+    /// When it was accepted, on the driver's clock.
     at: Instant,
 }
 
 impl Ticket {
-    /// Whether one of so many flushes waits for the event.
+    /// Returns whether one of the first `flushes` flushes waits for the event.
     pub(crate) fn is_before_flush(self, flushes: u64) -> bool {
         self.flush < flushes
     }
@@ -30,14 +30,14 @@ impl Ticket {
         Age::Event(self.at)
     }
 
-    /// Whether it was accepted by then.
-    pub(crate) fn is_as_old_as(self, moment: Instant) -> bool {
+    /// Returns whether the event was accepted at `moment` or earlier.
+    pub(crate) fn was_accepted_by(self, moment: Instant) -> bool {
         self.at <= moment
     }
 }
 
 impl Lane {
-    /// Counts a session event in that takes so many bytes; `None` where it is dropped and counted.
+    /// Accepts a session event of `bytes`. Returns `None` if it is dropped and counted.
     pub(crate) fn accept_event(self: &Arc<Self>, bytes: usize) -> Option<Ticket> {
         let at = self.shared.driver.now();
         let mut state = self.state.lock();
@@ -47,10 +47,10 @@ impl Lane {
         }
         let full = state.events().ledger.queued() >= self.shared.settings.max_queue_size as u64;
         if full || !state.share.accept_event(bytes, &self.shared.budget) {
-            let reason = state.standings.no_room(RequestKind::SessionEvents);
+            let reason = state.receiver_health.drop_reason(RequestKind::SessionEvents);
             state.events().ledger.refuse(reason);
             drop(state);
-            self.log_refused_at_the_door(RequestKind::SessionEvents, reason);
+            self.log_refused(RequestKind::SessionEvents, reason);
             return None;
         }
         let flush = state.flush;
@@ -60,7 +60,7 @@ impl Lane {
         Some(Ticket { flush, bytes, at })
     }
 
-    /// Session events go out in one request; false where the lane is closed.
+    /// Counts session events as in flight in one request. Returns false if the lane is closed.
     pub(crate) fn take_events(&self, count: usize) -> bool {
         let mut state = self.state.lock();
         let open = state.schedule != Schedule::Closed;
@@ -70,12 +70,12 @@ impl Lane {
         open
     }
 
-    /// Whether the lane is closed: what is under way no longer counts, and nothing more is to be sent.
+    /// Returns whether the lane is closed. A closed lane sends nothing and ignores outcomes.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().schedule == Schedule::Closed
     }
 
-    /// The session events of one request have their outcome.
+    /// Records the outcome of one request's session events.
     pub(crate) fn complete_events(&self, events: impl ExactSizeIterator<Item = Ticket>, outcome: Outcome) {
         let count = events.len() as u64;
         let mut state = self.state.lock();
@@ -88,7 +88,7 @@ impl Lane {
                 state.last_delivery = Some(SystemTime::now());
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.events().ledger.drop_in_flight(count, reason),
-            // They have none yet.
+            // No outcome yet.
             Outcome::Faulted => return,
         }
         let mut freed = 0;

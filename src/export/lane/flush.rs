@@ -1,4 +1,4 @@
-//! Flushes of a lane, and its end.
+//! Flush and retirement of a lane.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use crate::ledger::{DropReason, Ledgers};
 
 impl CountedLane for Lane {
     fn snapshot(&self) -> LaneSnapshot {
-        // First, and not in the lane's lock, which ends of spans wait for.
+        // Before taking the lane's lock, which ending spans wait for.
         let mut key = self.key.status();
         let breakers = self.breakers.status();
         let state = self.state.lock();
@@ -86,7 +86,7 @@ impl CountedLane for Lane {
 }
 
 impl Lane {
-    /// Sends what this lane holds, and no other one, and waits for it.
+    /// Flushes this lane only and waits for completion, for at most `timeout`.
     pub(crate) fn flush(self: &Arc<Self>, timeout: Duration) -> TracerReport {
         let shared = self.shared();
         if shared.is_forked() {
@@ -99,37 +99,39 @@ impl Lane {
         let [(_, mark)] = &flush;
         match ledger.zip(before) {
             Some((ledger, before)) => ledger.report_lane(self.as_ref(), mark, &before),
-            // The registry is gone, and said what it left.
+            // The registry is gone and has reported its losses.
             None => TracerReport::nothing(self.selector.clone()),
         }
     }
 
-    /// How often requests that wait for their repetition were woken so far.
+    /// Returns how many flushes woke waiting retries so far.
     pub(crate) fn flushes(&self) -> u64 {
         self.state.lock().flush
     }
 
-    /// Waits before a repetition; a flush ends the wait early, also one that was asked for since there were `flushes` of them.
-    pub(crate) async fn wait_before_repeating(&self, wait: Duration, flushes: u64) {
+    /// Waits before a retry. A flush ends the wait early, including one since the count was
+    /// `flushes`.
+    pub(crate) async fn wait_before_retry(&self, wait: Duration, flushes: u64) {
         let wake_retries = {
             let mut state = self.state.lock();
             if state.flush != flushes {
                 return;
             }
-            // Made under the lock: from here on it hears every flush.
-            Arc::clone(state.seldom().wake_retries.get_or_insert_default()).notified_owned()
+            // Registered under the lock, so no flush is missed.
+            Arc::clone(state.rare().wake_retries.get_or_insert_default()).notified_owned()
         };
         let sleep = tokio::time::sleep(wait);
-        // Either end of the wait is the same to the caller.
         futures_util::future::select(std::pin::pin!(sleep), std::pin::pin!(wake_retries)).await;
     }
 
-    /// Whether no span is open and nothing of the tracer is unsent. Only where no handle of it is left is the answer still true afterwards.
+    /// Returns whether no span is open and nothing is pending. The answer stays true only if no
+    /// handle of the tracer is left.
     pub(crate) fn is_idle(&self) -> bool {
         self.open_spans.load(Ordering::Acquire) == 0 && self.state.lock().is_drained()
     }
 
-    /// Sends what is queued without waiting for more. What waits for its repetition goes on waiting, unlike with a flush.
+    /// Sends the queued spans without waiting for more. Unlike a flush, it does not wake waiting
+    /// retries.
     pub(crate) fn send_now(self: &Arc<Self>) {
         let mut state = self.state.lock();
         let event = state.make_due();
@@ -140,7 +142,8 @@ impl Lane {
         }
     }
 
-    /// The tracer and all its spans are gone: what is queued goes out now, then the selector's ledger takes its numbers over.
+    /// Sends the queued spans now, then moves the lane's totals to the selector's ledger. Called
+    /// when the tracer and its spans are dropped.
     pub(crate) fn retire(self: &Arc<Self>) {
         if self.shared.is_forked() {
             return;

@@ -1,24 +1,24 @@
-//! One tracer's way out: its queue, its schedule, its ledger, its destination and its key.
+//! One tracer's path to its backend: queue, schedule, ledger, destination and key.
 //!
 //! | schedule | event | next |
 //! |---|---|---|
-//! | idle | a span arrives | timed (ready, where one span is a full batch) |
-//! | timed | the queue holds a batch or is full, a flush is asked for, the tracer is gone, or its place in the pool is needed | ready |
-//! | timed | the delay is over, or memory is short | running |
-//! | ready | the engine comes to it | running |
-//! | running | all that was due is settled, some spans are left | timed |
-//! | running | all that was due is settled, nothing is left | idle |
+//! | idle | a span is queued | timed (ready, if one span is a full batch) |
+//! | timed | the queue holds a batch or is full, a flush starts, the tracer is dropped, or its pool slot is needed | ready |
+//! | timed | the delay elapses, or memory is under pressure | running |
+//! | ready | the engine starts it | running |
+//! | running | all due spans are completed, some spans are left | timed |
+//! | running | all due spans are completed, the queue is empty | idle |
 //! | any | abandoned at the end of a shutdown | closed |
 //!
-//! Everything that counts or changes is behind one mutex, held for a few instructions: a sender takes it to pull a batch out and to
-//! settle one, never while it works.
+//! One mutex guards all mutable state and is held for a few instructions: a sender locks it to take
+//! a batch and to complete one, never while it encodes or sends.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::Semaphore;
 
-use super::state::{Event, State};
+use super::state::{MakeEvent, State};
 use super::sync::{Condvar, ForkLock};
 use crate::backend::Destination;
 use crate::context::Identity;
@@ -37,11 +37,11 @@ use crate::export::shared::Shared;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 
-/// One tracer's way out.
+/// One tracer's path to its backend.
 pub(crate) struct Lane {
     pub(crate) selector: Selector,
     pub(crate) identity: Arc<Identity>,
-    /// Shared with the lanes of others whose bindings say the same.
+    /// Shared by lanes with equal destinations.
     pub(crate) destination: Arc<Destination>,
     pub(crate) key: Arc<RotatingKey>,
     pub(crate) breakers: LaneBreakers,
@@ -51,15 +51,15 @@ pub(crate) struct Lane {
     #[cfg(feature = "metrics")]
     pub(super) starts: Arc<SpanCounters>,
     pub(super) state: ForkLock<State>,
-    /// Spans that were started and have not ended; what sampling left out is not among them.
+    /// Recorded spans that have not ended.
     pub(super) open_spans: AtomicU64,
-    /// Notified whenever something has its outcome.
+    /// Notified when spans or session events complete.
     pub(super) completed: Condvar,
     session_permits: OnceLock<Box<Semaphore>>,
-    aside_permit: OnceLock<Box<Semaphore>>,
-    /// What it has sent, for its fair share.
+    quarantine_permit: OnceLock<Box<Semaphore>>,
+    /// Bytes sent divided by weight, for fair scheduling.
     pub(crate) virtual_time: VirtualTime,
-    /// What its receiver took, by kind.
+    /// Bytes that its receiver accepted, by kind.
     shares: [Share; 2],
 }
 
@@ -82,7 +82,7 @@ impl Lane {
             connections,
             shared,
             session_permits: OnceLock::new(),
-            aside_permit: OnceLock::new(),
+            quarantine_permit: OnceLock::new(),
             selector_ledger: Arc::downgrade(ledger),
             #[cfg(feature = "metrics")]
             starts: Arc::clone(ledger.starts()),
@@ -92,7 +92,7 @@ impl Lane {
         })
     }
 
-    /// Whether it is one of that engine's.
+    /// Returns whether the lane belongs to that engine.
     #[cfg(feature = "tracing")]
     pub(crate) fn is_of(&self, engine: &EngineMark) -> bool {
         engine.is_of(&self.shared)
@@ -102,7 +102,7 @@ impl Lane {
         &self.shared
     }
 
-    /// The ledger of its selector; `None` if the registry is gone.
+    /// Returns the ledger of its selector, or `None` if the registry is gone.
     pub(crate) fn selector_ledger(&self) -> Option<Arc<SelectorLedger>> {
         self.selector_ledger.upgrade()
     }
@@ -122,29 +122,30 @@ impl Lane {
         }
     }
 
-    /// What the receiver took of this kind.
+    /// Returns the lane's share of the receiver's capacity for this kind.
     pub(crate) fn share(&self, kind: RequestKind) -> &Share {
         &self.shares[kind as usize]
     }
 
-    /// Session events that may be under way at the same time; spans go one batch after the other anyway.
+    /// Returns the semaphore that limits concurrent session-event requests to a quarter of
+    /// `max_concurrent_exports`, so a tracer with thousands of sessions cannot take all permits.
+    /// Span batches are sent one at a time anyway.
     pub(crate) fn session_permits(&self) -> &Semaphore {
-        // One tracer with thousands of sessions must not take all permits while others are to be sent.
-        let places = || Box::new(Semaphore::new((self.shared.settings.max_concurrent_exports / 4).max(1)));
-        self.session_permits.get_or_init(places)
+        let semaphore = || Box::new(Semaphore::new((self.shared.settings.max_concurrent_exports / 4).max(1)));
+        self.session_permits.get_or_init(semaphore)
     }
 
-    /// The permit of a batch that was set aside: one after the other, as they came.
-    pub(crate) fn aside_permit(&self) -> &Semaphore {
-        self.aside_permit.get_or_init(|| Box::new(Semaphore::new(1)))
+    /// Returns the semaphore that processes quarantined batches one at a time, in order.
+    pub(crate) fn quarantine_permit(&self) -> &Semaphore {
+        self.quarantine_permit.get_or_init(|| Box::new(Semaphore::new(1)))
     }
 
-    /// Tells the engine.
-    pub(super) fn notify(self: &Arc<Self>, event: Event) {
+    /// Sends an event of this lane to the engine.
+    pub(super) fn notify(self: &Arc<Self>, event: MakeEvent) {
         self.shared.notify(event(Arc::clone(self) as _));
     }
 
-    /// Wakes flushes, which look whether all of theirs is complete.
+    /// Wakes waiting flushes to check whether they are complete.
     pub(super) fn notify_completed(&self) {
         self.completed.notify_all();
         self.shared.driver.notify_completed();

@@ -1,4 +1,5 @@
-//! What the log says of a lane. The bounds are per selector: a tracer that is made anew for each request writes no line for each.
+//! Log lines of a lane. The limits are per selector, so tracers that are recreated for each request
+//! share one limit.
 
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
 
 impl Lane {
-    /// A span or a session event was dropped when it came. Called by threads of the application: a task of the engine writes the line.
-    pub(super) fn log_refused_at_the_door(self: &Arc<Self>, kind: RequestKind, reason: DropReason) {
+    /// Records a span or session event refused by the queue. Runs on application threads; a task of
+    /// the engine writes the line.
+    pub(super) fn log_refused(self: &Arc<Self>, kind: RequestKind, reason: DropReason) {
         if let Some(ledger) = self.selector_ledger()
             && ledger.episodes.note(Subject::Dropped(kind, reason), 1)
         {
@@ -20,7 +22,7 @@ impl Lane {
         }
     }
 
-    /// `count` spans or session events have their outcome.
+    /// Logs the outcome of `count` spans or session events.
     pub(super) fn log_outcome(&self, kind: RequestKind, count: u64, outcome: Outcome) {
         let Some(ledger) = self.selector_ledger() else { return };
         let (reason, count) = match outcome {
@@ -35,14 +37,14 @@ impl Lane {
         self.log_trouble(&ledger.episodes, Subject::Dropped(kind, reason), count);
     }
 
-    /// The receiver refused the current key, or took it.
+    /// Logs that the receiver refused or accepted the current key.
     pub(super) fn log_key(&self, kind: RequestKind, is_refused: bool) {
         if let Some(ledger) = self.selector_ledger() {
             self.log_state(&ledger.episodes, Subject::Key(kind), is_refused);
         }
     }
 
-    /// An attempt is over: a breaker may have opened or closed by it.
+    /// Logs breakers that opened or closed with the last attempt.
     pub(crate) fn log_breakers(&self, kind: RequestKind) {
         let breakers = self.breakers.chain(kind);
         if let Some(ledger) = self.selector_ledger() {
@@ -60,7 +62,7 @@ impl Lane {
         }
     }
 
-    /// Writes the lines of what began for the lane's selector.
+    /// Writes the pending log lines of the lane's selector.
     pub(crate) fn write_begun(&self) {
         if let Some(ledger) = self.selector_ledger() {
             self.write(&ledger.episodes.begun(&self.shared.lines));
@@ -73,7 +75,7 @@ impl Lane {
         }
     }
 
-    /// No lock may be held: a subscriber may look at the registry.
+    /// Call without any lock held: a `tracing` subscriber may call the registry.
     fn write(&self, lines: &[Line]) {
         for line in lines {
             match line.says {
@@ -98,22 +100,22 @@ impl Lane {
         match subject {
             Subject::Key(kind) => {
                 let status = refusals.status(kind).map(tracing::field::display);
-                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %source, status, count, left_out, "the receiver refuses the key");
+                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %source, status, count, left_out, "receiver refuses the API key");
             }
             Subject::Breaker(kind) => {
                 let failures = self.breakers.chain(kind).own.status().failures;
-                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, failures, error, left_out, "the breaker of the tracer opened: its requests fail");
+                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, failures, error, left_out, "tracer breaker opened: requests fail");
             }
             Subject::Endpoint => {
                 let failures = self.breakers.chain(RequestKind::Spans).endpoint.status().failures;
-                tracing::warn!(target: TARGET, endpoint, failures, error, left_out, "the breaker of the endpoint opened: no connection comes about");
+                tracing::warn!(target: TARGET, endpoint, failures, error, left_out, "endpoint breaker opened: connections fail");
             }
             Subject::Dropped(kind, reason @ DropReason::Rejected) => {
                 let reason = ReasonName(reason);
-                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, error, left_out, "the receiver rejects part of what it takes");
+                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, error, left_out, "receiver rejects part of a request");
             }
             Subject::Dropped(kind, reason) => {
-                // Of a full queue the last error says nothing: it may be of last week.
+                // For a full queue, the last error may be old and unrelated.
                 let error = error.filter(|_| reason != DropReason::QueueFull);
                 let reason = ReasonName(reason);
                 tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, error, left_out, "data is dropped");
@@ -126,13 +128,13 @@ impl Lane {
         let endpoint = &self.destination.origin;
         match subject {
             Subject::Key(kind) => {
-                tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, count, "the receiver takes the key again");
+                tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, count, "receiver accepts the API key again");
             }
             Subject::Breaker(kind) => {
-                tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, "the breaker of the tracer closed");
+                tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, "tracer breaker closed");
             }
             Subject::Endpoint => {
-                tracing::info!(target: TARGET, endpoint, "the breaker of the endpoint closed");
+                tracing::info!(target: TARGET, endpoint, "endpoint breaker closed");
             }
             Subject::Dropped(kind, reason) => {
                 let reason = ReasonName(reason);

@@ -1,4 +1,4 @@
-//! One tracer's way to its backend.
+//! One tracer's path to its backend.
 
 pub(super) mod events;
 mod flush;

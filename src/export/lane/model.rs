@@ -1,7 +1,8 @@
-//! The hand-over between threads that end spans and the engine, in every order in which they may meet (`.ci/model`).
+//! Model check (loom) of the interaction between application threads and the engine at a lane's
+//! lock. Run by `.ci/model`.
 //!
-//! What waits here waits for ever where it was forgotten, and the checker says so: a flush whose event was lost, an engine that is not told of
-//! spans, a tracer that is gone and whose ledger stays open.
+//! A lost wake-up makes a thread wait forever, which the checker reports: a lost flush event, an
+//! engine that is not notified of spans, a retired lane that is never merged.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::export::schedule::engine_event::{Cause, EngineEvent};
 use crate::export::send::outcome::Outcome;
 use crate::export::test_fixtures::span;
 
-/// Plays the engine until `is_over`, and then until it has nothing more to do.
+/// Acts as the engine until `is_over` and no event is left. Returns the names of the sent spans.
 fn engine(lane: &Arc<Lane>, events_rx: &mut UnboundedReceiver<EngineEvent>, is_over: impl Fn() -> bool) -> Vec<String> {
     let mut sent = Vec::new();
     loop {
@@ -33,7 +34,9 @@ fn engine(lane: &Arc<Lane>, events_rx: &mut UnboundedReceiver<EngineEvent>, is_o
         let cause = match event {
             EngineEvent::Timed(_) => Cause::Deadline(Instant::now() + Duration::from_secs(3600)),
             EngineEvent::Ready(_) => Cause::Ready,
-            EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_) | EngineEvent::Pressed => continue,
+            EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_) | EngineEvent::MemoryPressure => {
+                continue;
+            }
         };
         let started = lane.start(cause).is_some();
         while started && lane.is_due() {
@@ -44,29 +47,30 @@ fn engine(lane: &Arc<Lane>, events_rx: &mut UnboundedReceiver<EngineEvent>, is_o
     }
 }
 
-/// Each order of at most two forced changes between threads, besides those where one waits: few faults need more.
+/// Runs the model in every order with at most two preemptions, besides switches where a thread
+/// blocks.
 fn every_order(model: impl Fn(&Parts) + Send + Sync + 'static) {
     let model = Arc::new(model);
-    // Made once, and not by the checker's own thread, which has little stack.
+    // Created once, outside the checker's thread, which has a small stack.
     let parts = Arc::new(Parts::of(Binding::new(), small()));
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(2);
     builder.check(move || {
         let (model, parts) = (Arc::clone(&model), Arc::clone(&parts));
-        spawn(move || model(&parts)).join().expect("it does not panic");
+        spawn(move || model(&parts)).join().expect("the thread does not panic");
     });
 }
 
-/// A thread with the stack that unoptimized code takes.
+/// Spawns a thread with enough stack for unoptimized code.
 fn spawn(run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     let builder = thread::Builder::new().stack_size(1 << 20);
-    builder.spawn(run).expect("there is a thread for it")
+    builder.spawn(run).expect("the thread is spawned")
 }
 
 #[test]
-fn no_span_is_forgotten_and_every_flush_ends() {
+fn every_span_is_sent_and_every_flush_completes() {
     every_order(|parts| {
-        let (lane, account, mut events_rx) = parts.lane();
+        let (lane, ledger, mut events_rx) = parts.lane();
         let over = Arc::new(AtomicBool::new(false));
         let ends_spans = {
             let lane = Arc::clone(&lane);
@@ -79,25 +83,25 @@ fn no_span_is_forgotten_and_every_flush_ends() {
                 let mark = Arc::clone(&lane).begin_flush();
                 lane.await_flush(&mark, Instant::now() + Duration::from_secs(3600));
                 assert_eq!(lane.pending(&mark), Pending::default());
-                ends_spans.join().expect("it does not panic");
+                ends_spans.join().expect("the thread does not panic");
                 over.store(true, Ordering::SeqCst);
             })
         };
         let mut sent = engine(&lane, &mut events_rx, || over.load(Ordering::SeqCst));
-        flushes.join().expect("it does not panic");
+        flushes.join().expect("the thread does not panic");
         sent.sort();
         assert_eq!(sent, ["a", "b"]);
-        let books = account.snapshot().ledgers.spans.snapshot();
-        assert_eq!((books.accepted, books.delivered), (2, 2));
+        let snapshot = ledger.snapshot().ledgers.spans.snapshot();
+        assert_eq!((snapshot.accepted, snapshot.delivered), (2, 2));
     });
 }
 
 #[test]
-fn a_tracer_that_goes_is_sent_and_its_books_are_taken_over() {
+fn a_retired_lane_is_sent_and_merged_into_the_selector_ledger() {
     every_order(|parts| {
-        let (lane, account, mut events_rx) = parts.lane();
+        let (lane, ledger, mut events_rx) = parts.lane();
         let over = Arc::new(AtomicBool::new(false));
-        let goes = {
+        let retires = {
             let (lane, over) = (Arc::clone(&lane), Arc::clone(&over));
             spawn(move || {
                 lane.push(span("a".to_owned()));
@@ -107,17 +111,17 @@ fn a_tracer_that_goes_is_sent_and_its_books_are_taken_over() {
             })
         };
         let sent = engine(&lane, &mut events_rx, || over.load(Ordering::SeqCst));
-        goes.join().expect("it does not panic");
+        retires.join().expect("the thread does not panic");
         assert_eq!(sent, ["a", "b"]);
-        let books = account.snapshot();
-        assert_eq!((books.lanes, books.ledgers.spans.snapshot().delivered), (0, 2));
+        let snapshot = ledger.snapshot();
+        assert_eq!((snapshot.lanes, snapshot.ledgers.spans.snapshot().delivered), (0, 2));
     });
 }
 
 #[test]
-fn the_end_of_a_shutdown_leaves_nothing_pending_whatever_is_under_way() {
+fn abandoning_a_lane_leaves_nothing_pending() {
     every_order(|parts| {
-        let (lane, account, mut events_rx) = parts.lane();
+        let (lane, ledger, mut events_rx) = parts.lane();
         let over = Arc::new(AtomicBool::new(false));
         let ends_spans = {
             let lane = Arc::clone(&lane);
@@ -135,9 +139,9 @@ fn the_end_of_a_shutdown_leaves_nothing_pending_whatever_is_under_way() {
             })
         };
         engine(&lane, &mut events_rx, || over.load(Ordering::SeqCst));
-        shuts_down.join().expect("it does not panic");
-        ends_spans.join().expect("it does not panic");
-        let books = account.snapshot().ledgers.spans.snapshot();
-        assert_eq!((books.accepted, books.pending()), (2, 0));
+        shuts_down.join().expect("the thread does not panic");
+        ends_spans.join().expect("the thread does not panic");
+        let snapshot = ledger.snapshot().ledgers.spans.snapshot();
+        assert_eq!((snapshot.accepted, snapshot.pending()), (2, 0));
     });
 }

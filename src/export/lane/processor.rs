@@ -1,4 +1,5 @@
-//! The SDK's side of a lane. The only place that implements its `SpanProcessor`, whose signature is about to change.
+//! The SDK's `SpanProcessor` for a lane: the only implementation, because the trait's signature is
+//! about to change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,12 +11,12 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
 use super::lane::Lane;
 
-/// Puts the spans of one provider into one lane.
+/// Queues the spans of one provider in one lane.
 pub(crate) struct LaneProcessor(pub(crate) Arc<Lane>);
 
 impl SpanProcessor for LaneProcessor {
-    /// All that is decided at a span's start is decided before the SDK makes it. Each span that comes here comes to `on_end` once: it keeps the
-    /// provider, which so is not shut down before.
+    /// Only counts the span: everything else is decided before the SDK creates it. Each started
+    /// span reaches `on_end` once, because it keeps the provider alive.
     fn on_start(&self, _span: &mut Span, _context: &Context) {
         self.0.note_started();
     }
@@ -26,13 +27,13 @@ impl SpanProcessor for LaneProcessor {
         self.0.note_ended();
     }
 
-    /// Nothing waits in here; the registry's flush is the one that reports.
+    /// Does nothing: the processor buffers no spans. Use the registry's flush.
     fn force_flush(&self) -> OTelSdkResult {
         Ok(())
     }
 
-    /// The SDK calls this when the last span and the last handle of the provider are gone, on the thread where that happens: it
-    /// must not wait.
+    /// Retires the lane. Must not block: the SDK calls it on the thread that drops the provider's
+    /// last span or handle.
     fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
         self.0.retire();
         Ok(())

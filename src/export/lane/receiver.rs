@@ -1,4 +1,5 @@
-//! What a lane learns of its receiver, and how long what waits lives while the receiver fails: the rules are those of outages.
+//! How a lane tracks its receiver, and when pending data expires while the receiver fails (see
+//! `Outage`).
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -16,17 +17,18 @@ use crate::export::send::outcome::Outcome;
 use crate::export::send::verdict::Verdict;
 use crate::ledger::DropReason;
 
-/// What the time of a request is counted from, unless an outage began later.
+/// Start of the time that counts against `export.retry.max_elapsed`, or the start of the outage if
+/// that is later.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Age {
-    /// The first span of the queue was due.
+    /// When the first queued span was due.
     Queue,
-    /// The span before this number was due.
+    /// When the span before this sequence number was due.
     Spans(u64),
-    /// The session event was accepted.
+    /// When the session event was accepted.
     Event(Instant),
-    /// A batch that was set aside was first sent, or a session event was first refused. Successes of others and later outages do not lengthen
-    /// its time.
+    /// When a quarantined batch was first sent, or a session event was first refused. Other
+    /// requests' successes and later outages do not extend it.
     Since(Instant),
 }
 
@@ -34,65 +36,66 @@ impl KeyWaiter for Lane {
     fn take_new_key(&self) {
         self.breakers.note_new_key();
         let mut state = self.state.lock();
-        state.standings.forget_refused_key();
+        state.receiver_health.forget_key_refusal();
         state.wake_retries();
     }
 }
 
 impl Lane {
-    pub(crate) fn is_suspect(&self) -> bool {
-        self.state.lock().suspect
+    pub(crate) fn is_slow(&self) -> bool {
+        self.state.lock().is_slow
     }
 
-    /// An attempt takes long: what comes next waits in the line of the suspects.
+    /// Marks the lane as slow: its next requests use the semaphore for slow lanes.
     pub(crate) fn note_slow(&self) {
-        self.state.lock().suspect = true;
+        self.state.lock().is_slow = true;
     }
 
-    /// The receiver took a request, perhaps with a complaint.
+    /// Records a successful request, possibly with a warning from the receiver.
     pub(crate) fn note_success(&self, kind: RequestKind, slow: bool, warning: Option<ExportError>) {
         let mut state = self.state.lock();
-        state.suspect = slow;
+        state.is_slow = slow;
         match warning {
-            Some(warning) => state.seldom().failures.fail(kind, warning),
-            // Most lanes never failed, and have no such box.
-            None => state.seldom.iter_mut().for_each(|seldom| seldom.failures.succeed(kind)),
+            Some(warning) => state.rare().failures.fail(kind, warning),
+            // Do not allocate for lanes that never failed.
+            None => state.rare.iter_mut().for_each(|rare| rare.failures.succeed(kind)),
         }
     }
 
-    /// A quick refusal costs the others nothing, so it makes no suspect: that line may be full of those that hang.
+    /// Records a failed request. A quick failure does not mark the lane as slow, because it does
+    /// not hold up other lanes.
     pub(crate) fn note_failure(&self, kind: RequestKind, slow: bool, error: ExportError) {
         let mut state = self.state.lock();
-        state.suspect = slow;
-        state.seldom().failures.fail(kind, error);
+        state.is_slow = slow;
+        state.rare().failures.fail(kind, error);
     }
 
-    /// A request was given up that was never sent.
-    pub(crate) fn note_not_asked(&self, kind: RequestKind) {
+    /// Records a request that was dropped before its first attempt.
+    pub(crate) fn note_never_sent(&self, kind: RequestKind) {
         let error = self.unavailable();
-        self.state.lock().seldom().failures.fail(kind, error);
+        self.state.lock().rare().failures.fail(kind, error);
     }
 
-    /// An attempt is over.
+    /// Records the verdict of an attempt.
     pub(crate) fn note_verdict(&self, kind: RequestKind, verdict: &Verdict) {
         let now = self.shared.driver.now();
         let mut state = self.state.lock();
-        state.standings.note_verdict(kind, verdict);
+        state.receiver_health.note_verdict(kind, verdict);
         match verdict {
-            Verdict::Deny { .. } | Verdict::Repeat { .. } => self.begin_outage(&mut state, kind, now),
+            Verdict::Deny { .. } | Verdict::Retry { .. } => self.begin_outage(&mut state, kind, now),
             Verdict::Fault { .. } => {}
             Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => state.end_outage(kind),
         }
     }
 
-    /// A request waits at a breaker.
-    pub(crate) fn note_held_up(&self, kind: RequestKind) {
+    /// Records that a request waits at an open breaker.
+    pub(crate) fn note_breaker_wait(&self, kind: RequestKind) {
         let error = self.unavailable();
         let now = self.shared.driver.now();
         let mut state = self.state.lock();
         self.begin_outage(&mut state, kind, now);
-        state.standings.hold_up(kind);
-        state.seldom().failures.hold_up(kind, error);
+        state.receiver_health.note_breaker_wait(kind);
+        state.rare().failures.note_breaker_wait(kind, error);
     }
 
     fn unavailable(&self) -> ExportError {
@@ -101,44 +104,42 @@ impl Lane {
         }
     }
 
-    /// The receiver refused the key of a request, and the key's source was asked since.
+    /// Records a refused key. Call after the key's source was read again.
     pub(crate) fn note_refused_key(&self, kind: RequestKind, sent: Sent, error: &ExportError) {
         let Some(status) = error.key_refusal() else { return };
         let mut state = self.state.lock();
         if sent.is_before() {
-            if let Some(seldom) = &mut state.seldom {
-                seldom.key_refusals.refuse_before(kind);
+            if let Some(rare) = &mut state.rare {
+                rare.key_refusals.refuse_before(kind);
             }
         } else if self.key.is_current(sent.key) {
-            // Looked at under the lane's lock: if the key changes later, the answer to the next one comes later too.
-            state.seldom().key_refusals.refuse(kind, sent.current, status);
+            // Checked under the lane's lock: if the key changes later, the next key's answer also
+            // comes later.
+            state.rare().key_refusals.refuse(kind, sent.current, status);
             drop(state);
             self.log_key(kind, true);
         }
     }
 
-    /// The receiver took the key of a request.
-    pub(crate) fn note_taken_key(&self, kind: RequestKind, sent: Sent) {
+    /// Records that the receiver accepted a key.
+    pub(crate) fn note_accepted_key(&self, kind: RequestKind, sent: Sent) {
         let is_late = !sent.is_before() && !self.key.is_current(sent.key);
         let mut state = self.state.lock();
-        let is_over = state
-            .seldom
-            .as_mut()
-            .and_then(|seldom| seldom.key_refusals.take(kind, sent));
+        let is_over = state.rare.as_mut().and_then(|rare| rare.key_refusals.take(kind, sent));
         drop(state);
-        // Without a refusal: another lane of the selector may have been refused.
+        // Without a refusal here, another lane of the selector may have been refused.
         if is_over.unwrap_or(!is_late && !sent.is_before()) {
             self.log_key(kind, false);
         }
     }
 
-    /// The receiver refused a span that it was sent alone, in a request of so many bytes.
+    /// Records a span that the receiver refused in a request of its own, of `bytes`.
     pub(crate) fn note_refused_span(&self, span: &SpanData, bytes: usize, reason: DropReason) {
         let refused = RefusedSpan::new(span, bytes, reason, &self.key.key().secret);
-        self.state.lock().seldom().refused_span = Some(Box::new(refused));
+        self.state.lock().rare().refused_span = Some(Box::new(refused));
     }
 
-    /// A request has to be repeated, or meets an open breaker.
+    /// Starts an outage, unless one is in progress.
     fn begin_outage(&self, state: &mut State, kind: RequestKind, now: Instant) {
         let settings = &self.shared.settings;
         match kind {
@@ -146,7 +147,7 @@ impl Lane {
                 state.note_full(settings.full_batch());
                 let (delay, max_elapsed) = (settings.scheduled_delay, settings.retry.max_elapsed);
                 let outage = Outage::new(now, state.due, state.pushed(), delay, max_elapsed);
-                state.seldom().outage = Some(outage);
+                state.rare().outage = Some(outage);
             }
             RequestKind::Spans => {}
             RequestKind::SessionEvents => {
@@ -155,8 +156,8 @@ impl Lane {
         }
     }
 
-    /// How much of its patience is left to what waits for its receiver.
-    pub(crate) fn time_left(&self, age: Age, patience: Duration) -> Duration {
+    /// Returns how much of `max_elapsed` is left for a request of this age.
+    pub(crate) fn time_left(&self, age: Age, max_elapsed: Duration) -> Duration {
         let now = self.shared.driver.now();
         let mut state = self.state.lock();
         let next = state.spans.taken() + 1;
@@ -168,21 +169,22 @@ impl Lane {
         };
         drop(state);
         let elapsed = from.map_or(Duration::ZERO, |from| now.saturating_duration_since(from));
-        patience.saturating_sub(elapsed)
+        max_elapsed.saturating_sub(elapsed)
     }
 
-    /// What the time of a request is counted from that was refused just now. Other sessions of the tracer may be served meanwhile: their
-    /// successes end the outage, and not the time of a session event that the receiver always fails on.
-    pub(crate) fn age_of_refused(&self, age: Age) -> Age {
+    /// Returns the age of a request that was just refused. It fixes the start time of a session
+    /// event: successes of other sessions end the outage, but must not extend the time of an event
+    /// that always fails.
+    pub(crate) fn age_after_refusal(&self, age: Age) -> Age {
         let Age::Event(accepted) = age else { return age };
         let since = self.state.lock().events().failing_since;
         Age::Since(since.unwrap_or_else(|| self.shared.driver.now()).max(accepted))
     }
 
-    /// The time of these spans of one batch is over: they are dropped, and with them all of the queue whose patience is over too, or will be
-    /// before the time that the receiver asked for.
-    pub(crate) fn give_up(&self, spans: &[Range<u64>], reason: DropReason, patience: Duration) {
-        let old = self.too_old(RequestKind::Spans, patience);
+    /// Drops these spans of one batch, and the queued spans that have expired or expire before the
+    /// receiver's requested wait ends.
+    pub(crate) fn give_up(&self, spans: &[Range<u64>], reason: DropReason, max_elapsed: Duration) {
+        let old = self.expiry_cutoff(RequestKind::Spans, max_elapsed);
         let mut state = self.state.lock();
         if state.schedule == Schedule::Closed {
             return;
@@ -208,22 +210,23 @@ impl Lane {
         state.ledger.drop_in_flight(count + in_flight, reason);
         state.share.complete(freed, &self.shared.budget);
         drop(state);
-        // Before those who flush go on: what they wait for is in the log by then.
+        // Log before waking flushes, so that a finished flush implies a logged outcome.
         self.log_outcome(RequestKind::Spans, count + in_flight, Outcome::Dropped(reason));
         self.notify_completed();
-        self.shared.chunks.give_back(queued);
+        self.shared.chunks.recycle(queued);
     }
 
-    /// Session events that were accepted at this moment or before are over too; `None` if none is.
-    pub(crate) fn events_too_old(&self, patience: Duration) -> Option<Instant> {
-        let old = self.too_old(RequestKind::SessionEvents, patience)?;
+    /// Returns the time up to which accepted session events have expired, or `None` if none has.
+    pub(crate) fn expired_events_cutoff(&self, max_elapsed: Duration) -> Option<Instant> {
+        let old = self.expiry_cutoff(RequestKind::SessionEvents, max_elapsed)?;
         let since = self.state.lock().events().failing_since;
         since.is_some_and(|since| since <= old).then_some(old)
     }
 
-    /// What counts from this moment or an earlier one has no patience left. With none at all, each request is tried once.
-    fn too_old(&self, kind: RequestKind, patience: Duration) -> Option<Instant> {
-        if patience.is_zero() {
+    /// Returns the latest start time that has expired. `None` if `max_elapsed` is zero: each
+    /// request is then tried once.
+    fn expiry_cutoff(&self, kind: RequestKind, max_elapsed: Duration) -> Option<Instant> {
+        if max_elapsed.is_zero() {
             return None;
         }
         let driver = &self.shared.driver;
@@ -234,6 +237,6 @@ impl Lane {
             .own
             .asked_until()
             .filter(|_| !driver.may_stand_still());
-        asked.map_or(now, |asked| asked.max(now)).checked_sub(patience)
+        asked.map_or(now, |asked| asked.max(now)).checked_sub(max_elapsed)
     }
 }

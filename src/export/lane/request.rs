@@ -1,4 +1,4 @@
-//! A request of a lane while it is under way.
+//! Status of a lane's request while it is in progress.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,18 +7,18 @@ use crate::export::accounting::lane_status::{RequestKind, RequestState, RequestS
 use crate::export::send::verdict::Verdict;
 use crate::util::wall_time;
 
-/// A request that is under way until this is dropped.
-pub(crate) struct UnderWay<'a> {
+/// A request in progress. Dropping it ends the request.
+pub(crate) struct RequestGuard<'a> {
     lane: &'a Lane,
     pub(crate) kind: RequestKind,
     number: u64,
 }
 
 impl Lane {
-    /// A request begins: it waits for its place.
-    pub(crate) fn begin_request(&self, kind: RequestKind) -> UnderWay<'_> {
+    /// Begins a request, which waits for a permit.
+    pub(crate) fn begin_request(&self, kind: RequestKind) -> RequestGuard<'_> {
         let number = self.state.lock().requests.get_or_insert_default().begin(kind);
-        UnderWay {
+        RequestGuard {
             lane: self,
             kind,
             number,
@@ -26,30 +26,31 @@ impl Lane {
     }
 }
 
-impl UnderWay<'_> {
-    /// It waits for a place among the requests that may be sent at the same time.
-    pub(crate) fn waits_for_place(&self) {
+impl RequestGuard<'_> {
+    /// The request waits for a permit to be sent.
+    pub(crate) fn wait_for_permit(&self) {
         self.change(|status| status.change(RequestState::WaitsForPlace, None));
     }
 
-    /// A breaker does not let it through.
-    pub(crate) fn waits_at_breaker(&self) {
+    /// The request waits at an open breaker.
+    pub(crate) fn wait_at_breaker(&self) {
         self.change(|status| status.change(RequestState::WaitsAtBreaker, None));
     }
 
-    /// An attempt begins; `before` were made before it.
-    pub(crate) fn sent(&self, before: u32) {
+    /// Begins an attempt, after `before` earlier ones.
+    pub(crate) fn begin_attempt(&self, before: u32) {
         self.change(|status| {
             status.attempt = before.saturating_add(1);
             status.change(RequestState::Sent, None);
         });
     }
 
-    /// The attempt after `before` others is over. If its verdict is another attempt, that is the one that comes next.
-    pub(crate) fn answered(&self, before: u32, verdict: &Verdict) {
+    /// Ends the attempt after `before` earlier ones. If the verdict leads to a retry, the status
+    /// shows the next attempt.
+    pub(crate) fn end_attempt(&self, before: u32, verdict: &Verdict) {
         let asked = match verdict {
             Verdict::Deny { .. } | Verdict::Fault { .. } => None,
-            Verdict::Repeat { after, .. } => *after,
+            Verdict::Retry { after, .. } => *after,
             Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => return,
         };
         self.change(|status| {
@@ -59,8 +60,8 @@ impl UnderWay<'_> {
         });
     }
 
-    /// The next attempt is due after this time.
-    pub(crate) fn waits(&self, wait: Duration) {
+    /// The request waits this long before its next attempt.
+    pub(crate) fn wait_to_retry(&self, wait: Duration) {
         let due = SystemTime::now().checked_add(wait).map(wall_time::shown);
         self.change(|status| status.change(RequestState::WaitsToRepeat, due));
     }
@@ -73,10 +74,10 @@ impl UnderWay<'_> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.lane.state.lock();
-        // A lane without requests has no memory for them.
+        // Free the list with the last request.
         state.requests.take_if(|requests| requests.end(self.number));
     }
 }
@@ -91,19 +92,19 @@ mod tests {
     use crate::export::test_fixtures::span;
 
     #[test]
-    fn the_oldest_request_is_shown_and_nothing_is_kept_of_those_that_ended() {
-        let (lane, _account, _rung) = lane(Binding::new());
+    fn status_shows_the_oldest_request_and_ended_requests_are_freed() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new());
         let shown = || lane.snapshot().oldest_request;
         assert!(lane.accept_event(10).is_some());
         lane.push(span("span"));
         let first = lane.begin_request(RequestKind::SessionEvents);
         let second = lane.begin_request(RequestKind::Spans);
-        first.sent(0);
+        first.begin_attempt(0);
         let error = ExportError::Reported("down".to_owned());
         let after = Some(Duration::from_millis(1500));
-        first.answered(0, &Verdict::Repeat { after, error });
-        first.waits(Duration::from_secs(60));
-        let status = shown().expect("two are under way");
+        first.end_attempt(0, &Verdict::Retry { after, error });
+        first.wait_to_retry(Duration::from_secs(60));
+        let status = shown().expect("two requests are in progress");
         assert_eq!(
             (status.state, status.attempt, status.asked_wait_ms),
             (RequestState::WaitsToRepeat, 2, Some(1500))
@@ -114,7 +115,7 @@ mod tests {
         assert!(wait >= Some(Duration::from_secs(59)), "{status:?}");
         assert_eq!(shown(), Some(status));
         drop(first);
-        let status = shown().expect("one is under way");
+        let status = shown().expect("one request is in progress");
         assert_eq!(
             (status.state, status.attempt, status.next_attempt),
             (RequestState::WaitsForPlace, 1, None)

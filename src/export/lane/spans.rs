@@ -1,4 +1,4 @@
-//! The spans of a lane, from their start to their outcome.
+//! The spans of a lane, from start to outcome.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,58 +21,61 @@ use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
 use crate::util::wall_time::Moment;
 
-/// Batches of a lane that may be set aside at the same time, while it is looked for what the receiver fails on.
-const MAX_ASIDE: usize = 4;
+/// Most batches of a lane in quarantine at the same time, while the span that the receiver fails on
+/// is searched.
+const MAX_QUARANTINED: usize = 4;
 
 impl Lane {
-    /// A span was started, and is recorded or left out by sampling.
+    /// Counts a started span as recorded or sampled out.
     #[cfg(feature = "metrics")]
-    pub(crate) fn note_start(&self, recorded: bool) {
+    pub(crate) fn count_start(&self, recorded: bool) {
         self.starts.count(recorded);
     }
 
-    /// The SDK started a span that is recorded.
+    /// Counts an open recorded span.
     pub(crate) fn note_started(&self) {
-        // Relaxed: who asks whether spans are open has seen every handle go that one could have been started with.
+        // Relaxed: `is_idle` is asked only after every handle that could start a span is dropped.
         self.open_spans.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The span ended, and is in the queue or in the ledger by now.
+    /// Counts an ended span. Call after the span is queued or counted as dropped.
     pub(crate) fn note_ended(&self) {
-        // Release, for the load in `is_idle`: who sees the span closed sees it queued.
+        // Release, pairs with the load in `is_idle`: a thread that sees the span ended sees it
+        // queued.
         self.open_spans.fetch_sub(1, Ordering::Release);
     }
 
-    /// Takes a span that began at that moment and ends now, in a trace of its own. Never waits; no sampling leaves it out.
+    /// Queues a synthetic span from `began` to now, in its own trace. Not sampled. Never blocks.
     pub(crate) fn record(self: &Arc<Self>, name: &'static str, began: Moment, attributes: Vec<KeyValue>) {
         #[cfg(feature = "metrics")]
-        self.note_start(true);
+        self.count_start(true);
         self.push(span(name, began, attributes));
     }
 
-    /// Values of a span that is open were cut. Kept here and not on the span, whose attributes may be at their limit by now.
+    /// Counts values cut from an open span. Stored here because the span's attributes may be at
+    /// their limit.
     pub(crate) fn note_cut(&self, span: SpanId, values: u64) {
         let Some(mut state) = self.state.lock_unless_forked() else {
             return;
         };
-        let cut = state.seldom().cut_values.entry(span).or_default();
+        let cut = state.rare().cut_values.entry(span).or_default();
         *cut = cut.saturating_add(values);
     }
 
-    /// The span had ended when [`note_cut`](Self::note_cut) was called, and will not come for the count.
+    /// Removes the count of a span that had ended before [`note_cut`](Self::note_cut) was called.
     pub(crate) fn forget_cut(&self, span: SpanId) {
         if let Some(mut state) = self.state.lock_unless_forked() {
             state.take_cut(span);
         }
     }
 
-    /// Takes a span that ended. Never waits; a span that cannot be kept is dropped and counted. What becomes of one in a fork is not counted:
-    /// nobody sends it.
+    /// Queues an ended span. Never blocks. A span that does not fit is dropped and counted. In a
+    /// forked child, spans are discarded without being counted.
     #[inline]
     pub(crate) fn push(self: &Arc<Self>, mut span: SpanData) {
         let settings = &self.shared.settings;
         let mut bytes = byte_size(&span);
-        // In a fork, whatever is locked now may stay so.
+        // After a fork, a lock held by another thread is never released.
         let Some(mut state) = self.state.lock_unless_forked() else {
             return;
         };
@@ -86,16 +89,16 @@ impl Lane {
         }
         let full = state.spans.len() >= settings.max_queue_size;
         if full || !state.share.enqueue(bytes, &self.shared.budget) {
-            let reason = state.standings.no_room(RequestKind::Spans);
+            let reason = state.receiver_health.drop_reason(RequestKind::Spans);
             state.ledger.refuse(reason);
             drop(state);
-            self.log_refused_at_the_door(RequestKind::Spans, reason);
+            self.log_refused(RequestKind::Spans, reason);
             return;
         }
-        state.place(bytes, &self.shared.chunks).push(span);
+        state.reserve_slot(bytes, &self.shared.chunks).push(span);
         self.note_queued(&mut state);
         let event = if state.spans.len() >= settings.full_batch() {
-            state.make_full(settings.full_batch())
+            state.make_full_batch_ready(settings.full_batch())
         } else {
             state.make_timed(settings.scheduled_delay)
         };
@@ -104,10 +107,11 @@ impl Lane {
         if let Some(event) = event {
             self.notify(event);
         }
-        self.shared.look_at_memory();
+        self.shared.check_memory_pressure();
     }
 
-    /// Begins to send, if the schedule allows it for this cause. Returns the bytes that wait in the queue.
+    /// Starts sending, if the schedule allows it for this cause. Returns the queued bytes, or
+    /// `None` if it does not.
     pub(crate) fn start(&self, cause: Cause) -> Option<usize> {
         let mut state = self.state.lock();
         if !state.start(cause) {
@@ -119,7 +123,7 @@ impl Lane {
         Some(state.spans.bytes())
     }
 
-    /// Whether a running lane has something to send; where not, it is idle or timed again.
+    /// Returns whether a running lane has a batch due. Otherwise the lane becomes idle or timed.
     pub(crate) fn is_due(self: &Arc<Self>) -> bool {
         let settings = &self.shared.settings;
         let mut state = self.state.lock();
@@ -146,7 +150,7 @@ impl Lane {
         false
     }
 
-    /// The next batch of a lane that has one due; nothing where it was closed meanwhile.
+    /// Takes the next batch. Empty if the lane was closed meanwhile.
     pub(crate) fn take_batch(&self) -> Batch {
         let max = self.shared.settings.max_export_batch_size;
         let mut state = self.state.lock();
@@ -159,8 +163,8 @@ impl Lane {
         batch
     }
 
-    /// Makes a span what is sent: with its session, its source and all that every span has, and without links to other tracers' spans. A link
-    /// has their ids in it, and whoever made it may not have known whose they are.
+    /// Completes a span for export: adds the session, the source and the attributes of every span,
+    /// and removes links to other tracers' spans, because a link exposes their ids.
     pub(crate) fn finish(&self, span: &mut SpanData) {
         let before = span.links.links.len();
         span.links
@@ -178,12 +182,12 @@ impl Lane {
         self.destination.finish(span, session_of);
     }
 
-    /// A batch or a part of one has its outcome, by the numbers of its spans.
+    /// Records the outcome of a batch or a part of one, given by sequence numbers.
     pub(crate) fn complete(&self, spans: Range<u64>, outcome: Outcome) {
         let count = spans.end - spans.start;
         let mut state = self.state.lock();
         if state.schedule == Schedule::Closed {
-            // The ledger was closed with these spans in it, as dropped.
+            // Closing the lane counted these spans as dropped.
             return;
         }
         match outcome {
@@ -192,22 +196,23 @@ impl Lane {
                 state.ledger.drop_in_flight(rejected, DropReason::Rejected);
                 state.last_delivery = Some(SystemTime::now());
                 if rejected < count {
-                    state.halving.note_taken();
+                    state.halving.note_delivered();
                 }
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
-            // It has none yet.
+            // No outcome yet.
             Outcome::Faulted => return,
         }
         let freed = state.in_flight.complete(&spans);
         state.share.complete(freed, &self.shared.budget);
         drop(state);
-        // Before those who flush go on: what they wait for is in the log by then.
+        // Log before waking flushes, so that a finished flush implies a logged outcome.
         self.log_outcome(RequestKind::Spans, count, outcome);
         self.notify_completed();
     }
 
-    /// A span was queued: what of it is due is seen by [`note_due`](Self::note_due).
+    /// Records a queued span for the current outage, if any. [`note_due`](Self::note_due) records
+    /// due spans.
     #[inline]
     pub(super) fn note_queued(&self, state: &mut State) {
         if state.outage().is_some() {
@@ -220,7 +225,7 @@ impl Lane {
         }
     }
 
-    /// More may be due than before.
+    /// Records newly due spans for the current outage, if any.
     pub(super) fn note_due(&self, state: &mut State) {
         let due = state.due;
         if let Some(outage) = state.outage() {
@@ -228,23 +233,23 @@ impl Lane {
         }
     }
 
-    /// Whether a batch that was refused is to be sent in halves.
-    pub(crate) fn may_divide(&self) -> bool {
-        self.state.lock().halving.may_divide()
+    /// Returns whether a refused batch is split.
+    pub(crate) fn may_split(&self) -> bool {
+        self.state.lock().halving.may_split()
     }
 
-    /// Requests of which spans were taken.
-    pub(crate) fn taken_requests(&self) -> u64 {
-        self.state.lock().halving.taken_requests()
+    /// Returns the number of requests that delivered spans.
+    pub(crate) fn delivered_requests(&self) -> u64 {
+        self.state.lock().halving.delivered_requests()
     }
 
-    /// Whether one more batch may be under way beside the one that is sent.
-    pub(crate) fn has_room_aside(&self) -> bool {
-        self.state.lock().in_flight.batches() <= MAX_ASIDE
+    /// Returns whether one more batch may be quarantined.
+    pub(crate) fn has_quarantine_slot(&self) -> bool {
+        self.state.lock().in_flight.batches() <= MAX_QUARANTINED
     }
 
-    /// A batch was divided, and nothing of it was taken.
-    pub(crate) fn note_barren(&self) {
-        self.state.lock().halving.note_barren();
+    /// Stops splitting until spans are delivered: a split batch delivered nothing.
+    pub(crate) fn disable_splitting(&self) {
+        self.state.lock().halving.disable_splitting();
     }
 }

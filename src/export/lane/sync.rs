@@ -1,4 +1,4 @@
-//! A lane's lock: the library's, or that of a model checker, which tries every order in which threads may take it.
+//! Lock and condition variable of a lane: the library's, or loom's in model-checking tests.
 
 #[cfg(not(all(test, tracer_registry_model)))]
 pub(super) use {
@@ -8,7 +8,7 @@ pub(super) use {
 #[cfg(all(test, tracer_registry_model))]
 pub(super) use {loom::sync::Condvar, model::*};
 
-/// The same by the checker's parts. A model has no forks and no poison.
+/// Loom's counterparts. A model has no forks and no poisoned locks.
 #[cfg(all(test, tracer_registry_model))]
 mod model {
     use std::time::Duration;
@@ -20,7 +20,7 @@ mod model {
 
     impl<T> ForkLock<T> {
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().expect("a model has no poison")
+            self.0.lock().expect("a model has no poisoned locks")
         }
 
         pub(crate) fn lock_unless_forked(&self) -> Option<MutexGuard<'_, T>> {
@@ -33,7 +33,9 @@ mod model {
         guard: MutexGuard<'a, T>,
         time: Duration,
     ) -> (MutexGuard<'a, T>, bool) {
-        let (guard, waited) = changed.wait_timeout(guard, time).expect("a model has no poison");
+        let (guard, waited) = changed
+            .wait_timeout(guard, time)
+            .expect("a model has no poisoned locks");
         (guard, waited.timed_out())
     }
 }

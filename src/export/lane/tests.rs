@@ -1,4 +1,5 @@
-//! The schedule against a model of the engine: whatever happens in whatever order, no span is forgotten.
+//! Property tests of the lane's schedule against a model of the engine: no order of events loses a
+//! span.
 
 use super::lane::Lane;
 use super::state::Schedule;
@@ -31,22 +32,23 @@ use crate::config::{Binding, Config, Document, Export, ExportSettings, Protocol}
 use crate::export::ExportError;
 use crate::export::net::connections::ConnectionKey;
 use crate::export::net::transport::Transport;
-use crate::export::send::deliver::see_through;
+use crate::export::send::deliver::run_request;
 use crate::export::test_fixtures::span;
 use crate::secret::{KeyReader, KeySource, SecretError, SecretSources};
 use crate::selector::{SelectorKind, Slug};
 
-/// Made once, since a client reads the system's certificates. Where something is sent, the test moves the clock, and not to the end of a request.
+/// Shared, because a client reads the system's certificates. Its timeout is never reached by tests
+/// that advance the clock.
 static TRANSPORT: LazyLock<Transport> =
     LazyLock::new(|| Transport::new(Duration::from_secs(24 * 60 * 60), Protocol::HttpProtobuf, false));
 
 const QUEUE: usize = 7;
 const BATCH: usize = 3;
 
-/// The engine's part, one step at a time.
+/// Model of the engine, driven step by step.
 struct Engine {
     lane: Arc<Lane>,
-    account: Arc<SelectorLedger>,
+    ledger: Arc<SelectorLedger>,
     events_rx: UnboundedReceiver<EngineEvent>,
     events: VecDeque<EngineEvent>,
     timed: VecDeque<Arc<dyn ScheduledLane>>,
@@ -61,14 +63,14 @@ struct Engine {
 enum Step {
     Push,
     Flush,
-    Bell,
+    HandleEvent,
     Deadline,
     Run,
     Retire,
     Abandon,
 }
 
-/// What lanes are made of.
+/// Everything needed to create lanes.
 pub(crate) struct Parts {
     settings: ExportSettings,
     destination: Arc<Destination>,
@@ -77,12 +79,12 @@ pub(crate) struct Parts {
     sources: SecretSources,
 }
 
-/// A lane that nobody sends for, in books of its own, and the other end of its bell.
+/// Creates a lane without an engine, with its own ledger. Returns the receiver of its events.
 pub(crate) fn lane(binding: Binding) -> (Arc<Lane>, Arc<SelectorLedger>, UnboundedReceiver<EngineEvent>) {
     Parts::of(binding, small()).lane()
 }
 
-/// Queues and batches of a few spans.
+/// Settings with queues and batches of a few spans.
 pub(super) fn small() -> Export {
     Export {
         max_queue_size: Some(QUEUE),
@@ -92,7 +94,7 @@ pub(super) fn small() -> Export {
 }
 
 impl Parts {
-    /// The key and the destination of one tenant.
+    /// Creates the parts of tenant `acme`.
     pub(crate) fn of(binding: Binding, export: Export) -> Self {
         let mut document = Document::default();
         let provider = |name: &str| KeySource::Provider {
@@ -121,32 +123,34 @@ impl Parts {
     }
 
     pub(crate) fn lane(&self) -> (Arc<Lane>, Arc<SelectorLedger>, UnboundedReceiver<EngineEvent>) {
-        let account = SelectorLedger::alone(&Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name")));
-        let (mut lanes, events_rx) = self.lanes(std::slice::from_ref(&account));
-        (lanes.remove(0), account, events_rx)
+        let ledger =
+            SelectorLedger::standalone(&Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name")));
+        let (mut lanes, events_rx) = self.lanes(std::slice::from_ref(&ledger));
+        (lanes.remove(0), ledger, events_rx)
     }
 
-    /// Lanes that nobody sends for, one in each of these books, with one bound on what they hold; and the other end of their bell.
-    pub(crate) fn lanes(&self, books: &[Arc<SelectorLedger>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<EngineEvent>) {
+    /// Creates lanes without an engine, one per ledger, with a shared memory budget. Returns the
+    /// receiver of their events.
+    pub(crate) fn lanes(&self, ledgers: &[Arc<SelectorLedger>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<EngineEvent>) {
         let reader = KeyReader::new(self.sources.clone(), false);
         let (shared, events_rx) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), reader);
         let scheme = self.destination.key_scheme;
         let key = shared.keys.open(&self.source, scheme).expect("a key");
-        let made = books.iter().map(|account| {
+        let lanes = ledgers.iter().map(|ledger| {
             let (destination, connections) = (Arc::clone(&self.destination), Arc::clone(&self.connections));
-            let lane = Lane::new(destination, connections, Arc::clone(&key), Arc::clone(&shared), account);
-            account.open(Arc::clone(&lane) as _);
+            let lane = Lane::new(destination, connections, Arc::clone(&key), Arc::clone(&shared), ledger);
+            ledger.open(Arc::clone(&lane) as _);
             lane
         });
-        (made.collect(), events_rx)
+        (lanes.collect(), events_rx)
     }
 }
 
 fn engine() -> Engine {
-    let (lane, account, events_rx) = lane(Binding::new());
+    let (lane, ledger, events_rx) = lane(Binding::new());
     Engine {
         lane,
-        account,
+        ledger,
         events_rx,
         events: VecDeque::new(),
         timed: VecDeque::new(),
@@ -169,14 +173,16 @@ impl Engine {
                 let mark = Arc::clone(&self.lane).begin_flush();
                 self.marks.push(mark);
             }
-            Step::Bell => match self.events.pop_front() {
+            Step::HandleEvent => match self.events.pop_front() {
                 Some(EngineEvent::Timed(lane)) => self.timed.push_back(lane),
                 Some(EngineEvent::Ready(lane)) => {
                     assert_eq!(address(&lane), Arc::as_ptr(&self.lane).addr());
                     let started = self.lane.start(Cause::Ready);
                     self.start(started.is_some());
                 }
-                Some(EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_) | EngineEvent::Pressed)
+                Some(
+                    EngineEvent::Flush(_) | EngineEvent::Session(_) | EngineEvent::Log(_) | EngineEvent::MemoryPressure,
+                )
                 | None => {}
             },
             Step::Deadline => {
@@ -194,7 +200,7 @@ impl Engine {
                     assert!((1..=BATCH).contains(&batch.len()));
                     self.sent
                         .extend(batch.iter().map(|span| span.name.clone().into_owned()));
-                    self.lane.shared.chunks.give_back(batch);
+                    self.lane.shared.chunks.recycle(batch);
                 }
                 None => self.runs = false,
             },
@@ -220,32 +226,32 @@ impl Engine {
     }
 
     fn check(&self) {
-        let snapshot = self.account.snapshot();
+        let snapshot = self.ledger.snapshot();
         assert_eq!(snapshot.ledgers.spans.snapshot().accepted, self.accepted);
         let state = self.lane.state.lock();
-        let in_bell = |wanted: fn(&EngineEvent) -> bool| self.events.iter().any(wanted);
+        let is_queued = |wanted: fn(&EngineEvent) -> bool| self.events.iter().any(wanted);
         match state.schedule {
-            Schedule::Idle => assert!(state.spans.is_empty(), "forgotten: {}", state.spans.len()),
+            Schedule::Idle => assert!(state.spans.is_empty(), "idle with {} queued spans", state.spans.len()),
             Schedule::Timed => {
                 assert!(
-                    !self.timed.is_empty() || in_bell(|event| matches!(event, EngineEvent::Timed(_))),
+                    !self.timed.is_empty() || is_queued(|event| matches!(event, EngineEvent::Timed(_))),
                     "no deadline"
                 );
             }
             Schedule::Ready => assert!(
-                in_bell(|event| matches!(event, EngineEvent::Ready(_))),
-                "nobody was rung"
+                is_queued(|event| matches!(event, EngineEvent::Ready(_))),
+                "the engine was not notified"
             ),
-            Schedule::Running => assert!(self.runs, "nobody runs"),
+            Schedule::Running => assert!(self.runs, "no task is running"),
             Schedule::Closed => assert_eq!(state.ledger.pending(), 0),
         }
         assert_eq!(state.ledger.queued(), state.spans.len() as u64);
     }
 
-    /// Lets the engine work until it has nothing to do.
+    /// Runs the engine until it is idle.
     fn drain(&mut self) {
         while self.runs || !self.events.is_empty() || !self.timed.is_empty() {
-            for step in [Step::Bell, Step::Deadline, Step::Run] {
+            for step in [Step::HandleEvent, Step::Deadline, Step::Run] {
                 self.step(step);
             }
         }
@@ -256,7 +262,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => Just(Step::Push),
         1 => Just(Step::Flush),
-        3 => Just(Step::Bell),
+        3 => Just(Step::HandleEvent),
         1 => Just(Step::Deadline),
         3 => Just(Step::Run),
     ];
@@ -265,11 +271,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn whatever_the_order_every_span_is_sent_once_in_order_and_flushes_end(steps in steps()) {
+    fn each_span_is_sent_once_in_order_and_flushes_complete(steps in steps()) {
         let mut engine = engine();
         engine.all(steps);
         engine.drain();
-        let spans = engine.account.snapshot().ledgers.spans.snapshot();
+        let spans = engine.ledger.snapshot().ledgers.spans.snapshot();
         prop_assert_eq!(spans.pending(), 0);
         prop_assert_eq!(spans.delivered, engine.sent.len() as u64);
         prop_assert_eq!(spans.delivered + spans.lost(), engine.accepted);
@@ -281,41 +287,41 @@ proptest! {
     }
 
     #[test]
-    fn a_lane_whose_tracer_is_gone_sends_what_it_has_and_leaves_its_ledger_to_the_account(steps in steps()) {
+    fn a_retired_lane_sends_its_queue_and_merges_into_the_selector_ledger(steps in steps()) {
         let mut engine = engine();
         engine.all(steps);
         engine.step(Step::Retire);
-        // Without any deadline: what is left goes at once.
+        // No deadline step: a retired lane sends immediately.
         while engine.runs || !engine.events.is_empty() {
-            engine.step(Step::Bell);
+            engine.step(Step::HandleEvent);
             engine.step(Step::Run);
         }
-        let books = engine.account.snapshot();
-        prop_assert_eq!(books.lanes, 0);
-        prop_assert_eq!(books.ledgers.spans.pending(), 0);
+        let snapshot = engine.ledger.snapshot();
+        prop_assert_eq!(snapshot.lanes, 0);
+        prop_assert_eq!(snapshot.ledgers.spans.pending(), 0);
         engine.drain();
     }
 
     #[test]
-    fn after_the_end_nothing_is_pending_and_nothing_comes_back(before in steps(), after in steps(), retire: bool) {
+    fn an_abandoned_lane_stays_empty(before in steps(), after in steps(), retire: bool) {
         let mut engine = engine();
         engine.all(before);
         if retire {
             engine.step(Step::Retire);
         }
         engine.step(Step::Abandon);
-        let settled = engine.account.snapshot().ledgers.spans.snapshot();
-        prop_assert_eq!(settled.pending(), 0);
+        let abandoned = engine.ledger.snapshot().ledgers.spans.snapshot();
+        prop_assert_eq!(abandoned.pending(), 0);
         engine.all(after.into_iter().filter(|step| !(retire && matches!(step, Step::Push))));
         engine.drain();
-        let spans = engine.account.snapshot().ledgers.spans.snapshot();
-        prop_assert_eq!(spans.delivered, settled.delivered);
-        prop_assert_eq!(engine.account.snapshot().lanes, usize::from(!retire));
+        let spans = engine.ledger.snapshot().ledgers.spans.snapshot();
+        prop_assert_eq!(spans.delivered, abandoned.delivered);
+        prop_assert_eq!(engine.ledger.snapshot().lanes, usize::from(!retire));
     }
 }
 
 #[test]
-fn a_flush_after_the_attempt_began_ends_the_wait_before_the_next_one() {
+fn a_flush_ends_the_wait_before_a_retry() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -323,38 +329,41 @@ fn a_flush_after_the_attempt_began_ends_the_wait_before_the_next_one() {
     let engine = engine();
     let _inside = runtime.enter();
     let flushes = engine.lane.flushes();
-    let wait = || engine.lane.wait_before_repeating(Duration::from_secs(600), flushes);
+    let wait = || engine.lane.wait_before_retry(Duration::from_secs(600), flushes);
     let mut waiting = std::pin::pin!(wait());
-    assert!(waiting.as_mut().now_or_never().is_none(), "nobody is in a hurry");
+    assert!(waiting.as_mut().now_or_never().is_none(), "no flush yet");
     Arc::clone(&engine.lane).begin_flush();
-    assert!(waiting.as_mut().now_or_never().is_some(), "a flush while it waits");
+    assert!(
+        waiting.as_mut().now_or_never().is_some(),
+        "a flush during the wait ends it"
+    );
     assert!(
         wait().now_or_never().is_some(),
-        "a flush while the attempt was under way"
+        "a flush during the attempt skips the wait"
     );
 }
 
 #[test]
-fn a_full_queue_is_sent_though_a_batch_would_take_more() {
+fn a_full_queue_is_sent_before_a_batch_is_full() {
     let mut engine = engine();
     (0..BATCH).for_each(|_| engine.step(Step::Push));
     assert_eq!(engine.lane.state.lock().schedule, Schedule::Ready);
 }
 
 #[test]
-fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
+fn a_panic_while_sending_drops_the_batch_and_the_lane_continues() {
     let mut engine = engine();
-    engine.all([Step::Push, Step::Flush, Step::Bell, Step::Bell]);
+    engine.all([Step::Push, Step::Flush, Step::HandleEvent, Step::HandleEvent]);
     assert!(engine.lane.is_due());
     let batch = engine.lane.take_batch();
     let panics = async {
         let outcome = batch.iter().next().map(|_| Outcome::Delivered { rejected: 0 });
-        assert_eq!(outcome, None, "on purpose");
+        assert_eq!(outcome, None, "intentional panic");
         Ok(Outcome::Delivered { rejected: 0 })
     };
-    let outcome = see_through(&engine.lane, RequestKind::Spans, panics)
+    let outcome = run_request(&engine.lane, RequestKind::Spans, panics)
         .now_or_never()
-        .expect("it does not wait");
+        .expect("it completes immediately");
     engine.lane.complete(0..1, outcome);
     let snapshot = engine.lane.snapshot();
     assert_eq!(snapshot.ledgers.spans.snapshot().dropped[&DropReason::Encoding], 1);
@@ -369,7 +378,7 @@ fn a_batch_whose_sending_panics_is_dropped_and_the_lane_goes_on() {
 }
 
 #[test]
-fn cut_values_are_kept_until_their_span_ends_and_no_longer() {
+fn cut_values_are_removed_when_their_span_ends() {
     let lane = engine().lane;
     let push = |id: u64| {
         let mut span = span("span".to_owned());
@@ -380,7 +389,7 @@ fn cut_values_are_kept_until_their_span_ends_and_no_longer() {
     let ended = |id: u64| {
         push(id);
         let state = lane.state.lock();
-        state.spans.last().expect("it was taken").attributes.clone()
+        state.spans.last().expect("the span is queued").attributes.clone()
     };
     lane.note_cut(SpanId::from(1), 2);
     lane.note_cut(SpanId::from(2), 1);
@@ -389,12 +398,12 @@ fn cut_values_are_kept_until_their_span_ends_and_no_longer() {
     assert_eq!(ended(1), []);
     lane.forget_cut(SpanId::from(2));
     assert_eq!(ended(2), []);
-    assert!(lane.state.lock().seldom().cut_values.is_empty());
+    assert!(lane.state.lock().rare().cut_values.is_empty());
     lane.note_cut(SpanId::from(3), 1);
     lane.abandon();
     push(3);
     assert!(
-        lane.state.lock().seldom().cut_values.is_empty(),
-        "also where the span is refused"
+        lane.state.lock().rare().cut_values.is_empty(),
+        "a refused span removes them too"
     );
 }

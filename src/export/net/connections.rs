@@ -233,8 +233,8 @@ impl ConnectionPool {
 
 impl Connections {
     /// What a request of a lane is sent on; `is_suspect` says that the lane's last one was slow.
-    pub(crate) fn lease(&self, is_suspect: bool) -> ClientLease<'_> {
-        if is_suspect && self.multiplexes() {
+    pub(crate) fn lease(&self, is_slow: bool) -> ClientLease<'_> {
+        if is_slow && self.multiplexes() {
             return ClientLease {
                 client: builder(self.http2_only)
                     .pool_max_idle_per_host(0)

@@ -1,33 +1,35 @@
-//! One bound in bytes on what all tracers of a registry hold together, and a fair share of it for each.
+//! The memory budget of a registry: one limit in bytes for all tracers, shared fairly.
 //!
-//! A tracer may hold as much as stays free. So one that floods takes half at the most, and the other half is there for those who
-//! come after it: two that flood take a third each, and so on. Nobody has to know how many there are. What does not fit is the newest span or
-//! session event of the one that has too much.
+//! A tracer may hold at most as much as stays free. A single flooding tracer gets half of the
+//! budget, two get a third each, and so on; the number of tracers does not matter. A tracer that
+//! exceeds its share loses its newest span or session event.
 //!
-//! Where more than three quarters are taken, the engine sends the queues that wait for the longest before their time: a queue that is sent is room for all. Not at half: that
-//! is what one tracer holds whose receiver takes nothing, and it is not to cost the others their batches.
+//! Above three quarters of the budget, the engine sends the oldest queues early, which frees memory
+//! for all tracers. The threshold is not one half: a single tracer with a dead receiver holds that
+//! much, and the other tracers must keep their full batches.
 //!
-//! Bytes are taken before they are needed, half as many again as a tracer has, so that a span seldom touches what all tracers share.
+//! A tracer reserves bytes ahead, half of what it holds, so that most spans do not touch the shared
+//! counter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The most that is taken before it is needed.
+/// Most bytes that a tracer reserves ahead.
 const STEP: usize = 16 << 10;
 
-/// What all tracers together may hold.
+/// Memory limit for the queued and in-flight data of all tracers.
 #[derive(Debug)]
 pub(crate) struct Budget {
     max: usize,
     taken: AtomicUsize,
 }
 
-/// What one tracer holds of it. Kept under the tracer's lock.
+/// Memory that one tracer holds of the budget. Guarded by the lane's lock.
 #[derive(Debug, Default)]
-pub(crate) struct Share {
+pub(crate) struct MemoryShare {
     taken: usize,
     queued: usize,
     in_flight: usize,
-    /// Session events, from when they are accepted until they are settled.
+    /// Session events that are accepted and not completed.
     events: usize,
 }
 
@@ -39,88 +41,93 @@ impl Budget {
         }
     }
 
-    /// Takes `more` for somebody who has `has`, if as much as he has then stays free.
-    fn take(&self, has: usize, more: usize) -> bool {
-        let may = |taken: usize| (has + 2 * more <= self.max.saturating_sub(taken)).then_some(taken + more);
-        // Relaxed: only the number itself matters.
+    /// Reserves `more` bytes for a tracer that holds `held`, if at least as much as it then holds
+    /// stays free.
+    fn reserve(&self, held: usize, more: usize) -> bool {
+        let may = |taken: usize| (held + 2 * more <= self.max.saturating_sub(taken)).then_some(taken + more);
+        // Relaxed: the counter orders no other data.
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, may)
             .is_ok()
     }
 
-    /// Whether more than three quarters are taken: then the engine sends some queues before their time.
-    pub(crate) fn is_pressed(&self) -> bool {
+    /// Returns whether more than three quarters are reserved. The engine then sends some queues
+    /// early.
+    pub(crate) fn is_under_pressure(&self) -> bool {
         self.taken.load(Ordering::Relaxed) > self.max / 4 * 3
     }
 
-    fn give_back(&self, bytes: usize) {
+    fn release(&self, bytes: usize) {
         self.taken.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-impl Share {
-    /// Takes a span into the queue; false where there is no room for it.
-    pub(crate) fn enqueue(&mut self, bytes: usize, of: &Budget) -> bool {
-        let fits = self.reserve(bytes, of);
+impl MemoryShare {
+    /// Adds a queued span. Returns false if it does not fit.
+    pub(crate) fn enqueue(&mut self, bytes: usize, budget: &Budget) -> bool {
+        let fits = self.reserve(bytes, budget);
         if fits {
             self.queued += bytes;
         }
         fits
     }
 
-    /// Takes a session event; false where there is no room for it.
-    pub(crate) fn accept_event(&mut self, bytes: usize, of: &Budget) -> bool {
-        let fits = self.reserve(bytes, of);
+    /// Adds a session event. Returns false if it does not fit.
+    pub(crate) fn accept_event(&mut self, bytes: usize, budget: &Budget) -> bool {
+        let fits = self.reserve(bytes, budget);
         if fits {
             self.events += bytes;
         }
         fits
     }
 
-    fn reserve(&mut self, bytes: usize, of: &Budget) -> bool {
+    fn reserve(&mut self, bytes: usize, budget: &Budget) -> bool {
         let wanted = self.held() + bytes;
         if let Some(least) = wanted.checked_sub(self.taken).filter(|least| *least > 0) {
             let ahead = least.max((self.held() / 2).min(STEP));
-            let more = [ahead, least].into_iter().find(|more| of.take(self.taken, *more));
+            let more = [ahead, least]
+                .into_iter()
+                .find(|more| budget.reserve(self.taken, *more));
             let Some(more) = more else { return false };
             self.taken += more;
         }
         true
     }
 
-    /// Something leaves the queue for a request; it is held until that is settled.
+    /// Moves bytes from queued to in flight. They count until [`complete`](Self::complete).
     pub(crate) fn send(&mut self, bytes: usize) {
         self.queued -= bytes;
         self.in_flight += bytes;
     }
 
-    /// Batches are settled which took so many bytes when they left the queue.
-    pub(crate) fn complete(&mut self, bytes: usize, of: &Budget) {
+    /// Completes batches that had `bytes` when they left the queue.
+    pub(crate) fn complete(&mut self, bytes: usize, budget: &Budget) {
         self.in_flight -= bytes;
-        self.keep_held(of);
+        self.release_excess(budget);
     }
 
-    /// Session events are settled, which took so many bytes when they were accepted. In any order: each session has a line of its own.
-    pub(crate) fn complete_events(&mut self, bytes: usize, of: &Budget) {
+    /// Completes session events that had `bytes` when they were accepted. Any order: each session
+    /// has its own queue.
+    pub(crate) fn complete_events(&mut self, bytes: usize, budget: &Budget) {
         self.events -= bytes;
-        self.keep_held(of);
+        self.release_excess(budget);
     }
 
-    /// Everything is given up.
-    pub(crate) fn close(&mut self, of: &Budget) {
+    /// Releases everything.
+    pub(crate) fn close(&mut self, budget: &Budget) {
         (self.queued, self.in_flight, self.events) = (0, 0, 0);
-        self.keep_held(of);
+        self.release_excess(budget);
     }
 
-    /// What is in the queue and under way, spans and session events.
+    /// Returns the bytes of all spans and session events, queued and in flight.
     pub(crate) fn held(&self) -> usize {
         self.queued + self.in_flight + self.events
     }
 
-    /// Gives back what was taken ahead, and what is not held any more.
-    fn keep_held(&mut self, of: &Budget) {
+    /// Releases the bytes that are reserved but not held.
+    fn release_excess(&mut self, budget: &Budget) {
         let held = self.held();
-        of.give_back(self.taken - held);
+        budget.release(self.taken - held);
         self.taken = held;
     }
 }
@@ -131,40 +138,43 @@ mod tests {
 
     use super::*;
 
-    /// Fills a share with spans of one size until there is no room.
-    fn flood(share: &mut Share, of: &Budget) -> usize {
-        (0..10_000).take_while(|_| share.enqueue(500, of)).count() * 500
+    /// Fills a share with spans of one size and returns the accepted bytes.
+    fn flood(share: &mut MemoryShare, budget: &Budget) -> usize {
+        (0..10_000).take_while(|_| share.enqueue(500, budget)).count() * 500
     }
 
     #[test]
-    fn one_that_floods_leaves_half_and_the_next_ones_get_their_part_of_it() {
+    fn a_flooding_tracer_gets_half_and_the_next_one_a_quarter() {
         let budget = Budget::new(1 << 20);
-        let mut floods: Vec<Share> = (0..3).map(|_| Share::default()).collect();
+        let mut floods: Vec<MemoryShare> = (0..3).map(|_| MemoryShare::default()).collect();
         let taken: Vec<usize> = floods.iter_mut().map(|share| flood(share, &budget)).collect();
         assert!((500_000..=1 << 19).contains(&taken[0]), "{taken:?}");
         assert!((240_000..=1 << 18).contains(&taken[1]), "{taken:?}");
-        assert!(Share::default().enqueue(500, &budget), "and a small one still fits");
+        assert!(
+            MemoryShare::default().enqueue(500, &budget),
+            "a small tracer still fits"
+        );
         for share in &mut floods {
             share.close(&budget);
         }
-        assert!(flood(&mut Share::default(), &budget) > 500_000);
+        assert!(flood(&mut MemoryShare::default(), &budget) > 500_000);
     }
 
     #[test]
-    fn one_that_floods_does_not_cost_the_others_their_batches() {
+    fn one_flooding_tracer_does_not_cause_memory_pressure() {
         let budget = Budget::new(1 << 20);
-        let (mut stuck, mut calm) = (Share::default(), Share::default());
+        let (mut stuck, mut calm) = (MemoryShare::default(), MemoryShare::default());
         flood(&mut stuck, &budget);
-        assert!((0..400).all(|_| calm.enqueue(500, &budget)) && !budget.is_pressed());
+        assert!((0..400).all(|_| calm.enqueue(500, &budget)) && !budget.is_under_pressure());
         flood(&mut calm, &budget);
-        flood(&mut Share::default(), &budget);
-        assert!(budget.is_pressed());
+        flood(&mut MemoryShare::default(), &budget);
+        assert!(budget.is_under_pressure());
     }
 
     #[test]
-    fn a_share_that_is_idle_holds_nothing() {
+    fn an_idle_share_reserves_nothing() {
         let budget = Budget::new(1 << 20);
-        let mut share = Share::default();
+        let mut share = MemoryShare::default();
         for _ in 0..100 {
             assert!(share.enqueue(700, &budget));
         }
@@ -175,9 +185,9 @@ mod tests {
     }
 
     #[test]
-    fn spans_that_are_settled_do_not_free_the_session_events_that_are_not() {
+    fn completed_spans_do_not_release_pending_session_events() {
         let budget = Budget::new(1 << 20);
-        let mut share = Share::default();
+        let mut share = MemoryShare::default();
         assert!(share.enqueue(700, &budget) && share.accept_event(300, &budget) && share.accept_event(20, &budget));
         share.send(700);
         share.complete(700, &budget);
@@ -188,37 +198,37 @@ mod tests {
 
     proptest! {
         #[test]
-        fn all_shares_together_never_have_more_than_the_budget(
+        fn shares_never_exceed_the_budget(
             steps in prop::collection::vec((0..4_usize, 0..10_u8, 1..5000_usize), 1..300),
         ) {
             let budget = Budget::new(100_000);
-            let mut shares: Vec<Share> = (0..4).map(|_| Share::default()).collect();
-            // Of each: what the spans and each session event take that are not settled.
+            let mut shares: Vec<MemoryShare> = (0..4).map(|_| MemoryShare::default()).collect();
+            // Per share: bytes of pending spans and of each pending session event.
             let mut queued = [0; 4];
             let mut sent = [0; 4];
             let mut events: [Vec<usize>; 4] = Default::default();
-            for (who, what, bytes) in steps {
-                let share = &mut shares[who];
-                match what {
-                    0..3 => if share.enqueue(bytes, &budget) { queued[who] += bytes },
-                    3 => { share.send(queued[who]); sent[who] += std::mem::take(&mut queued[who]) },
+            for (tracer, action, bytes) in steps {
+                let share = &mut shares[tracer];
+                match action {
+                    0..3 => if share.enqueue(bytes, &budget) { queued[tracer] += bytes },
+                    3 => { share.send(queued[tracer]); sent[tracer] += std::mem::take(&mut queued[tracer]) },
                     4 => {
-                        let settled = bytes.min(sent[who]);
+                        let settled = bytes.min(sent[tracer]);
                         share.complete(settled, &budget);
-                        sent[who] -= settled;
+                        sent[tracer] -= settled;
                     }
-                    5..7 => if share.accept_event(bytes, &budget) { events[who].push(bytes) },
-                    7 | 8 => if !events[who].is_empty() {
-                        let one = bytes % events[who].len();
-                        share.complete_events(events[who].swap_remove(one), &budget);
+                    5..7 => if share.accept_event(bytes, &budget) { events[tracer].push(bytes) },
+                    7 | 8 => if !events[tracer].is_empty() {
+                        let one = bytes % events[tracer].len();
+                        share.complete_events(events[tracer].swap_remove(one), &budget);
                     },
                     _ => if bytes < 500 {
                         share.close(&budget);
-                        (queued[who], sent[who]) = (0, 0);
-                        events[who].clear();
+                        (queued[tracer], sent[tracer]) = (0, 0);
+                        events[tracer].clear();
                     },
                 }
-                prop_assert_eq!(share.held(), queued[who] + sent[who] + events[who].iter().sum::<usize>());
+                prop_assert_eq!(share.held(), queued[tracer] + sent[tracer] + events[tracer].iter().sum::<usize>());
                 let taken: usize = shares.iter().map(|share| share.taken).sum();
                 prop_assert_eq!(taken, budget.taken.load(Ordering::Relaxed));
                 prop_assert!(taken <= 100_000);

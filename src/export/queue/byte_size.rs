@@ -1,4 +1,4 @@
-//! How much memory a span or a session event takes, estimated.
+//! Estimated memory of a span or a session event.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,13 @@ use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Map, Value as Json};
 
-/// Entries that a node of the standard library's tree has room for, and its bytes: those, and a word each for its place and its parent.
+/// Entries that fit in one node of the standard library's B-tree.
 const NODE: usize = 11;
+/// Size of a node: its entries, a word for its index and a word for its parent.
 const NODE_BYTES: usize = NODE * (size_of::<String>() + size_of::<Json>()) + 2 * size_of::<usize>();
 
-/// The bytes of a span and of what hangs on it. Names of attributes count though they may be static, which cannot be seen from here; so
-/// it is rather too much than too little.
+/// Returns the estimated memory of a span in bytes, including its heap data. Attribute names always
+/// count, because static names cannot be recognised here; the estimate is high rather than low.
 pub(crate) fn byte_size(span: &SpanData) -> usize {
     let events = span.events.events.iter().map(|event| {
         let list = event.attributes.capacity() * size_of::<KeyValue>();
@@ -32,7 +33,7 @@ pub(crate) fn byte_size(span: &SpanData) -> usize {
         + links.sum::<usize>()
 }
 
-#[expect(clippy::ptr_arg, reason = "whether it is owned is the question")]
+#[expect(clippy::ptr_arg, reason = "borrowed and owned names differ in size")]
 fn name(name: &Cow<'static, str>) -> usize {
     match name {
         Cow::Borrowed(_) => 0,
@@ -41,9 +42,10 @@ fn name(name: &Cow<'static, str>) -> usize {
 }
 
 fn attributes(attributes: &[KeyValue]) -> usize {
-    let each = attributes.iter();
-    each.map(|attribute| attribute.key.as_str().len() + value(&attribute.value))
-        .sum()
+    let sizes = attributes
+        .iter()
+        .map(|attribute| attribute.key.as_str().len() + value(&attribute.value));
+    sizes.sum()
 }
 
 fn value(value: &Value) -> usize {
@@ -60,7 +62,8 @@ fn value(value: &Value) -> usize {
     }
 }
 
-/// What hangs on a value. Its depth is bounded where it came in.
+/// Returns the heap memory of a value in bytes. Recurses; callers bound the depth of values on
+/// entry.
 pub(super) fn json(value: &Json) -> usize {
     match value {
         Json::Null | Json::Bool(_) | Json::Number(_) => 0,
@@ -72,7 +75,7 @@ pub(super) fn json(value: &Json) -> usize {
 
 pub(super) fn table(entries: &Map<String, Json>) -> usize {
     let inside = entries.iter().map(|(key, value)| key.capacity() + json(value));
-    // A tree that has more than one node has a root, and others that are two thirds full.
+    // A tree of more than one node has a root and leaves that are two thirds full on average.
     let nodes = match entries.len() {
         0 => 0,
         1..=NODE => 1,
@@ -107,16 +110,16 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_is_near_what_the_allocator_gave() {
+    fn span_estimate_is_close_to_allocated_memory() {
         for (attributes, text, events) in [(0, 0, 0), (4, 20, 0), (10, 40, 2), (128, 5, 0), (3, 10_000, 5)] {
             let mut kept = None;
             let measured = allocation_counter::measure(|| kept = Some(Box::new(span(attributes, text, events))));
             let estimated = kept.as_deref().map(byte_size).unwrap_or_default();
-            let real = usize::try_from(measured.bytes_current).expect("it is kept");
+            let real = usize::try_from(measured.bytes_current).expect("the allocation is live");
             let near = real - real / 10..real + real / 5;
             assert!(
                 near.contains(&estimated),
-                "{attributes} of {text}: {estimated} of {real}"
+                "{attributes} attributes of {text} bytes: estimated {estimated}, allocated {real}"
             );
         }
     }
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_of_a_session_event_is_near_what_the_allocator_gave() {
+    fn session_event_estimate_is_close_to_allocated_memory() {
         for (entries, text) in [
             (0, 0),
             (1, 10),
@@ -154,14 +157,17 @@ mod tests {
             let mut kept = None;
             let measured = allocation_counter::measure(|| kept = Some(Box::new(enrichment(entries, text))));
             let estimated = kept.as_deref().map(SessionEvent::byte_size).unwrap_or_default();
-            let real = usize::try_from(measured.bytes_current).expect("it is kept");
+            let real = usize::try_from(measured.bytes_current).expect("the allocation is live");
             let near = real - real / 10..real + real / 5;
-            assert!(near.contains(&estimated), "{entries} of {text}: {estimated} of {real}");
+            assert!(
+                near.contains(&estimated),
+                "{entries} entries of {text} bytes: estimated {estimated}, allocated {real}"
+            );
         }
     }
 
     #[test]
-    fn lists_are_weighed_too() {
+    fn arrays_count() {
         let texts = vec![StringValue::from("12345"), StringValue::from("123")];
         let list = Value::Array(Array::String(texts));
         assert_eq!(value(&list), 8 + 2 * size_of::<StringValue>());

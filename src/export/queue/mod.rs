@@ -1,4 +1,4 @@
-//! What waits to be sent, and the memory that it may take.
+//! Queued spans and session events, and their memory budget.
 
 pub(super) mod budget;
 pub(super) mod byte_size;

@@ -1,10 +1,10 @@
-//! One message about a session.
+//! A session event that waits to be sent.
 
 use serde_json::{Map, Value};
 
 use super::byte_size;
 
-/// One message about a session.
+/// A session event: the body of one message to the session API.
 #[derive(Debug)]
 pub(crate) enum SessionEvent {
     /// `POST /session/start`
@@ -14,7 +14,7 @@ pub(crate) enum SessionEvent {
 }
 
 impl SessionEvent {
-    /// The bytes of the event and of what hangs on it.
+    /// Returns the estimated memory of the event in bytes, including its heap data.
     pub(crate) fn byte_size(&self) -> usize {
         let inside = match self {
             Self::Start(body) => byte_size::json(body),

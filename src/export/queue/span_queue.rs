@@ -1,8 +1,8 @@
-//! Spans that wait, in chunks of memory that go from lane to lane.
+//! The span queue of a lane, stored in chunks that all lanes reuse.
 //!
-//! A queue begins with a small chunk and goes on with larger ones, so that no span is moved when it grows. A batch takes whole chunks away,
-//! and once it is settled they are there for the next queue that grows, of whatever lane: its spans land in memory that was touched a moment
-//! ago. An idle queue has none.
+//! A queue starts with a small chunk and adds larger ones, so growth never moves a span. A batch
+//! takes whole chunks. When the batch completes, its chunks return to a shared pool, and the next
+//! queue that grows writes to memory that is still in the cache. An idle queue holds no chunk.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,37 +12,38 @@ use opentelemetry_sdk::trace::SpanData;
 use super::byte_size::byte_size;
 use crate::util::fork::ForkLock;
 
-/// Spans in a queue's first chunk, its second, and so on; all further ones are as the last.
+/// Capacity in spans of a queue's first chunk, second chunk and so on. Further chunks use the last
+/// size.
 const SIZES: [usize; 4] = [8, 16, 32, 64];
 
-/// The spans of one lane that wait.
+/// Queued spans of one lane.
 #[derive(Default)]
 pub(crate) struct Queue {
     chunks: VecDeque<Chunk>,
     len: usize,
-    /// Spans that ever left it.
+    /// Total number of spans taken from the queue.
     taken: u64,
 }
 
-/// Spans that left their queue together.
+/// Spans taken from a queue together.
 pub(crate) struct Batch {
     chunks: VecDeque<Chunk>,
     len: usize,
-    /// The number of its first span.
+    /// Sequence number of the first span.
     number: u64,
 }
 
 struct Chunk {
-    /// Never grows.
+    /// Never reallocates.
     spans: Vec<SpanData>,
-    /// What they weigh.
+    /// Estimated memory of the spans.
     bytes: usize,
 }
 
-/// Chunks that nobody uses, by their size. All lanes share them.
-pub(crate) struct Chunks {
+/// Unused chunks by size, shared by all lanes.
+pub(crate) struct ChunkPool {
     free: ForkLock<Free>,
-    /// The most that is kept.
+    /// Most bytes of unused chunks to keep.
     max_bytes: usize,
 }
 
@@ -61,12 +62,12 @@ impl Queue {
         self.len == 0
     }
 
-    /// How many spans ever left it.
+    /// Returns the total number of spans taken from the queue.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// The one that waits for the longest.
+    /// Returns the oldest span.
     pub(crate) fn first(&self) -> Option<&SpanData> {
         self.chunks.front()?.spans.first()
     }
@@ -76,30 +77,31 @@ impl Queue {
         self.chunks.back()?.spans.last()
     }
 
-    /// What all of them weigh.
+    /// Returns the estimated memory of all queued spans in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.bytes).sum()
     }
 
-    /// The room for one more span, which is counted already: a span is 352 bytes, so it is not handed from function to function.
+    /// Counts one more span of `bytes` and returns the chunk to push it to. The caller pushes it,
+    /// because a span is 352 bytes and passing it through functions copies it.
     #[inline]
-    pub(crate) fn room(&mut self, bytes: usize, from: &Chunks) -> &mut Vec<SpanData> {
+    pub(crate) fn reserve_slot(&mut self, bytes: usize, pool: &ChunkPool) -> &mut Vec<SpanData> {
         let has_room = |last: &Chunk| last.spans.len() < last.spans.capacity();
         if !self.chunks.back().is_some_and(has_room) {
-            let spans = from.take(self.chunks.len().min(SIZES.len() - 1));
+            let spans = pool.take(self.chunks.len().min(SIZES.len() - 1));
             self.chunks.push_back(Chunk { spans, bytes: 0 });
         }
         self.len += 1;
-        let last = self.chunks.back_mut().expect("there is one with room");
+        let last = self.chunks.back_mut().expect("the last chunk has a free slot");
         last.bytes += bytes;
         &mut last.spans
     }
 
-    /// The first of them, `max` at the most.
-    pub(crate) fn take(&mut self, max: usize, from: &Chunks) -> Batch {
+    /// Takes at most `max` spans, oldest first.
+    pub(crate) fn take(&mut self, max: usize, pool: &ChunkPool) -> Batch {
         let number = self.taken;
         if self.len <= max {
-            // The memory of the list goes with the batch: an idle lane has none.
+            // The batch takes the list's memory too, so an idle lane holds none.
             let (chunks, len) = (std::mem::take(&mut self.chunks), std::mem::take(&mut self.len));
             self.taken += len as u64;
             return Batch { chunks, len, number };
@@ -113,7 +115,7 @@ impl Queue {
             let room = max - batch.len;
             if first.spans.len() > room {
                 if room > 0 {
-                    batch.push(first.split(room, from));
+                    batch.push(first.split(room, pool));
                 }
                 break;
             }
@@ -138,12 +140,13 @@ impl Batch {
         self.len
     }
 
-    /// The numbers of a part's spans, counted from the first span that ever was in the queue.
+    /// Returns the sequence numbers of the spans in `part`, counted from the first span ever
+    /// queued.
     pub(crate) fn numbers(&self, part: &Range<usize>) -> Range<u64> {
         self.number + part.start as u64..self.number + part.end as u64
     }
 
-    /// What all of them weigh.
+    /// Returns the estimated memory of all spans in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.bytes).sum()
     }
@@ -158,20 +161,20 @@ impl Batch {
 }
 
 impl Chunk {
-    /// Takes the first `count` spans out, which are fewer than all.
-    fn split(&mut self, count: usize, from: &Chunks) -> Self {
+    /// Splits off the first `count` spans; `count` is less than the number of spans.
+    fn split(&mut self, count: usize, pool: &ChunkPool) -> Self {
         let class = SIZES.iter().position(|size| *size >= count);
-        let mut spans = from.take(class.unwrap_or(SIZES.len() - 1));
+        let mut spans = pool.take(class.unwrap_or(SIZES.len() - 1));
         spans.extend(self.spans.drain(..count));
         let bytes = spans.iter().map(byte_size).sum();
-        // What weighs other than when it came was counted as it was then.
+        // A span's size may have changed since it was queued; never subtract more than was counted.
         let bytes = self.bytes.min(bytes);
         self.bytes -= bytes;
         Self { spans, bytes }
     }
 }
 
-impl Chunks {
+impl ChunkPool {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self {
             free: ForkLock::default(),
@@ -191,10 +194,10 @@ impl Chunks {
         Some(found)
     }
 
-    /// The spans of a batch are done with.
-    pub(crate) fn give_back(&self, batch: Batch) {
+    /// Frees the spans of a batch and keeps its chunks for reuse.
+    pub(crate) fn recycle(&self, batch: Batch) {
         let mut chunks = batch.chunks;
-        // Without the lock: spans are freed here.
+        // Free the spans before taking the lock.
         for chunk in &mut chunks {
             chunk.spans.clear();
         }
@@ -226,17 +229,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn spans_come_out_in_order_and_weigh_what_they_weighed(
+        fn spans_are_taken_in_order_and_bytes_are_preserved(
             steps in prop::collection::vec((0..100_usize, 1..600_usize), 1..20),
         ) {
-            let chunks = Chunks::new(100_000);
+            let chunks = ChunkPool::new(100_000);
             let mut queue = Queue::default();
             let (mut pushed, mut taken) = (0, 0);
             for (count, max) in steps {
                 for _ in 0..count {
                     let span = span(pushed.to_string());
                     let bytes = byte_size(&span);
-                    queue.room(bytes, &chunks).push(span);
+                    queue.reserve_slot(bytes, &chunks).push(span);
                     pushed += 1;
                 }
                 let bytes = queue.bytes();
@@ -249,7 +252,7 @@ mod tests {
                 }
                 prop_assert_eq!(queue.len(), pushed - taken);
                 prop_assert_eq!(queue.first().map(|span| span.name.to_string()), (taken < pushed).then(|| taken.to_string()));
-                chunks.give_back(batch);
+                chunks.recycle(batch);
                 let free = chunks.free.lock();
                 let kept: usize = free.by_size.iter().flatten().map(|spans| bytes_of(spans.capacity())).sum();
                 prop_assert_eq!(kept, free.bytes);
@@ -259,17 +262,17 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_grows_again_finds_its_memory() {
-        let chunks = Chunks::new(1 << 20);
+    fn a_queue_reuses_its_chunks() {
+        let chunks = ChunkPool::new(1 << 20);
         let mut queue = Queue::default();
         let mut round = || {
-            (0..200).for_each(|number| queue.room(0, &chunks).push(span(number.to_string())));
-            chunks.give_back(queue.take(1000, &chunks));
+            (0..200).for_each(|number| queue.reserve_slot(0, &chunks).push(span(number.to_string())));
+            chunks.recycle(queue.take(1000, &chunks));
         };
         round();
         let again = allocation_counter::measure(round);
-        // The names of the spans, and the list of the chunks.
+        // Only the span names and the list of chunks are allocated.
         assert!(again.bytes_max < 10_000, "{again:?}");
-        assert!(queue.chunks.capacity() == 0, "and an idle one has none");
+        assert!(queue.chunks.capacity() == 0, "an idle queue holds no memory");
     }
 }

@@ -16,7 +16,7 @@ pub(crate) enum EngineEvent {
     /// Something began that the log reports.
     Log(Arc<dyn ScheduledLane>),
     /// Memory is short.
-    Pressed,
+    MemoryPressure,
 }
 
 /// Why a lane begins to send.

@@ -14,7 +14,7 @@ pub(crate) struct Permits {
     healthy: FairSemaphore,
     /// Beside the healthy ones, for requests that began among them.
     beside: Semaphore,
-    suspect: Semaphore,
+    slow: Semaphore,
 }
 
 /// The right to have a request under way.
@@ -35,7 +35,7 @@ impl Permits {
         Self {
             healthy: FairSemaphore::new(max_concurrent),
             beside: Semaphore::new(max_concurrent),
-            suspect: Semaphore::new((max_concurrent / 8).max(1)),
+            slow: Semaphore::new((max_concurrent / 8).max(1)),
         }
     }
 
@@ -45,11 +45,11 @@ impl Permits {
     }
 
     /// Waits for a permit for a lane. `is_suspect` returns whether its last attempt was slow.
-    pub(crate) async fn acquire(&self, time: &VirtualTime, is_suspect: impl Fn() -> bool) -> RequestPermit<'_> {
-        if !is_suspect() {
+    pub(crate) async fn acquire(&self, time: &VirtualTime, is_slow: impl Fn() -> bool) -> RequestPermit<'_> {
+        if !is_slow() {
             let permit = self.healthy.acquire(time).await;
             // What was learnt of the lane meanwhile counts: a hundred requests of one that hangs may wait here.
-            if !is_suspect() {
+            if !is_slow() {
                 let beside = &self.beside;
                 return RequestPermit::Healthy {
                     _permit: permit,
@@ -58,7 +58,7 @@ impl Permits {
             }
         }
         RequestPermit::Aside {
-            _permit: acquire(&self.suspect).await,
+            _permit: acquire(&self.slow).await,
         }
     }
 }

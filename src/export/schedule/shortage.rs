@@ -131,7 +131,7 @@ impl Share {
 // Shares are read and written under the lock of the state, so relaxed is enough.
 impl Shortage {
     /// The receiver took a request of so many bytes, which may have been in the queue before.
-    pub(crate) fn note_taken(&self, share: &Share, bytes: usize, was_refused: bool) {
+    pub(crate) fn note_delivered(&self, share: &Share, bytes: usize, was_refused: bool) {
         let mut state = self.state.lock();
         let waiting = state.waiting.remove(&share.position());
         let before = share.taken.fetch_add(scaled(bytes, share.weight), Ordering::Relaxed);

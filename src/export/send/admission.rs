@@ -7,7 +7,7 @@ use tokio::sync::SemaphorePermit;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
-use crate::export::lane::request::UnderWay;
+use crate::export::lane::request::RequestGuard;
 use crate::export::schedule::breaker_chain::ChainPass;
 use crate::export::schedule::permits::{RequestPermit, acquire};
 
@@ -32,20 +32,20 @@ impl<'a> Admission<'a> {
 }
 
 /// Waits until the breakers let a request through and there is a permit for it; at the breakers without a permit, and no longer than its
-/// patience, which is counted as its age says. `None` if that is over, or would be before the time that the receiver asked for.
+/// max_elapsed, which is counted as its age says. `None` if that is over, or would be before the time that the receiver asked for.
 pub(super) async fn admit<'a>(
     lane: &'a Lane,
-    request: &UnderWay<'_>,
+    request: &RequestGuard<'_>,
     age: Age,
-    patience: Duration,
+    max_elapsed: Duration,
 ) -> Option<Admission<'a>> {
     let (kind, driver) = (request.kind, &lane.shared().driver);
     let breakers = lane.breakers.chain(kind);
     loop {
         while !breakers.is_ready() {
-            request.waits_at_breaker();
-            lane.note_held_up(kind);
-            let left = lane.time_left(age, patience);
+            request.wait_at_breaker();
+            lane.note_breaker_wait(kind);
+            let left = lane.time_left(age, max_elapsed);
             let asked = breakers
                 .own
                 .asked_until()
@@ -56,13 +56,13 @@ pub(super) async fn admit<'a>(
             // Either end of the wait is the same: a clock may have stood still meanwhile.
             drop(tokio::time::timeout(left, breakers.ready()).await);
         }
-        request.waits_for_place();
+        request.wait_for_permit();
         let session_permit = match kind {
             RequestKind::Spans => None,
             RequestKind::SessionEvents => Some(acquire(lane.session_permits()).await),
         };
         let permits = &lane.shared().permits;
-        let permit = permits.acquire(&lane.virtual_time, || lane.is_suspect()).await;
+        let permit = permits.acquire(&lane.virtual_time, || lane.is_slow()).await;
         // A breaker may have opened meanwhile, or another request be its probe: then the permit is for others.
         if let Some(pass) = breakers.enter() {
             return Some(Admission {
@@ -75,18 +75,18 @@ pub(super) async fn admit<'a>(
 }
 
 /// An admission for what was not sent yet. It waits at least as long as a probe may take.
-pub(super) async fn first_admission<'a>(lane: &'a Lane, request: &UnderWay<'_>, age: Age) -> Option<Admission<'a>> {
+pub(super) async fn first_admission<'a>(lane: &'a Lane, request: &RequestGuard<'_>, age: Age) -> Option<Admission<'a>> {
     let kind = request.kind;
     lane.connections.shortage(kind).give_way(lane.share(kind)).await;
-    let admission = admit(lane, request, age, patience_unsent(lane)).await;
+    let admission = admit(lane, request, age, unsent_max_elapsed(lane)).await;
     if admission.is_none() && lane.breakers.chain(kind).own.asked_until().is_none() {
-        lane.note_not_asked(kind);
+        lane.note_never_sent(kind);
     }
     admission
 }
 
 /// How long what was not sent yet waits at a breaker.
-pub(super) fn patience_unsent(lane: &Lane) -> Duration {
+pub(super) fn unsent_max_elapsed(lane: &Lane) -> Duration {
     let settings = &lane.shared().settings;
     settings.retry.max_elapsed.max(settings.timeout)
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::admission::{first_admission, patience_unsent};
-use super::aside;
-use super::carried::Carried;
+use super::admission::{first_admission, unsent_max_elapsed};
 use super::deliver::OnFault;
+use super::in_flight_batch::InFlightBatch;
 use super::outcome::Outcome;
+use super::quarantine;
 use crate::config::ServerErrors;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::lane::Lane;
@@ -37,28 +37,28 @@ pub(crate) async fn send_next(lane: &Arc<Lane>) {
     let request = lane.begin_request(RequestKind::Spans);
     let Some(admission) = first_admission(lane, &request, Age::Queue).await else {
         let reason = lane.breakers.chain(RequestKind::Spans).reason();
-        lane.give_up(&[], reason, patience_unsent(lane));
+        lane.give_up(&[], reason, unsent_max_elapsed(lane));
         return;
     };
     let mut admission = Some(admission);
     let on_fault = match lane.shared().settings.retry.server_errors {
-        ServerErrors::Halve => OnFault::SetAside,
-        ServerErrors::Repeat => OnFault::Repeat,
+        ServerErrors::Halve => OnFault::Quarantine,
+        ServerErrors::Repeat => OnFault::Retry,
     };
-    let mut carried = Carried::new(lane.take_batch());
-    while let Some(part) = carried.parts.next() {
+    let mut in_flight = InFlightBatch::new(lane.take_batch());
+    while let Some(part) = in_flight.parts.next() {
         if lane.is_closed() {
             return;
         }
-        match carried.send(lane, &request, &part, on_fault, admission.take()).await {
+        match in_flight.send(lane, &request, &part, on_fault, admission.take()).await {
             Outcome::Faulted => {
-                carried.parts.put_back(part);
+                in_flight.parts.put_back(part);
                 let lane = Arc::clone(lane);
-                tokio::spawn(async move { aside::run(&lane, carried).await });
+                tokio::spawn(async move { quarantine::run(&lane, in_flight).await });
                 return;
             }
-            outcome => carried.note(lane, part, outcome),
+            outcome => in_flight.note(lane, part, outcome),
         }
     }
-    carried.end(lane);
+    in_flight.end(lane);
 }

@@ -23,7 +23,7 @@ use crate::export::keys::key_state::KeyWaiter;
 use crate::export::keys::request_key::RequestKey;
 use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
-use crate::export::lane::request::UnderWay;
+use crate::export::lane::request::RequestGuard;
 use crate::export::net::exchange::Call;
 use crate::export::net::transport::Attempt;
 use crate::export::schedule::breaker_chain::BreakerChain;
@@ -42,29 +42,29 @@ const LASTS: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OnFault {
     /// Repeats it as after a 503.
-    Repeat,
+    Retry,
     /// Gives it back.
-    GiveBack,
+    Return,
     /// Gives it back as soon as the lane has room aside for its batch; repeats it until then.
-    SetAside,
+    Quarantine,
     /// Gives it back as soon as other spans of the lane were taken than so many requests; repeats it until then.
-    AwaitTaken(u64),
+    AwaitDelivery(u64),
 }
 
 impl OnFault {
     fn gives_back(self, lane: &Lane) -> bool {
         match self {
-            Self::Repeat => false,
-            Self::GiveBack => true,
-            Self::SetAside => lane.has_room_aside(),
-            Self::AwaitTaken(before) => lane.taken_requests() != before,
+            Self::Retry => false,
+            Self::Return => true,
+            Self::Quarantine => lane.has_quarantine_slot(),
+            Self::AwaitDelivery(before) => lane.delivered_requests() != before,
         }
     }
 }
 
 /// Sees a request through, from its encoding to its outcome. What it carries is dropped where it cannot be encoded, and where the code that
 /// encodes and sends it panics: the lane or the session queue that it is of goes on with the next.
-pub(crate) async fn see_through(
+pub(crate) async fn run_request(
     lane: &Lane,
     kind: RequestKind,
     request: impl Future<Output = Result<Outcome, ExportError>>,
@@ -81,7 +81,7 @@ pub(crate) async fn see_through(
 /// A request that is sent until there is a verdict.
 pub(crate) struct Sending<'a> {
     pub(crate) call: &'a Call,
-    pub(crate) request: &'a UnderWay<'a>,
+    pub(crate) request: &'a RequestGuard<'a>,
     /// Spans that it carries.
     pub(crate) count: u64,
     pub(crate) age: Age,
@@ -175,14 +175,14 @@ impl<'a> Delivery<'a> {
         } = *self.sending;
         let mut key = self.other_key.take().unwrap_or_else(|| RequestKey::of(&lane.key));
         self.flushes = lane.flushes();
-        request.sent(self.attempts);
+        request.begin_attempt(self.attempts);
         lane.virtual_time.pay(call.encoded.body.len());
         let (sent, slow) = send(lane, call, &key.key().secret, &mut admission).await;
         let connected = sent.connected;
         let verdict = judge(&call.url, sent.result, count, &sent.secrets, SystemTime::now());
         let verdict = obeyed(verdict, on_fault.gives_back(lane), self.retry());
         let mut pass = admission.leave();
-        request.answered(self.attempts, &verdict);
+        request.end_attempt(self.attempts, &verdict);
         // Before the breakers: what reports that one opened has the failure that opened it.
         if let Some(error) = verdict.failure() {
             lane.note_failure(kind, slow, error.clone());
@@ -206,7 +206,7 @@ impl<'a> Delivery<'a> {
         lane.log_breakers(kind);
         if matches!(verdict, Verdict::Delivered { .. }) {
             let bytes = call.encoded.body.len();
-            self.shortage().note_taken(lane.share(kind), bytes, self.was_short);
+            self.shortage().note_delivered(lane.share(kind), bytes, self.was_short);
         }
         self.turn = None;
         Some(Answered {
@@ -226,13 +226,13 @@ impl<'a> Delivery<'a> {
             key,
             is_short,
         } = answered;
-        if matches!(verdict, Verdict::Deny { .. } | Verdict::Repeat { .. }) {
-            self.age = lane.age_of_refused(self.age);
+        if matches!(verdict, Verdict::Deny { .. } | Verdict::Retry { .. }) {
+            self.age = lane.age_after_refusal(self.age);
         }
         match verdict {
             Verdict::Delivered { rejected, warning } => {
-                lane.key.note_taken(key.key());
-                lane.note_taken_key(kind, key.sent());
+                lane.key.note_accepted(key.key());
+                lane.note_accepted_key(kind, key.sent());
                 lane.note_success(kind, slow, warning);
                 Some(Outcome::Delivered { rejected })
             }
@@ -246,7 +246,7 @@ impl<'a> Delivery<'a> {
                 let is_over = waits && self.pause(None, None).await.is_err();
                 is_over.then_some(Outcome::Dropped(DropReason::Unauthorized))
             }
-            Verdict::Repeat { after, .. } => {
+            Verdict::Retry { after, .. } => {
                 let joined = is_short.then(|| self.shortage().join(lane.share(kind), self.was_short));
                 self.was_short = is_short;
                 match self.pause(after, joined.flatten()).await {
@@ -280,8 +280,8 @@ impl<'a> Delivery<'a> {
         // A flush may shorten our own back-off, never what the receiver asked for. The last attempt is when the time is over, not before.
         let wait_for = |wait: Duration| {
             let wait = wait.min(self.time_left());
-            request.waits(wait);
-            lane.wait_before_repeating(wait, self.flushes)
+            request.wait_to_retry(wait);
+            lane.wait_before_retry(wait, self.flushes)
         };
         let Some(waiting) = waiting else {
             wait_for(backoff(retry, self.attempts)).await;
@@ -295,8 +295,8 @@ impl<'a> Delivery<'a> {
             if breakers.is_ready() {
                 wait_for(backoff(retry, self.attempts)).await;
             } else {
-                request.waits_at_breaker();
-                lane.note_held_up(self.kind());
+                request.wait_at_breaker();
+                lane.note_breaker_wait(self.kind());
                 drop(timeout(self.time_left(), breakers.ready()).await);
             }
             true
@@ -333,9 +333,9 @@ impl<'a> Delivery<'a> {
 /// A verdict as it is obeyed: a fault that is not given back is repeated, and so is what asks for a wait if no such wait is obeyed.
 fn obeyed(verdict: Verdict, gives_back: bool, retry: &RetrySettings) -> Verdict {
     match verdict {
-        Verdict::Fault { error } if !gives_back => Verdict::Repeat { after: None, error },
-        Verdict::Repeat { after: Some(_), error } if retry.max_retry_after.is_zero() => {
-            Verdict::Repeat { after: None, error }
+        Verdict::Fault { error } if !gives_back => Verdict::Retry { after: None, error },
+        Verdict::Retry { after: Some(_), error } if retry.max_retry_after.is_zero() => {
+            Verdict::Retry { after: None, error }
         }
         verdict => verdict,
     }
@@ -345,7 +345,7 @@ fn obeyed(verdict: Verdict, gives_back: bool, retry: &RetrySettings) -> Verdict 
 fn is_shortage(verdict: &Verdict) -> bool {
     matches!(
         verdict,
-        Verdict::Repeat {
+        Verdict::Retry {
             after: None,
             error: ExportError::Status { status: 503, .. }
                 | ExportError::Grpc {
@@ -359,7 +359,7 @@ fn is_shortage(verdict: &Verdict) -> bool {
 /// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
 async fn send<'a>(lane: &'a Lane, call: &Call, key: &'a ApiKey, admission: &mut Admission<'_>) -> (Attempt<'a>, bool) {
     let shared = lane.shared();
-    let on = lane.connections.lease(lane.is_suspect());
+    let on = lane.connections.lease(lane.is_slow());
     let mut sending = pin!(shared.transport.send(call, &lane.destination, key, &on));
     let slow = shared.settings.timeout / 4;
     let lasts = LASTS.min(slow);

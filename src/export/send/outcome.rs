@@ -25,7 +25,7 @@ impl Outcome {
     }
 
     /// Whether spans were taken of a request that had so many.
-    pub(crate) fn has_taken(self, count: usize) -> bool {
+    pub(crate) fn has_delivered(self, count: usize) -> bool {
         matches!(self, Self::Delivered { rejected } if rejected < count as u64)
     }
 }

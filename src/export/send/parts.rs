@@ -31,28 +31,28 @@ use crate::ledger::DropReason;
 /// Whether a lane divides what is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Halving {
-    is_barren: bool,
+    is_disabled: bool,
     /// Requests of which spans were taken.
     taken: u64,
 }
 
 impl Halving {
-    pub(crate) fn taken_requests(self) -> u64 {
+    pub(crate) fn delivered_requests(self) -> u64 {
         self.taken
     }
 
-    pub(crate) fn may_divide(self) -> bool {
-        !self.is_barren
+    pub(crate) fn may_split(self) -> bool {
+        !self.is_disabled
     }
 
     /// A batch was divided, and nothing of it was taken.
-    pub(crate) fn note_barren(&mut self) {
-        self.is_barren = true;
+    pub(crate) fn disable_splitting(&mut self) {
+        self.is_disabled = true;
     }
 
     /// Spans were taken.
-    pub(crate) fn note_taken(&mut self) {
-        self.is_barren = false;
+    pub(crate) fn note_delivered(&mut self) {
+        self.is_disabled = false;
         self.taken += 1;
     }
 }
@@ -100,12 +100,12 @@ impl Parts {
     }
 
     /// Spans of the last part were taken. Returns the spans that are now refused permanently.
-    pub(super) fn note_taken(&mut self) -> Vec<Refused> {
+    pub(super) fn note_delivered(&mut self) -> Vec<Refused> {
         self.path = Path::Taken;
         let kept = std::mem::take(&mut self.kept).into_iter();
         let (alone, several): (Vec<_>, Vec<_>) = kept.partition(|refused| refused.part.len() == 1);
         // In the order of the queue: what is divided last is sent next.
-        several.iter().rev().for_each(|refused| self.divide(&refused.part));
+        several.iter().rev().for_each(|refused| self.split(&refused.part));
         let (faulted, refused): (Vec<_>, Vec<_>) = alone.into_iter().partition(|alone| alone.by_fault);
         for Refused { part, .. } in faulted.into_iter().rev() {
             self.suspects.insert(part.start);
@@ -125,7 +125,7 @@ impl Parts {
             self.path = Path::Descending;
         }
         match self.path {
-            Path::Descending | Path::Taken if !is_alone => self.divide(&refused.part),
+            Path::Descending | Path::Taken if !is_alone => self.split(&refused.part),
             Path::Taken => return Some(refused),
             Path::Descending | Path::Back => {
                 self.path = Path::Back;
@@ -136,7 +136,7 @@ impl Parts {
     }
 
     /// What is kept is to be sent again, neighbours together.
-    pub(super) fn repeat_kept(&mut self) {
+    pub(super) fn retry_kept(&mut self) {
         let mut kept: Vec<_> = self.kept.drain(..).map(|kept| kept.part).collect();
         kept.sort_by_key(|part| part.start);
         for part in kept.into_iter().rev() {
@@ -153,7 +153,7 @@ impl Parts {
         self.waiting.push(part);
     }
 
-    fn divide(&mut self, part: &Range<usize>) {
+    fn split(&mut self, part: &Range<usize>) {
         let middle = part.start + part.len() / 2;
         self.waiting.extend([middle..part.end, part.start..middle]);
     }

@@ -121,7 +121,7 @@ async fn probe(
         Verdict::Delivered { .. } => Ok(()),
         Verdict::Deny { error } => Err((SpanFate::WaitForAnotherKey, error)),
         // A fault counts as an outage as long as no other span is taken.
-        Verdict::Repeat { error, .. } | Verdict::Fault { error } => Err((SpanFate::Repeated, error)),
+        Verdict::Retry { error, .. } | Verdict::Fault { error } => Err((SpanFate::Repeated, error)),
         Verdict::Refuse { error, reason } | Verdict::Drop { error, reason } => Err((SpanFate::Dropped(reason), error)),
     }
 }

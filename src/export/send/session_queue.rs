@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::deliver::{OnFault, Sending, deliver, see_through};
+use super::deliver::{OnFault, Sending, deliver, run_request};
 use super::outcome::Outcome;
 use crate::backend::Merged;
 use crate::export::accounting::lane_status::RequestKind;
@@ -104,10 +104,10 @@ impl SessionQueue {
     /// The time of a request is over: its events are dropped, and with them all that are as old.
     fn give_up(&self, mut events: Vec<Waiting>, outcome: Outcome) {
         let max_elapsed = self.lane.shared().settings.retry.max_elapsed;
-        if let Some(moment) = self.lane.events_too_old(max_elapsed) {
+        if let Some(moment) = self.lane.expired_events_cutoff(max_elapsed) {
             let mut state = self.state.lock();
             // They are in the order in which they were accepted.
-            let is_old = |waiting: &Waiting| waiting.ticket.is_as_old_as(moment);
+            let is_old = |waiting: &Waiting| waiting.ticket.was_accepted_by(moment);
             let count = state.waiting.partition_point(is_old);
             let old: Vec<_> = state.waiting.drain(..count).collect();
             drop(state);
@@ -149,7 +149,7 @@ impl SessionQueue {
 
     async fn send(&self, events: &[Waiting]) -> Outcome {
         let request = self.lane.begin_request(RequestKind::SessionEvents);
-        see_through(&self.lane, RequestKind::SessionEvents, async {
+        run_request(&self.lane, RequestKind::SessionEvents, async {
             let call = self.call(events)?;
             let newest = events.last().expect("a request carries something");
             let sending = Sending {
@@ -157,7 +157,7 @@ impl SessionQueue {
                 request: &request,
                 count: 1,
                 age: newest.ticket.age(),
-                on_fault: OnFault::Repeat,
+                on_fault: OnFault::Retry,
             };
             Ok(deliver(&self.lane, &sending, None).await)
         })

@@ -1,4 +1,4 @@
-//! What the model knows of one lane: the fate of every span and of every session event, by the number that it was made with.
+//! Model of one lane: the fate of each span and session event, by creation number.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -9,18 +9,18 @@ use crate::export::lane::events::Ticket;
 use crate::export::send::outcome::Outcome;
 use crate::ledger::{DropReason, LedgerSnapshot};
 
-/// What the model knows of spans or of events. Numbers are the order in which they were accepted.
+/// Expected totals of spans or of events.
 #[derive(Default)]
-pub(super) struct Books {
+pub(super) struct Totals {
     pub(super) delivered: u64,
     pub(super) dropped: BTreeMap<DropReason, u64>,
 }
 
-/// A session's events by number and what settles them, waiting and under way.
+/// A session's events, waiting and in flight: creation number and ticket.
 #[derive(Default)]
 pub(super) struct SessionModel {
     pub(super) waiting: VecDeque<(u64, Ticket)>,
-    pub(super) under_way: Vec<(u64, Ticket)>,
+    pub(super) in_flight: Vec<(u64, Ticket)>,
 }
 
 /// The task that the engine starts for a lane.
@@ -29,24 +29,24 @@ pub(super) enum Task {
     #[default]
     None,
     Runs,
-    /// It waits for its turn to take a batch.
+    /// It waits for a permit.
     Waits,
 }
 
 #[derive(Default)]
 pub(super) struct LaneModel {
     pub(super) queue: VecDeque<u64>,
-    /// What of a batch has no outcome yet, by the lane's own numbers of the spans.
+    /// Parts of batches without an outcome: the lane's sequence numbers, and creation numbers.
     pub(super) parts: Vec<(Range<u64>, Vec<u64>)>,
     pub(super) sessions: [SessionModel; SESSIONS],
-    pub(super) spans: Books,
-    pub(super) events: Books,
+    pub(super) spans: Totals,
+    pub(super) events: Totals,
     pub(super) task: Task,
-    pub(super) gone: bool,
+    pub(super) retired: bool,
     pub(super) closed: bool,
 }
 
-/// A flush, and how many spans and events there ever were when it was asked for.
+/// A flush, and the total numbers of spans and events when it started.
 pub(super) struct Mark {
     pub(super) lane: usize,
     pub(super) until: FlushMark,
@@ -54,15 +54,15 @@ pub(super) struct Mark {
     pub(super) events: u64,
 }
 
-impl Books {
+impl Totals {
     pub(super) fn drop(&mut self, count: usize, reason: DropReason) {
         if count > 0 {
             *self.dropped.entry(reason).or_default() += count as u64;
         }
     }
 
-    /// Of `count` that have an outcome.
-    pub(super) fn settle(&mut self, count: usize, outcome: Outcome) {
+    /// Records the outcome of `count` spans or events.
+    pub(super) fn complete(&mut self, count: usize, outcome: Outcome) {
         match outcome {
             Outcome::Delivered { rejected } => {
                 self.delivered += count as u64 - rejected;
@@ -79,9 +79,9 @@ impl Books {
             in_flight: in_flight as u64,
             ..LedgerSnapshot::default()
         };
-        for books in lanes {
-            expected.delivered += books.delivered;
-            for (reason, count) in &books.dropped {
+        for totals in lanes {
+            expected.delivered += totals.delivered;
+            for (reason, count) in &totals.dropped {
                 *expected.dropped.entry(*reason).or_default() += count;
             }
         }
@@ -91,7 +91,7 @@ impl Books {
 }
 
 impl LaneModel {
-    pub(super) fn spans_under_way(&self) -> usize {
+    pub(super) fn spans_in_flight(&self) -> usize {
         self.parts.iter().map(|(_, part)| part.len()).sum()
     }
 
@@ -99,17 +99,17 @@ impl LaneModel {
         self.sessions.iter().map(|session| session.waiting.len()).sum()
     }
 
-    pub(super) fn events_under_way(&self) -> usize {
-        self.sessions.iter().map(|session| session.under_way.len()).sum()
+    pub(super) fn events_in_flight(&self) -> usize {
+        self.sessions.iter().map(|session| session.in_flight.len()).sum()
     }
 
-    /// What has no outcome of what was accepted before the mark.
+    /// Returns how much of what was accepted before the mark is pending.
     pub(super) fn pending(&self, mark: &Mark) -> Pending {
         let spans = self.queue.iter().chain(self.parts.iter().flat_map(|(_, part)| part));
         let events = self
             .sessions
             .iter()
-            .flat_map(|session| session.waiting.iter().chain(&session.under_way));
+            .flat_map(|session| session.waiting.iter().chain(&session.in_flight));
         Pending {
             spans: spans.filter(|number| **number < mark.spans).count() as u64,
             events: events.filter(|(number, _)| *number < mark.events).count() as u64,
@@ -118,9 +118,9 @@ impl LaneModel {
 
     pub(super) fn close(&mut self) {
         self.spans
-            .drop(self.queue.len() + self.spans_under_way(), DropReason::Shutdown);
+            .drop(self.queue.len() + self.spans_in_flight(), DropReason::Shutdown);
         self.events
-            .drop(self.events_waiting() + self.events_under_way(), DropReason::Shutdown);
+            .drop(self.events_waiting() + self.events_in_flight(), DropReason::Shutdown);
         (self.queue, self.parts) = (VecDeque::new(), Vec::new());
         self.sessions = Default::default();
         self.closed = true;

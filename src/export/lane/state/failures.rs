@@ -1,12 +1,13 @@
-//! What went wrong with a lane's requests, for spans and for session events apart: a success of one is none of the other.
+//! Consecutive failures of a lane's requests. Spans and session events are separate: a success of
+//! one does not end failures of the other.
 //!
-//! | the last row | event | next |
+//! | last series | event | next |
 //! |---|---|---|
-//! | none, or over | a request fails, or is taken with a complaint | a row of one, since now |
-//! | goes on | a request fails, or is taken with a complaint | one more |
-//! | goes on | a request is taken without a complaint | over, since now |
-//! | none, or over | a request waits at an open breaker | a row of one, since now: unavailable |
-//! | goes on | a request waits at an open breaker | the same: what opened the breaker says more |
+//! | none, or over | a request fails, or succeeds with a warning | new series of one, since now |
+//! | ongoing | a request fails, or succeeds with a warning | one more |
+//! | ongoing | a request succeeds without a warning | over, since now |
+//! | none, or over | a request waits at an open breaker | new series of one, since now: unavailable |
+//! | ongoing | a request waits at an open breaker | same: the error that opened the breaker is more specific |
 
 use std::time::SystemTime;
 
@@ -15,23 +16,23 @@ use crate::export::accounting::lane_status::{ErrorsStatus, RequestKind};
 use crate::export::error::ExportError;
 use crate::util::wall_time;
 
-/// The last rows, by kind.
+/// The last series of failures, by kind.
 #[derive(Default)]
 pub(crate) struct LastFailures([Option<Box<Failures>>; 2]);
 
 impl LastFailures {
-    /// The row to show: one that goes on before one that is over, and of equals the later one.
+    /// Returns the series to show: an ongoing one before one that is over, otherwise the later one.
     pub(crate) fn to_show(&self) -> Option<&Failures> {
         let rank = |failures: &Failures| (failures.goes_on(), failures.status.last);
-        let rows = self.0.iter().flatten().map(Box::as_ref);
-        rows.reduce(|one, other| if rank(other) > rank(one) { other } else { one })
+        let series = self.0.iter().flatten().map(Box::as_ref);
+        series.reduce(|one, other| if rank(other) > rank(one) { other } else { one })
     }
 
     pub(crate) fn fail(&mut self, kind: RequestKind, error: ExportError) {
         let now = wall_time::shown(SystemTime::now());
         let last = &mut self.0[kind as usize];
-        let row = last.take().filter(|row| row.goes_on());
-        let (since, before) = row.map_or((now, 0), |row| (row.status.since, row.status.count));
+        let series = last.take().filter(|series| series.goes_on());
+        let (since, before) = series.map_or((now, 0), |series| (series.status.since, series.status.count));
         let status = ErrorsStatus {
             kind,
             since,
@@ -43,14 +44,14 @@ impl LastFailures {
     }
 
     pub(crate) fn succeed(&mut self, kind: RequestKind) {
-        if let Some(row) = self.0[kind as usize].as_mut().filter(|row| row.goes_on()) {
-            row.status.over = Some(wall_time::shown(SystemTime::now()));
+        if let Some(series) = self.0[kind as usize].as_mut().filter(|series| series.goes_on()) {
+            series.status.over = Some(wall_time::shown(SystemTime::now()));
         }
     }
 
-    /// A request waits at a breaker.
-    pub(crate) fn hold_up(&mut self, kind: RequestKind, error: ExportError) {
-        if !self.0[kind as usize].as_ref().is_some_and(|row| row.goes_on()) {
+    /// Starts a series when a request waits at a breaker, unless one is ongoing.
+    pub(crate) fn note_breaker_wait(&mut self, kind: RequestKind, error: ExportError) {
+        if !self.0[kind as usize].as_ref().is_some_and(|series| series.goes_on()) {
             self.fail(kind, error);
         }
     }

@@ -1,8 +1,9 @@
-//! The batches of a lane that are under way, by the numbers of their spans: parts of a batch, and batches, are settled in any order.
+//! In-flight batches of a lane by sequence numbers. Batches and parts of a batch complete in any
+//! order.
 
 use std::ops::Range;
 
-/// Batches that have spans without an outcome.
+/// Batches with spans that have no outcome.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     batches: Vec<Sent>,
@@ -15,12 +16,12 @@ struct Sent {
 }
 
 impl InFlight {
-    /// How many batches are under way.
+    /// Returns the number of in-flight batches.
     pub(crate) fn batches(&self) -> usize {
         self.batches.len()
     }
 
-    /// These spans left the queue together.
+    /// Adds spans that left the queue together.
     pub(crate) fn take(&mut self, spans: Range<u64>, bytes: usize) {
         if !spans.is_empty() {
             self.batches.push(Sent {
@@ -30,7 +31,8 @@ impl InFlight {
         }
     }
 
-    /// These spans have their outcome, which are of one batch. Returns the bytes of the batch if they were the last of it.
+    /// Completes spans of one batch. Returns the bytes of the batch if these were its last spans,
+    /// otherwise 0.
     pub(crate) fn complete(&mut self, spans: &Range<u64>) -> usize {
         let mut found = self.batches.iter().enumerate().flat_map(|(batch, sent)| {
             let ranges = sent.pending.iter().enumerate();
@@ -49,13 +51,13 @@ impl InFlight {
         }
         let bytes = self.batches.swap_remove(batch).bytes;
         if self.batches.is_empty() {
-            // An idle lane has no memory for it.
+            // Free the memory of an idle lane.
             self.batches = Vec::new();
         }
         bytes
     }
 
-    /// How many of the spans with a lower number than this have no outcome.
+    /// Returns how many spans with a lower sequence number have no outcome.
     pub(crate) fn before(&self, number: u64) -> u64 {
         let pending = self.batches.iter().flat_map(|sent| &sent.pending);
         pending

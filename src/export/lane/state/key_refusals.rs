@@ -1,12 +1,13 @@
-//! What the lane's receiver says of its key, for spans and for session events apart: they are different paths at the receiver.
+//! Refusals of the lane's key by its receiver. Spans and session events are separate, because they
+//! use different paths of the receiver.
 //!
 //! | state | event | next |
 //! |---|---|---|
 //! | any | the current key is refused, and its source has no other | refused: since the first refusal, counted |
-//! | refused | the key that is refused, or a later one, is taken | fine |
-//! | refused | the key is taken that came before the refused one, in its place | refused, and says so |
-//! | refused | an earlier key is taken by a request that was under way when the key changed | refused |
-//! | fine | any key is taken | fine |
+//! | refused | the refused key, or a later one, is accepted | accepted |
+//! | refused | the previous key, sent as a fallback, is accepted | refused; the status mentions the previous key |
+//! | refused | an earlier key is accepted in a request that was in flight when the key changed | refused |
+//! | accepted | any key is accepted | accepted |
 
 use std::time::SystemTime;
 
@@ -16,21 +17,21 @@ use crate::export::keys::request_key::Sent;
 use crate::secret::{KeyOrigin, KeyRefusalStatus};
 use crate::util::wall_time;
 
-/// The refusals of a lane's key, by what the requests carried.
+/// The refusals of a lane's key, by request kind.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct KeyRefusals([Option<Refusal>; 2]);
 
 #[derive(Clone, Copy)]
 struct Refusal {
     shown: KeyRefusal,
-    /// The last key that was refused.
+    /// Number of the last refused key.
     number: u64,
-    /// The key before that one was taken since.
-    before_is_taken: bool,
+    /// Whether the previous key was accepted since.
+    previous_accepted: bool,
 }
 
 impl KeyRefusals {
-    /// A current key was refused, and its source has no other.
+    /// Records a refusal of the current key, when its source has no other.
     pub(crate) fn refuse(&mut self, kind: RequestKind, number: u64, status: KeyRefusalStatus) {
         let refusal = &mut self.0[kind as usize];
         let earlier = refusal.map(|earlier| earlier.shown);
@@ -41,23 +42,23 @@ impl KeyRefusals {
                 count: earlier.map_or(0, |earlier| earlier.count) + 1,
             },
             number,
-            before_is_taken: refusal.is_some_and(|earlier| earlier.before_is_taken && earlier.number == number),
+            previous_accepted: refusal.is_some_and(|earlier| earlier.previous_accepted && earlier.number == number),
         });
     }
 
-    /// The key before the refused one was refused as well.
+    /// Records that the previous key was refused too.
     pub(crate) fn refuse_before(&mut self, kind: RequestKind) {
         if let Some(refusal) = &mut self.0[kind as usize] {
-            refusal.before_is_taken = false;
+            refusal.previous_accepted = false;
         }
     }
 
-    /// A key was taken. Returns whether that ends a refusal; `None` if there is none.
+    /// Records an accepted key. Returns whether that ends the refusal, or `None` if there is none.
     pub(crate) fn take(&mut self, kind: RequestKind, sent: Sent) -> Option<bool> {
         let refusal = &mut self.0[kind as usize];
         let refused = refusal.as_mut()?;
         if sent.is_before() {
-            refused.before_is_taken = refused.number == sent.current;
+            refused.previous_accepted = refused.number == sent.current;
             return Some(false);
         }
         let is_over = sent.key >= refused.number;
@@ -65,12 +66,12 @@ impl KeyRefusals {
         Some(is_over)
     }
 
-    /// What the receiver answered last.
+    /// Returns the status of the last refusal.
     pub(crate) fn status(&self, kind: RequestKind) -> Option<KeyRefusalStatus> {
         self.0[kind as usize].map(|refusal| refusal.shown.status)
     }
 
-    /// Adds what the receiver says of the key.
+    /// Adds the refusals to the key's status.
     pub(crate) fn add_to(self, key: &mut KeyStatus, origin: &KeyOrigin) {
         let [spans, events] = self.0;
         let Some(first) = spans.or(events) else { return };
@@ -81,7 +82,7 @@ impl KeyRefusals {
             ..first.shown
         });
         if key.error.is_none() {
-            key.error = Some(origin.refused_by_receiver(first.shown.status, first.before_is_taken));
+            key.error = Some(origin.refused_by_receiver(first.shown.status, first.previous_accepted));
         }
     }
 }

@@ -1,39 +1,41 @@
-//! Since when a lane's receiver fails, and when the spans that wait meanwhile were due: what `export.retry.max_elapsed` is counted from.
+//! An outage of a lane's receiver: when it began, and when each waiting span was due.
 //!
-//! The time of a span begins when it was due, or when the current outage began, whichever is later. An outage begins when a request has to be
-//! repeated or meets an open breaker, and ends with an answer that says something else. So an outage of `max_elapsed` is the end of all spans
-//! that were due when it began, however many batches they are.
+//! `export.retry.max_elapsed` of a span counts from when the span was due or the outage began,
+//! whichever is later. An outage begins when a request must be retried or meets an open breaker. It
+//! ends with any other answer. After an outage of `max_elapsed`, all spans that were due when it
+//! began are dropped, in however many batches.
 //!
 //! | state | event | next |
 //! |---|---|---|
-//! | well | a request is to be repeated, or meets an open breaker | outage since now; what is due counts from now, the rest of the queue from `scheduled_delay` later |
-//! | well | anything else | well |
-//! | outage | a request is to be repeated, or meets an open breaker | same |
+//! | healthy | a request must be retried, or meets an open breaker | outage since now; due spans count from now, other queued spans from `scheduled_delay` later |
+//! | healthy | anything else | healthy |
+//! | outage | a request must be retried, or meets an open breaker | same |
 //! | outage | a span is queued | same; it counts from `scheduled_delay` later |
-//! | outage | a full batch, a flush, the end of the delay | same; what is due by that counts from now |
-//! | outage | the time of a batch is over | same; the batch and all spans of the queue whose time is over are dropped together |
-//! | outage | a request was taken, or refused for good | well |
+//! | outage | a full batch, a flush, the delay elapses | same; the spans that became due count from now |
+//! | outage | a batch expires | same; the batch and all expired spans of the queue are dropped together |
+//! | outage | a request is delivered, or refused permanently | healthy |
 //!
-//! Times are those of the [driver](crate::export::schedule::driver), which stand still with it. So with `export.mode = "inline"` only time within flushes
-//! counts.
+//! Times are those of the [driver](crate::export::schedule::driver), which stop with it. With
+//! `export.mode = "inline"`, only time within flushes counts.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Spans that were due shortly after one another count as one: there are no more marks than this in the time that matters.
+/// Most marks within the time that matters. Spans due shortly after one another share a mark.
 const MARKS: u32 = 64;
 
-/// Since when the receiver fails.
+/// An outage of the receiver.
 #[derive(Debug)]
 pub(crate) struct Outage {
     pub(crate) since: Instant,
-    /// Spans up to a number, and when the last of them was due. Both grow from one to the next.
+    /// Marks: spans up to a sequence number, and when the last of them was due. Both increase.
     due: VecDeque<(u64, Instant)>,
     apart: Duration,
 }
 
 impl Outage {
-    /// Begins now. Spans up to the number `due` are due, those up to `pushed` after the delay at the latest.
+    /// Starts an outage now. Spans up to number `due` are due; those up to `pushed` are due after
+    /// the delay at the latest.
     pub(crate) fn new(now: Instant, due: u64, pushed: u64, delay: Duration, max_elapsed: Duration) -> Self {
         let mut outage = Self {
             since: now,
@@ -46,7 +48,7 @@ impl Outage {
         outage
     }
 
-    /// Spans up to this number are in the queue now.
+    /// Records that spans up to number `pushed` are queued.
     pub(crate) fn note_queued(&mut self, pushed: u64, now: Instant, delay: Duration) {
         let at = later(now, delay);
         match self.due.back_mut() {
@@ -55,7 +57,7 @@ impl Outage {
         }
     }
 
-    /// Spans up to this number are due by now.
+    /// Records that spans up to this number are due.
     pub(crate) fn note_due(&mut self, number: u64, now: Instant) {
         let sooner = self.due.partition_point(|(_, due)| *due <= now);
         let before = sooner.checked_sub(1).map(|at| self.due[at]);
@@ -65,32 +67,32 @@ impl Outage {
         let covers = self.due.partition_point(|(last, _)| *last <= number);
         self.due.drain(sooner..covers);
         let at = before.map_or(now, |(_, due)| later(due, self.apart).max(now));
-        // What is behind it may be due no later.
+        // Keep due times increasing: the next mark may be due no later.
         if self.due.get(sooner).is_none_or(|(_, due)| at < *due) {
             self.due.insert(sooner, (number, at));
         }
     }
 
-    /// What the time of the span before this number is counted from.
+    /// Returns the time that the span before this number counts from.
     pub(crate) fn counts_from(&self, number: u64) -> Instant {
         let at = self.due.partition_point(|(last, _)| *last < number);
         self.due.get(at).map_or(self.since, |(_, due)| (*due).max(self.since))
     }
 
-    /// The spans up to which number count from this moment or an earlier one.
+    /// Returns the number up to which spans count from `moment` or earlier.
     pub(crate) fn older_than(&self, moment: Instant) -> u64 {
         let old = self.due.partition_point(|(_, due)| (*due).max(self.since) <= moment);
         old.checked_sub(1).map_or(0, |at| self.due[at].0)
     }
 
-    /// Spans up to this number are gone.
+    /// Removes spans up to this number, which have left the queue.
     pub(crate) fn forget(&mut self, number: u64) {
         let gone = self.due.partition_point(|(last, _)| *last <= number);
         self.due.drain(..gone);
     }
 }
 
-/// What the clock cannot show is now.
+/// Returns `moment + by`, or `moment` if the clock cannot represent the sum.
 fn later(moment: Instant, by: Duration) -> Instant {
     moment.checked_add(by).unwrap_or(moment)
 }
@@ -119,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_span_counts_from_when_it_was_due_and_hardly_later(
+        fn each_span_counts_from_when_it_was_due_within_two_marks(
             steps in steps(),
             queued in 0..20_u64,
             undue in 0..5_u64,
@@ -128,7 +130,7 @@ mod tests {
             let begun = Instant::now();
             let (delay, max_elapsed) = (Duration::from_secs(delay), Duration::from_secs(64));
             let mut now = begun;
-            // By number: when each was due.
+            // Due time of each span, by number.
             let mut model: Vec<Instant> = vec![now; usize::try_from(queued).expect("small")];
             model.extend((0..undue).map(|_| now + delay));
             let mut outage = Outage::new(now, queued, queued + undue, delay, max_elapsed);
@@ -149,9 +151,9 @@ mod tests {
             let slack = 2 * outage.apart;
             for (index, due) in model.iter().enumerate() {
                 let counted = outage.counts_from(index as u64 + 1);
-                prop_assert!(*due <= counted && counted <= *due + slack, "{index}: {:?} late", counted - *due);
+                prop_assert!(*due <= counted && counted <= *due + slack, "span {index} counts {:?} late", counted - *due);
                 let old = outage.older_than(counted);
-                prop_assert!(old > index as u64, "as old as itself");
+                prop_assert!(old > index as u64, "span {index} is not older than its own time");
             }
             prop_assert!(outage.due.iter().is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
             let range = (now + delay).saturating_duration_since(begun).as_secs_f64();
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_when_the_outage_began_ends_together() {
+    fn spans_due_when_the_outage_began_expire_together() {
         let begun = Instant::now();
         let second = Duration::from_secs(1);
         let mut outage = Outage::new(begun, 2000, 2000, second, 300 * second);

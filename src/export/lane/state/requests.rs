@@ -1,21 +1,21 @@
-//! The requests of a lane that are under way, as a status explains them.
+//! A lane's requests in progress, as its status shows them.
 //!
 //! | state | event | next |
 //! |---|---|---|
-//! | waits for a place | a breaker does not let it through | waits at a breaker |
-//! | waits at a breaker | the breakers let it through | waits for a place |
-//! | waits for a place | it has one | sent, as an attempt with a number |
-//! | sent | its attempt failed, and it is repeated after a time | waits for its time |
-//! | sent, waits for its time | its next attempt begins | waits for a place |
+//! | waits for a permit | a breaker is open | waits at a breaker |
+//! | waits at a breaker | the breakers admit it | waits for a permit |
+//! | waits for a permit | it gets a permit | sent, as a numbered attempt |
+//! | sent | the attempt fails and is retried later | waits to retry |
+//! | sent, waits to retry | the next attempt begins | waits for a permit |
 //!
-//! A request ends when its guard is dropped. A lane without one has no memory for them.
+//! A request ends when its guard is dropped. A lane without requests allocates nothing for them.
 
 use std::time::SystemTime;
 
 use crate::export::accounting::lane_status::{RequestKind, RequestState, RequestStatus};
 use crate::export::schedule::breaker_status::{BreakerState, BreakerStatus};
 
-/// The requests that are under way, the oldest first.
+/// The requests in progress, oldest first.
 #[derive(Default)]
 pub(crate) struct Requests {
     begun: u64,
@@ -28,7 +28,7 @@ struct Open {
 }
 
 impl Requests {
-    /// Begins a request, and returns its number.
+    /// Begins a request and returns its number.
     pub(crate) fn begin(&mut self, kind: RequestKind) -> u64 {
         self.begun += 1;
         let (number, status) = (self.begun, RequestStatus::new(kind));
@@ -41,14 +41,14 @@ impl Requests {
         open.map(|open| &mut open.status)
     }
 
-    /// Ends a request. Returns whether none is left.
+    /// Ends a request. Returns true if none is left.
     pub(crate) fn end(&mut self, number: u64) -> bool {
         self.open.retain(|open| open.number != number);
         self.open.is_empty()
     }
 
-    /// The request that is under way for the longest, of those whose kind is pending. `breakers` are those of its kind, the tracer's own and
-    /// the endpoint's.
+    /// Returns the oldest request of a kind that is pending. `breakers` returns the tracer's and
+    /// the endpoint's breaker for a kind.
     pub(crate) fn oldest(
         &self,
         is_pending: impl Fn(RequestKind) -> bool,
@@ -66,8 +66,8 @@ impl Requests {
     }
 }
 
-/// When breakers let the next request through: not before they open again, and not before the receiver said. `None` if that depends on
-/// another request.
+/// Returns when the breakers admit the next request: after their pauses and after the receiver's
+/// requested wait. `None` if that depends on another request.
 fn let_through(breakers: [BreakerStatus; 2]) -> Option<SystemTime> {
     let until = |breaker: &BreakerStatus| match breaker.state {
         BreakerState::Open { until } => breaker.asked_until.max(Some(until)),
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_breakers_the_last_that_opens_again_says_when_unless_another_request_tries() {
+    fn next_attempt_is_the_latest_breaker_time_unless_a_breaker_is_half_open() {
         let open = |seconds| BreakerStatus {
             state: BreakerState::Open {
                 until: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),

@@ -1,4 +1,5 @@
-//! What a lane's mutex guards: queue, schedule, counters. A move of the schedule that the engine has to know returns its event.
+//! The state that a lane's mutex guards: queue, schedule, counters. Schedule changes that concern
+//! the engine return their event.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,68 +13,67 @@ use super::failures::LastFailures;
 use super::in_flight::InFlight;
 use super::key_refusals::KeyRefusals;
 use super::outage::Outage;
+use super::receiver_health::ReceiverHealth;
 use super::requests::Requests;
-use super::standing::Standings;
 use crate::export::accounting::counted_lane::{Failures, FlushMark, Pending};
 use crate::export::accounting::lane_status::{RefusedSpan, RequestKind, RequestStatus};
-use crate::export::queue::budget::{Budget, Share};
-use crate::export::queue::span_queue::{Chunks, Queue};
+use crate::export::queue::budget::{Budget, MemoryShare};
+use crate::export::queue::span_queue::{ChunkPool, Queue};
 use crate::export::schedule::breaker_status::BreakerStatus;
 use crate::export::schedule::engine_event::{Cause, EngineEvent, ScheduledLane};
 use crate::export::send::parts::Halving;
 use crate::ledger::{DropReason, Ledger};
 
-/// Makes the event that tells the engine of a move of the schedule.
-pub(crate) type Event = fn(Arc<dyn ScheduledLane>) -> EngineEvent;
+/// Creates the event that notifies the engine of a schedule change.
+pub(crate) type MakeEvent = fn(Arc<dyn ScheduledLane>) -> EngineEvent;
 
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) spans: Queue,
-    /// What the spans and session events take that are queued and under way.
-    pub(crate) share: Share,
+    /// Memory of queued and in-flight spans and session events.
+    pub(crate) share: MemoryShare,
     pub(crate) schedule: Schedule,
     /// When a timed lane is due.
     pub(crate) timed_until: Option<Instant>,
     pub(crate) in_flight: InFlight,
-    /// Spans up to this number are to be sent without waiting for more; they are counted in the order of the queue.
+    /// Spans up to this sequence number are sent without waiting for more.
     pub(crate) due: u64,
     pub(crate) ledger: Ledger,
     pub(crate) flush: u64,
     pub(crate) halving: Halving,
-    pub(crate) suspect: bool,
-    pub(crate) standings: Standings,
-    /// None while no request is under way.
+    pub(crate) is_slow: bool,
+    pub(crate) receiver_health: ReceiverHealth,
+    /// `None` while no request is in progress.
     pub(crate) requests: Option<Box<Requests>>,
     pub(crate) last_delivery: Option<SystemTime>,
-    /// The tracer is gone: once nothing is pending, its selector's ledger takes its numbers over.
+    /// Whether the tracer is dropped. Once nothing is pending, its totals move to the selector's
+    /// ledger.
     pub(crate) retiring: bool,
-    events: Option<Box<Events>>,
-    pub(crate) seldom: Option<Box<Seldom>>,
+    events: Option<Box<SessionEvents>>,
+    pub(crate) rare: Option<Box<RareState>>,
 }
 
-/// What only lanes have that were told of sessions.
+/// Session-event state. Only lanes with sessions allocate it.
 #[derive(Default)]
-pub(crate) struct Events {
-    /// Session events, counted like spans.
+pub(crate) struct SessionEvents {
     pub(crate) ledger: Ledger,
-    /// Unsettled ones by the flush they were accepted before; flushes count up.
+    /// Pending events by the number of flushes when they were accepted.
     pub(crate) pending: BTreeMap<u64, u64>,
-    /// Since when the receiver of session events fails.
+    /// Since when session-event requests fail.
     pub(crate) failing_since: Option<Instant>,
 }
 
-/// What most lanes never have.
+/// State that most lanes never allocate.
 #[derive(Default)]
-pub(crate) struct Seldom {
-    /// How many values were cut from spans that are open, where any were.
+pub(crate) struct RareState {
+    /// Number of values cut from open spans.
     pub(crate) cut_values: HashMap<SpanId, u64>,
     pub(crate) failures: LastFailures,
     pub(crate) refused_span: Option<Box<RefusedSpan>>,
-    /// Where the receiver refuses the key.
     pub(crate) key_refusals: KeyRefusals,
-    /// While the receiver of spans fails.
+    /// Set while span requests fail.
     pub(crate) outage: Option<Outage>,
-    /// Wakes requests that wait for their repetition.
+    /// Wakes requests that wait to retry.
     pub(crate) wake_retries: Option<Arc<Notify>>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) enum Schedule {
 }
 
 impl State {
-    pub(crate) fn events(&mut self) -> &mut Events {
+    pub(crate) fn events(&mut self) -> &mut SessionEvents {
         self.events.get_or_insert_default()
     }
 
@@ -96,27 +96,24 @@ impl State {
         self.events.as_ref().map(|events| events.ledger).unwrap_or_default()
     }
 
-    /// To put something there.
-    pub(crate) fn seldom(&mut self) -> &mut Seldom {
-        self.seldom.get_or_insert_default()
+    /// Returns the rare state, allocating it if needed.
+    pub(crate) fn rare(&mut self) -> &mut RareState {
+        self.rare.get_or_insert_default()
     }
 
     pub(crate) fn failures(&self) -> Option<&Failures> {
-        self.seldom.as_ref()?.failures.to_show()
+        self.rare.as_ref()?.failures.to_show()
     }
 
     pub(crate) fn refused_span(&self) -> Option<&RefusedSpan> {
-        self.seldom.as_ref()?.refused_span.as_deref()
+        self.rare.as_ref()?.refused_span.as_deref()
     }
 
     pub(crate) fn key_refusals(&self) -> KeyRefusals {
-        self.seldom
-            .as_ref()
-            .map(|seldom| seldom.key_refusals)
-            .unwrap_or_default()
+        self.rare.as_ref().map(|rare| rare.key_refusals).unwrap_or_default()
     }
 
-    /// The request that is under way for the longest; one whose outcome is in the ledger is not.
+    /// Returns the oldest request of a kind with pending data.
     pub(crate) fn oldest_request(&self, breakers: impl Fn(RequestKind) -> [BreakerStatus; 2]) -> Option<RequestStatus> {
         let is_pending = |kind| match kind {
             RequestKind::Spans => self.ledger.pending() > 0,
@@ -126,21 +123,21 @@ impl State {
     }
 
     pub(crate) fn outage(&mut self) -> Option<&mut Outage> {
-        self.seldom.as_mut()?.outage.as_mut()
+        self.rare.as_mut()?.outage.as_mut()
     }
 
-    /// A request was taken, or refused for good: the receiver is at work.
+    /// Ends the outage: a request was delivered, or refused permanently.
     pub(crate) fn end_outage(&mut self, kind: RequestKind) {
         match kind {
-            RequestKind::Spans => self.seldom.iter_mut().for_each(|seldom| seldom.outage = None),
+            RequestKind::Spans => self.rare.iter_mut().for_each(|rare| rare.outage = None),
             RequestKind::SessionEvents => self.events.iter_mut().for_each(|events| events.failing_since = None),
         }
     }
 
-    /// What was cut from a span that ends.
+    /// Removes and returns the number of values cut from an ending span.
     pub(crate) fn take_cut(&mut self, span: SpanId) -> Option<u64> {
-        let cut_values = &mut self.seldom.as_mut()?.cut_values;
-        // Most of the time there is none: then nothing is hashed.
+        let cut_values = &mut self.rare.as_mut()?.cut_values;
+        // Usually empty; avoid hashing then.
         if cut_values.is_empty() {
             None
         } else {
@@ -148,7 +145,8 @@ impl State {
         }
     }
 
-    /// Begins to send, if the schedule allows it for this cause. Then all that is in the queue is due; in a ready lane, what was due already.
+    /// Starts sending, if the schedule allows it for this cause. Makes the whole queue due, unless
+    /// the lane was ready.
     pub(crate) fn start(&mut self, cause: Cause) -> bool {
         let starts = match cause {
             Cause::Ready => self.schedule == Schedule::Ready,
@@ -164,44 +162,44 @@ impl State {
         starts
     }
 
-    /// Wakes requests that wait for their repetition.
+    /// Wakes requests that wait to retry, and counts a flush.
     pub(crate) fn wake_retries(&mut self) {
         self.flush += 1;
-        if let Some(wake_retries) = self.seldom.as_ref().and_then(|seldom| seldom.wake_retries.as_ref()) {
+        if let Some(wake_retries) = self.rare.as_ref().and_then(|rare| rare.wake_retries.as_ref()) {
             wake_retries.notify_waiters();
         }
     }
 
-    /// How many spans ever entered the queue.
+    /// Returns the total number of spans pushed to the queue.
     pub(crate) fn pushed(&self) -> u64 {
         self.spans.taken() + self.spans.len() as u64
     }
 
-    /// The place of one more span, which is counted already.
+    /// Counts one more span and returns the chunk to push it to.
     #[inline]
-    pub(crate) fn place(&mut self, bytes: usize, chunks: &Chunks) -> &mut Vec<SpanData> {
+    pub(crate) fn reserve_slot(&mut self, bytes: usize, chunks: &ChunkPool) -> &mut Vec<SpanData> {
         self.ledger.enqueue();
-        self.spans.room(bytes, chunks)
+        self.spans.reserve_slot(bytes, chunks)
     }
 
-    /// Full batches are due; what is left over waits for more.
+    /// Marks full batches as due. The remainder waits for more spans.
     pub(crate) fn note_full(&mut self, full_batch: usize) {
         let whole = self.spans.len() - self.spans.len() % full_batch;
         self.due = self.due.max(self.spans.taken() + whole as u64);
     }
 
-    /// There is a full batch. Returns the event if the engine does not know of it yet.
-    pub(crate) fn make_full(&mut self, full_batch: usize) -> Option<Event> {
-        let news = matches!(self.schedule, Schedule::Idle | Schedule::Timed);
-        if news {
+    /// Makes the lane ready when a full batch is queued. Returns the event if the schedule changed.
+    pub(crate) fn make_full_batch_ready(&mut self, full_batch: usize) -> Option<MakeEvent> {
+        let changed = matches!(self.schedule, Schedule::Idle | Schedule::Timed);
+        if changed {
             self.note_full(full_batch);
             self.schedule = Schedule::Ready;
         }
-        news.then_some(EngineEvent::Ready)
+        changed.then_some(EngineEvent::Ready)
     }
 
-    /// Everything in the queue is due now. Returns the event if the engine does not know of it yet.
-    fn make_ready(&mut self) -> Option<Event> {
+    /// Makes the whole queue due. Returns the event if the schedule changed.
+    fn make_ready(&mut self) -> Option<MakeEvent> {
         self.due = self.pushed();
         match self.schedule {
             Schedule::Idle | Schedule::Timed => {
@@ -212,13 +210,13 @@ impl State {
         }
     }
 
-    /// What is in the queue, if anything, is due now.
-    pub(crate) fn make_due(&mut self) -> Option<Event> {
+    /// Makes the queue due, unless it is empty. Returns the event if the schedule changed.
+    pub(crate) fn make_due(&mut self) -> Option<MakeEvent> {
         if self.spans.is_empty() { None } else { self.make_ready() }
     }
 
-    /// A span waits for others from now on. Returns the event if the engine does not know of the lane yet.
-    pub(crate) fn make_timed(&mut self, delay: Duration) -> Option<Event> {
+    /// Makes an idle lane timed. Returns the event if the schedule changed.
+    pub(crate) fn make_timed(&mut self, delay: Duration) -> Option<MakeEvent> {
         let idle = self.schedule == Schedule::Idle;
         if idle {
             self.start_timer(delay);
@@ -226,18 +224,19 @@ impl State {
         idle.then_some(EngineEvent::Timed)
     }
 
-    /// The lane is timed from now on.
+    /// Makes the lane timed, due after `delay`.
     pub(crate) fn start_timer(&mut self, delay: Duration) {
         self.schedule = Schedule::Timed;
         self.timed_until = Instant::now().checked_add(delay);
     }
 
-    /// Whether the lane is timed, and its time is over. The engine may still hold a deadline of an earlier time, which does not count.
+    /// Returns whether the lane is timed and due. Ignores stale deadlines of the engine.
     fn is_over(&self, now: Instant) -> bool {
         self.schedule == Schedule::Timed && self.timed_until.is_some_and(|until| until <= now)
     }
 
-    /// Closes the lane: what has no outcome is dropped. Returns the queue, to be freed outside the lock.
+    /// Closes the lane and counts everything pending as dropped. Returns the queue, to free it
+    /// outside the lock.
     pub(crate) fn close(&mut self, reason: DropReason, budget: &Budget) -> Queue {
         if self.schedule != Schedule::Closed {
             self.share.close(budget);
@@ -252,7 +251,7 @@ impl State {
         std::mem::take(&mut self.spans)
     }
 
-    /// What was accepted before a flush and is not settled yet.
+    /// Returns how much of what was accepted before a flush is pending.
     pub(crate) fn pending(&self, mark: &FlushMark) -> Pending {
         if self.schedule == Schedule::Closed {
             return Pending::default();

@@ -45,7 +45,7 @@ fn each_outcome_tells_what_the_table_says() {
         message: None,
         retry_after: None,
     };
-    let repeat = |error, after| Verdict::Repeat { after, error };
+    let repeat = |error, after| Verdict::Retry { after, error };
     let drop = |reason, code| Verdict::Drop {
         reason,
         error: status(code),

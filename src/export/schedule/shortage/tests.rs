@@ -58,7 +58,7 @@ fn taken(tracers: &[Tracer], requests: usize, receiver: Box<Receiver>) -> Vec<(u
                         if takes {
                             *working.borrow_mut() -= 1;
                             log.borrow_mut().push((number, begun.elapsed()));
-                            shortage.note_taken(&share, BYTES, again);
+                            shortage.note_delivered(&share, BYTES, again);
                             break;
                         }
                         let waiting = shortage.join(&share, again);
@@ -223,14 +223,14 @@ fn a_try_that_lasts_is_not_waited_for_by_each_request() {
     runtime.block_on(async {
         let shortage = Shortage::default();
         let (slow, quick) = (Share::new(1), Share::new(1));
-        shortage.note_taken(&quick, BYTES, false);
+        shortage.note_delivered(&quick, BYTES, false);
         let waiting = shortage.join(&slow, false).expect("it was refused once");
         let turn = waiting.turn(std::future::pending::<bool>, back_off);
         let _turn = turn.await.expect("something was taken");
         let begun = Instant::now();
         for _ in 0..100 {
             shortage.give_way(&quick).await;
-            shortage.note_taken(&quick, BYTES, false);
+            shortage.note_delivered(&quick, BYTES, false);
         }
         assert_eq!(begun.elapsed(), GIVES_WAY);
     });

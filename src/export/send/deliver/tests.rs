@@ -48,7 +48,7 @@ fn on_a_stopped_clock(test: impl Future<Output = ()>) {
 struct World {
     receiver: Receiver,
     lane: Arc<Lane>,
-    account: Arc<SelectorLedger>,
+    ledger: Arc<SelectorLedger>,
     events_rx: UnboundedReceiver<EngineEvent>,
 }
 
@@ -68,11 +68,11 @@ impl World {
             ..Export::default()
         };
         let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
-        let (lane, account, events_rx) = parts.lane();
+        let (lane, ledger, events_rx) = parts.lane();
         Self {
             receiver,
             lane,
-            account,
+            ledger,
             events_rx,
         }
     }
@@ -102,21 +102,21 @@ impl World {
                     ready.or_else(|| lane.send_due(Cause::Deadline(Instant::now() + HOUR)));
                 }
                 EngineEvent::Session(queue) => queue.send_all(),
-                EngineEvent::Flush(_) | EngineEvent::Pressed | EngineEvent::Log(_) => {}
+                EngineEvent::Flush(_) | EngineEvent::MemoryPressure | EngineEvent::Log(_) => {}
             }
         }
     }
 
     fn spans(&self) -> LedgerSnapshot {
-        self.account.snapshot().ledgers.spans.snapshot()
+        self.ledger.snapshot().ledgers.spans.snapshot()
     }
 
     fn events(&self) -> LedgerSnapshot {
-        self.account.snapshot().ledgers.events.snapshot()
+        self.ledger.snapshot().ledgers.events.snapshot()
     }
 
     fn last_error(&self) -> String {
-        let failures = self.account.snapshot().failures;
+        let failures = self.ledger.snapshot().failures;
         failures.map(|last| last.error.to_string()).unwrap_or_default()
     }
 
@@ -581,9 +581,9 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
     let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
     let name = |at: usize| Slug::new(&format!("t{at}")).expect("a name");
     let books: Vec<_> = (0..lanes)
-        .map(|at| SelectorLedger::alone(&Selector::of(SelectorKind::Tenant, name(at))))
+        .map(|at| SelectorLedger::standalone(&Selector::of(SelectorKind::Tenant, name(at))))
         .collect();
-    let (lanes, _rung) = parts.lanes(&books);
+    let (lanes, _events_rx) = parts.lanes(&books);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -598,9 +598,9 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
         }
         let begun = Instant::now();
         // Until one of them has sent all, each has something to send.
-        let spans = |account: &Arc<SelectorLedger>| account.snapshot().ledgers.spans.snapshot();
-        while books.iter().all(|account| spans(account).pending() > 0) {
-            let seen: Vec<_> = books.iter().map(|account| spans(account).delivered).collect();
+        let spans = |ledger: &Arc<SelectorLedger>| ledger.snapshot().ledgers.spans.snapshot();
+        while books.iter().all(|ledger| spans(ledger).pending() > 0) {
+            let seen: Vec<_> = books.iter().map(|ledger| spans(ledger).delivered).collect();
             assert!(begun.elapsed() < MINUTE, "{seen:?}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -637,7 +637,7 @@ fn a_shortage_is_a_503_or_unavailable_without_a_wait() {
         message: None,
         retry_after: None,
     };
-    let repeat = |error, after| Verdict::Repeat { after, error };
+    let repeat = |error, after| Verdict::Retry { after, error };
     assert!(is_shortage(&repeat(status(503), None)));
     assert!(is_shortage(&repeat(grpc(14), None)));
     for other in [

@@ -26,10 +26,10 @@ fn send_all(halving: &mut Halving, count: usize, takes: impl Fn(&[usize]) -> boo
         sent.requests += 1;
         let numbers: Vec<usize> = part.clone().collect();
         if takes(&numbers) {
-            halving.note_taken();
+            halving.note_delivered();
             sent.delivered.extend(part);
-            drop(&mut sent, parts.note_taken());
-        } else if part.len() == count && !halving.may_divide() {
+            drop(&mut sent, parts.note_delivered());
+        } else if part.len() == count && !halving.may_split() {
             sent.dropped.extend(part);
         } else {
             let reason = DropReason::Refused;
@@ -40,7 +40,7 @@ fn send_all(halving: &mut Halving, count: usize, takes: impl Fn(&[usize]) -> boo
     }
     let kept = parts.kept;
     if kept.len() > 1 {
-        halving.note_barren();
+        halving.disable_splitting();
     }
     drop(&mut sent, kept);
     sent
@@ -71,7 +71,7 @@ fn what_is_too_large_together_is_taken_in_parts() {
 fn a_receiver_that_refuses_everything_is_asked_along_one_path_and_then_once_until_it_takes_something() {
     let mut halving = Halving::default();
     for (count, requests) in [(512, 19), (200, 15), (3, 3), (2, 3)] {
-        halving.note_taken();
+        halving.note_delivered();
         let first = send_all(&mut halving, count, |_| false);
         assert_eq!((first.requests, first.dropped.len()), (requests, count), "{count}");
         assert_eq!(send_all(&mut halving, count, |_| false).requests, 1);
@@ -118,7 +118,7 @@ fn what_the_receiver_failed_on_is_sent_again_once_others_are_taken() {
         let dropped = if answered.len() <= 4 || part == (0..1) {
             parts.note_refused(fault(part)).into_iter().collect()
         } else {
-            parts.note_taken()
+            parts.note_delivered()
         };
         assert!(dropped.iter().all(|dropped| dropped.part == (0..1)), "{dropped:?}");
     }
@@ -142,10 +142,10 @@ proptest! {
         prop_assert_eq!((all.len(), sent.delivered.len() + sent.dropped.len()), (count, count));
         if sent.delivered.is_empty() {
             prop_assert!(sent.requests <= 1 + 2 * depth(count));
-            prop_assert_eq!(halving.may_divide(), count == 1);
+            prop_assert_eq!(halving.may_split(), count == 1);
         } else {
             prop_assert_eq!(sent.dropped.into_iter().collect::<BTreeSet<_>>(), bad);
-            prop_assert!(halving.may_divide());
+            prop_assert!(halving.may_split());
         }
     }
 }

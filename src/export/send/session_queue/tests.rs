@@ -31,7 +31,7 @@ fn taken(queue: &SessionQueue) -> Option<Vec<Value>> {
 
 #[test]
 fn what_cannot_go_along_stays_first_in_the_queue() {
-    let (lane, _account, _rung) = lane(Binding::new().backend(BackendName::Honeyhive));
+    let (lane, _ledger, _events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
     let queue = SessionQueue::new(lane);
     queue.push(SessionEvent::Start(json!("start")));
     queue.push(told(1));
@@ -51,7 +51,7 @@ fn what_cannot_go_along_stays_first_in_the_queue() {
 #[test]
 fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
     let sessionless = Binding::new().backend(BackendName::Otlp).endpoint("http://127.0.0.1:9");
-    let (lane, _account, mut events_rx) = lane(sessionless);
+    let (lane, _ledger, mut events_rx) = lane(sessionless);
     let queue = SessionQueue::new(Arc::clone(&lane));
     let mark = Arc::clone(&lane).begin_flush();
     // Past `push`, which would refuse them: without an address for them, making the request panics.

@@ -60,8 +60,8 @@ pub(crate) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, se
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unavailable
-        | Code::DataLoss => Verdict::Repeat { after, error },
-        Code::ResourceExhausted | Code::Internal | Code::Unknown if after.is_some() => Verdict::Repeat { after, error },
+        | Code::DataLoss => Verdict::Retry { after, error },
+        Code::ResourceExhausted | Code::Internal | Code::Unknown if after.is_some() => Verdict::Retry { after, error },
         Code::Internal | Code::Unknown => Verdict::Fault { error },
         Code::ResourceExhausted | Code::Unimplemented => drop(DropReason::Refused, error),
         _ => refuse(DropReason::Refused, error),
@@ -164,7 +164,7 @@ mod tests {
                 error: said.clone(),
             };
             let expected = match code as i32 {
-                1 | 4 | 10 | 11 | 14 | 15 => Verdict::Repeat {
+                1 | 4 | 10 | 11 | 14 | 15 => Verdict::Retry {
                     after: None,
                     error: said,
                 },
@@ -191,7 +191,7 @@ mod tests {
             ] {
                 let verdict = judged(with_retry_info(code, seconds, nanos));
                 assert!(
-                    matches!(verdict, Verdict::Repeat { after: Some(after), .. } if after == expected),
+                    matches!(verdict, Verdict::Retry { after: Some(after), .. } if after == expected),
                     "{code:?}: {verdict:?}"
                 );
             }
@@ -242,7 +242,7 @@ mod tests {
             }
         ));
         let unavailable = judged(Status::new(Code::Unavailable, "too large a load"));
-        assert!(matches!(unavailable, Verdict::Repeat { .. }));
+        assert!(matches!(unavailable, Verdict::Retry { .. }));
     }
 
     #[test]

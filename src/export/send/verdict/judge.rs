@@ -43,7 +43,7 @@ pub(crate) fn judge(
         Ok(Reply::Grpc(answer)) => grpc::judge(url, answer, sent, secrets),
         #[cfg(feature = "grpc")]
         Ok(Reply::NoGrpc(answer)) => success::no_receiver(url, &answer, secrets),
-        Err(error) => Verdict::Repeat { after: None, error },
+        Err(error) => Verdict::Retry { after: None, error },
     }
 }
 
@@ -79,7 +79,7 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
     );
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Deny { error },
-        _ if passing || status.is_server_error() && after.is_some() => Verdict::Repeat { after, error },
+        _ if passing || status.is_server_error() && after.is_some() => Verdict::Retry { after, error },
         _ if status.is_server_error() => Verdict::Fault { error },
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refuse {
             reason: DropReason::TooLarge,

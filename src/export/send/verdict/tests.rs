@@ -53,7 +53,7 @@ fn reason(status: u16) -> Option<DropReason> {
         Verdict::Drop { reason, .. } => Some(reason),
         Verdict::Deny { .. }
         | Verdict::Refuse { .. }
-        | Verdict::Repeat { .. }
+        | Verdict::Retry { .. }
         | Verdict::Fault { .. }
         | Verdict::Delivered { .. } => None,
     }
@@ -74,7 +74,7 @@ fn each_status_has_its_verdict() {
                 ),
                 "{status}"
             ),
-            408 | 429 | 502..=504 => assert!(matches!(verdict, Verdict::Repeat { after: None, .. }), "{status}"),
+            408 | 429 | 502..=504 => assert!(matches!(verdict, Verdict::Retry { after: None, .. }), "{status}"),
             500..=599 => assert!(matches!(verdict, Verdict::Fault { .. }), "{status}"),
             401 | 403 => assert!(matches!(verdict, Verdict::Deny { .. }), "{status}"),
             400..=499 => {
@@ -106,7 +106,7 @@ fn no_answer_is_repeated() {
         &SentSecrets::new(&key("k-e-y"), None),
         UNIX_EPOCH,
     );
-    assert_eq!(verdict, Verdict::Repeat { after: None, error });
+    assert_eq!(verdict, Verdict::Retry { after: None, error });
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn retry_after_is_read_as_seconds_and_as_a_date_and_left_out_where_it_is_neither
         ("soon", None),
         ("", None),
     ] {
-        let Verdict::Repeat { after, .. } = judged(answer(503, &[(RETRY_AFTER, text)], "")) else {
+        let Verdict::Retry { after, .. } = judged(answer(503, &[(RETRY_AFTER, text)], "")) else {
             panic!("{text:?}")
         };
         assert_eq!(after, expected.map(Duration::from_secs), "{text:?}");

@@ -15,7 +15,7 @@ pub(crate) enum Verdict {
         warning: Option<ExportError>,
     },
     /// To be sent again, not before `after` where the server said so.
-    Repeat {
+    Retry {
         after: Option<Duration>,
         error: ExportError,
     },
@@ -34,7 +34,7 @@ impl Verdict {
     pub(crate) fn failure(&self) -> Option<&ExportError> {
         match self {
             Self::Delivered { .. } => None,
-            Self::Repeat { error, .. }
+            Self::Retry { error, .. }
             | Self::Fault { error }
             | Self::Deny { error }
             | Self::Refuse { error, .. }
@@ -45,14 +45,14 @@ impl Verdict {
     /// Returns what the attempt shows the breakers.
     pub(crate) fn signal(&self, connected: bool) -> AttemptSignal {
         match self {
-            Self::Repeat { after: None, error } => match error {
+            Self::Retry { after: None, error } => match error {
                 ExportError::Status { status: 429, .. } => AttemptSignal::AtWork,
                 _ if connected => AttemptSignal::Failing,
                 _ => AttemptSignal::Unreachable,
             },
             Self::Fault { .. } => AttemptSignal::Faulty,
             Self::Deny { .. } => AttemptSignal::Denying,
-            Self::Repeat { .. } | Self::Delivered { .. } | Self::Refuse { .. } | Self::Drop { .. } => {
+            Self::Retry { .. } | Self::Delivered { .. } | Self::Refuse { .. } | Self::Drop { .. } => {
                 AttemptSignal::AtWork
             }
         }

@@ -1,17 +1,18 @@
-//! How the receiver treats what a lane sends: the reason why a full queue is full.
+//! Health of a lane's receiver: the reason to report when the queue is full.
 //!
-//! One standing for spans and one for session events, which are different paths at the receiver. It is what the last finished attempt showed,
-//! and is kept under the lane's lock, which the thread that ends a span holds anyway.
+//! Spans and session events are separate, because they use different paths of the receiver. The
+//! health follows from the last finished attempt. It is guarded by the lane's lock, which the
+//! thread that ends a span holds anyway.
 //!
-//! | event | next standing |
+//! | event | next health |
 //! |---|---|
 //! | 401, 403, and the key's source has no other key | unauthorized |
-//! | no connection, a broken one, no answer in time, 408, 5xx | unavailable |
-//! | any other answer: a 2xx, 429 (gRPC: RESOURCE_EXHAUSTED), a request refused for what it carries | works |
+//! | no connection, a broken one, a timeout, 408, 5xx | unavailable |
+//! | any other answer: 2xx, 429 (gRPC: RESOURCE_EXHAUSTED), a request refused for its content | works |
 //! | a request waits at an open breaker | unavailable, if it was works |
-//! | the key becomes another one | works, if it was unauthorized |
+//! | the key changes | works, if it was unauthorized |
 //!
-//! An attempt that has no answer yet changes nothing. Between requests the standing stays what it was.
+//! An attempt in progress changes nothing.
 
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::error::ExportError;
@@ -19,36 +20,36 @@ use crate::export::send::verdict::Verdict;
 use crate::ledger::DropReason;
 use crate::util::grpc_code;
 
-/// How the receiver treats one kind of what a lane sends.
+/// How the receiver treats requests of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Standing {
-    /// It answers, and does not refuse the key. Also before the first attempt.
+enum Health {
+    /// It answers and accepts the key. Default before the first attempt.
     #[default]
     Works,
     /// It refuses the key.
     Unauthorized,
-    /// It cannot be reached, does not answer in time, or answers that it cannot take anything now.
+    /// It is unreachable, times out, or reports that it is unavailable.
     Unavailable,
 }
 
-/// By kind.
+/// Health of the receiver, by kind.
 #[derive(Default)]
-pub(crate) struct Standings([Standing; 2]);
+pub(crate) struct ReceiverHealth([Health; 2]);
 
-impl Standing {
+impl Health {
     fn after(verdict: &Verdict) -> Self {
         match verdict {
             Verdict::Deny { .. } => Self::Unauthorized,
-            Verdict::Repeat { error, .. } if !is_limit(error) => Self::Unavailable,
+            Verdict::Retry { error, .. } if !is_limit(error) => Self::Unavailable,
             Verdict::Fault { .. } => Self::Unavailable,
-            Verdict::Repeat { .. } | Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => {
+            Verdict::Retry { .. } | Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => {
                 Self::Works
             }
         }
     }
 
-    /// Why something is dropped for which there is no room.
-    fn no_room(self) -> DropReason {
+    /// Returns the drop reason for data that does not fit.
+    fn drop_reason(self) -> DropReason {
         match self {
             Self::Works => DropReason::QueueFull,
             Self::Unauthorized => DropReason::QueueFullUnauthorized,
@@ -57,7 +58,7 @@ impl Standing {
     }
 }
 
-/// Whether a receiver that works limits how much it takes.
+/// Returns whether a working receiver applies a rate limit.
 fn is_limit(error: &ExportError) -> bool {
     matches!(
         error,
@@ -69,29 +70,29 @@ fn is_limit(error: &ExportError) -> bool {
     )
 }
 
-impl Standings {
-    /// Why something is dropped for which there is no room: in the queue, or in the memory of all tracers.
-    pub(crate) fn no_room(&self, kind: RequestKind) -> DropReason {
-        self.0[kind as usize].no_room()
+impl ReceiverHealth {
+    /// Returns the drop reason for data that does not fit the queue or the memory budget.
+    pub(crate) fn drop_reason(&self, kind: RequestKind) -> DropReason {
+        self.0[kind as usize].drop_reason()
     }
 
     pub(crate) fn note_verdict(&mut self, kind: RequestKind, verdict: &Verdict) {
-        self.0[kind as usize] = Standing::after(verdict);
+        self.0[kind as usize] = Health::after(verdict);
     }
 
-    /// A request waits at a breaker.
-    pub(crate) fn hold_up(&mut self, kind: RequestKind) {
-        let standing = &mut self.0[kind as usize];
-        if *standing == Standing::Works {
-            *standing = Standing::Unavailable;
+    /// Records that a request waits at an open breaker.
+    pub(crate) fn note_breaker_wait(&mut self, kind: RequestKind) {
+        let receiver_health = &mut self.0[kind as usize];
+        if *receiver_health == Health::Works {
+            *receiver_health = Health::Unavailable;
         }
     }
 
-    /// What was learnt by a key that is not current any more says nothing.
-    pub(crate) fn forget_refused_key(&mut self) {
-        for standing in &mut self.0 {
-            if *standing == Standing::Unauthorized {
-                *standing = Standing::Works;
+    /// Discards the refusal of a previous key.
+    pub(crate) fn forget_key_refusal(&mut self) {
+        for receiver_health in &mut self.0 {
+            if *receiver_health == Health::Unauthorized {
+                *receiver_health = Health::Works;
             }
         }
     }
@@ -119,14 +120,14 @@ mod tests {
     }
 
     fn repeat(error: ExportError, after: Option<u64>) -> Verdict {
-        Verdict::Repeat {
+        Verdict::Retry {
             after: after.map(Duration::from_secs),
             error,
         }
     }
 
     #[test]
-    fn each_verdict_has_its_standing() {
+    fn each_verdict_maps_to_a_health() {
         let grpc = |code| ExportError::Grpc {
             url: String::new(),
             code,
@@ -138,44 +139,44 @@ mod tests {
             timeout: Duration::from_secs(1),
         };
         let reason = DropReason::Refused;
-        for (verdict, standing) in [
-            (Verdict::Deny { error: status(401) }, Standing::Unauthorized),
-            (repeat(status(500), None), Standing::Unavailable),
-            (repeat(status(503), Some(1)), Standing::Unavailable),
-            (repeat(timeout, None), Standing::Unavailable),
-            (repeat(grpc(14), None), Standing::Unavailable),
-            (repeat(grpc(8), Some(1)), Standing::Works),
-            (repeat(status(429), None), Standing::Works),
-            (repeat(status(429), Some(1)), Standing::Works),
+        for (verdict, receiver_health) in [
+            (Verdict::Deny { error: status(401) }, Health::Unauthorized),
+            (repeat(status(500), None), Health::Unavailable),
+            (repeat(status(503), Some(1)), Health::Unavailable),
+            (repeat(timeout, None), Health::Unavailable),
+            (repeat(grpc(14), None), Health::Unavailable),
+            (repeat(grpc(8), Some(1)), Health::Works),
+            (repeat(status(429), None), Health::Works),
+            (repeat(status(429), Some(1)), Health::Works),
             (
                 Verdict::Refuse {
                     reason,
                     error: status(404),
                 },
-                Standing::Works,
+                Health::Works,
             ),
             (
                 Verdict::Drop {
                     reason,
                     error: status(302),
                 },
-                Standing::Works,
+                Health::Works,
             ),
             (
                 Verdict::Delivered {
                     rejected: 1,
                     warning: None,
                 },
-                Standing::Works,
+                Health::Works,
             ),
         ] {
-            assert_eq!(Standing::after(&verdict), standing, "{verdict:?}");
+            assert_eq!(Health::after(&verdict), receiver_health, "{verdict:?}");
         }
     }
 
-    /// What became of one more span than there is room for, after each of these events.
+    /// Fills the queue, then returns the drop reason of one more span after each event.
     fn reasons(events: &[&dyn Fn(&Lane)]) -> Vec<DropReason> {
-        let (lane, _account, _rung) = lane(Binding::new());
+        let (lane, _ledger, _events_rx) = lane(Binding::new());
         while lane.snapshot().ledgers.spans.snapshot().lost() == 0 {
             lane.push(span("fills the queue"));
         }
@@ -183,24 +184,24 @@ mod tests {
         let after = events.iter().map(|event| {
             event(&lane);
             let before = dropped();
-            lane.push(span("one more"));
+            lane.push(span("does not fit"));
             let after = dropped();
             let mut reasons = after
                 .into_iter()
                 .filter(|(reason, count)| before.get(reason) != Some(count));
-            reasons.next().expect("it is dropped").0
+            reasons.next().expect("the span is dropped").0
         });
         after.collect()
     }
 
     #[test]
-    fn a_request_at_a_breaker_and_a_new_key_change_the_standing_as_the_table_says() {
+    fn breaker_waits_and_key_changes_follow_the_health_table() {
         use DropReason::{QueueFull, QueueFullUnauthorized, QueueFullUnavailable};
-        let held_up = |lane: &Lane| lane.note_held_up(RequestKind::Spans);
-        let other_held_up = |lane: &Lane| lane.note_held_up(RequestKind::SessionEvents);
+        let breaker_wait = |lane: &Lane| lane.note_breaker_wait(RequestKind::Spans);
+        let other_breaker_wait = |lane: &Lane| lane.note_breaker_wait(RequestKind::SessionEvents);
         let new_key = |lane: &Lane| lane.take_new_key();
         let denied = |lane: &Lane| lane.note_verdict(RequestKind::Spans, &Verdict::Deny { error: status(403) });
-        let taken = |lane: &Lane| {
+        let delivered = |lane: &Lane| {
             let verdict = Verdict::Delivered {
                 rejected: 0,
                 warning: None,
@@ -208,11 +209,11 @@ mod tests {
             lane.note_verdict(RequestKind::Spans, &verdict);
         };
         assert_eq!(
-            reasons(&[&other_held_up, &held_up, &new_key, &taken]),
+            reasons(&[&other_breaker_wait, &breaker_wait, &new_key, &delivered]),
             [QueueFull, QueueFullUnavailable, QueueFullUnavailable, QueueFull]
         );
         assert_eq!(
-            reasons(&[&denied, &held_up, &new_key, &denied, &taken]),
+            reasons(&[&denied, &breaker_wait, &new_key, &denied, &delivered]),
             [
                 QueueFullUnauthorized,
                 QueueFullUnauthorized,

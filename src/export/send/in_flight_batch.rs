@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::admission::Admission;
-use super::deliver::{OnFault, Sending, deliver, see_through};
+use super::deliver::{OnFault, Sending, deliver, run_request};
 use super::outcome::Outcome;
 use super::parts::{Parts, Refused};
 use crate::config::Compression;
@@ -16,13 +16,13 @@ use crate::export::encode::body;
 use crate::export::error::ExportError;
 use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
-use crate::export::lane::request::UnderWay;
+use crate::export::lane::request::RequestGuard;
 use crate::export::net::exchange::Call;
 use crate::export::queue::span_queue::Batch;
 use crate::ledger::DropReason;
 
 /// A batch, and what of it has no outcome yet.
-pub(super) struct Carried {
+pub(super) struct InFlightBatch {
     pub(super) batch: Batch,
     pub(super) parts: Parts,
     pub(super) age: Age,
@@ -30,7 +30,7 @@ pub(super) struct Carried {
     finished: bool,
 }
 
-impl Carried {
+impl InFlightBatch {
     pub(super) fn new(batch: Batch) -> Self {
         Self {
             parts: Parts::of(batch.len()),
@@ -44,7 +44,7 @@ impl Carried {
     pub(super) async fn send(
         &mut self,
         lane: &Arc<Lane>,
-        request: &UnderWay<'_>,
+        request: &RequestGuard<'_>,
         part: &Range<usize>,
         on_fault: OnFault,
         admission: Option<Admission<'_>>,
@@ -63,13 +63,13 @@ impl Carried {
             };
             Ok(deliver(lane, &sending, admission).await)
         };
-        see_through(lane, RequestKind::Spans, sent).await
+        run_request(lane, RequestKind::Spans, sent).await
     }
 
     /// A part has an outcome. If it has to be sent again in halves, it is not settled by that.
     pub(super) fn note(&mut self, lane: &Lane, part: Range<usize>, outcome: Outcome) {
         match outcome {
-            Outcome::Refused(reason) if part.len() < self.batch.len() || lane.may_divide() => {
+            Outcome::Refused(reason) if part.len() < self.batch.len() || lane.may_split() => {
                 let refused = self.parts.note_refused(Refused {
                     part,
                     reason,
@@ -84,8 +84,8 @@ impl Carried {
             }
             outcome => {
                 lane.complete(self.batch.numbers(&part), outcome);
-                if outcome.has_taken(part.len()) {
-                    let refused = self.parts.note_taken();
+                if outcome.has_delivered(part.len()) {
+                    let refused = self.parts.note_delivered();
                     self.drop_refused(lane, refused);
                 }
             }
@@ -102,11 +102,11 @@ impl Carried {
             .chain(faulted.into_iter().map(|faulted| faulted.part));
         let unsent: Vec<_> = unsent.map(|part| self.batch.numbers(&part)).collect();
         // The time of one that was set aside is its own.
-        let patience = match self.age {
+        let max_elapsed = match self.age {
             Age::Since(_) => Duration::ZERO,
             Age::Queue | Age::Spans(_) | Age::Event(_) => lane.shared().settings.retry.max_elapsed,
         };
-        lane.give_up(&unsent, reason, patience);
+        lane.give_up(&unsent, reason, max_elapsed);
         self.drop_refused(lane, refused);
     }
 
@@ -135,10 +135,10 @@ impl Carried {
     pub(super) fn end(mut self, lane: &Lane) {
         let kept = std::mem::take(&mut self.parts.kept);
         if kept.len() > 1 {
-            lane.note_barren();
+            lane.disable_splitting();
         }
         self.drop_refused(lane, kept);
-        lane.shared().chunks.give_back(self.batch);
+        lane.shared().chunks.recycle(self.batch);
     }
 }
 
