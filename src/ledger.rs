@@ -1,58 +1,63 @@
-//! What became of every span: accepted = delivered + queued + in flight + dropped, by reason.
+//! Accounts for every span: accepted = delivered + queued + in flight + dropped, by reason.
 //!
-//! Knows nothing of the rest. A [`Ledger`] is plain numbers; whoever owns one keeps it under the lock that also guards what it counts,
-//! so the sum holds at every moment that a snapshot can be taken. The methods are the only moves there are, and each keeps the sum.
+//! Independent of all other modules. A [`Ledger`] holds plain numbers; its owner keeps it under the
+//! lock that guards the counted items, so the sum holds in every snapshot. Each method preserves
+//! the sum.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Why something that was accepted was not delivered.
+/// Why an accepted span or session event was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The tracer's queue was full, or its share of the memory for all tracers was used up, while its receiver worked. The newest is dropped.
-    /// Also if others hold the memory, whatever their receivers do.
+    /// The tracer's queue was full, or its share of the memory for all tracers was used up, while
+    /// its receiver worked. Drops the newest item. Also applies if other tracers hold the memory,
+    /// whatever the state of their receivers.
     #[error("the tracer's queue was full")]
     QueueFull,
-    /// The same, while the receiver refused the tracer's key.
+    /// Like `QueueFull`, while the receiver refused the tracer's key.
     #[error("the tracer's queue was full while the receiver refused the key")]
     QueueFullUnauthorized,
-    /// The same, while the receiver could not be reached, did not answer in time, or answered 408 or 5xx.
+    /// Like `QueueFull`, while the receiver was unreachable, timed out, or answered 408 or 5xx.
     #[error("the tracer's queue was full while the receiver was unavailable")]
     QueueFullUnavailable,
-    /// The receiver refused the key (401, 403), and its source gave no other within the time for repetitions.
+    /// The receiver refused the key (401, 403), and the key's source returned no other key within
+    /// the retry time.
     #[error("the receiver refused the key")]
     Unauthorized,
-    /// The receiver refused it for good: any other 4xx, a redirect that is not followed, a success that is no answer of a receiver;
-    /// or it failed on it again and again (500 and the like) while it took others.
-    /// Of spans that were sent together, those that are taken without the refused one are delivered.
+    /// The receiver refused it permanently: any other 4xx, a redirect that is not followed, or a
+    /// success that is not a receiver's answer. Also if the receiver repeatedly failed on it (500
+    /// and the like) while it accepted others. Of spans that were sent together, those accepted
+    /// without the refused one are delivered.
     #[error("the receiver refused it")]
     Refused,
-    /// The receiver found it too large (413), also where it was sent alone.
+    /// The receiver found it too large (413), even when sent alone.
     #[error("the receiver found it too large")]
     TooLarge,
-    /// The receiver took the request and rejected some of its spans (OTLP's partial success).
+    /// The receiver accepted the request but rejected this span (OTLP's partial success).
     #[error("the receiver rejected it")]
     Rejected,
-    /// The receiver did not take it in the time that repetitions may last. It may have waited all that time for a receiver that fails,
-    /// without being sent.
-    #[error("not taken within the time for repetitions")]
+    /// The receiver did not accept it within the retry time. It may have waited that long for a
+    /// failing receiver without being sent.
+    #[error("not accepted within the retry time")]
     RetriesExhausted,
-    /// It could not be encoded. Also what a request carried whose encoding or sending panicked, which may still have arrived.
+    /// It could not be encoded. Also used if encoding or sending its request panicked; it may still
+    /// have arrived.
     #[error("it could not be encoded")]
     Encoding,
-    /// Not delivered by the end of the shutdown's time. A request that was under way may still have arrived.
-    #[error("not delivered before the shutdown's end")]
+    /// Not delivered before the shutdown timeout. A request in progress may still have arrived.
+    #[error("not delivered before the shutdown timeout")]
     Shutdown,
-    /// Made after the registry was shut down.
-    #[error("made after the shutdown")]
+    /// Created after the registry was shut down.
+    #[error("created after the shutdown")]
     AfterShutdown,
 }
 
 impl DropReason {
-    /// All reasons there are.
+    /// All reasons.
     pub const ALL: [Self; 11] = [
         Self::QueueFull,
         Self::QueueFullUnauthorized,
@@ -68,7 +73,7 @@ impl DropReason {
     ];
 }
 
-/// The counters of one tracer, for its spans or for its session events.
+/// Counters of one tracer, for its spans or its session events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     delivered: u64,
@@ -77,26 +82,26 @@ pub(crate) struct Ledger {
     dropped: [u64; DropReason::ALL.len()],
 }
 
-/// The counters of a tracer's spans, and those of its session events.
+/// Counters of a tracer's spans and of its session events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledgers {
     pub(crate) spans: Ledger,
     pub(crate) events: Ledger,
 }
 
-/// A ledger at one moment: `accepted` is always the sum of all others.
+/// A snapshot of a ledger. `accepted` always equals the sum of all other fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LedgerSnapshot {
-    /// Everything that the tracer took responsibility for. Spans that sampling left out are not in it.
+    /// Everything that the tracer accepted. Excludes spans that were not sampled.
     pub accepted: u64,
-    /// Taken by the receiver.
+    /// Accepted by the receiver.
     pub delivered: u64,
-    /// Waiting for its request.
+    /// Waiting for a request.
     pub queued: u64,
-    /// In a request that is under way or waits for its repetition.
+    /// In a request that is in progress or waits for a retry.
     pub in_flight: u64,
-    /// Not delivered, by reason; reasons that never occurred are left out.
+    /// Not delivered, by reason. Contains only reasons that occurred.
     pub dropped: BTreeMap<DropReason, u64>,
 }
 
@@ -105,7 +110,7 @@ impl Ledger {
         self.queued += 1;
     }
 
-    /// Something is dropped at the door: accepted and dropped at once.
+    /// Counts something refused at entry: accepted and dropped at once.
     pub(crate) fn refuse(&mut self, reason: DropReason) {
         self.dropped[reason as usize] += 1;
     }
@@ -125,13 +130,13 @@ impl Ledger {
         self.dropped[reason as usize] += count;
     }
 
-    /// Everything that is not settled is given up.
+    /// Drops everything that is pending.
     pub(crate) fn abandon(&mut self, reason: DropReason) {
         self.dropped[reason as usize] += self.queued + self.in_flight;
         (self.queued, self.in_flight) = (0, 0);
     }
 
-    /// What is neither delivered nor dropped yet.
+    /// Returns the number neither delivered nor dropped yet.
     pub(crate) fn pending(&self) -> u64 {
         self.queued + self.in_flight
     }
@@ -154,7 +159,8 @@ impl Ledger {
             .for_each(|(mine, theirs)| *mine += theirs);
     }
 
-    /// What was delivered and dropped since an earlier state of the same ledger, and what is pending now.
+    /// Returns the counts delivered and dropped since an earlier state of this ledger, and the
+    /// pending ones now.
     fn since(&self, earlier: &Self) -> Self {
         let mut change = *self;
         change.delivered -= earlier.delivered;
@@ -188,7 +194,7 @@ impl Ledgers {
         self.events.add(&other.events);
     }
 
-    /// As [`Ledger::since`], for both.
+    /// Like [`Ledger::since`], for both.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self {
             spans: self.spans.since(&earlier.spans),
@@ -202,12 +208,12 @@ impl Ledgers {
 }
 
 impl LedgerSnapshot {
-    /// All that was dropped, whatever the reason.
+    /// Returns the total number dropped, for any reason.
     pub fn lost(&self) -> u64 {
         self.dropped.values().sum()
     }
 
-    /// All that is neither delivered nor dropped yet.
+    /// Returns the number neither delivered nor dropped yet.
     pub fn pending(&self) -> u64 {
         self.queued + self.in_flight
     }
@@ -220,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_a_counter_of_its_own() {
+    fn each_reason_has_a_separate_counter() {
         for (index, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
         }
@@ -228,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_moves_are_made_what_came_in_is_what_is_there(moves in prop::collection::vec((0..6_u8, 0..5_u64), 0..200)) {
+        fn the_sum_holds_after_any_moves(moves in prop::collection::vec((0..6_u8, 0..5_u64), 0..200)) {
             let (mut ledger, mut accepted) = (Ledger::default(), 0);
             for (kind, count) in moves {
                 match kind {

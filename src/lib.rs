@@ -1,7 +1,8 @@
 //! Isolated OpenTelemetry tracers for many tenants in one process.
 //!
-//! Each tenant, environment or feature has its own tracer: its own API key, settings, sessions, queue and export. The
-//! key selects the project that the spans land in. A span of one tracer never reaches the project of another.
+//! Each tenant, environment or feature has its own tracer: its own API key, settings, sessions,
+//! queue and export. The key selects the project that the spans land in. A span of one tracer never
+//! reaches the project of another.
 //!
 //! ```no_run
 //! // Does not run here: it reads a configuration file and the keys that the file names.
@@ -12,7 +13,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let registry = TracerRegistry::from_config("config/default.toml")?;
 //!
-//! let acme = registry.tenant_async("acme").await?; // the first call makes the tracer, later calls find it
+//! let acme = registry.tenant_async("acme").await?; // the first call creates the tracer, later calls find it
 //! let session = acme.session("chat").metadata("plan", "enterprise").start();
 //! let answer = acme.in_span_async("answer", async |span| {
 //!     span.set_attribute("question", "why?");
@@ -37,21 +38,24 @@
 //! | several of them | [`TracerRegistry::get`] and [`TracerRegistry::get_async`] with a [`Selector`] |
 //! | nothing: it runs inside a scope | [`TracerRegistry::current`] |
 //!
-//! A look-up returns a [`TracerHandle`], which is cheap to clone, or a [`LookupError`]. It never falls back to another
-//! tracer or key.
+//! A look-up returns a [`TracerHandle`], which is cheap to clone, or a [`LookupError`]. It never
+//! falls back to another tracer or key.
 //!
 //! # Make spans
-//! - [`TracerHandle::in_span`] and [`TracerHandle::in_span_async`] run a closure or a future in a span.
+//! - [`TracerHandle::in_span`] and [`TracerHandle::in_span_async`] run a closure or a future in a
+//!   span.
 //! - [`trace`] does the same for a function.
-//! - [`Session`] groups spans under an id and metadata of their own.
-//! - [`Scope`] carries "this code runs for that tracer" to threads, tasks and channels.
-//! - A handle is an OpenTelemetry `TracerProvider`. [`RoutingProvider`](integrations::RoutingProvider) serves instrumentation that has only one
+//! - [`Session`] groups spans under an id with metadata.
+//! - [`Scope`] carries the current tracer and session to threads, tasks and channels.
+//! - A handle is an OpenTelemetry `TracerProvider`.
+//!   [`RoutingProvider`](integrations::RoutingProvider) serves instrumentation that has only one
 //!   provider: its spans go to the tracer of the scope.
 //!
-//! # Configure and watch
-//! [`TracerRegistry::from_config`] reads TOML; [`TracerRegistry::builder`] takes the same settings as values of
-//! [`config`]. A key comes from a [`KeySource`], never from the configuration itself. [`TracerRegistry::status`] and
-//! the [`Report`](report::Report) of a flush count each span under exactly one heading.
+//! # Configure and observe
+//! [`TracerRegistry::from_config`] reads TOML; [`TracerRegistry::builder`] takes the same settings
+//! as values of [`config`]. A key comes from a [`KeySource`], never from the configuration itself.
+//! [`TracerRegistry::status`] and the [`Report`](report::Report) of a flush count each span under
+//! exactly one heading.
 //!
 //! # Features
 //! | feature | default | adds |
@@ -88,7 +92,7 @@ mod util;
 #[cfg(feature = "watch")]
 mod watch;
 
-/// The release of OpenTelemetry that handles and spans are of.
+/// The OpenTelemetry version used by handles and spans.
 pub use opentelemetry;
 
 pub use backend::EventType;
@@ -119,24 +123,24 @@ pub mod status {
     pub use crate::registry::{ConfigurationStatus, EvictedTotals, PoolStatus, Status, TracerStatus, UnroutedStatus};
 }
 
-/// What a flush, a shutdown and a reload return.
+/// Results of a flush, a shutdown and a reload.
 pub mod report {
     pub use crate::export::{EvictedReport, Report, SessionEventsReport, TracerReport};
     pub use crate::registry::{Reload, RetainedTracer};
 }
 
-/// What a check of the configuration finds: [`TracerRegistry::check`].
+/// Results of a configuration check: [`TracerRegistry::check`].
 pub mod check {
     pub use crate::export::SpanFate;
     pub use crate::registry::{CheckMode, CheckWarning, CheckedBinding, ConnectionCheck};
 }
 
-/// Bindings that a program answers itself, from a database for example: [`RegistryBuilder::binding_source`].
+/// Sources of tenants' bindings, for example a database: [`RegistryBuilder::binding_source`].
 pub mod source {
     pub use crate::registry::{AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, SourceError};
 }
 
-/// Errors that other errors and reports carry.
+/// Errors contained in other errors and in reports.
 pub mod error {
     pub use crate::backend::DestinationError;
     pub use crate::export::{EngineError, ExportError, TlsError, TlsErrorKind};
@@ -144,7 +148,7 @@ pub mod error {
     pub use crate::util::system_error::SystemError;
 }
 
-/// Text of others, made harmless for a terminal or a log.
+/// Makes foreign text safe for a terminal or a log.
 pub mod text {
     pub use crate::util::printable::{Printable, printable};
 }
@@ -153,7 +157,7 @@ pub mod text {
 /// use tracer_registry::{TracerHandle, trace};
 ///
 /// #[trace(event_type = tool, capture = inputs)]
-/// fn retrieve(question: &str) -> Vec<String> {                  // of whichever tracer it is called for
+/// fn retrieve(question: &str) -> Vec<String> {                  // for the tracer of its caller
 ///     vec![question.to_uppercase()]
 /// }
 ///
@@ -166,7 +170,7 @@ pub mod text {
 #[doc(inline)]
 pub use tracer_registry_macros::trace;
 
-/// What expansions of [`trace`] name. Not for use by hand: it may be another one with any release.
+/// Names used by expansions of [`trace`]. Not a public API: may change in any release.
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 pub mod __private {
@@ -174,7 +178,7 @@ pub mod __private {
     pub use crate::integrations::trace_macro::*;
 }
 
-/// The README and the pages of `docs/`: their code is compiled and run as doc tests.
+/// The README and the pages of `docs/`, whose code runs as doc tests.
 #[cfg(doctest)]
 mod docs {
     #[doc = include_str!("../README.md")]

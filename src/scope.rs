@@ -1,4 +1,4 @@
-//! Scopes as values: what is current in one place, to be used in another.
+//! Captured scopes, for use in another thread or task.
 
 use std::fmt;
 
@@ -9,11 +9,12 @@ use crate::context::{self, InScope, ScopeGuard};
 use crate::session::Session;
 use crate::tracer::TracerHandle;
 
-/// What was current in one place, to be used in another: the tracer, its session, its span and its baggage. What Python calls
-/// `contextvars.copy_context()`.
+/// A captured scope: the tracer, session, span and baggage that were current, for use elsewhere.
+/// Like Python's `contextvars.copy_context()`.
 ///
-/// Cheap to clone, `Send` and `Sync`. Work takes it along to wherever it goes on: in a closure for a thread, beside a message in a channel,
-/// behind the pointer of a callback. It is an OpenTelemetry [`Context`], so whatever moves contexts moves scopes as well.
+/// Cheap to clone, `Send` and `Sync`. Pass it to wherever the work continues: in a closure for a
+/// thread, with a message in a channel, behind a callback's pointer. It wraps an OpenTelemetry
+/// [`Context`], so code that moves contexts also moves scopes.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -38,23 +39,24 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Returns what is current on this thread, or in this task.
+    /// Captures the scope that is current on this thread or in this task.
     pub fn current() -> Self {
         Self { cx: context::current() }
     }
 
-    /// Returns the tracer that code in it runs for.
+    /// Returns the tracer that code in the scope runs for.
     pub fn tracer(&self) -> Option<TracerHandle> {
         let (owner, _) = context::scope_of(&self.cx)?;
         TracerHandle::of_scope(owner)
     }
 
-    /// Returns its session, as [`Session::current`].
+    /// Returns the session of the scope, as [`Session::current`] does.
     pub fn session(&self) -> Option<Session> {
         Session::of_context(&self.cx)
     }
 
-    /// Makes it current on this thread until the guard is dropped, in place of what was current before.
+    /// Makes the scope current on this thread until the guard is dropped, replacing the current
+    /// one.
     ///
     /// The guard stays on its thread:
     ///
@@ -69,13 +71,14 @@ impl Scope {
         context::attach(&self.cx)
     }
 
-    /// Runs a closure in it.
+    /// Runs a closure in the scope.
     pub fn run<T>(&self, f: impl FnOnce() -> T) -> T {
         let _entered = self.enter();
         f()
     }
 
-    /// Returns a closure that runs in it, wherever it is called: for `std::thread::spawn`, `spawn_blocking`, a thread pool.
+    /// Wraps a closure to run in the scope wherever it is called, such as in `std::thread::spawn`,
+    /// `spawn_blocking` or a thread pool.
     pub fn wrap<F, T>(&self, f: F) -> impl FnOnce() -> T + use<F, T>
     where
         F: FnOnce() -> T,
@@ -84,20 +87,20 @@ impl Scope {
         move || scope.run(f)
     }
 
-    /// Runs a future in it, on whatever thread.
+    /// Runs a future in the scope, on any thread.
     ///
     /// # Cancel safety
-    /// As that of the future.
+    /// Same as the future's.
     pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         InScope::new(future, self.cx.clone())
     }
 
-    /// Polls a stream in it: the stream makes its items in the scope; the code that uses them is not in it.
+    /// Polls a stream in the scope. Code that consumes the items runs outside it.
     pub fn stream<S: Stream>(&self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
         InScope::new(stream, self.cx.clone())
     }
 
-    /// Its OpenTelemetry context.
+    /// Returns the scope's OpenTelemetry context.
     pub fn context(&self) -> &Context {
         &self.cx
     }

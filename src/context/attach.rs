@@ -1,21 +1,24 @@
-//! Making a context the current one of a thread, and what holds where that fails.
+//! Attaches contexts to a thread, and handles failed attachments.
 //!
-//! OpenTelemetry keeps 65,534 attached contexts for each thread. Beyond that its `attach` does nothing, and whatever was current stays so: code
-//! that entered one tracer's scope would run in another one's. So each attachment is checked. While there is one that failed on a thread, what
-//! is current there is not what code asked for, and [`current`] and [`known`] take it for a context in no scope, without a default.
+//! OpenTelemetry keeps at most 65,534 attached contexts per thread. Beyond that its `attach` does
+//! nothing and the previous context stays current, so code that entered one tracer's scope would
+//! run in another's. Therefore each attachment is verified. While a failed attachment exists on a
+//! thread, [`current`] and [`usable`] treat its current context as outside any scope and without a
+//! default.
 //!
-//! A thread that ends drops OpenTelemetry's stack of contexts with its other variables, and whatever asks for the current context afterwards panics,
-//! which in the destructor of a variable ends the process. So each use of the stack asks first whether it is there ([`has_stack`]). Where it is
-//! not, nothing is current, nothing can be made current, and all telemetry comes to nothing.
+//! A thread that ends drops OpenTelemetry's context stack together with its other thread-locals.
+//! Reading the current context afterwards panics; in the destructor of a thread-local that aborts
+//! the process. Therefore each use of the stack first checks that it still exists ([`has_stack`]).
+//! Without it nothing is current, nothing can be attached, and telemetry is suppressed.
 //!
-//! | `STACK` | means | becomes |
+//! | `STACK` | meaning | next |
 //! |---|---|---|
-//! | `Unknown` | nothing was asked on this thread yet | `There`, or stays if the stack cannot be used |
-//! | `There` | the stack is there, and so is `WITNESS`, which was made after it and is dropped before it | `Gone` when `WITNESS` is dropped |
-//! | `Gone` | the thread drops its variables | |
+//! | `Unknown` | not used on this thread yet | `There`; stays `Unknown` if the stack is unusable |
+//! | `There` | the stack and `WITNESS` exist; `WITNESS` is newer, so it is dropped first | `Gone` when `WITNESS` is dropped |
+//! | `Gone` | the thread is dropping its thread-locals | |
 //!
-//! Invariants: `FAILED` is the number of guards on this thread whose context is not attached because the stack is full; OpenTelemetry's stack is
-//! touched only where `has_stack` is true.
+//! Invariants: `FAILED` is the number of guards on this thread whose context is not attached
+//! because the stack is full. OpenTelemetry's stack is used only if `has_stack` returns true.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -27,16 +30,16 @@ use std::panic::catch_unwind;
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, ContextGuard};
 
-use super::scope::{ContextScope, is_decided, is_untraced, untraced};
+use super::scope::{ContextScope, is_scoped_or_untraced, is_untraced, untraced};
 
 thread_local! {
-    // These two have no destructor, so they are there as long as the thread.
+    // These two have no destructor, so they live as long as the thread.
     static FAILED: Cell<usize> = const { Cell::new(0) };
     static STACK: Cell<Stack> = const { Cell::new(Stack::Unknown) };
     static WITNESS: Witness = const { Witness };
 }
 
-/// What is known of OpenTelemetry's stack of contexts on this thread.
+/// State of OpenTelemetry's context stack on this thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stack {
     Unknown,
@@ -44,7 +47,8 @@ enum Stack {
     Gone,
 }
 
-/// Dropped before OpenTelemetry's stack, since it is made after it: a thread drops its variables in the reverse order in which they were made.
+/// Dropped before OpenTelemetry's stack because it is created after it: a thread drops its
+/// thread-locals in reverse order of creation.
 struct Witness;
 
 impl Drop for Witness {
@@ -53,18 +57,20 @@ impl Drop for Witness {
     }
 }
 
-/// In a context: the thread that it was current on is ending.
-struct Ending;
+/// Marks a context that was current on an ending thread.
+struct EndingThread;
 
-/// Keeps a scope current on this thread. Dropped, it makes current again what was before.
+/// Keeps a scope current on this thread. Dropping it restores the previous context.
 ///
-/// If the thread already has 65,534 attached contexts, the most that OpenTelemetry keeps, the scope cannot be made current. Until the guard is
-/// dropped, code on this thread then runs in no scope, and
-/// [`UnroutedStatus::unattached`](crate::status::UnroutedStatus::unattached) counts it. The same holds in a destructor that a thread runs at its end,
-/// after it dropped OpenTelemetry's context; there code makes no spans at all.
+/// A thread holds at most 65,534 attached contexts, a limit of OpenTelemetry. Beyond it the scope
+/// cannot be entered: until the guard is dropped, code on this thread runs outside any scope, and
+/// [`UnroutedStatus::unattached`](crate::status::UnroutedStatus::unattached) counts it. The same
+/// holds in thread-local destructors that run after OpenTelemetry's context stack is dropped; code
+/// there creates no spans at all.
 #[must_use = "the scope ends when the guard is dropped"]
 pub struct ScopeGuard {
-    // First: the count goes down when nothing of this guard is attached any more. None where the thread is ending.
+    // Dropped first, so that `FAILED` decreases only after detaching. `None` if the thread is
+    // ending.
     attached: Option<ContextGuard>,
     failed: Option<Failed>,
     on_its_thread: PhantomData<*const ()>,
@@ -73,13 +79,13 @@ pub struct ScopeGuard {
 impl Drop for ScopeGuard {
     fn drop(&mut self) {
         if !has_stack() {
-            // It would look for its context on a stack that is gone.
+            // Dropping it would access a stack that is gone.
             mem::forget(self.attached.take());
         }
     }
 }
 
-/// Counts as one attachment that failed.
+/// Counts one failed attachment.
 struct Failed(PhantomData<*const ()>);
 
 impl Failed {
@@ -95,7 +101,7 @@ impl Drop for Failed {
     }
 }
 
-/// Makes a context the current one of the thread until the guard is dropped.
+/// Makes a context current on this thread until the guard is dropped.
 pub(crate) fn attach(cx: &Context) -> ScopeGuard {
     if !has_stack() {
         note(cx);
@@ -117,24 +123,25 @@ pub(crate) fn attach(cx: &Context) -> ScopeGuard {
 #[cold]
 fn fail(cx: &Context) -> Failed {
     let failed = Failed::begin();
-    // If the new scope names no registry, the one that stays current does.
+    // If the new scope names no registry, the scope that stays current does.
     let is_first = note(cx).or_else(|| with_current(note));
     if is_first == Some(true) {
         tracing::warn!(
-            "a scope cannot be entered: its thread has 65534 attached contexts, the most that OpenTelemetry keeps; until their guards are \
-             dropped, code on such a thread runs in no scope"
+            "cannot enter a scope: the thread holds 65534 attached contexts, the limit of OpenTelemetry; code on it runs \
+             outside any scope until their guards are dropped"
         );
     }
     failed
 }
 
-/// Counts a scope that cannot be made current; whether it is the registry's first.
+/// Counts a scope that cannot be made current. Returns whether it is the registry's first, or
+/// `None` without a scope.
 fn note(cx: &Context) -> Option<bool> {
     Some(cx.get::<ContextScope>()?.identity().boundary().note_unattached())
 }
 
-/// Whether two contexts have the same scope, span and suppression. Baggage is not compared: contexts that this crate makes differ in it only
-/// if they differ in one of those.
+/// Whether two contexts have the same scope, span and suppression. Baggage is not compared:
+/// contexts that this crate creates differ in baggage only if they also differ in one of those.
 fn is_same(one: &Context, other: &Context) -> bool {
     let same_scope = match (one.get::<ContextScope>(), other.get::<ContextScope>()) {
         (Some(one), Some(other)) => std::ptr::eq(one, other),
@@ -148,24 +155,26 @@ fn is_same(one: &Context, other: &Context) -> bool {
     same_scope && same_span && one.is_telemetry_suppressed() == other.is_telemetry_suppressed()
 }
 
-/// The current context of the thread. In no scope if an attachment failed; without telemetry if the thread is ending.
+/// Returns the current context of the thread. It has no scope if an attachment failed, and is
+/// suppressed if the thread is ending.
 pub(crate) fn current() -> Context {
     if !has_stack() {
-        return Context::new().with_value(Ending).with_telemetry_suppressed();
+        return Context::new().with_value(EndingThread).with_telemetry_suppressed();
     }
     with_current(|now| if has_failed() { untraced(now) } else { now.clone() })
 }
 
-/// The current context of the thread, or another one if nothing at all is current.
+/// Returns the current context of the thread, or `other` if nothing is current.
 pub(crate) fn current_or(other: Context) -> Context {
     let now = current();
-    let is_set = is_decided(&now) || now.has_active_span() || now.is_telemetry_suppressed();
+    let is_set = is_scoped_or_untraced(&now) || now.has_active_span() || now.is_telemetry_suppressed();
     if is_set { now } else { other }
 }
 
-/// A context that the program passes in, as it may be used on this thread. If an attachment failed, one with the scope that is current there
-/// counts as in no scope, because the failed attachment may have been meant to hide it.
-pub(crate) fn known(cx: &Context) -> Cow<'_, Context> {
+/// Returns a context passed in by the program as it may be used on this thread. If an attachment
+/// failed, a context with the scope that is current counts as outside any scope, because the failed
+/// attachment may have been meant to hide it.
+pub(crate) fn usable(cx: &Context) -> Cow<'_, Context> {
     if has_failed() && with_current(|now| has_same_scope(now, cx)) {
         return Cow::Owned(untraced(cx));
     }
@@ -179,29 +188,29 @@ fn has_same_scope(one: &Context, other: &Context) -> bool {
     }
 }
 
-/// Whether an attachment failed on this thread, and its guard is still there.
+/// Whether a failed attachment with a live guard exists on this thread.
 pub(crate) fn has_failed() -> bool {
     FAILED.get() > 0
 }
 
-/// Whether a context is what is current on a thread that is ending.
+/// Whether a context was current on an ending thread.
 pub(crate) fn is_ending(cx: &Context) -> bool {
-    cx.get::<Ending>().is_some()
+    cx.get::<EndingThread>().is_some()
 }
 
-/// Whether the thread still has OpenTelemetry's stack of contexts.
+/// Whether the thread still has OpenTelemetry's context stack.
 #[inline]
 fn has_stack() -> bool {
     match STACK.get() {
         Stack::There => true,
         Stack::Gone => false,
-        Stack::Unknown => look_for_stack(),
+        Stack::Unknown => probe_stack(),
     }
 }
 
 #[cold]
-fn look_for_stack() -> bool {
-    // Panics where the thread is ending, and this is the first time that anything of this crate is called on it.
+fn probe_stack() -> bool {
+    // Panics if the thread is ending and this is its first call into this crate.
     let is_there = catch_unwind(|| with_current(|_| ())).is_ok();
     if is_there {
         WITNESS.with(|_| STACK.set(Stack::There));
@@ -210,16 +219,16 @@ fn look_for_stack() -> bool {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this module owns the current context")]
-fn with_current<T>(see: impl FnOnce(&Context) -> T) -> T {
-    Context::map_current(see)
+fn with_current<T>(f: impl FnOnce(&Context) -> T) -> T {
+    Context::map_current(f)
 }
 
-/// Makes all telemetry of this thread come to nothing until the guard is dropped.
+/// Suppresses all telemetry of this thread until the guard is dropped.
 pub(crate) fn suppress() -> ScopeGuard {
     attach(&current().with_telemetry_suppressed())
 }
 
-/// Makes all telemetry of this thread come to nothing, for the rest of its life.
+/// Suppresses all telemetry of this thread for the rest of its life.
 pub(crate) fn suppress_on_this_thread() {
     mem::forget(suppress());
 }

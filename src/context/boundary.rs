@@ -1,13 +1,14 @@
-//! What the tracers of one registry share to keep data from passing between them.
+//! State shared by the tracers of one registry to keep their data apart.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::outlived::{StaleScopeStatus, StaleScopes};
+use super::stale_scopes::{StaleScopeStatus, StaleScopes};
 use super::trace_origin::TraceKey;
 
-/// The key of trace ids, and counts of what was kept from passing between tracers or out of the process. One for each registry.
+/// The key of trace ids, and counters of data that was kept from crossing between tracers or
+/// leaving the process. One per registry.
 #[derive(Debug, Default)]
 pub(crate) struct Boundary {
     pub(super) traces: TraceKey,
@@ -18,21 +19,22 @@ pub(crate) struct Boundary {
     pub(super) stale: StaleScopes,
 }
 
-/// What was left out of requests and links.
+/// Data dropped from outgoing requests, parents and links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PropagationStatus {
-    /// Baggage entries that did not go out with a request, because their name or metadata is not valid in a W3C `baggage` header, or the header
-    /// was full (64 entries, 8,192 bytes).
+    /// Baggage entries omitted from outgoing requests: their name or metadata is not valid in a W3C
+    /// `baggage` header, or the header was full (64 entries, 8,192 bytes).
     pub baggage_dropped: u64,
-    /// How often a remote span was not taken as parent, although the binding trusts remote parents, because another selector of this registry
-    /// began its trace.
+    /// Remote spans rejected as parents, although the binding trusts remote parents, because
+    /// another selector of this registry began their trace.
     pub foreign_parents: u64,
-    /// Links that were left out of spans: to a span of another tracer, or into a trace that another selector of this registry began.
+    /// Links removed from spans: to a span of another tracer, or into a trace that another selector
+    /// of this registry began.
     pub foreign_links: u64,
 }
 
-// Relaxed: counts, no other memory depends on them.
+// Relaxed: counters; they order no other memory.
 impl Boundary {
     pub(crate) fn note_baggage_dropped(&self, entries: u64) {
         self.baggage_dropped.fetch_add(entries, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! How a scope is entered, and what it hides.
+//! Entering a scope, and hiding the context it is entered over.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::scope::{
 };
 use super::{Identity, Root};
 
-/// How many hidden scopes of other tracers a scope remembers. Beyond that it forgets the ones that were hidden first.
+/// Maximum number of hidden contexts that a scope keeps. Beyond that the oldest are forgotten.
 const MAX_HIDDEN: usize = 32;
 
-/// A context in which code runs for a tracer, made from the one it is entered from.
+/// Returns the context of a scope of `owner`, entered from `from`.
 ///
-/// Inside the same tracer's scope everything stays, with another session if one is given. Inside another tracer's scope, or under
-/// another tracer's span, that context is hidden as a whole, with its span, its baggage and all else in it. The innermost context of
-/// this tracer, if there is one, is continued.
+/// Inside a scope of the same tracer, keeps the context and replaces the session if one is given.
+/// Inside another tracer's scope or under another tracer's span, hides that whole context,
+/// including its span and baggage, and continues this tracer's innermost context, if any.
 pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context) -> Context {
     let identity = &*owner.identity;
     let own = own_scope(identity, from);
@@ -69,8 +69,8 @@ pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context
     }
 }
 
-/// A context without the baggage that was set in it. Baggage that was set in no scope has no owner; kept, it would become that of the first
-/// tracer that is entered.
+/// Returns the context without its baggage. Baggage set outside any scope has no owner; keeping it
+/// would give it to the first tracer entered.
 fn without_baggage(cx: &Context) -> Cow<'_, Context> {
     if cx.baggage().is_empty() {
         Cow::Borrowed(cx)
@@ -79,7 +79,8 @@ fn without_baggage(cx: &Context) -> Cow<'_, Context> {
     }
 }
 
-/// A context with a span of the tracer current in its scope, and the root that the span is, if it is the first one there.
+/// Returns a context with a span of the tracer current in its scope. Also returns the scope's new
+/// root if the span is the first one there.
 pub(crate) fn with_own_span(
     entered: &Context,
     span: impl Span + Send + Sync + 'static,
@@ -87,12 +88,12 @@ pub(crate) fn with_own_span(
     let is_first = entered.get::<ContextScope>().is_some_and(|scope| scope.root.is_none());
     let root: Option<Arc<Root>> = is_first.then(Arc::default);
     (
-        remembering(entered, span.span_context(), root.as_ref()).with_span(span),
+        with_remembered_span(entered, span.span_context(), root.as_ref()).with_span(span),
         root,
     )
 }
 
-/// A context of a span that has another root, for all that is made in it.
+/// Replaces the root of a span's context, for everything created in it.
 #[cfg(feature = "tower")]
 pub(crate) fn with_root(cx: &Context, root: &Arc<Root>) -> Context {
     match cx.get::<ContextScope>() {
@@ -104,13 +105,13 @@ pub(crate) fn with_root(cx: &Context, root: &Arc<Root>) -> Context {
     }
 }
 
-/// A context with a remote span current in the scope of a tracer that trusts it.
+/// Returns a context with a remote span current in the scope of a tracer that trusts it.
 pub(crate) fn with_trusted_span(entered: &Context, span: SpanContext) -> Context {
-    remembering(entered, &span, None).with_remote_span_context(span)
+    with_remembered_span(entered, &span, None).with_remote_span_context(span)
 }
 
-/// A context whose scope remembers a span of its tracer, and its root, if that is another one.
-fn remembering(entered: &Context, span: &SpanContext, root: Option<&Arc<Root>>) -> Context {
+/// Returns a context whose scope remembers a span of its tracer, with `root` as its root if given.
+fn with_remembered_span(entered: &Context, span: &SpanContext, root: Option<&Arc<Root>>) -> Context {
     match entered.get::<ContextScope>() {
         Some(scope) if span.is_valid() => entered.with_value(ContextScope {
             entry: Arc::clone(&scope.entry),
@@ -121,7 +122,7 @@ fn remembering(entered: &Context, span: &SpanContext, root: Option<&Arc<Root>>) 
     }
 }
 
-/// A context with another session in the scope of a tracer.
+/// Replaces the session in the scope of a context.
 pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context {
     match entered.get::<ContextScope>() {
         Some(scope) => entered.with_value(ContextScope {
@@ -132,7 +133,8 @@ pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context 
     }
 }
 
-/// The same scope with other baggage. Its scope is a value of its own, by which it is known where it is made current.
+/// Replaces the baggage of a context. Copies the scope value, because attachments are compared by
+/// its address.
 pub(crate) fn with_baggage(entered: &Context, baggage: Baggage) -> Context {
     let cx = entered.with_baggage(baggage);
     match entered.get::<ContextScope>() {
@@ -141,18 +143,21 @@ pub(crate) fn with_baggage(entered: &Context, baggage: Baggage) -> Context {
     }
 }
 
-/// Enters over something of another tracer: its scope, or a span of it that was made current by hand in or outside our own scope.
+/// Enters over another tracer's context: its scope, or its span made current manually inside or
+/// outside the own scope.
 fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&ContextScope>, from: &Context) -> Context {
     let identity = &*owner.identity;
     let outer = own_context(identity, from);
     let before = outer.and_then(|outer| own_scope(identity, outer));
-    // A span of ours that was made current by hand in another tracer's scope; the id is all that is taken from there.
-    let by_hand = own_active(identity, from).or_else(|| {
+    // The own span made current manually in another tracer's scope. Only its id is taken from
+    // there.
+    let manual = own_active(identity, from).or_else(|| {
         let hidden = from.get::<ContextScope>()?.hidden(identity)?;
         let bare = hidden.get::<ContextScope>().is_none();
         bare.then(|| hidden.span().span_context().clone())
     });
-    // The span that is active in our own context further out: where it was made current by hand, the scope there does not remember it.
+    // The active span of the own outer context. If it was made current manually, the scope there
+    // does not remember it.
     let in_outer = outer.and_then(|outer| own_active(identity, outer));
     let scope = ContextScope {
         entry: Arc::new(ScopeEntry {
@@ -161,22 +166,23 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Context
             hidden: hide(identity, from),
             is_by_default: false,
         }),
-        span: by_hand.clone().or(in_outer).or_else(|| before?.span.clone()),
+        span: manual.clone().or(in_outer).or_else(|| before?.span.clone()),
         root: before.and_then(ContextScope::open_root),
     };
     if own.is_some() {
-        // Our own scope, under a span of another tracer.
+        // The own scope, under a span of another tracer.
         return with_span_of(from, scope);
     }
-    // Our own context further out, with its span and its baggage, if there is one.
+    // Continue the own outer context, with its span and baggage, if there is one.
     let entered = outer.cloned().unwrap_or_default().with_value(scope);
-    match by_hand {
+    match manual {
         Some(span) => entered.with_remote_span_context(span),
         None => entered,
     }
 }
 
-/// What a scope of `identity` hides when it is entered over a context of another tracer.
+/// Returns the contexts that a scope of `identity` hides when it is entered over another tracer's
+/// context.
 fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
     let outer = from.get::<ContextScope>();
     let before = outer
@@ -189,7 +195,8 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
         .collect();
     let other = outer.filter(|outer| !outer.is_of(identity));
     if let Some(other) = other {
-        // Kept without what it hides itself: the list stays flat, so that dropping it is not recursive.
+        // Without the contexts it hides itself: the list stays flat, so dropping it does not
+        // recurse.
         let scope = ContextScope {
             entry: Arc::new(ScopeEntry {
                 hidden: None,
@@ -204,7 +211,7 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
         });
     }
     if is_foreign(identity, from) && other.is_none_or(|other| is_foreign(other.identity(), from)) {
-        // No scope has this span in it. Only its id is kept, for the tracer that made it.
+        // The active span is in no scope. Keep only its id, for the tracer that created it.
         let span = from.span().span_context().clone();
         hidden.push(Context::new().with_remote_span_context(span));
     }
@@ -213,12 +220,12 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
     (!hidden.is_empty()).then(|| hidden.into())
 }
 
-/// A context with another scope, and the span that the scope remembers in place of the one that is active.
+/// Replaces the scope of a context, and the active span by the span that the scope remembers.
 fn with_span_of(cx: &Context, scope: ContextScope) -> Context {
     if let Some(span) = scope.span.clone() {
         return cx.with_value(scope).with_remote_span_context(span);
     }
-    // A span cannot be removed from a context, so the context is built anew.
+    // A span cannot be removed from a context, so build a new one.
     let bare = Context::new().with_value(scope);
     if cx.baggage().is_empty() {
         bare
@@ -227,7 +234,8 @@ fn with_span_of(cx: &Context, scope: ContextScope) -> Context {
     }
 }
 
-/// A context whose scope was not entered: that of a span that was made in no scope, which its tracer got as the default.
+/// Marks the scope of a context as not entered: its span was created outside any scope and assigned
+/// to the default tracer.
 #[cfg(feature = "tracing")]
 pub(crate) fn by_default(cx: &Context) -> Context {
     let Some(scope) = cx.get::<ContextScope>() else {
@@ -242,9 +250,10 @@ pub(crate) fn by_default(cx: &Context) -> Context {
     })
 }
 
-/// The scope of a context, with its session and its baggage, and no span of its tracer: what is started there is a root.
+/// Returns the scope of a context with its session and baggage but without a span of its tracer: a
+/// span started there is a root span.
 #[cfg(feature = "tracing")]
-pub(crate) fn rooted(cx: &Context) -> Context {
+pub(crate) fn without_parent(cx: &Context) -> Context {
     let Some(scope) = cx.get::<ContextScope>() else {
         return Context::new();
     };
@@ -260,13 +269,13 @@ pub(crate) fn rooted(cx: &Context) -> Context {
         ContextScope {
             entry: Arc::new(entry),
             span: None,
-            // A root of its own, but not out of a scope that is over.
+            // Gets a new root, unless the scope has ended.
             root: scope.root.clone().filter(|root| root.is_scope_over()),
         },
     )
 }
 
-/// The same baggage once more.
+/// Copies the baggage.
 fn copied(baggage: &Baggage) -> Baggage {
     let entries = baggage.iter();
     entries

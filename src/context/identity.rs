@@ -14,38 +14,40 @@ use super::boundary::Boundary;
 use super::trace_origin::{Tag, random_half};
 use crate::selector::Selector;
 
-/// What the check of a marked id differs in.
+/// XOR difference between the check of a marked id and that of an unmarked one.
 const MARK: u64 = 0x5A5A_5A5A;
 
 thread_local! {
-    /// Whether the next span id of this thread is marked. The SDK asks for an id without saying for which span.
+    /// Whether the next span id of this thread is marked. The SDK requests an id without naming the
+    /// span.
     static MARKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Makes and recognizes the span ids of one tracer. Two are the same only if they are the same allocation.
+/// Creates and recognizes the span ids of one tracer. Compared by address.
 #[derive(Debug)]
 pub(crate) struct Identity {
     key: [u64; 2],
     next: AtomicU32,
     traces: RandomIdGenerator,
-    /// Mixed into the SDK's trace ids. A forked child makes the same random numbers as its parent; its own tracers mix in other ones.
+    /// Mixed into the SDK's trace ids. A forked child's generator repeats its parent's numbers; the
+    /// child's own tracers use a different mix.
     mix: u64,
-    /// Its selector's, under the registry's key.
+    /// Tag of the selector under the registry's key.
     tag: Tag,
     boundary: Arc<Boundary>,
 }
 
-/// The SDK's generator of ids for one tracer.
+/// The SDK's id generator for one tracer.
 #[derive(Debug)]
 pub(crate) struct SpanIds(pub(crate) Arc<Identity>);
 
 impl Identity {
     pub(crate) fn new(selector: &Selector, boundary: &Arc<Boundary>) -> Arc<Self> {
-        // The system's, because a forked child shares what is in memory.
+        // From the operating system: random state in memory is shared with forked children.
         let mut random = OsRng.unwrap_err();
         Arc::new(Self {
             key: random.random(),
-            // A random start, so that ids of two processes in one trace rarely collide.
+            // Random start: ids of two processes in one trace rarely collide.
             next: AtomicU32::new(random.random()),
             traces: RandomIdGenerator::default(),
             mix: random.random(),
@@ -54,50 +56,54 @@ impl Identity {
         })
     }
 
-    /// Returns what its tracer shares with the others of its registry.
+    /// Returns the state shared with the other tracers of the registry.
     pub(crate) fn boundary(&self) -> &Boundary {
         &self.boundary
     }
 
-    /// Returns whether this tracer made the id.
+    /// Whether this tracer created the id.
     pub(crate) fn made(&self, id: SpanId) -> bool {
-        let differs = self.differs(id);
-        differs == 0 || differs == MARK
+        let check_difference = self.check_difference(id);
+        check_difference == 0 || check_difference == MARK
     }
 
-    /// Returns whether this tracer made the id, and marked it: the span's session comes from its trace.
+    /// Whether this tracer created the id and marked it, which means that the span's session comes
+    /// from its trace.
     pub(crate) fn marked(&self, id: SpanId) -> bool {
-        self.differs(id) == MARK
+        self.check_difference(id) == MARK
     }
 
-    /// Returns whether the tracer may continue the span that is active in a context: one of its own, or a remote one that it trusts.
+    /// Whether the tracer may continue the active span of a context: its own span, or a remote span
+    /// that it trusts.
     pub(super) fn may_continue(&self, cx: &Context, trust_remote: bool) -> bool {
         let span = cx.span();
         let span = span.span_context();
         let own = if span.is_remote() {
-            trust_remote && self.takes_remote(span)
+            trust_remote && self.accepts_remote(span)
         } else {
             self.made(span.span_id())
         };
         own && span.is_valid()
     }
 
-    /// Returns whether the tracer accepts a remote span as parent, given that its binding trusts remote parents. Counts a refusal.
-    pub(crate) fn takes_remote(&self, span: &SpanContext) -> bool {
-        let is_foreign = span.is_valid() && self.is_begun_by_another(span.trace_id());
+    /// Whether the tracer accepts a remote span as parent, given that its binding trusts remote
+    /// parents. Counts a rejection.
+    pub(crate) fn accepts_remote(&self, span: &SpanContext) -> bool {
+        let is_foreign = span.is_valid() && self.is_foreign_trace(span.trace_id());
         if is_foreign {
             self.boundary.note_foreign_parent();
         }
         !is_foreign
     }
 
-    /// Returns whether the tracer's spans may link to a span: one of its own, or a remote one in a trace that no other selector of the registry began.
+    /// Whether the tracer's spans may link to a span: its own span, or a remote one in a trace that
+    /// no other selector of the registry began.
     pub(crate) fn may_link(&self, to: &SpanContext) -> bool {
-        self.made(to.span_id()) || (to.is_remote() && !self.is_begun_by_another(to.trace_id()))
+        self.made(to.span_id()) || (to.is_remote() && !self.is_foreign_trace(to.trace_id()))
     }
 
     /// Whether another selector of the same registry began a trace.
-    fn is_begun_by_another(&self, trace: TraceId) -> bool {
+    fn is_foreign_trace(&self, trace: TraceId) -> bool {
         let tag = self.boundary.traces.tag_of(trace);
         tag.is_some_and(|tag| tag != self.tag)
     }
@@ -110,17 +116,19 @@ impl Identity {
         started
     }
 
-    /// What an id's check differs in from the one that this tracer would have made.
-    fn differs(&self, id: SpanId) -> u64 {
+    /// XOR difference between an id's check and the check that this tracer computes. Zero for its
+    /// unmarked ids.
+    fn check_difference(&self, id: SpanId) -> u64 {
         let id = u64::from_be_bytes(id.to_bytes());
         (id & u64::from(u32::MAX)) ^ self.check(id >> 32)
     }
 
-    /// A count spread over all 32 bits, and its check. Not zero: that id would be invalid.
+    /// Returns a counter spread over 32 bits, followed by its check. Never zero, because that id is
+    /// invalid.
     fn next_id(&self) -> SpanId {
         loop {
-            // Relaxed: only the count matters, no other memory depends on it. Multiplying by an odd number is one to one, so ids do not repeat
-            // before four thousand million spans.
+            // Relaxed: orders no other memory. Multiplication by an odd number is a bijection, so
+            // ids repeat only after 2^32 spans.
             let count =
                 self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B1) ^ (self.key[1] >> 32) as u32;
             let mark = if MARKING.get() { MARK } else { 0 };
@@ -131,7 +139,8 @@ impl Identity {
         }
     }
 
-    /// 32 bits that depend on the count and on both halves of the key (a multiply-mix of the kind hash tables use).
+    /// Returns 32 bits that depend on the count and both halves of the key (a multiply-mix, as hash
+    /// tables use).
     fn check(&self, count: u64) -> u64 {
         let mut mixed = (count ^ self.key[0]).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
         mixed = (mixed ^ (mixed >> 32) ^ self.key[1]).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
@@ -145,7 +154,7 @@ impl IdGenerator for SpanIds {
         loop {
             let random = random_half(identity.traces.new_trace_id()) ^ identity.mix;
             let id = identity.boundary.traces.id(identity.tag, random);
-            // Zero would be invalid.
+            // Zero is invalid.
             if id != TraceId::INVALID {
                 return id;
             }

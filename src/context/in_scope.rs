@@ -1,4 +1,4 @@
-//! Futures and streams with a context of their own.
+//! Futures and streams that run in a context.
 
 use std::pin::Pin;
 use std::task::{self, Poll};
@@ -10,10 +10,10 @@ use pin_project_lite::pin_project;
 use super::attach;
 
 pin_project! {
-    /// Work that is polled and dropped in a context. OpenTelemetry's `WithContext` does only the first: there, what a future holds is dropped in
-    /// the scope of the code that drops it.
+    /// A future or stream that is polled and dropped in a context. OpenTelemetry's `WithContext`
+    /// only polls in it and drops in the caller's scope.
     pub(crate) struct InScope<T> {
-        // Taken out to be dropped, and at no other time.
+        // Always `Some` until the drop.
         #[pin]
         work: Option<T>,
         cx: Context,
@@ -33,7 +33,7 @@ impl<T> InScope<T> {
         Self { work: Some(work), cx }
     }
 
-    /// The context that it runs in.
+    /// Returns the context that it runs in.
     #[cfg(feature = "tower")]
     pub(crate) fn context(&self) -> &Context {
         &self.cx
@@ -46,7 +46,7 @@ impl<F: Future> Future for InScope<F> {
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let _entered = attach(this.cx);
-        this.work.as_pin_mut().expect("it is there until the drop").poll(task)
+        this.work.as_pin_mut().expect("present until the drop").poll(task)
     }
 }
 
@@ -56,10 +56,7 @@ impl<S: Stream> Stream for InScope<S> {
     fn poll_next(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
         let _entered = attach(this.cx);
-        this.work
-            .as_pin_mut()
-            .expect("it is there until the drop")
-            .poll_next(task)
+        this.work.as_pin_mut().expect("present until the drop").poll_next(task)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -1,4 +1,4 @@
-//! What a tracer takes from the context that it starts a span in: parent, session, baggage.
+//! What a span inherits from the context it is started in: parent, session, baggage.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,14 @@ use super::identity::Identity;
 use super::scope::{ContextScope, SessionScope, entered_scope, own_context};
 use crate::selector::Selector;
 
-/// Returns the context to start a span of `identity` in. The span that is active there is its parent. Empty for a new trace.
+/// Returns the context to start a span of `identity` in. Its active span is the parent. Empty for a
+/// new trace.
 ///
-/// Empty, and not one with an invalid span in it: the sampler takes that for a parent that is not sampled.
+/// Never contains an invalid span: the sampler treats that as an unsampled parent.
 pub(crate) fn parent<'cx>(identity: &Identity, cx: &'cx Context, trust_remote: bool) -> Cow<'cx, Context> {
     let scope = cx.get::<ContextScope>();
-    // A remote span in another tracer's scope came to that tracer. A tracer trusts only the remote spans that come to itself.
+    // A remote span in another tracer's scope was received by that tracer. A tracer trusts only
+    // remote spans it received itself.
     let trust_active = trust_remote && scope.is_none_or(|scope| scope.is_of(identity));
     if identity.may_continue(cx, trust_active) {
         return Cow::Borrowed(cx);
@@ -34,7 +36,8 @@ pub(crate) fn parent<'cx>(identity: &Identity, cx: &'cx Context, trust_remote: b
     }
 }
 
-/// Returns the session of a span that `identity` starts in a context: that of its innermost scope, if any.
+/// Returns the session of a span that `identity` starts in a context: the session of its innermost
+/// scope, if any.
 pub(crate) fn session<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx SessionScope> {
     let scope = cx.get::<ContextScope>()?;
     if scope.is_of(identity) {
@@ -44,13 +47,14 @@ pub(crate) fn session<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx
     outer.entry.session.as_ref()
 }
 
-/// Returns the baggage that was set in the tracer's innermost scope. Baggage that was set outside any scope is not returned.
+/// Returns the baggage set in the tracer's innermost scope. Excludes baggage set outside any scope.
 pub(crate) fn baggage<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx Baggage> {
     let own = own_context(identity, cx).filter(|own| entered_scope(own).is_some());
     own.map(BaggageExt::baggage)
 }
 
-/// Returns the context in which the tracer's innermost span is current and still open, also if other tracers' scopes and spans hide it.
+/// Returns the context in which the tracer's innermost open span is current, even if scopes and
+/// spans of other tracers hide it.
 pub(crate) fn with_open_span(identity: &Identity, cx: &Context) -> Option<Context> {
     let open = |cx: &&Context| identity.may_continue(cx, false) && cx.span().is_recording();
     let active = Some(cx).filter(open);
@@ -59,7 +63,7 @@ pub(crate) fn with_open_span(identity: &Identity, cx: &Context) -> Option<Contex
         .cloned()
 }
 
-/// Counts a span that is started in a context, if that is the scope of a request that ended a while ago.
+/// Counts a span started in the scope of a request that ended more than 60 s ago.
 pub(crate) fn note_if_stale(identity: &Identity, cx: &Context, selector: &Selector, name: &str) {
     let root = own_context(identity, cx).and_then(|own| own.get::<ContextScope>()?.root.as_ref());
     if root.is_some_and(|root| root.is_stale()) {

@@ -1,4 +1,4 @@
-//! The scope in a context, and which parts of a context belong to which tracer.
+//! The scope stored in a context, and which parts of a context belong to which tracer.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,22 +8,23 @@ use opentelemetry::trace::{SpanContext, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
 use super::identity::Identity;
-use super::outlived::Root;
+use super::stale_scopes::Root;
 
-/// The tracer that a scope belongs to. Two owners are the same tracer only if their identities are the same allocation.
+/// The tracer of a scope. Compared by the address of its identity.
 #[derive(Clone)]
 pub(crate) struct Owner {
     pub(crate) identity: Arc<Identity>,
-    /// The tracer itself, for modules above that know its type. A scope keeps it alive.
+    /// The tracer itself, for the modules that know its type. A scope keeps it alive.
     pub(crate) tracer: Arc<dyn Any + Send + Sync>,
 }
 
-/// What a session puts on the spans of its scope.
+/// Attributes that a session adds to the spans of its scope.
 #[derive(Debug, Default)]
 pub(crate) struct SessionStamp {
-    /// The session's id first, then what the backend wants besides. Empty where spans have their session from their trace.
+    /// The session's id first, then backend-specific attributes. Empty if spans take their session
+    /// from their trace.
     pub(crate) attributes: Vec<KeyValue>,
-    /// Spans that are started from now on do not carry it any more.
+    /// Set when the session ends. Spans started later do not carry the attributes.
     pub(crate) ended: AtomicBool,
 }
 
@@ -31,43 +32,47 @@ pub(crate) struct SessionStamp {
 #[derive(Clone)]
 pub(crate) struct SessionScope {
     pub(crate) stamp: Arc<SessionStamp>,
-    /// The session itself, for modules above that know its type.
+    /// The session itself, for the modules that know its type.
     pub(crate) session: Arc<dyn Any + Send + Sync>,
 }
 
-/// The scope in a context: "this code runs for that tracer, and that session".
+/// The scope in a context: the tracer and session that code runs for.
 #[derive(Clone)]
 pub(super) struct ContextScope {
-    /// Shared by the scopes of all spans that are made in it, so that making a span current costs one clone.
+    /// Shared by the scopes of all spans created in it, so that making a span current costs one
+    /// clone.
     pub(super) entry: Arc<ScopeEntry>,
-    /// The innermost span of the tracer that this crate made current, for contexts in which another span lies over it.
+    /// The tracer's innermost span made current by this crate, for contexts in which another span
+    /// is active.
     pub(super) span: Option<SpanContext>,
-    /// The first of the spans that were made current in this scope, one inside the other.
+    /// The outermost of the nested spans made current in this scope.
     pub(super) root: Option<Arc<Root>>,
 }
 
-/// In a context: code in it was to run for a tracer that could not be resolved, or for none. No other tracer may take its place.
+/// Marks a context as untraced: its tracer could not be resolved, or none is wanted. No other
+/// tracer may take its place.
 struct Untraced;
 
-/// What was entered: a tracer, its session, and the contexts that this hides.
+/// An entered scope: the tracer, its session, and the contexts it hides.
 #[derive(Clone)]
 pub(super) struct ScopeEntry {
     pub(super) owner: Owner,
     pub(super) session: Option<SessionScope>,
-    /// The contexts that the scope hides, the one hidden last at the end: other tracers' scopes, and bare ids of spans that were made
-    /// current by hand. None of them hides anything itself.
+    /// The hidden contexts, innermost last: scopes of other tracers, and ids of spans made current
+    /// manually. None of them hides anything itself.
     pub(super) hidden: Option<Box<[Context]>>,
-    /// Not entered: a span that was made in no scope went to its tracer as the default. Code in it still runs in no scope.
+    /// The scope was not entered: a span created outside any scope went to the default tracer. Code
+    /// in it still runs outside any scope.
     pub(super) is_by_default: bool,
 }
 
-/// The scope of a context, if it is that of `identity`.
+/// Returns the scope of a context if it belongs to `identity`.
 pub(super) fn own_scope<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx ContextScope> {
     cx.get::<ContextScope>().filter(|scope| scope.is_of(identity))
 }
 
-/// The innermost context with a scope of `identity`: this one, or one that it hides. A span that was made current by hand further in has
-/// no scope, and hides none.
+/// Returns the innermost context with a scope of `identity`: this one or one it hides. A span made
+/// current manually has no scope and hides none.
 pub(super) fn own_context<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx Context> {
     let scope = cx.get::<ContextScope>()?;
     if scope.is_of(identity) {
@@ -76,22 +81,22 @@ pub(super) fn own_context<'cx>(identity: &Identity, cx: &'cx Context) -> Option<
     scope.outer(identity)
 }
 
-/// The active span, if `identity` made it.
+/// Returns the active span if `identity` created it.
 pub(super) fn own_active(identity: &Identity, cx: &Context) -> Option<SpanContext> {
     identity
         .may_continue(cx, false)
         .then(|| cx.span().span_context().clone())
 }
 
-/// Whether a local span that `identity` did not make is active.
+/// Whether the active span is local and not created by `identity`.
 pub(super) fn is_foreign(identity: &Identity, cx: &Context) -> bool {
     let active = cx.span();
     let active = active.span_context();
     active.is_valid() && !active.is_remote() && !identity.made(active.span_id())
 }
 
-/// Returns the tracer and the session that code in a context runs for. `None` if the context has no scope but that of a span that was
-/// made outside any, and if its scope ended with its request.
+/// Returns the tracer and the session that code in a context runs for. `None` if the context has no
+/// entered scope, or its scope ended with its request.
 pub(crate) fn scope_of(cx: &Context) -> Option<(&Owner, Option<&SessionScope>)> {
     let scope = entered_scope(cx).filter(|scope| !scope.is_over())?;
     Some((&scope.entry.owner, scope.entry.session.as_ref()))
@@ -101,26 +106,27 @@ pub(super) fn entered_scope(cx: &Context) -> Option<&ContextScope> {
     cx.get::<ContextScope>().filter(|scope| !scope.entry.is_by_default)
 }
 
-/// Returns the tracer that the spans of a context belong to: the one that code in it runs for, else the default.
+/// Returns the tracer that receives the spans of a context: its scope's, or the default one.
 #[cfg(feature = "tracing")]
 pub(crate) fn owner_of(cx: &Context) -> Option<&Owner> {
     let scope = cx.get::<ContextScope>().filter(|scope| !scope.is_over())?;
     Some(&scope.entry.owner)
 }
 
-/// Returns whether the scope of a context ended with its request.
+/// Whether the scope of a context ended with its request.
 pub(crate) fn is_over(cx: &Context) -> bool {
     cx.get::<ContextScope>().is_some_and(ContextScope::is_over)
 }
 
-/// Returns whether code in one context runs for another tracer than the one that the other context's spans belong to.
+/// Whether code in context `one` runs for another tracer than the one that receives the spans of
+/// `other`.
 #[cfg(feature = "tracing")]
 pub(crate) fn is_in_other_scope(one: &Context, other: &Context) -> bool {
     let scopes = entered_scope(one).zip(other.get::<ContextScope>());
     scopes.is_some_and(|(one, other)| !one.is_of(other.identity()))
 }
 
-/// Returns a context in no scope, for work that must not be traced: what is made in it goes to no tracer, not to a default either.
+/// Returns an untraced context: spans created in it go to no tracer, not even a default.
 pub(crate) fn untraced(from: &Context) -> Context {
     let untraced = Context::new().with_value(Untraced);
     if from.is_telemetry_suppressed() {
@@ -130,7 +136,7 @@ pub(crate) fn untraced(from: &Context) -> Context {
     }
 }
 
-/// Returns whether a context is in no scope, and what is made in it must not go to a default.
+/// Whether a context is untraced: spans created in it go to no tracer, not even a default.
 pub(crate) fn is_untraced(cx: &Context) -> bool {
     match cx.get::<ContextScope>() {
         Some(scope) => scope.is_over(),
@@ -138,8 +144,8 @@ pub(crate) fn is_untraced(cx: &Context) -> bool {
     }
 }
 
-/// Returns whether a context names a tracer, or that there is to be none.
-pub(super) fn is_decided(cx: &Context) -> bool {
+/// Whether a context has a scope or is marked untraced.
+pub(super) fn is_scoped_or_untraced(cx: &Context) -> bool {
     cx.get::<ContextScope>().is_some() || cx.get::<Untraced>().is_some()
 }
 
@@ -151,9 +157,10 @@ impl SessionStamp {
         }
     }
 
-    /// The attributes of a span that is started now, if it is to carry any.
+    /// Returns the attributes for a span started now. `None` if there are none or the session has
+    /// ended.
     pub(crate) fn carried(&self) -> Option<&[KeyValue]> {
-        // Relaxed: a span that is started at the moment of the session's end may fall on either side of it.
+        // Relaxed: a span that races with the session's end may or may not carry it.
         let carried = !self.attributes.is_empty() && !self.ended.load(Ordering::Relaxed);
         carried.then_some(&self.attributes)
     }
@@ -168,29 +175,29 @@ impl ContextScope {
         std::ptr::eq(self.identity(), identity)
     }
 
-    /// Returns whether it ended with its request.
+    /// Whether the scope ended with its request.
     pub(super) fn is_over(&self) -> bool {
         self.root.as_ref().is_some_and(|root| root.is_scope_over())
     }
 
-    /// The root of this scope if it is entered once more: one whose scope is over is left behind.
+    /// Returns the root for entering this scope again. `None` if the root's scope has ended.
     pub(super) fn open_root(&self) -> Option<Arc<Root>> {
         self.root.clone().filter(|root| !root.is_scope_over())
     }
 
-    /// The innermost context of a tracer, or with a span of it, that this scope hides.
+    /// Returns the innermost hidden context with a scope or a span of a tracer.
     pub(super) fn hidden(&self, identity: &Identity) -> Option<&Context> {
         let hidden = self.entry.hidden.as_ref()?;
         hidden.iter().rev().find(|hidden| is_hidden_of(identity, hidden))
     }
 
-    /// The innermost context with a scope of a tracer that this scope hides.
+    /// Returns the innermost hidden context with a scope of a tracer.
     pub(super) fn outer(&self, identity: &Identity) -> Option<&Context> {
         let hidden = self.entry.hidden.as_ref()?;
         hidden.iter().rev().find(|hidden| own_scope(identity, hidden).is_some())
     }
 
-    /// What is entered when this scope is entered again, in another session if one is given.
+    /// Returns the entry for entering this scope again, with another session if one is given.
     pub(super) fn entered(&self, session: Option<SessionScope>) -> Arc<ScopeEntry> {
         if session.is_none() && !self.entry.is_by_default {
             return Arc::clone(&self.entry);
@@ -203,7 +210,7 @@ impl ContextScope {
     }
 }
 
-/// Returns whether a hidden context belongs to a tracer: by its scope or, if it has none, by its span.
+/// Whether a hidden context belongs to a tracer: by its scope, or without a scope by its span.
 pub(super) fn is_hidden_of(identity: &Identity, hidden: &Context) -> bool {
     match hidden.get::<ContextScope>() {
         Some(scope) => scope.is_of(identity),

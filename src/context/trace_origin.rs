@@ -1,4 +1,4 @@
-//! Trace ids that identify, under a key of the registry, the selector that began them.
+//! Trace ids that identify, under a key of the registry, the selector that began the trace.
 
 use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
@@ -7,24 +7,27 @@ use opentelemetry::trace::TraceId;
 use rand::rngs::OsRng;
 use rand::{Rng, TryRngCore};
 
-/// The key of a registry's trace ids. The right half of an id is random, the left half depends on it and on the key:
+/// The key of a registry's trace ids. The lower half of an id is random; the upper half depends on
+/// it and on the key:
 ///
-/// | bits | what |
+/// | bits | content |
 /// |---|---|
-/// | upper 32 | the tag of the selector, masked |
-/// | next 32 | the check: whether a registry with this key made the id |
-/// | lower 64 | random, as samplers and W3C Trace Context level 2 want it |
+/// | upper 32 | the selector's tag, masked |
+/// | next 32 | check: whether a registry with this key created the id |
+/// | lower 64 | random, as required by samplers and W3C Trace Context level 2 |
 ///
-/// Mask and check are the two halves of a keyed hash of the lower 64 bits, so without the key an id is as good as random.
+/// Mask and check are the two halves of a keyed hash of the lower 64 bits. Without the key an id
+/// looks random.
 pub(super) struct TraceKey(DefaultHasher);
 
-/// 32 bits of a selector, under the key of a registry.
+/// A 32-bit tag of a selector under a registry's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag(u32);
 
 impl TraceKey {
     pub(super) fn new() -> Self {
-        // SipHash-1-3 under the random keys of std, which a forked child shares, and random bits of the system, which it does not.
+        // SipHash-1-3 under std's random keys, which a forked child shares, and random bits of the
+        // operating system, which it does not.
         let mut hasher = RandomState::new().build_hasher();
         hasher.write(&OsRng.unwrap_err().random::<[u8; 16]>());
         Self(hasher)
@@ -37,14 +40,14 @@ impl TraceKey {
         Tag(halves(hasher.finish()).0)
     }
 
-    /// Returns the trace id that a tracer with this tag begins.
+    /// Returns the id of a trace that a tracer with this tag begins.
     pub(super) fn id(&self, tag: Tag, random: u64) -> TraceId {
         let (mask, check) = self.mask_and_check(random);
         let left = u64::from(tag.0 ^ mask) << 32 | u64::from(check);
         TraceId::from(u128::from(left) << 64 | u128::from(random))
     }
 
-    /// Returns the tag of the selector that began a trace, if that was under this key.
+    /// Returns the tag of the selector that began a trace, if the id was created under this key.
     pub(super) fn tag_of(&self, trace: TraceId) -> Option<Tag> {
         let (left, random) = halves_of_id(trace);
         let (tag, found) = halves(left);
@@ -59,18 +62,18 @@ impl TraceKey {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+#[expect(clippy::cast_possible_truncation, reason = "splits into halves")]
 fn halves(whole: u64) -> (u32, u32) {
     ((whole >> 32) as u32, whole as u32)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+#[expect(clippy::cast_possible_truncation, reason = "splits into halves")]
 fn halves_of_id(id: TraceId) -> (u64, u64) {
     let whole = u128::from_be_bytes(id.to_bytes());
     ((whole >> 64) as u64, whole as u64)
 }
 
-/// The half of a trace id that is random, also in ids of this kind.
+/// Returns the random half of a trace id.
 pub(super) fn random_half(id: TraceId) -> u64 {
     halves_of_id(id).1
 }
@@ -97,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_says_who_began_it_to_its_own_registry_alone() {
+    fn only_the_registry_that_made_an_id_recognizes_its_selector() {
         let (key, other) = (TraceKey::new(), TraceKey::new());
         let tags = [key.tag("tenant:a"), key.tag("tenant:b")];
         assert_ne!(tags[0], tags[1]);
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_bit_makes_an_id_of_no_selector() {
+    fn an_id_with_a_changed_bit_matches_no_selector() {
         let key = TraceKey::new();
         let (a, b) = (key.tag("tenant:a"), key.tag("tenant:b"));
         for bit in 0..128 {
@@ -127,8 +130,8 @@ mod tests {
         }
     }
 
-    /// Each bit is set in about half of the ids of one selector, no two of them have the same left half, and no two bits of the left half go
-    /// together: what is the same in all of them does not show.
+    /// Each bit is set in about half of one selector's ids, no two ids have the same upper half,
+    /// and no two bits of the upper half correlate.
     #[test]
     fn ids_look_random() {
         const IDS: u32 = 20_000;

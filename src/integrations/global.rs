@@ -64,7 +64,7 @@ struct ScopedPropagator(RoutingProvider);
 
 impl TextMapPropagator for ScopedPropagator {
     fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
-        let cx = &*context::known(cx);
+        let cx = &*context::usable(cx);
         if !cx.is_telemetry_suppressed()
             && let Some(tracer) = self.0.route(cx)
         {
@@ -73,7 +73,7 @@ impl TextMapPropagator for ScopedPropagator {
     }
 
     fn extract_with_context(&self, cx: &Context, extractor: &dyn Extractor) -> Context {
-        let cx = &*context::known(cx);
+        let cx = &*context::usable(cx);
         let scope = Scope::from(cx.clone());
         match scope.tracer() {
             Some(tracer) => tracer.extract_into(cx, extractor),

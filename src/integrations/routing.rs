@@ -162,7 +162,7 @@ impl Tracer for RoutingTracer {
         if parent_cx.is_telemetry_suppressed() {
             return self.nowhere(builder);
         }
-        let parent_cx = &*context::known(parent_cx);
+        let parent_cx = &*context::usable(parent_cx);
         if let Some(tracer) = self.provider.route(parent_cx) {
             let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
             return tracer.build_with_context(builder, parent_cx);
@@ -183,7 +183,7 @@ impl Tracer for RoutingTracer {
     where
         F: FnOnce(Context) -> T,
     {
-        let mut parent_cx = context::known(parent_cx);
+        let mut parent_cx = context::usable(parent_cx);
         if !parent_cx.is_telemetry_suppressed() {
             if let Some(tracer) = self.provider.route(&parent_cx) {
                 let tracer = tracer.tracer_with_scope(self.instrumentation.clone());

@@ -1,9 +1,10 @@
 //! Reads and writes the W3C `baggage` header (<https://www.w3.org/TR/baggage/>).
 //!
-//! Not by OpenTelemetry's propagator: that one decodes the metadata of an entry and writes it decoded, so a sender can add entries and line
-//! breaks to the next request. Nor does it encode `%`, or bound what it writes.
+//! Replaces OpenTelemetry's propagator, which decodes an entry's metadata and writes it decoded: a
+//! sender could inject entries and line breaks into the next request. That propagator also neither
+//! encodes `%` nor limits the header.
 //!
-//! Invariant: [`Outgoing`] holds a valid `baggage` header, whatever was added.
+//! Invariant: [`Outgoing`] always holds a valid `baggage` header.
 
 use opentelemetry::Key;
 use opentelemetry::StringValue;
@@ -14,7 +15,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 const MAX_BYTES: usize = 8192;
 const MAX_ENTRIES: usize = 64;
 
-/// The characters of a value that are encoded: each that is not a `baggage-octet`, `%` itself, and `=`, at which some readers end the value.
+/// Characters to encode in a value: all but `baggage-octet`s, `%` itself, and `=`, which ends the
+/// value for some readers.
 const ENCODED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -27,7 +29,8 @@ const ENCODED: &AsciiSet = &CONTROLS
 /// Optional white space (RFC 9110, section 5.6.3).
 const OWS: [char; 2] = [' ', '\t'];
 
-/// Reads the entries of a header, without their metadata. Leaves out what is not an entry, and everything if the header is too long.
+/// Parses the entries of a header, without metadata. Skips invalid entries; returns nothing if the
+/// header is too long.
 pub(super) fn read(header: &str) -> Baggage {
     if header.len() > MAX_BYTES {
         return Baggage::new();
@@ -49,13 +52,14 @@ fn read_entry(entry: &str) -> Option<(Key, (StringValue, BaggageMetadata))> {
     ))
 }
 
-/// A token (RFC 9110, section 5.6.2) without `%`: some readers decode a key and others do not, so a key with `%` is not the same to both.
+/// Whether a key is a token (RFC 9110, section 5.6.2) without `%`. Some readers decode keys and
+/// others do not, so they would disagree on a key with `%`.
 fn is_key(text: &str) -> bool {
     let is_key_octet = |octet: u8| octet.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&octet);
     !text.is_empty() && text.bytes().all(is_key_octet)
 }
 
-/// The header of an outgoing request. An entry is in it as a whole or not at all.
+/// The header of an outgoing request. Contains an entry whole or not at all.
 #[derive(Default)]
 pub(super) struct Outgoing {
     header: String,
@@ -64,7 +68,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Adds an entry. Counts it as dropped if it is not valid or there is no room for it.
+    /// Adds an entry. Counts it as dropped if it is invalid or does not fit.
     pub(super) fn add(&mut self, key: &str, value: &str, metadata: &str) {
         match write_entry(key, value, metadata) {
             Some(entry) if self.has_room_for(&entry) => {
@@ -83,12 +87,12 @@ impl Outgoing {
         self.entries < MAX_ENTRIES && self.header.len() + comma + entry.len() <= MAX_BYTES
     }
 
-    /// Returns how many entries were dropped.
+    /// Returns the number of dropped entries.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The header, if there is an entry in it.
+    /// Returns the header, or `None` if it has no entry.
     pub(super) fn into_header(self) -> Option<String> {
         (self.entries > 0).then_some(self.header)
     }

@@ -1,4 +1,4 @@
-//! Propagation by the headers of a request or response of the crate `http`.
+//! Propagation through the headers of the `http` crate.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::{Extractor, Injector};
@@ -6,7 +6,7 @@ use opentelemetry::propagation::{Extractor, Injector};
 use crate::scope::Scope;
 use crate::tracer::TracerHandle;
 
-/// What [`TracerHandle::inject`] writes: W3C trace context, W3C baggage.
+/// Headers that [`TracerHandle::inject`] writes: W3C trace context and W3C baggage.
 pub(crate) const PROPAGATED: [HeaderName; 3] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
@@ -14,9 +14,11 @@ pub(crate) const PROPAGATED: [HeaderName; 3] = [
 ];
 
 impl TracerHandle {
-    /// Replaces `traceparent`, `tracestate` and `baggage` of a request with what belongs to this tracer, as [`inject`](Self::inject) writes it.
+    /// Replaces `traceparent`, `tracestate` and `baggage` of a request with those of this tracer,
+    /// like [`inject`](Self::inject).
     ///
-    /// Removes these headers first, so none that another tracer wrote, or that came in with another request, goes out.
+    /// Removes these headers first, so that headers from another tracer or an incoming request are
+    /// not forwarded.
     ///
     /// ```
     /// # fn demo(acme: tracer_registry::TracerHandle) -> Result<(), http::Error> {
@@ -32,7 +34,8 @@ impl TracerHandle {
         self.inject(&mut Outgoing(headers));
     }
 
-    /// Reads the headers of a request that came in, as [`extract`](Self::extract), and returns the scope in which to answer it.
+    /// Reads the headers of an incoming request like [`extract`](Self::extract), and returns the
+    /// scope for answering it.
     pub fn extract_headers(&self, headers: &HeaderMap) -> Scope {
         self.extract(&Incoming(headers))
     }

@@ -1,6 +1,7 @@
 //! Propagation between processes: W3C trace context and baggage of one tracer.
 //!
-//! Only a tracer's own data go out. Incoming headers choose neither tracer nor key; they set a parent, or a session, if the binding says so.
+//! Sends only the tracer's own data. Incoming headers never choose a tracer or a key; they set a
+//! parent or a session if the binding allows it.
 
 mod baggage;
 mod headers;
@@ -20,30 +21,35 @@ use crate::scope::Scope;
 use crate::session::Session;
 use crate::tracer::TracerHandle;
 
-/// The header of baggage.
+/// Name of the baggage header.
 const BAGGAGE: &str = "baggage";
-/// The baggage entry with a session's id: OpenTelemetry's name for it.
+/// Baggage entry with the session id, OpenTelemetry's name for it.
 const SESSION_ID: &str = "session.id";
 
 impl TracerHandle {
-    /// Writes what belongs to this tracer into the headers of a request: `traceparent` and `tracestate` of its innermost span, and `baggage`
-    /// that was set in its innermost scope. Data of other tracers, and baggage that was set outside any scope, are not written.
+    /// Writes this tracer's data into the headers of a request: `traceparent` and `tracestate` of
+    /// its innermost span, and the `baggage` set in its innermost scope. Data of other tracers, and
+    /// baggage set outside any scope, is not written.
     ///
-    /// If the binding says `propagation.session_id`, the session's id is the baggage entry `session.id`.
+    /// With `propagation.session_id` in the binding, the session's id is the baggage entry
+    /// `session.id`.
     ///
-    /// The headers are valid for every input: a `baggage` header has at most 64 entries and 8,192 bytes, values are percent-encoded, and
-    /// an entry goes out as a whole or not at all. The session's id goes first, then the entries in the order of their names, each if it still
-    /// fits. One whose name or metadata is not valid in the header, or has a `%` in its name, is left out. Left out entries are counted in
-    /// [`PropagationStatus::baggage_dropped`](crate::status::PropagationStatus::baggage_dropped).
+    /// The headers are valid for every input. A `baggage` header has at most 64 entries and 8,192
+    /// bytes, with percent-encoded values and only whole entries. The session's id comes first,
+    /// then the entries sorted by name, as far as they fit. Entries with a name or metadata that is
+    /// invalid in the header, or with `%` in the name, are dropped.
+    /// [`PropagationStatus::baggage_dropped`](crate::status::PropagationStatus::baggage_dropped)
+    /// counts dropped entries.
     ///
-    /// Pass the headers of this request alone. OpenTelemetry's `Injector` can replace a header and not remove one. So if the tracer has no span or no
-    /// baggage, a `traceparent` or `baggage` that is already present stays: one that another tracer wrote, or that came in.
+    /// Pass only the headers of this request. OpenTelemetry's `Injector` can replace a header but
+    /// not remove one. So if the tracer has no span or no baggage, an existing `traceparent` or
+    /// `baggage` of another tracer or of an incoming request stays.
     /// [`inject_headers`](Self::inject_headers) removes them.
     pub fn inject(&self, injector: &mut dyn Injector) {
         self.inject_from(&context::current(), injector);
     }
 
-    /// As [`inject`](Self::inject), with a context in place of the current one.
+    /// Like [`inject`](Self::inject), with `cx` instead of the current context.
     pub(crate) fn inject_from(&self, cx: &Context, injector: &mut dyn Injector) {
         let span = self.outgoing_span(cx);
         if let Some(baggage) = self.outgoing_baggage(cx, span.as_ref()) {
@@ -66,7 +72,8 @@ impl TracerHandle {
             }
         }
         let entries = context::baggage(self.identity(), cx).map(Baggage::iter);
-        // Reserved for the session: an entry of that name that was set by hand, or came in, is not sent.
+        // Reserved for the session: an entry of that name that was set manually or received is not
+        // sent.
         let entries = entries
             .into_iter()
             .flatten()
@@ -80,12 +87,15 @@ impl TracerHandle {
         outgoing.into_header()
     }
 
-    /// Reads the headers of a request that came in, and returns the scope in which to answer it: this tracer's, whatever the headers contain.
+    /// Reads the headers of an incoming request and returns the scope for answering it, which is
+    /// always this tracer's scope.
     ///
-    /// The remote span is the parent if the binding says `propagation.trust_remote_parent`. The baggage entry `session.id` is the session if it
-    /// says `propagation.session_id` and the entry is a UUID with hyphens; otherwise the entry is left out. The request's baggage replaces this
-    /// tracer's baggage: names and values, without metadata, of the first 64 entries; none of a header beyond 8,192 bytes, and no entry whose
-    /// name is not a token or has a `%` in it. Headers that cannot be read are ignored.
+    /// The remote span becomes the parent if the binding sets `propagation.trust_remote_parent`.
+    /// The baggage entry `session.id` becomes the session if the binding sets
+    /// `propagation.session_id` and the entry is a hyphenated UUID; otherwise the entry is dropped.
+    /// The request's baggage replaces this tracer's baggage: names and values, without metadata, of
+    /// the first 64 entries. Ignores a header above 8,192 bytes, entries whose name is not a token
+    /// or contains `%`, and unreadable headers.
     ///
     /// ```
     /// # use std::collections::HashMap;
@@ -97,7 +107,7 @@ impl TracerHandle {
         self.extract_into(&context::current(), extractor).into()
     }
 
-    /// As [`extract`](Self::extract), with a context in place of the current one.
+    /// Like [`extract`](Self::extract), with `current` instead of the current context.
     pub(crate) fn extract_into(&self, current: &Context, extractor: &dyn Extractor) -> Context {
         let incoming = TraceContextPropagator::new().extract_with_context(&Context::new(), extractor);
         let mut baggage = extractor.get(BAGGAGE).map(baggage::read).unwrap_or_default();
@@ -105,7 +115,7 @@ impl TracerHandle {
             let id = baggage.get(SESSION_ID);
             id.and_then(|id| session_id_of_text(id.as_str()))
         } else {
-            // Nor may it choose a session in the next process.
+            // It must not choose a session in the next process either.
             baggage.remove(SESSION_ID);
             None
         };
@@ -117,15 +127,16 @@ impl TracerHandle {
             cx = context::with_baggage(&cx, baggage);
         }
         let remote = incoming.span().span_context().clone();
-        if self.trusts_remote_parent() && remote.is_valid() && self.identity().takes_remote(&remote) {
+        if self.trusts_remote_parent() && remote.is_valid() && self.identity().accepts_remote(&remote) {
             cx = context::with_trusted_span(&cx, remote);
         }
         cx
     }
 }
 
-/// A span's ids and state as they may go into a header. OpenTelemetry allows everything but `,` and `=` in the values of a `tracestate`, also line
-/// breaks. A state with anything but printable ASCII is not sent.
+/// Returns a span context that is safe to send in a header. OpenTelemetry allows anything but `,`
+/// and `=` in `tracestate` values, even line breaks. Drops a state with anything but printable
+/// ASCII.
 fn sendable(span: SpanContext) -> SpanContext {
     let is_printable = |text: &str| text.bytes().all(|octet| (b' '..=b'~').contains(&octet));
     if span.trace_state().into_iter().all(|(_, value)| is_printable(value)) {

@@ -1,8 +1,9 @@
-//! What holds for a selector now: by the running configuration, tenants' files, the program's source of bindings.
+//! Resolves the current binding of a selector from the configuration, tenant files and the binding
+//! source.
 //!
-//! A tenant's binding is the first of: its table in the configuration, its file in `tenants_dir`, what the source says, the table `"*"`.
-//! What cannot be read is an error, never the next one of these: a tenant with a broken file, or whose source fails, must not be taken
-//! for a tenant without either.
+//! A tenant's binding is the first of: its table in the configuration, its file in `tenants_dir`,
+//! the answer of the binding source, the table `"*"`. A read failure is an error and never falls
+//! through to the next one: a broken file or a failing source does not count as a missing one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,26 +18,28 @@ use crate::selector::{Selector, SelectorKind, Slug};
 
 pub(crate) struct Bindings {
     config: ArcSwap<Config>,
-    /// Goes up after every change, before the tracers that it concerns are looked for, and after every removal.
+    /// Incremented after every removal, and after every change before the affected tracers are
+    /// looked for.
     generation: AtomicU64,
     cache: Option<Arc<BindingCache>>,
 }
 
-/// Who says what holds for a tenant that has neither a table nor a file.
+/// How to get the binding of a tenant that has neither a table nor a file.
 #[derive(Clone)]
-pub(crate) enum Asking {
-    /// The source.
-    Source,
-    /// The source was asked, and this is its answer.
-    Answered(Answer),
+pub(crate) enum SourceQuery {
+    /// Ask the source (through its cache).
+    Ask,
+    /// Use this answer of the source.
+    Answer(Answer),
 }
 
-/// What holds for a selector.
-pub(crate) struct Bound {
+/// The binding of a selector as resolved now.
+pub(crate) struct CurrentBinding {
     pub(crate) binding: ResolvedBinding,
-    /// When the source must be asked again. `None` if no answer of it, positive or negative, has a part in the binding.
+    /// When the source must be asked again. `None` if the binding does not depend on an answer of
+    /// the source.
     pub(crate) expires: Option<Instant>,
-    /// What the tenant's file has.
+    /// Settings present in the tenant's file.
     pub(crate) shape: Shape,
 }
 
@@ -53,7 +56,7 @@ impl Bindings {
         self.config.load_full()
     }
 
-    /// As [`config`](Self::config), for a short time and without counting a reference.
+    /// Like [`config`](Self::config), for short use: does not increment the reference count.
     pub(crate) fn loaded(&self) -> arc_swap::Guard<Arc<Config>> {
         self.config.load()
     }
@@ -67,32 +70,34 @@ impl Bindings {
         self.note_change();
     }
 
-    /// Something outside the configuration changed, or a tracer was removed.
+    /// Starts a new generation after a change outside the configuration, or the removal of a
+    /// tracer.
     pub(crate) fn note_change(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Returns what holds for a selector.
-    pub(crate) fn resolve(&self, selector: &Selector, asking: &Asking) -> Result<Bound, LookupError> {
+    /// Resolves the binding of a selector.
+    pub(crate) fn resolve(&self, selector: &Selector, query: &SourceQuery) -> Result<CurrentBinding, LookupError> {
         let config = self.config();
         let mut expires = None;
-        let given = given_in(&config, selector, |tenant| {
+        let given = binding_outside_config(&config, selector, |tenant| {
             let Some(cache) = &self.cache else { return Ok(None) };
-            let answer = match asking {
-                Asking::Answered(answer) => answer.clone(),
-                Asking::Source => cache.get(&config, tenant)?,
+            let answer = match query {
+                SourceQuery::Answer(answer) => answer.clone(),
+                SourceQuery::Ask => cache.get(&config, tenant)?,
             };
             expires = answer.expires;
             Ok(answer.binding)
         })?;
-        Ok(Bound {
+        Ok(CurrentBinding {
             binding: config.resolve_with(selector, given.as_deref())?,
             expires,
             shape: given.map(|given| given.shape.clone()).unwrap_or_default(),
         })
     }
 
-    /// Returns what holds for a selector, or `None` if only the source can tell. An error has no suggestions.
+    /// Resolves the binding of a selector without asking the source. Returns `None` if only the
+    /// source knows it. The error has no suggestions.
     pub(crate) fn resolve_without_asking(&self, selector: &Selector) -> Result<Option<ResolvedBinding>, LookupError> {
         let config = self.config();
         let cached = |tenant: &Slug| match &self.cache {
@@ -102,14 +107,15 @@ impl Bindings {
                 .ok_or_else(|| LookupError::OnlyAsync(tenant.clone())),
             None => Ok(None),
         };
-        let given = match given_in(&config, selector, cached) {
+        let given = match binding_outside_config(&config, selector, cached) {
             Err(LookupError::OnlyAsync(_)) => return Ok(None),
             other => other?,
         };
         Ok(Some(config.resolve_for_program(selector, given.as_deref())?))
     }
 
-    /// Whether the tenant's file no longer has a table or a setting of `had`. Not asked if the tenant has a table by now.
+    /// Whether the tenant's file lost a table or a setting that `had` has. False if the tenant now
+    /// has a table in the configuration.
     #[cfg(feature = "watch")]
     pub(crate) fn file_loses(&self, selector: &Selector, had: &Shape) -> bool {
         let config = self.config();
@@ -121,16 +127,18 @@ impl Bindings {
         had.loses(&file.map(|file| file.shape).unwrap_or_default())
     }
 
-    /// The tenant of a selector whose binding the source has, unless the tenant has a file.
-    pub(crate) fn of_source<'s>(&self, selector: &'s Selector) -> Option<(&Arc<BindingCache>, &'s Slug)> {
+    /// Returns the cache and the tenant of a selector if the tenant has no table, so that a source
+    /// may answer for it.
+    pub(crate) fn source_of<'s>(&self, selector: &'s Selector) -> Option<(&Arc<BindingCache>, &'s Slug)> {
         let tenant = selector.get(SelectorKind::Tenant)?;
         let cache = self.cache.as_ref()?;
         (!self.config.load().has_table(tenant)).then_some((cache, tenant))
     }
 }
 
-/// A tenant's binding from elsewhere than the configuration.
-fn given_in(
+/// Returns a tenant's binding from its file or from `ask`. `None` if the configuration has a table
+/// for the tenant.
+fn binding_outside_config(
     config: &Config,
     selector: &Selector,
     ask: impl FnOnce(&Slug) -> Result<Option<Arc<TenantBinding>>, LookupError>,

@@ -1,4 +1,5 @@
-//! The look-up of the default tracer while it is not in the pool: one at a time, on a thread of its own, with pauses after failures.
+//! Look-ups of the default tracer while it is not in the pool: one at a time, on a separate thread,
+//! with pauses after failures.
 
 use std::sync::Condvar;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,23 +10,23 @@ use tracing::dispatcher::{self, Dispatch};
 
 use crate::util::fork::{ForkLock, wait_timeout};
 
-/// How long a span waits for the look-up that it needs.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How long no look-up is made after one that failed: ten times what that took, within these bounds.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How often a failure is logged at the most.
-const LOG_EVERY: Duration = Duration::from_secs(60);
+/// How long a span waits for the look-up.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+/// Pause after a failed look-up: ten times its duration, within these limits.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// Minimum interval between logged failures.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(crate) struct DefaultRoute {
     began: Instant,
-    /// Until when no look-up is made, in milliseconds since `began`.
+    /// End of the pause, in milliseconds since `began`.
     paused_until: AtomicU64,
-    /// Until when no failure is logged, likewise.
+    /// End of the log's quiet period, in milliseconds since `began`.
     quiet_until: AtomicU64,
-    /// When the look-up that is under way began.
-    under_way: ForkLock<Option<Instant>>,
-    answered: Condvar,
+    /// Start of the current look-up.
+    in_progress: ForkLock<Option<Instant>>,
+    ended: Condvar,
 }
 
 impl Default for DefaultRoute {
@@ -34,24 +35,25 @@ impl Default for DefaultRoute {
             began: Instant::now(),
             paused_until: AtomicU64::new(0),
             quiet_until: AtomicU64::new(0),
-            under_way: ForkLock::default(),
-            answered: Condvar::new(),
+            in_progress: ForkLock::default(),
+            ended: Condvar::new(),
         }
     }
 }
 
 impl DefaultRoute {
-    /// Waits for the look-up that is under way, or starts one by running `look_up` on a thread. Returns whether it ended in time, and false
-    /// without waiting during a pause. `look_up` must call [`end`](Self::end).
+    /// Waits for the current look-up, or starts one by running `look_up` on a thread. Returns
+    /// whether it ended in time; returns false without waiting during a pause. `look_up` must call
+    /// [`end`](Self::end).
     ///
     /// # Errors
-    /// The operating system's, if there can be no thread.
+    /// The operating system's error if no thread can be started.
     pub(crate) fn wait(&self, look_up: impl FnOnce() + Send + 'static) -> io::Result<bool> {
         if self.is_paused() {
             return Ok(false);
         }
-        let mut under_way = self.under_way.lock();
-        let start = match *under_way {
+        let mut in_progress = self.in_progress.lock();
+        let start = match *in_progress {
             Some(start) => start,
             None if self.is_paused() => return Ok(false),
             None => {
@@ -59,35 +61,35 @@ impl DefaultRoute {
                 let dispatch = dispatcher::get_default(Dispatch::clone);
                 let thread = thread::Builder::new().name("tracer-registry-default".to_owned());
                 let started = thread.spawn(move || dispatcher::with_default(&dispatch, look_up));
-                started.inspect_err(|_| self.pause(SHORTEST_PAUSE))?;
-                *under_way = Some(start);
+                started.inspect_err(|_| self.pause(MIN_PAUSE))?;
+                *in_progress = Some(start);
                 start
             }
         };
-        while *under_way == Some(start) {
-            let Some(left) = LONGEST_WAIT.checked_sub(start.elapsed()) else {
+        while *in_progress == Some(start) {
+            let Some(left) = MAX_WAIT.checked_sub(start.elapsed()) else {
                 return Ok(false);
             };
-            under_way = wait_timeout(&self.answered, under_way, left).0;
+            in_progress = wait_timeout(&self.ended, in_progress, left).0;
         }
         Ok(true)
     }
 
-    /// The look-up is over.
+    /// Marks the current look-up as ended.
     pub(crate) fn end(&self) {
-        *self.under_way.lock() = None;
-        self.answered.notify_all();
+        *self.in_progress.lock() = None;
+        self.ended.notify_all();
     }
 
-    /// A look-up failed after so much time: makes none for a while.
+    /// Pauses look-ups after one that failed. `took` is its duration.
     pub(crate) fn pause_after(&self, took: Duration) {
-        self.pause((took * 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+        self.pause((took * 10).clamp(MIN_PAUSE, MAX_PAUSE));
     }
 
-    /// Whether a failure is to be logged now.
+    /// Whether to log a failure now.
     pub(crate) fn may_log(&self) -> bool {
         let (now, until) = (self.millis(), self.quiet_until.load(Ordering::Relaxed));
-        let next = now + millis(LOG_EVERY);
+        let next = now + millis(LOG_INTERVAL);
         now >= until
             && self
                 .quiet_until

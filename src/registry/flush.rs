@@ -1,4 +1,4 @@
-//! Flush, shutdown, and the end of a registry that was not shut down.
+//! Flush, shutdown, and dropping a registry that was not shut down.
 
 use std::mem;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use super::handle::{Inner, TracerRegistry};
 use crate::export::{EvictedLedgers, EvictedReport, Report, SelectorFlush, SelectorLedger, after};
 
 impl TracerRegistry {
-    /// Sends everything that was accepted so far, of all tracers at once, and waits for it, up to `timeout`. The report has what failed
-    /// before, too, if no report had it. [`TracerHandle::force_flush`](crate::TracerHandle::force_flush) does it for one tracer.
+    /// Sends all accepted data of all tracers concurrently, and waits up to `timeout`. The report
+    /// includes earlier failures that no report contained yet.
+    /// [`TracerHandle::force_flush`](crate::TracerHandle::force_flush) flushes one tracer.
     ///
     /// Blocks the thread. In async code:
     ///
@@ -25,27 +26,34 @@ impl TracerRegistry {
     /// # }
     /// ```
     ///
-    /// With `export.mode = "inline"` this thread sends or, in a tokio runtime, one that is started for as long as that takes. In a fork of
-    /// the process that made the registry it returns at once, and says so ([`Report::forked`]).
+    /// With `export.mode = "inline"` this thread sends; inside a tokio runtime a temporary thread
+    /// sends. In a forked child of the registry's process it returns at once with
+    /// [`Report::forked`] set.
     pub fn force_flush(&self, timeout: Duration) -> Report {
         self.0.flush(after(timeout))
     }
 
-    /// Refuses new look-ups and new spans (which are counted), sends what is queued, waits for it up to `timeout`, gives up the rest, and
-    /// reports per tracer what became of it. Handles stay valid; what is started on them afterwards is dropped and counted.
+    /// Refuses new look-ups and drops and counts new spans, sends queued data, waits up to
+    /// `timeout`, then drops the rest. Returns the result per tracer. Handles stay valid; spans
+    /// started on them later are dropped and counted.
     ///
-    /// Blocks the thread, as [`force_flush`](Self::force_flush) does, and like it does nothing in a fork. A second call reports what the
-    /// first did not.
+    /// Blocks the thread like [`force_flush`](Self::force_flush) and does nothing in a forked
+    /// child. A second call reports only what the first did not.
     ///
     /// # Without a shutdown
-    /// When the last clone of the registry is dropped, it delivers for up to `export.drop_timeout`, and a loss is one line of the log. A process
-    /// may end without that. Then everything that is queued is lost, and nothing reports it:
+    /// Dropping the last clone of the registry delivers for up to `export.drop_timeout` and logs
+    /// losses in one line. A process may end without that. Then all queued data is lost without a
+    /// report:
     ///
-    /// - a clone of the registry is in a `static`, was leaked, or is kept by a thread or a task that does not end before `main` returns;
-    /// - `std::process::exit`, `std::process::abort`, or a panic in a program that is built with `panic = "abort"`;
-    /// - a signal whose default action ends the process, such as SIGTERM, by which systemd, Docker and Kubernetes end a service.
+    /// - a clone of the registry is in a `static`, was leaked, or is held by a thread or task that
+    ///   does not end before `main` returns;
+    /// - `std::process::exit`, `std::process::abort`, or a panic in a program built with `panic =
+    ///   "abort"`;
+    /// - a signal whose default action ends the process, such as SIGTERM, which systemd, Docker and
+    ///   Kubernetes send to stop a service.
     ///
-    /// So wait for SIGTERM, and call this before `main` returns, with less time than the process is given:
+    /// So wait for SIGTERM and call this before `main` returns, with a timeout below the process's
+    /// grace period:
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -55,13 +63,13 @@ impl TracerRegistry {
     /// use tokio::signal::unix::{SignalKind, signal};
     ///
     /// signal(SignalKind::terminate())?.recv().await;
-    /// // First let the requests end that are under way.
+    /// // First wait for the requests in progress.
     /// let report = tokio::task::spawn_blocking(move || registry.shutdown(Duration::from_secs(8))).await?;
     /// # Ok(())
     /// # }
     /// ```
     ///
-    /// `examples/sigterm.rs` is a whole program.
+    /// See `examples/sigterm.rs` for a complete program.
     pub fn shutdown(&self, timeout: Duration) -> Report {
         self.0.shutdown(timeout)
     }
@@ -72,10 +80,10 @@ impl Inner {
         if self.engine.is_forked() {
             return Report::of_fork();
         }
-        let (accounts, evicted) = self.books.all();
-        let flushes = begin(&accounts);
+        let (ledgers, evicted) = self.accounting.all();
+        let flushes = begin_flushes(&ledgers);
         self.engine.await_flushes(&flushes, deadline);
-        self.report(&accounts, &flushes, &evicted)
+        self.report(&ledgers, &flushes, &evicted)
     }
 
     fn shutdown(&self, timeout: Duration) -> Report {
@@ -85,36 +93,37 @@ impl Inner {
         let deadline = after(timeout);
         self.state.closed.store(true, Ordering::SeqCst);
         self.engine.close();
-        let (accounts, evicted) = self.books.all();
-        let flushes = begin(&accounts);
+        let (ledgers, evicted) = self.accounting.all();
+        let flushes = begin_flushes(&ledgers);
         self.engine.await_flushes(&flushes, deadline);
         self.engine.stop();
-        // Reported after the end: nothing is pending any more, all of it is delivered or dropped.
-        for account in &accounts {
-            account.abandon();
+        // Report after the stop: all data is now delivered or dropped, nothing is pending.
+        for ledger in &ledgers {
+            ledger.abandon();
         }
-        self.report(&accounts, &flushes, &evicted)
+        self.report(&ledgers, &flushes, &evicted)
     }
 
-    fn report(&self, accounts: &[Arc<SelectorLedger>], flushes: &[SelectorFlush], evicted: &EvictedLedgers) -> Report {
-        let told = accounts.iter().zip(flushes);
+    fn report(&self, ledgers: &[Arc<SelectorLedger>], flushes: &[SelectorFlush], evicted: &EvictedLedgers) -> Report {
+        let reports = ledgers.iter().zip(flushes);
         Report {
-            tracers: told.map(|(account, flush)| account.report(flush)).collect(),
-            evicted_totals: EvictedReport::new(&self.books.report_evicted(evicted)),
+            tracers: reports.map(|(ledger, flush)| ledger.report(flush)).collect(),
+            evicted_totals: EvictedReport::new(&self.accounting.report_evicted(evicted)),
             forked: false,
         }
     }
 }
 
-/// All are asked first, then waited for: they are sent at the same time.
-fn begin(accounts: &[Arc<SelectorLedger>]) -> Vec<SelectorFlush> {
-    accounts.iter().map(|account| account.begin_flush()).collect()
+/// Begins all flushes before waiting for any, so that they run concurrently.
+fn begin_flushes(ledgers: &[Arc<SelectorLedger>]) -> Vec<SelectorFlush> {
+    ledgers.iter().map(|ledger| ledger.begin_flush()).collect()
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.engine.is_forked() {
-            // Its drop would take locks that threads of the parent may have held at the moment of the fork.
+            // Leak the state: dropping it takes locks that threads of the parent may have held at
+            // the fork.
             mem::forget(Arc::clone(&self.state));
             return;
         }
@@ -125,7 +134,7 @@ impl Drop for Inner {
         if !report.is_complete() {
             tracing::warn!(
                 lost = report.lost(),
-                "a tracer registry was dropped without shutdown, and not everything was delivered: {}",
+                "tracer registry dropped without shutdown and with undelivered data: {}",
                 report.to_string().trim_end().replace('\n', "; ")
             );
         }

@@ -1,4 +1,4 @@
-//! The registry itself.
+//! The public registry handle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,12 @@ use crate::secret::{Fingerprinter, KeyReader};
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 
-/// Tracers by tenant, environment and feature, each made on its first look-up, and kept until it is idle and its time or its place is up.
+/// Isolated tracers by tenant, environment and feature. Each is created on first look-up and pooled
+/// until it is idle and its timeout expires or its slot is needed.
 ///
-/// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`; make one at start-up and keep it. When the last clone is dropped without
-/// [`shutdown`](Self::shutdown), what is queued is delivered for up to `export.drop_timeout`, and what remains is reported in one log line.
+/// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`: create one at start-up and keep it.
+/// Dropping the last clone without [`shutdown`](Self::shutdown) delivers queued data for up to
+/// `export.drop_timeout` and logs one line about the rest.
 #[derive(Clone)]
 pub struct TracerRegistry(pub(super) Arc<Inner>);
 
@@ -30,20 +32,24 @@ pub(crate) struct Inner {
     pub(super) fingerprinter: Fingerprinter,
     pub(super) engine: Engine,
     pub(super) destinations: Destinations,
-    pub(super) books: Arc<Accounting>,
+    pub(super) accounting: Arc<Accounting>,
     pub(super) default_route: DefaultRoute,
     pub(super) unrouted: Arc<Unrouted>,
-    /// Asynchronous look-ups of tracers that are not there, by the generation of the bindings in which they began.
+    /// Asynchronous look-ups in progress, keyed by selector and the bindings generation they began
+    /// in.
     pub(super) look_ups: SingleFlight<(Selector, u64), Result<TracerHandle, LookupError>>,
 }
 
 impl TracerRegistry {
-    /// Removes the tracer of a selector from the pool, so that the next look-up makes a new one, with its key read anew. Nothing is lost:
-    /// handles, sessions and spans go on with the old one, which is sent when the last of them is gone. Returns whether there was one.
-    /// Dedicated tracers stay. In a fork of the process that made the registry nothing is done.
+    /// Removes the tracer of a selector from the pool. Returns whether the pool had one.
+    ///
+    /// The next look-up creates a new tracer and reads its key again. No data is lost: handles,
+    /// sessions and spans keep the old tracer, which sends its data when the last of them is
+    /// dropped. Dedicated tracers are not affected. Does nothing in a forked child of the
+    /// registry's process.
     ///
     /// # Errors
-    /// [`SelectorError`] for what is no selector.
+    /// [`SelectorError`] if the selector is not valid.
     pub fn remove<S>(&self, selector: S) -> Result<bool, SelectorError>
     where
         S: TryInto<Selector, Error: Into<SelectorError>>,
@@ -51,18 +57,19 @@ impl TracerRegistry {
         let selector = selector.try_into().map_err(Into::into)?;
         let removed = !self.0.engine.is_forked() && self.0.state.pool.remove(&selector);
         if removed {
-            // Afterwards: a look-up that begins from here on reads the key anew, and joins none that began before.
+            // After the removal: a look-up that begins from here on reads the key again and does
+            // not join an earlier one.
             self.0.state.bindings.note_change();
         }
         Ok(removed)
     }
 
-    /// Returns the running configuration; a reload does not change what was returned here.
+    /// Returns the running configuration. A later reload does not change the returned value.
     pub fn config(&self) -> Arc<Config> {
         self.0.state.bindings.config()
     }
 
-    /// What tells this registry's tracers from those of others.
+    /// Returns the mark that distinguishes this registry's tracers from those of other registries.
     #[cfg(feature = "tracing")]
     pub(crate) fn engine_mark(&self) -> EngineMark {
         self.0.engine.mark()

@@ -1,4 +1,5 @@
-//! The registry: look-ups, status, reload, flush, shutdown. Owns the pool, the books and the engine.
+//! The registry: look-ups, status, reload, flush and shutdown. Owns the pool, the accounting and
+//! the engine.
 
 mod binding_cache;
 mod bindings;

@@ -1,4 +1,4 @@
-//! How a registry starts: the engine, the pool and, if files are watched, a thread.
+//! Starting a registry: the engine, the pool and, if files are watched, the watcher thread.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,10 +36,10 @@ pub(crate) fn start(
     let wake = Arc::new(Notify::new());
     let lines = Arc::clone(engine.lines());
     let pool = Arc::new(Pool::new(config.pool(), config.export().mode, Arc::clone(&wake), lines));
-    let books = Arc::new(Accounting::new(Arc::clone(&wake)));
+    let accounting = Arc::new(Accounting::new(Arc::clone(&wake)));
     engine.spawn(maintain(
         Arc::downgrade(&pool),
-        Arc::downgrade(&books),
+        Arc::downgrade(&accounting),
         wake,
         pool.period(),
     ));
@@ -61,7 +61,7 @@ pub(crate) fn start(
         destinations: Destinations::new(engine.settings().protocol),
         unrouted: Unrouted::new(engine.boundary()),
         engine,
-        books,
+        accounting,
         default_route: DefaultRoute::default(),
         look_ups: SingleFlight::default(),
     }));

@@ -1,7 +1,9 @@
-//! What look-ups find and reloads change: the bindings, and the tracers that were made of them.
+//! Registry state that look-ups read and reloads change: the bindings and the tracers created from
+//! them.
 //!
-//! The thread that watches files holds this and no more. So the last handle of a registry always ends it on its own thread, and what
-//! is queued is delivered before that thread goes on.
+//! The file watcher thread holds only this state, never the registry. So the last registry handle
+//! always shuts the registry down on its own thread, which delivers the queued data before it
+//! continues.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +30,7 @@ pub(crate) struct RegistryState {
 
 impl RegistryState {
     pub(crate) fn check_open(&self) -> Result<(), LookupError> {
-        // Relaxed: a look-up at the moment of the shutdown may fall on either side of it.
+        // Relaxed: a look-up that races with a shutdown may succeed or fail.
         if self.closed.load(Ordering::Relaxed) {
             Err(LookupError::Shutdown)
         } else {

@@ -1,4 +1,4 @@
-//! What had no tracer to go to.
+//! Counts spans and events that belong to no tracer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{self, Boundary};
 
-/// Counts what had no tracer to go to. Shared by a registry and what routes for it.
+/// Counts spans and events that belong to no tracer. Shared by a registry and its routing
+/// integrations.
 #[derive(Debug, Default)]
 pub(crate) struct Unrouted {
     boundary: Arc<Boundary>,
@@ -17,25 +18,28 @@ pub(crate) struct Unrouted {
     tracing: AtomicU64,
 }
 
-/// What code outside any scope made, and what was not recorded because it belonged to no tracer.
+/// Spans and events that were not recorded because no tracer was in scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UnroutedStatus {
-    /// Spans that were started outside any scope, and had no default to go to.
+    /// Spans started outside any scope while no default tracer was available.
     pub spans: u64,
-    /// Those of them that were started in the scope of a request that had ended, if
-    /// [`TenantLayer::scope_ends_with_request`](crate::integrations::tower::TenantLayer::scope_ends_with_request) ends the scope too.
+    /// Those of `spans` that were started in the scope of a finished request, if
+    /// [`TenantLayer::scope_ends_with_request`](crate::integrations::tower::TenantLayer::scope_ends_with_request)
+    /// is set.
     pub ended_requests: u64,
-    /// Events and late fields of the `tracing` crate that were left out: the code ran for one tracer, and the current `tracing` span was
-    /// another tracer's.
+    /// Events and late fields of the `tracing` crate that were dropped because the code ran for one
+    /// tracer while the current `tracing` span belonged to another.
     pub tracing: u64,
-    /// How often a scope could not be made current, because its thread had 65,534 attached contexts, the most that OpenTelemetry keeps. Until
-    /// the guards of such scopes are dropped, code on the thread runs in no scope: its spans are counted above, and go to no default. Also how often
-    /// a scope was entered or a span started in the destructor of a thread's variable, after OpenTelemetry's context was gone: it came to nothing.
+    /// Scopes that could not be entered because their thread had 65,534 attached contexts, the
+    /// limit of OpenTelemetry. Until their guards are dropped, code on the thread runs outside any
+    /// scope: its spans count in `spans` and go to no default. Also counts scopes entered and spans
+    /// started in thread-local destructors after OpenTelemetry's context was dropped; they have no
+    /// effect.
     pub unattached: u64,
 }
 
-// Relaxed: counts, nothing hangs on them.
+// Relaxed: counters; they order no other memory.
 impl Unrouted {
     pub(crate) fn new(boundary: &Arc<Boundary>) -> Arc<Self> {
         Arc::new(Self {
@@ -44,7 +48,7 @@ impl Unrouted {
         })
     }
 
-    /// A span that was started in this context was not recorded.
+    /// Counts a span started in this context that is not recorded.
     pub(crate) fn note_span(&self, cx: &Context) {
         self.spans.fetch_add(1, Ordering::Relaxed);
         if context::is_over(cx) {

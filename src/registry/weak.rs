@@ -1,6 +1,7 @@
-//! A registry that is not kept alive, and the tracer of spans that are made outside any scope.
+//! Weak registry references, and the default tracer of spans created outside any scope.
 //!
-//! That tracer is looked up for each such span, so it is never one that a reload or an eviction removed.
+//! The default tracer is looked up for each such span, so a tracer removed by a reload or an
+//! eviction is never used.
 
 use std::fmt::Display;
 use std::panic::{self, AssertUnwindSafe};
@@ -15,7 +16,7 @@ use crate::context;
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
-/// A registry that is not kept alive by this.
+/// A reference that does not keep the registry alive.
 #[derive(Clone)]
 pub(crate) struct WeakRegistry(Weak<Inner>);
 
@@ -29,15 +30,16 @@ impl WeakRegistry {
         self.with(TracerRegistry::default_tracer)?
     }
 
-    /// Asks something of the registry, if it is still there.
-    pub(crate) fn with<T>(&self, ask: impl FnOnce(&TracerRegistry) -> T) -> Option<T> {
+    /// Calls a function with the registry if it is still alive.
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&TracerRegistry) -> T) -> Option<T> {
         let registry = self.upgrade()?;
-        let answer = ask(&registry);
-        // If all others dropped it meanwhile, this ends it, which sends what is left: not on a thread that only starts a span.
+        let result = f(&registry);
+        // If all other handles were dropped meanwhile, dropping this one delivers the queued data.
+        // Do that on another thread, not while a span starts.
         if let Some(last) = Arc::into_inner(registry.0) {
             drop(thread::Builder::new().spawn(move || drop(last)));
         }
-        Some(answer)
+        Some(result)
     }
 }
 
@@ -46,11 +48,11 @@ impl TracerRegistry {
         WeakRegistry(Arc::downgrade(&self.0))
     }
 
-    /// Returns the tracer of spans outside any scope, if one is configured and can be resolved.
+    /// Returns the tracer of spans outside any scope if one is configured and can be resolved.
     fn default_tracer(&self) -> Option<TracerHandle> {
         let config = self.0.state.bindings.loaded();
         let selector = config.routing_default()?;
-        // A forked child cannot ask for a binding again, and keeps what there is.
+        // A forked child cannot refresh a binding and keeps the current tracer.
         let is_current = |found: &TracerHandle| !found.is_stale() || self.0.check_not_forked().is_err();
         let found = self.0.find(selector).filter(is_current);
         if found.is_some() && self.0.state.check_open().is_ok() {
@@ -58,59 +60,60 @@ impl TracerRegistry {
         }
         let selector = selector.clone();
         drop(config);
-        self.look_default_up(&selector)
+        self.look_up_default(&selector)
     }
 
-    /// Has it looked up on a thread of its own, and waits for that, but not for long.
+    /// Looks up the default tracer on a separate thread and waits for it for a limited time.
     ///
-    /// Not on this thread: it may be in the middle of OpenTelemetry's own work with the current context, which must not change meanwhile,
-    /// and a key's source may change it. And not for long: a key's source may wait for work whose spans come here.
-    fn look_default_up(&self, selector: &Selector) -> Option<TracerHandle> {
-        // A thread that is making a tracer, and a forked child, must not wait for one.
-        drop(self.0.begin_making(selector).ok()?);
+    /// A separate thread, because this one may be inside OpenTelemetry's code that relies on the
+    /// current context, which a secret source may change. A limited time, because a secret source
+    /// may wait for work whose spans end up here.
+    fn look_up_default(&self, selector: &Selector) -> Option<TracerHandle> {
+        // A thread that is creating a tracer, and a forked child, must not wait for one.
+        drop(self.0.guard_reentrancy(selector).ok()?);
         self.0.state.check_open().ok()?;
         let (registry, wanted) = (self.clone(), selector.clone());
         match self
             .0
             .default_route
-            .wait(move || registry.look_default_up_here(&wanted))
+            .wait(move || registry.look_up_default_here(&wanted))
         {
             Ok(in_time) => in_time.then(|| self.0.find(selector))?,
             Err(error) => {
-                self.log_no_default(selector, &error);
+                self.log_default_failure(selector, &error);
                 None
             }
         }
     }
 
-    fn look_default_up_here(&self, selector: &Selector) {
-        // What a key's source does for it is no span of the default's.
+    fn look_up_default_here(&self, selector: &Selector) {
+        // Spans of a secret source during this look-up do not go to the default tracer.
         context::suppress_on_this_thread();
         let route = &self.0.default_route;
         let start = Instant::now();
-        // Also if a source panics.
-        let _end = EndWhenDropped(route);
+        // Also ends if a source panics.
+        let _end = EndOnDrop(route);
         let found = panic::catch_unwind(AssertUnwindSafe(|| self.get(selector)));
         match found.unwrap_or_else(|_| Err(LookupError::Panicked(selector.clone()))) {
             Ok(_) | Err(LookupError::Shutdown) => {}
             Err(error) => {
                 route.pause_after(start.elapsed());
-                self.log_no_default(selector, &error);
+                self.log_default_failure(selector, &error);
             }
         }
     }
 
-    fn log_no_default(&self, selector: &Selector, error: &dyn Display) {
+    fn log_default_failure(&self, selector: &Selector, error: &dyn Display) {
         if self.0.default_route.may_log() {
             let unrouted = self.0.unrouted.status().spans;
-            tracing::warn!(%selector, unrouted, "spans outside any scope are not recorded, for their tracer cannot be had: {error}");
+            tracing::warn!(%selector, unrouted, "cannot resolve the default tracer; spans outside any scope are not recorded: {error}");
         }
     }
 }
 
-struct EndWhenDropped<'a>(&'a DefaultRoute);
+struct EndOnDrop<'a>(&'a DefaultRoute);
 
-impl Drop for EndWhenDropped<'_> {
+impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.0.end();
     }

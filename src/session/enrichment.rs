@@ -1,4 +1,4 @@
-//! What is learnt of a session after its start.
+//! Data added to a session after its start.
 
 use std::time::Duration;
 
@@ -9,55 +9,56 @@ use crate::backend::DataPart;
 use crate::util::json_depth::bounded;
 use crate::util::json_number::IntoJson;
 
-/// What is learnt of a session after its start. Only what is given is sent.
+/// Data added to a session after its start. Only the parts that are set are sent.
 ///
 /// The receiver merges all parts key by key, except `outputs` and `duration`, which it replaces.
 ///
-/// Values are sent as JSON. A number that JSON has no form for is `"NaN"`, `"Infinity"` or `"-Infinity"`, see [`IntoJson`]. A table or list
-/// that is nested more than 64 levels deep is null. The receiver decides what a null means.
+/// Values are sent as JSON. A number without a JSON form becomes `"NaN"`, `"Infinity"` or
+/// `"-Infinity"`, see [`IntoJson`]. An object or array nested more than 64 levels deep becomes
+/// null. The receiver decides what a null means.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Enrichment {
     pub(super) parts: Map<String, Value>,
 }
 
 impl Enrichment {
-    /// Returns an empty enrichment.
+    /// Creates an empty enrichment.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One entry of metadata.
+    /// Sets one metadata entry.
     pub fn metadata(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::Metadata, key, value)
     }
 
-    /// One entry of feedback, such as a rating by the user.
+    /// Sets one feedback entry, such as a user's rating.
     pub fn feedback(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::Feedback, key, value)
     }
 
-    /// One metric.
+    /// Sets one metric.
     pub fn metric(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::Metrics, key, value)
     }
 
-    /// One entry of configuration, such as the model's name.
+    /// Sets one configuration entry, such as the model name.
     pub fn config(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::Config, key, value)
     }
 
-    /// One property of the user.
+    /// Sets one user property.
     pub fn user_property(self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.entry(DataPart::UserProperties, key, value)
     }
 
-    /// How long the session took, which the backend shows with it.
+    /// Sets the duration of the session as the backend displays it.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.parts.extend(duration_part(duration));
         self
     }
 
-    /// The outputs, in place of all earlier outputs. A table; any other value is put into one, as `result`.
+    /// Replaces all earlier outputs. A value other than an object becomes the entry `result`.
     pub fn outputs(mut self, outputs: impl IntoJson) -> Self {
         let outputs = match bounded(outputs) {
             Value::Object(outputs) => outputs,

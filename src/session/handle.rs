@@ -1,7 +1,7 @@
-//! Sessions as callers hold them.
+//! Session handles.
 //!
-//! The id is made here, so a session can be used at once. Its start and its enrichments are sent in the background, in the order in which
-//! they were made. Nothing in here waits.
+//! The id is generated locally, so a session can be used at once. Its start and enrichments are
+//! sent in the background, in the order of the calls. No function here waits.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -11,28 +11,30 @@ use opentelemetry::Context;
 use uuid::Uuid;
 
 use super::enrichment::Enrichment;
-use super::state::{Beginning, SessionState};
+use super::state::{SessionData, SessionState};
 use crate::backend::new_session_id;
 use crate::context::{self, InScope, ScopeGuard};
 use crate::tracer::TracerHandle;
 use crate::util::json_depth::bounded;
 use crate::util::json_number::IntoJson;
 
-/// A session that is about to be started. Made by [`TracerHandle::session`].
+/// Builder of a session, from [`TracerHandle::session`].
 ///
-/// Values are sent as JSON. A number that JSON has no form for is `"NaN"`, `"Infinity"` or `"-Infinity"`, see [`IntoJson`]. A table or list
-/// that is nested more than 64 levels deep is null.
-#[must_use = "a session begins with `start`"]
+/// Values are sent as JSON. A number without a JSON form becomes `"NaN"`, `"Infinity"` or
+/// `"-Infinity"`, see [`IntoJson`]. An object or array nested more than 64 levels deep becomes
+/// null.
+#[must_use = "call `start` to begin the session"]
 pub struct SessionBuilder {
     tracer: TracerHandle,
     id: Option<Uuid>,
-    beginning: Beginning,
+    data: SessionData,
 }
 
-/// A handle of a session. Cheap to clone; works on any thread and in any task, and keeps its tracer.
+/// A handle of a session. Cheap to clone, usable on any thread and in any task. Keeps its tracer
+/// alive.
 ///
-/// Spans made in its scope carry its id. Outside its scope nothing does, unless it [is the default](Self::make_default): a session is
-/// not current by being there.
+/// Spans created in its scope carry its id. Holding the handle does not make the session current;
+/// spans outside its scope carry it only if it is [the default](Self::make_default).
 #[derive(Clone)]
 pub struct Session {
     state: Arc<SessionState>,
@@ -40,60 +42,63 @@ pub struct Session {
 }
 
 impl TracerHandle {
-    /// Starts to build a session: a group of spans with an id and metadata of its own.
+    /// Builds a session: a group of spans with its own id and metadata.
     pub fn session(&self, name: impl Into<String>) -> SessionBuilder {
         SessionBuilder {
             tracer: self.clone(),
             id: None,
-            beginning: Beginning {
+            data: SessionData {
                 name: name.into(),
-                ..Beginning::default()
+                ..SessionData::default()
             },
         }
     }
 }
 
 impl SessionBuilder {
-    /// The session's id, in place of a new random UUID.
+    /// Sets the session's id. The default is a new random UUID.
     pub fn id(mut self, id: Uuid) -> Self {
         self.id = Some(id);
         self
     }
 
-    /// One entry of metadata, over the binding's of the same key.
+    /// Sets one metadata entry. Overrides the binding's entry of the same key.
     pub fn metadata(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
-        self.beginning.metadata.insert(key.into(), bounded(value));
+        self.data.metadata.insert(key.into(), bounded(value));
         self
     }
 
-    /// One input.
+    /// Sets one input.
     pub fn input(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
-        self.beginning.inputs.insert(key.into(), bounded(value));
+        self.data.inputs.insert(key.into(), bounded(value));
         self
     }
 
-    /// One property of the user.
+    /// Sets one user property.
     pub fn user_property(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
-        self.beginning.user_properties.insert(key.into(), bounded(value));
+        self.data.user_properties.insert(key.into(), bounded(value));
         self
     }
 
-    /// Starts the session. Never waits: its start is sent in the background, and a failure is in the tracer's ledger.
+    /// Starts the session. Never waits: the start is sent in the background, and a failure is
+    /// recorded in the tracer's ledger.
     ///
-    /// If the backend has no sessions, or the binding says `auto_create`, nothing is called: name, metadata and user properties are on every
-    /// span of the session, and inputs, if there are any, on a span of their own called `session.start`.
+    /// Makes no call if the backend has no session API or the binding sets `auto_create`. Then each
+    /// span of the session carries the name, metadata and user properties, and a separate span
+    /// `session.start` carries the inputs, if any.
     pub fn start(self) -> Session {
         let id = self.id.unwrap_or_else(new_session_id);
         Session {
-            state: SessionState::start(self.tracer.lane(), id, self.beginning),
+            state: SessionState::start(self.tracer.lane(), id, self.data),
             tracer: self.tracer,
         }
     }
 }
 
 impl Session {
-    /// Returns the session of the current scope: what [`scope`](Self::scope) and [`enter`](Self::enter) made current, the session that came
-    /// with a request, or that of the trace if each trace is a session.
+    /// Returns the session of the current scope: entered with [`scope`](Self::scope) or
+    /// [`enter`](Self::enter), received with a request, or the session of the trace if each trace
+    /// is a session.
     pub fn current() -> Option<Self> {
         Self::of_context(&context::current())
     }
@@ -107,7 +112,7 @@ impl Session {
         })
     }
 
-    /// Goes on with a session that another process started.
+    /// Continues a session started by another process.
     pub(crate) fn resume(tracer: &TracerHandle, id: Uuid) -> Self {
         Self {
             state: SessionState::resume(tracer.lane(), id),
@@ -115,26 +120,27 @@ impl Session {
         }
     }
 
-    /// The session's id.
+    /// Returns the session's id.
     pub fn id(&self) -> &str {
         self.state.id()
     }
 
-    /// The session's tracer.
+    /// Returns the session's tracer.
     pub fn tracer(&self) -> &TracerHandle {
         &self.tracer
     }
 
-    /// Runs a future in the session: spans of its tracer made in it carry the session's id. Moves with the future from thread to thread, and
-    /// ends with it.
+    /// Runs a future in the session: spans of its tracer created in it carry the session's id. The
+    /// scope moves with the future between threads and ends with it.
     ///
     /// # Cancel safety
-    /// As that of the future.
+    /// Same as the future's.
     pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         InScope::new(future, self.context(&context::current()))
     }
 
-    /// Makes this thread run in the session until the guard is dropped. As [`TracerHandle::enter`], the guard stays on its thread:
+    /// Runs this thread in the session until the guard is dropped. Like that of
+    /// [`TracerHandle::enter`], the guard cannot leave its thread:
     ///
     /// ```compile_fail,E0277
     /// # fn demo(session: tracer_registry::Session) {
@@ -147,28 +153,29 @@ impl Session {
         context::attach(&self.context(&context::current()))
     }
 
-    /// Makes it the session of all spans of its tracer that are started outside any session, in place of the one that was, until
-    /// [`end`](Self::end).
+    /// Makes this the session of all spans that its tracer starts outside any session, until
+    /// [`end`](Self::end). Replaces the previous default.
     pub fn make_default(&self) {
         self.tracer.set_default_session(self.state.stamp());
     }
 
-    /// Sends more about the session, after everything that was sent before. Never waits.
+    /// Sends additional session data, after everything sent before. Never waits.
     ///
-    /// Enrichments that wait behind each other go out in one request if the backend ends up with the same as if each had been sent by
-    /// itself. Each still counts by itself, and one that the backend refuses takes no other with it.
+    /// Queued enrichments are merged into one request if the backend ends up with the same data.
+    /// Each still counts individually, and one that the backend refuses does not affect the others.
     ///
-    /// If the backend has no sessions, or the binding says `auto_create`, it is a span of its own called `session.enrich`, with the
-    /// session's id and the enrichment as attributes.
+    /// If the backend has no session API or the binding sets `auto_create`, sends a separate span
+    /// `session.enrich` with the session's id and the enrichment as attributes.
     pub fn enrich(&self, enrichment: Enrichment) {
         self.state.enrich(enrichment.parts);
     }
 
-    /// Ends the session: sends its duration, and spans that are started from now on do not carry it, whatever scope of it they are in. Open
-    /// spans keep it. What is learnt later can still be sent by [`enrich`](Self::enrich). A second call does nothing.
+    /// Ends the session and sends its duration. Spans started later do not carry it, even in its
+    /// scopes; open spans keep it. [`enrich`](Self::enrich) still works afterwards. A second call
+    /// does nothing.
     ///
-    /// A session that came with a request ends here for this request alone; the process that started it sends its duration. The session of
-    /// a trace, if each trace is one, stays on the spans of the trace.
+    /// A session received with a request ends for this request only; the process that started it
+    /// sends its duration. If each trace is a session, the trace's spans keep it.
     pub fn end(&self) {
         self.state.end();
     }
@@ -178,7 +185,7 @@ impl Session {
     }
 }
 
-/// Equal if they have the same id and the same tracer.
+/// Equal if both id and tracer are equal.
 impl PartialEq for Session {
     fn eq(&self, other: &Self) -> bool {
         self.tracer == other.tracer && self.id() == other.id()
@@ -201,11 +208,6 @@ impl fmt::Debug for Session {
 
 impl fmt::Debug for SessionBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SessionBuilder({} of {})",
-            self.beginning.name,
-            self.tracer.selector()
-        )
+        write!(f, "SessionBuilder({} of {})", self.data.name, self.tracer.selector())
     }
 }

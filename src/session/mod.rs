@@ -1,4 +1,4 @@
-//! Sessions: groups of spans with an id and metadata of their own, each of exactly one tracer.
+//! Sessions: groups of spans with an id and metadata, each owned by exactly one tracer.
 
 mod enrichment;
 mod handle;

@@ -1,7 +1,8 @@
-//! A session as its tracer's lane knows it: its start, enrichments and end, in order, as calls or as spans.
+//! A session's start, enrichments and end, sent in order as API calls or as spans.
 //!
-//! If the backend has an API for sessions, their start and enrichments are calls of the [`SessionQueue`]. If it has none, or makes sessions from
-//! attributes, the session's data is on its spans, and what is learnt later is a short span of its own.
+//! If the backend has a session API, start and enrichments are calls of the [`SessionQueue`].
+//! Otherwise, or if the backend creates sessions from attributes, the session's spans carry its
+//! data, and later data is sent as a short separate span.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,27 +20,27 @@ use crate::context::{SessionScope, SessionStamp};
 use crate::export::{Lane, SessionEvent, SessionQueue};
 use crate::util::wall_time::Moment;
 
-/// The attribute that counts the values of a session's data that were left out of the session's spans, or shortened.
+/// Attribute that counts the session values omitted from or truncated on the session's spans.
 const SESSION_CUT_VALUES: &str = "tracer_registry.session.cut_values";
 
-/// What an enrichment calls the duration, in milliseconds.
+/// Name of the duration in an enrichment, in milliseconds.
 const DURATION: &str = "duration";
 
 /// One session of one tracer.
 pub(crate) struct SessionState {
     id: Arc<str>,
     stamp: Arc<SessionStamp>,
-    /// Its spans have it from their trace, not from a scope.
+    /// The spans take the session from their trace, not from a scope.
     is_of_trace: bool,
     lane: Arc<Lane>,
     queue: Arc<SessionQueue>,
-    /// `None` if another process began it.
+    /// `None` if another process started the session.
     began: Option<Moment>,
 }
 
-/// What a session starts with.
+/// Data sent at the start of a session.
 #[derive(Default)]
-pub(crate) struct Beginning {
+pub(crate) struct SessionData {
     pub(crate) name: String,
     pub(crate) inputs: Map<String, Value>,
     pub(crate) metadata: Map<String, Value>,
@@ -47,16 +48,17 @@ pub(crate) struct Beginning {
 }
 
 impl SessionState {
-    /// Starts a session, and sends its start.
-    pub(crate) fn start(lane: &Arc<Lane>, id: Uuid, beginning: Beginning) -> Arc<Self> {
+    /// Starts a session and sends its start.
+    pub(crate) fn start(lane: &Arc<Lane>, id: Uuid, data: SessionData) -> Arc<Self> {
         let id = text(id);
-        let attributes = stamp_attributes(lane, &id, &beginning);
+        let attributes = stamp_attributes(lane, &id, &data);
         let state = Arc::new(Self::new(lane, id, attributes));
-        state.send_start(beginning);
+        state.send_start(data);
         state
     }
 
-    /// Starts the session of a trace. Its spans have their session from the trace's id, not from a scope.
+    /// Starts the session of a trace. Its spans take their session from the trace id, not from a
+    /// scope.
     pub(crate) fn start_of_trace(lane: &Arc<Lane>, trace: TraceId, name: String) -> Arc<Self> {
         let id = text(trace_session_id(trace));
         let attributes = vec![session_id(lane, &id)];
@@ -64,14 +66,14 @@ impl SessionState {
             is_of_trace: true,
             ..Self::new(lane, id, attributes)
         };
-        state.send_start(Beginning {
+        state.send_start(SessionData {
             name,
-            ..Beginning::default()
+            ..SessionData::default()
         });
         Arc::new(state)
     }
 
-    /// Goes on with a session that another process started.
+    /// Continues a session started by another process.
     pub(crate) fn resume(lane: &Arc<Lane>, id: Uuid) -> Arc<Self> {
         let id = text(id);
         let attributes = vec![session_id(lane, &id)];
@@ -100,7 +102,7 @@ impl SessionState {
         &self.stamp
     }
 
-    /// Itself, as a scope carries it.
+    /// Returns the session as a scope carries it.
     pub(crate) fn scope(self: &Arc<Self>) -> SessionScope {
         SessionScope {
             stamp: if self.is_of_trace {
@@ -119,9 +121,10 @@ impl SessionState {
         }
     }
 
-    /// Ends it, once: spans started from now on do not carry it, and the process that began it sends the duration.
+    /// Ends the session once: later spans do not carry it. Sends the duration if this process
+    /// started it.
     pub(crate) fn end(&self) {
-        // Relaxed: only the flag itself matters.
+        // Relaxed: orders no other memory.
         if self.stamp.ended.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -130,7 +133,7 @@ impl SessionState {
         }
     }
 
-    /// Sends the parts of an enrichment as a call, or as a span of this name.
+    /// Sends the parts of an enrichment as an API call, or as a span named `name`.
     fn send(&self, name: &'static str, began: Moment, parts: Map<String, Value>) {
         if self.has_calls() {
             self.queue.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
@@ -143,29 +146,29 @@ impl SessionState {
         self.lane.destination.sessions.is_some()
     }
 
-    fn send_start(&self, beginning: Beginning) {
+    fn send_start(&self, data: SessionData) {
         let destination = &self.lane.destination;
         if !self.has_calls() {
-            // The rest is on every span of the session.
-            if !beginning.inputs.is_empty() {
-                let parts = Map::from_iter([(DataPart::Inputs.name().to_owned(), Value::Object(beginning.inputs))]);
+            // Each span of the session carries the rest.
+            if !data.inputs.is_empty() {
+                let parts = Map::from_iter([(DataPart::Inputs.name().to_owned(), Value::Object(data.inputs))]);
                 self.record_span("session.start", Moment::now(), &parts);
             }
             return;
         }
         let mut metadata = destination.metadata.clone();
-        metadata.extend(beginning.metadata);
+        metadata.extend(data.metadata);
         self.queue.push(SessionEvent::Start(start_body(&SessionStart {
             id: &self.id,
-            name: &beginning.name,
+            name: &data.name,
             source: destination.source.as_deref(),
-            inputs: &beginning.inputs,
+            inputs: &data.inputs,
             metadata: &metadata,
-            user_properties: &beginning.user_properties,
+            user_properties: &data.user_properties,
         })));
     }
 
-    /// Records a span with the session's attributes and the parts of an enrichment.
+    /// Records a span with the session's attributes and the given parts.
     fn record_span(&self, name: &'static str, began: Moment, parts: &Map<String, Value>) {
         let spelling = self.lane.destination.spelling;
         let mut attributes = self.stamp.attributes.clone();
@@ -182,8 +185,8 @@ impl SessionState {
     }
 }
 
-/// What the spans of a session carry: its id and, if the backend has no calls for sessions, its data.
-fn stamp_attributes(lane: &Lane, id: &Arc<str>, beginning: &Beginning) -> Vec<KeyValue> {
+/// Returns the attributes of a session's spans: its id and, without a session API, its data.
+fn stamp_attributes(lane: &Lane, id: &Arc<str>, data: &SessionData) -> Vec<KeyValue> {
     let destination = &lane.destination;
     let mut attributes = vec![session_id(lane, id)];
     if destination.sessions.is_some() {
@@ -191,12 +194,12 @@ fn stamp_attributes(lane: &Lane, id: &Arc<str>, beginning: &Beginning) -> Vec<Ke
     }
     let spelling = destination.spelling;
     attributes.extend(spelling.session_auto_create.map(|key| KeyValue::new(key, true)));
-    attributes.push(KeyValue::new(spelling.session_name, beginning.name.clone()));
-    // The binding's metadata is on every span, or on the resource, already.
+    attributes.push(KeyValue::new(spelling.session_name, data.name.clone()));
+    // The binding's metadata is already on every span or on the resource.
     let mut cut = 0;
     for (part, entries) in [
-        (DataPart::Metadata, &beginning.metadata),
-        (DataPart::UserProperties, &beginning.user_properties),
+        (DataPart::Metadata, &data.metadata),
+        (DataPart::UserProperties, &data.user_properties),
     ] {
         let entries = Value::Object(entries.clone());
         cut += flatten(&spelling.session_part(part), &entries, &mut attributes);
@@ -212,7 +215,7 @@ fn session_id(lane: &Lane, id: &Arc<str>) -> KeyValue {
     )
 }
 
-/// The part of an enrichment that has the duration.
+/// Returns the duration as a part of an enrichment.
 pub(super) fn duration_part(duration: Duration) -> [(String, Value); 1] {
     [(DURATION.to_owned(), (duration.as_secs_f64() * 1000.0).into())]
 }

@@ -1,4 +1,4 @@
-//! The span that a closure of `in_span_async` works on.
+//! The span handle passed to the closures of `in_span` and `in_span_async`.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -18,28 +18,32 @@ use crate::util::json_number::IntoJson;
 /// `error.type` of an error whose type is not known (semantic conventions, "error.type").
 const OTHER_ERROR: &str = "_OTHER";
 
-/// An open span, by reference: clones are the same span, on whatever thread, and what is set lands on it whichever span is current.
+/// A reference to an open span. Clones refer to the same span, on any thread, whichever span is
+/// current.
 ///
-/// It ends when the function that made it returns, not when this is dropped; what is set after that is ignored. What is set twice
-/// under one name has the value that was set last.
+/// The span ends when the function that created it returns, not when this handle is dropped. Data
+/// set after that is ignored. Setting a name again replaces its value.
 ///
 /// # Data of LLM work
-/// Inputs, outputs, metadata, metrics, feedback and configuration are JSON values under the names of the tracer's backend: HoneyHive's, else
-/// those of OpenTelemetry's `gen_ai` conventions, else names of our own; the README has the table. Tables and lists become one
-/// attribute for each text, number and boolean in them, with the keys and indices on the way joined by dots; nulls are left out. A number
-/// that JSON has no form for is a text, see [`IntoJson`].
+/// Inputs, outputs, metadata, metrics, feedback and configuration are JSON values. Their attribute
+/// names depend on the backend: HoneyHive's, or OpenTelemetry's `gen_ai` conventions where they
+/// have a name, or names of this crate; the README has the table. Objects and arrays become one
+/// attribute per string, number and boolean, named by the keys and indices joined with dots; nulls
+/// are omitted. A number without a JSON form becomes a string, see [`IntoJson`].
 ///
-/// One call takes up to 128 values that lie up to 16 tables and lists deep, texts of up to 32 KiB and names of up to 1 KiB. Messages, which are
-/// one attribute with JSON text, may have 256 KiB of names and texts in them. What is beyond is left out, a text's end as well, and the
-/// attribute `tracer_registry.cut_values` counts the values that this happened to; it is there whatever the span's limit. What is
-/// within these bounds but not within the span's limit of attributes is in its count of dropped attributes.
+/// One call accepts up to 128 values nested up to 16 objects and arrays deep, strings of up to 32
+/// KiB and names of up to 1 KiB. Messages are one attribute with JSON text and may contain 256 KiB
+/// of names and strings. Data beyond these limits is omitted, and longer strings are truncated. The
+/// attribute `tracer_registry.cut_values` counts the affected values, even if the span is at its
+/// attribute limit. Attributes within these limits but beyond the span's attribute limit add to its
+/// count of dropped attributes.
 ///
-/// A value may be nested as deep as it likes once it is here. To make it, to clone it or to drop it elsewhere is the caller's:
-/// `serde_json` does that by recursion.
+/// Any nesting depth is accepted. The caller must still create, clone and drop deep values
+/// elsewhere with care, because `serde_json` does so recursively.
 #[derive(Clone)]
 pub struct ActiveSpan {
     cx: Context,
-    /// Kept by the span anyway.
+    /// Kept alive by the span anyway.
     lane: Arc<Lane>,
 }
 
@@ -48,51 +52,52 @@ impl ActiveSpan {
         Self { cx, lane }
     }
 
-    /// Sets what kind of work the span is.
+    /// Sets the kind of work that the span represents.
     ///
-    /// On HoneyHive the default is what `gen_ai.operation.name` says, else `openinference.span.kind`, else a tool. Elsewhere this sets
-    /// `gen_ai.operation.name`, to `chat`, `execute_tool` or `invoke_workflow`; for another operation, such as `embeddings`, set that
-    /// attribute instead.
+    /// On HoneyHive the default is derived from `gen_ai.operation.name`, else
+    /// `openinference.span.kind`, else it is a tool. On other backends this sets
+    /// `gen_ai.operation.name` to `chat`, `execute_tool` or `invoke_workflow`; for other
+    /// operations, such as `embeddings`, set that attribute instead.
     pub fn event_type(&self, event_type: EventType) {
         self.cx.span().set_attribute(self.spelling().event_type(event_type));
     }
 
-    /// One input.
+    /// Sets one input.
     pub fn input(&self, key: impl AsRef<str>, value: impl IntoJson) {
         self.record_entry(DataPart::Inputs, key.as_ref(), value.into_json());
     }
 
-    /// Inputs: a table. Any other value is the one input `input`.
+    /// Sets inputs from an object. Any other value becomes the input `input`.
     pub fn inputs(&self, inputs: impl IntoJson) {
         self.record_table(DataPart::Inputs, "input", inputs.into_json());
     }
 
-    /// One output.
+    /// Sets one output.
     pub fn output(&self, key: impl AsRef<str>, value: impl IntoJson) {
         self.record_entry(DataPart::Outputs, key.as_ref(), value.into_json());
     }
 
-    /// Outputs: a table. Any other value is the one output `result`.
+    /// Sets outputs from an object. Any other value becomes the output `result`.
     pub fn outputs(&self, outputs: impl IntoJson) {
         self.record_table(DataPart::Outputs, "result", outputs.into_json());
     }
 
-    /// One entry of metadata.
+    /// Sets one metadata entry.
     pub fn metadata(&self, key: impl AsRef<str>, value: impl IntoJson) {
         self.record_entry(DataPart::Metadata, key.as_ref(), value.into_json());
     }
 
-    /// One metric, such as `input_tokens`.
+    /// Sets one metric, such as `input_tokens`.
     pub fn metric(&self, key: impl AsRef<str>, value: impl IntoJson) {
         self.record_entry(DataPart::Metrics, key.as_ref(), value.into_json());
     }
 
-    /// One entry of feedback, such as a rating by the user.
+    /// Sets one feedback entry, such as a user's rating.
     pub fn feedback(&self, key: impl AsRef<str>, value: impl IntoJson) {
         self.record_entry(DataPart::Feedback, key.as_ref(), value.into_json());
     }
 
-    /// One entry of configuration, such as `model` or `temperature`.
+    /// Sets one configuration entry, such as `model` or `temperature`.
     pub fn config(&self, key: impl AsRef<str>, value: impl IntoJson) {
         self.record_entry(DataPart::Config, key.as_ref(), value.into_json());
     }
@@ -104,20 +109,20 @@ impl ActiveSpan {
 
     /// Sets several attributes.
     pub fn set_attributes(&self, attributes: impl IntoIterator<Item = KeyValue>) {
-        // The caller's iterator runs before the span is locked, not while it is.
+        // Runs the caller's iterator before the span is locked.
         let attributes: Vec<KeyValue> = attributes.into_iter().collect();
         self.cx.span().set_attributes(attributes);
     }
 
-    /// Adds an event at this moment.
+    /// Adds an event with the current time.
     pub fn add_event(&self, name: impl Into<Cow<'static, str>>, attributes: Vec<KeyValue>) {
         self.cx.span().add_event_with_timestamp(name, NOW, attributes);
     }
 
-    /// Adds an error as an event, sets the status to error, and sets `error.type`.
+    /// Records an error as an event, sets the status to error, and sets `error.type`.
     ///
-    /// The type is the Rust type's name, such as `std::io::error::Error`, and `_OTHER` for a `dyn Error`. HoneyHive gets message and type in
-    /// attributes of its own too.
+    /// The type is the Rust type name, such as `std::io::error::Error`, or `_OTHER` for a `dyn
+    /// Error`. HoneyHive also receives message and type as separate attributes.
     pub fn record_error<E: Error + ?Sized>(&self, error: &E) {
         let span = self.cx.span();
         if !span.is_recording() {
@@ -126,7 +131,7 @@ impl ActiveSpan {
         self.record_failure::<E>(shorten_text(&error.to_string()));
     }
 
-    /// Records an error by its message, which is within the bound of a text, and how many values that cost.
+    /// Records an error by its message, already truncated, and the number of values cut by that.
     pub(crate) fn record_failure<E: ?Sized>(&self, (message, cut): (String, u64)) {
         let span = self.cx.span();
         let error_type = type_of::<E>();
@@ -145,17 +150,17 @@ impl ActiveSpan {
         self.cx.span().set_status(status);
     }
 
-    /// Its trace id, span id and flags.
+    /// Returns the span's trace id, span id and flags.
     pub fn span_context(&self) -> SpanContext {
         self.cx.span().span_context().clone()
     }
 
-    /// The context in which this span is current, to pass to OpenTelemetry's own functions.
+    /// Returns the context in which this span is current, for OpenTelemetry's own functions.
     pub fn context(&self) -> &Context {
         &self.cx
     }
 
-    /// The same span, with another context in which it is current.
+    /// Returns the same span with another context in which it is current.
     #[cfg(feature = "tower")]
     pub(crate) fn in_context(&self, cx: Context) -> Self {
         Self::new(cx, Arc::clone(&self.lane))
@@ -191,7 +196,8 @@ impl ActiveSpan {
         }
     }
 
-    /// Records data that was bounded already, and how many values that cost. A value other than a table is the one entry `result`.
+    /// Records data that was already limited, and the number of values cut by that. A value other
+    /// than an object becomes the entry `result`.
     #[cfg(feature = "macros")]
     pub(crate) fn record_captured(&self, part: DataPart, value: Json, cut: u64) {
         self.record_table(part, "result", value);
@@ -205,14 +211,14 @@ impl ActiveSpan {
         let span = self.cx.span();
         let id = span.span_context().span_id();
         self.lane.note_cut(id, values);
-        // The span takes the count when it ends. If it ended on another thread just before, it does not.
+        // The span takes the count at its end, unless it ended on another thread just before this.
         if !span.is_recording() {
             self.lane.forget_cut(id);
         }
     }
 }
 
-/// The type's name, without the references to it.
+/// Returns the name of a type without leading references.
 pub(crate) fn type_of<E: ?Sized>() -> &'static str {
     let name = std::any::type_name::<E>().trim_start_matches('&');
     if name.contains("dyn ") { OTHER_ERROR } else { name }

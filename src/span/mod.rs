@@ -1,4 +1,4 @@
-//! Spans: the one that OpenTelemetry's API sees, and the one that a closure gets.
+//! Spans: the type for OpenTelemetry's API, and the handle passed to closures.
 
 mod active_span;
 mod registry_span;

@@ -1,4 +1,4 @@
-//! The span that tracers of a registry start.
+//! The span type of registry tracers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,17 +10,20 @@ use opentelemetry_sdk::trace::Span as SdkSpan;
 
 use crate::util::wall_time::Moment;
 
-/// As the time of an end or an event: now. OTLP has no such time, so a program has no other use for it.
+/// Placeholder time of an end or event: now. OTLP cannot represent it as a time, so programs have
+/// no other use for it.
 pub(crate) const NOW: SystemTime = UNIX_EPOCH;
 
-/// A span of one tracer, as OpenTelemetry's [`Span`] trait has it. It ends when it is dropped, if it did not end before.
+/// A span of one tracer, for OpenTelemetry's [`Span`] trait. Dropping it ends it unless it has
+/// ended before.
 ///
-/// Its end, and events without a time of their own, are at its start plus the time that passed since, by a clock that is never set. So a wall
-/// clock that is set back while the span is open does not end it before it began. A time that was read from the wall clock just before
-/// (OpenTelemetry's `SpanRef::end` and `SpanRef::add_event` do so) is corrected by as much as the clock was set. Any other time stays as it is given.
+/// The end, and events without an explicit time, are timed as the start plus monotonic elapsed
+/// time. So a wall clock that is set back cannot end a span before it began. A time just read from
+/// the wall clock, as OpenTelemetry's `SpanRef::end` and `SpanRef::add_event` do, is corrected by
+/// the clock's step. Any other time is used unchanged.
 pub struct RegistrySpan {
     sdk: SdkSpan,
-    /// When it began; if its builder names another time of its start, when it was made.
+    /// Start time; time of creation if the builder set an explicit start.
     began: Moment,
 }
 

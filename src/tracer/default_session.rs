@@ -1,4 +1,4 @@
-//! The session of spans that are started outside any.
+//! The session of spans started outside any session.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,8 +7,8 @@ use arc_swap::ArcSwapOption;
 
 use crate::context::SessionStamp;
 
-/// The session of spans that are started outside any. Read at the start of each span, so it takes no lock, and a tracer without one
-/// reads a flag alone.
+/// The session of spans started outside any session. Read at the start of each span, so it takes no
+/// lock; without a default session it reads only a flag.
 #[derive(Default)]
 pub(super) struct DefaultSession {
     stamp: ArcSwapOption<SessionStamp>,
@@ -18,13 +18,13 @@ pub(super) struct DefaultSession {
 impl DefaultSession {
     pub(super) fn set(&self, stamp: &Arc<SessionStamp>) {
         self.stamp.store(Some(Arc::clone(stamp)));
-        // Release, for the load in `get`: a thread that sees the flag sees the stamp.
+        // Release pairs with the load in `get`: a thread that sees the flag also sees the stamp.
         self.is_set.store(true, Ordering::Release);
     }
 
-    /// Whether there is one that has not ended.
+    /// Whether a default session exists and has not ended.
     pub(super) fn is_open(&self) -> bool {
-        // Relaxed, as where spans ask whether it ended.
+        // Relaxed, as in `SessionStamp::carried`.
         self.get().is_some_and(|stamp| !stamp.ended.load(Ordering::Relaxed))
     }
 

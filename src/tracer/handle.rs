@@ -22,19 +22,21 @@ use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::span::{ActiveSpan, RegistrySpan};
 
-/// The instrumentation scope of spans made by the handle itself. Static, so that a span costs no string.
+/// Instrumentation scope of spans created by the handle itself. Static, so that a span allocates no
+/// string.
 const SCOPE: &str = "tracer-registry";
 
-/// An empty resource, because providers without one read variables of the process. The lane's destination has the resource that is sent.
+/// Empty, because a provider without a resource reads environment variables. The lane's destination
+/// has the resource that is sent.
 static NO_RESOURCE: LazyLock<Resource> = LazyLock::new(|| Resource::builder_empty().build());
 
-/// A handle of one isolated tracer: its own provider, queue, ledger and key.
+/// A handle of one isolated tracer with its own provider, queue, ledger and key.
 ///
-/// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`. A span started by a handle belongs to its tracer for good, is the child of
-/// the innermost span of the same tracer, and carries the session of the innermost scope of the same tracer, whatever other tracers
-/// have current.
+/// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`. A span belongs to the tracer whose
+/// handle started it. Its parent is the innermost span of the same tracer and its session that of
+/// the innermost scope of the same tracer, whatever other tracers have current.
 ///
-/// It is a [`TracerProvider`]. Two handles are equal if they are of the same tracer.
+/// Implements [`TracerProvider`]. Handles are equal if they refer to the same tracer.
 #[derive(Clone)]
 pub struct TracerHandle(pub(super) Arc<Instance>);
 
@@ -43,16 +45,16 @@ pub(crate) struct Instance {
     pub(super) trust_remote_parent: bool,
     pub(super) propagate_session_id: bool,
     pub(super) provider: SdkTracerProvider,
-    /// The SDK's tracer for spans made by the handle itself.
+    /// The SDK tracer for spans created by the handle itself.
     pub(super) sdk: SdkTracer,
     pub(super) lane: Arc<Lane>,
     pub(super) default_session: DefaultSession,
-    /// What it was made of.
+    /// Digest of its binding.
     pub(super) digest: Digest,
-    /// What the tenant's file had when it was made; nothing if there was no file.
+    /// Settings present in the tenant's file at creation; empty without a file.
     #[cfg_attr(
         not(feature = "watch"),
-        expect(dead_code, reason = "without watching nothing is compared with it")
+        expect(dead_code, reason = "only the file watcher compares it")
     )]
     pub(super) shape: Shape,
     pub(super) freshness: Freshness,
@@ -62,7 +64,7 @@ impl TracerHandle {
     /// `expires` is when the binding must be resolved again.
     pub(crate) fn new(binding: &ResolvedBinding, shape: Shape, expires: Option<Instant>, lane: Arc<Lane>) -> Self {
         let identity = Arc::clone(&lane.identity);
-        // Everything that variables of the process could set is set here.
+        // Sets everything that environment variables could otherwise set.
         let provider = SdkTracerProvider::builder()
             .with_resource(NO_RESOURCE.clone())
             .with_sampler(sampler(binding))
@@ -84,17 +86,18 @@ impl TracerHandle {
         }))
     }
 
-    /// What the tracer is looked up by.
+    /// Returns the selector of the tracer.
     pub fn selector(&self) -> &Selector {
         &self.0.lane.selector
     }
 
-    /// Fingerprint of the current API key. Changes when the key rotates.
+    /// Returns the fingerprint of the current API key. Changes when the key rotates.
     pub fn fingerprint(&self) -> Fingerprint {
         self.0.lane.fingerprint()
     }
 
-    /// Runs an async closure in a new span, which is current while the closure's future runs, on whatever thread.
+    /// Runs an async closure in a new span that is current while the closure's future runs, on any
+    /// thread.
     ///
     /// ```
     /// # async fn demo(acme: tracer_registry::TracerHandle) {
@@ -105,12 +108,13 @@ impl TracerHandle {
     /// # }
     /// ```
     ///
-    /// The span starts when the future is first polled, with the parent and the session of that moment, so that
-    /// `session.scope(acme.in_span_async(..))` is in the session. A future that is first polled while nothing is current, such as one that
-    /// is spawned, has the parent and the session of the place where `in_span_async` was called.
+    /// The span starts when the future is first polled, with the parent and session current then,
+    /// so `session.scope(acme.in_span_async(..))` is in the session. If nothing is current then,
+    /// for example in a spawned task, it uses the parent and session current at the call of
+    /// `in_span_async`.
     ///
     /// # Cancel safety
-    /// A future that is dropped ends the span at that moment.
+    /// Dropping the future ends the span.
     pub fn in_span_async<N, F, Fut>(&self, name: N, f: F) -> impl Future<Output = Fut::Output> + use<N, F, Fut>
     where
         N: Into<Cow<'static, str>>,
@@ -122,7 +126,8 @@ impl TracerHandle {
             let open = handle.open(builder, &context::current_or(called_in));
             let cx = open.span.context().clone();
             let future = {
-                // The closure itself runs before its future is first polled: spans it makes are children too.
+                // The closure runs before its future is first polled; spans it creates are children
+                // too.
                 let _entered = context::attach(&cx);
                 f(open.span.clone())
             };
@@ -130,42 +135,44 @@ impl TracerHandle {
         }
     }
 
-    /// Runs a closure in a new span, which is current on this thread meanwhile.
+    /// Runs a closure in a new span that is current on this thread while it runs.
     pub fn in_span<T>(&self, name: impl Into<Cow<'static, str>>, f: impl FnOnce(ActiveSpan) -> T) -> T {
         let open = self.open(SpanBuilder::from_name(name), &context::current());
         let _entered = context::attach(open.span.context());
         f(open.span.clone())
     }
 
-    /// Starts a span under the current one of this tracer, without making it current. It ends when it is dropped or ended.
+    /// Starts a span under the current span of this tracer without making it current. Ends when
+    /// dropped or ended.
     pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> RegistrySpan {
         self.start_here(&self.0.sdk, SpanBuilder::from_name(name))
     }
 
-    /// Sends what this tracer has accepted so far, spans and session events, and waits for it, up to `timeout`. Other tracers neither wait nor
-    /// are sent; what they have queued stays queued.
+    /// Sends the spans and session events that this tracer has accepted so far, and waits up to
+    /// `timeout`. Other tracers are neither sent nor waited for.
     ///
-    /// The report covers this tracer alone, also if its selector has others (dedicated ones beside a pooled one), since the last report that
-    /// covered it. The next report of the registry does not repeat it.
+    /// The report covers this tracer alone, even if its selector has others (dedicated and pooled),
+    /// since the last report that covered it. The registry's next report does not repeat it.
     ///
-    /// Blocks the thread; [`TracerRegistry::force_flush`](crate::TracerRegistry::force_flush) says what async code does instead. After the
-    /// registry is gone there is nothing to send and nothing to report.
+    /// Blocks the thread; for async code see
+    /// [`TracerRegistry::force_flush`](crate::TracerRegistry::force_flush). Does nothing once the
+    /// registry is gone.
     pub fn force_flush(&self, timeout: Duration) -> TracerReport {
         self.lane().flush(timeout)
     }
 
-    /// Runs a future for this tracer: spans that are made in it by the current context belong to the tracer. The scope moves with the future
-    /// from thread to thread, and ends with it.
+    /// Runs a future for this tracer: spans created in it through the current context belong to the
+    /// tracer. The scope moves with the future between threads and ends with it.
     ///
     /// # Cancel safety
-    /// As that of the future.
+    /// Same as the future's.
     pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         InScope::new(future, self.scope_context(None, &context::current()))
     }
 
-    /// Makes this thread run for this tracer until the guard is dropped.
+    /// Runs this thread for this tracer until the guard is dropped.
     ///
-    /// The guard stays on its thread:
+    /// The guard cannot leave its thread:
     ///
     /// ```compile_fail,E0277
     /// # fn demo(acme: tracer_registry::TracerHandle) {
@@ -182,13 +189,14 @@ impl TracerHandle {
         context::enter(&self.owner(), session, from)
     }
 
-    /// Returns the tracer of a scope.
+    /// Returns the tracer of a scope's owner.
     pub(crate) fn of_scope(owner: &Owner) -> Option<Self> {
         let tracer = Arc::clone(&owner.tracer).downcast::<Instance>();
         tracer.ok().map(Self)
     }
 
-    /// Stands for this tracer without keeping it in use: as long as it is held, no other tracer has one at its address. For proofs of isolation.
+    /// Returns a token of this tracer that does not keep it in use. While the token is held, no
+    /// other tracer's token has the same address. For tests of isolation.
     #[doc(hidden)]
     pub fn instance_token(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::clone(&self.0.identity) as Arc<dyn Any + Send + Sync>
@@ -206,7 +214,8 @@ impl TracerHandle {
         self.0.propagate_session_id
     }
 
-    /// Returns the id of the session that a span started now would carry, unless it is that of its trace.
+    /// Returns the id of the session that a span started now would carry, unless its session comes
+    /// from its trace.
     pub(crate) fn session_id(&self, cx: &Context) -> Option<String> {
         let mut builder = SpanBuilder::default();
         self.stamp_session(&mut builder, cx);
@@ -221,8 +230,9 @@ impl TracerHandle {
         }
     }
 
-    /// Returns the innermost span of this tracer that is open and current, also past scopes of other tracers. Not past a span of another
-    /// tracer that was made current by hand: only the id of what that covers is known.
+    /// Returns the innermost open span of this tracer that is current, even if scopes of other
+    /// tracers hide it. Does not find a span below another tracer's span that was made current
+    /// manually, because only its id is known.
     pub fn current_span(&self) -> Option<ActiveSpan> {
         let cx = context::with_open_span(&self.0.identity, &context::current())?;
         Some(ActiveSpan::new(cx, Arc::clone(&self.0.lane)))
@@ -232,36 +242,36 @@ impl TracerHandle {
         &self.0.lane
     }
 
-    /// Whether there are other handles, which may be inside sessions, scopes and current contexts. "No" stays true while no look-up returns
-    /// a handle; "yes" may be out of date.
+    /// Whether other handles exist, including those inside sessions, scopes and current contexts.
+    /// False stays true while no look-up returns a handle; true may be out of date.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Whether this is the only handle, no span and no default session is open, and nothing is unsent.
+    /// Whether this is the only handle, no span or default session is open, and no data is unsent.
     pub(crate) fn is_idle(&mut self) -> bool {
-        // Exact, and in order after all that was done with the other handles.
+        // Exact: `get_mut` also synchronizes with all uses of other handles.
         let only = Arc::get_mut(&mut self.0);
         only.is_some_and(|tracer| !tracer.default_session.is_open() && tracer.lane.is_idle())
     }
 
-    /// Whether two handles are of the same tracer. The same as `==`.
+    /// Whether two handles refer to the same tracer. Same as `==`.
     pub fn same_tracer(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The digest of the binding that it was made of.
+    /// Returns the digest of the binding at creation.
     pub(crate) fn digest(&self) -> Digest {
         self.0.digest
     }
 
-    /// What the tenant's file had when it was made.
+    /// Returns the settings present in the tenant's file at creation.
     #[cfg(feature = "watch")]
     pub(crate) fn shape(&self) -> &Shape {
         &self.0.shape
     }
 
-    /// Whether the next look-up must resolve its binding again.
+    /// Whether the next look-up must resolve the binding again.
     pub(crate) fn is_stale(&self) -> bool {
         self.0.freshness.is_stale()
     }
@@ -274,7 +284,8 @@ impl TracerHandle {
         self.0.default_session.set(stamp);
     }
 
-    /// Returns what outgoing requests carry: the parent that a span would have now.
+    /// Returns the span context for outgoing requests: the parent that a span started now would
+    /// have.
     pub(crate) fn outgoing_span(&self, cx: &Context) -> Option<SpanContext> {
         let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
         parent.has_active_span().then(|| parent.span().span_context().clone())
@@ -283,7 +294,7 @@ impl TracerHandle {
 
 fn sampler(binding: &ResolvedBinding) -> Sampler {
     let root = match binding.sampling.ratio {
-        // All parents are the tracer's own, and sampled.
+        // All parents are the tracer's own sampled spans.
         1.0.. if !binding.trust_remote_parent => return Sampler::AlwaysOn,
         1.0.. => Sampler::AlwaysOn,
         ratio => Sampler::TraceIdRatioBased(ratio),
@@ -291,7 +302,7 @@ fn sampler(binding: &ResolvedBinding) -> Sampler {
     Sampler::ParentBased(Box::new(root))
 }
 
-/// Equal if they are handles of the same tracer.
+/// Equal if both refer to the same tracer.
 impl PartialEq for TracerHandle {
     fn eq(&self, other: &Self) -> bool {
         self.same_tracer(other)

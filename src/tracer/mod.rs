@@ -6,8 +6,8 @@ mod handle;
 mod registry_tracer;
 mod start;
 
-pub(crate) use freshness::Seen;
+pub(crate) use freshness::FreshnessSnapshot;
 pub use handle::TracerHandle;
 pub use registry_tracer::RegistryTracer;
 #[cfg(any(feature = "macros", feature = "tower", feature = "tracing"))]
-pub(crate) use start::Open;
+pub(crate) use start::OpenSpan;

@@ -1,4 +1,4 @@
-//! OpenTelemetry's side of a handle: its `TracerProvider`, its `Tracer`.
+//! OpenTelemetry's `TracerProvider` and `Tracer` traits for a handle.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,12 +8,12 @@ use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::trace::SdkTracer;
 
 use super::handle::TracerHandle;
-use super::start::Open;
+use super::start::OpenSpan;
 use crate::context;
 use crate::span::RegistrySpan;
 use crate::util::wall_time::Moment;
 
-/// OpenTelemetry's `Tracer` of one [`TracerHandle`], for one instrumentation scope.
+/// OpenTelemetry's `Tracer` of one [`TracerHandle`] and one instrumentation scope.
 #[derive(Clone)]
 pub struct RegistryTracer {
     handle: TracerHandle,
@@ -38,7 +38,7 @@ impl Tracer for RegistryTracer {
         self.handle.start_in(&self.sdk, builder, parent_cx)
     }
 
-    // The trait's own versions panic on a thread that is ending.
+    // The trait's default methods panic on an ending thread.
     fn start<T: Into<Cow<'static, str>>>(&self, name: T) -> RegistrySpan {
         self.build(SpanBuilder::from_name(name))
     }
@@ -47,7 +47,7 @@ impl Tracer for RegistryTracer {
         self.handle.start_here(&self.sdk, builder)
     }
 
-    // The trait's own versions would leave another tracer's scope in place around the new span.
+    // The trait's default methods would keep another tracer's scope around the new span.
     fn in_span_with_builder<T, F>(&self, builder: SpanBuilder, f: F) -> T
     where
         F: FnOnce(Context) -> T,
@@ -67,12 +67,12 @@ impl Tracer for RegistryTracer {
 }
 
 impl RegistryTracer {
-    /// Starts a span, with the context in which it is current.
-    pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
+    /// Starts a span and returns it with the context in which it is current.
+    pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> OpenSpan {
         self.handle.open_in(&self.sdk, builder, from, Moment::now())
     }
 
-    /// The handle that this tracer is of.
+    /// Returns the handle of this tracer.
     pub fn handle(&self) -> &TracerHandle {
         &self.handle
     }

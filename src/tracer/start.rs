@@ -1,4 +1,4 @@
-//! How a span of a tracer is started: its parent, its session, the context in which it is current.
+//! Starting a span: its parent, its session, and the context in which it is current.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use crate::session::state::SessionState;
 use crate::span::{ActiveSpan, RegistrySpan};
 use crate::util::wall_time::Moment;
 
-/// Ends its span when it is dropped, however the code that the span was opened for ends.
-pub(crate) struct Open {
+/// A span that ends when this is dropped, however its code ends.
+pub(crate) struct OpenSpan {
     pub(crate) span: ActiveSpan,
-    /// What it is the first span of.
+    /// Set if the span is the first in its scope.
     root: Option<Arc<Root>>,
 }
 
-impl Drop for Open {
+impl Drop for OpenSpan {
     fn drop(&mut self) {
-        // Explicitly: a clone of the context may outlive the closure, in a task that it spawned.
+        // Explicitly: a clone of the context may outlive the closure in a spawned task.
         self.span.end();
         if let Some(root) = &self.root {
             root.end();
@@ -30,8 +30,8 @@ impl Drop for Open {
 }
 
 #[cfg(feature = "tower")]
-impl Open {
-    /// The scope of what goes by the current scope ends with this span.
+impl OpenSpan {
+    /// Makes the scope of code in this span end with the span.
     pub(crate) fn end_scope(&mut self) {
         let root = Arc::new(Root::of_request());
         self.span = self.span.in_context(context::with_root(self.span.context(), &root));
@@ -40,35 +40,35 @@ impl Open {
 }
 
 impl TracerHandle {
-    pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> Open {
+    pub(crate) fn open(&self, builder: SpanBuilder, from: &Context) -> OpenSpan {
         self.open_in(&self.0.sdk, builder, from, Moment::now())
     }
 
-    /// As [`open`](Self::open), for work that began a while ago.
+    /// Like [`open`](Self::open), for work that began earlier.
     #[cfg(feature = "tower")]
-    pub(crate) fn open_since(&self, builder: SpanBuilder, from: &Context, began: Moment) -> Open {
+    pub(crate) fn open_since(&self, builder: SpanBuilder, from: &Context, began: Moment) -> OpenSpan {
         let builder = builder.with_start_time(began.wall());
         self.open_in(&self.0.sdk, builder, from, began)
     }
 
-    /// Starts a span and makes the context in which it is current.
-    pub(super) fn open_in(&self, sdk: &SdkTracer, builder: SpanBuilder, from: &Context, began: Moment) -> Open {
-        let mut entered = self.scope_context(None, &context::known(from));
+    /// Starts a span and creates the context in which it is current.
+    pub(super) fn open_in(&self, sdk: &SdkTracer, builder: SpanBuilder, from: &Context, began: Moment) -> OpenSpan {
+        let mut entered = self.scope_context(None, &context::usable(from));
         let mut session = None;
         let span = self.start(sdk, builder, &entered, began, &mut session);
         if let Some(session) = session {
             entered = context::with_session(&entered, session.scope());
         }
         let (cx, root) = context::with_own_span(&entered, span);
-        Open {
+        OpenSpan {
             span: ActiveSpan::new(cx, Arc::clone(self.lane())),
             root,
         }
     }
 
-    /// Starts a span.
+    /// Starts a span in a context.
     pub(super) fn start_in(&self, sdk: &SdkTracer, builder: SpanBuilder, cx: &Context) -> RegistrySpan {
-        self.start(sdk, builder, &context::known(cx), Moment::now(), &mut None)
+        self.start(sdk, builder, &context::usable(cx), Moment::now(), &mut None)
     }
 
     /// Starts a span in the current context.
@@ -80,7 +80,8 @@ impl TracerHandle {
         self.start_in(sdk, builder, &cx)
     }
 
-    /// The one way to the SDK; it counts. If each trace is a session, `session` is set to the one that the span begins.
+    /// The only call path into the SDK; counts started spans. If each trace is a session, sets
+    /// `session` to the session that the span begins.
     fn start(
         &self,
         sdk: &SdkTracer,
@@ -93,19 +94,19 @@ impl TracerHandle {
             return RegistrySpan::new(sdk.build_with_context(builder, cx), began);
         }
         builder.start_time.get_or_insert(began.wall());
-        let span = RegistrySpan::new(self.start_as(sdk, builder, cx, session), began);
+        let span = RegistrySpan::new(self.start_with_parent(sdk, builder, cx, session), began);
         #[cfg(feature = "metrics")]
         self.lane().count_start(span.is_recording());
         span
     }
 
-    /// Parent and session are chosen here.
-    fn start_as(
+    /// Chooses parent and session.
+    fn start_with_parent(
         &self,
         sdk: &SdkTracer,
         mut builder: SpanBuilder,
         cx: &Context,
-        begun: &mut Option<Arc<SessionState>>,
+        session: &mut Option<Arc<SessionState>>,
     ) -> SdkSpan {
         let has_session = self.stamp_session(&mut builder, cx);
         context::note_if_stale(&self.0.identity, cx, self.selector(), &builder.name);
@@ -113,29 +114,32 @@ impl TracerHandle {
         if !self.lane().destination.session_per_trace {
             return sdk.build_with_context(builder, &parent);
         }
-        // Each span's id says whether its trace began outside a session, and so is one: nothing else keeps that.
-        let over = parent.span().span_context().clone();
-        let is_first = over.is_remote() || !parent.has_active_span();
+        // If its trace began outside any session, a span's id is marked: the trace is a session.
+        // Nothing else records that.
+        let parent_span = parent.span().span_context().clone();
+        let is_first = parent_span.is_remote() || !parent.has_active_span();
         let is_session = if is_first {
             !has_session
         } else {
-            self.0.identity.marked(over.span_id())
+            self.0.identity.marked(parent_span.span_id())
         };
         if !is_session {
             return sdk.build_with_context(builder, &parent);
         }
-        // This process's first span of the trace starts its session. Starting one again that another process started changes nothing.
+        // The first span of the trace in this process starts its session. The backend ignores a
+        // repeated start by another process.
         let name = is_first.then(|| builder.name.clone().into_owned());
         let span = Identity::marking(|| sdk.build_with_context(builder, &parent));
-        // If sampling left the trace out, a session would have nothing in it.
+        // A trace that is not sampled gets no session, because it would be empty.
         if let Some(name) = name.filter(|_| span.is_recording()) {
             let trace = span.span_context().trace_id();
-            *begun = Some(SessionState::start_of_trace(self.lane(), trace, name));
+            *session = Some(SessionState::start_of_trace(self.lane(), trace, name));
         }
         span
     }
 
-    /// Puts the session's attributes first: that of the scope, else the tracer's default.
+    /// Puts the session's attributes first: those of the scope, otherwise of the tracer's default.
+    /// Returns whether there are any.
     pub(super) fn stamp_session(&self, builder: &mut SpanBuilder, cx: &Context) -> bool {
         let stamped = context::session(&self.0.identity, cx).and_then(|session| session.stamp.carried());
         if let Some(attributes) = stamped {
@@ -153,7 +157,7 @@ impl TracerHandle {
 
 fn prepend(builder: &mut SpanBuilder, first: &[KeyValue]) {
     let own = builder.attributes.take().unwrap_or_default();
-    // Some more are set on most spans after their start.
+    // Reserve space for the attributes that most spans get after their start.
     let mut attributes = Vec::with_capacity(first.len() + own.len() + 4);
     attributes.extend_from_slice(first);
     attributes.extend(own);

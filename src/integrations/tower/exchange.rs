@@ -8,7 +8,7 @@ use opentelemetry::trace::{Status, TraceContextExt};
 
 use super::{conventions, grpc};
 use crate::session::Session;
-use crate::tracer::Open;
+use crate::tracer::OpenSpan;
 
 /// An open span. Dropped before its end is recorded, it counts as cancelled.
 ///
@@ -19,7 +19,7 @@ use crate::tracer::Open;
 /// | nothing, before the response's head | ends as cancelled | ends as cancelled |
 /// | nothing, after it | ends as cancelled | ends: a client need not read the body |
 pub(super) struct Exchange {
-    open: Open,
+    open: OpenSpan,
     /// The session that was started for this request.
     session: Option<Session>,
     side: Side,
@@ -49,20 +49,20 @@ enum Side {
 }
 
 impl Exchange {
-    pub(super) fn of_server(open: Open, session: Option<Session>, claimed: Option<String>, method: Method) -> Self {
+    pub(super) fn of_server(open: OpenSpan, session: Option<Session>, claimed: Option<String>, method: Method) -> Self {
         let mut exchange = Self::new(open, Side::Server, method);
         exchange.session = session;
         exchange.claimed = claimed;
         exchange
     }
 
-    pub(super) fn of_client(open: Open, is_call: bool, method: Method) -> Self {
+    pub(super) fn of_client(open: OpenSpan, is_call: bool, method: Method) -> Self {
         let mut exchange = Self::new(open, Side::Client, method);
         exchange.is_call = is_call;
         exchange
     }
 
-    fn new(open: Open, side: Side, method: Method) -> Self {
+    fn new(open: OpenSpan, side: Side, method: Method) -> Self {
         Self {
             open,
             session: None,

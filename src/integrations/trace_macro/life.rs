@@ -19,7 +19,7 @@ use super::outcome::Recorder;
 use crate::backend::{DataPart, flatten};
 use crate::context::{self, ScopeGuard};
 use crate::span::ActiveSpan;
-use crate::tracer::{Open, TracerHandle};
+use crate::tracer::{OpenSpan, TracerHandle};
 
 /// Attribute of a future that was dropped before it was done.
 const CANCELLED: &str = "tracer_registry.cancelled";
@@ -33,7 +33,7 @@ pub struct Life {
 enum State {
     /// The first poll starts it.
     Planned(Box<Plan>),
-    Open(Open),
+    Open(OpenSpan),
     /// There is no span, or it is over. What is left of the work runs in this context.
     Closed(Context),
     /// There is no span, and the work runs in the caller's context.

@@ -25,7 +25,7 @@ use crate::export::EngineMark;
 use crate::integrations::routing::Routing;
 use crate::registry::TracerRegistry;
 use crate::span::NOW;
-use crate::tracer::{Open, TracerHandle};
+use crate::tracer::{OpenSpan, TracerHandle};
 use fields::{EventFields, SpanFields};
 
 /// The target of this crate's own spans and events.
@@ -89,7 +89,7 @@ struct Recorded(Vec<Entry>);
 struct Entry {
     layer: usize,
     /// Ends the span on drop.
-    _open: Open,
+    _open: OpenSpan,
     /// The context while it is entered: its scope, or the default's if it was made in no scope.
     cx: Context,
 }
@@ -138,7 +138,7 @@ impl TracingLayer {
             Some(parent) if context::is_in_other_scope(current, &parent) => current.clone(),
             Some(parent) if context::is_over(&parent) && context::scope_of(current).is_some() => current.clone(),
             Some(parent) => parent,
-            None => context::rooted(current),
+            None => context::without_parent(current),
         }
     }
 

@@ -1,10 +1,10 @@
-//! A cache of what the program's source of bindings answers.
+//! Caches the answers of a binding source.
 //!
-//! | asked for | then |
+//! | request | result |
 //! |---|---|
-//! | an answer that has not expired | returned |
-//! | an answer that another caller is asking for | the same answer |
-//! | anything else | the source is asked, once; its answer is cached, an error is not |
+//! | cached, not expired | the cached answer |
+//! | in progress for another caller | that caller's answer |
+//! | otherwise | asks the source once; caches its answer, never an error |
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,15 +17,15 @@ use crate::registry::error::LookupError;
 use crate::selector::{Selector, SelectorKind, Slug};
 use crate::util::fork::ForkLock;
 
-/// For how long a tracer is kept after its source failed, at the most, before the source is asked again.
-const AFTER_A_FAILURE: Duration = Duration::from_secs(5);
+/// Maximum time before a failed source is asked again for a tenant with a tracer.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// What the source says of a tenant.
+/// An answer of the source for one tenant.
 #[derive(Clone)]
 pub(crate) struct Answer {
     /// `None` if the source does not know the tenant.
     pub(crate) binding: Option<Arc<TenantBinding>>,
-    /// `None` if it never does.
+    /// `None` if it never expires.
     pub(crate) expires: Option<Instant>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct BindingCache {
     source: Source,
     retry_after: Duration,
     answers: ForkLock<Answers>,
-    asking: SingleFlight<Slug, Result<Answer, LookupError>>,
+    in_progress: SingleFlight<Slug, Result<Answer, LookupError>>,
 }
 
 struct Answers {
@@ -45,16 +45,16 @@ impl BindingCache {
     pub(crate) fn new(source: Source, options: BindingCacheOptions) -> Arc<Self> {
         Arc::new(Self {
             source,
-            retry_after: options.ttl.min(AFTER_A_FAILURE),
+            retry_after: options.ttl.min(MAX_RETRY_DELAY),
             answers: ForkLock::new(Answers {
                 known: TtlMap::new(options.ttl, options.max_entries),
                 unknown: TtlMap::new(options.negative_ttl, options.max_entries),
             }),
-            asking: SingleFlight::default(),
+            in_progress: SingleFlight::default(),
         })
     }
 
-    /// Returns what is cached, else asks a blocking source on this thread.
+    /// Returns the cached answer. Otherwise asks a blocking source on this thread.
     pub(crate) fn get(self: &Arc<Self>, config: &Arc<Config>, tenant: &Slug) -> Result<Answer, LookupError> {
         match (self.cached(tenant), &self.source) {
             (Some(answer), _) => Ok(answer),
@@ -63,7 +63,7 @@ impl BindingCache {
         }
     }
 
-    /// Returns what is cached, else asks the source.
+    /// Returns the cached answer. Otherwise asks the source.
     pub(crate) fn ask(
         self: &Arc<Self>,
         config: &Arc<Config>,
@@ -72,7 +72,7 @@ impl BindingCache {
         let (cache, config, name) = (Arc::clone(self), Arc::clone(config), tenant.clone());
         let panicked = LookupError::Panicked(Selector::of(SelectorKind::Tenant, tenant.clone()));
         let work = move || async move {
-            // Another caller may have been answered a moment ago.
+            // Another caller may have received an answer in the meantime.
             if let Some(answer) = cache.cached(&name) {
                 return Ok(answer);
             }
@@ -87,10 +87,10 @@ impl BindingCache {
             let binding = binding.map(|binding| config.tenant_given(&name, binding)).transpose()?;
             Ok(cache.insert(&name, binding.map(Arc::new)))
         };
-        self.asking.join(tenant, work, Err(panicked))
+        self.in_progress.join(tenant, work, Err(panicked))
     }
 
-    /// Returns what is cached, without asking.
+    /// Returns the cached answer without asking the source.
     pub(crate) fn cached(&self, tenant: &Slug) -> Option<Answer> {
         let (answers, now) = (self.answers.lock(), Instant::now());
         let unknown = || answers.unknown.get(tenant, now).map(|((), expires)| (None, expires));
@@ -109,9 +109,8 @@ impl BindingCache {
         Answer { binding, expires }
     }
 
-    /// When a source that failed just now is to be asked again for a tenant that has a tracer.
+    /// Returns when to ask a source again that failed just now, for a tenant with a tracer.
     pub(crate) fn next_retry(&self) -> Instant {
-        // At most `AFTER_A_FAILURE` from now.
         Instant::now() + self.retry_after
     }
 }
@@ -121,10 +120,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_that_failed_is_asked_again_after_five_seconds_or_the_time_to_live_if_that_is_shorter() {
+    fn a_failed_source_is_asked_again_after_five_seconds_or_a_shorter_ttl() {
         let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
         for (ttl, wait) in [
-            (hour, AFTER_A_FAILURE),
+            (hour, MAX_RETRY_DELAY),
             (second, second),
             (Duration::ZERO, Duration::ZERO),
         ] {

@@ -1,7 +1,7 @@
-//! The program's source of bindings, and a cache of its answers.
+//! The program's binding source, and a cache of its answers.
 //!
-//! An answer expires; nothing runs when it does. A tracer knows when the answer that it was made of
-//! expires (`tracer::Freshness`), and the next look-up after that asks the source again.
+//! Nothing runs when an answer expires. A tracer knows the expiry of the answer it was created from
+//! (`tracer::Freshness`), and the next look-up after that asks the source again.
 
 mod cache;
 mod single_flight;

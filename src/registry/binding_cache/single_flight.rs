@@ -1,4 +1,4 @@
-//! Work that many callers ask for at once and one does.
+//! Shares one computation among concurrent callers with the same key.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,10 +15,11 @@ use crate::util::fork::ForkLock;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Futures under way, by key. No task runs them: the callers that wait poll them, and a future is dropped when none waits any more.
-pub(crate) struct SingleFlight<K, T: Clone>(Arc<ForkLock<UnderWay<K, T>>>);
+/// Futures in progress, by key. The waiting callers poll them, without a task; a future without
+/// callers is dropped.
+pub(crate) struct SingleFlight<K, T: Clone>(Arc<ForkLock<InProgress<K, T>>>);
 
-struct UnderWay<K, T: Clone> {
+struct InProgress<K, T: Clone> {
     futures: HashMap<K, (u64, WeakShared<Boxed<T>>)>,
     begun: u64,
 }
@@ -28,20 +29,21 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// Joins the future that is under way, or begins one. All get `panicked` if the work panics.
+    /// Joins the future in progress for a key, or starts one. All callers get `panicked` if it
+    /// panics.
     pub(crate) fn join<F>(&self, key: &K, begin: impl FnOnce() -> F, panicked: T) -> Shared<Boxed<T>>
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut under_way = self.0.lock();
-        let found = under_way.futures.get(key);
+        let mut in_progress = self.0.lock();
+        let found = in_progress.futures.get(key);
         if let Some(future) = found.and_then(|(_, future)| future.upgrade()) {
             return future;
         }
-        under_way.begun += 1;
-        let number = under_way.begun;
+        in_progress.begun += 1;
+        let number = in_progress.begun;
         let done = RemoveWhenDone {
-            under_way: Arc::clone(&self.0),
+            in_progress: Arc::clone(&self.0),
             key: key.clone(),
             number,
         };
@@ -51,33 +53,33 @@ where
             AssertUnwindSafe(work).catch_unwind().await.unwrap_or(panicked)
         };
         let future = (Box::pin(work) as Boxed<T>).shared();
-        let weak = future.downgrade().expect("it was not polled yet");
-        under_way.futures.insert(key.clone(), (number, weak));
+        let weak = future.downgrade().expect("not polled yet");
+        in_progress.futures.insert(key.clone(), (number, weak));
         future
     }
 }
 
-/// Removes a future that is complete, or that is dropped because no caller waits for it.
+/// Removes a future that completed or was dropped by its last caller.
 struct RemoveWhenDone<K: Eq + Hash, T: Clone> {
-    under_way: Arc<ForkLock<UnderWay<K, T>>>,
+    in_progress: Arc<ForkLock<InProgress<K, T>>>,
     key: K,
     number: u64,
 }
 
 impl<K: Eq + Hash, T: Clone> Drop for RemoveWhenDone<K, T> {
     fn drop(&mut self) {
-        let Some(mut under_way) = self.under_way.lock_unless_forked() else {
+        let Some(mut in_progress) = self.in_progress.lock_unless_forked() else {
             return;
         };
-        // Another one may have begun since the last caller stopped waiting for this one.
-        let mine = under_way.futures.get(&self.key);
+        // A newer future may have started since the last caller dropped this one.
+        let mine = in_progress.futures.get(&self.key);
         if mine.is_some_and(|(number, _)| *number == self.number) {
-            under_way.futures.remove(&self.key);
+            in_progress.futures.remove(&self.key);
         }
     }
 }
 
-/// Waits for a future on this thread.
+/// Runs a future on this thread.
 pub(super) fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
     struct Unpark(Thread);
 
@@ -99,7 +101,7 @@ pub(super) fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
 
 impl<K, T: Clone> Default for SingleFlight<K, T> {
     fn default() -> Self {
-        Self(Arc::new(ForkLock::new(UnderWay {
+        Self(Arc::new(ForkLock::new(InProgress {
             futures: HashMap::new(),
             begun: 0,
         })))

@@ -1,11 +1,11 @@
-//! A bounded map whose entries all have the same time to live.
+//! A bounded map whose entries share one time to live.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::selector::Slug;
 
-/// Values by name. Entries expire in the order in which they were inserted.
+/// Values by name. Entries expire in insertion order.
 pub(super) struct TtlMap<V> {
     ttl: Duration,
     max_entries: usize,
@@ -15,7 +15,7 @@ pub(super) struct TtlMap<V> {
 
 struct Entry<V> {
     value: V,
-    /// `None` if the time to live is too long to have an end.
+    /// `None` if the time to live exceeds the clock's range.
     expires: Option<Instant>,
 }
 
@@ -29,11 +29,12 @@ impl<V: Clone> TtlMap<V> {
         }
     }
 
-    /// Inserts a value and returns when it expires. Removes what has expired, and the oldest entries above the bound.
+    /// Inserts a value and returns its expiry. Removes expired entries, and the oldest ones above
+    /// the limit.
     pub(super) fn insert(&mut self, name: &Slug, value: V, now: Instant) -> Option<Instant> {
         self.remove_oldest(|map, oldest| map.get(oldest, now).is_none());
         if let Some(entry) = self.entries.get_mut(name) {
-            // It keeps its place in the order, so also its expiry.
+            // Keeps its place in the order, and therefore its expiry.
             entry.value = value;
             return entry.expires;
         }
@@ -44,7 +45,7 @@ impl<V: Clone> TtlMap<V> {
         expires
     }
 
-    /// Returns a value that has not expired, and when it expires.
+    /// Returns an unexpired value and its expiry.
     pub(super) fn get(&self, name: &Slug, now: Instant) -> Option<(V, Option<Instant>)> {
         let entry = self.entries.get(name)?;
         let is_fresh = entry.expires.is_none_or(|expires| now < expires);
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_gone_when_its_time_is_over_or_when_too_many_came_after_it() {
+    fn an_entry_expires_or_is_evicted_as_the_oldest() {
         let begun = Instant::now();
         let second = |seconds| begun + Duration::from_secs(seconds);
         let mut map = TtlMap::new(Duration::from_secs(10), 2);
@@ -89,12 +90,12 @@ mod tests {
         assert_eq!(
             (map.entries.len(), map.order.len()),
             (1, 1),
-            "what expired takes no memory"
+            "expired entries are removed"
         );
     }
 
     #[test]
-    fn names_without_end_leave_as_many_as_are_kept() {
+    fn the_number_of_entries_is_limited() {
         let now = Instant::now();
         for max_entries in [0, 100] {
             let mut map = TtlMap::new(Duration::from_secs(10), max_entries);
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_to_live_may_be_without_end() {
+    fn a_time_to_live_may_be_infinite() {
         let mut map = TtlMap::new(Duration::MAX, 1);
         assert_eq!(map.insert(&name("a"), 1, Instant::now()), None);
         assert_eq!(map.get(&name("a"), Instant::now()), Some((1, None)));

@@ -1,4 +1,4 @@
-//! Each variant of [`LookupError`], and what docs/operations.md says of it.
+//! Each variant of [`LookupError`] and its row in docs/operations.md.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -16,9 +16,9 @@ use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 
 const PAGE: &str = include_str!("../../../docs/operations.md");
 
-/// By variant, the columns "unknown" and "temporary" of the table.
+/// Returns the columns "unknown" and "temporary" of the table, by variant.
 fn table() -> BTreeMap<&'static str, (&'static str, &'static str)> {
-    let (_, after) = PAGE.split_once("| `LookupError` |").expect("the table is there");
+    let (_, after) = PAGE.split_once("| `LookupError` |").expect("a table of variants");
     let rows = after.lines().skip(2).take_while(|line| line.starts_with('|'));
     let cells = rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>());
     cells
@@ -26,7 +26,7 @@ fn table() -> BTreeMap<&'static str, (&'static str, &'static str)> {
         .collect()
 }
 
-/// A variant that is added does not compile here before it is in `all`.
+/// A new variant does not compile here until it is added; add it to `all` too.
 fn variant(error: &LookupError) -> &'static str {
     match error {
         LookupError::Selector(_) => "Selector",
@@ -51,8 +51,8 @@ fn variant(error: &LookupError) -> &'static str {
 fn all() -> Vec<LookupError> {
     let name = || Slug::new("acme").expect("a name");
     let selector = || Selector::of(SelectorKind::Tenant, name());
-    let secret = |fault| SecretError::new("file /key", fault);
-    let tls = |fault| TlsError::new(Path::new("/ca.pem"), fault);
+    let secret = |kind| SecretError::new("file /key", kind);
+    let tls = |kind| TlsError::new(Path::new("/ca.pem"), kind);
     vec![
         LookupError::Selector(SelectorError::Empty),
         LookupError::Resolve(ResolveError::Unknown {
@@ -61,7 +61,7 @@ fn all() -> Vec<LookupError> {
             similar: Vec::new(),
         }),
         LookupError::Resolve(ResolveError::NoKey),
-        LookupError::TenantBinding(Binding::from_json(serde_json::json!([])).expect_err("no table")),
+        LookupError::TenantBinding(Binding::from_json(serde_json::json!([])).expect_err("not an object")),
         LookupError::Source {
             tenant: name(),
             error: SourceError::new("away"),
@@ -92,7 +92,7 @@ fn all() -> Vec<LookupError> {
 }
 
 #[test]
-fn the_table_of_variants_says_which_are_unknown_and_which_are_temporary() {
+fn the_documented_table_classifies_every_variant() {
     let table = table();
     let mut seen: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
     for error in all() {
@@ -104,11 +104,11 @@ fn the_table_of_variants_says_which_are_unknown_and_which_are_temporary() {
         seen.entry(variant).or_default().push(error.is_temporary());
     }
     for (variant, (_, temporary)) in &table {
-        let is_temporary = seen.get(variant).unwrap_or_else(|| panic!("there is no {variant}"));
+        let is_temporary = seen.get(variant).unwrap_or_else(|| panic!("unknown variant {variant}"));
         match *temporary {
             "yes" => assert!(is_temporary.iter().all(|it| *it), "{variant}"),
             "no" => assert!(is_temporary.iter().all(|it| !it), "{variant}"),
-            // Said in words: some are, and some are not.
+            // Described in words: temporary in some cases only.
             _ => assert!(
                 is_temporary.contains(&true) && is_temporary.contains(&false),
                 "{variant}"
@@ -118,13 +118,13 @@ fn the_table_of_variants_says_which_are_unknown_and_which_are_temporary() {
 }
 
 #[test]
-fn debug_prints_the_message_of_every_error_that_main_may_return() {
+fn debug_prints_the_message_of_every_error() {
     for error in all() {
         assert_eq!(format!("{error:?}"), error.to_string());
     }
-    let fault = Binding::from_json(serde_json::json!({ "x": 1, "y": 2 })).expect_err("two faults");
-    assert_eq!(fault.to_string().lines().count(), 3);
-    assert_eq!(format!("{fault:?}"), fault.to_string());
-    let built = BuildError::Config(fault);
+    let error = Binding::from_json(serde_json::json!({ "x": 1, "y": 2 })).expect_err("two unknown fields");
+    assert_eq!(error.to_string().lines().count(), 3);
+    assert_eq!(format!("{error:?}"), error.to_string());
+    let built = BuildError::Config(error);
     assert_eq!(format!("{built:?}"), built.to_string());
 }

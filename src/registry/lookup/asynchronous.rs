@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::yield_now;
 
 use super::blocking::checked;
-use crate::registry::bindings::Asking;
+use crate::registry::bindings::SourceQuery;
 use crate::registry::error::LookupError;
 use crate::registry::handle::{Inner, TracerRegistry};
 #[cfg(feature = "tower")]
@@ -21,8 +21,9 @@ use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 
 impl TracerRegistry {
-    /// Returns the tracer of a tenant, without blocking the thread. The only way to a tenant of an
-    /// [`AsyncBindingSource`](crate::source::AsyncBindingSource) whose tracer is not there yet.
+    /// Returns the tracer of a tenant without blocking the thread. Required for the first look-up
+    /// of a tenant whose binding comes from an
+    /// [`AsyncBindingSource`](crate::source::AsyncBindingSource).
     ///
     /// ```
     /// # use tracer_registry::{LookupError, TracerRegistry};
@@ -33,10 +34,10 @@ impl TracerRegistry {
     /// ```
     ///
     /// # Errors
-    /// As [`tenant`](Self::tenant).
+    /// Same as [`tenant`](Self::tenant).
     ///
     /// # Cancel safety
-    /// As of [`get_async`](Self::get_async).
+    /// Same as [`get_async`](Self::get_async).
     pub fn tenant_async(
         &self,
         slug: &str,
@@ -44,19 +45,21 @@ impl TracerRegistry {
         self.get_async(Selector::tenant(slug))
     }
 
-    /// Returns the tracer of a selector, without blocking the thread: waits for its key, its binding and, if `pool.when_full` is `reject`,
-    /// up to 250 ms for room.
+    /// Returns the tracer of a selector without blocking the thread. Waits for its key and binding
+    /// and, if `pool.when_full` is `reject`, up to 250 ms for a free slot.
     ///
-    /// A tracer that is there is found at once. One that is not is made on a thread for blocking work of the tokio runtime that this is
-    /// polled in: reading its key may block. Outside tokio, or if the runtime is being shut down or gets no thread, it is made on the
-    /// thread that polls, as [`get`](Self::get) does. However many wait for one selector, its tracer is made once, and an
-    /// [`AsyncBindingSource`](crate::source::AsyncBindingSource) is asked once.
+    /// An existing tracer is returned at once. A missing one is created on a blocking thread of the
+    /// tokio runtime that polls the future, because reading the key may block. Outside tokio, or if
+    /// the runtime is shutting down or has no thread to spare, it is created on the polling thread,
+    /// like [`get`](Self::get). Concurrent look-ups of one selector create its tracer once and ask
+    /// an [`AsyncBindingSource`](crate::source::AsyncBindingSource) once.
     ///
     /// # Errors
-    /// As [`tenant`](Self::tenant).
+    /// Same as [`tenant`](Self::tenant).
     ///
     /// # Cancel safety
-    /// A future that is dropped leaves the others that wait for the same selector alone, and nothing behind if there are none.
+    /// Dropping the future does not affect other look-ups of the same selector. If there are none,
+    /// the look-up is cancelled and leaves nothing behind.
     pub fn get_async<S>(
         &self,
         selector: S,
@@ -68,13 +71,13 @@ impl TracerRegistry {
         async move { registry.get_or_wait(selector?).await }
     }
 
-    /// Returns the tracer of a selector if it is there and its binding is fresh. Never waits.
+    /// Returns the tracer of a selector if it exists and its binding is fresh. Never waits.
     #[cfg(feature = "tower")]
     pub(crate) fn ready(&self, selector: &Selector) -> Option<Result<TracerHandle, LookupError>> {
         self.0.fresh(self.0.find(selector)?)
     }
 
-    /// As [`ready`](Self::ready), for a selector of one part. Allocates nothing.
+    /// Like [`ready`](Self::ready), for a selector of one part. Does not allocate.
     #[cfg(feature = "tower")]
     pub(crate) fn ready_single(&self, part: SelectorKind, name: &str) -> Option<Result<TracerHandle, LookupError>> {
         self.0.fresh(self.0.state.pool.find_single(part, name)?)
@@ -92,39 +95,42 @@ impl Inner {
             Some(found) if !found.is_stale() => return self.state.check_open().map(|()| found),
             found => found,
         };
-        // A source that polls this while a look-up of this registry asks it could wait for that look-up.
-        match (self.begin_making(&selector), found) {
+        // Refuse re-entrant look-ups: a source polled by a look-up of this registry could wait for
+        // that same look-up.
+        match (self.guard_reentrancy(&selector), found) {
             (Ok(_), _) => {}
-            // It stays as it is until a caller asks that can.
+            // Keep the stale tracer: a later look-up refreshes it.
             (Err(_), Some(found)) => return self.state.check_open().map(|()| found),
             (Err(error), None) => return Err(error),
         }
         let panicked = Err(LookupError::Panicked(selector.clone()));
-        // A look-up after a reload or a removal does not join one that began before.
+        // The generation in the key keeps a look-up after a reload or removal from joining an
+        // earlier one.
         let key = (selector.clone(), self.state.bindings.generation());
         let registry = Arc::clone(&self);
         let look_up = self.look_ups.join(&key, || registry.look_up_async(selector), panicked);
         look_up.await
     }
 
-    /// Tries without the source, asks it, and tries with its answer.
+    /// Tries without the source; if only the source knows the binding, asks it and tries again with
+    /// its answer.
     async fn look_up_async(self: Arc<Self>, selector: Selector) -> Result<TracerHandle, LookupError> {
-        match self.look_up_with(&selector, Asking::Source).await {
+        match self.look_up_with(&selector, SourceQuery::Ask).await {
             Err(LookupError::OnlyAsync(_)) => {}
             other => return other,
         }
-        let Some((cache, tenant)) = self.state.bindings.of_source(&selector) else {
-            // A reload gave it a table in the meantime.
-            return self.look_up_with(&selector, Asking::Source).await;
+        let Some((cache, tenant)) = self.state.bindings.source_of(&selector) else {
+            // A reload added a table for the tenant in the meantime.
+            return self.look_up_with(&selector, SourceQuery::Ask).await;
         };
-        let before = self.find(&selector).map(|found| (found.freshness().seen(), found));
+        let before = self.find(&selector).map(|found| (found.freshness().snapshot(), found));
         let mut asked = cache.ask(&self.state.bindings.config(), tenant);
         let answer = poll_fn(|cx| {
-            let _making = self.begin_making(&selector);
+            let _guard = self.guard_reentrancy(&selector);
             asked.poll_unpin(cx)
         });
         match answer.await {
-            Ok(answer) => self.look_up_with(&selector, Asking::Answered(answer)).await,
+            Ok(answer) => self.look_up_with(&selector, SourceQuery::Answer(answer)).await,
             Err(error) => match (self.find(&selector), before) {
                 (Some(found), Some((seen, before))) if found == before => self.keep_unless_unknown(&found, seen, error),
                 (Some(newer), _) => self.open(newer),
@@ -133,24 +139,30 @@ impl Inner {
         }
     }
 
-    async fn look_up_with(self: &Arc<Self>, selector: &Selector, asking: Asking) -> Result<TracerHandle, LookupError> {
+    async fn look_up_with(
+        self: &Arc<Self>,
+        selector: &Selector,
+        query: SourceQuery,
+    ) -> Result<TracerHandle, LookupError> {
         let (registry, wanted) = (Arc::clone(self), selector.clone());
         let work = Arc::new(move || match registry.find(&wanted) {
-            Some(found) if found.is_stale() => registry.renew(&found, &asking),
+            Some(found) if found.is_stale() => registry.renew(&found, &query),
             Some(found) => registry.state.check_open().map(|()| found),
-            None => registry.look_up(&wanted, &asking),
+            None => registry.look_up(&wanted, &query),
         });
         for _ in 0..2 {
             let Ok(runtime) = Handle::try_current() else { break };
             let work = Arc::clone(&work);
-            // It panics if there is no thread. Then the tracer is made here, as outside tokio.
+            // `spawn_blocking` panics if it cannot start a thread. The tracer is then created here,
+            // as outside tokio.
             let Ok(made) = catch_unwind(AssertUnwindSafe(|| runtime.spawn_blocking(move || work()))) else {
                 break;
             };
             match made.await {
                 Ok(result) => return result,
                 Err(error) if error.is_panic() => return Err(LookupError::Panicked(selector.clone())),
-                // That runtime is being shut down. Others that wait for the same tracer may be in another one.
+                // This runtime is shutting down. Yield: look-ups of the same tracer may be polled
+                // in another runtime.
                 Err(_) => yield_now().await,
             }
         }

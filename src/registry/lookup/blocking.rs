@@ -1,6 +1,6 @@
-//! Looking tracers up on the calling thread.
+//! Look-ups on the calling thread.
 
-use crate::registry::bindings::Asking;
+use crate::registry::bindings::SourceQuery;
 use crate::registry::error::LookupError;
 use crate::registry::handle::{Inner, TracerRegistry};
 use crate::scope::Scope;
@@ -8,47 +8,50 @@ use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 use crate::tracer::TracerHandle;
 
 impl TracerRegistry {
-    /// Returns the tracer of a tenant, by its slug. The first look-up of a slug blocks the thread: async code uses
-    /// [`tenant_async`](Self::tenant_async).
+    /// Returns the tracer of a tenant by its slug. The first look-up of a slug blocks the thread;
+    /// async code uses [`tenant_async`](Self::tenant_async).
     ///
-    /// The first look-up reads the key and makes the tracer; callers that ask for the same slug meanwhile wait for it. A look-up that
-    /// fails leaves nothing behind, and the next one tries again.
+    /// The first look-up reads the key and creates the tracer; concurrent look-ups of the same slug
+    /// wait for it. A failed look-up leaves nothing behind, and the next one tries again.
     ///
     /// # Waiting
-    /// A tracer that is there is found without waiting. One that is not waits:
-    /// - for its key: a file is read at once, a command may take its `timeout` (10 s by default), a source of the program's own as long as it does;
-    /// - for a blocking source of bindings, as long as that takes;
-    /// - for room, if there are `pool.max_tracers` and `pool.when_full` is `reject`: for 250 ms at the most. With `grow` it never waits for room.
+    /// An existing tracer is returned without waiting. A missing one waits for:
+    /// - its key: a file is read at once, a command may take its `timeout` (10 s by default), a
+    ///   custom secret source takes as long as it takes;
+    /// - a blocking binding source, as long as it takes;
+    /// - a free slot, at most 250 ms, if the pool holds `pool.max_tracers` tracers and
+    ///   `pool.when_full` is `reject`. With `grow` it never waits for a slot.
     ///
     /// # Errors
-    /// [`LookupError`] for a name that is not allowed, not configured, or whose key cannot be read. Never another tenant's tracer.
+    /// [`LookupError`] if the name is invalid or not configured, or its key cannot be read. Never
+    /// returns another tenant's tracer.
     pub fn tenant(&self, slug: &str) -> Result<TracerHandle, LookupError> {
         self.0.single(SelectorKind::Tenant, slug)
     }
 
-    /// Returns the tracer of an environment, by its name. The first look-up blocks the thread as that of [`tenant`](Self::tenant) does;
-    /// async code uses [`get_async`](Self::get_async).
+    /// Returns the tracer of an environment by its name. The first look-up blocks the thread, like
+    /// [`tenant`](Self::tenant); async code uses [`get_async`](Self::get_async).
     ///
     /// # Errors
-    /// As [`tenant`](Self::tenant).
+    /// Same as [`tenant`](Self::tenant).
     pub fn environment(&self, name: &str) -> Result<TracerHandle, LookupError> {
         self.0.single(SelectorKind::Environment, name)
     }
 
-    /// Returns the tracer of a feature, by its name. The first look-up blocks the thread as that of [`tenant`](Self::tenant) does; async
-    /// code uses [`get_async`](Self::get_async).
+    /// Returns the tracer of a feature by its name. The first look-up blocks the thread, like
+    /// [`tenant`](Self::tenant); async code uses [`get_async`](Self::get_async).
     ///
     /// # Errors
-    /// As [`tenant`](Self::tenant).
+    /// Same as [`tenant`](Self::tenant).
     pub fn feature(&self, name: &str) -> Result<TracerHandle, LookupError> {
         self.0.single(SelectorKind::Feature, name)
     }
 
-    /// Returns the tracer of a selector. The first look-up blocks the thread as that of [`tenant`](Self::tenant) does; async code uses
-    /// [`get_async`](Self::get_async).
+    /// Returns the tracer of a selector. The first look-up blocks the thread, like
+    /// [`tenant`](Self::tenant); async code uses [`get_async`](Self::get_async).
     ///
-    /// A selector may have several parts: their bindings are merged, and the result is a tracer of its own. Takes what
-    /// [`Selector::tenant`] and its like make, with names not yet checked, or a `&Selector`.
+    /// A selector with several parts merges their bindings and has its own tracer. Accepts a
+    /// builder such as [`Selector::tenant`], whose names are validated here, or a `&Selector`.
     ///
     /// ```
     /// # use tracer_registry::{LookupError, Selector, TracerRegistry};
@@ -61,7 +64,7 @@ impl TracerRegistry {
     /// ```
     ///
     /// # Errors
-    /// As [`tenant`](Self::tenant).
+    /// Same as [`tenant`](Self::tenant).
     pub fn get<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
     where
         S: TryInto<Selector, Error: Into<SelectorError>>,
@@ -69,40 +72,43 @@ impl TracerRegistry {
         let selector = checked(selector)?;
         match self.0.find(&selector) {
             Some(found) => self.0.open(found),
-            None => self.0.look_up(&selector, &Asking::Source),
+            None => self.0.look_up(&selector, &SourceQuery::Ask),
         }
     }
 
-    /// Returns the tracer of the active environment. Blocks the thread as [`environment`](Self::environment) does.
+    /// Returns the tracer of the active environment. Blocks the thread, like
+    /// [`environment`](Self::environment).
     ///
     /// # Errors
-    /// [`LookupError::NoActiveEnvironment`] if none is configured, else as [`tenant`](Self::tenant).
+    /// [`LookupError::NoActiveEnvironment`] if none is configured, otherwise the same as
+    /// [`tenant`](Self::tenant).
     pub fn active(&self) -> Result<TracerHandle, LookupError> {
         let config = self.0.state.bindings.loaded();
         let name = config.active_environment().ok_or(LookupError::NoActiveEnvironment)?;
         self.environment(name)
     }
 
-    /// Makes a tracer outside the pool, for one request or one job. Blocks the thread while its key and its binding are read; never waits
-    /// for room.
+    /// Creates a tracer outside the pool, for one request or one job. Blocks the thread while it
+    /// reads the key and the binding; never waits for a free slot.
     ///
-    /// It shares nothing with other tracers of the same selector but the engine and the books. When its last handle, span and session are
-    /// gone, what it holds is sent, without anybody waiting.
+    /// Shares only the engine and the accounting with other tracers of the same selector. When its
+    /// last handle, span and session are dropped, the engine sends its data in the background.
     ///
     /// # Errors
-    /// As [`tenant`](Self::tenant).
+    /// Same as [`tenant`](Self::tenant).
     pub fn dedicated<S>(&self, selector: S) -> Result<TracerHandle, LookupError>
     where
         S: TryInto<Selector, Error: Into<SelectorError>>,
     {
         let selector = checked(selector)?;
         self.0.state.check_open()?;
-        let _making = self.0.begin_making(&selector)?;
-        self.0.make(&self.0.state.bindings.resolve(&selector, &Asking::Source)?)
+        let _guard = self.0.guard_reentrancy(&selector)?;
+        self.0
+            .make(&self.0.state.bindings.resolve(&selector, &SourceQuery::Ask)?)
     }
 
-    /// Returns the tracer of the current scope, of whichever registry: what [`TracerHandle::scope`] and its like made current, on this
-    /// thread or in this task.
+    /// Returns the tracer of the current scope, of any registry: the one that
+    /// [`TracerHandle::scope`] or a similar call made current on this thread or in this task.
     ///
     /// ```
     /// use tracer_registry::TracerRegistry;
@@ -119,7 +125,7 @@ impl TracerRegistry {
 }
 
 impl Inner {
-    /// Returns the tracer of a selector, if it is in the pool.
+    /// Returns the tracer of a selector if it is in the pool.
     pub(crate) fn find(&self, selector: &Selector) -> Option<TracerHandle> {
         self.state.pool.find(selector)
     }
@@ -128,12 +134,13 @@ impl Inner {
         if let Some(found) = self.state.pool.find_single(part, name) {
             return self.open(found);
         }
-        // Names are checked on the way to a new tracer only: what is in the pool was checked when it came in.
+        // Validate only on a miss: names in the pool were validated on insertion.
         let name = Slug::new(name).map_err(|source| SelectorError::Slug { part, source })?;
-        self.look_up(&Selector::of(part, name), &Asking::Source)
+        self.look_up(&Selector::of(part, name), &SourceQuery::Ask)
     }
 
-    /// Returns a tracer that was found in the pool, unless the registry is shut down or its binding changed.
+    /// Returns a tracer found in the pool, refreshed if its binding is stale. Fails if the registry
+    /// is shut down.
     pub(super) fn open(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
         self.state.check_open()?;
         if found.is_stale() {

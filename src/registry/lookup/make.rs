@@ -1,4 +1,4 @@
-//! Making a tracer: from a binding to a handle.
+//! Creates a tracer from its binding.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
 use crate::export::{ConnectionKey, Connections, Credentials, HEALTH, Proxy};
-use crate::registry::bindings::Bound;
+use crate::registry::bindings::CurrentBinding;
 use crate::registry::error::LookupError;
 use crate::registry::handle::Inner;
 use crate::secret::{Fingerprint, KeyScheme, KeySource};
@@ -14,8 +14,8 @@ use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
 impl Inner {
-    /// Reads the key and makes the tracer. A failure leaves nothing behind.
-    pub(crate) fn make(&self, bound: &Bound) -> Result<TracerHandle, LookupError> {
+    /// Reads the key and creates the tracer. A failure leaves nothing behind.
+    pub(crate) fn make(&self, bound: &CurrentBinding) -> Result<TracerHandle, LookupError> {
         let binding = &bound.binding;
         let selector = &binding.selector;
         let destination = self.destination(binding)?;
@@ -23,16 +23,16 @@ impl Inner {
         let (keys, scheme) = (self.engine.keys(), destination.key_scheme);
         let key = keys.open(&binding.api_key, scheme)?;
         if self.engine.settings().mode == ExportMode::Inline {
-            // Between flushes no other thread does it.
-            self.books.evict();
+            // No task evicts old totals between flushes.
+            self.accounting.evict();
         }
         self.warn_of_shared_project(selector, &destination, key.fingerprint());
-        let account = self.books.ledger(selector, &destination.traces_url);
-        let lane = self.engine.open_lane(&account, destination, connections, key);
+        let ledger = self.accounting.ledger(selector, &destination.traces_url);
+        let lane = self.engine.open_lane(&ledger, destination, connections, key);
         Ok(TracerHandle::new(binding, bound.shape.clone(), bound.expires, lane))
     }
 
-    /// Warns, once for each project, if another selector sends to the same one.
+    /// Warns, once per project, if another selector sends to the same project.
     fn warn_of_shared_project(&self, selector: &Selector, destination: &Destination, key: Fingerprint) {
         let project = &destination.project;
         let Some(other) = self.state.projects.note(project.id(key), selector) else {
@@ -75,7 +75,7 @@ impl Inner {
 
     fn proxy(&self, proxy: &ResolvedProxy) -> Result<Proxy, LookupError> {
         let read = |source: &KeySource| {
-            // Proxies are sent credentials in this scheme alone.
+            // A proxy accepts credentials only in this scheme.
             let key = self.reader.read(source, KeyScheme::Basic);
             let key = key.map_err(LookupError::ProxyCredentials)?;
             Ok::<_, LookupError>(Credentials {

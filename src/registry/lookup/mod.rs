@@ -2,11 +2,11 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `blocking`, `asynchronous` | the public look-ups; they serve a hit themselves |
-//! | `slow_path` | a tracer that is not there, or whose binding expired |
-//! | `make` | a tracer from its binding |
-//! | `reentrancy` | sources that look up tracers while they are asked |
-//! | `shared_projects` | selectors that send to one project |
+//! | `blocking`, `asynchronous` | the public look-ups, including the hit path |
+//! | `slow_path` | tracers that are missing or whose binding expired |
+//! | `make` | creating a tracer from its binding |
+//! | `reentrancy` | look-ups made by a source while it is being asked |
+//! | `shared_projects` | warning about selectors that send to one project |
 
 mod asynchronous;
 mod blocking;
@@ -15,4 +15,4 @@ mod reentrancy;
 mod shared_projects;
 mod slow_path;
 
-pub(super) use shared_projects::{SharedProjects, are_apart};
+pub(super) use shared_projects::{SharedProjects, are_unrelated};

@@ -1,40 +1,40 @@
-//! Which registries a thread is making a tracer for.
+//! Tracks the registries for which a thread is creating a tracer.
 //!
-//! A source of secrets or of bindings is asked while a tracer is made. If it looked up a tracer of the same registry, that look-up could
-//! wait for the thread it is on, or for another one that waits for this one. So it is refused, whatever it asks for, unless the tracer is
-//! there already. The list is the thread's own; threads and registries share nothing.
+//! Secret and binding sources run while a tracer is being created. A source that looks up a missing
+//! tracer of the same registry could deadlock: it could wait for its own thread, or for a thread
+//! that waits for it. Such a look-up is refused. The list is thread-local.
 
 use std::cell::RefCell;
 
 thread_local! {
-    static MAKING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static BUILDING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// This thread is making a tracer for a registry, until this is dropped.
+/// Marks this thread as creating a tracer for a registry until it is dropped.
 pub(crate) struct ReentrancyGuard(usize);
 
 impl ReentrancyGuard {
-    /// Returns `None` if this thread is already making a tracer for this registry.
+    /// Returns `None` if this thread is already creating a tracer for this registry.
     pub(crate) fn enter<T>(registry: &T) -> Option<Self> {
         let registry = std::ptr::from_ref(registry).addr();
-        let enter = |making: &RefCell<Vec<usize>>| {
-            let mut making = making.borrow_mut();
-            let is_new = !making.contains(&registry);
+        let enter = |building: &RefCell<Vec<usize>>| {
+            let mut building = building.borrow_mut();
+            let is_new = !building.contains(&registry);
             if is_new {
-                making.push(registry);
+                building.push(registry);
             }
             is_new
         };
-        // A thread that is ending may have dropped the list: then it is not noticed that a source looks a tracer up.
-        let is_new = MAKING.try_with(enter).unwrap_or(true);
-        // Made only then: its drop removes the registry from the list.
+        // On an ending thread the list may be gone; then re-entrancy is not detected.
+        let is_new = BUILDING.try_with(enter).unwrap_or(true);
+        // Only then: dropping a guard removes the registry from the list.
         is_new.then(|| Self(registry))
     }
 }
 
 impl Drop for ReentrancyGuard {
     fn drop(&mut self) {
-        // As where it enters.
-        let _ = MAKING.try_with(|making| making.borrow_mut().retain(|registry| *registry != self.0));
+        // The list may be gone on an ending thread.
+        let _ = BUILDING.try_with(|building| building.borrow_mut().retain(|registry| *registry != self.0));
     }
 }

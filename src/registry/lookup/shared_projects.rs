@@ -1,7 +1,8 @@
-//! Selectors whose spans land in one project at their backend.
+//! Detects selectors whose spans land in the same project at their backend.
 //!
-//! Nothing is mixed here: each has a tracer of its own. But a user who may look at the project sees the spans of both, and a backend
-//! whose keys choose no project silently puts what names none into its default one. So a look-up that makes such a tracer warns.
+//! Each selector still has its own tracer. But users with access to the project see the spans of
+//! both, and a backend whose keys select no project silently puts spans without a project name into
+//! a default one. So the look-up that creates such a tracer warns.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,20 +11,22 @@ use crate::backend::ProjectId;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
-/// How many projects are remembered. Beyond that all are forgotten, and a warning may come again.
+/// Maximum number of projects remembered. When it is exceeded all are forgotten, and a warning may
+/// repeat.
 const REMEMBERED: usize = 10_000;
 
-/// The first selector of each project, and whether another one was warned of.
+/// The first selector of each project, and whether a shared use was reported.
 #[derive(Default)]
-pub(crate) struct SharedProjects(ForkLock<HashMap<ProjectId, Known>>);
+pub(crate) struct SharedProjects(ForkLock<HashMap<ProjectId, ProjectUse>>);
 
-struct Known {
+struct ProjectUse {
     first: Selector,
     is_reported: bool,
 }
 
 impl SharedProjects {
-    /// Notes that a selector sends to a project. Returns the selector that sends there too, once for each project.
+    /// Records that a selector sends to a project. Returns the other selector that sends there,
+    /// once per project.
     pub(crate) fn note(&self, project: ProjectId, selector: &Selector) -> Option<Selector> {
         let mut projects = self.0.lock();
         if projects.len() == REMEMBERED && !projects.contains_key(&project) {
@@ -31,7 +34,7 @@ impl SharedProjects {
         }
         match projects.entry(project) {
             Entry::Vacant(entry) => {
-                entry.insert(Known {
+                entry.insert(ProjectUse {
                     first: selector.clone(),
                     is_reported: false,
                 });
@@ -39,23 +42,24 @@ impl SharedProjects {
             }
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
-                let meets = !known.is_reported && are_apart(&known.first, selector);
-                known.is_reported |= meets;
-                meets.then(|| known.first.clone())
+                let is_conflict = !known.is_reported && are_unrelated(&known.first, selector);
+                known.is_reported |= is_conflict;
+                is_conflict.then(|| known.first.clone())
             }
         }
     }
 
-    /// Forgets the projects of selectors whose binding changed: another selector may have them now.
+    /// Forgets the projects of selectors whose binding changed, because another selector may use
+    /// them now.
     pub(crate) fn forget(&self, is_changed: impl Fn(&Selector) -> bool) {
         let mut projects = self.0.lock();
         projects.retain(|_, known| !is_changed(&known.first));
     }
 }
 
-/// Whether two selectors are expected to have a project each. One that has all parts of the other, such as a tenant's feature beside the
-/// tenant, is about the same data.
-pub(crate) fn are_apart(one: &Selector, other: &Selector) -> bool {
+/// Whether two selectors are expected to use different projects. A selector that contains all parts
+/// of the other, such as a tenant's feature and the tenant, concerns the same data.
+pub(crate) fn are_unrelated(one: &Selector, other: &Selector) -> bool {
     !one.contains(other) && !other.contains(one)
 }
 
@@ -69,17 +73,17 @@ mod tests {
     }
 
     #[test]
-    fn the_second_of_a_project_is_told_of_the_first_once() {
+    fn the_second_selector_of_a_project_is_reported_once() {
         let projects = SharedProjects::default();
         let [one, other] = [b"one", b"two"].map(|key| ProjectId::of_key(Fingerprinter::new().fingerprint(key)));
         assert_eq!(projects.note(one, &selector("tenant:a")), None);
-        assert_eq!(projects.note(one, &selector("tenant:a")), None, "itself");
+        assert_eq!(projects.note(one, &selector("tenant:a")), None, "same selector");
         assert_eq!(
             projects.note(one, &selector("feature:f,tenant:a")),
             None,
-            "a part of it"
+            "contains the first selector"
         );
-        assert_eq!(projects.note(other, &selector("tenant:b")), None, "elsewhere");
+        assert_eq!(projects.note(other, &selector("tenant:b")), None, "another project");
         assert_eq!(projects.note(one, &selector("tenant:b")), Some(selector("tenant:a")));
         assert_eq!(projects.note(one, &selector("tenant:c")), None, "once");
         projects.forget(|changed| *changed == selector("tenant:a"));
@@ -89,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_projects_takes_more_memory() {
+    fn the_number_of_remembered_projects_is_limited() {
         let projects = SharedProjects::default();
         let fingerprinter = Fingerprinter::new();
         for number in 0..=2 * REMEMBERED {

@@ -1,14 +1,15 @@
-//! The way to a tracer that is not there, or whose binding must be resolved again. A look-up after a change never sees what was before.
+//! Look-ups of tracers that are missing or must be refreshed. A look-up that begins after a change
+//! never returns a tracer from before it.
 
 use std::thread;
 use std::time::Instant;
 
 use super::reentrancy::ReentrancyGuard;
-use crate::registry::bindings::Asking;
+use crate::registry::bindings::SourceQuery;
 use crate::registry::error::LookupError;
 use crate::registry::handle::Inner;
 use crate::selector::Selector;
-use crate::tracer::{Seen, TracerHandle};
+use crate::tracer::{FreshnessSnapshot, TracerHandle};
 
 impl Inner {
     pub(crate) fn check_not_forked(&self) -> Result<(), LookupError> {
@@ -19,8 +20,9 @@ impl Inner {
         }
     }
 
-    /// Call before taking any registry lock: after a fork, a lock held by another thread is never released.
-    pub(crate) fn begin_making(&self, selector: &Selector) -> Result<ReentrancyGuard, LookupError> {
+    /// Call before taking any registry lock: after a fork, a lock held by another thread is never
+    /// released.
+    pub(crate) fn guard_reentrancy(&self, selector: &Selector) -> Result<ReentrancyGuard, LookupError> {
         self.check_not_forked()?;
         ReentrancyGuard::enter(self).ok_or_else(|| LookupError::Recursive {
             selector: selector.clone(),
@@ -28,52 +30,56 @@ impl Inner {
         })
     }
 
-    /// Resolves the binding and makes the tracer, unless another caller does. The binding is resolved first: an unknown name never has a
-    /// slot in the pool.
-    pub(super) fn look_up(&self, selector: &Selector, asking: &Asking) -> Result<TracerHandle, LookupError> {
+    /// Resolves the binding and creates the tracer, unless another caller does. Resolves first, so
+    /// that an unknown name never takes a pool slot.
+    pub(super) fn look_up(&self, selector: &Selector, query: &SourceQuery) -> Result<TracerHandle, LookupError> {
         let (bindings, pool) = (&self.state.bindings, &self.state.pool);
         self.state.check_open()?;
-        // Before there is a slot that others could wait for, and before this thread waits for another.
-        let _making = self.begin_making(selector)?;
+        // Before this thread takes a slot that others wait for, or waits for another thread.
+        let _guard = self.guard_reentrancy(selector)?;
         loop {
             let generation = bindings.generation();
-            let bound = bindings.resolve(selector, asking)?;
+            let bound = bindings.resolve(selector, query)?;
             let tracer = pool.get_or_make(selector, || {
-                // Resolved again now that there is a slot: a change from here on removes what is being made from the pool.
+                // Check again under the slot: from here on a change removes the tracer that is
+                // being built.
                 if bindings.generation() == generation {
                     self.make(&bound)
                 } else {
-                    self.make(&bindings.resolve(selector, asking)?)
+                    self.make(&bindings.resolve(selector, query)?)
                 }
             })?;
-            // A change removed from the pool what it concerned; what is still there is what every caller gets.
+            // A change removes the affected tracers from the pool; any tracer still there is
+            // current.
             let is_kept = |there: TracerHandle| there == tracer;
             if bindings.generation() == generation || self.find(selector).is_some_and(is_kept) {
                 return Ok(tracer);
             }
-            // Not put back into the pool, though its binding may be the same: it may have been removed so that its key is read anew.
+            // Not put back into the pool, even if its binding is the same: the removal may require
+            // reading its key again.
         }
     }
 
-    /// As [`renew`](Self::renew); keeps the tracer if this caller cannot ask.
+    /// Like [`renew`](Self::renew); keeps the tracer if this caller cannot ask the source.
     pub(super) fn renew_or_keep(&self, found: TracerHandle) -> Result<TracerHandle, LookupError> {
-        match self.renew(&found, &Asking::Source) {
-            // The source is asynchronous and this look-up is not, a source looks up the tracer, or this is a forked child.
+        match self.renew(&found, &SourceQuery::Ask) {
+            // The source is async, a source made this look-up, or this is a forked child.
             Err(LookupError::OnlyAsync(_) | LookupError::Recursive { .. } | LookupError::Forked) => Ok(found),
             other => other,
         }
     }
 
-    /// Resolves a tracer's binding again. The tracer stays if the binding is the same, and if the source fails: a database that is away
-    /// does not stop what runs.
-    pub(super) fn renew(&self, found: &TracerHandle, asking: &Asking) -> Result<TracerHandle, LookupError> {
+    /// Resolves a tracer's binding again. Keeps the tracer if the binding is unchanged or the
+    /// source fails, so a database outage does not stop running tracers.
+    pub(super) fn renew(&self, found: &TracerHandle, query: &SourceQuery) -> Result<TracerHandle, LookupError> {
         let selector = found.selector();
         loop {
-            // Before the source is asked: a reload meanwhile marks the tracer again.
-            let seen = found.freshness().seen();
+            // Read before asking the source, so that a reload in the meantime marks the tracer
+            // stale again.
+            let seen = found.freshness().snapshot();
             let bound = {
-                let _making = self.begin_making(selector)?;
-                self.state.bindings.resolve(selector, asking)
+                let _guard = self.guard_reentrancy(selector)?;
+                self.state.bindings.resolve(selector, query)
             };
             match bound {
                 Ok(bound) if bound.binding.digest() == found.digest() => {
@@ -84,22 +90,23 @@ impl Inner {
                 Ok(_) => {
                     self.state.projects.forget(|changed| changed == selector);
                     self.state.pool.retire(found);
-                    return self.look_up(selector, asking);
+                    return self.look_up(selector, query);
                 }
                 Err(error) => return self.keep_unless_unknown(found, seen, error),
             }
         }
     }
 
-    /// Handles a failed refresh: removes the tracer if the tenant is gone, keeps it if the source failed.
+    /// Handles a failed refresh: removes the tracer if the tenant is gone, keeps it if the source
+    /// failed.
     pub(super) fn keep_unless_unknown(
         &self,
         found: &TracerHandle,
-        seen: Seen,
+        seen: FreshnessSnapshot,
         error: LookupError,
     ) -> Result<TracerHandle, LookupError> {
         let selector = found.selector();
-        match (error, self.state.bindings.of_source(selector)) {
+        match (error, self.state.bindings.source_of(selector)) {
             (
                 error @ (LookupError::Source { .. } | LookupError::TenantBinding(_) | LookupError::Panicked(_)),
                 Some((cache, _)),

@@ -1,4 +1,4 @@
-//! The instruments, and what each reports of a series.
+//! The instruments, and the points each reports for a series.
 
 use opentelemetry::KeyValue;
 
@@ -15,16 +15,16 @@ pub(super) struct Instrument {
     pub(super) points: fn(&Numbers) -> Vec<Point>,
 }
 
-/// A number, and the attribute that it has beside those of its series.
+/// A value, and an attribute in addition to those of its series.
 pub(super) type Point = (u64, Option<KeyValue>);
 
 pub(super) enum Kind {
-    /// Only ever grows.
+    /// Monotonic.
     Counter,
     UpDownCounter,
 }
 
-/// What part of an SDK an instrument is about.
+/// The SDK component that an instrument describes.
 #[derive(Clone, Copy)]
 pub(super) enum Component {
     None,
@@ -45,47 +45,47 @@ macro_rules! instruments {
     };
 }
 
-/// The first ones are of OpenTelemetry's conventions, the others have no name there.
+/// First the names of OpenTelemetry's conventions, then those without a conventional name.
 pub(super) const INSTRUMENTS: [Instrument; 12] = instruments! {
     "otel.sdk.span.started" "{span}" Counter None
-        "Spans that were started, recorded or not"
+        "Spans started, recorded or not"
         |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded), sampled("DROP", of.left_out)];
     "otel.sdk.span.live" "{span}" UpDownCounter None
-        "Spans that are recorded and have not ended"
+        "Recorded spans that have not ended"
         |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded.saturating_sub(of.spans.snapshot().accepted))];
     "otel.sdk.processor.span.queue.size" "{span}" UpDownCounter Processor
-        "Spans that wait for their request"
+        "Spans waiting for a request"
         |of| plain(of.spans.queued());
     "otel.sdk.processor.span.queue.capacity" "{span}" UpDownCounter Processor
-        "Spans that may wait, for each tracer that is there"
+        "Spans that may wait, summed over the existing tracers"
         |of| plain(of.queue_capacity);
     "otel.sdk.processor.span.processed" "{span}" Counter Processor
-        "Spans that left the queue for a request, or were refused at its door"
+        "Spans that left the queue for a request, or were refused by it"
         |of| passed(of);
     "otel.sdk.exporter.span.inflight" "{span}" UpDownCounter Exporter
-        "Spans in a request that is under way or waits for its repetition"
+        "Spans in a request that is in progress or waits for a retry"
         |of| plain(of.spans.snapshot().in_flight);
     "otel.sdk.exporter.span.exported" "{span}" Counter Exporter
-        "Spans that the receiver took, or that were given up"
+        "Spans accepted by the receiver, or dropped after they were queued"
         |of| settled(&of.spans, |reason| !is_at_the_door(reason));
     "tracer_registry.session_event.queue.size" "{event}" UpDownCounter None
-        "Starts and enrichments of sessions that wait for their request"
+        "Session starts and enrichments waiting for a request"
         |of| plain(of.events.queued());
     "tracer_registry.session_event.inflight" "{event}" UpDownCounter None
-        "Starts and enrichments of sessions in a request that is under way or waits for its repetition"
+        "Session starts and enrichments in a request that is in progress or waits for a retry"
         |of| plain(of.events.snapshot().in_flight);
     "tracer_registry.session_event.settled" "{event}" Counter None
-        "Starts and enrichments of sessions that the receiver took, or that were dropped"
+        "Session starts and enrichments accepted by the receiver, or dropped"
         |of| settled(&of.events, |_| true);
     "tracer_registry.memory.usage" "By" UpDownCounter None
-        "What the spans and session events take that are queued and under way, estimated"
+        "Estimated memory of queued and in-flight spans and session events"
         |of| plain(of.held_bytes);
     "tracer_registry.tracer.count" "{tracer}" UpDownCounter None
-        "Tracers that are there"
+        "Existing tracers"
         |of| plain(of.tracers);
 };
 
-/// What passed the queue, and what was refused at its door.
+/// Returns the spans that left the queue, and those refused at entry.
 fn passed(of: &Numbers) -> Vec<Point> {
     let refused = dropped(&of.spans, is_at_the_door);
     let spans = of.spans.snapshot();
@@ -101,12 +101,13 @@ fn sampled(result: &'static str, value: u64) -> Point {
     (value, Some(KeyValue::new("otel.span.sampling_result", result)))
 }
 
-/// What was delivered, and what was dropped for some reasons.
+/// Returns what was delivered, and what was dropped for the reasons that `of` accepts.
 fn settled(ledger: &Ledger, of: fn(DropReason) -> bool) -> Vec<Point> {
     [plain(ledger.snapshot().delivered), dropped(ledger, of)].concat()
 }
 
-/// What was dropped for some reasons; those that never occurred have no series.
+/// Returns what was dropped for the reasons that `of` accepts. Reasons that never occurred have no
+/// series.
 fn dropped(ledger: &Ledger, of: fn(DropReason) -> bool) -> Vec<Point> {
     let dropped = ledger.snapshot().dropped.into_iter();
     dropped
@@ -119,7 +120,7 @@ fn sum(points: &[Point]) -> u64 {
     points.iter().map(|(count, _)| count).sum()
 }
 
-/// Whether a span that is dropped for this reason never came into the queue.
+/// Whether a span dropped for this reason never entered the queue.
 fn is_at_the_door(reason: DropReason) -> bool {
     matches!(
         reason,
@@ -130,7 +131,7 @@ fn is_at_the_door(reason: DropReason) -> bool {
     )
 }
 
-/// As in the ledger, but for the one that the conventions have another name for.
+/// Same names as in the ledger, except where the conventions define another one.
 fn error_type(reason: DropReason) -> &'static str {
     match reason {
         DropReason::QueueFull => "queue_full",

@@ -1,4 +1,4 @@
-//! The registry's own work as metrics.
+//! Metrics about the registry itself.
 
 mod instruments;
 mod observe;

@@ -1,8 +1,9 @@
-//! The registry's own work as metrics, under the names that OpenTelemetry's conventions have for its SDK.
+//! Metrics about the registry itself, named after OpenTelemetry's conventions for SDK metrics.
 //!
-//! Nothing is counted twice: when a reader asks, the books are read, once for all instruments. So one reading adds up across instruments as
-//! it does in a ledger. An instrument's callback cannot know whether another one's reading has begun, so each reading of the books serves
-//! each instrument once, while it is fresh.
+//! There are no separate counters: when a reader collects, the ledgers are read once for all
+//! instruments. So one reading adds up across instruments like a ledger. An instrument's callback
+//! cannot know whether a new collection has begun, so each reading serves each instrument once,
+//! while it is fresh.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -17,25 +18,29 @@ use crate::export::{Accounting, SelectorLedger};
 use crate::registry::handle::TracerRegistry;
 use crate::util::fork::{ForkGuard, ForkLock};
 
-/// How old a reading of the books may be to serve another instrument. A reader asks all of them within far less.
+/// Maximum age of a reading that serves another instrument. A reader collects all instruments well
+/// within it.
 const FRESH: Duration = Duration::from_secs(1);
 
 const MEMORY_LIMIT: &str = "tracer_registry.memory.limit";
 const UNROUTED: &str = "tracer_registry.span.unrouted";
 
 impl TracerRegistry {
-    /// Reports this registry's own numbers to a meter: what became of spans and session events, by tracer and reason, and memory in use.
+    /// Registers observable instruments of this registry with a meter: results of spans and session
+    /// events by tracer and reason, and memory in use.
     ///
-    /// The names, most of them from OpenTelemetry's conventions, are in `docs/metrics.md`. Nothing is done until a reader of the meter's
-    /// provider asks; then one pass over the books is made. The first `metrics.max_tracers` tracers that were made have series of their
-    /// own, which name them by their selectors, and so by tenants' slugs; the others share one series. No key is in any of it.
+    /// `docs/metrics.md` lists the names, most of them from OpenTelemetry's conventions. Work is
+    /// done only when a reader collects: one pass over the ledgers. The first `metrics.max_tracers`
+    /// tracers have their own series, named by their selectors and therefore by tenant slugs; the
+    /// others share one series. No series contains a key.
     ///
-    /// The meter does not keep the registry alive; once it is gone nothing is reported. A callback cannot be taken back, so call this once
-    /// for each provider, and give each registry of a process a meter with another name: their series would be the same.
+    /// The meter does not keep the registry alive; without the registry it reports nothing.
+    /// Callbacks cannot be unregistered, so call this once per provider. Give each registry of a
+    /// process a meter with a different name, because their series are otherwise identical.
     pub fn observe(&self, meter: &Meter) {
         let export = self.0.engine.settings();
         let observed = Arc::new(Observed {
-            books: Arc::downgrade(&self.0.books),
+            accounting: Arc::downgrade(&self.0.accounting),
             max_tracers: self.0.state.bindings.config().metrics().max_tracers,
             max_queue_size: export.max_queue_size as u64,
             exporter: match export.protocol {
@@ -50,13 +55,13 @@ impl TracerRegistry {
             register(meter, index, instrument, &observed);
         }
         let limit = as_i64(export.max_queue_bytes as u64);
-        let there = move || !observed.fork.is_forked_child() && observed.books.strong_count() > 0;
+        let there = move || !observed.fork.is_forked_child() && observed.accounting.strong_count() > 0;
         let unrouted = Arc::clone(self.unrouted());
         let unrouted_is_there = there.clone();
         meter
             .u64_observable_counter(UNROUTED)
             .with_unit("{span}")
-            .with_description("Spans that were started outside any scope and had no default to go to")
+            .with_description("Spans started outside any scope while no default tracer was available")
             .with_callback(move |to| {
                 if unrouted_is_there() {
                     to.observe(unrouted.status().spans, &[]);
@@ -66,7 +71,7 @@ impl TracerRegistry {
         meter
             .i64_observable_up_down_counter(MEMORY_LIMIT)
             .with_unit("By")
-            .with_description("What the spans and session events of all tracers together may take")
+            .with_description("Limit on the memory of spans and session events of all tracers together")
             .with_callback(move |to| {
                 if there() {
                     to.observe(limit, &[]);
@@ -102,29 +107,29 @@ fn as_i64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// What the callbacks of one meter share.
+/// State shared by the callbacks of one meter.
 struct Observed {
-    /// The books alone: a callback must not hold the registry, whose drop sends what is left.
-    books: Weak<Accounting>,
+    /// Not the registry: dropping it in a callback would deliver its queued data.
+    accounting: Weak<Accounting>,
     max_tracers: usize,
     max_queue_size: u64,
-    /// What the conventions call our way of sending spans.
+    /// The conventions' name of the exporter in use.
     exporter: &'static str,
     fork: ForkGuard,
     latest: ForkLock<Reading>,
 }
 
-/// What one pass over the books came to.
+/// The result of one pass over the ledgers.
 #[derive(Default)]
 struct Reading {
     series: Arc<[Series]>,
     at: Option<Instant>,
-    /// The instruments that reported it, a bit for each.
+    /// Bit set of the instruments that reported it.
     reported_by: u32,
 }
 
 impl Observed {
-    /// Reports an instrument's numbers, each with its attributes.
+    /// Reports the values of an instrument with their attributes.
     fn report(&self, index: usize, instrument: &Instrument, mut to: impl FnMut(u64, &[KeyValue])) {
         // After a fork, a lock that another thread held is never released.
         if self.fork.is_forked_child() {
@@ -139,17 +144,18 @@ impl Observed {
         }
     }
 
-    /// Returns the latest reading, or a new one if that is old or this instrument reported it before.
+    /// Returns the latest reading. Makes a new one if it is too old or this instrument has already
+    /// reported it.
     fn series(&self, index: usize) -> Arc<[Series]> {
         let mut latest = self.latest.lock();
-        let Some(books) = self.books.upgrade() else {
+        let Some(accounting) = self.accounting.upgrade() else {
             *latest = Reading::default();
             return Arc::default();
         };
         let mine = 1 << index;
         if latest.reported_by & mine != 0 || latest.at.is_none_or(|at| at.elapsed() > FRESH) {
             *latest = Reading {
-                series: self.read(&books),
+                series: self.read(&accounting),
                 at: Some(Instant::now()),
                 reported_by: 0,
             };
@@ -158,17 +164,17 @@ impl Observed {
         Arc::clone(&latest.series)
     }
 
-    fn read(&self, books: &Accounting) -> Arc<[Series]> {
+    fn read(&self, accounting: &Accounting) -> Arc<[Series]> {
         let (mut series, mut others) = (Vec::new(), None::<Numbers>);
-        let (accounts, evicted) = books.all();
+        let (ledgers, evicted) = accounting.all();
         if evicted.names > 0 {
             others = Some(Numbers::of_evicted(&evicted));
         }
-        for account in accounts {
-            let numbers = self.numbers(&account);
-            if account.metrics.number < self.max_tracers {
+        for ledger in ledgers {
+            let numbers = self.numbers(&ledger);
+            if ledger.metrics.number < self.max_tracers {
                 series.push(Series {
-                    tracer: Some(Tracer::of(&account)),
+                    tracer: Some(Tracer::of(&ledger)),
                     numbers,
                 });
             } else {
@@ -179,17 +185,17 @@ impl Observed {
         series.into()
     }
 
-    fn numbers(&self, account: &SelectorLedger) -> Numbers {
-        let books = account.snapshot();
-        // After the books: every span whose end is in them has its start counted.
-        let starts = account.starts();
-        let tracers = books.lanes as u64;
+    fn numbers(&self, ledger: &SelectorLedger) -> Numbers {
+        let snapshot = ledger.snapshot();
+        // After the snapshot: each span whose end it contains has its start counted.
+        let starts = ledger.starts();
+        let tracers = snapshot.lanes as u64;
         Numbers {
-            spans: books.ledgers.spans,
-            events: books.ledgers.events,
+            spans: snapshot.ledgers.spans,
+            events: snapshot.ledgers.events,
             recorded: starts.recorded(),
             left_out: starts.left_out(),
-            held_bytes: books.held_bytes as u64,
+            held_bytes: snapshot.held_bytes as u64,
             tracers,
             queue_capacity: tracers * self.max_queue_size,
         }

@@ -1,4 +1,4 @@
-//! What one reading of the books says of a tracer.
+//! The numbers of one reading, by tracer.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use http::Uri;
 use crate::export::{EvictedLedgers, SelectorLedger};
 use crate::ledger::Ledger;
 
-/// One tracer, or all that have no series of their own.
+/// One tracer, or all tracers without their own series.
 pub(super) struct Series {
-    /// `None` for all others.
+    /// `None` for the shared series.
     pub(super) tracer: Option<Tracer>,
     pub(super) numbers: Numbers,
 }
@@ -19,7 +19,7 @@ pub(super) struct Tracer {
     pub(super) server: Option<Server>,
 }
 
-/// Where a tracer's spans go.
+/// The server that receives a tracer's spans.
 pub(super) struct Server {
     pub(super) address: Arc<str>,
     pub(super) port: i64,
@@ -30,9 +30,9 @@ pub(super) struct Server {
 pub(super) struct Numbers {
     pub(super) spans: Ledger,
     pub(super) events: Ledger,
-    /// Spans that were started and recorded.
+    /// Spans started and recorded.
     pub(super) recorded: u64,
-    /// Spans that sampling left out.
+    /// Spans started but not sampled.
     pub(super) left_out: u64,
     pub(super) held_bytes: u64,
     pub(super) tracers: u64,
@@ -40,10 +40,10 @@ pub(super) struct Numbers {
 }
 
 impl Tracer {
-    pub(super) fn of(account: &SelectorLedger) -> Self {
+    pub(super) fn of(ledger: &SelectorLedger) -> Self {
         Self {
-            selector: account.selector.to_string().into(),
-            server: Server::of(&account.metrics.traces_url),
+            selector: ledger.selector.to_string().into(),
+            server: Server::of(&ledger.metrics.traces_url),
         }
     }
 }

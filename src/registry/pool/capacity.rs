@@ -1,8 +1,9 @@
-//! How many tracers there are and may be, and what a look-up does if there is no room.
+//! Limits the number of tracers, and defines what a look-up does when the pool is full.
 //!
-//! A look-up evicts no tracer itself. It asks for a sweep, which runs on the engine's threads, and waits for one that begins after it asked:
-//! so it is refused only if no tracer was idle. Without these threads (`export.mode = "inline"`) it sweeps itself. If the pool may grow, it
-//! asks for a sweep and does not wait.
+//! A look-up never evicts tracers itself. It requests a sweep, which runs on the engine's threads,
+//! and waits for one that begins after the request, so it is refused only if no tracer was idle.
+//! Without engine threads (`export.mode = "inline"`) it runs the sweep itself. If the pool may
+//! grow, it requests a sweep and does not wait.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar};
@@ -16,13 +17,15 @@ use crate::registry::status::PoolStatus;
 use crate::selector::Selector;
 use crate::util::fork::{ForkLock, wait_timeout};
 
-/// How long a look-up waits for room at the most; reached only if the engine's threads have no time, or are gone.
-const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// Maximum time a look-up waits for a free slot. Reached only if the engine's threads are busy or
+/// gone.
+const MAX_WAIT: Duration = Duration::from_millis(250);
 
-/// Of so many tracers one is evicted in advance, so that not each new one waits for a sweep.
-const IN_ADVANCE: usize = 16;
+/// A sweep for capacity frees up to a sixteenth of the pool in advance, so that not every new
+/// tracer waits for a sweep.
+const ADVANCE_FRACTION: usize = 16;
 
-/// The capacity of one pool. Relaxed, throughout: only the numbers themselves matter.
+/// The capacity of one pool. Its atomics are relaxed: they order no other memory.
 pub(super) struct Capacity {
     max: usize,
     pub(super) when_full: WhenFull,
@@ -32,7 +35,7 @@ pub(super) struct Capacity {
     warned: AtomicBool,
     full: ForkLock<Episode>,
     lines: Arc<LineBudget>,
-    /// A line was logged that look-ups are refused.
+    /// Whether a line about refused look-ups was logged.
     is_full_logged: AtomicBool,
     sweeps: ForkLock<Sweeps>,
     swept: Condvar,
@@ -43,11 +46,11 @@ pub(super) struct Capacity {
 struct Sweeps {
     begun: u64,
     ended: u64,
-    /// The last one was to evict tracers, and none was idle.
-    in_vain: bool,
-    /// Look-ups that wait for one.
+    /// The last sweep needed to evict tracers, but none was idle.
+    freed_nothing: bool,
+    /// Look-ups that wait for a sweep.
     waiting: usize,
-    /// A look-up went above the bound, and waits for none.
+    /// A look-up exceeded the limit and requested a sweep without waiting.
     is_above: bool,
 }
 
@@ -69,7 +72,7 @@ impl Capacity {
         }
     }
 
-    /// Reserves room for one tracer. Returns false if there is none.
+    /// Reserves a slot for one tracer. Returns false if the pool is full.
     pub(super) fn reserve(&self) -> bool {
         let more = |tracers: usize| (tracers < self.max).then_some(tracers + 1);
         self.tracers
@@ -77,7 +80,7 @@ impl Capacity {
             .is_ok()
     }
 
-    /// Reserves room for one tracer above the bound.
+    /// Reserves a slot for one tracer above the limit.
     pub(super) fn reserve_above(&self) {
         self.tracers.fetch_add(1, Ordering::Relaxed);
         self.grown.fetch_add(1, Ordering::Relaxed);
@@ -95,15 +98,16 @@ impl Capacity {
         self.max
     }
 
-    /// Waits until there may be room. Returns false if no tracer was idle. `since` is when the look-up came here first.
+    /// Waits for a sweep. Returns whether a retry may succeed. `since` is when the look-up first
+    /// found the pool full.
     pub(super) fn wait_for_sweep(&self, since: Instant) -> bool {
         let mut sweeps = self.sweeps.lock();
-        // Not the one that is running: it may have passed a tracer that has become idle since.
+        // Not the running sweep: it may have passed a tracer that has become idle since.
         let wanted = sweeps.begun + 1;
         sweeps.waiting += 1;
         self.wake.notify_one();
         loop {
-            let left = LONGEST_WAIT.saturating_sub(since.elapsed());
+            let left = MAX_WAIT.saturating_sub(since.elapsed());
             if sweeps.ended >= wanted || left.is_zero() {
                 sweeps.waiting -= 1;
                 return self.may_have_room(&sweeps) && !left.is_zero();
@@ -112,55 +116,55 @@ impl Capacity {
         }
     }
 
-    /// Runs `sweep` in the look-up itself. Returns false if that made no room.
+    /// Runs `sweep` on the calling thread. Returns whether a retry may succeed.
     pub(super) fn sweep_now(&self, since: Instant, sweep: impl FnOnce() -> usize) -> bool {
-        if since.elapsed() >= LONGEST_WAIT {
-            // Others took what it freed, again and again.
+        if since.elapsed() >= MAX_WAIT {
+            // Other look-ups keep taking the freed slots.
             return false;
         }
         self.sweeps.lock().waiting += 1;
         let freed = sweep();
         let mut sweeps = self.sweeps.lock();
         sweeps.waiting -= 1;
-        // Others that sweep at the same time may have made room, or have taken it.
+        // Concurrent sweeps may have freed slots, and other look-ups may have taken them.
         freed > 0 || self.may_have_room(&sweeps)
     }
 
-    /// Whether a retry may succeed: the last sweep freed something, or the pool is below its limit. A sweep that found room frees nothing,
-    /// and other look-ups may have taken that room since.
+    /// Whether a retry may succeed: the last sweep freed a slot or needed none, or the pool is
+    /// below its limit. Other look-ups may have taken the free slots since.
     fn may_have_room(&self, sweeps: &Sweeps) -> bool {
-        !sweeps.in_vain || self.tracers() < self.max
+        !sweeps.freed_nothing || self.tracers() < self.max
     }
 
-    /// Whether a look-up asked for a sweep.
+    /// Whether a look-up requested a sweep.
     pub(super) fn is_sweep_wanted(&self) -> bool {
         let sweeps = self.sweeps.lock();
         sweeps.waiting > 0 || sweeps.is_above
     }
 
-    /// A sweep begins. Returns how many tracers are too many.
+    /// Starts a sweep. Returns how many tracers it should evict.
     pub(super) fn begin_sweep(&self) -> usize {
         let mut sweeps = self.sweeps.lock();
         sweeps.begun += 1;
         let above = usize::from(std::mem::take(&mut sweeps.is_above));
         let wanted = match sweeps.waiting + above {
             0 => 0,
-            waiting => waiting.max(1 + self.max / IN_ADVANCE),
+            waiting => waiting.max(1 + self.max / ADVANCE_FRACTION),
         };
         drop(sweeps);
         (self.tracers() + wanted).saturating_sub(self.max)
     }
 
-    /// A sweep ended, and evicted so many of the tracers that were too many.
+    /// Ends a sweep that should have evicted `too_many` tracers and evicted `freed`.
     pub(super) fn end_sweep(&self, too_many: usize, freed: usize) {
         let mut sweeps = self.sweeps.lock();
         sweeps.ended = sweeps.begun;
-        sweeps.in_vain = too_many > 0 && freed == 0;
+        sweeps.freed_nothing = too_many > 0 && freed == 0;
         drop(sweeps);
         self.swept.notify_all();
     }
 
-    /// Counts a look-up that is refused, and logs it if it is the first, with a pause between two lines.
+    /// Counts a refused look-up. Logs the first one of an episode, with a pause between lines.
     pub(super) fn note_rejected(&self, selector: &Selector) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         let begun = {
@@ -173,31 +177,32 @@ impl Capacity {
         if let Some(Begun { count, left_out }) = begun {
             tracing::warn!(
                 target: HEALTH, %selector, max_tracers = self.max, count, left_out,
-                "the pool is full and no tracer in it is idle: look-ups of further names are refused"
+                "the pool is full and no tracer is idle: refusing look-ups of new names"
             );
         }
     }
 
-    /// A look-up found room.
+    /// Ends an episode of refused look-ups, because a look-up found a slot.
     pub(super) fn note_admitted(&self) {
-        // Read first: look-ups that find room wait for no lock.
+        // Read first: the common case takes no lock and writes no shared cache line.
         if !self.is_full_logged.load(Ordering::Relaxed) || !self.is_full_logged.swap(false, Ordering::Relaxed) {
             return;
         }
         let over = self.full.lock().end();
         if let Some(count) = over {
-            tracing::info!(target: HEALTH, max_tracers = self.max, count, "the pool has room again: look-ups of further names succeed");
+            tracing::info!(target: HEALTH, max_tracers = self.max, count, "the pool has free slots again: look-ups of new names succeed");
         }
     }
 
-    /// A look-up went above the bound: has the pool swept without waiting, and logs the first one.
+    /// Requests a sweep for a tracer above the limit without waiting, and logs the first such
+    /// tracer.
     pub(super) fn note_above(&self) {
         self.sweeps.lock().is_above = true;
         self.wake.notify_one();
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 max_tracers = self.max,
-                "a tracer was made above pool.max_tracers, because pool.when_full is \"grow\"; further ones are counted, not logged"
+                "created a tracer above pool.max_tracers because pool.when_full is \"grow\"; further ones are counted, not logged"
             );
         }
     }
@@ -221,7 +226,7 @@ mod tests {
     use crate::config::IdleTimeout;
 
     #[test]
-    fn a_look_up_that_asks_during_a_sweep_gets_the_room_that_one_made() {
+    fn a_look_up_that_waits_during_a_sweep_may_use_slots_that_sweep_freed() {
         let settings = PoolSettings {
             max_tracers: 16,
             idle_timeout: IdleTimeout::Never,
@@ -232,7 +237,7 @@ mod tests {
             while capacity.reserve() {}
             capacity.begin_sweep();
             thread::scope(|threads| {
-                // With a beginning that is not over, so that it does not matter how long this takes.
+                // Starts in the future, so that the test cannot run into the time limit.
                 let since = Instant::now() + Duration::from_secs(3600);
                 let second = threads.spawn(move || capacity.wait_for_sweep(since));
                 while !capacity.is_sweep_wanted() {
@@ -241,12 +246,12 @@ mod tests {
                 capacity.release(2);
                 capacity.end_sweep(2, 2);
                 let too_many = capacity.begin_sweep();
-                assert_eq!(too_many, 0, "there is room for as many as it makes in advance");
+                assert_eq!(too_many, 0, "the free slots cover the advance");
                 for _ in 0..taken_by_others {
                     assert!(capacity.reserve());
                 }
                 capacity.end_sweep(too_many, 0);
-                assert!(second.join().expect("no panic"), "it is to try, and to ask again");
+                assert!(second.join().expect("no panic"), "retries");
             });
             capacity.begin_sweep();
             capacity.end_sweep(1, 0);

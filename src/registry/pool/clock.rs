@@ -1,27 +1,29 @@
-//! The pool's clock: coarse, so that noting a use is a load and a store.
+//! The pool's coarse clock, which makes recording a use a load and a store.
 //!
-//! It advances when a tracer is made and when the pool is swept. It cannot tell uses between two counts apart.
+//! It advances when a tracer is created and when the pool is swept. It cannot order uses between
+//! two ticks.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How many times the pool is swept while an idle tracer waits for its end, and how far apart two sweeps are at the most.
-const SWEEPS: u32 = 16;
-const LONGEST: Duration = Duration::from_secs(60);
+/// Sweeps per idle timeout, and the maximum time between two sweeps.
+const SWEEPS_PER_TIMEOUT: u32 = 16;
+const MAX_PERIOD: Duration = Duration::from_secs(60);
 
-/// Counts sweeps and new tracers. The counts are even.
+/// Counts sweeps and created tracers. Ticks are even.
 #[derive(Default)]
 pub(super) struct CoarseClock(AtomicU64);
 
-/// When the clock had which count, as far back as idle tracers are kept.
+/// Times of past ticks, as far back as the idle timeout.
 pub(super) struct ClockHistory {
     timeout: Option<Duration>,
     counts: VecDeque<(Duration, u64)>,
 }
 
 impl CoarseClock {
-    /// The time of a use: odd, after the last count. Relaxed, here and below: nothing but the number itself matters.
+    /// Returns the time of a use: odd, after the last tick. Relaxed, here and below: only the
+    /// number matters.
     pub(super) fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed) + 1
     }
@@ -39,13 +41,14 @@ impl ClockHistory {
         }
     }
 
-    /// How often the pool is to be swept.
+    /// Interval between sweeps.
     pub(super) fn period(&self) -> Duration {
-        let period = self.timeout.map_or(LONGEST, |timeout| timeout / SWEEPS);
-        period.clamp(Duration::from_millis(1), LONGEST)
+        let period = self.timeout.map_or(MAX_PERIOD, |timeout| timeout / SWEEPS_PER_TIMEOUT);
+        period.clamp(Duration::from_millis(1), MAX_PERIOD)
     }
 
-    /// Notes when the clock came to a count. Returns the count since which a tracer that is not idle for the timeout must have been used.
+    /// Records the time of a tick. Returns the tick before which a last use means that the idle
+    /// timeout has expired.
     pub(super) fn note(&mut self, now: Duration, count: u64) -> Option<u64> {
         let timeout = self.timeout?;
         let period = self.period();
@@ -65,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_use_is_after_the_last_count_and_before_the_next() {
+    fn a_use_lies_between_two_ticks() {
         let clock = CoarseClock::default();
         let before = clock.advance();
         let used = clock.now();
@@ -73,9 +76,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_within_the_timeout_is_never_over_and_what_was_not_soon_is() {
+    fn a_use_expires_soon_after_the_timeout_and_never_before() {
         let timeout = Duration::from_secs(160);
-        // Swept in time, and late.
+        // Sweeps on time and late ones.
         for step in [1, 10, 37, 400] {
             let (clock, mut past) = (CoarseClock::default(), ClockHistory::new(Some(timeout)));
             let mut uses: Vec<(Duration, u64)> = Vec::new();
@@ -87,9 +90,9 @@ mod tests {
                     for (at, used) in &uses {
                         let is_over = over.is_some_and(|over| *used < over);
                         let age = now.saturating_sub(*at);
-                        assert!(!is_over || age >= timeout, "{at:?} is over at {now:?}");
+                        assert!(!is_over || age >= timeout, "{at:?} expired at {now:?}");
                         let late = Duration::from_secs(10.max(step) + step);
-                        assert!(is_over || age < timeout + late, "{at:?} is not over at {now:?}");
+                        assert!(is_over || age < timeout + late, "{at:?} has not expired at {now:?}");
                     }
                     assert!(past.counts.len() <= 20);
                 }
@@ -99,9 +102,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_timeout_nothing_is_ever_over() {
+    fn without_a_timeout_nothing_expires() {
         let mut past = ClockHistory::new(None);
-        assert_eq!(past.period(), LONGEST);
+        assert_eq!(past.period(), MAX_PERIOD);
         assert_eq!(past.note(Duration::MAX, 2), None);
     }
 }

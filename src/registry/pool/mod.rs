@@ -1,12 +1,13 @@
-//! Tracers by selector: made once however many ask at once, outside any lock; bounded in number; evicted when they are idle.
+//! Tracers by selector: created once per selector and outside any lock, limited in number, evicted
+//! when idle.
 //!
 //! | file | owns |
 //! |---|---|
-//! | `tracer_pool` | the pool: slots, capacity and clock together |
-//! | `slots` | what a look-up, a builder, an eviction and a removal do to one slot |
-//! | `clock` | when a tracer was used, and what is too long ago |
-//! | `capacity` | how many tracers there may be, and what happens if there is no room |
-//! | `sweep` | which tracers have to go |
+//! | `tracer_pool` | the pool: combines slots, capacity and clock |
+//! | `slots` | look-up, build, eviction and removal of one slot |
+//! | `clock` | when a tracer was last used, and when it expires |
+//! | `capacity` | the limit on tracers, and the behaviour of a full pool |
+//! | `sweep` | choosing the tracers to evict |
 //! | `maintenance` | the task that sweeps |
 
 mod capacity;

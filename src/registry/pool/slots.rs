@@ -1,20 +1,21 @@
-//! Slots: one for each name, with a tracer that is there or one that a caller is making.
+//! Slots: one per key, with a tracer that is ready or that a caller is building.
 //!
 //! | slot | event | slot |
 //! |---|---|---|
-//! | empty | a look-up, and there is room | building, by that caller |
-//! | empty | a look-up, and there is no room | empty |
-//! | building | a look-up | building; it waits for the builder |
-//! | building | the builder has a tracer | ready; all that wait get it |
-//! | building | the builder fails, or panics | empty; all that wait get that error |
-//! | building | it is removed | empty; the builder and all that wait get the tracer, and it is not kept |
-//! | ready | a look-up | ready; the handle is cloned and the use is noted, nothing is allocated |
-//! | ready | its turn to be evicted, and it is idle | empty; only the pool had the tracer |
-//! | ready | its turn to be evicted, and it was used, or is in use | ready |
-//! | ready | it is removed | empty; the tracer lives on in its handles and spans |
+//! | empty | look-up, capacity left | building, by that caller |
+//! | empty | look-up, no capacity left | empty |
+//! | building | look-up | building; the look-up waits for the builder |
+//! | building | the builder succeeds | ready; all waiters get the tracer |
+//! | building | the builder fails or panics | empty; all waiters get the error |
+//! | building | removal | empty; builder and waiters get the tracer, the pool does not keep it |
+//! | ready | look-up | ready; clones the handle and records the use, allocates nothing |
+//! | ready | eviction, tracer idle | empty; only the pool held the tracer |
+//! | ready | eviction, tracer used since or in use | ready |
+//! | ready | removal | empty; the tracer lives on in its handles and spans |
 //!
-//! Each event is one step under the lock of the slot's shard: neither building, nor waiting, nor dropping a tracer happens in it. So what
-//! can happen at once is some order of steps, and the tests go through every order.
+//! Each event is one step under the lock of the slot's shard. Building, waiting and dropping a
+//! tracer happen outside the lock. So every concurrent execution is some order of these steps, and
+//! the tests go through all orders.
 
 #[cfg(test)]
 mod tests;
@@ -42,25 +43,26 @@ enum Slot<T> {
     Ready { tracer: T, used: Used },
 }
 
-/// When a tracer was last used, by the pool's clock.
+/// Time of a tracer's last use, by the pool's clock.
 pub(super) struct Used(AtomicU64);
 
-/// What a look-up found.
-pub(super) enum Asked<T> {
+/// Outcome of a look-up that may create the tracer.
+pub(super) enum Claim<T> {
     Found(T),
-    /// Another caller is making it.
+    /// Another caller is building it.
     Wait(Arc<Build<T>>),
-    /// The caller must make it, and [`finish`](Slots::finish).
+    /// The caller must build it and then call [`finish`](Slots::finish).
     Make(Arc<Build<T>>),
-    /// It is not there, and there is no room for it.
-    NoRoom,
+    /// The slot is empty and there is no capacity for it.
+    Full,
 }
 
-/// A tracer that one caller is making.
+/// A tracer that one caller is building.
 pub(super) struct Build<T>(OnceLock<Result<T, LookupError>>);
 
 impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
-    /// Returns the tracer of a key, if it was made. In a forked child, only if its shard is not locked.
+    /// Returns the tracer of a key if it is ready. In a forked child, returns `None` if its shard
+    /// is locked.
     pub(super) fn find<Q>(&self, key: &Q, now: u64) -> Option<T>
     where
         K: Borrow<Q>,
@@ -81,26 +83,28 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         }
     }
 
-    /// Returns the tracer of a key, or which caller makes it. `admit` reserves the capacity that an empty slot needs, if there is some.
-    pub(super) fn ask(&self, key: &K, now: u64, admit: impl FnOnce() -> bool) -> Asked<T> {
+    /// Returns the tracer of a key, or assigns a builder. `admit` reserves capacity for an empty
+    /// slot; false means there is none.
+    pub(super) fn claim(&self, key: &K, now: u64, admit: impl FnOnce() -> bool) -> Claim<T> {
         match self.slots.entry(key.clone()) {
             Entry::Occupied(slot) => match slot.get() {
                 Slot::Ready { tracer, used } => {
                     used.note(now);
-                    Asked::Found(tracer.clone())
+                    Claim::Found(tracer.clone())
                 }
-                Slot::Building(build) => Asked::Wait(Arc::clone(build)),
+                Slot::Building(build) => Claim::Wait(Arc::clone(build)),
             },
-            Entry::Vacant(_) if !admit() => Asked::NoRoom,
+            Entry::Vacant(_) if !admit() => Claim::Full,
             Entry::Vacant(slot) => {
                 let build = Arc::new(Build(OnceLock::new()));
                 slot.insert(Slot::Building(Arc::clone(&build)));
-                Asked::Make(build)
+                Claim::Make(build)
             }
         }
     }
 
-    /// The builder is done: all that wait get the result. Returns whether that emptied the slot, so that its capacity is free.
+    /// Gives the builder's result to all waiters. Returns whether that emptied the slot, which
+    /// frees its capacity.
     pub(super) fn finish(&self, key: &K, build: &Arc<Build<T>>, result: Result<T, LookupError>, now: u64) -> bool {
         let freed = match (self.slots.entry(key.clone()), &result) {
             (Entry::Occupied(mut slot), Ok(tracer)) if slot.get().is_built_by(build) => {
@@ -114,14 +118,15 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
                 slot.remove();
                 true
             }
-            // Removed meanwhile, or another caller's by now.
+            // Removed in the meantime, or already another caller's build.
             _ => false,
         };
         build.finish(result);
         freed
     }
 
-    /// Removes a tracer that was not used since `seen` and is idle. Asked under the slot's lock: no look-up can get a handle meanwhile.
+    /// Removes a tracer that is idle and was not used since `seen`. Checks under the slot's lock,
+    /// so no look-up can get a handle in between.
     pub(super) fn evict(&self, key: &K, seen: u64, is_idle: impl FnOnce(&mut T) -> bool, now: u64) -> Option<T> {
         let evicted = self.slots.remove_if_mut(key, |_, slot| match slot {
             Slot::Ready { tracer, used } if used.get() == seen => {
@@ -136,13 +141,14 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         evicted.and_then(|(_, slot)| slot.tracer())
     }
 
-    /// Empties a slot, so that the next look-up makes a new tracer. Returns whether it was occupied.
+    /// Empties a slot, so that the next look-up creates a new tracer. Returns whether it was
+    /// occupied.
     pub(super) fn remove(&self, key: &K) -> bool {
-        // Dropped here, outside of the lock.
+        // Dropped here, outside the lock.
         self.slots.remove(key).is_some()
     }
 
-    /// Removes a tracer that is there, if it is the one.
+    /// Removes a ready tracer if `is_it` accepts it.
     pub(super) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
         let removed = self.slots.remove_if(key, |_, slot| match slot {
             Slot::Ready { tracer, .. } => is_it(tracer),
@@ -151,7 +157,8 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         removed.and_then(|(_, slot)| slot.tracer())
     }
 
-    /// Empties the slots of tracers that are being made: they go to the callers that wait for them, and are not kept. Returns how many.
+    /// Empties the slots of tracers that are being built: their waiters get them, the pool does not
+    /// keep them. Returns how many.
     pub(super) fn remove_building(&self, concerned: impl Fn(&K) -> bool) -> usize {
         let mut removed = 0;
         self.slots.retain(|key, slot| {
@@ -162,7 +169,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
         removed
     }
 
-    /// Shows all tracers that are there.
+    /// Calls `show` for each ready tracer.
     pub(super) fn each(&self, mut show: impl FnMut(&K, &T, &Used)) {
         for slot in &self.slots {
             if let Slot::Ready { tracer, used } = slot.value() {
@@ -195,12 +202,12 @@ impl<T> Slot<T> {
 }
 
 impl Used {
-    /// Relaxed, here and below: it only orders uses, and an order that is a little wrong costs nothing.
+    /// Relaxed, here and below: the value only orders uses, and a slightly wrong order is harmless.
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Writes only another time: threads that look up one name share the cache line.
+    /// Writes only a different time: threads that look up the same name share the cache line.
     pub(super) fn note(&self, now: u64) {
         if self.get() != now {
             self.0.store(now, Ordering::Relaxed);
@@ -210,11 +217,12 @@ impl Used {
 
 impl<T: Clone> Build<T> {
     fn finish(&self, result: Result<T, LookupError>) {
-        // A build has one builder, which finishes once.
+        // Each build has one builder, which finishes once.
         drop(self.0.set(result));
     }
 
-    /// Waits for the builder. A thread that is itself making a tracer never gets here, so threads never wait in a circle.
+    /// Waits for the builder. Threads cannot wait in a cycle: a thread that is building a tracer
+    /// never gets here.
     pub(super) fn wait(&self) -> Result<T, LookupError> {
         self.0.wait().clone()
     }

@@ -1,4 +1,5 @@
-//! What is evicted when, by a clock of the test's own. Nobody listens where these tracers send.
+//! Eviction by idle time and by capacity, with a simulated clock. The endpoint of these tracers
+//! does not exist.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::registry::{LookupError, TracerRegistry};
 use crate::secret::{KeySource, SecretError};
 use crate::selector::{Selector, SelectorKind, Slug};
 
-/// Longer than any test: only the test itself looks through the pool.
+/// Longer than any test: no background sweep runs.
 const HOURS: Duration = Duration::from_secs(10 * 60 * 60);
 
 fn registry(pool: Pool) -> TracerRegistry {
@@ -24,7 +25,7 @@ fn registry(pool: Pool) -> TracerRegistry {
         .tenant("*", binding)
         .feature("f", Binding::new())
         .pool(pool)
-        // Nothing leaves the queue before a test says so.
+        // Nothing is sent until a test flushes.
         .export(Export {
             scheduled_delay: Some(HOURS),
             retry: Retry {
@@ -51,7 +52,7 @@ fn ask(registry: &TracerRegistry, names: &[&str]) {
     }
 }
 
-/// The names that are in the pool; to ask is no use of them.
+/// Names in the pool. Does not count as a use of them.
 fn kept(registry: &TracerRegistry) -> Vec<String> {
     let mut names = Vec::new();
     let pool = &registry.0.state.pool;
@@ -61,24 +62,24 @@ fn kept(registry: &TracerRegistry) -> Vec<String> {
     names
 }
 
-/// Gives up what was sent: nobody takes it, and nothing is repeated.
+/// Drops the unsent data: the endpoint refuses it and there are no retries.
 fn settle(registry: &TracerRegistry) -> Report {
     registry.force_flush(Duration::from_secs(60))
 }
 
 #[test]
-fn a_tracer_that_was_not_used_for_the_timeout_goes_and_none_before() {
+fn a_tracer_is_evicted_once_it_is_unused_for_the_idle_timeout() {
     let timeout = Duration::from_secs(1600);
     let registry = of(100, IdleTimeout::After(timeout));
     let sweep = |second| registry.0.state.pool.sweep(Duration::from_secs(second));
     assert_eq!(
         registry.0.state.pool.period(),
         Duration::from_secs(60),
-        "once a minute at the least"
+        "at least once a minute"
     );
     ask(&registry, &["a", "b", "held"]);
     drop(registry.get(Selector::tenant("a").feature("f")));
-    let held = registry.tenant("held").expect("there");
+    let held = registry.tenant("held").expect("in the pool");
     sweep(100);
     ask(&registry, &["b"]);
     sweep(1000);
@@ -86,11 +87,11 @@ fn a_tracer_that_was_not_used_for_the_timeout_goes_and_none_before() {
     assert_eq!(kept(&registry).len(), 4);
     assert_eq!(sweep(1700), 2);
     assert_eq!(kept(&registry), ["b", "held"]);
-    assert_eq!(sweep(2599), 0, "it was used at some time before the thousandth second");
+    assert_eq!(sweep(2599), 0, "used at some time before second 1000");
     assert_eq!(sweep(2600), 1);
     assert_eq!(sweep(9000), 0);
     assert_eq!(kept(&registry), ["held"]);
-    // In use until some time after this look, and seen idle by the next one.
+    // In use until after this sweep; the next one sees it idle.
     drop(held);
     assert_eq!(sweep(10_600), 0);
     assert_eq!(sweep(12_199), 0);
@@ -100,7 +101,7 @@ fn a_tracer_that_was_not_used_for_the_timeout_goes_and_none_before() {
 }
 
 #[test]
-fn without_a_timeout_a_tracer_stays_until_its_place_is_needed() {
+fn without_an_idle_timeout_a_tracer_stays_until_its_slot_is_needed() {
     let registry = of(2, IdleTimeout::Never);
     ask(&registry, &["a", "b"]);
     assert_eq!(registry.0.state.pool.sweep(HOURS), 0);
@@ -110,11 +111,11 @@ fn without_a_timeout_a_tracer_stays_until_its_place_is_needed() {
 }
 
 #[test]
-fn the_one_that_was_used_least_recently_makes_room() {
+fn the_least_recently_used_tracer_is_evicted() {
     let registry = of(3, IdleTimeout::Never);
     ask(&registry, &["a", "b", "c", "a", "d"]);
     assert_eq!(kept(&registry), ["a", "c", "d"]);
-    // A tracer that is made counts the clock on, and so does a look through the pool.
+    // Creating a tracer advances the clock, and so does a sweep.
     ask(&registry, &["c", "e"]);
     assert_eq!(kept(&registry), ["c", "d", "e"]);
     registry.0.state.pool.sweep(HOURS);
@@ -130,21 +131,21 @@ fn the_one_that_was_used_least_recently_makes_room() {
 }
 
 #[test]
-fn where_many_are_idle_a_sixteenth_makes_room_at_once() {
+fn a_sweep_for_capacity_evicts_a_sixteenth_of_the_pool() {
     let registry = of(32, IdleTimeout::Never);
     let names: Vec<String> = (0..32).map(|n| format!("t{n:02}")).collect();
     for name in &names {
         ask(&registry, &[name]);
     }
-    assert_eq!(registry.status().pool.evicted, 0, "as many as there may be stay");
+    assert_eq!(registry.status().pool.evicted, 0, "the limit is not exceeded");
     ask(&registry, &["new"]);
     assert_eq!(registry.status().pool.evicted, 3);
     assert_eq!(kept(&registry)[..2], ["new".to_owned(), "t03".to_owned()]);
     ask(&registry, &["newer", "newest"]);
-    assert_eq!(registry.status().pool.evicted, 3, "no further look was needed");
+    assert_eq!(registry.status().pool.evicted, 3, "no further sweep was needed");
 }
 
-/// Looks the pool of one place through while something of `used` is there, then without it.
+/// Sweeps a pool of one slot while something uses its tracer, and again afterwards.
 fn is_not_evicted<T>(kind: &str, begin: impl Fn(&TracerRegistry) -> T, end: impl Fn(&TracerRegistry, T)) {
     let registry = of(1, IdleTimeout::After(Duration::from_secs(1000)));
     let used = begin(&registry);
@@ -163,7 +164,7 @@ fn is_not_evicted<T>(kind: &str, begin: impl Fn(&TracerRegistry) -> T, end: impl
     assert_eq!(kept(&registry), ["a"], "{kind}");
     assert_eq!(registry.status().pool.rejected, 1, "{kind}");
     end(&registry, used);
-    // What waits for its turn is sent where room is needed, and is settled soon.
+    // Unsent data is sent once a slot is needed, and is soon settled.
     drop(settle(&registry));
     registry.tenant("other").expect(kind);
     assert_eq!(kept(&registry), ["other"], "{kind}");
@@ -209,7 +210,7 @@ fn a_tracer_that_is_in_use_is_not_evicted() {
 }
 
 #[test]
-fn what_is_unsent_keeps_its_tracer_until_it_is_settled_and_is_sent_where_room_is_needed() {
+fn unsent_data_keeps_its_tracer_and_is_sent_early_if_a_slot_is_needed() {
     let registry = of(1, IdleTimeout::After(Duration::from_secs(1000)));
     registry.tenant("a").expect("there is room").start_span("span").end();
     for second in [0, 10_000, 20_000] {
@@ -219,21 +220,22 @@ fn what_is_unsent_keeps_its_tracer_until_it_is_settled_and_is_sent_where_room_is
     assert_eq!(
         (spans().queued, spans().delivered),
         (1, 0),
-        "time alone hurries nothing"
+        "the idle timeout alone sends nothing early"
     );
-    // The first look-up that finds no room has it sent. Nobody takes it, so it is dropped, and the tracer is idle.
+    // The first look-up that finds the pool full sends the data. The endpoint refuses it, so it is
+    // dropped and the tracer becomes idle.
     until(|| registry.tenant("b").is_ok());
     assert_eq!(kept(&registry), ["b"]);
     let status = registry.status();
     let a = status
         .tracer(&"tenant:a".parse().expect("a selector"))
-        .expect("remembered");
+        .expect("in the status");
     assert_eq!((a.tracers, a.spans.accepted, a.spans.lost()), (0, 1, 1));
     assert!(a.last_error.is_some());
 }
 
 #[test]
-fn where_the_pool_may_grow_it_does_and_shrinks_when_it_can() {
+fn a_pool_that_may_grow_exceeds_its_limit_and_shrinks_again() {
     let registry = registry(Pool {
         max_tracers: Some(2),
         idle_timeout: Some(IdleTimeout::Never),
@@ -249,13 +251,13 @@ fn where_the_pool_may_grow_it_does_and_shrinks_when_it_can() {
     assert_eq!(registry.0.state.pool.sweep(HOURS), 2);
     assert_eq!(registry.status().pool.tracers, 2);
     ask(&registry, &["e"]);
-    // One above, until the pool was looked through.
+    // One above the limit until the next sweep.
     assert_eq!(registry.status().pool.grown, 3);
     until(|| registry.status().pool.tracers <= 2);
 }
 
 #[test]
-fn a_look_up_of_a_pool_that_may_grow_neither_waits_nor_looks_through_the_pool() {
+fn a_look_up_in_a_pool_that_may_grow_neither_waits_nor_sweeps() {
     let settings = PoolSettings {
         max_tracers: 1,
         idle_timeout: IdleTimeout::Never,
@@ -264,7 +266,7 @@ fn a_look_up_of_a_pool_that_may_grow_neither_waits_nor_looks_through_the_pool() 
     let registry = of(1, IdleTimeout::Never);
     let selector = |name: &str| Selector::of(SelectorKind::Tenant, Slug::new(name).expect("a name"));
     for mode in [ExportMode::Background, ExportMode::Inline] {
-        // No task sweeps: a look-up that waited would do so for a quarter of a second.
+        // No task sweeps, so a look-up that waited would take 250 ms.
         let pool = super::Pool::new(&settings, mode, Arc::default(), Arc::default());
         let first = || registry.tenant("a");
         drop(pool.get_or_make(&selector("first"), first).expect("there is room"));
@@ -280,15 +282,15 @@ fn a_look_up_of_a_pool_that_may_grow_neither_waits_nor_looks_through_the_pool() 
             (201, 200, 0),
             "{mode:?}"
         );
-        assert!(pool.is_sweep_wanted(), "it is to be swept by and by");
+        assert!(pool.is_sweep_wanted(), "a sweep is requested");
     }
 }
 
-/// Waits until something holds.
+/// Waits until `holds` returns true.
 fn until(holds: impl Fn() -> bool) {
     let begun = std::time::Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come to be");
+        assert!(begun.elapsed() < Duration::from_secs(60), "timed out");
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }

@@ -1,4 +1,4 @@
-//! The pool.
+//! The pool of tracers.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::capacity::Capacity;
 use super::clock::{ClockHistory, CoarseClock};
-use super::slots::{Asked, Build, Slots};
+use super::slots::{Build, Claim, Slots};
 use crate::config::{ExportMode, IdleTimeout, PoolSettings, WhenFull};
 use crate::export::LineBudget;
 use crate::registry::error::LookupError;
@@ -18,7 +18,7 @@ use crate::selector::{Selector, SelectorKind, Slug};
 use crate::tracer::TracerHandle;
 use crate::util::fork::ForkLock;
 
-/// Tracers by selector. Selectors of one part are found by a plain `&str`.
+/// Tracers by selector. A selector of one part is found by `&str`.
 pub(crate) struct Pool {
     pub(super) single: [Slots<Slug, TracerHandle>; SelectorKind::ALL.len()],
     pub(super) combined: Slots<Selector, TracerHandle>,
@@ -48,7 +48,8 @@ macro_rules! in_slots {
 pub(super) use in_slots;
 
 impl Pool {
-    /// `wake` wakes the task that sweeps. With a `mode` in which it may not run, look-ups sweep themselves.
+    /// `wake` wakes the task that sweeps. In inline `mode` that task may not run, so look-ups
+    /// sweep.
     pub(crate) fn new(settings: &PoolSettings, mode: ExportMode, wake: Arc<Notify>, lines: Arc<LineBudget>) -> Self {
         let timeout = match settings.idle_timeout {
             IdleTimeout::After(timeout) => Some(timeout),
@@ -66,17 +67,18 @@ impl Pool {
         }
     }
 
-    /// Returns the tracer of a name, if it was made.
+    /// Returns the tracer of a name if it is ready.
     pub(crate) fn find_single(&self, part: SelectorKind, name: &str) -> Option<TracerHandle> {
         self.single[part as usize].find(name, self.clock.now())
     }
 
-    /// Returns the tracer of a selector, if it was made.
+    /// Returns the tracer of a selector if it is ready.
     pub(crate) fn find(&self, selector: &Selector) -> Option<TracerHandle> {
         in_slots!(self, selector, |slots, key| slots.find(key, self.clock.now()))
     }
 
-    /// Returns the tracer of a selector, made by `make` unless another caller made it or is making it, and if there is room.
+    /// Returns the tracer of a selector. Creates it with `make` if it is missing, no other caller
+    /// is creating it, and there is capacity.
     pub(crate) fn get_or_make(
         &self,
         selector: &Selector,
@@ -86,15 +88,16 @@ impl Pool {
             .get_or_make_in(slots, key, selector, make))
     }
 
-    /// Removes a tracer, so that the next look-up makes a new one. Handles, sessions and spans go on with the old one. One that is being
-    /// made goes to the look-ups that wait for it, and is not kept. Returns whether there was one.
+    /// Removes a tracer, so that the next look-up creates a new one. Handles, sessions and spans
+    /// keep the old one. A tracer being built goes to its waiters and is not kept. Returns whether
+    /// there was one.
     pub(crate) fn remove(&self, selector: &Selector) -> bool {
         let removed = in_slots!(self, selector, |slots, key| slots.remove(key));
         self.capacity.release(removed.into());
         removed
     }
 
-    /// Removes this tracer, if it is still the one that look-ups find.
+    /// Removes this tracer if it is still the pooled one.
     pub(crate) fn retire(&self, tracer: &TracerHandle) {
         let selector = tracer.selector();
         let removed = in_slots!(self, selector, |slots, key| slots
@@ -102,7 +105,8 @@ impl Pool {
         self.capacity.release(removed.is_some().into());
     }
 
-    /// Removes the tracers that are being made. They go to the look-ups that wait for them, and are not kept.
+    /// Removes the tracers that are being built. Their waiters get them; the pool does not keep
+    /// them.
     pub(crate) fn remove_building(&self, concerned: impl Fn(&Selector) -> bool) {
         let mut removed = self.combined.remove_building(&concerned);
         for (part, slots) in SelectorKind::ALL.into_iter().zip(&self.single) {
@@ -111,7 +115,7 @@ impl Pool {
         self.capacity.release(removed);
     }
 
-    /// Returns all tracers that are there.
+    /// Returns all ready tracers.
     pub(crate) fn tracers(&self) -> Vec<TracerHandle> {
         let mut tracers = Vec::with_capacity(self.len());
         for slots in &self.single {
@@ -121,17 +125,17 @@ impl Pool {
         tracers
     }
 
-    /// Whether a look-up wants the pool to be swept.
+    /// Whether a look-up requested a sweep.
     pub(crate) fn is_sweep_wanted(&self) -> bool {
         self.capacity.is_sweep_wanted()
     }
 
-    /// How often the pool is to be swept.
+    /// Interval between sweeps.
     pub(crate) fn period(&self) -> Duration {
         self.history.lock().period()
     }
 
-    /// For how long it has been there.
+    /// Time since the pool was created.
     pub(crate) fn age(&self) -> Duration {
         self.began.elapsed()
     }
@@ -144,11 +148,13 @@ impl Pool {
         self.capacity.status(self.evicted.load(Ordering::Relaxed))
     }
 
-    /// Has the pool swept. Returns false if no tracer was idle. `since` is when the look-up came here first.
+    /// Sweeps or waits for a sweep. Returns whether a retry may succeed. `since` is when the
+    /// look-up first found the pool full.
     fn make_room(&self, since: Instant) -> bool {
         match self.mode {
             ExportMode::Background => self.capacity.wait_for_sweep(since),
-            // No other thread sweeps before the next flush, which must not be waited for.
+            // No other thread sweeps before the next flush, and a look-up must not wait for a
+            // flush.
             ExportMode::Inline => self.capacity.sweep_now(since, || self.sweep(self.age())),
         }
     }
@@ -172,12 +178,12 @@ impl Pool {
                 }
                 is_above
             };
-            match slots.ask(key, self.clock.now(), admit) {
-                Asked::Found(tracer) => return Ok(tracer),
-                Asked::Wait(theirs) => return theirs.wait(),
-                Asked::Make(mine) => break mine,
-                Asked::NoRoom if self.make_room(*since.get_or_insert_with(Instant::now)) => {}
-                Asked::NoRoom => {
+            match slots.claim(key, self.clock.now(), admit) {
+                Claim::Found(tracer) => return Ok(tracer),
+                Claim::Wait(theirs) => return theirs.wait(),
+                Claim::Make(mine) => break mine,
+                Claim::Full if self.make_room(*since.get_or_insert_with(Instant::now)) => {}
+                Claim::Full => {
                     self.capacity.note_rejected(selector);
                     return Err(LookupError::PoolFull {
                         selector: selector.clone(),
@@ -203,7 +209,7 @@ impl Pool {
     }
 }
 
-/// Puts the result into the slot and wakes the look-ups that wait, also if making it panicked.
+/// Puts the result into the slot and wakes the waiters, even if building panicked.
 struct Finish<'a, K: Eq + Hash + Clone> {
     pool: &'a Pool,
     slots: &'a Slots<K, TracerHandle>,

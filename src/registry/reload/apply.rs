@@ -1,4 +1,4 @@
-//! Reloads: the files of the configuration are read again, and take effect as a whole or not at all.
+//! Reloads: reading the configuration files again, and applying them as a whole or not at all.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,19 +12,21 @@ use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
 impl TracerRegistry {
-    /// Reads the files of the configuration again and, if they have no fault, takes them over. Files of tenants in `tenants_dir` are read
-    /// again if their tenants have tracers. What was made in code stays as it is.
+    /// Reads the configuration files again and applies them if they are valid. Reads tenants' files
+    /// in `tenants_dir` again if their tenants have tracers. Settings defined in code do not
+    /// change.
     ///
-    /// A tracer stays the same if its binding does. If it changed, the next look-up makes a new one; handles of the old one go on with it,
-    /// and what it holds is delivered. Look-ups of a name that is gone fail. Keys are not read.
+    /// A tracer is kept if its binding is unchanged. If the binding changed, the next look-up
+    /// creates a new tracer; handles keep the old one, which still delivers its data. Look-ups of
+    /// removed names fail. Reads no key.
     ///
-    /// What the files say takes effect at once, also if they take a table or a setting away; only a change that is seen by watching waits
-    /// before it takes something away.
+    /// Applies removed tables and settings at once. Only changes detected by the file watcher delay
+    /// removals.
     ///
-    /// Blocks the thread while files are read. Look-ups do not wait for it.
+    /// Blocks the thread while it reads files. Look-ups do not wait for it.
     ///
     /// # Errors
-    /// [`ReloadError::Config`] with every fault; everything is as it was.
+    /// [`ReloadError::Config`] with every error of the files. The running configuration is kept.
     pub fn reload(&self) -> Result<Reload, ReloadError> {
         self.0.state.reload()
     }
@@ -35,18 +37,18 @@ impl RegistryState {
         if self.fork.is_forked_child() {
             return Err(ReloadError::Forked);
         }
-        let _one = self.reloads.begin_now();
-        let taken = self.read_again().map(|(running, read)| {
-            let mut reload = self.take_over(&running, read);
+        let _removals = self.reloads.begin();
+        let result = self.read_again().map(|(running, read)| {
+            let mut reload = self.apply_config(&running, read);
             self.renew(&mut reload, |_| true, |_, _| true);
             reload
         });
-        self.reloads.note(taken.as_ref().map(|_| true));
+        self.reloads.note(result.as_ref().map(|_| true));
         self.reloads.note_waiting(false);
-        taken
+        result
     }
 
-    /// Returns the running configuration, and what its files say.
+    /// Returns the running configuration and the one read from its files.
     pub(super) fn read_again(&self) -> Result<(Arc<Config>, Config), ReloadError> {
         self.check_open().map_err(|_| ReloadError::Shutdown)?;
         let running = self.bindings.config();
@@ -54,7 +56,7 @@ impl RegistryState {
         Ok((running, read))
     }
 
-    pub(super) fn take_over(&self, running: &Config, mut read: Config) -> Reload {
+    pub(super) fn apply_config(&self, running: &Config, mut read: Config) -> Reload {
         let mut reload = Reload {
             needs_restart: running.needs_restart(&read),
             ..Reload::default()
@@ -71,7 +73,8 @@ impl RegistryState {
         reload
     }
 
-    /// Retires the tracers whose binding is another one now, if they `may_go`. That is passed what they would be made of.
+    /// Retires the tracers whose binding changed, if `may_go` allows it. `may_go` gets the digest
+    /// of the new binding, or the error.
     pub(super) fn renew(
         &self,
         reload: &mut Reload,
@@ -80,7 +83,7 @@ impl RegistryState {
     ) {
         let mut changed: BTreeSet<Selector> = reload.changed.drain(..).collect();
         let mut removed: BTreeSet<Selector> = reload.removed.drain(..).collect();
-        // Before the tracers that are there: one that is finished in between is among them.
+        // Before the ready tracers: a build that finishes in between is then among those.
         self.pool.remove_building(&concerned);
         for tracer in self.pool.tracers() {
             let selector = tracer.selector();
@@ -90,14 +93,14 @@ impl RegistryState {
             let resolved = self.bindings.resolve_without_asking(selector);
             match &resolved {
                 Ok(Some(binding)) if binding.digest() == tracer.digest() => {
-                    // A tracer made of a table or a file never expires. If the source decides now, the next look-up takes the expiry
-                    // of the source's answer.
-                    if self.bindings.of_source(selector).is_some() {
+                    // A tracer created from a table or a file never expires. If the source decides
+                    // now, the next look-up takes the expiry of the source's answer.
+                    if self.bindings.source_of(selector).is_some() {
                         tracer.freshness().mark_stale();
                     }
                     continue;
                 }
-                // The next look-up asks, and compares.
+                // The next look-up asks the source and compares.
                 Ok(None) => {
                     tracer.freshness().mark_stale();
                     continue;
@@ -107,7 +110,7 @@ impl RegistryState {
                 Err(LookupError::Resolve(ResolveError::Unknown { .. })) => {
                     removed.insert(selector.clone());
                 }
-                // Look-ups fail from now on: the configuration says nothing that a tracer could be made of, or no longer allows it.
+                // Look-ups fail from now on: the binding is incomplete or no longer allowed.
                 Ok(Some(_)) | Err(LookupError::Resolve(_)) => {
                     changed.insert(selector.clone());
                 }
@@ -119,7 +122,8 @@ impl RegistryState {
             }
             self.pool.retire(&tracer);
         }
-        // A table that went can leave the tenant with a file, or with the table "*".
+        // The selector is listed as removed if its table was removed, even if a file or the table
+        // "*" now applies.
         changed.retain(|selector| !removed.contains(selector));
         self.projects
             .forget(|selector| changed.contains(selector) || removed.contains(selector));

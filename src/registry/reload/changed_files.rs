@@ -1,4 +1,5 @@
-//! Files of the configuration that are seen to have changed. What takes something away waits, see [`removals`](super::removals).
+//! Handles changes of watched configuration files. Removals are delayed, see
+//! [`removals`](super::removals).
 
 #[cfg(test)]
 mod tests;
@@ -13,83 +14,85 @@ use crate::config::tenant_of;
 use crate::registry::state::RegistryState;
 use crate::selector::{Selector, SelectorKind, Slug};
 
-const WAITS: &str = "a change takes tables or settings away, and waits until the files have been the same for 2 s";
+const WAITING: &str = "a change removes tables or settings; applying it once the files are unchanged for 2 s";
 
 impl RegistryState {
-    /// Returns in how long this is to be called again because something waits.
+    /// Returns the delay after which to call this again, if a removal is pending.
     pub(crate) fn files_changed(&self, changed: &BTreeSet<PathBuf>, now: Instant) -> Option<Duration> {
         let folder = self.bindings.config().tenants_dir().map(ToOwned::to_owned);
         let tenants = changed.iter().map(|path| {
             let is_inside = folder.is_some() && path.parent() == folder.as_deref();
             tenant_of(path).filter(|_| is_inside)
         });
-        // Any other path may concern all tenants: a file of the configuration, or a link that all files of the folder go through.
+        // Any other path may affect all tenants: a configuration file, or a link that all tenant
+        // files go through.
         let tenants = tenants.collect::<Option<BTreeSet<_>>>();
         let (result, again) = self.reload_changed(tenants.as_ref(), now);
         match result {
             Ok(reload) if reload.is_empty() => {}
             Ok(reload) if reload.kept.is_empty() && reload.needs_restart.is_empty() => {
-                tracing::info!("the configuration was read again: {reload}");
+                tracing::info!("configuration reloaded: {reload}");
             }
-            Ok(reload) => tracing::warn!("the configuration was read again: {reload}"),
-            // The last handle was dropped meanwhile.
+            Ok(reload) => tracing::warn!("configuration reloaded: {reload}"),
+            // The last handle was dropped in the meantime.
             Err(ReloadError::Shutdown) => {}
-            Err(error) => tracing::warn!("the configuration cannot be read again: {error}"),
+            Err(error) => tracing::warn!("cannot reload the configuration: {error}"),
         }
         again
     }
 
-    /// As [`reload`](Self::reload), but what takes something away waits. Reads only the files of some tenants, if these are all that changed.
+    /// Like [`reload`](Self::reload), but delays removals. Reads only the files of `tenants` if no
+    /// other file changed.
     fn reload_changed(
         &self,
         tenants: Option<&BTreeSet<Slug>>,
         now: Instant,
     ) -> (Result<Reload, ReloadError>, Option<Duration>) {
-        let removals = &mut *self.reloads.one.lock();
-        let mut taken = match tenants {
+        let removals = &mut *self.reloads.removals.lock();
+        let mut applied = match tenants {
             Some(_) => {
                 self.bindings.note_change();
                 Ok(None)
             }
-            None => self.take_over_later(removals, now),
+            None => self.apply_config_or_wait(removals, now),
         };
         if tenants.is_none() {
-            self.reloads.note(taken.as_ref().map(Option::is_some));
+            self.reloads.note(applied.as_ref().map(Option::is_some));
         }
-        match &mut taken {
+        match &mut applied {
             Ok(reload) => {
                 let reload = reload.get_or_insert_default();
-                self.renew_later(reload, tenants, removals, now);
+                self.renew_or_wait(reload, tenants, removals, now);
             }
-            // As a whole or not at all: a mended file is read with all others.
+            // All or nothing: once the file is fixed, all files are read again.
             Err(_) => *removals = Removals::default(),
         }
         let left = removals.left(now);
         self.reloads.note_waiting(left.is_some());
-        (taken.map(Option::unwrap_or_default), left)
+        (applied.map(Option::unwrap_or_default), left)
     }
 
-    /// Takes over what the files of the configuration say. Returns `None` if that must wait.
-    fn take_over_later(&self, removals: &mut Removals, now: Instant) -> Result<Option<Reload>, ReloadError> {
+    /// Applies the configuration files. Returns `None` if they remove something and must wait.
+    fn apply_config_or_wait(&self, removals: &mut Removals, now: Instant) -> Result<Option<Reload>, ReloadError> {
         let (running, read) = self.read_again()?;
         if running.loses(&read) {
             let removal = removals.note_config(&read, now);
-            if removal == Removal::Begins {
+            if removal == Removal::Starts {
                 let mut reload = Reload::default();
                 reload.compare(&running, &read);
-                tracing::info!("{WAITS}: the files of the configuration ({reload})");
+                tracing::info!("{WAITING}: the files of the configuration ({reload})");
             }
-            if removal != Removal::Taken {
+            if removal != Removal::Due {
                 self.bindings.note_change();
                 return Ok(None);
             }
         }
-        removals.settle_config();
-        Ok(Some(self.take_over(&running, read)))
+        removals.clear_config();
+        Ok(Some(self.apply_config(&running, read)))
     }
 
-    /// Retires the tracers of some tenants, or of all, whose binding is another one now, unless that must wait.
-    fn renew_later(
+    /// Retires the tracers of some or all tenants whose binding changed, unless they must wait.
+    fn renew_or_wait(
         &self,
         reload: &mut Reload,
         tenants: Option<&BTreeSet<Slug>>,
@@ -111,17 +114,17 @@ impl RegistryState {
                 return true;
             }
             let removal = removals.note_tracer(selector, outcome.map_err(ToString::to_string), now);
-            if removal == Removal::Begins {
+            if removal == Removal::Starts {
                 begun.push(selector.clone());
             }
-            if removal != Removal::Taken {
+            if removal != Removal::Due {
                 waiting.insert(selector.clone());
             }
-            removal == Removal::Taken
+            removal == Removal::Due
         });
-        removals.settle_tracers(|selector| concerned(selector) && !waiting.contains(selector));
+        removals.clear_tracers(|selector| concerned(selector) && !waiting.contains(selector));
         if !begun.is_empty() {
-            tracing::info!("{WAITS}: the file of {}", listed(&begun));
+            tracing::info!("{WAITING}: the file of {}", listed(&begun));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A configuration that is read again while it runs.
+//! Reloading the configuration at run time.
 
 mod apply;
 #[cfg(feature = "watch")]

@@ -1,15 +1,17 @@
-//! What changes of files would take away. It waits: a file that is written in place is empty, or half there, for a moment.
+//! Delays changes of files that remove something, because a file written in place is empty or
+//! incomplete for a moment.
 //!
-//! A table or a setting is gone only when the files have said so for [`SETTLED`]. What they say is compared, so that other changes meanwhile
-//! do not matter. By the clock of the caller, and for one thread at a time.
+//! A table or a setting is removed only after the files have had the same content for [`SETTLED`].
+//! Compares the parsed content, so unrelated changes do not restart the delay. Uses the caller's
+//! clock. Not for concurrent use.
 //!
-//! | waits | the files say | then |
+//! | pending | the files | result |
 //! |---|---|---|
-//! | nothing | less | waits |
-//! | something | the same, for less than `SETTLED` | waits |
-//! | something | the same, for `SETTLED` | is taken |
-//! | something | less, and something else | waits from now on |
-//! | something | nothing less, or have a fault | nothing waits |
+//! | nothing | remove something | starts waiting |
+//! | a removal | unchanged for less than `SETTLED` | keeps waiting |
+//! | a removal | unchanged for `SETTLED` | applied |
+//! | a removal | remove something else | starts waiting again |
+//! | a removal | remove nothing, or are invalid | no longer pending |
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,72 +19,72 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, Digest};
 use crate::selector::Selector;
 
-/// How long the files must have said the same.
+/// How long the files must be unchanged.
 pub(crate) const SETTLED: Duration = Duration::from_secs(2);
 
-/// What is to be done about something that the files take away.
+/// What to do about a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removal {
-    /// It waits, from now on.
-    Begins,
-    /// It goes on waiting.
+    /// It starts waiting now.
+    Starts,
+    /// It keeps waiting.
     Waits,
     /// It has waited long enough.
-    Taken,
+    Due,
 }
 
-/// What a tracer would be made of, or why there would be none.
+/// Digest of the binding a tracer would get, or the error.
 pub(crate) type Outcome = Result<Digest, String>;
 
-/// What waits.
+/// Pending removals.
 #[derive(Default)]
 pub(crate) struct Removals {
-    /// The configuration, as a whole.
+    /// Content of the configuration files as a whole.
     config: Option<Waiting<Config>>,
-    /// Tracers whose tenants' files have less.
+    /// Tracers whose tenants' files lost something.
     tracers: BTreeMap<Selector, Waiting<Outcome>>,
 }
 
 struct Waiting<T> {
-    says: T,
+    content: T,
     since: Instant,
 }
 
 impl Removals {
-    /// The files of the configuration have less than the running one.
-    pub(crate) fn note_config(&mut self, says: &Config, now: Instant) -> Removal {
+    /// Records that the configuration files lost something compared to the running configuration.
+    pub(crate) fn note_config(&mut self, content: &Config, now: Instant) -> Removal {
         match &self.config {
-            Some(waiting) if waiting.says == *says => waiting.at(now),
+            Some(waiting) if waiting.content == *content => waiting.at(now),
             _ => {
-                let says = says.clone();
-                self.config = Some(Waiting { says, since: now });
-                Removal::Begins
+                let content = content.clone();
+                self.config = Some(Waiting { content, since: now });
+                Removal::Starts
             }
         }
     }
 
-    /// The file of a tracer's tenant has less than when it was made.
-    pub(crate) fn note_tracer(&mut self, selector: &Selector, says: Outcome, now: Instant) -> Removal {
+    /// Records that a tenant's file lost something since its tracer was created.
+    pub(crate) fn note_tracer(&mut self, selector: &Selector, content: Outcome, now: Instant) -> Removal {
         match self.tracers.get(selector) {
-            Some(waiting) if waiting.says == says => waiting.at(now),
+            Some(waiting) if waiting.content == content => waiting.at(now),
             _ => {
-                self.tracers.insert(selector.clone(), Waiting { says, since: now });
-                Removal::Begins
+                self.tracers.insert(selector.clone(), Waiting { content, since: now });
+                Removal::Starts
             }
         }
     }
 
-    /// The configuration takes nothing away, was taken, or cannot be used.
-    pub(crate) fn settle_config(&mut self) {
+    /// Clears the pending configuration: it removes nothing, was applied, or is invalid.
+    pub(crate) fn clear_config(&mut self) {
         self.config = None;
     }
 
-    /// Forgets the tracers whose files were read and that do not wait.
-    pub(crate) fn settle_tracers(&mut self, does_not_wait: impl Fn(&Selector) -> bool) {
-        self.tracers.retain(|selector, _| !does_not_wait(selector));
+    /// Clears tracers whose files were read and that no longer wait.
+    pub(crate) fn clear_tracers(&mut self, is_settled: impl Fn(&Selector) -> bool) {
+        self.tracers.retain(|selector, _| !is_settled(selector));
     }
 
-    /// In how long the files are to be read again; `None` if nothing waits.
+    /// Returns the delay until the files must be read again. `None` if nothing is pending.
     pub(crate) fn left(&self, now: Instant) -> Option<Duration> {
         let since = self.config.iter().map(|waiting| waiting.since);
         let since = since.chain(self.tracers.values().map(|waiting| waiting.since));
@@ -97,7 +99,7 @@ impl<T> Waiting<T> {
         if now.saturating_duration_since(self.since) < SETTLED {
             Removal::Waits
         } else {
-            Removal::Taken
+            Removal::Due
         }
     }
 }
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     const MOMENT: Duration = Duration::from_millis(1);
-    /// A moment less than [`SETTLED`].
+    /// 1 ms less than [`SETTLED`].
     const ALMOST: Duration = Duration::from_millis(1_999);
 
     fn selector(text: &str) -> Selector {
@@ -119,37 +121,37 @@ mod tests {
     }
 
     #[test]
-    fn what_the_files_say_for_two_seconds_is_taken_and_not_a_moment_before() {
+    fn a_removal_is_due_after_two_seconds_and_not_earlier() {
         let (mut removals, start) = (Removals::default(), Instant::now());
         let acme = selector("tenant:acme");
         let mut note = |after| removals.note_tracer(&acme, gone("unknown"), start + after);
-        assert_eq!(note(Duration::ZERO), Removal::Begins);
+        assert_eq!(note(Duration::ZERO), Removal::Starts);
         assert_eq!(note(MOMENT), Removal::Waits);
         assert_eq!(note(ALMOST), Removal::Waits);
-        assert_eq!(note(SETTLED), Removal::Taken);
+        assert_eq!(note(SETTLED), Removal::Due);
         assert_eq!(removals.left(start + MOMENT), Some(ALMOST));
         assert_eq!(removals.left(start + 2 * SETTLED), Some(Duration::ZERO));
     }
 
     #[test]
-    fn another_thing_that_is_less_waits_anew_and_nothing_less_ends_it() {
+    fn another_removal_restarts_the_wait_and_none_ends_it() {
         let (mut removals, start) = (Removals::default(), Instant::now());
         let (acme, globex) = (selector("tenant:acme"), selector("tenant:globex"));
-        assert_eq!(removals.note_tracer(&acme, gone("empty"), start), Removal::Begins);
+        assert_eq!(removals.note_tracer(&acme, gone("empty"), start), Removal::Starts);
         let later = start + SETTLED;
-        assert_eq!(removals.note_tracer(&acme, gone("unknown"), later), Removal::Begins);
+        assert_eq!(removals.note_tracer(&acme, gone("unknown"), later), Removal::Starts);
         assert_eq!(
             removals.note_tracer(&globex, gone("unknown"), later + MOMENT),
-            Removal::Begins
+            Removal::Starts
         );
         assert_eq!(
             removals.note_tracer(&acme, gone("unknown"), later + SETTLED),
-            Removal::Taken
+            Removal::Due
         );
         assert_eq!(removals.left(later + MOMENT), Some(ALMOST));
-        removals.settle_tracers(|selector| *selector == acme);
+        removals.clear_tracers(|selector| *selector == acme);
         assert_eq!(removals.left(later + MOMENT), Some(SETTLED));
-        removals.settle_tracers(|_| true);
+        removals.clear_tracers(|_| true);
         assert_eq!(removals.left(later), None);
     }
 
@@ -161,15 +163,15 @@ mod tests {
             std::fs::write(&file, text).expect("written");
             Config::load(file).expect("valid")
         };
-        // Loaded once each: the folder is part of what it says.
+        // Load each once: the folder is part of the content.
         let (half, empty) = (config("[tenants.acme]"), config(""));
         let (mut removals, start) = (Removals::default(), Instant::now());
-        assert_eq!(removals.note_config(&empty, start), Removal::Begins);
-        assert_eq!(removals.note_config(&half, start + SETTLED), Removal::Begins);
+        assert_eq!(removals.note_config(&empty, start), Removal::Starts);
+        assert_eq!(removals.note_config(&half, start + SETTLED), Removal::Starts);
         assert_eq!(removals.note_config(&half, start + SETTLED + MOMENT), Removal::Waits);
-        assert_eq!(removals.note_config(&half, start + 2 * SETTLED), Removal::Taken);
-        removals.settle_config();
+        assert_eq!(removals.note_config(&half, start + 2 * SETTLED), Removal::Due);
+        removals.clear_config();
         assert_eq!(removals.left(start), None);
-        assert_eq!(removals.note_config(&half, start + 3 * SETTLED), Removal::Begins);
+        assert_eq!(removals.note_config(&half, start + 3 * SETTLED), Removal::Starts);
     }
 }

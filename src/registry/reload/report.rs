@@ -1,4 +1,4 @@
-//! What a reload changed, and what a status says of reloads.
+//! The report of a reload, and the status of reloads.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,50 +17,54 @@ use crate::util::serde_display::FromMessage;
 use crate::util::serde_display::debug_as_display;
 use crate::util::{serde_display, wall_time};
 
-/// What a reload changed, by name.
+/// Changes made by a reload, by selector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reload {
-    /// What the configuration did not name before.
+    /// Selectors that the configuration did not name before.
     pub added: Vec<Selector>,
-    /// What has another binding now, whether its tracer was there or not, and tracers of tenants without a table of their own.
+    /// Selectors with a changed binding, with or without a tracer, and changed tracers of tenants
+    /// without their own table.
     pub changed: Vec<Selector>,
-    /// What the configuration no longer names, and tracers of tenants that are unknown now.
+    /// Selectors that the configuration no longer names, and tracers of tenants that are now
+    /// unknown.
     pub removed: Vec<Selector>,
-    /// Whether [`active`](crate::TracerRegistry::active) returns the tracer of another environment now.
+    /// Whether [`active`](crate::TracerRegistry::active) now returns the tracer of another
+    /// environment.
     pub active_environment: bool,
-    /// Whether spans outside any scope go to another tracer now, or to none.
+    /// Whether spans outside any scope now go to another tracer, or to none.
     pub routing_default: bool,
-    /// Settings that differ and take effect only at a start. They stay as they were.
+    /// Changed settings that require a restart. The running values are kept.
     pub needs_restart: Vec<&'static str>,
-    /// Tracers that stay as they were, because the files of their tenants cannot be used.
+    /// Tracers kept because the files of their tenants are invalid.
     pub kept: Vec<RetainedTracer>,
 }
 
-/// A tracer that a reload left as it was.
+/// A tracer that a reload kept despite an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetainedTracer {
-    /// What it is looked up by.
+    /// Selector of the tracer.
     pub selector: Selector,
-    /// Why.
+    /// Error of its tenant's file.
     pub error: LookupError,
 }
 
-/// Why a reload changed nothing. The running configuration is kept, with all its tracers. Two errors are equal if their messages are.
+/// Error of a reload that changed nothing. The running configuration and all its tracers are kept.
+/// Errors are equal if their messages are equal.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
-    /// The files have faults.
+    /// The files are invalid.
     #[error("the running configuration is kept: {0}")]
     Config(#[from] ConfigError),
     /// The registry was shut down.
     #[error("the registry was shut down")]
     Shutdown,
-    /// The process is a fork of the one that made the registry.
-    #[error("the process was forked after the registry was made: make a registry in the child")]
+    /// The process is a fork of the registry's process.
+    #[error("the process was forked after the registry was created: create a registry in the child")]
     Forked,
-    /// The error was read back from a status, as its message.
+    /// An error read back from a serialized status, as its message.
     #[error("{0}")]
     Reported(String),
 }
@@ -81,22 +85,22 @@ impl FromMessage for ReloadError {
     }
 }
 
-/// Where the running configuration comes from.
+/// State of the running configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConfigurationStatus {
     /// Whether its files are watched.
     pub watched: bool,
-    /// How often its files were read again without a fault.
+    /// Number of successful reloads.
     pub reloads: u64,
-    /// When that last happened.
+    /// Time of the last successful reload.
     #[serde(with = "wall_time::optional")]
     pub last_reload: Option<SystemTime>,
-    /// Why the running configuration is not what the files say. `None` if it is.
+    /// Why the running configuration differs from its files. `None` if it does not.
     #[serde(with = "serde_display")]
     pub error: Option<ReloadError>,
-    /// Since when a change of watched files waits, because it takes a table or a setting away: until the files have said the same for 2 s.
-    /// `None` if nothing waits.
+    /// Since when a removal of tables or settings in watched files is pending. It is applied once
+    /// the files are unchanged for 2 s. `None` if nothing is pending.
     #[serde(with = "wall_time::optional")]
     pub waiting_since: Option<SystemTime>,
 }
@@ -107,7 +111,7 @@ impl Reload {
         *self == Self::default()
     }
 
-    /// Notes how the names of two configurations differ.
+    /// Records the differences between two configurations.
     pub(super) fn compare(&mut self, old: &Config, new: &Config) {
         let (before, after): (BTreeSet<_>, BTreeSet<_>) = (
             old.selectors().into_iter().collect(),
@@ -125,7 +129,7 @@ impl Reload {
     }
 }
 
-/// One line.
+/// Formats the changes in one line.
 impl fmt::Display for Reload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kept = self
@@ -137,7 +141,7 @@ impl fmt::Display for Reload {
             ("changed", listed(&self.changed)),
             ("removed", listed(&self.removed)),
             ("needs a restart", self.needs_restart.join(", ")),
-            ("kept as it was", kept.collect::<Vec<_>>().join(", ")),
+            ("kept", kept.collect::<Vec<_>>().join(", ")),
         ];
         let parts = parts.iter().filter(|(_, names)| !names.is_empty());
         let parts: Vec<_> = parts.map(|(what, names)| format!("{what}: {names}")).collect();
@@ -152,7 +156,7 @@ impl fmt::Display for Reload {
     }
 }
 
-/// Returns the first few names, and how many more there are.
+/// Returns the first few names, and the number of the others.
 pub(super) fn listed(selectors: &[Selector]) -> String {
     const SHOWN: usize = 20;
     let mut names: Vec<String> = selectors.iter().take(SHOWN).map(ToString::to_string).collect();
@@ -162,15 +166,15 @@ pub(super) fn listed(selectors: &[Selector]) -> String {
     names.join(", ")
 }
 
-/// One reload at a time, and what came of the last.
+/// Serializes reloads, and keeps the result of the last one.
 #[derive(Default)]
 pub(crate) struct Reloads {
-    /// Held while the files are read and taken over. With what waits because it takes something away.
-    pub(super) one: ForkLock<Removals>,
+    /// Held while files are read and applied. Contains the pending removals.
+    pub(super) removals: ForkLock<Removals>,
     status: ForkLock<ConfigurationStatus>,
 }
 
-/// Without watching nothing waits.
+/// Without the watcher no removal is delayed.
 #[cfg(not(feature = "watch"))]
 type Removals = ();
 
@@ -185,26 +189,30 @@ impl Reloads {
         self.status.lock().clone()
     }
 
-    /// Waits until no other reload runs. What waits because it takes something away is forgotten: it is taken now.
-    pub(super) fn begin_now(&self) -> MutexGuard<'_, Removals> {
-        let mut removals = self.one.lock();
+    /// Waits for a running reload, and clears pending removals because they are applied now.
+    pub(super) fn begin(&self) -> MutexGuard<'_, Removals> {
+        let mut removals = self.removals.lock();
         *removals = Removals::default();
         removals
     }
 
-    /// The files have no fault, and were taken over or not; or they have a fault.
-    pub(super) fn note(&self, taken: Result<bool, &ReloadError>) {
+    /// Records a reload: whether valid files were applied, or the error.
+    pub(super) fn note(&self, applied: Result<bool, &ReloadError>) {
         let mut status = self.status.lock();
-        if taken == Ok(true) {
+        if applied == Ok(true) {
             status.reloads += 1;
             status.last_reload = Some(wall_time::shown(SystemTime::now()));
         }
-        status.error = taken.err().cloned();
+        status.error = applied.err().cloned();
     }
 
-    pub(super) fn note_waiting(&self, waits: bool) {
+    pub(super) fn note_waiting(&self, is_waiting: bool) {
         let mut status = self.status.lock();
         let now = || Some(wall_time::shown(SystemTime::now()));
-        status.waiting_since = if waits { status.waiting_since.or_else(now) } else { None };
+        status.waiting_since = if is_waiting {
+            status.waiting_since.or_else(now)
+        } else {
+            None
+        };
     }
 }

@@ -1,4 +1,4 @@
-//! The files of the configuration, watched if `reload.watch` says so.
+//! Watches the configuration files if `reload.watch` is set.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::util::fork::ForkLock;
 use crate::watch::Watcher;
 
-/// The watcher, if there is one, and what it watches.
+/// The watcher, if any, and the paths it watches.
 #[derive(Default)]
 pub(crate) struct WatchedFiles {
     watcher: OnceLock<Watcher>,
@@ -18,21 +18,22 @@ pub(crate) struct WatchedFiles {
 }
 
 impl WatchedFiles {
-    /// Starts, if the configuration says so. Sees also what changed since the configuration was read.
+    /// Starts the watcher if the configuration enables it. Also detects changes made since the
+    /// configuration was read.
     pub(crate) fn start(
         &self,
         config: &Config,
         changed: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
     ) -> io::Result<()> {
         if config.is_watched() {
-            // A registry starts once.
+            // Cannot be set already: a registry starts once.
             drop(self.watcher.set(Watcher::start(changed)?));
             self.point_at(config);
         }
         Ok(())
     }
 
-    /// Watches the files of this configuration, and no others. Called before files of tenants are read.
+    /// Watches exactly the files of this configuration. Call before reading tenants' files.
     pub(crate) fn point_at(&self, config: &Config) {
         let Some(watcher) = self.watcher.get() else { return };
         let files: BTreeSet<PathBuf> = config.files().into_iter().collect();

@@ -1,4 +1,4 @@
-//! What the bindings of a configuration come to, without making tracers.
+//! Checks the bindings of a configuration without creating tracers.
 
 use std::sync::Arc;
 
@@ -8,72 +8,76 @@ use super::warnings::{self, CheckWarning, CheckedProject};
 use crate::backend::Destination;
 use crate::config::{Config, ConfigError};
 use crate::export::{Connections, ExportError, Sends, SpanFate};
-use crate::registry::bindings::Asking;
+use crate::registry::bindings::SourceQuery;
 use crate::registry::error::LookupError;
 use crate::registry::handle::{Inner, TracerRegistry};
 use crate::secret::{ApiKey, Fingerprint};
 use crate::selector::{Selector, SelectorKind, Slug};
 use crate::util::serde_display;
 
-/// What a binding comes to, without making a tracer.
+/// Result of checking one binding, without creating a tracer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CheckedBinding {
-    /// What it is for; `tenant:*`, alone and as a part, for tenants without a table of their own, whose key cannot be tried without a name.
+    /// Selector of the binding. `tenant:*`, alone or as a part, stands for tenants without their
+    /// own table, whose key cannot be read without a name.
     pub selector: String,
-    /// Where its key comes from.
+    /// Source of its key.
     pub key_source: Option<String>,
-    /// Where its spans would go.
+    /// Endpoint that would receive its spans.
     pub endpoint: Option<String>,
-    /// The project that its spans would land in, as the backend is told it. `None` if the key alone chooses it, or it is not known.
+    /// Project that would receive its spans, as sent to the backend. `None` if only the key selects
+    /// it or it is unknown.
     pub project: Option<String>,
     /// Fingerprint of its API key.
     pub fingerprint: Option<Fingerprint>,
-    /// What could be safer about it, if a look-up succeeds.
+    /// Possible improvements, if a look-up succeeds.
     pub warnings: Vec<CheckWarning>,
-    /// Why a look-up of it would fail.
+    /// Error that a look-up would return.
     #[serde(serialize_with = "serde_display::serialize")]
     pub error: Option<LookupError>,
-    /// The answer of its endpoint, if it was asked.
+    /// Result of contacting its endpoint.
     pub connection: ConnectionCheck,
 }
 
-/// How far [`TracerRegistry::check`] goes.
+/// Depth of [`TracerRegistry::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckMode {
     /// Reads the keys.
     Keys,
-    /// Also sends an empty export with each key. That proves the credential, and neither that the project is there nor that spans are taken.
+    /// Also sends an empty export with each key. Verifies the credential, but not that the project
+    /// exists or that spans are accepted.
     Connect,
-    /// Also sends one span with each key, to the project of its binding. It is called `tracer_registry.check`, has the attribute
-    /// `tracer_registry.check`, and all that every span of the tracer has. No ledger counts it.
+    /// Also sends one span with each key to the project of its binding. The span is named
+    /// `tracer_registry.check`, has an attribute `tracer_registry.check`, and has the attributes of
+    /// every span of the tracer. No ledger counts it.
     Send,
 }
 
-/// The answer of an endpoint to a check.
+/// Result of contacting an endpoint in a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConnectionCheck {
-    /// It was not asked.
+    /// Not contacted.
     NotTried,
-    /// It accepted an empty export: the key is good.
+    /// Accepted an empty export: the key is valid.
     Accepted,
-    /// It accepted a span.
+    /// Accepted a span.
     Delivered,
-    /// It did not accept an empty export.
+    /// Did not accept an empty export.
     Failed(ExportError),
-    /// It did not accept a span.
+    /// Did not accept a span.
     NotDelivered {
-        /// What becomes of spans that are answered so.
+        /// How spans with this answer are handled.
         fate: SpanFate,
-        /// Its answer.
+        /// The endpoint's answer.
         error: ExportError,
     },
 }
 
 impl CheckedBinding {
-    /// Whether a look-up would fail, or the endpoint did not take what was sent.
+    /// Whether a look-up would fail or the endpoint did not accept the request.
     pub fn is_faulty(&self) -> bool {
         let is_refused = matches!(
             self.connection,
@@ -84,15 +88,15 @@ impl CheckedBinding {
 }
 
 impl TracerRegistry {
-    /// Tries every binding of the configuration, and those of all files in `tenants_dir`: whether its key can be read, where it would send
-    /// and, if `probe` says so, whether the endpoint takes the key. Makes no tracer. Blocks the thread, for up to `export.timeout` if
-    /// endpoints are asked.
+    /// Checks every binding of the configuration and of all files in `tenants_dir`: whether its key
+    /// can be read, its endpoint and, depending on `probe`, whether the endpoint accepts the key.
+    /// Creates no tracer. Blocks the thread, for up to `export.timeout` if it contacts endpoints.
     pub fn check(&self, probe: CheckMode) -> Vec<CheckedBinding> {
         check(&self.0, probe)
     }
 }
 
-/// Tries every binding; the endpoints are asked all at once.
+/// Checks every binding. Contacts all endpoints concurrently.
 fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
     let mut asked = Vec::new();
     let mut projects = Vec::new();
@@ -144,7 +148,7 @@ fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
             (Some(Ok(())), _) => ConnectionCheck::Accepted,
             (Some(Err((fate, error))), CheckMode::Send) => ConnectionCheck::NotDelivered { fate, error },
             (Some(Err((_, error))), _) => ConnectionCheck::Failed(error),
-            // The engine was stopped meanwhile.
+            // The engine was stopped in the meantime.
             (None, _) => ConnectionCheck::NotTried,
         };
     }
@@ -164,7 +168,7 @@ fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
             .map(|(selector, source)| CheckedBinding {
                 key_source: source.as_ref().ok().map(ToString::to_string),
                 error: source.err().map(Into::into),
-                // About the first, which is for tenants alone.
+                // About the first one, which is for tenants alone.
                 warnings: warnings.by_ref().collect(),
                 ..CheckedBinding::new(selector)
             }),
@@ -172,7 +176,8 @@ fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
     checked
 }
 
-/// A warning if tenants without a table of their own send to one project: two that there are not are looked at.
+/// Returns a warning if tenants without their own table send to one project, by comparing two
+/// unused tenant names.
 fn shared_by_wildcard(registry: &Inner, config: &Config) -> Option<CheckWarning> {
     // Before taking any lock: after a fork, a lock that another thread held is never released.
     registry.check_not_forked().ok()?;
@@ -199,7 +204,7 @@ fn try_binding(
     checked: &mut CheckedBinding,
 ) -> Result<(Arc<Destination>, Arc<Connections>, ApiKey), LookupError> {
     registry.check_not_forked()?;
-    let binding = registry.state.bindings.resolve(selector, &Asking::Source)?.binding;
+    let binding = registry.state.bindings.resolve(selector, &SourceQuery::Ask)?.binding;
     checked.key_source = Some(binding.api_key.to_string());
     let destination = registry.destination(&binding)?;
     checked.endpoint = Some(destination.traces_url.clone());

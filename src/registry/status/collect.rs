@@ -1,4 +1,4 @@
-//! What a status says, computed from the books.
+//! Computes a status from the ledgers.
 
 use super::types::{EvictedTotals, Status, TracerStatus};
 use crate::export::SelectorLedger;
@@ -6,16 +6,16 @@ use crate::registry::handle::TracerRegistry;
 use crate::util::wall_time;
 
 impl TracerRegistry {
-    /// Returns how all tracers are doing. In a fork of the process that made the registry, nothing.
+    /// Returns the state of all tracers. Empty in a forked child of the registry's process.
     pub fn status(&self) -> Status {
         if self.0.engine.is_forked() {
             return Status::default();
         }
-        let (accounts, evicted) = self.0.books.all();
+        let (ledgers, evicted) = self.0.accounting.all();
         let boundary = self.0.engine.boundary();
         Status {
             configuration: self.0.state.reloads.status(),
-            tracers: accounts.iter().map(|account| of_account(account)).collect(),
+            tracers: ledgers.iter().map(|ledger| tracer_status(ledger)).collect(),
             pool: self.0.state.pool.status(),
             evicted_totals: EvictedTotals {
                 names: evicted.names,
@@ -29,23 +29,26 @@ impl TracerRegistry {
     }
 }
 
-fn of_account(account: &SelectorLedger) -> TracerStatus {
-    let books = account.snapshot();
-    let (last_error, errors) = books.failures.map(|failures| (failures.error, failures.status)).unzip();
+fn tracer_status(ledger: &SelectorLedger) -> TracerStatus {
+    let snapshot = ledger.snapshot();
+    let (last_error, errors) = snapshot
+        .failures
+        .map(|failures| (failures.error, failures.status))
+        .unzip();
     TracerStatus {
-        selector: account.selector.clone(),
-        tracers: books.lanes,
-        destination: books.destination,
-        spans: books.ledgers.spans.snapshot(),
-        queued_bytes: books.held_bytes,
-        oldest_queued: books.oldest.map(wall_time::shown),
-        session_events: books.ledgers.events.snapshot(),
-        oldest_request: books.oldest_request,
+        selector: ledger.selector.clone(),
+        tracers: snapshot.lanes,
+        destination: snapshot.destination,
+        spans: snapshot.ledgers.spans.snapshot(),
+        queued_bytes: snapshot.held_bytes,
+        oldest_queued: snapshot.oldest.map(wall_time::shown),
+        session_events: snapshot.ledgers.events.snapshot(),
+        oldest_request: snapshot.oldest_request,
         last_error,
         errors,
-        last_refused_span: books.refused_span,
-        last_delivery: books.last_delivery.map(wall_time::shown),
-        breakers: books.breakers,
-        key: books.key,
+        last_refused_span: snapshot.refused_span,
+        last_delivery: snapshot.last_delivery.map(wall_time::shown),
+        breakers: snapshot.breakers,
+        key: snapshot.key,
     }
 }

@@ -1,4 +1,4 @@
-//! How tracers are doing, and what the bindings of a configuration come to.
+//! The status of tracers, and checks of a configuration's bindings.
 
 mod check;
 mod collect;

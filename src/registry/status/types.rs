@@ -1,4 +1,4 @@
-//! What a status says.
+//! Types of a status.
 
 use std::time::SystemTime;
 
@@ -16,90 +16,95 @@ use crate::util::wall_time;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// Where the running configuration comes from.
+    /// State of the running configuration.
     pub configuration: ConfigurationStatus,
-    /// In the order of their selectors.
+    /// Sorted by selector.
     pub tracers: Vec<TracerStatus>,
     /// The pool of tracers.
     pub pool: PoolStatus,
-    /// The books of names that are no longer remembered.
+    /// Totals of selectors that are no longer listed.
     pub evicted_totals: EvictedTotals,
-    /// What code outside any scope made, and what was not recorded.
+    /// Spans and events that were not recorded because no tracer was in scope.
     pub unrouted: UnroutedStatus,
-    /// Spans of work that goes on long after the request in which it began.
+    /// Spans of work that continues long after its request.
     pub stale_scope_spans: StaleScopeStatus,
-    /// What was left out of the context that requests and links carry.
+    /// Data dropped from outgoing requests, parents and links.
     pub propagation: PropagationStatus,
 }
 
-/// The pool of tracers. Counts are since the registry was made.
+/// The pool of tracers. Counts are since the registry was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PoolStatus {
-    /// Tracers in the pool, with those that are being made and without dedicated ones.
+    /// Tracers in the pool, including those being created and excluding dedicated ones.
     pub tracers: usize,
-    /// The bound of `tracers`, `pool.max_tracers`.
+    /// Limit of `tracers`: `pool.max_tracers`.
     pub max_tracers: usize,
-    /// Tracers that were evicted because they were idle: for too long, or when room was needed.
+    /// Tracers evicted after the idle timeout or because a slot was needed.
     pub evicted: u64,
-    /// Look-ups that got no tracer because there was no room.
+    /// Look-ups refused because the pool was full.
     pub rejected: u64,
-    /// Tracers that were made above `max_tracers`, because `pool.when_full` is `grow`.
+    /// Tracers created above `max_tracers` because `pool.when_full` is `grow`.
     pub grown: u64,
 }
 
-/// The books of names without a tracer that are no longer remembered by name, because too many others came after them. All of it is
-/// settled. With the books of the names that are remembered this is everything that was ever accepted.
+/// Totals of selectors without a tracer that are no longer listed, because too many others came
+/// after them. Contains only settled data. Together with the listed selectors, this is all data
+/// ever accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EvictedTotals {
-    /// How often a name was forgotten; one that came back and was forgotten again counts twice.
+    /// Number of evicted selectors. A selector evicted twice counts twice.
     pub names: u64,
-    /// What became of their spans.
+    /// Ledger of their spans.
     pub spans: LedgerSnapshot,
-    /// What became of the starts and enrichments of their sessions.
+    /// Ledger of the starts and enrichments of their sessions.
     pub session_events: LedgerSnapshot,
 }
 
-/// The books of one selector at one moment: its tracer, dedicated ones, and those that are gone, together.
+/// State of one selector at one moment: its pooled tracer, its dedicated ones, and those that are
+/// gone, combined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TracerStatus {
-    /// What the tracer is looked up by.
+    /// The selector.
     pub selector: Selector,
-    /// How many tracers it has, with dedicated ones.
+    /// Number of its tracers, including dedicated ones.
     pub tracers: usize,
-    /// Where its spans go; of the newest tracer, if it has several. `None` if it has none.
+    /// Destination of its spans, from its newest tracer. `None` without a tracer.
     pub destination: Option<DestinationStatus>,
-    /// What became of its spans.
+    /// Ledger of its spans.
     pub spans: LedgerSnapshot,
-    /// Memory that its queued and in-flight spans and session events take, in bytes, estimated.
+    /// Estimated memory of its queued and in-flight spans and session events, in bytes.
     pub queued_bytes: usize,
-    /// When the oldest span in the queue ended.
+    /// End time of the oldest span in the queue.
     #[serde(with = "wall_time::optional")]
     pub oldest_queued: Option<SystemTime>,
-    /// What became of the starts and enrichments of its sessions.
+    /// Ledger of the starts and enrichments of its sessions.
     pub session_events: LedgerSnapshot,
-    /// The request that is under way for the longest. `None` if none is.
+    /// The request in progress for the longest time. `None` if there is none.
     pub oldest_request: Option<RequestStatus>,
-    /// The last thing that went wrong. Stays until something else does; [`errors`](Self::errors) says whether it is over. If both spans and
-    /// session events had an error, one that goes on comes before one that is over.
+    /// The last error. Stays until the next one; [`errors`](Self::errors) shows whether it is over.
+    /// If both spans and session events had an error, a current error takes precedence over one
+    /// that is over.
     pub last_error: Option<ExportError>,
-    /// The row of failures whose last is `last_error`: when, how often, whether it is over. `None` if there was none.
+    /// The series of failures that ended with `last_error`: when, how often, and whether it is
+    /// over. `None` if there was none.
     pub errors: Option<ErrorsStatus>,
-    /// The last span that the receiver refused by itself. `None` if there was none.
+    /// The last span that the receiver refused individually. `None` if there was none.
     pub last_refused_span: Option<RefusedSpan>,
-    /// When the receiver last accepted something.
+    /// When the receiver last accepted data.
     #[serde(with = "wall_time::optional")]
     pub last_delivery: Option<SystemTime>,
-    /// Whether its breakers let requests through; of the newest tracer, if it has several.
+    /// State of its breakers, from its newest tracer.
     pub breakers: Breakers,
-    /// Its key; of the newest tracer, if it has several. `None` if it has none.
+    /// Its key, from its newest tracer. `None` without a tracer.
     pub key: Option<KeyStatus>,
 }
 
 impl Status {
-    /// Returns the books of one selector, if it is remembered: it has a tracer, or was among the last that had one.
+    /// Returns the state of one selector, if it is listed: it has a tracer, or was among the last
+    /// that had one.
     pub fn tracer(&self, selector: &Selector) -> Option<&TracerStatus> {
         self.tracers.iter().find(|tracer| tracer.selector == *selector)
     }

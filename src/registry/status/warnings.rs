@@ -1,4 +1,4 @@
-//! Warnings of a check: bindings that work, and could be safer.
+//! Warnings of a check: bindings that work but could be safer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,47 +9,50 @@ use serde::{Serialize, Serializer};
 
 use crate::backend::{Destination, Project, ProjectId};
 use crate::config::ResolvedBinding;
-use crate::registry::lookup::are_apart;
+use crate::registry::lookup::are_unrelated;
 use crate::secret::{KeySource, open_to_every_user};
 use crate::selector::Selector;
 use crate::util::printable::printable_path;
 
-/// Something about a binding that works and could be safer.
+/// A property of a working binding that could be safer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CheckWarning {
-    /// Another selector sends to the same project, so a user who may look at it sees the spans of both. Selectors of which one has all parts
-    /// of the other, such as a tenant and a feature of it, are not warned of. A look-up logs it as well, once for each project.
+    /// Another selector sends to the same project, so users with access to it see the spans of
+    /// both. Does not apply to selectors of which one contains all parts of the other, such as a
+    /// tenant and its feature. A look-up logs it too, once per project.
     SharedProject {
-        /// The first other selector; `None` if it is every tenant without a table of its own.
+        /// The first other selector. `None` stands for every tenant without its own table.
         other: Option<Selector>,
-        /// How many selectors send there, with this one and those that are not warned of. 0 if it is every tenant without a table of its own.
+        /// Number of selectors that send there, including this one and those without a warning. 0
+        /// for every tenant without its own table.
         selectors: usize,
-        /// The project's name, if it is known.
+        /// The project's name, if known.
         project: Option<String>,
-        /// What to do about it.
+        /// How to resolve it.
         advice: &'static str,
     },
-    /// Every user of the machine may read or write a file with a key: that of the binding, the proxy's credentials, or the private key of a
-    /// client certificate. Its group does not count. Nothing is logged about it at run time.
+    /// Every user of the machine may read or write a key file: the binding's key, the proxy
+    /// credentials, or the private key of a client certificate. Group access does not count. Not
+    /// logged at run time.
     OpenKeyFile {
-        /// The file, as the configuration names it.
+        /// The file as named in the configuration.
         file: PathBuf,
-        /// Its mode, that of the file at the end of a link.
+        /// Its mode, after following links.
         mode: u32,
     },
 }
 
-/// Where the spans of a binding that is checked would land.
+/// The project of a checked binding.
 pub(crate) struct CheckedProject {
-    /// The place of the binding in the list of those that are checked.
+    /// Index of the binding in the list of checked bindings.
     pub(crate) index: usize,
     pub(crate) selector: Selector,
     pub(crate) id: ProjectId,
     pub(crate) destination: Arc<Destination>,
 }
 
-/// A warning for each binding whose spans land in a project with those of another one, by its place.
+/// Returns a warning for each binding that shares its project with another one, by index.
 pub(crate) fn shared_projects(checked: &[CheckedProject]) -> Vec<(usize, CheckWarning)> {
     let mut by_project: HashMap<ProjectId, Vec<&Selector>> = HashMap::new();
     for of in checked {
@@ -57,7 +60,7 @@ pub(crate) fn shared_projects(checked: &[CheckedProject]) -> Vec<(usize, CheckWa
     }
     let warning = |of: &CheckedProject| {
         let all = &by_project[&of.id];
-        let other = all.iter().find(|other| are_apart(&of.selector, other))?;
+        let other = all.iter().find(|other| are_unrelated(&of.selector, other))?;
         let warning = CheckWarning::of_project(Some((*other).clone()), all.len(), &of.destination.project);
         Some((of.index, warning))
     };
@@ -75,7 +78,7 @@ impl CheckWarning {
     }
 }
 
-/// The warnings about the files of a binding. None on systems without modes of files.
+/// Returns warnings about the files of a binding. Empty on systems without file modes.
 pub(crate) fn of(binding: &ResolvedBinding) -> Vec<CheckWarning> {
     let credentials = binding.proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref());
     let sources = [Some(&binding.api_key), credentials].into_iter().flatten();

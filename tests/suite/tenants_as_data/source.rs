@@ -118,7 +118,7 @@ fn an_error_is_one_of_that_look_up_and_is_not_remembered() {
         let error = world.registry.tenant("initech").expect_err("away");
         assert_eq!(
             error.to_string(),
-            "the source of bindings failed for tenant \"initech\": connection refused"
+            "binding source failed for tenant \"initech\": connection refused"
         );
     }
     assert!(world.registry.tenant("acme").is_ok());

@@ -1,4 +1,4 @@
-//! Where an asynchronous look-up is polled.
+//! Runtimes in which an asynchronous look-up is polled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,45 +36,45 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn a_tracer_that_cannot_be_asked_for_here_is_given_as_it_is() {
+fn a_re_entrant_look_up_keeps_a_stale_tracer() {
     let registry = builder().build().expect("valid");
     let acme = registry.tenant("acme").expect("configured");
     acme.freshness().mark_stale();
     let globex = Selector::try_from(Selector::tenant("globex")).expect("a selector");
-    let making = registry.0.begin_making(&globex).expect("nobody is at it");
+    let building = registry.0.guard_reentrancy(&globex).expect("not building yet");
     let found = registry.tenant_async("acme").now_or_never().expect("at once");
     assert!(found.expect("it is there").same_tracer(&acme) && acme.is_stale());
     let other = registry.tenant_async("globex").now_or_never().expect("at once");
     assert!(matches!(other, Err(LookupError::Recursive { .. })), "{other:?}");
-    drop(making);
+    drop(building);
     let found = registry.tenant_async("acme").now_or_never().expect("at once");
     assert!(found.expect("it is there").same_tracer(&acme) && !acme.is_stale());
 }
 
-/// Answers when there is a permit.
-struct Gate {
+/// Source that answers once it gets a permit.
+struct GatedSource {
     asked: Arc<AtomicBool>,
     permits: Arc<Semaphore>,
 }
 
-impl AsyncBindingSource for Gate {
+impl AsyncBindingSource for GatedSource {
     fn binding<'a>(&'a self, _: &'a Slug) -> BindingFuture<'a> {
         Box::pin(async {
             self.asked.store(true, Ordering::SeqCst);
-            self.permits.acquire().await.expect("nobody closes it").forget();
+            self.permits.acquire().await.expect("never closed").forget();
             Ok(Some(binding()))
         })
     }
 }
 
 #[test]
-fn the_end_of_a_runtime_is_none_of_a_look_up_that_is_waited_for_in_another_one() {
+fn a_runtime_shutdown_does_not_fail_a_look_up_that_another_runtime_polls() {
     let (asked, permits) = (Arc::new(AtomicBool::new(false)), Arc::new(Semaphore::new(0)));
-    let gate = Gate {
+    let source = GatedSource {
         asked: Arc::clone(&asked),
         permits: Arc::clone(&permits),
     };
-    let registry = builder().async_binding_source(gate).build().expect("valid");
+    let registry = builder().async_binding_source(source).build().expect("valid");
     let (ends, lives) = (runtime(), runtime());
     let mut first = Box::pin(registry.tenant_async("initech"));
     let mut second = Box::pin(registry.tenant_async("initech"));
@@ -90,9 +90,12 @@ fn the_end_of_a_runtime_is_none_of_a_look_up_that_is_waited_for_in_another_one()
     let ended = ends.handle().clone();
     ends.shutdown_background();
     {
-        // As a task that is polled while its runtime comes to its end.
+        // Polled inside a runtime that is shutting down.
         let _ended = ended.enter();
-        assert!(first.as_mut().now_or_never().is_none(), "it is left to others");
+        assert!(
+            first.as_mut().now_or_never().is_none(),
+            "the other runtime completes it"
+        );
     }
     drop(first);
     assert!(lives.block_on(second).is_ok());

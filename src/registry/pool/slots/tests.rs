@@ -1,4 +1,4 @@
-//! Every order in which look-ups, builders, evictions and removals can meet, on the real slots.
+//! Runs look-ups, builders, evictions and removals on the real slots in every possible order.
 
 use std::cell::Cell;
 use std::mem;
@@ -9,20 +9,19 @@ use crate::selector::SelectorError;
 
 type Tracer = Arc<Token>;
 
-/// A tracer as the pool sees it.
+/// Stands in for a tracer.
 #[derive(Debug, Default)]
 struct Token {
-    /// It was evicted.
-    dead: AtomicBool,
+    is_evicted: AtomicBool,
 }
 
-/// One who acts on the slots, step by step.
+/// A thread that acts on the slots step by step.
 enum Actor {
-    /// Looks a name up; where it is to make the tracer, it does or fails.
+    /// Looks a key up. If it becomes the builder, it builds a tracer or fails.
     Look { key: u8, fails: bool, at: Look },
-    /// Looks for what can be evicted, evicts it, so often.
+    /// Lists the ready tracers, then evicts the idle ones, `left` times.
     Evict { left: usize, found: Option<Vec<(u8, u64)>> },
-    /// Takes a name's tracer out.
+    /// Removes the tracer of a key.
     Remove { key: u8, done: bool },
 }
 
@@ -34,13 +33,13 @@ enum Look {
     Done,
 }
 
-struct World {
+struct Model {
     slots: Slots<u8, Tracer>,
     max: usize,
-    places: Cell<usize>,
+    reserved: Cell<usize>,
     clock: u64,
-    /// Everything that was ever made, and not evicted or taken out.
-    made: Vec<Tracer>,
+    /// All tracers ever built.
+    built: Vec<Tracer>,
     refused: usize,
 }
 
@@ -88,48 +87,48 @@ impl Actor {
         }
     }
 
-    fn step(&mut self, world: &mut World) {
-        world.clock += 1;
-        let now = world.clock;
+    fn step(&mut self, model: &mut Model) {
+        model.clock += 1;
+        let now = model.clock;
         match self {
-            Self::Look { key, fails, at } => *at = world.look(*key, *fails, mem::replace(at, Look::Done), now),
+            Self::Look { key, fails, at } => *at = model.look(*key, *fails, mem::replace(at, Look::Done), now),
             Self::Evict { left, found } => match found.take() {
                 None => {
                     let mut seen = Vec::new();
-                    world.slots.each(|key, _, used| seen.push((*key, used.get())));
+                    model.slots.each(|key, _, used| seen.push((*key, used.get())));
                     *found = Some(seen);
                 }
                 Some(seen) => {
                     *left -= 1;
                     for (key, used) in seen {
-                        world.evict(key, used, now);
+                        model.evict(key, used, now);
                     }
                 }
             },
             Self::Remove { key, done } => {
                 *done = true;
-                if world.slots.remove(key) {
-                    world.places.set(world.places.get() - 1);
+                if model.slots.remove(key) {
+                    model.reserved.set(model.reserved.get() - 1);
                 }
             }
         }
     }
 }
 
-impl World {
+impl Model {
     fn look(&mut self, key: u8, fails: bool, at: Look, now: u64) -> Look {
         match at {
             Look::Begin => {
                 let admit = || {
-                    let free = self.places.get() < self.max;
-                    self.places.set(self.places.get() + usize::from(free));
+                    let free = self.reserved.get() < self.max;
+                    self.reserved.set(self.reserved.get() + usize::from(free));
                     free
                 };
-                match self.slots.ask(&key, now, admit) {
-                    Asked::Found(tracer) => Look::Holding(tracer),
-                    Asked::Wait(build) => Look::Waiting(build),
-                    Asked::Make(build) => Look::Making(build),
-                    Asked::NoRoom => {
+                match self.slots.claim(&key, now, admit) {
+                    Claim::Found(tracer) => Look::Holding(tracer),
+                    Claim::Wait(build) => Look::Waiting(build),
+                    Claim::Make(build) => Look::Making(build),
+                    Claim::Full => {
                         self.refused += 1;
                         Look::Done
                     }
@@ -141,9 +140,9 @@ impl World {
                 } else {
                     Ok(Tracer::default())
                 };
-                self.made.extend(result.clone());
+                self.built.extend(result.clone());
                 if self.slots.finish(&key, &build, result.clone(), now) {
-                    self.places.set(self.places.get() - 1);
+                    self.reserved.set(self.reserved.get() - 1);
                 }
                 result.map_or(Look::Done, Look::Holding)
             }
@@ -153,11 +152,11 @@ impl World {
     }
 
     fn evict(&mut self, key: u8, used: u64, now: u64) {
-        // `made` has each once more.
+        // `built` holds another reference to each.
         let is_idle = |tracer: &mut Tracer| Arc::strong_count(tracer) == 2;
         if let Some(tracer) = self.slots.evict(&key, used, is_idle, now) {
-            assert!(!tracer.dead.swap(true, Ordering::Relaxed), "evicted twice");
-            self.places.set(self.places.get() - 1);
+            assert!(!tracer.is_evicted.swap(true, Ordering::Relaxed), "evicted twice");
+            self.reserved.set(self.reserved.get() - 1);
         }
     }
 
@@ -171,20 +170,20 @@ impl World {
         });
         for tracer in held {
             assert!(
-                !tracer.dead.load(Ordering::Relaxed),
-                "somebody holds a tracer that was evicted"
+                !tracer.is_evicted.load(Ordering::Relaxed),
+                "a look-up holds an evicted tracer"
             );
         }
         assert_eq!(
-            self.places.get(),
+            self.reserved.get(),
             self.slots.slots.len(),
-            "a place for each slot, and for no other"
+            "reserved capacity differs from the number of slots"
         );
-        assert!(self.places.get() <= self.max);
+        assert!(self.reserved.get() <= self.max);
         self.slots.each(|_, tracer, _| {
             assert!(
-                !tracer.dead.load(Ordering::Relaxed),
-                "a tracer that was evicted can be found"
+                !tracer.is_evicted.load(Ordering::Relaxed),
+                "an evicted tracer is in a slot"
             );
         });
     }
@@ -195,26 +194,26 @@ impl World {
             .slots
             .iter()
             .filter(|slot| matches!(slot.value(), Slot::Building(_)));
-        assert_eq!(building.count(), 0, "a slot is building for ever");
-        // A name that is there is found, one that is not can be made.
+        assert_eq!(building.count(), 0, "a slot stays in building");
+        // Each key is ready or can be built.
         for key in 0..2 {
-            match self.slots.ask(&key, self.clock, || true) {
-                Asked::Found(tracer) => assert!(!tracer.dead.load(Ordering::Relaxed)),
-                Asked::Make(_) => {}
-                Asked::Wait(_) | Asked::NoRoom => panic!("the name {key} is lost"),
+            match self.slots.claim(&key, self.clock, || true) {
+                Claim::Found(tracer) => assert!(!tracer.is_evicted.load(Ordering::Relaxed)),
+                Claim::Make(_) => {}
+                Claim::Wait(_) | Claim::Full => panic!("key {key} is unusable"),
             }
         }
     }
 }
 
-/// Runs the actors in one order: `order` says which of those that can go on does, and is made longer where it ends.
-fn run(actors: &mut [Actor], max: usize, order: &mut Vec<(usize, usize)>) -> World {
-    let mut world = World {
+/// Runs the actors in one order. `order` holds the actor chosen at each step; missing steps choose the first one and are appended.
+fn run(actors: &mut [Actor], max: usize, order: &mut Vec<(usize, usize)>) -> Model {
+    let mut model = Model {
         slots: Slots::default(),
         max,
-        places: Cell::new(0),
+        reserved: Cell::new(0),
         clock: 0,
-        made: Vec::new(),
+        built: Vec::new(),
         refused: 0,
     };
     for step in 0.. {
@@ -226,57 +225,57 @@ fn run(actors: &mut [Actor], max: usize, order: &mut Vec<(usize, usize)>) -> Wor
             order.push((0, ready.len()));
         }
         let (chosen, choices) = order[step];
-        assert_eq!(choices, ready.len(), "the same steps come to the same");
-        actors[ready[chosen]].step(&mut world);
-        world.check(actors);
+        assert_eq!(choices, ready.len(), "execution is not deterministic");
+        actors[ready[chosen]].step(&mut model);
+        model.check(actors);
     }
-    assert!(actors.iter().all(Actor::is_done), "somebody waits for ever");
-    world.check_end();
-    world
+    assert!(actors.iter().all(Actor::is_done), "an actor waits forever");
+    model.check_end();
+    model
 }
 
-/// Runs the actors in every order there is. Gives how many there are, and the most that was made and refused in one.
+/// Runs the actors in every order. Returns the number of orders, and the most tracers built and look-ups refused in one.
 fn explore(actors: impl Fn() -> Vec<Actor>, max: usize) -> (usize, usize, usize) {
     let mut order = Vec::new();
-    let (mut orders, mut made, mut refused) = (0, 0, 0);
+    let (mut orders, mut built, mut refused) = (0, 0, 0);
     loop {
-        let world = run(&mut actors(), max, &mut order);
+        let model = run(&mut actors(), max, &mut order);
         orders += 1;
-        made = made.max(world.made.len());
-        refused = refused.max(world.refused);
+        built = built.max(model.built.len());
+        refused = refused.max(model.refused);
         while order.last().is_some_and(|(chosen, choices)| chosen + 1 == *choices) {
             order.pop();
         }
         let Some((chosen, _)) = order.last_mut() else {
-            return (orders, made, refused);
+            return (orders, built, refused);
         };
         *chosen += 1;
     }
 }
 
 #[test]
-fn however_look_ups_evictions_and_a_removal_meet_nobody_gets_a_dead_tracer() {
-    let (orders, made, refused) = explore(|| vec![look(0), look(0), evict(1), remove(0)], 1);
+fn no_look_up_returns_an_evicted_tracer_in_any_order() {
+    let (orders, built, refused) = explore(|| vec![look(0), look(0), evict(1), remove(0)], 1);
     assert!(orders > 1_000, "{orders}");
-    assert_eq!((made, refused), (2, 0));
-    let (orders, made, _) = explore(|| vec![look(0), look(0), evict(2)], 1);
+    assert_eq!((built, refused), (2, 0));
+    let (orders, built, _) = explore(|| vec![look(0), look(0), evict(2)], 1);
     assert!(orders > 1_000, "{orders}");
-    assert_eq!(made, 2);
+    assert_eq!(built, 2);
 }
 
 #[test]
-fn a_builder_that_fails_leaves_nothing_whoever_waits_or_takes_it_out() {
-    let (orders, made, _) = explore(|| vec![failing(0), look(0), look(0), remove(0)], 1);
+fn a_failed_build_leaves_no_slot_in_any_order() {
+    let (orders, built, _) = explore(|| vec![failing(0), look(0), look(0), remove(0)], 1);
     assert!(orders > 1_000, "{orders}");
-    assert_eq!(made, 2);
+    assert_eq!(built, 2);
     explore(|| vec![failing(0), failing(0), evict(1), remove(0)], 1);
 }
 
 #[test]
-fn names_that_want_the_same_place_have_it_one_after_the_other_or_are_refused() {
-    let (orders, made, refused) = explore(|| vec![look(0), look(1), evict(2)], 1);
+fn keys_that_compete_for_capacity_get_it_in_turn_or_are_refused() {
+    let (orders, built, refused) = explore(|| vec![look(0), look(1), evict(2)], 1);
     assert!(orders > 400, "{orders}");
-    assert_eq!((made, refused), (2, 1));
-    let (_, made, refused) = explore(|| vec![look(0), look(1), evict(1), remove(1)], 2);
-    assert_eq!((made, refused), (2, 0));
+    assert_eq!((built, refused), (2, 1));
+    let (_, built, refused) = explore(|| vec![look(0), look(1), evict(1), remove(1)], 2);
+    assert_eq!((built, refused), (2, 0));
 }

@@ -1,4 +1,4 @@
-//! Files that are written while they are watched, by a clock of the test: no watcher runs.
+//! Changes of watched files with a simulated clock; no watcher runs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,10 +16,10 @@ use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
 const MOMENT: Duration = Duration::from_millis(1);
-/// A moment less than [`SETTLED`].
+/// 1 ms less than [`SETTLED`].
 const ALMOST: Duration = Duration::from_millis(1_999);
 
-/// A registry of files, and when it is.
+/// A registry with files, and its simulated time.
 struct Watched {
     folder: TempDir,
     registry: TracerRegistry,
@@ -27,10 +27,10 @@ struct Watched {
 }
 
 impl Watched {
-    /// `files` are written first; the configuration is `default.toml` among them.
+    /// Writes `files` first. The configuration is `default.toml` among them.
     fn new(files: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a folder");
-        fs::create_dir(folder.path().join("t")).expect("made");
+        fs::create_dir(folder.path().join("t")).expect("created");
         for (name, text) in files {
             fs::write(folder.path().join(name), text).expect("written");
         }
@@ -44,7 +44,8 @@ impl Watched {
         }
     }
 
-    /// Writes a file, and has it seen after a time. Gives in how long it is to be looked at again.
+    /// Writes a file and reports the change `after` the last step. Returns the delay until the next
+    /// check.
     fn write(&mut self, name: &str, text: &str, after: Duration) -> Option<Duration> {
         fs::write(self.folder.path().join(name), text).expect("written");
         self.look(&[name], after)
@@ -101,9 +102,9 @@ const ALL: [&str; 5] = [
 ];
 
 #[test]
-fn while_a_file_is_written_in_place_every_look_up_succeeds() {
+fn every_look_up_succeeds_while_a_file_is_written_in_place() {
     let text = whole("new");
-    // Cut at the end of each line: what can be read is valid, and less.
+    // Cut after each line: the remainder is valid but incomplete.
     let cuts: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
     let mut waited = 0;
     for cut in [0].into_iter().chain(cuts) {
@@ -119,22 +120,22 @@ fn while_a_file_is_written_in_place_every_look_up_succeeds() {
                 "{selector} after {}",
                 &text[..cut]
             );
-            // Nor does a tracer that is made now go without what was cut off.
+            // A tracer created now has a complete binding too.
             let fresh = watched
                 .registry
                 .dedicated(selector.parse::<Selector>().expect("a selector"));
             assert!(fresh.is_ok(), "{selector} after {}", &text[..cut]);
         }
-        // The rest comes a second later.
+        // The complete file follows a second later.
         assert_eq!(watched.write("default.toml", &text, SETTLED / 2), None);
         assert!(!watched.waits());
         assert_eq!(watched.source("tenant:acme").as_deref(), Some("new"));
     }
-    assert!(waited > 10, "only {waited} of the cuts took something away");
+    assert!(waited > 10, "only {waited} cuts removed something");
 }
 
 #[test]
-fn whatever_table_or_setting_is_taken_away_waits_for_two_seconds_and_is_taken_then() {
+fn a_removed_table_or_setting_is_applied_after_two_seconds() {
     let old = whole("eu");
     let pieces = [
         table("tenants.globex", ""),
@@ -159,7 +160,7 @@ fn whatever_table_or_setting_is_taken_away_waits_for_two_seconds_and_is_taken_th
         assert_eq!(watched.registry.config(), running, "{piece}");
         assert!(watched.waits());
         let reloads = watched.registry.status().configuration.reloads;
-        assert_eq!(reloads, 0, "nothing was taken over yet");
+        assert_eq!(reloads, 0, "nothing is applied yet");
         assert_eq!(watched.look(&["default.toml"], MOMENT), None, "{piece}");
         assert_ne!(watched.registry.config(), running, "{piece}");
         assert!(!watched.waits());
@@ -168,12 +169,12 @@ fn whatever_table_or_setting_is_taken_away_waits_for_two_seconds_and_is_taken_th
 }
 
 #[test]
-fn a_layer_that_goes_waits_and_one_that_comes_does_not() {
+fn a_removed_layer_waits_and_an_added_one_does_not() {
     let mut watched = Watched::new(&[("default.toml", &whole("eu"))]);
     let local = "[tenants.acme]\nsource = \"local\"\n";
     assert_eq!(watched.write("local.toml", local, Duration::ZERO), None);
     assert_eq!(watched.source("tenant:acme").as_deref(), Some("local"));
-    // Emptied, then removed: what it says is the same.
+    // Emptied, then removed: the content is the same.
     assert_eq!(watched.write("local.toml", "", MOMENT), Some(SETTLED));
     assert_eq!(watched.remove("local.toml", ALMOST), Some(MOMENT));
     assert_eq!(watched.source("tenant:acme").as_deref(), Some("local"));
@@ -182,7 +183,7 @@ fn a_layer_that_goes_waits_and_one_that_comes_does_not() {
 }
 
 #[test]
-fn a_file_that_goes_on_changing_waits_on_and_what_else_changes_does_not() {
+fn a_changing_file_keeps_waiting_and_other_changes_do_not_wait() {
     let mut watched = Watched::new(&[
         ("default.toml", &whole("eu")),
         ("t/hooli.toml", "api_key = { provider = \"s\", name = \"old\" }\n"),
@@ -191,7 +192,8 @@ fn a_file_that_goes_on_changing_waits_on_and_what_else_changes_does_not() {
     assert_eq!(watched.write("default.toml", "", Duration::ZERO), Some(SETTLED));
     let half = HEAD.to_owned() + &table("tenants.acme", "");
     assert_eq!(watched.write("default.toml", &half, SETTLED), Some(SETTLED));
-    // A tenant's file that takes nothing away is taken at once, and the others have waited as long as before.
+    // A tenant's file that removes nothing is applied at once; the pending removals keep their
+    // start time.
     let newer = "api_key = { provider = \"s\", name = \"new\" }\n";
     fs::write(watched.folder.path().join("t/hooli.toml"), newer).expect("written");
     let again = watched.look(&["default.toml", "t/hooli.toml"], SETTLED / 2);
@@ -203,26 +205,26 @@ fn a_file_that_goes_on_changing_waits_on_and_what_else_changes_does_not() {
 }
 
 #[test]
-fn a_reload_that_the_program_asks_for_never_waits() {
+fn an_explicit_reload_never_waits() {
     let mut watched = Watched::new(&[("default.toml", &whole("eu"))]);
     assert!(watched.get("tenant:globex").is_ok());
     let half = HEAD.to_owned() + &table("tenants.acme", "");
     assert!(watched.write("default.toml", &half, Duration::ZERO).is_some());
     assert!(watched.waits());
-    let told = watched.registry.reload().expect("without a fault");
+    let report = watched.registry.reload().expect("valid");
     assert!(
-        told.removed.contains(&"tenant:globex".parse().expect("a selector")),
-        "{told}"
+        report.removed.contains(&"tenant:globex".parse().expect("a selector")),
+        "{report}"
     );
     assert!(!watched.waits());
     assert!(watched.get("tenant:globex").expect_err("gone").is_unknown());
-    // What was to be looked at again finds nothing more to do.
+    // The scheduled check has nothing left to do.
     assert_eq!(watched.look(&["default.toml"], SETTLED), None);
     assert!(!watched.waits());
 }
 
 #[test]
-fn a_fault_ends_the_waiting_and_the_next_look_begins_anew() {
+fn an_invalid_file_ends_the_wait_and_the_next_removal_waits_again() {
     let mut watched = Watched::new(&[("default.toml", &whole("eu"))]);
     let broken = whole("eu") + "[tenants.acme]\n";
     assert_eq!(watched.write("default.toml", "", Duration::ZERO), Some(SETTLED));
@@ -236,10 +238,10 @@ fn a_fault_ends_the_waiting_and_the_next_look_begins_anew() {
 }
 
 #[test]
-fn a_tenants_file_that_is_emptied_cut_or_gone_keeps_its_tracer_for_two_seconds() {
+fn an_emptied_truncated_or_removed_tenant_file_keeps_its_tracer_for_two_seconds() {
     let file = "api_key = { provider = \"s\", name = \"own\" }\nsource = \"eu\"\n";
     let any = table("tenants.\"*\"", "");
-    let cut = &file[..file.find("source").expect("there")];
+    let cut = &file[..file.find("source").expect("in the file")];
     for less in [None, Some(""), Some(cut)] {
         for default in [HEAD.to_owned(), HEAD.to_owned() + &any] {
             let mut watched = Watched::new(&[
@@ -255,7 +257,7 @@ fn a_tenants_file_that_is_emptied_cut_or_gone_keeps_its_tracer_for_two_seconds()
             };
             assert_eq!(again, Some(SETTLED), "{less:?}");
             assert!(watched.waits());
-            // Also where all is read again meanwhile.
+            // Even if everything is read again in the meantime.
             assert_eq!(watched.look(&["t/acme.toml", "default.toml"], ALMOST), Some(MOMENT));
             assert!(watched.get("tenant:acme").expect("kept").same_tracer(&acme));
             assert_eq!(watched.look(&["t/acme.toml"], MOMENT), None);
@@ -270,7 +272,7 @@ fn a_tenants_file_that_is_emptied_cut_or_gone_keeps_its_tracer_for_two_seconds()
 }
 
 #[test]
-fn a_tenants_file_that_is_whole_again_keeps_its_tracer_and_more_in_it_is_taken_at_once() {
+fn a_restored_tenant_file_keeps_its_tracer_and_an_added_setting_applies_at_once() {
     let file = "api_key = { provider = \"s\", name = \"own\" }\n";
     let mut watched = Watched::new(&[("default.toml", HEAD), ("t/acme.toml", file)]);
     let acme = watched.get("tenant:acme").expect("has a file");
@@ -280,14 +282,14 @@ fn a_tenants_file_that_is_whole_again_keeps_its_tracer_and_more_in_it_is_taken_a
     let more = file.to_owned() + "source = \"eu\"\n";
     assert_eq!(watched.write("t/acme.toml", &more, MOMENT), None);
     assert!(!watched.get("tenant:acme").expect("has a file").same_tracer(&acme));
-    // A table of the operator's takes the place of the file, which is not read any more.
+    // A table in the configuration replaces the file, which is no longer read.
     fs::remove_file(watched.folder.path().join("t/acme.toml")).expect("removed");
     let table = HEAD.to_owned() + &table("tenants.acme", "");
     assert_eq!(watched.write("default.toml", &table, MOMENT), None);
 }
 
 #[test]
-fn what_a_program_gave_in_code_has_no_files_that_could_be_less() {
+fn a_registry_built_in_code_has_no_files_to_watch() {
     let binding = Binding::new().api_key(crate::secret::KeySource::provider("s", "k"));
     let registry = TracerRegistry::builder()
         .tenant("acme", binding)
@@ -297,20 +299,20 @@ fn what_a_program_gave_in_code_has_no_files_that_could_be_less() {
 }
 
 #[test]
-fn the_last_handle_ends_the_registry_itself_also_while_files_are_looked_at() {
+fn dropping_the_last_handle_shuts_down_even_while_files_are_checked() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let file = folder.path().join("default.toml");
     fs::write(&file, "[reload]\nwatch = true\n").expect("written");
     let registry = TracerRegistry::from_config(file).expect("valid");
     let state = Arc::clone(&registry.0.state);
-    // What was read before it was watched is looked at once, which waits here.
-    let one = state.reloads.one.lock();
+    // Files that changed before they were watched are checked at once; that check waits here.
+    let removals = state.reloads.removals.lock();
     let begun = Instant::now();
     while Arc::strong_count(&state) < 3 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the watcher does not look");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the watcher does not start");
         thread::yield_now();
     }
     drop(registry);
-    assert!(state.closed.load(Ordering::SeqCst), "what was queued is sent by now");
-    drop(one);
+    assert!(state.closed.load(Ordering::SeqCst), "queued data is sent");
+    drop(removals);
 }

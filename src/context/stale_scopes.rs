@@ -1,8 +1,9 @@
-//! Scopes that outlive the request that they were entered for.
+//! Detects scopes that outlive the request they were entered for.
 //!
-//! Work that is spawned inside a request takes the request's scope along. If it goes on after the request, as an actor that the first
-//! request starts, everything that it traces goes to that request's tenant. So each scope under the first span of the process in a trace
-//! keeps the [`Root`] of that span, which records when the span ended.
+//! Work spawned in a request keeps the request's scope. If it continues after the request, such as
+//! an actor started by the first request, all its spans go to that request's tenant. So each scope
+//! under the first local span of a trace keeps that span's [`Root`], which records when the span
+//! ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -14,25 +15,25 @@ use tokio::time::Instant;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
-/// A span that starts later than this after the end of its root counts as one of a stale scope. Most work that requests leave behind is done by
-/// then.
+/// Spans started later than this after the end of their root count as spans of a stale scope. Most
+/// background work of a request is finished by then.
 const STALE_AFTER: Duration = Duration::from_secs(60);
-/// Most selectors that are counted by name.
+/// Maximum number of selectors counted individually.
 const MAX_SELECTORS: usize = 1_000;
-/// Most names of spans that are logged.
+/// Maximum number of span names logged.
 const MAX_NAMES: usize = 100;
-/// Longest name that is logged, in bytes.
+/// Maximum length of a logged span name, in bytes.
 const MAX_NAME: usize = 256;
 
-/// The first span that is made current in a scope, such as the span of a request.
+/// The first span made current in a scope, such as a request's span.
 #[derive(Debug, Default)]
 pub(crate) struct Root {
     ended: OnceLock<Instant>,
-    /// Whether its scope ends with it.
+    /// Whether the scope ends with the span.
     ends_scope: bool,
 }
 
-/// Counts spans of stale scopes. These are rare, so a lock is fast enough.
+/// Counts spans of stale scopes. They are rare, so a lock is fast enough.
 #[derive(Debug, Default)]
 pub(super) struct StaleScopes {
     stale: ForkLock<Stale>,
@@ -44,18 +45,18 @@ struct Stale {
     names: BTreeSet<String>,
 }
 
-/// Spans that were started under a request that had ended more than 60 s before.
+/// Spans started under a request that ended more than 60 s earlier.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StaleScopeStatus {
-    /// All of them.
+    /// Total number of spans.
     pub spans: u64,
-    /// By the selector of the tracer that they went to, for the first 1,000 selectors.
+    /// Spans by selector of their tracer, for the first 1,000 selectors.
     pub by_selector: BTreeMap<Selector, u64>,
 }
 
 impl Root {
-    /// Returns a root whose scope ends with it.
+    /// Creates a root that ends its scope.
     #[cfg(feature = "tower")]
     pub(crate) fn of_request() -> Self {
         Self {
@@ -65,23 +66,23 @@ impl Root {
     }
 
     pub(crate) fn end(&self) {
-        // A second end changes nothing.
+        // Only the first end counts.
         let _ = self.ended.set(Instant::now());
     }
 
-    /// Returns whether its scope ended with it.
+    /// Whether the scope has ended.
     pub(super) fn is_scope_over(&self) -> bool {
         self.ends_scope && self.ended.get().is_some()
     }
 
-    /// Returns whether a span that starts under it now belongs to work that outlived it.
+    /// Whether a span started now belongs to work that outlived the root.
     pub(super) fn is_stale(&self) -> bool {
         self.ended.get().is_some_and(|ended| ended.elapsed() > STALE_AFTER)
     }
 }
 
 impl StaleScopes {
-    /// Counts a span, and logs its name if it is new.
+    /// Counts a span, and logs its name the first time.
     pub(super) fn note(&self, selector: &Selector, name: &str) {
         let is_new = {
             let Some(mut stale) = self.stale.lock_unless_forked() else {
@@ -101,8 +102,8 @@ impl StaleScopes {
             tracing::warn!(
                 %selector,
                 span = name,
-                "a span was started in the scope of a request that ended more than 60 s ago; work that outlives its request goes to that \
-                 request's tenant"
+                "span started in the scope of a request that ended more than 60 s ago: work that outlives its request is recorded for \
+                 that request's tenant"
             );
         }
     }
