@@ -3,6 +3,7 @@
 mod arguments;
 mod captured;
 mod counted;
+mod documented;
 mod forms;
 mod futures;
 mod hygiene;

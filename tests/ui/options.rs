@@ -1,4 +1,4 @@
-//! Options that cannot be.
+//! Invalid options.
 
 use tracer_registry::trace;
 
@@ -15,19 +15,19 @@ fn unknown_word(text: &str) {}
 fn unknown_event_type() {}
 
 #[trace(skip(password))]
-fn nothing_to_skip(password: &str) {}
+fn skip_without_capture(password: &str) {}
 
 #[trace(capture = inputs, skip(passwort))]
 fn misspelt_argument(password: &str) {}
 
 #[trace(capture = inputs, skip_all, redact(password))]
-fn nothing_left(password: &str) {}
+fn redact_with_skip_all(password: &str) {}
 
 #[trace(registry = ())]
-fn no_name() {}
+fn registry_without_selector() {}
 
 #[trace(registry = (), tracer = ())]
-fn two_ways() {}
+fn registry_and_tracer() {}
 
 #[trace(err)]
 fn no_result() {}
@@ -38,15 +38,15 @@ fn items() -> impl Iterator<Item = i32> {
 }
 
 #[trace(returns = future)]
-async fn known() {}
+async fn returns_on_async() {}
 
 #[trace(name = , err)]
-fn no_text() {}
+fn name_without_value() {}
 
 fn main() {
-    // Each is still there: a wrong option is one error, and not one more for each caller.
+    // The functions still exist, so a wrong option causes no further errors at their callers.
     unknown();
     twice();
     unknown_word("");
-    no_name();
+    registry_without_selector();
 }

@@ -1,7 +1,8 @@
-//! The function with its span in it.
+//! Expands a function into its traced form.
 //!
-//! All names are either the user's or hygienic (`mixed_site`), and all paths begin at the crate, so nothing depends on names in the user's
-//! module. The user's body stays one block with its own spans, so that errors of the compiler point there.
+//! All names are either the user's or hygienic (`mixed_site`), and all paths begin at the crate. So
+//! the expansion depends on no name in the user's module. The user's body stays one block with its
+//! own spans, so compiler errors point into it.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -13,26 +14,23 @@ use crate::function::Function;
 use crate::options::Options;
 use crate::returns::{Kind, Returns};
 
-/// The parts of an expansion.
+/// Input of an expansion.
 struct Expansion<'a> {
     options: &'a Options,
     function: &'a Function,
     returns: Returns,
     /// Statements that rebind the arguments.
     rebound: Vec<TokenStream>,
-    /// The path of the runtime.
+    /// Path of the runtime module.
     private: TokenStream,
 }
 
-/// The function with its span.
+/// Returns the traced function.
 pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenStream> {
     function.check()?;
     let is_async = function.0.sig.asyncness.is_some();
     if let (true, Some((_, span))) = (is_async, options.returns) {
-        return Err(Error::new(
-            span,
-            "what an `async fn` returns is known: leave `returns` out",
-        ));
+        return Err(Error::new(span, "`returns` cannot be used on an `async fn`"));
     }
     let kind = if is_async {
         Some(Kind::Value)
@@ -49,13 +47,13 @@ pub(crate) fn expand(options: &Options, mut function: Function) -> Result<TokenS
     };
     expansion.check()?;
     let body = if is_async {
-        expansion.of_async()
+        expansion.expand_async()
     } else {
         match expansion.returns.kind {
-            Kind::Value => expansion.of_value(),
-            Kind::Future => expansion.of_later("future", "plan", "pin", Some(expansion.outcome())),
-            Kind::Stream => expansion.of_later("stream", "plan", "pin", None),
-            Kind::Iterator => expansion.of_later("iterator", "begin", "new", None),
+            Kind::Value => expansion.expand_value(),
+            Kind::Future => expansion.expand_deferred("future", "plan", "pin", Some(expansion.outcome())),
+            Kind::Stream => expansion.expand_deferred("stream", "plan", "pin", None),
+            Kind::Iterator => expansion.expand_deferred("iterator", "begin", "new", None),
         }
     };
     *function.0.block = parse_quote!({ #body });
@@ -71,7 +69,7 @@ fn private(krate: Option<&Path>) -> TokenStream {
     }
 }
 
-/// The span at which the compiler reports that an expression has a wrong type.
+/// Returns the location for type errors of an expression.
 fn at(expression: &Expr) -> Span {
     Span::mixed_site().located_at(expression.span())
 }
@@ -81,13 +79,13 @@ impl Expansion<'_> {
         let arguments = self.function.arguments();
         for name in self.options.skip.iter().chain(&self.options.redact) {
             if !arguments.contains(name) {
-                return Err(Error::new(name.span(), format!("there is no argument `{name}`")));
+                return Err(Error::new(name.span(), format!("no argument named `{name}`")));
             }
         }
         if let (Some(attribute), false) = (self.function.track_caller(), self.runs_in_place()) {
             return Err(Error::new_spanned(
                 attribute,
-                "`#[track_caller]` does not reach the body of this function, which is traced in a closure: leave one of them out",
+                "`#[track_caller]` is not supported here: the traced body runs in a closure",
             ));
         }
         let has_items = matches!(self.returns.kind, Kind::Stream | Kind::Iterator);
@@ -96,14 +94,18 @@ impl Expansion<'_> {
             (
                 has_items,
                 self.options.captures_outputs,
-                "the items of a stream or an iterator are not captured",
+                "capturing outputs is not supported for streams and iterators",
             ),
             (
                 has_items,
                 self.options.err,
-                "the items of a stream or an iterator are not looked at for errors",
+                "`err` is not supported for streams and iterators",
             ),
-            (has_no_value, self.options.err, "the function returns no `Result`"),
+            (
+                has_no_value,
+                self.options.err,
+                "`err` requires a function that returns a `Result`",
+            ),
         ] {
             if let (true, Some(span)) = (is_wrong, option) {
                 return Err(Error::new(span, message));
@@ -119,29 +121,31 @@ impl Expansion<'_> {
         is_recorded && !self.returns.is_unit() && !self.returns.is_never()
     }
 
-    /// Returns whether the function drops `self`, which cannot be rebound.
+    /// Returns whether the function takes `self` by value, which cannot be rebound.
     fn owns_self(&self) -> bool {
         self.function
             .receiver()
             .is_some_and(|receiver| !matches!(receiver.kind, ReceiverKind::Reference(..)))
     }
 
-    /// Returns whether the body stays in the function itself. In a debug build, a closure needs a frame of its own.
+    /// Returns whether the body stays outside a closure, which saves a stack frame in debug builds.
     fn runs_in_place(&self) -> bool {
         let is_async = self.function.0.sig.asyncness.is_some();
         is_async || (self.returns.kind == Kind::Value && !self.has_outcome() && !self.owns_self())
     }
 
-    /// The user's body, with rebound arguments. Its result goes into a variable, so that temporaries of its last expression are dropped before the
-    /// arguments. If the body never returns, the unreachable code is not the user's.
+    /// Returns the user's body with rebound arguments.
+    ///
+    /// A variable holds the result, so temporaries of the last expression drop before the
+    /// arguments. Suppresses the lint for unreachable code after a body that never returns.
     fn body(&self) -> TokenStream {
         let (body, returned, rebound) = (&self.function.0.block, &self.returns.named, &self.rebound);
         let site = Span::mixed_site();
         let mention = self.function.mention_self();
-        // An argument may be used by an option or a capture alone.
+        // An option or a capture may be the only user of an argument.
         let quiet = self
             .options
-            .see_arguments()
+            .may_use_arguments()
             .then(|| quote_spanned!(site=> #[allow(unused_variables)]));
         let arguments = quote_spanned!(site=> #mention #(#quiet #rebound)*);
         if self.returns.is_never() {
@@ -150,8 +154,8 @@ impl Expansion<'_> {
         quote_spanned!(site=> #arguments let _returned: #returned = #body; #[allow(unreachable_code)] _returned)
     }
 
-    /// Until the function returns.
-    fn of_value(&self) -> TokenStream {
+    /// Expands a function whose span ends when it returns.
+    fn expand_value(&self) -> TokenStream {
         let (private, body, returned) = (&self.private, self.body(), &self.returns.named);
         let (span, begin) = self.begin("enter");
         if self.runs_in_place() {
@@ -164,14 +168,14 @@ impl Expansion<'_> {
         quote_spanned!(Span::mixed_site()=>
             #begin
             let returned = #private::once(move || -> #returned { #body });
-            #private::Life::outcome(&#span, |recorder| #private::record(&returned, recorder, #outcome));
+            #private::CallSpan::outcome(&#span, |recorder| #private::record(&returned, recorder, #outcome));
             returned
         )
     }
 
-    fn of_async(&self) -> TokenStream {
+    fn expand_async(&self) -> TokenStream {
         let (private, body, returned) = (&self.private, self.body(), &self.returns.named);
-        let (life, begin) = self.begin("begin");
+        let (span, begin) = self.begin("begin");
         let outcome = self.outcome();
         let site = Span::mixed_site();
         if self.returns.is_never() {
@@ -183,10 +187,10 @@ impl Expansion<'_> {
                     }
                     #body
                 };
-                match #private::run(#life, work, #outcome).await {}
+                match #private::run(#span, work, #outcome).await {}
             );
         }
-        // An `async` block has no place for its return type, which `?` and conversions of the result need.
+        // An `async` block cannot declare its return type, which `?` and result conversions need.
         let annotation = if self.returns.is_unit() {
             quote_spanned!(site=> return)
         } else {
@@ -194,22 +198,23 @@ impl Expansion<'_> {
         };
         quote_spanned!(site=>
             #begin
-            #private::run(#life, async move { if false { #annotation; } #body }, #outcome).await
+            #private::run(#span, async move { if false { #annotation; } #body }, #outcome).await
         )
     }
 
-    /// Until what the function returns is done: `wrap` makes it the traced one, `boxed` puts it into a box again.
-    fn of_later(&self, wrap: &str, begin: &str, boxed: &str, outcome: Option<TokenStream>) -> TokenStream {
+    /// Expands a function whose span ends with the returned future, stream or iterator. `wrap` is
+    /// the runtime function that traces it, `boxed` the function that boxes it again.
+    fn expand_deferred(&self, wrap: &str, begin: &str, boxed: &str, outcome: Option<TokenStream>) -> TokenStream {
         let site = Span::mixed_site();
         let (private, body) = (&self.private, self.body());
-        let (returned, gives) = (&self.returns.named, &self.returns.gives);
-        let (life, begin) = self.begin(begin);
+        let (returned, output) = (&self.returns.named, &self.returns.output);
+        let (span, begin) = self.begin(begin);
         let (wrap, boxed) = (Ident::new(wrap, site), Ident::new(boxed, site));
         let (inferred, outcome) = outcome
             .map(|outcome| (quote_spanned!(site=> , _), quote_spanned!(site=> , #outcome)))
             .unzip();
         let traced = quote_spanned!(site=>
-            #private::#wrap::<#gives, _ #inferred>(#life, move || -> #returned { #body } #outcome)
+            #private::#wrap::<#output, _ #inferred>(#span, move || -> #returned { #body } #outcome)
         );
         if self.returns.is_boxed {
             quote_spanned!(site=> #begin #private::Boxed::#boxed(#traced))
@@ -218,22 +223,23 @@ impl Expansion<'_> {
         }
     }
 
-    /// Begins the call, and captures its arguments and fields. Returns the variable of the call, and the statements.
+    /// Returns the variable of the call's span, and statements that create it and capture arguments
+    /// and fields.
     fn begin(&self, how: &str) -> (Ident, TokenStream) {
         let site = Span::mixed_site();
         let (private, call) = (&self.private, self.call());
-        let (begin, life) = (Ident::new(how, site), Ident::new("life", site));
+        let (begin, span) = (Ident::new(how, site), Ident::new("span", site));
         let (inputs, fields) = (self.inputs(), self.fields());
         let inputs = (!inputs.is_empty())
-            .then(|| quote_spanned!(site=> #private::Life::inputs(&mut #life, |capture| { #(#inputs)* });));
+            .then(|| quote_spanned!(site=> #private::CallSpan::inputs(&mut #span, |capture| { #(#inputs)* });));
         let fields = (!fields.is_empty())
-            .then(|| quote_spanned!(site=> #private::Life::fields(&mut #life, |capture| { #(#fields)* });));
+            .then(|| quote_spanned!(site=> #private::CallSpan::fields(&mut #span, |capture| { #(#fields)* });));
         let mutable = (inputs.is_some() || fields.is_some()).then(|| quote_spanned!(site=> mut));
-        let statements = quote_spanned!(site=> let #mutable #life = #private::#begin(|| #call); #inputs #fields);
-        (life, statements)
+        let statements = quote_spanned!(site=> let #mutable #span = #private::#begin(|| #call); #inputs #fields);
+        (span, statements)
     }
 
-    /// The call as the options describe it.
+    /// Returns an expression for the call as the options describe it.
     fn call(&self) -> TokenStream {
         let site = Span::mixed_site();
         let (private, options) = (&self.private, self.options);
@@ -263,18 +269,18 @@ impl Expansion<'_> {
         quote_spanned!(site=> #begin #event_type #tracer #look_up #session)
     }
 
-    /// Passes an expression to a function of the runtime, if there is one.
-    fn optional(&self, expression: Option<&Expr>, made_by: &str) -> TokenStream {
+    /// Passes an expression, if present, to a function of the runtime.
+    fn optional(&self, expression: Option<&Expr>, convert: &str) -> TokenStream {
         let private = &self.private;
         if let Some(expression) = expression {
-            let made_by = Ident::new(made_by, Span::mixed_site());
-            quote_spanned!(at(expression)=> #private::Named::Some(#private::#made_by(&(#expression))))
+            let convert = Ident::new(convert, Span::mixed_site());
+            quote_spanned!(at(expression)=> #private::Named::Some(#private::#convert(&(#expression))))
         } else {
             quote_spanned!(Span::mixed_site()=> #private::Named::None)
         }
     }
 
-    /// A statement for each argument that is captured.
+    /// Returns a statement for each captured argument.
     fn inputs(&self) -> Vec<TokenStream> {
         if !self.options.captures_inputs || self.options.skip_all {
             return Vec::new();
@@ -294,7 +300,7 @@ impl Expansion<'_> {
             .collect()
     }
 
-    /// A statement for each attribute.
+    /// Returns a statement for each attribute.
     fn fields(&self) -> Vec<TokenStream> {
         let fields = self.options.fields.iter();
         fields
@@ -307,7 +313,7 @@ impl Expansion<'_> {
             .collect()
     }
 
-    /// Captures a value, which is a reference, by the best trait of its type.
+    /// Returns a statement that captures a referenced value by the best trait of its type.
     fn record(&self, value: &Ident, to: &TokenStream, key: &LitStr) -> TokenStream {
         let private = &self.private;
         quote_spanned!(Span::mixed_site()=> {
@@ -316,7 +322,7 @@ impl Expansion<'_> {
         })
     }
 
-    /// A closure that records the outcome of the call.
+    /// Returns a closure that records the outcome of the call.
     fn outcome(&self) -> TokenStream {
         let site = Span::mixed_site();
         let private = &self.private;
@@ -329,12 +335,12 @@ impl Expansion<'_> {
                 let key = LitStr::new("result", site);
                 self.record(&value, &quote_spanned!(site=> &mut recorder.outputs), &key)
             });
-        let good = if let Some(outputs) = outputs {
+        let on_ok = if let Some(outputs) = outputs {
             quote_spanned!(site=> #private::Ended::Ok(#value) => #outputs)
         } else {
             quote_spanned!(site=> #private::Ended::Ok(_) => {})
         };
-        let bad = if self.options.err.is_some() {
+        let on_err = if self.options.err.is_some() {
             quote_spanned!(site=> #private::Ended::Err(error) => (&&&#private::Failure(error)).tracer_registry_record(recorder))
         } else {
             quote_spanned!(site=> #private::Ended::Err(_) => recorder.failed())
@@ -342,8 +348,8 @@ impl Expansion<'_> {
         quote_spanned!(site=> |returned, recorder| {
             use #private::by::*;
             match (&&#private::Outcome(returned)).tracer_registry_split() {
-                #good,
-                #bad,
+                #on_ok,
+                #on_err,
             }
         })
     }

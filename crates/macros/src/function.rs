@@ -1,4 +1,4 @@
-//! The traced function: which ones are allowed, and the names of their arguments.
+//! Parses the traced function, rejects unsupported ones and rebinds the arguments.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
@@ -9,7 +9,7 @@ use syn::{
     parse_quote,
 };
 
-/// A function with a body: free, of a type, of a trait or of an implementation.
+/// A function with a body: free, associated, or in a trait or its implementation.
 pub(crate) struct Function(pub(crate) ItemFn);
 
 impl Parse for Function {
@@ -17,28 +17,28 @@ impl Parse for Function {
         let ahead = input.fork();
         match input.parse::<ItemFn>() {
             Ok(function) => Ok(Self(function)),
-            Err(error) => Err(no_function(&ahead).unwrap_or(error)),
+            Err(error) => Err(unsupported_item(&ahead).unwrap_or(error)),
         }
     }
 }
 
-/// The error for an item that has no body of its own to trace.
-fn no_function(input: ParseStream<'_>) -> Option<Error> {
+/// Returns the error for an item that is not a function with a body.
+fn unsupported_item(input: ParseStream<'_>) -> Option<Error> {
     if let Ok(declared) = input.fork().parse::<TraitItemFn>()
         && declared.default.is_none()
     {
         return Some(Error::new_spanned(
             declared.sig,
-            "`#[trace]` needs a body: put it on the functions of the implementations",
+            "`#[trace]` requires a function body: put it on the functions of the implementations",
         ));
     }
     let item = input.fork().parse::<Item>().ok()?;
-    let what = match &item {
-        Item::Impl(_) => "`#[trace]` goes on functions: put it on those inside that are to be traced",
+    let message = match &item {
+        Item::Impl(_) => "`#[trace]` applies to functions only: put it on the functions of the `impl` block",
         Item::Fn(_) => return None,
-        _ => "`#[trace]` goes on functions",
+        _ => "`#[trace]` applies to functions only",
     };
-    Some(Error::new(first_span(item.to_token_stream()), what))
+    Some(Error::new(first_span(item.to_token_stream()), message))
 }
 
 fn first_span(tokens: TokenStream) -> Span {
@@ -49,7 +49,7 @@ fn first_span(tokens: TokenStream) -> Span {
 }
 
 impl Function {
-    /// Refuses what cannot be traced.
+    /// Rejects unsupported functions.
     pub(crate) fn check(&self) -> Result<()> {
         let Signature {
             constness,
@@ -60,37 +60,38 @@ impl Function {
         if let Some(constness) = constness {
             return Err(Error::new_spanned(
                 constness,
-                "a `const fn` cannot be traced: it may run in the compiler",
+                "`#[trace]` does not support `const fn`: it may run at compile time",
             ));
         }
         if let Some(abi) = abi {
             return Err(Error::new_spanned(
                 abi,
-                "an `extern` function cannot be traced: a panic must not leave it; trace the function that it calls",
+                "`#[trace]` does not support `extern` functions: trace the function that it calls",
             ));
         }
         if let Some(variadic) = variadic {
             return Err(Error::new_spanned(
                 variadic,
-                "a function with variable arguments cannot be traced",
+                "`#[trace]` does not support variadic functions",
             ));
         }
         Ok(())
     }
 
-    /// The names that its arguments bind, except `self`, in order.
+    /// Returns the names that the arguments bind, except `self`, in order.
     pub(crate) fn arguments(&self) -> Vec<Ident> {
-        let mut bound = Bound(Vec::new());
+        let mut bindings = Bindings(Vec::new());
         for argument in &self.0.sig.inputs {
             if let FnArg::Typed(argument) = argument {
-                bound.visit_pat_mut(&mut argument.pat.clone());
+                bindings.visit_pat_mut(&mut argument.pat.clone());
             }
         }
-        bound.0.into_iter().map(|(_, name)| name).collect()
+        bindings.0.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Rebinds all arguments in the body, in their order, as the compiler does for an `async fn`. So they are dropped before the span ends, in the order
-    /// that they have without the attribute. `mut` and lints move to the new bindings.
+    /// Returns statements that rebind all arguments in order, as the compiler does for an `async
+    /// fn`. The arguments then drop before the span ends, in the same order as without the
+    /// attribute. Moves `mut` and lint attributes to the new bindings.
     pub(crate) fn rebind(&mut self) -> Vec<TokenStream> {
         let mut statements = Vec::new();
         for (index, argument) in self.0.sig.inputs.iter_mut().enumerate() {
@@ -101,12 +102,11 @@ impl Function {
                 let name = Ident::new(&format!("_argument_{index}"), Span::mixed_site());
                 *argument.pat = parse_quote!(#name);
             }
-            let mut bound = Bound(Vec::new());
-            bound.visit_pat_mut(&mut argument.pat);
+            let mut bindings = Bindings(Vec::new());
+            bindings.visit_pat_mut(&mut argument.pat);
             let attributes = argument.attrs.clone();
             argument.attrs.retain(is_condition);
-            let bindings = bound.0.into_iter();
-            statements.extend(bindings.map(|(mutable, name)| {
+            statements.extend(bindings.0.into_iter().map(|(mutable, name)| {
                 quote! {
                     #[allow(clippy::no_effect_underscore_binding, clippy::shadow_same, clippy::used_underscore_binding)]
                     #(#attributes)*
@@ -121,7 +121,7 @@ impl Function {
         self.0.sig.receiver()
     }
 
-    /// A closure captures what it mentions: all of `self`.
+    /// Returns a statement that makes a closure capture all of `self`.
     pub(crate) fn mention_self(&self) -> Option<TokenStream> {
         let token = self.receiver()?.self_token;
         Some(quote_spanned!(Span::mixed_site()=> let _ = &#token;))
@@ -135,15 +135,15 @@ impl Function {
     }
 }
 
-/// Returns whether an attribute is a condition of compilation.
+/// Returns whether an attribute controls conditional compilation.
 fn is_condition(attribute: &Attribute) -> bool {
     matches!(&attribute.meta, Meta::List(list) if list.path.is_ident("cfg") || list.path.is_ident("cfg_attr"))
 }
 
-/// The names of a pattern, each once, and the `mut` before them, which it removes.
-struct Bound(Vec<(Option<Token![mut]>, Ident)>);
+/// Collects the names of a pattern, each once, and removes `mut` from them.
+struct Bindings(Vec<(Option<Token![mut]>, Ident)>);
 
-impl VisitMut for Bound {
+impl VisitMut for Bindings {
     fn visit_pat_ident_mut(&mut self, pattern: &mut PatIdent) {
         let mutable = if pattern.by_ref.is_none() {
             pattern.mutability.take()

@@ -1,4 +1,4 @@
-//! `#[trace]`, the attribute macro of `tracer-registry`, which re-exports it.
+//! The attribute macro `#[trace]`, re-exported by `tracer-registry`.
 
 mod expand;
 mod function;
@@ -11,86 +11,112 @@ use proc_macro::TokenStream;
 
 /// Runs a function in a span.
 ///
-/// The span belongs to the tracer of the scope in which the function is called, or to the one that an option names. It is open until the function returns, until its
-/// future is done, or until its stream or iterator has no more items. The function runs exactly once and returns what it returns without the attribute,
-/// whatever happens to the span.
+/// The span belongs to the tracer of the current scope, or to the tracer that an option names. It
+/// is open until the function returns, its future completes, or its stream or iterator ends. The
+/// function runs exactly once and returns the same value as without the attribute. A failure of
+/// tracing never fails the call.
 ///
-/// | option | | default |
+/// | option | meaning | default |
 /// |---|---|---|
-/// | `name = expr` | the span's name: a text, or what is `Into<Cow<'static, str>>` | the function's |
+/// | `name = expr` | name of the span: a text, or any `Into<Cow<'static, str>>` | name of the function |
 /// | `event_type = ..` | `model`, `tool` or `chain` | none |
-/// | `tracer = expr` | the span's tracer: a `TracerHandle`, an `Option` or a `Result` (with a `Display` error) of one, or a reference to any of them | that of the scope |
-/// | `registry = expr` | the registry to look the tracer up in: a `TracerRegistry`; with one or several of the next three | the one that `install_global` was called on |
-/// | `tenant = expr`, `feature = expr`, `environment = expr` | what to look up, anything `AsRef<str>`; several are one selector of several parts | none |
-/// | `session = expr` | the session that the span is in: a `Session`, an `Option` of one, or a reference. One of another tracer is ignored. If no option names a tracer, it is the session's | that of the scope |
-/// | `capture = ..` | the values to capture: `inputs`, `outputs`, `both` or `none` | `none` |
-/// | `skip(a, b)` | arguments that are not captured | none |
-/// | `skip_all` | no argument is captured | |
-/// | `redact(a, b)` | arguments of which only the name is captured, with `[redacted]` for the value | none |
-/// | `fields(key = expr, ..)` | attributes; a key is a name, names with dots between, or a text. Expressions see the arguments | none |
-/// | `err` | records the error of a `Result`, and not only that there was one | |
-/// | `returns = ..` | `value`, `future`, `stream` or `iterator`, if the written return type does not show it | by the type |
-/// | `crate = path` | the path of `tracer_registry` | `::tracer_registry` |
+/// | `tracer = expr` | tracer of the span: a `TracerHandle`, an `Option` or a `Result` (with a `Display` error) of one, or a reference to any of them | tracer of the scope |
+/// | `registry = expr` | `TracerRegistry` that looks the tracer up; requires one of the next three | registry of the last `install_global` |
+/// | `tenant = expr` | tenant to look up, any `AsRef<str>`; combines with `feature` and `environment` into one selector | none |
+/// | `feature = expr` | feature to look up, likewise | none |
+/// | `environment = expr` | environment to look up, likewise | none |
+/// | `session = expr` | session of the span: a `Session`, an `Option` of one, or a reference. Selects its tracer if no option names one. Ignored if it belongs to another tracer | session of the scope |
+/// | `capture = ..` | values to capture: `inputs`, `outputs`, `both` or `none` | `none` |
+/// | `skip(a, b)` | arguments to leave out | none |
+/// | `skip_all` | leaves out all arguments | off |
+/// | `redact(a, b)` | arguments to capture by name only, with the value `[redacted]` | none |
+/// | `fields(key = expr, ..)` | attributes. A key is a name, names joined by dots, or a text. Expressions see the arguments | none |
+/// | `err` | records the error of a `Result`, not only that it failed | off |
+/// | `returns = ..` | `value`, `future`, `stream` or `iterator`, if the return type does not show it | by the return type |
+/// | `crate = path` | path of the crate `tracer_registry` | `::tracer_registry` |
 ///
-/// # Which span
-/// - Outside any scope, if no option names a tracer, the function runs untraced, and `trace_counts().unrouted` counts the call.
-/// - If the named tracer cannot be resolved (`None`, an error, a name that is not configured), there is no span, and the function runs outside any scope: what is traced
-///   in it does not land in the caller's project. `trace_counts().failed` counts, and the log has the first such call, the second, the fourth and so on.
-/// - The expressions, that of `name` first, are evaluated once for each call, before the function's body and also outside any scope. They see the arguments. A panic in them
-///   is the caller's. `?`, `return` and `.await` in them are compile errors: look a tracer up before the call if that may wait. A look-up by `tenant` that finds no tracer
-///   reads the key on the calling thread. An expression of `name` is moved: give it `text.clone()` if the function needs the text too.
+/// # Tracer
+/// - Outside any scope, a function that names no tracer runs untraced. `trace_counts().unrouted`
+///   counts the call.
+/// - If the named tracer cannot be resolved (`None`, an error, an unknown name), the function runs
+///   without a span and outside any scope, so its callees do not trace into the caller's project.
+///   `trace_counts().failed` counts the call. The log reports the first failure, the second, the
+///   fourth and so on.
+/// - Each call evaluates the option expressions once, `name` first, before the function body, also
+///   outside any scope. They see the arguments. A panic in them reaches the caller. `?`, `return`
+///   and `.await` in them are compile errors, so do a look-up that may wait before the call.
+/// - A look-up by name that creates the tracer reads its key on the calling thread.
+/// - The expression of `name` is moved: write `text.clone()` if the function needs the text too.
 ///
-/// # How long
-/// - An `async fn`: from the first poll until it is done or dropped. The scope is that of the first poll, so a task takes it along by `Scope::scope`.
-/// - A function whose return type is `impl Future`, `Pin<Box<dyn Future>>`, `BoxFuture` or `LocalBoxFuture`, those of `#[async_trait]` among them: the same, and where nothing is current at the
-///   first poll, the scope is that of the call. The function itself runs at the call, and is not in the span; if its tracer cannot be resolved, it runs outside any scope as well.
-///   Options and arguments are evaluated at the call.
-/// - `impl Stream`, `BoxStream` and the like: from the first poll until the last item or the drop. `impl Iterator` and `Box<dyn Iterator>`: from the call. What is
-///   done with the items is not in the span. The returned iterator also has what `DoubleEndedIterator`, `ExactSizeIterator` and `FusedIterator` ask for, and not `Clone`.
-///   Asked again after the last item, and when they are dropped, they run in the scope they ran in before, after the span.
-/// - For an alias, say `returns = ..`. What is not an `impl` of its trait is put into a box again: `type Later<T> = Pin<Box<dyn Future<Output = T>>>` can be traced, a
-///   future type with a name cannot.
-/// - Arguments are dropped in the order in which they would be without the attribute, before the span ends. What the pattern of an argument leaves out, as in `(a, _)`, is
-///   dropped after all else, and after the span; an argument `_` is not concerned.
+/// # Lifetime of the span
+/// - `async fn`: from the first poll until the future completes or is dropped. The scope is that of
+///   the first poll, so wrap a spawned task in `Scope::scope`.
+/// - A return type of `impl Future`, `Pin<Box<dyn Future>>`, `BoxFuture` or `LocalBoxFuture`,
+///   including `#[async_trait]`: the same. If nothing is current at the first poll, the scope of
+///   the call applies. The function itself runs at the call, outside the span. If its tracer cannot
+///   be resolved, it runs outside any scope. Options and arguments are evaluated at the call.
+/// - `impl Stream`, `BoxStream` and the like: from the first poll until the last item or the drop.
+/// - `impl Iterator` and `Box<dyn Iterator>`: from the call until the last item or the drop. The
+///   returned iterator implements `DoubleEndedIterator`, `ExactSizeIterator` and `FusedIterator` if
+///   the inner one does, but never `Clone`.
+/// - The span does not cover the consumer's work on the items. After the last item, further polls
+///   and the drop run in the same scope as before, outside the span.
+/// - A type alias needs `returns = ..`. A value that is not an `impl Trait` is boxed again, so
+///   `type Later<T> = Pin<Box<dyn Future<Output = T>>>` works and a named future type does not.
+/// - Arguments drop before the span ends, in the same order as without the attribute. Parts that an
+///   argument pattern ignores, as in `(a, _)`, drop last, after the span. An argument `_` drops in
+///   order.
 ///
-/// # How it ended
-/// - `Err` sets the status to error, without the message; with `err` its `Display` (else `Debug`, else its type) is the message, up to 32 KiB, and an event as with
-///   `ActiveSpan::record_error`. A function's own return type is known for a `Result` by a name that ends so, or by `err` or `capture = outputs`; that of a future always.
-/// - A panic sets it to error, `panicked`, and goes on.
-/// - A future that is dropped after its first poll ends its span, with the attribute `tracer_registry.cancelled` and no status.
+/// # Outcome
+/// - `Err` sets the status to error without a message. With `err` the message is the error's
+///   `Display`, else its `Debug`, else its type, up to 32 KiB; the span also gets the event of
+///   `ActiveSpan::record_error`. For a plain return value, a `Result` is recognized by a type name
+///   that ends in `Result`, or if `err` or `capture = outputs` is given. The output of a future is
+///   always checked.
+/// - A panic sets the status to error, `panicked`, and continues.
+/// - A future that is dropped after its first poll ends its span with the attribute
+///   `tracer_registry.cancelled` and no status.
 ///
-/// # What is captured
-/// Nothing by default: an argument may be a password, a key, a customer's data, and a span leaves the process. Captured values are inputs and outputs of the span (the value of an `Ok`,
-/// never an error), under the names of the tracer's backend:
+/// # Captured values
+/// The default captures nothing: an argument may be a password, a key or customer data, and a span
+/// leaves the process. Captured values become inputs and outputs of the span, under the names of
+/// the tracer's backend. An output is the value of an `Ok`, never an error.
 ///
-/// - by `serde::Serialize` where the type has it, else by `Debug`, else by the type's name as `<name>`. In a generic function that goes by its bounds. Bytes of
-///   `serialize_bytes` are captured as their number. Neither `self` nor arguments that begin with `_` are captured;
-/// - up to 128 values, 16 levels deep, 32 KiB of one text (4 KiB of what `Debug` writes), 256 KiB of texts and names of one call's inputs, and as much of its outputs. What is
-///   larger is stopped there: a value of ten megabytes costs no more than what is kept. (The lists of `Debug` in the standard library go through all their items all the
-///   same, and write nothing.) `tracer_registry.cut_values` counts what was left out, at the least;
-/// - `<not serializable>` for a value that says so, `<panicked>` for one whose code panics. The panic is caught, after the hook for panics saw it; with `panic = "abort"` it aborts.
+/// - A value is captured by `serde::Serialize`, else by `Debug`, else as its type name, `<name>`.
+///   In a generic function the written bounds decide. Bytes of `serialize_bytes` are captured as
+///   their length. `self` and arguments that begin with `_` are never captured.
+/// - Limits: 128 values, 16 levels, 32 KiB for one text (4 KiB for one `Debug` text), and 256 KiB
+///   of texts and names for the inputs of a call and again for its outputs. Serialization stops at
+///   the limit, so the cost does not grow with the value. (The standard library's `Debug` of a list
+///   still visits all items, and writes nothing.) `tracer_registry.cut_values` is a lower bound for
+///   the number of values left out.
+/// - The placeholder is `<not serializable>` if serialization fails and `<panicked>` if it panics.
+///   The panic is caught after the panic hook ran; with `panic = "abort"` it aborts.
 ///
-/// Values and fields are read only if the span is recorded, and in its scope. Those of functions that return futures and streams are read at the call, before there is a span,
-/// and in the caller's scope, unless the tracer cannot be resolved.
+/// Values and fields are read only if the span is recorded, and in its scope. For a returned future
+/// or stream they are read at the call, before the span exists, in the caller's scope; if the
+/// tracer cannot be resolved, they are not read.
 ///
-/// # What it cannot be on
-/// `const fn`, `extern fn`, functions without a body, `impl` blocks: compile errors that say so. The same for `#[track_caller]` on a function whose body has to be in a closure: one whose
-/// result is looked at, one that takes `self` by value, or returns a future, a stream or an iterator.
+/// # Compile errors
+/// `const fn`, `extern fn`, functions without a body and `impl` blocks are rejected. So is
+/// `#[track_caller]` on a function whose body runs in a closure: one whose result is checked or
+/// captured, that takes `self` by value, or that returns a future, a stream or an iterator.
 ///
-/// A function that calls itself needs more of the stack for each call, some 100 bytes in a debug build, and some 200 more where its result is looked at: 10,000 calls fit a thread's
-/// 2 MiB where it returns no `Result`, 5,000 where it does.
+/// # Recursion
+/// Each call uses about 100 more bytes of stack in a debug build, and about 300 if the result is
+/// checked. In 2 MiB, 10,000 nested calls fit without a `Result` and 5,000 with one.
 #[proc_macro_attribute]
 pub fn trace(options: TokenStream, item: TokenStream) -> TokenStream {
-    let untouched = proc_macro2::TokenStream::from(item.clone());
+    let original = proc_macro2::TokenStream::from(item.clone());
     let expanded = syn::parse::<Options>(options).and_then(|options| {
         let function = syn::parse::<Function>(item)?;
         expand::expand(&options, function)
     });
-    // The function stays, so that one wrong option is not an error at each of its callers too.
+    // Keeps the function, so a wrong option causes no further errors at its callers.
     expanded
         .unwrap_or_else(|error| {
             let error = error.into_compile_error();
-            quote::quote!(#error #untouched)
+            quote::quote!(#error #original)
         })
         .into()
 }

@@ -8,11 +8,57 @@ use syn::{Error, Expr, Ident, LitStr, Path, Result, Token, parenthesized};
 
 use crate::returns::Kind;
 
-/// All options, for the message of an unknown one.
-const KNOWN: &str = "name, event_type, tracer, registry, tenant, feature, environment, session, capture, skip, skip_all, redact, fields, err, \
-                     returns, crate";
+/// Parses an option after its name.
+type ParseOption = fn(&mut Options, &Ident, ParseStream<'_>) -> Result<()>;
 
-/// The attribute as it was written.
+/// Name and parser of each option. The error for an unknown option lists the names in this order.
+const OPTIONS: [(&str, ParseOption); 16] = [
+    ("name", |options, _, input| assign(&mut options.name, input)),
+    ("event_type", |options, _, input| {
+        options.event_type = Some(event_type(&assigned_word(input)?)?);
+        Ok(())
+    }),
+    ("tracer", |options, _, input| assign(&mut options.tracer, input)),
+    ("registry", |options, _, input| assign(&mut options.registry, input)),
+    ("tenant", |options, _, input| assign(&mut options.tenant, input)),
+    ("feature", |options, _, input| assign(&mut options.feature, input)),
+    ("environment", |options, _, input| {
+        assign(&mut options.environment, input)
+    }),
+    ("session", |options, _, input| assign(&mut options.session, input)),
+    ("capture", |options, _, input| options.capture(&assigned_word(input)?)),
+    ("skip", |options, _, input| {
+        options.skip = names(input)?;
+        Ok(())
+    }),
+    ("skip_all", |options, _, _| {
+        options.skip_all = true;
+        Ok(())
+    }),
+    ("redact", |options, _, input| {
+        options.redact = names(input)?;
+        Ok(())
+    }),
+    ("fields", |options, _, input| {
+        options.fields = list(input)?;
+        Ok(())
+    }),
+    ("err", |options, name, _| {
+        options.err = Some(name.span());
+        Ok(())
+    }),
+    ("returns", |options, _, input| {
+        options.returns = Some(returns(&assigned_word(input)?)?);
+        Ok(())
+    }),
+    ("crate", |options, _, input| {
+        input.parse::<Token![=]>()?;
+        options.krate = Some(input.call(Path::parse_mod_style)?);
+        Ok(())
+    }),
+];
+
+/// The parsed attribute.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) name: Option<Expr>,
@@ -25,7 +71,7 @@ pub(crate) struct Options {
     pub(crate) environment: Option<Expr>,
     pub(crate) session: Option<Expr>,
     pub(crate) captures_inputs: bool,
-    /// The word that asks for outputs.
+    /// The location of the word that requests outputs.
     pub(crate) captures_outputs: Option<Span>,
     pub(crate) skip: Vec<Ident>,
     pub(crate) skip_all: bool,
@@ -47,7 +93,7 @@ impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let mut options = Self::default();
         while !input.is_empty() {
-            options.option(input)?;
+            options.parse_option(input)?;
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
@@ -58,39 +104,20 @@ impl Parse for Options {
 }
 
 impl Options {
-    fn option(&mut self, input: ParseStream<'_>) -> Result<()> {
+    fn parse_option(&mut self, input: ParseStream<'_>) -> Result<()> {
         let option = Ident::parse_any(input)?;
         if self.seen.contains(&option) {
-            return Err(Error::new(option.span(), format!("`{option}` is given twice")));
+            return Err(Error::new(option.span(), format!("duplicate option `{option}`")));
         }
-        self.seen.push(option.clone());
-        match option.to_string().as_str() {
-            "name" => self.name = Some(assigned(input)?),
-            "event_type" => self.event_type = Some(event_type(&assigned_word(input)?)?),
-            "tracer" => self.tracer = Some(assigned(input)?),
-            "registry" => self.registry = Some(assigned(input)?),
-            "tenant" => self.tenant = Some(assigned(input)?),
-            "feature" => self.feature = Some(assigned(input)?),
-            "environment" => self.environment = Some(assigned(input)?),
-            "session" => self.session = Some(assigned(input)?),
-            "capture" => self.capture(&assigned_word(input)?)?,
-            "skip" => self.skip = names(input)?,
-            "skip_all" => self.skip_all = true,
-            "redact" => self.redact = names(input)?,
-            "fields" => self.fields = list::<Field>(input)?,
-            "err" => self.err = Some(option.span()),
-            "returns" => self.returns = Some(returns(&assigned_word(input)?)?),
-            "crate" => {
-                input.parse::<Token![=]>()?;
-                self.krate = Some(input.call(Path::parse_mod_style)?);
-            }
-            _ => {
-                return Err(Error::new(
-                    option.span(),
-                    format!("unknown option `{option}`; there are {KNOWN}"),
-                ));
-            }
-        }
+        let Some((_, parse)) = OPTIONS.iter().find(|(name, _)| option == name) else {
+            let names = OPTIONS.map(|(name, _)| name).join(", ");
+            return Err(Error::new(
+                option.span(),
+                format!("unknown option `{option}`: expected one of {names}"),
+            ));
+        };
+        parse(self, &option, input)?;
+        self.seen.push(option);
         Ok(())
     }
 
@@ -100,15 +127,15 @@ impl Options {
             "outputs" => (false, true),
             "both" => (true, true),
             "none" => (false, false),
-            _ => return Err(unknown(word, "capture", "inputs, outputs, both, none")),
+            _ => return Err(invalid(word, "capture", "inputs, outputs, both, none")),
         };
         self.captures_inputs = inputs;
         self.captures_outputs = outputs.then(|| word.span());
         Ok(())
     }
 
-    /// Returns whether the options may use arguments.
-    pub(crate) fn see_arguments(&self) -> bool {
+    /// Returns whether an option may use an argument of the function.
+    pub(crate) fn may_use_arguments(&self) -> bool {
         let mut expressions = [
             &self.name,
             &self.tracer,
@@ -122,22 +149,22 @@ impl Options {
         self.captures_inputs || !self.fields.is_empty() || expressions.any(Option::is_some)
     }
 
-    /// Refuses options that contradict each other.
+    /// Rejects options that contradict each other.
     fn check(&self) -> Result<()> {
-        let names_one = self.tenant.is_some() || self.feature.is_some() || self.environment.is_some();
+        let has_selector = self.tenant.is_some() || self.feature.is_some() || self.environment.is_some();
         for option in &self.seen {
-            let wrong = match option.to_string().as_str() {
+            let message = match option.to_string().as_str() {
                 "tenant" | "feature" | "environment" | "registry" if self.tracer.is_some() => {
-                    "a tracer is named by `tracer`, or by `registry` with `tenant`, `feature` and `environment`, not by both"
+                    format!("`{option}` conflicts with `tracer`")
                 }
-                "registry" if !names_one => "a registry is nothing without `tenant`, `feature` or `environment`",
+                "registry" if !has_selector => "`registry` requires `tenant`, `feature` or `environment`".to_owned(),
                 "skip" | "redact" if !self.captures_inputs => {
-                    "arguments are not captured unless asked for: add `capture = inputs` or `capture = both`, or leave this out"
+                    format!("`{option}` requires `capture = inputs` or `capture = both`")
                 }
-                "skip" | "redact" if self.skip_all => "`skip_all` leaves no argument to say this of",
+                "skip" | "redact" if self.skip_all => format!("`{option}` conflicts with `skip_all`"),
                 _ => continue,
             };
-            return Err(Error::new(option.span(), wrong));
+            return Err(Error::new(option.span(), message));
         }
         Ok(())
     }
@@ -159,7 +186,12 @@ impl Parse for Field {
     }
 }
 
-fn assigned<T: Parse>(input: ParseStream<'_>) -> Result<T> {
+fn assign(to: &mut Option<Expr>, input: ParseStream<'_>) -> Result<()> {
+    *to = Some(assigned(input)?);
+    Ok(())
+}
+
+fn assigned(input: ParseStream<'_>) -> Result<Expr> {
     input.parse::<Token![=]>()?;
     input.parse()
 }
@@ -189,7 +221,7 @@ fn event_type(word: &Ident) -> Result<Ident> {
         "model" => "Model",
         "tool" => "Tool",
         "chain" => "Chain",
-        _ => return Err(unknown(word, "event_type", "model, tool, chain")),
+        _ => return Err(invalid(word, "event_type", "model, tool, chain")),
     };
     Ok(Ident::new(variant, Span::mixed_site()))
 }
@@ -200,14 +232,14 @@ fn returns(word: &Ident) -> Result<(Kind, Span)> {
         "future" => Kind::Future,
         "stream" => Kind::Stream,
         "iterator" => Kind::Iterator,
-        _ => return Err(unknown(word, "returns", "value, future, stream, iterator")),
+        _ => return Err(invalid(word, "returns", "value, future, stream, iterator")),
     };
     Ok((kind, word.span()))
 }
 
-fn unknown(word: &Ident, option: &str, known: &str) -> Error {
+fn invalid(word: &Ident, option: &str, expected: &str) -> Error {
     Error::new(
         word.span(),
-        format!("`{option}` cannot be `{word}`; it is one of {known}"),
+        format!("invalid value `{word}` for `{option}`: expected one of {expected}"),
     )
 }

@@ -1,4 +1,4 @@
-//! What a function returns, as far as its signature shows.
+//! Classifies the return type of a function by its signature.
 
 use syn::punctuated::Punctuated;
 use syn::visit_mut::{self, VisitMut};
@@ -7,51 +7,51 @@ use syn::{
     TypeParamBound,
 };
 
-/// How long a call lasts.
+/// Determines when the span of a call ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Until the function returns.
+    /// When the function returns.
     Value,
-    /// Until the future that it returns is done.
+    /// When the returned future completes.
     Future,
-    /// Until the stream that it returns has no more items.
+    /// When the returned stream ends.
     Stream,
-    /// Until the iterator that it returns has no more items.
+    /// When the returned iterator ends.
     Iterator,
 }
 
-/// What a function returns.
+/// A classified return type.
 pub(crate) struct Returns {
     pub(crate) kind: Kind,
-    /// Whether it must be returned in a box again.
+    /// Whether the traced value must be boxed again.
     pub(crate) is_boxed: bool,
-    /// The type of the future's output or of the items; `_` if it is not written.
-    pub(crate) gives: Type,
-    /// Whether its name ends in `Result`.
+    /// Type of the future's output or of the items; `_` if the signature does not name it.
+    pub(crate) output: Type,
+    /// Whether the name of the type ends in `Result`.
     pub(crate) is_result: bool,
-    /// The type, with `_` for types without a name.
+    /// The type with `_` in place of each `impl Trait`.
     pub(crate) named: Type,
 }
 
 impl Returns {
-    pub(crate) fn of(output: &ReturnType, stated: Option<Kind>) -> Self {
-        let written = match output {
+    /// Classifies a return type. `explicit` overrides the kind that the type shows.
+    pub(crate) fn of(signature: &ReturnType, explicit: Option<Kind>) -> Self {
+        let written = match signature {
             ReturnType::Type(_, written) => bare(written).clone(),
             ReturnType::Default => Type::Tuple(syn::parse_quote!(())),
         };
-        let found = found(&written);
-        let (kind, gives) = match (stated, found) {
-            (Some(stated), Some((kind, gives))) if stated == kind => (kind, gives),
-            (Some(stated), _) => (stated, None),
-            (None, Some(found)) => found,
+        let (kind, output) = match (explicit, deferred(&written)) {
+            (Some(explicit), Some((kind, output))) if explicit == kind => (kind, output),
+            (Some(explicit), _) => (explicit, None),
+            (None, Some(deferred)) => deferred,
             (None, None) => (Kind::Value, None),
         };
         Self {
             kind,
             is_boxed: !matches!(written, Type::ImplTrait(_)),
-            gives: gives.map_or_else(infer, named),
-            is_result: last(&written).is_some_and(|segment| segment.ident.to_string().ends_with("Result")),
-            named: named(written),
+            output: output.map_or_else(infer, without_opaque),
+            is_result: last_segment(&written).is_some_and(|segment| segment.ident.to_string().ends_with("Result")),
+            named: without_opaque(written),
         }
     }
 
@@ -64,13 +64,13 @@ impl Returns {
     }
 }
 
-/// The kind of a type that lasts longer than the call, and its output or items.
-fn found(written: &Type) -> Option<(Kind, Option<Type>)> {
+/// Returns the kind of a future, stream or iterator type, and the type of its output or items.
+fn deferred(written: &Type) -> Option<(Kind, Option<Type>)> {
     match written {
-        Type::ImplTrait(opaque) => of_bounds(&opaque.bounds),
-        Type::TraitObject(object) => of_bounds(&object.bounds),
+        Type::ImplTrait(opaque) => kind_of_bounds(&opaque.bounds),
+        Type::TraitObject(object) => kind_of_bounds(&object.bounds),
         Type::Path(_) => {
-            let segment = last(written)?;
+            let segment = last_segment(written)?;
             let inner = arguments(segment)
                 .into_iter()
                 .flat_map(|arguments| &arguments.args)
@@ -80,7 +80,7 @@ fn found(written: &Type) -> Option<(Kind, Option<Type>)> {
                 })
                 .last();
             match segment.ident.to_string().as_str() {
-                "Pin" | "Box" => found(inner?),
+                "Pin" | "Box" => deferred(inner?),
                 "BoxFuture" | "LocalBoxFuture" => Some((Kind::Future, inner.cloned())),
                 "BoxStream" | "LocalBoxStream" => Some((Kind::Stream, inner.cloned())),
                 _ => None,
@@ -90,7 +90,7 @@ fn found(written: &Type) -> Option<(Kind, Option<Type>)> {
     }
 }
 
-fn of_bounds(bounds: &Punctuated<TypeParamBound, Token![+]>) -> Option<(Kind, Option<Type>)> {
+fn kind_of_bounds(bounds: &Punctuated<TypeParamBound, Token![+]>) -> Option<(Kind, Option<Type>)> {
     bounds.iter().find_map(|bound| {
         let TypeParamBound::Trait(bound) = bound else {
             return None;
@@ -113,7 +113,7 @@ fn of_bounds(bounds: &Punctuated<TypeParamBound, Token![+]>) -> Option<(Kind, Op
     })
 }
 
-fn last(written: &Type) -> Option<&PathSegment> {
+fn last_segment(written: &Type) -> Option<&PathSegment> {
     match written {
         Type::Path(path) => path.path.segments.last(),
         _ => None,
@@ -127,7 +127,7 @@ fn arguments(segment: &PathSegment) -> Option<&AngleBracketedGenericArguments> {
     }
 }
 
-/// A type without brackets around it, also the invisible ones of a macro's `$ty`.
+/// Strips parentheses, including the invisible ones of a macro's `$ty`.
 fn bare(written: &Type) -> &Type {
     match written {
         Type::Group(group) => bare(&group.elem),
@@ -136,8 +136,8 @@ fn bare(written: &Type) -> &Type {
     }
 }
 
-/// A type as a closure may have it for its return type: `_` for each `impl Trait`.
-fn named(mut written: Type) -> Type {
+/// Replaces each `impl Trait` by `_`, as the return type of a closure requires.
+fn without_opaque(mut written: Type) -> Type {
     struct Opaque;
 
     impl VisitMut for Opaque {

@@ -1,4 +1,4 @@
-//! The host that a request is for.
+//! Parses the host of a request.
 
 use std::net::Ipv6Addr;
 
@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use super::TenantError;
 
-/// A host without its brackets, and the port if one is written.
+/// A host without brackets, and the port if present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Authority<'a> {
     pub(super) host: &'a str,
@@ -15,7 +15,8 @@ pub(super) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Parses `uri-host [ ":" port ]`, as in a `Host` header or a URL, and nothing else: a proxy may read what is more in another way.
+    /// Parses `uri-host [ ":" port ]`, as in a `Host` header or a URL. Rejects anything else,
+    /// because a proxy may interpret it differently.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (host, after) = if let Some(text) = text.strip_prefix('[') {
             let (host, after) = text.split_once(']')?;
@@ -27,7 +28,7 @@ impl<'a> Authority<'a> {
         };
         let port = match after.strip_prefix(':') {
             None => after.is_empty().then_some(None)?,
-            // The colon alone is allowed.
+            // RFC 3986 allows an empty port.
             Some("") => None,
             Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
             Some(_) => return None,
@@ -35,11 +36,12 @@ impl<'a> Authority<'a> {
         Some(Self { host, port })
     }
 
-    /// Returns the authority of a request: HTTP/2's `:authority`, or the URL's, else the `Host` header.
+    /// Returns the authority of a request: that of the URL (`:authority` in HTTP/2), else the
+    /// `Host` header.
     ///
     /// # Errors
-    /// [`TenantError::Repeated`] if two differ, because a proxy may have used the other one. [`TenantError::NotAHost`] if one is not a host,
-    /// perhaps with a port.
+    /// [`TenantError::Repeated`] if two hosts differ, because a proxy may have used the other one.
+    /// [`TenantError::NotAHost`] if one is neither `host` nor `host:port`.
     pub(super) fn of(request: &'a Parts) -> Result<Option<Self>, TenantError> {
         let parse = |text| Self::parse(text).ok_or(TenantError::NotAHost);
         let in_url = request.uri.authority().map(|authority| parse(authority.as_str()));

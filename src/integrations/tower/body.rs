@@ -1,4 +1,4 @@
-//! A response's body, in the scope of its request.
+//! A response body in the scope of its request.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,16 +16,17 @@ use crate::context::attach;
 use crate::span::type_of;
 
 pin_project! {
-    /// The body of a response, polled and dropped in the scope of its request. The request's span ends with it.
+    /// A response body that is polled and dropped in the scope of its request, and ends the
+    /// request's span.
     ///
-    /// Frames, trailers, errors and size hints are those of the body inside.
+    /// Frames, trailers, errors and size hints of the inner body pass through.
     pub struct TracedBody<B> {
-        // `None` while it is dropped, and in answers of this crate.
+        // `None` during the drop, and in responses of this crate.
         #[pin]
         body: Option<B>,
         cx: Context,
         exchange: Option<Exchange>,
-        // Bytes that are left of the stated length. A server may not poll again after those, and need not poll at all if there are none.
+        // Remaining bytes of the declared length. A server may stop polling once none remain.
         left: Option<u64>,
     }
 
@@ -40,7 +41,7 @@ pin_project! {
 }
 
 impl<B> TracedBody<B> {
-    /// No body.
+    /// Creates an empty body.
     pub(super) fn empty() -> Self {
         Self {
             body: None,
@@ -52,16 +53,16 @@ impl<B> TracedBody<B> {
 }
 
 impl<B: Body> TracedBody<B> {
-    /// Wraps a response's body: it runs in the context that it was made in, and ends the span.
-    pub(super) fn put_into(response: Response<B>, cx: Context, mut exchange: Option<Exchange>) -> Response<Self> {
+    /// Wraps the body of a response: the body runs in `cx` and ends the span.
+    pub(super) fn wrap(response: Response<B>, cx: Context, mut exchange: Option<Exchange>) -> Response<Self> {
         let may_follow = exchange
             .as_mut()
-            .is_none_or(|exchange| exchange.note_response(&response));
+            .is_none_or(|exchange| exchange.record_response(&response));
         let left = response.headers().get(CONTENT_LENGTH);
         let left = left.and_then(|length| length.to_str().ok()?.parse().ok());
         let left = left.or_else(|| response.body().size_hint().exact());
-        // The outcome of a gRPC call is in its trailers.
-        let is_empty = left == Some(0) && exchange.as_ref().is_some_and(|exchange| !exchange.is_call());
+        // A gRPC call ends with its trailers.
+        let is_empty = left == Some(0) && exchange.as_ref().is_some_and(|exchange| !exchange.is_grpc());
         if !may_follow || is_empty || response.body().is_end_stream() {
             finish(&mut exchange);
         }
@@ -110,11 +111,11 @@ impl<B: Body> Body for TracedBody<B> {
                     *left = left.saturating_sub(data.remaining() as u64);
                 }
                 if let Some(trailers) = frame.trailers_ref() {
-                    exchange.note_trailers(trailers);
+                    exchange.record_trailers(trailers);
                 }
-                // A server may see by any of these that nothing follows, and not poll again. The outcome of a gRPC call is in its trailers.
-                let is_whole = *this.left == Some(0) && !exchange.is_call();
-                if frame.is_trailers() || is_whole || body.is_end_stream() {
+                // A server may stop polling after any of these. A gRPC call ends with its trailers.
+                let is_complete = *this.left == Some(0) && !exchange.is_grpc();
+                if frame.is_trailers() || is_complete || body.is_end_stream() {
                     finish(this.exchange);
                 }
             }

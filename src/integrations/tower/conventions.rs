@@ -1,4 +1,4 @@
-//! OpenTelemetry's names for attributes of HTTP spans (semantic conventions for HTTP spans, stable).
+//! Attribute names of OpenTelemetry's stable semantic conventions for HTTP spans.
 
 use http::{HeaderValue, Method, Version};
 use opentelemetry::KeyValue;
@@ -23,15 +23,15 @@ pub(super) const RPC_SERVICE: &str = "rpc.service";
 pub(super) const RPC_METHOD: &str = "rpc.method";
 pub(super) const RPC_CODE: &str = "rpc.grpc.status_code";
 
-/// Longest text that a client chose, in bytes. The rest is cut off.
+/// Maximum size of a text that the peer controls, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
 
-/// Returns a text that a client chose, cut.
+/// Truncates a text that the peer controls.
 pub(super) fn cut(text: &str) -> String {
     shorten(text, MAX_TEXT_BYTES, &mut 0)
 }
 
-/// The method, if the conventions know it.
+/// Returns the name of a method that the conventions define.
 pub(super) fn known(method: &Method) -> Option<&'static str> {
     Some(match *method {
         Method::GET => "GET",
@@ -47,8 +47,9 @@ pub(super) fn known(method: &Method) -> Option<&'static str> {
     })
 }
 
-/// A method's word in a span's name. `HTTP` for unknown methods, because clients may send any number of them.
-pub(super) fn word(method: &Method) -> &'static str {
+/// Returns the method for a span name. `HTTP` for unknown methods, because a client may send any
+/// number of them.
+pub(super) fn method_in_name(method: &Method) -> &'static str {
     known(method).unwrap_or("HTTP")
 }
 
@@ -66,8 +67,8 @@ pub(super) fn add_server(to: &mut Vec<KeyValue>, server: Authority<'_>, default_
     }
 }
 
-/// The attributes of a gRPC call.
-pub(super) fn call((service, method): (&str, &str)) -> [KeyValue; 3] {
+/// Returns the attributes of a gRPC call.
+pub(super) fn grpc_call((service, method): (&str, &str)) -> [KeyValue; 3] {
     [
         KeyValue::new(RPC_SYSTEM, "grpc"),
         KeyValue::new(RPC_SERVICE, cut(service)),
@@ -75,8 +76,8 @@ pub(super) fn call((service, method): (&str, &str)) -> [KeyValue; 3] {
     ]
 }
 
-/// The name of a gRPC call's span.
-pub(super) fn name_of_call(path: &str) -> String {
+/// Returns the span name of a gRPC call.
+pub(super) fn grpc_span_name(path: &str) -> String {
     cut(path.trim_start_matches('/'))
 }
 

@@ -1,18 +1,19 @@
-//! Why a request has no tracer.
+//! Errors that leave a request without a tracer.
 
 use crate::registry::LookupError;
 use crate::selector::SelectorError;
 
-/// Why a request has no tracer of its own.
+/// The reason why the tracer of a request cannot be resolved.
 ///
-/// A message repeats at most 32 characters of the request, escaped.
+/// A message contains at most 32 characters of the request, escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TenantError {
-    /// The request has no such header, host, segment or extension.
+    /// The request lacks the header, host, segment or extension.
     #[error("request has no tenant identifier")]
     Missing,
-    /// The header is present more than once, even with the same value; or URL and header name different hosts.
+    /// The header is present more than once, even with the same value, or URL and header name
+    /// different hosts.
     #[error("request names its tenant more than once")]
     Repeated,
     /// The header is not UTF-8.
@@ -21,7 +22,7 @@ pub enum TenantError {
     /// The host, in the URL or in the header, is not `host` or `host:port`.
     #[error("host of the request is not `host` or `host:port`")]
     NotAHost,
-    /// The identifier is not a valid name: empty, too long, or with characters that names may not have.
+    /// The identifier is not a valid name: empty, too long, or with a forbidden character.
     #[error(transparent)]
     Selector(#[from] SelectorError),
     /// The look-up failed.
@@ -29,18 +30,20 @@ pub enum TenantError {
     Lookup(LookupError),
 }
 
-/// The kind of a [`TenantError`]. A [`TenantLayer`](super::TenantLayer) has a [`Fallback`](super::Fallback) for each.
+/// The kind of a [`TenantError`]. A [`TenantLayer`](super::TenantLayer) has a
+/// [`Fallback`](super::Fallback) for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TenantErrorKind {
     /// The request has no tenant identifier. Default: refused with 400.
     Missing,
-    /// The identifier is repeated, not text, not a host or not a name. Default: refused with 400.
+    /// The identifier is duplicated, or is not a valid text, host or name. Default: refused with
+    /// 400.
     Bad,
-    /// There is no such tenant. Default: refused with 404.
+    /// The tenant is not configured. Default: refused with 404.
     Unknown,
-    /// The tenant's tracer is not available now: its key or its binding cannot be read, the pool is full, or the registry was shut down.
-    /// Default: refused with 503.
+    /// The tracer is unavailable: its key or its binding cannot be read, the pool is full, or the
+    /// registry was shut down. Default: refused with 503.
     Unavailable,
 }
 

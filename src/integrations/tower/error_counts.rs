@@ -1,4 +1,4 @@
-//! How many requests had no tracer of their own, by reason.
+//! Counts requests without a tracer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,26 +9,26 @@ use super::{TenantError, TenantErrorKind};
 use crate::selector::{SelectorError, SlugErrorKind};
 use crate::util::fork::ForkLock;
 
-/// How many requests had no tracer of their own, by reason, whatever the fallback did with them. Counted since the layer was made, for all
-/// its services.
+/// Number of requests without a tracer, by reason and independent of the fallback.
+/// Counted since the creation of the layer, over all its services.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TenantErrorCounts {
-    /// They had no tenant identifier.
+    /// The request has no tenant identifier.
     pub missing: u64,
-    /// They named their tenant more than once.
+    /// The request names its tenant more than once.
     pub repeated: u64,
     /// The identifier is not UTF-8.
     pub not_text: u64,
     /// The identifier is empty.
     pub empty: u64,
-    /// The identifier is longer than a name may be.
+    /// The identifier exceeds the maximum length of a name.
     pub too_long: u64,
-    /// The identifier breaks another rule of names, or of hosts.
+    /// The identifier violates another rule of names or hosts.
     pub not_a_name: u64,
-    /// There is no such tenant.
+    /// The tenant is not configured.
     pub unknown: u64,
-    /// The tracer was not available at that moment.
+    /// The tracer was unavailable at that moment.
     pub unavailable: u64,
 }
 
@@ -45,16 +45,16 @@ pub(super) struct Counts {
     warned: ForkLock<Option<Instant>>,
 }
 
-/// Least time between two warnings of one layer.
-const WARNS_EVERY: Duration = Duration::from_secs(60);
+/// Minimum time between two warnings of one layer.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Counts {
-    /// Returns whether a warning that tracers are not available is due: at most once a minute.
-    pub(super) fn may_warn(&self, now: Instant) -> bool {
+    /// Returns whether a warning about unavailable tracers is due: at most once a minute.
+    pub(super) fn is_warning_due(&self, now: Instant) -> bool {
         let Some(mut warned) = self.warned.lock_unless_forked() else {
             return false;
         };
-        let is_due = warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARNS_EVERY);
+        let is_due = warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_INTERVAL);
         if is_due {
             *warned = Some(now);
         }
@@ -77,7 +77,7 @@ impl Counts {
             TenantError::Lookup(_) if error.kind() == TenantErrorKind::Unknown => &self.unknown,
             TenantError::Lookup(_) => &self.unavailable,
         };
-        // Relaxed: a count, no other memory depends on it.
+        // Relaxed: a plain counter that orders no other memory.
         count.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -1,4 +1,4 @@
-//! The span of one request and its response, from the request's head to the body's end.
+//! The span of a request and its response, from the request head to the end of the response body.
 
 use std::mem;
 
@@ -10,36 +10,36 @@ use super::{conventions, grpc};
 use crate::session::Session;
 use crate::tracer::OpenSpan;
 
-/// An open span. Dropped before its end is recorded, it counts as cancelled.
+/// The open span of an exchange. Ends on drop.
 ///
-/// | recorded | on a server | on a client |
+/// | event | on a server | on a client |
 /// |---|---|---|
 /// | [`finish`](Self::finish) | ends | ends |
-/// | [`fail`](Self::fail) | ends with `error.type` and an error | the same |
-/// | nothing, before the response's head | ends as cancelled | ends as cancelled |
-/// | nothing, after it | ends as cancelled | ends: a client need not read the body |
+/// | [`fail`](Self::fail) | ends with an error and `error.type` | the same |
+/// | dropped before the response head | ends as cancelled | ends as cancelled |
+/// | dropped after the response head | ends as cancelled | ends: a client need not read the body |
 pub(super) struct Exchange {
     open: OpenSpan,
     /// The session that was started for this request.
     session: Option<Session>,
     side: Side,
-    is_call: bool,
-    /// The path of a request that claims to be a gRPC call. On a server it is one only if the service answers as one, because any client can
-    /// claim that, for any path.
-    claimed: Option<String>,
+    is_grpc: bool,
+    /// Path of a server request with a gRPC content type. The request counts as a gRPC call only
+    /// once the service responds as one, because a client may claim any path.
+    claimed_grpc_path: Option<String>,
     method: Method,
     is_failed: bool,
-    /// Whether a gRPC code is recorded.
+    /// Whether a gRPC code was recorded.
     has_code: bool,
     progress: Progress,
 }
 
-/// How far the exchange is.
+/// The state of an exchange.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    Waiting,
-    Answered,
-    Over,
+    AwaitingResponse,
+    Responded,
+    Ended,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,16 +49,21 @@ enum Side {
 }
 
 impl Exchange {
-    pub(super) fn of_server(open: OpenSpan, session: Option<Session>, claimed: Option<String>, method: Method) -> Self {
+    pub(super) fn of_server(
+        open: OpenSpan,
+        session: Option<Session>,
+        claimed_grpc_path: Option<String>,
+        method: Method,
+    ) -> Self {
         let mut exchange = Self::new(open, Side::Server, method);
         exchange.session = session;
-        exchange.claimed = claimed;
+        exchange.claimed_grpc_path = claimed_grpc_path;
         exchange
     }
 
-    pub(super) fn of_client(open: OpenSpan, is_call: bool, method: Method) -> Self {
+    pub(super) fn of_client(open: OpenSpan, is_grpc: bool, method: Method) -> Self {
         let mut exchange = Self::new(open, Side::Client, method);
-        exchange.is_call = is_call;
+        exchange.is_grpc = is_grpc;
         exchange
     }
 
@@ -67,76 +72,76 @@ impl Exchange {
             open,
             session: None,
             side,
-            is_call: false,
-            claimed: None,
+            is_grpc: false,
+            claimed_grpc_path: None,
             method,
             is_failed: false,
             has_code: false,
-            progress: Progress::Waiting,
+            progress: Progress::AwaitingResponse,
         }
     }
 
-    /// The context in which the span is current.
+    /// Returns the context in which the span is current.
     pub(super) fn context(&self) -> &Context {
         self.open.span.context()
     }
 
-    pub(super) fn is_call(&self) -> bool {
-        self.is_call
+    pub(super) fn is_grpc(&self) -> bool {
+        self.is_grpc
     }
 
-    /// Records the response's head. Returns whether a body may follow.
-    pub(super) fn note_response<B>(&mut self, response: &Response<B>) -> bool {
-        self.progress = Progress::Answered;
+    /// Records the response head. Returns whether a body may follow.
+    pub(super) fn record_response<B>(&mut self, response: &Response<B>) -> bool {
+        self.progress = Progress::Responded;
         let code = grpc::code(response.headers());
-        if code.is_some() || grpc::is_call(response.headers()) {
-            self.confirm(code);
+        if code.is_some() || grpc::is_grpc(response.headers()) {
+            self.confirm_grpc(code);
         }
         let status = response.status();
         let span = &self.open.span;
-        // A gRPC call has an HTTP status of its own only if something between client and service answered.
-        if !self.is_call || status != StatusCode::OK {
+        // In a gRPC call, another status than 200 comes from an intermediary.
+        if !self.is_grpc || status != StatusCode::OK {
             span.set_attribute(conventions::STATUS_CODE, i64::from(status.as_u16()));
         }
-        let least = match self.side {
+        let first_error = match self.side {
             Side::Server => 500,
             Side::Client => 400,
         };
-        if status.as_u16() >= least {
-            self.note_error(status.as_str().to_owned());
+        if status.as_u16() >= first_error {
+            self.record_error(status.as_str().to_owned());
         }
-        if let Some(code) = code.filter(|_| self.is_call) {
+        if let Some(code) = code.filter(|_| self.is_grpc) {
             self.record_code(code);
         }
-        let is_bodyless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let has_no_body = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let is_tunnel = self.method == Method::CONNECT && status.is_success();
-        !(is_bodyless || is_tunnel || status.is_informational() || self.method == Method::HEAD)
+        !(has_no_body || is_tunnel || status.is_informational() || self.method == Method::HEAD)
     }
 
-    /// Records that the service answered a claimed gRPC call as one.
-    fn confirm(&mut self, code: Option<u8>) {
-        let Some(path) = self.describe_call() else {
+    /// Records that the service responded to a claimed gRPC call as one.
+    fn confirm_grpc(&mut self, code: Option<u8>) {
+        let Some(path) = self.record_grpc_call() else {
             return;
         };
-        // Clients choose the names of methods that are not served, so there is no bound on them.
-        if grpc::method_of(&path).is_some() && !code.is_some_and(grpc::is_of_no_method) {
+        // A client may choose any number of names for methods that do not exist.
+        if grpc::method_of(&path).is_some() && !code.is_some_and(grpc::is_no_method_reached) {
             let span = self.open.span.context().span();
-            span.update_name(conventions::name_of_call(&path));
+            span.update_name(conventions::grpc_span_name(&path));
         }
     }
 
     /// Records the service and the method of a claimed gRPC call. Returns its path.
-    fn describe_call(&mut self) -> Option<String> {
-        let path = self.claimed.take()?;
-        self.is_call = true;
+    fn record_grpc_call(&mut self) -> Option<String> {
+        let path = self.claimed_grpc_path.take()?;
+        self.is_grpc = true;
         if let Some(call) = grpc::method_of(&path) {
-            self.open.span.set_attributes(conventions::call(call));
+            self.open.span.set_attributes(conventions::grpc_call(call));
         }
         Some(path)
     }
 
-    pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
-        if let Some(code) = grpc::code(trailers).filter(|_| self.is_call) {
+    pub(super) fn record_trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(code) = grpc::code(trailers).filter(|_| self.is_grpc) {
             self.record_code(code);
         }
     }
@@ -145,46 +150,47 @@ impl Exchange {
         self.has_code = true;
         self.open.span.set_attribute(conventions::RPC_CODE, i64::from(code));
         let is_error = match self.side {
-            Side::Server => grpc::is_error_of_server(code),
+            Side::Server => grpc::is_server_error(code),
             Side::Client => code != 0,
         };
         if is_error {
-            self.note_error(grpc::name(code).to_owned());
+            self.record_error(grpc::name(code).to_owned());
         }
     }
 
-    /// Records an error, if it is the first.
-    fn note_error(&mut self, error_type: String) {
+    /// Records the first error, and ignores later ones.
+    fn record_error(&mut self, error_type: String) {
         if !mem::replace(&mut self.is_failed, true) {
             self.open.span.set_attribute(conventions::ERROR_TYPE, error_type);
-            // Without a description, which `error.type` would say again.
+            // No description, because it would repeat `error.type`.
             self.open.span.set_status(Status::error(""));
         }
     }
 
     pub(super) fn finish(mut self) {
-        // gRPC's rule for an end without a code. An HTTP error, such as a gateway's 503, says more.
-        if self.is_call && !self.has_code && !self.is_failed {
+        // gRPC defines UNKNOWN for a missing code. A recorded HTTP error, such as a gateway's 503,
+        // is more specific.
+        if self.is_grpc && !self.has_code && !self.is_failed {
             self.record_code(grpc::UNKNOWN);
         }
-        self.progress = Progress::Over;
+        self.progress = Progress::Ended;
     }
 
     pub(super) fn fail(mut self, error_type: &str) {
-        self.note_error(error_type.to_owned());
-        self.progress = Progress::Over;
+        self.record_error(error_type.to_owned());
+        self.progress = Progress::Ended;
     }
 
     fn cancel(&mut self) {
-        if self.side == Side::Server && self.progress == Progress::Waiting {
-            self.describe_call();
+        if self.side == Side::Server && self.progress == Progress::AwaitingResponse {
+            self.record_grpc_call();
         }
-        if self.is_call && self.side == Side::Server {
+        if self.is_grpc && self.side == Side::Server {
             if !self.has_code {
                 self.record_code(grpc::CANCELLED);
             }
         } else {
-            self.note_error("cancelled".to_owned());
+            self.record_error("cancelled".to_owned());
         }
     }
 }
@@ -192,8 +198,8 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         match (self.progress, self.side) {
-            (Progress::Waiting, _) | (Progress::Answered, Side::Server) => self.cancel(),
-            (Progress::Answered, Side::Client) | (Progress::Over, _) => {}
+            (Progress::AwaitingResponse, _) | (Progress::Responded, Side::Server) => self.cancel(),
+            (Progress::Responded, Side::Client) | (Progress::Ended, _) => {}
         }
         self.open.span.end();
         if let Some(session) = &self.session {
@@ -202,7 +208,7 @@ impl Drop for Exchange {
     }
 }
 
-/// Does a part of the request's work. A panic in it ends the span.
+/// Runs a part of the request's work. A panic ends the span and continues.
 pub(super) fn watch<T>(exchange: &mut Option<Exchange>, work: impl FnOnce() -> T) -> T {
     struct Watch<'a>(&'a mut Option<Exchange>);
 
@@ -215,7 +221,7 @@ pub(super) fn watch<T>(exchange: &mut Option<Exchange>, work: impl FnOnce() -> T
     }
 
     let watch = Watch(exchange);
-    let done = work();
+    let output = work();
     mem::forget(watch);
-    done
+    output
 }

@@ -1,17 +1,16 @@
-//! A request on its way through a [`TenantService`](super::TenantService).
+//! The response future of a [`TenantService`](super::TenantService).
 //!
-//! | state | then |
+//! | state | next |
 //! |---|---|
 //! | looking up | running, refused, or looking up the fallback |
-//! | running | done: the span goes on in the body |
-//! | refused | done |
+//! | running | completed; the span continues in the body |
+//! | refused | completed |
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
 
-use crate::context;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
@@ -20,16 +19,18 @@ use tower_service::Service;
 
 use super::settings::{Attempt, Decision, Settings, Step};
 use super::{RunningFuture, TracedBody, incoming, refusal};
+use crate::context;
 use crate::registry::LookupError;
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 use crate::util::wall_time::Moment;
 
 pin_project! {
-    /// The response to one request. Made by [`TenantService`](super::TenantService).
+    /// The response future of a [`TenantService`](super::TenantService).
     ///
     /// # Cancel safety
-    /// Dropping it drops the service's future in the request's scope, and ends the span as cancelled.
+    /// A drop also drops the service's future, in the request's scope, and ends the span as
+    /// cancelled.
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -47,23 +48,23 @@ pin_project! {
     {
         LookingUp { waiting: Box<Waiting<S, B>> },
         Running { #[pin] future: RunningFuture<S::Future> },
-        // `None` once it was returned.
+        // `None` after completion.
         Refused { response: Option<Response<()>> },
     }
 }
 
 type LookUp = Pin<Box<dyn Future<Output = Result<TracerHandle, LookupError>> + Send>>;
 
-/// A look-up, and what is needed when it is done.
+/// A pending look-up, and the request that waits for it.
 struct Waiting<S, B> {
     selector: Selector,
     look_up: LookUp,
     attempt: Attempt,
     received: Moment,
     settings: Arc<Settings>,
-    /// `None` once it is served.
+    /// `None` once the look-up has completed.
     request: Option<(Parts, B)>,
-    /// The one whose `poll_ready` succeeded.
+    /// The service that returned ready.
     service: S,
 }
 
@@ -71,14 +72,14 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    /// For a request whose tracer is in the pool, or that needs none.
+    /// Creates the future of a request that needs no look-up.
     pub(super) fn decided(decision: Decision, settings: &Settings, parts: Parts, body: B, service: &mut S) -> Self {
         Self {
-            state: State::begin(decision, settings, None, parts, body, service),
+            state: State::start(decision, settings, None, parts, body, service),
         }
     }
 
-    /// For a request whose tracer must be looked up.
+    /// Creates the future of a request that needs a look-up.
     pub(super) fn looking_up(
         selector: Selector,
         attempt: Attempt,
@@ -116,10 +117,10 @@ where
                     self.selector = selector;
                     self.attempt = attempt;
                 }
-                Step::Go(decision) => {
-                    let (parts, body) = self.request.take().expect("a look-up is done once");
+                Step::Decided(decision) => {
+                    let (parts, body) = self.request.take().expect("not polled after completion");
                     let service = &mut self.service;
-                    let state = State::begin(decision, &self.settings, Some(self.received), parts, body, service);
+                    let state = State::start(decision, &self.settings, Some(self.received), parts, body, service);
                     return Poll::Ready(state);
                 }
             }
@@ -131,7 +132,7 @@ impl<S, B> State<S, B>
 where
     S: Service<Request<B>>,
 {
-    fn begin(
+    fn start(
         decision: Decision,
         settings: &Settings,
         received: Option<Moment>,
@@ -172,7 +173,7 @@ where
                 StateProjection::LookingUp { waiting } => ready!(waiting.poll(task)),
                 StateProjection::Running { future } => return future.poll(task),
                 StateProjection::Refused { response } => {
-                    let response = response.take().expect("a future that is done is not polled again");
+                    let response = response.take().expect("not polled after completion");
                     return Poll::Ready(Ok(response.map(|()| TracedBody::empty())));
                 }
             };

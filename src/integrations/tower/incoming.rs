@@ -1,4 +1,4 @@
-//! The span of a request that came in.
+//! The span of an incoming request.
 
 use std::borrow::Cow;
 
@@ -16,11 +16,11 @@ use crate::session::SessionBuilder;
 use crate::tracer::TracerHandle;
 use crate::util::wall_time::Moment;
 
-/// Most attributes of a request, with those of its response.
+/// Capacity for the attributes of a request and its response.
 const ATTRIBUTES: usize = 12;
 
-/// Enters the tracer's scope, with what the request's headers may add to it, and starts the span: as of `received`, if the request had to
-/// wait for its tracer.
+/// Starts the span of a request in the tracer's scope, with the trusted parts of the request
+/// headers. A request that waited for its tracer passes the start time in `received`.
 pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, received: Option<Moment>) -> Exchange {
     let scope = tracer.extract_headers(&request.headers);
     let session = match &settings.session {
@@ -41,7 +41,7 @@ pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, 
     let builder = SpanBuilder::from_name(name)
         .with_kind(SpanKind::Server)
         .with_attributes(attributes);
-    let claimed = grpc::is_call(&request.headers).then(|| request.uri.path().to_owned());
+    let claimed_grpc_path = grpc::is_grpc(&request.headers).then(|| request.uri.path().to_owned());
     let mut open = match received {
         Some(received) => tracer.open_since(builder, &cx, received),
         None => tracer.open(builder, &cx),
@@ -49,21 +49,21 @@ pub(super) fn open(settings: &Settings, tracer: &TracerHandle, request: &Parts, 
     if settings.scope_ends_with_request {
         open.end_scope();
     }
-    Exchange::of_server(open, session, claimed, request.method.clone())
+    Exchange::of_server(open, session, claimed_grpc_path, request.method.clone())
 }
 
-/// Adds the attributes of the request's line. Returns the span's name.
+/// Adds the attributes of the request line. Returns the span name.
 fn describe(settings: &Settings, request: &Parts, attributes: &mut Vec<KeyValue>) -> Cow<'static, str> {
     conventions::add_method(attributes, &request.method);
     attributes.push(KeyValue::new(PATH, conventions::cut(request.uri.path())));
     let scheme = request.uri.scheme().unwrap_or(&settings.scheme);
     attributes.push(KeyValue::new(SCHEME, conventions::cut(scheme.as_str())));
-    let word = conventions::word(&request.method);
+    let method = conventions::method_in_name(&request.method);
     match settings.route.as_ref().and_then(|route| route(request)) {
         Some(route) => {
             attributes.push(KeyValue::new(ROUTE, conventions::cut(route)));
-            format!("{word} {}", conventions::cut(route)).into()
+            format!("{method} {}", conventions::cut(route)).into()
         }
-        None => word.into(),
+        None => method.into(),
     }
 }

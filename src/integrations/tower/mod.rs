@@ -1,8 +1,10 @@
-//! Layers for tower: serve each request in its tenant's scope, and have outgoing requests carry the current scope's trace.
+//! Tower layers: serve each request in its tenant's scope, and propagate the trace of the current
+//! scope.
 //!
-//! [`TenantLayer`] wraps each tower service that serves HTTP: axum, hyper, tonic. It reads the tenant from the request
-//! ([`TenantSource`]), looks the tracer up without blocking a thread, and runs the service in that tracer's scope under a server span,
-//! which ends with the response's body. [`PropagationLayer`] wraps a client: its requests carry the trace of the current scope alone.
+//! [`TenantLayer`] wraps any tower service for HTTP: axum, hyper, tonic. It reads the tenant from
+//! the request ([`TenantSource`]), looks the tracer up without blocking a thread, and runs the
+//! service in that tracer's scope under a server span. The span ends with the response body.
+//! [`PropagationLayer`] wraps a client: its requests carry the trace of the current scope only.
 //!
 //! ```
 //! use http::header::HeaderName;
@@ -20,13 +22,13 @@
 //! # }
 //! ```
 //!
-//! # What it must not do
-//! Take more from headers than the operator named: the tenant from the given source, and the remote parent, baggage and session as far as
-//! the tenant's own binding trusts them.
-//!
 //! # Invariants
-//! - The service, its future and the response's body are called, polled and dropped in the scope of their request, and in no other.
-//! - The span of a request ends exactly once: with the body, with an error or a panic, or when the body or the future is dropped.
+//! - Headers choose only what the operator allows: the tenant through the configured source; the
+//!   remote parent, baggage and session as far as the tenant's binding trusts them.
+//! - The service, its future and the response body are called, polled and dropped in the scope of
+//!   their request only.
+//! - The span of a request ends exactly once: with the body, with an error or a panic, or when the
+//!   body or the future is dropped.
 
 mod authority;
 mod body;

@@ -1,4 +1,4 @@
-//! The layer of a client: outgoing requests carry the trace of their scope.
+//! The client layer, which propagates the trace of the current scope.
 
 use std::borrow::Cow;
 use std::task::{Context, Poll};
@@ -19,21 +19,24 @@ use crate::context;
 use crate::registry::TracerRegistry;
 use crate::tracer::TracerHandle;
 
-/// Has requests carry the trace of the scope that they are made in: for each tower client of `http::Request`, such as hyper-util's or a tonic
-/// channel.
+/// Writes the trace of the current scope into requests. Wraps any tower client of `http::Request`,
+/// such as hyper-util's client or a tonic channel.
 ///
-/// In a tracer's scope `traceparent`, `tracestate` and `baggage` of the request are removed, whatever wrote them, and written anew by that
-/// tracer ([`TracerHandle::inject_headers`]). Outside any scope the request stays as it is, with whatever headers it has.
+/// In a tracer's scope it replaces `traceparent`, `tracestate` and `baggage` of the request by
+/// those of that tracer ([`TracerHandle::inject_headers`]). Outside any scope it leaves the request
+/// unchanged.
 ///
-/// Without [`with_spans`](Self::with_spans) it makes no span: the server's span is a child of the current one.
+/// It creates spans only with [`with_spans`](Self::with_spans). Without, the server's span is a
+/// child of the current one.
 ///
-/// The scope is the one that is current when the service is called. The request's future runs in it, whatever polls it.
+/// The scope is the current one when the service is called. The request's future runs in that
+/// scope.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PropagationLayer {
     spans: bool,
 }
 
-/// A client whose requests carry the trace of their scope. Made by [`PropagationLayer`].
+/// A client whose requests carry the trace of the current scope. Created by [`PropagationLayer`].
 #[derive(Clone, Debug)]
 pub struct PropagationService<S> {
     inner: S,
@@ -41,17 +44,20 @@ pub struct PropagationService<S> {
 }
 
 impl PropagationLayer {
-    /// Returns a layer that writes headers and makes no spans.
+    /// Creates a layer that writes headers and creates no spans.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Also makes a span of kind client for each request in a scope. It ends with the response's body, or when that is dropped.
+    /// Also creates a client span for each request in a scope. It ends with the response body or
+    /// its drop.
     ///
-    /// Its name is the method. Attributes: `http.request.method`, `server.address`, `server.port`, `url.full` without user, password, query and
-    /// fragment, `http.response.status_code`. A status of 400 and above is an error, with the status as `error.type`. So is a request that
-    /// fails, or is dropped before its response arrives (`cancelled`). For gRPC as [`TenantLayer`](super::TenantLayer), but every code except 0
-    /// is an error.
+    /// The span name is the method. Attributes: `http.request.method`, `server.address`,
+    /// `server.port`, `url.full` without user, password, query and fragment,
+    /// `http.response.status_code`. A status of 400 or above is an error, with the status as
+    /// `error.type`. So is a request that fails or is dropped before its response arrives
+    /// (`cancelled`). gRPC calls are recorded as by [`TenantLayer`](super::TenantLayer), except
+    /// that each code other than 0 is an error.
     pub fn with_spans(mut self) -> Self {
         self.spans = true;
         self
@@ -99,16 +105,16 @@ where
 
 fn open<B>(tracer: &TracerHandle, request: &Request<B>) -> Exchange {
     let uri = request.uri();
-    let is_call = grpc::is_call(request.headers());
-    let call = grpc::method_of(uri.path()).filter(|_| is_call);
+    let is_grpc = grpc::is_grpc(request.headers());
+    let call = grpc::method_of(uri.path()).filter(|_| is_grpc);
     let mut attributes = Vec::with_capacity(8);
     let name: Cow<'static, str> = if let Some(call) = call {
-        attributes.extend(conventions::call(call));
-        conventions::name_of_call(uri.path()).into()
+        attributes.extend(conventions::grpc_call(call));
+        conventions::grpc_span_name(uri.path()).into()
     } else {
         conventions::add_method(&mut attributes, request.method());
         attributes.extend(full_url(uri).map(|url| KeyValue::new(FULL_URL, url)));
-        conventions::word(request.method()).into()
+        conventions::method_in_name(request.method()).into()
     };
     let host = uri.authority().map(|authority| without_user(authority.as_str()));
     if let Some(server) = host.and_then(Authority::parse) {
@@ -118,10 +124,10 @@ fn open<B>(tracer: &TracerHandle, request: &Request<B>) -> Exchange {
         .with_kind(SpanKind::Client)
         .with_attributes(attributes);
     let open = tracer.open(builder, &context::current());
-    Exchange::of_client(open, is_call, request.method().clone())
+    Exchange::of_client(open, is_grpc, request.method().clone())
 }
 
-/// The URL without what may be a secret: user, password, query.
+/// Returns the URL without possible secrets: user, password, query.
 fn full_url(uri: &Uri) -> Option<String> {
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?.as_str());
     let host = without_user(authority);

@@ -1,18 +1,18 @@
-//! Answers to requests that are not served.
+//! Responses to refused requests.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::{TenantErrorKind, grpc};
 
-/// An answer without a body, which repeats nothing of the request.
+/// Creates a response without a body. It repeats nothing of the request.
 pub(super) fn response(kind: TenantErrorKind, status: StatusCode, request: &HeaderMap) -> Response<()> {
     let mut response = Response::new(());
-    if !grpc::is_call(request) {
+    if !grpc::is_grpc(request) {
         *response.status_mut() = status;
         return response;
     }
-    // A gRPC call that failed is a success of HTTP. Without a body, the code is in the headers.
+    // A failed gRPC call has HTTP status 200. Without a body, the code is in the headers.
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(grpc::STATUS, HeaderValue::from(u16::from(grpc::nearest(status))));

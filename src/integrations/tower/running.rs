@@ -1,4 +1,4 @@
-//! A service's own future, in the scope of its request.
+//! The future of a service, in the scope of its request.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,9 +15,9 @@ use crate::context::{InScope, attach};
 use crate::span::type_of;
 
 pin_project! {
-    /// The future of a service's response. Polled and dropped in the scope of the request.
+    /// The future of a service, polled and dropped in the scope of its request.
     pub struct RunningFuture<F> {
-        // Before the exchange: what the future holds is dropped before the span ends.
+        // Declared before the exchange, so values that the future holds drop before the span ends.
         #[pin]
         future: InScope<F>,
         exchange: Option<Exchange>,
@@ -48,13 +48,13 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let cx = this.future.context().clone();
-        let answered = ready!(watch(this.exchange, || this.future.as_mut().poll(task)));
+        let result = ready!(watch(this.exchange, || this.future.as_mut().poll(task)));
         let exchange = this.exchange.take();
-        Poll::Ready(match answered {
+        Poll::Ready(match result {
             Ok(response) => {
-                // `put_into` calls the body's code.
+                // `wrap` calls methods of the body.
                 let _entered = attach(&cx);
-                Ok(TracedBody::put_into(response, cx, exchange))
+                Ok(TracedBody::wrap(response, cx, exchange))
             }
             Err(error) => {
                 if let Some(exchange) = exchange {

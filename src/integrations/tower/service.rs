@@ -1,4 +1,4 @@
-//! The service that a [`TenantLayer`](super::TenantLayer) makes of another one.
+//! The service of a [`TenantLayer`](super::TenantLayer).
 
 use std::fmt;
 use std::mem;
@@ -12,7 +12,8 @@ use tower_service::Service;
 use super::settings::{Settings, Step};
 use super::{ResponseFuture, TracedBody};
 
-/// A service that runs each request in its tenant's scope. Made by [`TenantLayer`](super::TenantLayer).
+/// A service that runs each request in its tenant's scope. Created by
+/// [`TenantLayer`](super::TenantLayer).
 #[derive(Clone)]
 pub struct TenantService<S> {
     inner: S,
@@ -41,9 +42,10 @@ where
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
         let (parts, body) = request.into_parts();
         match self.settings.step(&parts) {
-            Step::Go(decision) => ResponseFuture::decided(decision, &self.settings, parts, body, &mut self.inner),
+            Step::Decided(decision) => ResponseFuture::decided(decision, &self.settings, parts, body, &mut self.inner),
             Step::LookUp(selector, attempt) => {
-                // The service whose `poll_ready` succeeded is called later; its clone may not be ready.
+                // Keeps the service that returned ready for the later call, because a clone may
+                // not be ready.
                 let clone = self.inner.clone();
                 let service = mem::replace(&mut self.inner, clone);
                 let settings = Arc::clone(&self.settings);

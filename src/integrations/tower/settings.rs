@@ -1,4 +1,4 @@
-//! The settings of a [`TenantLayer`](super::TenantLayer), and what they decide for a request.
+//! Settings of a [`TenantLayer`](super::TenantLayer), and the decision for a request.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -9,23 +9,26 @@ use http::request::Parts;
 use http::uri::Scheme;
 
 use super::error_counts::Counts;
-use super::source::Requested;
+use super::source::RequestedTenant;
 use super::{TenantError, TenantErrorKind, TenantSource};
 use crate::registry::{LookupError, TracerRegistry};
 use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 use crate::session::SessionBuilder;
 use crate::tracer::TracerHandle;
 
-/// What to do with a request that has no tracer of its own.
+/// Handling of a request without a tracer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fallback {
-    /// Answer with this status and an empty body, without calling the service. The answer to a gRPC request has the nearest gRPC code.
+    /// Responds with this status and an empty body, without calling the service. The response to a
+    /// gRPC request has the nearest gRPC code.
     Refuse(StatusCode),
-    /// Serve it in the scope of this selector's tracer. If that look-up fails too, the fallback of that error applies; if that is a
-    /// selector again, the request is refused.
+    /// Serves the request in the scope of this selector's tracer. If that look-up fails too, the
+    /// fallback of that error applies; if that is a selector again, the request is refused with the
+    /// default status.
     Selector(Selector),
-    /// Serve it in no scope: without a span, and without any scope around the layer. What the service traces by the current scope is not
-    /// recorded, and `routing.default` does not apply: what code that knows no tenants traces is unrouted.
+    /// Serves the request without a span and outside any scope, including scopes around the layer.
+    /// Spans by the current scope are not recorded. `routing.default` does not apply: spans of code
+    /// without tenants are unrouted.
     Untraced,
 }
 
@@ -44,7 +47,7 @@ pub(super) struct Settings {
     pub(super) counts: Arc<Counts>,
 }
 
-/// Whether a look-up is for the request's own selector, or for that of a fallback.
+/// Whether a look-up uses the request's own selector or that of a fallback.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempt {
     Own,
@@ -54,10 +57,10 @@ pub(super) enum Attempt {
 /// The next step of a request.
 pub(super) enum Step {
     LookUp(Selector, Attempt),
-    Go(Decision),
+    Decided(Decision),
 }
 
-/// What was decided about a request.
+/// The decision about a request.
 pub(super) enum Decision {
     Serve(TracerHandle),
     ServeUntraced,
@@ -88,10 +91,10 @@ impl Settings {
         self.fallbacks[kind as usize] = fallback;
     }
 
-    /// Returns the first step of a request. Allocates nothing if the tracer is in the pool.
+    /// Returns the first step for a request. Allocates nothing if the tracer is in the pool.
     pub(super) fn step(&self, request: &Parts) -> Step {
         match self.source.read(request) {
-            Ok(Requested::Tenant(slug)) => match self.registry.ready_single(SelectorKind::Tenant, &slug) {
+            Ok(RequestedTenant::Slug(slug)) => match self.registry.ready_single(SelectorKind::Tenant, &slug) {
                 Some(found) => self.found(&format_args!("tenant:{slug}"), found, Attempt::Own),
                 None => match Slug::new(&slug) {
                     Ok(name) => Step::LookUp(Selector::of(SelectorKind::Tenant, name), Attempt::Own),
@@ -101,12 +104,12 @@ impl Settings {
                     }
                 },
             },
-            Ok(Requested::Selector(selector)) => self.look_up(selector, Attempt::Own),
+            Ok(RequestedTenant::Selector(selector)) => self.look_up(selector, Attempt::Own),
             Err(error) => self.fall_back(None, &error, Attempt::Own),
         }
     }
 
-    /// Returns the step after a look-up of this selector.
+    /// Returns the step after the look-up of this selector.
     pub(super) fn found(
         &self,
         selector: &dyn Display,
@@ -114,7 +117,7 @@ impl Settings {
         attempt: Attempt,
     ) -> Step {
         match found {
-            Ok(tracer) => Step::Go(Decision::Serve(tracer)),
+            Ok(tracer) => Step::Decided(Decision::Serve(tracer)),
             Err(error) => self.fall_back(Some(selector), &error.into(), attempt),
         }
     }
@@ -131,18 +134,18 @@ impl Settings {
         let kind = error.kind();
         if let Some(selector) = selector
             && kind == TenantErrorKind::Unavailable
-            && self.counts.may_warn(Instant::now())
+            && self.counts.is_warning_due(Instant::now())
         {
             let count = self.counts.snapshot().unavailable;
-            tracing::warn!(%selector, count, "requests have no tracer of their own: {error}");
+            tracing::warn!(%selector, count, "cannot resolve the tracer of requests: {error}");
         } else {
-            tracing::debug!("a request has no tracer of its own: {error}");
+            tracing::debug!("cannot resolve the tracer of a request: {error}");
         }
         match &self.fallbacks[kind as usize] {
-            Fallback::Refuse(status) => Step::Go(Decision::Refuse(kind, *status)),
-            Fallback::Untraced => Step::Go(Decision::ServeUntraced),
+            Fallback::Refuse(status) => Step::Decided(Decision::Refuse(kind, *status)),
+            Fallback::Untraced => Step::Decided(Decision::ServeUntraced),
             Fallback::Selector(_) if attempt == Attempt::Fallback => {
-                Step::Go(Decision::Refuse(kind, default_status(kind)))
+                Step::Decided(Decision::Refuse(kind, default_status(kind)))
             }
             Fallback::Selector(selector) => self.look_up(selector.clone(), Attempt::Fallback),
         }

@@ -1,4 +1,4 @@
-//! Where the tenant of a request is read.
+//! Reads the tenant of a request.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,14 +12,16 @@ use super::TenantError;
 use super::authority::Authority;
 use crate::selector::Selector;
 
-/// Where the tenant of a request is read.
+/// Part of a request that names its tenant.
 ///
-/// The source decides in which project the request's spans land, so only callers that may choose the project may be able to set it. A header, a
-/// host or a path comes from the client: use them if something in front of this service sets or checks them (a gateway that replaces the
-/// header, whatever the client sent), or if a client that names another tenant does no harm. If this process authenticates its requests, put
-/// the layer inside the authentication and use [`extension`](Self::extension).
+/// # Security
+/// The source decides which project receives the request's spans. A client controls headers, host
+/// and path. Use them only if a gateway in front of this service sets or checks them, or if a
+/// client that names another tenant does no harm. If this process authenticates requests, put the
+/// layer inside the authentication and use [`extension`](Self::extension).
 ///
-/// Names follow the rules of [`Slug`](crate::selector::Slug). Nothing is trimmed or folded, except the case of hosts.
+/// Names follow the rules of [`Slug`](crate::selector::Slug). Nothing is trimmed. Only hosts are
+/// converted to lower case.
 #[derive(Clone)]
 pub struct TenantSource(Kind);
 
@@ -36,41 +38,45 @@ enum Kind {
 type SlugOf = dyn for<'p> Fn(&'p Parts) -> Option<&'p str> + Send + Sync;
 type SelectorOf = dyn Fn(&Parts) -> Result<Option<Selector>, TenantError> + Send + Sync;
 
-/// What a request names.
-pub(super) enum Requested<'p> {
-    /// A tenant, by a slug that is not checked yet.
-    Tenant(Cow<'p, str>),
+/// The tenant that a request names.
+pub(super) enum RequestedTenant<'p> {
+    /// An unchecked slug.
+    Slug(Cow<'p, str>),
     Selector(Selector),
 }
 
 impl TenantSource {
-    /// The tenant's slug is the value of a header, which must be present exactly once.
+    /// Reads the tenant's slug from a header, which must be present exactly once.
     pub fn header(name: HeaderName) -> Self {
         Self(Kind::Header(name))
     }
 
-    /// The tenant's slug is the host that the request is for, such as `acme.example.com`: without the port, in lower case, without a
-    /// dot at its end.
+    /// Uses the request's host as the tenant's slug, such as `acme.example.com`: in lower case,
+    /// without port and trailing dot.
     pub fn host() -> Self {
         Self(Kind::Host)
     }
 
-    /// The tenant's slug is the first label of the host: `acme` of `acme.example.com`. An IP address, and a host of one label, name no tenant.
+    /// Uses the first label of the request's host as the tenant's slug: `acme` of
+    /// `acme.example.com`. An IP address or a host with one label names no tenant.
     ///
-    /// The rest of the host is ignored: `acme.example.net` is the same tenant.
+    /// Ignores the rest of the host: `acme.example.net` is the same tenant.
     pub fn first_host_label() -> Self {
         Self(Kind::FirstLabel)
     }
 
-    /// The tenant's slug is a segment of the path, counted from 0: `acme` is segment 1 of `/tenants/acme/orders`.
+    /// Uses a path segment, counted from 0, as the tenant's slug: `acme` is segment 1 of
+    /// `/tenants/acme/orders`.
     ///
-    /// It is not decoded, so one with percent signs is refused. An empty segment, such as the first of `/`, is refused too. A router that
-    /// nests this service may have cut the path before.
+    /// The segment is not percent-decoded. A segment that contains a percent sign or is empty, such
+    /// as the first of `/`, is refused. A router that nests this service may have stripped a
+    /// prefix.
     pub fn path_segment(index: usize) -> Self {
         Self(Kind::Segment(index))
     }
 
-    /// The tenant's slug is in a value that a layer further out, such as one that authenticates, put into the request's extensions.
+    /// Reads the tenant's slug from a request extension, which an outer layer has set, such as an
+    /// authenticating one.
     ///
     /// ```
     /// # use tracer_registry::tower::TenantSource;
@@ -89,9 +95,10 @@ impl TenantSource {
         })))
     }
 
-    /// The program's own rule, which may return a selector of several parts. `None` is a request without a tenant identifier.
+    /// Uses a function, which may return a selector of several parts. `None` means that the request
+    /// has no tenant identifier.
     ///
-    /// Runs on the thread that serves, so it must not block.
+    /// The function runs on the serving thread, so it must not block.
     ///
     /// ```
     /// # use tracer_registry::Selector;
@@ -111,7 +118,7 @@ impl TenantSource {
         Self(Kind::Selector(Arc::new(selector)))
     }
 
-    pub(super) fn read<'p>(&self, request: &'p Parts) -> Result<Requested<'p>, TenantError> {
+    pub(super) fn read<'p>(&self, request: &'p Parts) -> Result<RequestedTenant<'p>, TenantError> {
         let slug = match &self.0 {
             Kind::Header(name) => header(name, request)?.map(Cow::Borrowed),
             Kind::Host => Authority::of(request)?.map(|authority| host(authority.host)),
@@ -123,10 +130,12 @@ impl TenantSource {
             }
             Kind::Extension(slug) => slug(request).map(Cow::Borrowed),
             Kind::Selector(selector) => {
-                return selector(request)?.map(Requested::Selector).ok_or(TenantError::Missing);
+                return selector(request)?
+                    .map(RequestedTenant::Selector)
+                    .ok_or(TenantError::Missing);
             }
         };
-        slug.map(Requested::Tenant).ok_or(TenantError::Missing)
+        slug.map(RequestedTenant::Slug).ok_or(TenantError::Missing)
     }
 }
 

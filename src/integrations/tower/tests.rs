@@ -1,4 +1,4 @@
-//! What of a request is read without serving it.
+//! Reading of requests: tenant, authority and gRPC call.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 
@@ -10,7 +10,7 @@ use crate::registry::TracerRegistry;
 use crate::secret::KeySource;
 
 #[test]
-fn finding_the_tracer_of_a_request_allocates_nothing() {
+fn resolving_the_tracer_of_a_request_does_not_allocate() {
     let registry = TracerRegistry::builder()
         .secret_source("fixed", |_: &str| Ok("a key".into()))
         .defaults(Binding::new().endpoint("http://127.0.0.1:9"))
@@ -31,7 +31,7 @@ fn finding_the_tracer_of_a_request_allocates_nothing() {
             .extension("acme".to_owned());
         let (parts, ()) = request.body(()).expect("a request").into_parts();
         let spent = allocation_counter::measure(|| match settings.step(&parts) {
-            Step::Go(Decision::Serve(tracer)) => assert!(tracer.same_tracer(&acme)),
+            Step::Decided(Decision::Serve(tracer)) => assert!(tracer.same_tracer(&acme)),
             _ => panic!("{source:?}"),
         });
         assert_eq!(spent.count_total, 0, "{source:?}");
@@ -39,7 +39,7 @@ fn finding_the_tracer_of_a_request_allocates_nothing() {
 }
 
 #[test]
-fn an_authority_is_a_host_and_perhaps_a_port() {
+fn an_authority_is_a_host_with_an_optional_port() {
     for (text, host, port) in [
         ("example.com", "example.com", None),
         ("example.com:80", "example.com", Some(80)),
@@ -72,7 +72,7 @@ fn an_authority_is_a_host_and_perhaps_a_port() {
 }
 
 #[test]
-fn a_text_is_cut_between_characters() {
+fn a_text_is_truncated_between_characters() {
     let text = "ä".repeat(1_000);
     assert_eq!(conventions::cut(&text), "ä".repeat(512));
     assert_eq!(conventions::cut(&format!("a{text}")).len(), 1_023);
@@ -80,27 +80,27 @@ fn a_text_is_cut_between_characters() {
 }
 
 #[test]
-fn a_call_is_told_by_its_content_type_and_its_method_by_the_path() {
-    let of = |text: &'static str| {
+fn a_grpc_call_is_recognized_by_content_type_and_its_method_by_path() {
+    let is_grpc = |text: &'static str| {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static(text));
-        grpc::is_call(&headers)
+        grpc::is_grpc(&headers)
     };
-    for (text, is_call) in [
+    for (text, expected) in [
         ("application/grpc", true),
         ("application/grpc+proto", true),
         ("application/grpc;v=1", true),
         ("application/grpc-web", false),
         ("application/json", false),
     ] {
-        assert_eq!(of(text), is_call, "{text}");
+        assert_eq!(is_grpc(text), expected, "{text}");
     }
     assert_eq!(grpc::method_of("/a.B/C"), Some(("a.B", "C")));
     assert_eq!(grpc::method_of("/nothing"), None);
 }
 
 #[test]
-fn a_status_of_http_has_a_code_of_grpc() {
+fn an_http_status_maps_to_a_grpc_code() {
     let codes = [400, 401, 403, 404, 429, 500, 503, 418].map(|status| {
         let status = StatusCode::from_u16(status).expect("a status");
         grpc::name(grpc::nearest(status))

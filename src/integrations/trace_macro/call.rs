@@ -1,9 +1,9 @@
-//! A call of a traced function, as its attribute describes it.
+//! Description of a call, built from the options of its attribute.
 
 use std::borrow::Cow;
 
-use super::choice::{NameOption, SessionOption, TracerOption};
-use super::counts::note_failed;
+use super::counts::count_failed;
+use super::option_types::{NameOption, SessionOption, TracerOption};
 use crate::backend::EventType;
 use crate::integrations::global::with_global_registry;
 use crate::registry::TracerRegistry;
@@ -11,7 +11,7 @@ use crate::selector::SelectorBuilder;
 use crate::session::Session;
 use crate::tracer::TracerHandle;
 
-/// A call of a traced function, as its attribute describes it.
+/// A call of a traced function, as its options describe it.
 pub struct Call {
     pub(super) name: Cow<'static, str>,
     pub(super) event_type: Option<EventType>,
@@ -21,25 +21,25 @@ pub struct Call {
 
 /// The tracer of a call.
 pub(super) enum TracerChoice {
-    /// That of the scope in which the function is called.
-    OfScope,
+    /// The tracer of the current scope.
+    FromScope,
     Named(TracerHandle),
-    /// An option names one that cannot be resolved.
+    /// An option names a tracer that cannot be resolved.
     Failed,
 }
 
 impl Call {
-    /// A call in a span of this name, of the tracer of its scope.
+    /// Creates a call with this span name and the tracer of the current scope.
     pub fn new<N: NameOption>(name: N) -> Self {
         Self {
             name: name.into(),
             event_type: None,
-            tracer: TracerChoice::OfScope,
+            tracer: TracerChoice::FromScope,
             session: None,
         }
     }
 
-    /// Sets the kind of work.
+    /// Sets the event type.
     pub fn event_type(mut self, event_type: EventType) -> Self {
         self.event_type = Some(event_type);
         self
@@ -48,10 +48,10 @@ impl Call {
     /// Sets the tracer.
     pub fn tracer<T: TracerOption>(self, tracer: &T) -> Self {
         let tracer = tracer.tracer();
-        self.chosen(tracer)
+        self.with_tracer(tracer)
     }
 
-    /// Sets the tracer by a look-up, in the installed registry if none is given.
+    /// Sets the tracer by a look-up. Default registry: the installed one.
     pub fn look_up(
         self,
         registry: Option<&TracerRegistry>,
@@ -69,9 +69,9 @@ impl Call {
             Some(registry) => Some(look_up(registry)),
             None => with_global_registry(look_up),
         };
-        self.chosen(match found {
+        self.with_tracer(match found {
             Some(found) => found.map_err(|error| error.to_string()),
-            None => Err("no registry is given, and none is installed".to_owned()),
+            None => Err("no `registry` option, and no global registry is installed".to_owned()),
         })
     }
 
@@ -81,11 +81,11 @@ impl Call {
         self
     }
 
-    fn chosen(mut self, tracer: Result<TracerHandle, String>) -> Self {
+    fn with_tracer(mut self, tracer: Result<TracerHandle, String>) -> Self {
         self.tracer = match tracer {
             Ok(tracer) => TracerChoice::Named(tracer),
-            Err(why) => {
-                note_failed(&self.name, &why);
+            Err(reason) => {
+                count_failed(&self.name, &reason);
                 TracerChoice::Failed
             }
         };
@@ -94,15 +94,15 @@ impl Call {
 }
 
 fn selector(environment: Option<&str>, feature: Option<&str>, tenant: Option<&str>) -> SelectorBuilder {
-    let mut parts = SelectorBuilder::default();
+    let mut selector = SelectorBuilder::default();
     if let Some(name) = environment {
-        parts = parts.environment(name);
+        selector = selector.environment(name);
     }
     if let Some(name) = feature {
-        parts = parts.feature(name);
+        selector = selector.feature(name);
     }
     if let Some(name) = tenant {
-        parts = parts.tenant(name);
+        selector = selector.tenant(name);
     }
-    parts
+    selector
 }

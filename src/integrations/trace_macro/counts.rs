@@ -1,12 +1,13 @@
-//! Counts calls of traced functions that had no span, and logs failures.
+//! Counts calls of traced functions without a span, and logs failures.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Number of counters that threads share, so that calls outside any scope do not all write to one cache line.
+/// Number of counters. Several, so that threads outside any scope do not contend for one cache
+/// line.
 const STRIPES: usize = 16;
 
-/// A counter on a cache line of its own (two, since processors fetch them in pairs).
+/// A counter on its own pair of cache lines, because processors prefetch lines in pairs.
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
@@ -15,44 +16,44 @@ static FAILED: AtomicU64 = AtomicU64::new(0);
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    // Relaxed: any stripe is right.
+    // Relaxed: any stripe is correct.
     static STRIPE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
 }
 
-/// Calls of functions with `#[trace]` that have no span, in this process.
+/// Number of calls of functions with `#[trace]` that ran without a span, in this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TraceCounts {
-    /// Calls outside any scope of functions that name no tracer. Such a call is not recorded, which is not an error.
+    /// Calls outside any scope of functions that name no tracer. Not an error.
     pub unrouted: u64,
-    /// Calls whose `tracer`, `tenant`, `feature` or `environment` could not be resolved.
+    /// Calls with a `tracer`, `tenant`, `feature` or `environment` that could not be resolved.
     pub failed: u64,
 }
 
-/// Returns how many calls of functions with `#[trace]` had no span so far, in this process.
+/// Returns how many calls of functions with `#[trace]` ran without a span, since the process
+/// started.
 pub fn trace_counts() -> TraceCounts {
-    // Relaxed, here and below: counts, no other memory depends on them.
+    // Relaxed, here and below: plain counters that order no other memory.
     TraceCounts {
         unrouted: UNROUTED.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum(),
         failed: FAILED.load(Ordering::Relaxed),
     }
 }
 
-pub(super) fn note_unrouted() {
-    // A thread that is ending has no stripe any more.
+pub(super) fn count_unrouted() {
+    // A thread that is ending has lost its stripe.
     let stripe = STRIPE.try_with(|stripe| *stripe).unwrap_or(0);
     UNROUTED[stripe].0.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Counts a call whose tracer could not be resolved. Logs the first, the second, the fourth, the eighth and so on.
-pub(super) fn note_failed(function: &str, why: &dyn fmt::Display) {
+/// Counts a call with a tracer that cannot be resolved. Logs each power of two.
+pub(super) fn count_failed(function: &str, reason: &dyn fmt::Display) {
     let count = FAILED.fetch_add(1, Ordering::Relaxed) + 1;
     if count.is_power_of_two() {
         tracing::warn!(
             function,
             calls = count,
-            "the function runs and is not traced, for it has no tracer: {why}; further ones are counted, and told where the count \
-             doubles"
+            "cannot resolve the tracer of a traced function; it runs without a span: {reason}"
         );
     }
 }

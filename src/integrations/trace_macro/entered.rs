@@ -1,48 +1,49 @@
-//! A call of a function that runs on the caller's thread until it returns.
+//! The span of a call that runs on the caller's thread until it returns.
 
 use std::ops::{Deref, DerefMut};
 use std::thread;
 
 use super::call::Call;
-use super::life::{self, Life};
+use super::call_span::{self, CallSpan};
 use crate::context::ScopeGuard;
 
-/// The span of a function that runs, until it returns.
+/// The span of a running function, current until the guard drops.
 ///
-/// It lies in the frame of the function, and is small: a traced function that calls itself ten thousand times must fit a thread's default stack.
+/// Must stay small: it lies in the function's frame, and ten thousand nested calls must fit a
+/// thread's default stack.
 pub struct Entered {
-    // First, so that the context is left before the span ends.
+    // Declared first, so the context is detached before the span ends.
     _scope: Option<ScopeGuard>,
-    life: Life,
+    span: CallSpan,
     was_panicking: bool,
 }
 
 /// Begins a call, and makes its context current on this thread until it ends.
 pub fn enter(call: impl FnOnce() -> Call) -> Entered {
-    let life = life::begin(call);
+    let span = call_span::begin(call);
     Entered {
-        _scope: life.attach(),
-        life,
+        _scope: span.attach(),
+        span,
         was_panicking: thread::panicking(),
     }
 }
 
 impl Deref for Entered {
-    type Target = Life;
+    type Target = CallSpan;
 
-    fn deref(&self) -> &Life {
-        &self.life
+    fn deref(&self) -> &CallSpan {
+        &self.span
     }
 }
 
 impl DerefMut for Entered {
-    fn deref_mut(&mut self) -> &mut Life {
-        &mut self.life
+    fn deref_mut(&mut self) -> &mut CallSpan {
+        &mut self.span
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.life.note_if_panicked(self.was_panicking);
+        self.span.record_panic(self.was_panicking);
     }
 }

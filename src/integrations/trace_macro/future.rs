@@ -1,30 +1,30 @@
-//! Futures whose span starts with their first poll, and ends when they are done or dropped.
+//! A future with a span from the first poll until completion or the drop.
 
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::life::Life;
+use super::call_span::CallSpan;
 use super::outcome::Recorder;
 
 pin_project! {
     /// The future of a traced function.
     pub struct TracedFuture<F, D> {
-        // Taken out to be dropped, and at no other time.
+        // `None` after completion and during the drop.
         #[pin]
         work: Option<F>,
-        life: Life,
-        done: Option<D>,
+        span: CallSpan,
+        record: Option<D>,
     }
 
     impl<F, D> PinnedDrop for TracedFuture<F, D> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.work.is_some() {
-                this.life.note_cancelled();
+                this.span.record_cancelled();
             }
-            let _entered = this.life.attach();
+            let _entered = this.span.attach();
             this.work.set(None);
         }
     }
@@ -35,44 +35,44 @@ impl<F: Future, D: FnOnce(&F::Output, &mut Recorder<'_>)> Future for TracedFutur
 
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        let (life, done, mut work) = (this.life, this.done, this.work.as_mut());
-        let entered = life.enter();
-        let output = ready!(life.watch(|| {
+        let (span, record, mut work) = (this.span, this.record, this.work.as_mut());
+        let entered = span.enter();
+        let output = ready!(span.watch(|| {
             work.as_mut()
                 .as_pin_mut()
-                .expect("not polled after it was done")
+                .expect("not polled after completion")
                 .poll(task)
         }));
-        if let Some(done) = done.take() {
-            life.outcome(|outcome| done(&output, outcome));
+        if let Some(record) = record.take() {
+            span.outcome(|recorder| record(&output, recorder));
         }
-        // In the span's own time and scope, as what a future holds is dropped in it.
-        life.watch(|| work.set(None));
+        // Values that the future holds drop within the span and its scope.
+        span.watch(|| work.set(None));
         drop(entered);
-        life.end();
+        span.end();
         Poll::Ready(output)
     }
 }
 
-/// The future of an async function.
-pub fn run<F, D>(life: Life, work: F, done: D) -> TracedFuture<F, D>
+/// Traces the body of an async function.
+pub fn run<F, D>(span: CallSpan, work: F, record: D) -> TracedFuture<F, D>
 where
     F: Future,
     D: FnOnce(&F::Output, &mut Recorder<'_>),
 {
     TracedFuture {
         work: Some(work),
-        life,
-        done: Some(done),
+        span,
+        record: Some(record),
     }
 }
 
-/// The future that a function returns.
-pub fn future<T, F, D>(life: Life, make: impl FnOnce() -> F, done: D) -> TracedFuture<F, D>
+/// Traces the future that a function returns.
+pub fn future<T, F, D>(span: CallSpan, make: impl FnOnce() -> F, record: D) -> TracedFuture<F, D>
 where
     F: Future<Output = T>,
     D: FnOnce(&F::Output, &mut Recorder<'_>),
 {
-    let work = life.make(make);
-    run(life, work, done)
+    let work = span.make(make);
+    run(span, work, record)
 }

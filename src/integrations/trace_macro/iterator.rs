@@ -1,24 +1,24 @@
-//! Iterators whose span starts with the call, and ends with their last item or when they are dropped.
+//! An iterator with a span from the call until the last item or the drop.
 
-use super::life::Life;
+use super::call_span::CallSpan;
 
 /// The iterator of a traced function.
 pub struct TracedIterator<I> {
-    /// There until the drop.
+    /// `None` only during the drop.
     work: Option<I>,
-    life: Life,
+    span: CallSpan,
 }
 
 impl<I> TracedIterator<I> {
     fn work(&self) -> &I {
-        self.work.as_ref().expect("it is there until the drop")
+        self.work.as_ref().expect("present until the drop")
     }
 
     fn step<T>(&mut self, step: impl FnOnce(&mut I) -> Option<T>) -> Option<T> {
-        let work = self.work.as_mut().expect("it is there until the drop");
-        let item = self.life.run(|| step(work));
+        let work = self.work.as_mut().expect("present until the drop");
+        let item = self.span.run(|| step(work));
         if item.is_none() {
-            self.life.end_span();
+            self.span.end_span();
         }
         item
     }
@@ -52,13 +52,13 @@ impl<I: std::iter::FusedIterator> std::iter::FusedIterator for TracedIterator<I>
 
 impl<I> Drop for TracedIterator<I> {
     fn drop(&mut self) {
-        let _entered = self.life.attach();
+        let _entered = self.span.attach();
         self.work = None;
     }
 }
 
-/// The iterator that a function returns. What the function does to make it is in the span too.
-pub fn iterator<T, I: Iterator<Item = T>>(mut life: Life, make: impl FnOnce() -> I) -> TracedIterator<I> {
-    let work = life.run(make);
-    TracedIterator { work: Some(work), life }
+/// Traces the iterator that a function returns, including the function itself.
+pub fn iterator<T, I: Iterator<Item = T>>(mut span: CallSpan, make: impl FnOnce() -> I) -> TracedIterator<I> {
+    let work = span.run(make);
+    TracedIterator { work: Some(work), span }
 }

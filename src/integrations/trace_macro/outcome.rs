@@ -1,4 +1,4 @@
-//! The outcome of a call: its result, or its error.
+//! Records the outcome of a call: its result or its error.
 
 use std::any::type_name;
 use std::convert::Infallible;
@@ -8,17 +8,17 @@ use opentelemetry::trace::Status;
 use serde_json::Value as Json;
 
 use super::capture::Capture;
-use super::text::{self, Text};
+use super::text::{self, BoundedText};
 use crate::backend::DataPart;
 use crate::span::ActiveSpan;
 
-/// The name of a result that is not a table of its own.
+/// Name of an output that is not a JSON object.
 const RESULT: &str = "result";
 
-/// What a function returned.
+/// A returned value.
 pub struct Outcome<'a, T>(pub &'a T);
 
-/// The error of what a function returned.
+/// A returned error.
 pub struct Failure<'a, E: ?Sized>(pub &'a E);
 
 /// Splits a `Result`.
@@ -30,11 +30,11 @@ pub trait OfResult {
     /// Returns the value or the error.
     ///
     /// # Errors
-    /// The function's own.
+    /// The error that the function returned.
     fn tracer_registry_split(&self) -> Result<&Self::Ok, &Self::Err>;
 }
 
-/// Takes each other type for a success.
+/// Treats each other type as a success.
 pub trait OfOther {
     /// The value.
     type Ok;
@@ -64,19 +64,19 @@ impl<T> OfOther for Outcome<'_, T> {
 
 /// Records an error by `Display`.
 pub trait RecordDisplay {
-    /// Records it.
+    /// Records the error.
     fn tracer_registry_record(&self, recorder: &mut Recorder<'_>);
 }
 
 /// Records an error by `Debug`.
 pub trait RecordDebug {
-    /// Records it.
+    /// Records the error.
     fn tracer_registry_record(&self, recorder: &mut Recorder<'_>);
 }
 
-/// Records the type of an error.
+/// Records an error by its type name.
 pub trait RecordType {
-    /// Records it.
+    /// Records the error.
     fn tracer_registry_record(&self, recorder: &mut Recorder<'_>);
 }
 
@@ -100,8 +100,8 @@ impl<E: ?Sized> RecordType for Failure<'_, E> {
     }
 }
 
-impl From<Text> for (String, u64) {
-    fn from(text: Text) -> Self {
+impl From<BoundedText> for (String, u64) {
+    fn from(text: BoundedText) -> Self {
         (text.text, text.is_cut.into())
     }
 }
@@ -121,7 +121,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Records that it is an error, without its message.
+    /// Records an error without a message.
     pub fn failed(&mut self) {
         self.span.set_status(Status::error(""));
     }

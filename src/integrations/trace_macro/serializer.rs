@@ -1,4 +1,4 @@
-//! Serde's side of a [`Writer`]: values, and the lists and tables that they lie in.
+//! Implements serde's `Serializer` for [`Writer`].
 
 use std::fmt::Display;
 
@@ -6,25 +6,25 @@ use serde::ser::{self, Serialize, Serializer};
 use serde_json::{Number, Value as Json};
 
 use super::text;
-use super::writer::{Refused, Writer};
+use super::writer::{WriteError, Writer};
 
-/// A list or a table that is being written.
-pub(super) struct Parts<'w, 'a> {
+/// An array or object that is being written.
+pub(super) struct Compound<'w, 'a> {
     writer: &'w mut Writer<'a>,
-    /// It lies too deep: nothing in it is written.
+    /// Whether it is nested too deeply, so its content is left out.
     is_skipped: bool,
-    /// How many lists and tables end with it.
+    /// Number of arrays and objects that end with it.
     closes: usize,
 }
 
-impl<'w, 'a> Parts<'w, 'a> {
-    fn list(writer: &'w mut Writer<'a>) -> Result<Self, Refused> {
-        let is_open = writer.open_list()?;
+impl<'w, 'a> Compound<'w, 'a> {
+    fn array(writer: &'w mut Writer<'a>) -> Result<Self, WriteError> {
+        let is_open = writer.open_array()?;
         Ok(Self::new(writer, is_open))
     }
 
-    fn table(writer: &'w mut Writer<'a>) -> Result<Self, Refused> {
-        let is_open = writer.open_table()?;
+    fn object(writer: &'w mut Writer<'a>) -> Result<Self, WriteError> {
+        let is_open = writer.open_object()?;
         Ok(Self::new(writer, is_open))
     }
 
@@ -36,13 +36,13 @@ impl<'w, 'a> Parts<'w, 'a> {
         }
     }
 
-    /// A table with one entry, whose name is the variant of an enum, and the list or table in it.
+    /// Opens an object with one entry, named after an enum variant, and the array or object in it.
     fn variant(
         writer: &'w mut Writer<'a>,
         variant: &str,
-        open: impl FnOnce(&'w mut Writer<'a>) -> Result<Self, Refused>,
-    ) -> Result<Self, Refused> {
-        let outer = Self::table(writer)?;
+        open: impl FnOnce(&'w mut Writer<'a>) -> Result<Self, WriteError>,
+    ) -> Result<Self, WriteError> {
+        let outer = Self::object(writer)?;
         if outer.is_skipped {
             return Ok(outer);
         }
@@ -52,14 +52,14 @@ impl<'w, 'a> Parts<'w, 'a> {
         Ok(inner)
     }
 
-    fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+    fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), WriteError> {
         if self.is_skipped {
             return self.writer.count(false);
         }
         self.writer.item(|writer| value.serialize(writer))
     }
 
-    fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Refused> {
+    fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), WriteError> {
         if !self.is_skipped {
             self.writer.name(name);
         }
@@ -73,18 +73,18 @@ impl<'w, 'a> Parts<'w, 'a> {
     }
 }
 
-/// Serde has a trait for each kind of list and of table, which differ in the name of a method.
-macro_rules! parts {
+/// Implements serde's compound traits, which differ in method names only.
+macro_rules! compounds {
     ($($kind:ident: $method:ident($($name:ident)?) by $write:ident),*) => {$(
-        impl ser::$kind for Parts<'_, '_> {
+        impl ser::$kind for Compound<'_, '_> {
             type Ok = ();
-            type Error = Refused;
+            type Error = WriteError;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, $($name: &'static str,)? value: &T) -> Result<(), Refused> {
+            fn $method<T: Serialize + ?Sized>(&mut self, $($name: &'static str,)? value: &T) -> Result<(), WriteError> {
                 self.$write($($name,)? value)
             }
 
-            fn end(self) -> Result<(), Refused> {
+            fn end(self) -> Result<(), WriteError> {
                 self.close();
                 Ok(())
             }
@@ -92,7 +92,7 @@ macro_rules! parts {
     )*};
 }
 
-parts! {
+compounds! {
     SerializeSeq: serialize_element() by item,
     SerializeTuple: serialize_element() by item,
     SerializeTupleStruct: serialize_field() by item,
@@ -101,31 +101,31 @@ parts! {
     SerializeStructVariant: serialize_field(name) by entry
 }
 
-impl ser::SerializeMap for Parts<'_, '_> {
+impl ser::SerializeMap for Compound<'_, '_> {
     type Ok = ();
-    type Error = Refused;
+    type Error = WriteError;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), WriteError> {
         if self.is_skipped {
             return Ok(());
         }
         self.writer.name_by(|writer| key.serialize(writer))
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), WriteError> {
         self.item(value)
     }
 
-    fn end(self) -> Result<(), Refused> {
+    fn end(self) -> Result<(), WriteError> {
         self.close();
         Ok(())
     }
 }
 
-/// Values of one method each.
+/// Implements one method for each scalar type.
 macro_rules! scalars {
     ($($method:ident: $of:ty),*) => {$(
-        fn $method(self, value: $of) -> Result<(), Refused> {
+        fn $method(self, value: $of) -> Result<(), WriteError> {
             self.scalar(value)
         }
     )*};
@@ -133,14 +133,14 @@ macro_rules! scalars {
 
 impl<'w, 'a> Serializer for &'w mut Writer<'a> {
     type Ok = ();
-    type Error = Refused;
-    type SerializeSeq = Parts<'w, 'a>;
-    type SerializeTuple = Parts<'w, 'a>;
-    type SerializeTupleStruct = Parts<'w, 'a>;
-    type SerializeTupleVariant = Parts<'w, 'a>;
-    type SerializeMap = Parts<'w, 'a>;
-    type SerializeStruct = Parts<'w, 'a>;
-    type SerializeStructVariant = Parts<'w, 'a>;
+    type Error = WriteError;
+    type SerializeSeq = Compound<'w, 'a>;
+    type SerializeTuple = Compound<'w, 'a>;
+    type SerializeTupleStruct = Compound<'w, 'a>;
+    type SerializeTupleVariant = Compound<'w, 'a>;
+    type SerializeMap = Compound<'w, 'a>;
+    type SerializeStruct = Compound<'w, 'a>;
+    type SerializeStructVariant = Compound<'w, 'a>;
 
     scalars! {
         serialize_bool: bool,
@@ -156,54 +156,54 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         serialize_f64: f64
     }
 
-    fn serialize_i128(self, value: i128) -> Result<(), Refused> {
+    fn serialize_i128(self, value: i128) -> Result<(), WriteError> {
         match Number::from_i128(value) {
             Some(number) => self.scalar(number),
             None => self.text(&value.to_string()),
         }
     }
 
-    fn serialize_u128(self, value: u128) -> Result<(), Refused> {
+    fn serialize_u128(self, value: u128) -> Result<(), WriteError> {
         match Number::from_u128(value) {
             Some(number) => self.scalar(number),
             None => self.text(&value.to_string()),
         }
     }
 
-    fn serialize_char(self, value: char) -> Result<(), Refused> {
+    fn serialize_char(self, value: char) -> Result<(), WriteError> {
         self.text(value.encode_utf8(&mut [0; 4]))
     }
 
-    fn serialize_str(self, value: &str) -> Result<(), Refused> {
+    fn serialize_str(self, value: &str) -> Result<(), WriteError> {
         self.text(value)
     }
 
-    /// Of bytes only their number is captured.
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), Refused> {
+    /// Captures the length only.
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), WriteError> {
         self.text(&format!("<{} bytes>", value.len()))
     }
 
-    fn serialize_none(self) -> Result<(), Refused> {
+    fn serialize_none(self) -> Result<(), WriteError> {
         self.scalar(Json::Null)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), WriteError> {
         self.wrapped(|writer| value.serialize(writer))
     }
 
-    fn serialize_unit(self) -> Result<(), Refused> {
+    fn serialize_unit(self) -> Result<(), WriteError> {
         self.scalar(Json::Null)
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Refused> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), WriteError> {
         self.scalar(Json::Null)
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Refused> {
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), WriteError> {
         self.text(variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), WriteError> {
         self.wrapped(|writer| value.serialize(writer))
     }
 
@@ -213,23 +213,23 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         _: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), Refused> {
-        let mut parts = Parts::table(self)?;
-        parts.entry(variant, value)?;
-        parts.close();
+    ) -> Result<(), WriteError> {
+        let mut object = Compound::object(self)?;
+        object.entry(variant, value)?;
+        object.close();
         Ok(())
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Parts<'w, 'a>, Refused> {
-        Parts::list(self)
+    fn serialize_seq(self, _: Option<usize>) -> Result<Compound<'w, 'a>, WriteError> {
+        Compound::array(self)
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Parts<'w, 'a>, Refused> {
-        Parts::list(self)
+    fn serialize_tuple(self, _: usize) -> Result<Compound<'w, 'a>, WriteError> {
+        Compound::array(self)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Parts<'w, 'a>, Refused> {
-        Parts::list(self)
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Compound<'w, 'a>, WriteError> {
+        Compound::array(self)
     }
 
     fn serialize_tuple_variant(
@@ -238,16 +238,16 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Parts<'w, 'a>, Refused> {
-        Parts::variant(self, variant, Parts::list)
+    ) -> Result<Compound<'w, 'a>, WriteError> {
+        Compound::variant(self, variant, Compound::array)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Parts<'w, 'a>, Refused> {
-        Parts::table(self)
+    fn serialize_map(self, _: Option<usize>) -> Result<Compound<'w, 'a>, WriteError> {
+        Compound::object(self)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Parts<'w, 'a>, Refused> {
-        Parts::table(self)
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Compound<'w, 'a>, WriteError> {
+        Compound::object(self)
     }
 
     fn serialize_struct_variant(
@@ -256,12 +256,12 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Parts<'w, 'a>, Refused> {
-        Parts::variant(self, variant, Parts::table)
+    ) -> Result<Compound<'w, 'a>, WriteError> {
+        Compound::variant(self, variant, Compound::object)
     }
 
-    /// Writes no more than is kept.
-    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), Refused> {
+    /// Formats no more than the limit of a text.
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), WriteError> {
         let text = text::display(value);
         self.note_cut(text.is_cut);
         self.text(&text.text)

@@ -1,4 +1,4 @@
-//! Streams whose span starts with their first poll, and ends with their last item or when they are dropped.
+//! A stream with a span from the first poll until the last item or the drop.
 
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
@@ -6,21 +6,21 @@ use std::task::{self, Poll, ready};
 use futures_util::Stream;
 use pin_project_lite::pin_project;
 
-use super::life::Life;
+use super::call_span::CallSpan;
 
 pin_project! {
     /// The stream of a traced function.
     pub struct TracedStream<S> {
-        // Taken out to be dropped, and at no other time.
+        // `None` only during the drop.
         #[pin]
         work: Option<S>,
-        life: Life,
+        span: CallSpan,
     }
 
     impl<S> PinnedDrop for TracedStream<S> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _entered = this.life.attach();
+            let _entered = this.span.attach();
             this.work.set(None);
         }
     }
@@ -31,10 +31,10 @@ impl<S: Stream> Stream for TracedStream<S> {
 
     fn poll_next(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
-        let work = this.work.as_pin_mut().expect("it is there until the drop");
-        let item = ready!(this.life.run(|| work.poll_next(task)));
+        let work = this.work.as_pin_mut().expect("present until the drop");
+        let item = ready!(this.span.run(|| work.poll_next(task)));
         if item.is_none() {
-            this.life.end_span();
+            this.span.end_span();
         }
         Poll::Ready(item)
     }
@@ -44,8 +44,8 @@ impl<S: Stream> Stream for TracedStream<S> {
     }
 }
 
-/// The stream that a function returns.
-pub fn stream<T, S: Stream<Item = T>>(life: Life, make: impl FnOnce() -> S) -> TracedStream<S> {
-    let work = life.make(make);
-    TracedStream { work: Some(work), life }
+/// Traces the stream that a function returns.
+pub fn stream<T, S: Stream<Item = T>>(span: CallSpan, make: impl FnOnce() -> S) -> TracedStream<S> {
+    let work = span.make(make);
+    TracedStream { work: Some(work), span }
 }

@@ -1,8 +1,9 @@
-//! Captures an argument or a result by the best trait of its type: `Serialize`, else `Debug`, else the type's name.
+//! Captures an argument or a result by `Serialize`, else by `Debug`, else by its type name.
 //!
-//! A method call takes the first receiver that has the method, and goes through references from the outermost to the innermost one. So the
-//! best trait is implemented for the most references, and the call is `(&&&Value(&x)).tracer_registry_record(..)`. The method's name
-//! does not occur in other traits that all types have.
+//! Uses autoref specialization: a method call takes the first receiver that has the method, from
+//! the outermost reference inwards. So the preferred trait is implemented for the most references,
+//! and the call is `(&&&Value(&x)).tracer_registry_record(..)`. No blanket-implemented trait has a
+//! method of that name.
 
 use std::any::type_name;
 use std::fmt::Debug;
@@ -18,19 +19,19 @@ pub struct Value<'a, T: ?Sized>(pub &'a T);
 
 /// Captures by `Serialize`.
 pub trait BySerialize {
-    /// Captures it under a name.
+    /// Captures the value under a name.
     fn tracer_registry_record(&self, capture: &mut Capture, name: &'static str);
 }
 
 /// Captures by `Debug`.
 pub trait ByDebug {
-    /// Captures it under a name.
+    /// Captures the value under a name.
     fn tracer_registry_record(&self, capture: &mut Capture, name: &'static str);
 }
 
-/// Captures the type's name.
+/// Captures the type name.
 pub trait ByName {
-    /// Captures it under a name.
+    /// Captures the value under a name.
     fn tracer_registry_record(&self, capture: &mut Capture, name: &'static str);
 }
 
@@ -48,6 +49,6 @@ impl<T: Debug + ?Sized> ByDebug for &Value<'_, T> {
 
 impl<T: ?Sized> ByName for Value<'_, T> {
     fn tracer_registry_record(&self, capture: &mut Capture, name: &'static str) {
-        capture.put(name, Json::String(format!("<{}>", type_name::<T>())));
+        capture.insert(name, Json::String(format!("<{}>", type_name::<T>())));
     }
 }

@@ -1,6 +1,6 @@
-//! JSON that is written value by value, and stops at the bounds of a call.
+//! Builds JSON value by value, and stops at the limits of a call.
 //!
-//! Lists and tables that are not complete yet are on a stack. So if a value has to stop, what it wrote so far is kept.
+//! Incomplete arrays and objects are on a stack, so a value that stops early keeps what it wrote.
 
 use std::fmt::Display;
 
@@ -10,21 +10,22 @@ use serde_json::{Map, Value as Json};
 use crate::backend::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES, shorten};
 use crate::util::json_number::IntoJson;
 
-/// Bytes of all names and texts of a call.
+/// Maximum size of all names and texts of a call, in bytes.
 pub(super) const MAX_BYTES: usize = 256 << 10;
-/// Nulls, empty tables and the like, which do not count as values and still take time.
+/// Maximum number of nodes. Nulls and empty objects do not count as values, but still take time.
 const MAX_NODES: usize = 8 * MAX_VALUES;
-/// How often a value may be wrapped (in an `Option`, a newtype) without a table or a list in between.
+/// Maximum number of wrappers (`Option`, newtype) around a value, without an array or object in
+/// between.
 const MAX_WRAPPERS: usize = 64;
 
-/// What a call may still write.
-pub(super) struct Left {
+/// Remaining limits of a call.
+pub(super) struct Budget {
     values: usize,
     nodes: usize,
     bytes: usize,
 }
 
-impl Default for Left {
+impl Default for Budget {
     fn default() -> Self {
         Self {
             values: MAX_VALUES,
@@ -34,19 +35,19 @@ impl Default for Left {
     }
 }
 
-/// A value has to stop, or its own code failed.
+/// Stops a value that reached a limit or failed to serialize.
 #[derive(Debug, thiserror::Error)]
 #[error("not captured")]
-pub(super) struct Refused;
+pub(super) struct WriteError;
 
-impl ser::Error for Refused {
+impl ser::Error for WriteError {
     fn custom<T: Display>(_: T) -> Self {
         Self
     }
 }
 
 pub(super) struct Writer<'a> {
-    left: &'a mut Left,
+    budget: &'a mut Budget,
     stack: Vec<Frame>,
     done: Json,
     wrappers: usize,
@@ -54,19 +55,19 @@ pub(super) struct Writer<'a> {
     is_full: bool,
 }
 
-/// A list or a table that is not complete yet.
+/// An incomplete array, object or entry name.
 enum Frame {
-    List(Vec<Json>),
-    /// With the name of the next entry. `None` if that entry is left out.
-    Table(Map<String, Json>, Option<String>),
+    Array(Vec<Json>),
+    /// With the name of the next entry. `None` leaves that entry out.
+    Object(Map<String, Json>, Option<String>),
     /// The name of an entry, which may be of any type.
     Name(Json),
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(left: &'a mut Left) -> Self {
+    pub(super) fn new(budget: &'a mut Budget) -> Self {
         Self {
-            left,
+            budget,
             stack: Vec::new(),
             done: Json::Null,
             wrappers: 0,
@@ -79,7 +80,8 @@ impl<'a> Writer<'a> {
         self.is_full
     }
 
-    /// Returns what was written, and the least number of values that were left out or shortened.
+    /// Returns the JSON, and a lower bound for the number of values that were left out or
+    /// shortened.
     pub(super) fn finish(mut self) -> (Json, u64) {
         while !self.stack.is_empty() {
             self.close();
@@ -87,16 +89,16 @@ impl<'a> Writer<'a> {
         (self.done, self.cut)
     }
 
-    pub(super) fn text(&mut self, text: &str) -> Result<(), Refused> {
+    pub(super) fn text(&mut self, text: &str) -> Result<(), WriteError> {
         self.count(true)?;
-        let room = MAX_TEXT_BYTES.min(self.left.bytes);
-        let kept = shorten(text, room, &mut self.cut);
-        self.left.bytes -= kept.len();
+        let limit = MAX_TEXT_BYTES.min(self.budget.bytes);
+        let kept = shorten(text, limit, &mut self.cut);
+        self.budget.bytes -= kept.len();
         self.put(Json::String(kept));
         Ok(())
     }
 
-    pub(super) fn scalar(&mut self, value: impl IntoJson) -> Result<(), Refused> {
+    pub(super) fn scalar(&mut self, value: impl IntoJson) -> Result<(), WriteError> {
         let value = value.into_json();
         self.count(!value.is_null())?;
         self.put(value);
@@ -106,24 +108,24 @@ impl<'a> Writer<'a> {
     /// Counts a value.
     ///
     /// # Errors
-    /// A bound of the call is reached.
-    pub(super) fn count(&mut self, is_value: bool) -> Result<(), Refused> {
-        if self.is_full || self.left.nodes == 0 || (is_value && self.left.values == 0) {
+    /// A limit of the call is reached.
+    pub(super) fn count(&mut self, is_value: bool) -> Result<(), WriteError> {
+        if self.is_full || self.budget.nodes == 0 || (is_value && self.budget.values == 0) {
             self.cut += u64::from(!self.is_full);
             self.is_full = true;
-            return Err(Refused);
+            return Err(WriteError);
         }
-        self.left.nodes -= 1;
-        self.left.values -= usize::from(is_value);
+        self.budget.nodes -= 1;
+        self.budget.values -= usize::from(is_value);
         Ok(())
     }
 
     fn put(&mut self, value: Json) {
         match self.stack.last_mut() {
             None => self.done = value,
-            Some(Frame::List(items)) => items.push(value),
+            Some(Frame::Array(items)) => items.push(value),
             Some(Frame::Name(name)) => *name = value,
-            Some(Frame::Table(entries, name)) => match name.take() {
+            Some(Frame::Object(entries, name)) => match name.take() {
                 Some(name) => {
                     entries.insert(name, value);
                 }
@@ -132,17 +134,18 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Opens a list. Returns false if it would lie too deep; it counts as cut then, and nothing in it may be written.
-    pub(super) fn open_list(&mut self) -> Result<bool, Refused> {
-        self.open(Frame::List(Vec::new()))
+    /// Opens an array. Returns false if it is nested too deeply. It then counts as cut, and its
+    /// content must not be written.
+    pub(super) fn open_array(&mut self) -> Result<bool, WriteError> {
+        self.open(Frame::Array(Vec::new()))
     }
 
-    /// Opens a table. As [`open_list`](Self::open_list).
-    pub(super) fn open_table(&mut self) -> Result<bool, Refused> {
-        self.open(Frame::Table(Map::new(), None))
+    /// Opens an object. As [`open_array`](Self::open_array).
+    pub(super) fn open_object(&mut self) -> Result<bool, WriteError> {
+        self.open(Frame::Object(Map::new(), None))
     }
 
-    fn open(&mut self, frame: Frame) -> Result<bool, Refused> {
+    fn open(&mut self, frame: Frame) -> Result<bool, WriteError> {
         self.count(false)?;
         let fits = self.stack.len() + 1 < MAX_DEPTH;
         if fits {
@@ -154,54 +157,60 @@ impl<'a> Writer<'a> {
         Ok(fits)
     }
 
-    /// Closes the innermost list or table.
+    /// Closes the innermost array or object.
     pub(super) fn close(&mut self) {
         match self.stack.pop() {
-            Some(Frame::List(items)) => self.put(Json::Array(items)),
-            Some(Frame::Table(entries, _)) => self.put(Json::Object(entries)),
+            Some(Frame::Array(items)) => self.put(Json::Array(items)),
+            Some(Frame::Object(entries, _)) => self.put(Json::Object(entries)),
             Some(Frame::Name(_)) | None => {}
         }
     }
 
     /// Sets the name of the next entry.
     pub(super) fn name(&mut self, text: &str) {
-        let fits = text.len() <= MAX_NAME_BYTES.min(self.left.bytes);
+        let fits = text.len() <= MAX_NAME_BYTES.min(self.budget.bytes);
         if fits {
-            self.left.bytes -= text.len();
+            self.budget.bytes -= text.len();
         }
-        if let Some(Frame::Table(_, name)) = self.stack.last_mut() {
+        if let Some(Frame::Object(_, name)) = self.stack.last_mut() {
             *name = fits.then(|| text.to_owned());
         }
     }
 
-    /// Sets the name of the next entry to what a value writes: a text, a number or a boolean.
-    pub(super) fn name_by(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Refused>) -> Result<(), Refused> {
+    /// Sets the name of the next entry to a serialized text, number or boolean.
+    pub(super) fn name_by(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
         self.stack.push(Frame::Name(Json::Null));
         // A name does not count as a value.
-        self.left.values += 1;
+        self.budget.values += 1;
         let written = write(self);
         let Some(Frame::Name(name)) = self.stack.pop() else {
-            return Err(Refused);
+            return Err(WriteError);
         };
         written?;
         match name {
             Json::String(name) => self.name(&name),
             Json::Number(_) | Json::Bool(_) => self.name(&name.to_string()),
-            Json::Null | Json::Array(_) | Json::Object(_) => return Err(Refused),
+            Json::Null | Json::Array(_) | Json::Object(_) => return Err(WriteError),
         }
         Ok(())
     }
 
-    /// Writes a value that lies in a list or a table.
-    pub(super) fn item(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Refused>) -> Result<(), Refused> {
+    /// Writes a value of an array or object.
+    pub(super) fn item(&mut self, write: impl FnOnce(&mut Self) -> Result<(), WriteError>) -> Result<(), WriteError> {
         let wrappers = std::mem::take(&mut self.wrappers);
         let result = write(self);
         self.wrappers = wrappers;
         result
     }
 
-    /// Writes a value that is wrapped in another.
-    pub(super) fn wrapped(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Refused>) -> Result<(), Refused> {
+    /// Writes a wrapped value.
+    pub(super) fn wrapped(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
         if self.wrappers == MAX_WRAPPERS {
             self.cut += 1;
             return self.scalar(Json::Null);
@@ -212,7 +221,7 @@ impl<'a> Writer<'a> {
         result
     }
 
-    /// Counts values that were shortened before they were written.
+    /// Counts a value that was shortened before it was written.
     pub(super) fn note_cut(&mut self, cut: bool) {
         self.cut += u64::from(cut);
     }

@@ -1,4 +1,4 @@
-//! The types of the options `name`, `tracer`, `session` and `registry`.
+//! Types that the options `name`, `tracer`, `session` and `registry` accept.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use crate::tracer::TracerHandle;
 #[diagnostic::on_unimplemented(
     message = "`name` cannot be a `{Self}`",
     label = "not a span's name",
-    note = "it is anything that is `Into<Cow<'static, str>>`: a `&'static str`, a `String`"
+    note = "expected an `Into<Cow<'static, str>>`, such as a `&'static str` or a `String`"
 )]
 pub trait NameOption: Into<Cow<'static, str>> {}
 
@@ -23,13 +23,13 @@ impl<N: Into<Cow<'static, str>>> NameOption for N {}
 #[diagnostic::on_unimplemented(
     message = "`tracer` cannot be a `{Self}`",
     label = "not a tracer",
-    note = "it is a `TracerHandle`, an `Option` of one, or a `Result` with one whose error is `Display`"
+    note = "expected a `TracerHandle`, an `Option` of one, or a `Result` of one with a `Display` error"
 )]
 pub trait TracerOption {
     /// Returns the tracer.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why it cannot be resolved.
     fn tracer(&self) -> Result<TracerHandle, String>;
 }
 
@@ -37,10 +37,10 @@ pub trait TracerOption {
 #[diagnostic::on_unimplemented(
     message = "`session` cannot be a `{Self}`",
     label = "not a session",
-    note = "it is a `Session`, or an `Option` of one"
+    note = "expected a `Session`, or an `Option` of one"
 )]
 pub trait SessionOption {
-    /// Returns the session, if there is one.
+    /// Returns the session, if any.
     fn session(&self) -> Option<Session>;
 }
 
@@ -65,7 +65,8 @@ impl<T: TracerOption + ?Sized> TracerOption for &T {
 
 impl<T: TracerOption> TracerOption for Option<T> {
     fn tracer(&self) -> Result<TracerHandle, String> {
-        self.as_ref().map_or_else(|| Err("it is None".to_owned()), T::tracer)
+        self.as_ref()
+            .map_or_else(|| Err("the `tracer` option is `None`".to_owned()), T::tracer)
     }
 }
 
@@ -108,12 +109,12 @@ impl<T: RegistryOption + ?Sized> RegistryOption for &T {
     }
 }
 
-/// Returns the registry of the option.
+/// Converts the value of the option `registry`.
 pub fn registry<R: RegistryOption>(written: &R) -> &TracerRegistry {
     written.registry()
 }
 
-/// Returns the text of the option.
+/// Converts the value of the option `tenant`, `feature` or `environment`.
 pub fn text<T: AsRef<str> + ?Sized>(written: &T) -> &str {
     written.as_ref()
 }

@@ -1,10 +1,10 @@
-//! A call's span from its start to its end, and the context in which the function runs meanwhile.
+//! The span of a call, and the context in which the function runs.
 //!
-//! | state | becomes |
+//! | state | next |
 //! |---|---|
-//! | `Planned` | `Open`, `Closed` or `Nothing` at the first poll |
-//! | `Open` | `Nothing` when the work is gone, `Closed` after its last item |
-//! | `Closed`, `Nothing` | |
+//! | `Planned` | `Open`, `Closed` or `Inactive` at the first poll |
+//! | `Open` | `Inactive` once the work is dropped, `Closed` after its last item |
+//! | `Closed`, `Inactive` | none |
 
 use std::thread;
 
@@ -14,72 +14,73 @@ use serde_json::Value as Json;
 
 use super::call::{Call, TracerChoice};
 use super::capture::Capture;
-use super::counts::note_unrouted;
+use super::counts::count_unrouted;
 use super::outcome::Recorder;
 use crate::backend::{DataPart, flatten};
 use crate::context::{self, ScopeGuard};
 use crate::span::ActiveSpan;
 use crate::tracer::{OpenSpan, TracerHandle};
 
-/// Attribute of a future that was dropped before it was done.
+/// Attribute of the span of a future that was dropped before completion.
 const CANCELLED: &str = "tracer_registry.cancelled";
 
-/// A call's span: planned, open, closed, or none.
-pub struct Life {
+/// The span of a call: planned, open, closed or none.
+pub struct CallSpan {
     state: State,
     panicked: bool,
 }
 
 enum State {
-    /// The first poll starts it.
+    /// The first poll starts the span.
     Planned(Box<Plan>),
     Open(OpenSpan),
-    /// There is no span, or it is over. What is left of the work runs in this context.
+    /// No span, or an ended one. The rest of the work runs in this context.
     Closed(Context),
-    /// There is no span, and the work runs in the caller's context.
-    Nothing,
+    /// No span. The work runs in the caller's context.
+    Inactive,
 }
 
 struct Plan {
     call: Call,
-    called_in: Context,
+    caller_context: Context,
     inputs: Capture,
     fields: Capture,
 }
 
-/// Begins a call.
-pub fn begin(call: impl FnOnce() -> Call) -> Life {
-    Life::of(start(call(), &context::current()))
+/// Starts the span of a call.
+pub fn begin(call: impl FnOnce() -> Call) -> CallSpan {
+    CallSpan::new(start(call(), &context::current()))
 }
 
-/// Begins a call whose span starts when its future or stream is polled for the first time. If its tracer cannot be resolved, it is hidden from
-/// the call on.
-pub fn plan(call: impl FnOnce() -> Call) -> Life {
-    let (call, called_in) = (call(), context::current());
+/// Plans the span of a call. The first poll of its future or stream starts it. If the tracer cannot
+/// be resolved, the whole call runs outside any scope.
+pub fn plan(call: impl FnOnce() -> Call) -> CallSpan {
+    let (call, caller_context) = (call(), context::current());
     if let TracerChoice::Failed = call.tracer {
-        return Life::of(start(call, &called_in));
+        return CallSpan::new(start(call, &caller_context));
     }
-    Life::of(State::Planned(Box::new(Plan {
+    CallSpan::new(State::Planned(Box::new(Plan {
         call,
-        called_in,
+        caller_context,
         inputs: Capture::default(),
         fields: Capture::default(),
     })))
 }
 
-/// Starts a call's span in a context, if it has a tracer.
+/// Starts the span of a call in a context, if the call has a tracer.
 fn start(call: Call, from: &Context) -> State {
     let tracer = match call.tracer {
-        // In no scope: a function further in that names no tracer would otherwise be traced into the caller's project, or the default's.
+        // Untraced: callees without a named tracer must not trace into the caller's project or the
+        // default's.
         TracerChoice::Failed => return State::Closed(context::untraced(from)),
         TracerChoice::Named(tracer) => tracer,
-        TracerChoice::OfScope => {
+        TracerChoice::FromScope => {
             let of_session = call.session.as_ref().map(|session| session.tracer().clone());
             let Some(tracer) = of_session.or_else(|| of_scope(from)) else {
                 if !from.is_telemetry_suppressed() {
-                    note_unrouted();
+                    count_unrouted();
                 }
-                return State::Nothing;
+                return State::Inactive;
             };
             tracer
         }
@@ -101,8 +102,8 @@ fn of_scope(from: &Context) -> Option<TracerHandle> {
     context::scope_of(from).and_then(|(owner, _)| TracerHandle::of_scope(owner))
 }
 
-impl Life {
-    fn of(state: State) -> Self {
+impl CallSpan {
+    fn new(state: State) -> Self {
         Self { state, panicked: false }
     }
 
@@ -111,7 +112,7 @@ impl Life {
         self.capture(record, |plan| &mut plan.inputs, record_inputs);
     }
 
-    /// Captures attributes, if the span is recorded.
+    /// Captures the fields, if the span is recorded.
     pub fn fields(&mut self, record: impl FnOnce(&mut Capture)) {
         self.capture(record, |plan| &mut plan.fields, record_fields);
     }
@@ -134,7 +135,7 @@ impl Life {
         }
     }
 
-    /// Records the outcome of the call, if the span is recorded. Called in the call's context.
+    /// Records the outcome of the call, if the span is recorded. Call it in the call's context.
     pub fn outcome(&self, record: impl FnOnce(&mut Recorder<'_>)) {
         if let State::Open(open) = &self.state
             && is_recording(&open.span)
@@ -148,73 +149,74 @@ impl Life {
     /// Makes the call's context current, and starts its span if it is planned.
     pub(super) fn enter(&mut self) -> Option<ScopeGuard> {
         if let State::Planned(_) = &self.state
-            && let State::Planned(plan) = std::mem::replace(&mut self.state, State::Nothing)
+            && let State::Planned(plan) = std::mem::replace(&mut self.state, State::Inactive)
         {
             self.start(*plan);
         }
         self.attach()
     }
 
-    /// Makes the call's context current, if it has one.
+    /// Makes the call's context current, if any.
     pub(super) fn attach(&self) -> Option<ScopeGuard> {
         match &self.state {
             State::Open(open) => Some(context::attach(open.span.context())),
             State::Closed(cx) => Some(context::attach(cx)),
-            State::Planned(_) | State::Nothing => None,
+            State::Planned(_) | State::Inactive => None,
         }
     }
 
     fn start(&mut self, plan: Plan) {
-        self.state = start(plan.call, &context::current_or(plan.called_in));
+        self.state = start(plan.call, &context::current_or(plan.caller_context));
         if let State::Open(open) = &self.state {
             record_inputs(&open.span, plan.inputs);
             record_fields(&open.span, plan.fields);
         }
     }
 
-    /// Runs a part of the work in the call's context. Records a panic in it, which goes on.
+    /// Runs a part of the work in the call's context. Records a panic and lets it continue.
     pub(super) fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let _entered = self.enter();
         self.watch(work)
     }
 
-    /// Runs a part of the work in the call's context, which is current. Records a panic in it, which goes on.
+    /// As [`run`](Self::run), if the call's context is already current.
     pub(super) fn watch<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let _watch = Watch {
-            life: self,
+            span: self,
             was_panicking: thread::panicking(),
         };
         work()
     }
 
-    /// Runs what a function does at the call to make its future or stream: outside the span, and hidden if the call is.
+    /// Runs the function that returns a future or stream: before the span starts, but outside any
+    /// scope if the tracer cannot be resolved.
     pub(super) fn make<T>(&self, make: impl FnOnce() -> T) -> T {
         let _entered = self.attach();
         make()
     }
 
-    /// Ends the span, after the work is gone.
+    /// Ends the span after the work was dropped.
     pub(super) fn end(&mut self) {
-        self.state = State::Nothing;
+        self.state = State::Inactive;
     }
 
-    /// Ends the span while the work is still there. What the work does later, when it is polled again or dropped, must not run in the
-    /// caller's scope.
+    /// Ends the span before the work is dropped. Later polls and the drop keep the call's scope.
     pub(super) fn end_span(&mut self) {
         if let State::Open(open) = &self.state {
             self.state = State::Closed(open.span.context().clone());
         }
     }
 
-    /// Records that the work is dropped before it was done.
-    pub(super) fn note_cancelled(&self) {
+    /// Records that the work is dropped before completion.
+    pub(super) fn record_cancelled(&self) {
         if let (State::Open(open), false) = (&self.state, self.panicked) {
             open.span.set_attribute(CANCELLED, true);
         }
     }
 
-    /// Records a panic that began after `was_panicking` was read. A function may also run, and return, while another panic goes on.
-    pub(super) fn note_if_panicked(&mut self, was_panicking: bool) {
+    /// Records a panic that began after `was_panicking` was read. A function may also run and
+    /// return while another panic unwinds.
+    pub(super) fn record_panic(&mut self, was_panicking: bool) {
         if was_panicking || !thread::panicking() {
             return;
         }
@@ -225,15 +227,15 @@ impl Life {
     }
 }
 
-/// Records a panic that passes.
+/// Records a panic that unwinds through it.
 struct Watch<'a> {
-    life: &'a mut Life,
+    span: &'a mut CallSpan,
     was_panicking: bool,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.life.note_if_panicked(self.was_panicking);
+        self.span.record_panic(self.was_panicking);
     }
 }
 
