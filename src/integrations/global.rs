@@ -1,6 +1,6 @@
-//! The globals of a process: OpenTelemetry's provider and propagator, and the registry behind them.
+//! OpenTelemetry's global provider and propagator, and the registry behind them.
 //!
-//! The one exception to "no state of the process", and only if the program asks for it.
+//! The only process-wide state of this crate, and only if the program calls `install_global`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -18,33 +18,41 @@ use crate::scope::Scope;
 
 static GLOBAL: ArcSwapOption<WeakRegistry> = ArcSwapOption::const_empty();
 
-/// The headers that the propagator writes and reads.
+/// Headers that the propagator writes and reads.
 static FIELDS: LazyLock<[String; 3]> = LazyLock::new(|| PROPAGATED.map(|name| name.to_string()));
 
-/// Passes the registry that was installed last to a closure, if it still exists. Never shuts it down on this thread.
+/// Passes the installed registry to a closure, if it still exists. Never shuts the registry down on
+/// this thread.
 #[cfg(feature = "macros")]
-pub(crate) fn with_global_registry<T>(ask: impl FnOnce(&TracerRegistry) -> T) -> Option<T> {
+pub(crate) fn with_global_registry<T>(f: impl FnOnce(&TracerRegistry) -> T) -> Option<T> {
     let installed = GLOBAL.load_full()?;
-    installed.with(ask)
+    installed.with(f)
 }
 
 impl TracerRegistry {
-    /// Makes this the registry of the process, for code that asks no registry for a tracer:
+    /// Installs this registry as the process-wide one, for code that has no handle to a registry.
     ///
-    /// - OpenTelemetry's global tracer provider becomes a [`RoutingProvider`](Self::routing_provider) of it. Tracers that were taken from the
-    ///   global provider before keep the old one, so call this first.
-    /// - OpenTelemetry's global propagator goes by scopes. It writes into a request what belongs to the tracer that a span started there would go
-    ///   to, as [`TracerHandle::inject`](crate::TracerHandle::inject); without such a tracer, nothing. From a request that comes in it takes, inside a
-    ///   scope, what [`TracerHandle::extract`](crate::TracerHandle::extract) takes for that scope's tracer. Outside any scope it takes only the remote
-    ///   span, which is the parent of the next tracer's first span if that tracer's binding trusts it. Headers choose no tracer.
-    /// - [`TracerRegistry::global`] returns it.
+    /// - OpenTelemetry's global tracer provider becomes this registry's
+    ///   [`RoutingProvider`](Self::routing_provider). Tracers obtained earlier keep the old
+    ///   provider, so call this first.
+    /// - OpenTelemetry's global propagator follows scopes. On injection it writes the headers of
+    ///   the tracer that a span started there would go to, as
+    ///   [`TracerHandle::inject`](crate::TracerHandle::inject); without such a tracer, it writes
+    ///   nothing. On extraction inside a scope it does what
+    ///   [`TracerHandle::extract`](crate::TracerHandle::extract) does for the scope's tracer.
+    ///   Outside any scope it takes only the remote span, which becomes the parent of the next
+    ///   tracer's first span if that tracer's binding trusts it. Headers never choose a tracer.
+    /// - [`TracerRegistry::global`] returns this registry.
     ///
-    /// None of this keeps the registry alive: keep it, and shut it down. If it is dropped instead while a look-up by name is under way, it ends on a
-    /// thread of its own after the look-up, and a program that returns from `main` meanwhile loses what was not sent. After a shutdown, spans in scopes
-    /// are counted as [`AfterShutdown`](crate::status::DropReason::AfterShutdown), those outside any as unrouted; nothing panics.
+    /// None of these keeps the registry alive: keep it, and shut it down. If it is dropped while a
+    /// look-up by name is running, it shuts down on a separate thread after the look-up; data that
+    /// is unsent when `main` returns is lost. After a shutdown, spans in scopes are counted as
+    /// [`AfterShutdown`](crate::status::DropReason::AfterShutdown), other spans as unrouted.
+    /// Nothing panics.
     ///
-    /// The last call holds, by this registry or another one, as for all of OpenTelemetry's globals. So libraries and tests must not call it.
-    #[expect(clippy::disallowed_methods, reason = "this is what it is for")]
+    /// The last call wins, by this or another registry, as for all OpenTelemetry globals. Libraries
+    /// and tests must not call it.
+    #[expect(clippy::disallowed_methods, reason = "installs the globals")]
     pub fn install_global(&self) {
         let routing = self.routing_provider();
         global::set_text_map_propagator(ScopedPropagator(routing.clone()));
@@ -52,7 +60,8 @@ impl TracerRegistry {
         GLOBAL.store(Some(Arc::new(self.downgrade())));
     }
 
-    /// Returns the registry that [`install_global`](Self::install_global) was called on last, if it still exists.
+    /// Returns the registry that [`install_global`](Self::install_global) was last called on, if it
+    /// still exists.
     pub fn global() -> Option<Self> {
         GLOBAL.load().as_ref()?.upgrade()
     }
@@ -77,7 +86,8 @@ impl TextMapPropagator for ScopedPropagator {
         let scope = Scope::from(cx.clone());
         match scope.tracer() {
             Some(tracer) => tracer.extract_into(cx, extractor),
-            // The tracer is not known yet. The tracer whose scope is entered next trusts the span or not. Baggage would have no owner.
+            // The tracer whose scope is entered next decides whether to trust the span. Baggage
+            // would have no owner.
             None => TraceContextPropagator::new().extract_with_context(cx, extractor),
         }
     }

@@ -1,4 +1,4 @@
-//! Integrations with what programs already use: OpenTelemetry's global API, `#[trace]`, the `tracing` crate, tower and reqwest.
+//! Integrations: OpenTelemetry's global API, `#[trace]`, the `tracing` crate, tower and reqwest.
 
 pub(crate) mod global;
 #[cfg(feature = "reqwest")]

@@ -1,4 +1,4 @@
-//! A middleware for `reqwest`: outgoing requests carry the trace of their scope.
+//! Middleware for `reqwest` that propagates the trace of the current scope.
 //!
 //! ```
 //! use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
@@ -25,20 +25,22 @@ use reqwest_middleware::{Middleware, Next, Result};
 use crate::context::{self, InScope};
 use crate::registry::TracerRegistry;
 
-/// Has the requests of a `reqwest` client carry the trace of the scope that they are sent in.
+/// Writes the trace of the current scope into the requests of a `reqwest` client.
 ///
-/// In a tracer's scope `traceparent`, `tracestate` and `baggage` of the request are removed, whatever wrote them, and written anew by that
-/// tracer ([`TracerHandle::inject_headers`](crate::TracerHandle::inject_headers)). Outside any scope the request stays as it is, with
-/// whatever headers it has. No span is made: the server's span is a child of the current one.
+/// In a tracer's scope it replaces `traceparent`, `tracestate` and `baggage` of the request by
+/// those of that tracer ([`TracerHandle::inject_headers`](crate::TracerHandle::inject_headers)).
+/// Outside any scope it leaves the request unchanged. It creates no span: the server's span is a
+/// child of the current one.
 ///
-/// The scope is the one that is current when the future of `send` is polled first. What runs after this middleware runs in it, whatever polls
-/// it. A redirect is followed below the middleware, with the same headers, to another host too; `reqwest`'s redirect policy prevents it.
-/// Add the middleware last, so that others that retry a request have it send the headers each time.
+/// The scope is the current one at the first poll of the future of `send`. Inner middleware runs in
+/// that scope. `reqwest` follows redirects below the middleware, with the same headers, also to
+/// other hosts; its redirect policy can prevent that. Add the middleware last, so that a retrying
+/// middleware runs it for each attempt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PropagationMiddleware(());
 
 impl PropagationMiddleware {
-    /// Returns a middleware that writes headers.
+    /// Creates the middleware.
     pub fn new() -> Self {
         Self::default()
     }

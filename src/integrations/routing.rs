@@ -1,4 +1,4 @@
-//! A tracer provider for code that knows no tenants: each span goes to the tracer of the scope in which it is started.
+//! A tracer provider for code without tenants: each span goes to the tracer of its scope.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,20 +16,24 @@ use crate::span::RegistrySpan;
 use crate::tracer::TracerHandle;
 use crate::util::wall_time::Moment;
 
-/// OpenTelemetry's `TracerProvider` for instrumentation that knows no tenants, such as an instrumented client or driver that asks for a
-/// provider once and keeps it. [`TracerRegistry::routing_provider`] makes one.
+/// OpenTelemetry `TracerProvider` for instrumentation without tenants, such as an instrumented
+/// client or driver that keeps one provider. Created by [`TracerRegistry::routing_provider`].
 ///
-/// Each span goes to the tracer of the scope in the context in which it is started, else of the current scope, as a child of that tracer's own
-/// span. Outside any scope it goes to `routing.default` of the registry's configuration. If there is none, or its tracer cannot be resolved,
-/// the span is not recorded, and counted as [`Status::unrouted`](crate::status::Status::unrouted). It never goes to a tracer that was not named. Work that
-/// is served untraced, or called for a tracer that could not be resolved, has no default.
+/// Each span goes to the tracer of the scope in its parent context, else of the current scope, as a
+/// child of that tracer's own span. Outside any scope it goes to `routing.default` of the
+/// configuration. Without a default, or if its tracer cannot be resolved, the span is not
+/// recorded and is counted in [`Status::unrouted`](crate::status::Status::unrouted). It never goes
+/// to a tracer that neither a scope nor the configuration names. The default does not apply to
+/// requests served untraced, or to functions with `#[trace]` and an unresolved tracer.
 ///
-/// Each such span looks the default up, so a reload, a new key or an eviction holds at once. The first one has its tracer made on a thread of its
-/// own, where its key is read, and waits up to a second for it. If that takes longer, spans are unrouted until it is done. A failure is retried
-/// after a second, or after ten times as long as it took (at most a minute), and logged at most once a minute.
+/// Each span outside a scope looks the default up, so a reload, a new key or an eviction takes
+/// effect at once. The first look-up creates the tracer and reads its key on a separate thread. The
+/// span waits for it for up to a second; later spans are unrouted until it completes. A failed
+/// look-up is retried after a second, or after ten times its duration (at most a minute), and
+/// logged at most once a minute.
 ///
-/// It does not keep the registry alive. Once the registry is gone, spans in scopes of its handles are refused and counted as after a shutdown,
-/// and those outside any scope are unrouted.
+/// The provider does not keep the registry alive. Once the registry is gone, spans in scopes of its
+/// handles are refused and counted as after a shutdown, and spans outside any scope are unrouted.
 ///
 /// ```
 /// use opentelemetry::trace::{Tracer, TracerProvider};
@@ -41,7 +45,7 @@ use crate::util::wall_time::Moment;
 /// let acme = registry.tenant("acme")?;
 /// acme.in_span("request", |_| drop(driver.start("query")));            // a child of `request`, in acme's project
 ///
-/// drop(driver.start("housekeeping"));                                       // in no scope, and there is no default: not recorded
+/// drop(driver.start("housekeeping"));                                       // outside any scope, without a default: not recorded
 /// assert_eq!(registry.status().unrouted.spans, 1);
 /// # Ok(())
 /// # }
@@ -52,10 +56,10 @@ pub struct RoutingProvider(Arc<Shared>);
 struct Shared {
     routing: Routing,
     /// Records nothing.
-    nowhere: SdkTracerProvider,
+    noop: SdkTracerProvider,
 }
 
-/// Routes what is in no scope.
+/// Routes spans outside any scope.
 pub(crate) struct Routing {
     registry: WeakRegistry,
     pub(crate) unrouted: Arc<Unrouted>,
@@ -69,17 +73,17 @@ pub struct RoutingTracer {
 }
 
 impl TracerRegistry {
-    /// Returns a provider for code that knows no tenants. Its spans go to the tracer of the scope in which they are started, and outside any to
-    /// `routing.default` of the configuration.
+    /// Returns a provider for code without tenants. Its spans go to the tracer of their scope, and
+    /// outside any scope to `routing.default` of the configuration.
     pub fn routing_provider(&self) -> RoutingProvider {
-        // Everything that variables of the process could set is set here.
-        let nowhere = SdkTracerProvider::builder()
+        // Sets everything that environment variables could set.
+        let noop = SdkTracerProvider::builder()
             .with_resource(Resource::builder_empty().build())
             .with_sampler(Sampler::AlwaysOff)
             .build();
         RoutingProvider(Arc::new(Shared {
             routing: Routing::new(self),
-            nowhere,
+            noop,
         }))
     }
 }
@@ -92,7 +96,8 @@ impl Routing {
         }
     }
 
-    /// Returns the tracer for spans in a context without a scope.
+    /// Returns the default tracer for spans in a context without a scope, unless the context is
+    /// untraced.
     pub(crate) fn default_tracer(&self, cx: &Context) -> Option<TracerHandle> {
         if context::is_untraced(cx) {
             return None;
@@ -102,12 +107,13 @@ impl Routing {
 }
 
 impl RoutingProvider {
-    /// Returns how many spans of the registry were not recorded so far because they were in no scope. Works also after the registry is gone.
+    /// Returns the number of spans of the registry that were not recorded because no tracer
+    /// applied. Works also after the registry is gone.
     pub fn unrouted(&self) -> u64 {
         self.0.routing.unrouted.status().spans
     }
 
-    /// Returns the tracer for a span that is started in a context.
+    /// Returns the tracer for a span with this parent context.
     pub(crate) fn route(&self, cx: &Context) -> Option<TracerHandle> {
         let scoped = Scope::from(cx.clone()).tracer();
         if scoped.is_some() || context::is_untraced(cx) {
@@ -117,13 +123,14 @@ impl RoutingProvider {
         now.tracer().or_else(|| self.0.routing.default_tracer(now.context()))
     }
 
-    /// Counts a span without a tracer. Returns the context that decided that: the given one, else the current one.
-    fn note_unrouted(&self, cx: &Context) -> Context {
+    /// Counts a span without a tracer. Returns the context that decided: the current one if only
+    /// that is untraced, else the given one.
+    fn count_unrouted(&self, cx: &Context) -> Context {
         let now = context::current();
         let is_current = context::is_untraced(&now) && !context::is_untraced(cx);
-        let by = if is_current { now } else { cx.clone() };
-        self.0.routing.unrouted.note_span(&by);
-        by
+        let decisive = if is_current { now } else { cx.clone() };
+        self.0.routing.unrouted.note_span(&decisive);
+        decisive
     }
 }
 
@@ -139,16 +146,17 @@ impl TracerProvider for RoutingProvider {
 }
 
 impl RoutingTracer {
-    fn nowhere(&self, builder: SpanBuilder) -> RegistrySpan {
-        let nowhere = self.provider.0.nowhere.tracer_with_scope(self.instrumentation.clone());
-        RegistrySpan::new(nowhere.build_with_context(builder, &Context::new()), Moment::now())
+    fn noop(&self, builder: SpanBuilder) -> RegistrySpan {
+        let noop = self.provider.0.noop.tracer_with_scope(self.instrumentation.clone());
+        RegistrySpan::new(noop.build_with_context(builder, &Context::new()), Moment::now())
     }
 }
 
 impl Tracer for RoutingTracer {
     type Span = RegistrySpan;
 
-    // The trait's own versions panic on a thread that is ending, and keep the current context borrowed while the default is looked up.
+    // The trait's default methods panic on a thread that is ending, and keep the current context
+    // borrowed during the look-up of the default.
     fn start<T: Into<Cow<'static, str>>>(&self, name: T) -> RegistrySpan {
         self.build(SpanBuilder::from_name(name))
     }
@@ -158,20 +166,20 @@ impl Tracer for RoutingTracer {
     }
 
     fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> RegistrySpan {
-        // Before the look-up of the default: a suppressed span must not make a tracer.
+        // Before the look-up of the default: a suppressed span must not create a tracer.
         if parent_cx.is_telemetry_suppressed() {
-            return self.nowhere(builder);
+            return self.noop(builder);
         }
         let parent_cx = &*context::usable(parent_cx);
         if let Some(tracer) = self.provider.route(parent_cx) {
             let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
             return tracer.build_with_context(builder, parent_cx);
         }
-        self.provider.note_unrouted(parent_cx);
-        self.nowhere(builder)
+        self.provider.count_unrouted(parent_cx);
+        self.noop(builder)
     }
 
-    // The trait's own versions would make the span current without its tracer's scope remembering it.
+    // The trait's default methods would make the span current without entering its tracer's scope.
     fn in_span_with_builder<T, F>(&self, builder: SpanBuilder, f: F) -> T
     where
         F: FnOnce(Context) -> T,
@@ -189,10 +197,10 @@ impl Tracer for RoutingTracer {
                 let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
                 return tracer.in_span_with_builder_and_context(builder, &parent_cx, f);
             }
-            // Spans in it are unrouted too.
-            parent_cx = Cow::Owned(self.provider.note_unrouted(&parent_cx));
+            // Spans inside it are unrouted too.
+            parent_cx = Cow::Owned(self.provider.count_unrouted(&parent_cx));
         }
-        let cx = parent_cx.with_span(self.nowhere(builder));
+        let cx = parent_cx.with_span(self.noop(builder));
         let _current = context::attach(&cx);
         f(cx)
     }

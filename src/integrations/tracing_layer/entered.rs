@@ -1,4 +1,4 @@
-//! The contexts that this thread entered by spans of the `tracing` crate.
+//! Contexts that spans of the `tracing` crate made current on this thread.
 
 use std::cell::RefCell;
 use std::mem;
@@ -12,12 +12,13 @@ thread_local! {
     static ENTERED: RefCell<Entered> = RefCell::new(Entered::default());
 }
 
-/// A span whose entering changed nothing has an entry without a guard, so that leaving it pops no other one.
+/// Entered spans. A span that changed nothing has an entry without a guard, so leaving it pops no
+/// other entry.
 struct Entered(Vec<(usize, Id, Option<ScopeGuard>)>);
 
 impl Default for Entered {
     fn default() -> Self {
-        // Makes OpenTelemetry's stack first, so that the thread drops it after this.
+        // Initializes OpenTelemetry's stack first, so the thread drops it after this.
         drop(context::current());
         Self(Vec::new())
     }
@@ -25,29 +26,29 @@ impl Default for Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        // Spans that were never left. At the end of the thread there is nothing to restore.
+        // Spans that were never left. A thread that ends has no context to restore.
         mem::forget(mem::take(&mut self.0));
     }
 }
 
-/// The current context of the thread. `None` at the thread's end, after it dropped what it entered: destructors of its other variables may still
-/// make spans.
+/// Returns the current context of the thread. `None` once the ending thread dropped this state,
+/// because other destructors may still create spans.
 pub(super) fn current() -> Option<Context> {
     ENTERED.try_with(|_| context::current()).ok()
 }
 
-/// Keeps a guard until its span is left.
+/// Stores the guard of an entered span.
 pub(super) fn push(layer: usize, span: &Id, guard: Option<ScopeGuard>) {
     ENTERED.with_borrow_mut(|entered| entered.0.push((layer, span.clone(), guard)));
 }
 
-/// Returns the guard. Spans may be left in another order than they were entered in.
+/// Removes and returns the guard of a span. Spans may be left in any order.
 pub(super) fn pop(layer: usize, span: &Id) -> Option<ScopeGuard> {
     let popped = ENTERED.try_with(|entered| {
         let mut entered = entered.borrow_mut();
-        let is_it = |(of, id, _): &(usize, Id, Option<ScopeGuard>)| *of == layer && id == span;
-        let at = entered.0.iter().rposition(is_it)?;
-        entered.0.remove(at).2
+        let matches = |(of, id, _): &(usize, Id, Option<ScopeGuard>)| *of == layer && id == span;
+        let index = entered.0.iter().rposition(matches)?;
+        entered.0.remove(index).2
     });
     popped.ok().flatten()
 }

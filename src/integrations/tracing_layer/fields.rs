@@ -1,4 +1,4 @@
-//! The fields of the `tracing` crate's spans and events, as OpenTelemetry has them.
+//! Converts fields of the `tracing` crate's spans and events to OpenTelemetry attributes.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -8,7 +8,7 @@ use opentelemetry::trace::{SpanKind, Status};
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata};
 
-/// Collects fields.
+/// Collects fields as attributes.
 #[derive(Default)]
 struct Attributes(Vec<KeyValue>);
 
@@ -20,10 +20,10 @@ pub(super) struct SpanFields {
     pub(super) attributes: Vec<KeyValue>,
 }
 
-/// An event as it is on a span.
+/// Name, status and attributes of a span event.
 pub(super) struct EventFields {
     pub(super) name: Cow<'static, str>,
-    /// If it is an error.
+    /// Set if the event is an error.
     pub(super) status: Option<Status>,
     pub(super) attributes: Vec<KeyValue>,
 }
@@ -38,7 +38,7 @@ impl SpanFields {
             status: None,
             attributes: Vec::new(),
         };
-        // Most spans have none of these.
+        // Skips the four look-ups for most spans.
         if read.0.iter().any(|field| field.key.as_str().starts_with("otel.")) {
             fields.name = read.take("otel.name").map(Cow::Owned);
             fields.kind = read.take("otel.kind").and_then(|kind| kind_of(&kind));
@@ -58,7 +58,7 @@ impl EventFields {
         read.0.push(KeyValue::new("target", metadata.target()));
         record(&mut read);
         let message = read.take("message");
-        // The form of `#[instrument(err)]`.
+        // `#[instrument(err)]` creates an event with an `error` field and no message.
         let error = if message.is_none() { read.take("error") } else { None };
         let description = error.as_ref().or(message.as_ref());
         let status = (*metadata.level() == Level::ERROR || error.is_some())
@@ -81,15 +81,15 @@ impl EventFields {
 
 impl Attributes {
     fn push(&mut self, field: &Field, value: impl Into<opentelemetry::Value>) {
-        // Fields that `tracing-log` adds repeat the record's level and target.
+        // Fields that `tracing-log` adds duplicate level and target.
         if !field.name().starts_with("log.") {
             self.0.push(KeyValue::new(field.name(), value));
         }
     }
 
     fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.0.iter().position(|field| field.key.as_str() == name)?;
-        Some(self.0.remove(at).value.as_str().into_owned())
+        let index = self.0.iter().position(|field| field.key.as_str() == name)?;
+        Some(self.0.remove(index).value.as_str().into_owned())
     }
 }
 

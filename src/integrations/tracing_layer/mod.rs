@@ -1,11 +1,15 @@
-//! A layer for subscribers of the `tracing` crate: each span goes to the tracer of the scope in which it is made.
+//! A subscriber layer for the `tracing` crate: each span goes to the tracer of the scope that
+//! creates it.
 //!
-//! Not a layer of `tracing-opentelemetry` with another tracer, for three reasons. That one starts its spans when they are first entered or
-//! closed, in whatever scope. It puts events on the innermost span of the `tracing` crate, whatever tracer the code runs for by then. And it
-//! panics if one subscriber has two of it, so programs could not keep the one that they have.
+//! It does not wrap a layer of `tracing-opentelemetry`, because that layer
 //!
-//! Here a span is started when it is made, in the scope of that place. Entering it makes its context current, and so its scope; leaving it
-//! restores the context before. Events go by the current context.
+//! - starts a span when it is first entered or closed, in whichever scope is current then;
+//! - adds events to the innermost `tracing` span, even if the code runs for another tracer;
+//! - panics if a subscriber has two of it, so a program could not keep its own.
+//!
+//! Here a span starts when it is created, in the current scope. Entering it makes its context, and
+//! so its scope, current. Leaving it restores the previous context. Events follow the current
+//! context.
 
 mod entered;
 mod fields;
@@ -28,11 +32,12 @@ use crate::span::NOW;
 use crate::tracer::{OpenSpan, TracerHandle};
 use fields::{EventFields, SpanFields};
 
-/// The target of this crate's own spans and events.
+/// Target of this crate's own spans and events.
 const OWN_TARGET: &str = "tracer_registry";
 
-/// A layer for any subscriber with a registry of spans: spans of the `tracing` crate go to the tracer of the scope in which they are made.
-/// [`TracerRegistry::tracing_layer`] makes one.
+/// Subscriber layer that sends spans of the `tracing` crate to the tracer of the scope that creates
+/// them. Created by [`TracerRegistry::tracing_layer`]. The subscriber must have a
+/// `tracing-subscriber` registry.
 ///
 /// ```
 /// use tracer_registry::{LookupError, TracerRegistry};
@@ -55,47 +60,55 @@ const OWN_TARGET: &str = "tracer_registry";
 /// # }
 /// ```
 ///
-/// - **The tracer of a span** is that of the scope that is current where the span is made, else that of an explicit parent, else
-///   `routing.default`. Otherwise it is not recorded, and counted ([`Status::unrouted`](crate::status::Status::unrouted)). Where it is entered and closed does not matter.
-/// - **Entering a span** makes its scope current, on whatever thread, so a future that is `instrument`ed takes its scope along. A span that was made
-///   outside any scope has none: inside it [`TracerRegistry::current`] is `None`, what goes to the default is its child, and entered in a scope it
-///   changes nothing.
-/// - **Parents** are those of [`TracerHandle`]'s spans: the innermost span of the same tracer. An explicit parent is the parent if it is the same
-///   tracer's; `parent: None` is a root.
-/// - **Events** go to the innermost span of the tracer that the code runs for, whether the `tracing` crate made that span or not, or to their
-///   explicit parent. Without one they are not recorded. An event that would land on another tracer's span is left out and counted, and so is
-///   a field that is recorded on the current `tracing` span while code runs for another tracer.
-/// - The fields `otel.name`, `otel.kind`, `otel.status_code` and `otel.status_description` set name, kind and status. An event at level `ERROR`, or with a
-///   field `error` and no message, sets the status.
-/// - Scopes of tracers of other registries are left to those registries' layers. Spans and events of this crate (target `tracer_registry`) are left out.
+/// - **Tracer of a span**: the tracer of the scope current at its creation, else of an explicit
+///   parent, else `routing.default`. Otherwise the span is not recorded and is counted in
+///   [`Status::unrouted`](crate::status::Status::unrouted). Where it is entered and closed does not
+///   matter.
+/// - **Entering a span** makes its scope current, on any thread, so an `instrument`ed future takes
+///   its scope along. A span created outside any scope has none: inside it
+///   [`TracerRegistry::current`] is `None`, spans of the default are its children, and entering it
+///   within a scope changes nothing.
+/// - **Parent**: the innermost span of the same tracer, as for spans of [`TracerHandle`]. An
+///   explicit parent is used if it belongs to the same tracer. `parent: None` creates a root.
+/// - **Events** go to their explicit parent, else to the innermost span of the current scope's
+///   tracer, including spans that the `tracing` crate did not create. Without such a span they are
+///   not recorded. An event that would land on another tracer's span is dropped and counted. So is
+///   a field recorded on the current `tracing` span while code runs for another tracer.
+/// - The fields `otel.name`, `otel.kind`, `otel.status_code` and `otel.status_description` set
+///   name, kind and status. An event at level `ERROR`, or with a field `error` and no message, sets
+///   the status.
+/// - Scopes of other registries are left to the layers of those registries. The layer ignores spans
+///   and events of this crate (target `tracer_registry`).
 ///
-/// Several layers of one subscriber, of this kind or of another, are independent. The functions of
-/// `tracing_opentelemetry::OpenTelemetrySpanExt` know only their own layer.
+/// Several layers of one subscriber are independent. The functions of
+/// `tracing_opentelemetry::OpenTelemetrySpanExt` affect their own layer only.
 ///
-/// Leaving a span restores what entering it replaced, so the layer must see both. If a `tracing_subscriber::reload` handle removes or replaces it
-/// while a thread is inside a span, that span's scope stays current on the thread. Reload the filter around it instead.
+/// The layer must see both the entry and the exit of a span. If a `tracing_subscriber::reload`
+/// handle removes or replaces it while a thread is inside a span, that span's scope stays current
+/// on the thread. Reload the filter around it instead.
 ///
-/// It does not keep the registry alive. Once that is shut down or gone, spans in scopes are refused by their tracers and counted there, and others
-/// are unrouted.
+/// The layer does not keep the registry alive. Once the registry is shut down or gone, spans in
+/// scopes are refused and counted by their tracers, and other spans are unrouted.
 pub struct TracingLayer {
     routing: Box<Routing>,
     engine: EngineMark,
     instrumentation: InstrumentationScope,
 }
 
-/// The spans that layers of this kind made for a span of the `tracing` crate: usually one.
-struct Recorded(Vec<Entry>);
+/// Spans that [`TracingLayer`]s created for one span of the `tracing` crate: usually one.
+struct LayerSpans(Vec<Entry>);
 
 struct Entry {
     layer: usize,
     /// Ends the span on drop.
     _open: OpenSpan,
-    /// The context while it is entered: its scope, or the default's if it was made in no scope.
+    /// The context while the span is entered: of its scope, or of the default outside any scope.
     cx: Context,
 }
 
 impl TracerRegistry {
-    /// Returns a layer for a subscriber of the `tracing` crate: spans go to the tracer of the scope in which they are made.
+    /// Returns a subscriber layer that sends spans of the `tracing` crate to the tracer of the
+    /// scope that creates them.
     pub fn tracing_layer(&self) -> TracingLayer {
         TracingLayer {
             routing: Box::new(Routing::new(self)),
@@ -106,27 +119,27 @@ impl TracerRegistry {
 }
 
 impl TracingLayer {
-    /// Identifies this layer while it exists.
+    /// Returns an identifier, unique among existing layers.
     fn id(&self) -> usize {
         std::ptr::from_ref(&*self.routing).addr()
     }
 
-    /// The tracer of the spans of a context, if it is one of this registry.
+    /// Returns the tracer of a context's scope, if it belongs to this registry.
     fn tracer_of(&self, cx: &Context) -> Option<TracerHandle> {
         let owner = context::owner_of(cx)?;
         TracerHandle::of_scope(owner).filter(|tracer| tracer.lane().is_of(&self.engine))
     }
 
-    /// The context of a span.
-    fn of_span<S: for<'a> LookupSpan<'a>>(&self, span: &SpanRef<'_, S>) -> Option<Context> {
+    /// Returns the context of a span.
+    fn context_of<S: for<'a> LookupSpan<'a>>(&self, span: &SpanRef<'_, S>) -> Option<Context> {
         let extensions = span.extensions();
-        let entries = &extensions.get::<Recorded>()?.0;
+        let entries = &extensions.get::<LayerSpans>()?.0;
         let entry = entries.iter().find(|entry| entry.layer == self.id())?;
         Some(entry.cx.clone())
     }
 
-    /// The context to start a span in.
-    fn from<S>(&self, attrs: &Attributes<'_>, current: &Context, ctx: &layer::Context<'_, S>) -> Context
+    /// Returns the parent context of a new span.
+    fn parent_context<S>(&self, attrs: &Attributes<'_>, current: &Context, ctx: &layer::Context<'_, S>) -> Context
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
@@ -134,7 +147,7 @@ impl TracingLayer {
             return current.clone();
         }
         let parent = attrs.parent().and_then(|parent| ctx.span(parent));
-        match parent.and_then(|parent| self.of_span(&parent)) {
+        match parent.and_then(|parent| self.context_of(&parent)) {
             Some(parent) if context::is_in_other_scope(current, &parent) => current.clone(),
             Some(parent) if context::is_over(&parent) && context::scope_of(current).is_some() => current.clone(),
             Some(parent) => parent,
@@ -179,19 +192,19 @@ impl TracingLayer {
         })
     }
 
-    /// Returns whether a context stays current when a span is entered that was made in no scope: it has a tracer, or is untraced on purpose, or
-    /// belongs to the layer of another registry.
-    fn is_settled(&self, current: &Context) -> bool {
-        let is_anothers = || context::owner_of(current).is_some() && self.tracer_of(current).is_none();
-        context::scope_of(current).is_some() || context::is_untraced(current) || is_anothers()
+    /// Returns whether a context stays current when a span without a scope is entered: it has a
+    /// tracer, is untraced, or belongs to another registry.
+    fn overrides_unscoped(&self, current: &Context) -> bool {
+        let is_foreign = || context::owner_of(current).is_some() && self.tracer_of(current).is_none();
+        context::scope_of(current).is_some() || context::is_untraced(current) || is_foreign()
     }
 
-    /// Returns whether the current `tracing` span belongs to another tracer than the one that the code runs for.
-    fn is_anothers<S>(&self, current: &Context, ctx: &layer::Context<'_, S>) -> bool
+    /// Returns whether the current `tracing` span belongs to another tracer than the current scope.
+    fn is_in_foreign_span<S>(&self, current: &Context, ctx: &layer::Context<'_, S>) -> bool
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let entered = ctx.lookup_current().and_then(|span| self.of_span(&span));
+        let entered = ctx.lookup_current().and_then(|span| self.context_of(&span));
         entered.is_some_and(|entered| context::is_in_other_scope(current, &entered))
     }
 }
@@ -201,34 +214,35 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: layer::Context<'_, S>) {
-        // As in `on_event`.
-        if is_own(attrs.metadata()) || is_of_opentelemetry(attrs.metadata()) {
+        // See `on_event`.
+        if is_own(attrs.metadata()) || is_opentelemetry(attrs.metadata()) {
             return;
         }
         let Some(current) = entered::current() else { return };
         if current.is_telemetry_suppressed() {
             return;
         }
-        // Without a lock on the span: the source of a key, or a session, may be traced as well.
-        let Some(entry) = self.start(attrs, &current, &self.from(attrs, &current, &ctx)) else {
+        // Not under the span's lock, because reading a key or starting a session may create spans
+        // too.
+        let Some(entry) = self.start(attrs, &current, &self.parent_context(attrs, &current, &ctx)) else {
             return;
         };
         let Some(span) = ctx.span(id) else { return };
         let mut extensions = span.extensions_mut();
-        match extensions.get_mut::<Recorded>() {
-            Some(recorded) => recorded.0.push(entry),
-            None => extensions.insert(Recorded(vec![entry])),
+        match extensions.get_mut::<LayerSpans>() {
+            Some(spans) => spans.0.push(entry),
+            None => extensions.insert(LayerSpans(vec![entry])),
         }
     }
 
     fn on_enter(&self, id: &Id, ctx: layer::Context<'_, S>) {
-        let Some(cx) = ctx.span(id).and_then(|span| self.of_span(&span)) else {
+        let Some(cx) = ctx.span(id).and_then(|span| self.context_of(&span)) else {
             return;
         };
         let Some(current) = entered::current() else { return };
-        // A scope that ended with its request still hides the scope around it.
+        // A scope that ended with its request still hides the enclosing scope.
         let is_unscoped = context::scope_of(&cx).is_none() && !context::is_over(&cx);
-        let stays = current.is_telemetry_suppressed() || (is_unscoped && self.is_settled(&current));
+        let stays = current.is_telemetry_suppressed() || (is_unscoped && self.overrides_unscoped(&current));
         entered::push(self.id(), id, (!stays).then(|| context::attach(&cx)));
     }
 
@@ -237,10 +251,11 @@ where
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: layer::Context<'_, S>) {
-        let Some(cx) = ctx.span(id).and_then(|span| self.of_span(&span)) else {
+        let Some(cx) = ctx.span(id).and_then(|span| self.context_of(&span)) else {
             return;
         };
-        // Probably by `Span::current()`, which knows no tracers. Code that holds another span means that span.
+        // A record on the current span probably came through `Span::current()`, which ignores
+        // scopes. Code that holds another span means that span.
         let is_current = || ctx.lookup_current().is_some_and(|span| span.id() == *id);
         let Some(current) = entered::current() else { return };
         if (context::has_failed() || context::is_in_other_scope(&current, &cx)) && is_current() {
@@ -259,16 +274,17 @@ where
     }
 
     fn on_follows_from(&self, id: &Id, follows: &Id, ctx: layer::Context<'_, S>) {
-        let of = |id| ctx.span(id).and_then(|span| self.of_span(&span));
+        let of = |id| ctx.span(id).and_then(|span| self.context_of(&span));
         if let (Some(cx), Some(follows)) = (of(id), of(follows)) {
-            // A link to another tracer's span is left out there, and counted.
+            // Drops and counts a link to another tracer's span.
             cx.span().add_link(follows.span().span_context().clone(), Vec::new());
         }
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: layer::Context<'_, S>) {
-        // Before the current context is asked for: OpenTelemetry logs while it changes that one, and asking then panics.
-        if is_own(event.metadata()) || is_of_opentelemetry(event.metadata()) {
+        // Must precede the read of the current context: OpenTelemetry logs while it changes that,
+        // and a read then panics.
+        if is_own(event.metadata()) || is_opentelemetry(event.metadata()) {
             return;
         }
         let Some(current) = entered::current() else { return };
@@ -282,10 +298,10 @@ where
             context::with_open_span(tracer.identity(), &current)
         } else {
             let parent = event.parent().and_then(|parent| ctx.span(parent));
-            parent.and_then(|parent| self.of_span(&parent))
+            parent.and_then(|parent| self.context_of(&parent))
         };
         let Some(cx) = cx else {
-            if event.is_contextual() && self.is_anothers(&current, &ctx) {
+            if event.is_contextual() && self.is_in_foreign_span(&current, &ctx) {
                 self.routing.unrouted.note_tracing();
             }
             return;
@@ -304,30 +320,31 @@ where
         let Some(span) = ctx.span(&id) else { return };
         let entry = {
             let mut extensions = span.extensions_mut();
-            let entries = extensions.get_mut::<Recorded>().map(|recorded| &mut recorded.0);
+            let entries = extensions.get_mut::<LayerSpans>().map(|spans| &mut spans.0);
             entries.and_then(|entries| {
-                let at = entries.iter().position(|entry| entry.layer == self.id())?;
-                Some(entries.swap_remove(at))
+                let index = entries.iter().position(|entry| entry.layer == self.id())?;
+                Some(entries.swap_remove(index))
             })
         };
-        // Ends here, without a lock.
+        // Ends the span after the lock is released.
         drop(entry);
     }
 }
 
-/// Returns whether it is this crate's own. A warning about one tracer must not become an event on the current span of another.
+/// Returns whether the target is this crate. A warning about one tracer must not become an event on
+/// another tracer's current span.
 fn is_own(metadata: &Metadata<'_>) -> bool {
     let rest = metadata.target().strip_prefix(OWN_TARGET);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Returns whether it is of OpenTelemetry's own crates, whose target is the name of the crate.
-fn is_of_opentelemetry(metadata: &Metadata<'_>) -> bool {
+/// Returns whether the target is an OpenTelemetry crate.
+fn is_opentelemetry(metadata: &Metadata<'_>) -> bool {
     let rest = metadata.target().strip_prefix("opentelemetry");
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', ':']))
 }
 
-/// The attributes that say where in the program a span is made.
+/// Returns the attributes that locate a span in the source code.
 fn code_attributes(metadata: &Metadata<'static>) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(metadata.fields().len() + 3);
     attributes.push(KeyValue::new("target", metadata.target()));
