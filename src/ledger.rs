@@ -232,6 +232,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn each_reason_is_documented() {
+        // serde's error lists all variants, also one that is missing in `ALL`.
+        let error = serde_json::from_str::<DropReason>("\"?\"").expect_err("not a reason");
+        let error = error.to_string();
+        let names: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        assert_eq!(names.len(), DropReason::ALL.len(), "{error}");
+        for name in names {
+            let row = format!("\n| `{name}` |");
+            assert!(
+                include_str!("../docs/operations.md").contains(&row),
+                "docs/operations.md does not list {name}"
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn the_sum_holds_after_any_moves(moves in prop::collection::vec((0..6_u8, 0..5_u64), 0..200)) {

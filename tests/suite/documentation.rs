@@ -198,7 +198,7 @@ fn the_crate_page_lists_every_feature() {
     }
 }
 
-/// Returns the messages of the log in a source file: the text of each `tracing` event, up to its first comma or value.
+/// Returns the messages of the log in a source file: the text of each `tracing` event, up to its first comma, value or line break.
 fn messages_in(source: &str) -> Vec<String> {
     let code: Vec<&str> = source
         .lines()
@@ -215,7 +215,7 @@ fn messages_in(source: &str) -> Vec<String> {
     let messages = events.map(|event| {
         // The other texts of an event are names of targets, without blanks.
         let text = event.split('"').skip(1).step_by(2).find(|text| text.contains(' '))?;
-        let text = text.split(['{', ',', ';']).next()?;
+        let text = text.split(['{', ',', ';', '\\']).next()?;
         Some(text.trim_end_matches([' ', ':', '\n']).to_owned())
     });
     messages
