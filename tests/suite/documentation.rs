@@ -198,7 +198,8 @@ fn the_crate_page_lists_every_feature() {
     }
 }
 
-/// Returns the messages of the log in a source file: the text of each `tracing` event, up to its first comma, value or line break.
+/// Returns the messages of the log in a source file: the text of each `tracing` event, up to its
+/// first comma, value or line break.
 fn messages_in(source: &str) -> Vec<String> {
     let code: Vec<&str> = source
         .lines()
