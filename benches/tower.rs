@@ -1,7 +1,9 @@
-//! What the layers for tower add to a request: against the same bare service, in the same run.
+//! Cost that the tower layers add to a request, compared with the same bare service in the same
+//! run.
 //!
-//! `cargo bench --bench tower --features tower` prints the differences of the medians at the end. Nobody listens where spans are sent, so the
-//! queue is full after a moment, and each span is made, ended, counted and dropped.
+//! `cargo bench --bench tower --features tower` prints the differences of the medians at the end.
+//! The endpoint does not exist, so the queue fills at once, and each span is created, ended,
+//! counted and dropped.
 #![expect(clippy::print_stdout, reason = "a benchmark shows what it measured")]
 
 use std::convert::Infallible;
@@ -26,7 +28,7 @@ const GROUP: &str = "request";
 
 type Answer = Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
-/// Answers at once.
+/// Answers immediately.
 fn bare()
 -> impl Service<Request<Empty<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible, Future = Answer> + Clone {
     tower::service_fn(|request: Request<Empty<Bytes>>| {
@@ -54,7 +56,7 @@ fn request() -> Request<Empty<Bytes>> {
         .expect("a request")
 }
 
-/// From the request to the end of the response's body.
+/// Measures from the request to the end of the response body.
 fn measure<S, R>(criterion: &mut Criterion, name: &str, mut service: S)
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<R>, Error = Infallible>,
@@ -62,14 +64,9 @@ where
 {
     criterion.benchmark_group(GROUP).bench_function(name, |bencher| {
         bencher.iter(|| {
-            let answer = service.call(request()).now_or_never().expect("it answers at once");
+            let answer = service.call(request()).now_or_never().expect("answers immediately");
             let Ok(answer) = answer;
-            answer
-                .into_body()
-                .collect()
-                .now_or_never()
-                .expect("it is there")
-                .is_ok()
+            answer.into_body().collect().now_or_never().expect("complete").is_ok()
         });
     });
 }
@@ -83,18 +80,14 @@ fn main() {
     let in_session = layer.clone().session(|tracer, _| Some(tracer.session("request")));
 
     measure(&mut criterion, "bare", bare());
-    measure(&mut criterion, "for its tenant", layer.layer(bare()));
-    measure(
-        &mut criterion,
-        "for its tenant, in a session of its own",
-        in_session.layer(bare()),
-    );
+    measure(&mut criterion, "tenant layer", layer.layer(bare()));
+    measure(&mut criterion, "tenant layer with a session", in_session.layer(bare()));
     acme.in_span("outer", |_| {
         let headers = PropagationLayer::new();
-        measure(&mut criterion, "sent with its trace", headers.layer(bare()));
+        measure(&mut criterion, "propagation layer", headers.layer(bare()));
         measure(
             &mut criterion,
-            "sent with its trace and a span",
+            "propagation layer with a span",
             headers.with_spans().layer(bare()),
         );
     });
@@ -106,10 +99,10 @@ fn main() {
     };
     println!("{:<42} {bare:>7.0} ns", "bare");
     for name in [
-        "for its tenant",
-        "for its tenant, in a session of its own",
-        "sent with its trace",
-        "sent with its trace and a span",
+        "tenant layer",
+        "tenant layer with a session",
+        "propagation layer",
+        "propagation layer with a span",
     ] {
         if let Some(median) = median(name) {
             println!("{name:<42} {median:>7.0} ns, {:>5.0} ns more", median - bare);
@@ -117,11 +110,11 @@ fn main() {
     }
 }
 
-/// The median that criterion has just written, in nanoseconds.
+/// Returns the median that criterion has just written, in nanoseconds.
 fn median(function: &str) -> Option<f64> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "where cargo puts things is no configuration of ours"
+        reason = "cargo's target directory, not configuration of this crate"
     )]
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let file = target.join("criterion").join(GROUP).join(function);

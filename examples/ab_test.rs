@@ -1,4 +1,4 @@
-//! How is an A/B test traced: which variant answered, and how did it do?
+//! Traces an A/B test: which variant answered, and how well it did.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -22,7 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .feature("answers", backend.key("answers"))
         .build()?;
 
-    // One tracer for both variants: they are to be compared, so they belong into one project. The session tells them apart.
+    // One tracer for both variants: they are compared, so they belong in one project. The session
+    // distinguishes them.
     let answers = registry.feature("answers")?;
     for request in 0..30 {
         let variant = variant_of(request);
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let _in_session = session.enter();
             answers.in_span("answer", |span| span.set_attribute("prompt", variant));
         }
-        // Known only later, when the user has said what they think; the session's handle is all that is needed for it.
+        // Feedback arrives later. It needs only the session handle.
         let helpful = variant == "friendly" || request % 2 == 0;
         session.enrich(
             Enrichment::new()
@@ -49,11 +50,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let project = backend.project("answers");
     let mut outcomes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for session in project.sessions() {
-        let variant = session.metadata["variant"].as_str().ok_or("the variant is a text")?;
+        let variant = session.metadata["variant"]
+            .as_str()
+            .ok_or("the variant is not a string")?;
         let outcome = outcomes.entry(variant).or_default();
         outcome.0 += 1;
         outcome.1 += usize::from(session.feedback["helpful"] == true);
-        // The session's span is the one that this variant made.
+        // The session has only the span of its variant.
         let spans = project.spans_of_session(&session.id);
         assert!(spans.len() == 1 && spans[0].attributes["prompt"] == variant);
     }

@@ -1,6 +1,7 @@
-//! How does an axum service of several tenants trace each request into its tenant's project?
+//! Traces each request of a multi-tenant axum service into its tenant's project.
 //!
-//! Two services: one that authenticates its callers, and a model server behind it, that believes what the first one tells it.
+//! Runs two services: a front that authenticates its callers, and a model server behind it that
+//! trusts the front.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 use std::convert::Infallible;
@@ -30,7 +31,7 @@ const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
 type Http = Client<HttpConnector, Full<Bytes>>;
 
-/// Who is asking. Only the authentication puts it there.
+/// The authenticated user. Set only by `authenticate`.
 #[derive(Clone)]
 struct User {
     tenant: String,
@@ -39,11 +40,11 @@ struct User {
 #[derive(Clone)]
 struct Front {
     models: Uri,
-    /// Requests that it sends carry the trace of the scope that they are sent in.
+    /// Its requests carry the trace of the current scope.
     client: PropagationService<Http>,
 }
 
-/// Stands for whatever looks a token up. Headers of the client that name a tenant choose nothing.
+/// Stands in for a token look-up. Headers of the client never choose the tenant.
 async fn authenticate(mut request: Request, next: Next) -> Response {
     let token = request.headers().get(header::AUTHORIZATION);
     let tenant = match token.map(HeaderValue::as_bytes) {
@@ -66,12 +67,12 @@ fn front(registry: TracerRegistry, models: Uri) -> Router {
         .route("/ask", post(ask))
         .route("/stories/{id}", get(tell))
         .with_state(Front { models, client })
-        // The layer that is put on last is the first to see a request.
+        // The layer added last sees a request first.
         .layer(tenant)
         .layer(middleware::from_fn(authenticate))
 }
 
-/// Asks the model server. Nothing here says for whom.
+/// Calls the model server. Tracing takes the tenant from the scope.
 async fn ask(
     State(front): State<Front>,
     Extension(user): Extension<User>,
@@ -98,7 +99,8 @@ async fn ask(
     Ok(answer)
 }
 
-/// Streams. What is done to make the words is in the request's scope, and the request's span ends with the last one.
+/// Streams. The words are produced in the request's scope, and the request's span ends with the
+/// last one.
 async fn tell() -> Body {
     let words = stream::iter(["once ", "upon ", "a time"]).then(async |word| {
         if let Some(tracer) = TracerRegistry::current() {
@@ -111,7 +113,7 @@ async fn tell() -> Body {
     Body::from_stream(words)
 }
 
-/// Only the front reaches this one, so its header is believed.
+/// Only the front can reach this service, so it trusts the header.
 fn models(registry: TracerRegistry) -> Router {
     let answer = async |question: String| {
         if let Some(tracer) = TracerRegistry::current() {
@@ -141,7 +143,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for tenant in ["acme", "globex"] {
         fs::write(secrets.path().join(tenant), format!("key-of-{tenant}"))?;
     }
-    // Each service has a registry of its own, as it has in a process of its own.
+    // Each service has its own registry, as in separate processes.
     let registry = || {
         let binding = Binding::new().endpoint(collector.url()).trust_remote_parent(true);
         let builder = TracerRegistry::builder().defaults(binding);
@@ -164,7 +166,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     ] {
         let request = Request::builder().method(method).uri(format!("{front}{path}"));
         let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        // It says so itself, and is not believed.
+        // A client's own tenant header is ignored.
         let request = request.header(TENANT, "globex").body(Full::from("why?"))?;
         let (head, body) = client.request(request).await?.into_parts();
         let text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;

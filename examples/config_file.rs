@@ -1,4 +1,4 @@
-//! How is a registry configured from files: layers, tenants without a table of their own, keys from a folder?
+//! Configures a registry from files: layers, tenants without their own table, keys from a folder.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -23,12 +23,12 @@ api_key = { file = "keys/production" }      # relative to the folder of this fil
 api_key = { file = "keys/acme" }
 metadata = { plan = "enterprise" }
 
-[tenants."*"]                               # any tenant without a table of its own
+[tenants."*"]                               # any tenant without its own table
 api_key = { file = "keys/{tenant}" }
 metadata = { plan = "free" }
 "#;
 
-/// Laid over the default file because it is called as the active environment.
+/// Merged over the default file because it is named after the active environment.
 const PRODUCTION: &str = r#"
 [defaults]
 source = "production"
@@ -38,7 +38,7 @@ region = "eu"
 "#;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The keys of these three are in files of the folder `keys`.
+    // The keys of these projects are files in the folder `keys`.
     let backend = Backend::start(&["production", "acme", "globex"])?;
     let folder = backend.folder();
     fs::write(
@@ -53,8 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let tracer = registry.tenant(tenant)?;
         tracer.in_span(format!("request of {tenant}"), |_| ());
     }
-    // The wildcard knows every tenant, but a tenant without a key file gets no tracer, and no other key.
-    let error = registry.tenant("hooli").expect_err("there is no key file").to_string();
+    // The wildcard matches every tenant, but a tenant without a key file gets an error, never
+    // another key.
+    let error = registry.tenant("hooli").expect_err("no key file").to_string();
     println!(
         "refused: {}\n",
         error.replace(&folder.display().to_string(), "<folder>")

@@ -1,4 +1,4 @@
-//! How do development, staging and production each get a project of their own?
+//! Gives development, staging and production a project each.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -12,7 +12,7 @@ use tracer_registry::TracerRegistry;
 const ENVIRONMENTS: [&str; 3] = ["development", "staging", "production"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // One project per key, and one file per key, as mounted secrets are.
+    // One project and one key file per environment, like mounted secrets.
     let backend = Backend::start(&ENVIRONMENTS)?;
     let mut builder = TracerRegistry::builder()
         .defaults(backend.endpoint())
@@ -24,14 +24,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     registry.environment("production")?.in_span("charge card", |_| ());
     registry.environment("development")?.in_span("try an idea", |_| ());
-    // The environment that the process runs in; in a file it is usually `active_environment = { env = "ENVIRONMENT" }`.
+    // The environment of the process. In a file, usually `active_environment = { env =
+    // "ENVIRONMENT" }`.
     let active = registry.active()?;
     active.in_span("rehearse the release", |_| {
         active.in_span("charge test card", |_| ());
     });
 
-    // A name that is not configured is an error. It never falls back to another environment's key.
-    let error = registry.environment("prod").expect_err("it is not configured");
+    // An unknown name is an error. It never falls back to another environment's key.
+    let error = registry.environment("prod").expect_err("not configured");
     println!("refused: {error}\n");
 
     let report = registry.shutdown(Duration::from_secs(5));

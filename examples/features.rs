@@ -1,4 +1,4 @@
-//! How does each feature, and a feature of one particular tenant, get a project of its own?
+//! Gives each feature, and one feature of a particular tenant, its own project.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -17,17 +17,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         .feature("customer_experience", backend.key("customer_experience"))
         .feature("search", backend.key("search").metadata("index", "v2"))
         .tenant("acme", Binding::new().metadata("plan", "enterprise"))
-        // Acme's searches go to a project of their own; everything else about them is merged from the feature and the tenant.
+        // Searches of acme go to a separate project; their other settings are merged from the
+        // feature and the tenant.
         .route(&Selector::tenant("acme").feature("search"), backend.key("acme-search"))
         .build()?;
 
-    // One request goes through both features. Each has its own trace: a project shows nothing of the other's spans.
+    // One request uses both features. Each feature has its own trace; its project contains no spans
+    // of the other.
     let experience = registry.feature("customer_experience")?;
     let search = registry.feature("search")?;
     experience.in_span("handle query", |_| {
         search.in_span("search", |_| {
             search.in_span("rank", |_| ());
-            // Further in, the first feature finds its own ancestor again.
+            // The inner span of the first feature finds its ancestor again.
             experience.in_span("format answer", |_| ());
         });
     });

@@ -1,4 +1,4 @@
-//! How is one request or one job isolated completely, with a tracer that lives no longer than it does?
+//! Isolates one request or job completely, with a tracer that lives only as long.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -11,8 +11,8 @@ use tracer_registry::{Enrichment, LookupError, Selector, TracerRegistry};
 
 const REQUESTS: u32 = 3;
 
-/// Serves one request with a tracer of its own. Nothing has to be closed: when the function returns, what the tracer holds is sent
-/// in the background.
+/// Serves one request with its own tracer. Nothing needs closing: after the function returns, the
+/// tracer's data is sent in the background.
 fn serve(registry: &TracerRegistry, number: u32) -> Result<(), LookupError> {
     let tracer = registry.dedicated(Selector::tenant("acme"))?;
     let session = tracer
@@ -37,20 +37,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         .tenant("acme", backend.key("acme"))
         .build()?;
 
-    // Two requests get two tracers, and neither of them is the pooled one.
+    // Each call creates a new tracer, different from the pooled one.
     let (one, other) = (
         registry.dedicated(Selector::tenant("acme"))?,
         registry.dedicated(Selector::tenant("acme"))?,
     );
     assert!(!one.same_tracer(&other) && !one.same_tracer(&registry.tenant("acme")?));
-    // A span of one is no parent for a span of the other, although key and project are the same.
+    // A span of one tracer is never the parent of the other's span, even with the same key and
+    // project.
     one.in_span("of one", |_| other.in_span("of the other", |_| ()));
     drop((one, other));
 
     for number in 1..=REQUESTS {
         serve(&registry, number)?;
     }
-    // Accounting survives the tracers: all spans count under the selector of their tracer.
+    // The accounting outlives the tracers: all spans count under their selector.
     let report = registry.shutdown(Duration::from_secs(5));
     print!("{report}");
     assert!(report.is_complete(), "{report}");

@@ -1,6 +1,7 @@
-//! How does a trace go on in another process, and what may its headers decide?
+//! Continues a trace in another process, and shows what its headers may decide.
 //!
-//! Two services, each with a registry of its own. The binding of acme trusts remote parents and takes sessions along; that of globex does not.
+//! Two services, each with its own registry. The binding of acme trusts remote parents and
+//! propagates sessions; that of globex does not.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -18,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let front = service(&backend)?;
     let back = service(&backend)?;
 
-    // The front asks, for acme, in a session.
+    // The front sends a request for acme in a session.
     let acme = front.tenant_async("acme").await?;
     let session = acme.session("chat").start();
     let headers = session.scope(acme.in_span_async("ask", async |_| {
@@ -28,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }));
     let headers = headers.await;
 
-    // The back answers. It chooses the tenant itself, by what it knows of the caller; the headers do not.
+    // The back answers. It chooses the tenant by the authenticated caller, never by the headers.
     assert_eq!(answer(&back, "acme", &headers).await?.as_deref(), Some(session.id()));
     assert_eq!(answer(&back, "globex", &headers).await?, None);
 
@@ -54,7 +55,7 @@ fn service(backend: &Backend) -> Result<TracerRegistry, BuildError> {
         .build()
 }
 
-/// Answers a request. Returns the id of the session that it was in.
+/// Answers a request. Returns the id of its session.
 async fn answer(back: &TracerRegistry, tenant: &str, headers: &HeaderMap) -> Result<Option<String>, LookupError> {
     let tracer = back.tenant_async(tenant).await?;
     let answer = tracer.in_span_async("POST /answer", async |_| {

@@ -1,6 +1,7 @@
-//! How does a function that is frozen between invocations deliver its spans?
+//! Delivers the spans of a function that is frozen between invocations.
 //!
-//! With `export.mode = "inline"` there are no threads that could be frozen at work: what an invocation made is sent by its own flush.
+//! With `export.mode = "inline"` there are no threads to freeze: each invocation sends its spans in
+//! its own flush.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -12,12 +13,12 @@ use support::Backend;
 use tracer_registry::config::{Export, ExportMode};
 use tracer_registry::{LookupError, TracerRegistry};
 
-/// One invocation. The registry is made once, when the process starts.
+/// Handles one invocation. The registry is created once, when the process starts.
 fn handle(registry: &TracerRegistry, tenant: &str, question: &str) -> Result<(), LookupError> {
     let tracer = registry.tenant(tenant)?;
     tracer.in_span("answer", |span| span.input("question", question));
 
-    // The last thing before the answer goes out and everything stands still.
+    // Flush last, before the answer is sent and the process is frozen.
     let report = tracer.force_flush(Duration::from_secs(2));
     println!("{report}");
     Ok(())

@@ -1,8 +1,9 @@
-//! How does a service that is ended by SIGTERM lose nothing?
+//! Loses no spans when the service is stopped by SIGTERM.
 //!
-//! SIGTERM is how systemd, Docker and Kubernetes end a service. Its default action ends the process where it stands, with all that is queued. So the
-//! program waits for the signal, lets its requests end, and shuts the registry down within the time that it is given (Docker: 10 s,
-//! Kubernetes: 30 s, systemd: 90 s).
+//! systemd, Docker and Kubernetes stop a service with SIGTERM, whose default action ends the
+//! process at once and loses all queued data. So the program waits for the signal, finishes its
+//! requests, and shuts the registry down within the grace period (Docker: 10 s, Kubernetes: 30 s,
+//! systemd: 90 s).
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 use std::env;
@@ -14,7 +15,7 @@ use tracer_registry::config::{Binding, Export};
 use tracer_registry::{KeySource, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
-/// Less than what the process is given, by as much as the rest of its end takes.
+/// Below the grace period of the process, to leave time for the rest of the shutdown.
 const GRACE: Duration = Duration::from_secs(8);
 
 #[cfg(unix)]
@@ -34,7 +35,7 @@ async fn asked_to_end() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
-/// Answers requests until there are no more.
+/// Answers requests until the channel closes.
 async fn serve(
     registry: TracerRegistry,
     mut requests: mpsc::Receiver<u32>,
@@ -54,7 +55,7 @@ async fn serve(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // The receiver that is given, else one of its own.
+    // Uses the receiver given as an argument, otherwise a local one.
     let given = env::args().nth(1);
     let own = LocalCollector::builder().project("acme", "key-of-acme").start()?;
     let registry = TracerRegistry::builder()
@@ -62,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .defaults(Binding::new().endpoint(given.unwrap_or_else(|| own.url())))
         .tenant("acme", Binding::new().api_key(KeySource::provider("fixed", "acme")))
         .export(Export {
-            // Nothing is sent before the end, to show that nothing is lost there.
+            // Send nothing before the shutdown, to show that it delivers everything.
             scheduled_delay: Some(Duration::from_secs(3600)),
             ..Export::default()
         })
@@ -84,7 +85,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         asked = asked_to_end() => asked?,
         () = accepting => {}
     }
-    // No new requests. Those that came are answered, and then their spans are sent.
+    // Refuse new requests, finish the accepted ones, then send their spans.
     drop(accept);
     let answered = serving.await?.map_err(|error| error.to_string())?;
     let report = tokio::task::spawn_blocking(move || registry.shutdown(GRACE)).await?;

@@ -1,4 +1,4 @@
-//! How does one process trace many tenants at once, each into its own project, with keys from a secret manager?
+//! Traces many tenants at once, each into its own project, with keys from a secret manager.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -14,7 +14,7 @@ use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
 const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 
-/// Stands for the program's own secret manager.
+/// Stands in for the program's secret manager.
 fn fetch(name: &str) -> Result<SecretString, SecretError> {
     match name.strip_prefix("tenants/") {
         Some(tenant) if TENANTS.contains(&tenant) => Ok(format!("key-of-{tenant}").into()),
@@ -22,7 +22,7 @@ fn fetch(name: &str) -> Result<SecretString, SecretError> {
     }
 }
 
-/// Serves one request of a tenant. All of them run at the same time, on the same threads.
+/// Serves one request of a tenant. All requests run concurrently on the same threads.
 async fn serve(registry: &TracerRegistry, tenant: &str) -> Result<(), LookupError> {
     let tracer = registry.tenant_async(tenant).await?;
     let session = tracer.session("chat").metadata("plan", "enterprise").start();
@@ -32,7 +32,8 @@ async fn serve(registry: &TracerRegistry, tenant: &str) -> Result<(), LookupErro
         tracer
             .in_span_async("retrieve", async |_| tokio::task::yield_now().await)
             .await;
-        // A span of another tenant, made in the middle of this one: it lands in the other's project, without a parent.
+        // A span of another tenant inside this one: it lands in the other's project, without a
+        // parent.
         let acme = registry.tenant_async("acme").await?;
         acme.in_span(format!("audit {tenant}"), |_| ());
         Ok(())
@@ -46,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let registry = TracerRegistry::builder()
         .secret_source("vault", fetch)
         .defaults(backend.endpoint())
-        // For each tenant without a binding of its own. The slug is filled in.
+        // Applies to each tenant without its own binding. The slug is filled in.
         .tenant(
             "*",
             Binding::new().api_key(KeySource::provider("vault", "tenants/{tenant}")),
@@ -55,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     try_join_all(["globex", "initech", "globex"].map(|tenant| serve(&registry, tenant))).await?;
     let refused = registry.tenant_async("hooli").await;
-    let error = refused.expect_err("the secret manager has no key for it");
+    let error = refused.expect_err("no key for this tenant");
     println!("refused: {error}\n");
 
     let report = registry.shutdown(Duration::from_secs(5));

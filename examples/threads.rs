@@ -1,6 +1,7 @@
-//! How does a session follow the work to other threads and tasks?
+//! Carries a session to other threads and tasks.
 //!
-//! A scope is captured with the work, never inherited from where it happens to run: a new thread begins outside of every scope.
+//! A scope must be captured with the work; it is never inherited. A new thread starts outside every
+//! scope.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -23,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let acme = registry.tenant_async("acme").await?;
     let session = acme.session("job").start();
 
-    // A thread: clones of the handles go in, and the thread enters the session itself.
+    // A thread: clones of the handles move in, and the thread enters the session.
     let (tracer, of_thread) = (acme.clone(), session.clone());
     let worker = thread::spawn(move || {
         let _in_session = of_thread.enter();
@@ -31,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     worker.join().expect("it does not panic");
 
-    // Scoped threads borrow.
+    // Scoped threads borrow the handles.
     thread::scope(|threads| {
         for number in 1..=2 {
             let (acme, session) = (&acme, &session);
@@ -42,11 +43,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     });
 
-    // A task: the future is wrapped, and keeps its scope whichever thread polls it.
+    // A task: the wrapped future keeps its scope on whichever thread polls it.
     let task = acme.in_span_async("in a task", async |_| tokio::task::yield_now().await);
     tokio::spawn(session.scope(task)).await?;
 
-    // A blocking task is a thread again.
+    // A blocking task works like a thread.
     let (tracer, of_blocking) = (acme.clone(), session.clone());
     let blocking = tokio::task::spawn_blocking(move || {
         let _in_session = of_blocking.enter();
@@ -54,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     blocking.await?;
 
-    // A channel: the message brings its scope along, whatever the receiver is in.
+    // A channel: the message carries its scope, independent of the receiver's scope.
     let (jobs, inbox) = mpsc::channel::<(Scope, &'static str)>();
     let tracer = acme.clone();
     let receiver = thread::spawn(move || {
@@ -68,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     drop(jobs);
     receiver.join().expect("it does not panic");
 
-    // Without any of this the span still lands with its tracer, and in no session.
+    // Without any of this the span still belongs to its tracer, but to no session.
     let _in_session = session.enter();
     thread::scope(|threads| {
         threads.spawn(|| acme.in_span("not in the session", |_| ()));

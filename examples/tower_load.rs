@@ -1,7 +1,10 @@
-//! Does anything leak, get lost or stay open where hundreds of requests of many tenants are served at once, and a third of them break off half way?
+//! Checks that nothing leaks, gets lost or stays open while hundreds of requests of many tenants
+//! run concurrently and a third of them is cut off.
 //!
-//! `tower_load [requests]` serves so many over HTTP, 200 at once, for 50 tenants; 20,000 unless told otherwise. Every third client goes away after
-//! the first item of a streamed answer. In the end each span must be in its own project, below its own request, and none may be left open.
+//! `tower_load [requests]` serves the given number of requests (default: 20,000) over HTTP for 50
+//! tenants, 200 concurrently. Every third client disconnects after the first item of a streamed
+//! answer. In the end each span must be in its tenant's project under its request, and none may be
+//! open.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 use std::convert::Infallible;
@@ -30,7 +33,7 @@ const AT_ONCE: usize = 200;
 const ITEMS: usize = 3;
 const ITEM: &str = "item\n";
 
-/// Longer than anything here takes.
+/// Longer than any step takes.
 const LONG: Duration = Duration::from_secs(60);
 
 type Http = Client<HttpConnector, Empty<axum::body::Bytes>>;
@@ -43,7 +46,8 @@ fn is_cut(number: usize) -> bool {
     number.is_multiple_of(3)
 }
 
-/// A stream of items, each with a span that says for whom it was made. Where the client is about to go away, the second one never comes.
+/// Streams items, each with a span named after the request. The second item never arrives if the
+/// client is about to disconnect.
 async fn serve(Path(number): Path<usize>) -> Body {
     Body::from_stream(stream::iter(0..ITEMS).then(move |item| async move {
         if is_cut(number) && item > 0 {
@@ -57,7 +61,7 @@ async fn serve(Path(number): Path<usize>) -> Body {
     }))
 }
 
-/// Asks, and reads the answer to its end, or goes away when the first item is there.
+/// Sends a request and reads the whole answer, or disconnects after the first item.
 async fn ask(client: &Http, server: SocketAddr, number: usize) -> Result<(), Box<dyn Error>> {
     let tenant = name_of(number % TENANTS);
     if is_cut(number) {
@@ -66,7 +70,11 @@ async fn ask(client: &Http, server: SocketAddr, number: usize) -> Result<(), Box
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"item\n\r\n") {
-            assert_ne!(stream.read_buf(&mut answer).await?, 0, "the server closes nothing");
+            assert_ne!(
+                stream.read_buf(&mut answer).await?,
+                0,
+                "the server closed the connection"
+            );
         }
         return Ok(());
     }
@@ -77,7 +85,7 @@ async fn ask(client: &Http, server: SocketAddr, number: usize) -> Result<(), Box
     Ok(())
 }
 
-/// The number of a request, by its path.
+/// Returns the number of a request from its path.
 fn number_of(span: &Span) -> Option<usize> {
     span.attributes
         .get("url.path")?
@@ -87,7 +95,7 @@ fn number_of(span: &Span) -> Option<usize> {
         .ok()
 }
 
-/// How many spans of a project are not as they must be.
+/// Returns the number of missing, surplus and misplaced spans of a project.
 fn wrong_in(project: &Project, tenant: usize, requests: usize) -> usize {
     let mut wrong = 0;
     let mut expected = 0;
@@ -108,12 +116,12 @@ fn wrong_in(project: &Project, tenant: usize, requests: usize) -> usize {
         wrong += below.abs_diff(items);
         expected += 1 + items;
     }
-    // Of whom there is more or less than there was.
     let asked = (tenant..requests).step_by(TENANTS).count();
     wrong + served.len().abs_diff(asked) + project.spans().len().abs_diff(expected)
 }
 
-/// Waits until no tracer is left: a span that is open keeps its own.
+/// Waits until no tracer is left, because an open span keeps its tracer alive. Returns how many are
+/// left.
 fn open_tracers(registry: &TracerRegistry) -> usize {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! How are functions traced that do not name a tracer?
+//! Traces functions that do not name a tracer.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
 mod support;
@@ -25,7 +25,7 @@ async fn ask(question: &str, token: &str) -> Result<String, String> {
     Ok(format!("{} ({})", retrieve(question).join("-"), token.len()))
 }
 
-/// The one place that names the tenant.
+/// The only place that names the tenant.
 #[trace(registry = registry, tenant = tenant)]
 async fn serve(registry: &TracerRegistry, tenant: &str, question: &str) -> Result<String, String> {
     ask(question, "a token").await
@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let (acme, globex) = tokio::join!(serve(&registry, "acme", "why not"), serve(&registry, "globex", ""));
     println!("{acme:?} {globex:?}");
-    // Not configured: the function runs all the same, untraced.
+    // Not configured: the function still runs, untraced.
     println!("{:?}", serve(&registry, "hooli", "who").await);
     println!("calls without a tracer: {}", trace_counts().failed);
 

@@ -1,7 +1,8 @@
-//! Where do the spans of code go that knows no tenants?
+//! Routes the spans of code that knows no tenants.
 //!
-//! To the tenant in whose scope it runs: functions with `#[tracing::instrument]` by a layer, code that asks OpenTelemetry's global provider by
-//! `install_global`. Code in no scope goes to the default that the configuration names.
+//! They go to the tenant in whose scope the code runs: a layer routes functions with
+//! `#[tracing::instrument]`, `install_global` routes code that uses OpenTelemetry's global
+//! provider. Code outside any scope uses the configured default.
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 #![expect(clippy::disallowed_methods, reason = "third-party code asks the global provider")]
 
@@ -17,7 +18,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// A library with the `tracing` crate.
+/// A library that uses the `tracing` crate.
 #[tracing::instrument]
 async fn retrieve(question: &str) {
     tracing::info!("found");
@@ -25,7 +26,7 @@ async fn retrieve(question: &str) {
     query();
 }
 
-/// A driver with OpenTelemetry's API.
+/// A driver that uses OpenTelemetry's API.
 fn query() {
     opentelemetry::global::tracer("database").start("query").end();
 }

@@ -1,4 +1,4 @@
-//! A measurement in a process of its own: this program again.
+//! Runs a measurement in a separate process of this program.
 
 use std::process::{Command, Stdio};
 
@@ -8,7 +8,7 @@ use crate::Result;
 use crate::job::Job;
 use crate::ours::KEY_VARIABLE;
 
-/// Runs a job in a process of its own and gives what it measured.
+/// Runs a job in a separate process and returns its result.
 pub(crate) fn measure<T: DeserializeOwned>(job: &Job) -> Result<T> {
     let output = Command::new(std::env::current_exe()?)
         .arg("--child")

@@ -1,4 +1,4 @@
-//! Many tenants, each seen once, through a small pool: what memory does, and whether a span is missing.
+//! Many tenants, each used once, through a small pool: memory use, and missing spans.
 
 use std::time::{Duration, Instant};
 
@@ -13,22 +13,22 @@ use crate::options::Options;
 use crate::row::{Row, Target, number};
 use crate::{Result, child, ours, process};
 
-/// Tracers that are kept.
+/// Size of the pool.
 const MAX_TRACERS: usize = 1_000;
-/// How many times the process is looked at.
+/// Number of samples taken.
 const SAMPLES: usize = 10;
 
-/// What the process was after some of the tenants.
+/// State of the process after some of the tenants.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Sample {
     tenants: usize,
     resident_bytes: Option<u64>,
     threads: Option<u64>,
-    /// What is allocated, where that is counted.
+    /// Allocated bytes, if they are counted.
     heap_bytes: Option<u64>,
 }
 
-/// What became of all of them.
+/// Result for all tenants.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Churn {
     samples: Vec<Sample>,
@@ -42,7 +42,7 @@ pub(crate) struct Churn {
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let tenants = options.pick(50_000, 200_000);
-    receiver.ports.forget()?;
+    receiver.ports.reset()?;
     let churn: Churn = child::measure(&Job::Churn {
         ports: receiver.ports,
         tenants,
@@ -54,15 +54,15 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let (first, last) = (churn.samples.first(), churn.samples.last());
     let missing = (tenants as u64).saturating_sub(arrived.spans.min(churn.delivered));
     let threads = last.and_then(|sample| sample.threads).map(number);
-    let told = format!(
-        "{:.0} tenants/s, {} evicted, {} look-ups refused and repeated, {} names in the status",
+    let note = format!(
+        "{:.0} tenants/s, {} evicted, {} look-ups refused and retried, {} selectors in the status",
         churn.per_second, churn.evicted, churn.rejected, churn.names_in_status
     );
     let heap = |sample: Option<&Sample>| sample.and_then(|sample| sample.heap_bytes).map(number);
     let mut rows = vec![
         row("churn: memory at the end", "bytes", Target::RatioAtMost(1.1))
-            .note(told)
-            .measured(bytes(last), "ours after a tenth of them", bytes(first)),
+            .note(note)
+            .measured(bytes(last), "ours after a tenth of the tenants", bytes(first)),
         row("churn: threads of the process", "threads", Target::AtMost(3.0)).measured(threads, "", None),
         row("churn: spans lost or missing", "spans", Target::AtMost(0.0)).measured(
             Some(number(missing + churn.lost)),
@@ -72,7 +72,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     ];
     if heap(last).is_some() {
         let allocated = row("churn: allocated at the end", "bytes", Target::RatioAtMost(1.1));
-        rows.push(allocated.measured(heap(last), "ours after a tenth of them", heap(first)));
+        rows.push(allocated.measured(heap(last), "ours after a tenth of the tenants", heap(first)));
     }
     Ok(rows)
 }
@@ -119,7 +119,7 @@ pub(crate) fn measure(ports: Ports, tenants: usize) -> Result<Churn> {
     })
 }
 
-/// One span of a tenant; a look-up that finds no room is repeated.
+/// Records one span of a tenant. Retries a look-up that finds the pool full.
 fn look_up_once(registry: &TracerRegistry, at: usize) -> Result<()> {
     let name = ours::name(at);
     loop {
@@ -134,7 +134,7 @@ fn look_up_once(registry: &TracerRegistry, at: usize) -> Result<()> {
     }
 }
 
-/// Delivered and lost, of all names together.
+/// Returns the delivered and lost spans of all tenants.
 fn sums(status: &Status) -> [u64; 2] {
     let ledgers = status.tracers.iter().map(|tracer| &tracer.spans);
     ledgers

@@ -1,4 +1,4 @@
-//! The HTTP client of the stock exporters: one for all of them, by the library that this crate uses as well.
+//! The HTTP client shared by all stock exporters, built on the library that this crate uses.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 pub(crate) struct SharedClient {
     inner: legacy::Client<HttpConnector, Full<Bytes>>,
-    /// Exporters call from threads of their own, which have no runtime.
+    /// Exporters call from threads without a runtime.
     runtime: Handle,
 }
 

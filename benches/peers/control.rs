@@ -1,4 +1,4 @@
-//! The receiver as the others see it: started, asked, ended.
+//! Controls the receiver's process.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -8,30 +8,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// Where the receiver listens.
+/// Ports of the receiver.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Ports {
-    /// Takes spans, counts them, answers 200.
+    /// Accepts and counts spans, answers 200.
     pub(crate) spans: u16,
     /// Accepts connections and never answers.
-    pub(crate) hole: u16,
+    pub(crate) black_hole: u16,
 }
 
-/// What the receiver got since it was last asked to forget.
+/// Data received since the last reset.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Received {
     pub(crate) requests: u64,
     pub(crate) spans: u64,
-    /// From a span's end to its receipt.
+    /// Delay from a span's end to its receipt.
     pub(crate) p50_millis: f64,
     pub(crate) p99_millis: f64,
-    /// Requests with a key that was rotated away.
+    /// Requests with a key that is no longer current.
     pub(crate) refused: u64,
-    /// Spans that had been received before, where that is watched.
-    pub(crate) twice: u64,
+    /// Spans received more than once, if that is checked.
+    pub(crate) duplicates: u64,
 }
 
-/// The receiver's process. It ends when this is dropped, or its owner ends.
+/// The receiver's process. Ends when this is dropped or its parent ends.
 pub(crate) struct Receiver {
     process: Child,
     pub(crate) ports: Ports,
@@ -56,7 +56,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // It ends by itself where this fails: its input is closed with us.
+        // If this fails the receiver ends by itself, because its input closes with this process.
         drop(self.process.kill());
         drop(self.process.wait());
     }
@@ -67,11 +67,11 @@ impl Ports {
         format!("http://127.0.0.1:{}/v1/traces", self.spans)
     }
 
-    pub(crate) fn hole_url(self) -> String {
-        format!("http://127.0.0.1:{}/v1/traces", self.hole)
+    pub(crate) fn black_hole_url(self) -> String {
+        format!("http://127.0.0.1:{}/v1/traces", self.black_hole)
     }
 
-    /// What was received so far.
+    /// Returns the data received so far.
     pub(crate) fn received(self) -> Result<Received> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.spans))?;
         stream.write_all(b"GET /received HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
@@ -81,9 +81,9 @@ impl Ports {
         Ok(serde_json::from_str(body)?)
     }
 
-    /// Gives what was received, and counts from zero.
-    pub(crate) fn forget(self) -> Result<()> {
-        self.ask("/forget")
+    /// Resets the counts.
+    pub(crate) fn reset(self) -> Result<()> {
+        self.ask("/reset")
     }
 
     pub(crate) fn ask(self, path: &str) -> Result<()> {

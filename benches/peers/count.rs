@@ -1,9 +1,10 @@
-//! An OTLP trace request, read just far enough to count its spans, tell them apart and see when they ended.
+//! Parses an OTLP trace request just enough to count its spans and read their ids and end times.
 //!
-//! Fields by number, as opentelemetry-proto 1 has them: the request's `resource_spans` 1, their `scope_spans` 2, their `spans` 2, a span's
-//! `span_id` 2 and `end_time_unix_nano` 8.
+//! Field numbers of opentelemetry-proto 1: `resource_spans` 1, `scope_spans` 2, `spans` 2, and a
+//! span's `span_id` 2 and `end_time_unix_nano` 8.
 
-/// Calls `span` with the id and the end of each span of a request, the end in nanoseconds of the clock. Stops where the bytes make no sense.
+/// Calls `span` with the id and the end time (Unix time in nanoseconds) of each span of a request.
+/// Stops at invalid bytes.
 pub(crate) fn spans(request: &[u8], span: &mut impl FnMut(u64, u64)) {
     each(request, 1, &mut |resource| {
         each(resource, 2, &mut |scope| {
@@ -21,7 +22,7 @@ enum Value<'a> {
     Other,
 }
 
-/// The parts of a message that are messages themselves, with a given number.
+/// Calls `part` for each submessage with field number `wanted`.
 fn each<'a>(mut message: &'a [u8], wanted: u64, part: &mut impl FnMut(&'a [u8])) {
     while let Some((number, value)) = field(&mut message) {
         if let Value::Bytes(bytes) = value
@@ -32,7 +33,7 @@ fn each<'a>(mut message: &'a [u8], wanted: u64, part: &mut impl FnMut(&'a [u8]))
     }
 }
 
-/// A span's id and its end.
+/// Returns a span's id and end time.
 fn read(mut span: &[u8]) -> (u64, u64) {
     let mut id = 0;
     while let Some((number, value)) = field(&mut span) {

@@ -1,9 +1,9 @@
-//! How long spans were on their way: counts by millisecond.
+//! Histogram of delays, by millisecond.
 
-/// The last one holds everything that took longer.
+/// The last bucket holds all longer delays.
 const BUCKETS: usize = 60_001;
 
-/// Counts of delays by millisecond, up to a minute.
+/// Counts of delays by millisecond, up to one minute.
 pub(crate) struct Delays {
     counts: Vec<u32>,
     all: u64,
@@ -23,7 +23,7 @@ impl Delays {
         self.all += 1;
     }
 
-    /// The delay that `part` of a thousand stay within, in milliseconds.
+    /// Returns the delay in milliseconds that `part` per thousand of the spans do not exceed.
     pub(crate) fn quantile(&self, part: u64) -> f64 {
         let wanted = self.all * part / 1000;
         let mut seen = 0;

@@ -1,7 +1,7 @@
-//! What a span costs the thread that makes it, from its start to the queue.
+//! Cost of a span for its thread, from start to queue.
 //!
-//! Bursts that fit the queue and are smaller than a batch, so that nothing is sent while the time is taken; between bursts everything is
-//! flushed to the receiver. What sending costs is in the rows of processor time.
+//! Bursts fit in the queue and stay below a batch, so that nothing is sent while they are timed.
+//! Everything is flushed between bursts. The processor time rows include the cost of sending.
 
 use std::sync::Barrier;
 use std::thread;
@@ -10,32 +10,32 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::control::Receiver;
-use crate::fleet::{Fleet, Holes, Plan, span};
+use crate::creation::Samples;
+use crate::fleet::{BlackHoles, Fleet, Plan, span};
 use crate::job::Job;
-use crate::making::Turns;
 use crate::options::Options;
 use crate::ours::Ours;
 use crate::row::{Row, Target};
 use crate::stock::Stock;
 use crate::{Result, child};
 
-/// Spans of one thread in a burst.
+/// Spans per thread in a burst.
 const BURST: u32 = 2_000;
-/// Spans of each tracer in a burst that goes round many.
+/// Spans per tracer in a round-robin burst.
 const EACH: u32 = 20;
-/// Room for the bursts of two threads.
+/// Capacity for the bursts of two threads.
 const QUEUE: usize = 4_096;
 
-/// Which threads make spans on which tracers.
+/// Which threads create spans on which tracers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Place {
+pub(crate) enum ThreadLayout {
     OneThread,
     SameTenant,
     TwoTenants,
     RoundRobin,
 }
 
-impl Place {
+impl ThreadLayout {
     const ALL: [(Self, &'static str, usize); 4] = [
         (Self::OneThread, "1 thread", 1),
         (Self::SameTenant, "2 threads, same tenant", 1),
@@ -43,7 +43,7 @@ impl Place {
         (Self::RoundRobin, "round robin over 1,000 tenants", 1_000),
     ];
 
-    /// Of a burst.
+    /// Number of spans in a burst.
     fn spans(self) -> u64 {
         match self {
             Self::OneThread => u64::from(BURST),
@@ -54,59 +54,59 @@ impl Place {
 }
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
-    let row = |(place, at, tracers)| {
+    let row = |(layout, at, tracers)| {
         let plan = Plan {
             tracers,
             queue: QUEUE,
             batch: QUEUE,
             delay: Duration::from_secs(3600),
             ports: receiver.ports,
-            holes: Holes::None,
+            black_holes: BlackHoles::None,
         };
-        let turns: Turns = child::measure(&Job::Enqueue {
-            place,
+        let samples: Samples = child::measure(&Job::Enqueue {
+            layout,
             rounds: options.rounds(),
             plan,
         })?;
-        let (ours, peer) = turns.medians();
+        let (ours, peer) = samples.medians();
         let row = Row::of("span with 4 attributes, enqueue", at, "ns", Target::RatioAtMost(1.0));
         Ok(row.measured(ours, "stock batch processor", peer))
     };
-    Place::ALL.into_iter().map(row).collect()
+    ThreadLayout::ALL.into_iter().map(row).collect()
 }
 
-pub(crate) fn measure(place: Place, plan: &Plan, rounds: usize) -> Result<Turns> {
+pub(crate) fn measure(layout: ThreadLayout, plan: &Plan, rounds: usize) -> Result<Samples> {
     let (ours, stock) = (Ours::make(plan)?, Stock::make(plan)?);
-    plan.ports.forget()?;
-    let bursts: u32 = if place == Place::RoundRobin { 2 } else { 20 };
-    let mut turns = Turns::default();
-    // One more than counts: the first opens connections and touches memory that the others find.
+    plan.ports.reset()?;
+    let bursts: u32 = if layout == ThreadLayout::RoundRobin { 2 } else { 20 };
+    let mut samples = Samples::default();
+    // One extra round: the first one opens connections and touches memory.
     for round in 0..=rounds {
-        let mine = (0..bursts).map(|_| burst(place, &ours)).sum::<f64>();
-        let theirs = (0..bursts).map(|_| burst(place, &stock)).sum::<f64>();
+        let mine = (0..bursts).map(|_| burst(layout, &ours)).sum::<f64>();
+        let theirs = (0..bursts).map(|_| burst(layout, &stock)).sum::<f64>();
         if round > 0 {
-            turns.ours.push(mine / f64::from(bursts));
-            turns.peer.push(theirs / f64::from(bursts));
+            samples.ours.push(mine / f64::from(bursts));
+            samples.peer.push(theirs / f64::from(bursts));
         }
     }
-    let made = place.spans() * u64::from(bursts) * 2 * (rounds as u64 + 1);
+    let created = layout.spans() * u64::from(bursts) * 2 * (rounds as u64 + 1);
     let received = plan.ports.received()?.spans;
-    if received != made {
-        return Err(format!("{place:?}: of {made} spans {received} were received").into());
+    if received != created {
+        return Err(format!("{layout:?}: {received} of {created} spans were received").into());
     }
-    Ok(turns)
+    Ok(samples)
 }
 
-/// Nanoseconds that a span took its thread.
-fn burst<F: Fleet>(place: Place, fleet: &F) -> f64 {
+/// Returns the nanoseconds that a span takes its thread.
+fn burst<F: Fleet>(layout: ThreadLayout, fleet: &F) -> f64 {
     let tracers = fleet.tracers();
     let all = || (0..EACH).flat_map(|_| tracers);
     let (first, last) = (&tracers[0], &tracers[tracers.len() - 1]);
-    let took = match place {
-        Place::OneThread => alone(first),
-        Place::SameTenant => together(first, first),
-        Place::TwoTenants => together(first, last),
-        Place::RoundRobin => timed(|| all().for_each(span)) / f64::from(EACH) / 1_000.0,
+    let took = match layout {
+        ThreadLayout::OneThread => alone(first),
+        ThreadLayout::SameTenant => together(first, first),
+        ThreadLayout::TwoTenants => together(first, last),
+        ThreadLayout::RoundRobin => timed(|| all().for_each(span)) / f64::from(EACH) / 1_000.0,
     };
     fleet.flush();
     took

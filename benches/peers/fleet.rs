@@ -1,4 +1,4 @@
-//! Tracers of either side, made to the same plan.
+//! Sets of tracers of both sides, created to the same plan.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::control::Ports;
 
-/// One in so many tracers sends to where nobody answers, if any do.
+/// With black holes, one in this many tracers sends to one.
 const ONE_IN: usize = 10;
 
-/// Whose tracers.
+/// The implementation that provides the tracers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Side {
     Ours,
-    /// The SDK's `BatchSpanProcessor`, a provider per tracer.
+    /// The SDK's `BatchSpanProcessor`, one provider per tracer.
     Stock,
     /// A provider without a processor.
     Bare,
 }
 
-/// How many tracers, and how they are set up.
+/// Number and settings of the tracers.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) tracers: usize,
@@ -30,17 +30,17 @@ pub(crate) struct Plan {
     pub(crate) batch: usize,
     pub(crate) delay: Duration,
     pub(crate) ports: Ports,
-    pub(crate) holes: Holes,
+    pub(crate) black_holes: BlackHoles,
 }
 
-/// Whether a tenth of the tracers sends to where nobody answers.
+/// Whether a tenth of the tracers sends to a black hole, an endpoint that never answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Holes {
+pub(crate) enum BlackHoles {
     None,
     ATenth,
 }
 
-/// Tracers, and what they send with.
+/// A set of tracers with its exporter.
 pub(crate) trait Fleet: Sized {
     type Tracer: Tracer + Send + Sync;
 
@@ -48,12 +48,13 @@ pub(crate) trait Fleet: Sized {
 
     fn tracers(&self) -> &[Self::Tracer];
 
-    /// Sends everything, and waits for it.
+    /// Sends all spans and waits.
     fn flush(&self);
 }
 
 impl Plan {
-    /// Sending as OpenTelemetry's defaults have it, but for the delay, and but for a lone tracer's queue: all the load is on that one.
+    /// Exports with OpenTelemetry's defaults, except for the delay and the larger queue of a single
+    /// tracer, which carries the whole load.
     pub(crate) fn sending(tracers: usize, ports: Ports) -> Self {
         Self {
             tracers,
@@ -61,18 +62,18 @@ impl Plan {
             batch: 512,
             delay: Duration::from_secs(1),
             ports,
-            holes: Holes::None,
+            black_holes: BlackHoles::None,
         }
     }
 
-    /// Whether the tracer at this place sends to where nobody answers.
-    pub(crate) fn is_hole(&self, at: usize) -> bool {
-        self.holes == Holes::ATenth && at.is_multiple_of(ONE_IN)
+    /// Whether a tracer sends to a black hole.
+    pub(crate) fn is_black_hole(&self, at: usize) -> bool {
+        self.black_holes == BlackHoles::ATenth && at.is_multiple_of(ONE_IN)
     }
 
     pub(crate) fn url_of(&self, at: usize) -> String {
-        if self.is_hole(at) {
-            self.ports.hole_url()
+        if self.is_black_hole(at) {
+            self.ports.black_hole_url()
         } else {
             self.ports.url()
         }

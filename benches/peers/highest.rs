@@ -1,4 +1,4 @@
-//! The highest rate that is delivered without a loss, found by bisection.
+//! The highest rate delivered without loss, found by bisection.
 
 use std::time::Duration;
 
@@ -8,32 +8,33 @@ use crate::control::Receiver;
 use crate::fleet::{Fleet, Plan, Side};
 use crate::idle::shown;
 use crate::job::Job;
-use crate::load::{Settle, drive, warm_up};
+use crate::load::{Settle, run_load, warm_up};
 use crate::options::Options;
 use crate::row::{Row, Target, median, number};
 use crate::{Result, child};
 
-/// Between these the rate is looked for, by their ratio.
+/// Limits of the search, bisected by ratio.
 const LOWEST: u32 = 40_000;
 const HIGHEST: u32 = 1_280_000;
-/// So many delays' worth of spans may be on their way when the last is made. More, and sending does not keep up.
+/// Limit on spans still undelivered at the end, in multiples of the delay. Above it, sending does
+/// not keep up.
 const BEHIND: f64 = 1.2;
-/// A rate that loses something may try again once: on a machine that others use as well, a pause is no proof.
+/// A rate with a loss is tried once more, because other programs may have caused a pause.
 const TRIES: usize = 2;
 
-/// What bisection came to.
+/// Result of the bisection.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Found {
-    /// Spans a second; `None` where even the lowest rate was too much.
+pub(crate) struct BestRate {
+    /// Spans per second. `None` if even the lowest rate was too high.
     best: Option<f64>,
-    /// What happened at the lowest rate that was too much; empty where none was.
+    /// Description of the lowest rate that was too high. Empty if there was none.
     above: String,
 }
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let time = options.pick(Duration::from_secs(2), Duration::from_secs(5));
     let steps = options.pick(4, 7);
-    let run = |side, tracers| -> Result<Found> {
+    let run = |side, tracers| -> Result<BestRate> {
         let plan = Plan::sending(tracers, receiver.ports);
         child::measure(&Job::Highest {
             side,
@@ -42,7 +43,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
             steps,
         })
     };
-    let mut found: [Vec<Found>; 5] = Default::default();
+    let mut found: [Vec<BestRate>; 5] = Default::default();
     let places = [
         (Side::Ours, 1),
         (Side::Stock, 1),
@@ -56,9 +57,9 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         }
     }
     let [one, stock_one, thousand, stock_thousand, ten_thousand] = &found;
-    let best = |all: &[Found]| median(all.iter().map(|found| found.best));
-    let row = |tracers, least, ours: &[Found], peer_name, peer: &[Found]| {
-        let above = |all: &[Found]| all.last().map(|found| found.above.clone()).unwrap_or_default();
+    let best = |all: &[BestRate]| median(all.iter().map(|found| found.best));
+    let row = |tracers, least, ours: &[BestRate], peer_name, peer: &[BestRate]| {
+        let above = |all: &[BestRate]| all.last().map(|found| found.above.clone()).unwrap_or_default();
         Row::of(
             "highest rate without a loss",
             shown(tracers),
@@ -75,11 +76,11 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     ])
 }
 
-pub(crate) fn measure<F: Fleet>(plan: &Plan, time: Duration, steps: u32) -> Result<Found> {
+pub(crate) fn measure<F: Fleet>(plan: &Plan, time: Duration, steps: u32) -> Result<BestRate> {
     let fleet = F::make(plan)?;
     warm_up(&fleet, plan, u64::from(LOWEST), Settle::Flush);
     let (mut low, mut high) = (f64::from(LOWEST), f64::from(HIGHEST));
-    let mut found = Found::default();
+    let mut found = BestRate::default();
     for _ in 0..steps {
         let rate = (low * high).sqrt();
         match sustained(&fleet, plan, rate, time)? {
@@ -90,23 +91,24 @@ pub(crate) fn measure<F: Fleet>(plan: &Plan, time: Duration, steps: u32) -> Resu
     Ok(found)
 }
 
-/// The rate in fact delivered, where nothing was lost, and making and sending kept up; else what happened.
+/// Returns the delivered rate if nothing was lost and both creating and sending kept up. Otherwise
+/// describes the failure.
 fn sustained<F: Fleet>(fleet: &F, plan: &Plan, rate: f64, time: Duration) -> Result<std::result::Result<f64, String>> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "between the lowest and the highest"
+        reason = "between LOWEST and HIGHEST"
     )]
     let wanted = rate as u64;
     let mut happened = String::new();
     for _ in 0..TRIES {
-        let driven = drive(fleet, plan, wanted, time, Settle::Flush)?;
-        let kept_up = number(driven.behind) <= rate * plan.delay.as_secs_f64() * BEHIND;
-        if driven.lost() == 0 && driven.rate() > rate * 0.95 && kept_up {
-            return Ok(Ok(driven.rate()));
+        let result = run_load(fleet, plan, wanted, time, Settle::Flush)?;
+        let kept_up = number(result.behind) <= rate * plan.delay.as_secs_f64() * BEHIND;
+        if result.lost() == 0 && result.rate() > rate * 0.95 && kept_up {
+            return Ok(Ok(result.rate()));
         }
-        let (made, lost, behind) = (driven.rate(), driven.lost(), driven.behind);
-        happened = format!("asked for {wanted}/s made {made:.0}/s, was {behind} behind at the end and lost {lost}");
+        let (made, lost, behind) = (result.rate(), result.lost(), result.behind);
+        happened = format!("{wanted}/s requested, {made:.0}/s created, {behind} behind at the end, {lost} lost");
     }
     Ok(Err(happened))
 }

@@ -1,4 +1,4 @@
-//! Tracers that do nothing: memory, threads, processor time.
+//! Idle tracers: memory, threads, processor time.
 
 use std::thread;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use crate::row::{Row, Target, median, number};
 use crate::stock::{self, Stock};
 use crate::{Result, child, ours, process};
 
-/// What idle tracers cost.
+/// Cost of idle tracers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Idle {
-    /// Of each tracer.
+    /// Per tracer.
     bytes: Option<f64>,
-    /// Of the process, the one that made the tracers among them.
+    /// In the process, including the main thread.
     threads: Option<u64>,
-    /// Milliseconds of processor time in a second.
+    /// Processor time in milliseconds per second.
     cpu: Option<f64>,
 }
 
 const MANY: usize = 100_000;
-/// Idle tracers of the stock kind take a thread and 760 KiB each.
-const MOST_STOCK: usize = 1_000;
+/// An idle stock tracer takes a thread and 760 KiB.
+const MAX_STOCK: usize = 1_000;
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let time = options.pick(Duration::from_secs(1), Duration::from_secs(5));
@@ -42,9 +42,9 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let one = measured(Side::Ours, 1)?;
     let mut rows = Vec::new();
     let mut all = vec![(1, one)];
-    for tracers in [MOST_STOCK, 10_000, MANY] {
+    for tracers in [MAX_STOCK, 10_000, MANY] {
         let ours = measured(Side::Ours, tracers)?;
-        let (name, peer) = if tracers == MOST_STOCK {
+        let (name, peer) = if tracers == MAX_STOCK {
             ("stock batch processor", measured(Side::Stock, tracers)?)
         } else {
             ("provider without a processor", measured(Side::Bare, tracers)?)
@@ -58,7 +58,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         );
         rows.push(row.measured(bytes(&ours), name, bytes(&peer)));
         all.push((tracers, ours));
-        if tracers == MOST_STOCK {
+        if tracers == MAX_STOCK {
             all.push((0, peer));
         }
     }
@@ -68,10 +68,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         .find(|(tracers, _)| *tracers == 0)
         .and_then(|(_, idle)| threads(idle));
     let first = threads(&all[0].1);
-    for (tracers, idle) in all
-        .iter()
-        .filter(|(tracers, _)| [1, MOST_STOCK, MANY].contains(tracers))
-    {
+    for (tracers, idle) in all.iter().filter(|(tracers, _)| [1, MAX_STOCK, MANY].contains(tracers)) {
         let most = first.unwrap_or_default().min(4.0);
         let row = Row::of(
             "threads of the process",
@@ -79,12 +76,12 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
             "threads",
             Target::AtMost(most),
         );
-        let stock = stock.filter(|_| *tracers == MOST_STOCK);
+        let stock = stock.filter(|_| *tracers == MAX_STOCK);
         rows.push(row.measured(threads(idle), "stock batch processor", stock));
     }
     let cpu = |at: &[Idle]| median(at.iter().map(|idle| idle.cpu));
     let (one, many) = (cpu(&all[0].1), all.last().and_then(|(_, idle)| cpu(idle)));
-    // A thousandth of a core more than one tracer takes is as good as nothing.
+    // Allow a thousandth of a core above one tracer.
     let most = one.unwrap_or_default() + 1.0;
     let row = Row::of(
         "idle processor time",
@@ -100,24 +97,24 @@ pub(crate) fn measure(side: Side, plan: &Plan, time: Duration) -> Result<Idle> {
     match side {
         Side::Ours => {
             let registry = ours::builder(&plan.ports.url()).build()?;
-            // The first one pays for what all share.
+            // The first tracer pays for shared state.
             drop(registry.tenant(&ours::name(0))?);
-            weigh(plan.tracers, time, || {
+            measure_idle(plan.tracers, time, || {
                 for at in 1..plan.tracers {
                     drop(registry.tenant(&ours::name(at))?);
                 }
                 Ok(registry)
             })
         }
-        Side::Stock => weigh(plan.tracers, time, || Stock::make(plan)),
-        Side::Bare => weigh(plan.tracers, time, || {
+        Side::Stock => measure_idle(plan.tracers, time, || Stock::make(plan)),
+        Side::Bare => measure_idle(plan.tracers, time, || {
             Ok((0..plan.tracers).map(|_| stock::bare()).collect::<Vec<_>>())
         }),
     }
 }
 
-/// What `make` leaves behind, for each of the tracers that it makes.
-fn weigh<T>(tracers: usize, time: Duration, make: impl FnOnce() -> Result<T>) -> Result<Idle> {
+/// Measures the cost of what `make` creates, per tracer.
+fn measure_idle<T>(tracers: usize, time: Duration, make: impl FnOnce() -> Result<T>) -> Result<Idle> {
     let before = process::resident_bytes();
     let kept = make()?;
     thread::sleep(Duration::from_millis(300));
@@ -137,7 +134,7 @@ fn weigh<T>(tracers: usize, time: Duration, make: impl FnOnce() -> Result<T>) ->
     })
 }
 
-/// A number of tracers, as people write it.
+/// Formats a number of tracers.
 pub(crate) fn shown(tracers: usize) -> String {
     match tracers {
         1 => "1 tracer".to_owned(),

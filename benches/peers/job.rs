@@ -1,4 +1,4 @@
-//! What a process of its own measures.
+//! Measurements that run in a separate process.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -9,70 +9,70 @@ use crate::control::Ports;
 use crate::fleet::{Plan, Side};
 use crate::ours::Ours;
 use crate::stock::Stock;
-use crate::{Result, churn, enqueue, highest, hole, idle, lookup, making, reload, rotation, steady, tables};
+use crate::{Result, black_hole, churn, creation, enqueue, highest, idle, lookup, reload, rotation, steady, tables};
 
 const NOTHING_SENT: &str = "a provider without a processor sends nothing";
 
-/// A measurement, as it is given to the process that does it.
+/// A measurement, as passed to its process.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
-    /// What tracers cost that do nothing.
+    /// Cost of idle tracers.
     Idle { side: Side, plan: Plan, time: Duration },
-    /// What making them costs.
-    Making { plan: Plan, rounds: usize },
-    /// What finding them costs.
+    /// Cost of creating tracers.
+    Creation { plan: Plan, rounds: usize },
+    /// Cost of finding tracers.
     Lookup { rounds: usize, plan: Plan },
-    /// What a span costs the thread that makes it.
+    /// Cost of a span for its thread.
     Enqueue {
-        place: enqueue::Place,
+        layout: enqueue::ThreadLayout,
         rounds: usize,
         plan: Plan,
     },
-    /// Spans at a given rate.
+    /// Load at a fixed rate.
     Steady {
         side: Side,
         plan: Plan,
         rate: u64,
         time: Duration,
     },
-    /// The same while the receivers of some never answer.
-    Hole { side: Side, plan: Plan, time: Duration },
-    /// The highest rate without a loss.
+    /// The same while some receivers never answer.
+    BlackHole { side: Side, plan: Plan, time: Duration },
+    /// The highest rate without loss.
     Highest {
         side: Side,
         plan: Plan,
         time: Duration,
         steps: u32,
     },
-    /// Many tenants, each seen once.
+    /// Many tenants, each used once.
     Churn { ports: Ports, tenants: usize },
-    /// A key that is rotated under load, or is not.
+    /// Load with or without key rotation.
     Rotation { plan: Plan, time: Duration, rotate: bool },
-    /// A configuration that is read again with many tracers.
+    /// Reload with many tracers.
     Reload { ports: Ports, rounds: usize },
     /// A configuration with many tables.
     Tables { ports: Ports, tables: usize },
 }
 
-/// Measures, and prints what was measured.
+/// Runs a measurement and prints the result.
 pub(crate) fn run(job: &Job) -> Result<()> {
     let text = match *job {
         Job::Idle { side, plan, time } => json(&idle::measure(side, &plan, time)?),
-        Job::Making { plan, rounds } => json(&making::measure(&plan, rounds)?),
+        Job::Creation { plan, rounds } => json(&creation::measure(&plan, rounds)?),
         Job::Lookup { plan, rounds } => json(&lookup::measure(&plan, rounds)?),
         Job::Churn { ports, tenants } => json(&churn::measure(ports, tenants)?),
         Job::Rotation { plan, time, rotate } => json(&rotation::measure(&plan, time, rotate)?),
         Job::Reload { ports, rounds } => json(&reload::measure(ports, rounds)?),
         Job::Tables { ports, tables } => json(&tables::measure(ports, tables)?),
-        Job::Enqueue { place, rounds, plan } => json(&enqueue::measure(place, &plan, rounds)?),
+        Job::Enqueue { layout, rounds, plan } => json(&enqueue::measure(layout, &plan, rounds)?),
         Job::Steady { side, plan, rate, time } => match side {
             Side::Ours => json(&steady::measure::<Ours>(&plan, rate, time)?),
             Side::Stock => json(&steady::measure::<Stock>(&plan, rate, time)?),
             Side::Bare => return Err(NOTHING_SENT.into()),
         },
-        Job::Hole { side, plan, time } => match side {
-            Side::Ours => json(&hole::measure::<Ours>(&plan, time)?),
-            Side::Stock => json(&hole::measure::<Stock>(&plan, time)?),
+        Job::BlackHole { side, plan, time } => match side {
+            Side::Ours => json(&black_hole::measure::<Ours>(&plan, time)?),
+            Side::Stock => json(&black_hole::measure::<Stock>(&plan, time)?),
             Side::Bare => return Err(NOTHING_SENT.into()),
         },
         Job::Highest {
@@ -88,7 +88,7 @@ pub(crate) fn run(job: &Job) -> Result<()> {
     };
     println!("{}", text?);
     std::io::stdout().flush()?;
-    // Thousands of threads need not be ended one by one.
+    // Skip ending thousands of threads one by one.
     std::process::exit(0);
 }
 

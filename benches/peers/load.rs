@@ -1,4 +1,4 @@
-//! Spans at a given rate, round robin over all tracers.
+//! Load at a given rate, round robin over all tracers.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,38 +11,38 @@ use crate::fleet::{Fleet, Plan, span};
 use crate::process;
 use crate::row::number;
 
-/// How often the thread that makes spans wakes up.
+/// Interval at which the load thread wakes up.
 const TICK: Duration = Duration::from_millis(1);
-/// Where that thread was kept waiting, so much is caught up at once at the most, and no more than a quarter of what all queues hold; the
-/// rest is not made, so that a pause of the machine is no burst that overflows queues.
+/// Maximum backlog that a delayed thread catches up at once, limited to a quarter of all queues. The
+/// rest is skipped, so that a pause of the machine does not overflow queues.
 const CAUGHT_UP: Duration = Duration::from_millis(50);
-/// How long spans are made and thrown away before it counts.
+/// Duration of the unmeasured load before a measurement.
 const WARM_UP: Duration = Duration::from_millis(400);
 
-/// What came of spans at a given rate.
+/// Result of a load.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Driven {
+pub(crate) struct LoadResult {
     pub(crate) made: u64,
-    /// Of those, what went to a receiver that answers.
+    /// Spans for receivers that answer.
     pub(crate) made_healthy: u64,
     pub(crate) elapsed: Duration,
-    /// Of those, what had not been received when the last was made.
+    /// Spans not yet received when the last one was created.
     pub(crate) behind: u64,
     pub(crate) cpu: Option<Duration>,
     pub(crate) received: Received,
 }
 
-/// When spans are as good as delivered.
+/// How to wait for delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Settle {
-    /// After a flush.
+    /// Flush.
     Flush,
-    /// After five times the delay: a flush would wait for receivers that never answer.
+    /// Wait for five delays, because a flush would wait for receivers that never answer.
     Wait,
 }
 
-impl Driven {
-    /// Spans a second.
+impl LoadResult {
+    /// Spans created per second.
     pub(crate) fn rate(&self) -> f64 {
         number(self.made) / self.elapsed.as_secs_f64()
     }
@@ -51,31 +51,37 @@ impl Driven {
         self.made_healthy.saturating_sub(self.received.spans)
     }
 
-    /// Processor time of this process for each span that was received, in microseconds.
+    /// Processor time of this process per received span, in microseconds.
     pub(crate) fn cpu_per_span(&self) -> Option<f64> {
         let spans = self.received.spans.max(1);
         self.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / number(spans))
     }
 }
 
-/// Lets tracers open their connections and the allocator its memory.
+/// Opens connections and warms up the allocator.
 pub(crate) fn warm_up<F: Fleet>(fleet: &F, plan: &Plan, rate: u64, settle: Settle) {
     make(fleet, plan, rate, WARM_UP);
     settled(fleet, plan, settle);
 }
 
-/// Makes `rate` spans a second for a while, and says what came of them.
-pub(crate) fn drive<F: Fleet>(fleet: &F, plan: &Plan, rate: u64, time: Duration, settle: Settle) -> Result<Driven> {
-    plan.ports.forget()?;
+/// Creates `rate` spans a second for `time`, and returns the result.
+pub(crate) fn run_load<F: Fleet>(
+    fleet: &F,
+    plan: &Plan,
+    rate: u64,
+    time: Duration,
+    settle: Settle,
+) -> Result<LoadResult> {
+    plan.ports.reset()?;
     let before = process::cpu();
-    let mut driven = make(fleet, plan, rate, time);
-    driven.behind = driven.made.saturating_sub(plan.ports.received()?.spans);
+    let mut result = make(fleet, plan, rate, time);
+    result.behind = result.made.saturating_sub(plan.ports.received()?.spans);
     settled(fleet, plan, settle);
-    driven.cpu = process::cpu()
+    result.cpu = process::cpu()
         .zip(before)
         .map(|(after, before)| after.saturating_sub(before));
-    driven.received = plan.ports.received()?;
-    Ok(driven)
+    result.received = plan.ports.received()?;
+    Ok(result)
 }
 
 fn settled<F: Fleet>(fleet: &F, plan: &Plan, settle: Settle) {
@@ -85,8 +91,8 @@ fn settled<F: Fleet>(fleet: &F, plan: &Plan, settle: Settle) {
     }
 }
 
-fn make<F: Fleet>(fleet: &F, plan: &Plan, rate: u64, time: Duration) -> Driven {
-    let mut driven = Driven::default();
+fn make<F: Fleet>(fleet: &F, plan: &Plan, rate: u64, time: Duration) -> LoadResult {
+    let mut result = LoadResult::default();
     let mut turns = fleet.tracers().iter().enumerate().cycle();
     let begin = Instant::now();
     let mut last = begin;
@@ -101,11 +107,11 @@ fn make<F: Fleet>(fleet: &F, plan: &Plan, rate: u64, time: Duration) -> Driven {
             let Some((at, tracer)) = turns.next() else { break };
             span(tracer);
             owed -= 1.0;
-            driven.made += 1;
-            driven.made_healthy += u64::from(!plan.is_hole(at));
+            result.made += 1;
+            result.made_healthy += u64::from(!plan.is_black_hole(at));
         }
         thread::sleep(TICK);
     }
-    driven.elapsed = begin.elapsed();
-    driven
+    result.elapsed = begin.elapsed();
+    result
 }

@@ -1,4 +1,4 @@
-//! What finding a tracer costs that is there.
+//! Cost of finding an existing tracer.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -7,34 +7,34 @@ use std::time::Instant;
 use dashmap::DashMap;
 
 use crate::control::Receiver;
+use crate::creation::Samples;
 use crate::fleet::Plan;
 use crate::job::Job;
-use crate::making::Turns;
 use crate::options::Options;
 use crate::row::{Row, Target, number};
 use crate::{Result, child, ours};
 
-/// How often each name is asked for in a turn.
+/// Look-ups of each name per sample.
 const REPEATED: u32 = 200;
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let plan = Plan::sending(1_000, receiver.ports);
-    let turns: Turns = child::measure(&Job::Lookup {
+    let samples: Samples = child::measure(&Job::Lookup {
         rounds: options.rounds(),
         plan,
     })?;
-    let (ours, peer) = turns.medians();
+    let (ours, peer) = samples.medians();
     let row = Row::of(
         "look-up by tenant slug, hit",
         "1,000 names",
         "ns",
         Target::RatioAtMost(1.5),
     );
-    let row = row.note("that it allocates nothing is a test: tests/suite/lookup.rs");
+    let row = row.note("tests/suite/lookup.rs verifies that a hit does not allocate");
     Ok(vec![row.measured(ours, "DashMap look-up and Arc clone", peer)])
 }
 
-pub(crate) fn measure(plan: &Plan, rounds: usize) -> Result<Turns> {
+pub(crate) fn measure(plan: &Plan, rounds: usize) -> Result<Samples> {
     let names: Vec<String> = (0..plan.tracers).map(ours::name).collect();
     let registry = ours::builder(&plan.ports.url()).build()?;
     let map: DashMap<String, Arc<u64>> = DashMap::new();
@@ -43,20 +43,20 @@ pub(crate) fn measure(plan: &Plan, rounds: usize) -> Result<Turns> {
         map.insert(name.clone(), Arc::new(number));
     }
     let asked = number(plan.tracers as u64) * f64::from(REPEATED);
-    let mut turns = Turns::default();
+    let mut samples = Samples::default();
     for _ in 0..rounds {
         let begin = Instant::now();
         for name in (0..REPEATED).flat_map(|_| &names) {
             drop(black_box(registry.tenant(black_box(name))));
         }
-        turns.ours.push(begin.elapsed().as_secs_f64() * 1e9 / asked);
+        samples.ours.push(begin.elapsed().as_secs_f64() * 1e9 / asked);
         let begin = Instant::now();
         for name in (0..REPEATED).flat_map(|_| &names) {
             drop(black_box(
                 map.get(black_box(name.as_str())).map(|found| Arc::clone(found.value())),
             ));
         }
-        turns.peer.push(begin.elapsed().as_secs_f64() * 1e9 / asked);
+        samples.peer.push(begin.elapsed().as_secs_f64() * 1e9 / asked);
     }
-    Ok(turns)
+    Ok(samples)
 }

@@ -1,43 +1,46 @@
-//! This crate beside what people run instead of it, in one run: `cargo bench --bench peers [-- --quick] [--json FILE] [--only ROW]`.
+//! Compares this crate with its alternatives in one run: `cargo bench --bench peers [-- --quick]
+//! [--json FILE] [--only ROW]`.
 //!
-//! Every number is measured on both sides by turns, so that what else the machine does meets both, and is a median. What takes memory or
-//! threads runs in a process of its own, which is this program again ([`child`]); the receiver of all spans is another one ([`receiver`]).
-//! Both sides use the same settings: protobuf without compression, batches of 512, a delay of one second, the same sampler, span limits,
-//! attributes and HTTP client library, two threads for connections. A row that does not reach its target says so.
+//! Every number is a median of alternating measurements of both sides, so that other load on the
+//! machine affects both. Measurements of memory or threads run in a separate process of this
+//! program ([`child`]), and so does the receiver of all spans ([`receiver`]). Both sides use the
+//! same settings: uncompressed protobuf, batches of 512, a delay of one second, the same sampler,
+//! span limits, attributes and HTTP client library, and two connection threads. A row shows whether
+//! it reaches its target.
 //!
-//! With `RUSTFLAGS="--cfg tracer_registry_heap"` the allocations of the `churn` row are counted.
+//! `RUSTFLAGS="--cfg tracer_registry_heap"` counts the allocations of the `churn` row.
 //!
 //! | file | owns |
 //! |---|---|
 //! | `options` | the command line |
-//! | `row`, `table` | what is shown |
-//! | `child`, `job` | measuring in a process of its own |
-//! | `receiver`, `count`, `delays`, `control` | the receiver: its process, and how it is asked |
-//! | `fleet`, `ours`, `stock`, `client` | tracers of either side |
-//! | `load` | spans at a given rate |
-//! | `process` | what `/proc` says |
-//! | `idle`, `making`, `lookup`, `enqueue`, `steady`, `hole`, `highest`, `churn`, `rotation`, `reload`, `tables` | a group of rows each |
+//! | `row`, `table` | the printed results |
+//! | `child`, `job` | measurements in a separate process |
+//! | `receiver`, `count`, `delays`, `control` | the receiver's process and its control |
+//! | `fleet`, `ours`, `stock`, `client` | tracers of both sides |
+//! | `load` | load at a given rate |
+//! | `process` | numbers from `/proc` |
+//! | `idle`, `creation`, `lookup`, `enqueue`, `steady`, `black_hole`, `highest`, `churn`, `rotation`, `reload`, `tables` | one group of rows each |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a benchmark shows what it measured"
 )]
 
+mod black_hole;
 mod child;
 mod churn;
 mod client;
 mod control;
 mod count;
+mod creation;
 mod delays;
 mod enqueue;
 mod fleet;
 mod highest;
-mod hole;
 mod idle;
 mod job;
 mod load;
 mod lookup;
-mod making;
 mod options;
 mod ours;
 mod process;
@@ -57,25 +60,25 @@ use control::Receiver;
 use options::{Options, Role};
 use row::Row;
 
-/// Counts what is allocated. Not in builds that measure times: all threads share its counters.
+/// Counts allocations. Disabled when measuring time, because all threads share its counters.
 #[cfg(tracer_registry_heap)]
 #[global_allocator]
 static HEAP: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
 
-/// What any step may fail with; it ends the program.
+/// Result of any step. An error ends the program.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// The rows that one measurement gives.
+/// Measures a group of rows.
 type Measure = fn(&Options, &Receiver) -> Result<Vec<Row>>;
 
-/// In the order of the table, each with the names that `--only` knows its rows by.
+/// Groups in table order, each with its names for `--only`.
 const GROUPS: [(&[&str], Measure); 11] = [
     (&["memory", "threads", "idle"], idle::rows),
-    (&["making"], making::rows),
+    (&["creation"], creation::rows),
     (&["look-up"], lookup::rows),
     (&["enqueue"], enqueue::rows),
     (&["cpu", "drops"], steady::rows),
-    (&["black hole"], hole::rows),
+    (&["black hole"], black_hole::rows),
     (&["rate"], highest::rows),
     (&["churn"], churn::rows),
     (&["rotation"], rotation::rows),
@@ -88,7 +91,7 @@ fn main() -> ExitCode {
         Ok(Role::Receiver) => receiver::run(),
         Ok(Role::Child(job)) => job::run(&job),
         Ok(Role::Nothing) => {
-            println!("measures under `cargo bench` only");
+            println!("measures only under `cargo bench`");
             Ok(())
         }
         Ok(Role::Bench(options)) => bench(&options),

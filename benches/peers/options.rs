@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use crate::Result;
 use crate::job::Job;
 
-/// What this process is.
+/// Role of this process.
 pub(crate) enum Role {
     Bench(Options),
     Child(Job),
     Receiver,
-    /// Started by something else than `cargo bench`, such as `cargo test --benches`.
+    /// Not started by `cargo bench`, for example by `cargo test --benches`.
     Nothing,
 }
 
-/// What to measure, and how thoroughly.
+/// Measurements to run and their thoroughness.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) quick: bool,
@@ -38,7 +38,7 @@ impl Role {
                 "--only" => options.only = Some(value("--only")?),
                 other => {
                     return Err(
-                        format!("unknown argument {other:?}; there are --quick, --json FILE, --only ROW").into(),
+                        format!("unknown argument {other:?}; known are --quick, --json FILE, --only ROW").into(),
                     );
                 }
             }
@@ -52,17 +52,17 @@ impl Options {
         self.only.as_deref().is_none_or(|only| row.contains(only))
     }
 
-    /// How often something short is measured.
+    /// Number of rounds of a short measurement.
     pub(crate) fn rounds(&self) -> usize {
         if self.quick { 5 } else { 11 }
     }
 
-    /// How often something is measured that takes seconds.
+    /// Number of rounds of a measurement that takes seconds.
     pub(crate) fn long_rounds(&self) -> usize {
         if self.quick { 1 } else { 5 }
     }
 
-    /// One of two, by how thorough it is to be.
+    /// Returns `quick` or `full`, depending on the options.
     pub(crate) fn pick<T>(&self, quick: T, full: T) -> T {
         if self.quick { quick } else { full }
     }

@@ -1,4 +1,4 @@
-//! Tracers of this crate, through what it makes public.
+//! Tracers of this crate, through its public API.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tracer_registry::{KeySource, RegistryBuilder, TracerRegistry};
 use crate::Result;
 use crate::fleet::{Fleet, Plan};
 
-/// The variable that the key of every tracer is in.
+/// Environment variable with the key of every tracer.
 pub(crate) const KEY_VARIABLE: &str = "TRACER_REGISTRY_PEERS_KEY";
-/// How the tenants are called whose receiver never answers.
-const HOLE: &str = "hole-";
+/// Name prefix of tenants that send to a black hole.
+const BLACK_HOLE: &str = "hole-";
 
 pub(crate) struct Ours {
     registry: TracerRegistry,
@@ -27,15 +27,15 @@ impl Fleet for Ours {
         let mut builder = builder(&plan.ports.url()).export(export(plan));
         let names: Vec<String> = (0..plan.tracers)
             .map(|at| {
-                if plan.is_hole(at) {
-                    format!("{HOLE}{at}")
+                if plan.is_black_hole(at) {
+                    format!("{BLACK_HOLE}{at}")
                 } else {
                     name(at)
                 }
             })
             .collect();
-        for hole in names.iter().filter(|name| name.starts_with(HOLE)) {
-            builder = builder.tenant(hole.clone(), binding().endpoint(plan.ports.hole_url()));
+        for hole in names.iter().filter(|name| name.starts_with(BLACK_HOLE)) {
+            builder = builder.tenant(hole.clone(), binding().endpoint(plan.ports.black_hole_url()));
         }
         let registry = builder.build()?;
         let tracers: Result<_> = names
@@ -57,7 +57,7 @@ impl Fleet for Ours {
     }
 }
 
-/// A registry that knows every tenant, and keeps as many tracers as are made.
+/// Returns a builder whose registry knows every tenant and has an unlimited pool.
 pub(crate) fn builder(url: &str) -> RegistryBuilder {
     let pool = Pool {
         max_tracers: Some(usize::MAX),
@@ -78,7 +78,7 @@ fn binding() -> Binding {
         .api_key(KeySource::env(KEY_VARIABLE))
 }
 
-/// Uncompressed, as the stock exporter sends.
+/// Uncompressed, like the stock exporter.
 fn export(plan: &Plan) -> Export {
     Export {
         compression: Some(Compression::None),

@@ -1,6 +1,7 @@
-//! The receiver, in a process of its own: as little HTTP/1.1 as both sides need, on one thread.
+//! The receiver process: a minimal HTTP/1.1 server on one thread.
 //!
-//! It reads whole bodies, counts spans from them, and answers 200 with nothing. A second port accepts and never answers.
+//! It reads whole bodies, counts their spans, and answers 200 with an empty body. A second port
+//! accepts connections and never answers.
 
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
@@ -21,7 +22,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\nc
 
 const REFUSED: &[u8] = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
 
-/// What a key begins with that is rotated; the rest is its number.
+/// Prefix of rotating keys, followed by their number.
 pub(crate) const ROTATING: &str = "rotating-";
 
 struct Counts {
@@ -29,10 +30,10 @@ struct Counts {
     spans: u64,
     delays: Delays,
     refused: u64,
-    twice: u64,
-    /// Where it is watched whether spans come twice.
+    duplicates: u64,
+    /// Ids of received spans, if duplicates are counted.
     ids: Option<HashSet<u64>>,
-    /// Rotating keys before this one are refused.
+    /// Lower-numbered rotating keys are refused.
     current: u64,
 }
 
@@ -43,14 +44,14 @@ impl Counts {
             spans: 0,
             delays: Delays::new(),
             refused: 0,
-            twice: 0,
+            duplicates: 0,
             ids: None,
             current: 0,
         }
     }
 
-    /// Counts from zero, and goes on with what it was told.
-    fn forget(&mut self) {
+    /// Resets the counts and keeps the settings.
+    fn reset(&mut self) {
         *self = Self {
             ids: self.ids.take().map(|_| HashSet::new()),
             current: self.current,
@@ -58,7 +59,8 @@ impl Counts {
         };
     }
 
-    /// Whether the key is good. How late spans are counts for keys that stay.
+    /// Counts a request. Returns whether its key is accepted. Delays count only for keys that do
+    /// not rotate.
     fn take(&mut self, body: &[u8], key: Option<u64>) -> bool {
         if key.is_some_and(|key| key < self.current) {
             self.refused += 1;
@@ -73,28 +75,28 @@ impl Counts {
                 self.delays.note(now.saturating_sub(end));
             }
             if self.ids.as_mut().is_some_and(|ids| !ids.insert(id)) {
-                self.twice += 1;
+                self.duplicates += 1;
             }
         });
         true
     }
 
-    fn told(&self) -> Received {
+    fn report(&self) -> Received {
         Received {
             requests: self.requests,
             spans: self.spans,
             p50_millis: self.delays.quantile(500),
             p99_millis: self.delays.quantile(990),
             refused: self.refused,
-            twice: self.twice,
+            duplicates: self.duplicates,
         }
     }
 }
 
-/// Serves until its input is closed.
+/// Serves until its input closes.
 pub(crate) fn run() -> Result<()> {
     std::thread::spawn(|| {
-        // Whoever started this process holds the other end, and is gone when it closes.
+        // The parent process holds the other end and has ended when it closes.
         let _ended = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
@@ -104,16 +106,16 @@ pub(crate) fn run() -> Result<()> {
 
 async fn serve() -> Result<()> {
     let spans = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let hole = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let black_hole = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let ports = Ports {
         spans: spans.local_addr()?.port(),
-        hole: hole.local_addr()?.port(),
+        black_hole: black_hole.local_addr()?.port(),
     };
     println!("{}", serde_json::to_string(&ports)?);
     std::io::stdout().flush()?;
     tokio::spawn(async move {
-        while let Ok((stream, _)) = hole.accept().await {
-            tokio::spawn(swallow(stream));
+        while let Ok((stream, _)) = black_hole.accept().await {
+            tokio::spawn(read_forever(stream));
         }
     });
     let counts = Arc::new(Mutex::new(Counts::new()));
@@ -124,8 +126,8 @@ async fn serve() -> Result<()> {
     }
 }
 
-/// Reads, until the other side has had enough.
-async fn swallow(mut stream: TcpStream) {
+/// Reads until the other side closes the connection.
+async fn read_forever(mut stream: TcpStream) {
     let mut buffer = vec![0; 64 * 1024];
     while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
 }
@@ -147,10 +149,10 @@ async fn connection(mut stream: TcpStream, counts: Arc<Mutex<Counts>>) {
 }
 
 struct Head {
-    /// The path of a question, where it is no spans.
+    /// Path of a control request. `None` for spans.
     asks: Option<String>,
     body: usize,
-    /// The number of its key, where that is one that is rotated.
+    /// Number of its key, if the key is a rotating one.
     key: Option<u64>,
 }
 
@@ -167,7 +169,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<Head
     }
 }
 
-/// `None` for what this receiver does not do, which closes the connection: compressed bodies, and those without their length.
+/// Returns `None`, which closes the connection, for compressed bodies and bodies without a length.
 fn parse(head: &[u8]) -> Option<Head> {
     let text = std::str::from_utf8(head).ok()?;
     let mut lines = text.split("\r\n");
@@ -203,12 +205,12 @@ fn answer(head: &Head, body: &[u8], counts: &Mutex<Counts>) -> Vec<u8> {
         let good = counts.take(body, head.key);
         return if good { OK } else { REFUSED }.to_vec();
     };
-    match path.strip_prefix("/swap/") {
+    match path.strip_prefix("/rotate/") {
         Some(key) => counts.current = key.parse().unwrap_or_default(),
-        None if path == "/forget" => counts.forget(),
+        None if path == "/reset" => counts.reset(),
         None if path == "/ids" => counts.ids = Some(HashSet::new()),
         None => {}
     }
-    let told = serde_json::to_string(&counts.told()).unwrap_or_default();
-    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{told}", told.len()).into_bytes()
+    let report = serde_json::to_string(&counts.report()).unwrap_or_default();
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{report}", report.len()).into_bytes()
 }

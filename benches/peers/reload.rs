@@ -1,4 +1,4 @@
-//! A reload of a configuration with many live tracers, of which one changed.
+//! Reload of a configuration with many live tracers and one changed binding.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,11 +17,11 @@ use crate::{Result, child};
 
 const TENANTS: usize = 10_000;
 
-/// What some reloads took, and did.
+/// Result of several reloads.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reloaded {
     took: Vec<Duration>,
-    /// The most that one of them replaced that it should not have, and the other way round.
+    /// Maximum number of tracers per reload that were wrongly replaced or kept.
     wrong: u64,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
             .note(format!("{:?}", reloaded.took))
             .measured(median(millis), "", None),
         Row::of(
-            "reload: tracers replaced but for the one, or kept in place of it",
+            "reload: tracers wrongly replaced or kept",
             at,
             "tracers",
             Target::AtMost(0.0),
@@ -64,15 +64,15 @@ pub(crate) fn measure(ports: Ports, rounds: usize) -> Result<Reloaded> {
         let changed = (round * 4711) % TENANTS;
         fs::write(&file, text(ports, changed, round)?)?;
         let begun = Instant::now();
-        let told = registry.reload()?;
+        let report = registry.reload()?;
         reloaded.took.push(begun.elapsed());
         let after = look_up()?;
         let differ = before.iter().zip(&after).enumerate();
         let wrong = differ.filter(|(at, (before, after))| before.same_tracer(after) == (*at == changed));
-        let wrong = wrong.count() as u64 + u64::from(told.changed.len() != 1);
+        let wrong = wrong.count() as u64 + u64::from(report.changed.len() != 1);
         reloaded.wrong = reloaded.wrong.max(wrong);
         before = after;
-        // The next one changes this one back as well, which is not to count.
+        // Change it back, so that the next round changes only one binding.
         fs::write(&file, text(ports, 0, 0)?)?;
         registry.reload()?;
         before[changed] = registry.tenant(&ours::name(changed))?;

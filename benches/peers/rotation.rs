@@ -1,4 +1,5 @@
-//! What others notice of a key that is rotated every second under load, the old one refused from the moment of the swap.
+//! Effect on other tenants of a key that rotates every second under load. The old key is refused at
+//! once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,57 +14,57 @@ use tracer_registry::secret::SecretString;
 use tracer_registry::{KeySource, TracerRegistry};
 
 use crate::control::{Ports, Receiver};
-use crate::fleet::{Fleet, Holes, Plan};
+use crate::fleet::{BlackHoles, Fleet, Plan};
 use crate::job::Job;
-use crate::load::{Driven, Settle, drive, warm_up};
+use crate::load::{LoadResult, Settle, run_load, warm_up};
 use crate::options::Options;
 use crate::receiver::ROTATING;
 use crate::row::{Row, Target, number};
 use crate::{Result, child, ours};
 
 const RATE: u64 = 20_000;
-/// One of them has a key that is rotated.
+/// Number of tenants; one of them has a rotating key.
 const TENANTS: usize = 20;
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What came of a load.
+/// Result of a load.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Rotated {
-    driven: Driven,
-    swaps: u64,
-    /// By the ledger.
+    result: LoadResult,
+    rotations: u64,
+    /// Lost spans in the ledger.
     lost: u64,
 }
 
 pub(crate) fn rows(options: &Options, _: &Receiver) -> Result<Vec<Row>> {
     let time = options.pick(Duration::from_secs(10), Duration::from_secs(60));
-    // One of its own, that looks for spans that come twice.
+    // A separate receiver that detects duplicate spans.
     let receiver = Receiver::start()?;
-    receiver.ports.watch_ids()?;
+    receiver.ports.detect_duplicates()?;
     let run = |rotate| -> Result<Rotated> {
         let plan = Plan {
             delay: Duration::from_millis(100),
-            holes: Holes::None,
+            black_holes: BlackHoles::None,
             ..Plan::sending(TENANTS, receiver.ports)
         };
         child::measure(&Job::Rotation { plan, time, rotate })
     };
     let without = run(false)?;
     let with = run(true)?;
-    let arrived = &with.driven.received;
+    let arrived = &with.result.received;
     let at = format!("{TENANTS} tenants, {RATE} spans/s for {} s", time.as_secs());
-    let told = format!(
-        "{} swaps, {} requests refused for an old key, {} spans made; p50 {:.1} ms for {:.1} ms",
-        with.swaps, arrived.refused, with.driven.made, arrived.p50_millis, without.driven.received.p50_millis
+    let note = format!(
+        "{} rotations, {} requests refused for an old key, {} spans created; p50 {:.1} ms, without rotation {:.1} ms",
+        with.rotations, arrived.refused, with.result.made, arrived.p50_millis, without.result.received.p50_millis
     );
     let row = |what, unit, target| Row::of(what, at.clone(), unit, target);
-    let p99 = |of: &Rotated| Some(of.driven.received.p99_millis);
+    let p99 = |of: &Rotated| Some(of.result.received.p99_millis);
     let missing = |of: &Rotated| {
-        let arrived = &of.driven.received;
+        let arrived = &of.result.received;
         of.lost.max(
-            of.driven
+            of.result
                 .made
-                .saturating_sub(arrived.spans.saturating_sub(arrived.twice)),
+                .saturating_sub(arrived.spans.saturating_sub(arrived.duplicates)),
         )
     };
     let nothing = Target::AtMost(0.0);
@@ -73,7 +74,7 @@ pub(crate) fn rows(options: &Options, _: &Receiver) -> Result<Vec<Row>> {
             "ms",
             Target::RatioAtMost(1.2),
         )
-        .note(told)
+        .note(note)
         .measured(p99(&with), "ours, no key rotated", p99(&without)),
         row("rotation: spans lost or missing", "spans", nothing).measured(
             Some(number(missing(&with))),
@@ -81,39 +82,39 @@ pub(crate) fn rows(options: &Options, _: &Receiver) -> Result<Vec<Row>> {
             Some(number(missing(&without))),
         ),
         row("rotation: spans received twice", "spans", nothing).measured(
-            Some(number(arrived.twice)),
+            Some(number(arrived.duplicates)),
             "ours, no key rotated",
-            Some(number(without.driven.received.twice)),
+            Some(number(without.result.received.duplicates)),
         ),
     ])
 }
 
 pub(crate) fn measure(plan: &Plan, time: Duration, rotate: bool) -> Result<Rotated> {
     let key = Arc::new(AtomicU64::new(0));
-    plan.ports.swap(0)?;
+    plan.ports.rotate_to(0)?;
     let fleet = Rotating::with(plan, Arc::clone(&key))?;
     warm_up(&fleet, plan, RATE, Settle::Flush);
-    let (over, swaps) = (AtomicBool::new(!rotate), AtomicU64::new(0));
-    let driven = thread::scope(|threads| {
+    let (over, rotations) = (AtomicBool::new(!rotate), AtomicU64::new(0));
+    let result = thread::scope(|threads| {
         threads.spawn(|| {
             let began = Instant::now();
             while !over.load(Ordering::Relaxed) {
-                let done = swaps.load(Ordering::Relaxed);
+                let done = rotations.load(Ordering::Relaxed);
                 if began.elapsed() < EVERY * u32::try_from(done + 1).unwrap_or(u32::MAX) {
                     thread::sleep(Duration::from_millis(5));
                     continue;
                 }
-                // The source has the new one, and at once the old one is refused.
+                // The source returns the new key, and the old one is refused at once.
                 let new = key.fetch_add(1, Ordering::SeqCst) + 1;
-                if let Err(error) = plan.ports.swap(new) {
-                    eprintln!("peers: a key is not swapped: {error}");
+                if let Err(error) = plan.ports.rotate_to(new) {
+                    eprintln!("peers: cannot rotate the key: {error}");
                 }
-                swaps.fetch_add(1, Ordering::Relaxed);
+                rotations.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let driven = drive(&fleet, plan, RATE, time, Settle::Flush);
+        let result = run_load(&fleet, plan, RATE, time, Settle::Flush);
         over.store(true, Ordering::Relaxed);
-        driven
+        result
     });
     let lost = fleet
         .registry
@@ -123,13 +124,13 @@ pub(crate) fn measure(plan: &Plan, time: Duration, rotate: bool) -> Result<Rotat
         .map(|tracer| tracer.spans.lost())
         .sum();
     Ok(Rotated {
-        driven: driven?,
-        swaps: swaps.into_inner(),
+        result: result?,
+        rotations: rotations.into_inner(),
         lost,
     })
 }
 
-/// Tracers of which the first has a key that changes.
+/// Tracers of which the first one has a rotating key.
 struct Rotating {
     registry: TracerRegistry,
     tracers: Vec<RegistryTracer>,
@@ -178,13 +179,13 @@ impl Fleet for Rotating {
 }
 
 impl Ports {
-    /// From now on spans that come twice are counted.
-    fn watch_ids(self) -> Result<()> {
+    /// Starts counting duplicate spans.
+    fn detect_duplicates(self) -> Result<()> {
         self.ask("/ids")
     }
 
-    /// From now on rotating keys before this one are refused.
-    fn swap(self, key: u64) -> Result<()> {
-        self.ask(&format!("/swap/{key}"))
+    /// Refuses rotating keys with a lower number from now on.
+    fn rotate_to(self, key: u64) -> Result<()> {
+        self.ask(&format!("/rotate/{key}"))
     }
 }

@@ -1,34 +1,34 @@
-//! One row of the table.
+//! A row of the table.
 
 use serde::Serialize;
 
-/// One row: ours, the peer's, and what must be reached.
+/// A row: this crate's value, the peer's value, and the target.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     #[serde(rename = "row")]
     pub(crate) what: &'static str,
     pub(crate) at: String,
     pub(crate) unit: &'static str,
-    /// `None` is "not measured".
+    /// `None` means "not measured".
     pub(crate) ours: Option<f64>,
     pub(crate) peer: Option<f64>,
     pub(crate) peer_name: &'static str,
     pub(crate) ratio: Option<f64>,
     pub(crate) target: String,
     pub(crate) reached: bool,
-    /// What else the measurement showed.
+    /// Additional results.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,
 }
 
-/// What a row must reach.
+/// Target of a row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
-    /// Ours, at most this.
+    /// Maximum value.
     AtMost(f64),
-    /// Ours over the peer's, at most this.
+    /// Maximum ratio to the peer's value.
     RatioAtMost(f64),
-    /// Ours over the peer's, at least this.
+    /// Minimum ratio to the peer's value.
     RatioAtLeast(f64),
 }
 
@@ -52,7 +52,7 @@ impl Row {
     }
 }
 
-/// A row whose numbers are still to come.
+/// A row without values.
 pub(crate) struct RowBuilder {
     row: Row,
     target: Target,
@@ -64,7 +64,7 @@ impl RowBuilder {
         self
     }
 
-    /// What is not measured reaches nothing.
+    /// Completes the row. An unmeasured value does not reach its target.
     pub(crate) fn measured(mut self, ours: Option<f64>, peer_name: &'static str, peer: Option<f64>) -> Row {
         let row = &mut self.row;
         row.ours = ours;
@@ -86,7 +86,7 @@ impl RowBuilder {
     }
 }
 
-/// The middle one; `None` where one of them was not measured.
+/// Returns the median. `None` if a value was not measured.
 pub(crate) fn median(values: impl IntoIterator<Item = Option<f64>>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect::<Option<_>>()?;
     values.sort_by(f64::total_cmp);
@@ -100,7 +100,7 @@ pub(crate) fn median(values: impl IntoIterator<Item = Option<f64>>) -> Option<f6
     ))
 }
 
-/// As a number to calculate with. Counts in here stay far below the 2^52 where this would round.
+/// Converts a count to a floating-point number.
 #[expect(clippy::cast_precision_loss, reason = "counts of this program are far below 2^52")]
 pub(crate) fn number(count: u64) -> f64 {
     count as f64

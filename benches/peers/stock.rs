@@ -1,4 +1,4 @@
-//! A provider per tracer, as people make them by hand.
+//! One provider per tracer, as programs create them without this crate.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::Result;
 use crate::client::SharedClient;
 use crate::fleet::{Fleet, Plan};
 
-/// The SDK's batch processor, with one HTTP client for all.
+/// The SDK's batch processor, with one shared HTTP client.
 pub(crate) struct Stock {
     providers: Vec<SdkTracerProvider>,
     tracers: Vec<SdkTracer>,
@@ -71,18 +71,18 @@ impl Fleet for Stock {
 
     fn flush(&self) {
         for provider in &self.providers {
-            // What it does not deliver the receiver does not count.
+            // The receiver counts only delivered spans.
             drop(provider.force_flush());
         }
     }
 }
 
-/// A tracer of a provider without a processor: the least that a tracer can be.
+/// Creates a tracer of a provider without a processor, the minimal tracer.
 pub(crate) fn bare() -> SdkTracer {
     provider().build().tracer("peers")
 }
 
-/// Everything that variables of the process could set is set here.
+/// Sets everything that environment variables could otherwise set.
 fn provider() -> TracerProviderBuilder {
     SdkTracerProvider::builder()
         .with_resource(Resource::builder_empty().build())

@@ -1,4 +1,4 @@
-//! The rows as a table, and as JSON.
+//! Prints the rows as a table, and writes them as JSON.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What a configuration with many tables takes, per table, beside what one with a tenth of them takes.
+//! Cost per table of a configuration with many tables, compared with a tenth of them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -19,10 +19,11 @@ use crate::{Result, child};
 
 const MANY: usize = 100_000;
 const FEW: usize = 10_000;
-/// How much more one of many tables may take than one of few. Caches hold the few; time by the square of the number would be ten times.
-const MOST: f64 = 4.0;
+/// Maximum ratio of the cost per table. Caches hold the smaller configuration; quadratic time would
+/// give ten.
+const MAX_RATIO: f64 = 4.0;
 
-/// Microseconds a table.
+/// Microseconds per table.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Tables {
     load: f64,
@@ -46,11 +47,13 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     }
     let row = |what: &'static str, of: fn(&Tables) -> f64| {
         let of_all = |all: &[Tables]| median(all.iter().map(of).map(Some));
-        Row::of(what, format!("{MANY} tables"), "us a table", Target::RatioAtMost(MOST)).measured(
-            of_all(&many),
-            "10000 tables",
-            of_all(&few),
+        Row::of(
+            what,
+            format!("{MANY} tables"),
+            "us a table",
+            Target::RatioAtMost(MAX_RATIO),
         )
+        .measured(of_all(&many), "10000 tables", of_all(&few))
     };
     Ok(vec![
         row("tables: load", |of| of.load),
@@ -58,7 +61,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         row("tables: first look-up of each selector", |of| of.look_up),
         row("tables: look-up of an unknown name", |of| of.unknown),
         row("tables: reload, one of them changed", |of| of.reload),
-        row("tables: reload, all gone with their tracers", |of| of.remove),
+        row("tables: reload, all tables removed", |of| of.remove),
     ])
 }
 
@@ -76,7 +79,7 @@ pub(crate) fn measure(ports: Ports, tables: usize) -> Result<Tables> {
     let checked = registry.check(CheckMode::Keys);
     let check = each(begun);
     if checked.len() != tables + 1 || checked.iter().any(|binding| binding.error.is_some()) {
-        return Err(format!("{} bindings were checked, or some have faults", checked.len()).into());
+        return Err(format!("{} bindings were checked, or some are invalid", checked.len()).into());
     }
     drop(checked);
     let begun = Instant::now();
@@ -96,7 +99,7 @@ pub(crate) fn measure(ports: Ports, tables: usize) -> Result<Tables> {
     let begun = Instant::now();
     let report = registry.reload()?;
     let reload = each(begun);
-    // The tenant's own, and that of its route.
+    // The tenant's own selector and that of its route.
     if report.changed.len() != 2 || !report.removed.is_empty() {
         return Err(format!("one table changed, but the reload reports {report}").into());
     }
@@ -117,7 +120,7 @@ pub(crate) fn measure(ports: Ports, tables: usize) -> Result<Tables> {
     })
 }
 
-/// Half of the tables are tenants, and for each there is a route.
+/// Half of the tables are tenants, and each has a route.
 fn text(ports: Ports, tables: usize, weight: usize) -> Result<String> {
     let mut text = format!(
         "[pool]\nmax_tracers = {}\n[defaults]\nbackend = \"otlp\"\nendpoint = \"{}\"\n[features.search]\n\

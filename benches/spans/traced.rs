@@ -1,4 +1,4 @@
-//! What `#[trace]` adds to a span made by hand, and what it costs where nobody traces.
+//! Cost of `#[trace]` compared with a manual span, and outside any scope.
 
 use std::hint::black_box;
 
@@ -23,7 +23,7 @@ async fn empty_later(number: u64) {
     black_box(number);
 }
 
-/// Group, what is measured, and what it is measured against.
+/// Group, measured function, and the function it is compared with.
 pub(crate) const RATIOS: [(&str, &str, &str); 3] = [
     ("trace", "attribute", "by hand"),
     ("trace", "attribute, tracer named", "by hand"),

@@ -1,13 +1,13 @@
-//! The receiver as the other process sees it: started, told, asked, ended.
+//! Controls the receiver's process.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::Result;
+use crate::accepted::Accepted;
 use crate::options::Options;
-use crate::taken::Taken;
 
-/// The receiver's process. It ends when this is dropped, or its owner ends.
+/// The receiver's process. Ends when this is dropped or its parent ends.
 pub(crate) struct Receiver {
     process: Child,
     commands: ChildStdin,
@@ -35,14 +35,14 @@ impl Receiver {
         Ok(receiver)
     }
 
-    /// Ends all faults; returns when there are none.
-    pub(crate) fn calm(&mut self) -> Result<()> {
-        self.ask("calm").map(drop)
+    /// Ends all faults. Returns once the receiver works again.
+    pub(crate) fn end_faults(&mut self) -> Result<()> {
+        self.ask("end_faults").map(drop)
     }
 
-    /// What it took so far.
-    pub(crate) fn taken(&mut self) -> Result<Taken> {
-        Ok(serde_json::from_str(&self.ask("taken")?)?)
+    /// Returns what the receiver has accepted so far.
+    pub(crate) fn accepted(&mut self) -> Result<Accepted> {
+        Ok(serde_json::from_str(&self.ask("accepted")?)?)
     }
 
     fn ask(&mut self, command: &str) -> Result<String> {
@@ -62,7 +62,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // It ends by itself where this fails: its input is closed with us.
+        // If this fails the receiver ends by itself, because its input closes with this process.
         drop(self.process.kill());
         drop(self.process.wait());
     }

@@ -1,4 +1,4 @@
-//! Threads that make spans, sessions and tracers for one job, at a given rate.
+//! Threads that create spans, sessions and dedicated tracers at a given rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,49 +10,49 @@ use rand::{Rng, SeedableRng};
 use tracer_registry::{Enrichment, Selector, TracerHandle, TracerRegistry};
 
 use crate::Result;
-use crate::made::Made;
+use crate::created::Created;
 use crate::options::{BAD, Options, name_of};
 
 /// How often a thread wakes up.
 const TICK: Duration = Duration::from_millis(2);
-/// A thread that was kept waiting catches up so much at once.
+/// Maximum backlog that a delayed thread catches up at once.
 const CAUGHT_UP: Duration = Duration::from_millis(200);
 
-/// The threads, and what they make.
+/// The load threads and their counts.
 pub(crate) struct Load {
-    pub(crate) made: Arc<[Made]>,
+    pub(crate) created: Arc<[Created]>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What a thread has.
-struct Maker {
+/// State of one load thread.
+struct LoadThread {
     options: Options,
     registry: TracerRegistry,
     tracers: Arc<[TracerHandle]>,
-    made: Arc<[Made]>,
-    chance: StdRng,
+    created: Arc<[Created]>,
+    rng: StdRng,
 }
 
 impl Load {
     pub(crate) fn start(options: &Options, registry: &TracerRegistry, tracers: Vec<TracerHandle>) -> Self {
-        let made: Arc<[Made]> = tracers.iter().map(|_| Made::default()).collect();
+        let created: Arc<[Created]> = tracers.iter().map(|_| Created::default()).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let tracers: Arc<[TracerHandle]> = tracers.into();
         let threads = (0..options.threads).map(|thread| {
-            let mut maker = Maker {
+            let mut thread = LoadThread {
                 options: options.clone(),
                 registry: registry.clone(),
                 tracers: Arc::clone(&tracers),
-                made: Arc::clone(&made),
-                chance: StdRng::seed_from_u64(options.seed.wrapping_mul(1000) + u64::from(thread)),
+                created: Arc::clone(&created),
+                rng: StdRng::seed_from_u64(options.seed.wrapping_mul(1000) + u64::from(thread)),
             };
             let stop = Arc::clone(&stop);
-            thread::spawn(move || maker.run(&stop))
+            thread::spawn(move || thread.run(&stop))
         });
         Self {
             threads: threads.collect(),
-            made,
+            created,
             stop,
         }
     }
@@ -68,7 +68,7 @@ impl Load {
     }
 }
 
-impl Maker {
+impl LoadThread {
     fn run(&mut self, stop: &AtomicBool) {
         let rate = f64::from(self.options.rate) / f64::from(self.options.threads);
         let (mut owed, mut last) = (0.0, Instant::now());
@@ -83,24 +83,26 @@ impl Maker {
         }
     }
 
-    /// What a service does for one request of one tenant; the number of spans.
+    /// Simulates one request of a tenant. Returns the number of spans.
     fn serve(&mut self) -> u32 {
-        let tenant = self.options.any_tenant(&mut self.chance);
-        let made = Arc::clone(&self.made);
-        let made = &made[tenant as usize];
-        let depth = self.chance.random_range(1..=4);
-        let in_session = self.chance.random_bool(0.03);
-        let tracer = if self.chance.random_bool(0.01) {
+        let tenant = self.options.any_tenant(&mut self.rng);
+        let created = Arc::clone(&self.created);
+        let created = &created[tenant as usize];
+        let depth = self.rng.random_range(1..=4);
+        let in_session = self.rng.random_bool(0.03);
+        let tracer = if self.rng.random_bool(0.01) {
             let selector = Selector::tenant(&name_of(tenant));
-            self.registry.dedicated(selector).expect("its pooled tracer was made")
+            self.registry.dedicated(selector).expect("its pooled tracer exists")
         } else {
             self.tracers[tenant as usize].clone()
         };
         if !in_session {
-            made.spans.make(depth.into(), || self.spans(&tracer, tenant, depth));
+            created
+                .spans
+                .create(depth.into(), || self.spans(&tracer, tenant, depth));
             return depth;
         }
-        let session = made.events.make(1, || {
+        let session = created.events.create(1, || {
             tracer
                 .session("chat")
                 .input("question", "why?")
@@ -109,20 +111,22 @@ impl Maker {
         });
         {
             let _in_session = session.enter();
-            made.spans.make(depth.into(), || self.spans(&tracer, tenant, depth));
+            created
+                .spans
+                .create(depth.into(), || self.spans(&tracer, tenant, depth));
         }
-        for turn in 0..self.chance.random_range(0..4_u32) {
+        for turn in 0..self.rng.random_range(0..4_u32) {
             let enrichment = Enrichment::new()
                 .metric(format!("turn_{turn}"), turn)
                 .outputs("because");
-            made.events.make(1, || session.enrich(enrichment));
+            created.events.create(1, || session.enrich(enrichment));
         }
         depth
     }
 
-    /// Spans one within the other.
+    /// Creates nested spans.
     fn spans(&mut self, tracer: &TracerHandle, tenant: u32, depth: u32) {
-        let text = match self.chance.random_range(0..1000_u32) {
+        let text = match self.rng.random_range(0..1000_u32) {
             0 => BAD.to_owned(),
             1..10 => "a long answer ".repeat(400),
             size => "x".repeat(size as usize / 10),

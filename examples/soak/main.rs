@@ -1,35 +1,37 @@
-//! Does it add up and stay small for as long as it runs? Many tenants, several threads, and a receiver that fails in every way it can.
+//! Soak test: many tenants, several threads, and a receiver that fails in many ways. Checks that
+//! every ledger adds up and that memory stays flat.
 //!
 //! `cargo run --release --example soak -- --minutes 10`
 //!
-//! The receiver is a process of its own, so that the memory shown is the registry's alone. It remembers the id of every span it took, by key,
-//! which takes some 20 bytes a span there: 60 MB for ten minutes at 5,000 spans a second. At every snapshot each tenant's ledger is compared
-//! with what the load threads count by themselves, and at the end with what the receiver took under that tenant's key. Exit code 1 where
-//! anything does not add up.
+//! The receiver is a separate process, so that the reported memory is the registry's alone. It
+//! remembers the id of every accepted span by key, about 20 bytes each: 60 MB for ten minutes at
+//! 5,000 spans a second. Each snapshot compares every tenant's ledger with the counts of the load
+//! threads. The end compares it with the spans received under that tenant's key. The exit code is 1
+//! if anything does not add up.
 //!
 //! | file | owns |
 //! |---|---|
-//! | `options` | the command line, and what both processes agree on |
-//! | `load` | threads that make spans, sessions and tracers for one job |
-//! | `made` | what they count |
-//! | `watch` | a snapshot every half second, compared with that |
+//! | `options` | the command line and what both processes share |
+//! | `load` | threads that create spans, sessions and dedicated tracers |
+//! | `created` | their counts |
+//! | `watch` | a snapshot every half second, compared with the counts |
 //! | `memory` | whether memory stays flat |
-//! | `verdict` | the end: everything compared with everything |
-//! | `control` | the receiver as this process sees it |
-//! | `receiver`, `taken` | the receiver's process, and what it took |
-//! | `weather` | what it does wrong, and when |
+//! | `verdict` | the final comparison |
+//! | `control` | the receiver as seen by this process |
+//! | `receiver`, `accepted` | the receiver's process and what it accepted |
+//! | `faults` | the faults of the receiver and their schedule |
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows what it did")]
 
+mod accepted;
 mod control;
+mod created;
+mod faults;
 mod load;
-mod made;
 mod memory;
 mod options;
 mod receiver;
-mod taken;
 mod verdict;
 mod watch;
-mod weather;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -46,10 +48,10 @@ use options::{Options, key_of, name_of};
 use verdict::Verdict;
 use watch::Watch;
 
-/// What any step may fail with; it ends the program.
+/// Result of any step. An error ends the program.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// More than a request is repeated, and far more than the end takes.
+/// Longer than any request is retried and than the shutdown takes.
 const END: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -76,19 +78,19 @@ fn soak(options: &Options) -> Result<bool> {
     let tracers = tracers.collect::<std::result::Result<Vec<_>, _>>()?;
 
     let load = Load::start(options, &registry, tracers);
-    let mut watch = Watch::new(options, &load.made);
-    watch.until_over(&registry);
+    let mut watch = Watch::new(options, &load.created);
+    watch.run(&registry);
     load.stop()?;
-    receiver.calm()?;
+    receiver.end_faults()?;
     let report = registry.shutdown(END);
     let pending = report.pending();
-    watch.look(&registry);
-    let verdict = Verdict::new(&watch, &receiver.taken()?, pending);
+    watch.snapshot(&registry);
+    let verdict = Verdict::new(&watch, &receiver.accepted()?, pending);
     verdict.show(options)?;
     Ok(verdict.is_good())
 }
 
-/// Requests are given up soon, so that there is something to see in a few minutes.
+/// Retries end soon, so that a few minutes cover every outcome.
 fn registry(url: &str) -> Result<TracerRegistry> {
     let registry = TracerRegistry::builder()
         .secret_source("soak", |name: &str| Ok::<_, SecretError>(key_of(name).into()))

@@ -1,27 +1,27 @@
-//! Whether memory stays flat.
+//! Checks that memory stays flat.
 //!
-//! The allocator keeps what the largest backlog so far took, so memory rises by steps while backlogs still come that are larger than all
-//! before. What leaks rises for ever: the middle third is compared with the last.
+//! The allocator keeps the memory of the largest backlog, so memory rises in steps while backlogs
+//! still grow. A leak rises forever: compare the middle third with the last.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// What comes before is warming up: connections, the allocator's own memory.
+/// Samples before this are ignored: connections and the allocator warm up.
 const WARM_UP: Duration = Duration::from_secs(60);
-/// Fewer samples after that say nothing.
+/// Fewer samples are inconclusive.
 const LEAST: usize = 120;
-/// By so much of it memory may differ between two thirds; what waits in queues differs as well.
+/// Allowed growth between two thirds, as a divisor; queued data varies too.
 const ALLOWED: u64 = 10;
 
-/// Resident memory, half second by half second.
+/// Resident memory, sampled every half second.
 pub(crate) struct Memory {
     begun: Instant,
     samples: Vec<u64>,
 }
 
-/// Medians of the middle third after the warm-up and of the last, in bytes.
+/// Median of the middle and of the last third after the warm-up, in bytes.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Drift {
     pub(crate) middle: u64,
@@ -44,7 +44,7 @@ impl Memory {
         resident
     }
 
-    /// `None` where there was not enough time to tell.
+    /// Returns `None` with too few samples.
     pub(crate) fn drift(&self) -> Option<Drift> {
         let third = self.samples.len() / 3;
         (self.samples.len() >= LEAST).then(|| Drift {
@@ -64,7 +64,7 @@ pub(crate) fn threads() -> u64 {
     of_status("Threads:").unwrap_or_default()
 }
 
-/// A number that Linux tells of this process; nothing elsewhere.
+/// Reads a number from Linux's status of this process. `None` on other systems.
 fn of_status(name: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;

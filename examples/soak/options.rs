@@ -1,35 +1,36 @@
-//! The command line, and what both processes agree on.
+//! The command line, and definitions shared by both processes.
 
 use std::time::Duration;
 
 use clap::Parser;
 use rand::Rng;
 
-/// A span with this in it is refused with 400, and takes those with it that are sent in the same request.
+/// A span that contains this is refused with 400, together with the other spans of its request.
 pub(crate) const BAD: &str = "no-receiver-takes-this";
 
-/// Many tenants and a receiver that fails: does every ledger add up, and does memory stay flat?
+/// Many tenants and a failing receiver: checks that every ledger adds up and that memory stays
+/// flat.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Options {
-    /// How long spans are made
+    /// Duration of the load in minutes
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = minutes)]
     pub(crate) minutes: f64,
-    /// How many tenants, each with a key and a project of its own
+    /// Number of tenants, each with its own key and project
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=9_000))]
     pub(crate) tenants: u32,
-    /// Spans a second, of all tenants together
+    /// Spans per second, all tenants together
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
-    /// Threads that make them
+    /// Threads that create spans
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) threads: u32,
-    /// Where chance begins; which fault meets which request depends on the machine all the same
+    /// Seed of the random generators; timing still varies between machines
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Show everything as JSON, a line each
+    /// Print JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
-    /// The other process
+    /// Runs the receiver's process
     #[arg(long, hide = true)]
     pub(crate) receiver: bool,
 }
@@ -39,9 +40,10 @@ impl Options {
         Duration::from_secs_f64(self.minutes * 60.0)
     }
 
-    /// A tenant by chance. The lower its number the busier it is: the first tenth has almost half of all.
-    pub(crate) fn any_tenant(&self, chance: &mut impl Rng) -> u32 {
-        let at: f64 = chance.random();
+    /// Returns a random tenant. Lower numbers are busier: the first tenth gets almost half of the
+    /// load.
+    pub(crate) fn any_tenant(&self, rng: &mut impl Rng) -> u32 {
+        let at: f64 = rng.random();
         let tenants = f64::from(self.tenants);
         #[expect(
             clippy::cast_possible_truncation,
@@ -60,7 +62,7 @@ fn minutes(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The name of a tenant, of its selector and of its spans.
+/// Returns the name of a tenant, also used for its selector and spans.
 pub(crate) fn name_of(tenant: u32) -> String {
     format!("t{tenant:04}")
 }

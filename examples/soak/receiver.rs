@@ -1,4 +1,4 @@
-//! The receiver, in a process of its own: the local collector, its weather, and a count of what it took.
+//! The receiver process: the local collector, its faults, and a count of what it accepted.
 
 use std::io::{BufRead as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,70 +9,71 @@ use tracer_registry::secret::Fingerprinter;
 use tracer_registry_collector::{CollectorError, LocalCollector};
 
 use crate::Result;
+use crate::accepted::AcceptedData;
+use crate::faults::FaultSchedule;
 use crate::options::Options;
-use crate::taken::Taking;
-use crate::weather::Weather;
 
-/// How long it is tried to get the port back.
+/// How long to retry reopening the port.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// While it does not listen, its port is free: on an address of its own no other program takes it. Elsewhere than on Linux there is one only.
+/// A separate loopback address: no other program takes its port while the receiver does not listen.
+/// Available on Linux only.
 const ADDRESS: &str = if cfg!(target_os = "linux") {
     "127.31.7.10:0"
 } else {
     "127.0.0.1:0"
 };
 
-/// Makes collectors, one after the other, that count into the same books.
-pub(crate) struct Site {
+/// Starts collectors one after another that share one count.
+pub(crate) struct CollectorStarter {
     address: String,
     fingerprinter: Fingerprinter,
-    taking: Arc<Mutex<Taking>>,
+    data: Arc<Mutex<AcceptedData>>,
 }
 
-/// Serves until its input is closed.
+/// Serves until its input closes.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let fingerprinter = Fingerprinter::new();
-    let mut site = Site {
+    let mut starter = CollectorStarter {
         address: ADDRESS.to_owned(),
-        taking: Arc::new(Mutex::new(Taking::new(options.tenants, &fingerprinter))),
+        data: Arc::new(Mutex::new(AcceptedData::new(options.tenants, &fingerprinter))),
         fingerprinter,
     };
-    let collector = site.open()?;
-    site.address = collector.addr().to_string();
-    say(&collector.url())?;
-    let taking = Arc::clone(&site.taking);
-    let mut weather = Some(Weather::begin(options, site, collector));
-    let mut calm = None;
+    let collector = starter.open()?;
+    starter.address = collector.addr().to_string();
+    print_line(&collector.url())?;
+    let data = Arc::clone(&starter.data);
+    let mut faults = Some(FaultSchedule::begin(options, starter, collector));
+    let mut collector = None;
     for command in std::io::stdin().lock().lines() {
         match command?.as_str() {
-            "calm" => {
-                if let Some(weather) = weather.take() {
-                    calm = Some(weather.end()?);
+            "end_faults" => {
+                if let Some(faults) = faults.take() {
+                    collector = Some(faults.end()?);
                 }
-                say("calm")?;
+                print_line("end_faults")?;
             }
-            _ => say(&serde_json::to_string(&lock(&taking).taken)?)?,
+            _ => print_line(&serde_json::to_string(&lock(&data).accepted)?)?,
         }
     }
-    drop(calm);
+    drop(collector);
     Ok(())
 }
 
-impl Site {
-    /// Listens where it listened before.
+impl CollectorStarter {
+    /// Listens on the same address as before.
     pub(crate) fn open(&self) -> Result<LocalCollector> {
         let begun = Instant::now();
         loop {
-            let taking = Arc::clone(&self.taking);
+            let data = Arc::clone(&self.data);
             let fingerprinter = self.fingerprinter.clone();
             let opened = LocalCollector::builder()
                 .listen(&self.address)
                 .fingerprints(move |key| fingerprinter.fingerprint(key).into())
-                // What is taken is counted below; the collector itself need not remember it.
+                // Counted by the observer below; the collector need not keep everything.
                 .max_spans(1000)
                 .max_sessions(1000)
-                .observer(move |received| lock(&taking).note(received))
+                .observer(move |received| lock(&data).note(received))
                 .start();
             match opened {
                 Ok(collector) => return Ok(collector),
@@ -85,15 +86,15 @@ impl Site {
     }
 
     pub(crate) fn note_closed(&self) {
-        lock(&self.taking).taken.closed += 1;
+        lock(&self.data).accepted.closed += 1;
     }
 }
 
-fn lock(taking: &Mutex<Taking>) -> MutexGuard<'_, Taking> {
-    taking.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(data: &Mutex<AcceptedData>) -> MutexGuard<'_, AcceptedData> {
+    data.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn say(line: &str) -> Result<()> {
+fn print_line(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()?;

@@ -1,4 +1,4 @@
-//! The end: what was made, what the ledgers say, and what the receiver took, tenant by tenant.
+//! The final comparison, per tenant: items created, the ledgers, and items received.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 use tracer_registry::status::DropReason;
 
 use crate::Result;
+use crate::accepted::Accepted;
 use crate::memory::Drift;
 use crate::options::{Options, name_of};
-use crate::taken::Taken;
 use crate::watch::{Sum, Watch};
 
-/// How many faults are shown in words.
+/// Maximum number of errors printed.
 const SHOWN: usize = 20;
 
 /// Whether everything adds up.
 pub(crate) struct Verdict {
     rows: Vec<Row>,
-    /// What does not, in words.
-    wrong: Vec<String>,
+    /// Descriptions of all errors.
+    errors: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -29,12 +29,12 @@ struct Row {
 }
 
 impl Verdict {
-    pub(crate) fn new(watch: &Watch, taken: &Taken, pending: u64) -> Self {
+    pub(crate) fn new(watch: &Watch, accepted: &Accepted, pending: u64) -> Self {
         let (spans, events) = (Sum::of(&watch.spans), Sum::of(&watch.events));
-        let mut wrong = watch.examples.clone();
+        let mut errors = watch.examples.clone();
         let mut tenants_wrong = 0;
-        for (tenant, ((spans, events), of_tenant)) in
-            (0..).zip(watch.spans.iter().zip(&watch.events).zip(&taken.tenants))
+        for (tenant, ((spans, events), counts)) in
+            (0..).zip(watch.spans.iter().zip(&watch.events).zip(&accepted.tenants))
         {
             let dropped_unsent = [
                 DropReason::QueueFull,
@@ -47,31 +47,31 @@ impl Verdict {
                 .filter_map(|reason| spans.dropped.get(reason))
                 .sum();
             let holds = [
-                ("it has things pending", spans.pending() + events.pending() == 0),
+                ("data is pending", spans.pending() + events.pending() == 0),
                 (
-                    "spans are delivered that were never received",
-                    spans.delivered <= of_tenant.spans,
+                    "spans are delivered but were not received",
+                    spans.delivered <= counts.spans,
                 ),
                 (
-                    "spans were received that were never sent",
-                    of_tenant.spans <= spans.accepted - never_sent,
+                    "spans were received but never sent",
+                    counts.spans <= spans.accepted - never_sent,
                 ),
                 (
-                    "sessions were received that were never made",
-                    of_tenant.sessions <= events.accepted,
+                    "sessions were received but never created",
+                    counts.sessions <= events.accepted,
                 ),
             ];
             for (what, _) in holds.into_iter().filter(|(_, holds)| !holds) {
                 tenants_wrong += 1;
-                wrong.push(format!(
-                    "{}: {what}: {spans:?}, {events:?}, {of_tenant:?}",
+                errors.push(format!(
+                    "{}: {what}: {spans:?}, {events:?}, {counts:?}",
                     name_of(tenant)
                 ));
             }
         }
-        let received: u64 = taken.tenants.iter().map(|tenant| tenant.spans).sum();
-        let again: u64 = taken.tenants.iter().map(|tenant| tenant.again).sum();
-        let sessions: u64 = taken.tenants.iter().map(|tenant| tenant.sessions).sum();
+        let received: u64 = accepted.tenants.iter().map(|tenant| tenant.spans).sum();
+        let duplicates: u64 = accepted.tenants.iter().map(|tenant| tenant.duplicates).sum();
+        let sessions: u64 = accepted.tenants.iter().map(|tenant| tenant.sessions).sum();
         let drift = watch.memory.drift();
         let fact = |what, value: Value| Row {
             what,
@@ -92,30 +92,30 @@ impl Verdict {
                 "of those, dropped in the ledger",
                 received.saturating_sub(spans.delivered).into(),
             ),
-            fact("spans received again", again.into()),
+            fact("spans received again", duplicates.into()),
             fact("session events accepted", events.accepted.into()),
             fact("session events delivered", events.delivered.into()),
             fact("session events dropped", json!(events.dropped)),
             fact("sessions received", sessions.into()),
-            fact("requests by answer, lost ones too", json!(taken.answers)),
-            fact("times that nobody listened", taken.closed.into()),
+            fact("requests by answer, including lost ones", json!(accepted.answers)),
+            fact("times the receiver was closed", accepted.closed.into()),
             fact("snapshots", watch.snapshots.into()),
-            fact("ledgers compared in them", watch.compared.into()),
-            judged("that did not add up", watch.wrong),
+            fact("ledgers compared", watch.compared.into()),
+            judged("ledgers that did not add up", watch.errors),
             judged("tenants that do not agree with the receiver", tenants_wrong),
-            judged("received under another tenant's key", taken.foreign),
+            judged("received under another tenant's key", accepted.foreign),
             judged(
-                "tracers for one job that are left",
+                "dedicated tracers left",
                 watch.tracers.saturating_sub(watch.spans.len()) as u64,
             ),
-            judged("left by the shutdown", pending + spans.pending + events.pending),
+            judged("pending after the shutdown", pending + spans.pending + events.pending),
             Row {
                 what: "resident memory after the first minute",
-                value: drift.map_or_else(|| "too short to tell".into(), shown),
+                value: drift.map_or_else(|| "too short to measure".into(), shown),
                 good: drift.map(Drift::is_flat),
             },
         ];
-        Self { rows, wrong }
+        Self { rows, errors }
     }
 
     pub(crate) fn is_good(&self) -> bool {
@@ -124,7 +124,8 @@ impl Verdict {
 
     pub(crate) fn show(&self, options: &Options) -> Result<()> {
         if options.json {
-            let line = json!({ "good": self.is_good(), "rows": self.rows, "wrong": self.wrong, "seed": options.seed });
+            let line =
+                json!({ "good": self.is_good(), "rows": self.rows, "errors": self.errors, "seed": options.seed });
             println!("{}", serde_json::to_string(&line)?);
             return Ok(());
         }
@@ -137,22 +138,22 @@ impl Verdict {
             };
             println!("{:<46}{}{judged}", row.what, text(&row.value));
         }
-        for wrong in self.wrong.iter().take(SHOWN) {
-            println!("{wrong}");
+        for error in self.errors.iter().take(SHOWN) {
+            println!("{error}");
         }
         println!(
             "\n{}",
             if self.is_good() {
-                "it adds up"
+                "all counts add up"
             } else {
-                "IT DOES NOT ADD UP"
+                "COUNTS DO NOT ADD UP"
             }
         );
         Ok(())
     }
 }
 
-/// Counts by name one after the other, everything else as it is.
+/// Formats counts by name; other values unchanged.
 fn text(value: &Value) -> String {
     match value {
         Value::Object(counts) => {

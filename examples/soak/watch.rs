@@ -1,4 +1,4 @@
-//! A snapshot every half second, in which each tenant's ledger is compared with what was made of it.
+//! Takes a snapshot every half second and compares each tenant's ledger with the items created.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,38 +10,38 @@ use tracer_registry::TracerRegistry;
 use tracer_registry::selector::SelectorKind;
 use tracer_registry::status::{DropReason, LedgerSnapshot, TracerStatus};
 
-use crate::made::{Counts, Made};
+use crate::created::{Counts, Created};
 use crate::memory::{Memory, threads};
 use crate::options::Options;
 
 const EVERY: Duration = Duration::from_millis(500);
 const LINE_EVERY: Duration = Duration::from_secs(10);
-/// How many faults are kept in words; all are counted.
+/// Maximum number of error descriptions kept. All errors are counted.
 const KEPT: usize = 20;
 
-/// What is seen from outside, through the public interface.
+/// Observations through the public API.
 pub(crate) struct Watch {
     begun: Instant,
     time: Duration,
     json: bool,
-    made: Arc<[Made]>,
+    created: Arc<[Created]>,
     pub(crate) memory: Memory,
     pub(crate) snapshots: u64,
-    /// Ledgers that were compared.
+    /// Number of ledgers compared.
     pub(crate) compared: u64,
-    /// What did not add up.
-    pub(crate) wrong: u64,
+    /// Number of errors.
+    pub(crate) errors: u64,
     pub(crate) examples: Vec<String>,
-    /// By tenant, as they were last seen.
+    /// Latest ledgers, by tenant.
     pub(crate) spans: Vec<LedgerSnapshot>,
     pub(crate) events: Vec<LedgerSnapshot>,
-    /// Tracers that are there.
+    /// Number of existing tracers.
     pub(crate) tracers: usize,
     resident: u64,
     held_bytes: usize,
 }
 
-/// All tenants together.
+/// Totals of all tenants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) accepted: u64,
@@ -51,32 +51,32 @@ pub(crate) struct Sum {
 }
 
 impl Watch {
-    pub(crate) fn new(options: &Options, made: &Arc<[Made]>) -> Self {
+    pub(crate) fn new(options: &Options, created: &Arc<[Created]>) -> Self {
         Self {
             begun: Instant::now(),
             time: options.time(),
             json: options.json,
-            made: Arc::clone(made),
+            created: Arc::clone(created),
             memory: Memory::new(),
             snapshots: 0,
             compared: 0,
-            wrong: 0,
+            errors: 0,
             examples: Vec::new(),
-            spans: vec![LedgerSnapshot::default(); made.len()],
-            events: vec![LedgerSnapshot::default(); made.len()],
+            spans: vec![LedgerSnapshot::default(); created.len()],
+            events: vec![LedgerSnapshot::default(); created.len()],
             tracers: 0,
             resident: 0,
             held_bytes: 0,
         }
     }
 
-    /// Looks until the time is over, and says every ten seconds what it sees.
-    pub(crate) fn until_over(&mut self, registry: &TracerRegistry) {
+    /// Takes snapshots until the time is over. Prints a line every ten seconds.
+    pub(crate) fn run(&mut self, registry: &TracerRegistry) {
         let mut lines = Instant::now();
         let mut before = 0;
         while self.begun.elapsed() < self.time {
             thread::sleep(EVERY.min(self.time.saturating_sub(self.begun.elapsed())));
-            self.look(registry);
+            self.snapshot(registry);
             self.resident = self.memory.sample();
             if lines.elapsed() >= LINE_EVERY {
                 let sum = Sum::of(&self.spans);
@@ -87,45 +87,45 @@ impl Watch {
         }
     }
 
-    /// Compares every ledger with what was made, and with what it was before.
-    pub(crate) fn look(&mut self, registry: &TracerRegistry) {
+    /// Compares every ledger with the items created and with its previous state.
+    pub(crate) fn snapshot(&mut self, registry: &TracerRegistry) {
         let done: Vec<(u64, u64)> = self
-            .made
+            .created
             .iter()
-            .map(|made| (made.spans.done(), made.events.done()))
+            .map(|created| (created.spans.done(), created.events.done()))
             .collect();
         let status = registry.status();
         self.snapshots += 1;
-        if status.tracers.len() != self.made.len() {
-            self.complain(format!("{} tenants have books", status.tracers.len()));
+        if status.tracers.len() != self.created.len() {
+            self.note_error(format!("{} tenants are in the status", status.tracers.len()));
         }
         self.tracers = status.tracers.iter().map(|tracer| tracer.tracers).sum();
         self.held_bytes = status.tracers.iter().map(|tracer| tracer.queued_bytes).sum();
         let bound = registry.config().export().max_queue_bytes;
         if self.held_bytes > bound {
-            self.complain(format!("{} bytes are held, of {bound}", self.held_bytes));
+            self.note_error(format!("{} bytes are held, the limit is {bound}", self.held_bytes));
         }
         for tracer in status.tracers {
             let Some(tenant) = number_of(&tracer) else {
-                self.complain(format!("books of {}, which nobody asked for", tracer.selector));
+                self.note_error(format!("unexpected selector {}", tracer.selector));
                 continue;
             };
-            let made = Arc::clone(&self.made);
-            let (made, done) = (&made[tenant], done[tenant]);
+            let created = Arc::clone(&self.created);
+            let (created, done) = (&created[tenant], done[tenant]);
             for (what, ledger, known, counts, done) in [
-                ("spans", tracer.spans, &mut self.spans[tenant], &made.spans, done.0),
+                ("spans", tracer.spans, &mut self.spans[tenant], &created.spans, done.0),
                 (
                     "session events",
                     tracer.session_events,
                     &mut self.events[tenant],
-                    &made.events,
+                    &created.events,
                     done.1,
                 ),
             ] {
                 let before = std::mem::replace(known, ledger);
                 self.compared += 1;
                 if let Err(why) = add_up(known, &before, done, counts) {
-                    self.wrong += 1;
+                    self.errors += 1;
                     if self.examples.len() < KEPT {
                         self.examples.push(format!("{} of {}: {why}", what, tracer.selector));
                     }
@@ -134,8 +134,8 @@ impl Watch {
         }
     }
 
-    fn complain(&mut self, what: String) {
-        self.wrong += 1;
+    fn note_error(&mut self, what: String) {
+        self.errors += 1;
         if self.examples.len() < KEPT {
             self.examples.push(what);
         }
@@ -150,31 +150,34 @@ impl Watch {
         if self.json {
             let line = json!({
                 "seconds": seconds, "rate": rate, "resident_bytes": self.resident, "threads": threads, "tracers": self.tracers, "queued": queued,
-                "in_flight": in_flight, "held_bytes": self.held_bytes, "dropped": sum.dropped, "wrong": self.wrong,
+                "in_flight": in_flight, "held_bytes": self.held_bytes, "dropped": sum.dropped, "errors": self.errors,
             });
             println!("{line}");
         } else {
             println!(
                 "{seconds:>5} s  {rate:>6} spans/s  {megabytes:>4} MB  {threads} threads  {} tracers  {queued:>6} queued  \
-                 {in_flight:>6} in flight  {held:>6} kB held  {} wrong  dropped: {}",
+                 {in_flight:>6} in flight  {held:>6} kB held  {} errors  dropped: {}",
                 self.tracers,
-                self.wrong,
+                self.errors,
                 by_reason(&sum.dropped)
             );
         }
     }
 }
 
-/// What has to hold of a ledger at any moment.
+/// Checks the invariants of a ledger.
 fn add_up(ledger: &LedgerSnapshot, before: &LedgerSnapshot, done: u64, counts: &Counts) -> Result<(), String> {
     let begun = counts.begun();
     let sum = ledger.delivered + ledger.queued + ledger.in_flight + ledger.lost();
     if ledger.accepted != sum {
-        return Err(format!("accepted {}, and {sum} by what became of it", ledger.accepted));
+        return Err(format!(
+            "accepted {}, but the other counts sum to {sum}",
+            ledger.accepted
+        ));
     }
     if !(done..=begun).contains(&ledger.accepted) {
         return Err(format!(
-            "accepted {}, where {done} to {begun} were made",
+            "accepted {}, but {done} to {begun} were created",
             ledger.accepted
         ));
     }
@@ -184,7 +187,7 @@ fn add_up(ledger: &LedgerSnapshot, before: &LedgerSnapshot, done: u64, counts: &
         .find(|(reason, count)| ledger.dropped.get(reason) < Some(count));
     if ledger.delivered < before.delivered || fell.is_some() {
         return Err(format!(
-            "something is no longer delivered or dropped: {before:?}, then {ledger:?}"
+            "delivered or dropped counts decreased: from {before:?} to {ledger:?}"
         ));
     }
     Ok(())

@@ -1,5 +1,6 @@
-//! What the examples share: a local collector in place of a hosted service, and a folder with the keys of its projects.
-#![allow(dead_code, reason = "no example uses all of it")]
+//! Shared by the examples: a local collector instead of a hosted service, and a folder with the
+//! keys of its projects.
+#![allow(dead_code, reason = "no example uses all functions")]
 
 use std::error::Error;
 use std::fs;
@@ -16,7 +17,8 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// Starts a collector with a project for each name. The key of a project is in the file `keys/<name>` of a folder.
+    /// Starts a collector with a project per name. The key of a project is the file `keys/<name>`
+    /// in a folder.
     pub(crate) fn start(names: &[&str]) -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let keys = folder.path().join("keys");
@@ -41,12 +43,12 @@ impl Backend {
         self.collector.url()
     }
 
-    /// The binding of all tracers: the collector's endpoint.
+    /// Returns the binding shared by all tracers: the collector's endpoint.
     pub(crate) fn endpoint(&self) -> Binding {
         Binding::new().endpoint(self.url())
     }
 
-    /// A binding with the key of a project, read from its file.
+    /// Returns a binding with the key of a project, read from its file.
     pub(crate) fn key(&self, name: &str) -> Binding {
         Binding::new().api_key(KeySource::file(self.folder().join("keys").join(name)))
     }

@@ -41,7 +41,7 @@ fn had_everything(verdict: &Value) -> bool {
         &row.unwrap_or_else(|| panic!("no {what:?}: {verdict:#}"))["value"]
     };
     let count = |what: &str| value(what).as_u64().expect("a number");
-    let answers = value("requests by answer, lost ones too");
+    let answers = value("requests by answer, including lost ones");
     let answered = |status: &str| answers[status].as_u64() > Some(0);
     count("spans delivered") > 1000
         && count("session events delivered") > 10

@@ -1,15 +1,15 @@
-//! What the load threads count by themselves, beside the ledgers.
+//! Counts of the load threads, independent of the ledgers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What was made of one tenant. A ledger lies between what was begun and what is done at any moment.
+/// Counts of one tenant. At any moment its ledger lies between begun and done.
 #[derive(Debug, Default)]
-pub(crate) struct Made {
+pub(crate) struct Created {
     pub(crate) spans: Counts,
     pub(crate) events: Counts,
 }
 
-/// Counted before something is made, and after.
+/// Incremented before and after each item is created.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     begun: AtomicU64,
@@ -17,12 +17,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Makes so many.
-    pub(crate) fn make<T>(&self, count: u64, work: impl FnOnce() -> T) -> T {
+    /// Runs `work`, which creates `count` items.
+    pub(crate) fn create<T>(&self, count: u64, work: impl FnOnce() -> T) -> T {
         self.begun.fetch_add(count, Ordering::SeqCst);
-        let made = work();
+        let created = work();
         self.done.fetch_add(count, Ordering::SeqCst);
-        made
+        created
     }
 
     pub(crate) fn begun(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! What making tracers costs.
+//! Cost of creating tracers.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -13,14 +13,14 @@ use crate::options::Options;
 use crate::row::{Row, Target, median, number};
 use crate::{Result, child, ours, stock};
 
-/// Nanoseconds a piece, by turns.
+/// Nanoseconds per item, in alternating samples.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Turns {
+pub(crate) struct Samples {
     pub(crate) ours: Vec<f64>,
     pub(crate) peer: Vec<f64>,
 }
 
-impl Turns {
+impl Samples {
     pub(crate) fn medians(&self) -> (Option<f64>, Option<f64>) {
         (
             median(self.ours.iter().copied().map(Some)),
@@ -31,13 +31,13 @@ impl Turns {
 
 pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     let plan = Plan::sending(10_000, receiver.ports);
-    let turns: Turns = child::measure(&Job::Making {
+    let samples: Samples = child::measure(&Job::Creation {
         plan,
         rounds: options.rounds(),
     })?;
-    let (ours, peer) = turns.medians();
+    let (ours, peer) = samples.medians();
     let row = Row::of(
-        "making a tracer, key from the environment",
+        "creating a tracer, key from the environment",
         shown(plan.tracers),
         "ns",
         Target::RatioAtMost(2.5),
@@ -45,13 +45,13 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
     Ok(vec![row.measured(ours, "provider without a processor", peer)])
 }
 
-pub(crate) fn measure(plan: &Plan, rounds: usize) -> Result<Turns> {
+pub(crate) fn measure(plan: &Plan, rounds: usize) -> Result<Samples> {
     let names: Vec<String> = (0..plan.tracers).map(ours::name).collect();
     let each = |begin: Instant| {
         number(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX)) / number(plan.tracers as u64)
     };
-    let mut turns = Turns::default();
-    // One more than counts: the first touches memory that the others find.
+    let mut samples = Samples::default();
+    // One extra round: the first one touches memory.
     for round in 0..=rounds {
         let registry = ours::builder(&plan.ports.url()).build()?;
         let begin = Instant::now();
@@ -68,9 +68,9 @@ pub(crate) fn measure(plan: &Plan, rounds: usize) -> Result<Turns> {
         let peer = each(begin);
         drop(tracers);
         if round > 0 {
-            turns.ours.push(ours);
-            turns.peer.push(peer);
+            samples.ours.push(ours);
+            samples.peer.push(peer);
         }
     }
-    Ok(turns)
+    Ok(samples)
 }

@@ -1,4 +1,4 @@
-//! What the receiver does wrong, and when: gusts that hit some tenants, and storms that hit all.
+//! Schedules the receiver's faults: gusts that affect some tenants, and storms that affect all.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -10,108 +10,109 @@ use tracer_registry_collector::{Fault, LocalCollector};
 
 use crate::Result;
 use crate::options::{BAD, Options, key_of, name_of};
-use crate::receiver::Site;
+use crate::receiver::CollectorStarter;
 
-/// From one gust to the next.
+/// Interval between gusts.
 const GUST_EVERY: Duration = Duration::from_millis(250);
-/// Of so many tenants one is hit by a gust.
+/// A gust affects one in this many tenants.
 const HIT: u32 = 200;
-/// A storm is over after so many gusts, and comes once in so many.
+/// Length of a storm and interval between storms, in gusts.
 const STORM: u32 = 6;
 const STORM_EVERY: u32 = 60;
 
 /// A thread that makes the receiver fail.
-pub(crate) struct Weather {
+pub(crate) struct FaultSchedule {
     stop: Sender<()>,
     thread: JoinHandle<Result<LocalCollector>>,
 }
 
-impl Weather {
-    pub(crate) fn begin(options: &Options, site: Site, collector: LocalCollector) -> Self {
+impl FaultSchedule {
+    pub(crate) fn begin(options: &Options, starter: CollectorStarter, collector: LocalCollector) -> Self {
         let (stop, stopped) = channel();
         let options = options.clone();
         let thread = thread::spawn(move || {
-            let mut chance = StdRng::seed_from_u64(options.seed);
+            let mut rng = StdRng::seed_from_u64(options.seed);
             let mut collector = collector;
-            refuse_what_is_bad(&collector);
+            refuse_bad_spans(&collector);
             let mut gust = 0;
             while stopped.recv_timeout(GUST_EVERY) == Err(RecvTimeoutError::Timeout) {
                 gust += 1;
                 match (gust / STORM_EVERY % 2, gust % STORM_EVERY) {
-                    // Everything fails for a while, though it listens: before the others told, which would have their turn first.
+                    // All requests fail although it listens. Other faults are cleared first because
+                    // they take precedence.
                     (1, 20) => {
                         collector.clear_faults();
                         collector.fault(Fault::status(503));
                     }
-                    // Nobody listens; the faults told so far go with the collector.
+                    // It does not listen; the collector's faults are lost with it.
                     (0, 20) => {
                         collector.shutdown();
-                        site.note_closed();
+                        starter.note_closed();
                     }
                     (storm, over) if over == 20 + STORM => {
                         if storm == 0 {
-                            collector = site.open()?;
+                            collector = starter.open()?;
                         } else {
                             collector.clear_faults();
                         }
-                        refuse_what_is_bad(&collector);
+                        refuse_bad_spans(&collector);
                     }
                     (_, during) if (20..20 + STORM).contains(&during) => {}
-                    _ => blow(&options, &collector, &mut chance),
+                    _ => gust_faults(&options, &collector, &mut rng),
                 }
             }
             collector.shutdown();
-            site.open()
+            starter.open()
         });
         Self { stop, thread }
     }
 
-    /// From here on it serves as ever; gives what serves.
+    /// Ends all faults. Returns the running collector.
     pub(crate) fn end(self) -> Result<LocalCollector> {
         drop(self.stop);
-        self.thread.join().map_err(|_| "the weather's thread panicked")?
+        self.thread.join().map_err(|_| "the fault thread panicked")?
     }
 }
 
-fn refuse_what_is_bad(collector: &LocalCollector) {
+fn refuse_bad_spans(collector: &LocalCollector) {
     collector.fault(Fault::status(400).when_body_contains(BAD));
 }
 
-fn blow(options: &Options, collector: &LocalCollector, chance: &mut StdRng) {
+fn gust_faults(options: &Options, collector: &LocalCollector, rng: &mut StdRng) {
     for _ in 0..=options.tenants / HIT {
-        let key = key_of(&name_of(options.any_tenant(chance)));
-        collector.fault(any_fault(chance).only(key));
+        let key = key_of(&name_of(options.any_tenant(rng)));
+        collector.fault(any_fault(rng).only(key));
     }
 }
 
-fn any_fault(chance: &mut StdRng) -> Fault {
-    let few = chance.random_range(1..=3);
-    let millis = |chance: &mut StdRng, most| Duration::from_millis(chance.random_range(10..most));
-    match chance.random_range(0..14_u32) {
+fn any_fault(rng: &mut StdRng) -> Fault {
+    let few = rng.random_range(1..=3);
+    let millis = |rng: &mut StdRng, most| Duration::from_millis(rng.random_range(10..most));
+    match rng.random_range(0..14_u32) {
         0 => Fault::status(429).times(few),
         1 => Fault::status(429).retry_after("1").times(few),
         2 => Fault::status(429).retry_after(in_seconds(2)).times(few),
         3 => Fault::status(503).times(few),
         4 => Fault::status(503).retry_after("1").times(few),
-        // Until this one gives up for good: longer than requests are repeated.
+        // Longer than requests are retried, so that this one is dropped.
         5 => Fault::status(503).times(40),
         6 => Fault::hang().times(few),
         7 => Fault::reset().times(few),
         8 => Fault::truncate().times(1),
         9 => Fault::lose_answer().times(few),
-        // Stored, and no answer in the time that a request may take.
+        // Stored, but answered after the request times out.
         10 => Fault::lose_answer().after(Duration::from_secs(3)).times(1),
-        11 => Fault::delay(millis(chance, 1500)).times(few),
+        11 => Fault::delay(millis(rng, 1500)).times(few),
         12 => Fault::partial_success(few.into()).times(1),
-        _ => match chance.random_range(0..3_u32) {
+        _ => match rng.random_range(0..3_u32) {
             0 => Fault::reject_key().times(few),
             1 => Fault::status(413).times(few),
-            _ => Fault::status(503).after(millis(chance, 1500)).times(few),
+            _ => Fault::status(503).after(millis(rng, 1500)).times(few),
         },
     }
 }
 
-/// `Retry-After` as a date.
+/// Formats `Retry-After` as a date.
 fn in_seconds(seconds: u64) -> String {
     httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds))
 }
