@@ -1,4 +1,5 @@
-//! Receivers that fail for a while: few requests while they do, everything once they are back, and nothing for the others to notice.
+//! Failing receivers: few requests while they fail, full delivery after recovery, other tenants
+//! unaffected.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tracer_registry_collector::{Endpoint, Fault, LocalCollector};
 
 use crate::support::{AT_ONCE, LONG, World, binding, collector, key_of, quick, registry, wait_for};
 
-/// Tries again after half a second to a second, then after one to two, and so on.
+/// First retry after 0.5 to 1 s, second after 1 to 2 s, and so on.
 fn slow_pauses() -> Export {
     Export {
         retry: Retry {
@@ -29,11 +30,11 @@ fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{prefix}{n}")).collect()
 }
 
-fn texts(names: &[String]) -> Vec<&str> {
+fn as_strs(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-fn of(statuses: &[TracerStatus], tenant: &str) -> TracerStatus {
+fn status_of(statuses: &[TracerStatus], tenant: &str) -> TracerStatus {
     let wanted = format!("tenant:{tenant}");
     let found = statuses.iter().find(|status| status.selector.to_string() == wanted);
     found.cloned().expect("it was looked up")
@@ -50,22 +51,22 @@ fn assert_adds_up(status: &TracerStatus) {
     }
 }
 
-/// An address where nobody listens: free, and of no other test.
-fn nobody(ip: &str) -> String {
-    let early = LocalCollector::builder()
+/// Returns an address with no listener. Each test passes its own `ip`.
+fn unused_address(ip: &str) -> String {
+    let listener = LocalCollector::builder()
         .listen(format!("{ip}:0"))
         .start()
         .expect("a free port");
-    early.addr().to_string()
+    listener.addr().to_string()
 }
 
 #[test]
-fn a_dead_endpoint_with_many_tenants_is_tried_seldom_and_gets_everything_once_it_is_back() {
+fn an_unreachable_endpoint_is_probed_rarely_and_gets_everything_after_recovery() {
     let dead = names("dead", 50);
     let fingerprinter = Fingerprinter::new();
-    let address = nobody("127.31.7.3");
-    let living = collector(&["b"], &fingerprinter).start().expect("a free port");
-    let mut builder = registry(&living.url(), &["b"], &fingerprinter).export(slow_pauses());
+    let address = unused_address("127.31.7.3");
+    let healthy = collector(&["b"], &fingerprinter).start().expect("a free port");
+    let mut builder = registry(&healthy.url(), &["b"], &fingerprinter).export(slow_pauses());
     for tenant in &dead {
         builder = builder.tenant(tenant, binding(tenant).endpoint(format!("http://{address}")));
     }
@@ -73,14 +74,15 @@ fn a_dead_endpoint_with_many_tenants_is_tried_seldom_and_gets_everything_once_it
     let tenant = |name: &str| registry.tenant(name).expect("configured");
     let statuses = || registry.status().tracers;
 
-    // One of them finds out. A flush only to have it sooner: it ends the back-off, of which there is one for each failure.
+    // The first tenant opens the breaker. Each flush ends a back-off early to reach five failures
+    // sooner.
     tenant("dead0").start_span("span").end();
-    let found_out = || {
+    let breaker_after_flush = || {
         drop(registry.force_flush(Duration::from_millis(1)));
-        of(&statuses(), "dead0").breakers.endpoint
+        status_of(&statuses(), "dead0").breakers.endpoint
     };
-    wait_for("an open breaker", found_out, is_open);
-    // Those behind it are not sent, and say why; another endpoint's notice nothing.
+    wait_for("an open breaker", breaker_after_flush, is_open);
+    // Its other tenants send nothing and report an error. The other endpoint is unaffected.
     for name in &dead {
         tenant(name).start_span("span").end();
         let _session = tenant(name).session("s").start();
@@ -88,26 +90,26 @@ fn a_dead_endpoint_with_many_tenants_is_tried_seldom_and_gets_everything_once_it
     tenant("b").start_span("span").end();
     wait_for(
         "b's span",
-        || living.project("b").expect("named").spans().len(),
+        || healthy.project("b").expect("named").spans().len(),
         |spans| *spans == 1,
     );
-    let waiting = |statuses: &Vec<TracerStatus>| {
+    let all_wait = |statuses: &Vec<TracerStatus>| {
         let of_dead = statuses
             .iter()
             .filter(|status| status.selector.to_string().contains("dead"));
         of_dead
-            // Spans wait in their queue, and what is told of sessions in its request.
+            // Spans wait in the queue, session events in their request.
             .filter(|status| status.spans.queued > 0 && status.session_events.in_flight > 0)
             .filter(|status| status.last_error.is_some())
             .count()
             == 50
     };
-    let seen = wait_for("all to wait", statuses, waiting);
+    let seen = wait_for("all tenants to wait", statuses, all_wait);
     let tried = |status: &&TracerStatus| matches!(status.last_error, Some(ExportError::Connection { .. }));
-    let failures = of(&seen, "dead0").breakers.endpoint.failures;
+    let failures = status_of(&seen, "dead0").breakers.endpoint.failures;
     assert!((5..=12).contains(&failures), "{failures}");
-    let found_by = seen.iter().filter(tried).count();
-    assert!(found_by <= 6, "{found_by} of them found out by themselves");
+    let tried_count = seen.iter().filter(tried).count();
+    assert!(tried_count <= 6, "{tried_count} tenants tried the endpoint");
     for status in &seen {
         assert_adds_up(status);
         let (error, breakers) = (&status.last_error, &status.breakers);
@@ -121,19 +123,19 @@ fn a_dead_endpoint_with_many_tenants_is_tried_seldom_and_gets_everything_once_it
             assert_eq!(
                 breakers.spans,
                 BreakerStatus::default(),
-                "it never came to treat anybody badly"
+                "no response: the lane breaker stays closed"
             );
         }
     }
 
-    let back = collector(&texts(&dead), &fingerprinter)
+    let recovered = collector(&as_strs(&dead), &fingerprinter)
         .listen(address)
         .start()
         .expect("the port is still free");
     let report = registry.force_flush(LONG);
     assert!(report.is_complete(), "{report}");
     for name in &dead {
-        let project = back.project(name).expect("named");
+        let project = recovered.project(name).expect("named");
         let expected = if name == "dead0" { 2 } else { 1 };
         assert_eq!(
             (project.spans().len(), project.sessions().len()),
@@ -148,11 +150,11 @@ fn a_dead_endpoint_with_many_tenants_is_tried_seldom_and_gets_everything_once_it
 }
 
 #[test]
-fn a_receiver_that_fails_one_tenant_stops_that_one_and_is_asked_seldom() {
+fn failures_of_one_tenant_open_only_its_breakers_and_limit_its_requests() {
     for fault in [Fault::status(503), Fault::reset(), Fault::hang()] {
         let shown = format!("{fault:?}");
         let export = Export {
-            // What hangs fails by it, and b is to be answered within it.
+            // Fails the hanging requests; b's requests finish within it.
             timeout: Some(Duration::from_secs(1)),
             ..slow_pauses()
         };
@@ -170,12 +172,12 @@ fn a_receiver_that_fails_one_tenant_stops_that_one_and_is_asked_seldom() {
             breakers.spans.failures >= 5 && breakers.session_events.failures >= 5
         });
         let before = world.collector.fault_hits(fault);
-        // Sixteen session events may be under way together; then there is a probe now and then.
+        // Up to sixteen session requests are in flight at once; after that only probes are sent.
         assert!(before < 200, "{shown}: {before}");
         assert_eq!(
             world.status("a").breakers.endpoint,
             BreakerStatus::default(),
-            "{shown}: it is there"
+            "{shown}: the endpoint responds"
         );
         world.tenant("b").start_span("span").end();
         wait_for("b's span", || world.names("b"), |names| *names == ["span"]);
@@ -201,7 +203,7 @@ fn a_receiver_that_fails_one_tenant_stops_that_one_and_is_asked_seldom() {
 }
 
 #[test]
-fn a_receiver_of_sessions_that_fails_does_not_hold_up_spans() {
+fn failing_session_requests_do_not_delay_spans() {
     let world = World::with(&["a"], |builder| builder.export(slow_pauses()));
     let fault = world.collector.fault(Fault::status(500).on(Endpoint::Sessions));
     let _sessions: Vec<_> = (0..30)
@@ -219,7 +221,7 @@ fn a_receiver_of_sessions_that_fails_does_not_hold_up_spans() {
 }
 
 #[test]
-fn an_answer_that_says_when_to_come_back_or_that_is_enough_for_now_opens_nothing() {
+fn responses_with_429_or_retry_after_open_no_breaker() {
     for fault in [Fault::status(429), Fault::status(503).retry_after("0")] {
         let shown = format!("{fault:?}");
         let world = World::new(&["a"]);
@@ -231,7 +233,7 @@ fn an_answer_that_says_when_to_come_back_or_that_is_enough_for_now_opens_nothing
             world.collector.fault_hits(fault)
         };
         world.tenant("a");
-        wait_for("many answers", hits, |hits| *hits >= 8);
+        wait_for("many responses", hits, |hits| *hits >= 8);
         let breakers = world.status("a").breakers;
         assert_eq!(
             (breakers.spans, breakers.endpoint),
@@ -243,13 +245,13 @@ fn an_answer_that_says_when_to_come_back_or_that_is_enough_for_now_opens_nothing
 }
 
 #[test]
-fn a_connection_that_does_not_come_about_in_time_is_the_endpoints_failure() {
+fn a_connect_timeout_counts_against_the_endpoint_breaker() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     let _inside = runtime.enter();
-    // A listener that takes no more: it is full, and nobody accepts.
+    // Fills the backlog of a listener that never accepts.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket
         .bind("127.31.7.4:0".parse().expect("an address"))
@@ -260,10 +262,10 @@ fn a_connection_that_does_not_come_about_in_time_is_the_endpoints_failure() {
         std::iter::from_fn(|| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok())
             .take(16)
             .collect();
-    assert!(full.len() < 16, "it takes whatever comes");
+    assert!(full.len() < 16, "the backlog is never full");
     let world = World::with(&["b"], |builder| {
         let export = Export {
-            // b is to be answered within it.
+            // Long enough for b's requests.
             timeout: Some(Duration::from_secs(1)),
             ..quick()
         };
@@ -284,8 +286,8 @@ fn a_connection_that_does_not_come_about_in_time_is_the_endpoints_failure() {
 }
 
 #[test]
-fn nothing_waits_at_a_breaker_longer_than_it_would_be_repeated() {
-    let nowhere = format!("http://{}", nobody("127.31.7.5"));
+fn an_open_breaker_delays_no_batch_beyond_max_elapsed() {
+    let endpoint_url = format!("http://{}", unused_address("127.31.7.5"));
     let tenants = names("t", 20);
     let fingerprinter = Fingerprinter::new();
     let export = Export {
@@ -296,7 +298,7 @@ fn nothing_waits_at_a_breaker_longer_than_it_would_be_repeated() {
         },
         ..quick()
     };
-    let registry = registry(&nowhere, &texts(&tenants), &fingerprinter)
+    let registry = registry(&endpoint_url, &as_strs(&tenants), &fingerprinter)
         .export(export)
         .build()
         .expect("valid");
@@ -317,9 +319,9 @@ fn nothing_waits_at_a_breaker_longer_than_it_would_be_repeated() {
 }
 
 #[test]
-fn a_flush_and_a_shutdown_keep_their_time_at_an_open_breaker_and_what_is_open_is_told() {
-    let nowhere = format!("http://{}", nobody("127.31.7.6"));
-    let registry = registry(&nowhere, &["a"], &Fingerprinter::new())
+fn flush_and_shutdown_keep_their_timeout_at_an_open_breaker_and_status_reports_it() {
+    let endpoint_url = format!("http://{}", unused_address("127.31.7.6"));
+    let registry = registry(&endpoint_url, &["a"], &Fingerprinter::new())
         .export(slow_pauses())
         .build()
         .expect("valid");
@@ -329,8 +331,8 @@ fn a_flush_and_a_shutdown_keep_their_time_at_an_open_breaker_and_what_is_open_is
         registry.status().tracers[0].breakers.endpoint
     };
     wait_for("an open breaker", endpoint, is_open);
-    let told = serde_json::to_value(registry.status()).expect("serializable");
-    let endpoint = &told["tracers"][0]["breakers"]["endpoint"];
+    let status = serde_json::to_value(registry.status()).expect("serializable");
+    let endpoint = &status["tracers"][0]["breakers"]["endpoint"];
     assert!(
         endpoint["failures"].as_u64().is_some_and(|failures| failures >= 5),
         "{endpoint}"

@@ -1,4 +1,5 @@
-//! A wall clock that is set while spans are open: the process has one that a file sets back by an hour, by a library that is loaded before libc.
+//! Changes of the wall clock while spans are open. A preloaded library sets the clock back by an
+//! hour while a file exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,13 @@ use tracer_registry::Enrichment;
 use tracer_registry::config::BackendName;
 use tracer_registry_collector::Span;
 
-use crate::child::{is_child, is_in_child, variable};
+use crate::child_process::{is_child, is_in_child, variable};
 use crate::support::{World, binding};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The variable with the path of a file: while it is there, the wall clock is an hour behind.
+/// Environment variable with the path of the file. While the file exists, the clock is an hour
+/// behind.
 const FILE: &str = "CLOCK_IS_AN_HOUR_BEHIND";
 
 const LIBRARY: &str = r#"
@@ -38,7 +40,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 }
 "#;
 
-/// The library, built by the compiler that links Rust programs here.
+/// Builds the library with the system's C compiler.
 fn library(folder: &Path) -> PathBuf {
     let (source, library) = (folder.join("clock.c"), folder.join("libclock.so"));
     fs::write(&source, LIBRARY).expect("writable");
@@ -47,12 +49,12 @@ fn library(folder: &Path) -> PathBuf {
         .args([&library, &source])
         .arg("-ldl")
         .status();
-    assert!(status.expect("there is a C compiler").success());
+    assert!(status.expect("a C compiler").success());
     library
 }
 
-/// Runs the rest of a test in a process whose clock can be set.
-fn has_clock_that_can_be_set(test: &str) -> bool {
+/// Runs the rest of a test in a child process with an adjustable clock. Returns true in the child.
+fn is_child_with_adjustable_clock(test: &str) -> bool {
     if is_in_child() {
         return is_child::<&str>(test, &[("LD_PRELOAD", ""), (FILE, "")]);
     }
@@ -65,17 +67,17 @@ fn has_clock_that_can_be_set(test: &str) -> bool {
 fn set_back() {
     let before = SystemTime::now();
     fs::write(variable(FILE), "").expect("writable");
-    assert!(SystemTime::now() < before, "the clock can be set");
+    assert!(SystemTime::now() < before, "the clock did not change");
 }
 
-/// Sets it to what it was: an hour forward.
+/// Sets the clock forward by an hour, to the real time.
 fn set_forward() {
     let before = SystemTime::now();
-    fs::remove_file(variable(FILE)).expect("it is there");
-    assert!(SystemTime::now() > before + HOUR / 2, "the clock can be set");
+    fs::remove_file(variable(FILE)).expect("set_back was called");
+    assert!(SystemTime::now() > before + HOUR / 2, "the clock did not change");
 }
 
-/// Each span ends when it ends by a clock that is not set, and its events are within it.
+/// Asserts that each span lasts less than half an hour and contains its events.
 fn assert_in_order(spans: &[std::sync::Arc<Span>], names: &[&str]) {
     let mut found: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
     let mut names = names.to_vec();
@@ -103,8 +105,8 @@ fn assert_in_order(spans: &[std::sync::Arc<Span>], names: &[&str]) {
 }
 
 #[test]
-fn a_clock_that_is_set_while_spans_are_open_ends_none_of_them_before_it_began() {
-    if !has_clock_that_can_be_set("clock::a_clock_that_is_set_while_spans_are_open_ends_none_of_them_before_it_began") {
+fn a_clock_change_never_moves_the_end_of_a_span_before_its_start() {
+    if !is_child_with_adjustable_clock("clock::a_clock_change_never_moves_the_end_of_a_span_before_its_start") {
         return;
     }
     let world = World::new(&["a"]);
@@ -112,7 +114,7 @@ fn a_clock_that_is_set_while_spans_are_open_ends_none_of_them_before_it_began() 
     for set in [set_back, set_forward] {
         let (mut ended, dropped) = (a.start_span("ended"), a.start_span("dropped"));
         let cx = Context::new().with_span(a.start_span("in a context"));
-        let left = Context::new().with_span(a.start_span("left in a context"));
+        let left_open = Context::new().with_span(a.start_span("left in a context"));
         let mut cut_off = Box::pin(a.in_span_async("cut off", async |_| std::future::pending::<()>().await));
         assert!(cut_off.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending());
         a.in_span("closure", |span| {
@@ -126,7 +128,7 @@ fn a_clock_that_is_set_while_spans_are_open_ends_none_of_them_before_it_began() 
         drop(cut_off);
         cx.span().add_event("event", Vec::new());
         cx.span().end();
-        drop(left);
+        drop(left_open);
     }
     world.flush();
     let each = [
@@ -144,8 +146,8 @@ fn a_clock_that_is_set_while_spans_are_open_ends_none_of_them_before_it_began() 
 }
 
 #[test]
-fn times_that_a_program_gives_stay_also_where_the_clock_is_set() {
-    if !has_clock_that_can_be_set("clock::times_that_a_program_gives_stay_also_where_the_clock_is_set") {
+fn explicit_timestamps_are_kept_after_a_clock_change() {
+    if !is_child_with_adjustable_clock("clock::explicit_timestamps_are_kept_after_a_clock_change") {
         return;
     }
     let world = World::new(&["a"]);
@@ -166,40 +168,40 @@ fn times_that_a_program_gives_stay_also_where_the_clock_is_set() {
 }
 
 #[test]
-fn a_session_lasts_as_long_as_it_lasts_whatever_the_clock_is_set_to() {
-    if !has_clock_that_can_be_set("clock::a_session_lasts_as_long_as_it_lasts_whatever_the_clock_is_set_to") {
+fn a_clock_change_does_not_affect_session_durations() {
+    if !is_child_with_adjustable_clock("clock::a_clock_change_does_not_affect_session_durations") {
         return;
     }
-    let gate = World::new(&["a"]);
-    let url = gate.collector.url();
-    // Without calls for sessions: their ends are spans.
-    let plain = World::with(&[], |builder| {
+    let world = World::new(&["a"]);
+    let url = world.collector.url();
+    // No session API: the ends of sessions are sent as spans.
+    let otlp = World::with(&[], |builder| {
         builder.tenant("a", binding("a").backend(BackendName::Otlp).endpoint(url))
     });
     for set in [set_back, set_forward] {
         let (by_spans, by_calls) = (
-            plain.tenant("a").session("s").start(),
-            gate.tenant("a").session("s").start(),
+            otlp.tenant("a").session("s").start(),
+            world.tenant("a").session("s").start(),
         );
         set();
         by_spans.enrich(Enrichment::new().outputs("done"));
         by_spans.end();
         by_calls.end();
-        gate.flush();
-        let project = gate.project("a");
+        world.flush();
+        let project = world.project("a");
         let session = project.session(by_calls.id()).expect("started");
-        let millis = session.duration_millis.expect("told");
+        let millis = session.duration_millis.expect("reported");
         assert!((0.0..1.8e6).contains(&millis), "{millis}");
     }
-    plain.flush();
-    let project = gate.project("a");
+    otlp.flush();
+    let project = world.project("a");
     let each = ["session.enrich", "session.end"];
     assert_in_order(project.spans(), &[each, each].concat());
 }
 
 #[test]
 #[cfg(all(feature = "macros", feature = "tracing"))]
-fn traced_functions_and_spans_of_the_tracing_crate_end_after_they_began() {
+fn a_clock_change_does_not_affect_traced_functions_and_tracing_spans() {
     use tracer_registry::trace;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -215,7 +217,7 @@ fn traced_functions_and_spans_of_the_tracing_crate_end_after_they_began() {
         set();
     }
 
-    if !has_clock_that_can_be_set("clock::traced_functions_and_spans_of_the_tracing_crate_end_after_they_began") {
+    if !is_child_with_adjustable_clock("clock::a_clock_change_does_not_affect_traced_functions_and_tracing_spans") {
         return;
     }
     let world = World::new(&["a"]);
@@ -238,10 +240,10 @@ fn traced_functions_and_spans_of_the_tracing_crate_end_after_they_began() {
     assert_eq!(project.spans().iter().map(|span| span.events.len()).sum::<usize>(), 2);
 }
 
-/// The span begins when the request comes, which is before its tracer is there.
+/// The span starts when the request arrives, before its tracer exists.
 #[test]
 #[cfg(feature = "tower")]
-fn a_requests_span_ends_after_the_request_came() {
+fn a_clock_change_does_not_affect_request_spans() {
     use http::{HeaderName, Request, Response};
     use http_body_util::Full;
     use tower::ServiceExt;
@@ -250,7 +252,7 @@ fn a_requests_span_ends_after_the_request_came() {
     use tracer_registry::source::{AsyncBindingSource, BindingFuture};
     use tracer_registry::tower::{TenantLayer, TenantSource};
 
-    /// Sets the clock while it is asked.
+    /// Sets the clock when it is called.
     struct Source(fn());
 
     impl AsyncBindingSource for Source {
@@ -262,7 +264,7 @@ fn a_requests_span_ends_after_the_request_came() {
         }
     }
 
-    if !has_clock_that_can_be_set("clock::a_requests_span_ends_after_the_request_came") {
+    if !is_child_with_adjustable_clock("clock::a_clock_change_does_not_affect_request_spans") {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,5 @@
-//! Enrichments that wait behind each other go out together, and nobody can tell: not the receiver's state, not the ledger.
+//! Queued enrichments are merged into fewer requests, with the same state at the receiver and the
+//! same ledger.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,8 +12,9 @@ use tracer_registry_collector::{Endpoint, Fault, FaultId, OperationKind, Session
 
 use crate::support::{LONG, World, collector, once, registry, wait_for};
 
-/// A session whose start hangs until the fault is cleared: what is told of it meanwhile waits.
-fn held_up(world: &World) -> (Session, FaultId) {
+/// Starts a session whose start request hangs until the fault is cleared. Later events queue behind
+/// it.
+fn hanging_session(world: &World) -> (Session, FaultId) {
     let hang = world.collector.fault(Fault::hang().on(Endpoint::Sessions));
     let session = world.tenant("a").session("chat").start();
     wait_for("the start", || world.collector.fault_hits(hang), |hits| *hits == 1);
@@ -24,11 +26,15 @@ fn events(world: &World) -> LedgerSnapshot {
 }
 
 fn stored(world: &World, session: &Session) -> Stored {
-    world.project("a").session(session.id()).cloned().expect("it was told")
+    world
+        .project("a")
+        .session(session.id())
+        .cloned()
+        .expect("the session was received")
 }
 
-/// How often the collector was asked to take an enrichment, also where it did not.
-fn puts(world: &World) -> usize {
+/// Number of enrichment requests, including refused ones.
+fn enrichment_requests(world: &World) -> usize {
     let requests = world.collector.requests();
     requests.iter().filter(|request| request.method == "PUT").count()
 }
@@ -38,9 +44,9 @@ fn keys(table: &BTreeMap<String, Value>) -> Vec<&str> {
 }
 
 #[test]
-fn many_quick_enrichments_behind_a_slow_start_make_few_requests_and_a_flush_waits_for_all() {
+fn queued_enrichments_are_merged_and_a_flush_waits_for_all_of_them() {
     let world = World::new(&["a"]);
-    let (session, hang) = held_up(&world);
+    let (session, hang) = hanging_session(&world);
     for n in 0..1000 {
         session.enrich(
             Enrichment::new()
@@ -51,12 +57,15 @@ fn many_quick_enrichments_behind_a_slow_start_make_few_requests_and_a_flush_wait
         );
     }
     let report = world.registry.force_flush(Duration::from_millis(50));
-    assert_eq!(report.tracers[0].session_events.pending, 1001, "each counts by itself");
+    assert_eq!(
+        report.tracers[0].session_events.pending, 1001,
+        "each enrichment counts separately"
+    );
     let ledger = events(&world);
     assert_eq!((ledger.accepted, ledger.in_flight, ledger.queued), (1001, 1, 1000));
     world.collector.clear_fault(hang);
     world.flush();
-    assert_eq!(puts(&world), 1000_usize.div_ceil(64));
+    assert_eq!(enrichment_requests(&world), 1000_usize.div_ceil(64));
     let ledger = events(&world);
     assert_eq!((ledger.accepted, ledger.delivered, ledger.pending()), (1001, 1001, 0));
     let stored = stored(&world, &session);
@@ -70,9 +79,9 @@ fn many_quick_enrichments_behind_a_slow_start_make_few_requests_and_a_flush_wait
 }
 
 #[test]
-fn the_order_is_kept_where_merged_requests_are_repeated() {
+fn retries_of_merged_requests_keep_the_order() {
     let world = World::new(&["a"]);
-    let (session, hang) = held_up(&world);
+    let (session, hang) = hanging_session(&world);
     world.collector.fault(Fault::status(503).times(3).on(Endpoint::Events));
     world.collector.fault(Fault::reset().times(1).on(Endpoint::Events));
     for n in 0..200 {
@@ -81,20 +90,20 @@ fn the_order_is_kept_where_merged_requests_are_repeated() {
     world.collector.clear_fault(hang);
     world.flush();
     let stored = stored(&world, &session);
-    let told = stored.operations[1..].iter().map(|told| {
-        let metadata = told.body["metadata"].as_object().expect("a table");
+    let received = stored.operations[1..].iter().map(|operation| {
+        let metadata = operation.body["metadata"].as_object().expect("a table");
         (metadata["last"].as_u64().expect("a number"), metadata.len())
     });
-    assert_eq!(told.collect::<Vec<_>>(), [(63, 65), (127, 65), (191, 65), (199, 9)]);
-    assert_eq!((stored.metadata.len(), puts(&world)), (201, 8));
+    assert_eq!(received.collect::<Vec<_>>(), [(63, 65), (127, 65), (191, 65), (199, 9)]);
+    assert_eq!((stored.metadata.len(), enrichment_requests(&world)), (201, 8));
     assert_eq!(events(&world).delivered, 201);
 }
 
 #[test]
-fn what_a_receiver_could_see_is_not_merged() {
+fn a_merge_never_changes_the_state_at_the_receiver() {
     let world = World::new(&["a"]);
-    let (session, hang) = held_up(&world);
-    let told = [
+    let (session, hang) = hanging_session(&world);
+    let values = [
         json!({"x": 1}),
         json!({"y": 2}),
         json!("plain"),
@@ -103,7 +112,7 @@ fn what_a_receiver_could_see_is_not_merged() {
         json!(4),
         json!([5]),
     ];
-    for value in told {
+    for value in values {
         session.enrich(Enrichment::new().config("same", value));
     }
     world.collector.clear_fault(hang);
@@ -111,9 +120,9 @@ fn what_a_receiver_could_see_is_not_merged() {
     let stored = stored(&world, &session);
     let order: Vec<&Value> = stored.operations[1..]
         .iter()
-        .map(|told| &told.body["config"]["same"])
+        .map(|operation| &operation.body["config"]["same"])
         .collect();
-    // The second table goes along with the two plain values that end it.
+    // The second table is merged with the two plain values that replace it.
     assert_eq!(
         order,
         [&json!({"x": 1}), &json!(3), &json!(null), &json!(4), &json!([5])]
@@ -122,7 +131,7 @@ fn what_a_receiver_could_see_is_not_merged() {
 }
 
 #[test]
-fn one_delta_that_is_refused_takes_no_other_with_it() {
+fn a_refused_enrichment_of_a_merged_request_is_dropped_alone() {
     let fingerprinter = Fingerprinter::new();
     let collector = collector(&["a"], &fingerprinter).max_body_bytes(10_000);
     let collector = collector.start().expect("a free port");
@@ -130,9 +139,9 @@ fn one_delta_that_is_refused_takes_no_other_with_it() {
         .build()
         .expect("valid");
     let world = World { registry, collector };
-    let (session, hang) = held_up(&world);
+    let (session, hang) = hanging_session(&world);
     for n in 0..6 {
-        // The collector refuses what is larger than it takes: the fourth by itself, and whatever carries it.
+        // The collector refuses bodies over its limit: the fourth enrichment, alone or merged.
         let text = if n == 3 { "x".repeat(20_000) } else { n.to_string() };
         session.enrich(Enrichment::new().metadata(format!("n{n}"), text).metadata("last", n));
     }
@@ -152,16 +161,16 @@ fn one_delta_that_is_refused_takes_no_other_with_it() {
     assert_eq!(keys(&stored.metadata), ["last", "n0", "n1", "n2", "n4", "n5"]);
     let order: Vec<&Value> = stored.operations[1..]
         .iter()
-        .map(|told| &told.body["metadata"]["last"])
+        .map(|operation| &operation.body["metadata"]["last"])
         .collect();
-    assert_eq!(order, [0, 1, 2, 4, 5], "one by one, in order");
-    assert_eq!(puts(&world), 7);
+    assert_eq!(order, [0, 1, 2, 4, 5], "separate requests, in order");
+    assert_eq!(enrichment_requests(&world), 7);
 }
 
 #[test]
-fn a_refusal_of_the_key_drops_all_that_went_together_and_each_is_counted() {
+fn a_refused_key_drops_a_merged_request_and_counts_each_enrichment() {
     let world = World::with(&["a"], |builder| builder.export(once()));
-    let (session, hang) = held_up(&world);
+    let (session, hang) = hanging_session(&world);
     world.collector.fault(Fault::status(401).times(1).on(Endpoint::Events));
     for n in 0..5 {
         session.enrich(Enrichment::new().metadata(format!("n{n}"), n));
@@ -170,13 +179,13 @@ fn a_refusal_of_the_key_drops_all_that_went_together_and_each_is_counted() {
     let report = world.registry.force_flush(LONG);
     let ledger = &report.tracers[0].session_events;
     assert_eq!((ledger.delivered, ledger.dropped[&DropReason::Unauthorized]), (1, 5));
-    assert_eq!(puts(&world), 1);
+    assert_eq!(enrichment_requests(&world), 1);
 }
 
 #[test]
-fn a_shutdown_counts_each_of_a_merged_request_that_hangs() {
+fn shutdown_counts_each_enrichment_of_a_hanging_merged_request() {
     let world = World::new(&["a"]);
-    let (session, hang) = held_up(&world);
+    let (session, hang) = hanging_session(&world);
     world.collector.fault(Fault::hang().on(Endpoint::Events));
     for n in 0..5 {
         session.enrich(Enrichment::new().metadata(format!("n{n}"), n));
@@ -193,7 +202,7 @@ fn a_shutdown_counts_each_of_a_merged_request_that_hangs() {
 }
 
 #[test]
-fn a_value_nested_without_end_is_cut_and_overflows_nothing() {
+fn deeply_nested_values_are_truncated_without_stack_overflow() {
     let nested = || (0..10_000).fold(json!("core"), |inner, _| Value::Array(vec![json!("beside"), inner]));
     let world = World::new(&["a"]);
     let builder = world.tenant("a").session("deep").metadata("m", nested());
@@ -221,7 +230,7 @@ fn a_value_nested_without_end_is_cut_and_overflows_nothing() {
 }
 
 #[test]
-fn numbers_that_json_has_no_form_for_are_texts() {
+fn non_finite_numbers_are_sent_as_strings() {
     let world = World::new(&["a"]);
     let session = world.tenant("a").session("s").metadata("nan", f64::NAN).start();
     session.enrich(Enrichment::new().metric("infinite", f64::INFINITY));

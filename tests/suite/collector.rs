@@ -1,14 +1,14 @@
-//! The local collector, asked over real HTTP.
+//! The local collector, tested over real HTTP.
 
-mod abuse;
-mod bounds;
 mod client;
 mod exports;
 mod faults;
 mod hosts;
+mod inspection;
 mod lifetime;
-mod observing;
-mod readback;
+mod read_api;
+mod resource_limits;
+mod retention;
 mod sessions;
 mod spans;
 
@@ -16,20 +16,20 @@ use std::time::Duration;
 
 use tracer_registry_collector::LocalCollector;
 
-/// Long enough that only a broken test waits for it.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit that only a failing test reaches.
+const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A collector with a project `acme` for `key-a` and one `bolt` for `key-b`.
+/// Starts a collector with project `acme` for `key-a` and project `bolt` for `key-b`.
 fn collector() -> LocalCollector {
     LocalCollector::builder()
         .project("acme", "key-a")
         .project("bolt", "key-b")
         .start()
-        .expect("loopback is there")
+        .expect("a free port")
 }
 
-/// Names of the spans of a project, in order of arrival.
+/// Returns the span names of a project, in order of arrival.
 fn span_names(collector: &LocalCollector, project: &str) -> Vec<String> {
-    let project = collector.project(project).expect("the project is there");
+    let project = collector.project(project).expect("a known project");
     project.spans().iter().map(|span| span.name.clone()).collect()
 }

@@ -1,4 +1,4 @@
-//! The files that are shipped, and configuration as a program meets it: its own files and its own variables.
+//! The shipped configuration files, and configuration from files and environment variables.
 
 use std::error::Error;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use tracer_registry::config::{Binding, Config, ConfigFault, json_schema};
 use tracer_registry::{BuildError, LookupError, Selector, TracerRegistry};
 
-use crate::child::is_child;
+use crate::child_process::is_child;
 
 fn shipped() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -22,16 +22,16 @@ fn resolve(config: &Config, selector: &str) -> tracer_registry::config::Resolved
 }
 
 #[test]
-fn the_shipped_files_are_valid_in_each_environment_and_differ_where_they_should() {
-    let test = "config::the_shipped_files_are_valid_in_each_environment_and_differ_where_they_should";
+fn the_shipped_files_are_valid_and_differ_by_environment() {
+    let test = "config::the_shipped_files_are_valid_and_differ_by_environment";
     for (environment, sampling, keys) in [
         ("", 1.0, "/run/secrets/"),
         ("development", 1.0, "/run/secrets/"),
         ("staging", 1.0, "/run/secrets/staging/"),
         ("production", 0.1, "/run/secrets/"),
     ] {
-        let mark = format!("WITH_{}", environment.to_uppercase());
-        if !is_child(test, &[("ENVIRONMENT", environment), (&mark, "1")]) {
+        let marker = format!("WITH_{}", environment.to_uppercase());
+        if !is_child(test, &[("ENVIRONMENT", environment), (&marker, "1")]) {
             continue;
         }
         let config = Config::load(shipped()).expect("valid");
@@ -71,13 +71,16 @@ fn the_shipped_files_satisfy_the_schema() {
         if let Err(error) = schema.validate(&value) {
             panic!("{name}.toml: {error}");
         }
-        assert!(name != "default" || value["routes"].is_array(), "it was read");
+        assert!(
+            name != "default" || value["routes"].is_array(),
+            "default.toml has no routes"
+        );
     }
 }
 
 #[test]
-fn the_shipped_files_make_a_registry_whose_bindings_lack_nothing_but_their_keys() {
-    let test = "config::the_shipped_files_make_a_registry_whose_bindings_lack_nothing_but_their_keys";
+fn the_bindings_of_the_shipped_files_are_complete_except_for_keys() {
+    let test = "config::the_bindings_of_the_shipped_files_are_complete_except_for_keys";
     if !is_child::<&str>(test, &[]) {
         return;
     }
@@ -85,7 +88,7 @@ fn the_shipped_files_make_a_registry_whose_bindings_lack_nothing_but_their_keys(
     let checked = registry.check(tracer_registry::check::CheckMode::Keys);
     assert_eq!(checked.len(), 9);
     let (any_tenant, named): (Vec<_>, Vec<_>) = checked.into_iter().partition(|binding| binding.selector == "tenant:*");
-    assert_eq!(any_tenant[0].error, None, "its key cannot be tried without a name");
+    assert_eq!(any_tenant[0].error, None, "the key of a wildcard is not checked");
     for binding in named {
         assert!(matches!(binding.error, Some(LookupError::Secret(_))), "{binding:?}");
         let endpoint = binding.endpoint.expect("known");
@@ -94,8 +97,8 @@ fn the_shipped_files_make_a_registry_whose_bindings_lack_nothing_but_their_keys(
 }
 
 #[test]
-fn variables_of_the_process_are_laid_over_the_shipped_files() {
-    let test = "config::variables_of_the_process_are_laid_over_the_shipped_files";
+fn environment_variables_override_the_shipped_files() {
+    let test = "config::environment_variables_override_the_shipped_files";
     let variables = [
         ("ENVIRONMENT", "staging"),
         ("HH_API_KEY_STAGING", "hh_staging"),
@@ -107,9 +110,9 @@ fn variables_of_the_process_are_laid_over_the_shipped_files() {
         return;
     }
     let registry = TracerRegistry::from_config(shipped()).expect("valid");
-    let staging = registry.active().expect("its key is there");
+    let staging = registry.active().expect("its key is set");
     assert_eq!(staging.selector().to_string(), "environment:staging");
-    registry.tenant("acme").expect("its key is there");
+    registry.tenant("acme").expect("its key is set");
     let acme = resolve(&registry.config(), "tenant:acme");
     assert_eq!(acme.endpoint.expect("configured").to_string(), "http://127.0.0.1:4318");
     let error = registry.tenant("globex").expect_err("no file");
@@ -117,7 +120,7 @@ fn variables_of_the_process_are_laid_over_the_shipped_files() {
 }
 
 #[test]
-fn a_configuration_with_faults_starts_nothing_and_says_all_of_them() {
+fn an_invalid_configuration_is_rejected_with_all_its_errors() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(
         folder.path().join("default.toml"),
@@ -133,7 +136,7 @@ fn a_configuration_with_faults_starts_nothing_and_says_all_of_them() {
 }
 
 #[test]
-fn a_registry_made_in_code_is_checked_by_the_same_rules() {
+fn a_registry_built_in_code_is_validated_by_the_same_rules() {
     let binding = Binding::new;
     let error = TracerRegistry::builder()
         .tenant("ACME", binding())
@@ -172,16 +175,16 @@ fn a_registry_made_in_code_is_checked_by_the_same_rules() {
 }
 
 #[test]
-fn a_main_that_returns_the_error_shows_every_fault_on_a_line_of_its_own() {
+fn a_configuration_error_returned_from_main_prints_one_error_per_line() {
     const FAULTY: &str = "FAULTY_CONFIGURATION";
     fn program(file: &str) -> Result<(), Box<dyn Error>> {
         let registry = TracerRegistry::from_config(file)?;
         drop(registry);
         Ok(())
     }
-    #[expect(clippy::disallowed_methods, reason = "a variable tells a test that it is the child")]
+    #[expect(clippy::disallowed_methods, reason = "a variable marks the child process")]
     if let Ok(file) = std::env::var(FAULTY) {
-        // What the runtime does with what `main` returns.
+        // The runtime reports the result of `main` the same way.
         let code = program(&file).report();
         assert_ne!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
         return;
@@ -191,8 +194,8 @@ fn a_main_that_returns_the_error_shows_every_fault_on_a_line_of_its_own() {
     fs::write(&file, "[tenants.acme]\napi_key = \"hh_canary\"\nbogus = 1\n").expect("written");
     let error = TracerRegistry::from_config(&file).expect_err("two faults").to_string();
     assert_eq!(error.lines().count(), 3, "{error}");
-    let test = "config::a_main_that_returns_the_error_shows_every_fault_on_a_line_of_its_own";
-    let child = Command::new(std::env::current_exe().expect("a test knows its binary"))
+    let test = "config::a_configuration_error_returned_from_main_prints_one_error_per_line";
+    let child = Command::new(std::env::current_exe().expect("the path of this binary"))
         .args(["--exact", test, "--nocapture"])
         .env(FAULTY, &file)
         .output()

@@ -1,4 +1,4 @@
-//! What goes over the wire, in each encoding and each spelling.
+//! Encoded requests: protobuf, JSON, compression and attributes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tracer_registry::{Enrichment, TracerHandle};
 use crate::support::{LONG, World, binding, quick};
 
 #[test]
-fn protobuf_and_json_however_compressed_say_the_same() {
+fn protobuf_and_json_carry_the_same_data_in_every_compression() {
     let mut compressions = vec![(Compression::Gzip, Some("gzip")), (Compression::None, None)];
     if cfg!(feature = "zstd") {
         compressions.push((Compression::Zstd, Some("zstd")));
@@ -88,7 +88,7 @@ fn protobuf_and_json_however_compressed_say_the_same() {
 }
 
 #[test]
-fn what_the_program_sets_itself_stands_once_and_identity_is_not_its_to_set() {
+fn span_attributes_override_binding_metadata_but_not_source_or_session_id() {
     let world = World::with(&["a"], |builder| {
         builder.tenant("a", binding("a").metadata("plan", "pro"))
     });
@@ -111,20 +111,20 @@ fn what_the_program_sets_itself_stands_once_and_identity_is_not_its_to_set() {
 }
 
 #[test]
-fn a_backend_without_sessions_has_them_as_attributes() {
-    let gate = World::new(&["a"]);
-    let url = gate.collector.url();
-    let plain = binding("a").backend(BackendName::Otlp).endpoint(&url).source("staging");
-    let plain = plain
+fn sessions_are_span_attributes_for_a_backend_without_a_session_api() {
+    let receiver = World::new(&["a"]);
+    let url = receiver.collector.url();
+    let otlp = binding("a").backend(BackendName::Otlp).endpoint(&url).source("staging");
+    let otlp = otlp
         .metadata("plan", "pro")
         .resource("service.name", "shop")
         .header("x-project", "p1");
-    // One request, when it is flushed.
+    // Exports only on a flush, in one request.
     let export = Export {
         scheduled_delay: Some(Duration::from_secs(3600)),
         ..quick()
     };
-    let world = World::with(&[], |builder| builder.tenant("a", plain).export(export));
+    let world = World::with(&[], |builder| builder.tenant("a", otlp).export(export));
     let a = world.tenant("a");
     let session = a.session("s").metadata("variant", json!({"name": "b"})).start();
     session.enrich(Enrichment::new().outputs("done"));
@@ -135,8 +135,8 @@ fn a_backend_without_sessions_has_them_as_attributes() {
     }
     let report = world.registry.force_flush(LONG);
     assert!(report.is_complete(), "{report}");
-    assert_eq!(gate.names("a"), ["session.enrich", "span"]);
-    let span = gate.span("a", "span");
+    assert_eq!(receiver.names("a"), ["session.enrich", "span"]);
+    let span = receiver.span("a", "span");
     assert_eq!(span.attributes["session.id"], session.id());
     assert_eq!(span.attributes["tracer_registry.session.metadata.variant.name"], "b");
     assert_eq!(span.attributes["tracer_registry.session.name"], "s");
@@ -146,9 +146,9 @@ fn a_backend_without_sessions_has_them_as_attributes() {
     assert_eq!(resource["tracer_registry.metadata.plan"], "pro");
     assert_eq!(resource["tracer_registry.selector"], a.selector().to_string());
     assert_eq!(resource["service.name"], "shop");
-    let requests = gate.collector.requests();
+    let requests = receiver.collector.requests();
     let [request] = requests.as_slice() else {
-        panic!("spans only: {requests:#?}")
+        panic!("not exactly one request: {requests:#?}")
     };
     assert_eq!(
         (request.path.as_str(), request.header("x-project")),
@@ -157,7 +157,7 @@ fn a_backend_without_sessions_has_them_as_attributes() {
     assert_eq!(request.header("x-source"), None);
 }
 
-/// The bodies of spans that arrived, as they are in JSON: one in protobuf is turned into it.
+/// Returns the received export bodies as JSON. Protobuf bodies are converted.
 fn bodies(protocol: Protocol, record: impl FnOnce(&TracerHandle)) -> Vec<Value> {
     let export = Export {
         protocol: Some(protocol),
@@ -175,45 +175,47 @@ fn bodies(protocol: Protocol, record: impl FnOnce(&TracerHandle)) -> Vec<Value> 
             if protocol == Protocol::HttpJson {
                 return serde_json::from_slice(&request.body).expect("JSON");
             }
-            let read = ExportTraceServiceRequest::decode(&request.body[..]).expect("protobuf");
-            serde_json::to_value(read).expect("JSON")
+            let message = ExportTraceServiceRequest::decode(&request.body[..]).expect("protobuf");
+            serde_json::to_value(message).expect("JSON")
         })
         .collect()
 }
 
-/// Every list of attributes in a document, by what it lies in.
-fn lists_of_attributes<'v>(document: &'v Value, name: &str, found: &mut Vec<(String, &'v Vec<Value>)>) {
+/// Collects every attribute list in `document`, with the name of the field that contains it.
+fn collect_attribute_lists<'v>(document: &'v Value, name: &str, found: &mut Vec<(String, &'v Vec<Value>)>) {
     match document {
         Value::Object(fields) => {
             for (field, value) in fields {
                 match value {
                     Value::Array(list) if field == "attributes" => found.push((name.to_owned(), list)),
-                    _ => lists_of_attributes(value, field, found),
+                    _ => collect_attribute_lists(value, field, found),
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| lists_of_attributes(item, name, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect_attribute_lists(item, name, found)),
         _ => {}
     }
 }
 
 #[test]
-fn a_key_stands_once_with_the_value_that_was_given_last_wherever_attributes_are() {
+fn duplicate_attribute_keys_keep_only_the_last_value_everywhere() {
     for protocol in [Protocol::HttpProtobuf, Protocol::HttpJson] {
         let bodies = bodies(protocol, |a| {
-            let twice = || vec![KeyValue::new("k", 1), KeyValue::new("other", 0), KeyValue::new("k", 2)];
-            let scope = InstrumentationScope::builder("lib").with_attributes(twice()).build();
+            let duplicates = || vec![KeyValue::new("k", 1), KeyValue::new("other", 0), KeyValue::new("k", 2)];
+            let scope = InstrumentationScope::builder("lib")
+                .with_attributes(duplicates())
+                .build();
             a.in_span("linked", |linked| {
-                let builder = SpanBuilder::from_name("span").with_attributes(twice());
+                let builder = SpanBuilder::from_name("span").with_attributes(duplicates());
                 let mut span = a.tracer_with_scope(scope).build(builder);
-                span.add_event("event", twice());
-                span.add_link(linked.span_context(), twice());
+                span.add_event("event", duplicates());
+                span.add_link(linked.span_context(), duplicates());
                 span.end();
             });
         });
         let mut found = Vec::new();
         for body in &bodies {
-            lists_of_attributes(body, "", &mut found);
+            collect_attribute_lists(body, "", &mut found);
         }
         let mut with_key = Vec::new();
         for (name, list) in found {
@@ -231,13 +233,13 @@ fn a_key_stands_once_with_the_value_that_was_given_last_wherever_attributes_are(
 }
 
 #[test]
-fn a_number_that_json_lacks_goes_out_as_a_text() {
+fn non_finite_attribute_values_are_json_strings() {
     let bodies = bodies(Protocol::HttpJson, |a| {
         a.in_span("span", |span| {
             span.set_attribute("nan", f64::NAN);
             span.set_attribute("more", f64::INFINITY);
             span.set_attribute("less", f64::NEG_INFINITY);
-            span.metric("told", f64::NAN);
+            span.metric("ratio", f64::NAN);
         });
     });
     let text = bodies[0].to_string();
@@ -245,7 +247,7 @@ fn a_number_that_json_lacks_goes_out_as_a_text() {
         ("nan", json!({ "doubleValue": "NaN" })),
         ("more", json!({ "doubleValue": "Infinity" })),
         ("less", json!({ "doubleValue": "-Infinity" })),
-        ("honeyhive_metrics.told", json!({ "stringValue": "NaN" })),
+        ("honeyhive_metrics.ratio", json!({ "stringValue": "NaN" })),
     ] {
         assert!(
             text.contains(&json!({ "key": key, "value": value }).to_string()),
@@ -255,7 +257,7 @@ fn a_number_that_json_lacks_goes_out_as_a_text() {
 }
 
 #[test]
-fn a_number_that_json_lacks_is_told_of_a_session_as_a_text() {
+fn non_finite_session_values_are_json_strings() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     let session = a

@@ -1,4 +1,4 @@
-//! Tracers that end because they are idle: nobody notices, and no span is missing.
+//! Eviction of idle tracers, without lost spans or failed look-ups.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
@@ -17,7 +17,7 @@ use tracer_registry_collector::{CollectorBuilder, Fault, LocalCollector};
 use crate::log::Log;
 use crate::support::{self, LONG, World, binding, key_of, quick, wait_for};
 
-/// A pool that time alone takes nothing out of.
+/// Pool with a size limit and no idle timeout.
 fn at_most(max_tracers: usize) -> Pool {
     Pool {
         max_tracers: Some(max_tracers),
@@ -26,7 +26,7 @@ fn at_most(max_tracers: usize) -> Pool {
     }
 }
 
-/// Any tenant, all with one key, so that one project has all that arrives. Requests are not kept.
+/// Accepts any tenant name. All tenants share one key and so one project. Records no requests.
 fn one_project(adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> World {
     let fingerprinter = Fingerprinter::new();
     let collector: CollectorBuilder = LocalCollector::builder()
@@ -41,26 +41,27 @@ fn one_project(adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> World 
     World { registry, collector }
 }
 
-/// Looks a tenant up; where there is no room, again: what is unsent keeps its place. Without that, see
-/// [`where_others_are_idle_no_look_up_is_refused`].
+/// Looks up a tenant. Repeats if the pool is full, because tracers with unsent data are not
+/// evicted.
 fn tenant(registry: &TracerRegistry, name: &str) -> tracer_registry::TracerHandle {
-    let full = |found: &Result<_, _>| !matches!(found, Err(LookupError::PoolFull { .. }));
-    let found = wait_for("room", || registry.tenant(name), full);
+    let not_full = |found: &Result<_, _>| !matches!(found, Err(LookupError::PoolFull { .. }));
+    let found = wait_for("capacity in the pool", || registry.tenant(name), not_full);
     found.expect("configured")
 }
 
-/// What was accepted, delivered and lost, of all names together, and whether the sum is right.
-fn sums(status: &Status) -> [u64; 3] {
+/// Returns the accepted, delivered and lost spans of all tracers. Asserts that each ledger
+/// balances.
+fn totals(status: &Status) -> [u64; 3] {
     let ledgers = status.tracers.iter().map(|tracer| &tracer.spans);
-    let mut sums = [0; 3];
+    let mut totals = [0; 3];
     for ledger in ledgers.chain([&status.evicted_totals.spans]) {
         let sum = ledger.delivered + ledger.pending() + ledger.lost();
         assert_eq!(ledger.accepted, sum, "{ledger:?}");
-        sums[0] += ledger.accepted;
-        sums[1] += ledger.delivered;
-        sums[2] += ledger.lost();
+        totals[0] += ledger.accepted;
+        totals[1] += ledger.delivered;
+        totals[2] += ledger.lost();
     }
-    sums
+    totals
 }
 
 fn delivered(report: &Report) -> u64 {
@@ -69,7 +70,7 @@ fn delivered(report: &Report) -> u64 {
 }
 
 #[test]
-fn an_idle_tracer_ends_and_its_name_comes_back_with_a_new_one_and_the_same_books() {
+fn an_idle_tracer_is_evicted_and_its_successor_continues_the_ledger() {
     let world = World::with(&["a", "b"], |builder| {
         builder.pool(Pool {
             idle_timeout: Some(IdleTimeout::After(Duration::from_millis(40))),
@@ -90,13 +91,16 @@ fn an_idle_tracer_ends_and_its_name_comes_back_with_a_new_one_and_the_same_books
         );
     }
     assert_eq!(world.names("a"), ["round 1", "round 2", "round 3"]);
-    assert!(world.tenant("b").same_tracer(&held), "it was in use all the time");
+    assert!(
+        world.tenant("b").same_tracer(&held),
+        "a tracer with a handle is not evicted"
+    );
     let report = world.registry.force_flush(LONG);
     assert!(report.is_complete() && delivered(&report) == 3, "{report:#?}");
 }
 
 #[test]
-fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
+fn look_ups_during_eviction_never_return_an_evicted_tracer() {
     const THREADS: u32 = 8;
     const SPANS: u32 = 150;
     for when_full in [WhenFull::Reject, WhenFull::Grow] {
@@ -107,14 +111,14 @@ fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
                 when_full: Some(when_full),
             })
         });
-        let begin = Barrier::new(8);
+        let start = Barrier::new(8);
         thread::scope(|threads| {
             for thread in 0..THREADS {
-                let (registry, begin) = (&world.registry, &begin);
+                let (registry, start) = (&world.registry, &start);
                 threads.spawn(move || {
-                    begin.wait();
+                    start.wait();
                     for n in 0..SPANS {
-                        // Names of their own, and names that others ask for at the same time.
+                        // Alternates between names of this thread and names shared by all threads.
                         let name = if n % 2 == 0 {
                             format!("own-{thread}-{}", n % 16)
                         } else {
@@ -131,13 +135,17 @@ fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
         let all = u64::from(THREADS * SPANS);
         assert_eq!(delivered(&report), all);
         let status = world.registry.status();
-        assert_eq!(sums(&status), [all, all, 0]);
+        assert_eq!(totals(&status), [all, all, 0]);
         assert!(status.pool.evicted > 0, "{:?}", status.pool);
         let mut names = world.names("all");
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len() as u64, all, "each span once");
-        assert_eq!(world.project("all").spans().len() as u64, all, "and none twice");
+        assert_eq!(names.len() as u64, all, "every span was delivered");
+        assert_eq!(
+            world.project("all").spans().len() as u64,
+            all,
+            "no span was delivered twice"
+        );
         if when_full == WhenFull::Reject {
             assert!(status.pool.tracers <= 12, "{:?}", status.pool);
         }
@@ -145,8 +153,8 @@ fn threads_that_look_up_while_tracers_are_evicted_never_get_a_dead_one() {
 }
 
 #[test]
-fn where_others_are_idle_no_look_up_is_refused() {
-    // Nothing is unsent, and at most eight are in use or being made.
+fn no_look_up_fails_while_other_tracers_are_idle() {
+    // No tracer has unsent data. At most eight are in use or being created.
     let world = one_project(|builder| builder.pool(at_most(32)));
     thread::scope(|threads| {
         for thread in 0..8 {
@@ -155,7 +163,7 @@ fn where_others_are_idle_no_look_up_is_refused() {
                 for n in 0..200 {
                     let begun = Instant::now();
                     let found = registry.tenant(&format!("{thread}-{n}"));
-                    // Where the engine's threads get no time, it is waited no longer than that.
+                    // The look-up waits at most 250 ms for the engine's threads.
                     let waited = begun.elapsed() >= Duration::from_millis(250);
                     assert!(found.is_ok() || waited, "{found:?} after {:?}", begun.elapsed());
                 }
@@ -166,17 +174,17 @@ fn where_others_are_idle_no_look_up_is_refused() {
 }
 
 #[test]
-fn the_books_of_many_names_stay_small_and_their_sums_exact() {
+fn ledgers_of_many_names_are_bounded_and_their_totals_exact() {
     const NAMES: u64 = 2_500;
     let world = one_project(|builder| {
         builder
             .feature("f", tracer_registry::config::Binding::new())
             .pool(at_most(50))
     });
-    let mut told = 0;
+    let mut reported = 0;
     for n in 0..NAMES {
         if n % 5 == 0 {
-            // Dedicated tracers have books as well.
+            // Dedicated tracers have ledgers too.
             let selector = Selector::tenant(&format!("t{n}")).feature("f");
             let tracer = world.registry.dedicated(selector).expect("configured");
             tracer.in_span("span", |_| ());
@@ -186,47 +194,47 @@ fn the_books_of_many_names_stay_small_and_their_sums_exact() {
         if n == NAMES / 2 {
             let report = world.registry.force_flush(LONG);
             assert!(report.is_complete(), "{report}");
-            told += delivered(&report);
-            assert_eq!(told, n + 1);
+            reported += delivered(&report);
+            assert_eq!(reported, n + 1);
         }
         if n % 250 == 0 {
-            assert_eq!(sums(&world.registry.status())[0], n + 1);
+            assert_eq!(totals(&world.registry.status())[0], n + 1);
         }
     }
     let report = world.registry.force_flush(LONG);
     assert!(report.is_complete() && report.evicted_totals.delivered > 0, "{report}");
-    assert_eq!(told + delivered(&report), NAMES, "each was told once");
+    assert_eq!(reported + delivered(&report), NAMES, "each span was reported once");
     let status = world.registry.status();
-    assert_eq!(sums(&status), [NAMES, NAMES, 0]);
+    assert_eq!(totals(&status), [NAMES, NAMES, 0]);
     let few = |status: &Status| status.tracers.len() <= 1_100;
-    let status = wait_for("names to be forgotten", || world.registry.status(), few);
+    let status = wait_for("ledgers to be merged", || world.registry.status(), few);
     assert!(
         status.evicted_totals.names >= NAMES - 1_100 && status.pool.tracers <= 50,
         "{:?}",
         status.pool
     );
-    assert_eq!(sums(&status), [NAMES, NAMES, 0]);
+    assert_eq!(totals(&status), [NAMES, NAMES, 0]);
     assert_eq!(world.project("all").spans().len() as u64, NAMES);
-    // A name that comes back begins new books; nothing is told twice.
+    // A returning name starts a new ledger. No span is reported twice.
     tenant(&world.registry, "t1").in_span("span", |_| ());
     assert_eq!(delivered(&world.registry.force_flush(LONG)), 1);
-    assert_eq!(sums(&world.registry.status()), [NAMES + 1, NAMES + 1, 0]);
+    assert_eq!(totals(&world.registry.status()), [NAMES + 1, NAMES + 1, 0]);
 }
 
 #[test]
-fn names_with_losses_that_were_not_told_are_remembered_longer() {
+fn ledgers_with_unreported_losses_are_kept_longer() {
     let world = one_project(|builder| builder.pool(at_most(20)));
     world
         .collector
         .fault(Fault::status(400).when_body_contains("bad").times(1));
     tenant(&world.registry, "unlucky").in_span("bad", |_| ());
-    let lost = |sums: &[u64; 3]| sums[2] == 1;
-    wait_for("a loss", || sums(&world.registry.status()), lost);
+    let lost = |totals: &[u64; 3]| totals[2] == 1;
+    wait_for("a loss", || totals(&world.registry.status()), lost);
     for n in 0..1_100 {
         tenant(&world.registry, &format!("t{n}")).in_span("good", |_| ());
     }
-    let forgotten = |status: &Status| status.evicted_totals.names > 50;
-    wait_for("names to be forgotten", || world.registry.status(), forgotten);
+    let merged = |status: &Status| status.evicted_totals.names > 50;
+    wait_for("ledgers to be merged", || world.registry.status(), merged);
     let status = world.status("unlucky");
     assert_eq!((status.tracers, status.spans.dropped[&DropReason::Refused]), (0, 1));
     let report = world.registry.force_flush(LONG);
@@ -241,10 +249,10 @@ fn names_with_losses_that_were_not_told_are_remembered_longer() {
 }
 
 #[test]
-fn a_receiver_that_hangs_keeps_its_tracers_no_longer_than_requests_are_repeated() {
+fn a_hanging_receiver_blocks_eviction_only_until_max_elapsed() {
     let world = World::with(&["a", "b", "hangs"], |builder| {
         let export = Export {
-            // Time enough to look one up before, and to be answered after.
+            // Long enough to look up "a" before the first timeout, and for a's own requests.
             timeout: Some(Duration::from_millis(500)),
             retry: Retry {
                 max_elapsed: Some(Duration::from_secs(2)),
@@ -256,8 +264,8 @@ fn a_receiver_that_hangs_keeps_its_tracers_no_longer_than_requests_are_repeated(
     });
     world.collector.fault(Fault::hang().only(key_of("hangs")));
     world.tenant("hangs").in_span("lost", |_| ());
-    let full = world.registry.tenant("a").expect_err("it is not sent yet");
-    assert!(matches!(full, LookupError::PoolFull { .. }), "{full:?}");
+    let error = world.registry.tenant("a").expect_err("unsent data");
+    assert!(matches!(error, LookupError::PoolFull { .. }), "{error:?}");
     tenant(&world.registry, "a").in_span("span", |_| ());
     let status = world.status("hangs");
     assert_eq!((status.tracers, status.spans.accepted), (0, 1));
@@ -267,12 +275,12 @@ fn a_receiver_that_hangs_keeps_its_tracers_no_longer_than_requests_are_repeated(
 }
 
 #[test]
-fn what_is_removed_goes_on_in_its_handles_and_the_next_look_up_makes_a_new_one() {
+fn a_removed_tracer_lives_on_in_its_handles_and_the_next_look_up_creates_a_new_one() {
     let reads = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&reads);
+    let counter = Arc::clone(&reads);
     let world = World::with(&["a"], |builder| {
         builder.pool(at_most(1)).secret_source("test", move |name: &str| {
-            counted.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(1, Ordering::Relaxed);
             Ok(SecretString::from(key_of(name)))
         })
     });
@@ -284,10 +292,10 @@ fn what_is_removed_goes_on_in_its_handles_and_the_next_look_up_makes_a_new_one()
     let mut open = old.start_span("open");
     drop(old);
     assert!(registry.remove(Selector::tenant("a")).expect("a selector"));
-    assert_eq!(registry.status().pool.tracers, 0, "its place is free");
+    assert_eq!(registry.status().pool.tracers, 0, "its slot is free");
     let new = world.tenant("a");
     assert!(!new.same_tracer(session.tracer()));
-    assert_eq!(reads.load(Ordering::Relaxed), 2, "the key is read anew");
+    assert_eq!(reads.load(Ordering::Relaxed), 2, "the key is read again");
     assert_eq!(world.status("a").tracers, 2);
     {
         let _in_session = session.enter();
@@ -297,8 +305,8 @@ fn what_is_removed_goes_on_in_its_handles_and_the_next_look_up_makes_a_new_one()
     session.enrich(Enrichment::new().metadata("later", 1));
     open.end();
     drop((session, open));
-    let gone = |tracers: &usize| *tracers == 1;
-    wait_for("the old one to end", || world.status("a").tracers, gone);
+    let only_one = |tracers: &usize| *tracers == 1;
+    wait_for("the old tracer to end", || world.status("a").tracers, only_one);
     world.flush();
     let project = world.project("a");
     let sessions = project.sessions();
@@ -318,7 +326,7 @@ fn what_is_removed_goes_on_in_its_handles_and_the_next_look_up_makes_a_new_one()
 }
 
 #[test]
-fn a_pool_that_may_grow_does_so_and_tells_it_once() {
+fn a_growing_pool_exceeds_its_limit_and_logs_it_once() {
     let world = one_project(|builder| {
         builder.pool(Pool {
             when_full: Some(WhenFull::Grow),
@@ -328,7 +336,7 @@ fn a_pool_that_may_grow_does_so_and_tells_it_once() {
     let log = Log::default();
     let held = tracing::subscriber::with_default(log.clone(), || ["a", "b", "c", "d"].map(|name| world.tenant(name)));
     let mut lines = log.lines();
-    // They share a project on purpose.
+    // The tenants share a project on purpose.
     lines.retain(|line| !line.contains("two selectors send to one project"));
     let [line] = lines.as_slice() else { panic!("{lines:#?}") };
     assert!(
@@ -339,19 +347,19 @@ fn a_pool_that_may_grow_does_so_and_tells_it_once() {
         tracer.in_span("span", |_| ());
     }
     world.flush();
-    assert_eq!(sums(&world.registry.status()), [4, 4, 0]);
+    assert_eq!(totals(&world.registry.status()), [4, 4, 0]);
     let pool = world.registry.status().pool;
     assert_eq!((pool.tracers, pool.grown, pool.rejected, pool.evicted), (4, 2, 0, 0));
     drop(held);
     world.tenant("e");
-    // It did not wait for one of the others to go; the pool is looked through afterwards.
+    // The look-up did not wait for an eviction. The sweep runs afterwards.
     let pool = || world.registry.status().pool;
     assert_eq!(pool().grown, 3);
-    wait_for("the idle ones to go", pool, |pool| pool.tracers <= 2);
+    wait_for("the idle tracers to be evicted", pool, |pool| pool.tracers <= 2);
 }
 
 #[test]
-fn dedicated_tracers_take_no_place_in_the_pool() {
+fn dedicated_tracers_do_not_count_against_the_pool() {
     let world = World::with(&["a"], |builder| builder.pool(at_most(1)));
     let one = world.registry.dedicated(Selector::tenant("a")).expect("configured");
     let two = world.registry.dedicated(Selector::tenant("a")).expect("configured");

@@ -1,13 +1,11 @@
-//! The examples do what they say: each is run as a process, and must show where everything landed.
+//! Runs each example as a process and checks its output.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Runs an example and expects success, and its lines to hold these, one after the other.
+/// Runs an example. Expects success and the `expected` lines in this order, among others.
 fn expect_lines(example: &str, expected: &[&str]) {
-    let output = command(example, "tower,tracing")
-        .output()
-        .expect("the example can be started");
+    let output = command(example, "tower,tracing").output().expect("the example starts");
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -21,15 +19,15 @@ fn expect_lines(example: &str, expected: &[&str]) {
     for line in expected {
         assert!(
             lines.any(|found| found == *line),
-            "{example} did not show {line:?} in its place:\n{stdout}"
+            "{example} did not print {line:?} in order:\n{stdout}"
         );
     }
 }
 
-/// The example as cargo built it beside this test, or by way of cargo where it was not built.
+/// Returns the command of an example: the binary built next to this test, or `cargo run`.
 pub(crate) fn command(example: &str, feature: &str) -> Command {
-    let this = std::env::current_exe().expect("a test has a path");
-    let built = this
+    let test_binary = std::env::current_exe().expect("the path of this binary");
+    let built = test_binary
         .parent()
         .and_then(|deps| deps.parent())
         .map(|profile| profile.join("examples"));
@@ -44,7 +42,7 @@ pub(crate) fn command(example: &str, feature: &str) -> Command {
 }
 
 #[test]
-fn environments_each_have_a_project() {
+fn each_environment_has_its_own_project() {
     expect_lines(
         "environments",
         &[
@@ -61,7 +59,7 @@ fn environments_each_have_a_project() {
 }
 
 #[test]
-fn tenants_that_run_at_the_same_time_each_have_a_project() {
+fn each_concurrent_tenant_has_its_own_project() {
     expect_lines(
         "tenants",
         &[
@@ -79,7 +77,7 @@ fn tenants_that_run_at_the_same_time_each_have_a_project() {
 }
 
 #[test]
-fn features_each_have_a_project_and_a_route_has_its_own() {
+fn features_and_a_route_each_have_their_own_project() {
     expect_lines(
         "features",
         &[
@@ -97,7 +95,7 @@ fn features_each_have_a_project_and_a_route_has_its_own() {
 }
 
 #[test]
-fn variants_of_an_ab_test_can_be_counted() {
+fn sessions_are_counted_per_ab_test_variant() {
     expect_lines(
         "ab_test",
         &["friendly: 10 sessions, 10 helpful", "terse: 20 sessions, 10 helpful"],
@@ -105,7 +103,7 @@ fn variants_of_an_ab_test_can_be_counted() {
 }
 
 #[test]
-fn a_request_can_have_a_tracer_of_its_own() {
+fn each_request_can_have_its_own_tracer() {
     expect_lines(
         "per_request",
         &[
@@ -119,7 +117,7 @@ fn a_request_can_have_a_tracer_of_its_own() {
 }
 
 #[test]
-fn a_function_that_is_frozen_between_invocations_flushes_inline() {
+fn a_serverless_function_flushes_inline_after_each_invocation() {
     expect_lines(
         "serverless",
         &[
@@ -132,7 +130,7 @@ fn a_function_that_is_frozen_between_invocations_flushes_inline() {
 }
 
 #[test]
-fn a_session_follows_threads_and_tasks() {
+fn a_session_follows_captured_threads_and_tasks() {
     expect_lines(
         "threads",
         &[
@@ -143,7 +141,7 @@ fn a_session_follows_threads_and_tasks() {
 }
 
 #[test]
-fn functions_are_traced_by_an_attribute() {
+fn functions_are_traced_by_the_trace_attribute() {
     expect_lines(
         "traced",
         &[
@@ -164,7 +162,7 @@ fn functions_are_traced_by_an_attribute() {
 }
 
 #[test]
-fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
+fn a_trace_and_a_session_continue_in_another_process_that_trusts_them() {
     expect_lines(
         "propagation",
         &[
@@ -179,7 +177,7 @@ fn a_trace_and_a_session_go_on_in_another_process_that_trusts_them() {
 
 #[cfg(feature = "tracing")]
 #[test]
-fn code_that_knows_no_tenants_follows_the_scope() {
+fn code_without_tenants_follows_the_scope() {
     expect_lines(
         "tracing_layer",
         &[
@@ -203,7 +201,7 @@ fn code_that_knows_no_tenants_follows_the_scope() {
 
 #[cfg(feature = "tower")]
 #[test]
-fn requests_of_an_axum_service_each_land_in_their_tenants_project() {
+fn each_axum_request_lands_in_the_project_of_its_tenant() {
     expect_lines(
         "axum_service",
         &[
@@ -230,7 +228,7 @@ fn requests_of_an_axum_service_each_land_in_their_tenants_project() {
 }
 
 #[test]
-fn a_configuration_is_layered_from_files() {
+fn configuration_files_are_layered() {
     expect_lines(
         "config_file",
         &[
@@ -246,10 +244,10 @@ fn a_configuration_is_layered_from_files() {
     );
 }
 
-/// The example is a service, which is ended as an init system does it.
+/// The example is a service. The test stops it with SIGTERM, as an init system does.
 #[cfg(unix)]
 #[test]
-fn a_service_that_is_ended_by_sigterm_loses_nothing() {
+fn a_service_loses_no_spans_on_sigterm() {
     use std::io::{BufRead, BufReader};
     use std::process::Stdio;
 
@@ -262,21 +260,21 @@ fn a_service_that_is_ended_by_sigterm_loses_nothing() {
         .arg(collector.url())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("the example can be started");
+        .expect("the example starts");
     let lines = BufReader::new(service.stdout.take().expect("piped")).lines();
     let mut lines = lines.map(|line| line.expect("text"));
     let process = lines.next().expect("a line");
     let process = process.strip_prefix("process ").and_then(|id| id.parse().ok());
-    let process = process.and_then(Pid::from_raw).expect("its number");
+    let process = process.and_then(Pid::from_raw).expect("a process id");
     assert_eq!(lines.next().as_deref(), Some("10 requests are answered"));
-    kill_process(process, Signal::TERM).expect("it runs");
+    kill_process(process, Signal::TERM).expect("the service runs");
     assert_eq!(lines.next().as_deref(), Some("SIGTERM"));
-    let told = lines.next().expect("a line");
-    assert!(service.wait().expect("it ends").success());
-    let answered = told
+    let summary = lines.next().expect("a line");
+    assert!(service.wait().expect("the service exits").success());
+    let requests = summary
         .strip_suffix(" requests, complete: true")
         .and_then(|count| count.parse().ok());
-    let answered: usize = answered.unwrap_or_else(|| panic!("{told}"));
-    assert!(answered >= 10);
-    assert_eq!(collector.project("acme").expect("named").spans().len(), answered);
+    let requests: usize = requests.unwrap_or_else(|| panic!("{summary}"));
+    assert!(requests >= 10);
+    assert_eq!(collector.project("acme").expect("named").spans().len(), requests);
 }

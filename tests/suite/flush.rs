@@ -1,4 +1,4 @@
-//! Flush and shutdown: they wait as long as they are told, and say what became of everything.
+//! Flush and shutdown of the registry: timeouts and reports.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,8 +13,8 @@ use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{AT_ONCE, LONG, World, key_of, quick, wait_for};
 
-/// Sends only what is flushed.
-fn patient() -> Export {
+/// Exports only on a flush.
+fn on_flush_only() -> Export {
     Export {
         scheduled_delay: Some(Duration::from_secs(3_600)),
         timeout: Some(Duration::from_secs(60)),
@@ -23,8 +23,8 @@ fn patient() -> Export {
 }
 
 #[test]
-fn a_flush_waits_no_longer_than_it_was_told_and_says_what_is_pending() {
-    let world = World::with(&["a"], |builder| builder.export(patient()));
+fn a_flush_ends_at_its_timeout_and_reports_pending_entries() {
+    let world = World::with(&["a"], |builder| builder.export(on_flush_only()));
     world.collector.fault(Fault::hang());
     let a = world.tenant("a");
     let _session = a.session("s").start();
@@ -44,8 +44,8 @@ fn a_flush_waits_no_longer_than_it_was_told_and_says_what_is_pending() {
 }
 
 #[test]
-fn what_came_after_a_flush_was_asked_for_is_not_pending_of_it() {
-    let world = World::with(&["a"], |builder| builder.export(patient()));
+fn spans_that_end_after_the_start_of_a_flush_are_not_part_of_it() {
+    let world = World::with(&["a"], |builder| builder.export(on_flush_only()));
     let fault = world.collector.fault(Fault::hang());
     let a = world.tenant("a");
     a.start_span("before").end();
@@ -64,10 +64,10 @@ fn what_came_after_a_flush_was_asked_for_is_not_pending_of_it() {
 }
 
 #[test]
-fn a_flush_of_all_sends_the_others_while_one_hangs() {
+fn a_hanging_tenant_does_not_delay_the_flush_of_others() {
     let names: Vec<String> = (0..20).map(|n| format!("t{n}")).collect();
     let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
-    let world = World::with(&tenants, |builder| builder.export(patient()));
+    let world = World::with(&tenants, |builder| builder.export(on_flush_only()));
     world.collector.fault(Fault::hang().only(key_of("t3")));
     for tenant in &tenants {
         world.tenant(tenant).start_span("span").end();
@@ -81,8 +81,12 @@ fn a_flush_of_all_sends_the_others_while_one_hangs() {
                 |delivered| *delivered == 1,
             );
         }
-        assert_eq!(world.status("t3").spans.delivered, 0, "it hangs all the time");
-        assert!(!flush.is_finished(), "it waits for all");
+        assert_eq!(
+            world.status("t3").spans.delivered,
+            0,
+            "t3 hangs until the fault is cleared"
+        );
+        assert!(!flush.is_finished(), "the flush waits for t3");
         world.collector.clear_faults();
         flush.join().expect("no panic")
     });
@@ -91,27 +95,24 @@ fn a_flush_of_all_sends_the_others_while_one_hangs() {
 }
 
 #[test]
-fn a_flush_with_nothing_to_do_is_immediate() {
-    let world = World::with(&["a"], |builder| builder.export(patient()));
+fn a_flush_without_pending_data_returns_at_once() {
+    let world = World::with(&["a"], |builder| builder.export(on_flush_only()));
     let begun = Instant::now();
     assert!(world.registry.force_flush(LONG).tracers.is_empty());
     let a = world.tenant("a");
     assert!(world.registry.force_flush(LONG).is_complete());
     a.start_span("span").end();
     world.flush();
-    assert!(
-        world.registry.force_flush(Duration::MAX).is_complete(),
-        "as long as it takes"
-    );
+    assert!(world.registry.force_flush(Duration::MAX).is_complete(), "no timeout");
     assert!(
         world.registry.force_flush(Duration::ZERO).is_complete(),
-        "nothing is left"
+        "nothing is pending"
     );
     assert!(begun.elapsed() < AT_ONCE);
 }
 
 #[test]
-fn a_loss_before_the_flush_is_told_by_the_next_report_and_by_that_one_only() {
+fn a_loss_is_reported_by_the_next_flush_only() {
     let world = World::new(&["a"]);
     world.collector.fault(Fault::status(400).times(1).on(Endpoint::Traces));
     world
@@ -120,34 +121,34 @@ fn a_loss_before_the_flush_is_told_by_the_next_report_and_by_that_one_only() {
     let a = world.tenant("a");
     a.start_span("lost").end();
     let _session = a.session("lost").start();
-    let settled =
+    let both_lost =
         |status: &tracer_registry::status::TracerStatus| status.spans.lost() + status.session_events.lost() == 2;
-    wait_for("the losses", || world.status("a"), settled);
+    wait_for("the losses", || world.status("a"), both_lost);
     let report = world.registry.force_flush(LONG);
     assert_eq!(report.lost(), 2);
     assert_eq!(report.tracers[0].dropped[&DropReason::Refused], 1);
     assert_eq!(report.tracers[0].session_events.dropped[&DropReason::Refused], 1);
     assert!(report.to_string().contains("refused"), "{report}");
-    a.start_span("fine").end();
+    a.start_span("delivered").end();
     let report = world.registry.force_flush(LONG);
     assert_eq!((report.lost(), report.tracers[0].delivered), (0, 1));
     assert_eq!(world.registry.shutdown(LONG).lost(), 0);
 }
 
 #[test]
-fn flushes_at_the_same_time_each_see_their_own_spans_settled() {
-    let world = World::with(&["a"], |builder| builder.export(patient()));
+fn concurrent_flushes_each_deliver_their_own_spans() {
+    let world = World::with(&["a"], |builder| builder.export(on_flush_only()));
     let a = world.tenant("a");
     thread::scope(|threads| {
-        for maker in 0..4 {
+        for thread in 0..4 {
             let (a, world) = (&a, &world);
             threads.spawn(move || {
                 for n in 0..20 {
-                    let name = format!("{maker}-{n}");
+                    let name = format!("{thread}-{n}");
                     a.start_span(name.clone()).end();
                     let report = world.registry.force_flush(LONG);
                     assert!(report.is_complete(), "{report}");
-                    assert!(world.names("a").contains(&name), "flushed, and not there: {name}");
+                    assert!(world.names("a").contains(&name), "flushed but not received: {name}");
                 }
             });
         }
@@ -155,7 +156,7 @@ fn flushes_at_the_same_time_each_see_their_own_spans_settled() {
 }
 
 #[test]
-fn after_the_shutdown_look_ups_are_refused_and_what_is_made_is_counted() {
+fn after_shutdown_look_ups_fail_and_new_spans_and_events_are_counted_as_dropped() {
     let world = World::new(&["a", "b"]);
     let a = world.tenant("a");
     let session = a.session("s").start();
@@ -186,8 +187,8 @@ fn after_the_shutdown_look_ups_are_refused_and_what_is_made_is_counted() {
 }
 
 #[test]
-fn a_shutdown_against_a_receiver_that_hangs_returns_in_time_and_gives_up_the_rest() {
-    let world = World::with(&["a", "b"], |builder| builder.export(patient()));
+fn shutdown_with_a_hanging_receiver_ends_at_its_timeout_and_drops_the_rest() {
+    let world = World::with(&["a", "b"], |builder| builder.export(on_flush_only()));
     world.collector.fault(Fault::hang().only(key_of("a")));
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let session = a.session("s").start();
@@ -204,22 +205,22 @@ fn a_shutdown_against_a_receiver_that_hangs_returns_in_time_and_gives_up_the_res
             || world.status("b").spans.delivered,
             |delivered| *delivered == 3,
         );
-        assert!(!flush.is_finished(), "it waits for a");
+        assert!(!flush.is_finished(), "the flush waits for a");
         let begun = Instant::now();
         (begun, world.registry.shutdown(Duration::from_millis(300)))
     });
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
-    // The flush or the shutdown told of them, whichever ended first.
+    // The losses are in the report of the flush or the shutdown, whichever ended first.
     let a = world.status("a");
     assert_eq!(a.spans.dropped[&DropReason::Shutdown], 3);
     assert_eq!(a.session_events.dropped[&DropReason::Shutdown], 2);
     assert_eq!(world.status("b").spans.lost(), 0);
-    assert_eq!(report.pending(), 0, "nothing is pending after the end");
+    assert_eq!(report.pending(), 0, "nothing is pending after a shutdown");
     assert_eq!((a.spans.accepted, a.spans.lost()), (3, 3));
 }
 
 #[test]
-fn a_request_that_waits_for_its_repetition_is_hurried_by_a_shutdown() {
+fn shutdown_ends_the_back_off_of_a_request() {
     let export = Export {
         retry: tracer_registry::config::Retry {
             initial_backoff: Some(Duration::from_secs(3_600)),
@@ -240,20 +241,20 @@ fn a_request_that_waits_for_its_repetition_is_hurried_by_a_shutdown() {
 }
 
 #[test]
-fn whatever_races_with_a_shutdown_is_refused_delivered_or_counted() {
+fn work_concurrent_with_shutdown_is_refused_delivered_or_counted() {
     for _ in 0..10 {
         let names: Vec<String> = (0..40).map(|n| format!("t{n}")).collect();
         let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
         let world = World::new(&tenants);
-        let (made, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (created, stop) = (AtomicU64::new(0), AtomicBool::new(false));
         thread::scope(|threads| {
-            for maker in 0..3 {
-                let (world, tenants, made, stop) = (&world, &tenants, &made, &stop);
+            for thread in 0..3 {
+                let (world, tenants, created, stop) = (&world, &tenants, &created, &stop);
                 threads.spawn(move || {
                     let mut held = Vec::new();
                     for n in (0..).take_while(|_| !stop.load(Ordering::SeqCst)) {
-                        let tenant = tenants[(n * 3 + maker) % tenants.len()];
-                        let tracer = match (n + maker) % 2 {
+                        let tenant = tenants[(n * 3 + thread) % tenants.len()];
+                        let tracer = match (n + thread) % 2 {
                             0 => world.registry.tenant(tenant),
                             _ => world
                                 .registry
@@ -263,17 +264,17 @@ fn whatever_races_with_a_shutdown_is_refused_delivered_or_counted() {
                         held.extend(tracer.ok());
                         if let Some(tracer) = held.get(n % held.len().max(1)) {
                             tracer.start_span("span").end();
-                            made.fetch_add(1, Ordering::SeqCst);
+                            created.fetch_add(1, Ordering::SeqCst);
                         }
                     }
                 });
             }
-            wait_for("some spans", || made.load(Ordering::SeqCst), |made| *made > 50);
+            wait_for("some spans", || created.load(Ordering::SeqCst), |created| *created > 50);
             let report = world.registry.shutdown(LONG);
             assert_eq!(report.pending(), 0);
-            wait_for("some more", || made.load(Ordering::SeqCst), {
-                let now = made.load(Ordering::SeqCst);
-                move |made| *made > now + 20
+            wait_for("more spans", || created.load(Ordering::SeqCst), {
+                let now = created.load(Ordering::SeqCst);
+                move |created| *created > now + 20
             });
             stop.store(true, Ordering::SeqCst);
         });
@@ -289,15 +290,15 @@ fn whatever_races_with_a_shutdown_is_refused_delivered_or_counted() {
             accepted += tracer.spans.accepted;
             delivered += tracer.spans.delivered;
         }
-        assert_eq!(accepted, made.load(Ordering::SeqCst));
+        assert_eq!(accepted, created.load(Ordering::SeqCst));
         let stored: usize = tenants.iter().map(|tenant| world.names(tenant).len()).sum();
         assert_eq!(delivered, stored as u64);
     }
 }
 
 #[test]
-fn flushes_and_shutdowns_from_many_threads_all_return() {
-    let world = Arc::new(World::with(&["a"], |builder| builder.export(patient())));
+fn concurrent_flushes_and_shutdowns_all_return() {
+    let world = Arc::new(World::with(&["a"], |builder| builder.export(on_flush_only())));
     world.collector.fault(Fault::hang());
     world.tenant("a").start_span("span").end();
     let begun = Instant::now();
@@ -310,7 +311,7 @@ fn flushes_and_shutdowns_from_many_threads_all_return() {
             })
         })
         .collect();
-    let told: u64 = threads.into_iter().map(|thread| thread.join().expect("no panic")).sum();
-    assert!(told >= 1, "the loss was told");
-    assert!(begun.elapsed() < AT_ONCE, "a shutdown ends flushes that wait");
+    let lost: u64 = threads.into_iter().map(|thread| thread.join().expect("no panic")).sum();
+    assert!(lost >= 1, "the loss is reported");
+    assert!(begun.elapsed() < AT_ONCE, "a shutdown ends waiting flushes");
 }

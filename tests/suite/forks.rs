@@ -1,4 +1,5 @@
-//! Forked processes: what is inherited neither hangs nor is sent twice, and a registry of the child's own works.
+//! Forked processes: an inherited registry neither hangs nor sends data twice, and a new registry
+//! in the child works.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,25 +22,26 @@ use tracer_registry::source::BindingCacheOptions;
 use tracer_registry::{Enrichment, LookupError, Selector, Session, TracerHandle, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
-use crate::child::{is_child, variable};
+use crate::child_process::{is_child, variable};
 use crate::support::{LONG, collector, quick, registry};
 
 const URL: &str = "COLLECTOR_URL";
 const FORKS: u64 = 50;
-const OF_A_CHILD: u64 = 3;
+const SPANS_PER_CHILD: u64 = 3;
 
-/// What the parent has at the moment of a fork.
+/// State of the parent at a fork.
 struct Inherited {
-    /// Nobody else has it: in the child, it is dropped with this.
+    /// The only handle, so that the child drops the registry.
     registry: TracerRegistry,
-    /// Threads look tracers up in it, make them and flush all the time.
+    /// Threads look up, create and flush its tracers all the time.
     busy: TracerRegistry,
     a: TracerHandle,
     session: Session,
 }
 
-/// With all that a registry can have: threads that watch files and mind the age of answers, and a pool that is full all the time.
-fn of_parent(url: &str, mode: ExportMode, folder: &Path) -> TracerRegistry {
+/// Creates a registry with every kind of thread (file watcher, binding cache) and a pool that is
+/// always full.
+fn parent_registry(url: &str, mode: ExportMode, folder: &Path) -> TracerRegistry {
     let export = Export {
         mode: Some(mode),
         ..quick()
@@ -61,68 +63,75 @@ fn of_parent(url: &str, mode: ExportMode, folder: &Path) -> TracerRegistry {
     builder.build().expect("valid")
 }
 
-fn forks(test: &str, mode: ExportMode) {
+fn run_forks(test: &str, mode: ExportMode) {
     let collector = collector(&["a", "child", "*"], &Fingerprinter::new()).start();
     let collector = collector.expect("a free port");
     if is_child(test, &[(URL, collector.url())]) {
         drop(collector);
         return parent(&variable(URL), mode);
     }
-    judge(&collector);
+    assert_results(&collector);
 }
 
 #[test]
-fn a_fork_neither_hangs_nor_sends_what_the_parent_has_and_its_own_registry_works() {
-    forks(
-        "forks::a_fork_neither_hangs_nor_sends_what_the_parent_has_and_its_own_registry_works",
+fn a_forked_child_sends_nothing_inherited_and_can_use_a_new_registry() {
+    run_forks(
+        "forks::a_forked_child_sends_nothing_inherited_and_can_use_a_new_registry",
         ExportMode::Background,
     );
 }
 
 #[test]
-fn the_same_where_the_parent_sends_inline() {
-    forks("forks::the_same_where_the_parent_sends_inline", ExportMode::Inline);
+fn a_forked_child_of_an_inline_parent_sends_nothing_inherited() {
+    run_forks(
+        "forks::a_forked_child_of_an_inline_parent_sends_nothing_inherited",
+        ExportMode::Inline,
+    );
 }
 
-/// Each span of the parent once, each child's own, and nothing else.
-fn judge(collector: &LocalCollector) {
+/// Asserts that the parent's spans and each child's own spans arrived exactly once.
+fn assert_results(collector: &LocalCollector) {
     let (parent, children) = (collector.project("a"), collector.project("child"));
     let (parent, children) = (parent.expect("named"), children.expect("named"));
-    let (of_parent, of_children) = (parent.spans(), children.spans());
-    let names: HashSet<&str> = of_parent.iter().map(|span| span.name.as_str()).collect();
+    let (parent_registry, of_children) = (parent.spans(), children.spans());
+    let names: HashSet<&str> = parent_registry.iter().map(|span| span.name.as_str()).collect();
     let made = names.iter().find_map(|name| name.strip_prefix("made "));
-    let made: u64 = made.expect("the parent's last").parse().expect("a number");
-    assert_eq!(of_parent.len() as u64, made + 1, "each once");
+    let made: u64 = made.expect("the last span of the parent").parse().expect("a number");
+    assert_eq!(
+        parent_registry.len() as u64,
+        made + 1,
+        "no span of the parent is duplicated"
+    );
     assert!(
         (0..made).all(|n| names.contains(n.to_string().as_str())),
-        "each of the parent's"
+        "a span of the parent is missing"
     );
-    assert_eq!(of_children.len() as u64, FORKS * OF_A_CHILD);
+    assert_eq!(of_children.len() as u64, FORKS * SPANS_PER_CHILD);
     let names: HashSet<&str> = of_children.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names.len(), of_children.len());
-    // A fork has its parent's random numbers too.
-    let traces: HashSet<_> = of_parent
+    // A forked child inherits the state of the parent's random number generator.
+    let traces: HashSet<_> = parent_registry
         .iter()
         .chain(of_children.iter())
         .map(|span| span.trace_id.clone())
         .collect();
     assert_eq!(
         traces.len(),
-        of_parent.len() + of_children.len(),
-        "no trace of one is another's"
+        parent_registry.len() + of_children.len(),
+        "trace ids are unique across processes"
     );
 }
 
 fn parent(url: &str, mode: ExportMode) {
     let folder = tempfile::tempdir().expect("a folder");
-    let registry = of_parent(url, mode, folder.path());
+    let registry = parent_registry(url, mode, folder.path());
     let a = registry.tenant("a").expect("configured");
-    let busy = of_parent(url, mode, folder.path());
+    let busy = parent_registry(url, mode, folder.path());
     let (count, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let until_stopped = |work: &dyn Fn(u64)| {
         for n in (0..).take_while(|_| !stop.load(Ordering::SeqCst)) {
             work(n);
-            // Leaves the processor to the children.
+            // Leave CPU time to the children.
             thread::park_timeout(Duration::from_millis(1));
         }
     };
@@ -145,7 +154,7 @@ fn parent(url: &str, mode: ExportMode) {
                 drop(busy.dedicated(tracer.selector()));
                 drop(busy.force_flush(Duration::from_millis(n % 3)));
                 if n % 16 == 0 {
-                    drop(busy.reload().expect("without a fault"));
+                    drop(busy.reload().expect("a valid configuration"));
                 }
             });
         });
@@ -157,11 +166,11 @@ fn parent(url: &str, mode: ExportMode) {
             a: a.clone(),
         };
         for n in 0..FORKS {
-            // Queued, so that the child has a copy of it.
+            // Queued at the fork, so that the child has a copy.
             a.start_span(count.fetch_add(1, Ordering::SeqCst).to_string()).end();
             inherited.session.enrich(Enrichment::new().metadata("n", n));
-            inherited = match fork().expect("room for a process") {
-                Fork::Child => end(n, url, inherited),
+            inherited = match fork().expect("a new process") {
+                Fork::Child => run_child(n, url, inherited),
                 Fork::Parent(child) => {
                     let status = waitpid(child).expect("a child");
                     assert!(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child {n}: {status}");
@@ -170,7 +179,7 @@ fn parent(url: &str, mode: ExportMode) {
             };
         }
         stop.store(true, Ordering::SeqCst);
-        // Their last spans are made before the shutdown.
+        // The threads create their last spans before the shutdown.
         for thread in sending {
             thread.join().expect("no panic");
         }
@@ -183,7 +192,7 @@ fn parent(url: &str, mode: ExportMode) {
     drop(busy.shutdown(LONG));
 }
 
-/// Also where an assertion fails: the threads would go on for ever.
+/// Stops the threads, also if an assertion fails.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
@@ -192,21 +201,21 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// The whole life of a child.
-fn end(n: u64, url: &str, inherited: Inherited) -> ! {
+/// Runs a child and exits. Exits with an error if the child panics or hangs.
+fn run_child(n: u64, url: &str, inherited: Inherited) -> ! {
     let (alive, gone) = mpsc::channel::<()>();
     thread::spawn(move || {
-        // One that takes longer hangs.
+        // The child hangs.
         if gone.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
             process::exit(9);
         }
     });
-    let lived = catch_unwind(AssertUnwindSafe(|| live(n, url, inherited)));
+    let result = catch_unwind(AssertUnwindSafe(|| use_inherited(n, url, inherited)));
     drop(alive);
-    process::exit(i32::from(lived.is_err()));
+    process::exit(i32::from(result.is_err()));
 }
 
-fn live(n: u64, url: &str, inherited: Inherited) {
+fn use_inherited(n: u64, url: &str, inherited: Inherited) {
     let Inherited {
         registry,
         busy,
@@ -222,7 +231,7 @@ fn live(n: u64, url: &str, inherited: Inherited) {
     session.make_default();
     a.session("inherited").start().end();
     for registry in [&registry, &busy] {
-        // One that was made before is found, unless its place was locked.
+        // An existing tracer is found unless its slot was locked at the fork.
         let found = registry.tenant("a").map(|a| a.start_span("inherited").end());
         assert!(matches!(found, Ok(()) | Err(LookupError::Forked)));
         let refused = [
@@ -241,16 +250,13 @@ fn live(n: u64, url: &str, inherited: Inherited) {
                 .all(|binding| binding.error.is_some() || binding.selector == "tenant:*")
         );
         let selector = Selector::tenant(&format!("async-{n}"));
-        assert_eq!(
-            at_once(registry.get_async(selector)).map(drop),
-            Err(LookupError::Forked)
-        );
+        assert_eq!(now(registry.get_async(selector)).map(drop), Err(LookupError::Forked));
         assert_eq!(registry.reload(), Err(ReloadError::Forked));
         assert_eq!(registry.remove(Selector::tenant("a")), Ok(false));
         assert_eq!(
             registry.config().selectors().len(),
             2,
-            "what needs no lock is as it was"
+            "the configuration needs no lock"
         );
         #[cfg(feature = "metrics")]
         assert!(crate::metrics::reader::Reader::of(registry).read().values.is_empty());
@@ -269,19 +275,19 @@ fn live(n: u64, url: &str, inherited: Inherited) {
     if n.is_multiple_of(3) {
         assert!(registry.shutdown(LONG).forked);
     }
-    own(n, url);
+    use_new_registry(n, url);
     drop((registry, busy));
     a.start_span("inherited").end();
     drop((a, session));
 }
 
-/// What a future gives that has nothing to wait for.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
-    future.now_or_never().expect("it does not wait")
+/// Returns the output of a future that is ready at the first poll.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("a ready future")
 }
 
-/// A registry of the child's own.
-fn own(n: u64, url: &str) {
+/// Creates a registry in the child and exports spans with it.
+fn use_new_registry(n: u64, url: &str) {
     let export = Export {
         mode: Some(if n.is_multiple_of(5) {
             ExportMode::Inline
@@ -290,12 +296,12 @@ fn own(n: u64, url: &str) {
         }),
         ..quick()
     };
-    let own = registry(url, &["child"], &Fingerprinter::new()).export(export);
-    let own = own.build().expect("valid");
-    let child = own.tenant("child").expect("configured");
-    for span in 0..OF_A_CHILD {
+    let registry = registry(url, &["child"], &Fingerprinter::new()).export(export);
+    let registry = registry.build().expect("valid");
+    let child = registry.tenant("child").expect("configured");
+    for span in 0..SPANS_PER_CHILD {
         child.start_span(format!("{n}-{span}")).end();
     }
-    let report = own.shutdown(LONG);
+    let report = registry.shutdown(LONG);
     assert!(report.is_complete(), "{report}");
 }

@@ -1,4 +1,4 @@
-//! Why a queue is full: its receiver works and takes less than comes, refuses the key, or is unavailable.
+//! Drop reasons of a full queue: a slow receiver, a refused key, or an unavailable receiver.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -13,9 +13,10 @@ use tracer_registry_collector::{Endpoint, Fault};
 use crate::support::{LONG, World, binding, key_of, once};
 
 const QUEUE: usize = 5;
-const TOO_MANY: u64 = 3;
+const EXCESS: u64 = 3;
 
-/// Sends only in a flush, and each request once: what a queue holds and what the receiver did last is certain.
+/// Sends only on a flush and without retries, so that queue length and last outcome are
+/// deterministic.
 fn world(tenants: &[&str]) -> World {
     World::with(tenants, |builder| {
         builder.export(Export {
@@ -28,18 +29,18 @@ fn world(tenants: &[&str]) -> World {
 }
 
 fn overfill(tracer: &TracerHandle) {
-    for n in 0..QUEUE as u64 + TOO_MANY {
+    for n in 0..QUEUE as u64 + EXCESS {
         tracer.start_span(format!("span {n}")).end();
     }
 }
 
 fn overfill_events(session: &Session) {
-    for n in 0..QUEUE as u64 + TOO_MANY {
+    for n in 0..QUEUE as u64 + EXCESS {
         session.enrich(Enrichment::new().metadata("n", n));
     }
 }
 
-/// What the next report says was dropped because the queue was full. Sends what is there.
+/// Flushes. Returns the spans and events that were dropped because of a full queue, by reason.
 fn full(world: &World) -> [BTreeMap<DropReason, u64>; 2] {
     let report = world.registry.force_flush(LONG);
     let of_a = &report.tracers[0];
@@ -51,7 +52,7 @@ fn full(world: &World) -> [BTreeMap<DropReason, u64>; 2] {
 }
 
 #[test]
-fn a_full_queue_says_what_the_receiver_did_last() {
+fn a_full_queue_reports_the_last_outcome_at_the_receiver() {
     use DropReason::{QueueFull, QueueFullUnauthorized, QueueFullUnavailable};
     let world = world(&["a"]);
     let a = world.tenant("a");
@@ -76,8 +77,8 @@ fn a_full_queue_says_what_the_receiver_did_last() {
         assert_eq!(
             full(&world),
             [
-                BTreeMap::from([(QueueFull, TOO_MANY)]),
-                BTreeMap::from([(QueueFull, TOO_MANY)])
+                BTreeMap::from([(QueueFull, EXCESS)]),
+                BTreeMap::from([(QueueFull, EXCESS)])
             ]
         );
         overfill(&a);
@@ -85,13 +86,13 @@ fn a_full_queue_says_what_the_receiver_did_last() {
         if let Some(fault) = fault {
             world.collector.clear_fault(fault);
         }
-        let expected = BTreeMap::from([(then, TOO_MANY)]);
+        let expected = BTreeMap::from([(then, EXCESS)]);
         assert_eq!(full(&world), [expected.clone(), expected], "{shown}");
     }
 }
 
 #[test]
-fn spans_and_session_events_each_say_what_became_of_their_own_requests() {
+fn spans_and_session_events_report_the_outcome_of_their_own_requests() {
     let world = world(&["a"]);
     let a = world.tenant("a");
     let session = a.session("s").start();
@@ -102,15 +103,18 @@ fn spans_and_session_events_each_say_what_became_of_their_own_requests() {
     drop(world.registry.force_flush(LONG));
     overfill(&a);
     overfill_events(&session);
-    let of = |reason| BTreeMap::from([(reason, TOO_MANY)]);
+    let reason_count = |reason| BTreeMap::from([(reason, EXCESS)]);
     assert_eq!(
         full(&world),
-        [of(DropReason::QueueFullUnavailable), of(DropReason::QueueFull)]
+        [
+            reason_count(DropReason::QueueFullUnavailable),
+            reason_count(DropReason::QueueFull)
+        ]
     );
 }
 
 #[test]
-fn a_receiver_that_is_not_there_is_unavailable() {
+fn a_refused_connection_counts_as_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     drop(listener);
@@ -127,12 +131,12 @@ fn a_receiver_that_is_not_there_is_unavailable() {
     overfill(&a);
     assert_eq!(
         full(&world)[0],
-        BTreeMap::from([(DropReason::QueueFullUnavailable, TOO_MANY)])
+        BTreeMap::from([(DropReason::QueueFullUnavailable, EXCESS)])
     );
 }
 
 #[test]
-fn memory_that_others_hold_is_no_word_about_the_receiver_of_the_one_that_is_refused() {
+fn a_drop_caused_by_memory_of_other_tenants_names_no_receiver_failure() {
     let world = World::with(&["down", "calm"], |builder| {
         builder.export(Export {
             mode: Some(ExportMode::Inline),
@@ -153,7 +157,7 @@ fn memory_that_others_hold_is_no_word_about_the_receiver_of_the_one_that_is_refu
     }
     let of_down = world.status("down").spans.dropped;
     assert!(of_down[&DropReason::QueueFullUnavailable] > 100, "{of_down:?}");
-    // More than the other one leaves.
+    // Exceeds the memory that the other tenant leaves.
     calm.start_span("large").set_attribute(text(40 << 10));
     assert_eq!(
         world.status("calm").spans.dropped,

@@ -1,5 +1,5 @@
-//! OpenTelemetry's globals, each test in a process of its own: a process has one of them.
-#![expect(clippy::disallowed_methods, reason = "what third parties call")]
+//! OpenTelemetry's global provider and propagator. Each test runs in a child process.
+#![expect(clippy::disallowed_methods, reason = "third-party code calls the globals")]
 
 use std::collections::HashMap;
 
@@ -9,24 +9,24 @@ use opentelemetry::{Context, KeyValue, global};
 use tracer_registry::status::DropReason;
 use tracer_registry::{Scope, Selector, TracerRegistry};
 
-use crate::child::is_child;
-use crate::isolation::attached::Full;
+use crate::child_process::is_child;
+use crate::isolation::attach_limit::FullContextStack;
 use crate::routing::assert_chain;
 use crate::support::{LONG, World, binding};
 
 type Headers = HashMap<String, String>;
 
-fn is_alone(test: &str) -> bool {
+fn is_child_of(test: &str) -> bool {
     is_child::<&str>(&format!("global::{test}"), &[])
 }
 
-/// A driver as it is written for everybody.
+/// Third-party driver code that uses the global provider.
 fn query() {
     let driver = global::tracer("driver");
     driver.in_span("connect", |_| driver.start("query").end());
 }
 
-/// An instrumented client.
+/// Third-party HTTP client that uses the global provider and propagator.
 fn request() -> Headers {
     let client = global::tracer("client");
     let span = client.start("GET");
@@ -37,8 +37,8 @@ fn request() -> Headers {
 }
 
 #[test]
-fn code_that_asks_the_global_provider_follows_the_scope() {
-    if !is_alone("code_that_asks_the_global_provider_follows_the_scope") {
+fn code_that_uses_the_global_provider_follows_the_scope() {
+    if !is_child_of("code_that_uses_the_global_provider_follows_the_scope") {
         return;
     }
     let world = World::new(&["a", "b"]);
@@ -52,7 +52,7 @@ fn code_that_asks_the_global_provider_follows_the_scope() {
     let scope = a.in_span("for a thread", |_| Scope::current());
     std::thread::spawn(move || scope.run(query)).join().expect("no panic");
     std::thread::spawn(query).join().expect("no panic");
-    assert_eq!(world.registry.status().unrouted.spans, 2, "the thread in no scope");
+    assert_eq!(world.registry.status().unrouted.spans, 2, "the thread without a scope");
     world.flush();
     assert_chain(&world, "b", &["b", "connect", "query"]);
     assert_chain(&world, "a", &["a", "connect", "query"]);
@@ -68,19 +68,19 @@ fn code_that_asks_the_global_provider_follows_the_scope() {
 }
 
 #[test]
-fn the_default_and_the_registry_that_was_installed_last_hold() {
-    if !is_alone("the_default_and_the_registry_that_was_installed_last_hold") {
+fn the_registry_installed_last_and_its_default_apply() {
+    if !is_child_of("the_registry_installed_last_and_its_default_apply") {
         return;
     }
     let first = World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a")));
     let second = World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a")));
-    // They are there, so nobody waits for them.
+    // Created first, so that the default is resolved at once.
     let of_both = [first.tenant("a"), second.tenant("a")];
     first.registry.install_global();
     query();
     second.registry.install_global();
     query();
-    // Scopes are those of whichever registry.
+    // A scope of the other registry still applies.
     first.tenant("a").in_span("in the first", |_| query());
     for world in [&first, &second] {
         world.flush();
@@ -88,7 +88,7 @@ fn the_default_and_the_registry_that_was_installed_last_hold() {
     }
     assert_eq!((first.names("a").len(), second.names("a").len()), (5, 2));
     assert!(TracerRegistry::global().is_some());
-    // Nothing of this keeps a registry: its end sends what is left, here nothing.
+    // The globals do not keep the registry alive.
     drop((second, of_both));
     assert!(TracerRegistry::global().is_none());
     query();
@@ -96,33 +96,33 @@ fn the_default_and_the_registry_that_was_installed_last_hold() {
     assert_eq!(
         first.registry.status().unrouted.spans,
         0,
-        "the first one is not asked again"
+        "the first registry is not used again"
     );
 }
 
 #[test]
-fn headers_by_the_global_propagator_are_those_of_the_scopes_tracer_alone() {
-    if !is_alone("headers_by_the_global_propagator_are_those_of_the_scopes_tracer_alone") {
+fn headers_of_the_global_propagator_carry_only_the_tracer_of_the_scope() {
+    if !is_child_of("headers_of_the_global_propagator_carry_only_the_tracer_of_the_scope") {
         return;
     }
     let world = World::new(&["a", "b"]);
     world.registry.install_global();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    assert!(request().is_empty(), "in no scope");
-    let (of_a, of_b, again) = a.in_span("a", |_| {
+    assert!(request().is_empty(), "no headers outside a scope");
+    let (of_a, of_b, manual) = a.in_span("a", |_| {
         let with_baggage = Context::current_with_baggage([KeyValue::new("who", "a-canary")]).attach();
         let of_b = b.in_span("b", |_| request());
         let of_a = request();
         drop(with_baggage);
-        // A span of a's, made current by hand in b's scope.
+        // A span of a, made current manually in b's scope.
         let span = a.start_span("by hand");
-        let again = b.in_span("b again", |_| {
+        let manual = b.in_span("b manual", |_| {
             let cx = Context::current_with_span(span);
             let mut headers = Headers::new();
             global::get_text_map_propagator(|propagator| propagator.inject_context(&cx, &mut headers));
             headers
         });
-        (of_a, of_b, again)
+        (of_a, of_b, manual)
     });
     world.flush();
     let (trace_of_a, trace_of_b) = (&world.span("a", "a").trace_id, &world.span("b", "b").trace_id);
@@ -133,15 +133,15 @@ fn headers_by_the_global_propagator_are_those_of_the_scopes_tracer_alone() {
         "{of_b:?}"
     );
     assert!(
-        again["traceparent"].contains(&world.span("b", "b again").span_id),
-        "{again:?}"
+        manual["traceparent"].contains(&world.span("b", "b manual").span_id),
+        "{manual:?}"
     );
     world.assert_no_trace_of("a-canary", "b");
 }
 
 #[test]
-fn headers_that_come_in_by_the_global_propagator_choose_nothing_but_a_parent_that_is_trusted() {
-    if !is_alone("headers_that_come_in_by_the_global_propagator_choose_nothing_but_a_parent_that_is_trusted") {
+fn incoming_headers_choose_only_a_trusted_parent() {
+    if !is_child_of("incoming_headers_choose_only_a_trusted_parent") {
         return;
     }
     let world = World::with(&["a", "b"], |builder| {
@@ -159,7 +159,7 @@ fn headers_that_come_in_by_the_global_propagator_choose_nothing_but_a_parent_tha
     ]
     .into();
     let extract = || global::get_text_map_propagator(|propagator| propagator.extract(&headers));
-    // Before it is known whose request it is.
+    // Outside a scope.
     let incoming = extract();
     assert!(Scope::from(incoming.clone()).tracer().is_none() && incoming.baggage().is_empty());
     let current = incoming.attach();
@@ -167,11 +167,11 @@ fn headers_that_come_in_by_the_global_propagator_choose_nothing_but_a_parent_tha
     a.in_span("a", |_| query());
     b.in_span("b", |_| query());
     drop(current);
-    // In a scope, whose tracer it stays.
+    // In a scope; its tracer does not change.
     let in_a = a.enter();
     let cx = extract();
     assert!(Scope::from(cx.clone()).tracer().expect("a scope").same_tracer(&a));
-    let (value, metadata) = cx.baggage().get_with_metadata("tenant").expect("it came in");
+    let (value, metadata) = cx.baggage().get_with_metadata("tenant").expect("extracted");
     assert_eq!((value.as_str(), metadata.as_str(), cx.baggage().len()), ("b", "", 1));
     let current = cx.attach();
     a.start_span("a in its scope").end();
@@ -196,8 +196,8 @@ fn headers_that_come_in_by_the_global_propagator_choose_nothing_but_a_parent_tha
 }
 
 #[test]
-fn past_the_limit_of_attached_contexts_the_globals_take_nothing_from_the_scope_that_stays_current() {
-    if !is_alone("past_the_limit_of_attached_contexts_the_globals_take_nothing_from_the_scope_that_stays_current") {
+fn globals_ignore_the_current_scope_beyond_the_limit_of_attached_contexts() {
+    if !is_child_of("globals_ignore_the_current_scope_beyond_the_limit_of_attached_contexts") {
         return;
     }
     let world = World::new(&["a", "b"]);
@@ -208,10 +208,10 @@ fn past_the_limit_of_attached_contexts_the_globals_take_nothing_from_the_scope_t
         global::get_text_map_propagator(|propagator| propagator.inject(&mut headers));
         headers
     };
-    let came: Headers = [("baggage".to_owned(), "plan=free".to_owned())].into();
-    let extract = || global::get_text_map_propagator(|propagator| propagator.extract(&came));
+    let incoming: Headers = [("baggage".to_owned(), "plan=free".to_owned())].into();
+    let extract = || global::get_text_map_propagator(|propagator| propagator.extract(&incoming));
     a.in_span("a", |_| {
-        let full = Full::new();
+        let full = FullContextStack::new();
         let in_b = b.enter();
         query();
         assert_eq!(inject(), Headers::new());

@@ -1,20 +1,22 @@
-//! OTLP by gRPC: what HTTP has, with metadata in place of headers and a status of its own.
+//! OTLP over gRPC.
 
-mod answers;
+mod responses;
 
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
 use tracer_registry::check::{CheckMode, ConnectionCheck};
-use tracer_registry::config::{BackendName, Binding, Compression, Export, ExportMode, Protocol, Proxy as Through, Tls};
+use tracer_registry::config::{
+    BackendName, Binding, Compression, Export, ExportMode, Protocol, Proxy as ProxyConfig, Tls,
+};
 use tracer_registry::error::ExportError;
 use tracer_registry::secret::Fingerprinter;
 use tracer_registry::status::BreakerState;
 use tracer_registry::{Enrichment, LookupError, RegistryBuilder, TracerRegistry};
 use tracer_registry_collector::{CollectorBuilder, Fault};
 
-use crate::child::is_child;
+use crate::child_process::is_child;
 use crate::proxy::{Proxy, Rule};
 use crate::support::{
     LONG, World, assert_shows_nothing_of, binding, collector, key_of, once, quick, registry, spellings, wait_for,
@@ -23,18 +25,18 @@ use crate::tls_server::{Authority, Manner, TlsServer};
 
 const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-fn by_grpc() -> Export {
+fn grpc_export() -> Export {
     Export {
         protocol: Some(Protocol::Grpc),
         ..quick()
     }
 }
 
-/// Everything waits for a flush, so that it is one batch.
-fn patient() -> Export {
+/// Exports only on a flush, so that all spans form one batch.
+fn on_flush_only() -> Export {
     Export {
         scheduled_delay: Some(Duration::from_secs(600)),
-        ..by_grpc()
+        ..grpc_export()
     }
 }
 
@@ -42,7 +44,7 @@ fn builder(url: &str, tenants: &[&str], fingerprinter: &Fingerprinter) -> Regist
     let defaults = Binding::new().backend(BackendName::Otlp).endpoint(url);
     registry(url, tenants, fingerprinter)
         .defaults(defaults)
-        .export(by_grpc())
+        .export(grpc_export())
 }
 
 fn world_with(
@@ -64,15 +66,15 @@ fn world(tenants: &[&str], export: Export) -> World {
 }
 
 #[test]
-fn sent_inline_a_connection_is_kept_between_flushes_and_nothing_is_lost() {
+fn inline_mode_keeps_the_connection_between_flushes() {
     let export = Export {
         mode: Some(ExportMode::Inline),
-        ..by_grpc()
+        ..grpc_export()
     };
     let world = world(&["a"], export);
     for flush in 1..=3 {
         span(&world.registry, "span");
-        assert_eq!(world.names("a").len(), flush - 1, "nothing by itself");
+        assert_eq!(world.names("a").len(), flush - 1, "nothing is sent without a flush");
         let report = world.registry.force_flush(LONG);
         assert!(report.is_complete(), "{report}");
         assert_eq!(world.names("a").len(), flush);
@@ -90,7 +92,7 @@ fn last_error(registry: &TracerRegistry) -> Option<String> {
 }
 
 #[test]
-fn two_tenants_share_a_connection_and_each_request_has_its_own_key() {
+fn tenants_share_a_connection_and_each_request_has_its_own_key() {
     let proxy = Proxy::start(Rule::Open);
     let fingerprinter = Fingerprinter::new();
     let collector = collector(&["a", "b"], &fingerprinter).start().expect("a free port");
@@ -98,7 +100,7 @@ fn two_tenants_share_a_connection_and_each_request_has_its_own_key() {
         .backend(BackendName::Otlp)
         .endpoint(collector.url())
         .header("x-team", "search")
-        .proxy(Through::url(&proxy.url));
+        .proxy(ProxyConfig::url(&proxy.url));
     let registry = builder(&collector.url(), &["a", "b"], &fingerprinter).defaults(defaults);
     let world = World {
         registry: registry.build().expect("valid"),
@@ -143,7 +145,7 @@ fn two_tenants_share_a_connection_and_each_request_has_its_own_key() {
 }
 
 #[test]
-fn however_compressed_it_says_what_http_says() {
+fn grpc_carries_the_same_data_as_http_in_every_compression() {
     let mut trees = Vec::new();
     for (protocol, compression, encoding) in [
         (Protocol::HttpProtobuf, Compression::Gzip, None),
@@ -155,7 +157,7 @@ fn however_compressed_it_says_what_http_says() {
         let export = Export {
             protocol: Some(protocol),
             compression: Some(compression),
-            ..patient()
+            ..on_flush_only()
         };
         let world = world(&["a"], export);
         let a = world.tenant("a");
@@ -175,7 +177,7 @@ fn however_compressed_it_says_what_http_says() {
         assert_eq!(outer.session_id.as_deref(), Some(session.id()));
         let requests = world.collector.requests();
         let [request] = requests.as_slice() else {
-            panic!("one request, for sessions are told by spans: {requests:#?}")
+            panic!("not exactly one request: {requests:#?}")
         };
         assert_eq!(request.header("grpc-encoding"), encoding);
         assert_eq!(request.path == PATH, protocol == Protocol::Grpc);
@@ -185,7 +187,7 @@ fn however_compressed_it_says_what_http_says() {
 }
 
 #[test]
-fn variables_of_the_process_change_nothing() {
+fn environment_variables_do_not_affect_grpc_exports() {
     let variables = [
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
@@ -202,13 +204,13 @@ fn variables_of_the_process_change_nothing() {
         ("http_proxy", "http://127.0.0.1:9"),
         ("https_proxy", "http://127.0.0.1:9"),
     ];
-    if !is_child("grpc::variables_of_the_process_change_nothing", &variables) {
+    if !is_child("grpc::environment_variables_do_not_affect_grpc_exports", &variables) {
         return;
     }
     for compression in [Compression::None, Compression::Gzip] {
         let export = Export {
             compression: Some(compression),
-            ..by_grpc()
+            ..grpc_export()
         };
         let world = world(&["a", "b"], export);
         for tenant in ["a", "b"] {
@@ -219,15 +221,15 @@ fn variables_of_the_process_change_nothing() {
             assert_eq!(world.names(tenant), [tenant]);
             world.assert_no_trace_of("stolen", tenant);
         }
-        assert_eq!(world.collector.projects().len(), 2, "nothing came under another key");
+        assert_eq!(world.collector.projects().len(), 2, "no other key was used");
     }
 }
 
 #[test]
-fn a_key_that_a_server_repeats_is_shown_nowhere() {
+fn a_key_repeated_by_a_server_is_never_shown() {
     let export = Export {
         retry: once().retry,
-        ..patient()
+        ..on_flush_only()
     };
     let world = world(&["a"], export);
     let key = key_of("a");
@@ -251,7 +253,7 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
 }
 
 #[test]
-fn certificates_are_as_with_http_and_a_server_without_http2_is_named() {
+fn client_certificates_work_and_a_server_without_http2_is_an_error_that_says_so() {
     let (files, authority) = (tempfile::tempdir().expect("a folder"), Authority::new("own"));
     let client = authority.issue("client-a");
     let write = |name: &str, text: &str| {
@@ -280,14 +282,14 @@ fn certificates_are_as_with_http_and_a_server_without_http2_is_named() {
         let to = |name: &str| binding(name).tls(tls.clone());
         let builder = builder(&server.url, &[], &Fingerprinter::new());
         let builder = builder.tenant("a", to("a")).tenant("b", to("b"));
-        // What is not delivered when it is dropped is not waited for.
+        // Dropping the registry does not wait for undelivered spans.
         let export = Export {
             drop_timeout: Some(Duration::ZERO),
-            ..by_grpc()
+            ..grpc_export()
         };
         builder.export(export).build().expect("valid")
     };
-    // Given the choice, it would take the other one.
+    // The server prefers HTTP/1.1.
     let server = start(&["http/1.1", "h2"]);
     let both = registry(&server, &known);
     for tenant in ["a", "b", "a"] {
@@ -310,8 +312,8 @@ fn certificates_are_as_with_http_and_a_server_without_http2_is_named() {
         "{checked:#?}"
     );
 
-    for (alpn, tls, said) in [
-        // Why, the server says after the handshake, when the client is writing already: it may not come to read it.
+    for (alpn, tls, message) in [
+        // The server sends the reason after the handshake, and the client may not read it.
         (&["h2"][..], &trusting, "cannot be reached"),
         (
             &["http/1.1"],
@@ -324,19 +326,19 @@ fn certificates_are_as_with_http_and_a_server_without_http2_is_named() {
         let registry = registry(&server, tls);
         span(&registry, "span");
         wait_for(
-            said,
+            message,
             || last_error(&registry),
-            |error| error.as_ref().is_some_and(|error| error.contains(said)),
+            |error| error.as_ref().is_some_and(|error| error.contains(message)),
         );
         assert_eq!(server.asked(), []);
     }
 }
 
 #[test]
-fn an_endpoint_where_nobody_listens_opens_its_breaker_and_gets_everything_once_it_is_back() {
+fn an_unreachable_endpoint_opens_its_breaker_and_gets_everything_after_recovery() {
     let fingerprinter = Fingerprinter::new();
-    let early = collector(&[], &fingerprinter).listen("127.31.7.9:0").start();
-    let address = early.expect("a free port").addr().to_string();
+    let reserved = collector(&[], &fingerprinter).listen("127.31.7.9:0").start();
+    let address = reserved.expect("a free port").addr().to_string();
     let registry = builder(&format!("http://{address}"), &["a", "b"], &fingerprinter);
     let registry = registry.build().expect("valid");
     span(&registry, "span");
@@ -346,38 +348,38 @@ fn an_endpoint_where_nobody_listens_opens_its_breaker_and_gets_everything_once_i
     });
     let error = registry.status().tracers[0].last_error.clone();
     assert!(matches!(error, Some(ExportError::Connection { .. })), "{error:?}");
-    let back = collector(&["a"], &fingerprinter).listen(address).start();
-    let back = back.expect("the port is still free");
+    let recovered = collector(&["a"], &fingerprinter).listen(address).start();
+    let recovered = recovered.expect("the port is still free");
     let report = registry.force_flush(LONG);
     assert!(report.is_complete(), "{report}");
-    assert_eq!(back.project("a").expect("named").spans().len(), 1);
+    assert_eq!(recovered.project("a").expect("named").spans().len(), 1);
 }
 
 #[tokio::test]
-async fn a_current_thread_runtime_that_stands_still_does_not_stop_the_export() {
-    let world = world(&["a"], by_grpc());
+async fn a_blocked_current_thread_runtime_does_not_stop_the_export() {
+    let world = world(&["a"], grpc_export());
     let a = world.tenant("a");
     a.in_span_async("span", async |_| tokio::task::yield_now().await).await;
-    // On this thread, the only one of the runtime.
+    // Blocks the only thread of the runtime.
     world.flush();
     assert_eq!(world.names("a"), ["span"]);
 }
 
 #[test]
-fn what_cannot_be_sent_by_grpc_is_an_error_of_the_look_up_that_says_why() {
+fn a_destination_that_grpc_cannot_serve_is_a_look_up_error() {
     let registry = builder("http://127.0.0.1:9/v1/traces", &["a"], &Fingerprinter::new())
         .tenant("h", binding("h").backend(BackendName::Honeyhive))
         .build()
         .expect("valid");
-    let said = |tenant: &str| match registry.tenant(tenant) {
+    let message = |tenant: &str| match registry.tenant(tenant) {
         Err(error @ LookupError::Destination(_)) => error.to_string(),
         other => panic!("{tenant}: {other:?}"),
     };
-    let path = said("a");
+    let path = message("a");
     assert!(
         path.contains("http://127.0.0.1:9/v1/traces has a path, and gRPC has its own"),
         "{path}"
     );
-    let honeyhive = said("h");
+    let honeyhive = message("h");
     assert!(honeyhive.contains("honeyhive is spoken to by HTTP only"), "{honeyhive}");
 }

@@ -1,4 +1,4 @@
-//! A server of gRPC that answers by a script, for what no well-behaved receiver answers.
+//! A gRPC server with scripted, possibly malformed responses.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -16,36 +16,36 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 type Headers = Vec<(&'static str, &'static str)>;
-type Answered = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
+type ScriptedBody = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
 
-/// One answer of a script.
+/// One step of a script.
 #[derive(Clone)]
-pub(crate) enum Says {
-    Answer {
+pub(crate) enum Step {
+    Reply {
         status: u16,
         headers: Headers,
         body: Vec<u8>,
         trailers: Option<Headers>,
     },
-    /// The stream is reset without an answer.
+    /// Resets the stream without a response.
     Reset,
 }
 
 pub(crate) struct GrpcServer {
     pub(crate) url: String,
-    seen: Arc<Seen>,
+    state: Arc<State>,
 }
 
-struct Seen {
-    script: Vec<Says>,
-    asked: AtomicUsize,
+struct State {
+    script: Vec<Step>,
+    requests: AtomicUsize,
     headers: Mutex<Vec<HeaderMap>>,
 }
 
-impl Says {
-    /// That all is well, with this frame as its message.
-    pub(crate) fn taken(frame: &[u8]) -> Self {
-        Self::Answer {
+impl Step {
+    /// A successful response with `frame` as its message.
+    pub(crate) fn success(frame: &[u8]) -> Self {
+        Self::Reply {
             status: 200,
             headers: vec![("content-type", "application/grpc")],
             body: frame.to_vec(),
@@ -53,9 +53,9 @@ impl Says {
         }
     }
 
-    /// Something that is not gRPC.
+    /// An HTML page, which is not gRPC.
     pub(crate) fn page(status: u16) -> Self {
-        Self::Answer {
+        Self::Reply {
             status,
             headers: vec![("content-type", "text/html")],
             body: b"<html>no gRPC here</html>".to_vec(),
@@ -65,54 +65,57 @@ impl Says {
 }
 
 impl GrpcServer {
-    /// Answers what is asked in the order of the script, and then as at its end.
-    pub(crate) fn start(script: Vec<Says>) -> Self {
+    /// Starts a server that plays the script and then repeats its last step.
+    pub(crate) fn start(script: Vec<Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let seen = Arc::new(Seen {
+        let state = Arc::new(State {
             script,
-            asked: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
             headers: Mutex::default(),
         });
-        let for_thread = Arc::clone(&seen);
-        // Ends with the process: it does nothing that a test waits for.
+        let for_thread = Arc::clone(&state);
+        // Detached: no test waits for this thread.
         std::thread::spawn(move || {
-            let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            reactor.expect("a reactor").block_on(accept(listener, for_thread));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a reactor").block_on(accept(listener, for_thread));
         });
-        Self { url, seen }
+        Self { url, state }
     }
 
-    /// The headers of what was asked, in order.
-    pub(crate) fn asked(&self) -> Vec<HeaderMap> {
-        self.seen.headers.lock().expect("not poisoned").clone()
+    /// Returns the headers of the received requests, in order.
+    pub(crate) fn requests(&self) -> Vec<HeaderMap> {
+        self.state.headers.lock().expect("not poisoned").clone()
     }
 }
 
-async fn accept(listener: TcpListener, seen: Arc<Seen>) {
+async fn accept(listener: TcpListener, state: Arc<State>) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
-        let seen = Arc::clone(&seen);
-        let answering = service_fn(move |request| answer(request, Arc::clone(&seen)));
-        let serving = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answering);
-        // A connection that breaks is the client's to tell.
+        let state = Arc::clone(&state);
+        let service = service_fn(move |request| respond(request, Arc::clone(&state)));
+        let serving = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+        // The client reports a broken connection.
         tokio::spawn(async { drop(serving.await) });
     }
 }
 
-async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<Answered>, &'static str> {
+async fn respond(request: Request<Incoming>, state: Arc<State>) -> Result<Response<ScriptedBody>, &'static str> {
     let (parts, body) = request.into_parts();
     drop(body.collect().await);
-    seen.headers.lock().expect("not poisoned").push(parts.headers);
-    let at = seen.asked.fetch_add(1, Ordering::SeqCst).min(seen.script.len() - 1);
-    let Says::Answer {
+    state.headers.lock().expect("not poisoned").push(parts.headers);
+    let index = state
+        .requests
+        .fetch_add(1, Ordering::SeqCst)
+        .min(state.script.len() - 1);
+    let Step::Reply {
         status,
         headers,
         body,
         trailers,
-    } = seen.script[at].clone()
+    } = state.script[index].clone()
     else {
         return Err("the stream is reset");
     };

@@ -1,4 +1,4 @@
-//! What the log says while spans are lost: a line when it begins, one when it is over, and none for each span or request.
+//! Log lines about lost data: one when losses begin, one when they end, none per span or request.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::channel;
@@ -13,14 +13,14 @@ use tracing::subscriber::with_default;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-use crate::child::is_child;
+use crate::child_process::is_child;
 use crate::log::Log;
 use crate::support::{LONG, World, binding, key_of, once, wait_for};
 
-/// Lines of a registry in a minute.
-const LINES: usize = 60;
+/// Limit on log lines of a registry per minute.
+const LINES_PER_MINUTE: usize = 60;
 
-/// The engine works on the thread that flushes, whose log the test has. One attempt in each flush.
+/// The engine runs on the flushing thread, so the test captures its log. One attempt per flush.
 fn inline() -> Export {
     Export {
         mode: Some(ExportMode::Inline),
@@ -32,7 +32,7 @@ fn world(tenants: &[&str]) -> World {
     World::with(tenants, |builder| builder.export(inline()))
 }
 
-/// Sends `count` spans of a tenant.
+/// Exports `count` spans of a tenant.
 fn send(world: &World, tenant: &str, count: usize) {
     let tracer = world.tenant(tenant);
     for _ in 0..count {
@@ -41,21 +41,21 @@ fn send(world: &World, tenant: &str, count: usize) {
     drop(world.registry.force_flush(LONG));
 }
 
-/// The lines that `act` causes, each with what must be in it.
-fn assert_lines(what: &str, act: impl FnOnce(), expected: &[&[&str]]) {
+/// Runs `act` and asserts its log lines. Each line contains the given parts.
+fn assert_lines(step: &str, act: impl FnOnce(), expected: &[&[&str]]) {
     let log = Log::with_recoveries();
     with_default(log.clone(), act);
     let lines = log.lines();
-    assert_eq!(lines.len(), expected.len(), "{what}: {lines:#?}");
+    assert_eq!(lines.len(), expected.len(), "{step}: {lines:#?}");
     for (line, parts) in lines.iter().zip(expected) {
         for part in *parts {
-            assert!(line.contains(part), "{what}: no {part:?} in {line:?}");
+            assert!(line.contains(part), "{step}: no {part:?} in {line:?}");
         }
     }
 }
 
 #[test]
-fn a_refused_key_and_the_spans_that_it_costs_have_a_line_each_and_one_when_they_are_over() {
+fn a_refused_key_and_its_dropped_spans_are_each_logged_once_at_start_and_end() {
     let world = world(&["a", "b"]);
     let refused = world.collector.fault(Fault::reject_key().only(key_of("a")));
     let key = "message=receiver refuses the API key ";
@@ -80,16 +80,16 @@ fn a_refused_key_and_the_spans_that_it_costs_have_a_line_each_and_one_when_they_
             ],
         ],
     );
-    assert_lines("more of them", || (0..3).for_each(|_| send(&world, "a", 100)), &[]);
+    assert_lines("more failures", || (0..3).for_each(|_| send(&world, "a", 100)), &[]);
     assert_lines("another tracer", || send(&world, "b", 1), &[]);
     world.collector.clear_fault(refused);
     assert_lines(
-        "the key is good again",
+        "the key is accepted again",
         || send(&world, "a", 1),
         &[&["INFO ", "accepts the API key again", "selector=tenant:a ", "count=4 "]],
     );
     assert_lines(
-        "nothing was lost between two batches",
+        "no loss between two batches",
         || send(&world, "a", 1),
         &[&[
             "INFO ",
@@ -99,14 +99,14 @@ fn a_refused_key_and_the_spans_that_it_costs_have_a_line_each_and_one_when_they_
             "count=303 ",
         ]],
     );
-    assert_lines("all is well", || send(&world, "a", 1), &[]);
+    assert_lines("no further lines", || send(&world, "a", 1), &[]);
     world.collector.fault(Fault::reject_key().only(key_of("a")));
-    assert_lines("too soon after the last lines", || send(&world, "a", 1), &[]);
+    assert_lines("too soon after the previous lines", || send(&world, "a", 1), &[]);
     drop(world.registry.shutdown(Duration::ZERO));
 }
 
 #[test]
-fn a_full_queue_is_reported_by_the_engine_and_not_by_the_thread_that_makes_the_span() {
+fn a_full_queue_is_logged_by_the_engine_not_by_the_application_thread() {
     let world = World::with(&["a"], |builder| {
         builder.export(Export {
             max_queue_size: Some(10),
@@ -139,7 +139,7 @@ fn a_full_queue_is_reported_by_the_engine_and_not_by_the_thread_that_makes_the_s
 }
 
 #[test]
-fn session_events_that_are_dropped_have_lines_of_their_own() {
+fn dropped_session_events_are_logged_separately() {
     let world = world(&["a"]);
     let tracer = world.tenant("a");
     let refused = world.collector.fault(Fault::status(400).on(Endpoint::Sessions));
@@ -148,7 +148,7 @@ fn session_events_that_are_dropped_have_lines_of_their_own() {
         drop(world.registry.force_flush(LONG));
     };
     assert_lines(
-        "a session that is refused",
+        "a refused session",
         start,
         &[&[
             "WARN ",
@@ -160,13 +160,13 @@ fn session_events_that_are_dropped_have_lines_of_their_own() {
     );
     world.collector.clear_fault(refused);
     assert_lines(
-        "spans say nothing of it",
+        "spans cause no lines",
         || (0..3).for_each(|_| send(&world, "a", 1)),
         &[],
     );
-    assert_lines("one that is taken", start, &[]);
+    assert_lines("an accepted session", start, &[]);
     assert_lines(
-        "and another",
+        "a second accepted session",
         start,
         &[&[
             "INFO ",
@@ -179,7 +179,7 @@ fn session_events_that_are_dropped_have_lines_of_their_own() {
 }
 
 #[test]
-fn a_receiver_that_rejects_part_has_a_line_with_its_words() {
+fn a_partial_success_is_logged_with_its_message() {
     let world = world(&["a"]);
     world.collector.fault(Fault::partial_success(2).times(2));
     let rejects = "receiver rejects part of a request";
@@ -195,17 +195,17 @@ fn a_receiver_that_rejects_part_has_a_line_with_its_words() {
             "rejected 2 spans",
         ]],
     );
-    assert_lines("another one", || send(&world, "a", 5), &[]);
-    assert_lines("it takes all", || send(&world, "a", 5), &[]);
+    assert_lines("a second partial success", || send(&world, "a", 5), &[]);
+    assert_lines("everything is accepted", || send(&world, "a", 5), &[]);
     assert_lines(
-        "again",
+        "everything is accepted again",
         || send(&world, "a", 5),
         &[&["INFO ", "reason=rejected ", "count=4 "]],
     );
 }
 
 #[test]
-fn a_breaker_of_a_tracer_has_a_line_when_it_opens_and_one_when_it_closes() {
+fn a_tracer_breaker_is_logged_when_it_opens_and_closes() {
     let world = world(&["a"]);
     world.collector.fault(Fault::status(503).times(4));
     let down = world.collector.fault(Fault::status(502));
@@ -225,17 +225,17 @@ fn a_breaker_of_a_tracer_has_a_line_when_it_opens_and_one_when_it_closes() {
             ],
         ],
     );
-    assert_lines("more of them", || (0..5).for_each(|_| send(&world, "a", 1)), &[]);
+    assert_lines("more failures", || (0..5).for_each(|_| send(&world, "a", 1)), &[]);
     world.collector.clear_fault(down);
     assert_lines(
-        "it is back",
+        "the receiver recovers",
         || send(&world, "a", 1),
         &[&["INFO ", "tracer breaker closed", "selector=tenant:a "]],
     );
 }
 
 #[test]
-fn a_breaker_of_an_endpoint_has_one_line_for_all_who_send_there() {
+fn an_endpoint_breaker_is_logged_once_for_all_its_tracers() {
     let (down, up) = unreachable();
     let world = World::with(&["a", "b"], |builder| {
         builder
@@ -243,7 +243,7 @@ fn a_breaker_of_an_endpoint_has_one_line_for_all_who_send_there() {
             .tenant("a", binding("a").endpoint(&down))
             .tenant("b", binding("b").endpoint(&down))
     });
-    let opened = |lines: Vec<String>| {
+    let endpoint_lines = |lines: Vec<String>| {
         let of_endpoint = lines.into_iter().filter(|line| line.contains("endpoint breaker"));
         of_endpoint.collect::<Vec<_>>()
     };
@@ -254,22 +254,22 @@ fn a_breaker_of_an_endpoint_has_one_line_for_all_who_send_there() {
             send(&world, "b", 1);
         }
     });
-    let lines = opened(log.lines());
+    let lines = endpoint_lines(log.lines());
     let [line] = lines.as_slice() else { panic!("{lines:#?}") };
     assert!(
         line.starts_with("WARN ") && line.contains(&format!("endpoint={down:?}")),
         "{line}"
     );
-    let served = up();
+    let server = up();
     let log = Log::with_recoveries();
     with_default(log.clone(), || send(&world, "b", 1));
-    let lines = opened(log.lines());
+    let lines = endpoint_lines(log.lines());
     let [line] = lines.as_slice() else { panic!("{lines:#?}") };
     assert!(line.starts_with("INFO ") && line.contains("closed"), "{line}");
-    served.join().expect("it served");
+    server.join().expect("no panic");
 }
 
-/// An endpoint that nothing listens on, and what has it serve a request.
+/// Returns an endpoint without a listener, and a function that lets it serve one request.
 fn unreachable() -> (String, impl FnOnce() -> thread::JoinHandle<()>) {
     use std::io::Write as _;
 
@@ -285,23 +285,23 @@ fn unreachable() -> (String, impl FnOnce() -> thread::JoinHandle<()>) {
     let up = move || {
         let listener = {
             let _entered = runtime.enter();
-            let listener = socket.listen(16).expect("it listens").into_std().expect("taken out");
-            listener.set_nonblocking(false).expect("it blocks");
+            let listener = socket.listen(16).expect("a listener").into_std().expect("a listener");
+            listener.set_nonblocking(false).expect("blocking mode");
             listener
         };
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
-            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            stream.write_all(answer).expect("it is there");
-            // Until the client closes: a reset would take the answer with it.
-            std::io::copy(&mut stream, &mut std::io::sink()).expect("it reads");
+            let response = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(response).expect("an open connection");
+            // Read until the client closes. A reset could discard the response.
+            std::io::copy(&mut stream, &mut std::io::sink()).expect("the client closes");
         })
     };
     (url, up)
 }
 
 #[test]
-fn a_pool_that_is_full_has_a_line_when_look_ups_are_refused_and_one_when_they_succeed_again() {
+fn a_full_pool_is_logged_when_look_ups_fail_and_when_they_succeed_again() {
     let names = ["a", "b", "c", "d"];
     let world = World::with(&names, |builder| {
         builder.export(inline()).pool(Pool {
@@ -312,7 +312,7 @@ fn a_pool_that_is_full_has_a_line_when_look_ups_are_refused_and_one_when_they_su
     });
     let held = world.tenant("a");
     assert_lines(
-        "the first that is refused, and others",
+        "several refused look-ups",
         || {
             for name in ["b", "c", "d", "b"] {
                 world.registry.tenant(name).expect_err("full");
@@ -328,16 +328,20 @@ fn a_pool_that_is_full_has_a_line_when_look_ups_are_refused_and_one_when_they_su
     );
     drop(held);
     assert_lines(
-        "room",
+        "free capacity",
         || drop(world.tenant("b")),
         &[&["INFO ", "has room again", "count=4 "]],
     );
     let _held = world.tenant("c");
-    assert_lines("too soon", || drop(world.registry.tenant("d").expect_err("full")), &[]);
+    assert_lines(
+        "too soon after the previous line",
+        || drop(world.registry.tenant("d").expect_err("full")),
+        &[],
+    );
 }
 
 #[test]
-fn hundreds_of_failing_tenants_do_not_flood_the_log() {
+fn log_lines_of_many_failing_tenants_are_limited() {
     let names: Vec<String> = (0..200).map(|n| format!("t{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let world = world(&names);
@@ -354,20 +358,24 @@ fn hundreds_of_failing_tenants_do_not_flood_the_log() {
     let windows = 1 + usize::try_from(begun.elapsed().as_secs() / 60).expect("a test is short");
     let lines = log.lines();
     assert!(
-        (LINES..=LINES * windows).contains(&lines.len()),
+        (LINES_PER_MINUTE..=LINES_PER_MINUTE * windows).contains(&lines.len()),
         "{} lines",
         lines.len()
     );
-    assert_eq!(world.registry.status().tracers.len(), 200, "status has all of them");
+    assert_eq!(
+        world.registry.status().tracers.len(),
+        200,
+        "the status lists all tenants"
+    );
 }
 
-/// Looks at the registry from another thread while a line is written.
-struct Curious {
+/// Uses the registry from another thread while a line is written.
+struct LockProbe {
     registry: TracerRegistry,
-    could: std::sync::mpsc::Sender<bool>,
+    unblocked: std::sync::mpsc::Sender<bool>,
 }
 
-impl<S: tracing::Subscriber> Layer<S> for Curious {
+impl<S: tracing::Subscriber> Layer<S> for LockProbe {
     fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
         let registry = self.registry.clone();
         let (done, is_done) = channel();
@@ -376,13 +384,13 @@ impl<S: tracing::Subscriber> Layer<S> for Curious {
             registry.tenant("a").expect("configured").start_span("of the log").end();
             done.send(tracers)
         });
-        let could = is_done.recv_timeout(Duration::from_secs(20)).is_ok();
-        self.could.send(could).expect("the test is there");
+        let unblocked = is_done.recv_timeout(Duration::from_secs(20)).is_ok();
+        self.unblocked.send(unblocked).expect("the test is running");
     }
 }
 
 #[test]
-fn no_line_is_written_under_a_lock() {
+fn no_log_line_is_written_under_a_lock() {
     let world = World::with(&["a", "b"], |builder| {
         builder.export(inline()).pool(Pool {
             max_tracers: Some(1),
@@ -390,10 +398,10 @@ fn no_line_is_written_under_a_lock() {
             when_full: None,
         })
     });
-    let (could, heard) = channel();
-    let log = tracing_subscriber::registry().with(Curious {
+    let (unblocked, results) = channel();
+    let log = tracing_subscriber::registry().with(LockProbe {
         registry: world.registry.clone(),
-        could,
+        unblocked,
     });
     with_default(log, || {
         let held = world.tenant("a");
@@ -404,22 +412,22 @@ fn no_line_is_written_under_a_lock() {
         world.registry.tenant("b").expect_err("full");
         drop(held);
     });
-    let heard: Vec<bool> = heard.try_iter().collect();
+    let results: Vec<bool> = results.try_iter().collect();
     assert!(
-        heard.len() >= 7,
-        "key, breaker and drops, both ways, and the pool: {heard:?}"
+        results.len() >= 7,
+        "start and end of key refusal, breaker and drops, and the full pool: {results:?}"
     );
-    assert!(heard.iter().all(|could| *could), "{heard:?}");
+    assert!(results.iter().all(|unblocked| *unblocked), "{results:?}");
 }
 
 #[test]
-fn in_the_background_the_engine_writes_the_lines_to_the_programs_log() {
-    const TEST: &str = "health_log::in_the_background_the_engine_writes_the_lines_to_the_programs_log";
+fn the_background_engine_logs_to_the_global_subscriber() {
+    const TEST: &str = "health_log::the_background_engine_logs_to_the_global_subscriber";
     if !is_child::<&str>(TEST, &[]) {
         return;
     }
     let log = Log::with_recoveries();
-    tracing::subscriber::set_global_default(log.clone()).expect("the only one of this process");
+    tracing::subscriber::set_global_default(log.clone()).expect("the first subscriber of this process");
     let world = World::with(&["a"], |builder| {
         builder.export(Export {
             max_queue_size: Some(10),
@@ -431,11 +439,11 @@ fn in_the_background_the_engine_writes_the_lines_to_the_programs_log() {
     let hang = world.collector.fault(Fault::hang());
     let tracer = world.tenant("a");
     (0..100).for_each(|_| tracer.start_span("span").end());
-    let is_said = |lines: &Vec<String>, said: &str| lines.iter().any(|line| line.contains(said));
+    let is_logged = |lines: &Vec<String>, text: &str| lines.iter().any(|line| line.contains(text));
     wait_for(
         "the full queue",
         || log.lines(),
-        |lines| is_said(lines, "reason=queue_full "),
+        |lines| is_logged(lines, "reason=queue_full "),
     );
     world.collector.fault(Fault::reject_key());
     world.collector.clear_fault(hang);
@@ -443,7 +451,7 @@ fn in_the_background_the_engine_writes_the_lines_to_the_programs_log() {
     send(&world, "a", 1);
     let lines = log.lines();
     assert!(
-        is_said(&lines, "receiver refuses the API key") && is_said(&lines, "reason=unauthorized "),
+        is_logged(&lines, "receiver refuses the API key") && is_logged(&lines, "reason=unauthorized "),
         "{lines:#?}"
     );
     assert!(lines.iter().all(|line| line.starts_with("WARN ")), "{lines:#?}");

@@ -1,4 +1,4 @@
-//! HTTP/2: many tenants on one connection, and what they are to each other there.
+//! HTTP/2: many tenants on one connection.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::tls_server::{Asked, Authority, Manner, TlsServer};
 struct World {
     registry: TracerRegistry,
     server: TlsServer,
-    /// Holds the authority's certificate.
+    /// Contains the certificate of the authority.
     _files: TempDir,
 }
 
@@ -63,7 +63,7 @@ impl World {
         of_tenant.map_or(0, |status| status.spans.delivered)
     }
 
-    fn asked_by(&self, tenant: &str) -> Vec<Asked> {
+    fn requests_of(&self, tenant: &str) -> Vec<Asked> {
         let key = format!("Bearer {}", key_of(tenant));
         self.server
             .asked()
@@ -74,7 +74,7 @@ impl World {
 }
 
 #[test]
-fn http2_is_spoken_where_the_server_chooses_it_and_all_tenants_share_one_connection() {
+fn http2_is_used_if_the_server_selects_it_and_tenants_share_one_connection() {
     let names: Vec<String> = (0..20).map(|n| format!("t{n}")).collect();
     let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
     for (alpn, version) in [
@@ -101,13 +101,13 @@ fn http2_is_spoken_where_the_server_chooses_it_and_all_tenants_share_one_connect
             assert!(asked.iter().all(|asked| asked.connection == 0), "{asked:#?}");
         }
         for tenant in &tenants[1..] {
-            assert_eq!(world.asked_by(tenant).len(), 1, "{tenant}");
+            assert_eq!(world.requests_of(tenant).len(), 1, "{tenant}");
         }
     }
 }
 
 #[test]
-fn a_request_that_hangs_on_a_shared_connection_keeps_others_waiting_no_longer_than_its_own_time() {
+fn a_hanging_request_on_a_shared_connection_delays_others_at_most_for_its_timeout() {
     let manner = Manner {
         alpn: vec!["h2"],
         hang: Some("key_of_hanging"),
@@ -118,41 +118,50 @@ fn a_request_that_hangs_on_a_shared_connection_keeps_others_waiting_no_longer_th
         compression: Some(Compression::None),
         ..quick()
     };
-    let world = world(&["hanging", "well"], manner, export);
-    let well = |count| {
-        wait_for("well's spans", || world.delivered("well"), |there| *there == count);
+    let world = world(&["hanging", "healthy"], manner, export);
+    let wait_for_healthy = |count| {
+        wait_for(
+            "spans of healthy",
+            || world.delivered("healthy"),
+            |delivered| *delivered == count,
+        );
     };
-    world.span("well", 1);
-    well(1);
-    // Larger than what the server takes unread on the whole connection.
+    world.span("healthy", 1);
+    wait_for_healthy(1);
+    // Larger than the server's flow-control window of the connection.
     world.span("hanging", 200_000);
     wait_for(
-        "the one that hangs",
-        || world.asked_by("hanging").len(),
+        "the hanging request",
+        || world.requests_of("hanging").len(),
         |asked| *asked == 1,
     );
     for count in 2..=20 {
-        world.span("well", 1000);
-        well(count);
+        world.span("healthy", 1000);
+        wait_for_healthy(count);
     }
-    let (hanging, others) = (world.asked_by("hanging"), world.asked_by("well"));
-    assert_eq!(hanging[0].connection, others[0].connection, "they did share one");
+    let (hanging, others) = (world.requests_of("hanging"), world.requests_of("healthy"));
+    assert_eq!(hanging[0].connection, others[0].connection, "both used one connection");
     let last = others.last().expect("20 of them").connection;
-    // The first was before; the second waited behind the one that hangs, so that the third was kept apart; then all is as it was.
+    // The first request came before. The second waited behind the hanging one, so the third was
+    // sent separately. All later ones share a connection.
     assert!(others[3..].iter().all(|asked| asked.connection == last), "{others:#?}");
     assert_ne!(last, hanging[0].connection);
-    // Each repetition has a connection of its own.
-    wait_for("repetitions", || world.asked_by("hanging").len(), |asked| *asked >= 3);
-    let hanging: Vec<usize> = world.asked_by("hanging").iter().map(|asked| asked.connection).collect();
+    // Each retry uses a separate connection.
+    wait_for("retries", || world.requests_of("hanging").len(), |asked| *asked >= 3);
+    let hanging: Vec<usize> = world
+        .requests_of("hanging")
+        .iter()
+        .map(|asked| asked.connection)
+        .collect();
     let mut once = hanging.clone();
     once.dedup();
     assert_eq!((once.len(), hanging.contains(&last)), (hanging.len(), false));
-    // Well again, it is sent on the shared connection.
+    // After recovery, its requests use the shared connection again.
     world.server.let_go();
     assert!(world.registry.force_flush(LONG).is_complete());
     for _ in 0..2 {
         world.span("hanging", 1);
         assert!(world.registry.force_flush(LONG).is_complete());
     }
-    assert_eq!(world.asked_by("hanging").last().expect("asked").connection, last);
+    assert_eq!(world.requests_of("hanging").last().expect("requests").connection, last);
 }

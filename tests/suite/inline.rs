@@ -1,4 +1,4 @@
-//! `export.mode = "inline"`: nothing is sent but by those who flush.
+//! `export.mode = "inline"`: only a flush sends.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use tracer_registry::status::DropReason;
 use tracer_registry::{Enrichment, TracerRegistry};
 use tracer_registry_collector::{Endpoint, Fault};
 
-use crate::child::{is_child, variable};
+use crate::child_process::{is_child, variable};
 use crate::support::{AT_ONCE, LONG, World, binding, key_of, keys, quick, wait_for};
 
 fn inline() -> Export {
@@ -30,7 +30,7 @@ fn world(tenants: &[&str]) -> World {
 }
 
 #[test]
-fn nothing_is_sent_between_flushes_and_a_full_queue_drops_and_counts() {
+fn nothing_is_sent_between_flushes_and_a_full_queue_counts_drops() {
     let export = Export {
         max_export_batch_size: Some(4),
         max_queue_size: Some(10),
@@ -39,8 +39,8 @@ fn nothing_is_sent_between_flushes_and_a_full_queue_drops_and_counts() {
     };
     let world = World::with(&["a", "b"], |builder| builder.export(export));
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    // Another one that sends by itself, to see that there was time for it.
-    let busy = World::new(&["a"]);
+    // A background registry, to measure that an export would have happened.
+    let background = World::new(&["a"]);
     for round in 1..=3_u64 {
         let session = a.session("s").start();
         session.enrich(Enrichment::new().metadata("round", round));
@@ -51,9 +51,17 @@ fn nothing_is_sent_between_flushes_and_a_full_queue_drops_and_counts() {
         dedicated.start_span("of a request").end();
         drop(dedicated);
         let before = world.collector.requests().len();
-        busy.tenant("a").start_span("span").end();
-        wait_for("a delay", || busy.names("a").len() as u64, |sent| *sent == round);
-        assert_eq!(world.collector.requests().len(), before, "nothing by itself");
+        background.tenant("a").start_span("span").end();
+        wait_for(
+            "a background export",
+            || background.names("a").len() as u64,
+            |sent| *sent == round,
+        );
+        assert_eq!(
+            world.collector.requests().len(),
+            before,
+            "nothing is sent without a flush"
+        );
         let status = world.status("a");
         assert_eq!((status.spans.queued, status.session_events.queued), (10, 2));
         let report = world.registry.force_flush(LONG);
@@ -68,13 +76,13 @@ fn nothing_is_sent_between_flushes_and_a_full_queue_drops_and_counts() {
         assert_eq!(
             world.names("b").len() as u64,
             round,
-            "a dedicated one that is gone is flushed too"
+            "a dropped dedicated tracer is flushed too"
         );
     }
 }
 
 #[test]
-fn a_shutdown_and_a_drop_send_what_there_is() {
+fn shutdown_and_drop_send_queued_data() {
     let world = world(&["a"]);
     let a = world.tenant("a");
     a.start_span("span").end();
@@ -92,7 +100,7 @@ fn a_shutdown_and_a_drop_send_what_there_is() {
 }
 
 #[test]
-fn a_drop_keeps_its_time() {
+fn a_drop_ends_at_its_timeout() {
     let export = Export {
         drop_timeout: Some(Duration::from_millis(100)),
         ..inline()
@@ -106,7 +114,7 @@ fn a_drop_keeps_its_time() {
 }
 
 #[test]
-fn what_passes_is_repeated_within_the_flush() {
+fn transient_failures_are_retried_within_the_flush() {
     let world = world(&["a"]);
     let fault = world.collector.fault(Fault::status(503).times(3).on(Endpoint::Traces));
     world.tenant("a").start_span("span").end();
@@ -115,9 +123,9 @@ fn what_passes_is_repeated_within_the_flush() {
 }
 
 #[test]
-fn what_a_flush_left_is_not_given_up_for_the_time_that_everything_stood_still() {
+fn time_between_flushes_does_not_count_against_max_elapsed() {
     let export = Export {
-        // Over by the time that it is thawed.
+        // Expires during the pause.
         timeout: Some(Duration::from_millis(1_500)),
         retry: Retry {
             max_elapsed: Some(Duration::from_secs(3)),
@@ -128,21 +136,21 @@ fn what_a_flush_left_is_not_given_up_for_the_time_that_everything_stood_still() 
     let world = World::with(&["a"], |builder| builder.export(export));
     let fault = world.collector.fault(Fault::hang().times(1));
     world.tenant("a").start_span("span").end();
-    let begin = || {
+    let flush_briefly = || {
         drop(world.registry.force_flush(Duration::from_millis(100)));
         world.collector.fault_hits(fault)
     };
-    wait_for("the request", begin, |hits| *hits == 1);
+    wait_for("the request", flush_briefly, |hits| *hits == 1);
     assert_eq!(world.status("a").spans.pending(), 1);
-    // Frozen for longer than anything is repeated.
-    let frozen = Instant::now();
-    wait_for("a while", || frozen.elapsed(), |time| *time > Duration::from_secs(4));
+    // Pause for longer than max_elapsed.
+    let paused = Instant::now();
+    wait_for("a pause", || paused.elapsed(), |time| *time > Duration::from_secs(4));
     world.flush();
     assert_eq!(world.names("a"), ["span"]);
 }
 
 #[test]
-fn flushes_at_the_same_time_each_keep_their_own_time() {
+fn concurrent_flushes_each_keep_their_own_timeout() {
     let world = world(&["slow", "quick"]);
     let fault = world.collector.fault(Fault::hang().only(key_of("slow")));
     let (slow, quick) = (world.tenant("slow"), world.tenant("quick"));
@@ -150,7 +158,7 @@ fn flushes_at_the_same_time_each_keep_their_own_time() {
     thread::scope(|threads| {
         let long = threads.spawn(|| slow.force_flush(LONG));
         wait_for("the request", || world.collector.fault_hits(fault), |hits| *hits == 1);
-        // Somebody else moves the tasks: these are moved along, or give up in time.
+        // The long flush drives the engine. Other flushes complete or end at their timeout.
         let begun = Instant::now();
         for n in 0..20 {
             quick.start_span(format!("{n}")).end();
@@ -164,9 +172,9 @@ fn flushes_at_the_same_time_each_keep_their_own_time() {
         world.collector.clear_faults();
         assert!(long.join().expect("no panic").is_complete());
     });
-    // What came after the long one began was not its to wait for.
+    // The long flush did not wait for spans that ended after its start.
     world.flush();
-    // One that needs longer than the one that moves the tasks takes over.
+    // A flush that lasts longer than the driving one takes over.
     world.collector.fault(Fault::hang().only(key_of("slow")));
     slow.start_span("span").end();
     thread::scope(|threads| {
@@ -179,7 +187,7 @@ fn flushes_at_the_same_time_each_keep_their_own_time() {
 }
 
 #[test]
-fn flushes_and_shutdowns_from_many_threads_all_return() {
+fn concurrent_flushes_and_shutdowns_all_return() {
     let world = world(&["a"]);
     world.collector.fault(Fault::hang());
     let a = world.tenant("a");
@@ -195,12 +203,12 @@ fn flushes_and_shutdowns_from_many_threads_all_return() {
             });
         }
     });
-    assert!(begun.elapsed() < AT_ONCE, "a shutdown ends flushes that wait");
+    assert!(begun.elapsed() < AT_ONCE, "a shutdown ends waiting flushes");
     assert_eq!(world.status("a").spans.dropped[&DropReason::Shutdown], 1);
 }
 
 #[test]
-fn endpoints_are_asked_by_a_check() {
+fn a_connection_check_sends_requests_in_inline_mode() {
     let world = world(&["a", "b"]);
     world.collector.fault(Fault::status(401).only(key_of("b")));
     let checked = world.registry.check(CheckMode::Connect);
@@ -212,7 +220,7 @@ fn endpoints_are_asked_by_a_check() {
 }
 
 #[tokio::test]
-async fn endpoints_are_asked_by_a_check_in_a_runtime() {
+async fn a_connection_check_works_inside_an_async_runtime() {
     let world = world(&["a"]);
     assert_eq!(
         world.registry.check(CheckMode::Connect)[0].connection,
@@ -221,19 +229,19 @@ async fn endpoints_are_asked_by_a_check_in_a_runtime() {
 }
 
 #[test]
-fn a_kept_connection_is_used_again_and_one_that_died_costs_a_reconnect_and_no_span() {
+fn connections_are_reused_and_a_closed_one_costs_a_reconnect_and_no_span() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    // How many requests each connection answers before it is closed.
-    let (closed, closing) = mpsc::channel();
+    // Number of requests that each connection serves before the server closes it.
+    let (closed_tx, closed_rx) = mpsc::channel();
     let server = thread::spawn(move || {
         [2, 1, 1].map(|requests| {
             let mut reader = BufReader::new(listener.accept().expect("a connection").0);
             for _ in 0..requests {
-                answer(&mut reader);
+                serve(&mut reader);
             }
             drop(reader);
-            closed.send(()).expect("it listens");
+            closed_tx.send(()).expect("an open channel");
         })
     });
     let registry = TracerRegistry::builder()
@@ -253,15 +261,18 @@ fn a_kept_connection_is_used_again_and_one_that_died_costs_a_reconnect_and_no_sp
         a.start_span("span").end();
         let report = a.force_flush(LONG);
         assert_eq!((report.delivered, report.is_complete()), (1, true), "{report}");
-        assert_eq!(report.last_error, None, "found out before anything is sent on it");
+        assert_eq!(
+            report.last_error, None,
+            "a closed connection is detected before the request"
+        );
         if flush > 1 {
-            closing.recv_timeout(LONG).expect("the server closed it");
+            closed_rx.recv_timeout(LONG).expect("the server closes the connection");
         }
     }
-    server.join().expect("three connections, four requests");
+    server.join().expect("no panic");
 }
 
-fn answer(reader: &mut BufReader<std::net::TcpStream>) {
+fn serve(reader: &mut BufReader<std::net::TcpStream>) {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         assert!(reader.read_line(&mut head).expect("a head") > 0, "{head:?}");
@@ -269,14 +280,14 @@ fn answer(reader: &mut BufReader<std::net::TcpStream>) {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let length = length.expect("a body").parse().expect("a number");
     std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).expect("a body");
-    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-    reader.get_mut().write_all(answer).expect("it listens");
+    let serve = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    reader.get_mut().write_all(serve).expect("an open channel");
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn there_are_no_threads_before_between_and_after_flushes() {
-    const TEST: &str = "inline::there_are_no_threads_before_between_and_after_flushes";
+fn inline_mode_has_no_threads() {
+    const TEST: &str = "inline::inline_mode_has_no_threads";
     const URL: &str = "COLLECTOR_URL";
     let collector = crate::support::collector(&["a"], &Fingerprinter::new())
         .start()
@@ -287,11 +298,11 @@ fn there_are_no_threads_before_between_and_after_flushes() {
     }
     drop(collector);
     let threads = || std::fs::read_dir("/proc/self/task").expect("Linux").count();
-    // That of the local collector, which ends when it likes.
+    // The thread of the collector ends asynchronously.
     wait_for("the collector's end", threads, |threads| *threads == 2);
     let registry = crate::support::registry(&variable(URL), &["a"], &Fingerprinter::new());
     let registry = registry.export(inline()).build().expect("valid");
-    assert_eq!(threads(), 2, "the test's, and the one that waits for it");
+    assert_eq!(threads(), 2, "the test thread and the main thread");
     for _ in 0..3 {
         let a = registry.tenant("a").expect("configured");
         a.start_span("span").end();
@@ -305,8 +316,8 @@ fn there_are_no_threads_before_between_and_after_flushes() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_name_is_resolved_on_a_thread_that_ends_with_the_look_up() {
-    if !is_child::<&str>("inline::a_name_is_resolved_on_a_thread_that_ends_with_the_look_up", &[]) {
+fn the_dns_thread_of_inline_mode_ends_after_resolution() {
+    if !is_child::<&str>("inline::the_dns_thread_of_inline_mode_ends_after_resolution", &[]) {
         return;
     }
     let world = World::with(&["a"], |builder| builder.export(inline()));

@@ -1,4 +1,4 @@
-//! A bounded pool with `export.mode = "inline"`: nobody looks through it between flushes but look-ups themselves.
+//! Bounded pool with `export.mode = "inline"`: only look-ups and flushes sweep it.
 
 use std::sync::Barrier;
 use std::thread;
@@ -13,7 +13,7 @@ use tracer_registry_collector::{Fault, LocalCollector};
 
 use crate::support::{self, AT_ONCE, LONG, World, binding, key_of, quick};
 
-/// Any tenant, all with one key, so that one project has all that arrives.
+/// Accepts any tenant name. All tenants share one key and so one project.
 fn world(max_tracers: usize) -> World {
     let fingerprinter = Fingerprinter::new();
     let collector = LocalCollector::builder()
@@ -42,8 +42,8 @@ fn world(max_tracers: usize) -> World {
     }
 }
 
-/// What was accepted, delivered and lost, of all names together.
-fn sums(status: &Status) -> [u64; 3] {
+/// Returns the accepted, delivered and lost spans of all tracers.
+fn totals(status: &Status) -> [u64; 3] {
     let ledgers = status.tracers.iter().map(|tracer| &tracer.spans);
     ledgers
         .chain([&status.evicted_totals.spans])
@@ -62,20 +62,30 @@ fn delivered(report: &Report) -> u64 {
 }
 
 #[test]
-fn an_idle_tracer_makes_room_at_once_and_one_that_holds_spans_after_a_flush() {
+fn idle_tracers_are_evicted_at_once_and_tracers_with_spans_after_a_flush() {
     let world = world(2);
     let registry = &world.registry;
     let begun = Instant::now();
     for n in 0..40 {
-        drop(registry.tenant(&format!("idle-{n}")).expect("an idle one goes"));
+        drop(
+            registry
+                .tenant(&format!("idle-{n}"))
+                .expect("an idle tracer is evicted"),
+        );
     }
     for name in ["a", "b"] {
-        registry.tenant(name).expect("an idle one goes").in_span("span", |_| ());
+        registry
+            .tenant(name)
+            .expect("an idle tracer is evicted")
+            .in_span("span", |_| ());
     }
-    // A wait for room, as where there are threads that send, is a quarter of a second each time.
+    // With background threads, each of these look-ups would wait 250 ms.
     for n in 0..200 {
-        let full = registry.tenant(&format!("t{n}")).expect_err("none is idle");
-        assert!(matches!(full, LookupError::PoolFull { max_tracers: 2, .. }), "{full:?}");
+        let error = registry.tenant(&format!("t{n}")).expect_err("none is idle");
+        assert!(
+            matches!(error, LookupError::PoolFull { max_tracers: 2, .. }),
+            "{error:?}"
+        );
     }
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     let status = registry.status();
@@ -83,54 +93,54 @@ fn an_idle_tracer_makes_room_at_once_and_one_that_holds_spans_after_a_flush() {
         (status.pool.tracers, status.pool.evicted, status.pool.rejected),
         (2, 40, 200)
     );
-    assert_eq!(sums(&status), [2, 0, 0], "a look-up sends nothing");
+    assert_eq!(totals(&status), [2, 0, 0], "a look-up sends nothing");
     assert!(world.collector.requests().is_empty());
-    // That of one sends that one alone, and makes room for one.
-    let report = registry.tenant("a").expect("it is there").force_flush(LONG);
+    // The flush of one tracer sends only its spans and makes only it evictable.
+    let report = registry.tenant("a").expect("in the pool").force_flush(LONG);
     assert_eq!((report.delivered, report.is_complete()), (1, true), "{report}");
-    let c = registry.tenant("c").expect("one is idle");
-    assert!(registry.tenant("d").is_err(), "the other one is not");
+    let c = registry.tenant("c").expect("a is idle");
+    assert!(registry.tenant("d").is_err(), "b is not idle");
     let report = registry.force_flush(LONG);
     assert_eq!(
         (delivered(&report), report.is_complete()),
         (1, true),
-        "one was told: {report}"
+        "b's span is reported: {report}"
     );
-    drop(registry.tenant("d").expect("idle now"));
-    assert!(c.same_tracer(&registry.tenant("c").expect("in use, and so kept")));
+    drop(registry.tenant("d").expect("b is idle"));
+    assert!(c.same_tracer(&registry.tenant("c").expect("in use")));
 }
 
 #[test]
-fn books_stay_small_between_flushes_and_each_span_is_told_once() {
+fn ledgers_are_bounded_between_flushes_and_each_span_is_reported_once() {
     const NAMES: u64 = 2_500;
     let world = world(50);
     world.collector.fault(Fault::status(400).when_body_contains("refused"));
-    let (mut told, mut lost) = (0, 0);
-    // Nothing is sent at all: nobody but look-ups can see to it.
+    let (mut reported, mut lost) = (0, 0);
+    // Nothing is sent, so only look-ups can evict.
     for n in 0..1_500 {
-        drop(world.registry.tenant(&format!("silent-{n}")).expect("there is room"));
+        drop(world.registry.tenant(&format!("silent-{n}")).expect("free capacity"));
     }
     let mut most = world.registry.status().tracers.len();
     for n in 0..NAMES {
-        let tracer = world.registry.tenant(&format!("t{n}")).expect("there is room");
+        let tracer = world.registry.tenant(&format!("t{n}")).expect("free capacity");
         if n % 25 == 0 {
-            let name = if n % 50 == 0 { "taken" } else { "refused" };
+            let name = if n % 50 == 0 { "accepted" } else { "refused" };
             tracer.in_span(name, |_| ());
             let report = tracer.force_flush(LONG);
-            told += report.delivered;
+            reported += report.delivered;
             lost += report.lost();
         } else if n % 26 == 0 {
             world
                 .registry
                 .dedicated(tracer.selector())
-                .expect("there is always room");
+                .expect("not limited by the pool");
         }
         if n % 50 == 49 {
             most = most.max(world.registry.status().tracers.len());
         }
     }
-    assert_eq!((told, lost), (50, 50));
-    // Those that are remembered, those with a tracer, and a look at the pool's.
+    assert_eq!((reported, lost), (50, 50));
+    // Limit of kept ledgers, pooled tracers, and a margin for the sweep.
     assert!(most <= 1_100, "{most}");
     let status = world.registry.status();
     assert!(
@@ -138,26 +148,26 @@ fn books_stay_small_between_flushes_and_each_span_is_told_once() {
         "{:?}",
         status.evicted_totals
     );
-    assert_eq!(sums(&status), [100, 50, 50]);
+    assert_eq!(totals(&status), [100, 50, 50]);
     let report = world.registry.force_flush(LONG);
     assert!(
         report.is_complete() && delivered(&report) == 0,
-        "all was told: {report}"
+        "everything was already reported: {report}"
     );
     assert_eq!(world.project("all").spans().len(), 50);
 }
 
 #[test]
-fn threads_that_look_up_and_flush_lose_nothing_and_share_no_dead_tracer() {
+fn concurrent_look_ups_and_flushes_lose_no_span() {
     const THREADS: u64 = 4;
     const SPANS: u64 = 100;
     let world = world(6);
-    let begin = Barrier::new(4);
+    let start = Barrier::new(4);
     thread::scope(|threads| {
         for thread in 0..THREADS {
-            let (registry, begin) = (&world.registry, &begin);
+            let (registry, start) = (&world.registry, &start);
             threads.spawn(move || {
-                begin.wait();
+                start.wait();
                 for n in 0..SPANS {
                     let name = format!("t{}", (thread + n) % 20);
                     let tracer = loop {
@@ -179,11 +189,11 @@ fn threads_that_look_up_and_flush_lose_nothing_and_share_no_dead_tracer() {
     assert!(report.is_complete(), "{report}");
     let status = world.registry.status();
     let all = THREADS * SPANS;
-    assert_eq!(sums(&status), [all, all, 0]);
+    assert_eq!(totals(&status), [all, all, 0]);
     assert!(status.pool.evicted > 0 && status.pool.tracers <= 6, "{:?}", status.pool);
     let mut names = world.names("all");
-    assert_eq!(names.len() as u64, all, "none twice");
+    assert_eq!(names.len() as u64, all, "no span was delivered twice");
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len() as u64, all, "each once");
+    assert_eq!(names.len() as u64, all, "every span was delivered");
 }

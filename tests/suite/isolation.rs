@@ -1,9 +1,9 @@
-//! What must never cross from one tracer to another.
+//! Isolation between tracers: parents, sessions, scopes, links and attributes.
 
-pub(crate) mod attached;
-mod by_hand;
-mod instances;
-mod returned;
+pub(crate) mod attach_limit;
+mod manual_context;
+mod returning_spans;
+mod separate_tracers;
 
 use std::sync::Arc;
 use std::thread;
@@ -23,7 +23,7 @@ fn pair(world: &World) -> (TracerHandle, TracerHandle) {
 }
 
 #[test]
-fn a_span_started_under_another_tracers_span_is_a_root_of_its_own() {
+fn a_span_under_another_tracers_span_is_a_root_or_child_of_its_own_ancestor() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     a.in_span("a-outer", |_| {
@@ -37,7 +37,7 @@ fn a_span_started_under_another_tracers_span_is_a_root_of_its_own() {
     );
     assert_eq!(foreign.parent_span_id, None);
     assert_ne!(foreign.trace_id, outer.trace_id);
-    // Its own ancestor is found again, past the other tracer's span.
+    // The parent is the tracer's own ancestor, beyond the other tracer's span.
     assert_eq!(inner.parent_span_id.as_ref(), Some(&outer.span_id));
     assert_eq!(inner.trace_id, outer.trace_id);
     for id in [&outer.trace_id, &outer.span_id, &inner.span_id] {
@@ -47,40 +47,46 @@ fn a_span_started_under_another_tracers_span_is_a_root_of_its_own() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "as a third party would")]
-fn the_ancestor_is_found_whoever_made_the_spans_current() {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "third-party code uses OpenTelemetry's functions"
+)]
+fn the_ancestor_is_found_if_opentelemetrys_functions_made_spans_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     let (a_otel, b_otel) = (a.tracer("third-party"), b.tracer("third-party"));
-    // By OpenTelemetry's own functions only: `in_span_async` of its trait, and a context made by hand.
+    // Only OpenTelemetry's own functions: `in_span` of its trait, and a manually built context.
     b_otel.in_span("b-outer", |_| {
         a_otel.in_span("a-middle", |cx| {
             b_otel.start_with_context("b-inner", &cx).end();
-            let hand_made = Context::map_current(|cx| cx.with_span(a_otel.start("a-hand")));
-            let _attached = hand_made.attach();
-            b_otel.start("b-under-hand").end();
-            a_otel.start("a-under-hand").end();
+            let manual = Context::map_current(|cx| cx.with_span(a_otel.start("a-manual")));
+            let _attached = manual.attach();
+            b_otel.start("b-under-manual").end();
+            a_otel.start("a-under-manual").end();
         });
     });
     world.flush();
     let (outer, middle) = (world.span("b", "b-outer"), world.span("a", "a-middle"));
     assert_eq!(middle.parent_span_id, None);
-    for name in ["b-inner", "b-under-hand"] {
+    for name in ["b-inner", "b-under-manual"] {
         assert_eq!(
             world.span("b", name).parent_span_id.as_ref(),
             Some(&outer.span_id),
             "{name}"
         );
     }
-    assert_eq!(world.span("a", "a-hand").parent_span_id.as_ref(), Some(&middle.span_id));
     assert_eq!(
-        world.span("a", "a-under-hand").parent_span_id.as_ref(),
-        Some(&world.span("a", "a-hand").span_id)
+        world.span("a", "a-manual").parent_span_id.as_ref(),
+        Some(&middle.span_id)
+    );
+    assert_eq!(
+        world.span("a", "a-under-manual").parent_span_id.as_ref(),
+        Some(&world.span("a", "a-manual").span_id)
     );
 }
 
 #[test]
-fn spans_of_another_registry_or_of_a_plain_provider_are_no_parents() {
+fn spans_of_another_registry_or_provider_are_never_parents() {
     let world = World::new(&["a"]);
     let other = World::new(&["a"]);
     let ours = world.registry.tenant("a").expect("configured");
@@ -100,7 +106,7 @@ fn spans_of_another_registry_or_of_a_plain_provider_are_no_parents() {
 }
 
 #[tokio::test]
-async fn a_function_traced_for_one_tenant_that_calls_one_traced_for_another_keeps_both_apart() {
+async fn nested_spans_of_two_tenants_keep_sessions_and_sources_separate() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     let (session_a, session_b) = (a.session("of-a").start(), b.session("of-b").start());
@@ -109,8 +115,8 @@ async fn a_function_traced_for_one_tenant_that_calls_one_traced_for_another_keep
             session_b
                 .scope(b.in_span_async("b-work", async |_| tokio::task::yield_now().await))
                 .await;
-            // By hand, outside any scope of b: no session, and none of a's.
-            b.start_span("b-by-hand").end();
+            // Started explicitly, outside any scope of b: no session, neither b's nor a's.
+            b.start_span("b-explicit").end();
             a.in_span_async("a-more", async |_| ()).await;
         }))
         .await;
@@ -118,14 +124,14 @@ async fn a_function_traced_for_one_tenant_that_calls_one_traced_for_another_keep
     assert_eq!(world.span("a", "a-work").session_id.as_deref(), Some(session_a.id()));
     assert_eq!(world.span("a", "a-more").session_id.as_deref(), Some(session_a.id()));
     assert_eq!(world.span("b", "b-work").session_id.as_deref(), Some(session_b.id()));
-    assert_eq!(world.span("b", "b-by-hand").session_id, None);
+    assert_eq!(world.span("b", "b-explicit").session_id, None);
     assert_eq!(world.span("b", "b-work").source.as_deref(), Some("test"));
     world.assert_no_trace_of(session_a.id(), "b");
     world.assert_no_trace_of(session_b.id(), "a");
 }
 
 #[test]
-fn a_session_of_one_tracer_is_nothing_to_another() {
+fn a_session_of_one_tracer_does_not_affect_another() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     let session = a.session("of-a").metadata("canary", "metadata-of-a").start();
@@ -147,7 +153,7 @@ fn a_session_of_one_tracer_is_nothing_to_another() {
 }
 
 #[test]
-fn after_a_scope_or_a_session_ended_nothing_carries_it() {
+fn spans_after_the_end_of_a_scope_do_not_carry_its_session() {
     let world = World::new(&["a"]);
     let a = world.registry.tenant("a").expect("configured");
     let session = a.session("short").start();
@@ -158,7 +164,7 @@ fn after_a_scope_or_a_session_ended_nothing_carries_it() {
     a.start_span("after").end();
     futures_util::FutureExt::now_or_never(session.scope(async { a.start_span("in-future").end() })).expect("ready");
     a.start_span("after-future").end();
-    // A thread that was started inside carries nothing either: scopes are captured, not inherited.
+    // A thread started inside the scope carries no session: scopes are captured, not inherited.
     let inside = session.enter();
     thread::scope(|threads| {
         threads.spawn(|| a.start_span("on-thread").end());
@@ -178,7 +184,7 @@ fn after_a_scope_or_a_session_ended_nothing_carries_it() {
 }
 
 #[test]
-fn what_is_set_on_a_span_lands_on_it_whichever_span_is_current() {
+fn attributes_are_set_on_the_given_span_not_the_current_one() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     a.in_span("a-span", |span| {
@@ -190,7 +196,7 @@ fn what_is_set_on_a_span_lands_on_it_whichever_span_is_current() {
 }
 
 #[test]
-fn tenants_that_share_a_key_and_an_endpoint_are_still_two_tracers() {
+fn tenants_that_share_a_key_and_an_endpoint_have_separate_tracers() {
     let world = World::with(&["shared"], |builder| {
         let same = || crate::support::binding("shared");
         builder.tenant("a", same()).tenant("b", same())
@@ -208,18 +214,18 @@ fn tenants_that_share_a_key_and_an_endpoint_are_still_two_tracers() {
     assert_eq!(of_b.session_id, None);
     let status = world.registry.status();
     for (handle, span) in [(&a, &of_a), (&b, &of_b)] {
-        let whose = &span.resource.attributes["tracer_registry.selector"];
-        assert_eq!(*whose, handle.selector().to_string());
+        let selector = &span.resource.attributes["tracer_registry.selector"];
+        assert_eq!(*selector, handle.selector().to_string());
         assert_eq!(status.tracer(handle.selector()).expect("looked up").spans.delivered, 1);
     }
-    // One request carries one tracer's spans, also where key and endpoint are the same.
+    // Each request carries spans of one tracer, even with equal key and endpoint.
     let requests = world.collector.requests();
     let with_spans = requests.iter().filter(|request| request.path.ends_with("/v1/traces"));
     assert_eq!(with_spans.count(), 2);
 }
 
 #[test]
-fn slugs_that_look_alike_are_each_their_own_tenant_or_refused() {
+fn similar_slugs_are_separate_tenants_or_refused() {
     let world = World::new(&["acme-eu", "acme_eu", "acme.eu"]);
     let similar = ["acme-eu", "acme_eu", "acme.eu"];
     for slug in similar {
@@ -254,7 +260,7 @@ fn slugs_that_look_alike_are_each_their_own_tenant_or_refused() {
 }
 
 #[test]
-fn each_tracer_keeps_its_own_limits_and_sampling_whichever_was_made_first() {
+fn each_tracer_has_its_own_limits_and_sampling() {
     let limits = tracer_registry::config::Limits {
         attributes: Some(3),
         ..Default::default()
@@ -290,7 +296,7 @@ fn each_tracer_keeps_its_own_limits_and_sampling_whichever_was_made_first() {
             assert_eq!(
                 span.session_id.is_some(),
                 name == "in-session",
-                "the session is never what is dropped"
+                "the session id is never dropped"
             );
         }
     }
@@ -299,25 +305,22 @@ fn each_tracer_keeps_its_own_limits_and_sampling_whichever_was_made_first() {
     assert_eq!(
         status.tracer(none.selector()).expect("looked up").spans.accepted,
         0,
-        "sampled is not accepted"
+        "unsampled spans are not accepted"
     );
 }
 
-#[expect(
-    clippy::async_yields_async,
-    reason = "the task is to outlive the span that it was started in"
-)]
+#[expect(clippy::async_yields_async, reason = "the task outlives the span that spawned it")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_spawned_future_belongs_to_where_it_was_made() {
+async fn a_spawned_future_keeps_the_scope_it_was_created_in() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     let session = a.session("s").start();
     let parent = Arc::new(std::sync::Mutex::new(None));
-    let kept = Arc::clone(&parent);
+    let parent_id = Arc::clone(&parent);
     session
         .scope(async {
             let outer = a.in_span_async("outer", async |span| {
-                *kept.lock().expect("not poisoned") = Some(span.span_context().span_id().to_string());
+                *parent_id.lock().expect("not poisoned") = Some(span.span_context().span_id().to_string());
                 tokio::spawn(a.in_span_async("spawned", async |_| tokio::task::yield_now().await))
             });
             let task = outer.await;

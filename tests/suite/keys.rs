@@ -1,11 +1,11 @@
-//! Keys out of variables, files, credentials, commands and the program's own sources.
+//! Key sources: variables, files, credentials, commands and the program's own sources.
 
 mod characters;
 #[cfg(target_os = "linux")]
 mod commands;
 #[cfg(unix)]
 mod permissions;
-mod sources;
+mod providers;
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,23 +18,23 @@ use tracer_registry::config::Binding;
 use tracer_registry::secret::{Fingerprinter, KeyCommand, SecretErrorKind, SecretSources};
 use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
-use crate::child::is_child;
+use crate::child_process::is_child;
 
-/// Reads a key and says what it is, as far as that can be said: whether it is `expected`.
+/// Reads a key and returns whether it equals `expected`.
 fn is_key(source: &KeySource, expected: &str) -> bool {
     let key = source.read(&SecretSources::default()).expect("a key");
     let fingerprinter = Fingerprinter::new();
     key.fingerprint(&fingerprinter) == fingerprinter.fingerprint(expected.as_bytes())
 }
 
-fn fault(source: &KeySource) -> SecretErrorKind {
+fn error_kind(source: &KeySource) -> SecretErrorKind {
     let error = source.read(&SecretSources::default()).expect_err("no key");
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
     error.fault().clone()
 }
 
-/// A space at the edge of a key.
-fn blank(at: usize) -> SecretErrorKind {
+/// Error for a space at the start or end of a key.
+fn blank_at_edge(at: usize) -> SecretErrorKind {
     let character = ' '.into();
     SecretErrorKind::BlankAtEdge { at, character }
 }
@@ -45,24 +45,24 @@ fn file(folder: &TempDir, content: impl AsRef<[u8]>) -> KeySource {
     KeySource::file(path)
 }
 
-/// A registry with one tenant, `acme`, whose key is in a file.
+/// Creates a registry with tenant `acme` and its key in a file.
 fn with_file(path: &Path) -> TracerRegistry {
     let acme = Binding::new().api_key(KeySource::file(path.to_owned()));
     TracerRegistry::builder().tenant("acme", acme).build().expect("valid")
 }
 
-/// How many tracers there are, and of how many selectors there are books.
-fn left(registry: &TracerRegistry) -> (String, usize) {
+/// Returns the number of tracers, as debug output, and of ledgers.
+fn remaining(registry: &TracerRegistry) -> (String, usize) {
     (format!("{registry:?}"), registry.status().tracers.len())
 }
 
-fn nothing_is_left(registry: &TracerRegistry) -> bool {
-    left(registry) == ("TracerRegistry { tracers: 0, .. }".to_owned(), 0)
+fn is_empty(registry: &TracerRegistry) -> bool {
+    remaining(registry) == ("TracerRegistry { tracers: 0, .. }".to_owned(), 0)
 }
 
 #[test]
-fn a_variable_is_a_key_as_it_is_or_an_error() {
-    let test = "keys::a_variable_is_a_key_as_it_is_or_an_error";
+fn an_environment_variable_is_read_as_a_key_or_refused() {
+    let test = "keys::an_environment_variable_is_read_as_a_key_or_refused";
     let mut variables: Vec<(&str, OsString)> = [
         ("GOOD", "hh_key"),
         ("SPACES", " hh_key "),
@@ -90,7 +90,7 @@ fn a_variable_is_a_key_as_it_is_or_an_error() {
         ("", SecretErrorKind::Unset),
         ("A=B", SecretErrorKind::Unset),
         ("EMPTY", SecretErrorKind::Empty),
-        ("SPACES", blank(0)),
+        ("SPACES", blank_at_edge(0)),
         ("LINES", SecretErrorKind::ControlCharacter(9)),
         ("NEWLINE", SecretErrorKind::ControlCharacter(9)),
         ("TAB", SecretErrorKind::ControlCharacter(0)),
@@ -98,14 +98,14 @@ fn a_variable_is_a_key_as_it_is_or_an_error() {
         #[cfg(unix)]
         ("BYTES", SecretErrorKind::NotUtf8),
     ] {
-        assert_eq!(fault(&variable(name)), expected, "{name}");
+        assert_eq!(error_kind(&variable(name)), expected, "{name}");
     }
     let error = variable("UNSET").read(&SecretSources::default()).expect_err("unset");
     assert_eq!(error.to_string(), "environment variable UNSET: not set");
 }
 
 #[test]
-fn one_line_end_and_a_byte_order_mark_are_not_part_of_the_key_and_everything_else_is() {
+fn one_final_newline_and_a_byte_order_mark_are_stripped_from_a_key_file() {
     let folder = TempDir::new().expect("a temporary folder");
     for (content, key) in [
         ("hh_key", "hh_key"),
@@ -118,20 +118,20 @@ fn one_line_end_and_a_byte_order_mark_are_not_part_of_the_key_and_everything_els
         assert!(is_key(&file(&folder, content), key), "{content:?}");
     }
     for (content, at) in [("hh_key  \n", 7), (" hh_key", 0), ("\u{feff}hh_key \r\n", 6), (" ", 0)] {
-        assert_eq!(fault(&file(&folder, content)), blank(at), "{content:?}");
+        assert_eq!(error_kind(&file(&folder, content)), blank_at_edge(at), "{content:?}");
     }
     let largest = "a".repeat(8 * 1024);
     for end in ["", "\n", "\r\n"] {
         for start in ["", "\u{feff}"] {
             assert!(is_key(&file(&folder, format!("{start}{largest}{end}")), &largest));
             let larger = file(&folder, format!("{start}{largest}a{end}"));
-            assert_eq!(fault(&larger), SecretErrorKind::TooLarge(8 * 1024));
+            assert_eq!(error_kind(&larger), SecretErrorKind::TooLarge(8 * 1024));
         }
     }
 }
 
 #[test]
-fn a_file_that_is_no_key_is_an_error() {
+fn a_file_without_a_valid_key_is_an_error() {
     let folder = TempDir::new().expect("a temporary folder");
     let large = vec![b'a'; 1 << 20];
     let contents: [(&[u8], SecretErrorKind); 10] = [
@@ -147,7 +147,7 @@ fn a_file_that_is_no_key_is_an_error() {
         (&large, SecretErrorKind::TooLarge(8 * 1024)),
     ];
     for (content, expected) in contents {
-        assert_eq!(fault(&file(&folder, content)), expected);
+        assert_eq!(error_kind(&file(&folder, content)), expected);
     }
     for (path, expected) in [
         (folder.path().join("missing"), SecretErrorKind::NotFound),
@@ -159,27 +159,26 @@ fn a_file_that_is_no_key_is_an_error() {
         (PathBuf::new(), SecretErrorKind::NotFound),
         ("/dev/zero".into(), SecretErrorKind::NotAFile),
     ] {
-        assert_eq!(fault(&KeySource::file(path.clone())), expected, "{}", path.display());
+        assert_eq!(
+            error_kind(&KeySource::file(path.clone())),
+            expected,
+            "{}",
+            path.display()
+        );
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_is_an_error_and_nobody_waits_for_it() {
+fn a_pipe_as_key_file_is_an_error_without_blocking() {
     let folder = TempDir::new().expect("a temporary folder");
     let pipe = folder.path().join("pipe");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .expect("mkfifo is there")
-            .success()
-    );
-    assert_eq!(fault(&KeySource::file(pipe.clone())), SecretErrorKind::NotAFile);
-    // As mounted secrets are: a link to the file of the current version.
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    assert_eq!(error_kind(&KeySource::file(pipe.clone())), SecretErrorKind::NotAFile);
+    // Mounted secrets are symbolic links to the current version.
     std::os::unix::fs::symlink(&pipe, folder.path().join("link")).expect("linked");
     assert_eq!(
-        fault(&KeySource::file(folder.path().join("link"))),
+        error_kind(&KeySource::file(folder.path().join("link"))),
         SecretErrorKind::NotAFile
     );
     fs::write(folder.path().join("real"), "hh_key").expect("written");
@@ -188,8 +187,8 @@ fn a_pipe_is_an_error_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_credential_is_a_file_in_the_folder_of_the_service_and_nowhere_else() {
-    let test = "keys::a_credential_is_a_file_in_the_folder_of_the_service_and_nowhere_else";
+fn a_credential_is_read_only_from_the_credentials_directory() {
+    let test = "keys::a_credential_is_read_only_from_the_credentials_directory";
     let folder = TempDir::new().expect("a temporary folder");
     let credentials = folder.path().join("credentials");
     fs::create_dir(&credentials).expect("created");
@@ -208,22 +207,22 @@ fn a_credential_is_a_file_in_the_folder_of_the_service_and_nowhere_else() {
         ("", SecretErrorKind::CredentialName),
         ("globex", SecretErrorKind::NotFound),
     ] {
-        assert_eq!(fault(&credential(name)), expected, "{name}");
+        assert_eq!(error_kind(&credential(name)), expected, "{name}");
     }
 }
 
 #[test]
-fn without_the_folder_of_the_service_there_is_no_credential() {
-    if is_child::<&str>("keys::without_the_folder_of_the_service_there_is_no_credential", &[]) {
+fn a_credential_without_a_credentials_directory_is_an_error() {
+    if is_child::<&str>("keys::a_credential_without_a_credentials_directory_is_an_error", &[]) {
         assert_eq!(
-            fault(&KeySource::Credential("acme".into())),
+            error_kind(&KeySource::Credential("acme".into())),
             SecretErrorKind::NoCredentialsDirectory
         );
     }
 }
 
 #[test]
-fn a_command_gets_the_tenant_as_one_argument_and_its_arguments_are_never_shown() {
+fn a_command_gets_the_tenant_as_one_argument_and_shows_no_arguments() {
     let exec = |words: &[&str]| KeySource::Exec(KeyCommand::new(words.to_vec()).timeout(Duration::from_secs(3600)));
     let registry = TracerRegistry::builder()
         .tenant(
@@ -256,7 +255,7 @@ fn a_command_gets_the_tenant_as_one_argument_and_its_arguments_are_never_shown()
 }
 
 #[test]
-fn a_look_up_that_failed_leaves_nothing_and_the_next_one_tries_again() {
+fn a_failed_look_up_leaves_no_state_and_the_next_one_retries() {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("acme");
     let registry = with_file(&path);
@@ -273,13 +272,13 @@ fn a_look_up_that_failed_leaves_nothing_and_the_next_one_tries_again() {
             Err(LookupError::Secret(error)) => assert_eq!(error.fault(), &expected),
             other => panic!("{other:?}"),
         }
-        assert!(nothing_is_left(&registry), "{:?}", left(&registry));
+        assert!(is_empty(&registry), "{:?}", remaining(&registry));
     }
     fs::write(&path, "hh_key\n").expect("written");
-    let first = registry.tenant("acme").expect("a key is there");
+    let first = registry.tenant("acme").expect("a key");
     fs::remove_file(&path).expect("removed");
-    let second = registry.tenant("acme").expect("made already");
+    let second = registry.tenant("acme").expect("the existing tracer");
     assert!(first.same_tracer(&second));
-    // One that is made anew reads the key anew.
+    // A new tracer reads the key again.
     assert!(registry.dedicated(tracer_registry::Selector::tenant("acme")).is_err());
 }

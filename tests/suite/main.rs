@@ -1,11 +1,10 @@
 //! Behaviour, tested against real parts: a real receiver on loopback, real files, real processes. One binary, so that they are linked
 //! once.
 
-mod answers;
 mod architecture;
+mod batch_splitting;
 mod breakers;
-mod capacity;
-mod child;
+mod child_process;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod clock;
 mod coalescing;
@@ -15,9 +14,8 @@ mod documentation;
 mod encodings;
 mod eviction;
 mod examples;
-mod faults_out;
+mod export_failures;
 mod flush;
-mod flush_one;
 #[cfg(unix)]
 mod forks;
 mod full_queue;
@@ -26,7 +24,6 @@ mod global;
 mod grpc;
 #[cfg(feature = "grpc")]
 mod grpc_server;
-mod halving;
 mod health_log;
 mod http2;
 mod inline;
@@ -51,6 +48,8 @@ mod propagation;
 mod proxies;
 mod proxy;
 mod public_api;
+mod receiver_capacity;
+mod receiver_responses;
 mod reload;
 #[cfg(feature = "reqwest")]
 mod reqwest;
@@ -77,6 +76,7 @@ mod tls_server;
 mod tower;
 #[cfg(feature = "macros")]
 mod trace_macro;
+mod tracer_flush;
 #[cfg(feature = "tracing")]
 mod tracing_layer;
 mod untrusted;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tracer_registry::config::{BackendName, Binding, Export, Protocol};
 use tracer_registry::{KeySource, TracerRegistry};
 
-use crate::child::{is_child, is_in_child, variable};
+use crate::child_process::{is_child, is_in_child, variable};
 use crate::support::{quick, wait_for};
 
 /// The key is here only as it is in the file, and in no memory of the process that is looked through: a part of it is known there by its complement.

@@ -14,7 +14,7 @@ use tracer_registry::secret::{Fingerprinter, SecretError};
 use tracer_registry::{BuildError, KeySource, TracerRegistry};
 use tracer_registry_collector::Fault;
 
-use crate::child::is_child;
+use crate::child_process::is_child;
 #[cfg(feature = "watch")]
 use crate::log::Log;
 use crate::support::{LONG, World, collector, key_of, quick, wait_for};

@@ -10,7 +10,7 @@ use tracer_registry::secret::Fingerprinter;
 use tracer_registry::{TracerHandle, TracerRegistry};
 use tracer_registry_collector::Fault;
 
-use crate::child::{ended_child, is_child, variable};
+use crate::child_process::{ended_child, is_child, variable};
 use crate::log::Log;
 use crate::support::{World, collector, quick, registry, wait_for};
 

@@ -7,7 +7,7 @@ use tracer_registry::error::ExportError;
 use tracer_registry::secret::Fingerprinter;
 use tracer_registry::{KeySource, LookupError, RegistryBuilder, TracerRegistry};
 
-use crate::child::is_child;
+use crate::child_process::is_child;
 use crate::proxy::{Proxy, Rule};
 use crate::support::{LONG, World, assert_shows_nothing_of, binding, key_of, once, registry, wait_for};
 use crate::tls_server::{Authority, Manner, TlsServer};

@@ -9,7 +9,7 @@ use tracer_registry::config::{BackendName, Binding, Config, Export, ExportMode};
 use tracer_registry::secret::{KeyCommand, SecretSources};
 use tracer_registry::{KeySource, TracerRegistry};
 
-use crate::child::is_child;
+use crate::child_process::is_child;
 use crate::support::{collector, keys, quick, wait_for};
 
 const NAME: &str = "Too many open files";

@@ -11,7 +11,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::{Span as _, Tracer, TracerProvider};
 use tracer_registry::{Enrichment, Scope, Session, TracerHandle, TracerRegistry};
 
-use crate::child::{is_child, variable};
+use crate::child_process::{is_child, variable};
 use crate::support::{LONG, World};
 
 /// What a destructor does, made on the thread before it ends.

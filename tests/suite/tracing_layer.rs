@@ -18,7 +18,7 @@ use tracing::{Instrument, info, info_span};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 
-use crate::child::is_child;
+use crate::child_process::is_child;
 use crate::routing::assert_chain;
 use crate::support::{LONG, World};
 

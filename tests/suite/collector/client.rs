@@ -1,6 +1,6 @@
-//! A client small enough to do everything wrong that a test wants, and the messages it sends.
+//! A minimal HTTP client that can send malformed requests, and builders for its messages.
 //!
-//! Messages are written by the types of `opentelemetry-proto`, which the collector does not know.
+//! Messages use the types of `opentelemetry-proto`, independent of the collector's own decoder.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -15,9 +15,9 @@ use prost::Message;
 use serde_json::Value;
 use tracer_registry_collector::LocalCollector;
 
-use super::PATIENCE;
+use super::DEADLINE;
 
-/// A request on a connection of its own.
+/// A request. Each one opens a connection.
 #[derive(Clone)]
 pub(super) struct Call {
     method: &'static str,
@@ -29,7 +29,7 @@ pub(super) struct Call {
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
@@ -43,7 +43,7 @@ pub(super) fn post(path: &str) -> Call {
     call("POST", path)
 }
 
-/// An export of spans under a key, in protobuf.
+/// Creates a protobuf export of `spans` with `key`.
 pub(super) fn export(key: &str, spans: Vec<Span>) -> Call {
     post("/v1/traces").bearer(key).protobuf(&request(spans))
 }
@@ -88,20 +88,20 @@ impl Call {
     }
 
     pub(super) fn gzip(self) -> Self {
-        self.gzip_called("gzip")
+        self.gzip_as("gzip")
     }
 
-    pub(super) fn gzip_called(mut self, encoding: &str) -> Self {
+    pub(super) fn gzip_as(mut self, encoding: &str) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&self.body).expect("memory takes all");
-        self.body = encoder.finish().expect("memory takes all");
+        encoder.write_all(&self.body).expect("writing to memory cannot fail");
+        self.body = encoder.finish().expect("writing to memory cannot fail");
         self.header("Content-Encoding", encoding)
     }
 
     pub(super) fn deflate(mut self) -> Self {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(&self.body).expect("memory takes all");
-        self.body = encoder.finish().expect("memory takes all");
+        encoder.write_all(&self.body).expect("writing to memory cannot fail");
+        self.body = encoder.finish().expect("writing to memory cannot fail");
         self.header("Content-Encoding", "deflate")
     }
 
@@ -110,15 +110,17 @@ impl Call {
         self
     }
 
-    /// Sends and reads to the end of the connection. A body that is shorter than announced is an error.
-    pub(super) fn send(&self, collector: &LocalCollector) -> io::Result<Answer> {
+    /// Sends the request and reads the response until the connection closes.
+    ///
+    /// Returns an error if the body is shorter than its content length.
+    pub(super) fn send(&self, collector: &LocalCollector) -> io::Result<Response> {
         self.begin(collector)?.finish()
     }
 
-    /// Sends, and leaves the answer to be read later.
+    /// Sends the request without reading the response.
     pub(super) fn begin(&self, collector: &LocalCollector) -> io::Result<Pending> {
         let mut stream = TcpStream::connect(collector.addr())?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
         let headers: Vec<String> = self
             .headers
             .iter()
@@ -145,48 +147,48 @@ impl Call {
         Ok(Pending(stream))
     }
 
-    /// Sends and gives the status.
+    /// Sends the request and returns the status.
     pub(super) fn status(&self, collector: &LocalCollector) -> u16 {
-        self.send(collector).expect("the collector answers").status
+        self.send(collector).expect("a response").status
     }
 }
 
-/// A request whose answer was not read yet.
+/// A sent request with an unread response.
 pub(super) struct Pending(TcpStream);
 
 impl Pending {
-    pub(super) fn finish(mut self) -> io::Result<Answer> {
+    pub(super) fn finish(mut self) -> io::Result<Response> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes)?;
-        let broken = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let truncated = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let end = bytes
             .windows(4)
             .position(|four| four == b"\r\n\r\n")
-            .ok_or_else(broken)?;
+            .ok_or_else(truncated)?;
         let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
         let mut lines = head.split("\r\n");
         let status = lines
             .next()
             .and_then(|line| line.split(' ').nth(1)?.parse().ok())
-            .ok_or_else(broken)?;
+            .ok_or_else(truncated)?;
         let headers = lines.filter_map(|line| line.split_once(": "));
         let headers = headers
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let answer = Answer {
+        let response = Response {
             status,
             headers,
             body: bytes.split_off(end + 4),
         };
-        match answer.header("content-length").map(str::parse::<usize>) {
-            Some(Ok(length)) if answer.body.len() == length => Ok(answer),
-            None => Ok(answer),
-            _ => Err(broken()),
+        match response.header("content-length").map(str::parse::<usize>) {
+            Some(Ok(length)) if response.body.len() == length => Ok(response),
+            None => Ok(response),
+            _ => Err(truncated()),
         }
     }
 }
 
-impl Answer {
+impl Response {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -205,7 +207,7 @@ impl Answer {
     }
 }
 
-/// A span with valid ids made from `id`, all in one trace.
+/// Creates a span with an id derived from `id`. All spans share one trace.
 pub(super) fn span(name: &str, id: u8) -> Span {
     Span {
         trace_id: vec![0xab; 16],
@@ -255,7 +257,7 @@ pub(super) fn text(text: &str) -> any_value::Value {
     any_value::Value::StringValue(text.to_owned())
 }
 
-/// A head that announces a body of so many bytes.
+/// Request head with a content length of `bytes`.
 pub(super) fn head(bytes: usize) -> String {
     format!(
         "POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-a\r\n\
@@ -263,7 +265,7 @@ pub(super) fn head(bytes: usize) -> String {
     )
 }
 
-/// A request with so many empty spans.
+/// Encodes a request with `count` empty spans.
 pub(super) fn tiny_spans(count: usize) -> Vec<u8> {
     let spans = b"\x12\x00".repeat(count);
     let wrapped = |inside: Vec<u8>, tag: u8| {

@@ -1,4 +1,4 @@
-//! What is taken, what is refused, and how that is said.
+//! Exports over HTTP: accepted and refused requests, and their responses.
 
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use serde_json::json;
@@ -36,7 +36,7 @@ fn the_key_alone_chooses_the_project() {
 }
 
 #[test]
-fn a_key_is_taken_from_each_header_that_carries_one() {
+fn the_key_is_read_from_every_supported_header() {
     for (name, value) in [
         ("Authorization", "Bearer key-a"),
         ("Authorization", "bearer key-a"),
@@ -57,7 +57,7 @@ fn a_key_is_taken_from_each_header_that_carries_one() {
 }
 
 #[test]
-fn a_request_without_a_key_is_refused_in_its_own_format() {
+fn a_request_without_a_key_is_refused_in_the_format_of_the_request() {
     let collector = collector();
     let plain = post("/v1/traces").protobuf(&request(vec![span("one", 1)]));
     for call in [
@@ -65,18 +65,18 @@ fn a_request_without_a_key_is_refused_in_its_own_format() {
         plain.clone().header("Authorization", "Bearer "),
         plain.bearer("None"),
     ] {
-        let answer = call.send(&collector).unwrap();
-        assert_eq!(answer.status, 401);
-        assert_eq!(answer.protobuf::<RpcStatus>().code, 16);
+        let response = call.send(&collector).unwrap();
+        assert_eq!(response.status, 401);
+        assert_eq!(response.protobuf::<RpcStatus>().code, 16);
     }
-    let answer = post("/v1/traces").json(&json!({})).send(&collector).unwrap();
-    assert_eq!((answer.status, answer.json()["code"].as_i64()), (401, Some(16)));
+    let response = post("/v1/traces").json(&json!({})).send(&collector).unwrap();
+    assert_eq!((response.status, response.json()["code"].as_i64()), (401, Some(16)));
     assert_eq!(collector.requests_without_key(), 4);
     assert!(span_names(&collector, "acme").is_empty());
 }
 
 #[test]
-fn every_path_that_ends_in_v1_traces_takes_spans() {
+fn every_path_that_ends_in_v1_traces_accepts_spans() {
     let collector = collector();
     let paths = [
         "/v1/traces",
@@ -92,7 +92,7 @@ fn every_path_that_ends_in_v1_traces_takes_spans() {
 }
 
 #[test]
-fn a_body_is_taken_plain_compressed_and_in_chunks() {
+fn plain_compressed_and_chunked_bodies_are_accepted() {
     let plain = post("/v1/traces")
         .bearer("key-a")
         .protobuf(&request(vec![span("one", 1)]));
@@ -100,20 +100,20 @@ fn a_body_is_taken_plain_compressed_and_in_chunks() {
         ("plain", plain.clone()),
         ("identity", plain.clone().header("Content-Encoding", "identity")),
         ("gzip", plain.clone().gzip()),
-        ("x-gzip", plain.clone().gzip_called("X-GZIP")),
+        ("x-gzip", plain.clone().gzip_as("X-GZIP")),
         ("deflate", plain.clone().deflate()),
         ("chunked", plain.clone().chunked()),
         ("chunked gzip", plain.clone().gzip().chunked()),
     ];
-    for (what, call) in calls {
+    for (case, call) in calls {
         let collector = collector();
-        assert_eq!(call.status(&collector), 200, "{what}");
-        assert_eq!(span_names(&collector, "acme"), ["one"], "{what}");
+        assert_eq!(call.status(&collector), 200, "{case}");
+        assert_eq!(span_names(&collector, "acme"), ["one"], "{case}");
     }
 }
 
 #[test]
-fn content_types_are_read_as_http_means_them() {
+fn content_types_match_case_insensitively_and_ignore_parameters() {
     let body = serde_json::to_vec(&request(vec![span("one", 1)])).unwrap();
     for (content_type, status) in [
         ("application/json", 200),
@@ -130,7 +130,7 @@ fn content_types_are_read_as_http_means_them() {
 }
 
 #[test]
-fn other_encodings_and_a_missing_content_type_are_unsupported_and_say_what_is() {
+fn unsupported_encodings_and_a_missing_content_type_get_415_with_the_supported_values() {
     let collector = collector();
     let brotli = export("key-a", vec![])
         .header("Content-Encoding", "br")
@@ -154,21 +154,21 @@ fn other_encodings_and_a_missing_content_type_are_unsupported_and_say_what_is() 
 }
 
 #[test]
-fn full_success_is_an_empty_message() {
+fn a_full_success_is_an_empty_message() {
     let collector = collector();
-    let answer = export("key-a", vec![span("one", 1)]).send(&collector).unwrap();
+    let response = export("key-a", vec![span("one", 1)]).send(&collector).unwrap();
     assert_eq!(
-        answer.protobuf::<ExportTraceServiceResponse>(),
+        response.protobuf::<ExportTraceServiceResponse>(),
         ExportTraceServiceResponse::default()
     );
-    assert!(answer.body.is_empty());
+    assert!(response.body.is_empty());
     let body = serde_json::to_value(request(vec![span("two", 2)])).unwrap();
-    let answer = post("/v1/traces").bearer("key-a").json(&body).send(&collector).unwrap();
-    assert_eq!(answer.json(), json!({}));
+    let response = post("/v1/traces").bearer("key-a").json(&body).send(&collector).unwrap();
+    assert_eq!(response.json(), json!({}));
 }
 
 #[test]
-fn an_empty_export_is_a_check_of_the_connection_and_succeeds() {
+fn an_empty_export_succeeds_as_a_connection_check() {
     let collector = collector();
     let nothing = ExportTraceServiceRequest::default();
     assert_eq!(
@@ -210,7 +210,7 @@ fn an_empty_export_is_a_check_of_the_connection_and_succeeds() {
 }
 
 #[test]
-fn a_span_with_invalid_ids_is_rejected_by_partial_success_and_the_others_are_kept() {
+fn spans_with_invalid_ids_are_rejected_by_partial_success_and_the_others_are_stored() {
     let collector = collector();
     let invalid = |change: fn(&mut opentelemetry_proto::tonic::trace::v1::Span)| {
         let mut span = span("invalid", 9);
@@ -226,9 +226,12 @@ fn a_span_with_invalid_ids_is_rejected_by_partial_success_and_the_others_are_kep
         invalid(|span| span.parent_span_id = vec![1; 4]),
         span("two", 2),
     ];
-    let answer = export("key-a", spans.clone()).send(&collector).unwrap();
-    assert_eq!(answer.status, 200);
-    let partial = answer.protobuf::<ExportTraceServiceResponse>().partial_success.unwrap();
+    let response = export("key-a", spans.clone()).send(&collector).unwrap();
+    assert_eq!(response.status, 200);
+    let partial = response
+        .protobuf::<ExportTraceServiceResponse>()
+        .partial_success
+        .unwrap();
     assert_eq!(partial.rejected_spans, 5);
     assert_eq!(
         partial.error_message,
@@ -238,13 +241,13 @@ fn a_span_with_invalid_ids_is_rejected_by_partial_success_and_the_others_are_kep
     assert_eq!(collector.project("acme").unwrap().summary().rejected_spans, 5);
 
     let body = serde_json::to_value(request(spans)).unwrap();
-    let answer = post("/v1/traces").bearer("key-b").json(&body).send(&collector).unwrap();
-    assert_eq!(answer.json()["partialSuccess"]["rejectedSpans"], "5");
+    let response = post("/v1/traces").bearer("key-b").json(&body).send(&collector).unwrap();
+    assert_eq!(response.json()["partialSuccess"]["rejectedSpans"], "5");
     assert_eq!(span_names(&collector, "bolt"), ["one", "two"]);
 }
 
 #[test]
-fn a_parent_of_zeros_is_no_parent() {
+fn an_all_zero_parent_id_means_no_parent() {
     let collector = collector();
     let mut root = span("root", 1);
     root.parent_span_id = vec![0; 8];
@@ -253,25 +256,25 @@ fn a_parent_of_zeros_is_no_parent() {
 }
 
 #[test]
-fn a_body_that_cannot_be_parsed_is_answered_with_what_and_where() {
+fn an_error_for_an_unparseable_body_names_the_field() {
     let collector = collector();
     let call = post("/v1/traces").bearer("key-a");
-    // resource_spans > scope_spans > spans > name, which is not UTF-8
+    // resource_spans > scope_spans > spans > name; the name is not UTF-8
     let body = vec![0x0a, 0x08, 0x12, 0x06, 0x12, 0x04, 0x2a, 0x02, 0xff, 0xfe];
-    let answer = call
+    let response = call
         .clone()
         .body("application/x-protobuf", body)
         .send(&collector)
         .unwrap();
-    assert_eq!(answer.status, 400);
-    let status = answer.protobuf::<RpcStatus>();
+    assert_eq!(response.status, 400);
+    let status = response.protobuf::<RpcStatus>();
     assert_eq!(status.code, 3);
     assert!(status.message.contains("Span.name"), "{}", status.message);
 
     let body = "{\"resourceSpans\": [\n {\"scopeSpans\": [{\"spans\": [{\"kind\": \"SPAN_KIND_ODD\"}]}]}]}";
-    let answer = call.body("application/json", body).send(&collector).unwrap();
-    assert_eq!((answer.status, answer.json()["code"].as_i64()), (400, Some(3)));
-    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    let response = call.body("application/json", body).send(&collector).unwrap();
+    assert_eq!((response.status, response.json()["code"].as_i64()), (400, Some(3)));
+    let message = response.json()["message"].as_str().unwrap().to_owned();
     assert!(
         message.contains("SPAN_KIND_ODD") && message.contains("line 2"),
         "{message}"
@@ -281,7 +284,7 @@ fn a_body_that_cannot_be_parsed_is_answered_with_what_and_where() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_refused_before_and_after_decompression() {
+fn a_body_over_the_limit_is_refused_compressed_and_uncompressed() {
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
         .max_body_bytes(2000)
@@ -289,10 +292,10 @@ fn a_body_over_the_limit_is_refused_before_and_after_decompression() {
         .unwrap();
     let large = export("key-a", vec![span(&"x".repeat(5000), 1)]);
     for call in [large.clone(), large.clone().chunked(), large.clone().gzip()] {
-        let answer = call.send(&collector).unwrap();
-        assert_eq!(answer.status, 413);
+        let response = call.send(&collector).unwrap();
+        assert_eq!(response.status, 413);
         assert_eq!(
-            answer.protobuf::<RpcStatus>().message,
+            response.protobuf::<RpcStatus>().message,
             "the body is larger than 2000 bytes"
         );
     }
@@ -301,28 +304,28 @@ fn a_body_over_the_limit_is_refused_before_and_after_decompression() {
 }
 
 #[test]
-fn a_small_body_that_unpacks_to_a_huge_one_stops_at_the_limit() {
+fn a_decompression_bomb_is_refused_at_the_limit() {
     let collector = LocalCollector::builder().max_body_bytes(1_000_000).start().unwrap();
     let bomb = post("/v1/traces")
         .bearer("key-a")
         .body("application/x-protobuf", vec![0; 50_000_000])
         .gzip();
-    // 50 MB of zeros pack to some 200 kB, so it is not the packed size that is over the limit.
-    let answer = bomb.send(&collector).unwrap();
-    assert_eq!(answer.status, 413);
+    // 50 MB of zeros compress to about 200 kB, which is below the limit.
+    let response = bomb.send(&collector).unwrap();
+    assert_eq!(response.status, 413);
 }
 
 #[test]
-fn wrong_methods_and_other_paths_are_said_to_be_so() {
+fn wrong_methods_get_405_and_unknown_paths_get_404() {
     let collector = collector();
-    let answer = get("/v1/traces").bearer("key-a").send(&collector).unwrap();
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
-    let answer = call("DELETE", "/events").bearer("key-a").send(&collector).unwrap();
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, PUT")));
+    let response = get("/v1/traces").bearer("key-a").send(&collector).unwrap();
+    assert_eq!((response.status, response.header("allow")), (405, Some("POST")));
+    let response = call("DELETE", "/events").bearer("key-a").send(&collector).unwrap();
+    assert_eq!((response.status, response.header("allow")), (405, Some("POST, PUT")));
     for path in ["/v1/metrics", "/v1/info", "/v1/tracesx", "/api/other"] {
-        let answer = post(path).bearer("key-a").send(&collector).unwrap();
-        assert_eq!(answer.status, 404, "{path}");
-        assert!(answer.json()["error"].as_str().unwrap().contains(path));
+        let response = post(path).bearer("key-a").send(&collector).unwrap();
+        assert_eq!(response.status, 404, "{path}");
+        assert!(response.json()["error"].as_str().unwrap().contains(path));
     }
 }
 
@@ -335,7 +338,7 @@ mod properties {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn no_body_is_answered_with_anything_but_success_or_bad_request(
+        fn every_body_gets_either_200_or_400(
             body in proptest::collection::vec(any::<u8>(), 0..200),
             json in any::<bool>(),
         ) {

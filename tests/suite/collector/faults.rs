@@ -1,4 +1,4 @@
-//! A collector that was told to misbehave.
+//! Injected faults of the collector.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use serde_json::json;
 use tracer_registry_collector::{Endpoint, Fault};
 
 use super::client::{export, post, span};
-use super::{PATIENCE, collector, span_names};
+use super::{DEADLINE, collector, span_names};
 
 #[test]
-fn a_rejected_key_is_refused_and_others_are_served() {
+fn a_fault_for_one_key_leaves_other_keys_served() {
     let collector = collector();
     let fault = collector.fault(Fault::reject_key().only("key-a"));
     collector.fault(Fault::status(403).only("key-c"));
@@ -23,46 +23,46 @@ fn a_rejected_key_is_refused_and_others_are_served() {
     assert!(span_names(&collector, "acme").is_empty());
     collector.clear_fault(fault);
     assert_eq!(one.status(&collector), 200);
-    let answers = collector.project("acme").unwrap().summary().answers.clone();
-    assert_eq!(answers.into_iter().collect::<Vec<_>>(), [(200, 1), (401, 2)]);
+    let responses = collector.project("acme").unwrap().summary().answers.clone();
+    assert_eq!(responses.into_iter().collect::<Vec<_>>(), [(200, 1), (401, 2)]);
     assert_eq!(collector.fault_hits(fault), 2);
 }
 
 #[test]
-fn a_status_is_answered_for_so_many_requests_with_its_header_and_body_and_stores_nothing() {
+fn a_status_fault_applies_its_number_of_times_with_header_and_body_and_stores_nothing() {
     let collector = collector();
     collector.fault(Fault::status(429).retry_after("1").times(2));
     collector.fault(Fault::status(503).body("go away").times(1));
     collector.fault(Fault::status(200).times(1));
     let call = export("key-a", vec![span("one", 1)]);
     for _ in 0..2 {
-        let answer = call.send(&collector).unwrap();
-        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
-        assert_eq!(answer.header("content-type"), Some("application/x-protobuf"));
+        let response = call.send(&collector).unwrap();
+        assert_eq!((response.status, response.header("retry-after")), (429, Some("1")));
+        assert_eq!(response.header("content-type"), Some("application/x-protobuf"));
     }
-    let answer = call.send(&collector).unwrap();
+    let response = call.send(&collector).unwrap();
     assert_eq!(
-        (answer.status, answer.header("retry-after"), &answer.body[..]),
+        (response.status, response.header("retry-after"), &response.body[..]),
         (503, None, &b"go away"[..])
     );
-    let answer = call.send(&collector).unwrap();
-    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    let response = call.send(&collector).unwrap();
+    assert_eq!((response.status, response.body.len()), (200, 0));
     assert!(span_names(&collector, "acme").is_empty());
     assert_eq!(call.status(&collector), 200);
     assert_eq!(span_names(&collector, "acme"), ["one"]);
 }
 
 #[test]
-fn statuses_that_are_none_are_answered_as_a_fault_of_the_server() {
+fn invalid_status_codes_are_sent_as_500() {
     let collector = collector();
-    for (told, answered) in [(7, 500), (100, 500), (999, 500), (204, 204), (304, 304), (599, 599)] {
-        collector.fault(Fault::status(told).times(1));
-        assert_eq!(export("key-a", vec![]).status(&collector), answered, "{told}");
+    for (status, answered) in [(7, 500), (100, 500), (999, 500), (204, 204), (304, 304), (599, 599)] {
+        collector.fault(Fault::status(status).times(1));
+        assert_eq!(export("key-a", vec![]).status(&collector), answered, "{status}");
     }
 }
 
 #[test]
-fn a_delay_holds_the_answer_back_and_then_serves() {
+fn a_delay_fault_delays_the_response() {
     let collector = collector();
     let delay = Duration::from_millis(150);
     collector.fault(Fault::delay(delay).times(1));
@@ -76,11 +76,11 @@ fn a_delay_holds_the_answer_back_and_then_serves() {
 }
 
 #[test]
-fn a_request_hangs_until_its_fault_is_cleared_while_others_are_served() {
+fn a_hanging_request_waits_for_its_fault_to_clear_and_blocks_no_others() {
     let collector = collector();
     let fault = collector.fault(Fault::hang().only("key-a").times(1));
     let hanging = export("key-a", vec![span("late", 1)]).begin(&collector).unwrap();
-    assert!(collector.wait_until(PATIENCE, |collector| collector.fault_hits(fault) == 1));
+    assert!(collector.wait_until(DEADLINE, |collector| collector.fault_hits(fault) == 1));
     assert_eq!(export("key-a", vec![span("early", 2)]).status(&collector), 200);
     assert_eq!(export("key-b", vec![]).status(&collector), 200);
     assert_eq!(span_names(&collector, "acme"), ["early"]);
@@ -90,7 +90,7 @@ fn a_request_hangs_until_its_fault_is_cleared_while_others_are_served() {
 }
 
 #[test]
-fn a_reset_breaks_the_connection_without_an_answer() {
+fn a_reset_fault_closes_the_connection_without_a_response() {
     let collector = collector();
     let fault = collector.fault(Fault::reset().times(1));
     let call = export("key-a", vec![span("one", 1)]);
@@ -102,13 +102,13 @@ fn a_reset_breaks_the_connection_without_an_answer() {
 }
 
 #[test]
-fn a_lost_answer_is_a_reset_after_the_request_was_stored() {
+fn a_lost_answer_fault_resets_the_connection_after_storing_the_request() {
     let collector = collector();
     for delay in [Duration::ZERO, Duration::from_millis(150)] {
         collector.fault(Fault::lose_answer().after(delay).times(1));
         let begun = Instant::now();
         let call = export("key-a", vec![span("one", 1)]).begin(&collector).unwrap();
-        assert!(collector.wait_until(PATIENCE, |collector| span_names(collector, "acme") == ["one"]));
+        assert!(collector.wait_until(DEADLINE, |collector| span_names(collector, "acme") == ["one"]));
         assert_eq!(call.finish().unwrap_err().kind(), ErrorKind::ConnectionReset);
         assert!(begun.elapsed() >= delay);
         assert_eq!(collector.project("acme").unwrap().summary().answers[&200], 1);
@@ -117,7 +117,7 @@ fn a_lost_answer_is_a_reset_after_the_request_was_stored() {
 }
 
 #[test]
-fn a_truncated_answer_ends_in_the_middle_of_its_body_after_the_request_was_stored() {
+fn a_truncate_fault_cuts_the_response_body_after_storing_the_request() {
     let collector = collector();
     collector.fault(Fault::truncate().times(1));
     let call = export("key-a", vec![span("one", 1)]);
@@ -127,33 +127,36 @@ fn a_truncated_answer_ends_in_the_middle_of_its_body_after_the_request_was_store
 }
 
 #[test]
-fn garbage_is_a_success_that_cannot_be_read() {
+fn a_garbage_fault_sends_an_undecodable_success_and_stores_nothing() {
     let collector = collector();
     collector.fault(Fault::garbage());
-    let answer = export("key-a", vec![span("one", 1)]).send(&collector).unwrap();
+    let response = export("key-a", vec![span("one", 1)]).send(&collector).unwrap();
     assert_eq!(
-        (answer.status, answer.header("content-type")),
+        (response.status, response.header("content-type")),
         (200, Some("application/x-protobuf"))
     );
-    assert!(<ExportTraceServiceResponse as prost::Message>::decode(&answer.body[..]).is_err());
-    let answer = post("/v1/traces")
+    assert!(<ExportTraceServiceResponse as prost::Message>::decode(&response.body[..]).is_err());
+    let response = post("/v1/traces")
         .bearer("key-a")
         .json(&json!({}))
         .send(&collector)
         .unwrap();
-    assert!(serde_json::from_slice::<serde_json::Value>(&answer.body).is_err());
+    assert!(serde_json::from_slice::<serde_json::Value>(&response.body).is_err());
     assert!(span_names(&collector, "acme").is_empty());
 }
 
 #[test]
-fn a_partial_success_refuses_the_first_spans_and_stores_the_others() {
+fn a_partial_success_fault_rejects_the_first_spans_and_stores_the_others() {
     let collector = collector();
     collector.fault(Fault::partial_success(2).times(1));
-    let answer = export("key-a", vec![span("a", 1), span("b", 2), span("c", 3)])
+    let response = export("key-a", vec![span("a", 1), span("b", 2), span("c", 3)])
         .send(&collector)
         .unwrap();
-    assert_eq!(answer.status, 200);
-    let partial = answer.protobuf::<ExportTraceServiceResponse>().partial_success.unwrap();
+    assert_eq!(response.status, 200);
+    let partial = response
+        .protobuf::<ExportTraceServiceResponse>()
+        .partial_success
+        .unwrap();
     assert_eq!(partial.rejected_spans, 2);
     assert!(!partial.error_message.is_empty());
     assert_eq!(span_names(&collector, "acme"), ["c"]);
@@ -161,19 +164,19 @@ fn a_partial_success_refuses_the_first_spans_and_stores_the_others() {
 }
 
 #[test]
-fn a_redirect_says_where_to() {
+fn a_redirect_fault_sends_307_with_the_location() {
     let collector = collector();
     collector.fault(Fault::redirect("http://127.0.0.1:1/v1/traces"));
-    let answer = export("key-a", vec![span("one", 1)]).send(&collector).unwrap();
+    let response = export("key-a", vec![span("one", 1)]).send(&collector).unwrap();
     assert_eq!(
-        (answer.status, answer.header("location")),
+        (response.status, response.header("location")),
         (307, Some("http://127.0.0.1:1/v1/traces"))
     );
     assert!(span_names(&collector, "acme").is_empty());
 }
 
 #[test]
-fn a_fault_can_be_kept_to_one_kind_of_call() {
+fn a_fault_can_be_limited_to_one_endpoint() {
     let collector = collector();
     collector.fault(Fault::status(500).on(Endpoint::Sessions));
     let start = post("/session/start").bearer("key-a").json(&json!({ "session": {} }));

@@ -1,4 +1,4 @@
-//! Requests for another host than the collector's: a page of the web whose name points at this machine.
+//! Requests with a foreign `Host`: protection against DNS rebinding by web pages.
 
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -10,7 +10,7 @@ use tracer_registry_collector::LocalCollector;
 use super::client::{Call, call, export, get, post, span};
 use super::{collector, span_names};
 
-/// One call of each kind.
+/// Returns one call per endpoint.
 fn calls() -> Vec<Call> {
     let session = json!({ "session": { "session_name": "s" } });
     vec![
@@ -27,7 +27,7 @@ fn calls() -> Vec<Call> {
 }
 
 #[test]
-fn a_request_for_another_host_is_refused_whatever_it_asks_for() {
+fn every_endpoint_refuses_a_foreign_host() {
     let collector = collector();
     for host in [
         "evil.example",
@@ -36,9 +36,9 @@ fn a_request_for_another_host_is_refused_whatever_it_asks_for() {
         "192.0.2.1",
     ] {
         for call in calls() {
-            let answer = call.host(host).send(&collector).unwrap();
-            assert_eq!(answer.status, 421, "{host}");
-            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            let response = call.host(host).send(&collector).unwrap();
+            assert_eq!(response.status, 421, "{host}");
+            let text = String::from_utf8_lossy(&response.body).into_owned();
             assert!(
                 text.contains(host.split(':').next().unwrap()) && text.contains("--allow-host"),
                 "{text}"
@@ -53,7 +53,7 @@ fn a_request_for_another_host_is_refused_whatever_it_asks_for() {
 }
 
 #[test]
-fn loopback_is_its_own_host_by_name_and_by_address() {
+fn loopback_names_and_addresses_are_accepted_as_host() {
     let collector = collector();
     for host in ["localhost", "LOCALHOST:1", "127.0.0.1", "127.9.9.9:4318", "[::1]:4318"] {
         assert_eq!(get("/api/projects").host(host).status(&collector), 200, "{host}");
@@ -62,7 +62,7 @@ fn loopback_is_its_own_host_by_name_and_by_address() {
 }
 
 #[test]
-fn a_host_that_is_allowed_is_taken_for_spans_and_pages() {
+fn an_allowed_host_may_send_spans_and_read_pages() {
     let builder = LocalCollector::builder().project("acme", "key-a");
     let collector = builder.allow_host("collector").allow_host("10.1.2.3").start().unwrap();
     for (number, host) in [(1, "collector:4318"), (2, "10.1.2.3")] {
@@ -79,7 +79,7 @@ fn a_host_that_is_allowed_is_taken_for_spans_and_pages() {
 }
 
 #[tokio::test]
-async fn the_host_of_a_request_by_http_2_and_grpc_is_checked_as_well() {
+async fn the_host_is_checked_for_http2_and_grpc_too() {
     let collector = collector();
     let address = collector.addr();
     let connector =
@@ -87,7 +87,7 @@ async fn the_host_of_a_request_by_http_2_and_grpc_is_checked_as_well() {
     let client = Client::builder(TokioExecutor::new())
         .http2_only(true)
         .build::<_, Full<bytes::Bytes>>(connector);
-    let ask = async |url: &str, content_type: &str| {
+    let send = async |url: &str, content_type: &str| {
         let request = http::Request::post(url)
             .header("content-type", content_type)
             .header("authorization", "Bearer key-a");
@@ -95,14 +95,21 @@ async fn the_host_of_a_request_by_http_2_and_grpc_is_checked_as_well() {
         client.request(request).await.unwrap()
     };
     let export = "opentelemetry.proto.collector.trace.v1.TraceService/Export";
-    let refused = ask(&format!("http://evil.example/{export}"), "application/grpc").await;
+    let refused = send(&format!("http://evil.example/{export}"), "application/grpc").await;
     assert_eq!(
         (refused.status().as_u16(), refused.headers()["grpc-status"].as_bytes()),
         (200, &b"7"[..])
     );
-    let taken = ask(&format!("http://localhost/{export}"), "application/grpc").await;
-    let trailers = taken.into_body().collect().await.unwrap().trailers().cloned().unwrap();
+    let accepted = send(&format!("http://localhost/{export}"), "application/grpc").await;
+    let trailers = accepted
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .trailers()
+        .cloned()
+        .unwrap();
     assert_eq!(trailers["grpc-status"].as_bytes(), b"0");
-    let refused = ask("http://evil.example/v1/traces", "application/x-protobuf").await;
+    let refused = send("http://evil.example/v1/traces", "application/x-protobuf").await;
     assert_eq!(refused.status(), 421);
 }

@@ -4,34 +4,34 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use serde_json::{Value, json};
 use tracer_registry_collector::{LocalCollector, OperationKind, SessionOrigin};
 
-use super::client::{Answer, attribute, call, export, post, span, text};
+use super::client::{Response, attribute, call, export, post, span, text};
 use super::collector;
 
 const ID: &str = "8d2c7a52-9a4f-4a5e-8f6b-0a9a7e1d3c11";
 
-fn start(collector: &LocalCollector, key: &str, session: &Value) -> Answer {
+fn start(collector: &LocalCollector, key: &str, session: &Value) -> Response {
     post("/session/start")
         .bearer(key)
         .json(&json!({ "session": session }))
         .send(collector)
-        .expect("it answers")
+        .expect("a response")
 }
 
-fn enrich(collector: &LocalCollector, key: &str, body: &Value) -> Answer {
+fn enrich(collector: &LocalCollector, key: &str, body: &Value) -> Response {
     call("PUT", "/events")
         .bearer(key)
         .json(body)
         .send(collector)
-        .expect("it answers")
+        .expect("a response")
 }
 
 #[test]
-fn a_start_is_answered_with_the_five_fields_that_the_vendors_client_wants() {
+fn the_response_to_a_start_has_the_five_fields_that_honeyhives_client_reads() {
     let collector = collector();
-    let answer = start(&collector, "key-a", &json!({ "session_name": "s", "session_id": ID }));
-    assert_eq!(answer.status, 200);
+    let response = start(&collector, "key-a", &json!({ "session_name": "s", "session_id": ID }));
+    assert_eq!(response.status, 200);
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({
             "event_id": ID, "session_id": ID, "org_id": "local", "workspace_id": "local", "project_id": "acme",
         })
@@ -39,7 +39,7 @@ fn a_start_is_answered_with_the_five_fields_that_the_vendors_client_wants() {
 }
 
 #[test]
-fn an_id_is_minted_where_none_is_given_or_it_is_not_a_uuid() {
+fn a_session_id_is_generated_if_it_is_missing_or_not_a_uuid() {
     let collector = collector();
     for session in [
         json!({}),
@@ -62,7 +62,7 @@ fn an_id_is_minted_where_none_is_given_or_it_is_not_a_uuid() {
 }
 
 #[test]
-fn a_second_start_merges_and_keeps_the_session_that_is_there() {
+fn a_second_start_merges_into_the_existing_session() {
     let collector = collector();
     let first = json!({
         "session_id": ID, "session_name": "first", "source": "production", "inputs": { "q": 1 },
@@ -95,7 +95,7 @@ fn a_second_start_merges_and_keeps_the_session_that_is_there() {
 }
 
 #[test]
-fn the_bare_object_is_taken_at_v1_sessions() {
+fn v1_sessions_accepts_an_unwrapped_session() {
     let collector = collector();
     let body = json!({ "session_id": ID, "metadata": { "a": 1 } });
     assert_eq!(post("/v1/sessions").bearer("key-a").json(&body).status(&collector), 200);
@@ -103,7 +103,7 @@ fn the_bare_object_is_taken_at_v1_sessions() {
 }
 
 #[test]
-fn the_same_id_under_another_key_is_another_session() {
+fn the_same_id_with_another_key_is_another_session() {
     let collector = collector();
     start(
         &collector,
@@ -126,14 +126,14 @@ fn the_same_id_under_another_key_is_another_session() {
 }
 
 #[test]
-fn enrichments_merge_but_replace_outputs_in_order_of_arrival() {
+fn enrichments_merge_in_order_of_arrival_and_replace_outputs() {
     let collector = collector();
     start(
         &collector,
         "key-a",
         &json!({ "session_id": ID, "metadata": { "a": 0 } }),
     );
-    let answer = enrich(
+    let response = enrich(
         &collector,
         "key-a",
         &json!({
@@ -142,7 +142,7 @@ fn enrichments_merge_but_replace_outputs_in_order_of_arrival() {
         }),
     );
     assert_eq!(
-        (answer.status, answer.json()),
+        (response.status, response.json()),
         (200, json!({ "success": true, "event_id": ID }))
     );
     let second = json!({ "event_id": ID, "metrics": { "n": 2 }, "outputs": { "y": 2 }, "feedback": null });
@@ -165,7 +165,7 @@ fn enrichments_merge_but_replace_outputs_in_order_of_arrival() {
 }
 
 #[test]
-fn an_enrichment_before_the_start_is_taken_and_stays_visible_as_a_mistake_in_the_order() {
+fn an_enrichment_before_the_start_is_accepted_and_the_order_stays_visible() {
     let collector = collector();
     assert_eq!(
         enrich(&collector, "key-a", &json!({ "event_id": ID, "metadata": { "a": 1 } })).status,
@@ -187,7 +187,7 @@ fn an_enrichment_before_the_start_is_taken_and_stays_visible_as_a_mistake_in_the
 }
 
 #[test]
-fn bodies_that_break_the_rules_are_bad_requests_and_change_nothing() {
+fn invalid_bodies_are_refused_and_change_nothing() {
     let collector = collector();
     for body in [
         json!({ "event_id": ID, "outputs": [1] }),
@@ -198,9 +198,9 @@ fn bodies_that_break_the_rules_are_bad_requests_and_change_nothing() {
         json!({ "metadata": {} }),
         json!([]),
     ] {
-        let answer = enrich(&collector, "key-a", &body);
-        assert_eq!(answer.status, 400, "{body}");
-        assert!(answer.json()["message"].is_string());
+        let response = enrich(&collector, "key-a", &body);
+        assert_eq!(response.status, 400, "{body}");
+        assert!(response.json()["message"].is_string());
     }
     assert_eq!(start(&collector, "key-a", &json!("text")).status, 400);
     assert_eq!(start(&collector, "key-a", &json!({ "metadata": [] })).status, 400);
@@ -248,13 +248,13 @@ fn an_event_is_stored_and_can_be_enriched() {
     let event = json!({
         "event_name": "call", "event_type": "model", "session_id": ID, "metadata": { "a": 1 }, "outputs": { "x": 1 },
     });
-    let answer = post("/events")
+    let response = post("/events")
         .bearer("key-a")
         .json(&json!({ "event": event }))
         .send(&collector)
         .unwrap();
-    assert_eq!((answer.status, &answer.json()["success"]), (200, &json!(true)));
-    let id = answer.json()["event_id"].as_str().unwrap().to_owned();
+    assert_eq!((response.status, &response.json()["success"]), (200, &json!(true)));
+    let id = response.json()["event_id"].as_str().unwrap().to_owned();
     let more = json!({ "event_id": id, "metadata": { "b": 2 }, "outputs": { "y": 2 }, "metrics": { "m": 1 } });
     assert_eq!(enrich(&collector, "key-a", &more).status, 200);
     let project = collector.project("acme").unwrap();
@@ -292,14 +292,11 @@ fn spans_are_linked_to_their_session_by_either_attribute() {
         .map(|span| span.name.clone())
         .collect();
     assert_eq!(names, ["vendors", "standard"]);
-    assert!(
-        project.sessions().is_empty(),
-        "no session was started, and none was asked for"
-    );
+    assert!(project.sessions().is_empty(), "no session was started or requested");
 }
 
 #[test]
-fn a_span_can_ask_for_its_session_to_be_made() {
+fn a_span_can_create_its_session_by_an_attribute() {
     let collector = collector();
     let mut first = span("first", 1);
     first.attributes = vec![

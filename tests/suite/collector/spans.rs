@@ -1,4 +1,4 @@
-//! What a span looks like after it went through either format.
+//! Stored spans, received as protobuf or JSON, and their trees.
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValueList, any_value::Value as Any};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::Event, span::Link};
@@ -67,12 +67,12 @@ fn rich() -> Span {
     }
 }
 
-fn received(collector: &LocalCollector) -> Project {
-    collector.project("acme").expect("it was named")
+fn acme(collector: &LocalCollector) -> Project {
+    collector.project("acme").expect("a known project")
 }
 
 #[test]
-fn every_field_of_a_span_is_kept() {
+fn every_field_of_a_span_is_stored() {
     let collector = collector();
     assert_eq!(
         export("key-a", vec![rich()])
@@ -80,7 +80,7 @@ fn every_field_of_a_span_is_kept() {
             .status(&collector),
         200
     );
-    let project = received(&collector);
+    let project = acme(&collector);
     let span = project.span_named("rich").unwrap();
     assert_eq!(span.trace_id, "0102030405060708090a0b0c0d0e0f10");
     assert_eq!(span.span_id, "1112131415161718");
@@ -138,9 +138,9 @@ fn every_field_of_a_span_is_kept() {
 }
 
 #[test]
-fn protobuf_and_json_are_stored_the_same() {
+fn protobuf_and_json_store_equal_spans() {
     let collector = collector();
-    // Not the one number that JSON cannot write: the encoder used here writes it as null.
+    // Without NaN, which this JSON encoder writes as null.
     let mut span = rich();
     span.attributes.retain(|attribute| attribute.key != "nan");
     let request = request(vec![span]);
@@ -150,14 +150,14 @@ fn protobuf_and_json_are_stored_the_same() {
     );
     let json = serde_json::to_value(&request).unwrap();
     assert_eq!(post("/v1/traces").bearer("key-a").json(&json).status(&collector), 200);
-    let project = received(&collector);
+    let project = acme(&collector);
     let mut second = (*project.spans()[1]).clone();
     second.sequence = 1;
     assert_eq!(*project.spans()[0], second);
 }
 
 #[test]
-fn json_is_taken_as_clients_write_it() {
+fn json_variants_of_known_clients_are_accepted() {
     let collector = collector();
     let body = json!({ "resourceSpans": [{
         "resource": { "attributes": [{ "key": "service.name", "value": { "stringValue": "py" } }], "new": 1 },
@@ -190,9 +190,9 @@ fn json_is_taken_as_clients_write_it() {
             ],
         }],
     }] });
-    let answer = post("/v1/traces").bearer("key-a").json(&body).send(&collector).unwrap();
-    assert_eq!((answer.status, answer.json()), (200, json!({})));
-    let project = received(&collector);
+    let response = post("/v1/traces").bearer("key-a").json(&body).send(&collector).unwrap();
+    assert_eq!((response.status, response.json()), (200, json!({})));
+    let project = acme(&collector);
     let [first, second, third] = project.spans() else {
         panic!("{project:?}")
     };
@@ -216,7 +216,7 @@ fn json_is_taken_as_clients_write_it() {
 }
 
 #[test]
-fn json_that_says_two_things_at_once_or_ids_that_are_not_hexadecimal_are_bad_requests() {
+fn ambiguous_or_out_of_range_json_values_are_bad_requests() {
     let collector = collector();
     let with_span = |span: Value| json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] });
     for (fault, span) in [
@@ -234,16 +234,16 @@ fn json_that_says_two_things_at_once_or_ids_that_are_not_hexadecimal_are_bad_req
         ),
         ("STATUS_CODE_OK", json!({ "status": { "code": "OK" } })),
     ] {
-        let answer = post("/v1/traces")
+        let response = post("/v1/traces")
             .bearer("key-a")
             .json(&with_span(span))
             .send(&collector)
             .unwrap();
-        assert_eq!(answer.status, 400, "{fault}");
+        assert_eq!(response.status, 400, "{fault}");
         assert!(
-            answer.json()["message"].as_str().unwrap().contains(fault),
+            response.json()["message"].as_str().unwrap().contains(fault),
             "{fault}: {}",
-            answer.json()
+            response.json()
         );
     }
 }
@@ -256,7 +256,7 @@ fn child(name: &str, id: u8, parent: u8) -> Span {
 }
 
 #[test]
-fn a_tree_is_the_same_text_whatever_order_the_spans_arrived_in() {
+fn a_tree_does_not_depend_on_the_order_of_arrival() {
     let mut spans = vec![
         span("chat", 1),
         child("answer", 2, 1),
@@ -266,7 +266,7 @@ fn a_tree_is_the_same_text_whatever_order_the_spans_arrived_in() {
     for _ in 0..2 {
         let collector = collector();
         assert_eq!(export("key-a", spans.clone()).status(&collector), 200);
-        let project = received(&collector);
+        let project = acme(&collector);
         let expected = "chat\n├─ answer\n│  └─ retrieve\n└─ log\n";
         assert_eq!(tree(project.spans()), expected);
         assert_eq!(project.tree(), expected);
@@ -276,7 +276,7 @@ fn a_tree_is_the_same_text_whatever_order_the_spans_arrived_in() {
 }
 
 #[test]
-fn a_tree_with_durations_names_the_session_at_the_top() {
+fn a_tree_with_durations_shows_the_session_at_the_root() {
     let collector = collector();
     let mut root = span("chat", 1);
     root.end_time_unix_nano = root.start_time_unix_nano + 12_345_678;
@@ -286,13 +286,13 @@ fn a_tree_with_durations_names_the_session_at_the_top() {
         200
     );
     assert_eq!(
-        tree_with(received(&collector).spans(), TreeDetail::Durations),
+        tree_with(acme(&collector).spans(), TreeDetail::Durations),
         "chat                     [12.3 ms] session=s-1\n└─ answer                [1.9 ms]\n"
     );
 }
 
 #[test]
-fn spans_whose_parents_are_elsewhere_or_in_a_circle_are_drawn_all_the_same() {
+fn a_tree_contains_spans_with_missing_or_cyclic_parents() {
     let collector = collector();
     let spans = vec![
         child("orphan", 1, 99),
@@ -302,11 +302,11 @@ fn spans_whose_parents_are_elsewhere_or_in_a_circle_are_drawn_all_the_same() {
         span("x\ny", 5),
     ];
     assert_eq!(export("key-a", spans).status(&collector), 200);
-    assert_eq!(received(&collector).tree(), "orphan\nx\\ny\na\n└─ b\nself\n");
+    assert_eq!(acme(&collector).tree(), "orphan\nx\\ny\na\n└─ b\nself\n");
 }
 
 #[test]
-fn a_very_long_chain_of_parents_is_drawn() {
+fn a_tree_of_20000_nested_spans_is_drawn() {
     let collector = collector();
     let id = |number: u32| [[1; 4], number.to_be_bytes()].concat();
     let link = |number| Span {
@@ -315,5 +315,5 @@ fn a_very_long_chain_of_parents_is_drawn() {
         ..span("deep", 1)
     };
     assert_eq!(export("key-a", (1..20_000).map(link).collect()).status(&collector), 200);
-    assert_eq!(received(&collector).tree().lines().count(), 19_999);
+    assert_eq!(acme(&collector).tree().lines().count(), 19_999);
 }

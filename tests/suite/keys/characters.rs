@@ -1,4 +1,5 @@
-//! Keys with characters that pasting and editors leave in them: refused where they are read, with the character's name and nothing else.
+//! Keys with invalid characters, such as those left by editors and pasting. Errors name the
+//! character only.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,10 +11,10 @@ use tracer_registry::config::{AuthScheme, BackendName, Binding, Proxy};
 use tracer_registry::secret::KeyCommand;
 use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
-use crate::child::{is_child, variable};
+use crate::child_process::{is_child, variable};
 use crate::support::{LONG, World, key_of, wait_for};
 
-/// Keys that no scheme takes, each with what is said of it.
+/// Keys that every scheme refuses, each with its error.
 const REFUSED: [(&str, &str); 12] = [
     (
         " canary",
@@ -65,7 +66,7 @@ const REFUSED: [(&str, &str); 12] = [
     ),
 ];
 
-/// Keys that only `basic` takes, since it encodes them.
+/// Keys that only `basic` accepts, because it encodes them.
 const NOT_ASCII: [(&str, &str); 9] = [
     ("u:canary\u{feff}canary", "contains U+FEFF (byte order mark) at byte 8"),
     ("u:canary\u{200b}canary", "contains U+200B (zero-width space) at byte 8"),
@@ -86,22 +87,23 @@ const NOT_ASCII: [(&str, &str); 9] = [
 
 const ASCII_ONLY: &str = "; a key that is sent as bearer or raw is ASCII";
 
-/// A binding to nowhere, with its key sent so.
-fn sent(source: KeySource, scheme: AuthScheme) -> Binding {
+/// Creates a binding with an unused endpoint and the given scheme.
+fn binding_with(source: KeySource, scheme: AuthScheme) -> Binding {
     let binding = Binding::new().backend(BackendName::Otlp).endpoint("http://127.0.0.1:9");
     binding.api_key(source).auth("authorization", scheme)
 }
 
-/// The error of a look-up, without its beginning. None if there is none.
-fn said(registry: &TracerRegistry, tenant: &str) -> Option<String> {
+/// Returns the error of a look-up without its prefix, or `None` if the look-up succeeds.
+fn lookup_error(registry: &TracerRegistry, tenant: &str) -> Option<String> {
     let error = registry.tenant(tenant).err()?;
-    let said = error.to_string();
-    assert!(!format!("{said} {error:?}").contains("canary"), "{said}");
+    let message = error.to_string();
+    assert!(!format!("{message} {error:?}").contains("canary"), "{message}");
     assert!(matches!(error, LookupError::Secret(_)), "{error:?}");
-    Some(said.trim_start_matches("the key cannot be read: ").to_owned())
+    Some(message.trim_start_matches("the key cannot be read: ").to_owned())
 }
 
-/// Every kind of source that gives a key, by how it is called in errors. Variables and credentials are this process's.
+/// Returns a source of each kind for `key`, with its name in errors. The caller sets the variable
+/// and the credential.
 fn sources(folder: &TempDir, number: usize, key: &'static str) -> Vec<(String, KeySource)> {
     let file = folder.path().join(number.to_string());
     fs::write(&file, format!("{key}\n")).expect("written");
@@ -128,8 +130,8 @@ fn sources(folder: &TempDir, number: usize, key: &'static str) -> Vec<(String, K
 }
 
 #[test]
-fn a_key_that_no_header_carries_as_it_is_meant_is_refused_whatever_it_comes_from() {
-    let test = "keys::characters::a_key_that_no_header_carries_as_it_is_meant_is_refused_whatever_it_comes_from";
+fn a_key_with_invalid_characters_is_refused_from_every_source() {
+    let test = "keys::characters::a_key_with_invalid_characters_is_refused_from_every_source";
     let folder = TempDir::new().expect("a temporary folder");
     let all = || REFUSED.iter().chain(&NOT_ASCII).enumerate();
     let mut variables: Vec<_> = all()
@@ -151,35 +153,35 @@ fn a_key_that_no_header_carries_as_it_is_meant_is_refused_whatever_it_comes_from
     let keys = move |name: &str| Ok(SecretString::from(key_of(name).expect("known")));
     let mut builder = TracerRegistry::builder().secret_source("p", keys);
     let mut expected = Vec::new();
-    for (number, &(key, said)) in all() {
+    for (number, &(key, message)) in all() {
         fs::write(credentials.join(number.to_string()), key).expect("written");
         for (origin, source) in sources(&folder, number, key) {
             for scheme in [AuthScheme::Bearer, AuthScheme::Raw, AuthScheme::Basic] {
                 let tenant = format!("t{}", expected.len());
-                builder = builder.tenant(&tenant, sent(source.clone(), scheme));
-                let said = match (number < REFUSED.len(), scheme) {
-                    (true, _) => Some(format!("{origin}: {said}")),
+                builder = builder.tenant(&tenant, binding_with(source.clone(), scheme));
+                let message = match (number < REFUSED.len(), scheme) {
+                    (true, _) => Some(format!("{origin}: {message}")),
                     (false, AuthScheme::Basic) => None,
-                    (false, _) => Some(format!("{origin}: {said}{ASCII_ONLY}")),
+                    (false, _) => Some(format!("{origin}: {message}{ASCII_ONLY}")),
                 };
-                expected.push((tenant, said));
+                expected.push((tenant, message));
             }
         }
     }
     let registry = builder.build().expect("valid");
     for (tenant, expected) in expected {
-        assert_eq!(said(&registry, &tenant), expected, "{tenant}");
+        assert_eq!(lookup_error(&registry, &tenant), expected, "{tenant}");
     }
 }
 
 #[test]
-fn a_word_that_is_sent_before_the_key_is_not_in_it_too() {
+fn a_key_that_repeats_the_scheme_is_refused() {
     let with = |key: &'static str, scheme| {
         let registry = TracerRegistry::builder()
             .secret_source("p", move |_: &str| Ok(SecretString::from(key)))
-            .tenant("acme", sent(KeySource::provider("p", "k"), scheme))
+            .tenant("acme", binding_with(KeySource::provider("p", "k"), scheme))
             .build();
-        said(&registry.expect("valid"), "acme")
+        lookup_error(&registry.expect("valid"), "acme")
     };
     for (key, scheme, word) in [
         ("Bearer canary", AuthScheme::Bearer, "Bearer"),
@@ -190,7 +192,7 @@ fn a_word_that_is_sent_before_the_key_is_not_in_it_too() {
             format!("provider p, secret k: begins with the word {word}, which is added when the key is sent");
         assert_eq!(with(key, scheme), Some(expected), "{key}");
     }
-    // As logfire and others that are sent as they are may have it.
+    // Valid keys, such as raw ones of Logfire.
     for (key, scheme) in [
         ("Bearer canary", AuthScheme::Raw),
         ("Bearer:canary", AuthScheme::Bearer),
@@ -203,7 +205,7 @@ fn a_word_that_is_sent_before_the_key_is_not_in_it_too() {
 }
 
 #[test]
-fn a_byte_order_mark_of_a_file_is_no_part_of_the_key_and_basic_sends_utf_8() {
+fn a_byte_order_mark_is_stripped_and_basic_sends_utf_8() {
     let folder = TempDir::new().expect("a temporary folder");
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -233,7 +235,7 @@ fn a_byte_order_mark_of_a_file_is_no_part_of_the_key_and_basic_sends_utf_8() {
 
 #[cfg(feature = "watch")]
 #[test]
-fn a_changed_key_is_judged_by_each_header_that_it_is_for() {
+fn a_changed_key_is_validated_for_each_scheme() {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("key");
     fs::write(&path, "u:first").expect("written");
@@ -243,7 +245,7 @@ fn a_changed_key_is_judged_by_each_header_that_it_is_for() {
             .tenant("bearer", key())
             .tenant("basic", key().auth("authorization", AuthScheme::Basic))
     });
-    let key = |tenant: &str| world.status(tenant).key.expect("it has a tracer");
+    let key = |tenant: &str| world.status(tenant).key.expect("a tracer with a key");
     for tenant in ["bearer", "basic"] {
         world.tenant(tenant);
     }
@@ -254,9 +256,9 @@ fn a_changed_key_is_judged_by_each_header_that_it_is_for() {
     assert_eq!(
         kept.fingerprint,
         crate::support::fingerprint(&world.collector, "u:first"),
-        "the last good one"
+        "the last good key"
     );
-    let error = kept.error.expect("there").to_string();
+    let error = kept.error.expect("an error").to_string();
     assert!(
         error.ends_with("contains U+00F6 at byte 4; a key that is sent as bearer or raw is ASCII"),
         "{error}"
@@ -273,8 +275,8 @@ fn a_changed_key_is_judged_by_each_header_that_it_is_for() {
 }
 
 #[test]
-fn credentials_of_a_proxy_and_values_of_headers_are_judged_too() {
-    let through = |credentials: &'static str| {
+fn proxy_credentials_and_header_values_are_validated_too() {
+    let lookup = |credentials: &'static str| {
         let proxy = Proxy::url("http://127.0.0.1:9").credentials(KeySource::provider("p", "proxy"));
         let registry = TracerRegistry::builder()
             .secret_source("p", move |name: &str| {
@@ -282,13 +284,13 @@ fn credentials_of_a_proxy_and_values_of_headers_are_judged_too() {
             })
             .tenant(
                 "acme",
-                sent(KeySource::provider("p", "key"), AuthScheme::Bearer).proxy(proxy),
+                binding_with(KeySource::provider("p", "key"), AuthScheme::Bearer).proxy(proxy),
             )
             .build()
             .expect("valid");
         registry.tenant("acme").map(drop).map_err(|error| error.to_string())
     };
-    assert_eq!(through("u:schl\u{fc}ssel"), Ok(()));
+    assert_eq!(lookup("u:schl\u{fc}ssel"), Ok(()));
     for (credentials, expected) in [
         (
             "'u:canary'",
@@ -300,10 +302,10 @@ fn credentials_of_a_proxy_and_values_of_headers_are_judged_too() {
         ),
     ] {
         let expected = format!("the proxy's credentials cannot be read: provider p, secret proxy: {expected}");
-        assert_eq!(through(credentials), Err(expected));
+        assert_eq!(lookup(credentials), Err(expected));
     }
     for value in [" canary", "canary\t", "canary\u{a0}"] {
-        let binding = sent(KeySource::provider("p", "key"), AuthScheme::Bearer).header("x-region", value);
+        let binding = binding_with(KeySource::provider("p", "key"), AuthScheme::Bearer).header("x-region", value);
         let error = TracerRegistry::builder()
             .tenant("acme", binding)
             .build()

@@ -1,4 +1,4 @@
-//! Files with keys that every user of the machine may read or write: warned of by a check, refused if that is asked for.
+//! Key files that every user may read or write: a check warns, strict permissions refuse.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -21,7 +21,7 @@ fn write(folder: &TempDir, name: &str, mode: u32) -> PathBuf {
 }
 
 fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its owner may");
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set by the owner");
 }
 
 fn with_key(path: &Path) -> Binding {
@@ -29,7 +29,7 @@ fn with_key(path: &Path) -> Binding {
 }
 
 #[test]
-fn a_check_warns_of_a_file_that_every_user_may_read_or_write_and_nothing_is_logged() {
+fn a_check_warns_of_key_files_open_to_every_user_without_logging() {
     let folder = TempDir::new().expect("a temporary folder");
     let link = folder.path().join("link");
     let (open, closed) = (write(&folder, "open", 0o644), write(&folder, "closed", 0o400));
@@ -57,7 +57,7 @@ fn a_check_warns_of_a_file_that_every_user_may_read_or_write_and_nothing_is_logg
                 let expected = is_open.then_some(CheckWarning::OpenKeyFile { file, mode });
                 assert_eq!(checked[0].warnings, Vec::from_iter(expected), "{mode:o}");
                 assert!(!checked[0].is_faulty());
-                registry.tenant("a").expect("a warning is no fault");
+                registry.tenant("a").expect("a warning only");
             }
         }
         let proxy = Proxy::url("http://127.0.0.1:9").credentials(KeySource::file(&link));
@@ -73,11 +73,11 @@ fn a_check_warns_of_a_file_that_every_user_may_read_or_write_and_nothing_is_logg
         );
         assert_eq!(shown, [expected]);
     });
-    assert_eq!(log.lines(), [""; 0], "nothing is logged of it");
+    assert_eq!(log.lines(), [""; 0], "no log line");
 }
 
 #[test]
-fn with_strict_permissions_such_a_file_is_refused_when_it_is_read() {
+fn strict_permissions_refuse_key_files_open_to_every_user() {
     let folder = TempDir::new().expect("a temporary folder");
     let path = write(&folder, "key", 0o644);
     let registry = TracerRegistry::builder()
@@ -86,30 +86,30 @@ fn with_strict_permissions_such_a_file_is_refused_when_it_is_read() {
         .build()
         .expect("valid");
     let Err(LookupError::Secret(error)) = registry.tenant("a") else {
-        panic!("it was read")
+        panic!("the file was read")
     };
     assert_eq!(error.fault(), &SecretErrorKind::OpenToEveryUser(0o644));
-    let said = "open to every user (mode 0644), and keys.strict_permissions is set; close it with chmod o-rw";
-    assert_eq!(error.to_string(), format!("file {}: {said}", path.display()));
+    let message = "open to every user (mode 0644), and keys.strict_permissions is set; close it with chmod o-rw";
+    assert_eq!(error.to_string(), format!("file {}: {message}", path.display()));
     let checked = registry.check(CheckMode::Keys).remove(0);
     assert!(checked.is_faulty() && checked.warnings.is_empty(), "{checked:?}");
     set_mode(&path, 0o640);
-    registry.tenant("a").expect("closed");
-    // A change that opens it leaves the last good key in use.
+    registry.tenant("a").expect("restricted permissions");
+    // A change to open permissions keeps the last good key.
     fs::write(folder.path().join("next"), "next").expect("written");
     set_mode(&folder.path().join("next"), 0o604);
     fs::rename(folder.path().join("next"), &path).expect("replaced");
-    let status = || registry.status().tracers.remove(0).key.expect("it has a tracer");
+    let status = || registry.status().tracers.remove(0).key.expect("a tracer with a key");
     let kept = wait_for("an error", status, |key| key.error.is_some());
     assert_eq!(kept.rotations, 0);
     assert_eq!(
-        kept.error.expect("there").fault(),
+        kept.error.expect("an error").fault(),
         &SecretErrorKind::OpenToEveryUser(0o604)
     );
 }
 
 #[test]
-fn strict_permissions_are_a_setting_of_the_files_and_hold_from_a_start_on() {
+fn strict_permissions_are_set_in_a_file_and_change_on_restart() {
     let folder = TempDir::new().expect("a temporary folder");
     write(&folder, "key", 0o644);
     let file = folder.path().join("default.toml");
@@ -122,11 +122,11 @@ fn strict_permissions_are_a_setting_of_the_files_and_hold_from_a_start_on() {
     write("");
     let changes = registry.reload().expect("valid");
     assert_eq!(changes.needs_restart, ["keys.strict_permissions"]);
-    registry.tenant("a").expect_err("until a restart");
+    registry.tenant("a").expect_err("unchanged until a restart");
     TracerRegistry::from_config(&file)
         .expect("valid")
         .tenant("a")
-        .expect("not asked for");
+        .expect("not strict");
     write("[keys]\nstrict_permissions = 'yes'");
     let error = Config::load(&file).expect_err("no boolean").to_string();
     assert!(
@@ -136,7 +136,7 @@ fn strict_permissions_are_a_setting_of_the_files_and_hold_from_a_start_on() {
 }
 
 #[test]
-fn the_private_key_of_a_client_certificate_is_a_key_too() {
+fn permissions_of_client_certificate_keys_are_checked() {
     let folder = TempDir::new().expect("a temporary folder");
     let pair = rcgen::generate_simple_self_signed(["client".to_owned()]).expect("a certificate");
     let (cert, key) = (write(&folder, "cert", 0o644), write(&folder, "cert.key", 0o644));
@@ -148,22 +148,22 @@ fn the_private_key_of_a_client_certificate_is_a_key_too() {
         ..Tls::default()
     };
     let secret = write(&folder, "key", 0o600);
-    let made = |strict| {
+    let registry = |strict| {
         TracerRegistry::builder()
             .strict_permissions(strict)
             .tenant("a", with_key(&secret).tls(tls.clone()))
             .build()
             .expect("valid")
     };
-    let checked = made(false).check(CheckMode::Keys).remove(0);
+    let checked = registry(false).check(CheckMode::Keys).remove(0);
     let expected = CheckWarning::OpenKeyFile {
         file: key.clone(),
         mode: 0o644,
     };
-    assert_eq!(checked.warnings, [expected], "its certificate is public");
-    made(false).tenant("a").expect("a warning is no fault");
-    let error = made(true).tenant("a").expect_err("refused").to_string();
+    assert_eq!(checked.warnings, [expected], "the certificate is public");
+    registry(false).tenant("a").expect("a warning only");
+    let error = registry(true).tenant("a").expect_err("refused").to_string();
     assert!(error.contains("cert.key: open to every user (mode 0644)"), "{error}");
     set_mode(&key, 0o600);
-    made(true).tenant("a").expect("closed");
+    registry(true).tenant("a").expect("restricted permissions");
 }

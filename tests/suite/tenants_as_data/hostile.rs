@@ -7,7 +7,7 @@ use tracer_registry::config::Config;
 use tracer_registry::{LookupError, TracerRegistry};
 
 use super::files::key;
-use crate::child::is_child_with_memory;
+use crate::child_process::is_child_with_memory;
 use crate::support::keys;
 
 /// Each line stands for ten times the one before.

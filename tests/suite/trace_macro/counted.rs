@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use tracer_registry::status::trace_counts;
 use tracer_registry::{LookupError, TracerHandle, TracerRegistry, trace};
 
-use crate::child::is_child;
+use crate::child_process::is_child;
 use crate::log::Log;
 use crate::support::World;
 

@@ -8,7 +8,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, registry};
 
 use super::{events, subscribed, unrouted};
-use crate::isolation::attached::Full;
+use crate::isolation::attach_limit::FullContextStack;
 use crate::routing::assert_chain;
 use crate::support::World;
 
@@ -86,7 +86,7 @@ fn a_span_of_opentelemetrys_own_crates_is_none_of_a_tenant() {
 fn a_log_line_that_opentelemetry_writes_while_it_changes_the_context_does_no_harm() {
     let (world, a, _b, _subscriber) = subscribed();
     a.in_span("a", |_| {
-        let full = Full::new();
+        let full = FullContextStack::new();
         // "Too many contexts", at the level of a warning.
         drop(a.enter());
         drop(full);
@@ -221,7 +221,7 @@ fn past_the_limit_of_attached_contexts_nothing_is_told_of_the_span_that_stays_cu
     a.in_span("a", |_| {
         let of_a = info_span!("of a", by_b = tracing::field::Empty, own = tracing::field::Empty);
         of_a.in_scope(|| {
-            let full = Full::new();
+            let full = FullContextStack::new();
             let in_b = b.enter();
             info!("b-canary");
             tracing::Span::current().record("by_b", "b-canary");

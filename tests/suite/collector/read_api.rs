@@ -1,4 +1,4 @@
-//! The read-back interface.
+//! The HTTP API that returns received data.
 
 use serde_json::{Value, json};
 use tracer_registry_collector::LocalCollector;
@@ -9,9 +9,9 @@ use super::collector;
 const ID: &str = "8d2c7a52-9a4f-4a5e-8f6b-0a9a7e1d3c11";
 
 fn read(collector: &LocalCollector, path: &str) -> Value {
-    let answer = get(path).send(collector).expect("it answers");
-    assert_eq!(answer.status, 200, "{path}");
-    answer.json()
+    let response = get(path).send(collector).expect("a response");
+    assert_eq!(response.status, 200, "{path}");
+    response.json()
 }
 
 fn filled() -> LocalCollector {
@@ -32,7 +32,7 @@ fn filled() -> LocalCollector {
 }
 
 #[test]
-fn projects_are_listed_with_their_counts() {
+fn projects_are_listed_with_counts() {
     let collector = filled();
     assert_eq!(read(&collector, "/api/health"), json!({ "status": "ok" }));
     let list = read(&collector, "/api/projects");
@@ -52,11 +52,11 @@ fn projects_are_listed_with_their_counts() {
 }
 
 #[test]
-fn spans_are_shown_whole_and_can_be_narrowed() {
+fn spans_are_returned_in_full_and_can_be_filtered() {
     let collector = filled();
     let names = |query: &str| {
-        let answer = read(&collector, &format!("/api/projects/acme/spans{query}"));
-        let spans = answer["spans"].as_array().unwrap().iter();
+        let response = read(&collector, &format!("/api/projects/acme/spans{query}"));
+        let spans = response["spans"].as_array().unwrap().iter();
         spans
             .map(|span| span["name"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
@@ -81,7 +81,7 @@ fn spans_are_shown_whole_and_can_be_narrowed() {
 }
 
 #[test]
-fn sessions_events_and_traces_are_shown() {
+fn sessions_events_and_traces_are_returned() {
     let collector = filled();
     let session = &read(&collector, "/api/projects/acme/sessions")["sessions"][0];
     assert_eq!(
@@ -106,23 +106,23 @@ fn errors_are_json() {
         ("/api/projects/acme/spans?colour=red", 400, "colour"),
         ("/api/projects/acme/other", 404, "other"),
     ] {
-        let answer = get(path).send(&collector).unwrap();
-        assert_eq!(answer.status, status, "{path}");
-        assert!(answer.json()["error"].as_str().unwrap().contains(what), "{path}");
+        let response = get(path).send(&collector).unwrap();
+        assert_eq!(response.status, status, "{path}");
+        assert!(response.json()["error"].as_str().unwrap().contains(what), "{path}");
     }
-    let answer = post("/api/projects").send(&collector).unwrap();
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET")));
-    assert_eq!(answer.json()["error"], "this path takes GET");
+    let response = post("/api/projects").send(&collector).unwrap();
+    assert_eq!((response.status, response.header("allow")), (405, Some("GET")));
+    assert_eq!(response.json()["error"], "this path takes GET");
 }
 
 #[test]
-fn the_first_page_says_what_this_is_and_which_paths_there_are() {
-    let answer = get("/").send(&collector()).unwrap();
+fn the_index_page_describes_the_collector_and_lists_its_paths() {
+    let response = get("/").send(&collector()).unwrap();
     assert_eq!(
-        (answer.status, answer.header("content-type")),
+        (response.status, response.header("content-type")),
         (200, Some("text/plain; charset=utf-8"))
     );
-    let text = String::from_utf8(answer.body).unwrap();
+    let text = String::from_utf8(response.body).unwrap();
     for path in ["/v1/traces", "/session/start", "/events", "/api/projects"] {
         assert!(text.contains(path), "{path}");
     }

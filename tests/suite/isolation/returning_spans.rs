@@ -1,4 +1,4 @@
-//! Spans that come back: ids of a tracer's own trace in headers, in links, and flagged remote by hand.
+//! Trace ids that come back to the registry: in headers, in links, and as remote span contexts.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::support::{World, binding};
 
 type Headers = HashMap<String, String>;
 
-/// Tenants that trust remote parents.
+/// Two tenants that trust remote parents.
 fn world() -> World {
     World::with(&["a", "b"], |builder| {
         let trusting = |name| binding(name).trust_remote_parent(true);
@@ -20,8 +20,8 @@ fn world() -> World {
     })
 }
 
-/// The headers of a request out of a span, and that span's ids.
-fn sent(tracer: &TracerHandle, name: &'static str) -> (Headers, SpanContext) {
+/// Starts a span. Returns the headers of a request from it, and its span context.
+fn outgoing(tracer: &TracerHandle, name: &'static str) -> (Headers, SpanContext) {
     tracer.in_span(name, |span| {
         let mut headers = Headers::new();
         tracer.inject(&mut headers);
@@ -29,24 +29,24 @@ fn sent(tracer: &TracerHandle, name: &'static str) -> (Headers, SpanContext) {
     })
 }
 
-fn flagged(span: &SpanContext, remote: bool) -> SpanContext {
+fn with_remote_flag(span: &SpanContext, remote: bool) -> SpanContext {
     let state = TraceState::from_key_value([("vendor", "canary-of-a")]).expect("valid");
     SpanContext::new(span.trace_id(), span.span_id(), TraceFlags::SAMPLED, remote, state)
 }
 
-/// A span of another process, in the same trace.
-fn passed_on(span: &SpanContext) -> SpanContext {
-    let there = SpanId::from(0x0123_4567_89ab_cdef);
-    SpanContext::new(span.trace_id(), there, TraceFlags::SAMPLED, true, TraceState::NONE)
+/// Returns a span of another process in the same trace.
+fn remote_child(span: &SpanContext) -> SpanContext {
+    let span_id = SpanId::from(0x0123_4567_89ab_cdef);
+    SpanContext::new(span.trace_id(), span_id, TraceFlags::SAMPLED, true, TraceState::NONE)
 }
 
 #[test]
-fn a_span_that_comes_back_as_a_remote_one_is_no_parent_of_another_tenants_span() {
+fn a_returning_remote_span_is_no_parent_for_another_tenant() {
     let world = world();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let (headers, of_a) = sent(&a, "a");
+    let (headers, of_a) = outgoing(&a, "a");
     let refused = || world.registry.status().propagation.foreign_parents;
-    // By headers.
+    // From headers.
     b.extract(&headers).run(|| {
         assert_eq!(refused(), 1);
         b.start_span("b extracted").end();
@@ -54,14 +54,18 @@ fn a_span_that_comes_back_as_a_remote_one_is_no_parent_of_another_tenants_span()
         b.inject(&mut further);
         assert_eq!(further, Headers::new());
     });
-    // By hand, in every flag, current and given; also what another process made in that trace.
+    // As a manual remote context, current and explicit, with each flag and from another process.
     let third_party = b.tracer("third-party");
-    for remote in [flagged(&of_a, true), flagged(&of_a, false), passed_on(&of_a)] {
+    for remote in [
+        with_remote_flag(&of_a, true),
+        with_remote_flag(&of_a, false),
+        remote_child(&of_a),
+    ] {
         let cx = Context::new().with_remote_span_context(remote);
         third_party.start_with_context("b given", &cx).end();
         let _current = cx.attach();
         third_party.start("b by the trait").end();
-        b.in_span("b by hand", |_| ());
+        b.in_span("b manual", |_| ());
         let _entered = b.enter();
         world
             .registry
@@ -71,7 +75,7 @@ fn a_span_that_comes_back_as_a_remote_one_is_no_parent_of_another_tenants_span()
             .end();
     }
     assert!(refused() > 1);
-    // A span of its own further out is the parent, as without the headers.
+    // The tracer's own outer span is the parent, as without the headers.
     b.in_span("b outer", |_| b.extract(&headers).run(|| b.start_span("b inner").end()));
     world.flush();
     let of_b = world.project("b");
@@ -87,11 +91,15 @@ fn a_span_that_comes_back_as_a_remote_one_is_no_parent_of_another_tenants_span()
 }
 
 #[test]
-fn a_link_into_a_trace_that_another_tenant_began_is_left_out_and_counted() {
+fn a_link_to_a_trace_of_another_tenant_is_dropped_and_counted() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let (_, of_a) = sent(&a, "a");
-    let links = [flagged(&of_a, true), flagged(&of_a, false), passed_on(&of_a)];
+    let (_, of_a) = outgoing(&a, "a");
+    let links = [
+        with_remote_flag(&of_a, true),
+        with_remote_flag(&of_a, false),
+        remote_child(&of_a),
+    ];
     let third_party = b.tracer("third-party");
     let at_start = links.iter().map(|to| Link::new(to.clone(), Vec::new(), 0)).collect();
     let builder = third_party.span_builder("b").with_links(at_start);
@@ -118,23 +126,23 @@ fn a_link_into_a_trace_that_another_tenant_began_is_left_out_and_counted() {
 }
 
 #[test]
-fn a_trace_that_its_own_selector_began_comes_back_to_it_also_after_its_tracer_was_made_again() {
+fn a_returning_trace_continues_for_its_own_selector_even_after_its_tracer_was_recreated() {
     let world = world();
     let a = world.tenant("a");
-    let (headers, of_a) = sent(&a, "a");
+    let (headers, of_a) = outgoing(&a, "a");
     let link = |name: &'static str, tracer: &TracerHandle| {
         let mut span = tracer.start_span(name);
-        span.add_link(passed_on(&of_a), Vec::new());
+        span.add_link(remote_child(&of_a), Vec::new());
         span.end();
     };
     a.extract(&headers).run(|| link("pooled", &a));
     let dedicated = world.registry.dedicated(Selector::tenant("a")).expect("configured");
     dedicated.extract(&headers).run(|| link("dedicated", &dedicated));
     assert!(world.registry.remove(Selector::tenant("a")).expect("a selector"));
-    let again = world.tenant("a");
-    assert!(!again.same_tracer(&a));
-    again.extract(&headers).run(|| link("made again", &again));
-    // Another registry began it elsewhere, as far as this one knows.
+    let recreated = world.tenant("a");
+    assert!(!recreated.same_tracer(&a));
+    recreated.extract(&headers).run(|| link("recreated", &recreated));
+    // To another registry, the trace comes from another process.
     let other = self::world();
     other
         .tenant("b")
@@ -142,7 +150,7 @@ fn a_trace_that_its_own_selector_began_comes_back_to_it_also_after_its_tracer_wa
         .run(|| other.tenant("b").start_span("elsewhere").end());
     world.flush();
     other.flush();
-    for name in ["pooled", "dedicated", "made again"] {
+    for name in ["pooled", "dedicated", "recreated"] {
         let span = world.span("a", name);
         assert_eq!(span.trace_id, of_a.trace_id().to_string(), "{name}");
         assert_eq!(span.parent_span_id, Some(of_a.span_id().to_string()), "{name}");

@@ -1,4 +1,4 @@
-//! What receivers do wrong, and what becomes of the spans.
+//! Failing receivers: retries, redirects, drops and their counts.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,19 +12,19 @@ use tracer_registry_collector::{Endpoint, Fault, LocalCollector};
 use crate::support::{LONG, World, binding, collector, key_of, once, quick, registry, scripted, wait_for};
 
 #[test]
-fn what_passes_is_repeated_until_it_is_delivered() {
+fn transient_failures_are_retried_until_delivery() {
     let statuses = [408_u16, 429, 500, 502, 503, 504, 599];
     let names: Vec<String> = statuses.iter().map(|status| format!("s{status}")).collect();
     let mut tenants: Vec<&str> = names.iter().map(String::as_str).collect();
     tenants.push("reset");
     let world = World::new(&tenants);
-    let mut told: Vec<(&str, Fault)> = names
+    let mut faults: Vec<(&str, Fault)> = names
         .iter()
         .map(String::as_str)
         .zip(statuses.map(Fault::status))
         .collect();
-    told.push(("reset", Fault::reset()));
-    let told: Vec<_> = told
+    faults.push(("reset", Fault::reset()));
+    let faults: Vec<_> = faults
         .into_iter()
         .map(|(tenant, fault)| (tenant, world.collector.fault(fault.times(2).only(key_of(tenant)))))
         .collect();
@@ -32,18 +32,18 @@ fn what_passes_is_repeated_until_it_is_delivered() {
         world.tenant(tenant).start_span("span").end();
     }
     world.flush();
-    for (tenant, fault) in told {
+    for (tenant, fault) in faults {
         assert_eq!(world.collector.fault_hits(fault), 2, "{tenant}");
         assert_eq!(world.names(tenant), ["span"], "{tenant}");
         assert!(
             world.status(tenant).last_error.is_some(),
-            "{tenant}: what went wrong stays visible"
+            "{tenant}: the last error is kept"
         );
     }
 }
 
 #[test]
-fn a_receiver_that_does_not_answer_is_left_and_asked_again() {
+fn a_request_that_times_out_is_retried() {
     let export = Export {
         timeout: Some(Duration::from_millis(200)),
         ..quick()
@@ -53,7 +53,7 @@ fn a_receiver_that_does_not_answer_is_left_and_asked_again() {
     world.tenant("a").start_span("span").end();
     world.flush();
     assert_eq!(world.collector.fault_hits(fault), 1);
-    // On a busy machine the second answer may be too late as well, and the span come again.
+    // On a busy machine the second request may time out too and deliver the span again.
     let names = world.names("a");
     assert!(
         !names.is_empty() && names.iter().all(|name| name == "span"),
@@ -66,15 +66,15 @@ fn a_receiver_that_does_not_answer_is_left_and_asked_again() {
 }
 
 #[test]
-fn a_receiver_that_is_not_there_yet_gets_everything_once_it_is() {
+fn spans_and_sessions_wait_for_a_receiver_that_starts_later() {
     let fingerprinter = Fingerprinter::new();
-    // An address that no other test takes ports of.
-    let early = collector(&["a"], &fingerprinter)
+    // No other test uses this address.
+    let reserved = collector(&["a"], &fingerprinter)
         .listen("127.31.7.1:0")
         .start()
         .expect("a free port");
-    let (address, url) = (early.addr().to_string(), early.url());
-    drop(early);
+    let (address, url) = (reserved.addr().to_string(), reserved.url());
+    drop(reserved);
     let registry = registry(&url, &["a"], &fingerprinter).build().expect("valid");
     let a = registry.tenant("a").expect("configured");
     let session = a.session("s").start();
@@ -97,7 +97,7 @@ fn a_receiver_that_is_not_there_yet_gets_everything_once_it_is() {
 }
 
 #[test]
-fn retry_after_is_waited_for_also_by_a_flush() {
+fn a_flush_waits_for_retry_after_in_seconds_and_as_a_date() {
     let world = World::new(&["seconds", "date"]);
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
     world
@@ -111,7 +111,7 @@ fn retry_after_is_waited_for_also_by_a_flush() {
     }
     let begun = Instant::now();
     world.flush();
-    // A date has no fractions of a second, so of the two seconds one at least is left.
+    // A date has whole seconds, so at least one of the two seconds remains.
     assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
     for tenant in ["seconds", "date"] {
         assert_eq!(world.names(tenant), ["span"], "{tenant}");
@@ -119,7 +119,7 @@ fn retry_after_is_waited_for_also_by_a_flush() {
 }
 
 #[test]
-fn a_receiver_that_asks_for_an_eternity_is_waited_for_no_longer_than_the_bound_and_by_the_next_span_too() {
+fn an_excessive_retry_after_is_limited_for_the_next_span_too() {
     let bound = Duration::from_secs(4);
     let export = Export {
         retry: Retry {
@@ -130,7 +130,7 @@ fn a_receiver_that_asks_for_an_eternity_is_waited_for_no_longer_than_the_bound_a
         ..quick()
     };
     let world = World::with(&["a"], |builder| builder.export(export));
-    // First a second, so that the eternity and the time so far are more than a clock can show.
+    // One second first, so that elapsed time plus the maximum would overflow.
     world.collector.fault(Fault::status(429).retry_after("1").times(1));
     world
         .collector
@@ -144,20 +144,20 @@ fn a_receiver_that_asks_for_an_eternity_is_waited_for_no_longer_than_the_bound_a
         report.to_string().contains("asked to wait 18446744073709551615s"),
         "{report}"
     );
-    // What would not live until then is dropped unsent; what does is not sent before it.
+    // Spans that would expire before the limit are dropped unsent. Later spans are sent after it.
     let sent = || {
         a.start_span("next").end();
         let _ = world.registry.force_flush(LONG);
         world.names("a").len()
     };
-    wait_for("a span that is taken", sent, |sent| *sent == 1);
-    // It asked for the eternity after the second.
+    wait_for("an accepted span", sent, |sent| *sent == 1);
+    // The limited wait began after the first second.
     let waited = begun.elapsed();
     assert!(waited >= bound + Duration::from_millis(950), "{waited:?}");
 }
 
 #[test]
-fn what_a_refused_key_was_sent_with_is_dropped_when_the_time_is_over_and_the_tracer_goes_on() {
+fn spans_with_a_refused_key_are_dropped_after_max_elapsed_and_the_tracer_continues() {
     let world = World::with(&["s401", "s403"], |builder| builder.export(once()));
     for (tenant, status) in [("s401", 401), ("s403", 403)] {
         let fault = world
@@ -165,15 +165,15 @@ fn what_a_refused_key_was_sent_with_is_dropped_when_the_time_is_over_and_the_tra
             .fault(Fault::status(status).only(key_of(tenant)).on(Endpoint::Traces));
         world.tenant(tenant).start_span("span").end();
         let report = world.registry.force_flush(LONG);
-        let told = report
+        let tracer = report
             .tracers
             .iter()
-            .find(|told| told.selector == *world.tenant(tenant).selector())
-            .expect("told");
-        assert_eq!(told.dropped[&DropReason::Unauthorized], 1);
-        assert!(matches!(told.last_error, Some(ExportError::Status { status: seen, .. }) if seen == status));
+            .find(|tracer| tracer.selector == *world.tenant(tenant).selector())
+            .expect("reported");
+        assert_eq!(tracer.dropped[&DropReason::Unauthorized], 1);
+        assert!(matches!(tracer.last_error, Some(ExportError::Status { status: seen, .. }) if seen == status));
         assert_eq!(world.collector.fault_hits(fault), 1);
-        // The next span is tried again: the key may be good by now.
+        // The next span is sent: the key may be valid by now.
         world.collector.clear_fault(fault);
         world.tenant(tenant).start_span("next").end();
         world.flush();
@@ -182,12 +182,12 @@ fn what_a_refused_key_was_sent_with_is_dropped_when_the_time_is_over_and_the_tra
 }
 
 #[test]
-fn a_request_that_is_refused_for_good_is_dropped_and_counted() {
+fn permanent_failures_are_dropped_and_counted() {
     let statuses = [400_u16, 404, 405, 413, 415, 422];
     let names: Vec<String> = statuses.iter().map(|status| format!("s{status}")).collect();
     let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
     let world = World::new(&tenants);
-    let told: Vec<_> = tenants
+    let faults: Vec<_> = tenants
         .iter()
         .zip(statuses)
         .map(|(tenant, status)| world.collector.fault(Fault::status(status).only(key_of(tenant))))
@@ -197,7 +197,7 @@ fn a_request_that_is_refused_for_good_is_dropped_and_counted() {
     }
     let report = world.registry.force_flush(LONG);
     assert!(!report.is_complete());
-    for ((tracer, fault), status) in report.tracers.iter().zip(told).zip(statuses) {
+    for ((tracer, fault), status) in report.tracers.iter().zip(faults).zip(statuses) {
         let reason = if status == 413 {
             DropReason::TooLarge
         } else {
@@ -209,7 +209,7 @@ fn a_request_that_is_refused_for_good_is_dropped_and_counted() {
 }
 
 #[test]
-fn spans_rejected_by_partial_success_are_counted_and_not_repeated() {
+fn spans_rejected_by_partial_success_are_counted_and_not_retried() {
     for protocol in [
         tracer_registry::config::Protocol::HttpProtobuf,
         tracer_registry::config::Protocol::HttpJson,
@@ -239,7 +239,7 @@ fn spans_rejected_by_partial_success_are_counted_and_not_repeated() {
 }
 
 #[test]
-fn success_is_the_status_whatever_the_body_says() {
+fn a_success_status_counts_with_any_body() {
     let bodies = [
         ("null", r#"{"partialSuccess": null}"#),
         ("empty", ""),
@@ -247,19 +247,19 @@ fn success_is_the_status_whatever_the_body_says() {
         ("text", "OK"),
     ];
     let mut tenants: Vec<&str> = bodies.iter().map(|(tenant, _)| *tenant).collect();
-    tenants.extend(["garbage", "careful", "truncated"]);
+    tenants.extend(["garbage", "warning", "truncated"]);
     let world = World::new(&tenants);
     for (tenant, body) in bodies {
         world
             .collector
             .fault(Fault::status(200).body(body).only(key_of(tenant)));
     }
-    let careful = r#"{"partialSuccess": {"rejectedSpans": 0, "errorMessage": "the clock is off"}}"#;
+    let warning_response = r#"{"partialSuccess": {"rejectedSpans": 0, "errorMessage": "the clock is off"}}"#;
     world.collector.fault(Fault::garbage().only(key_of("garbage")));
     world.collector.fault(Fault::truncate().only(key_of("truncated")));
     world
         .collector
-        .fault(Fault::status(200).body(careful).only(key_of("careful")));
+        .fault(Fault::status(200).body(warning_response).only(key_of("warning")));
     for tenant in &tenants {
         world.tenant(tenant).start_span("span").end();
     }
@@ -269,7 +269,7 @@ fn success_is_the_status_whatever_the_body_says() {
         assert_eq!((status.spans.delivered, status.spans.lost()), (1, 0), "{tenant}");
         let error = status.last_error.map(|error| error.to_string()).unwrap_or_default();
         let warning = match *tenant {
-            "careful" => "the clock is off",
+            "warning" => "the clock is off",
             "garbage" => "it is a response in neither protobuf nor JSON",
             "truncated" => "it broke off after",
             _ => "",
@@ -280,7 +280,7 @@ fn success_is_the_status_whatever_the_body_says() {
 }
 
 #[test]
-fn a_redirect_is_followed_on_the_same_host_only_and_no_key_goes_elsewhere() {
+fn redirects_are_followed_on_the_same_host_only_and_send_no_key_elsewhere() {
     let world = World::new(&["same", "other"]);
     let other = LocalCollector::builder()
         .record_requests(1 << 20)
@@ -317,16 +317,16 @@ fn a_redirect_is_followed_on_the_same_host_only_and_no_key_goes_elsewhere() {
 }
 
 #[test]
-fn a_redirect_that_would_leave_the_spans_behind_is_not_followed() {
-    let answer = |status: u16| {
+fn redirects_that_drop_the_body_are_not_followed() {
+    let redirect = |status: u16| {
         format!("HTTP/1.1 {status} x\r\nlocation: /v1/traces/\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
     };
-    let fine = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned();
+    let success = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned();
     for (status, followed) in [(301, false), (302, false), (303, false), (307, true), (308, true)] {
         let script = if followed {
-            vec![answer(status), fine.clone()]
+            vec![redirect(status), success.clone()]
         } else {
-            vec![answer(status)]
+            vec![redirect(status)]
         };
         let (url, server) = scripted(script);
         let registry = registry(&url, &[], &Fingerprinter::new())
@@ -345,7 +345,7 @@ fn a_redirect_that_would_leave_the_spans_behind_is_not_followed() {
 }
 
 #[test]
-fn what_is_not_taken_within_the_time_for_repetitions_is_dropped() {
+fn spans_not_accepted_within_max_elapsed_are_dropped() {
     let export = Export {
         retry: Retry {
             initial_backoff: Some(Duration::from_millis(1)),
@@ -360,13 +360,13 @@ fn what_is_not_taken_within_the_time_for_repetitions_is_dropped() {
     world.tenant("a").start_span("span").end();
     let report = world.registry.force_flush(LONG);
     assert_eq!(report.tracers[0].dropped[&DropReason::RetriesExhausted], 1);
-    // More than once, but where the first answer comes after the time.
+    // Usually more than once, unless the first response comes after the limit.
     assert!(world.collector.fault_hits(fault) >= 1);
     assert!(report.to_string().contains("503"), "{report}");
 }
 
 #[test]
-fn a_full_queue_drops_the_newest_and_counts_it() {
+fn a_full_queue_drops_and_counts_the_newest_spans() {
     let export = Export {
         max_queue_size: Some(5),
         timeout: Some(Duration::from_secs(60)),

@@ -1,4 +1,4 @@
-//! What a receiver answers by gRPC, and what becomes of the spans.
+//! Responses over gRPC: retries, drops and malformed responses.
 
 use std::io::{Read, Write as _};
 use std::net::TcpListener;
@@ -13,23 +13,23 @@ use tracer_registry::secret::Fingerprinter;
 use tracer_registry::status::DropReason;
 use tracer_registry_collector::{CollectorBuilder, Fault};
 
-use super::{builder, by_grpc, patient, span, world, world_with};
-use crate::grpc_server::{GrpcServer, Says};
+use super::{builder, grpc_export, on_flush_only, span, world, world_with};
+use crate::grpc_server::{GrpcServer, Step};
 use crate::support::{LONG, assert_shows_nothing_of, key_of, once};
 
-const BAD: &str = "the-poison";
+const BAD_SPAN: &str = "the-poison";
 
-/// A registry of one tenant that sends to a server with a script.
-fn at(server: &GrpcServer) -> TracerRegistry {
+/// Creates a registry with tenant `a`, which exports to `server`.
+fn registry_for(server: &GrpcServer) -> TracerRegistry {
     let builder = builder(&server.url, &["a"], &Fingerprinter::new());
     builder.build().expect("valid")
 }
 
 #[test]
-fn what_passes_is_repeated_until_it_is_delivered_and_is_delivered_once() {
-    let world = world(&["a"], by_grpc());
+fn transient_failures_are_retried_until_one_delivery() {
+    let world = world(&["a"], grpc_export());
     let statuses = [408, 502, 503, 504].map(Fault::status);
-    let told: Vec<_> = statuses
+    let faults: Vec<_> = statuses
         .into_iter()
         .chain([Fault::reset()])
         .map(|fault| world.collector.fault(fault.times(1)))
@@ -37,15 +37,15 @@ fn what_passes_is_repeated_until_it_is_delivered_and_is_delivered_once() {
     world.tenant("a").start_span("span").end();
     world.flush();
     assert_eq!(world.names("a"), ["span"]);
-    for fault in told {
+    for fault in faults {
         assert_eq!(world.collector.fault_hits(fault), 1);
     }
     assert_eq!(world.status("a").spans.delivered, 1);
 }
 
 #[test]
-fn an_answer_without_its_end_is_no_success_and_what_it_was_for_arrives_twice() {
-    let world = world(&["a"], by_grpc());
+fn a_truncated_response_is_retried_and_its_spans_arrive_twice() {
+    let world = world(&["a"], grpc_export());
     let fault = world.collector.fault(Fault::truncate().times(1));
     world.tenant("a").start_span("span").end();
     world.flush();
@@ -55,10 +55,10 @@ fn an_answer_without_its_end_is_no_success_and_what_it_was_for_arrives_twice() {
 }
 
 #[test]
-fn a_page_with_a_success_is_refused_once_and_not_divided() {
-    let server = GrpcServer::start(vec![Says::page(200)]);
+fn a_page_with_status_200_is_refused_without_splitting_the_batch() {
+    let server = GrpcServer::start(vec![Step::page(200)]);
     let registry = builder(&server.url, &["a"], &Fingerprinter::new())
-        .export(patient())
+        .export(on_flush_only())
         .build()
         .expect("valid");
     for _ in 0..20 {
@@ -66,12 +66,12 @@ fn a_page_with_a_success_is_refused_once_and_not_divided() {
     }
     let report = registry.force_flush(LONG);
     assert_eq!(report.tracers[0].dropped[&DropReason::Refused], 20, "{report}");
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn retry_info_is_waited_for_also_by_a_flush() {
-    let world = world(&["exhausted", "unavailable"], by_grpc());
+fn a_flush_waits_for_retry_info() {
+    let world = world(&["exhausted", "unavailable"], grpc_export());
     for (status, tenant) in [(429, "exhausted"), (503, "unavailable")] {
         let fault = Fault::status(status).retry_after("1").times(1).only(key_of(tenant));
         world.collector.fault(fault);
@@ -86,8 +86,8 @@ fn retry_info_is_waited_for_also_by_a_flush() {
 }
 
 #[test]
-fn spans_rejected_by_partial_success_are_counted_and_not_repeated() {
-    let world = world(&["a"], patient());
+fn spans_rejected_by_partial_success_are_counted_and_not_retried() {
+    let world = world(&["a"], on_flush_only());
     let fault = world.collector.fault(Fault::partial_success(2).times(1));
     for name in ["one", "two", "three", "four", "five"] {
         world.tenant("a").start_span(name).end();
@@ -104,16 +104,16 @@ fn spans_rejected_by_partial_success_are_counted_and_not_repeated() {
 }
 
 #[test]
-fn one_span_that_is_refused_is_dropped_alone() {
-    let too_large = Fault::status(413).body("a text of its own");
+fn a_refused_span_is_dropped_alone() {
+    let too_large = Fault::status(413).body("custom text");
     for (fault, code, reason) in [
         (Fault::status(400), 3, DropReason::Refused),
         (too_large, 8, DropReason::TooLarge),
     ] {
-        let world = world(&["a", "b"], patient());
-        let fault = world.collector.fault(fault.when_body_contains(BAD));
+        let world = world(&["a", "b"], on_flush_only());
+        let fault = world.collector.fault(fault.when_body_contains(BAD_SPAN));
         for n in 0..100 {
-            let name = if n == 57 { BAD.to_owned() } else { n.to_string() };
+            let name = if n == 57 { BAD_SPAN.to_owned() } else { n.to_string() };
             world.tenant("a").start_span(name).end();
             world.tenant("b").start_span("of b").end();
         }
@@ -133,10 +133,10 @@ fn one_span_that_is_refused_is_dropped_alone() {
 }
 
 #[test]
-fn what_is_too_large_together_arrives_in_parts() {
+fn a_batch_that_is_too_large_is_split() {
     let export = Export {
         compression: Some(Compression::None),
-        ..patient()
+        ..on_flush_only()
     };
     let limited = |collector: CollectorBuilder| collector.max_body_bytes(20_000);
     let world = world_with(&["a"], limited, |builder| builder.export(export));
@@ -157,9 +157,9 @@ fn what_is_too_large_together_arrives_in_parts() {
 }
 
 #[test]
-fn a_key_that_is_refused_and_a_service_that_is_not_there_are_not_about_the_spans() {
-    let gone = Fault::redirect("http://127.0.0.2:9/");
-    for (fault, reason, said) in [
+fn a_refused_key_or_a_missing_service_does_not_split_the_batch() {
+    let redirect = Fault::redirect("http://127.0.0.2:9/");
+    for (fault, reason, expected) in [
         (
             Fault::status(401),
             DropReason::Unauthorized,
@@ -171,11 +171,11 @@ fn a_key_that_is_refused_and_a_service_that_is_not_there_are_not_about_the_spans
             "answered PERMISSION_DENIED (7)",
         ),
         (Fault::status(404), DropReason::Refused, "answered UNIMPLEMENTED (12)"),
-        (gone, DropReason::Refused, "redirects elsewhere (307)"),
+        (redirect, DropReason::Refused, "redirects elsewhere (307)"),
     ] {
         let export = Export {
             retry: once().retry,
-            ..patient()
+            ..on_flush_only()
         };
         let world = world(&["a"], export);
         let fault = world.collector.fault(fault);
@@ -183,51 +183,47 @@ fn a_key_that_is_refused_and_a_service_that_is_not_there_are_not_about_the_spans
             world.tenant("a").start_span("span").end();
         }
         let report = world.registry.force_flush(LONG);
-        assert_eq!(report.tracers[0].dropped[&reason], 100, "{said}");
-        assert_eq!(world.collector.fault_hits(fault), 1, "{said}");
-        assert!(report.to_string().contains(said), "{report}");
+        assert_eq!(report.tracers[0].dropped[&reason], 100, "{expected}");
+        assert_eq!(world.collector.fault_hits(fault), 1, "{expected}");
+        assert!(report.to_string().contains(expected), "{report}");
     }
 }
 
 #[test]
-fn what_is_not_grpc_is_judged_by_its_status_and_what_breaks_off_is_repeated() {
-    let without_status = Says::Answer {
+fn non_grpc_responses_are_classified_by_status_and_broken_ones_are_retried() {
+    let without_status = Step::Reply {
         status: 200,
         headers: vec![("content-type", "application/grpc")],
         body: vec![0; 5],
         trailers: None,
     };
     let script = vec![
-        Says::page(502),
-        Says::Reset,
+        Step::page(502),
+        Step::Reset,
         without_status,
-        Says::page(401),
-        Says::page(200),
-        Says::taken(&[0; 5]),
+        Step::page(401),
+        Step::page(200),
+        Step::success(&[0; 5]),
     ];
     let server = GrpcServer::start(script);
-    let registry = at(&server);
-    span(&registry, "repeated");
+    let registry = registry_for(&server);
+    span(&registry, "retried");
     let report = registry.force_flush(LONG);
-    assert_eq!(
-        server.asked().len(),
-        5,
-        "the gateway, the reset, the end without a status, the key, the page"
-    );
+    assert_eq!(server.requests().len(), 5, "502, reset, missing status, 401, page");
     assert_eq!(
         report.tracers[0].dropped.get(&DropReason::Refused),
         Some(&1),
         "{report}"
     );
-    let said = "answered 200 with text/html, which is no answer of a receiver: no gRPC here";
-    assert!(report.to_string().contains(said), "{report}");
-    span(&registry, "taken");
+    let expected = "answered 200 with text/html, which is no answer of a receiver: no gRPC here";
+    assert!(report.to_string().contains(expected), "{report}");
+    span(&registry, "delivered");
     assert_eq!(registry.force_flush(LONG).tracers[0].delivered, 1);
-    assert_eq!(server.asked().len(), 6);
+    assert_eq!(server.requests().len(), 6);
 }
 
 #[test]
-fn an_answer_may_be_compressed_as_the_request_is() {
+fn a_response_may_be_compressed_like_the_request() {
     let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     // One span of the request was rejected.
     gzip.write_all(b"\x0a\x02\x08\x01").expect("memory");
@@ -235,23 +231,23 @@ fn an_answer_may_be_compressed_as_the_request_is() {
     let mut frame = vec![1];
     frame.extend(u32::try_from(message.len()).expect("small").to_be_bytes());
     frame.extend(message);
-    let Says::Answer {
+    let Step::Reply {
         status,
         mut headers,
         body,
         trailers,
-    } = Says::taken(&frame)
+    } = Step::success(&frame)
     else {
-        unreachable!("an answer")
+        unreachable!("a response")
     };
     headers.push(("grpc-encoding", "gzip"));
-    let server = GrpcServer::start(vec![Says::Answer {
+    let server = GrpcServer::start(vec![Step::Reply {
         status,
         headers,
         body,
         trailers,
     }]);
-    let registry = at(&server);
+    let registry = registry_for(&server);
     span(&registry, "rejected");
     let report = registry.force_flush(LONG);
     assert_eq!(
@@ -259,18 +255,20 @@ fn an_answer_may_be_compressed_as_the_request_is() {
         Some(&1),
         "{report}"
     );
-    assert_eq!(server.asked()[0]["grpc-accept-encoding"], "gzip,identity");
+    assert_eq!(server.requests()[0]["grpc-accept-encoding"], "gzip,identity");
 }
 
-/// A server of HTTP/2 that ends each connection with a text of its own (GOAWAY, RFC 9113, 6.8).
-fn going_away(says: String) -> String {
+/// Starts an HTTP/2 server that ends each connection with `debug_data` in a GOAWAY frame (RFC 9113,
+/// 6.8).
+fn goaway_server(debug_data: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    // Ends with the process: it does nothing that a test waits for.
+    // Detached: no test waits for this thread.
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
-            // The client's preface, and its frames up to the first HEADERS: then a request waits for the answer.
+            // Read the client's preface and its frames up to the first HEADERS. Then a request is
+            // waiting.
             stream.read_exact(&mut [0; 24]).expect("a preface");
             let mut head = [0; 9];
             while head[3] != 1 {
@@ -280,13 +278,15 @@ fn going_away(says: String) -> String {
                 std::io::copy(&mut payload, &mut std::io::sink()).expect("a frame");
             }
             let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-            let length = u32::try_from(8 + says.len()).expect("short").to_be_bytes();
+            let length = u32::try_from(8 + debug_data.len()).expect("short").to_be_bytes();
             let mut frame = length[1..].to_vec();
-            // GOAWAY, no flags, of the connection; no stream was served; ENHANCE_YOUR_CALM.
+            // GOAWAY without flags, on stream 0; last stream 0; ENHANCE_YOUR_CALM.
             frame.extend([7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11]);
-            frame.extend(says.as_bytes());
-            stream.write_all(&[&settings[..], &frame].concat()).expect("it listens");
-            // Until the client closes: a reset would overtake the frame.
+            frame.extend(debug_data.as_bytes());
+            stream
+                .write_all(&[&settings[..], &frame].concat())
+                .expect("an open connection");
+            // Read until the client closes. A reset could overtake the frame.
             drop(std::io::copy(&mut stream, &mut std::io::sink()));
         }
     });
@@ -294,24 +294,28 @@ fn going_away(says: String) -> String {
 }
 
 #[test]
-fn a_key_in_the_text_that_ends_a_connection_is_not_shown() {
+fn a_key_in_a_goaway_frame_is_never_shown() {
     let key = key_of("a");
-    for (says, is_shown) in [
+    for (debug_data, is_shown) in [
         ("quota".to_owned(), true),
         (key.clone(), false),
         (key.replace('_', "%5F"), false),
     ] {
-        let url = going_away(says.clone());
+        let url = goaway_server(debug_data.clone());
         let export = Export {
             retry: once().retry,
-            ..by_grpc()
+            ..grpc_export()
         };
         let registry = builder(&url, &["a"], &Fingerprinter::new()).export(export).build();
         let registry = registry.expect("valid");
         span(&registry, "span");
         let report = registry.force_flush(LONG);
         let shown = format!("{report} {report:?} {:?}", registry.status());
-        let expected = if is_shown { &*says } else { "receiver's text withheld: " };
+        let expected = if is_shown {
+            &*debug_data
+        } else {
+            "receiver's text withheld: "
+        };
         assert!(shown.contains(expected), "{shown}");
         assert_shows_nothing_of(&key, &shown);
     }

@@ -1,4 +1,5 @@
-//! Answers by HTTP that are not what was asked for: the head of a success counts, unless it is no receiver's.
+//! Malformed HTTP responses: a 2xx status counts as delivered unless its content\n//! type is that
+//! of a page.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,53 +18,53 @@ use tracer_registry::{Enrichment, TracerHandle, TracerRegistry};
 
 use crate::support::{LONG, assert_shows_nothing_of, binding, key_of, quick, registry, wait_for};
 
-/// A server that gives the same answer to each request, and reads what else the client sends on the connection.
+/// Server that sends the same response to each request.
 struct Server {
     url: String,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
 impl Server {
-    fn start(answer: &str) -> Self {
-        Self::begin(answer, None)
+    fn start(response: &str) -> Self {
+        Self::spawn(response, None)
     }
 
-    /// Waits before the first answer.
-    fn held(answer: &str, until: Receiver<()>) -> Self {
-        Self::begin(answer, Some(until))
+    /// Delays the first response until `until` receives a message.
+    fn delayed(response: &str, until: Receiver<()>) -> Self {
+        Self::spawn(response, Some(until))
     }
 
-    fn begin(answer: &str, mut hold: Option<Receiver<()>>) -> Self {
+    fn spawn(response: &str, mut hold: Option<Receiver<()>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (answer, count) = (answer.to_owned(), Arc::clone(&asked));
-        // Ends with the process: it does nothing that a test waits for.
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (response, count) = (response.to_owned(), Arc::clone(&requests));
+        // Detached: no test waits for this thread.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a connection");
-                // A connection that the client opened and did not use.
+                // The client opened the connection but sent no request.
                 if read_request(&stream).is_none() {
                     continue;
                 }
                 count.fetch_add(1, Ordering::SeqCst);
                 if let Some(hold) = hold.take() {
-                    hold.recv().expect("the test lets it go");
+                    hold.recv().expect("the test releases the response");
                 }
-                drop(stream.write_all(answer.as_bytes()));
-                if answer.contains("x-stays: open") {
+                drop(stream.write_all(response.as_bytes()));
+                if response.contains("x-stays: open") {
                     std::thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
                 }
             }
         });
-        Self { url, asked }
+        Self { url, requests }
     }
 
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
-    /// A registry with one tenant, whose requests come here.
+    /// Returns a registry with tenant `a`, which exports to this server.
     fn registry(&self, backend: BackendName, export: Export) -> TracerRegistry {
         registry(&self.url, &[], &Fingerprinter::new())
             .tenant("a", binding("a").backend(backend).endpoint(&self.url))
@@ -87,42 +88,42 @@ fn read_request(stream: &TcpStream) -> Option<()> {
     Some(())
 }
 
-fn answer(head: &str, body: &str) -> String {
+fn response(head: &str, body: &str) -> String {
     format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n{body}")
 }
 
-/// Everything waits for a flush, so that it is one batch.
-fn patient() -> Export {
+/// Exports only on a flush, so that all spans form one batch.
+fn on_flush_only() -> Export {
     Export {
         scheduled_delay: Some(Duration::from_secs(600)),
         ..quick()
     }
 }
 
-fn a(registry: &TracerRegistry) -> TracerHandle {
+fn tenant_a(registry: &TracerRegistry) -> TracerHandle {
     registry.tenant("a").expect("configured")
 }
 
-/// Of a partial success that rejects two spans, and says so at length.
+/// Body of a partial success that rejects two spans with a long error message.
 fn long_partial_success() -> String {
     let text = "too old ".repeat(20_000);
     format!(r#"{{"partial_success":{{"rejected_spans":2,"error_message":"{text}"}}}}"#)
 }
 
 #[test]
-fn a_success_is_delivered_once_whatever_becomes_of_its_body() {
+fn a_success_with_an_unreadable_body_is_delivered_without_a_retry() {
     let large = long_partial_success();
     let json = "200 OK\r\ncontent-type: application/json";
-    for (what, answer, rejected, warning) in [
+    for (case, response, rejected, warning) in [
         (
-            "the connection ends in the middle",
-            answer(&format!("{json}\r\ncontent-length: 500"), "{\"partial"),
+            "the connection closes before the body ends",
+            response(&format!("{json}\r\ncontent-length: 500"), "{\"partial"),
             0,
             "it broke off after 9 bytes",
         ),
         (
             "a chunk is missing",
-            answer(
+            response(
                 &format!("{json}\r\ntransfer-encoding: chunked"),
                 "27\r\n{\"partialSuccess\":{\"rejectedSpans\":\"2\",\r\n",
             ),
@@ -130,45 +131,45 @@ fn a_success_is_delivered_once_whatever_becomes_of_its_body() {
             "rejected 2 spans",
         ),
         (
-            "there is more than is read",
-            answer(&format!("{json}\r\ncontent-length: {}", large.len()), &large),
+            "the body exceeds the read limit",
+            response(&format!("{json}\r\ncontent-length: {}", large.len()), &large),
             2,
             "rejected 2 spans",
         ),
         (
-            "it cannot be read",
-            answer(&format!("{json}\r\ncontent-length: 6"), "<html>"),
+            "the body is neither protobuf nor JSON",
+            response(&format!("{json}\r\ncontent-length: 6"), "<html>"),
             0,
             "it is a response in neither protobuf nor JSON",
         ),
     ] {
-        let server = Server::start(&answer);
-        let registry = server.registry(BackendName::Honeyhive, patient());
-        let tracer = a(&registry);
+        let server = Server::start(&response);
+        let registry = server.registry(BackendName::Honeyhive, on_flush_only());
+        let tracer = tenant_a(&registry);
         for _ in 0..5 {
             tracer.start_span("span").end();
         }
         let report = registry.force_flush(LONG);
-        let told = &report.tracers[0];
+        let flushed = &report.tracers[0];
         assert_eq!(
-            (told.delivered, told.lost()),
+            (flushed.delivered, flushed.lost()),
             (5 - rejected, rejected),
-            "{what}: {report}"
+            "{case}: {report}"
         );
         assert_eq!(
-            told.dropped.get(&DropReason::Rejected).copied().unwrap_or(0),
+            flushed.dropped.get(&DropReason::Rejected).copied().unwrap_or(0),
             rejected,
-            "{what}"
+            "{case}"
         );
-        let error = told.last_error.as_ref().map(ToString::to_string).unwrap_or_default();
-        assert!(error.contains(warning), "{what}: {error}");
-        assert_eq!(server.asked(), 1, "{what}");
+        let error = flushed.last_error.as_ref().map(ToString::to_string).unwrap_or_default();
+        assert!(error.contains(warning), "{case}: {error}");
+        assert_eq!(server.requests(), 1, "{case}");
 
         let session = tracer.session("s").start();
         let events = registry.force_flush(LONG).tracers[0].session_events.delivered;
         session.enrich(Enrichment::new().metadata("m", 1));
         let more = registry.force_flush(LONG).tracers[0].session_events.delivered;
-        assert_eq!((events, more, server.asked()), (1, 1, 3), "{what}: session events");
+        assert_eq!((events, more, server.requests()), (1, 1, 3), "{case}: session events");
         let checked = registry.check(CheckMode::Connect);
         let connection = &checked
             .iter()
@@ -177,30 +178,30 @@ fn a_success_is_delivered_once_whatever_becomes_of_its_body() {
             .connection;
         assert!(
             matches!(connection, ConnectionCheck::Accepted),
-            "{what}: {connection:?}"
+            "{case}: {connection:?}"
         );
     }
 }
 
 #[test]
-fn a_success_is_delivered_if_the_rest_of_it_does_not_come_in_time() {
-    let server = Server::start(&answer("200 OK\r\nx-stays: open\r\ncontent-length: 500", "{"));
+fn a_success_with_a_body_that_times_out_is_delivered() {
+    let server = Server::start(&response("200 OK\r\nx-stays: open\r\ncontent-length: 500", "{"));
     let export = Export {
-        // A head that comes later than this is waited for again.
+        // A request without a head within this time is retried.
         timeout: Some(Duration::from_millis(300)),
-        ..patient()
+        ..on_flush_only()
     };
     let registry = server.registry(BackendName::Honeyhive, export);
-    let _session = a(&registry).session("s").start();
-    a(&registry).start_span("span").end();
+    let _session = tenant_a(&registry).session("s").start();
+    tenant_a(&registry).start_span("span").end();
     let report = registry.force_flush(LONG);
-    let told = &report.tracers[0];
+    let flushed = &report.tracers[0];
     assert_eq!(
-        (told.delivered, told.session_events.delivered, report.lost()),
+        (flushed.delivered, flushed.session_events.delivered, report.lost()),
         (1, 1, 0),
         "{report}"
     );
-    let error = told.last_error.as_ref().map(ToString::to_string).unwrap_or_default();
+    let error = flushed.last_error.as_ref().map(ToString::to_string).unwrap_or_default();
     assert!(
         error.contains("its answer cannot be read: 1 bytes of it came within 300ms"),
         "{error}"
@@ -208,30 +209,30 @@ fn a_success_is_delivered_if_the_rest_of_it_does_not_come_in_time() {
 }
 
 #[test]
-fn a_page_with_a_success_is_refused_once_and_not_divided() {
+fn a_page_with_status_200_is_refused_without_splitting_the_batch() {
     let page = "<!doctype html><title>Sign in</title>";
-    let page = answer(
+    let page = response(
         &format!("200 OK\r\ncontent-type: text/html\r\ncontent-length: {}", page.len()),
         page,
     );
     let server = Server::start(&page);
-    let registry = server.registry(BackendName::Otlp, patient());
+    let registry = server.registry(BackendName::Otlp, on_flush_only());
     for _ in 0..80 {
-        a(&registry).start_span("span").end();
+        tenant_a(&registry).start_span("span").end();
     }
     let report = registry.force_flush(LONG);
-    let told = &report.tracers[0];
+    let flushed = &report.tracers[0];
     assert_eq!(
-        (told.delivered, told.dropped[&DropReason::Refused]),
+        (flushed.delivered, flushed.dropped[&DropReason::Refused]),
         (0, 80),
         "{report}"
     );
-    assert_eq!(server.asked(), 1);
-    let said = "answered 200 with text/html, which is no answer of a receiver: Sign in";
+    assert_eq!(server.requests(), 1);
+    let expected = "answered 200 with text/html, which is no answer of a receiver: Sign in";
     assert!(
-        matches!(&told.last_error, Some(error @ ExportError::NoReceiver { .. }) if error.to_string().ends_with(said))
+        matches!(&flushed.last_error, Some(error @ ExportError::NoReceiver { .. }) if error.to_string().ends_with(expected))
     );
-    // The key is not known to be good by it.
+    // The response does not prove that the key is valid.
     let checked = registry.check(CheckMode::Connect);
     let binding = checked
         .iter()
@@ -248,18 +249,18 @@ fn a_page_with_a_success_is_refused_once_and_not_divided() {
 }
 
 #[test]
-fn a_page_in_the_place_of_an_answer_about_sessions_is_refused_once() {
+fn a_page_in_response_to_session_events_is_refused_without_a_retry() {
     let (go, hold) = channel();
     let page = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
-    let server = Server::held(page, hold);
+    let server = Server::delayed(page, hold);
     let registry = server.registry(BackendName::Honeyhive, quick());
-    let session = a(&registry).session("s").start();
-    wait_for("the start", || server.asked(), |asked| *asked == 1);
-    // They wait behind the start, and go out together.
+    let session = tenant_a(&registry).session("s").start();
+    wait_for("the start", || server.requests(), |requests| *requests == 1);
+    // They queue behind the start and are sent as one request.
     for n in 0..3 {
         session.enrich(Enrichment::new().metadata(format!("m{n}"), n));
     }
-    go.send(()).expect("the server waits");
+    go.send(()).expect("the server is waiting");
     let report = registry.force_flush(LONG);
     let events = &report.tracers[0].session_events;
     assert_eq!(
@@ -267,11 +268,11 @@ fn a_page_in_the_place_of_an_answer_about_sessions_is_refused_once() {
         (0, 4),
         "{report}"
     );
-    assert_eq!(server.asked(), 2, "the start, and the enrichments together");
+    assert_eq!(server.requests(), 2, "the start, and one request with the enrichments");
 }
 
 #[test]
-fn a_page_that_repeats_the_key_does_not_show_it() {
+fn a_key_in_a_response_page_is_withheld() {
     let key = key_of("a");
     for (content_type, page) in [
         (
@@ -285,9 +286,9 @@ fn a_page_that_repeats_the_key_does_not_show_it() {
             "200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {}",
             page.len()
         );
-        let server = Server::start(&answer(&head, &page));
-        let registry = server.registry(BackendName::Otlp, patient());
-        a(&registry).start_span("span").end();
+        let server = Server::start(&response(&head, &page));
+        let registry = server.registry(BackendName::Otlp, on_flush_only());
+        tenant_a(&registry).start_span("span").end();
         let report = registry.force_flush(LONG);
         assert_eq!(report.tracers[0].dropped[&DropReason::Refused], 1, "{report}");
         let checked = registry.check(CheckMode::Connect);

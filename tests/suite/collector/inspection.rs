@@ -1,4 +1,4 @@
-//! What the owner of a collector sees besides the spans, and that no key is in it.
+//! Fingerprints, project names, observers and recorded requests, none of which show a key.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use super::client::{attribute, export, get, post, span, text};
 use super::{collector, span_names};
 
 #[test]
-fn fingerprints_agree_with_those_of_the_fingerprinter_that_was_given() {
+fn fingerprints_are_those_of_the_given_fingerprinter() {
     let fingerprinter = Fingerprinter::new();
     let builder = LocalCollector::builder().project("acme", "key-a").fingerprints({
         let fingerprinter = fingerprinter.clone();
@@ -28,7 +28,7 @@ fn fingerprints_agree_with_those_of_the_fingerprinter_that_was_given() {
 }
 
 #[test]
-fn a_project_can_be_named_later_and_by_a_second_key() {
+fn a_project_can_be_named_after_its_first_request_and_by_a_second_key() {
     let collector = collector();
     export("key-1", vec![span("before", 1)]).status(&collector);
     collector.name_project("late", "key-1");
@@ -53,10 +53,10 @@ fn a_project_can_be_named_later_and_by_a_second_key() {
 }
 
 #[test]
-fn an_observer_is_told_of_each_request() {
+fn an_observer_is_called_for_each_request() {
     let seen: Arc<Mutex<Vec<Received>>> = Arc::default();
-    let told = Arc::clone(&seen);
-    let observer = move |received: &Received| told.lock().unwrap().push(received.clone());
+    let observed = Arc::clone(&seen);
+    let observer = move |received: &Received| observed.lock().unwrap().push(received.clone());
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
         .observer(observer)
@@ -98,7 +98,7 @@ fn an_observer_is_told_of_each_request() {
 }
 
 #[test]
-fn recorded_requests_show_every_byte_but_the_key() {
+fn recorded_requests_contain_every_byte_except_the_key() {
     let collector = LocalCollector::builder()
         .project("acme", "canary")
         .record_requests(1_000_000)
@@ -119,7 +119,7 @@ fn recorded_requests_show_every_byte_but_the_key() {
     );
     assert!(
         requests[0].body.windows(7).any(|bytes| bytes == b"visible"),
-        "the body is kept unpacked"
+        "the body is recorded uncompressed"
     );
     assert_eq!(requests[0].header("authorization"), Some("redacted"));
     assert_eq!(requests[0].header("x-source"), Some("production"));
@@ -128,8 +128,8 @@ fn recorded_requests_show_every_byte_but_the_key() {
 }
 
 #[test]
-fn recorded_requests_show_no_key_of_any_backend_and_of_no_header_that_a_binding_names() {
-    let own = Binding::new()
+fn recorded_requests_redact_keys_of_every_backend_and_custom_key_header() {
+    let custom = Binding::new()
         .backend(BackendName::Otlp)
         .auth("x-tenant-token", AuthScheme::Raw);
     let backends = [
@@ -147,9 +147,9 @@ fn recorded_requests_show_no_key_of_any_backend_and_of_no_header_that_a_binding_
     for (binding, is_named) in bindings
         .into_iter()
         .map(|binding| (binding, true))
-        .chain([(own.clone(), true), (own, false)])
+        .chain([(custom.clone(), true), (custom, false)])
     {
-        let said = format!("{binding:?}");
+        let case = format!("{binding:?}");
         let builder = LocalCollector::builder().record_requests(1_000_000);
         let builder = if is_named {
             builder.key_header("X-Tenant-Token")
@@ -167,25 +167,25 @@ fn recorded_requests_show_no_key_of_any_backend_and_of_no_header_that_a_binding_
             .unwrap();
         drop(registry.tenant("acme").unwrap().start_span("one"));
         if is_named {
-            assert!(registry.force_flush(crate::support::LONG).is_complete(), "{said}");
+            assert!(registry.force_flush(crate::support::LONG).is_complete(), "{case}");
         } else {
-            assert!(collector.wait_until(super::PATIENCE, |collector| collector.requests_without_key() > 0));
+            assert!(collector.wait_until(super::DEADLINE, |collector| collector.requests_without_key() > 0));
         }
         let _ = registry.shutdown(std::time::Duration::ZERO);
-        assert_eq!(collector.project_of_key("user:canary").is_some(), is_named, "{said}");
+        assert_eq!(collector.project_of_key("user:canary").is_some(), is_named, "{case}");
         let recorded = format!("{:?}", collector.requests());
         assert!(
             !recorded.is_empty() && !recorded.contains("canary"),
-            "{said}: {recorded}"
+            "{case}: {recorded}"
         );
-        assert!(!recorded.contains("dXNlcjpjYW5hcnk="), "{said}: {recorded}");
+        assert!(!recorded.contains("dXNlcjpjYW5hcnk="), "{case}: {recorded}");
     }
     let error = LocalCollector::builder().key_header("no header").start().unwrap_err();
     assert!(error.to_string().contains("no header"), "{error}");
 }
 
 #[test]
-fn recorded_requests_stay_within_their_bound_and_none_are_kept_unasked() {
+fn requests_are_recorded_only_on_request_and_within_the_limit() {
     let bounded = LocalCollector::builder().record_requests(5_000).start().unwrap();
     for number in 1..=20 {
         export("key-a", vec![span("one", number)]).status(&bounded);
@@ -194,13 +194,13 @@ fn recorded_requests_stay_within_their_bound_and_none_are_kept_unasked() {
     assert!(kept > 0 && kept < 20, "{kept}");
     assert_eq!(bounded.dropped_requests() + kept as u64, 20);
 
-    let unasked = collector();
-    export("key-a", vec![]).status(&unasked);
-    assert!(unasked.requests().is_empty());
+    let not_recording = collector();
+    export("key-a", vec![]).status(&not_recording);
+    assert!(not_recording.requests().is_empty());
 }
 
 #[test]
-fn a_clear_forgets_what_came_and_keeps_names_and_faults() {
+fn clear_removes_received_data_and_keeps_names_and_faults() {
     let builder = LocalCollector::builder()
         .project("acme", "key-a")
         .record_requests(1_000_000);
@@ -220,7 +220,7 @@ fn a_clear_forgets_what_came_and_keeps_names_and_faults() {
 }
 
 #[test]
-fn nothing_that_is_shown_has_a_key_in_it() {
+fn debug_output_and_pages_contain_no_key() {
     let builder = LocalCollector::builder()
         .project("acme", "canary")
         .record_requests(1_000_000);
@@ -248,10 +248,10 @@ fn nothing_that_is_shown_has_a_key_in_it() {
         "/api/projects/acme/spans",
         "/api/projects/acme/sessions",
     ] {
-        let answer = get(path).send(&collector).unwrap();
-        assert_eq!(answer.status, 200, "{path}");
-        shown += &String::from_utf8(answer.body).unwrap();
+        let response = get(path).send(&collector).unwrap();
+        assert_eq!(response.status, 200, "{path}");
+        shown += &String::from_utf8(response.body).unwrap();
     }
     assert!(!shown.contains("canary"), "{shown}");
-    assert!(!shown.contains("Y2FuYXJ5"), "nor in base64");
+    assert!(!shown.contains("Y2FuYXJ5"), "key in base64: {shown}");
 }

@@ -1,4 +1,4 @@
-//! Memory stays within bounds, and what is lost is counted.
+//! Limits on stored data, and the counts of evicted entries.
 
 use serde_json::json;
 use tracer_registry_collector::LocalCollector;
@@ -7,7 +7,7 @@ use super::client::{call, export, post, span};
 use super::span_names;
 
 #[test]
-fn the_oldest_spans_of_all_projects_give_way_and_are_counted_for_theirs() {
+fn the_oldest_spans_of_all_projects_are_evicted_and_counted_per_project() {
     let builder = LocalCollector::builder()
         .project("acme", "key-a")
         .project("bolt", "key-b");
@@ -23,7 +23,7 @@ fn the_oldest_spans_of_all_projects_give_way_and_are_counted_for_theirs() {
 }
 
 #[test]
-fn the_bound_on_bytes_gives_up_the_oldest_of_any_kind() {
+fn the_byte_limit_evicts_the_oldest_entries_of_every_kind() {
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
         .max_bytes(100_000)
@@ -35,12 +35,12 @@ fn the_bound_on_bytes_gives_up_the_oldest_of_any_kind() {
         .bearer("key-a")
         .json(&json!({ "event": {} }))
         .status(&collector);
-    let held = || collector.project("acme").unwrap().summary().clone();
-    assert_eq!((held().sessions, held().events), (1, 1));
+    let summary_now = || collector.project("acme").unwrap().summary().clone();
+    assert_eq!((summary_now().sessions, summary_now().events), (1, 1));
     for number in 1..=100 {
         export("key-a", vec![span(&"y".repeat(1000), number)]).status(&collector);
     }
-    let summary = held();
+    let summary = summary_now();
     assert_eq!((summary.sessions, summary.dropped.sessions), (0, 1));
     assert_eq!((summary.events, summary.dropped.events), (0, 1));
     assert!(summary.spans > 10 && summary.spans < 100, "{summary:?}");
@@ -48,7 +48,7 @@ fn the_bound_on_bytes_gives_up_the_oldest_of_any_kind() {
 }
 
 #[test]
-fn a_session_that_is_enriched_for_ever_gives_way_in_the_end() {
+fn a_session_that_grows_beyond_the_byte_limit_is_evicted() {
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
         .max_bytes(50_000)
@@ -66,7 +66,7 @@ fn a_session_that_is_enriched_for_ever_gives_way_in_the_end() {
 }
 
 #[test]
-fn the_oldest_sessions_give_way() {
+fn the_session_limit_evicts_the_oldest_sessions() {
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
         .max_sessions(2)
@@ -89,7 +89,7 @@ fn the_oldest_sessions_give_way() {
 }
 
 #[test]
-fn a_key_too_many_is_refused_and_counted_and_the_others_go_on() {
+fn a_key_over_the_project_limit_is_refused_and_counted() {
     let collector = LocalCollector::builder().max_projects(1).start().unwrap();
     assert_eq!(export("key-1", vec![]).status(&collector), 200);
     assert_eq!(export("key-2", vec![]).status(&collector), 503);

@@ -1,39 +1,41 @@
-//! A test in a process of its own, for what a process has only one of: its variables.
-#![expect(clippy::disallowed_methods, reason = "a variable tells a test that it is the child")]
+//! Runs a test in a child process, to isolate process-wide state such as environment variables.
+#![expect(clippy::disallowed_methods, reason = "a variable marks the child process")]
 
 use std::env;
 use std::ffi::OsStr;
 use std::process::{Command, Output};
 
-/// Tells the process which test it was started for.
-const MARK: &str = "SUITE_CHILD_OF";
+/// Environment variable with the label of the test that the child runs.
+const LABEL_VARIABLE: &str = "SUITE_CHILD_OF";
 
-/// Runs a test of this binary, by its full name, once more in a process with these variables and `PATH` only; gives whether this is that
-/// process. The caller goes on where it is, and returns where it is not.
+/// Runs a test of this binary in a child process with only `variables` and `PATH` set.
+///
+/// `test` is the full test name. Returns true in the child, which runs the test, and false in the
+/// parent, which must return. Panics if the child fails.
 pub(crate) fn is_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> bool {
     is_started_by(&[], test, variables)
 }
 
-/// `starter` is a command that starts the one that its further arguments say; none for no such command.
+/// `starter` is a command that runs the command in its trailing arguments; empty to start directly.
 fn is_started_by<V: AsRef<OsStr>>(starter: &[&str], test: &str, variables: &[(&str, V)]) -> bool {
     let label = label(test, variables);
-    if let Some(mark) = env::var_os(MARK) {
-        return *mark == *label;
+    if let Some(own_label) = env::var_os(LABEL_VARIABLE) {
+        return *own_label == *label;
     }
     let output = run(starter, test, variables, &label);
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}\n{complained}"
+        output.status.success() && stdout.contains("1 passed"),
+        "{stdout}\n{stderr}"
     );
     false
 }
 
-/// As [`is_child`], for a process that does not end as a test does: how it ended; nothing where this is that process.
+/// As [`is_child`], but returns the output of a child that may fail. Returns `None` in the child.
 #[cfg(unix)]
 pub(crate) fn ended_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> Option<Output> {
-    let is_parent = env::var_os(MARK).is_none();
+    let is_parent = env::var_os(LABEL_VARIABLE).is_none();
     is_parent.then(|| run(&[], test, variables, &label(test, variables)))
 }
 
@@ -43,7 +45,7 @@ fn label<V>(test: &str, variables: &[(&str, V)]) -> String {
 }
 
 fn run<V: AsRef<OsStr>>(starter: &[&str], test: &str, variables: &[(&str, V)], label: &str) -> Output {
-    let binary = env::current_exe().expect("a test knows its binary");
+    let binary = env::current_exe().expect("the path of this binary");
     let mut command = match starter.split_first() {
         Some((program, arguments)) => {
             let mut command = Command::new(program);
@@ -57,29 +59,29 @@ fn run<V: AsRef<OsStr>>(starter: &[&str], test: &str, variables: &[(&str, V)], l
         .env_clear()
         .envs(env::var_os("PATH").map(|path| ("PATH", path)))
         .envs(variables.iter().map(|(name, value)| (name, value.as_ref())))
-        .env(MARK, label)
+        .env(LABEL_VARIABLE, label)
         .output()
         .expect("the binary starts")
 }
 
-/// Whether this process was started for a test.
+/// Returns whether this process is a child.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_in_child() -> bool {
-    env::var_os(MARK).is_some()
+    env::var_os(LABEL_VARIABLE).is_some()
 }
 
-/// What the parent tells its child.
+/// Returns a variable that the parent set.
 pub(crate) fn variable(name: &str) -> String {
-    env::var(name).expect("given")
+    env::var(name).expect("set by the parent")
 }
 
-/// As [`is_child`], in a process that was started with SIGCHLD ignored, as some supervisors and programs of C have it.
+/// As [`is_child`], with SIGCHLD ignored, as some supervisors and C programs start processes.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_child_that_ignores_children(test: &str) -> bool {
     is_started_by(&["env", "--ignore-signal=CHLD"], test, &[] as &[(&str, &str)])
 }
 
-/// As [`is_child`], in a process that has so much address space in all.
+/// As [`is_child`], with the address space limited to `mebibytes`.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_child_with_memory(test: &str, mebibytes: u64) -> bool {
     let limited = format!("ulimit -v {} && exec \"$@\"", mebibytes * 1024);

@@ -1,4 +1,4 @@
-//! Spans and remote parents that somebody made current by hand.
+//! Spans and remote parents made current manually through OpenTelemetry.
 
 use opentelemetry::trace::{
     Span as _, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer, TracerProvider,
@@ -8,29 +8,29 @@ use opentelemetry::{Context, ContextGuard};
 use super::pair;
 use crate::support::World;
 
-/// Makes a span current as a third party does, without entering its tracer.
-fn by_hand(span: impl opentelemetry::trace::Span + Send + Sync + 'static) -> ContextGuard {
+/// Makes a span current as third-party code does, without entering its tracer.
+fn attach(span: impl opentelemetry::trace::Span + Send + Sync + 'static) -> ContextGuard {
     Context::current_with_span(span).attach()
 }
 
 #[test]
-fn a_span_made_current_by_hand_in_a_session_is_found_again_past_another_tracers_session() {
+fn a_manually_attached_span_in_a_session_is_found_beyond_another_tracers_session() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let third_party = b.tracer("third-party");
     let (of_a, of_b) = (a.session("of-a").start(), b.session("of-b").start());
     let in_b = of_b.enter();
-    let outer = by_hand(third_party.start("b-outer"));
+    let outer = attach(third_party.start("b-outer"));
     let in_a = of_a.enter();
-    let middle = by_hand(a.start_span("a-middle"));
-    third_party.start("b-by-hand").end();
+    let middle = attach(a.start_span("a-middle"));
+    third_party.start("b-manual").end();
     b.in_span("b-by-closure", |_| ());
     drop(middle);
     drop(in_a);
     drop(outer);
     drop(in_b);
     world.flush();
-    for name in ["b-by-hand", "b-by-closure"] {
+    for name in ["b-manual", "b-by-closure"] {
         let span = world.span("b", name);
         assert_eq!(
             span.parent_span_id.as_ref(),
@@ -45,10 +45,10 @@ fn a_span_made_current_by_hand_in_a_session_is_found_again_past_another_tracers_
 }
 
 #[test]
-fn an_ancestor_that_was_made_current_by_hand_outside_any_scope_is_found_past_another_tracer() {
+fn a_manually_attached_ancestor_outside_any_scope_is_found_beyond_another_tracer() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
-    let outer = by_hand(b.start_span("b-outer"));
+    let outer = attach(b.start_span("b-outer"));
     a.in_span("a-middle", |_| {
         b.start_span("b-started").end();
         b.in_span("b-inner", |_| a.in_span("a-inner", |_| ()));
@@ -69,13 +69,13 @@ fn an_ancestor_that_was_made_current_by_hand_outside_any_scope_is_found_past_ano
 }
 
 #[test]
-fn a_span_that_is_covered_by_hand_with_another_tracers_is_still_the_parent() {
+fn a_span_stays_the_parent_if_another_tracers_span_is_attached_over_it() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     let session = b.session("of-b").start();
     let in_session = session.enter();
     b.in_span("b-outer", |_| {
-        let covered = by_hand(a.start_span("a-over"));
+        let covered = attach(a.start_span("a-over"));
         b.start_span("b-started").end();
         b.in_span("b-inner", |_| {
             a.in_span("a-inner", |_| b.start_span("b-innermost").end());
@@ -105,7 +105,7 @@ fn a_span_that_is_covered_by_hand_with_another_tracers_is_still_the_parent() {
 }
 
 #[test]
-fn a_remote_parent_is_taken_where_the_binding_trusts_it_and_nowhere_else() {
+fn a_remote_parent_is_used_only_if_the_binding_trusts_it() {
     let world = World::with(&["trusts", "doubts"], |builder| {
         builder.tenant("trusts", crate::support::binding("trusts").trust_remote_parent(true))
     });
@@ -121,11 +121,11 @@ fn a_remote_parent_is_taken_where_the_binding_trusts_it_and_nowhere_else() {
     trusts.start_span("trusted").end();
     doubts.in_span("doubted", |_| ());
     let in_trusts = trusts.enter();
-    doubts.in_span("between", |_| trusts.start_span("trusted-further-in").end());
+    doubts.in_span("between", |_| trusts.start_span("trusted-nested").end());
     drop(in_trusts);
     drop(incoming);
     world.flush();
-    for name in ["trusted", "trusted-further-in"] {
+    for name in ["trusted", "trusted-nested"] {
         let span = world.span("trusts", name);
         assert_eq!(span.parent_span_id, Some(remote.span_id().to_string()), "{name}");
         assert_eq!(span.trace_id, remote.trace_id().to_string(), "{name}");
@@ -137,13 +137,13 @@ fn a_remote_parent_is_taken_where_the_binding_trusts_it_and_nowhere_else() {
 }
 
 #[test]
-fn a_session_further_out_is_found_past_a_span_of_its_tracer_that_was_made_current_by_hand() {
+fn an_outer_session_is_found_beyond_a_manually_attached_span_of_its_tracer() {
     let world = World::new(&["a", "b", "c"]);
     let (a, b, c) = (world.tenant("a"), world.tenant("b"), world.tenant("c"));
     let session = b.session("of-b").start();
     let in_b = session.enter();
     let in_a = a.enter();
-    let covering = by_hand(b.start_span("b-by-hand"));
+    let covering = attach(b.start_span("b-manual"));
     c.in_span("c-span", |_| {
         b.start_span("b-started").end();
         b.in_span("b-inner", |_| ());
@@ -152,7 +152,7 @@ fn a_session_further_out_is_found_past_a_span_of_its_tracer_that_was_made_curren
     drop(in_a);
     drop(in_b);
     world.flush();
-    for name in ["b-by-hand", "b-started", "b-inner"] {
+    for name in ["b-manual", "b-started", "b-inner"] {
         assert_eq!(
             world.span("b", name).session_id.as_deref(),
             Some(session.id()),
@@ -161,7 +161,7 @@ fn a_session_further_out_is_found_past_a_span_of_its_tracer_that_was_made_curren
     }
     for name in ["b-started", "b-inner"] {
         let parent = world.span("b", name).parent_span_id.clone();
-        assert_eq!(parent, Some(world.span("b", "b-by-hand").span_id.clone()), "{name}");
+        assert_eq!(parent, Some(world.span("b", "b-manual").span_id.clone()), "{name}");
     }
     for other in ["a", "c"] {
         world.assert_no_trace_of(session.id(), other);
@@ -169,14 +169,14 @@ fn a_session_further_out_is_found_past_a_span_of_its_tracer_that_was_made_curren
 }
 
 #[test]
-fn a_span_made_current_by_hand_in_its_scope_is_found_past_another_scope_and_another_span_by_hand() {
+fn a_manually_attached_span_is_found_beyond_another_scope_and_attached_span() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let in_a = a.enter();
-    let outer = by_hand(a.start_span("a-outer"));
+    let outer = attach(a.start_span("a-outer"));
     let in_b = b.enter();
     let in_a_again = a.enter();
-    let covering = by_hand(b.start_span("b-over"));
+    let covering = attach(b.start_span("b-over"));
     a.start_span("a-started").end();
     a.in_span("a-inner", |_| ());
     drop(covering);
@@ -193,7 +193,7 @@ fn a_span_made_current_by_hand_in_its_scope_is_found_past_another_scope_and_anot
 }
 
 #[test]
-fn a_remote_span_in_another_tracers_scope_is_no_parent_also_where_remote_parents_are_trusted() {
+fn a_remote_span_in_another_tracers_scope_is_no_parent_even_if_trusted() {
     let world = World::with(&["a", "b"], |builder| {
         let trusting = |name: &str| crate::support::binding(name).trust_remote_parent(true);
         builder.tenant("a", trusting("a")).tenant("b", trusting("b"))
@@ -207,8 +207,8 @@ fn a_remote_span_in_another_tracers_scope_is_no_parent_also_where_remote_parents
         b.in_span("b-inner", |_| ());
     });
     world.flush();
-    let came_in = world.span("a", "a-started").parent_span_id.clone();
-    assert_eq!(came_in.as_deref(), Some("00f067aa0ba902b7"));
+    let remote_parent = world.span("a", "a-started").parent_span_id.clone();
+    assert_eq!(remote_parent.as_deref(), Some("00f067aa0ba902b7"));
     for name in ["b-started", "b-inner"] {
         assert_eq!(world.span("b", name).parent_span_id, None, "{name}");
     }

@@ -1,4 +1,4 @@
-//! Tracers that differ in one thing, and tracers that come and go beside others.
+//! Tracers with similar bindings, and tracers next to others that are created and dropped.
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use serde_json::json;
@@ -7,11 +7,11 @@ use tracer_registry::{Enrichment, LookupError, Selector, TracerRegistry};
 
 use crate::support::{LONG, World, binding};
 
-/// A change of one field; some need the URL of another receiver.
+/// Changes one field. Gets the URL of another receiver.
 type Change = fn(Binding, &str) -> Binding;
 
 #[test]
-fn bindings_that_differ_in_one_field_are_never_one_tracer() {
+fn bindings_that_differ_in_one_field_have_separate_tracers() {
     let elsewhere = World::new(&["same"]);
     let url = elsewhere.collector.url();
     let changes: [(&str, Change); 8] = [
@@ -24,7 +24,7 @@ fn bindings_that_differ_in_one_field_are_never_one_tracer() {
         ("sampling", |binding, _| binding.sampling_ratio(0.0)),
         ("auth", |binding, _| binding.auth("x-api-key", AuthScheme::Raw)),
     ];
-    // All with the same key: only the field tells them apart.
+    // All bindings share one key and differ only in the field.
     let world = World::with(&["same"], |builder| {
         changes.iter().fold(builder, |builder, (name, change)| {
             builder.tenant(*name, change(binding("same"), &url))
@@ -81,7 +81,7 @@ fn bindings_that_differ_in_one_field_are_never_one_tracer() {
 }
 
 #[test]
-fn a_span_links_to_its_own_tracers_spans_and_to_those_of_other_processes() {
+fn a_span_links_only_to_its_own_tracer_and_other_processes() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let of_a = a.in_span("cause", |span| span.span_context());
@@ -110,13 +110,13 @@ fn a_span_links_to_its_own_tracers_spans_and_to_those_of_other_processes() {
 }
 
 #[test]
-fn a_tracer_notices_nothing_of_others_that_are_flushed_made_again_or_shut_down() {
+fn a_tracer_is_unaffected_by_creation_flush_and_shutdown_of_others() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let session = b.session("s").start();
     let outer = b.in_span("outer", |span| {
         let _in_session = session.enter();
-        // A's tracers come and go, a flush and a whole registry with them.
+        // Creates and drops tracers of a, flushes, and shuts down another registry.
         for round in 0..20 {
             let tracer = world.registry.dedicated(Selector::tenant("a")).expect("configured");
             let _in_a = tracer.enter();
@@ -153,6 +153,6 @@ fn a_tracer_notices_nothing_of_others_that_are_flushed_made_again_or_shut_down()
         json!("there")
     );
     assert_eq!(world.project("a").spans().len(), 21);
-    let books = world.status("b").spans;
-    assert_eq!((books.accepted, books.delivered, books.lost()), (23, 23, 0));
+    let ledger = world.status("b").spans;
+    assert_eq!((ledger.accepted, ledger.delivered, ledger.lost()), (23, 23, 0));
 }

@@ -1,4 +1,4 @@
-//! The program's own sources, and sources that are slow or break.
+//! Key providers of the program, and providers that fail, panic or hang.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,11 +14,11 @@ use tracer_registry::config::Binding;
 use tracer_registry::secret::{KeyCommand, SecretError};
 use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
-use super::nothing_is_left;
+use super::is_empty;
 use crate::support::binding;
 
 #[test]
-fn a_source_that_the_program_lacks_or_that_refuses_is_an_error_of_that_look_up_alone() {
+fn an_unknown_or_refusing_provider_fails_only_its_own_look_up() {
     let named = |provider: &str| Binding::new().api_key(KeySource::provider(provider, "{tenant}"));
     let registry = TracerRegistry::builder()
         .tenant("unknown", named("vualt"))
@@ -33,7 +33,7 @@ fn a_source_that_the_program_lacks_or_that_refuses_is_an_error_of_that_look_up_a
             _ => Ok(SecretString::from("hh_key")),
         })
         .build()
-        .expect("providers are looked for when they are asked");
+        .expect("providers are resolved on look-up");
     for (tenant, expected) in [
         (
             "unknown",
@@ -51,12 +51,12 @@ fn a_source_that_the_program_lacks_or_that_refuses_is_an_error_of_that_look_up_a
     ] {
         assert_eq!(registry.tenant(tenant).expect_err("no key").to_string(), expected);
     }
-    assert!(nothing_is_left(&registry));
-    registry.tenant("good").expect("not concerned");
+    assert!(is_empty(&registry));
+    registry.tenant("good").expect("unaffected");
 }
 
 #[test]
-fn a_source_that_panics_panics_in_its_caller_and_leaves_nothing() {
+fn a_panic_of_a_provider_reaches_the_caller_and_leaves_no_state() {
     let calls = AtomicUsize::new(0);
     let registry = TracerRegistry::builder()
         .tenant("a", binding("a"))
@@ -70,17 +70,17 @@ fn a_source_that_panics_panics_in_its_caller_and_leaves_nothing() {
         })
         .build()
         .expect("valid");
-    let panic = catch_unwind(AssertUnwindSafe(|| registry.tenant("a"))).expect_err("the panic is the caller's");
+    let panic = catch_unwind(AssertUnwindSafe(|| registry.tenant("a"))).expect_err("a panic");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"the source is broken"));
-    assert!(nothing_is_left(&registry));
-    registry.tenant("a").expect("the next one tries again");
-    registry.tenant("b").expect("the thread may look up after a panic");
+    assert!(is_empty(&registry));
+    registry.tenant("a").expect("the next look-up retries");
+    registry.tenant("b").expect("the thread can look up after a panic");
 }
 
 #[test]
-fn those_who_wait_for_a_look_up_that_panics_get_an_error_or_try_again_and_never_wait_for_ever() {
+fn waiters_of_a_panicked_look_up_get_an_error_or_retry() {
     const WAITING: usize = 8;
-    // A thread cannot be seen to wait, so rounds go on until one has been caught waiting.
+    // A waiting thread is not observable, so rounds repeat until one waiter gets the error.
     for round in 0..1_000 {
         let (calls, begun) = (AtomicUsize::new(0), Arc::new(Barrier::new(WAITING + 1)));
         let all_begun = Arc::clone(&begun);
@@ -97,7 +97,7 @@ fn those_who_wait_for_a_look_up_that_panics_get_an_error_or_try_again_and_never_
             .build()
             .expect("valid");
         let results = thread::scope(|threads| {
-            let broken = threads.spawn(|| catch_unwind(AssertUnwindSafe(|| registry.tenant("a"))).is_err());
+            let panicking = threads.spawn(|| catch_unwind(AssertUnwindSafe(|| registry.tenant("a"))).is_err());
             let waiting: Vec<_> = (0..WAITING)
                 .map(|_| {
                     threads.spawn(|| {
@@ -110,33 +110,27 @@ fn those_who_wait_for_a_look_up_that_panics_get_an_error_or_try_again_and_never_
                 .into_iter()
                 .map(|thread| thread.join().expect("no panic"))
                 .collect();
-            assert!(broken.join().expect("caught"));
+            assert!(panicking.join().expect("caught"));
             results
         });
         let panicked = results
             .iter()
             .filter(|result| matches!(result, Err(LookupError::Panicked(_))))
             .count();
-        let made = results.iter().filter(|result| result.is_ok()).count();
-        assert_eq!(panicked + made, WAITING, "{results:?}");
+        let succeeded = results.iter().filter(|result| result.is_ok()).count();
+        assert_eq!(panicked + succeeded, WAITING, "{results:?}");
         if panicked > 0 {
             return;
         }
     }
-    panic!("nobody was caught waiting");
+    panic!("no look-up waited during the panic");
 }
 
 #[test]
-fn a_command_that_hangs_delays_nobody_but_its_own_tenant() {
+fn a_hanging_command_delays_only_its_own_tenant() {
     let folder = TempDir::new().expect("a temporary folder");
     let gate = folder.path().join("gate");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&gate)
-            .status()
-            .expect("mkfifo is there")
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(&gate).status().expect("mkfifo").success());
     let command = KeyCommand::new(["cat".to_owned(), gate.display().to_string()]);
     let slow = KeySource::Exec(command.timeout(Duration::from_secs(600)));
     let registry = TracerRegistry::builder()
@@ -148,10 +142,10 @@ fn a_command_that_hangs_delays_nobody_but_its_own_tenant() {
     thread::scope(|threads| {
         let slow = threads.spawn(|| registry.tenant("slow"));
         for n in 0..100 {
-            registry.tenant(&format!("t{n}")).expect("not concerned");
+            registry.tenant(&format!("t{n}")).expect("unaffected");
         }
-        // Opening waits for the command, so it is under way now at the latest.
+        // Opening the pipe blocks until the command opens it for reading.
         fs::write(&gate, "hh_key").expect("the command reads");
-        slow.join().expect("no panic").expect("a key at last");
+        slow.join().expect("no panic").expect("a key");
     });
 }

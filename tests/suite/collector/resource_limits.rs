@@ -1,4 +1,4 @@
-//! Clients that send what costs much, or nothing at all: the collector keeps its memory, its time and its places.
+//! Abusive clients: limits on memory, time and connections.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use tracer_registry_collector::{Fault, LocalCollector};
 
 use super::client::{export, get, head, post, span, tiny_spans};
-use super::{PATIENCE, collector, span_names};
+use super::{DEADLINE, collector, span_names};
 
-/// A client's time in tests that wait for its end.
+/// Client timeout in tests that wait for it.
 const SHORT: Duration = Duration::from_secs(1);
 
 fn connect(collector: &LocalCollector) -> TcpStream {
-    let stream = TcpStream::connect(collector.addr()).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let stream = TcpStream::connect(collector.addr()).expect("the collector listens");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     stream
 }
 
-/// Whatever comes until the collector ends the connection.
-fn rest(mut stream: TcpStream) -> String {
+/// Reads until the collector closes the connection.
+fn read_to_close(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
     match stream.read_to_end(&mut text) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("the connection is still open"),
@@ -28,9 +28,9 @@ fn rest(mut stream: TcpStream) -> String {
 }
 
 #[test]
-fn a_client_that_is_silent_is_not_waited_for_wherever_it_stops() {
+fn a_silent_client_is_disconnected_at_every_stage_of_a_request() {
     let collector = LocalCollector::builder().client_timeout(SHORT).start().unwrap();
-    let mut nothing_yet = Vec::new();
+    let mut incomplete = Vec::new();
     for sent in [
         "",
         "P",
@@ -39,25 +39,25 @@ fn a_client_that_is_silent_is_not_waited_for_wherever_it_stops() {
     ] {
         let mut stream = connect(&collector);
         stream.write_all(sent.as_bytes()).unwrap();
-        nothing_yet.push(stream);
+        incomplete.push(stream);
     }
     let mut kept_alive = connect(&collector);
     kept_alive
         .write_all(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
-    let mut half = connect(&collector);
-    half.write_all((head(1000) + "x").as_bytes()).unwrap();
+    let mut half_body = connect(&collector);
+    half_body.write_all((head(1000) + "x").as_bytes()).unwrap();
 
-    for stream in nothing_yet {
-        let answer = rest(stream);
-        assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+    for stream in incomplete {
+        let response = read_to_close(stream);
+        assert!(!response.starts_with("HTTP/1.1 2"), "{response}");
     }
-    assert!(rest(kept_alive).starts_with("HTTP/1.1 200"));
-    assert!(rest(half).starts_with("HTTP/1.1 408"));
+    assert!(read_to_close(kept_alive).starts_with("HTTP/1.1 200"));
+    assert!(read_to_close(half_body).starts_with("HTTP/1.1 408"));
 }
 
 #[test]
-fn a_client_that_does_not_take_its_answer_is_not_waited_for() {
+fn a_client_that_does_not_read_its_response_is_disconnected() {
     let collector = LocalCollector::builder().client_timeout(SHORT).start().unwrap();
     let spans = (1..=18).map(|number| span(&"x".repeat(1 << 20), number)).collect();
     assert_eq!(export("key-a", spans).status(&collector), 200);
@@ -68,12 +68,12 @@ fn a_client_that_does_not_take_its_answer_is_not_waited_for() {
         "GET /api/projects/{project}/spans HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
     .unwrap();
-    // Its first byte is there, and nothing is read. Meanwhile three others come and go, each for as long as a client may be silent.
+    // The response has begun and is not read. Wait for three client timeouts.
     stream.peek(&mut [0]).unwrap();
     for _ in 0..3 {
-        rest(connect(&collector));
+        read_to_close(connect(&collector));
     }
-    let page = rest(stream);
+    let page = read_to_close(stream);
     assert!(
         page.starts_with("HTTP/1.1 200") && page.len() < 18 << 20,
         "{} bytes",
@@ -82,7 +82,7 @@ fn a_client_that_does_not_take_its_answer_is_not_waited_for() {
 }
 
 #[test]
-fn a_client_that_waits_for_its_answer_may_be_silent() {
+fn a_client_that_waits_for_its_response_is_not_disconnected() {
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
         .client_timeout(SHORT)
@@ -90,10 +90,10 @@ fn a_client_that_waits_for_its_answer_may_be_silent() {
         .unwrap();
     let hang = collector.fault(Fault::hang());
     let waiting = export("key-a", vec![span("one", 1)]).begin(&collector).unwrap();
-    assert!(collector.wait_until(PATIENCE, |collector| collector.fault_hits(hang) == 1));
-    // Two that are silent without a reason come and go, one after the other.
+    assert!(collector.wait_until(DEADLINE, |collector| collector.fault_hits(hang) == 1));
+    // Wait for two client timeouts.
     for _ in 0..2 {
-        rest(connect(&collector));
+        read_to_close(connect(&collector));
     }
     collector.clear_faults();
     assert_eq!(waiting.finish().unwrap().status, 200);
@@ -101,7 +101,7 @@ fn a_client_that_waits_for_its_answer_may_be_silent() {
 }
 
 #[test]
-fn a_connection_too_many_takes_the_place_of_the_oldest_that_is_idle() {
+fn a_connection_over_the_limit_closes_the_oldest_idle_connection() {
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
         .max_connections(2)
@@ -109,67 +109,67 @@ fn a_connection_too_many_takes_the_place_of_the_oldest_that_is_idle() {
         .unwrap();
     let hang = collector.fault(Fault::hang().times(1));
     let busy = export("key-a", vec![span("busy", 1)]).begin(&collector).unwrap();
-    assert!(collector.wait_until(PATIENCE, |collector| collector.fault_hits(hang) == 1));
+    assert!(collector.wait_until(DEADLINE, |collector| collector.fault_hits(hang) == 1));
     let idle = connect(&collector);
     for number in 2..=4 {
         assert_eq!(export("key-a", vec![span("new", number)]).status(&collector), 200);
     }
-    assert_eq!(rest(idle), "");
+    assert_eq!(read_to_close(idle), "");
     collector.clear_faults();
     assert_eq!(
         busy.finish().unwrap().status,
         200,
-        "one that is served ends after its request"
+        "a busy connection stays open until its response"
     );
     assert_eq!(span_names(&collector, "acme"), ["new", "new", "new", "busy"]);
 }
 
 #[test]
-fn half_bodies_of_many_connections_hold_so_many_bytes_together_and_no_more() {
+fn incomplete_bodies_of_many_connections_share_one_memory_limit() {
     const BYTES: usize = 18 << 20;
     let collector = collector();
     let large = post("/v1/traces")
         .bearer("key-a")
         .body("application/x-protobuf", vec![0; BYTES]);
-    // Four of them hold 72 of 80 MiB.
+    // Four of them use 72 of 80 MiB.
     let mut halves = Vec::new();
     let refused = until(
         || {
-            let mut half = connect(&collector);
-            half.write_all(head(20 << 20).as_bytes()).unwrap();
-            half.write_all(&vec![0; BYTES]).unwrap();
-            halves.push(half);
+            let mut half_body = connect(&collector);
+            half_body.write_all(head(20 << 20).as_bytes()).unwrap();
+            half_body.write_all(&vec![0; BYTES]).unwrap();
+            halves.push(half_body);
             large.send(&collector).unwrap()
         },
-        |answer| answer.status == 503,
+        |response| response.status == 503,
     );
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(export("key-a", vec![span("small", 1)]).status(&collector), 200);
     drop(halves);
-    // It is no message, which is seen once there is memory to look at it.
+    // Once there is memory to decode the body, it is rejected as malformed.
     until(|| large.status(&collector), |status| *status == 400);
 }
 
-/// Asks until the answer is the one that is waited for.
-fn until<T: std::fmt::Debug>(mut ask: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
+/// Repeats a request until its response satisfies `holds`.
+fn until<T: std::fmt::Debug>(mut send: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
     let begun = Instant::now();
     loop {
-        let answer = ask();
-        if holds(&answer) {
-            return answer;
+        let response = send();
+        if holds(&response) {
+            return response;
         }
-        assert!(begun.elapsed() < PATIENCE, "the last answer: {answer:?}");
+        assert!(begun.elapsed() < DEADLINE, "the last response: {response:?}");
     }
 }
 
 #[test]
-fn what_takes_too_much_memory_is_refused_whatever_it_is_packed_in() {
+fn bodies_that_decode_to_too_much_memory_are_refused_in_every_encoding() {
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
         .max_body_bytes(2 << 20)
         .start()
         .unwrap();
-    // Empty spans: two bytes each on the wire, hundreds in memory.
+    // An empty span takes two bytes on the wire and hundreds in memory.
     let body = tiny_spans(500_000);
     for call in [
         post("/v1/traces")
@@ -180,8 +180,8 @@ fn what_takes_too_much_memory_is_refused_whatever_it_is_packed_in() {
             .body("application/x-protobuf", body)
             .gzip(),
     ] {
-        let answer = call.send(&collector).unwrap();
-        assert_eq!(answer.status, 413);
+        let response = call.send(&collector).unwrap();
+        assert_eq!(response.status, 413);
     }
     let lists = format!(
         r#"{{"session":{{"metadata":{{"a":[{}]}}}}}}"#,

@@ -1,4 +1,4 @@
-//! Threads with as many attached contexts as OpenTelemetry keeps: its `attach` does nothing there.
+//! Threads at OpenTelemetry's limit of attached contexts, where `attach` has no effect.
 
 use std::collections::HashMap;
 
@@ -11,21 +11,24 @@ use super::pair;
 use crate::log::Log;
 use crate::support::World;
 
-/// How many contexts OpenTelemetry keeps for a thread.
+/// OpenTelemetry's limit of attached contexts per thread.
 const MAX_ATTACHED: usize = 65_534;
 
-/// Attaches the current context until no more can be. Dropped, all of them are gone again.
-pub(crate) struct Full(Vec<ContextGuard>);
+/// Attaches the current context up to the limit. Detaches all on drop.
+pub(crate) struct FullContextStack(Vec<ContextGuard>);
 
-impl Full {
-    #[expect(clippy::disallowed_methods, reason = "as a third party would")]
+impl FullContextStack {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "third-party code uses OpenTelemetry's functions"
+    )]
     pub(crate) fn new() -> Self {
         let cx = Context::current();
         Self((0..MAX_ATTACHED).map(|_| cx.clone().attach()).collect())
     }
 }
 
-impl Drop for Full {
+impl Drop for FullContextStack {
     fn drop(&mut self) {
         while self.0.pop().is_some() {}
     }
@@ -38,8 +41,8 @@ fn injected(tracer: &TracerHandle) -> HashMap<String, String> {
 }
 
 #[test]
-fn past_the_limit_of_attached_contexts_what_cannot_be_attached_is_nobodys_and_counted() {
-    // Not even the default gets what such code makes.
+fn beyond_the_limit_of_attached_contexts_code_is_in_no_scope_and_is_counted() {
+    // Such spans do not go to the default tracer either.
     let world = World::with(&["a", "b"], |builder| builder.routing_default(&Selector::tenant("a")));
     let (a, b) = pair(&world);
     let (of_a, of_b) = (a.session("of-a").start(), b.session("of-b").start());
@@ -48,46 +51,48 @@ fn past_the_limit_of_attached_contexts_what_cannot_be_attached_is_nobodys_and_co
     let _logged = tracing::subscriber::set_default(log.clone());
     let _in_a = of_a.enter();
     a.in_span("a", |span| {
-        let full = Full::new();
+        let full = FullContextStack::new();
         let mut unrouted = 0;
-        let mut is_nobodys = |how: &str| {
+        let mut assert_unrouted = |case: &str| {
             driver.start("b-canary").end();
             driver.in_span("b-canary", |_| ());
             unrouted += 2;
-            assert!(TracerRegistry::current().is_none(), "{how}");
-            assert!(Session::current().is_none(), "{how}");
-            assert!(Scope::current().tracer().is_none(), "{how}");
-            assert!(a.current_span().is_none(), "{how}");
+            assert!(TracerRegistry::current().is_none(), "{case}");
+            assert!(Session::current().is_none(), "{case}");
+            assert!(Scope::current().tracer().is_none(), "{case}");
+            assert!(a.current_span().is_none(), "{case}");
             for tracer in [&a, &b] {
-                assert_eq!(injected(tracer), HashMap::new(), "{how}");
+                assert_eq!(injected(tracer), HashMap::new(), "{case}");
             }
             let elsewhere = std::thread::spawn(Scope::current().wrap(TracerRegistry::current)).join();
-            assert!(elsewhere.expect("no panic").is_none(), "{how}");
-            assert_eq!(world.registry.status().unrouted.spans, unrouted, "{how}");
+            assert!(elsewhere.expect("no panic").is_none(), "{case}");
+            assert_eq!(world.registry.status().unrouted.spans, unrouted, "{case}");
         };
         {
             let _in_b = b.enter();
-            is_nobodys("enter");
+            assert_unrouted("enter");
         }
         {
             let _in_b = of_b.enter();
-            is_nobodys("a session's enter");
+            assert_unrouted("a session's enter");
         }
-        Scope::from(Context::new()).run(|| is_nobodys("the scope of nothing"));
-        b.scope(async { is_nobodys("a future") }).now_or_never().expect("done");
-        b.in_span("b closure", |_| is_nobodys("a closure"));
-        b.in_span_async("b async", async |_| is_nobodys("an async closure"))
+        Scope::from(Context::new()).run(|| assert_unrouted("an empty scope"));
+        b.scope(async { assert_unrouted("a future") })
+            .now_or_never()
+            .expect("done");
+        b.in_span("b closure", |_| assert_unrouted("a closure"));
+        b.in_span_async("b async", async |_| assert_unrouted("an async closure"))
             .now_or_never()
             .expect("done");
         b.tracer("third-party")
-            .in_span("b trait", |_| is_nobodys("a closure of the trait"));
+            .in_span("b trait", |_| assert_unrouted("a closure of the trait"));
         {
-            // Explicit handles work. What is current is nothing to them, also where it is their own.
+            // Explicit handles work. They ignore the current context, even their own.
             let _in_b = of_b.enter();
             a.start_span("a root").end();
             a.tracer("third-party").start("a root by the trait").end();
             a.in_span("a root by closure", |_| ());
-            // A context that is not the current one is as it always is.
+            // An explicitly passed context works as usual.
             b.tracer("third-party")
                 .start_with_context("b in a", span.context())
                 .end();
@@ -99,7 +104,7 @@ fn past_the_limit_of_attached_contexts_what_cannot_be_attached_is_nobodys_and_co
             let given = given.join().expect("no panic");
             driver.start_with_context("a given", given.context()).end();
         }
-        // Nothing of that is there any more, and all is as before.
+        // Below the limit, the previous scope is current again.
         assert!(TracerRegistry::current().expect("a scope").same_tracer(&a));
         driver.start("a as before").end();
         drop(full);
@@ -133,19 +138,19 @@ fn past_the_limit_of_attached_contexts_what_cannot_be_attached_is_nobodys_and_co
 }
 
 #[test]
-fn a_scope_that_could_not_be_entered_counts_until_its_guard_is_gone() {
+fn a_scope_that_could_not_be_entered_counts_until_its_guard_is_dropped() {
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     let _in_a = a.enter();
     let is_a = || TracerRegistry::current().is_some_and(|current| current.same_tracer(&a));
-    let full = Full::new();
-    // What is attached already may be attached again.
+    let full = FullContextStack::new();
+    // The current scope may be entered again.
     let again = Scope::current().enter();
     assert!(is_a());
     let (outer, inner) = (b.enter(), b.enter());
     drop(outer);
     assert!(TracerRegistry::current().is_none());
-    // There is room again, but the scope that was entered last is not the one that is current.
+    // Below the limit again, but the scope entered last is not the current one.
     drop(full);
     assert!(TracerRegistry::current().is_none());
     drop(inner);
@@ -156,14 +161,14 @@ fn a_scope_that_could_not_be_entered_counts_until_its_guard_is_gone() {
 
 #[cfg(feature = "macros")]
 #[test]
-fn past_the_limit_a_function_with_trace_has_no_tracer() {
+fn beyond_the_limit_of_attached_contexts_a_traced_function_has_no_tracer() {
     #[tracer_registry::trace]
     fn of_scope() {}
 
     let world = World::new(&["a", "b"]);
     let (a, b) = pair(&world);
     a.in_span("a", |_| {
-        let _full = Full::new();
+        let _full = FullContextStack::new();
         let _in_b = b.enter();
         of_scope();
     });

@@ -1,4 +1,4 @@
-//! A receiver that is short of capacity: it takes some requests, and answers 503 to the others without a wait.
+//! Overloaded receiver: accepts some requests and answers the others at once with 503.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,27 +13,28 @@ use tracer_registry::secret::Fingerprinter;
 
 use crate::support::{LONG, binding, key_of, keys, quick};
 
-/// Between two requests that the receiver takes.
+/// Time between two accepted requests.
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// A receiver that takes one request each period. Returns its address, and the heads of the requests that it took.
+/// Starts a receiver that accepts one request per period. Returns its URL and the heads of the
+/// accepted requests.
 fn receiver() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let taken = Arc::new(Mutex::new(Vec::new()));
-    let heads = Arc::clone(&taken);
+    let accepted = Arc::new(Mutex::new(Vec::new()));
+    let heads = Arc::clone(&accepted);
     let free = Arc::new(Mutex::new(Instant::now()));
-    // Ends with the process, as the threads of its connections.
+    // Detached, like the threads of its connections.
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (stream, heads, free) = (stream.expect("a connection"), Arc::clone(&heads), Arc::clone(&free));
             thread::spawn(move || serve(stream, &heads, &free));
         }
     });
-    (url, taken)
+    (url, accepted)
 }
 
-fn serve(mut stream: TcpStream, taken: &Mutex<Vec<String>>, free: &Mutex<Instant>) -> Option<()> {
+fn serve(mut stream: TcpStream, accepted: &Mutex<Vec<String>>, free: &Mutex<Instant>) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
     loop {
         let mut head = String::new();
@@ -46,26 +47,26 @@ fn serve(mut stream: TcpStream, taken: &Mutex<Vec<String>>, free: &Mutex<Instant
         let length = length.parse().expect("a number");
         std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink()).ok()?;
         let status = {
-            let mut free = free.lock().expect("whole");
+            let mut free = free.lock().expect("not poisoned");
             if Instant::now() < *free {
                 "503 Service Unavailable"
             } else {
                 *free = Instant::now() + PERIOD;
-                taken.lock().expect("whole").push(head);
+                accepted.lock().expect("not poisoned").push(head);
                 "200 OK"
             }
         };
-        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-        stream.write_all(answer.as_bytes()).ok()?;
+        let response = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(response.as_bytes()).ok()?;
     }
 }
 
 #[test]
-fn equal_tenants_are_served_in_turn_by_a_receiver_that_is_short_of_capacity() {
+fn an_overloaded_receiver_serves_equal_tenants_in_turn() {
     const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
     const BATCHES: usize = 16;
     const SPANS: usize = 5;
-    let (url, taken) = receiver();
+    let (url, accepted) = receiver();
     let mut builder = TracerRegistry::builder()
         .fingerprinter(Fingerprinter::new())
         .secret_source("test", keys())
@@ -96,16 +97,21 @@ fn equal_tenants_are_served_in_turn_by_a_receiver_that_is_short_of_capacity() {
             ((BATCHES * SPANS) as u64, 0, 0)
         );
     }
-    let taken = taken.lock().expect("whole");
-    let number = |head: &String| TENANTS.iter().position(|name| head.contains(&key_of(name)));
-    let order: Vec<_> = taken.iter().map(|head| number(head).expect("a known key")).collect();
+    let accepted = accepted.lock().expect("not poisoned");
+    let tenant_index = |head: &String| TENANTS.iter().position(|name| head.contains(&key_of(name)));
+    let order: Vec<_> = accepted
+        .iter()
+        .map(|head| tenant_index(head).expect("a known key"))
+        .collect();
     for tenant in 0..TENANTS.len() {
-        // Not after its last one: others may have more requests left.
+        // Ignore requests after its last one: other tenants may have more left.
         let last = order
             .iter()
-            .rposition(|number| *number == tenant)
-            .expect("it was taken");
-        let gaps = order[..last].split(|number| *number == tenant).map(<[_]>::len);
+            .rposition(|tenant_index| *tenant_index == tenant)
+            .expect("it was accepted");
+        let gaps = order[..last]
+            .split(|tenant_index| *tenant_index == tenant)
+            .map(<[_]>::len);
         let longest = gaps.max().expect("there is a gap");
         assert!(
             longest <= 4 * TENANTS.len(),

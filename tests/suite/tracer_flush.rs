@@ -1,4 +1,4 @@
-//! The flush of one tracer.
+//! Flush of a single tracer.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{AT_ONCE, LONG, World, key_of, quick, wait_for};
 
-const BOTH: [ExportMode; 2] = [ExportMode::Background, ExportMode::Inline];
+const MODES: [ExportMode; 2] = [ExportMode::Background, ExportMode::Inline];
 
-/// Sends only what is flushed.
-fn patient(mode: ExportMode) -> Export {
+/// Exports only on a flush.
+fn on_flush_only(mode: ExportMode) -> Export {
     Export {
         mode: Some(mode),
         scheduled_delay: Some(Duration::from_secs(3_600)),
@@ -25,7 +25,7 @@ fn patient(mode: ExportMode) -> Export {
 }
 
 fn world(mode: ExportMode) -> World {
-    World::with(&["a", "b"], |builder| builder.export(patient(mode)))
+    World::with(&["a", "b"], |builder| builder.export(on_flush_only(mode)))
 }
 
 fn pending(report: &TracerReport) -> (u64, u64) {
@@ -33,8 +33,8 @@ fn pending(report: &TracerReport) -> (u64, u64) {
 }
 
 #[test]
-fn it_keeps_its_time_against_a_receiver_that_hangs_and_says_what_is_pending() {
-    for mode in BOTH {
+fn a_tracer_flush_ends_at_its_timeout_and_reports_pending_entries() {
+    for mode in MODES {
         let world = world(mode);
         world.collector.fault(Fault::hang().only(key_of("a")));
         let (a, b) = (world.tenant("a"), world.tenant("b"));
@@ -52,7 +52,7 @@ fn it_keeps_its_time_against_a_receiver_that_hangs_and_says_what_is_pending() {
         );
         assert_eq!(world.status("b").spans.queued, 1, "not sent early");
         assert!(world.names("b").is_empty());
-        // Another one neither waits nor is told of.
+        // The flush of another tracer neither waits for this one nor reports it.
         let begun = Instant::now();
         let report = b.force_flush(LONG);
         assert!(begun.elapsed() < AT_ONCE, "{mode:?}: {:?}", begun.elapsed());
@@ -66,11 +66,11 @@ fn it_keeps_its_time_against_a_receiver_that_hangs_and_says_what_is_pending() {
 }
 
 #[test]
-fn spans_and_session_events_of_others_stay_where_they_are() {
-    for mode in BOTH {
+fn a_tracer_flush_sends_nothing_of_other_tracers() {
+    for mode in MODES {
         let world = world(mode);
         let (a, b) = (world.tenant("a"), world.tenant("b"));
-        // In the background, a full batch is sent as soon as it is there, and session events always.
+        // The background mode sends full batches and session events without a flush.
         let of_b = if mode == ExportMode::Inline { 2000 } else { 3 };
         for _ in 0..3 {
             a.start_span("a").end();
@@ -90,8 +90,8 @@ fn spans_and_session_events_of_others_stay_where_they_are() {
 }
 
 #[test]
-fn a_loss_is_told_by_one_report_only_whichever_comes_first() {
-    for mode in BOTH {
+fn a_loss_is_in_exactly_one_report() {
+    for mode in MODES {
         let world = world(mode);
         let a = world.tenant("a");
         let dedicated = world.registry.dedicated(a.selector()).expect("configured");
@@ -109,31 +109,39 @@ fn a_loss_is_told_by_one_report_only_whichever_comes_first() {
         let first = a.force_flush(LONG);
         assert_eq!((first.lost(), first.dropped[&DropReason::Refused]), (1, 1), "{first}");
         assert_eq!((a.force_flush(LONG).lost(), dedicated.force_flush(LONG).lost()), (0, 0));
-        assert_eq!(world.registry.force_flush(LONG).lost(), 0, "told by the handle");
+        assert_eq!(
+            world.registry.force_flush(LONG).lost(),
+            0,
+            "already reported by the handle"
+        );
 
         lose(&[&a, &dedicated]);
         assert_eq!(
             dedicated.force_flush(LONG).lost(),
             1,
-            "its own, not that of the pooled one"
+            "only the loss of the dedicated tracer"
         );
-        assert_eq!(world.registry.force_flush(LONG).lost(), 1, "that of the pooled one");
+        assert_eq!(
+            world.registry.force_flush(LONG).lost(),
+            1,
+            "the loss of the pooled tracer"
+        );
         assert_eq!((a.force_flush(LONG).lost(), dedicated.force_flush(LONG).lost()), (0, 0));
 
-        // A tracer that is gone takes nothing along that was not told, and nothing that was.
+        // Dropping a tracer neither hides nor repeats a loss.
         lose(&[&dedicated]);
         assert_eq!(dedicated.force_flush(LONG).lost(), 1);
         drop(dedicated);
-        let gone = || world.registry.force_flush(LONG).lost() == 0 && world.status("a").tracers == 1;
-        wait_for("the lane to go", gone, |gone| *gone);
+        let is_removed = || world.registry.force_flush(LONG).lost() == 0 && world.status("a").tracers == 1;
+        wait_for("the lane to be removed", is_removed, |is_removed| *is_removed);
         assert_eq!(world.registry.shutdown(LONG).lost(), 0);
         assert_eq!(world.status("a").spans.lost(), 4);
     }
 }
 
 #[test]
-fn after_the_registry_is_gone_it_returns_at_once() {
-    for mode in BOTH {
+fn a_tracer_flush_after_the_registry_is_dropped_returns_at_once() {
+    for mode in MODES {
         let World { registry, collector } = world(mode);
         let a = registry.tenant("a").expect("configured");
         a.start_span("span").end();
@@ -151,7 +159,7 @@ fn after_the_registry_is_gone_it_returns_at_once() {
     }
 }
 
-fn flushes_in_here(mode: ExportMode) {
+fn flush_and_drop(mode: ExportMode) {
     let world = world(mode);
     let a = world.tenant("a");
     let session = a.session("s").start();
@@ -168,24 +176,24 @@ fn flushes_in_here(mode: ExportMode) {
 }
 
 #[tokio::test]
-async fn flushes_and_the_end_work_in_a_current_thread_runtime() {
-    BOTH.into_iter().for_each(flushes_in_here);
+async fn flush_and_drop_work_in_a_current_thread_runtime() {
+    MODES.into_iter().for_each(flush_and_drop);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn flushes_and_the_end_work_in_a_multi_thread_runtime() {
-    for mode in BOTH {
-        flushes_in_here(mode);
-        tokio::task::spawn_blocking(move || flushes_in_here(mode))
+async fn flush_and_drop_work_in_a_multi_thread_runtime() {
+    for mode in MODES {
+        flush_and_drop(mode);
+        tokio::task::spawn_blocking(move || flush_and_drop(mode))
             .await
             .expect("no panic");
     }
 }
 
 #[test]
-fn flushes_and_the_end_work_without_a_runtime() {
-    BOTH.into_iter().for_each(flushes_in_here);
-    thread::spawn(|| BOTH.into_iter().for_each(flushes_in_here))
+fn flush_and_drop_work_without_a_runtime() {
+    MODES.into_iter().for_each(flush_and_drop);
+    thread::spawn(|| MODES.into_iter().for_each(flush_and_drop))
         .join()
         .expect("no panic");
 }

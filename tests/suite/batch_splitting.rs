@@ -1,4 +1,4 @@
-//! Batches that are refused: what is wrong with one span is not the others' loss, and what is wrong with the receiver costs few requests.
+//! Refused batches: splitting isolates bad spans, and a failing receiver costs few requests.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tracer_registry_collector::{Endpoint, Fault};
 
 use crate::support::{LONG, World, collector, key_of, once, quick, registry};
 
-const BAD: &str = "the-poison";
+const BAD_SPAN: &str = "the-poison";
 
-/// Everything waits for a flush, so that it is one batch.
-fn patient() -> Export {
+/// Exports only on a flush, so that all spans form one batch.
+fn on_flush_only() -> Export {
     Export {
         scheduled_delay: Some(Duration::from_secs(600)),
         ..quick()
@@ -24,7 +24,7 @@ fn patient() -> Export {
 fn names(count: usize, bad: &[usize]) -> Vec<String> {
     let name = |n| {
         if bad.contains(&n) {
-            format!("{BAD}-{n}")
+            format!("{BAD_SPAN}-{n}")
         } else {
             format!("span-{n}")
         }
@@ -33,11 +33,15 @@ fn names(count: usize, bad: &[usize]) -> Vec<String> {
 }
 
 fn good(names: &[String]) -> Vec<String> {
-    names.iter().filter(|name| !name.starts_with(BAD)).cloned().collect()
+    names
+        .iter()
+        .filter(|name| !name.starts_with(BAD_SPAN))
+        .cloned()
+        .collect()
 }
 
 #[test]
-fn one_span_that_is_refused_is_dropped_alone_and_its_neighbours_are_delivered() {
+fn a_refused_span_is_dropped_alone() {
     for (status, reason, protocol, bad) in [
         (400, DropReason::Refused, Protocol::HttpProtobuf, 0),
         (422, DropReason::Refused, Protocol::HttpJson, 99),
@@ -45,10 +49,12 @@ fn one_span_that_is_refused_is_dropped_alone_and_its_neighbours_are_delivered() 
     ] {
         let export = Export {
             protocol: Some(protocol),
-            ..patient()
+            ..on_flush_only()
         };
         let world = World::with(&["a", "b"], |builder| builder.export(export));
-        let fault = world.collector.fault(Fault::status(status).when_body_contains(BAD));
+        let fault = world
+            .collector
+            .fault(Fault::status(status).when_body_contains(BAD_SPAN));
         let names = names(100, &[bad]);
         for name in &names {
             world.tenant("a").start_span(name.clone()).end();
@@ -63,18 +69,21 @@ fn one_span_that_is_refused_is_dropped_alone_and_its_neighbours_are_delivered() 
         );
         assert!(matches!(a.last_error, Some(ExportError::Status { status: seen, .. }) if seen == status));
         assert_eq!(report.tracers[1].delivered, 100, "{status}");
-        assert_eq!(world.names("a"), good(&names), "{status}: in their order");
-        // Once with each part that it was in: a hundred is halved seven times, or six where it comes out so.
+        assert_eq!(world.names("a"), good(&names), "{status}: in order");
+        // One refusal for each part with the bad span. A hundred spans are halved six or seven
+        // times.
         let refused = world.collector.fault_hits(fault);
         assert!((7..=8).contains(&refused), "{status}: {refused}");
     }
 }
 
 #[test]
-fn one_span_that_the_receiver_fails_on_is_dropped_alone_and_its_neighbours_are_delivered() {
+fn a_span_that_causes_a_server_error_is_dropped_alone() {
     for status in [500, 501, 599] {
-        let world = World::with(&["a"], |builder| builder.export(patient()));
-        world.collector.fault(Fault::status(status).when_body_contains(BAD));
+        let world = World::with(&["a"], |builder| builder.export(on_flush_only()));
+        world
+            .collector
+            .fault(Fault::status(status).when_body_contains(BAD_SPAN));
         let names = names(100, &[57]);
         for name in &names {
             world.tenant("a").start_span(name.clone()).end();
@@ -94,12 +103,12 @@ fn one_span_that_the_receiver_fails_on_is_dropped_alone_and_its_neighbours_are_d
 }
 
 #[test]
-fn bad_spans_all_over_a_batch_are_found_also_where_requests_are_repeated() {
-    let world = World::with(&["a"], |builder| builder.export(patient()));
+fn all_bad_spans_of_a_batch_are_found_despite_retries() {
+    let world = World::with(&["a"], |builder| builder.export(on_flush_only()));
     for fault in [Fault::status(503).times(1), Fault::reset().times(1)] {
         world.collector.fault(fault);
     }
-    world.collector.fault(Fault::status(400).when_body_contains(BAD));
+    world.collector.fault(Fault::status(400).when_body_contains(BAD_SPAN));
     let names = names(512, &[0, 1, 100, 255, 256, 300, 511]);
     for name in &names {
         world.tenant("a").start_span(name.clone()).end();
@@ -114,7 +123,7 @@ fn bad_spans_all_over_a_batch_are_found_also_where_requests_are_repeated() {
 }
 
 #[test]
-fn what_is_too_large_together_arrives_in_parts() {
+fn a_batch_that_is_too_large_is_split() {
     let fingerprinter = Fingerprinter::new();
     let collector = collector(&["a"], &fingerprinter)
         .max_body_bytes(20_000)
@@ -122,7 +131,7 @@ fn what_is_too_large_together_arrives_in_parts() {
         .expect("a free port");
     let export = Export {
         compression: Some(Compression::None),
-        ..patient()
+        ..on_flush_only()
     };
     let registry = registry(&collector.url(), &["a"], &fingerprinter)
         .export(export)
@@ -134,9 +143,13 @@ fn what_is_too_large_together_arrives_in_parts() {
     }
     a.in_span("huge", |span| span.set_attribute("text", "x".repeat(30_000)));
     let report = registry.force_flush(LONG);
-    let told = &report.tracers[0];
+    let flushed = &report.tracers[0];
     assert_eq!(
-        (told.delivered, told.dropped[&DropReason::TooLarge], told.lost()),
+        (
+            flushed.delivered,
+            flushed.dropped[&DropReason::TooLarge],
+            flushed.lost()
+        ),
         (100, 1, 1)
     );
     let spans = collector.project("a").expect("named").spans().len();
@@ -144,13 +157,13 @@ fn what_is_too_large_together_arrives_in_parts() {
 }
 
 #[test]
-fn a_receiver_that_refuses_everything_is_asked_a_bounded_number_of_times() {
+fn a_receiver_that_refuses_everything_gets_few_requests() {
     for (status, reason) in [
         (404, DropReason::Refused),
         (405, DropReason::Refused),
         (413, DropReason::TooLarge),
     ] {
-        let world = World::with(&["a"], |builder| builder.export(patient()));
+        let world = World::with(&["a"], |builder| builder.export(on_flush_only()));
         let fault = world.collector.fault(Fault::status(status));
         let mut before = 0;
         for (batch, most) in [15, 1, 1].into_iter().enumerate() {
@@ -167,11 +180,13 @@ fn a_receiver_that_refuses_everything_is_asked_a_bounded_number_of_times() {
             );
             before = hits;
         }
-        // It takes something again: from then on a bad span is found again.
+        // Once the receiver accepts a batch, refused batches are split again.
         world.collector.clear_fault(fault);
-        world.tenant("a").start_span("fine").end();
+        world.tenant("a").start_span("accepted").end();
         world.flush();
-        world.collector.fault(Fault::status(status).when_body_contains(BAD));
+        world
+            .collector
+            .fault(Fault::status(status).when_body_contains(BAD_SPAN));
         let names = names(100, &[31]);
         for name in &names {
             world.tenant("a").start_span(name.clone()).end();
@@ -182,7 +197,7 @@ fn a_receiver_that_refuses_everything_is_asked_a_bounded_number_of_times() {
 }
 
 #[test]
-fn a_key_that_is_refused_and_a_redirect_are_not_about_the_spans() {
+fn a_refused_key_or_a_redirect_does_not_split_the_batch() {
     for fault in [
         Fault::status(401),
         Fault::status(403),
@@ -190,7 +205,7 @@ fn a_key_that_is_refused_and_a_redirect_are_not_about_the_spans() {
     ] {
         let export = Export {
             retry: once().retry,
-            ..patient()
+            ..on_flush_only()
         };
         let world = World::with(&["a"], |builder| builder.export(export));
         let fault = world.collector.fault(fault.only(key_of("a")).on(Endpoint::Traces));
