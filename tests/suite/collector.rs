@@ -17,7 +17,7 @@ use std::time::Duration;
 use tracer_registry_collector::LocalCollector;
 
 /// Time limit that only a failing test reaches.
-const DEADLINE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Starts a collector with project `acme` for `key-a` and project `bolt` for `key-b`.
 fn collector() -> LocalCollector {

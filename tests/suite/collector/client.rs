@@ -15,7 +15,7 @@ use prost::Message;
 use serde_json::Value;
 use tracer_registry_collector::LocalCollector;
 
-use super::DEADLINE;
+use super::PATIENCE;
 
 /// A request. Each one opens a connection.
 #[derive(Clone)]
@@ -120,7 +120,7 @@ impl Call {
     /// Sends the request without reading the response.
     pub(super) fn begin(&self, collector: &LocalCollector) -> io::Result<Pending> {
         let mut stream = TcpStream::connect(collector.addr())?;
-        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let headers: Vec<String> = self
             .headers
             .iter()

@@ -8,7 +8,7 @@ use serde_json::json;
 use tracer_registry_collector::{Endpoint, Fault};
 
 use super::client::{export, post, span};
-use super::{DEADLINE, collector, span_names};
+use super::{PATIENCE, collector, span_names};
 
 #[test]
 fn a_fault_for_one_key_leaves_other_keys_served() {
@@ -80,7 +80,7 @@ fn a_hanging_request_waits_for_its_fault_to_clear_and_blocks_no_others() {
     let collector = collector();
     let fault = collector.fault(Fault::hang().only("key-a").times(1));
     let hanging = export("key-a", vec![span("late", 1)]).begin(&collector).unwrap();
-    assert!(collector.wait_until(DEADLINE, |collector| collector.fault_hits(fault) == 1));
+    assert!(collector.wait_until(PATIENCE, |collector| collector.fault_hits(fault) == 1));
     assert_eq!(export("key-a", vec![span("early", 2)]).status(&collector), 200);
     assert_eq!(export("key-b", vec![]).status(&collector), 200);
     assert_eq!(span_names(&collector, "acme"), ["early"]);
@@ -108,7 +108,7 @@ fn a_lost_answer_fault_resets_the_connection_after_storing_the_request() {
         collector.fault(Fault::lose_answer().after(delay).times(1));
         let begun = Instant::now();
         let call = export("key-a", vec![span("one", 1)]).begin(&collector).unwrap();
-        assert!(collector.wait_until(DEADLINE, |collector| span_names(collector, "acme") == ["one"]));
+        assert!(collector.wait_until(PATIENCE, |collector| span_names(collector, "acme") == ["one"]));
         assert_eq!(call.finish().unwrap_err().kind(), ErrorKind::ConnectionReset);
         assert!(begun.elapsed() >= delay);
         assert_eq!(collector.project("acme").unwrap().summary().answers[&200], 1);

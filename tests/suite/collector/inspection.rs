@@ -169,7 +169,7 @@ fn recorded_requests_redact_keys_of_every_backend_and_custom_key_header() {
         if is_named {
             assert!(registry.force_flush(crate::support::LONG).is_complete(), "{case}");
         } else {
-            assert!(collector.wait_until(super::DEADLINE, |collector| collector.requests_without_key() > 0));
+            assert!(collector.wait_until(super::PATIENCE, |collector| collector.requests_without_key() > 0));
         }
         let _ = registry.shutdown(std::time::Duration::ZERO);
         assert_eq!(collector.project_of_key("user:canary").is_some(), is_named, "{case}");

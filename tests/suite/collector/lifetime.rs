@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracer_registry_collector::{CollectorError, Fault, LocalCollector};
 
 use super::client::{export, get, span};
-use super::{DEADLINE, collector, span_names};
+use super::{PATIENCE, collector, span_names};
 
 #[test]
 fn two_collectors_are_independent() {
@@ -63,10 +63,10 @@ fn a_drop_closes_hanging_requests_without_waiting() {
     let collector = collector();
     let fault = collector.fault(Fault::hang());
     let hanging = export("key-a", vec![]).begin(&collector).unwrap();
-    assert!(collector.wait_until(DEADLINE, |collector| collector.fault_hits(fault) == 1));
+    assert!(collector.wait_until(PATIENCE, |collector| collector.fault_hits(fault) == 1));
     let begun = Instant::now();
     drop(collector);
-    assert!(begun.elapsed() < DEADLINE);
+    assert!(begun.elapsed() < PATIENCE);
     assert!(hanging.finish().is_err());
 }
 
@@ -100,7 +100,7 @@ fn an_observer_may_drop_the_last_handle() {
         *slot = Some(collector);
         call
     };
-    dropped_rx.recv_timeout(DEADLINE).unwrap();
+    dropped_rx.recv_timeout(PATIENCE).unwrap();
     // The response may or may not arrive. The test checks for a deadlock only.
     let _ = call.finish();
 }
@@ -112,7 +112,7 @@ fn wait_until_returns_on_timeout_or_when_the_condition_holds() {
     assert!(collector.wait_until(Duration::ZERO, |_| true));
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            collector.wait_until(DEADLINE, |collector| {
+            collector.wait_until(PATIENCE, |collector| {
                 collector.project("acme").is_some_and(|p| p.spans().len() == 2)
             })
         });

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use tracer_registry_collector::{Fault, LocalCollector};
 
 use super::client::{export, get, head, post, span, tiny_spans};
-use super::{DEADLINE, collector, span_names};
+use super::{PATIENCE, collector, span_names};
 
 /// Client timeout in tests that wait for it.
 const SHORT: Duration = Duration::from_secs(1);
 
 fn connect(collector: &LocalCollector) -> TcpStream {
     let stream = TcpStream::connect(collector.addr()).expect("the collector listens");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
 
@@ -90,7 +90,7 @@ fn a_client_that_waits_for_its_response_is_not_disconnected() {
         .unwrap();
     let hang = collector.fault(Fault::hang());
     let waiting = export("key-a", vec![span("one", 1)]).begin(&collector).unwrap();
-    assert!(collector.wait_until(DEADLINE, |collector| collector.fault_hits(hang) == 1));
+    assert!(collector.wait_until(PATIENCE, |collector| collector.fault_hits(hang) == 1));
     // Wait for two client timeouts.
     for _ in 0..2 {
         read_to_close(connect(&collector));
@@ -109,7 +109,7 @@ fn a_connection_over_the_limit_closes_the_oldest_idle_connection() {
         .unwrap();
     let hang = collector.fault(Fault::hang().times(1));
     let busy = export("key-a", vec![span("busy", 1)]).begin(&collector).unwrap();
-    assert!(collector.wait_until(DEADLINE, |collector| collector.fault_hits(hang) == 1));
+    assert!(collector.wait_until(PATIENCE, |collector| collector.fault_hits(hang) == 1));
     let idle = connect(&collector);
     for number in 2..=4 {
         assert_eq!(export("key-a", vec![span("new", number)]).status(&collector), 200);
@@ -158,7 +158,7 @@ fn until<T: std::fmt::Debug>(mut send: impl FnMut() -> T, holds: impl Fn(&T) -> 
         if holds(&response) {
             return response;
         }
-        assert!(begun.elapsed() < DEADLINE, "the last response: {response:?}");
+        assert!(begun.elapsed() < PATIENCE, "the last response: {response:?}");
     }
 }
 
