@@ -27,9 +27,9 @@ const OTHER_ERROR: &str = "_OTHER";
 /// # Data of LLM work
 /// Inputs, outputs, metadata, metrics, feedback and configuration are JSON values. Their attribute
 /// names depend on the backend: HoneyHive's, or OpenTelemetry's `gen_ai` conventions where they
-/// have a name, or names of this crate; the README has the table. Objects and arrays become one
-/// attribute per string, number and boolean, named by the keys and indices joined with dots; nulls
-/// are omitted. A number without a JSON form becomes a string, see [`IntoJson`].
+/// have a name, or names of this crate; `docs/sessions.md` has the table. Objects and arrays become
+/// one attribute per string, number and boolean, named by the keys and indices joined with dots;
+/// nulls are omitted. A number without a JSON form becomes a string, see [`IntoJson`].
 ///
 /// One call accepts up to 128 values nested up to 16 objects and arrays deep, strings of up to 32
 /// KiB and names of up to 1 KiB. Messages are one attribute with JSON text and may contain 256 KiB

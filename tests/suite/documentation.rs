@@ -1,4 +1,5 @@
-//! The pages name only tests, files, headings and log lines that exist, and the lists on pages are complete.
+//! The pages name only tests, files, headings and log lines that exist, and their lists are
+//! complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns the files of a folder that have this extension, without its subfolders; none if there is no folder.
+/// Returns the files of a folder that have this extension, without subfolders. Empty if there is no
+/// folder.
 fn files_in(folder: &str, extension: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(root().join(folder)).into_iter().flatten();
     let files = files.map(|file| file.expect("a readable folder").file_name());
@@ -22,7 +24,7 @@ fn files_in(folder: &str, extension: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The pages whose links are checked, relative to the root.
+/// The pages with checked links, relative to the root.
 fn pages() -> Vec<PathBuf> {
     let mut pages = [".", "docs", "docs/decisions"]
         .map(|folder| files_in(folder, "md"))
@@ -33,7 +35,8 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Returns the source of a test module with its submodules. The module `cli` stands for the tests of the binary.
+/// Returns the source of a test module with its submodules. `cli` stands for the tests of the
+/// binary.
 fn source_of(module: &str) -> String {
     if module == "cli" {
         return all_of("crates/cli/tests/suite");
@@ -45,7 +48,7 @@ fn all_of(folder: &str) -> String {
     files_in(folder, "rs").into_iter().map(read).collect()
 }
 
-/// Returns the rows of the first table after a heading or a head, without the two lines of its head.
+/// Returns the rows of the first table at or after a text, without its head.
 fn rows<'a>(text: &'a str, before: &str) -> impl Iterator<Item = &'a str> {
     let (_, after) = text.split_once(before).unwrap_or_else(|| panic!("no {before:?}"));
     let table = after.lines().skip_while(|line| !line.starts_with("|---"));
