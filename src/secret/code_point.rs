@@ -1,8 +1,8 @@
-//! Characters that are found in keys by mistake, as an error names them.
+//! Names, in error messages, of characters that are often in keys by mistake.
 
 use std::fmt;
 
-/// The usual ones. Every other character is named by its number alone.
+/// The common ones. Every other character is shown by its number alone.
 const NAMES: [(char, &str); 40] = [
     ('\t', "tab"),
     (' ', "space"),
@@ -46,7 +46,8 @@ const NAMES: [(char, &str); 40] = [
     ('\u{fffd}', "replacement character"),
 ];
 
-/// A character by its number, and by its name if it is one of those that are found in keys by mistake: `U+2014 (em dash)`.
+/// A character, displayed as its code point and, if it is often in keys by mistake, its name:
+/// `U+2014 (em dash)`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CodePoint(char);
 

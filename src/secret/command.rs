@@ -1,14 +1,17 @@
-//! A command that prints a key, as configured.
+//! Configuration of a command that prints a key.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A command that prints a key: the way to any secret manager that has a command line. Run without a shell; Unix only.
+/// A command that prints a key, for any secret manager with a command line. Runs without a shell;
+/// Unix only.
 ///
-/// The command has no standard input and a process group of its own. Of the environment it gets `PATH`, `HOME` and `LANG`, and the variables
-/// that [`pass_env`](Self::pass_env) names. It prints one line, of at most 8 KiB.
+/// The command has no standard input and its own process group. Its environment is `PATH`, `HOME`
+/// and `LANG`, plus the variables named by [`pass_env`](Self::pass_env). It must print one line of
+/// at most 8 KiB.
 ///
-/// `Debug` names the program, without its arguments: a token for the secret manager may be among them.
+/// `Debug` shows the program without its arguments, which may contain a token for the secret
+/// manager.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,7 +34,7 @@ pub struct KeyCommand {
 }
 
 impl KeyCommand {
-    /// A program and its arguments.
+    /// Creates a command from a program and its arguments.
     pub fn new(words: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             words: words.into_iter().map(Into::into).collect(),
@@ -42,33 +45,37 @@ impl KeyCommand {
         }
     }
 
-    /// How long it may take, up to 24 hours. Then it is killed, with all processes of its group. Default: 10 seconds.
+    /// Sets the maximum run time, up to 24 hours. The command is then killed with its process
+    /// group. Default: 10 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long what it printed holds: it is run again when three quarters of that are over. Default: it is run again only if a receiver
-    /// refuses the key.
+    /// Sets how long the printed key is valid. The command runs again after three quarters of that
+    /// time. Default: it runs again only if a receiver refuses the key.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }
 
-    /// Names of variables of this process that it gets too, such as `VAULT_TOKEN`. One that is not set is not passed. Default: none.
+    /// Adds environment variables of this process to pass to the command, such as `VAULT_TOKEN`.
+    /// Unset variables are skipped. Default: none.
     pub fn pass_env(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.pass_env.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Whether an error shows the start of its standard error, without control characters and without the values of the variables that it
-    /// was passed. Errors are in status and logs, so leave it off for a command that may print a secret. Default: false.
+    /// Sets whether an error shows the start of the command's standard error, without control
+    /// characters and without the values of passed variables. Errors appear in status and logs, so
+    /// leave this off for a command that may print a secret. Default: false.
     pub fn show_stderr(mut self, show: bool) -> Self {
         self.show_stderr = show;
         self
     }
 
-    /// The program. If a whole command line stands in its place, only the first word of it: a token may be among the others.
+    /// Returns the program. If it holds a whole command line, returns only its first word, because
+    /// the rest may contain a token.
     pub(super) fn program(&self) -> &str {
         let first = self.words.first().map(|program| program.split_whitespace().next());
         first.flatten().unwrap_or_default()

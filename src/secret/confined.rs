@@ -1,28 +1,29 @@
-//! Files that a layer may name which is not the operator's: which ones, and that no link leads elsewhere.
+//! Files that untrusted layers may name, and protection against links that lead out of them.
 //!
-//! A path is compared as it is written, part by part, and again as the opened file has it, with links followed. Folders whose names begin with
-//! `..` are left out of the second comparison: Kubernetes mounts a secret `acme` as a link to `..data/acme`, and `..data` is a link to a folder
-//! `..2026_11_29`. So a link may lead to another file that is allowed, and to no other one.
+//! A path is matched component by component, first as written and again after the opened file's
+//! links are resolved. The second match skips folders that start with `..`: Kubernetes mounts a
+//! secret `acme` as a link to `..data/acme`, with `..data` a link to a folder `..2026_11_29`. A
+//! link can therefore point only to another allowed file.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::SecretErrorKind;
-use super::wildcard::fits;
+use super::wildcard::wildcard_matches;
 
-/// How often a file is opened again that was replaced before it could be looked at.
+/// Maximum attempts to open a file that is replaced before its path is resolved.
 const ATTEMPTS: usize = 5;
 
-/// Which files may be named: everything below `root` whose parts fit.
+/// Allowed files: those below `root` with path components that match `below`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FilePattern {
     root: PathBuf,
     below: Vec<String>,
 }
 
-/// A file that an untrusted layer of the configuration names, as far as `untrusted.keys` allows it. Where links lead is checked each time
-/// it is read.
+/// A file named by an untrusted layer of the configuration and allowed by `untrusted.keys`. Links
+/// are checked at each read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConfinedFile {
     path: PathBuf,
@@ -30,41 +31,42 @@ pub struct ConfinedFile {
 }
 
 impl FilePattern {
-    /// `root` is the operator's own: links in it are followed. In a part of `below`, `*` is as in a [`KeyPattern`](super::KeyPattern).
+    /// Links in `root` are followed, because the operator wrote it. In a component of `below`, `*`
+    /// is a wildcard as in a [`KeyPattern`](super::KeyPattern).
     pub(crate) fn new(root: PathBuf, below: Vec<String>) -> Self {
         Self { root, below }
     }
 
-    pub(super) fn map(&self, other: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let below = self.below.iter().map(|part| other(part)).collect::<Option<_>>()?;
+    pub(super) fn map(&self, replace: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let below = self.below.iter().map(|part| replace(part)).collect::<Option<_>>()?;
         Some(Self::new(self.root.clone(), below))
     }
 
     pub(super) fn admit(&self, path: &Path) -> Option<ConfinedFile> {
         let rest: Vec<Component<'_>> = path.strip_prefix(&self.root).ok()?.components().collect();
-        self.fits_below(&rest).then(|| ConfinedFile {
+        self.matches_below(&rest).then(|| ConfinedFile {
             path: path.to_owned(),
             within: self.clone(),
         })
     }
 
-    fn fits_below(&self, rest: &[Component<'_>]) -> bool {
-        let fits_part = |(part, pattern): (&Component<'_>, &String)| match part {
-            Component::Normal(name) => name.to_str().is_some_and(|name| fits(pattern, name)),
+    fn matches_below(&self, rest: &[Component<'_>]) -> bool {
+        let matches_component = |(part, pattern): (&Component<'_>, &String)| match part {
+            Component::Normal(name) => name.to_str().is_some_and(|name| wildcard_matches(pattern, name)),
             _ => false,
         };
-        rest.len() == self.below.len() && rest.iter().zip(&self.below).all(fits_part)
+        rest.len() == self.below.len() && rest.iter().zip(&self.below).all(matches_component)
     }
 
-    /// Whether a path without links is one of these.
-    fn has_real(&self, real: &Path) -> io::Result<bool> {
+    /// Returns whether a path without links is allowed.
+    fn allows_resolved(&self, real: &Path) -> io::Result<bool> {
         let root = fs::canonicalize(&self.root)?;
         let Ok(rest) = real.strip_prefix(root) else {
             return Ok(false);
         };
         let is_version = |part: &Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b"..");
         let rest: Vec<Component<'_>> = rest.components().filter(|part| !is_version(part)).collect();
-        Ok(self.fits_below(&rest))
+        Ok(self.matches_below(&rest))
     }
 }
 
@@ -73,25 +75,26 @@ impl ConfinedFile {
         &self.path
     }
 
-    /// Opens the file by `open`.
+    /// Opens the file with `open`, and checks where its links lead.
     pub(super) fn open(&self, open: impl Fn(&Path) -> Result<File, SecretErrorKind>) -> Result<File, SecretErrorKind> {
         let unreadable = |error: io::Error| SecretErrorKind::Unreadable(error.into());
         for _ in 0..ATTEMPTS {
             let file = open(&self.path)?;
             let real = real_path(&file, &self.path).map_err(unreadable)?;
-            if self.within.has_real(&real).map_err(unreadable)? {
+            if self.within.allows_resolved(&real).map_err(unreadable)? {
                 return Ok(file);
             }
-            // One that was replaced in the meantime has no path any more.
-            if !is_gone(&file).map_err(unreadable)? {
-                return Err(SecretErrorKind::LeadsElsewhere);
+            // A file that was replaced meanwhile has no path any more.
+            if !is_unlinked(&file).map_err(unreadable)? {
+                return Err(SecretErrorKind::LinkNotAllowed);
             }
         }
         Err(SecretErrorKind::NotFound)
     }
 }
 
-/// Where an opened file is. Asked of the file itself: by its path, another one may be found a moment later.
+/// Returns the resolved path of an open file. Reads it from the descriptor, because the path may
+/// name another file by now.
 #[cfg(target_os = "linux")]
 fn real_path(file: &File, _: &Path) -> io::Result<PathBuf> {
     use std::os::fd::AsRawFd as _;
@@ -105,14 +108,14 @@ fn real_path(_: &File, path: &Path) -> io::Result<PathBuf> {
 }
 
 #[cfg(unix)]
-fn is_gone(file: &File) -> io::Result<bool> {
+fn is_unlinked(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
 
     Ok(file.metadata()?.nlink() == 0)
 }
 
 #[cfg(not(unix))]
-fn is_gone(_: &File) -> io::Result<bool> {
+fn is_unlinked(_: &File) -> io::Result<bool> {
     Ok(false)
 }
 
@@ -125,7 +128,8 @@ mod tests {
     use super::*;
     use crate::secret::{KeySource, SecretSources};
 
-    /// A folder with the files `acme` and `globex`, and one outside of it; a pattern for `acme` alone.
+    /// Returns a folder with the files `acme` and `globex` and one file outside, and a pattern for
+    /// `acme` alone.
     fn secrets() -> (TempDir, FilePattern) {
         let folder = TempDir::new().expect("a folder");
         fs::create_dir(folder.path().join("tenants")).expect("made");
@@ -143,11 +147,11 @@ mod tests {
     fn read(file: &ConfinedFile) -> Result<(), SecretErrorKind> {
         let source = KeySource::Confined(file.clone());
         let read = source.read(&SecretSources::default());
-        read.map(drop).map_err(|error| error.fault().clone())
+        read.map(drop).map_err(|error| error.kind().clone())
     }
 
     #[test]
-    fn a_path_is_compared_part_by_part_and_never_upwards() {
+    fn a_path_is_matched_by_component_and_never_upwards() {
         let pattern = FilePattern::new("/run/secrets".into(), vec!["acme".into(), "*.key".into()]);
         for (path, is_allowed) in [
             ("/run/secrets/acme/a.key", true),
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_elsewhere_is_refused_each_time_the_file_is_read() {
+    fn a_link_to_a_file_that_is_not_allowed_is_refused_at_each_read() {
         let (folder, pattern) = secrets();
         let acme = folder.path().join("tenants/acme");
         let file = pattern.admit(&acme).expect("allowed");
@@ -174,12 +178,12 @@ mod tests {
         for target in ["globex", "../other", "/etc/hostname"] {
             fs::remove_file(&acme).expect("there");
             symlink(target, &acme).expect("linked");
-            assert_eq!(read(&file), Err(SecretErrorKind::LeadsElsewhere), "{target}");
+            assert_eq!(read(&file), Err(SecretErrorKind::LinkNotAllowed), "{target}");
         }
     }
 
     #[test]
-    fn a_folder_that_is_a_link_leads_nowhere_else_and_what_the_operator_linked_is_followed() {
+    fn links_below_the_root_are_refused_and_links_in_the_root_are_followed() {
         let (folder, _) = secrets();
         fs::create_dir(folder.path().join("tenants/real")).expect("made");
         fs::write(folder.path().join("tenants/real/key"), "of_real").expect("written");
@@ -190,12 +194,12 @@ mod tests {
             let path = folder.path().join("linked").join(name).join("key");
             read(&pattern(name).admit(&path).expect("allowed"))
         };
-        assert_eq!(read("mine"), Err(SecretErrorKind::LeadsElsewhere));
+        assert_eq!(read("mine"), Err(SecretErrorKind::LinkNotAllowed));
         assert_eq!(read("real"), Ok(()));
     }
 
     #[test]
-    fn a_mounted_secret_is_read_through_its_links_and_through_every_swap_of_them() {
+    fn a_mounted_secret_is_read_through_its_links_after_each_swap() {
         let (folder, pattern) = secrets();
         let tenants = folder.path().join("tenants");
         fs::remove_file(tenants.join("acme")).expect("there");
@@ -212,11 +216,11 @@ mod tests {
         fs::write(folder.path().join("..outside/acme"), "of_other").expect("written");
         symlink("../..outside", tenants.join("..data_tmp")).expect("linked");
         fs::rename(tenants.join("..data_tmp"), tenants.join("..data")).expect("swapped");
-        assert_eq!(read(&file), Err(SecretErrorKind::LeadsElsewhere));
+        assert_eq!(read(&file), Err(SecretErrorKind::LinkNotAllowed));
     }
 
     #[test]
-    fn a_file_that_is_replaced_all_the_time_is_read() {
+    fn a_file_that_is_replaced_while_it_is_opened_is_read() {
         let (folder, pattern) = secrets();
         let acme = folder.path().join("tenants/acme");
         let file = pattern.admit(&acme).expect("allowed");

@@ -1,4 +1,5 @@
-//! Why a key could not be had: the source by name, the rule that was broken, never a part of the key.
+//! Errors of key sources. They contain the source's name and the broken rule, and never a part of a
+//! key.
 
 use std::time::Duration;
 
@@ -9,131 +10,136 @@ use crate::util::printable::printable;
 use crate::util::serde_display::FromMessage;
 use crate::util::system_error::SystemError;
 
-/// A key could not be read. Two errors are equal if they have the same message.
+/// A key could not be read. Errors with equal messages compare equal.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{origin}: {fault}")]
+#[error("{origin}: {kind}")]
 pub struct SecretError {
     origin: String,
-    fault: SecretErrorKind,
+    kind: SecretErrorKind,
 }
 
-/// What was wrong with a source of a key, or with what it gave.
+/// Reason why a key source failed or returned an invalid key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretErrorKind {
     /// The environment variable is not set.
     #[error("not set")]
     Unset,
-    /// The source gave nothing.
+    /// The source returned nothing.
     #[error("empty")]
     Empty,
-    /// The source gave bytes that are not UTF-8.
-    #[error("not UTF-8 text")]
+    /// The source returned bytes that are not valid UTF-8.
+    #[error("not valid UTF-8")]
     NotUtf8,
-    /// A newline, tab or other control character inside; a header cannot carry it.
+    /// The key contains a newline, tab or other control character, which a header cannot carry.
     #[error("contains a control character at byte {0}; a key is one line (one newline at the end is allowed)")]
     ControlCharacter(usize),
-    /// A blank at the start or the end: a space, a no-break space, a character that is shown as nothing.
-    #[error("contains {character} at byte {at}; a key neither begins nor ends with a blank")]
-    BlankAtEdge {
-        /// Where it is, from 0.
+    /// The key starts or ends with white space or an invisible character.
+    #[error("contains {character} at byte {at}; a key must not start or end with white space")]
+    WhitespaceAtEdge {
+        /// Byte offset of the character, from 0.
         at: usize,
-        /// Which one.
+        /// The character.
         character: CodePoint,
     },
-    /// Quotes around the key; the first of them.
-    #[error("in quotes, {0}; a key is written without them")]
+    /// The key is enclosed in quotes. Carries the opening quote.
+    #[error("enclosed in quotes, {0}; write the key without quotes")]
     InQuotes(CodePoint),
-    /// A character beyond ASCII in a key that is sent as it is, by `bearer` or `raw`.
-    #[error("contains {character} at byte {at}; a key that is sent as bearer or raw is ASCII")]
+    /// The key contains a character beyond ASCII, and the `bearer` and `raw` schemes send it
+    /// unencoded.
+    #[error("contains {character} at byte {at}; the bearer and raw schemes need an ASCII key")]
     NotAscii {
-        /// Where it is, from 0.
+        /// Byte offset of the character, from 0.
         at: usize,
-        /// Which one.
+        /// The character.
         character: CodePoint,
     },
-    /// The word that is sent before the key is in the key too.
-    #[error("begins with the word {0}, which is added when the key is sent")]
+    /// The key starts with the scheme word that is added when it is sent.
+    #[error("starts with {0}, which is added when the key is sent")]
     SchemeInKey(&'static str),
-    /// The source gave more than a key can be.
+    /// The key is larger than the limit, in bytes.
     #[error("larger than {0} bytes")]
     TooLarge(usize),
-    /// There is no such file.
+    /// The file does not exist.
     #[error("no such file")]
     NotFound,
-    /// A folder, a pipe, a device.
+    /// The path is not a regular file, but a folder, a pipe or a device.
     #[error("not a regular file")]
     NotAFile,
-    /// The file is there and cannot be read.
+    /// The file exists but cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(SystemError),
-    /// The file may be read or written by every user, and `keys.strict_permissions` is set. The file's mode.
+    /// Every user may read or write the file, and `keys.strict_permissions` is set. Carries the
+    /// file's mode.
     #[error("open to every user (mode {0:04o}), and keys.strict_permissions is set; close it with chmod o-rw")]
     OpenToEveryUser(u32),
-    /// A link leads to a file that `untrusted.keys` does not allow.
-    #[error("a link leads to a file that untrusted.keys does not allow")]
-    LeadsElsewhere,
-    /// `$CREDENTIALS_DIRECTORY` is not set: the process was not started by systemd with credentials.
+    /// A link points to a file that `untrusted.keys` does not allow.
+    #[error("a link points to a file that untrusted.keys does not allow")]
+    LinkNotAllowed,
+    /// `$CREDENTIALS_DIRECTORY` is not set: systemd did not start the process with credentials.
     #[error("CREDENTIALS_DIRECTORY is not set; systemd sets it for a service with LoadCredential=")]
     NoCredentialsDirectory,
-    /// The name would reach out of the credentials' folder.
-    #[error("not a credential's name: it may not contain '/' or be '..'")]
+    /// The name would leave the credentials directory.
+    #[error("invalid credential name: it must not be empty, '.' or '..', or contain '/'")]
     CredentialName,
     /// The command cannot be started.
     #[error("cannot be started: {0}")]
     NotStarted(SystemError),
-    /// The command did not end in time, and was killed.
+    /// The command did not end in time and was killed.
     #[error("did not end within {0:?} and was killed")]
     TimedOut(Duration),
-    /// The command ended without a full line, and something that it started kept its output open.
-    #[error("ended without a full line, and a process that it started kept its output open for {0:?}")]
+    /// The command exited without a full line, and a child process kept its output open.
+    #[error("exited without a full line, and a child process kept its output open for {0:?}")]
     OutputHeldOpen(Duration),
-    /// The command ended without output, and its exit status went elsewhere.
-    #[error("printed nothing, and its exit status is unknown: the program ignores SIGCHLD, or reaps children itself")]
+    /// The command exited without output, and its exit status was lost.
+    #[error("printed nothing, and its exit status is lost: this program ignores SIGCHLD or reaps child processes")]
     StatusUnknown,
     /// The registry was shut down while the command ran.
-    #[error("ended early: the registry was shut down")]
-    GivenUp,
-    /// The command failed.
-    #[error("ended with {status}{}", .stderr.as_ref().map(|line| format!(": {line}")).unwrap_or_default())]
+    #[error("cancelled: the registry was shut down")]
+    Cancelled,
+    /// The command exited with an error.
+    #[error("failed with {status}{}", .stderr.as_ref().map(|line| format!(": {line}")).unwrap_or_default())]
     Failed {
         /// How it ended, such as `exit status: 1`.
         status: String,
-        /// The start of its standard error, if [`KeyCommand::show_stderr`](super::KeyCommand::show_stderr) is set and it printed nothing.
+        /// Start of its standard error, if
+        /// [`KeyCommand::show_stderr`](super::KeyCommand::show_stderr) is set and it printed
+        /// nothing to standard output.
         stderr: Option<String>,
     },
-    /// No [`SecretSource`](super::SecretSource) of that name was given to the registry's builder.
-    #[error("no such provider; the program has: {0}")]
+    /// The registry's builder was given no [`SecretSource`](super::SecretSource) of that name.
+    #[error("unknown provider; known providers: {0}")]
     UnknownProvider(String),
-    /// The key was to be read again in the background, and the system refused a thread for that. It is tried again.
-    #[error("a thread to read it cannot be started: {0}")]
+    /// The system refused a thread to read the key again in the background. The read is retried.
+    #[error("cannot start a thread to read the key: {0}")]
     NoThread(SystemError),
-    /// The program's own [`SecretSource`](super::SecretSource) panicked when it was asked again.
+    /// The program's own [`SecretSource`](super::SecretSource) panicked during a background read.
     #[error("panicked")]
     Panicked,
-    /// The receiver refuses the key that the source gives now, and the source has no other.
-    #[error("the receiver refuses the key that it gives now ({0})")]
+    /// The receiver refuses the source's current key, and there is no other.
+    #[error("the receiver refuses its current key ({0})")]
     RefusedByReceiver(KeyRefusalStatus),
-    /// The receiver refuses the key that the source gives now, and still takes the one before, which is used.
-    #[error("the receiver refuses the key that it gives now ({0}); the one before is still taken, and used")]
-    NotTaken(KeyRefusalStatus),
-    /// The program's own [`SecretSource`](super::SecretSource) said so.
+    /// The receiver refuses the source's current key but accepts the previous one, which stays in
+    /// use.
+    #[error("the receiver refuses its current key ({0}); still using the previous key")]
+    ReplacementRefused(KeyRefusalStatus),
+    /// The program's own [`SecretSource`](super::SecretSource) returned this error.
     #[error("{0}")]
     Refused(String),
-    /// The error was read back from a status, as its message.
+    /// The error was restored from a status, as its message.
     #[error("{0}")]
     Reported(String),
 }
 
-/// What a receiver answered to a key that it refuses.
+/// Status with which a receiver refuses a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KeyRefusalStatus {
-    /// The HTTP status: 401 or 403.
+    /// HTTP status: 401 or 403.
     #[error("{0}")]
     Http(u16),
-    /// The status of gRPC: 16 (`UNAUTHENTICATED`) or 7 (`PERMISSION_DENIED`).
+    /// gRPC status: 16 (`UNAUTHENTICATED`) or 7 (`PERMISSION_DENIED`).
     #[error("gRPC status {0}")]
     Grpc(i32),
 }
@@ -148,27 +154,29 @@ impl Eq for SecretError {}
 
 impl FromMessage for SecretError {
     fn from_message(message: String) -> Self {
-        let (origin, fault) = message.split_once(": ").unwrap_or(("a source", &message));
-        Self::new(origin, SecretErrorKind::Reported(fault.to_owned()))
+        let (origin, kind) = message.split_once(": ").unwrap_or(("a source", &message));
+        Self::new(origin, SecretErrorKind::Reported(kind.to_owned()))
     }
 }
 
 impl SecretError {
-    pub(crate) fn new(origin: impl AsRef<str>, fault: SecretErrorKind) -> Self {
+    pub(crate) fn new(origin: impl AsRef<str>, kind: SecretErrorKind) -> Self {
         Self {
             origin: printable(origin.as_ref()).to_string(),
-            fault,
+            kind,
         }
     }
 
-    /// An error of a program's own [`SecretSource`](super::SecretSource); the message must not contain the key.
+    /// Creates an error of a program's own [`SecretSource`](super::SecretSource). The message must
+    /// not contain the key.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new("secret source", SecretErrorKind::Refused(message.into()))
     }
 
-    /// Whether the source may have a key later without a change of the configuration: it failed, or its key is not there yet.
+    /// Returns whether the source may provide a key later without a change of the configuration: it
+    /// failed, or the key does not exist yet.
     pub(crate) fn is_temporary(&self) -> bool {
-        match self.fault {
+        match self.kind {
             SecretErrorKind::Empty
             | SecretErrorKind::NotFound
             | SecretErrorKind::Unreadable(_)
@@ -182,32 +190,32 @@ impl SecretError {
             SecretErrorKind::Unset
             | SecretErrorKind::NotUtf8
             | SecretErrorKind::ControlCharacter(_)
-            | SecretErrorKind::BlankAtEdge { .. }
+            | SecretErrorKind::WhitespaceAtEdge { .. }
             | SecretErrorKind::InQuotes(_)
             | SecretErrorKind::NotAscii { .. }
             | SecretErrorKind::SchemeInKey(_)
             | SecretErrorKind::TooLarge(_)
             | SecretErrorKind::NotAFile
             | SecretErrorKind::OpenToEveryUser(_)
-            | SecretErrorKind::LeadsElsewhere
+            | SecretErrorKind::LinkNotAllowed
             | SecretErrorKind::NoCredentialsDirectory
             | SecretErrorKind::CredentialName
             | SecretErrorKind::StatusUnknown
-            | SecretErrorKind::GivenUp
+            | SecretErrorKind::Cancelled
             | SecretErrorKind::UnknownProvider(_)
             | SecretErrorKind::RefusedByReceiver(_)
-            | SecretErrorKind::NotTaken(_)
+            | SecretErrorKind::ReplacementRefused(_)
             | SecretErrorKind::Reported(_) => false,
         }
     }
 
-    /// Where the key should have come from, such as `environment variable HH_API_KEY`.
+    /// Name of the source, such as `environment variable HH_API_KEY`.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// What was wrong.
-    pub fn fault(&self) -> &SecretErrorKind {
-        &self.fault
+    /// Reason of the error.
+    pub fn kind(&self) -> &SecretErrorKind {
+        &self.kind
     }
 }

@@ -1,15 +1,16 @@
-//! Runs a command that prints a key, on the thread that asks for it.
+//! Runs a command that prints a key, on the calling thread.
 //!
-//! No thread is started: one loop looks after both pipes and the end of the command. What holds when it returns:
+//! Starts no thread: one loop reads both pipes and watches for the exit. State when it returns:
 //!
-//! | the command | its process group | the key |
+//! | command | its process group | key |
 //! |---|---|---|
-//! | ended well, and printed a full line or closed its output | left alone: an agent may be in it | what it printed |
-//! | ended well, and a descendant holds its output without a full line | killed when the time is over | none |
-//! | ended badly, took too long, printed too much, or was given up | killed | none |
-//! | ended, and something else in the program took its exit status | killed where there is no key | what it printed |
+//! | succeeded, and printed a full line or closed its output | kept: an agent may run in it | the output |
+//! | succeeded, and a descendant holds its output open without a full line | killed at the timeout | none |
+//! | failed, timed out, printed too much, or was cancelled | killed | none |
+//! | exited, and other code in the program reaped it | killed if there is no key | the output |
 //!
-//! Whatever happened, the pipes are closed and the command is reaped, unless it cannot be killed: then it is left to itself after a second.
+//! In each case the pipes are closed and the command is reaped. A command that cannot be killed is
+//! abandoned after a second.
 
 use std::sync::atomic::AtomicBool;
 
@@ -26,15 +27,15 @@ mod running;
 #[cfg(all(unix, not(target_os = "openbsd")))]
 mod stderr;
 
-/// Runs the command; `given_up` ends it before its time.
-pub(super) fn read(command: &KeyCommand, given_up: &AtomicBool) -> Result<ApiKey, SecretError> {
-    run(command, given_up).map_err(|fault| SecretError::new(command.to_string(), fault))
+/// Runs the command. Setting `cancelled` ends it early.
+pub(super) fn read(command: &KeyCommand, cancelled: &AtomicBool) -> Result<ApiKey, SecretError> {
+    run(command, cancelled).map_err(|kind| SecretError::new(command.to_string(), kind))
 }
 
 #[cfg(all(unix, not(target_os = "openbsd")))]
 use running::run;
 
-/// Without process groups nothing could end what a command leaves behind.
+/// Without process groups, processes that a command leaves behind could not be killed.
 #[cfg(not(all(unix, not(target_os = "openbsd"))))]
 fn run(_: &KeyCommand, _: &AtomicBool) -> Result<ApiKey, SecretErrorKind> {
     Err(SecretErrorKind::NotStarted(ErrorKind::Unsupported.into()))

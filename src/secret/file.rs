@@ -1,4 +1,4 @@
-//! Keys out of files: mounted secrets and systemd's credentials.
+//! Reads keys from files: mounted secrets and systemd credentials.
 
 use std::fs::{File, Metadata};
 use std::io::{Error, ErrorKind, Read};
@@ -9,28 +9,28 @@ use super::rules::MAX_KEY_BYTES;
 use super::{ConfinedFile, SecretError, SecretErrorKind};
 use crate::util::printable::printable_path;
 
-/// One mark at the start and one line end more than a key may have, and one byte more than that to see that it is too large.
+/// A key with a byte order mark and a line end, plus one byte to detect a larger file.
 const MAX_FILE_BYTES: usize = BYTE_ORDER_MARK.len() + MAX_KEY_BYTES + 3;
 
 pub(super) fn read(path: &Path, strict: bool) -> Result<ApiKey, SecretError> {
-    read_key(path, strict).map_err(|fault| SecretError::new(format!("file {}", printable_path(path)), fault))
+    read_key(path, strict).map_err(|kind| SecretError::new(format!("file {}", printable_path(path)), kind))
 }
 
-/// A file of an untrusted layer: not where a link leads out of what is allowed.
+/// Reads a file named by an untrusted layer. Refuses links out of the allowed files.
 pub(super) fn read_confined(file: &ConfinedFile, strict: bool) -> Result<ApiKey, SecretError> {
     let key = file.open(open).and_then(|file| key_of(file, strict));
-    key.map_err(|fault| SecretError::new(format!("file {}", printable_path(file.path())), fault))
+    key.map_err(|kind| SecretError::new(format!("file {}", printable_path(file.path())), kind))
 }
 
-/// A credential that systemd passed to the service (systemd.exec(5), "Credentials").
+/// Reads a credential that systemd passed to the service (systemd.exec(5), "Credentials").
 pub(super) fn read_credential(name: &str, strict: bool) -> Result<ApiKey, SecretError> {
-    let key = credential(name).and_then(|path| read_key(&path, strict));
-    key.map_err(|fault| SecretError::new(format!("credential {name}"), fault))
+    let key = credential_path(name).and_then(|path| read_key(&path, strict));
+    key.map_err(|kind| SecretError::new(format!("credential {name}"), kind))
 }
 
-/// Where a credential is.
-#[expect(clippy::disallowed_methods, reason = "systemd names the folder in a variable")]
-pub(super) fn credential(name: &str) -> Result<PathBuf, SecretErrorKind> {
+/// Returns the path of a credential.
+#[expect(clippy::disallowed_methods, reason = "systemd passes the folder in a variable")]
+pub(super) fn credential_path(name: &str) -> Result<PathBuf, SecretErrorKind> {
     if name.contains('/') || name == ".." || name == "." || name.is_empty() {
         return Err(SecretErrorKind::CredentialName);
     }
@@ -58,8 +58,9 @@ fn key_of(file: File, strict: bool) -> Result<ApiKey, SecretErrorKind> {
     ApiKey::from_file(bytes)
 }
 
-/// The mode of a file that every user of the machine may read or write. Its group does not count: that is how a service gets a file that
-/// another user wrote. None also where files have no such mode.
+/// Returns the mode of a file that every user of the machine may read or write, or `None`. Group
+/// access is allowed, because a service often gets a file from another user that way. Always `None`
+/// on systems without Unix modes.
 pub(crate) fn open_to_every_user(file: &Metadata) -> Option<u32> {
     #[cfg(unix)]
     {

@@ -1,8 +1,8 @@
-//! What may be shown of a key: a short hash, keyed with a random value that never leaves the process.
+//! Fingerprints of keys: short hashes under a random seed that never leaves the process.
 //!
-//! The same key gives the same fingerprint as long as the same [`Fingerprinter`] is asked, so a table or a log line can
-//! say "these two tracers share a key" without saying which. Fingerprints of two processes do not compare, so a
-//! list of them cannot be searched for a known key.
+//! One [`Fingerprinter`] returns equal fingerprints for equal keys, so a table or log line can show
+//! that two tracers share a key without showing the key. Fingerprints of different processes are
+//! not comparable, so a list of them cannot be searched for a known key.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -10,28 +10,29 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// How many hexadecimal digits are shown.
+/// Number of hexadecimal digits shown.
 const DIGITS: usize = 12;
 
-/// Twelve hexadecimal digits that stand for a key where a key must not be shown.
+/// Twelve hexadecimal digits that identify a key without revealing it.
 ///
-/// Comparable only with fingerprints made by the same [`Fingerprinter`].
+/// Comparable only with fingerprints of the same [`Fingerprinter`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(u64);
 
-/// Makes [`Fingerprint`]s; cloned wherever the same key must give the same one.
+/// Computes [`Fingerprint`]s. Clones return equal fingerprints for equal keys.
 ///
-/// SipHash under 128 random bits, cut to 48 bits. Each [`Fingerprinter::new`] draws its own.
+/// Uses SipHash with a random 128-bit seed, truncated to 48 bits. Each [`Fingerprinter::new`] draws
+/// a new seed.
 #[derive(Clone, Default)]
 pub struct Fingerprinter(RandomState);
 
 impl Fingerprinter {
-    /// A fingerprinter with a random value of its own.
+    /// Creates a fingerprinter with a new random seed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The fingerprint of the bytes of a key.
+    /// Returns the fingerprint of a key's bytes.
     pub fn fingerprint(&self, key: &[u8]) -> Fingerprint {
         let mut hasher = self.0.build_hasher();
         hasher.write(key);
@@ -39,7 +40,7 @@ impl Fingerprinter {
     }
 }
 
-/// Its 48 bits.
+/// Returns its 48 bits.
 impl From<Fingerprint> for u64 {
     fn from(fingerprint: Fingerprint) -> Self {
         fingerprint.0
@@ -67,11 +68,11 @@ impl Serialize for Fingerprint {
 impl<'de> Deserialize<'de> for Fingerprint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let is_shown = text.len() == DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let digits = is_shown.then(|| u64::from_str_radix(&text, 16).ok()).flatten();
+        let is_valid = text.len() == DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let digits = is_valid.then(|| u64::from_str_radix(&text, 16).ok()).flatten();
         digits
             .map(Self)
-            .ok_or_else(|| D::Error::custom("not a fingerprint of 12 hexadecimal digits"))
+            .ok_or_else(|| D::Error::custom("expected a fingerprint of 12 hexadecimal digits"))
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_key_gives_the_same_fingerprint_and_another_process_value_another() {
+    fn equal_keys_have_equal_fingerprints_under_one_seed_only() {
         let one = Fingerprinter::new();
         assert_eq!(one.fingerprint(b"key"), one.clone().fingerprint(b"key"));
         assert_ne!(one.fingerprint(b"key"), one.fingerprint(b"kez"));

@@ -1,5 +1,5 @@
-//! The key itself.
-#![expect(clippy::disallowed_methods, reason = "this is where the bytes of a key are read")]
+//! API keys in wiped memory.
+#![expect(clippy::disallowed_methods, reason = "the one place that reads the bytes of a key")]
 
 use std::fmt;
 
@@ -16,24 +16,25 @@ use super::{Fingerprint, Fingerprinter, SecretErrorKind};
 /// The byte order mark in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// A project's key. Its own memory is wiped on drop; copies that the HTTP client and the system make when it is sent are not. `Debug` shows nothing
-/// of it.
+/// A project's API key. Its memory is wiped on drop; copies that the HTTP client and the system
+/// make to send it are not. `Debug` shows no part of it.
 #[derive(Clone)]
 pub struct ApiKey(SecretString);
 
 impl ApiKey {
-    /// Checks what holds for a key however it is sent.
+    /// Checks the rules that apply to every scheme.
     pub(super) fn new(secret: SecretString) -> Result<Self, SecretErrorKind> {
         rules::check(secret.expose_secret())?;
         Ok(Self(secret))
     }
 
-    /// Checks what holds for a key that is sent so.
+    /// Checks the rules of one scheme.
     pub(super) fn check_for(&self, scheme: KeyScheme) -> Result<(), SecretErrorKind> {
         rules::check_for(self.0.expose_secret(), scheme)
     }
 
-    /// Takes what a file has: as [`from_output`](Self::from_output), without the byte order mark that some editors put first.
+    /// Reads the content of a file. Like [`from_output`](Self::from_output), but strips a byte
+    /// order mark at the start.
     pub(super) fn from_file(mut bytes: Vec<u8>) -> Result<Self, SecretErrorKind> {
         if bytes.starts_with(BYTE_ORDER_MARK) {
             bytes.drain(..BYTE_ORDER_MARK.len());
@@ -41,7 +42,8 @@ impl ApiKey {
         Self::from_output(bytes)
     }
 
-    /// Takes what a file or a command gave: one newline at the end is not part of the key, everything else is.
+    /// Reads the output of a command or the content of a file. Strips one newline at the end and
+    /// nothing else.
     pub(super) fn from_output(mut bytes: Vec<u8>) -> Result<Self, SecretErrorKind> {
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
@@ -52,7 +54,8 @@ impl ApiKey {
         let key = if bytes.len() > MAX_KEY_BYTES {
             Err(SecretErrorKind::TooLarge(MAX_KEY_BYTES))
         } else {
-            // Copied into a string of exactly its size: making a larger one smaller may leave a copy behind that is not wiped.
+            // Copied to an exactly sized string, because shrinking a larger one may leave a copy
+            // behind that is not wiped.
             let text = std::str::from_utf8(&bytes).map_err(|_| SecretErrorKind::NotUtf8);
             text.and_then(|text| Self::new(SecretString::from(text.to_owned())))
         };
@@ -64,13 +67,16 @@ impl ApiKey {
         self.0.expose_secret() == other.0.expose_secret()
     }
 
-    /// Returns the fingerprint, which may be shown in place of the key.
+    /// Returns the fingerprint, which is safe to show.
     pub fn fingerprint(&self, fingerprinter: &Fingerprinter) -> Fingerprint {
         fingerprinter.fingerprint(self.0.expose_secret().as_bytes())
     }
 
-    /// The header value that carries it, in memory that is wiped when its last clone goes. Marked sensitive, so that HTTP libraries neither log it
-    /// nor keep it in a table of HTTP/2. They copy it into buffers of their own when they send it, which are not wiped.
+    /// Returns the header value with the key, in memory that is wiped when the last clone is
+    /// dropped.
+    ///
+    /// The value is marked sensitive, so that HTTP libraries neither log it nor store it in an
+    /// HTTP/2 header table. They copy it to their own buffers to send it; those are not wiped.
     pub(crate) fn header_value(&self, scheme: KeyScheme) -> HeaderValue {
         let key = self.0.expose_secret();
         let (word, len) = match scheme {
@@ -81,12 +87,13 @@ impl ApiKey {
             ),
             KeyScheme::Raw => ("", key.len()),
         };
-        // As large as it gets: a buffer that grows leaves copies behind that are not wiped.
+        // Allocated at its final size, because a growing buffer leaves copies behind that are not
+        // wiped.
         let mut text = Zeroizing::new(vec![0; word.len() + len]);
         let (start, rest) = text.split_at_mut(word.len());
         start.copy_from_slice(word.as_bytes());
         if scheme == KeyScheme::Basic {
-            BASE64.encode_slice(key, rest).expect("it has the room");
+            BASE64.encode_slice(key, rest).expect("an exactly sized buffer");
         } else {
             rest.copy_from_slice(key.as_bytes());
         }
@@ -96,7 +103,7 @@ impl ApiKey {
         value
     }
 
-    /// The key as text, for what is done with it inside this module.
+    /// Returns the key as text, for use in this module only.
     pub(super) fn text(&self) -> &str {
         self.0.expose_secret()
     }
@@ -117,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_value_is_what_its_scheme_says_and_sensitive() {
+    fn a_header_value_follows_its_scheme_and_is_sensitive() {
         for (scheme, expected) in [
             (KeyScheme::Bearer, "Bearer user:secret"),
             (KeyScheme::Basic, "Basic dXNlcjpzZWNyZXQ="),
@@ -126,19 +133,19 @@ mod tests {
             let value = key("user:secret").header_value(scheme);
             assert_eq!(value.to_str().expect("ASCII"), expected);
             assert!(value.is_sensitive());
-            assert!(value.clone().is_sensitive(), "and so are its clones");
+            assert!(value.clone().is_sensitive(), "clones are sensitive too");
         }
     }
 
-    /// Reads freed memory through the system. In a process of its own, because another thread
-    /// could allocate that memory and write to it.
+    /// Reads freed memory through `/proc`. Runs in its own process, because another thread could
+    /// reuse that memory.
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_header_value_is_wiped_when_its_last_clone_goes() {
+    fn a_header_value_is_wiped_when_its_last_clone_is_dropped() {
         use std::fs::File;
         use std::os::unix::fs::FileExt;
 
-        const TEST: &str = "secret::key::tests::a_header_value_is_wiped_when_its_last_clone_goes";
+        const TEST: &str = "secret::key::tests::a_header_value_is_wiped_when_its_last_clone_is_dropped";
         if !crate::util::own_process::is_own_process(TEST, &[]) {
             return;
         }
@@ -147,13 +154,13 @@ mod tests {
             let value = key(&"hh_canary".repeat(200)).header_value(scheme);
             let (at, mut seen) = (value.as_bytes().as_ptr().addr() as u64, vec![0; value.len()]);
             let clone = value.clone();
-            assert_eq!(clone.as_bytes().as_ptr().addr() as u64, at, "it is not copied");
+            assert_eq!(clone.as_bytes().as_ptr().addr() as u64, at, "clones share memory");
             drop(value);
-            memory.read_exact_at(&mut seen, at).expect("it is mapped");
+            memory.read_exact_at(&mut seen, at).expect("mapped memory");
             assert_eq!(seen, clone.as_bytes());
             drop(clone);
-            memory.read_exact_at(&mut seen, at).expect("it stays mapped");
-            // Its first bytes may be the allocator's by now.
+            memory.read_exact_at(&mut seen, at).expect("still mapped memory");
+            // The allocator may have written to the first bytes.
             assert!(seen[64..].iter().all(|byte| *byte == 0), "{scheme:?}");
         }
     }

@@ -1,13 +1,15 @@
-//! Keys: where they come from, how they are held, what may be shown of them.
+//! Keys: sources, storage and fingerprints.
 //!
-//! Knows nothing of the rest of the crate. The invariants it owns:
-//! - a key's bytes are in memory that is wiped when the last [`ApiKey`] of it goes, and only this module reads them; a header's value, the one form
-//!   of it that leaves the module, is wiped when its last clone goes;
-//! - no error, `Debug` or `Display` of a type in here contains a key, or text that could be one;
-//! - a receiver's text is shown only if `SentSecrets` finds no spelling of the request's secrets in it;
-//! - a key that was read can be sent as a header, and says there what was meant: not empty, bounded, UTF-8, no control characters, no blanks
-//!   or quotes around it, and ASCII if the header has it as it is;
-//! - a command that was run for a key leaves no process, thread or descriptor behind, unless it gave a key and left something itself.
+//! Independent of the rest of the crate. Invariants of this module:
+//! - A key's bytes live in memory that is wiped when its last [`ApiKey`] is dropped, and only this
+//!   module reads them. A header value, the only form that leaves the module, is wiped when its last
+//!   clone is dropped.
+//! - No error, `Debug` or `Display` of a type in this module contains a key, or text that could be one.
+//! - A receiver's text is shown only if `SentSecrets` finds no encoding of the request's secrets in it.
+//! - A key that was read is valid in its header: not empty, bounded, UTF-8, without control characters,
+//!   without white space or quotes around it, and ASCII if the header carries it unencoded.
+//! - A command that was run for a key leaves no process, thread or descriptor behind, unless it provided
+//!   a key and left a process in its group itself.
 
 mod code_point;
 mod command;
@@ -17,15 +19,15 @@ mod exec;
 mod file;
 mod fingerprint;
 mod key;
-mod normal;
+mod normalize;
 mod pattern;
 mod reader;
-mod repeated;
 mod rules;
+mod secret_echo;
 mod source;
 mod wildcard;
 
-/// Text that is wiped on drop and not printed.
+/// Text that is wiped on drop and never printed.
 pub use secrecy::SecretString;
 
 pub use code_point::CodePoint;
@@ -38,7 +40,7 @@ pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use key::ApiKey;
 pub(crate) use pattern::KeyPattern;
 pub(crate) use reader::{KeyOrigin, KeyReader};
-pub(crate) use repeated::SentSecrets;
 pub(crate) use rules::KeyScheme;
+pub(crate) use secret_echo::SentSecrets;
 pub use source::{KeySource, SecretSource, SecretSources};
-pub(crate) use wildcard::fits;
+pub(crate) use wildcard::wildcard_matches;

@@ -1,11 +1,11 @@
-//! Which key sources may be named by a layer that is not the operator's.
+//! Patterns of key sources that untrusted layers may name.
 
 use super::confined::FilePattern;
 use super::source::KeySource;
-use super::wildcard::fits;
+use super::wildcard::wildcard_matches;
 
-/// One kind of key source, and how its names begin and end. In a name, `*` stands for any letters, digits, `-`, `_` and `.` of
-/// ASCII, but not for `.` or `..` alone.
+/// One kind of key source, with a name pattern. In a name, `*` matches any ASCII letters, digits,
+/// `-`, `_` and `.`, but not `.` or `..` alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyPattern {
     Env(String),
@@ -15,36 +15,36 @@ pub(crate) enum KeyPattern {
 }
 
 impl KeyPattern {
-    /// The same with other names; none if `other` has none for one of them.
-    pub(crate) fn map(&self, other: impl Fn(&str) -> Option<String>) -> Option<Self> {
+    /// Replaces the names. Returns `None` if `replace` returns `None` for one of them.
+    pub(crate) fn map(&self, replace: impl Fn(&str) -> Option<String>) -> Option<Self> {
         Some(match self {
-            Self::Env(name) => Self::Env(other(name)?),
-            Self::File(pattern) => Self::File(pattern.map(other)?),
-            Self::Credential(name) => Self::Credential(other(name)?),
+            Self::Env(name) => Self::Env(replace(name)?),
+            Self::File(pattern) => Self::File(pattern.map(replace)?),
+            Self::Credential(name) => Self::Credential(replace(name)?),
             Self::Provider { provider, name } => Self::Provider {
                 provider: provider.clone(),
-                name: other(name)?,
+                name: replace(name)?,
             },
         })
     }
 
-    /// The source as it is to be read, if it is one of these. Never a command.
+    /// Returns the source to read if the pattern allows it. Never allows a command.
     pub(crate) fn admit(&self, source: &KeySource) -> Option<KeySource> {
-        let is_one = match (self, source) {
+        let is_allowed = match (self, source) {
             (Self::File(pattern), KeySource::File(path)) => return pattern.admit(path).map(KeySource::Confined),
             (Self::Env(pattern), KeySource::Env(name)) | (Self::Credential(pattern), KeySource::Credential(name)) => {
-                fits(pattern, name)
+                wildcard_matches(pattern, name)
             }
             (
                 Self::Provider { provider, name },
                 KeySource::Provider {
-                    provider: of,
-                    name: asked,
+                    provider: other_provider,
+                    name: other_name,
                 },
-            ) => provider == of && fits(name, asked),
+            ) => provider == other_provider && wildcard_matches(name, other_name),
             _ => false,
         };
-        is_one.then(|| source.clone())
+        is_allowed.then(|| source.clone())
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_of_one_kind_allows_no_other_and_a_command_never() {
+    fn a_pattern_allows_its_own_kind_only_and_never_a_command() {
         let patterns = [
             KeyPattern::Env("*".into()),
             KeyPattern::Credential("*".into()),

@@ -1,4 +1,4 @@
-//! How a registry reads keys: from which sources, by which rules, and for which header.
+//! Reads keys for one registry.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use super::rules::KeyScheme;
 use super::{ApiKey, KeyRefusalStatus, KeySource, SecretError, SecretErrorKind, SecretSources, exec, file};
 use crate::util::system_error::SystemError;
 
-/// Reads keys for one registry.
+/// Reads keys with a registry's sources and rules.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyReader {
     sources: SecretSources,
-    /// Files that every user may read or write are refused.
+    /// Whether to refuse files that every user may read or write.
     strict_permissions: bool,
-    /// Commands that run are ended.
-    given_up: Arc<AtomicBool>,
+    /// Set to end running commands.
+    cancelled: Arc<AtomicBool>,
 }
 
-/// Where a key comes from, and the header that it is for: what a key must look like depends on both.
+/// A key's source and its header scheme. The rules for a key depend on both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KeyOrigin {
     pub(crate) source: KeySource,
@@ -33,16 +33,16 @@ impl KeyReader {
         Self {
             sources,
             strict_permissions,
-            given_up: Arc::default(),
+            cancelled: Arc::default(),
         }
     }
 
-    /// Whether files that every user may read or write are refused.
+    /// Returns whether files that every user may read or write are refused.
     pub(crate) fn has_strict_permissions(&self) -> bool {
         self.strict_permissions
     }
 
-    /// The program's own sources.
+    /// Returns the program's own sources.
     pub(crate) fn sources(&self) -> &SecretSources {
         &self.sources
     }
@@ -50,51 +50,53 @@ impl KeyReader {
     /// Reads a key.
     ///
     /// # Errors
-    /// The source's, or that the key cannot be sent so.
+    /// Returns an error if the source fails, or if the scheme cannot carry the key.
     pub(crate) fn read(&self, source: &KeySource, scheme: KeyScheme) -> Result<ApiKey, SecretError> {
         let key = source.read_by(self)?;
         let fits = key.check_for(scheme);
-        fits.map_err(|fault| SecretError::new(source.to_string(), fault))?;
+        fits.map_err(|kind| SecretError::new(source.to_string(), kind))?;
         Ok(key)
     }
 
-    /// As [`read`](Self::read), on a thread of the registry: a panic of the program's own source is an error.
-    pub(crate) fn read_again(&self, origin: &KeyOrigin) -> Result<ApiKey, SecretError> {
-        // What a panic leaves behind in a program's own source is that source's.
+    /// Like [`read`](Self::read), on a thread of the registry: a panic of the program's own source
+    /// becomes an error.
+    pub(crate) fn read_in_background(&self, origin: &KeyOrigin) -> Result<ApiKey, SecretError> {
+        // After a panic, the program's own source is responsible for its state.
         let read = catch_unwind(AssertUnwindSafe(|| self.read(&origin.source, origin.scheme)));
         read.unwrap_or_else(|_| Err(SecretError::new(origin.source.to_string(), SecretErrorKind::Panicked)))
     }
 
-    /// Ends the commands that run, and those that are started from here on.
-    pub(crate) fn give_up(&self) {
-        // Relaxed: it guards nothing else.
-        self.given_up.store(true, Ordering::Relaxed);
+    /// Cancels running commands, and commands started later.
+    pub(crate) fn cancel(&self) {
+        // Relaxed, because the flag publishes no other data.
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 }
 
 impl KeySource {
-    /// Reads the key, for any header.
+    /// Reads the key, without the checks of a header scheme.
     ///
     /// # Errors
-    /// [`SecretError`] names the source and what was wrong, and never contains a part of the key.
+    /// Returns a [`SecretError`] with the source's name and the reason. It never contains
+    /// a part of the key.
     pub fn read(&self, sources: &SecretSources) -> Result<ApiKey, SecretError> {
         self.read_by(&KeyReader::new(sources.clone(), false))
     }
 
-    /// Reads the key for a registry.
+    /// Reads the key with a registry's rules.
     fn read_by(&self, reader: &KeyReader) -> Result<ApiKey, SecretError> {
         match self {
-            Self::Env(name) => read_variable(name).map_err(|fault| SecretError::new(self.to_string(), fault)),
+            Self::Env(name) => read_variable(name).map_err(|kind| SecretError::new(self.to_string(), kind)),
             Self::File(path) => file::read(path, reader.strict_permissions),
             Self::Confined(confined) => file::read_confined(confined, reader.strict_permissions),
             Self::Credential(name) => file::read_credential(name, reader.strict_permissions),
-            Self::Exec(command) => exec::read(command, &reader.given_up),
-            Self::Provider { provider, name } => self.ask(&reader.sources, provider, name),
+            Self::Exec(command) => exec::read(command, &reader.cancelled),
+            Self::Provider { provider, name } => self.fetch(&reader.sources, provider, name),
         }
     }
 
-    fn ask(&self, sources: &SecretSources, provider: &str, name: &str) -> Result<ApiKey, SecretError> {
-        let error = |fault| SecretError::new(self.to_string(), fault);
+    fn fetch(&self, sources: &SecretSources, provider: &str, name: &str) -> Result<ApiKey, SecretError> {
+        let error = |kind| SecretError::new(self.to_string(), kind);
         let source = sources.get(provider).ok_or_else(|| {
             let known: Vec<&str> = sources.names().collect();
             let known = if known.is_empty() {
@@ -104,12 +106,12 @@ impl KeySource {
             };
             error(SecretErrorKind::UnknownProvider(known))
         })?;
-        let secret = source.fetch(name).map_err(|refused| error(refused.fault().clone()))?;
+        let secret = source.fetch(name).map_err(|refused| error(refused.kind().clone()))?;
         ApiKey::new(secret).map_err(error)
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a variable is one of the sources")]
+#[expect(clippy::disallowed_methods, reason = "environment variables are key sources")]
 fn read_variable(name: &str) -> Result<ApiKey, SecretErrorKind> {
     let value = std::env::var_os(name).ok_or(SecretErrorKind::Unset)?;
     let text = value.into_string().map_err(|_| SecretErrorKind::NotUtf8)?;
@@ -117,7 +119,8 @@ fn read_variable(name: &str) -> Result<ApiKey, SecretErrorKind> {
 }
 
 impl KeyOrigin {
-    /// How long what was read holds. None if it holds until a receiver refuses it.
+    /// Returns how long a key is valid after it is read, or `None` if it is valid until a receiver
+    /// refuses it.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         match &self.source {
             KeySource::Exec(command) => command.lifetime,
@@ -125,18 +128,19 @@ impl KeyOrigin {
         }
     }
 
-    /// Returns the error of a reading for which there is no thread.
-    pub(crate) fn no_thread(&self, error: SystemError) -> SecretError {
+    /// Returns the error of a read for which no thread could be started.
+    pub(crate) fn no_thread_error(&self, error: SystemError) -> SecretError {
         SecretError::new(self.source.to_string(), SecretErrorKind::NoThread(error))
     }
 
-    /// Returns the error of a key of this origin that a receiver refuses. `before_is_taken`: it still takes the one before.
-    pub(crate) fn refused_by_receiver(&self, status: KeyRefusalStatus, before_is_taken: bool) -> SecretError {
-        let fault = if before_is_taken {
-            SecretErrorKind::NotTaken(status)
+    /// Returns the error of a key that a receiver refuses. `previous_accepted`: it still accepts
+    /// the previous key.
+    pub(crate) fn refused_error(&self, status: KeyRefusalStatus, previous_accepted: bool) -> SecretError {
+        let kind = if previous_accepted {
+            SecretErrorKind::ReplacementRefused(status)
         } else {
             SecretErrorKind::RefusedByReceiver(status)
         };
-        SecretError::new(self.source.to_string(), fault)
+        SecretError::new(self.source.to_string(), kind)
     }
 }

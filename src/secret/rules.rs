@@ -1,15 +1,16 @@
-//! What a key may look like, so that the header that carries it says what was meant.
+//! Rules for keys, so that a header carries exactly the intended key.
 //!
-//! Pasting, word processors and editors leave characters in a key that look like others or like nothing. A receiver would refuse such a key
-//! much later, without a reason. A fault names the character and where it is, nothing beside it.
+//! Pasting, word processors and editors leave look-alike and invisible characters in keys. A
+//! receiver would refuse such a key much later, without a reason. An error names the character and
+//! its offset, and nothing next to it.
 
 use super::SecretErrorKind;
 use crate::util::printable::is_invisible;
 
-/// The largest key, in bytes. Far above any real one, and below what servers take as a header.
+/// Maximum key size in bytes. Far above any real key, and below the header limits of servers.
 pub(super) const MAX_KEY_BYTES: usize = 8 * 1024;
 
-/// Quotes that open, each with those that close it.
+/// Opening quotes, each with its closing quotes.
 const QUOTES: [(char, &[char]); 12] = [
     ('"', &['"']),
     ('\'', &['\'']),
@@ -25,7 +26,7 @@ const QUOTES: [(char, &[char]); 12] = [
     ('\u{2039}', &['\u{203a}']),
 ];
 
-/// How a key is written into its header.
+/// How a header carries a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum KeyScheme {
     /// `Bearer <key>`
@@ -36,7 +37,7 @@ pub(crate) enum KeyScheme {
     Raw,
 }
 
-/// What holds for a key however it is sent.
+/// Checks the rules that apply to every scheme.
 pub(super) fn check(key: &str) -> Result<(), SecretErrorKind> {
     if key.is_empty() {
         return Err(SecretErrorKind::Empty);
@@ -47,12 +48,12 @@ pub(super) fn check(key: &str) -> Result<(), SecretErrorKind> {
     if let Some(at) = key.find(char::is_control) {
         return Err(SecretErrorKind::ControlCharacter(at));
     }
-    let mut places = key.char_indices();
-    let (first, last) = (places.next(), places.next_back());
+    let mut characters = key.char_indices();
+    let (first, last) = (characters.next(), characters.next_back());
     for (at, character) in [first, last].into_iter().flatten() {
         if character.is_whitespace() || is_invisible(character) {
             let character = character.into();
-            return Err(SecretErrorKind::BlankAtEdge { at, character });
+            return Err(SecretErrorKind::WhitespaceAtEdge { at, character });
         }
     }
     if let (Some((_, opens)), Some((_, closes))) = (first, last)
@@ -65,19 +66,19 @@ pub(super) fn check(key: &str) -> Result<(), SecretErrorKind> {
     Ok(())
 }
 
-/// What holds for a key that is sent so.
+/// Checks the rules of one scheme.
 pub(super) fn check_for(key: &str, scheme: KeyScheme) -> Result<(), SecretErrorKind> {
-    let written = match scheme {
+    let prefix = match scheme {
         KeyScheme::Bearer => Some("Bearer"),
         KeyScheme::Basic => Some("Basic"),
         KeyScheme::Raw => None,
     };
     let (word, rest) = key.split_once(' ').unwrap_or_default();
-    if let Some(written) = written.filter(|written| !rest.is_empty() && word.eq_ignore_ascii_case(written)) {
-        return Err(SecretErrorKind::SchemeInKey(written));
+    if let Some(prefix) = prefix.filter(|prefix| !rest.is_empty() && word.eq_ignore_ascii_case(prefix)) {
+        return Err(SecretErrorKind::SchemeInKey(prefix));
     }
-    // Basic encodes it, as UTF-8 (RFC 7617, 2.1). In the others it is the header, whose bytes beyond ASCII each receiver reads in its own way
-    // (RFC 9110, 5.5).
+    // Basic encodes the key as UTF-8 (RFC 7617, 2.1). The other schemes send it unencoded, and
+    // receivers differ in how they read bytes beyond ASCII (RFC 9110, 5.5).
     let outside = key.char_indices().find(|(_, character)| !character.is_ascii());
     match outside.filter(|_| scheme != KeyScheme::Basic) {
         Some((at, character)) => Err(SecretErrorKind::NotAscii {

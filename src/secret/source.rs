@@ -1,4 +1,4 @@
-//! Where a key comes from, as configured, and how it is read.
+//! Key sources as configured.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,45 +10,47 @@ use secrecy::SecretString;
 use super::{ConfinedFile, KeyCommand, SecretError, file};
 use crate::util::printable::{printable, printable_path};
 
-/// A place that keys are read from: at the first look-up of a tracer, on the thread that looks it up, and again in the background when the key
-/// may be another one.
+/// A source of keys. Read on the first look-up of a tracer, on the calling thread, and again in the
+/// background when the key may have changed.
 ///
-/// `Display` and `Debug` name the place, without the arguments of a command: a token for the secret manager may be among them.
+/// `Display` and `Debug` show the source without a command's arguments, which may contain a token
+/// for the secret manager.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeySource {
     /// An environment variable of the process.
     Env(String),
-    /// A file; one newline at its end is not part of the key.
+    /// A file. One newline at its end is not part of the key.
     File(PathBuf),
-    /// A file that an untrusted layer names, as far as the operator allows it.
+    /// A file that an untrusted layer names and the operator allows.
     Confined(ConfinedFile),
-    /// A systemd credential: a file of that name in `$CREDENTIALS_DIRECTORY`.
+    /// A systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
     /// A command that prints the key.
     Exec(KeyCommand),
-    /// A [`SecretSource`] of the program, by the name it was given to the builder with, and what to ask it for.
+    /// A [`SecretSource`] of the program, by the name it has in the registry's builder.
     Provider {
-        /// The source's name.
+        /// Name of the source.
         provider: String,
-        /// The secret's name in it.
+        /// Name of the secret in that source.
         name: String,
     },
 }
 
-/// A secret manager of the program's own.
+/// A program's own secret manager.
 ///
-/// Given to the registry's builder under a name, and used by bindings whose key is `{ provider = "<that name>", name = "..." }`.
-/// Closures of the same shape are sources too.
+/// Registered with the registry's builder under a name, and used by bindings with the key `{
+/// provider = "<that name>", name = "..." }`. Closures of the same signature are sources too.
 ///
-/// `fetch` is called on the thread that looks a tracer up, outside any lock, once per tracer that is made. It may block; other
-/// look-ups of the same tracer wait for it, all others go on. It must not look up tracers of the same registry. It is called again, on a
-/// thread of the registry's, if a receiver refuses the key.
+/// The registry calls `fetch` once per tracer that it creates, on the thread of the look-up and
+/// outside any lock, and again on its own thread if a receiver refuses the key. `fetch` may block:
+/// other look-ups of the same tracer then wait, and those of other tracers do not. It must not look
+/// up tracers of the same registry.
 pub trait SecretSource: Send + Sync + 'static {
     /// Reads the secret of that name.
     ///
     /// # Errors
-    /// [`SecretError::refused`] with a message that says why, without the secret.
+    /// Returns [`SecretError::refused`] with the reason, and without the secret.
     fn fetch(&self, name: &str) -> Result<SecretString, SecretError>;
 }
 
@@ -61,12 +63,12 @@ where
     }
 }
 
-/// The program's own [`SecretSource`]s by name.
+/// A program's own [`SecretSource`]s by name.
 #[derive(Clone, Default)]
 pub struct SecretSources(BTreeMap<String, Arc<dyn SecretSource>>);
 
 impl SecretSources {
-    /// Adds a source, in place of an earlier one of that name.
+    /// Adds a source. Replaces an earlier source of that name.
     pub fn insert(&mut self, name: impl Into<String>, source: impl SecretSource) {
         self.0.insert(name.into(), Arc::new(source));
     }
@@ -81,17 +83,17 @@ impl SecretSources {
 }
 
 impl KeySource {
-    /// The environment variable of that name.
+    /// Creates a source from an environment variable.
     pub fn env(name: impl Into<String>) -> Self {
         Self::Env(name.into())
     }
 
-    /// The file at that path.
+    /// Creates a source from a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::File(path.into())
     }
 
-    /// A secret of a [`SecretSource`] that the program gave to the registry's builder.
+    /// Creates a source from a [`SecretSource`] registered with the registry's builder.
     pub fn provider(provider: impl Into<String>, name: impl Into<String>) -> Self {
         Self::Provider {
             provider: provider.into(),
@@ -99,12 +101,12 @@ impl KeySource {
         }
     }
 
-    /// The file that the key is in, if it is in one.
+    /// Returns the path of the key's file, if the source is a file.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::File(path) => Some(path.clone()),
             Self::Confined(file) => Some(file.path().to_owned()),
-            Self::Credential(name) => file::credential(name).ok(),
+            Self::Credential(name) => file::credential_path(name).ok(),
             Self::Env(_) | Self::Exec(_) | Self::Provider { .. } => None,
         }
     }

@@ -1,13 +1,15 @@
-//! Texts with `*` in them, which stands for any letters, digits, `-`, `_` and `.` of ASCII.
+//! Patterns with `*`, which matches any ASCII letters, digits, `-`, `_` and `.`.
 
-/// Whether a text is as a pattern says, part by part between `/`.
-pub(crate) fn fits(pattern: &str, text: &str) -> bool {
+/// Returns whether a text matches a pattern, component by component between `/`.
+pub(crate) fn wildcard_matches(pattern: &str, text: &str) -> bool {
     let (patterns, parts) = (pattern.split('/'), text.split('/'));
     patterns.clone().count() == parts.clone().count()
-        && patterns.zip(parts).all(|(pattern, part)| part_fits(pattern, part))
+        && patterns
+            .zip(parts)
+            .all(|(pattern, part)| component_matches(pattern, part))
 }
 
-fn part_fits(pattern: &str, text: &str) -> bool {
+fn component_matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
     };
@@ -24,7 +26,8 @@ fn part_fits(pattern: &str, text: &str) -> bool {
     text.strip_suffix(last).is_some_and(is_plain)
 }
 
-/// Whether a star may stand for it: nothing that a log shows in another way, or that leads elsewhere in a URL that a secret manager makes of it.
+/// Returns whether `*` may match a text. Excludes characters that a log renders differently, or
+/// that change the meaning of a URL that a secret manager builds.
 fn is_plain(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
@@ -35,8 +38,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_is_any_characters_of_one_part() {
-        for (pattern, text, does_fit) in [
+    fn a_star_matches_plain_characters_of_one_component() {
+        for (pattern, text, matches) in [
             ("ACME_KEY", "ACME_KEY", true),
             ("ACME_KEY", "ACME_KEY2", false),
             ("ACME_*", "ACME_KEY", true),
@@ -60,7 +63,7 @@ mod tests {
             ("a:*-*", "a:b-c", true),
             ("*", "\u{e4}", false),
         ] {
-            assert_eq!(fits(pattern, text), does_fit, "{pattern} {text}");
+            assert_eq!(wildcard_matches(pattern, text), matches, "{pattern} {text}");
         }
     }
 }

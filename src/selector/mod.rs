@@ -1,8 +1,8 @@
-//! Names, and what a caller asks for by them.
+//! Slugs, and the selectors that callers look up tracers with.
 //!
-//! Knows nothing of the rest of the crate. The invariant it owns: a [`Slug`] is one that may become a part of a path, a
-//! variable's name or a header without meaning anything there, and two names that differ are different bytes everywhere
-//! (lower-case ASCII only, so there are no look-alikes and nothing to fold).
+//! Independent of the rest of the crate. Invariant of this module: a [`Slug`] is safe as part of a
+//! path, a variable name or a header, and different slugs are different bytes everywhere. They are
+//! lower-case ASCII only, so there are no look-alikes and no case folding.
 
 mod slug;
 
@@ -14,10 +14,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::util::serde_display::debug_as_display;
-use slug::shown;
+use slug::quoted;
 pub use slug::{Slug, SlugError, SlugErrorKind};
 
-/// One of the three kinds of names that a [`Selector`] is made of.
+/// Kind of a name in a [`Selector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SelectorKind {
     /// `environment:production`
@@ -29,10 +29,10 @@ pub enum SelectorKind {
 }
 
 impl SelectorKind {
-    /// All parts, in the order in which their bindings are merged.
+    /// All kinds, in the order in which their bindings are merged.
     pub const ALL: [Self; 3] = [Self::Environment, Self::Feature, Self::Tenant];
 
-    /// The word for it: `environment`, `feature` or `tenant`.
+    /// Returns the kind as written in a selector: `environment`, `feature` or `tenant`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Environment => "environment",
@@ -48,10 +48,10 @@ impl fmt::Display for SelectorKind {
     }
 }
 
-/// What a tracer is asked for by: a tenant, an environment, a feature, or several of them at once.
+/// Identifies a tracer: a tenant, an environment, a feature, or a combination of them.
 ///
-/// Written as `tenant:acme`, or `environment:production,tenant:acme` if it has several parts; the order of the parts is
-/// fixed, so that equal selectors are equal texts.
+/// Written as `tenant:acme`, or `environment:production,tenant:acme` with several parts. `Display`
+/// orders the parts, so equal selectors have equal texts.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
     environment: Option<Slug>,
@@ -59,67 +59,68 @@ pub struct Selector {
     tenant: Option<Slug>,
 }
 
-/// A [`Selector`] as the caller wrote it, with names not yet checked.
+/// A [`Selector`] with names that are not checked yet.
 ///
-/// Made by [`Selector::tenant`] and its like and taken wherever a selector is taken; names are checked there, so that
-/// `registry.get(Selector::tenant(slug).feature("search"))` is one expression with one error.
+/// Created by [`Selector::tenant`] and similar functions, and accepted wherever a selector is. The
+/// receiving function checks the names, so `registry.get(Selector::tenant(slug).feature("search"))`
+/// is one expression with one error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SelectorBuilder {
     parts: [Option<String>; 3],
 }
 
-/// Why something is no selector.
+/// Invalid selector.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectorError {
-    /// A part's name breaks the rules of names.
+    /// The name of a part breaks the rules of [`Slug`].
     #[error("{part}: {source}")]
     Slug {
-        /// The part with the wrong name.
+        /// Kind of the part with the invalid name.
         part: SelectorKind,
-        /// What is wrong with it.
+        /// Broken rule.
         source: SlugError,
     },
-    /// A selector without any part.
+    /// The selector has no part.
     #[error("a selector needs a tenant, an environment or a feature")]
     Empty,
-    /// A text that is not `part:name[,part:name...]`.
-    #[error("{0} is not a selector; one is written like tenant:acme or environment:production,tenant:acme")]
+    /// The text is not of the form `part:name[,part:name...]`.
+    #[error("invalid selector {0}; expected tenant:acme or environment:production,tenant:acme")]
     Syntax(String),
 }
 
 debug_as_display!(SelectorError);
 
 impl Selector {
-    /// Starts a selector from a tenant slug.
+    /// Starts a selector with a tenant.
     pub fn tenant(name: &str) -> SelectorBuilder {
         SelectorBuilder::default().tenant(name)
     }
 
-    /// Starts a selector from an environment's name.
+    /// Starts a selector with an environment.
     pub fn environment(name: &str) -> SelectorBuilder {
         SelectorBuilder::default().environment(name)
     }
 
-    /// Starts a selector from a feature's name.
+    /// Starts a selector with a feature.
     pub fn feature(name: &str) -> SelectorBuilder {
         SelectorBuilder::default().feature(name)
     }
 
-    /// A selector of one part.
+    /// Creates a selector of one part.
     pub fn of(part: SelectorKind, name: Slug) -> Self {
         let mut selector = Self::default();
         *selector.slot(part) = Some(name);
         selector
     }
 
-    /// The same with a tenant.
+    /// Adds or replaces the tenant.
     pub(crate) fn with_tenant(mut self, tenant: Slug) -> Self {
         self.tenant = Some(tenant);
         self
     }
 
-    /// The name of a part, if the selector has that part.
+    /// Returns the name of a part, or `None` if the selector has no such part.
     pub fn get(&self, part: SelectorKind) -> Option<&Slug> {
         match part {
             SelectorKind::Environment => self.environment.as_ref(),
@@ -128,21 +129,21 @@ impl Selector {
         }
     }
 
-    /// The parts it has, in the order in which their bindings are merged.
+    /// Iterates over the parts, in the order in which their bindings are merged.
     pub fn parts(&self) -> impl Iterator<Item = (SelectorKind, &Slug)> {
         SelectorKind::ALL
             .into_iter()
             .filter_map(|part| self.get(part).map(|name| (part, name)))
     }
 
-    /// The only part, if there is just one.
+    /// Returns the only part, or `None` if there are several.
     pub fn single(&self) -> Option<(SelectorKind, &Slug)> {
         let mut parts = self.parts();
         let first = parts.next()?;
         parts.next().is_none().then_some(first)
     }
 
-    /// The selectors that have some of its parts, and itself: seven at the most.
+    /// Iterates over all selectors made of some or all parts of this one: at most seven.
     pub(crate) fn subsets(&self) -> impl Iterator<Item = Self> {
         let parts = SelectorKind::ALL.map(|part| 1_u8 << part as u8);
         let has = move |mask: &u8| {
@@ -162,7 +163,7 @@ impl Selector {
         })
     }
 
-    /// Whether every part of `other` is a part of this one.
+    /// Returns whether this selector has every part of `other`.
     pub fn contains(&self, other: &Self) -> bool {
         other.parts().all(|(part, name)| self.get(part) == Some(name))
     }
@@ -192,7 +193,7 @@ impl SelectorBuilder {
         self.with(SelectorKind::Feature, name)
     }
 
-    /// The name of a part as written, not checked.
+    /// Returns the name of a part as given, unchecked.
     pub fn get(&self, part: SelectorKind) -> Option<&str> {
         self.parts[part as usize].as_deref()
     }
@@ -206,10 +207,10 @@ impl SelectorBuilder {
 impl TryFrom<&SelectorBuilder> for Selector {
     type Error = SelectorError;
 
-    fn try_from(written: &SelectorBuilder) -> Result<Self, Self::Error> {
+    fn try_from(builder: &SelectorBuilder) -> Result<Self, Self::Error> {
         let mut selector = Self::default();
         for part in SelectorKind::ALL {
-            if let Some(name) = &written.parts[part as usize] {
+            if let Some(name) = &builder.parts[part as usize] {
                 let name = Slug::new(name).map_err(|source| SelectorError::Slug { part, source })?;
                 *selector.slot(part) = Some(name);
             }
@@ -224,8 +225,8 @@ impl TryFrom<&SelectorBuilder> for Selector {
 impl TryFrom<SelectorBuilder> for Selector {
     type Error = SelectorError;
 
-    fn try_from(written: SelectorBuilder) -> Result<Self, Self::Error> {
-        Self::try_from(&written)
+    fn try_from(builder: SelectorBuilder) -> Result<Self, Self::Error> {
+        Self::try_from(&builder)
     }
 }
 
@@ -237,7 +238,8 @@ impl TryFrom<&Selector> for Selector {
     }
 }
 
-// A selector is taken wherever something is that may be none: every selector is a selector.
+// Lets a function take any `TryInto<Selector>`: the conversion of a `Selector` to itself cannot
+// fail.
 impl From<Infallible> for SelectorError {
     fn from(never: Infallible) -> Self {
         match never {}
@@ -248,19 +250,19 @@ impl FromStr for Selector {
     type Err = SelectorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let syntax = || SelectorError::Syntax(shown(text));
-        let mut written = SelectorBuilder::default();
+        let syntax = || SelectorError::Syntax(quoted(text));
+        let mut builder = SelectorBuilder::default();
         for piece in text.split(',') {
             let (word, name) = piece.split_once(':').ok_or_else(syntax)?;
             let part = SelectorKind::ALL
                 .into_iter()
                 .find(|part| part.as_str() == word)
                 .ok_or_else(syntax)?;
-            if written.parts[part as usize].replace(name.to_owned()).is_some() {
+            if builder.parts[part as usize].replace(name.to_owned()).is_some() {
                 return Err(syntax());
             }
         }
-        Self::try_from(written)
+        Self::try_from(builder)
     }
 }
 
@@ -297,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_selector_is_the_same_text_in_whatever_order_it_was_written() {
+    fn equal_selectors_have_equal_texts_in_any_order_of_parts() {
         let one = Selector::try_from(Selector::tenant("acme").environment("staging")).expect("valid");
         let two = Selector::try_from(Selector::environment("staging").tenant("acme")).expect("valid");
         assert_eq!(one, two);
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_selectors_are_refused() {
+    fn invalid_selectors_are_refused() {
         for bad in [
             "",
             "acme",

@@ -1,4 +1,4 @@
-//! Names: which texts they are, and what is wrong with the others.
+//! Names of tenants, environments and features, and the rules for them.
 
 use crate::util::printable::quoted_start;
 use crate::util::serde_display::debug_as_display;
@@ -8,89 +8,89 @@ use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The longest name, in bytes.
-const MAX_NAME_LEN: usize = 64;
+/// Maximum length of a name in bytes.
+const MAX_NAME_BYTES: usize = 64;
 
-/// How much of a refused name an error repeats, in characters.
+/// Maximum characters of an invalid name that an error shows.
 const SHOWN_CHARS: usize = 32;
 
-/// A tenant slug, an environment's name or a feature's name.
+/// Name of a tenant, an environment or a feature.
 ///
-/// 1 to 64 of `a-z 0-9 - _ .`, first and last alphanumeric, no `..`. Cheap to clone.
+/// 1 to 64 of `a-z 0-9 - _ .`, with a letter or digit at both ends and no `..`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slug(Arc<str>);
 
-/// Why a string is no [`Slug`]. Carries the string cut and escaped, so that it is safe to print.
+/// Invalid [`Slug`]. Holds the start of the string, escaped and safe to print.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{shown} is not a name: {fault}; a name is 1 to 64 of a-z 0-9 - _ . that starts and ends with a letter or digit, without '..'"
+    "invalid name {shown}: {kind}; a name is 1 to 64 of a-z 0-9 - _ . with a letter or digit at both ends and no '..'"
 )]
 pub struct SlugError {
     shown: String,
-    fault: SlugErrorKind,
+    kind: SlugErrorKind,
 }
 
 debug_as_display!(SlugError);
 
-/// Which rule of [`Slug`] a string breaks.
+/// Rule of [`Slug`] that a string breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SlugErrorKind {
     /// The string is empty.
-    #[error("it is empty")]
+    #[error("empty")]
     Empty,
-    /// The string is longer than 64 bytes.
-    #[error("it is {0} bytes long")]
+    /// The string is longer than 64 bytes. Carries its length.
+    #[error("{0} bytes long")]
     TooLong(usize),
-    /// A character that is not allowed; the most usual case is an upper-case letter.
-    #[error("it contains '{}'", .0.escape_default())]
+    /// The string contains a character that is not allowed, most often an upper-case letter.
+    #[error("contains '{}'", .0.escape_default())]
     Character(char),
     /// The first or last character is `-`, `_` or `.`.
-    #[error("it starts or ends with '{0}'")]
+    #[error("starts or ends with '{0}'")]
     Edge(char),
-    /// Two dots in a row.
-    #[error("it contains '..'")]
+    /// The string contains two dots in a row.
+    #[error("contains '..'")]
     Dots,
 }
 
 impl Slug {
-    /// Checks a string against the rules of names.
+    /// Checks a string and creates a slug.
     ///
     /// # Errors
-    /// [`SlugError`] says which rule the string breaks.
+    /// Returns a [`SlugError`] with the broken rule.
     pub fn new(name: &str) -> Result<Self, SlugError> {
-        match fault_of(name) {
+        match broken_rule(name) {
             None => Ok(Self(name.into())),
-            Some(fault) => Err(SlugError {
-                shown: shown(name),
-                fault,
+            Some(kind) => Err(SlugError {
+                shown: quoted(name),
+                kind,
             }),
         }
     }
 
-    /// The name itself.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl SlugError {
-    /// Which rule was broken.
-    pub fn fault(&self) -> SlugErrorKind {
-        self.fault
+    /// Returns the broken rule.
+    pub fn kind(&self) -> SlugErrorKind {
+        self.kind
     }
 }
 
-fn fault_of(name: &str) -> Option<SlugErrorKind> {
+fn broken_rule(name: &str) -> Option<SlugErrorKind> {
     if name.is_empty() {
         return Some(SlugErrorKind::Empty);
     }
-    if name.len() > MAX_NAME_LEN {
+    if name.len() > MAX_NAME_BYTES {
         return Some(SlugErrorKind::TooLong(name.len()));
     }
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
-    if let Some(wrong) = name.chars().find(|c| !allowed(*c)) {
-        return Some(SlugErrorKind::Character(wrong));
+    if let Some(invalid) = name.chars().find(|c| !allowed(*c)) {
+        return Some(SlugErrorKind::Character(invalid));
     }
     let edges = [name.chars().next(), name.chars().next_back()];
     if let Some(edge) = edges.into_iter().flatten().find(|c| !c.is_ascii_alphanumeric()) {
@@ -99,8 +99,8 @@ fn fault_of(name: &str) -> Option<SlugErrorKind> {
     name.contains("..").then_some(SlugErrorKind::Dots)
 }
 
-/// A string from outside as a message may show it: quoted, escaped, cut.
-pub(super) fn shown(text: &str) -> String {
+/// Returns the start of an untrusted string, quoted and escaped, for an error message.
+pub(super) fn quoted(text: &str) -> String {
     quoted_start(text, SHOWN_CHARS)
 }
 
@@ -124,7 +124,8 @@ impl Deref for Slug {
     }
 }
 
-// `Borrow` lets a map keyed by names be asked by a plain `&str`: equality and hash of a name are those of its text.
+// `Borrow` allows look-ups by `&str` in maps keyed by slugs: a slug has the equality and hash of
+// its text.
 impl Borrow<str> for Slug {
     fn borrow(&self) -> &str {
         &self.0
@@ -144,11 +145,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_rules_and_nothing_else_is_a_name() {
+    fn slugs_follow_the_rules_and_everything_else_is_refused() {
         for good in ["a", "acme", "acme-eu", "acme_eu", "a.b", "0", "9-_.9", &"a".repeat(64)] {
             assert_eq!(Slug::new(good).map(|name| name.to_string()), Ok(good.to_owned()));
         }
-        for (bad, fault) in [
+        for (bad, kind) in [
             ("", SlugErrorKind::Empty),
             ("ACME", SlugErrorKind::Character('A')),
             ("../globex", SlugErrorKind::Character('/')),
@@ -163,11 +164,14 @@ mod tests {
             ("*", SlugErrorKind::Character('*')),
             ("{tenant}", SlugErrorKind::Character('{')),
         ] {
-            assert_eq!(Slug::new(bad).map_err(|error| error.fault()), Err(fault), "{bad:?}");
+            assert_eq!(Slug::new(bad).map_err(|error| error.kind()), Err(kind), "{bad:?}");
         }
         let long = "a".repeat(300);
         let error = Slug::new(&long).expect_err("too long");
-        assert_eq!(error.fault(), SlugErrorKind::TooLong(300));
-        assert!(error.to_string().len() < 300, "a refused name is cut: {error}");
+        assert_eq!(error.kind(), SlugErrorKind::TooLong(300));
+        assert!(
+            error.to_string().len() < 300,
+            "the error shows only the start of the name: {error}"
+        );
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::backend::{DataPart, EventType, Spelling, shorten_text};
 use crate::export::Lane;
 use crate::span::NOW;
-use crate::util::json_depth::take_apart;
+use crate::util::json_depth::drop_iteratively;
 use crate::util::json_number::IntoJson;
 
 /// `error.type` of an error whose type is not known (semantic conventions, "error.type").
@@ -176,7 +176,7 @@ impl ActiveSpan {
 
     fn record_entry(&self, part: DataPart, key: &str, value: Json) {
         self.record(part, [(key, &value)]);
-        take_apart(value);
+        drop_iteratively(value);
     }
 
     fn record_table(&self, part: DataPart, key_of_others: &str, value: Json) {
@@ -184,7 +184,7 @@ impl ActiveSpan {
             Json::Object(entries) => self.record(part, entries.iter().map(|(key, value)| (key.as_str(), value))),
             other => self.record(part, [(key_of_others, other)]),
         }
-        take_apart(value);
+        drop_iteratively(value);
     }
 
     fn record<'a>(&self, part: DataPart, entries: impl IntoIterator<Item = (&'a str, &'a Json)>) {

@@ -34,7 +34,7 @@ impl RegistrySpan {
 
     fn time(&self, given: SystemTime) -> SystemTime {
         if given == NOW {
-            self.began.later()
+            self.began.current_time()
         } else {
             self.began.without_step(given)
         }

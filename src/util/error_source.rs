@@ -1,11 +1,11 @@
-//! Errors of any type, and what caused them.
+//! Boxed errors and root causes.
 
 use std::error::Error;
 
-/// An error of any type that other threads may see.
+/// Boxed error that can cross threads.
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Returns the cause at the bottom: often the layers above it only say that something failed.
+/// Returns the innermost source of an error. Outer layers often state only that something failed.
 pub(crate) fn root_cause<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
     let mut cause = error;
     while let Some(source) = cause.source() {

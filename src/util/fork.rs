@@ -1,15 +1,17 @@
-//! Forked processes, and locks that a forked child does not wait for.
+//! Fork detection, and locks that cannot hang in a forked child.
 //!
-//! A forked child has a copy of all memory and none of the other threads. A lock that another thread held at that moment is never released in
-//! the child, and work that another thread was to do is never done. So code that an application may run in a forked child (spans, look-ups,
-//! status) takes a lock by [`ForkLock::lock_unless_forked`], and asks [`ForkGuard::is_forked_child`] before it waits for a thread. Reading the
-//! process id is a system call, so it happens only when a lock is not free.
+//! A forked child has a copy of all memory but only the forking thread. A lock that another thread
+//! held at the fork is never released there, and work that another thread would do is never done.
+//! Code that an application may run in a forked child (spans, look-ups, status) therefore locks
+//! with [`ForkLock::lock_unless_forked`], and checks [`ForkGuard::is_forked_child`] before it waits
+//! for a thread. Reading the process id is a system call, so `ForkLock` reads it only if the lock
+//! is taken.
 
 use std::process;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-/// The process that a value was made in.
+/// Id of the process that created a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ForkGuard(u32);
 
@@ -20,25 +22,25 @@ impl Default for ForkGuard {
 }
 
 impl ForkGuard {
-    /// Returns whether this process is a forked child of the one that made the value.
+    /// Returns whether this process is a forked child of the one that created the value.
     pub(crate) fn is_forked_child(self) -> bool {
         process::id() != self.0
     }
 }
 
-/// A mutex that ignores poison, and that a forked child need not wait for.
+/// Mutex that ignores poisoning and can be skipped in a forked child.
 ///
-/// A panic while it is held poisons nothing: each user keeps its value valid at every step.
+/// Ignoring poison is safe because each user keeps the value valid at every step.
 #[derive(Debug, Default)]
 pub(crate) struct ForkLock<T> {
-    made_in: ForkGuard,
+    created_in: ForkGuard,
     value: Mutex<T>,
 }
 
 impl<T> ForkLock<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
-            made_in: ForkGuard::default(),
+            created_in: ForkGuard::default(),
             value: Mutex::new(value),
         }
     }
@@ -48,23 +50,26 @@ impl<T> ForkLock<T> {
         self.value.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks, and waits while the lock is held. In a forked child it may wait forever: only for code that does not run there.
+    /// Locks, and waits while another thread holds the lock. May wait forever in a forked child, so
+    /// use it only in code that never runs there.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks. Returns `None` in a forked child if the lock is not free, because it may never be.
+    /// Locks, and waits while another thread holds the lock. Returns `None` in a forked child if
+    /// the lock is taken, because it may never be released.
     pub(crate) fn lock_unless_forked(&self) -> Option<MutexGuard<'_, T>> {
         match self.value.try_lock() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) if self.made_in.is_forked_child() => None,
+            Err(TryLockError::WouldBlock) if self.created_in.is_forked_child() => None,
             Err(TryLockError::WouldBlock) => Some(self.lock()),
         }
     }
 }
 
-/// Waits until the condition variable is notified or the time is over. Returns the guard, and whether the time is over.
+/// Waits until the condition variable is notified or `time` has passed. Returns the guard and
+/// whether the wait timed out.
 pub(crate) fn wait_timeout<'a, T>(
     changed: &Condvar,
     guard: MutexGuard<'a, T>,
@@ -82,25 +87,25 @@ mod tests {
 
     use super::*;
 
-    /// As a forked child has it: made in another process.
+    /// Returns a lock as a forked child sees it: created in another process.
     fn inherited<T>(value: T) -> ForkLock<T> {
         ForkLock {
-            made_in: ForkGuard(0),
+            created_in: ForkGuard(0),
             value: Mutex::new(value),
         }
     }
 
     #[test]
-    fn a_forked_child_takes_a_free_lock_and_does_not_wait_for_another() {
+    fn a_forked_child_takes_a_free_lock_and_skips_a_held_one() {
         let lock = inherited(1);
-        assert!(lock.made_in.is_forked_child() && !ForkGuard::default().is_forked_child());
+        assert!(lock.created_in.is_forked_child() && !ForkGuard::default().is_forked_child());
         assert!(lock.lock_unless_forked().is_some());
         let _held = lock.lock();
         assert!(lock.lock_unless_forked().is_none());
     }
 
     #[test]
-    fn the_process_that_made_a_lock_waits_for_it() {
+    fn the_process_that_created_a_lock_waits_for_it() {
         let lock = ForkLock::new(1);
         let held = lock.lock();
         thread::scope(|threads| {
@@ -111,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_while_it_is_held_does_not_make_a_lock_unusable() {
+    fn a_lock_stays_usable_after_a_panic_of_its_holder() {
         let lock = ForkLock::new(1);
         let died = thread::scope(|threads| {
             threads

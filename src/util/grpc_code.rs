@@ -1,4 +1,4 @@
-//! The status codes of gRPC (<https://grpc.io/docs/guides/status-codes/>).
+//! gRPC status codes (<https://grpc.io/docs/guides/status-codes/>).
 
 pub(crate) const PERMISSION_DENIED: i32 = 7;
 pub(crate) const RESOURCE_EXHAUSTED: i32 = 8;
@@ -25,7 +25,7 @@ const NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// Returns the name of a code; `None` if the number is no code.
+/// Returns the name of a status code, or `None` if the number is not one.
 pub(crate) fn name(code: i32) -> Option<&'static str> {
     NAMES.get(usize::try_from(code).ok()?).copied()
 }

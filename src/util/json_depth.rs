@@ -1,24 +1,26 @@
-//! How deep a value may be nested that a file or a program gives.
+//! Bounds the nesting depth of JSON from files and programs.
 //!
-//! Writing, copying, comparing and freeing a value are recursive: one that is nested ten thousand levels deep overflows the stack of
-//! whichever thread does so. So a value is cut where it comes in, before anything else is done with it.
+//! Serializing, cloning, comparing and dropping a JSON value are recursive, so a value nested ten
+//! thousand levels deep overflows the stack. Values are therefore truncated on entry, before any
+//! other use.
 
 use serde_json::Value;
 
 use crate::util::json_number::IntoJson;
 
-/// How many tables and lists may be one in the other. The body around a value adds three, and readers commonly give up at 128 (serde_json
-/// does).
+/// Maximum nesting depth of tables and lists. The request body around a value adds three levels,
+/// and parsers commonly stop at 128 (serde_json does).
 pub(crate) const MAX_LEVELS: usize = 64;
 
-/// A value as it may be told: a table or list that is nested deeper than [`MAX_LEVELS`] is null, so that lists keep their places.
+/// Converts a value, and replaces each table or list nested deeper than [`MAX_LEVELS`] with null.
+/// Null keeps the indices of list items.
 pub(crate) fn bounded(value: impl IntoJson) -> Value {
     let mut value = value.into_json();
     cut(&mut value, MAX_LEVELS);
     value
 }
 
-/// Whether at most so many tables and lists are one in the other.
+/// Returns whether tables and lists are nested at most `levels` deep.
 pub(crate) fn is_within(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(_) | Value::Object(_) if levels == 0 => false,
@@ -30,21 +32,21 @@ pub(crate) fn is_within(value: &Value, levels: usize) -> bool {
 
 fn cut(value: &mut Value, levels: usize) {
     match value {
-        Value::Array(_) | Value::Object(_) if levels == 0 => take_apart(value.take()),
+        Value::Array(_) | Value::Object(_) if levels == 0 => drop_iteratively(value.take()),
         Value::Array(items) => items.iter_mut().for_each(|item| cut(item, levels - 1)),
         Value::Object(fields) => fields.values_mut().for_each(|field| cut(field, levels - 1)),
         _ => {}
     }
 }
 
-/// Frees a value level by level: the drop of a value as it is goes as deep as the value.
-pub(crate) fn take_apart(value: Value) {
+/// Drops a value iteratively. The normal drop recurses as deep as the value is nested.
+pub(crate) fn drop_iteratively(value: Value) {
     let is_container = |value: &Value| value.is_array() || value.is_object();
-    let mut left = vec![value];
-    while let Some(value) = left.pop() {
+    let mut pending = vec![value];
+    while let Some(value) = pending.pop() {
         match value {
-            Value::Array(items) => left.extend(items.into_iter().filter(is_container)),
-            Value::Object(fields) => left.extend(fields.into_iter().map(|(_, field)| field).filter(is_container)),
+            Value::Array(items) => pending.extend(items.into_iter().filter(is_container)),
+            Value::Object(fields) => pending.extend(fields.into_iter().map(|(_, field)| field).filter(is_container)),
             _ => {}
         }
     }
@@ -56,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    /// Lists and tables by turns, with a text beside each inner one.
+    /// Returns lists and tables nested alternately, with a string beside each inner value.
     fn nested(levels: usize) -> Value {
         (0..levels).fold(json!("core"), |inner, level| {
             if level % 2 == 0 {
@@ -80,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_within_the_bound_is_as_it_was() {
+    fn a_value_within_the_bound_is_unchanged() {
         for value in [json!(7), json!({}), nested(3), nested(MAX_LEVELS)] {
             assert_eq!(bounded(value.clone()), value);
         }
     }
 
     #[test]
-    fn what_is_deeper_is_null_and_all_beside_it_stays() {
+    fn deeper_values_become_null_and_their_siblings_stay() {
         let value = bounded(nested(MAX_LEVELS + 1));
         assert_eq!(levels(&value), MAX_LEVELS);
         let text = value.to_string();
@@ -96,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_a_hundred_thousand_levels_deep_overflows_nothing() {
+    fn a_value_nested_a_hundred_thousand_levels_deep_overflows_no_stack() {
         let deep = nested(100_000);
         assert!(!is_within(&deep, MAX_LEVELS));
         assert_eq!(levels(&bounded(deep)), MAX_LEVELS);
     }
 
     #[test]
-    fn a_value_is_within_as_many_levels_as_it_has() {
+    fn is_within_counts_levels_exactly() {
         for many in 0..5 {
             assert!(is_within(&nested(many), many));
             assert!(many == 0 || !is_within(&nested(many), many - 1));

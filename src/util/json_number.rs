@@ -1,22 +1,24 @@
-//! The numbers that JSON has no form for, as protobuf's JSON mapping writes them: `"NaN"`, `"Infinity"` and `"-Infinity"`.
+//! Numbers that JSON cannot represent, written as in protobuf's JSON mapping: `"NaN"`, `"Infinity"`
+//! and `"-Infinity"`.
 //!
-//! `serde_json` writes all three as null, which says nothing, and which readers take for a value that is missing.
+//! `serde_json` writes all three as null, which readers take for a missing value.
 
 use std::borrow::Cow;
 
 use serde::Serializer;
 use serde_json::{Map, Number, Value};
 
-/// A value that is told as JSON: of a session, of a span, of a binding.
+/// A value that can be recorded as JSON on a session, a span or a binding.
 ///
-/// Made of all that [`serde_json::Value`] is made of. A number that JSON has no form for becomes the text `"NaN"`, `"Infinity"` or
-/// `"-Infinity"`; in a `Value` that was made elsewhere it is null already, for that is what `serde_json` makes of it.
+/// Implemented for every type that [`serde_json::Value`] can be made from. A number that JSON
+/// cannot represent becomes the string `"NaN"`, `"Infinity"` or `"-Infinity"`. In an existing
+/// `Value` such a number is already null, because `serde_json` converts it.
 pub trait IntoJson {
-    /// Returns the value.
+    /// Converts to a JSON value.
     fn into_json(self) -> Value;
 }
 
-/// The text for a number that JSON has no form for.
+/// Returns the string for a number that JSON cannot represent, or `None` for any other number.
 pub(crate) fn name(number: f64) -> Option<&'static str> {
     match number {
         _ if number.is_nan() => Some("NaN"),
@@ -26,7 +28,7 @@ pub(crate) fn name(number: f64) -> Option<&'static str> {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub(crate) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     match name(*number) {
         Some(name) => serializer.serialize_str(name),
@@ -34,8 +36,8 @@ pub(crate) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S:
     }
 }
 
-/// Types that have no such number in them.
-macro_rules! as_they_are {
+/// Implements `IntoJson` for types that cannot hold such a number.
+macro_rules! impl_infallible {
     ($($type:ty),*) => {$(
         impl IntoJson for $type {
             fn into_json(self) -> Value {
@@ -45,7 +47,7 @@ macro_rules! as_they_are {
     )*};
 }
 
-as_they_are!(
+impl_infallible!(
     Value, bool, i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, &str, String, Cow<'_, str>, Number, Map<String, Value>, ()
 );
 
@@ -57,7 +59,7 @@ impl IntoJson for f64 {
 
 impl IntoJson for f32 {
     fn into_json(self) -> Value {
-        // Not by way of f64, whose digits would be others.
+        // Not through f64, which would print different digits.
         name(self.into()).map_or_else(|| self.into(), Value::from)
     }
 }
@@ -93,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_json_has_no_number_for_is_a_text_wherever_it_lies() {
+    fn non_finite_numbers_become_strings_at_any_depth() {
         assert_eq!(f64::NAN.into_json(), json!("NaN"));
         assert_eq!(f32::INFINITY.into_json(), json!("Infinity"));
         assert_eq!(
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_as_serde_json_has_it() {
+    fn other_values_convert_as_in_serde_json() {
         assert_eq!("text".into_json(), json!("text"));
         assert_eq!(u64::MAX.into_json(), json!(u64::MAX));
         assert_eq!((-0.5_f32).into_json(), Value::from(-0.5_f32));

@@ -1,4 +1,4 @@
-//! Small parts that know nothing of tracers: forks, times, numbers, text and files.
+//! Helpers that do not depend on tracers: forks, times, numbers, text and files.
 
 pub(crate) mod error_source;
 pub(crate) mod fork;

@@ -1,14 +1,16 @@
-//! Text that others wrote, made harmless for a terminal, a log or a message.
+//! Escapes untrusted text for terminals, logs and messages.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-/// Text of others as one line of visible characters, for a terminal or a log: names, paths, ids, messages.
+/// Escapes untrusted text (names, paths, ids, messages) so that it prints as one line of visible
+/// characters.
 ///
-/// Escapes, as Rust writes them (`\n`, `\u{1b}`), what could steer a terminal, begin a line of its own, or hide or move
-/// what stands beside it: control characters, line and paragraph separators, bidirectional controls, and characters
-/// without a width. Everything else is as it was, a backslash too.
+/// Escapes, in Rust's notation (`\n`, `\u{1b}`), characters that can control a terminal, start a
+/// new line, or hide or move adjacent text: control characters, line and paragraph separators,
+/// bidirectional controls, and zero-width characters. Leaves everything else unchanged, including
+/// backslashes.
 ///
 /// ```
 /// # use tracer_registry::text::printable;
@@ -19,19 +21,20 @@ pub fn printable(text: &str) -> Printable<'_> {
     Printable(Cow::Borrowed(text))
 }
 
-/// A path as [`printable`] text. What is not UTF-8 in it is shown as `U+FFFD`.
+/// Escapes a path like [`printable`]. Bytes that are not UTF-8 show as `U+FFFD`.
 pub(crate) fn printable_path(path: &Path) -> Printable<'_> {
     Printable(path.to_string_lossy())
 }
 
-/// The start of a text in quotes, all of it in ASCII: a look-alike letter would be shown as the letter that it imitates.
+/// Returns the first `chars` characters of a text, quoted and escaped to ASCII. Escaping exposes
+/// look-alike letters.
 pub(crate) fn quoted_start(text: &str, chars: usize) -> String {
     let start: String = text.chars().take(chars).flat_map(char::escape_default).collect();
     let more = if text.chars().nth(chars).is_some() { "..." } else { "" };
     format!("\"{start}{more}\"")
 }
 
-/// What [`printable`] returns.
+/// Text escaped by [`printable`].
 #[derive(Clone, Debug)]
 pub struct Printable<'a>(Cow<'a, str>);
 
@@ -48,7 +51,7 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Whether a character takes no place where it is shown, or changes where its neighbours are shown.
+/// Returns whether a character has no width, or moves adjacent characters.
 pub(crate) fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_write_is_as_it_was() {
+    fn ordinary_text_is_unchanged() {
         for text in [
             "",
             "plain",
@@ -93,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_steers_a_terminal_or_hides_is_escaped() {
+    fn terminal_controls_and_hidden_characters_are_escaped() {
         for (text, expected) in [
             ("\u{1b}]0;title\u{7}", r"\u{1b}]0;title\u{7}"),
             ("a\r\nb\tc", r"a\r\nb\tc"),
@@ -113,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_comes_out_with_a_character_that_is_escaped(text in any::<String>()) {
+        fn output_never_contains_a_character_that_must_be_escaped(text in any::<String>()) {
             let shown = printable(&text).to_string();
             prop_assert!(!shown.contains(|c: char| c.is_control() || is_invisible(c)));
             prop_assert_eq!(printable(&shown).to_string(), shown);

@@ -1,13 +1,15 @@
-//! Opens files that others may replace, without ever waiting for one.
+//! Opens files that other processes may replace, without blocking.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Opens a regular file for reading. Returns `None` for anything else: opening a pipe without a writer would wait for ever.
+/// Opens a regular file for reading. Returns `None` for any other kind of file; opening a pipe
+/// without a writer would block forever.
 ///
-/// Checks twice: before it is opened, because opening a device may have an effect, and what was opened, because another file may have come
-/// in its place in between. It does not wait for that one either.
+/// Checks the type twice: before opening, because opening a device may have side effects, and
+/// after, because the file may have been replaced in between. Opens in non-blocking mode, so a pipe
+/// that replaced the file does not block either.
 pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
     if !fs::metadata(path)?.is_file() {
         return Ok(None);
@@ -38,14 +40,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_that_came_in_the_place_of_a_file_is_not_waited_for() {
+    fn a_pipe_that_replaced_a_file_does_not_block() {
         let folder = TempDir::new().expect("a folder");
         let pipe = folder.path().join("pipe");
         let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there");
         assert!(made.success());
-        // As if the look before it had still seen a file.
+        // As if the first check had still seen a file.
         assert!(open_without_waiting(&pipe).expect("opened").is_none());
-        assert!(open(&pipe).expect("looked at").is_none());
+        assert!(open(&pipe).expect("checked").is_none());
         let file = folder.path().join("file");
         fs::write(&file, "key").expect("written");
         assert!(open(&file).expect("opened").is_some());

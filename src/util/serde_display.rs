@@ -1,10 +1,11 @@
-//! Errors by their messages: in what is serialized and read back, and where a program prints them by `Debug`.
+//! Errors as their messages, in serialized data and in `Debug` output.
 
 use std::fmt::Display;
 
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// Has an error's `Debug` print its message: `main` prints the error that it returns by `Debug`, and so does a panic of `unwrap`.
+/// Makes an error's `Debug` print its message, because `main` and `unwrap` print errors with
+/// `Debug`.
 macro_rules! debug_as_display {
     ($error:ty) => {
         impl ::std::fmt::Debug for $error {
@@ -26,12 +27,12 @@ pub(crate) fn serialize<T: Display, S: Serializer>(error: &Option<T>, serializer
     }
 }
 
-/// An error that can be read back from its message.
+/// Error that can be restored from its message.
 pub(crate) trait FromMessage {
     fn from_message(message: String) -> Self;
 }
 
-/// Reads an error back from its message.
+/// Deserializes an error from its message.
 pub(crate) fn deserialize<'de, T: FromMessage, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.map(T::from_message))

@@ -1,10 +1,11 @@
-//! An error of the operating system, as the errors of this crate carry it: they are cloned and compared, which an [`io::Error`] is not.
+//! Operating-system errors that can be cloned and compared, unlike [`io::Error`].
 
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-/// An error of the operating system. `Display` shows the system's name of it, such as `Too many open files (os error 24)`.
+/// An operating-system error. `Display` shows the system's message, such as `Too many open files
+/// (os error 24)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SystemError {
     kind: ErrorKind,
@@ -12,12 +13,13 @@ pub struct SystemError {
 }
 
 impl SystemError {
-    /// What kind of error it is. Many have none of their own: tell those apart by [`raw_os_error`](Self::raw_os_error).
+    /// Kind of the error. Many system errors share a kind; use [`raw_os_error`](Self::raw_os_error)
+    /// to distinguish them.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The system's number of it; `None` if the error is not the system's.
+    /// System error code, or `None` if the error did not come from the operating system.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.code
     }
@@ -60,8 +62,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_shown_as_the_system_names_it() {
-        // ENOENT and EPERM have the same numbers everywhere; Windows has others of the same kinds.
+    fn display_shows_the_systems_message() {
+        // 2 is a missing file on Unix and on Windows; 1 is another error on both.
         let error = io::Error::from_raw_os_error(2);
         assert_eq!(SystemError::from(&error).to_string(), error.to_string());
         assert_eq!(

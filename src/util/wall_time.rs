@@ -1,7 +1,8 @@
-//! The wall clock: points in time as a status shows them, and times that follow one another although that clock is set.
+//! Wall-clock times in status reports, and timestamps that stay monotonic when that clock is
+//! adjusted.
 //!
-//! A status shows RFC 3339 in UTC, with milliseconds. A time is cut to whole milliseconds when a status is made ([`shown`]), so what is read
-//! back is equal to what was written.
+//! Status reports use RFC 3339 in UTC with milliseconds. [`to_millis`] truncates a time when a
+//! status is created, so a status that is written and read back compares equal.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,51 +10,54 @@ use humantime::{format_rfc3339_millis, parse_rfc3339};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// The end of the year 9999, the last that RFC 3339 can write (section 1), in milliseconds since 1970.
+/// End of the year 9999, the last that RFC 3339 can represent (section 1), in milliseconds since
+/// 1970.
 const LAST_MILLIS: u64 = 253_402_300_799_999;
 
-/// A time of the wall clock, from which on time is counted by a clock that is never set.
+/// A wall-clock time, paired with a monotonic clock that measures the time since.
 ///
-/// The wall clock may be set back an hour while a span is open. What is measured from here on keeps the time of the start and adds the time that
-/// passed, so nothing ends before it began.
+/// The wall clock may be set back an hour while a span is open. A time measured from here is the
+/// start time plus the elapsed time, so nothing ends before it starts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     wall: SystemTime,
-    steady: Instant,
+    monotonic: Instant,
 }
 
 impl Moment {
     pub(crate) fn now() -> Self {
         Self {
             wall: wall_clock(),
-            steady: Instant::now(),
+            monotonic: Instant::now(),
         }
     }
 
-    /// What the wall clock showed.
+    /// Wall-clock time at this moment.
     pub(crate) fn wall(&self) -> SystemTime {
         self.wall
     }
 
-    /// How long ago it is.
+    /// Time elapsed since this moment.
     pub(crate) fn elapsed(&self) -> Duration {
-        self.steady.elapsed()
+        self.monotonic.elapsed()
     }
 
-    /// The time now: this one, and what passed since.
-    pub(crate) fn later(&self) -> SystemTime {
+    /// Returns the current time: this moment plus the time elapsed.
+    pub(crate) fn current_time(&self) -> SystemTime {
         self.wall.checked_add(self.elapsed()).unwrap_or(self.wall)
     }
 
-    /// A time as it would be if the wall clock had not been set since this moment. One that was read from the wall clock just before is moved by
-    /// as much as that clock was set; any other one stays: it is not known which clock it is from.
+    /// Corrects a time for wall-clock adjustments since this moment.
+    ///
+    /// A time read from the wall clock just now is moved back by the adjustment. Any other time is
+    /// returned unchanged, because the clock that it came from is unknown.
     pub(crate) fn without_step(&self, time: SystemTime) -> SystemTime {
-        let (wall, later) = (wall_clock(), self.later());
-        let step = distance(wall, later);
+        let (wall, current) = (wall_clock(), self.current_time());
+        let step = distance(wall, current);
         if distance(wall, time) > step / 2 {
             return time;
         }
-        let moved = if wall > later {
+        let moved = if wall > current {
             time.checked_sub(step)
         } else {
             time.checked_add(step)
@@ -71,7 +75,7 @@ fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// For tests: a wall clock that each thread can set.
+/// Wall clock that each test thread can adjust.
 #[cfg(test)]
 fn wall_clock() -> SystemTime {
     SystemTime::now() + AHEAD.get()
@@ -82,14 +86,15 @@ thread_local! {
     static AHEAD: std::cell::Cell<Duration> = const { std::cell::Cell::new(Duration::ZERO) };
 }
 
-/// Sets the wall clock of this thread, for what reads it here.
+/// Moves the wall clock of this thread ahead, for code that reads it through this module.
 #[cfg(test)]
 pub(crate) fn set_ahead(by: Duration) {
     AHEAD.set(by);
 }
 
-/// A time in whole milliseconds and within the years 1970 to 9999. A program can give a span any time as its end.
-pub(crate) fn shown(time: SystemTime) -> SystemTime {
+/// Truncates a time to whole milliseconds and clamps it to the years 1970 to 9999. A program can
+/// end a span at any time.
+pub(crate) fn to_millis(time: SystemTime) -> SystemTime {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since.as_millis()).unwrap_or(LAST_MILLIS).min(LAST_MILLIS);
     UNIX_EPOCH + Duration::from_millis(millis)
@@ -97,12 +102,12 @@ pub(crate) fn shown(time: SystemTime) -> SystemTime {
 
 /// For `#[serde(with)]` on a [`SystemTime`].
 pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_rfc3339_millis(shown(*time)))
+    serializer.collect_str(&format_rfc3339_millis(to_millis(*time)))
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse_rfc3339(&text).map_err(|_| D::Error::custom("not a time by RFC 3339 in UTC"))
+    parse_rfc3339(&text).map_err(|_| D::Error::custom("expected a time in RFC 3339 format and UTC"))
 }
 
 /// For `#[serde(with)]` on an optional [`SystemTime`].
@@ -119,9 +124,9 @@ pub(crate) mod optional {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
         #[derive(Deserialize)]
-        struct Written(#[serde(with = "super")] SystemTime);
-        let written = Option::<Written>::deserialize(deserializer)?;
-        Ok(written.map(|Written(time)| time))
+        struct Wrapper(#[serde(with = "super")] SystemTime);
+        let wrapped = Option::<Wrapper>::deserialize(deserializer)?;
+        Ok(wrapped.map(|Wrapper(time)| time))
     }
 }
 
@@ -141,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_written_as_rfc_3339_says() {
+    fn times_serialize_as_rfc_3339() {
         let one = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         let text = serde_json::to_string(&Times { one, other: None }).expect("serializable");
         assert_eq!(text, r#"{"one":"2023-11-14T22:13:20.123Z","other":null}"#);
@@ -153,13 +158,13 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn time_goes_on_from_a_moment_whatever_the_wall_clock_is_set_to() {
+    fn current_time_ignores_wall_clock_adjustments() {
         for (at_first, then) in [(HOUR, Duration::ZERO), (Duration::ZERO, HOUR), (HOUR, HOUR)] {
             set_ahead(at_first);
             let moment = Moment::now();
             set_ahead(then);
             let read = wall_clock();
-            for now in [moment.later(), moment.without_step(read)] {
+            for now in [moment.current_time(), moment.without_step(read)] {
                 let passed = now.duration_since(moment.wall()).expect("not before it");
                 assert!(passed < HOUR / 2, "{at_first:?} {then:?}: {passed:?}");
             }
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_not_from_the_wall_clock_of_this_moment_stays() {
+    fn times_from_another_clock_are_not_corrected() {
         set_ahead(HOUR);
         let moment = Moment::now();
         set_ahead(Duration::ZERO);
@@ -178,17 +183,17 @@ mod tests {
         }
         let still = Moment::now();
         for time in [SystemTime::now() - Duration::from_millis(1), SystemTime::now() - HOUR] {
-            assert_eq!(still.without_step(time), time, "the clock was not set");
+            assert_eq!(still.without_step(time), time, "the clock was not adjusted");
         }
     }
 
     proptest! {
         #[test]
-        fn any_time_is_shown_and_read_back(after in any::<bool>(), seconds in 0..u64::MAX / 4, nanos in 0..1_000_000_000_u32) {
+        fn any_time_survives_a_round_trip(after in any::<bool>(), seconds in 0..u64::MAX / 4, nanos in 0..1_000_000_000_u32) {
             let distance = Duration::new(seconds, nanos);
             let time = if after { UNIX_EPOCH.checked_add(distance) } else { UNIX_EPOCH.checked_sub(distance) };
-            let one = shown(time.unwrap_or(UNIX_EPOCH));
-            prop_assert_eq!(shown(one), one);
+            let one = to_millis(time.unwrap_or(UNIX_EPOCH));
+            prop_assert_eq!(to_millis(one), one);
             let times = Times { one, other: Some(one) };
             let text = serde_json::to_string(&times).expect("serializable");
             prop_assert_eq!(serde_json::from_str::<Times>(&text).expect("readable"), times);

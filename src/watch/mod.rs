@@ -1,13 +1,14 @@
-//! Watches files, and reports which of them changed.
+//! Watches files and reports which of them changed.
 //!
-//! Knows nothing of what is in the files. A file has changed if it looks different from outside (its [`Stamp`]); events of the operating
-//! system only say when to look. So it does not matter how a file is replaced: written in place, by a rename, or by a swap of a link that
-//! its path goes through, as Kubernetes does with `..data`. Without events (network file systems, a limit that is reached), files are
-//! polled every few seconds.
+//! Does not read the files. A file counts as changed if its [`Stamp`] differs; events of the
+//! operating system only trigger the check. Any way to replace a file is therefore detected:
+//! writing in place, renaming, or swapping a symbolic link on its path, as Kubernetes does with
+//! `..data`. Without events (network file systems, exhausted limits), files are polled every few
+//! seconds.
 
-mod arms;
-mod look;
+mod folder_events;
 mod stamp;
+mod watch_loop;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,74 +17,79 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
-use look::{Look, Order};
 pub(crate) use stamp::Stamp;
+use watch_loop::{Command, WatchLoop};
 
-/// How often files are polled without an event.
-const POLL: Duration = Duration::from_secs(5);
+/// Polling interval.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Watches files and folders on a thread of its own, until it is dropped.
+/// Watches files and folders on its own thread until dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    orders: Sender<Order>,
+    commands: Sender<Command>,
 }
 
 impl Watcher {
-    /// Starts the thread, which calls `changed` with all paths that changed at about the same time: a watched file and, for a watched folder,
-    /// the entry in it, or the folder itself if the entry is not known. If it returns a time, it is called again after that time at the
-    /// latest, with the same paths and those that changed meanwhile.
+    /// Starts the thread. It calls `on_change` with all paths that changed at about the same time:
+    /// a watched file, or the changed entry of a watched folder (the folder itself if the entry is
+    /// unknown).
+    ///
+    /// If `on_change` returns a duration, it is called again after at most that time, with the same
+    /// paths and those that changed meanwhile.
     ///
     /// # Errors
-    /// The operating system's, if there can be no thread.
+    /// Returns the operating system's error if the thread cannot start.
     pub(crate) fn start(
-        changed: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
+        on_change: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
     ) -> io::Result<Self> {
-        Self::start_with(POLL, true, changed)
+        Self::start_with(POLL_INTERVAL, true, on_change)
     }
 
     fn start_with(
-        poll: Duration,
-        by_events: bool,
-        changed: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
+        poll_interval: Duration,
+        use_events: bool,
+        on_change: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
     ) -> io::Result<Self> {
-        let (orders, received) = mpsc::channel();
-        let to_look = orders.clone();
+        let (commands, received) = mpsc::channel();
+        let events_tx = commands.clone();
         thread::Builder::new()
             .name("tracer-registry-watch".to_owned())
-            .spawn(move || Look::new(poll, by_events, &to_look, changed).run(&received))?;
-        Ok(Self { orders })
+            .spawn(move || WatchLoop::new(poll_interval, use_events, &events_tx, on_change).run(&received))?;
+        Ok(Self { commands })
     }
 
-    /// Watches a file or a folder, which need not be there. Reports what happens after this call: read the file after it.
+    /// Watches a file or folder, which need not exist. Reports changes after this call, so read the
+    /// file afterwards.
     pub(crate) fn watch(&self, path: &Path) {
-        self.order(Order::Watch(path.to_owned(), Some(Stamp::of(path))));
+        self.send(Command::Watch(path.to_owned(), Some(Stamp::of(path))));
     }
 
-    /// As [`watch`](Self::watch), for a file that was read after it had this stamp.
+    /// Like [`watch`](Self::watch), for a file that was read after it had this stamp.
     pub(crate) fn watch_since(&self, path: &Path, stamp: Stamp) {
-        self.order(Order::Watch(path.to_owned(), Some(stamp)));
+        self.send(Command::Watch(path.to_owned(), Some(stamp)));
     }
 
-    /// As [`watch`](Self::watch), for a file that was read before: it is reported once in any case.
-    pub(crate) fn watch_what_was_read(&self, path: &Path) {
-        self.order(Order::Watch(path.to_owned(), None));
+    /// Like [`watch`](Self::watch), for a file that was read earlier: reports it once even if it is
+    /// unchanged.
+    pub(crate) fn watch_and_report(&self, path: &Path) {
+        self.send(Command::Watch(path.to_owned(), None));
     }
 
-    /// Stops watching it.
+    /// Stops watching a path.
     pub(crate) fn unwatch(&self, path: &Path) {
-        self.order(Order::Unwatch(path.to_owned()));
+        self.send(Command::Unwatch(path.to_owned()));
     }
 
-    fn order(&self, order: Order) {
-        // The thread ends only by the order of the drop.
-        drop(self.orders.send(order));
+    fn send(&self, command: Command) {
+        // Cannot fail: the thread runs until `drop` sends `Stop`.
+        drop(self.commands.send(command));
     }
 }
 
 impl Drop for Watcher {
-    /// Does not wait for the thread: this may be that thread.
+    /// Does not wait for the thread, because this may run on it.
     fn drop(&mut self) {
-        self.order(Order::Stop);
+        self.send(Command::Stop);
     }
 }
 

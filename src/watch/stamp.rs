@@ -1,24 +1,25 @@
-//! How a file looks from outside.
+//! File metadata that shows whether a file changed.
 
 use std::fs::{self, Metadata};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Differs if another file is at the path, or the file was written. Follows links. `None` if there is no such file.
+/// Differs if the path names another file, or the file was written. Follows symbolic links. `None`
+/// if the file does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp(Option<Seen>);
+pub(crate) struct Stamp(Option<FileState>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
+struct FileState {
     bytes: u64,
     modified: Option<SystemTime>,
-    /// Device, number on it, and when anything about it changed.
+    /// Device, inode, and time of the last metadata change in seconds and nanoseconds.
     identity: [i128; 4],
 }
 
 impl Stamp {
     pub(crate) fn of(path: &Path) -> Self {
-        Self(fs::metadata(path).ok().map(|found| Seen {
+        Self(fs::metadata(path).ok().map(|found| FileState {
             bytes: found.len(),
             modified: found.modified().ok(),
             identity: identity(&found),

@@ -11,20 +11,20 @@ const LONG: Duration = Duration::from_secs(30);
 struct Watched {
     folder: TempDir,
     watcher: Watcher,
-    told: Receiver<BTreeSet<PathBuf>>,
+    reports: Receiver<BTreeSet<PathBuf>>,
 }
 
 impl Watched {
-    fn new(poll: Duration, by_events: bool) -> Self {
-        let (tell, told) = mpsc::channel();
-        let watcher = Watcher::start_with(poll, by_events, move |changed: &BTreeSet<PathBuf>| {
-            drop(tell.send(changed.clone()));
+    fn new(poll_interval: Duration, use_events: bool) -> Self {
+        let (reported, reports) = mpsc::channel();
+        let watcher = Watcher::start_with(poll_interval, use_events, move |changed: &BTreeSet<PathBuf>| {
+            drop(reported.send(changed.clone()));
             None
         });
         Self {
             folder: TempDir::new().expect("a folder"),
             watcher: watcher.expect("a thread"),
-            told,
+            reports,
         }
     }
 
@@ -38,21 +38,26 @@ impl Watched {
         path
     }
 
-    /// Waits until a path is told.
+    /// Waits until a path is reported.
     fn wait_for(&self, path: &Path) {
-        while !self.told.recv_timeout(LONG).expect("told in time").contains(path) {}
+        while !self
+            .reports
+            .recv_timeout(LONG)
+            .expect("a report in time")
+            .contains(path)
+        {}
     }
 }
 
-/// By events alone, and by looking alone.
-fn both_ways(test: impl Fn(Watched)) {
+/// Runs a test with events alone, and with polling alone.
+fn with_events_and_with_polling(test: impl Fn(Watched)) {
     test(Watched::new(LONG * 10, true));
     test(Watched::new(Duration::from_millis(1), false));
 }
 
 #[test]
-fn a_file_is_told_however_it_is_replaced() {
-    both_ways(|watched| {
+fn a_file_is_reported_however_it_is_replaced() {
+    with_events_and_with_polling(|watched| {
         let file = watched.write("key", "one");
         watched.watcher.watch(&file);
         fs::write(&file, "in place").expect("written");
@@ -67,8 +72,8 @@ fn a_file_is_told_however_it_is_replaced() {
 }
 
 #[test]
-fn a_file_behind_a_link_that_is_swapped_is_told_each_time() {
-    both_ways(|watched| {
+fn a_file_behind_a_symlink_is_reported_at_each_swap() {
+    with_events_and_with_polling(|watched| {
         fs::create_dir(watched.path("1")).expect("made");
         watched.write("1/key", "one");
         symlink("1", watched.path("..data")).expect("linked");
@@ -88,12 +93,12 @@ fn a_file_behind_a_link_that_is_swapped_is_told_each_time() {
 }
 
 #[test]
-fn an_entry_of_a_watched_folder_is_told_by_name_where_there_are_events_and_else_the_folder() {
+fn events_report_the_changed_entry_of_a_folder_and_polling_the_folder() {
     let watched = Watched::new(LONG * 10, true);
     let mark = watched.write("mark", "");
     watched.watcher.watch(watched.folder.path());
-    // Asked for afterwards: when it is told, the folder is listened to.
-    watched.watcher.watch_what_was_read(&mark);
+    // Watched last: once it is reported, the folder's events are subscribed.
+    watched.watcher.watch_and_report(&mark);
     watched.wait_for(&mark);
     let file = watched.write("acme.toml", "one");
     watched.wait_for(&file);
@@ -105,7 +110,7 @@ fn an_entry_of_a_watched_folder_is_told_by_name_where_there_are_events_and_else_
 }
 
 #[test]
-fn a_file_in_a_folder_that_is_made_later_is_told() {
+fn a_file_in_a_folder_that_is_created_later_is_reported() {
     let watched = Watched::new(Duration::from_millis(1), true);
     let file = watched.path("later/key");
     watched.watcher.watch(&file);
@@ -115,7 +120,7 @@ fn a_file_in_a_folder_that_is_made_later_is_told() {
 }
 
 #[test]
-fn reading_and_what_is_watched_no_more_are_not_told() {
+fn reads_and_unwatched_files_are_not_reported() {
     let watched = Watched::new(LONG * 10, true);
     let (file, other) = (watched.write("key", "one"), watched.write("other", "one"));
     watched.watcher.watch(&file);
@@ -124,42 +129,42 @@ fn reading_and_what_is_watched_no_more_are_not_told() {
     assert_eq!(fs::read_to_string(&other).expect("there"), "one");
     fs::write(&file, "two").expect("written");
     fs::write(&other, "two").expect("written");
-    let told = watched.told.recv_timeout(LONG).expect("told in time");
-    assert_eq!(told, BTreeSet::from([other]));
+    let reported = watched.reports.recv_timeout(LONG).expect("a report in time");
+    assert_eq!(reported, BTreeSet::from([other]));
 }
 
 #[test]
-fn what_was_read_before_is_told_once_and_the_thread_ends_with_the_watcher() {
+fn watch_and_report_reports_once_and_the_thread_ends_with_the_watcher() {
     let watched = Watched::new(LONG * 10, true);
     let file = watched.write("key", "one");
-    watched.watcher.watch_what_was_read(&file);
+    watched.watcher.watch_and_report(&file);
     watched.wait_for(&file);
     drop(watched.watcher);
-    assert_eq!(watched.told.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+    assert_eq!(watched.reports.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
 }
 
 #[test]
-fn what_is_asked_for_again_is_told_again_with_what_changed_meanwhile() {
+fn a_repeated_report_includes_what_changed_meanwhile() {
     let folder = TempDir::new().expect("a folder");
     let (one, other) = (folder.path().join("one"), folder.path().join("other"));
     for file in [&one, &other] {
         fs::write(file, "").expect("written");
     }
-    let (tell, told) = mpsc::channel();
-    // How long it is to be until it is told again, call by call.
+    let (reported, reports) = mpsc::channel();
+    // Delay until the next report, per call.
     let mut waits = [Some(LONG * 10), Some(Duration::ZERO)].into_iter();
     let watcher = Watcher::start_with(LONG * 10, true, move |changed: &BTreeSet<PathBuf>| {
-        drop(tell.send(changed.clone()));
+        drop(reported.send(changed.clone()));
         waits.next().flatten()
     });
     let watcher = watcher.expect("a thread");
-    let next = || told.recv_timeout(LONG).expect("told in time");
-    watcher.watch_what_was_read(&one);
+    let next = || reports.recv_timeout(LONG).expect("a report in time");
+    watcher.watch_and_report(&one);
     assert_eq!(next(), BTreeSet::from([one.clone()]));
-    watcher.watch_what_was_read(&other);
-    // Both, since the first one is asked for again; and again at once, with nothing that changed.
+    watcher.watch_and_report(&other);
+    // Both, because the first is due again; then both once more without a change.
     let both = BTreeSet::from([one, other]);
     assert_eq!((next(), next()), (both.clone(), both));
     drop(watcher);
-    assert_eq!(told.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+    assert_eq!(reports.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
 }

@@ -30,13 +30,13 @@ fn is_key(source: &KeySource, expected: &str) -> bool {
 fn error_kind(source: &KeySource) -> SecretErrorKind {
     let error = source.read(&SecretSources::default()).expect_err("no key");
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
-    error.fault().clone()
+    error.kind().clone()
 }
 
 /// Error for a space at the start or end of a key.
 fn blank_at_edge(at: usize) -> SecretErrorKind {
     let character = ' '.into();
-    SecretErrorKind::BlankAtEdge { at, character }
+    SecretErrorKind::WhitespaceAtEdge { at, character }
 }
 
 fn file(folder: &TempDir, content: impl AsRef<[u8]>) -> KeySource {
@@ -269,7 +269,7 @@ fn a_failed_look_up_leaves_no_state_and_the_next_one_retries() {
             fs::write(&path, content).expect("written");
         }
         match registry.tenant("acme") {
-            Err(LookupError::Secret(error)) => assert_eq!(error.fault(), &expected),
+            Err(LookupError::Secret(error)) => assert_eq!(error.kind(), &expected),
             other => panic!("{other:?}"),
         }
         assert!(is_empty(&registry), "{:?}", remaining(&registry));

@@ -115,7 +115,7 @@ fn a_name_that_is_unknown_or_not_allowed_is_an_error_that_helps() {
     }
     let error = registry.tenant("ACME").expect_err("not allowed").to_string();
     assert!(
-        error.starts_with("tenant: \"ACME\" is not a name: it contains 'A'; a name is 1 to 64 of"),
+        error.starts_with("tenant: invalid name \"ACME\": contains 'A'; a name is 1 to 64 of"),
         "{error}"
     );
     let long = "a".repeat(100_000);

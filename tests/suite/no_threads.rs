@@ -168,7 +168,7 @@ fn a_key_is_asked_for_again_after_there_was_no_thread_to_read_it() {
     let key = || registry.status().tracers[0].key.clone().expect("it has one");
     let refused = wait_for("an error", key, |key| {
         let error = key.error.as_ref().map(ToString::to_string).unwrap_or_default();
-        error.contains("a thread to read it cannot be started: Resource temporarily unavailable")
+        error.contains("cannot start a thread to read the key: Resource temporarily unavailable")
     });
     assert_eq!(refused.rotations, 0);
     is_new.store(true, Ordering::SeqCst);
@@ -199,11 +199,7 @@ fn a_key_file_is_followed_also_where_no_events_of_it_can_be_had() {
         .expect("valid");
     allow_threads(1);
     let a = registry.tenant("a").expect("a key");
-    let told = |lines: &Vec<String>| {
-        lines
-            .iter()
-            .any(|line| line.contains("a thread for them cannot be started"))
-    };
+    let told = |lines: &Vec<String>| lines.iter().any(|line| line.contains("cannot start the event thread"));
     wait_for("a line of the log", || log.lines(), told);
     allow_all_threads();
     fs::write(&file, key_of("a")).expect("writable");

@@ -123,7 +123,7 @@ fn a_value_nested_a_hundred_thousand_deep_is_walked_and_dropped() {
     let mut flattened = Flattened::new(&mut attributes);
     flattened.json("messages", &value);
     assert_eq!(flattened.cut, 1);
-    crate::util::json_depth::take_apart(value);
+    crate::util::json_depth::drop_iteratively(value);
 }
 
 /// Any JSON, now and then deeper, longer or larger than the bounds.

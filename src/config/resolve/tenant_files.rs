@@ -18,7 +18,7 @@ use crate::config::rules::check;
 use crate::config::settings::binding::Binding;
 use crate::config::settings::setting::read_whole;
 use crate::selector::Slug;
-use crate::util::json_depth::{is_within, take_apart};
+use crate::util::json_depth::{drop_iteratively, is_within};
 
 /// The largest file of a tenant. It is read at each look-up that makes the tenant's tracer.
 const MAX_FILE_BYTES: u64 = 256 << 10;
@@ -53,7 +53,7 @@ impl Binding {
         let mut faults = Faults::of_a_tenant();
         faults.enter(Layer::Whole, "a binding");
         if !is_within(&value, MAX_DEPTH) {
-            take_apart(value);
+            drop_iteratively(value);
             faults.add("binding", format!("nested deeper than {MAX_DEPTH} levels"));
             return Err(faults.into_result().expect_err("there is a fault"));
         }

@@ -166,7 +166,7 @@ fn a_fault_says_the_rule_and_what_may_have_been_meant() {
     }
     let name = faults("[tenants.ACME]");
     assert!(
-        name[0].starts_with("tenants.ACME: \"ACME\" is not a name: it contains 'A'"),
+        name[0].starts_with("tenants.ACME: invalid name \"ACME\": contains 'A'"),
         "{name:?}"
     );
     let long = faults(&format!("[tenants.{}]", "x".repeat(10_000)));

@@ -1,7 +1,7 @@
 //! Patterns of `untrusted.projects`.
 
 use super::keys::{TENANT, tenants_could_meet, with_placeholder};
-use crate::secret::fits;
+use crate::secret::wildcard_matches;
 use crate::selector::Slug;
 
 const GRAMMAR: &str = "a pattern is the name of a project; in it, {tenant} is the tenant's slug and * stands for letters, digits, -, _ and .";
@@ -28,8 +28,8 @@ impl ProjectPattern {
     /// Whether a layer of the tenant, or one that is no tenant's, may name a project.
     pub(super) fn fits(&self, project: &str, tenant: Option<&Slug>) -> bool {
         match tenant {
-            Some(tenant) => fits(&self.0.replace(TENANT, tenant), project),
-            None => !self.0.contains(TENANT) && fits(&self.0, project),
+            Some(tenant) => wildcard_matches(&self.0.replace(TENANT, tenant), project),
+            None => !self.0.contains(TENANT) && wildcard_matches(&self.0, project),
         }
     }
 }

@@ -94,7 +94,7 @@ impl Failures {
 
     /// Ends the row if a later tracer of the selector delivered something.
     pub(super) fn end_by(&mut self, delivery: Option<SystemTime>) {
-        let delivery = delivery.map(wall_time::shown).filter(|at| *at > self.status.last);
+        let delivery = delivery.map(wall_time::to_millis).filter(|at| *at > self.status.last);
         self.status.over = self.status.over.or(delivery);
     }
 }

@@ -124,7 +124,7 @@ impl RequestStatus {
     pub(crate) fn new(kind: RequestKind) -> Self {
         Self {
             kind,
-            since: wall_time::shown(SystemTime::now()),
+            since: wall_time::to_millis(SystemTime::now()),
             state: RequestState::WaitsForPlace,
             attempt: 1,
             next_attempt: None,
@@ -145,7 +145,7 @@ impl RefusedSpan {
             span_id: span.span_context.span_id().to_string(),
             bytes: bytes as u64,
             reason,
-            at: wall_time::shown(SystemTime::now()),
+            at: wall_time::to_millis(SystemTime::now()),
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn span(name: &'static str, began: Moment, attributes: Vec<KeyValue>)
         span_kind: SpanKind::Internal,
         name: Cow::Borrowed(name),
         start_time: began.wall(),
-        end_time: began.later(),
+        end_time: began.current_time(),
         attributes,
         dropped_attributes_count: 0,
         events: SpanEvents::default(),

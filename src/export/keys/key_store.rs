@@ -107,7 +107,7 @@ impl KeyStore {
 
     /// Ends the commands that are run for keys.
     pub(crate) fn give_up(&self) {
-        self.services.reader.give_up();
+        self.services.reader.cancel();
     }
 
     #[cfg(feature = "watch")]

@@ -175,9 +175,9 @@ impl RotatingKey {
                 let permits = services.limits.acquire(&origin.source).await;
                 let reading = services.begin_reading();
                 let (reader, from) = (services.reader.clone(), Arc::clone(origin));
-                let read = blocking::run(move || reader.read_again(&from)).await;
+                let read = blocking::run(move || reader.read_in_background(&from)).await;
                 drop(permits);
-                let read = read.unwrap_or_else(|error| Err(origin.no_thread(error.into())));
+                let read = read.unwrap_or_else(|error| Err(origin.no_thread_error(error.into())));
                 if !key.answered(reading, read) {
                     return;
                 }
@@ -287,7 +287,7 @@ impl RotatingKey {
         let state = self.state.lock();
         KeyStatus {
             fingerprint: state.key.secret.fingerprint(&self.services.fingerprinter),
-            since: wall_time::shown(state.since),
+            since: wall_time::to_millis(state.since),
             rotations: state.key.number,
             error: state.more.as_ref().and_then(|more| more.error.clone()),
             refused: None,

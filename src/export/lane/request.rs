@@ -62,7 +62,7 @@ impl RequestGuard<'_> {
 
     /// The request waits this long before its next attempt.
     pub(crate) fn wait_to_retry(&self, wait: Duration) {
-        let due = SystemTime::now().checked_add(wait).map(wall_time::shown);
+        let due = SystemTime::now().checked_add(wait).map(wall_time::to_millis);
         self.change(|status| status.change(RequestState::WaitsToRepeat, due));
     }
 

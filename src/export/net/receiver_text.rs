@@ -46,7 +46,7 @@ fn shown_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Resul
         .nth(MAX_READ_CHARS)
         .map_or(text.len(), |(end, _)| end);
     let read = &text[..end];
-    if secrets.may_be_in(read) {
+    if secrets.may_appear_in(read) {
         return Err(Withheld);
     }
     let line: String = read.chars().map(|c| if is_blank(c) { ' ' } else { c }).collect();

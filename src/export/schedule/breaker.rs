@@ -225,7 +225,7 @@ fn now() -> Instant {
 fn on_the_wall_clock(time: Instant) -> SystemTime {
     let now = SystemTime::now();
     let left = time.saturating_duration_since(self::now());
-    wall_time::shown(now.checked_add(left).unwrap_or(now))
+    wall_time::to_millis(now.checked_add(left).unwrap_or(now))
 }
 
 /// As long as a wait between two repetitions may be, and half of it at the least: a random time that is next to nothing would be no pause.

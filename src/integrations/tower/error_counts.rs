@@ -66,7 +66,7 @@ impl Counts {
             TenantError::Missing => &self.missing,
             TenantError::Repeated => &self.repeated,
             TenantError::NotText => &self.not_text,
-            TenantError::Selector(SelectorError::Slug { source, .. }) => match source.fault() {
+            TenantError::Selector(SelectorError::Slug { source, .. }) => match source.kind() {
                 SlugErrorKind::Empty => &self.empty,
                 SlugErrorKind::TooLong(_) => &self.too_long,
                 SlugErrorKind::Character(_) | SlugErrorKind::Edge(_) | SlugErrorKind::Dots => &self.not_a_name,

@@ -201,14 +201,14 @@ impl Reloads {
         let mut status = self.status.lock();
         if applied == Ok(true) {
             status.reloads += 1;
-            status.last_reload = Some(wall_time::shown(SystemTime::now()));
+            status.last_reload = Some(wall_time::to_millis(SystemTime::now()));
         }
         status.error = applied.err().cloned();
     }
 
     pub(super) fn note_waiting(&self, is_waiting: bool) {
         let mut status = self.status.lock();
-        let now = || Some(wall_time::shown(SystemTime::now()));
+        let now = || Some(wall_time::to_millis(SystemTime::now()));
         status.waiting_since = if is_waiting {
             status.waiting_since.or_else(now)
         } else {

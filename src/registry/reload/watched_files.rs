@@ -45,7 +45,7 @@ impl WatchedFiles {
         }
         for path in wanted.difference(&paths) {
             if files.contains(path) {
-                watcher.watch_what_was_read(path);
+                watcher.watch_and_report(path);
             } else {
                 watcher.watch(path);
             }

@@ -1,4 +1,4 @@
-//! A command from its start to its end, by process group and pipes.
+//! Lifecycle of a command: start, output, exit and cleanup.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -20,58 +20,59 @@ use super::super::rules::MAX_KEY_BYTES;
 use super::super::{KeyCommand, SecretErrorKind};
 use super::stderr;
 
-/// How soon after its start the end of a command is looked for; the pause doubles from there.
+/// First polling interval for the exit of a command; it doubles up to `MAX_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-/// How long the end of a command that was killed is waited for. It dies at once, unless it cannot be killed.
-const LONGEST_DYING: Duration = Duration::from_secs(1);
-/// The longest that a command is waited for, also if its timeout is longer: the clock cannot add every duration.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// A key, its line end, and one byte to see that there is more.
+const MAX_PAUSE: Duration = Duration::from_millis(20);
+/// Maximum wait for a killed command to exit.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Upper bound of the configured timeout, because the clock cannot add every duration.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A key, its line end, and one byte to detect excess output.
 const MAX_OUTPUT_BYTES: usize = MAX_KEY_BYTES + 3;
 
-/// What every command gets of this process's environment.
-const PASSED: [&str; 3] = ["PATH", "HOME", "LANG"];
+/// Variables that every command inherits from this process.
+const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
 
-pub(super) fn run(command: &KeyCommand, given_up: &AtomicBool) -> Result<ApiKey, SecretErrorKind> {
-    let deadline = Instant::now() + command.timeout.min(LONGEST);
+pub(super) fn run(command: &KeyCommand, cancelled: &AtomicBool) -> Result<ApiKey, SecretErrorKind> {
+    let deadline = Instant::now() + command.timeout.min(MAX_TIMEOUT);
     let mut running = Running::start(command)?;
-    running.watch(deadline, given_up).map_err(|stopped| match stopped {
+    running.watch(deadline, cancelled).map_err(|stopped| match stopped {
         Stopped::TooLarge => SecretErrorKind::TooLarge(MAX_KEY_BYTES),
-        Stopped::GivenUp => SecretErrorKind::GivenUp,
-        Stopped::Late if running.ending.is_some() => SecretErrorKind::OutputHeldOpen(command.timeout),
-        Stopped::Late => SecretErrorKind::TimedOut(command.timeout),
+        Stopped::Cancelled => SecretErrorKind::Cancelled,
+        Stopped::TimedOut if running.exit.is_some() => SecretErrorKind::OutputHeldOpen(command.timeout),
+        Stopped::TimedOut => SecretErrorKind::TimedOut(command.timeout),
     })?;
-    running.judge(command)
+    running.finish(command)
 }
 
-/// A command that was started. Dropped, it leaves nothing behind unless it gave a key.
+/// A running command. Dropping it kills and reaps everything that it started, unless it provided a
+/// key.
 struct Running {
     child: Child,
-    /// Of the process, and of its group.
+    /// Id of the process and of its group.
     id: Pid,
     stdout: Option<ChildStdout>,
-    /// Of a fixed size: a buffer that grows leaves copies behind that are not wiped.
+    /// Has a fixed size, because a growing buffer leaves copies behind that are not wiped.
     output: Zeroizing<Vec<u8>>,
     printed: usize,
     stderr: Option<ChildStderr>,
-    complaint: Vec<u8>,
-    ending: Option<Ending>,
-    gave_key: bool,
+    stderr_output: Vec<u8>,
+    exit: Option<Exit>,
+    succeeded: bool,
 }
 
 #[derive(Clone, Copy)]
-enum Ending {
-    Seen(ExitStatus),
-    /// The program ignores SIGCHLD, or reaps children that are not its own: the status is lost.
-    Unseen,
+enum Exit {
+    Status(ExitStatus),
+    /// The status is lost because the program ignores SIGCHLD or reaps all child processes.
+    Lost,
 }
 
-/// Why a command is not waited for any longer.
+/// Reason to stop waiting for a command.
 enum Stopped {
-    Late,
+    TimedOut,
     TooLarge,
-    GivenUp,
+    Cancelled,
 }
 
 impl Running {
@@ -101,56 +102,57 @@ impl Running {
             output: Zeroizing::new(vec![0; MAX_OUTPUT_BYTES]),
             printed: 0,
             stderr: child.stderr.take(),
-            complaint: Vec::new(),
-            ending: None,
-            gave_key: false,
+            stderr_output: Vec::new(),
+            exit: None,
+            succeeded: false,
             child,
         })
     }
 
-    /// Reads what it prints, until it ended and its output is complete.
-    fn watch(&mut self, deadline: Instant, given_up: &AtomicBool) -> Result<(), Stopped> {
+    /// Reads the output until the command exited and its output is complete.
+    fn watch(&mut self, deadline: Instant, cancelled: &AtomicBool) -> Result<(), Stopped> {
         let mut pause = FIRST_PAUSE;
         loop {
-            // Before the pipes are read: what it printed before it ended is in them.
-            self.look_for_its_end();
-            self.read_what_is_there();
+            // Before the pipes are read, so that they contain all output of an exited command.
+            self.check_exit();
+            self.read_available();
             if self.printed == MAX_OUTPUT_BYTES {
                 return Err(Stopped::TooLarge);
             }
             let is_complete = self.stdout.is_none() || self.output[..self.printed].ends_with(b"\n");
-            match self.ending {
-                Some(Ending::Seen(status)) if !status.success() => return Ok(()),
+            match self.exit {
+                Some(Exit::Status(status)) if !status.success() => return Ok(()),
                 Some(_) if is_complete => return Ok(()),
                 Some(_) | None => {}
             }
-            // Relaxed: it guards nothing else.
-            if given_up.load(Ordering::Relaxed) {
-                return Err(Stopped::GivenUp);
+            // Relaxed, because the flag publishes no other data.
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(Stopped::Cancelled);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Stopped::Late);
+                return Err(Stopped::TimedOut);
             }
             self.wait_for_output(pause.min(left));
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// Leaves it to be reaped: as long as it is not, its number is not given to another process or group.
-    fn look_for_its_end(&mut self) {
-        if self.ending.is_some() {
+    /// Does not reap the command: until it is reaped, its id cannot be reused by another process or
+    /// group.
+    fn check_exit(&mut self) {
+        if self.exit.is_some() {
             return;
         }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        self.ending = match waitid(WaitId::Pid(self.id), options) {
+        self.exit = match waitid(WaitId::Pid(self.id), options) {
             Ok(None) | Err(Errno::INTR) => None,
-            Ok(Some(status)) => Some(Ending::Seen(exit_status(&status))),
-            Err(_) => Some(Ending::Unseen),
+            Ok(Some(status)) => Some(Exit::Status(exit_status(&status))),
+            Err(_) => Some(Exit::Lost),
         };
     }
 
-    fn read_what_is_there(&mut self) {
+    fn read_available(&mut self) {
         while let Some(pipe) = self.stdout.as_mut().filter(is_readable) {
             match pipe.read(&mut self.output[self.printed..]) {
                 Ok(0) => {
@@ -159,7 +161,7 @@ impl Running {
                 }
                 Ok(more) => self.printed += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What came before is judged as it is.
+                // Treats the output so far as complete.
                 Err(_) => self.stdout = None,
             }
             if self.printed == MAX_OUTPUT_BYTES {
@@ -167,13 +169,13 @@ impl Running {
             }
         }
         while let Some(pipe) = self.stderr.as_mut().filter(is_readable) {
-            let mut some = [0; 1024];
-            match pipe.read(&mut some) {
+            let mut chunk = [0; 1024];
+            match pipe.read(&mut chunk) {
                 Ok(0) => self.stderr = None,
                 Ok(more) => {
-                    let room = stderr::MAX_BYTES - self.complaint.len();
-                    self.complaint.extend(&some[..more.min(room)]);
-                    // One that never stops complaining must not keep the clock from being looked at.
+                    let room = stderr::MAX_BYTES - self.stderr_output.len();
+                    self.stderr_output.extend(&chunk[..more.min(room)]);
+                    // Endless standard error must not delay the timeout check.
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -190,36 +192,37 @@ impl Running {
             .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN))
             .collect();
         let time = Timespec::try_from(time).expect("a pause is short");
-        // If it was interrupted, the loop comes back.
+        // After an interruption, the loop polls again.
         let _ = poll(&mut pipes, Some(&time));
     }
 
-    fn judge(&mut self, command: &KeyCommand) -> Result<ApiKey, SecretErrorKind> {
+    fn finish(&mut self, command: &KeyCommand) -> Result<ApiKey, SecretErrorKind> {
         self.output.truncate(self.printed);
-        if let Some(Ending::Seen(status)) = self.ending
+        if let Some(Exit::Status(status)) = self.exit
             && !status.success()
         {
-            // If it printed something, its complaint may repeat that.
-            let complaint = (self.printed == 0).then(|| stderr::harmless(&self.complaint, environment_passed(command)));
+            // The error output may repeat what was printed to standard output.
+            let stderr = (self.printed == 0).then(|| stderr::sanitized(&self.stderr_output, passed_variables(command)));
             return Err(SecretErrorKind::Failed {
                 status: status.to_string(),
-                stderr: complaint.flatten(),
+                stderr: stderr.flatten(),
             });
         }
-        if matches!(self.ending, Some(Ending::Unseen)) && self.printed == 0 {
+        if matches!(self.exit, Some(Exit::Lost)) && self.printed == 0 {
             return Err(SecretErrorKind::StatusUnknown);
         }
         let key = ApiKey::from_output(mem::take(&mut *self.output))?;
-        self.gave_key = true;
+        self.succeeded = true;
         Ok(key)
     }
 
-    /// Kills what is in the process group of the command, the command with it.
+    /// Kills all processes in the command's group.
     fn kill_group(&self) {
-        // Reaped elsewhere, its number may be another process's by now; while its group has members, it cannot be.
-        let may_be_anothers = matches!(self.ending, Some(Ending::Unseen)) && getpgid(Some(self.id)).is_ok();
-        if !may_be_anothers {
-            // Fails only if nothing is left in it.
+        // If other code reaped the command, its id may belong to another process now, but not while
+        // its group has members.
+        let id_may_be_reused = matches!(self.exit, Some(Exit::Lost)) && getpgid(Some(self.id)).is_ok();
+        if !id_may_be_reused {
+            // Fails only if the group is empty.
             let _ = kill_process_group(self.id, Signal::KILL);
         }
     }
@@ -227,24 +230,26 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.gave_key {
+        if !self.succeeded {
             self.kill_group();
-            if self.ending.is_none() {
-                // It may have left its group.
+            if self.exit.is_none() {
+                // The command may have left its group.
                 let _ = self.child.kill();
             }
         }
-        // A command that became another user's, or that waits for a disk, cannot be killed: it is left to itself.
-        let deadline = Instant::now() + LONGEST_DYING;
-        // Fails only if it was reaped elsewhere.
+        // A command that runs as another user or waits for a disk cannot be killed, and is
+        // abandoned.
+        let deadline = Instant::now() + KILL_TIMEOUT;
+        // Fails only if other code reaped the command.
         while let Ok(None) = self.child.try_wait() {
             if Instant::now() >= deadline {
                 return;
             }
             thread::sleep(FIRST_PAUSE);
         }
-        if !self.gave_key {
-            // The first process of a container, or a subreaper, is the parent of what the command left: that is reaped too.
+        if !self.succeeded {
+            // As the first process of a container, or as a subreaper, this process must reap the
+            // command's descendants too.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             loop {
                 match waitid(WaitId::Pgid(Some(self.id)), options) {
@@ -257,28 +262,31 @@ impl Drop for Running {
     }
 }
 
-/// Whether reading would return at once.
+/// Returns whether a read would return at once.
 fn is_readable(pipe: &impl AsFd) -> bool {
     let mut pipes = [PollFd::new(pipe, PollFlags::IN)];
     poll(&mut pipes, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 fn exit_status(status: &WaitIdStatus) -> ExitStatus {
-    // As wait(2) has it: the code in the second byte, or the signal in the first.
+    // Encoding of wait(2): the code in the second byte, or the signal in the first.
     let code = status.exit_status().map(|code| code << 8);
     ExitStatus::from_raw(code.or(status.terminating_signal()).unwrap_or_default())
 }
 
 fn environment(command: &KeyCommand) -> impl Iterator<Item = (&str, OsString)> {
-    variables(PASSED).chain(environment_passed(command))
+    variables(INHERITED).chain(passed_variables(command))
 }
 
-/// The variables that the command is passed beyond the usual ones.
-fn environment_passed(command: &KeyCommand) -> impl Iterator<Item = (&str, OsString)> {
+/// Returns the variables of [`KeyCommand::pass_env`] that are set.
+fn passed_variables(command: &KeyCommand) -> impl Iterator<Item = (&str, OsString)> {
     variables(command.pass_env.iter().map(String::as_str))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the command gets a part of the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command inherits a part of the environment"
+)]
 fn variables<'n>(names: impl IntoIterator<Item = &'n str>) -> impl Iterator<Item = (&'n str, OsString)> {
     let values = names.into_iter().map(|name| (name, std::env::var_os(name)));
     values.filter_map(|(name, value)| Some((name, value?)))

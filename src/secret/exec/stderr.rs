@@ -1,26 +1,27 @@
-//! What a message repeats of a command's standard error.
+//! Sanitizes a command's standard error for messages.
 
 use std::ffi::OsString;
 
 use crate::util::printable::is_invisible;
 
-/// How much is read.
+/// Maximum bytes read.
 pub(super) const MAX_BYTES: usize = 4096;
-/// How much is shown.
+/// Maximum characters shown.
 const MAX_CHARS: usize = 200;
-/// Values that are shorter are no secrets, and hiding them would hide half of the text.
+/// Minimum length of a value to hide. Shorter values are not secrets, and hiding them would mangle
+/// the text.
 const MIN_HIDDEN_CHARS: usize = 4;
 
-/// The start of a text as one line, without characters that steer a terminal, and with `..` for the values of variables. None if nothing is
-/// left.
-pub(super) fn harmless<'n>(stderr: &[u8], variables: impl Iterator<Item = (&'n str, OsString)>) -> Option<String> {
+/// Returns the start of a text as one line, without terminal control characters and with `..` in
+/// place of the variables' values. Returns `None` if nothing is left.
+pub(super) fn sanitized<'n>(stderr: &[u8], variables: impl Iterator<Item = (&'n str, OsString)>) -> Option<String> {
     let values = variables.map(|(_, value)| one_line(&value.to_string_lossy()));
     let values: Vec<_> = values
         .filter(|value| value.chars().count() >= MIN_HIDDEN_CHARS)
         .collect();
     let mut line = one_line(&String::from_utf8_lossy(stderr));
     if stderr.len() == MAX_BYTES {
-        // What is read may end within a value.
+        // The read may have ended within a value.
         let longest = values.iter().map(|value| value.chars().count()).max();
         let known = line.chars().count().saturating_sub(longest.unwrap_or_default());
         truncate(&mut line, known);
@@ -34,7 +35,7 @@ pub(super) fn harmless<'n>(stderr: &[u8], variables: impl Iterator<Item = (&'n s
     (!line.is_empty()).then_some(line)
 }
 
-/// Whether anything was cut off.
+/// Shortens the text to `chars` characters. Returns whether it was longer.
 fn truncate(text: &mut String, chars: usize) -> bool {
     let end = text.char_indices().nth(chars);
     if let Some((end, _)) = end {
@@ -59,14 +60,14 @@ mod tests {
 
     fn shown(stderr: &str) -> Option<String> {
         let passed = [("VAULT_TOKEN", "hvs.canary token"), ("DEBUG", "1")];
-        harmless(
+        sanitized(
             stderr.as_bytes(),
             passed.into_iter().map(|(name, value)| (name, value.into())),
         )
     }
 
     #[test]
-    fn characters_that_steer_a_terminal_and_values_that_were_passed_are_left_out() {
+    fn terminal_controls_and_passed_values_are_removed() {
         for (stderr, expected) in [
             ("", None),
             ("\n \u{202e}\u{200b}\n", None),
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_the_beginning_of_a_value_at_its_end_is_left_out() {
+    fn the_text_is_bounded_and_a_truncated_value_at_its_end_is_removed() {
         let long = shown(&"é".repeat(5000)).expect("shown");
         assert_eq!(long.chars().count(), MAX_CHARS + 2);
         for kept in ["hvs", "hvs.canary", "hvs.canary tok"] {

@@ -18,51 +18,51 @@ use crate::support::{LONG, World, key_of, wait_for};
 const REFUSED: [(&str, &str); 12] = [
     (
         " canary",
-        "contains U+0020 (space) at byte 0; a key neither begins nor ends with a blank",
+        "contains U+0020 (space) at byte 0; a key must not start or end with white space",
     ),
     (
         "canary ",
-        "contains U+0020 (space) at byte 6; a key neither begins nor ends with a blank",
+        "contains U+0020 (space) at byte 6; a key must not start or end with white space",
     ),
     (
         "canary\u{a0}",
-        "contains U+00A0 (no-break space) at byte 6; a key neither begins nor ends with a blank",
+        "contains U+00A0 (no-break space) at byte 6; a key must not start or end with white space",
     ),
     (
         "canary\u{200b}",
-        "contains U+200B (zero-width space) at byte 6; a key neither begins nor ends with a blank",
+        "contains U+200B (zero-width space) at byte 6; a key must not start or end with white space",
     ),
     (
         "\u{202e}canary",
-        "contains U+202E at byte 0; a key neither begins nor ends with a blank",
+        "contains U+202E at byte 0; a key must not start or end with white space",
     ),
     (
         "   ",
-        "contains U+0020 (space) at byte 0; a key neither begins nor ends with a blank",
+        "contains U+0020 (space) at byte 0; a key must not start or end with white space",
     ),
     (
         "\"canary\"",
-        "in quotes, U+0022 (quotation mark); a key is written without them",
+        "enclosed in quotes, U+0022 (quotation mark); write the key without quotes",
     ),
     (
         "'canary'",
-        "in quotes, U+0027 (apostrophe); a key is written without them",
+        "enclosed in quotes, U+0027 (apostrophe); write the key without quotes",
     ),
     (
         "`canary`",
-        "in quotes, U+0060 (backtick); a key is written without them",
+        "enclosed in quotes, U+0060 (backtick); write the key without quotes",
     ),
     (
         "\u{201c}canary\u{201d}",
-        "in quotes, U+201C (left double quotation mark); a key is written without them",
+        "enclosed in quotes, U+201C (left double quotation mark); write the key without quotes",
     ),
     (
         "\u{201e}canary\u{201c}",
-        "in quotes, U+201E (low double quotation mark); a key is written without them",
+        "enclosed in quotes, U+201E (low double quotation mark); write the key without quotes",
     ),
     (
         "\u{2018}canary\u{2019}",
-        "in quotes, U+2018 (left single quotation mark); a key is written without them",
+        "enclosed in quotes, U+2018 (left single quotation mark); write the key without quotes",
     ),
 ];
 
@@ -85,7 +85,7 @@ const NOT_ASCII: [(&str, &str); 9] = [
     ("u:sch\u{fc}ssel\u{2014}canary", "contains U+00FC at byte 5"),
 ];
 
-const ASCII_ONLY: &str = "; a key that is sent as bearer or raw is ASCII";
+const ASCII_ONLY: &str = "; the bearer and raw schemes need an ASCII key";
 
 /// Creates a binding with an unused endpoint and the given scheme.
 fn binding_with(source: KeySource, scheme: AuthScheme) -> Binding {
@@ -188,8 +188,7 @@ fn a_key_that_repeats_the_scheme_is_refused() {
         ("bearer canary", AuthScheme::Bearer, "Bearer"),
         ("Basic Y2FuYXJ5", AuthScheme::Basic, "Basic"),
     ] {
-        let expected =
-            format!("provider p, secret k: begins with the word {word}, which is added when the key is sent");
+        let expected = format!("provider p, secret k: starts with {word}, which is added when the key is sent");
         assert_eq!(with(key, scheme), Some(expected), "{key}");
     }
     // Valid keys, such as raw ones of Logfire.
@@ -260,7 +259,7 @@ fn a_changed_key_is_validated_for_each_scheme() {
     );
     let error = kept.error.expect("an error").to_string();
     assert!(
-        error.ends_with("contains U+00F6 at byte 4; a key that is sent as bearer or raw is ASCII"),
+        error.ends_with("contains U+00F6 at byte 4; the bearer and raw schemes need an ASCII key"),
         "{error}"
     );
     fs::write(&path, "u:third").expect("written");
@@ -294,11 +293,11 @@ fn proxy_credentials_and_header_values_are_validated_too() {
     for (credentials, expected) in [
         (
             "'u:canary'",
-            "in quotes, U+0027 (apostrophe); a key is written without them",
+            "enclosed in quotes, U+0027 (apostrophe); write the key without quotes",
         ),
         (
             "u:canary\u{a0}",
-            "contains U+00A0 (no-break space) at byte 8; a key neither begins nor ends with a blank",
+            "contains U+00A0 (no-break space) at byte 8; a key must not start or end with white space",
         ),
     ] {
         let expected = format!("the proxy's credentials cannot be read: provider p, secret proxy: {expected}");

@@ -105,7 +105,7 @@ fn a_failed_command_leaves_no_process_thread_or_descriptor() {
         for (script, timeout) in scripts {
             for command in [sh(script, timeout), sh(script, timeout).show_stderr(true)] {
                 let error = error(command);
-                let fault = error.fault();
+                let fault = error.kind();
                 let expected = match (timeout, script.contains("flood")) {
                     (BRIEF, _) => matches!(
                         fault,
@@ -181,15 +181,15 @@ fn a_command_with_unknown_exit_status_is_judged_by_its_output() {
     }
     kill(&agent);
     let unknown = error(sh("exit 3", NEVER));
-    assert_eq!(unknown.fault(), &SecretErrorKind::StatusUnknown);
+    assert_eq!(unknown.kind(), &SecretErrorKind::StatusUnknown);
     assert_eq!(
         unknown.to_string(),
-        "command sh: printed nothing, and its exit status is unknown: the program ignores SIGCHLD, or reaps children itself"
+        "command sh: printed nothing, and its exit status is lost: this program ignores SIGCHLD or reaps child processes"
     );
     let before = threads_and_descriptors();
     for script in ["sleep 600", "sleep 600 & sleep 600", "sleep 600 & exit 0"] {
         let error = error(sh(script, BRIEF));
-        let fault = error.fault();
+        let fault = error.kind();
         assert!(
             matches!(fault, SecretErrorKind::TimedOut(_) | SecretErrorKind::OutputHeldOpen(_)),
             "{script}: {error}"
@@ -234,10 +234,10 @@ fn the_variables_of_a_command_are_configured_in_a_file() {
     let table = |more: &str| format!("[tenants.acme.api_key]\nexec = ['sh', '-c', '{script}']\ntimeout = '1h'\n{more}");
     for (more, expected) in [
         ("pass_env = ['VAULT_TOKEN']", Ok(())),
-        ("", Err("command sh: ended with exit status: 2")),
+        ("", Err("command sh: failed with exit status: 2")),
         (
             "show_stderr = true",
-            Err("command sh: ended with exit status: 2: no token"),
+            Err("command sh: failed with exit status: 2: no token"),
         ),
     ] {
         fs::write(&file, table(more)).expect("written");
@@ -263,7 +263,7 @@ fn stderr_of_a_command_is_shown_only_with_show_stderr() {
     let token = "echo 'token abcdefghijklmnopqrstuvw\\033[2J is old' >&2; exit 3";
     assert_eq!(
         error(sh(token, NEVER)).to_string(),
-        "command sh: ended with exit status: 3"
+        "command sh: failed with exit status: 3"
     );
     for (script, expected) in [
         (
@@ -279,12 +279,12 @@ fn stderr_of_a_command_is_shown_only_with_show_stderr() {
         ("kill -9 $$", "signal: 9 (SIGKILL)"),
     ] {
         let shown = error(sh(script, NEVER).show_stderr(true)).to_string();
-        assert_eq!(shown, format!("command sh: ended with {expected}"), "{script}");
+        assert_eq!(shown, format!("command sh: failed with {expected}"), "{script}");
     }
     let much = "i=0; while [ $i -lt 3000 ]; do echo much; i=$((i+1)); done >&2; exit 3";
     let shown = error(sh(much, NEVER).show_stderr(true)).to_string();
     assert!(
-        shown.starts_with("command sh: ended with exit status: 3: much much"),
+        shown.starts_with("command sh: failed with exit status: 3: much much"),
         "{shown}"
     );
     assert!(shown.len() < 300, "{shown}");
@@ -344,7 +344,7 @@ fn a_command_is_killed_if_reading_its_key_is_cancelled() {
         wait_for("the look-up's processes", marked, running(3));
         assert!(registry.shutdown(LONG).is_complete());
         match looked_up.join().expect("no panic") {
-            Err(LookupError::Secret(error)) => assert_eq!(error.fault(), &SecretErrorKind::GivenUp),
+            Err(LookupError::Secret(error)) => assert_eq!(error.kind(), &SecretErrorKind::Cancelled),
             other => panic!("{other:?}"),
         }
     });
@@ -358,14 +358,14 @@ fn a_missing_command_or_one_without_a_key_is_an_error() {
     let missing = read(&["/nonexistent/program"]);
     let spawn_error = std::process::Command::new("/nonexistent/program").spawn();
     let spawn_error = spawn_error.expect_err("no such program").into();
-    assert_eq!(missing.fault(), &SecretErrorKind::NotStarted(spawn_error));
+    assert_eq!(missing.kind(), &SecretErrorKind::NotStarted(spawn_error));
     assert_eq!(
-        read(&[]).fault(),
+        read(&[]).kind(),
         &SecretErrorKind::NotStarted(std::io::ErrorKind::InvalidInput.into())
     );
-    assert_eq!(read(&["true"]).fault(), &SecretErrorKind::Empty);
+    assert_eq!(read(&["true"]).kind(), &SecretErrorKind::Empty);
     assert_eq!(
-        read(&["printf", "a\\nb"]).fault(),
+        read(&["printf", "a\\nb"]).kind(),
         &SecretErrorKind::ControlCharacter(1)
     );
     let literal = KeyCommand::new(["printf", "%s", "$HOME;id"]).timeout(NEVER);

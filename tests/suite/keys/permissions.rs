@@ -88,7 +88,7 @@ fn strict_permissions_refuse_key_files_open_to_every_user() {
     let Err(LookupError::Secret(error)) = registry.tenant("a") else {
         panic!("the file was read")
     };
-    assert_eq!(error.fault(), &SecretErrorKind::OpenToEveryUser(0o644));
+    assert_eq!(error.kind(), &SecretErrorKind::OpenToEveryUser(0o644));
     let message = "open to every user (mode 0644), and keys.strict_permissions is set; close it with chmod o-rw";
     assert_eq!(error.to_string(), format!("file {}: {message}", path.display()));
     let checked = registry.check(CheckMode::Keys).remove(0);
@@ -103,7 +103,7 @@ fn strict_permissions_refuse_key_files_open_to_every_user() {
     let kept = wait_for("an error", status, |key| key.error.is_some());
     assert_eq!(kept.rotations, 0);
     assert_eq!(
-        kept.error.expect("an error").fault(),
+        kept.error.expect("an error").kind(),
         &SecretErrorKind::OpenToEveryUser(0o604)
     );
 }

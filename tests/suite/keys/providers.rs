@@ -37,7 +37,7 @@ fn an_unknown_or_refusing_provider_fails_only_its_own_look_up() {
     for (tenant, expected) in [
         (
             "unknown",
-            "the key cannot be read: provider vualt, secret unknown: no such provider; the program has: vault",
+            "the key cannot be read: provider vualt, secret unknown: unknown provider; known providers: vault",
         ),
         (
             "refused",

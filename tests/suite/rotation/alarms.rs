@@ -156,7 +156,7 @@ fn a_refused_key_is_an_error_from_the_first_refusal_until_a_key_is_taken() {
     let error = first.error.expect("it is refused").to_string();
     assert_eq!(
         error,
-        "provider vault, secret a: the receiver refuses the key that it gives now (403)"
+        "provider vault, secret a: the receiver refuses its current key (403)"
     );
     let first = first.refused.expect("it is refused");
     assert_eq!(first.status, KeyRefusalStatus::Http(403));

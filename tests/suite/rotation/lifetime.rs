@@ -46,7 +46,7 @@ fn a_command_is_run_again_before_its_key_is_over_and_where_it_fails_the_last_goo
         crate::support::fingerprint(&world.collector, &next("a"))
     );
     let error = key.error.expect("it is there").to_string();
-    assert!(error.starts_with("command cat: ended with exit status: 1"), "{error}");
+    assert!(error.starts_with("command cat: failed with exit status: 1"), "{error}");
     a.start_span("span").end();
     world.wait_for_spans("a", 2);
     keys.replace("printed", &key_of("a_last"));

@@ -41,7 +41,7 @@ fn a_link_to_another_tenants_key_is_refused_by_a_look_up_and_by_a_rotation() {
     link(&files, "globex", "acme");
     let error = files.world.registry.tenant("acme").expect_err("a link");
     assert!(
-        matches!(&error, LookupError::Secret(error) if *error.fault() == SecretErrorKind::LeadsElsewhere),
+        matches!(&error, LookupError::Secret(error) if *error.kind() == SecretErrorKind::LinkNotAllowed),
         "{error}"
     );
     fs::remove_file(files.path("keys/acme")).expect("there");
@@ -53,7 +53,7 @@ fn a_link_to_another_tenants_key_is_refused_by_a_look_up_and_by_a_rotation() {
     let now = || files.world.status("acme").key.expect("a key");
     let refused = wait_for("the link to be seen", now, |key| key.error.is_some());
     let error = refused.error.expect("seen");
-    assert_eq!(*error.fault(), SecretErrorKind::LeadsElsewhere);
+    assert_eq!(*error.kind(), SecretErrorKind::LinkNotAllowed);
     assert_eq!(refused.fingerprint, before.fingerprint, "the last good one is in use");
     acme.in_span("still its own", |_| ());
     files.world.flush();

@@ -29,7 +29,7 @@ impl LastFailures {
     }
 
     pub(crate) fn fail(&mut self, kind: RequestKind, error: ExportError) {
-        let now = wall_time::shown(SystemTime::now());
+        let now = wall_time::to_millis(SystemTime::now());
         let last = &mut self.0[kind as usize];
         let series = last.take().filter(|series| series.goes_on());
         let (since, before) = series.map_or((now, 0), |series| (series.status.since, series.status.count));
@@ -45,7 +45,7 @@ impl LastFailures {
 
     pub(crate) fn succeed(&mut self, kind: RequestKind) {
         if let Some(series) = self.0[kind as usize].as_mut().filter(|series| series.goes_on()) {
-            series.status.over = Some(wall_time::shown(SystemTime::now()));
+            series.status.over = Some(wall_time::to_millis(SystemTime::now()));
         }
     }
 

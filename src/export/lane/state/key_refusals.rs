@@ -38,7 +38,7 @@ impl KeyRefusals {
         *refusal = Some(Refusal {
             shown: KeyRefusal {
                 status,
-                since: earlier.map_or_else(|| wall_time::shown(SystemTime::now()), |earlier| earlier.since),
+                since: earlier.map_or_else(|| wall_time::to_millis(SystemTime::now()), |earlier| earlier.since),
                 count: earlier.map_or(0, |earlier| earlier.count) + 1,
             },
             number,
@@ -82,7 +82,7 @@ impl KeyRefusals {
             ..first.shown
         });
         if key.error.is_none() {
-            key.error = Some(origin.refused_by_receiver(first.shown.status, first.previous_accepted));
+            key.error = Some(origin.refused_error(first.shown.status, first.previous_accepted));
         }
     }
 }

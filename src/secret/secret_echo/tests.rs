@@ -17,12 +17,12 @@ fn key(text: &str) -> ApiKey {
     source.read(&sources).expect("a key")
 }
 
-fn repeats(secret: &str, text: &str) -> bool {
-    SentSecrets::new(&key(secret), None).may_be_in(text)
+fn is_echoed(secret: &str, text: &str) -> bool {
+    SentSecrets::new(&key(secret), None).may_appear_in(text)
 }
 
 #[test]
-fn a_key_is_found_in_each_spelling() {
+fn a_key_is_found_in_each_encoding() {
     let secret = "hh_Key/4f9+a:b-canary";
     for text in [
         "hh_Key/4f9+a:b-canary",
@@ -44,7 +44,7 @@ fn a_key_is_found_in_each_spelling() {
         "0x68, 0x68, 0x5f, 0x4b, 0x65, 0x79",
         "[104, 104, 95, 75, 101, 121, 47, 52]",
         "aGhfS2V5LzRmOSthOmItY2FuYXJ5",
-        // Behind `x`, and behind `xy`.
+        // After `x`, and after `xy`.
         "eGhoX0tleS80ZjkrYTpiLWNhbmFyeQ==",
         "eHloaF9LZXkvNGY5K2E6Yi1jYW5hcnk=",
         "aGhfS2V5LzRmOSthOmIt\r\nY2FuYXJ5",
@@ -58,25 +58,25 @@ fn a_key_is_found_in_each_spelling() {
         "hh%5FKey%2F4\u{200b}f9",
         r"hh%5F\u004bey&sol;4f9",
     ] {
-        assert!(repeats(secret, text), "{text}");
-        assert!(repeats(secret, &format!("no such key: <{text}>, sorry")), "{text}");
+        assert!(is_echoed(secret, text), "{text}");
+        assert!(is_echoed(secret, &format!("no such key: <{text}>, sorry")), "{text}");
     }
 }
 
 #[test]
-fn a_basic_header_that_is_encoded_once_more_is_found() {
+fn a_basic_header_that_is_encoded_again_is_found() {
     // The header is `Basic dXNlcjpzZWNyZXQtY2FuYXJ5`.
     for text in [
         "QmFzaWMgZFhObGNqcHpaV055WlhRdFkyRnVZWEo1",
         "ZFhObGNqcHpaV055WlhRdFkyRnVZWEo1",
         "4261736963206458 4e6c636a707a5a574e795a5851745932467559584a35",
     ] {
-        assert!(repeats("user:secret-canary", text), "{text}");
+        assert!(is_echoed("user:secret-canary", text), "{text}");
     }
 }
 
 #[test]
-fn keys_of_few_letters_and_keys_beyond_ascii_are_found_as_a_whole() {
+fn short_keys_and_keys_beyond_ascii_are_found() {
     for (secret, texts) in [
         ("k3y", &["bad k3y", "K3Y", "k 3 y", "%6b3y", "6b3379", "azN5"][..]),
         ("a-b-c-d-e", &["a-b-c-d-e", "a%2db%2dc%2dd%2de", "ABCDE"]),
@@ -95,22 +95,22 @@ fn keys_of_few_letters_and_keys_beyond_ascii_are_found_as_a_whole() {
         ),
     ] {
         for text in texts {
-            assert!(repeats(secret, text), "{secret}: {text}");
+            assert!(is_echoed(secret, text), "{secret}: {text}");
         }
     }
 }
 
 #[test]
-fn credentials_of_a_proxy_are_looked_for_too() {
+fn proxy_credentials_are_found() {
     let (own, proxys) = (key("hh_key_canary"), key("user:of-the-proxy"));
     let secrets = SentSecrets::new(&own, Some(&proxys));
-    assert!(secrets.may_be_in("407 dXNlcjpvZi10aGUtcHJveHk="));
-    assert!(secrets.may_be_in("401 hh%5fkey%5fcanary"));
-    assert!(!SentSecrets::new(&own, None).may_be_in("407 dXNlcjpvZi10aGUtcHJveHk="));
+    assert!(secrets.may_appear_in("407 dXNlcjpvZi10aGUtcHJveHk="));
+    assert!(secrets.may_appear_in("401 hh%5fkey%5fcanary"));
+    assert!(!SentSecrets::new(&own, None).may_appear_in("407 dXNlcjpvZi10aGUtcHJveHk="));
 }
 
 #[test]
-fn what_receivers_say_is_no_key() {
+fn ordinary_receiver_messages_do_not_match() {
     for secret in [
         "hh_4f9c2e71b0d84a6f9e3c5d7a1b2c3d4e",
         "user:secret-canary",
@@ -127,30 +127,30 @@ fn what_receivers_say_is_no_key() {
             "quota of 100000 spans a minute is used up; retry after 2026-11-29T03:17:24.123456Z",
             "request id 01890a5d-ac96-774b-bcce-b302099a8057",
         ] {
-            assert!(!repeats(secret, text), "{text}");
+            assert!(!is_echoed(secret, text), "{text}");
         }
     }
 }
 
 #[test]
-fn work_on_what_is_escaped_again_and_again_is_bounded_and_what_is_not_understood_is_withheld() {
+fn time_is_bounded_for_nested_escapes_and_text_that_is_not_fully_decoded_matches() {
     let deep = |depth: usize| format!("%{}5f", "25".repeat(depth));
-    assert!(!repeats("hh_key_canary", &deep(10)));
-    // Work that grows with the square of these would take minutes.
+    assert!(!is_echoed("hh_key_canary", &deep(10)));
+    // Quadratic work on these would take minutes.
     for text in [
         deep(20_000),
         "%3".repeat(20_000) + &"5".repeat(20_000),
         "\\".repeat(40_000),
         "&amp;".repeat(20) + &"amp;".repeat(10_000),
     ] {
-        assert!(repeats("hh_key_canary", &text));
+        assert!(is_echoed("hh_key_canary", &text));
     }
     for text in ["&".repeat(20_000) + &";".repeat(20_000), "<".repeat(40_000)] {
-        assert!(!repeats("hh_key_canary", &text));
+        assert!(!is_echoed("hh_key_canary", &text));
     }
 }
 
-/// A way to write each character of a text.
+/// Escapes or transformations of single characters.
 #[derive(Clone, Copy, Debug)]
 enum Spelling {
     Capitals,
@@ -164,7 +164,7 @@ enum Spelling {
     Invisible,
 }
 
-/// Spellings of the whole, which come first: what they make is letters and digits.
+/// Encodings of the whole key, applied first. Their output is letters and digits.
 #[derive(Clone, Copy, Debug)]
 enum Encoding {
     None,
@@ -175,7 +175,7 @@ enum Encoding {
 }
 
 fn spell(text: &str, spelling: Spelling, mut coin: impl FnMut() -> bool) -> String {
-    let names = [
+    let entities = [
         ('&', "&amp;"),
         ('<', "&lt;"),
         ('>', "&gt;"),
@@ -190,14 +190,20 @@ fn spell(text: &str, spelling: Spelling, mut coin: impl FnMut() -> bool) -> Stri
     ];
     let mut out = String::new();
     for c in text.chars() {
-        // What begins an escape is always escaped itself.
-        let begins_one = match spelling {
+        // A character that starts an escape is always escaped itself.
+        let starts_escape = match spelling {
             Spelling::JsonCodes => c == '\\',
             Spelling::Url => c == '%',
             Spelling::HtmlDecimal | Spelling::HtmlHex | Spelling::HtmlNames => c == '&',
             _ => false,
         };
-        let mut whole = |spelled: String| if begins_one || coin() { spelled } else { c.to_string() };
+        let mut whole = |spelled: String| {
+            if starts_escape || coin() {
+                spelled
+            } else {
+                c.to_string()
+            }
+        };
         let spelled = match spelling {
             Spelling::Capitals if c.is_ascii_alphabetic() => whole(c.to_ascii_uppercase().to_string()),
             Spelling::JsonSlash if matches!(c, '/' | '"' | '\\') => format!("\\{c}"),
@@ -209,8 +215,8 @@ fn spell(text: &str, spelling: Spelling, mut coin: impl FnMut() -> bool) -> Stri
             Spelling::HtmlHex => whole(format!("&#x{:x};", u32::from(c))),
             Spelling::HtmlNames => names
                 .iter()
-                .find(|name| name.0 == c)
-                .map_or(c.to_string(), |name| whole(name.1.to_owned())),
+                .find(|entity| entity.0 == c)
+                .map_or(c.to_string(), |entity| whole(entity.1.to_owned())),
             Spelling::Blanks => whole(format!("{c} ")),
             Spelling::Invisible => whole(format!("{c}\u{200b}")),
             Spelling::Capitals | Spelling::JsonSlash => c.to_string(),
@@ -249,7 +255,7 @@ fn spellings() -> impl Strategy<Value = Vec<Spelling>> {
     prop::collection::vec(one, 0..5)
 }
 
-fn encodings_of_all() -> impl Strategy<Value = Encoding> {
+fn any_encoding() -> impl Strategy<Value = Encoding> {
     prop::sample::select(vec![
         Encoding::None,
         Encoding::Hex,
@@ -261,9 +267,9 @@ fn encodings_of_all() -> impl Strategy<Value = Encoding> {
 
 proptest! {
     #[test]
-    fn a_key_is_found_however_it_is_spelled_and_wherever_it_stands(
+    fn a_key_is_found_in_any_encoding_at_any_position(
         secret in "[A-Za-z0-9_./+-]{8,40}[a-z0-9]{8}|[a-z0-9]{3,10}:[ -~&&[^ ]]{8,30}",
-        encoding in encodings_of_all(),
+        encoding in any_encoding(),
         spellings in spellings(),
         seed in any::<u64>(),
         before in "[ -~]{0,30}[ .,:=]",
@@ -282,30 +288,30 @@ proptest! {
             text = spell(&text, *spelling, &mut coin);
         }
         let text = format!("{before}{text}{after}");
-        prop_assert!(repeats(&secret, &text), "{}", text);
+        prop_assert!(is_echoed(&secret, &text), "{}", text);
     }
 
     #[test]
-    fn any_eight_characters_of_a_key_are_found(
+    fn any_eight_consecutive_characters_of_a_key_are_found(
         secret in "[A-Za-z0-9]{9,40}",
         spelling in spellings(),
         at in any::<prop::sample::Index>(),
     ) {
-        let start = at.index(secret.len() - RUN + 1);
-        let part = &secret[start..start + RUN];
+        let start = at.index(secret.len() - MIN_MATCH + 1);
+        let part = &secret[start..start + MIN_MATCH];
         let text = spelling.iter().fold(part.to_owned(), |text, one| spell(&text, *one, || true));
         let text = format!("key {text} refused");
-        prop_assert!(repeats(&secret, &text), "{}", text);
+        prop_assert!(is_echoed(&secret, &text), "{}", text);
     }
 
     #[test]
-    fn whatever_a_receiver_says_is_looked_through(
-        // No blanks and no quotes around it, or it is no key.
+    fn a_key_is_found_verbatim_in_any_text(
+        // Without white space or quotes around it, which a key must not have.
         secret in "[a-zß\\d]|[a-zß\\d]\\PC{0,38}[a-zß\\d]",
         text in "\\PC{0,300}",
     ) {
-        repeats(&secret, &text);
+        is_echoed(&secret, &text);
         let text = format!("{text}{secret}{text}");
-        prop_assert!(repeats(&secret, &text));
+        prop_assert!(is_echoed(&secret, &text));
     }
 }
