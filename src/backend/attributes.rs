@@ -1,4 +1,4 @@
-//! What a backend calls sessions, sources, metadata and the data of LLM work.
+//! Names of a backend's attributes for sessions, sources, metadata and LLM data.
 
 #[cfg(test)]
 mod tests;
@@ -8,18 +8,18 @@ use serde_json::Value as Json;
 
 use super::flatten::Flattened;
 
-/// What kind of work a span is.
+/// Kind of work that a span represents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
     /// A call of a model.
     Model,
-    /// A call of a tool, and all that is neither of the others.
+    /// A call of a tool, and any other work.
     Tool,
-    /// Several steps: an agent or a workflow.
+    /// Several steps, such as an agent or a workflow.
     Chain,
 }
 
-/// A part of the data of a span or of a session.
+/// Part of the data of a span or a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DataPart {
     Inputs,
@@ -28,68 +28,71 @@ pub(crate) enum DataPart {
     Metrics,
     Feedback,
     Config,
-    /// Of sessions only.
+    /// Only for sessions.
     UserProperties,
 }
 
-/// The names of a backend.
+/// Attribute names and prefixes of a backend.
 #[derive(Debug)]
-pub(crate) struct Spelling {
-    /// The attribute with the session's id.
+pub(crate) struct AttributeNames {
+    /// Attribute with the session's id.
     pub(crate) session_id: &'static str,
-    /// The attribute with the source; without one it is the resource's `deployment.environment.name`.
+    /// Attribute with the source. If `None`, the source is the resource's
+    /// `deployment.environment.name`.
     pub(crate) source: Option<&'static str>,
-    /// The prefix of a binding's metadata on every span; without one it is on the resource, under `tracer_registry.metadata.`.
+    /// Prefix of a binding's metadata on every span. If `None`, the metadata is on the resource,
+    /// under `tracer_registry.metadata.`.
     pub(crate) metadata: Option<&'static str>,
-    /// The attribute with the session's name, if no call starts it at the backend.
+    /// Attribute with the session's name, if no API call starts the session.
     pub(crate) session_name: &'static str,
-    /// The attribute that makes the backend make the session.
+    /// Attribute that makes the backend create the session.
     pub(crate) session_auto_create: Option<&'static str>,
-    /// What is before the part's name in the attributes of a span's data.
+    /// Prefix of a span's data, before the part's name.
     data: &'static str,
-    /// The prefix of a span's metadata, where it is another.
+    /// Prefix of a span's metadata, if it differs from `data`.
     span_metadata: Option<&'static str>,
-    /// Data that has a name of its own.
+    /// Data with conventional attribute names.
     conventions: &'static [Convention],
-    /// What is before the part's name in the attributes of a session's data.
+    /// Prefix of a session's data, before the part's name.
     session_data: &'static str,
-    /// The prefix of a session's metadata, where it is another.
+    /// Prefix of a session's metadata, if it differs from `session_data`.
     session_metadata: Option<&'static str>,
-    /// The attribute with a span's event type.
+    /// Attribute with a span's event type.
     event_type: &'static str,
-    /// Model, tool and chain in that attribute.
+    /// Values of that attribute for model, tool and chain.
     event_types: [&'static str; 3],
-    /// Whether a span without an event type gets one.
+    /// Whether spans without an event type get one.
     pub(super) needs_event_type: bool,
-    /// The attributes with an error's message and its type, besides OpenTelemetry's.
+    /// Attributes with an error's message and type, in addition to OpenTelemetry's.
     error: Option<[&'static str; 2]>,
 }
 
-/// Data of one key that has a name of its own.
+/// Part and key of data, and the attribute name and value type that conventions define for it.
 #[derive(Debug)]
-struct Convention(DataPart, &'static str, &'static str, Form);
+struct Convention(DataPart, &'static str, &'static str, ValueType);
 
-/// What the value of a [`Convention`] is.
+/// Type of a [`Convention`]'s value.
 #[derive(Clone, Copy, Debug)]
-enum Form {
+enum ValueType {
     Any,
     Double,
-    Texts,
+    Strings,
     Json,
 }
 
-/// Attributes to be set on a span, and how many values were left out of them or shortened.
+/// Attributes to set on a span, and the number of values that were omitted or shortened.
 #[derive(Debug, Default)]
-pub(crate) struct Spelled {
+pub(crate) struct SpanAttributes {
     pub(crate) attributes: Vec<KeyValue>,
     pub(crate) cut: u64,
 }
 
-/// <https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/registry/attributes/gen-ai.md>, all of it in development.
-/// Messages are structured where the API has structured attributes, else JSON; OpenTelemetry for Rust has none.
+/// <https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/registry/attributes/gen-ai.md>,
+/// in development. Messages are structured if the API supports structured attributes and JSON
+/// otherwise; OpenTelemetry for Rust does not support them.
 const GEN_AI: &[Convention] = {
     use DataPart::{Config, Inputs, Metrics, Outputs};
-    use Form::{Any, Double, Json, Texts};
+    use ValueType::{Any, Double, Json, Strings};
 
     &[
         Convention(Inputs, "messages", "gen_ai.input.messages", Json),
@@ -104,17 +107,17 @@ const GEN_AI: &[Convention] = {
         Convention(Config, "max_tokens", "gen_ai.request.max_tokens", Any),
         Convention(Config, "frequency_penalty", "gen_ai.request.frequency_penalty", Double),
         Convention(Config, "presence_penalty", "gen_ai.request.presence_penalty", Double),
-        Convention(Config, "stop_sequences", "gen_ai.request.stop_sequences", Texts),
+        Convention(Config, "stop_sequences", "gen_ai.request.stop_sequences", Strings),
         Convention(Config, "seed", "gen_ai.request.seed", Any),
         Convention(Config, "stream", "gen_ai.request.stream", Any),
         Convention(Config, "choice.count", "gen_ai.request.choice.count", Any),
-        Convention(Config, "encoding_formats", "gen_ai.request.encoding_formats", Texts),
+        Convention(Config, "encoding_formats", "gen_ai.request.encoding_formats", Strings),
     ]
 };
 
-impl Spelling {
-    /// OpenTelemetry's semantic conventions, and names of our own where they have none.
-    pub(super) const PLAIN: Self = Self {
+impl AttributeNames {
+    /// OpenTelemetry's semantic conventions, with names of this crate for the rest.
+    pub(super) const OPENTELEMETRY: Self = Self {
         session_id: "session.id",
         source: None,
         metadata: None,
@@ -148,14 +151,15 @@ impl Spelling {
         error: Some(["honeyhive_error", "honeyhive_error_type"]),
     };
 
-    /// Trace-level attributes are to be on every span, and the data of one span is the observation's.
+    /// Langfuse expects trace-level attributes on every span. A span's own data belongs to the
+    /// observation.
     pub(super) const LANGFUSE: Self = Self {
         session_id: "langfuse.session.id",
         metadata: Some("langfuse.trace.metadata."),
         span_metadata: Some("langfuse.observation.metadata."),
         session_data: "langfuse.trace.metadata.",
         session_metadata: Some("langfuse.trace.metadata."),
-        ..Self::PLAIN
+        ..Self::OPENTELEMETRY
     };
 
     pub(super) const LANGSMITH: Self = Self {
@@ -164,10 +168,10 @@ impl Spelling {
         span_metadata: Some("langsmith.metadata."),
         session_data: "langsmith.metadata.",
         session_metadata: Some("langsmith.metadata."),
-        ..Self::PLAIN
+        ..Self::OPENTELEMETRY
     };
 
-    /// The prefix of a part of a session's data, if the session's spans carry it as attributes.
+    /// Returns the prefix of a part of session data, for sessions carried in span attributes.
     pub(crate) fn session_part(&self, part: DataPart) -> String {
         match (part, self.session_metadata) {
             (DataPart::Metadata, Some(prefix)) => prefix.to_owned(),
@@ -175,41 +179,42 @@ impl Spelling {
         }
     }
 
-    /// The attribute with a session's duration in milliseconds, if spans carry it.
+    /// Returns the attribute with a session's duration in milliseconds, for sessions carried in
+    /// span attributes.
     pub(crate) fn session_duration(&self) -> String {
         format!("{}duration_ms", self.session_data)
     }
 
-    /// Entries of a part of a span's data.
+    /// Converts entries of a part of span data to attributes.
     pub(crate) fn span_data<'a>(
         &self,
         part: DataPart,
         entries: impl IntoIterator<Item = (&'a str, &'a Json)>,
-    ) -> Spelled {
-        let mut spelled = Spelled::default();
-        let mut flattened = Flattened::new(&mut spelled.attributes);
+    ) -> SpanAttributes {
+        let mut converted = SpanAttributes::default();
+        let mut flattened = Flattened::new(&mut converted.attributes);
         for (key, value) in entries {
             let known = self.conventions.iter().find(|known| known.0 == part && known.1 == key);
             match (known, part, self.span_metadata) {
-                (Some(Convention(_, _, name, form)), ..) => match form {
-                    Form::Any => flattened.flat((*name).to_owned(), value),
-                    Form::Double => flattened.double(name, value),
-                    Form::Texts => flattened.texts(name, value),
-                    Form::Json => flattened.json(name, value),
+                (Some(Convention(_, _, name, value_type)), ..) => match value_type {
+                    ValueType::Any => flattened.flat((*name).to_owned(), value),
+                    ValueType::Double => flattened.double(name, value),
+                    ValueType::Strings => flattened.strings(name, value),
+                    ValueType::Json => flattened.json(name, value),
                 },
                 (None, DataPart::Metadata, Some(prefix)) => flattened.flat(format!("{prefix}{key}"), value),
                 (None, ..) => flattened.flat(format!("{}{}.{key}", self.data, part.name()), value),
             }
         }
-        spelled.cut = flattened.cut;
-        spelled
+        converted.cut = flattened.cut;
+        converted
     }
 
     pub(crate) fn event_type(&self, event_type: EventType) -> KeyValue {
         KeyValue::new(self.event_type, self.event_types[event_type as usize])
     }
 
-    /// Whether an attribute is the one with the event type.
+    /// Returns whether an attribute is the event type.
     pub(super) fn is_event_type(&self, attribute: &KeyValue) -> bool {
         attribute.key.as_str() == self.event_type
     }
@@ -225,7 +230,7 @@ impl Spelling {
 }
 
 impl DataPart {
-    /// All parts there are.
+    /// All parts.
     pub(crate) const ALL: [Self; 7] = [
         Self::Inputs,
         Self::Outputs,
@@ -236,7 +241,7 @@ impl DataPart {
         Self::UserProperties,
     ];
 
-    /// What it is called in an enrichment, and in the names of attributes.
+    /// Returns the part's name, as in enrichments and attribute names.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Inputs => "inputs",

@@ -1,5 +1,5 @@
-//! Where a tracer's requests go, and what they look like there. Has nothing of one tracer alone, since tracers share it: the key is attached
-//! when a request is sent, the selector when it is encoded.
+//! Where and in which form requests are sent. Shared by tracers, so it holds no data of a single
+//! tracer: the key is attached when a request is sent, and the selector when it is encoded.
 
 #[cfg(test)]
 mod tests;
@@ -14,12 +14,12 @@ use opentelemetry_sdk::resource::{ResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{SpanData, SpanLimits};
 use serde_json::{Map, Value as Json};
 
-use super::attributes::Spelling;
+use super::attributes::AttributeNames;
 use super::error::DestinationError;
 use super::flatten::{CUT_VALUES, cut_values, flatten, to_otel};
 use super::honeyhive;
 use super::preset::{self, PathRule, Preset};
-use super::project::{Project, Sent};
+use super::project::{Project, ProjectAttribute};
 use super::session_id::trace_session_id;
 use crate::config::{AuthScheme, BackendName, Endpoint, Limits, Protocol, ResolvedBinding, SessionMode};
 use crate::secret::KeyScheme;
@@ -28,35 +28,35 @@ use crate::selector::Selector;
 const TRACES: &str = "/v1/traces";
 const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// Where the requests of tracers go whose bindings say the same.
+/// Address, headers and attributes of requests, shared by tracers with equal bindings.
 #[derive(Debug)]
 pub(crate) struct Destination {
     pub(crate) backend: BackendName,
-    /// Scheme, host and port of all its addresses.
+    /// Scheme, host and port of all its URLs.
     pub(crate) origin: String,
     pub(crate) traces_url: String,
-    /// Where sessions are started and enriched, where that is done by calls.
+    /// Endpoints that start and enrich sessions, if the backend has a session API.
     pub(crate) sessions: Option<SessionUrls>,
     pub(crate) key_header: HeaderName,
     pub(crate) key_scheme: KeyScheme,
-    /// Headers of every request, the key's excepted.
+    /// Headers of every request, without the key's.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) spelling: &'static Spelling,
-    /// A span without a session has that of its trace.
+    pub(crate) names: &'static AttributeNames,
+    /// Whether a span without a session belongs to the session of its trace.
     pub(crate) session_per_trace: bool,
     pub(crate) source: Option<Arc<str>>,
-    /// The project that spans land in, as far as it is known.
+    /// Project that receives the spans, as far as it is known.
     pub(crate) project: Project,
     /// A binding's metadata, for sessions.
     pub(crate) metadata: Map<String, Json>,
-    /// The attributes of all their resources; of one name, the last is meant.
+    /// Attributes of every resource. For equal keys, the last one wins.
     resource: Vec<KeyValue>,
-    /// How large a share of the sending it gets.
+    /// Weight in the fair share of sending.
     pub(crate) weight: u32,
-    /// Attributes that a span may have of its own.
+    /// Maximum attributes that the program may set on a span.
     max_attributes: usize,
-    /// Attributes of every span of the tracer.
-    every_span: Vec<KeyValue>,
+    /// Attributes of every span.
+    span_attributes: Vec<KeyValue>,
 }
 
 #[derive(Debug)]
@@ -84,18 +84,18 @@ impl Destination {
             Some(auth) => (auth.header.as_str(), auth.scheme),
             None => (preset.header, preset.scheme),
         };
-        let metadata = metadata(preset.spelling, binding);
+        let metadata = metadata(preset.names, binding);
         let traces_url = match protocol {
             Protocol::HttpProtobuf | Protocol::HttpJson => traces_url(preset, &endpoint),
             Protocol::Grpc if endpoint.path().is_empty() => endpoint.join(GRPC_TRACES),
             Protocol::Grpc => return Err(DestinationError::GrpcPath(endpoint.to_string())),
         };
-        let (project, sent) = Project::of(&preset.project, binding, &traces_url, protocol)?;
+        let (project, sent) = Project::new(&preset.project, binding, &traces_url, protocol)?;
         let mut headers = headers(preset, binding)?;
-        let mut resource = resource(preset.spelling, binding, metadata.resource);
+        let mut resource = resource(preset.names, binding, metadata.resource);
         match sent {
-            Some(Sent::Header(name, value)) => headers.push((name, value)),
-            Some(Sent::Resource(attribute)) => resource.push(attribute),
+            Some(ProjectAttribute::Header(name, value)) => headers.push((name, value)),
+            Some(ProjectAttribute::Resource(attribute)) => resource.push(attribute),
             None => {}
         }
         Ok(Self {
@@ -105,7 +105,7 @@ impl Destination {
             sessions: (preset.session_api && binding.sessions != SessionMode::AutoCreate)
                 .then(|| session_urls(preset, &endpoint)),
             session_per_trace: binding.sessions == SessionMode::PerTrace,
-            key_header: HeaderName::try_from(header).expect("the table and the configuration were checked"),
+            key_header: HeaderName::try_from(header).expect("a header name checked in the preset or the configuration"),
             key_scheme: match scheme {
                 AuthScheme::Bearer => KeyScheme::Bearer,
                 AuthScheme::Basic => KeyScheme::Basic,
@@ -113,53 +113,56 @@ impl Destination {
             },
             headers,
             project,
-            spelling: preset.spelling,
+            names: preset.names,
             source: binding.source.as_deref().map(Arc::from),
             weight: binding.weight,
             metadata: binding.metadata.0.clone().into_iter().collect(),
             resource,
             max_attributes: span_limits(&binding.limits).max_attributes_per_span as usize,
-            every_span: every_span(preset.spelling, binding, metadata.every_span),
+            span_attributes: span_attributes(preset.names, binding, metadata.span_attributes),
         })
     }
 
-    /// The limits to give the SDK: one attribute more than configured, for the session's id, which comes first and so is never the one
-    /// that is dropped. [`finish`](Self::finish) takes it back from spans outside sessions.
+    /// Returns the limits for the SDK: one attribute more than configured, for the session's id.
+    /// The id comes first, so the SDK never drops it. [`finish`](Self::finish) removes the extra
+    /// attribute from spans outside sessions.
     pub(crate) fn sdk_limits(binding: &ResolvedBinding) -> SpanLimits {
         let mut limits = span_limits(&binding.limits);
         limits.max_attributes_per_span = limits.max_attributes_per_span.saturating_add(1);
         limits
     }
 
-    /// A tracer's resource.
+    /// Returns the resource of a tracer.
     pub(crate) fn resource(&self, selector: &Selector) -> Resource {
-        // First: what is configured under this name is meant.
-        let whose = KeyValue::new("tracer_registry.selector", selector.to_string());
-        let attributes = std::iter::once(whose).chain(self.resource.iter().cloned());
+        // Comes first, so that a configured attribute of this name wins.
+        let selector = KeyValue::new("tracer_registry.selector", selector.to_string());
+        let attributes = std::iter::once(selector).chain(self.resource.iter().cloned());
         Resource::builder_empty().with_attributes(attributes).build()
     }
 
-    /// Adds what every span of the tracer carries. Identity is ours alone: what the program set under the same names is
-    /// taken out, so that a span can't claim another source or, inside a session, another session.
+    /// Adds the attributes that every span of the tracer carries. Removes attributes of the same
+    /// names that the program set, so that a span cannot claim another source or, inside a session,
+    /// another session.
     ///
-    /// `session_of` is the span's trace, where that is a session.
+    /// `session_of` is the span's trace, if that trace is a session.
     pub(crate) fn finish(&self, span: &mut SpanData, session_of: Option<TraceId>) {
-        // Put there by the lane, beyond the limit: the count of what was lost is not lost too.
+        // The lane appends this count beyond the limit. It is set aside so that it is not dropped.
         let cut = span.attributes.pop_if(|last| last.key.as_str() == CUT_VALUES);
         let has_session = span
             .attributes
             .first()
-            .is_some_and(|first| first.key.as_str() == self.spelling.session_id);
-        // The SDK keeps one more than is allowed; a span that is made here may have any number.
+            .is_some_and(|first| first.key.as_str() == self.names.session_id);
+        // The SDK keeps one attribute more than allowed. Spans that this crate creates may have any
+        // number.
         if !has_session && span.attributes.len() == self.max_attributes + 1 {
             span.attributes.pop();
             span.dropped_attributes_count += 1;
         }
-        // A session that the program started comes before that of the trace.
+        // A session that the program started takes precedence over the session of the trace.
         let session_of = session_of.filter(|_| !has_session);
         if let Some(trace) = session_of {
             let id: Arc<str> = trace_session_id(trace).to_string().into();
-            let id = KeyValue::new(self.spelling.session_id, Value::String(id.into()));
+            let id = KeyValue::new(self.names.session_id, Value::String(id.into()));
             span.attributes.insert(0, id);
         }
         let has_session = has_session || session_of.is_some();
@@ -173,26 +176,27 @@ impl Destination {
             .links
             .iter_mut()
             .for_each(|link| keep_last(&mut link.attributes));
-        if self.spelling.needs_event_type && !span.attributes.iter().any(|set| self.spelling.is_event_type(set)) {
+        if self.names.needs_event_type && !span.attributes.iter().any(|set| self.names.is_event_type(set)) {
             let event_type = honeyhive::event_type(&span.attributes);
-            span.attributes.push(self.spelling.event_type(event_type));
+            span.attributes.push(self.names.event_type(event_type));
         }
-        // What the program set is nearer than a binding's metadata.
+        // Attributes that the program set take precedence over the binding's.
         let own = span.attributes.len();
-        for attribute in &self.every_span {
+        for attribute in &self.span_attributes {
             if !span.attributes[..own].iter().any(|set| set.key == attribute.key) {
                 span.attributes.push(attribute.clone());
             }
         }
     }
 
-    /// Removes what stands for the identity of the span without being it, and each attribute that a later one replaces.
+    /// Removes attributes that claim another session or source, and attributes that a later one
+    /// replaces.
     fn keep_last_and_own(&self, attributes: &mut Vec<KeyValue>, has_session: bool) {
         let own_session = has_session.then(|| attributes.remove(0));
         attributes.retain(|attribute| {
             let key = attribute.key.as_str();
-            let is_identity = (has_session && key == self.spelling.session_id)
-                || (self.source.is_some() && Some(key) == self.spelling.source);
+            let is_identity = (has_session && key == self.names.session_id)
+                || (self.source.is_some() && Some(key) == self.names.source);
             !is_identity
         });
         keep_last(attributes);
@@ -202,10 +206,10 @@ impl Destination {
     }
 }
 
-/// A key stands once (OTLP, "attribute keys MUST be unique"), and what is set later replaces what was set before (trace API, "Set
-/// Attributes"); the SDK keeps both.
+/// Keeps the last attribute of each key. Keys must be unique (OTLP), and a later value replaces an
+/// earlier one (trace API, "Set Attributes"); the SDK keeps both.
 fn keep_last(attributes: &mut Vec<KeyValue>) {
-    // Pairwise: there are few on most spans, and the limits bound them.
+    // Pairwise comparison, because most spans have few attributes and the limits bound them.
     let is_replaced = |index: &usize| {
         let key = &attributes[*index].key;
         attributes[index + 1..].iter().any(|later| later.key == *key)
@@ -232,8 +236,8 @@ fn traces_url(preset: &Preset, endpoint: &Endpoint) -> String {
         _ if path.is_empty() => endpoint.join(preset.traces_path),
         _ if path.ends_with(TRACES) => endpoint.join(path),
         PathRule::AsGiven => endpoint.join(path),
-        // A backend with a base path of its own (`/otlp`, `/api/public/otel`) is documented with it, so it is not added again;
-        // HoneyHive's is behind the prefix of the deployment.
+        // Backends with a base path (`/otlp`, `/api/public/otel`) document endpoints that include
+        // it, so it is not added again. HoneyHive's path follows the prefix of the deployment.
         PathRule::Base if preset.session_api => endpoint.join(&format!("{path}{}", preset.traces_path)),
         PathRule::Base => endpoint.join(&format!("{path}{TRACES}")),
     }
@@ -265,8 +269,9 @@ fn headers(preset: &Preset, binding: &ResolvedBinding) -> Result<Vec<(HeaderName
     Ok(headers)
 }
 
-/// From nothing but the SDK's own name: neither other detectors nor `OTEL_*` variables of the process have a say in it.
-fn resource(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
+/// Returns the resource's attributes. Uses only the SDK's own attributes, without other detectors
+/// or `OTEL_*` variables of the process.
+fn resource(names: &AttributeNames, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
     let sdk = TelemetryResourceDetector.detect();
     let mut attributes: Vec<_> = sdk
         .iter()
@@ -277,7 +282,7 @@ fn resource(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyVal
         KeyValue::new("telemetry.distro.name", env!("CARGO_PKG_NAME")),
         KeyValue::new("telemetry.distro.version", env!("CARGO_PKG_VERSION")),
     ]);
-    if let (None, Some(source)) = (spelling.source, &binding.source) {
+    if let (None, Some(source)) = (names.source, &binding.source) {
         attributes.push(KeyValue::new("deployment.environment.name", source.clone()));
     }
     attributes.extend(metadata);
@@ -289,35 +294,38 @@ fn resource(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyVal
     attributes
 }
 
-fn every_span(spelling: &Spelling, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
+fn span_attributes(names: &AttributeNames, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
     let mut attributes = Vec::new();
-    if let (Some(key), Some(source)) = (spelling.source, &binding.source) {
+    if let (Some(key), Some(source)) = (names.source, &binding.source) {
         let source: Arc<str> = source.as_str().into();
         attributes.push(KeyValue::new(key, Value::String(source.into())));
     }
     attributes.extend(metadata);
-    // `"a.b"` and the `b` of a table `a` are one name.
+    // `"a.b"` and the entry `b` of a table `a` have the same name.
     keep_last(&mut attributes);
     attributes
 }
 
-/// A binding's metadata as attributes.
+/// A binding's metadata as attributes, for spans or for the resource.
 struct Metadata {
-    every_span: Vec<KeyValue>,
+    span_attributes: Vec<KeyValue>,
     resource: Vec<KeyValue>,
 }
 
-fn metadata(spelling: &Spelling, binding: &ResolvedBinding) -> Metadata {
+fn metadata(names: &AttributeNames, binding: &ResolvedBinding) -> Metadata {
     let mut attributes = Vec::new();
     let table = Json::Object(binding.metadata.0.clone().into_iter().collect());
-    let prefix = spelling.metadata.unwrap_or("tracer_registry.metadata.");
+    let prefix = names.metadata.unwrap_or("tracer_registry.metadata.");
     let cut = flatten(prefix, &table, &mut attributes);
-    let (every_span, mut resource) = match spelling.metadata {
+    let (span_attributes, mut resource) = match names.metadata {
         Some(_) => (attributes, Vec::new()),
         None => (Vec::new(), attributes),
     };
     if let Some(cut) = cut_values(CUT_VALUES, cut) {
         resource.push(cut);
     }
-    Metadata { every_span, resource }
+    Metadata {
+        span_attributes,
+        resource,
+    }
 }

@@ -1,39 +1,36 @@
-//! Why a binding has no destination.
+//! Errors of destinations.
 
 use crate::config::BackendName;
 
-/// Why a binding has no destination.
+/// A binding cannot be converted to a destination.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DestinationError {
-    /// The backend has no address that is the same for all customers.
-    #[error("the backend {0} needs an endpoint: it has no one address for everybody")]
+    /// The backend has no default endpoint, because its address differs between customers.
+    #[error("the backend {0} needs an endpoint: it has no default")]
     NoEndpoint(BackendName),
-    /// The backend takes protobuf only.
-    #[error("the backend {0} takes protobuf only; set export.protocol to \"http/protobuf\"")]
+    /// The backend accepts only protobuf.
+    #[error("the backend {0} accepts only protobuf; set export.protocol to \"http/protobuf\"")]
     ProtobufOnly(BackendName),
-    /// The backend takes no gRPC.
+    /// The backend does not support gRPC.
     #[error(
-        "the backend {0} is spoken to by HTTP only; set export.protocol to \"http/protobuf\", or the backend to \"otlp\" where a collector \
-         is in between"
+        "the backend {0} does not support gRPC; set export.protocol to \"http/protobuf\", or send through a collector with the backend \"otlp\""
     )]
     NoGrpc(BackendName),
-    /// gRPC has paths of its own, and an endpoint with another one is an endpoint for HTTP.
-    #[error(
-        "{0} has a path, and gRPC has its own: the endpoint is a scheme, a host and a port, as in \"https://collector.example:4317\""
-    )]
+    /// gRPC defines the path, so an endpoint with a path is meant for HTTP.
+    #[error("{0} has a path; a gRPC endpoint is a scheme, a host and a port, as in \"https://collector.example:4317\"")]
     GrpcPath(String),
-    /// An `https` address, in a program that was built without the feature `tls`.
+    /// The address uses `https`, and the program was built without the feature `tls`.
     #[error("{0} needs TLS, and this program was built without the feature `tls` of tracer-registry")]
     NoTls(String),
-    /// A project is configured, and the backend takes none.
-    #[error("the backend {0} takes no project from `project`; remove the setting")]
+    /// A project is configured, and the backend does not support the setting.
+    #[error("the backend {0} does not support `project`; remove the setting")]
     NoProject(BackendName),
-    /// No project is configured, and the backend takes nothing without one.
-    #[error("the backend {0} needs `project`: it takes no spans without one")]
+    /// No project is configured, and the backend requires one.
+    #[error("the backend {0} requires `project`")]
     ProjectMissing(BackendName),
-    /// The project is configured in two ways, of which the backend takes one.
-    #[error("the project of the backend {backend} is set twice, by `project` and by `{by}`; remove one of them")]
+    /// The project is configured twice, and the backend uses only one of the settings.
+    #[error("the project is set twice for the backend {backend}, by `project` and by `{by}`; remove one of them")]
     ProjectTwice {
         /// The backend.
         backend: BackendName,
@@ -41,9 +38,9 @@ pub enum DestinationError {
         by: String,
     },
     /// The project cannot be sent as a header.
-    #[error("the project has characters that a header cannot carry, and the backend {0} takes it from a header")]
+    #[error("the project contains characters that are invalid in a header; the backend {0} reads it from a header")]
     ProjectCharacters(BackendName),
     /// The source cannot be sent as a header.
-    #[error("the source has characters that a header cannot carry")]
+    #[error("the source contains characters that are invalid in a header")]
     Source,
 }

@@ -1,7 +1,7 @@
-//! JSON values as attributes, within bounds.
+//! Converts JSON values to attributes, within limits.
 //!
-//! A value may have any depth and size: a model may have made it. Each call is bounded, and counts what it left out or
-//! shortened. Nothing in here goes deeper than [`MAX_DEPTH`] by recursion.
+//! A value may have any depth and size, for example if a model generated it. Each call is bounded,
+//! and counts the values that it omitted or shortened. Recursion is limited to [`MAX_DEPTH`].
 
 #[cfg(test)]
 mod tests;
@@ -11,28 +11,30 @@ use std::fmt::Write as _;
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 use serde_json::{Map, Value as Json};
 
-/// The attribute that counts the values of a span that were left out or shortened.
+/// Attribute with the number of a span's values that were omitted or shortened.
 pub(crate) const CUT_VALUES: &str = "tracer_registry.cut_values";
-/// How many tables and lists may lie in one another, the outermost table included.
+/// Maximum nesting depth of tables and lists, including the outermost table.
 pub(crate) const MAX_DEPTH: usize = 16;
-/// Values of one call.
+/// Maximum attributes per call.
 pub(crate) const MAX_VALUES: usize = 128;
-/// Bytes of one text.
+/// Maximum bytes of a string.
 pub(crate) const MAX_TEXT_BYTES: usize = 32 << 10;
-/// Bytes of an attribute's name. A longer one is not shortened: it would be another name.
+/// Maximum bytes of an attribute's name. A longer name is omitted, because shortening would change
+/// its meaning.
 pub(crate) const MAX_NAME_BYTES: usize = 1 << 10;
-/// Bytes of the names and texts of a value that is one attribute, as JSON.
+/// Maximum bytes of names and strings in a value that becomes one JSON attribute.
 const MAX_JSON_BYTES: usize = 256 << 10;
-/// What a number, a table or a list counts for among [`MAX_JSON_BYTES`].
+/// Bytes that a number, table or list counts towards [`MAX_JSON_BYTES`].
 const JSON_NODE_BYTES: usize = 8;
 
-/// An attribute that counts cut values, where any were.
+/// Returns an attribute with the number of cut values, or `None` if it is zero.
 pub(crate) fn cut_values(name: &'static str, cut: u64) -> Option<KeyValue> {
     let count = i64::try_from(cut).unwrap_or(i64::MAX);
     (cut > 0).then(|| KeyValue::new(name, count))
 }
 
-/// A table as attributes: nested tables with dotted keys, a list's index as a key, nulls left out. Gives how many values were cut.
+/// Converts a table to attributes: dotted keys for nested tables, indices for list items, nothing
+/// for nulls. Returns the number of values that were omitted or shortened.
 pub(crate) fn flatten(prefix: &str, table: &Json, attributes: &mut Vec<KeyValue>) -> u64 {
     let mut flattened = Flattened::new(attributes);
     if let Json::Object(entries) = table {
@@ -43,12 +45,12 @@ pub(crate) fn flatten(prefix: &str, table: &Json, attributes: &mut Vec<KeyValue>
     flattened.cut
 }
 
-/// The attributes of one call. All that is added is within the call's bounds together.
+/// Attributes of one call, which share its limits.
 pub(super) struct Flattened<'a> {
     attributes: &'a mut Vec<KeyValue>,
-    /// How many values may still be added.
-    left: usize,
-    /// Values that were left out or shortened.
+    /// Number of values that may still be added.
+    remaining: usize,
+    /// Number of values that were omitted or shortened.
     pub(super) cut: u64,
 }
 
@@ -56,17 +58,17 @@ impl<'a> Flattened<'a> {
     pub(super) fn new(attributes: &'a mut Vec<KeyValue>) -> Self {
         Self {
             attributes,
-            left: MAX_VALUES,
+            remaining: MAX_VALUES,
             cut: 0,
         }
     }
 
-    /// An entry of a table, and all that is in it.
+    /// Adds an entry of a table, with all nested values.
     pub(super) fn flat(&mut self, mut name: String, value: &Json) {
         self.walk(&mut name, value, MAX_DEPTH - 1);
     }
 
-    /// A number with a fraction, also where it was written without one.
+    /// Adds a number as a float, even if it was written as an integer.
     pub(super) fn double(&mut self, name: &str, value: &Json) {
         match value.as_f64() {
             Some(number) => self.add(name, Value::F64(number)),
@@ -74,24 +76,24 @@ impl<'a> Flattened<'a> {
         }
     }
 
-    /// A list of texts as one attribute.
-    pub(super) fn texts(&mut self, name: &str, value: &Json) {
-        let texts = value
+    /// Adds a list of strings as one attribute.
+    pub(super) fn strings(&mut self, name: &str, value: &Json) {
+        let strings = value
             .as_array()
             .and_then(|items| items.iter().map(Json::as_str).collect());
-        let Some::<Vec<&str>>(texts) = texts else {
+        let Some::<Vec<&str>>(strings) = strings else {
             return self.flat(name.to_owned(), value);
         };
-        self.cut += texts.len().saturating_sub(MAX_VALUES) as u64;
-        let kept = texts.iter().take(MAX_VALUES);
+        self.cut += strings.len().saturating_sub(MAX_VALUES) as u64;
+        let kept = strings.iter().take(MAX_VALUES);
         let kept: Vec<StringValue> = kept
             .map(|text| shorten(text, MAX_TEXT_BYTES, &mut self.cut).into())
             .collect();
         self.add(name, Value::Array(Array::String(kept)));
     }
 
-    /// Whatever it is as one attribute with JSON text; a text is taken to be JSON already. What does not fit is left out of the JSON,
-    /// which stays whole.
+    /// Adds any value as one attribute with JSON text. A string is taken as JSON text already.
+    /// Parts beyond the limits are omitted, and the JSON stays valid.
     pub(super) fn json(&mut self, name: &str, value: &Json) {
         let text = match value {
             Json::Null => return,
@@ -108,10 +110,10 @@ impl<'a> Flattened<'a> {
     }
 
     fn add(&mut self, name: &str, value: Value) {
-        if self.left == 0 || name.len() > MAX_NAME_BYTES {
+        if self.remaining == 0 || name.len() > MAX_NAME_BYTES {
             self.cut += 1;
         } else {
-            self.left -= 1;
+            self.remaining -= 1;
             self.attributes.push(KeyValue::new(name.to_owned(), value));
         }
     }
@@ -120,7 +122,7 @@ impl<'a> Flattened<'a> {
         let end = name.len();
         match value {
             Json::Null => {}
-            Json::Object(_) | Json::Array(_) if depth == 0 || self.left == 0 => self.cut += values_in(value),
+            Json::Object(_) | Json::Array(_) if depth == 0 || self.remaining == 0 => self.cut += values_in(value),
             Json::Object(entries) => {
                 for (key, value) in entries {
                     name.push('.');
@@ -131,13 +133,13 @@ impl<'a> Flattened<'a> {
             }
             Json::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    write!(name, ".{index}").expect("a String takes all that is written");
+                    write!(name, ".{index}").expect("writing to a String cannot fail");
                     self.walk(name, item, depth - 1);
                     name.truncate(end);
                 }
             }
-            // Checked before the text is copied.
-            _ if self.left == 0 || name.len() > MAX_NAME_BYTES => self.cut += 1,
+            // Checked before copying the string.
+            _ if self.remaining == 0 || name.len() > MAX_NAME_BYTES => self.cut += 1,
             Json::String(text) => {
                 let text = shorten(text, MAX_TEXT_BYTES, &mut self.cut);
                 self.add(name, Value::String(text.into()));
@@ -151,7 +153,7 @@ impl<'a> Flattened<'a> {
     }
 }
 
-/// The beginning of a text, up to the last character that ends within the bound.
+/// Shortens a string to at most `max_bytes`, at a character boundary.
 pub(crate) fn shorten(text: &str, max_bytes: usize, cut: &mut u64) -> String {
     if text.len() <= max_bytes {
         return text.to_owned();
@@ -161,13 +163,13 @@ pub(crate) fn shorten(text: &str, max_bytes: usize, cut: &mut u64) -> String {
     text[..end.unwrap_or_default()].to_owned()
 }
 
-/// An error's message, within the bound of a text.
+/// Shortens an error's message to [`MAX_TEXT_BYTES`]. Also returns the number of cut values.
 pub(crate) fn shorten_text(text: &str) -> (String, u64) {
     let mut cut = 0;
     (shorten(text, MAX_TEXT_BYTES, &mut cut), cut)
 }
 
-/// The part of a value that is within the bounds.
+/// Returns the part of a value within the limits.
 fn prune(value: &Json, depth: usize, budget: &mut usize, cut: &mut u64) -> Option<Json> {
     let is_container = value.is_array() || value.is_object();
     if *budget < JSON_NODE_BYTES || (is_container && depth == 0) {
@@ -203,29 +205,29 @@ fn prune(value: &Json, depth: usize, budget: &mut usize, cut: &mut u64) -> Optio
     })
 }
 
-/// How many texts, numbers and booleans are in a value, however deep.
+/// Returns the number of strings, numbers and booleans in a value, at any depth.
 fn values_in(value: &Json) -> u64 {
     let mut count = 0;
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
+    let mut pending = vec![value];
+    while let Some(value) = pending.pop() {
         match value {
             Json::Null => {}
-            Json::Array(items) => open.extend(items),
-            Json::Object(entries) => open.extend(entries.values()),
+            Json::Array(items) => pending.extend(items),
+            Json::Object(entries) => pending.extend(entries.values()),
             _ => count += 1,
         }
     }
     count
 }
 
-/// A text, number or boolean as OpenTelemetry has it.
+/// Converts a string, number or boolean to an OpenTelemetry value. Returns `None` for other values.
 pub(crate) fn to_otel(value: &Json) -> Option<Value> {
     match value {
         Json::Bool(boolean) => Some(Value::Bool(*boolean)),
         Json::Number(number) => Some(match (number.as_i64(), number.as_f64()) {
             (Some(integer), _) => Value::I64(integer),
             (None, Some(float)) if number.is_f64() => Value::F64(float),
-            // An integer that OpenTelemetry has no number for: as text it is still exact.
+            // An integer beyond OpenTelemetry's range. A string keeps it exact.
             (None, _) => Value::String(number.to_string().into()),
         }),
         Json::String(text) => Some(Value::String(text.clone().into())),

@@ -1,7 +1,8 @@
-//! HoneyHive's session API and its event types.
+//! HoneyHive's session API and event types.
 //!
-//! A session is an event whose id is the session's id. The id is minted by us and `start` is idempotent, so nothing waits for an answer.
-//! The server merges enrichments as they arrive, except `outputs`, which it replaces: their order matters.
+//! A session is an event with the session's id. This crate generates the id and `start` is
+//! idempotent, so nothing waits for a response. The server merges enrichments as they arrive,
+//! except `outputs`, which it replaces. Their order therefore matters.
 
 use opentelemetry::KeyValue;
 use serde_json::{Map, Value, json};
@@ -11,7 +12,7 @@ use super::attributes::EventType;
 pub(super) const START_PATH: &str = "/session/start";
 pub(super) const EVENTS_PATH: &str = "/events";
 
-/// What a session starts with.
+/// Data that a session starts with.
 pub(crate) struct SessionStart<'a> {
     pub(crate) id: &'a str,
     pub(crate) name: &'a str,
@@ -21,7 +22,7 @@ pub(crate) struct SessionStart<'a> {
     pub(crate) user_properties: &'a Map<String, Value>,
 }
 
-/// The body of `POST /session/start`. Empty parts are left out.
+/// Returns the body of `POST /session/start`. Omits empty parts.
 pub(crate) fn start_body(start: &SessionStart<'_>) -> Value {
     let mut session = Map::new();
     session.insert("session_id".into(), start.id.into());
@@ -41,13 +42,14 @@ pub(crate) fn start_body(start: &SessionStart<'_>) -> Value {
     json!({ "session": session })
 }
 
-/// The body of `PUT /events`: a delta, only what is given.
+/// Returns the body of `PUT /events`, which holds only the changed parts.
 pub(crate) fn enrich_body(id: &str, mut delta: Map<String, Value>) -> Map<String, Value> {
     delta.insert("event_id".into(), id.into());
     delta
 }
 
-/// The event type of a span that was given none, from what its instrumentation says of the operation.
+/// Returns the event type for a span without one, derived from the operation that its
+/// instrumentation recorded.
 pub(super) fn event_type(attributes: &[KeyValue]) -> EventType {
     let text = |key: &str| {
         let found = attributes.iter().find(|attribute| attribute.key.as_str() == key)?;
@@ -57,7 +59,7 @@ pub(super) fn event_type(attributes: &[KeyValue]) -> EventType {
         Some("chat" | "text_completion" | "generate_content" | "embeddings") => return EventType::Model,
         Some("invoke_agent" | "create_agent" | "invoke_workflow") => return EventType::Chain,
         Some("execute_tool" | "retrieval") => return EventType::Tool,
-        // An operation that HoneyHive has no type for says no more than none.
+        // An operation that HoneyHive has no type for is ignored.
         _ => {}
     }
     match text("openinference.span.kind").as_deref() {
@@ -103,7 +105,7 @@ mod tests {
             assert_eq!(typed(&[("openinference.span.kind", kind)]), expected, "{kind}");
         }
         let both = |operation| typed(&[("openinference.span.kind", "LLM"), ("gen_ai.operation.name", operation)]);
-        assert_eq!(both("retrieval"), Tool, "the operation is looked at first");
+        assert_eq!(both("retrieval"), Tool, "the operation takes precedence");
         assert_eq!(both("something_new"), Model);
         assert_eq!(typed(&[("name", "app.models.load_user")]), Tool);
     }

@@ -1,13 +1,15 @@
-//! Merges enrichments of one session into one request, if the receiver cannot tell it from single ones.
+//! Merges enrichments of one session into one request, if the receiver's state is the same as after
+//! separate requests.
 //!
-//! The receiver replaces `outputs` and `duration` and merges the other parts key by key. Whether it merges what is nested in a key as well,
-//! and what it makes of a null, is not known, so a key that two enrichments name in the same part decides:
+//! The receiver replaces `outputs` and `duration`, and merges the other parts by key. Its handling
+//! of nested values and nulls is unknown, so the values decide if two enrichments set the same key
+//! of a part:
 //!
-//! | earlier | later | sent together |
+//! | earlier | later | merged |
 //! |---|---|---|
-//! | any but null | text, number, boolean | yes, the later |
-//! | any | table, list | no: it may be merged into what the receiver has, which the earlier one changes |
-//! | null in either | | no: it may mean that the key is null, that it is gone, or nothing |
+//! | not null | string, number, boolean | yes: the later value wins |
+//! | any | table, list | no: the receiver may merge it into existing data, which the earlier one changes |
+//! | null in either | | no: null may set the key to null, delete it, or do nothing |
 
 #[cfg(test)]
 mod tests;
@@ -17,17 +19,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The parts that the receiver merges key by key.
-const MERGED: [&str; 5] = ["metadata", "feedback", "metrics", "config", "user_properties"];
-/// How large a merged request may get, about. Far below what servers take, as nginx with its 1 MiB: a request must not be refused for what
-/// was merged into it.
+/// Parts that the receiver merges by key.
+const MERGED_PARTS: [&str; 5] = ["metadata", "feedback", "metrics", "config", "user_properties"];
+/// Approximate maximum size of a merged request. Far below common server limits, such as nginx's 1
+/// MiB, so merging never gets a request refused.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// What one `PUT /events` says: the longest beginning of a row of enrichments that can be sent as one.
+/// Body of one `PUT /events`: the longest prefix of a list of enrichments that can be merged.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Merged<'a> {
-    parts: BTreeMap<&'a str, Part<'a>>,
+pub(crate) struct MergedEnrichment<'a> {
+    parts: BTreeMap<&'a str, SessionPart<'a>>,
     #[serde(skip)]
     bytes: usize,
     #[serde(skip)]
@@ -36,22 +38,24 @@ pub(crate) struct Merged<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Part<'a> {
-    Keys(BTreeMap<&'a str, &'a Value>),
+enum SessionPart<'a> {
+    ByKey(BTreeMap<&'a str, &'a Value>),
     Whole(&'a Value),
 }
 
-impl<'a> Merged<'a> {
-    /// How many enrichments one request may carry. So many are lost if it cannot be delivered, and are sent one by one if it is refused.
+impl<'a> MergedEnrichment<'a> {
+    /// Maximum enrichments per request. All of them are lost if the request cannot be delivered,
+    /// and are sent one by one if it is refused.
     pub(crate) const MAX_COUNT: usize = 64;
 
-    /// Merges enrichments, in the order in which they were made, up to the first that must be sent by itself. The first is always in it.
+    /// Merges enrichments in order, up to the first that must be sent separately. Always takes the
+    /// first one.
     pub(crate) fn of(enrichments: impl IntoIterator<Item = &'a Map<String, Value>>) -> Self {
         let mut merged = Self::default();
         for next in enrichments {
             let bytes = bytes_of_fields(next);
             let bounded = merged.count < Self::MAX_COUNT && merged.bytes + bytes <= MAX_BYTES;
-            if merged.count > 0 && !(bounded && merged.agrees_with(next)) {
+            if merged.count > 0 && !(bounded && merged.can_merge(next)) {
                 break;
             }
             merged.bytes += bytes;
@@ -61,48 +65,50 @@ impl<'a> Merged<'a> {
         merged
     }
 
-    /// How many enrichments are in it.
+    /// Returns the number of merged enrichments.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    fn agrees_with(&self, next: &Map<String, Value>) -> bool {
+    fn can_merge(&self, next: &Map<String, Value>) -> bool {
         next.iter().all(|(name, later)| match (self.parts.get(&**name), later) {
             (None, _) => true,
-            (Some(Part::Keys(earlier)), Value::Object(later)) => later.iter().all(|(key, later)| {
+            (Some(SessionPart::ByKey(earlier)), Value::Object(later)) => later.iter().all(|(key, later)| {
                 earlier
                     .get(&**key)
-                    .is_none_or(|earlier| !earlier.is_null() && is_plain(later))
+                    .is_none_or(|earlier| !earlier.is_null() && is_scalar(later))
             }),
-            (Some(Part::Whole(earlier)), later) => !MERGED.contains(&&**name) && !earlier.is_null() && !later.is_null(),
-            (Some(Part::Keys(_)), _) => false,
+            (Some(SessionPart::Whole(earlier)), later) => {
+                !MERGED_PARTS.contains(&&**name) && !earlier.is_null() && !later.is_null()
+            }
+            (Some(SessionPart::ByKey(_)), _) => false,
         })
     }
 
     fn add(&mut self, next: &'a Map<String, Value>) {
         for (name, later) in next {
             match (later, self.parts.get_mut(&**name)) {
-                (Value::Object(later), Some(Part::Keys(keys))) => {
+                (Value::Object(later), Some(SessionPart::ByKey(keys))) => {
                     keys.extend(later.iter().map(|(key, value)| (&**key, value)));
                 }
-                (Value::Object(later), None) if MERGED.contains(&&**name) => {
+                (Value::Object(later), None) if MERGED_PARTS.contains(&&**name) => {
                     let keys = later.iter().map(|(key, value)| (&**key, value)).collect();
-                    self.parts.insert(name, Part::Keys(keys));
+                    self.parts.insert(name, SessionPart::ByKey(keys));
                 }
                 (later, _) => {
-                    self.parts.insert(name, Part::Whole(later));
+                    self.parts.insert(name, SessionPart::Whole(later));
                 }
             }
         }
     }
 }
 
-/// Neither null nor anything that could be merged.
-fn is_plain(value: &Value) -> bool {
+/// Returns whether a value is neither null nor mergeable.
+fn is_scalar(value: &Value) -> bool {
     matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_))
 }
 
-/// About how long a value is as JSON: exact but for numbers and for what is escaped in texts.
+/// Estimates a value's length as JSON. Exact except for numbers and escapes in strings.
 fn bytes_of(value: &Value) -> usize {
     match value {
         Value::Null => 4,

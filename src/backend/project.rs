@@ -1,4 +1,4 @@
-//! How a request names the project, if the backend's key does not choose it.
+//! How a request names its project, for backends that do not derive it from the key.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
@@ -10,133 +10,139 @@ use super::flatten::to_otel;
 use crate::config::{BackendName, Protocol, ResolvedBinding};
 use crate::secret::Fingerprint;
 
-/// What chooses the project of a backend.
+/// What selects the project.
 #[derive(Debug)]
 pub(super) enum ProjectRule {
-    /// The key.
+    /// The API key.
     Key,
-    /// What, depends on the receiver: perhaps a header, perhaps an attribute of the resource.
+    /// Unknown: the receiver may use the key, a header or a resource attribute.
     Unknown,
     /// The setting `project`.
-    Named(&'static Naming),
+    Named(&'static ProjectSetting),
 }
 
 /// How the setting `project` is sent.
 #[derive(Debug)]
-pub(super) struct Naming {
+pub(super) struct ProjectSetting {
     pub(super) carrier: Carrier,
-    /// How a project is written.
-    pub(super) form: Form,
-    /// Headers and attributes of the resource by which the backend chooses too: a binding sets one of them or `project`.
-    pub(super) also: &'static [Carrier],
-    /// The project of what names none; none if the backend refuses that, or does not say.
+    /// Format of the project.
+    pub(super) format: ProjectFormat,
+    /// Other headers and resource attributes that select the project. A binding sets one of them or
+    /// `project`.
+    pub(super) alternatives: &'static [Carrier],
+    /// Project if none is set. `None` if the backend refuses such requests, or does not document a
+    /// default.
     pub(super) default: Option<&'static str>,
-    /// Whether the backend takes nothing without a project.
+    /// Whether the backend requires a project.
     pub(super) is_required: bool,
 }
 
-/// What carries the project.
+/// Header or resource attribute with the project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carrier {
-    /// An attribute of the resource, with each protocol.
+    /// A resource attribute, with each protocol.
     Resource(&'static str),
-    /// A header, in lower case. Not with gRPC: Phoenix, the only one of these with gRPC, does not look at metadata.
+    /// A header, in lower case. Not sent with gRPC: of the backends with gRPC only Phoenix has a
+    /// project header, and it ignores gRPC metadata.
     Header(&'static str),
 }
 
-/// How a project is written.
+/// Format of a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ProjectFormat {
     AsGiven,
-    /// Braintrust: the kind of parent, a colon, and its id or name. A project without a kind is a project's name.
+    /// Braintrust: the kind of parent, a colon, and its id or name. Without a kind, the text is a
+    /// project's name.
     Parent,
 }
 
-const HASHES: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
+const HASHER: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
 
 const PARENTS: [&str; 3] = ["project_id:", "project_name:", "experiment_id:"];
 
-/// Where spans land, as a hash: of two tracers with equal ids it is one project.
+/// Hash that identifies a project. Equal for tracers that send to the same project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ProjectId(u64);
 
 #[cfg(test)]
 impl ProjectId {
-    /// One that differs by the key alone.
+    /// Returns an id that depends only on the key.
     pub(crate) fn of_key(key: Fingerprint) -> Self {
-        Self(HASHES.hash_one(key))
+        Self(HASHER.hash_one(key))
     }
 }
 
-/// The project of a destination.
+/// Project that a destination sends to.
 #[derive(Debug)]
 pub(crate) struct Project {
-    /// Its name as it is sent to the backend, or the backend's default. `None` if the key alone chooses it, or it is not known.
+    /// Name as sent to the backend, or the backend's default. `None` if only the key selects the
+    /// project, or if it is unknown.
     pub(crate) name: Option<String>,
-    /// Whether the setting `project` could choose another.
-    pub(crate) is_named: bool,
-    /// Whether another key could.
-    pub(crate) is_of_key: bool,
-    /// A hash of the address and of what is said of the project there.
-    place: u64,
+    /// Whether the setting `project` selects it.
+    pub(crate) by_setting: bool,
+    /// Whether the key selects it.
+    pub(crate) by_key: bool,
+    /// Hash of the address, and of the settings that select a project there.
+    address_hash: u64,
 }
 
 impl Project {
-    /// The project that a binding chooses at an address, with what is sent for it.
-    pub(super) fn of(
+    /// Returns the project that a binding selects, and the header or attribute to send for it.
+    pub(super) fn new(
         rule: &ProjectRule,
         binding: &ResolvedBinding,
         traces_url: &str,
         protocol: Protocol,
-    ) -> Result<(Self, Option<Sent>), DestinationError> {
+    ) -> Result<(Self, Option<ProjectAttribute>), DestinationError> {
         let (name, sent) = match rule {
             ProjectRule::Named(naming) => naming.choose(binding, protocol)?,
             _ if binding.project.is_some() => return Err(DestinationError::NoProject(binding.backend)),
             ProjectRule::Key | ProjectRule::Unknown => (None, None),
         };
-        let by_anything = matches!(rule, ProjectRule::Unknown).then_some((&binding.headers, &binding.resource));
-        let place = HASHES.hash_one((traces_url, &name, by_anything));
+        let any_settings = matches!(rule, ProjectRule::Unknown).then_some((&binding.headers, &binding.resource));
+        let address_hash = HASHER.hash_one((traces_url, &name, any_settings));
         let project = Self {
             name,
-            is_named: matches!(rule, ProjectRule::Named(_)),
-            is_of_key: !binding.backend.shares_projects(),
-            place,
+            by_setting: matches!(rule, ProjectRule::Named(_)),
+            by_key: !binding.backend.shares_projects(),
+            address_hash,
         };
         Ok((project, sent))
     }
 
-    /// Whether tracers that have the same key, or another one if `has_same_key` is false, send to one project.
-    pub(crate) fn is_same(&self, other: &Self, has_same_key: bool) -> bool {
-        self.place == other.place && (has_same_key || !self.is_of_key)
+    /// Returns whether two tracers send to the same project. `same_key` states whether they have
+    /// the same key.
+    pub(crate) fn is_same(&self, other: &Self, same_key: bool) -> bool {
+        self.address_hash == other.address_hash && (same_key || !self.by_key)
     }
 
-    /// Returns what to configure for two selectors that send to one project, so that they do not.
+    /// Returns advice on separating two selectors that send to the same project.
     pub(crate) fn advice(&self) -> &'static str {
-        match (self.is_named, self.is_of_key) {
-            (true, true) => "give each a `project` or a key of its own",
-            (true, false) => "give each a `project` of its own, because no key of this backend chooses one",
-            (false, _) => "give each a key of its own",
+        match (self.by_setting, self.by_key) {
+            (true, true) => "give each its own `project` or key",
+            (true, false) => "give each its own `project`, because keys do not select the project on this backend",
+            (false, _) => "give each its own key",
         }
     }
 
-    /// The project, with a key.
+    /// Returns the id of the project under a key.
     pub(crate) fn id(&self, key: Fingerprint) -> ProjectId {
-        ProjectId(HASHES.hash_one((self.place, self.is_of_key.then_some(key))))
+        ProjectId(HASHER.hash_one((self.address_hash, self.by_key.then_some(key))))
     }
 }
 
-/// A project as it is sent.
-pub(super) enum Sent {
+/// Header or resource attribute to send for a project.
+pub(super) enum ProjectAttribute {
     Resource(KeyValue),
     Header(HeaderName, HeaderValue),
 }
 
-impl Sent {
+impl ProjectAttribute {
     fn new(carrier: Carrier, name: &str, backend: BackendName) -> Result<Self, DestinationError> {
         Ok(match carrier {
             Carrier::Resource(key) => Self::Resource(KeyValue::new(key, name.to_owned())),
             Carrier::Header(header) => {
-                // Receivers differ in what they take other characters for.
+                // Receivers decode characters beyond ASCII differently.
                 let value = Some(name).filter(|name| name.is_ascii());
                 let value = value.and_then(|name| HeaderValue::from_str(name).ok());
                 let value = value.ok_or(DestinationError::ProjectCharacters(backend))?;
@@ -146,22 +152,23 @@ impl Sent {
     }
 }
 
-impl Naming {
-    /// The project of a binding, and what is sent for it if the setting chooses it.
+impl ProjectSetting {
+    /// Returns the project of a binding, and the header or attribute to send for it if the setting
+    /// selects it.
     fn choose(
         &self,
         binding: &ResolvedBinding,
         protocol: Protocol,
-    ) -> Result<(Option<String>, Option<Sent>), DestinationError> {
+    ) -> Result<(Option<String>, Option<ProjectAttribute>), DestinationError> {
         let backend = binding.backend;
-        Ok(match (&binding.project, self.by_hand(binding, protocol)) {
+        Ok(match (&binding.project, self.from_alternatives(binding, protocol)) {
             (Some(_), Some((carrier, _))) => {
                 let by = carrier.to_string();
                 return Err(DestinationError::ProjectTwice { backend, by });
             }
             (Some(project), None) => {
-                let name = self.form.write(project);
-                let sent = Sent::new(self.carrier, &name, backend)?;
+                let name = self.format.apply(project);
+                let sent = ProjectAttribute::new(self.carrier, &name, backend)?;
                 (Some(name), Some(sent))
             }
             (None, Some((_, name))) => (Some(name), None),
@@ -170,9 +177,9 @@ impl Naming {
         })
     }
 
-    /// The project that a binding chooses by other means than the setting.
-    fn by_hand(&self, binding: &ResolvedBinding, protocol: Protocol) -> Option<(Carrier, String)> {
-        let mut carriers = self.also.iter().chain([&self.carrier]);
+    /// Returns the project that a binding sets directly in its headers or resource attributes.
+    fn from_alternatives(&self, binding: &ResolvedBinding, protocol: Protocol) -> Option<(Carrier, String)> {
+        let mut carriers = self.alternatives.iter().chain([&self.carrier]);
         carriers.find_map(|carrier| {
             let name = match carrier {
                 Carrier::Resource(key) => to_otel(binding.resource.get(*key)?)?.to_string(),
@@ -187,8 +194,8 @@ impl Naming {
     }
 }
 
-impl Form {
-    fn write(self, project: &str) -> String {
+impl ProjectFormat {
+    fn apply(self, project: &str) -> String {
         let has_kind = PARENTS.iter().any(|kind| project.starts_with(kind));
         match self {
             Self::Parent if !has_kind => format!("project_name:{project}"),

@@ -1,24 +1,24 @@
-//! Ids of sessions: UUIDs, as backends with sessions want them.
+//! Session ids: UUIDs, as backends with sessions require.
 
 use opentelemetry::trace::TraceId;
 use rand::rngs::OsRng;
 use rand::{Rng, TryRngCore};
 use uuid::{Builder, Uuid};
 
-/// Returns a new id. The random bits are the system's: a forked process does not repeat its
-/// parent's.
+/// Returns a new random id. Uses the operating system's random numbers, so a forked process does
+/// not repeat its parent's ids.
 pub(crate) fn new_session_id() -> Uuid {
     Builder::from_random_bytes(OsRng.unwrap_err().random()).into_uuid()
 }
 
-/// Returns the id of the session that a trace is: the trace's id, in the form of a random UUID. It
-/// is computed wherever the trace is known, so nothing keeps it.
+/// Returns the session id of a trace: the trace id in the form of a random UUID. It is computed on
+/// demand and never stored.
 pub(crate) fn trace_session_id(trace: TraceId) -> Uuid {
     Builder::from_random_bytes(trace.to_bytes()).into_uuid()
 }
 
-/// A session's id that came from outside: a UUID in its usual form, with hyphens, or nothing.
-pub(crate) fn session_id_of_text(text: &str) -> Option<Uuid> {
+/// Parses an external session id. Accepts only a hyphenated UUID that is not nil.
+pub(crate) fn parse_session_id(text: &str) -> Option<Uuid> {
     const HYPHENATED: usize = 36;
     let id = (text.len() == HYPHENATED).then(|| Uuid::try_parse(text).ok())??;
     (!id.is_nil()).then_some(id)
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_traces_session_is_a_random_uuid_and_always_the_same() {
+    fn a_traces_session_id_is_a_stable_random_uuid() {
         let trace = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").expect("an id");
         let id = trace_session_id(trace);
         assert_eq!(id.to_string(), "0af76519-16cd-43dd-8448-eb211c80319c");
@@ -38,11 +38,11 @@ mod tests {
     }
 
     #[test]
-    fn an_id_from_outside_is_a_hyphenated_uuid_or_nothing() {
+    fn only_a_hyphenated_uuid_is_a_session_id() {
         let good = "67e55044-10b1-426f-9247-bb680e5fe0c8";
-        assert_eq!(session_id_of_text(good).map(|id| id.to_string()).as_deref(), Some(good));
+        assert_eq!(parse_session_id(good).map(|id| id.to_string()).as_deref(), Some(good));
         assert_eq!(
-            session_id_of_text(&good.to_uppercase())
+            parse_session_id(&good.to_uppercase())
                 .map(|id| id.to_string())
                 .as_deref(),
             Some(good)
@@ -56,7 +56,7 @@ mod tests {
             "67e55044-10b1-426f-9247-bb680e5fe0cg",
             "00000000-0000-0000-0000-000000000000",
         ] {
-            assert_eq!(session_id_of_text(bad), None, "{bad:?}");
+            assert_eq!(parse_session_id(bad), None, "{bad:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use opentelemetry::trace::{SpanContext, TraceContextExt, TraceState};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
 use self::baggage::Outgoing;
-use crate::backend::{session_id_of_text, trace_session_id};
+use crate::backend::{parse_session_id, trace_session_id};
 use crate::context;
 use crate::scope::Scope;
 use crate::session::Session;
@@ -113,7 +113,7 @@ impl TracerHandle {
         let mut baggage = extractor.get(BAGGAGE).map(baggage::read).unwrap_or_default();
         let session = if self.propagates_session_id() {
             let id = baggage.get(SESSION_ID);
-            id.and_then(|id| session_id_of_text(id.as_str()))
+            id.and_then(|id| parse_session_id(id.as_str()))
         } else {
             // It must not choose a session in the next process either.
             baggage.remove(SESSION_ID);

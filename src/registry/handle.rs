@@ -8,7 +8,7 @@ use super::default_route::DefaultRoute;
 use super::error::LookupError;
 use super::state::RegistryState;
 use super::unrouted::Unrouted;
-use crate::backend::Destinations;
+use crate::backend::DestinationCache;
 use crate::config::Config;
 #[cfg(feature = "tracing")]
 use crate::export::EngineMark;
@@ -31,7 +31,7 @@ pub(crate) struct Inner {
     pub(super) reader: KeyReader,
     pub(super) fingerprinter: Fingerprinter,
     pub(super) engine: Engine,
-    pub(super) destinations: Destinations,
+    pub(super) destinations: DestinationCache,
     pub(super) accounting: Arc<Accounting>,
     pub(super) default_route: DefaultRoute,
     pub(super) unrouted: Arc<Unrouted>,

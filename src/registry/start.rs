@@ -19,7 +19,7 @@ use super::reload::Reloads;
 use super::reload::WatchedFiles;
 use super::state::RegistryState;
 use super::unrouted::Unrouted;
-use crate::backend::Destinations;
+use crate::backend::DestinationCache;
 use crate::config::Config;
 use crate::export::{Accounting, Engine};
 use crate::secret::{Fingerprinter, KeyReader, SecretSources};
@@ -58,7 +58,7 @@ pub(crate) fn start(
         state: Arc::clone(&state),
         reader,
         fingerprinter,
-        destinations: Destinations::new(engine.settings().protocol),
+        destinations: DestinationCache::new(engine.settings().protocol),
         unrouted: Unrouted::new(engine.boundary()),
         engine,
         accounting,

@@ -2,14 +2,17 @@
 //!
 //! Independent of the rest of the crate. Invariants of this module:
 //! - A key's bytes live in memory that is wiped when its last [`ApiKey`] is dropped, and only this
-//!   module reads them. A header value, the only form that leaves the module, is wiped when its last
-//!   clone is dropped.
-//! - No error, `Debug` or `Display` of a type in this module contains a key, or text that could be one.
-//! - A receiver's text is shown only if `SentSecrets` finds no encoding of the request's secrets in it.
-//! - A key that was read is valid in its header: not empty, bounded, UTF-8, without control characters,
-//!   without white space or quotes around it, and ASCII if the header carries it unencoded.
-//! - A command that was run for a key leaves no process, thread or descriptor behind, unless it provided
-//!   a key and left a process in its group itself.
+//!   module reads them. A header value, the only form that leaves the module, is wiped when its
+//!   last clone is dropped.
+//! - No error, `Debug` or `Display` of a type in this module contains a key, or text that could be
+//!   one.
+//! - A receiver's text is shown only if `SentSecrets` finds no encoding of the request's secrets in
+//!   it.
+//! - A key that was read is valid in its header: not empty, bounded, UTF-8, without control
+//!   characters, without white space or quotes around it, and ASCII if the header carries it
+//!   unencoded.
+//! - A command that was run for a key leaves no process, thread or descriptor behind, unless it
+//!   provided a key and left a process in its group itself.
 
 mod code_point;
 mod command;

@@ -119,7 +119,7 @@ pub(super) fn without_tags(form: &[u8]) -> NormalForm {
         let Some(length) = rest[start..].iter().position(|byte| *byte == b'>') else {
             break;
         };
-        left.extend_from_slice(&rest[..start]);
+        kept.extend_from_slice(&rest[..start]);
         rest = &rest[start + length + 1..];
     }
     kept.extend_from_slice(rest);

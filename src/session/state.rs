@@ -170,16 +170,16 @@ impl SessionState {
 
     /// Records a span with the session's attributes and the given parts.
     fn record_span(&self, name: &'static str, began: Moment, parts: &Map<String, Value>) {
-        let spelling = self.lane.destination.spelling;
+        let names = self.lane.destination.names;
         let mut attributes = self.stamp.attributes.clone();
         let mut cut = 0;
         for part in DataPart::ALL {
             if let Some(value) = parts.get(part.name()) {
-                cut += flatten(&spelling.session_part(part), value, &mut attributes);
+                cut += flatten(&names.session_part(part), value, &mut attributes);
             }
         }
         let duration = parts.get(DURATION).and_then(Value::as_f64);
-        attributes.extend(duration.map(|millis| KeyValue::new(spelling.session_duration(), millis)));
+        attributes.extend(duration.map(|millis| KeyValue::new(names.session_duration(), millis)));
         attributes.extend(cut_values(CUT_VALUES, cut));
         self.lane.record(name, began, attributes);
     }
@@ -192,9 +192,9 @@ fn stamp_attributes(lane: &Lane, id: &Arc<str>, data: &SessionData) -> Vec<KeyVa
     if destination.sessions.is_some() {
         return attributes;
     }
-    let spelling = destination.spelling;
-    attributes.extend(spelling.session_auto_create.map(|key| KeyValue::new(key, true)));
-    attributes.push(KeyValue::new(spelling.session_name, data.name.clone()));
+    let names = destination.names;
+    attributes.extend(names.session_auto_create.map(|key| KeyValue::new(key, true)));
+    attributes.push(KeyValue::new(names.session_name, data.name.clone()));
     // The binding's metadata is already on every span or on the resource.
     let mut cut = 0;
     for (part, entries) in [
@@ -202,7 +202,7 @@ fn stamp_attributes(lane: &Lane, id: &Arc<str>, data: &SessionData) -> Vec<KeyVa
         (DataPart::UserProperties, &data.user_properties),
     ] {
         let entries = Value::Object(entries.clone());
-        cut += flatten(&spelling.session_part(part), &entries, &mut attributes);
+        cut += flatten(&names.session_part(part), &entries, &mut attributes);
     }
     attributes.extend(cut_values(SESSION_CUT_VALUES, cut));
     attributes
@@ -210,7 +210,7 @@ fn stamp_attributes(lane: &Lane, id: &Arc<str>, data: &SessionData) -> Vec<KeyVa
 
 fn session_id(lane: &Lane, id: &Arc<str>) -> KeyValue {
     KeyValue::new(
-        lane.destination.spelling.session_id,
+        lane.destination.names.session_id,
         OtelValue::String(Arc::clone(id).into()),
     )
 }

@@ -9,7 +9,7 @@ use opentelemetry::trace::{SpanContext, Status, TraceContextExt};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use serde_json::Value as Json;
 
-use crate::backend::{DataPart, EventType, Spelling, shorten_text};
+use crate::backend::{AttributeNames, DataPart, EventType, shorten_text};
 use crate::export::Lane;
 use crate::span::NOW;
 use crate::util::json_depth::drop_iteratively;
@@ -59,7 +59,7 @@ impl ActiveSpan {
     /// `gen_ai.operation.name` to `chat`, `execute_tool` or `invoke_workflow`; for other
     /// operations, such as `embeddings`, set that attribute instead.
     pub fn event_type(&self, event_type: EventType) {
-        self.cx.span().set_attribute(self.spelling().event_type(event_type));
+        self.cx.span().set_attribute(self.names().event_type(event_type));
     }
 
     /// Sets one input.
@@ -140,7 +140,7 @@ impl ActiveSpan {
             event.push(KeyValue::new("exception.type", error_type));
         }
         span.add_event_with_timestamp("exception", NOW, event);
-        span.set_attributes(self.spelling().error(&message, error_type));
+        span.set_attributes(self.names().error(&message, error_type));
         span.set_status(Status::error(message));
         self.note_cut(cut);
     }
@@ -170,8 +170,8 @@ impl ActiveSpan {
         self.cx.span().end_with_timestamp(NOW);
     }
 
-    fn spelling(&self) -> &'static Spelling {
-        self.lane.destination.spelling
+    fn names(&self) -> &'static AttributeNames {
+        self.lane.destination.names
     }
 
     fn record_entry(&self, part: DataPart, key: &str, value: Json) {
@@ -190,9 +190,9 @@ impl ActiveSpan {
     fn record<'a>(&self, part: DataPart, entries: impl IntoIterator<Item = (&'a str, &'a Json)>) {
         let span = self.cx.span();
         if span.is_recording() {
-            let spelled = self.spelling().span_data(part, entries);
-            span.set_attributes(spelled.attributes);
-            self.note_cut(spelled.cut);
+            let converted = self.names().span_data(part, entries);
+            span.set_attributes(converted.attributes);
+            self.note_cut(converted.cut);
         }
     }
 

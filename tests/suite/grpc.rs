@@ -377,9 +377,9 @@ fn a_destination_that_grpc_cannot_serve_is_a_look_up_error() {
     };
     let path = message("a");
     assert!(
-        path.contains("http://127.0.0.1:9/v1/traces has a path, and gRPC has its own"),
+        path.contains("http://127.0.0.1:9/v1/traces has a path; a gRPC endpoint is"),
         "{path}"
     );
     let honeyhive = message("h");
-    assert!(honeyhive.contains("honeyhive is spoken to by HTTP only"), "{honeyhive}");
+    assert!(honeyhive.contains("honeyhive does not support gRPC"), "{honeyhive}");
 }

@@ -123,7 +123,8 @@ fn tenants_that_meet_in_phoenixs_default_project_are_warned_of_by_check_and_once
                 .tenant("c", of("c"))
                 .feature("f", Binding::new())
         });
-        let advice = "(\"default\"): give each a `project` of its own, because no key of this backend chooses one";
+        let advice =
+            "(\"default\"): give each its own `project`, because keys do not select the project on this backend";
         let meets = |one: &str, other: &str| {
             format!(
                 "tenant:{one}: its spans land in the same project as those of tenant:{other}, 3 selectors in all {advice}"
@@ -181,8 +182,8 @@ fn tenants_with_one_key_are_warned_of_where_keys_choose_the_project() {
     assert_eq!(
         warnings(&world.registry),
         [
-            "tenant:a: its spans land in the same project as those of tenant:b: give each a key of its own",
-            "tenant:b: its spans land in the same project as those of tenant:a: give each a key of its own",
+            "tenant:a: its spans land in the same project as those of tenant:b: give each its own key",
+            "tenant:b: its spans land in the same project as those of tenant:a: give each its own key",
         ]
     );
     let lines = logged(&world.registry, &["tenant:c", "tenant:b", "tenant:a"]);

@@ -12,18 +12,18 @@ const PARTS: [DataPart; 7] = [
     DataPart::UserProperties,
 ];
 
-/// What one entry becomes.
-fn spelled(spelling: &Spelling, part: DataPart, key: &str, value: &Json) -> Vec<String> {
-    let spelled = spelling.span_data(part, [(key, value)]);
-    let shown = spelled.attributes.iter();
+/// Returns the attributes that one entry becomes.
+fn attributes(names: &AttributeNames, part: DataPart, key: &str, value: &Json) -> Vec<String> {
+    let converted = names.span_data(part, [(key, value)]);
+    let shown = converted.attributes.iter();
     shown.map(|kv| format!("{}={}", kv.key, kv.value)).collect()
 }
 
 #[test]
-fn each_backend_has_its_own_prefix_for_each_part_of_a_spans_data() {
-    let prefixes = |spelling: &Spelling| PARTS.map(|part| spelled(spelling, part, "k", &json!(1)).concat());
+fn each_backend_has_its_own_prefix_for_each_part_of_span_data() {
+    let prefixes = |names: &AttributeNames| PARTS.map(|part| attributes(names, part, "k", &json!(1)).concat());
     assert_eq!(
-        prefixes(&Spelling::HONEYHIVE),
+        prefixes(&AttributeNames::HONEYHIVE),
         [
             "honeyhive_inputs.k=1",
             "honeyhive_outputs.k=1",
@@ -43,22 +43,22 @@ fn each_backend_has_its_own_prefix_for_each_part_of_a_spans_data() {
         "tracer_registry.config.k=1",
         "tracer_registry.user_properties.k=1",
     ];
-    assert_eq!(prefixes(&Spelling::PLAIN), plain);
-    for (spelling, metadata) in [
-        (&Spelling::LANGFUSE, "langfuse.observation.metadata.k=1"),
-        (&Spelling::LANGSMITH, "langsmith.metadata.k=1"),
+    assert_eq!(prefixes(&AttributeNames::OPENTELEMETRY), plain);
+    for (names, metadata) in [
+        (&AttributeNames::LANGFUSE, "langfuse.observation.metadata.k=1"),
+        (&AttributeNames::LANGSMITH, "langsmith.metadata.k=1"),
     ] {
         let mut expected = plain;
         expected[2] = metadata;
-        assert_eq!(prefixes(spelling), expected);
+        assert_eq!(prefixes(names), expected);
     }
 }
 
 #[test]
-fn each_backend_has_its_own_prefix_for_each_part_of_a_sessions_data() {
-    let prefixes = |spelling: &Spelling| PARTS.map(|part| spelling.session_part(part));
+fn each_backend_has_its_own_prefix_for_each_part_of_session_data() {
+    let prefixes = |names: &AttributeNames| PARTS.map(|part| names.session_part(part));
     assert_eq!(
-        prefixes(&Spelling::HONEYHIVE)[2..],
+        prefixes(&AttributeNames::HONEYHIVE)[2..],
         [
             "honeyhive_metadata.",
             "honeyhive_metrics.",
@@ -68,7 +68,7 @@ fn each_backend_has_its_own_prefix_for_each_part_of_a_sessions_data() {
         ]
     );
     assert_eq!(
-        prefixes(&Spelling::PLAIN)[..3],
+        prefixes(&AttributeNames::OPENTELEMETRY)[..3],
         [
             "tracer_registry.session.inputs.",
             "tracer_registry.session.outputs.",
@@ -76,7 +76,7 @@ fn each_backend_has_its_own_prefix_for_each_part_of_a_sessions_data() {
         ]
     );
     assert_eq!(
-        prefixes(&Spelling::LANGFUSE)[1..4],
+        prefixes(&AttributeNames::LANGFUSE)[1..4],
         [
             "langfuse.trace.metadata.outputs.",
             "langfuse.trace.metadata.",
@@ -84,13 +84,13 @@ fn each_backend_has_its_own_prefix_for_each_part_of_a_sessions_data() {
         ]
     );
     assert_eq!(
-        prefixes(&Spelling::LANGSMITH)[2..4],
+        prefixes(&AttributeNames::LANGSMITH)[2..4],
         ["langsmith.metadata.", "langsmith.metadata.metrics."]
     );
 }
 
 #[test]
-fn what_the_conventions_name_has_that_name_except_on_honeyhive() {
+fn conventional_data_has_conventional_names_except_on_honeyhive() {
     let messages = json!([{"role": "user"}]);
     for (part, key, value, plain) in [
         (
@@ -131,13 +131,13 @@ fn what_the_conventions_name_has_that_name_except_on_honeyhive() {
             "tracer_registry.config.retries=2",
         ),
     ] {
-        assert_eq!(spelled(&Spelling::PLAIN, part, key, value), [plain]);
+        assert_eq!(attributes(&AttributeNames::OPENTELEMETRY, part, key, value), [plain]);
     }
     assert_eq!(
-        spelled(&Spelling::HONEYHIVE, DataPart::Inputs, "messages", &messages),
+        attributes(&AttributeNames::HONEYHIVE, DataPart::Inputs, "messages", &messages),
         ["honeyhive_inputs.messages.0.role=user"]
     );
-    let temperature = Spelling::PLAIN.span_data(DataPart::Config, [("temperature", &json!(0))]);
+    let temperature = AttributeNames::OPENTELEMETRY.span_data(DataPart::Config, [("temperature", &json!(0))]);
     assert_eq!(
         temperature.attributes,
         [KeyValue::new("gen_ai.request.temperature", 0.0)]
@@ -145,11 +145,14 @@ fn what_the_conventions_name_has_that_name_except_on_honeyhive() {
 }
 
 #[test]
-fn event_types_are_in_the_backends_words() {
-    let typed = |spelling: &Spelling| {
+fn each_backend_has_its_own_event_types() {
+    let typed = |names: &AttributeNames| {
         let types = [EventType::Model, EventType::Tool, EventType::Chain];
-        types.map(|event_type| spelling.event_type(event_type).value.to_string())
+        types.map(|event_type| names.event_type(event_type).value.to_string())
     };
-    assert_eq!(typed(&Spelling::HONEYHIVE), ["model", "tool", "chain"]);
-    assert_eq!(typed(&Spelling::PLAIN), ["chat", "execute_tool", "invoke_workflow"]);
+    assert_eq!(typed(&AttributeNames::HONEYHIVE), ["model", "tool", "chain"]);
+    assert_eq!(
+        typed(&AttributeNames::OPENTELEMETRY),
+        ["chat", "execute_tool", "invoke_workflow"]
+    );
 }

@@ -33,7 +33,7 @@ fn of(backend: BackendName, endpoint: Option<&str>) -> Destination {
 }
 
 #[test]
-fn each_backend_has_its_own_address_and_its_own_way_to_carry_the_key() {
+fn each_backend_has_its_own_endpoint_and_key_header() {
     use BackendName::{Braintrust, Grafana, Honeycomb, Honeyhive, Langfuse, Langsmith, Logfire, Mlflow, Otlp, Phoenix};
     let grafana = Some("https://otlp-gateway-eu.grafana.net/otlp");
     let phoenix = Some("https://app.phoenix.arize.com/s/space");
@@ -119,7 +119,7 @@ fn each_backend_has_its_own_address_and_its_own_way_to_carry_the_key() {
 }
 
 #[test]
-fn an_endpoints_path_means_what_the_backend_says() {
+fn each_backend_interprets_the_endpoints_path() {
     use BackendName::{Grafana, Honeyhive, Langfuse, Langsmith, Logfire, Otlp, Phoenix};
     for (backend, endpoint, url) in [
         (Otlp, "http://h:1", "http://h:1/v1/traces"),
@@ -174,7 +174,7 @@ fn an_endpoints_path_means_what_the_backend_says() {
 }
 
 #[test]
-fn sessions_are_beside_the_spans_behind_the_same_prefix() {
+fn session_urls_share_the_prefix_of_the_traces_url() {
     for (endpoint, base) in [
         ("https://hh.test", "https://hh.test"),
         ("https://hh.test/", "https://hh.test"),
@@ -192,7 +192,7 @@ fn sessions_are_beside_the_spans_behind_the_same_prefix() {
 }
 
 #[test]
-fn what_a_backend_cannot_do_is_said_at_the_look_up() {
+fn unsupported_settings_are_errors() {
     for backend in [
         BackendName::Grafana,
         BackendName::Phoenix,
@@ -212,20 +212,20 @@ fn what_a_backend_cannot_do_is_said_at_the_look_up() {
 }
 
 #[test]
-fn the_source_and_the_metadata_stand_where_the_backend_looks_for_them() {
+fn source_and_metadata_are_sent_where_each_backend_reads_them() {
     let plain = of(BackendName::Otlp, Some("http://h:1"));
     let of_plain = plain.resource(&acme());
     let resource = |key: &'static str| of_plain.get(&key.into()).map(|value| value.to_string());
     assert_eq!(resource("deployment.environment.name").as_deref(), Some("production"));
     assert_eq!(resource("tracer_registry.metadata.plan").as_deref(), Some("pro"));
-    assert!(plain.every_span.is_empty() && plain.headers.is_empty());
+    assert!(plain.span_attributes.is_empty() && plain.headers.is_empty());
     let honeyhive = of(BackendName::Honeyhive, None);
     assert_eq!(
         honeyhive.resource(&acme()).get(&"deployment.environment.name".into()),
         None
     );
     let shown: Vec<String> = honeyhive
-        .every_span
+        .span_attributes
         .iter()
         .map(|kv| format!("{}={}", kv.key, kv.value))
         .collect();
@@ -238,19 +238,19 @@ fn the_source_and_the_metadata_stand_where_the_backend_looks_for_them() {
         )]
     );
     let langfuse = of(BackendName::Langfuse, None);
-    assert_eq!(langfuse.every_span[0].key.as_str(), "langfuse.trace.metadata.plan");
+    assert_eq!(langfuse.span_attributes[0].key.as_str(), "langfuse.trace.metadata.plan");
     assert_eq!(langfuse.headers[0].0.as_str(), "x-langfuse-ingestion-version");
 }
 
 #[test]
-fn another_header_or_scheme_is_taken_in_place_of_the_backends() {
+fn a_configured_header_and_scheme_replace_the_backends() {
     let binding = Binding::new().auth("X-Key", AuthScheme::Raw);
     let made = destination(binding, Protocol::HttpProtobuf).expect("a destination");
     assert_eq!((made.key_header.as_str(), made.key_scheme), ("x-key", KeyScheme::Raw));
 }
 
 #[test]
-fn metadata_of_a_binding_that_is_cut_is_counted_on_the_resource() {
+fn cut_metadata_values_are_counted_on_the_resource() {
     let many = |binding: Binding| (0..130).fold(binding, |binding, n| binding.metadata(format!("n{n}"), n));
     for backend in [BackendName::Honeyhive, BackendName::Otlp] {
         let binding = many(Binding::new().backend(backend).endpoint("http://h:1"));
@@ -264,7 +264,7 @@ fn metadata_of_a_binding_that_is_cut_is_counted_on_the_resource() {
 }
 
 #[test]
-fn a_limit_that_is_left_out_is_the_one_of_the_specification() {
+fn unset_limits_default_to_the_specifications() {
     let set: [fn(&mut Limits) -> &mut Option<u32>; 5] = [
         |limits| &mut limits.attributes,
         |limits| &mut limits.events,
@@ -284,13 +284,17 @@ fn a_limit_that_is_left_out_is_the_one_of_the_specification() {
             sdk.max_attributes_per_link,
         ];
         for (at, limit) in all.into_iter().enumerate() {
-            assert_eq!(limit, if at == one { 7 } else { 128 }, "limit {at}, where {one} is set");
+            assert_eq!(
+                limit,
+                if at == one { 7 } else { 128 },
+                "limit {at}, with only {one} set"
+            );
         }
     }
 }
 
-/// Where a destination says the project: an attribute of the resource, or a header.
-fn told(made: &Destination) -> Option<String> {
+/// Returns the header or resource attribute that carries the project.
+fn sent_project(made: &Destination) -> Option<String> {
     const CARRIERS: [&str; 4] = [
         "langsmith-project",
         "x-bt-parent",
@@ -299,7 +303,7 @@ fn told(made: &Destination) -> Option<String> {
     ];
     let phoenix = "openinference.project.name";
     let of_resource = made.resource(&acme()).get(&phoenix.into());
-    let mut told: Vec<String> = of_resource
+    let mut sent: Vec<String> = of_resource
         .map(|value| format!("{phoenix}={value}"))
         .into_iter()
         .collect();
@@ -307,17 +311,17 @@ fn told(made: &Destination) -> Option<String> {
         .headers
         .iter()
         .filter(|(name, _)| CARRIERS.contains(&name.as_str()));
-    told.extend(headers.map(|(name, value)| format!("{name}={}", value.to_str().expect("a text"))));
-    assert!(told.len() < 2, "{told:?}");
-    told.pop()
+    sent.extend(headers.map(|(name, value)| format!("{name}={}", value.to_str().expect("a text"))));
+    assert!(sent.len() < 2, "{sent:?}");
+    sent.pop()
 }
 
 #[test]
-fn each_backend_is_told_the_project_in_its_own_way_on_each_protocol() {
+fn each_backend_gets_the_project_in_its_own_header_or_attribute_on_each_protocol() {
     use BackendName::{Braintrust, Langsmith, Mlflow, Phoenix};
     let with_project = |backend, project: &str, protocol| {
         let binding = Binding::new().backend(backend).endpoint("http://h:1").project(project);
-        told(&destination(binding, protocol).expect("a destination")).expect("it is told")
+        sent_project(&destination(binding, protocol).expect("a destination")).expect("a project")
     };
     for (backend, project, expected) in [
         (Phoenix, "Größe/1", "openinference.project.name=Größe/1"),
@@ -346,7 +350,7 @@ fn each_backend_is_told_the_project_in_its_own_way_on_each_protocol() {
 }
 
 #[test]
-fn a_project_that_cannot_be_told_or_is_told_twice_is_said_at_the_look_up() {
+fn an_unsupported_or_duplicate_project_is_an_error() {
     use BackendName::{Braintrust, Grafana, Honeycomb, Honeyhive, Langfuse, Langsmith, Logfire, Mlflow, Otlp, Phoenix};
     let error = |binding: Binding| destination(binding.endpoint("http://h:1"), Protocol::HttpProtobuf).err();
     for backend in [Honeyhive, Otlp, Langfuse, Logfire, Honeycomb, Grafana] {
@@ -390,7 +394,7 @@ fn a_project_that_cannot_be_told_or_is_told_twice_is_said_at_the_look_up() {
 }
 
 #[test]
-fn two_destinations_are_one_project_by_what_the_backend_goes_by() {
+fn destinations_are_compared_by_what_selects_the_project() {
     use BackendName::{Honeyhive, Langsmith, Mlflow, Otlp, Phoenix};
     let of = |binding: Binding, protocol| destination(binding.endpoint("http://h:1"), protocol).expect("a destination");
     let (http, grpc) = (Protocol::HttpProtobuf, Protocol::Grpc);
@@ -440,7 +444,7 @@ fn two_destinations_are_one_project_by_what_the_backend_goes_by() {
             false,
         ),
         (
-            "headers that nobody looks at",
+            "headers that gRPC ignores",
             at(Phoenix).header("x-project-name", "a"),
             at(Phoenix).header("x-project-name", "b"),
             grpc,
@@ -456,7 +460,7 @@ fn two_destinations_are_one_project_by_what_the_backend_goes_by() {
             true,
         ),
         (
-            "what a receiver may go by",
+            "headers that a receiver may use",
             at(Otlp).header("x-scope-orgid", "a"),
             at(Otlp).header("x-scope-orgid", "b"),
             http,

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-/// What a table becomes, as sorted texts, and the count.
+/// Returns a table's attributes as sorted texts, and the number of cut values.
 fn flat(table: &Json) -> (Vec<String>, u64) {
     let mut attributes = Vec::new();
     let cut = flatten("p.", table, &mut attributes);
@@ -13,7 +13,7 @@ fn flat(table: &Json) -> (Vec<String>, u64) {
     (shown, cut)
 }
 
-/// The JSON text of a value that is one attribute, and the count.
+/// Returns the JSON text of a single attribute, and the number of cut values.
 fn text(value: &Json) -> (String, u64) {
     let mut attributes = Vec::new();
     let mut flattened = Flattened::new(&mut attributes);
@@ -25,7 +25,7 @@ fn text(value: &Json) -> (String, u64) {
     (attribute.value.to_string(), cut)
 }
 
-/// A one in so many lists.
+/// Returns 1 inside nested lists.
 fn nested(depth: usize) -> Json {
     (0..depth).fold(json!(1), |inner, _| Json::Array(vec![inner]))
 }
@@ -45,7 +45,7 @@ fn nested_values_become_dotted_keys_and_nulls_are_left_out() {
 }
 
 #[test]
-fn what_is_too_deep_is_left_out_and_counted_value_by_value() {
+fn values_that_are_too_deep_are_omitted_and_counted() {
     let (shown, cut) = flat(&json!({"in": nested(15)}));
     assert_eq!((shown.len(), cut), (1, 0));
     let (shown, cut) = flat(&json!({"in": nested(16), "beside": 1, "two": [nested(15), nested(15)]}));
@@ -53,13 +53,13 @@ fn what_is_too_deep_is_left_out_and_counted_value_by_value() {
 }
 
 #[test]
-fn what_is_too_many_is_left_out_and_counted_value_by_value() {
+fn values_beyond_the_maximum_are_omitted_and_counted() {
     let (shown, cut) = flat(&json!({"list": (0..200).collect::<Vec<_>>(), "tail": {"a": [1, null], "b": 2}}));
     assert_eq!((shown.len(), cut), (128, 74));
 }
 
 #[test]
-fn a_text_that_is_too_long_ends_with_a_whole_character_and_a_long_name_is_left_out() {
+fn a_long_string_is_cut_at_a_character_and_a_long_name_is_omitted() {
     let long = "é".repeat(MAX_TEXT_BYTES);
     let (shown, cut) = flat(&json!({"t": format!("x{long}"), "n".repeat(MAX_NAME_BYTES): 1}));
     assert_eq!(cut, 2);
@@ -71,7 +71,7 @@ fn a_text_that_is_too_long_ends_with_a_whole_character_and_a_long_name_is_left_o
 }
 
 #[test]
-fn a_number_that_is_a_fraction_by_convention_is_one_however_it_was_written() {
+fn a_conventional_float_is_a_float_even_if_written_as_an_integer() {
     let mut attributes = Vec::new();
     let mut flattened = Flattened::new(&mut attributes);
     flattened.double("t", &json!(1));
@@ -83,19 +83,19 @@ fn a_number_that_is_a_fraction_by_convention_is_one_however_it_was_written() {
 }
 
 #[test]
-fn a_list_of_texts_is_one_attribute_and_any_other_list_is_not() {
+fn only_a_list_of_strings_is_one_attribute() {
     let mut attributes = Vec::new();
     let mut flattened = Flattened::new(&mut attributes);
-    flattened.texts("stop", &json!(["a", "b"]));
-    flattened.texts("other", &json!(["a", 1]));
-    flattened.texts("many", &json!(vec!["x"; MAX_VALUES + 2]));
+    flattened.strings("stop", &json!(["a", "b"]));
+    flattened.strings("other", &json!(["a", 1]));
+    flattened.strings("many", &json!(vec!["x"; MAX_VALUES + 2]));
     assert_eq!(flattened.cut, 2);
     let shown: Vec<String> = attributes.iter().map(|kv| format!("{}={}", kv.key, kv.value)).collect();
     assert_eq!(shown[..3], ["stop=[\"a\",\"b\"]", "other.0=a", "other.1=1"]);
 }
 
 #[test]
-fn what_does_not_fit_into_json_text_is_left_out_and_the_text_stays_json() {
+fn json_text_beyond_the_limits_is_omitted_and_stays_valid() {
     let message = |n: usize| json!({"role": "user", "n": n, "content": "é".repeat(1 << 14)});
     let messages = Json::Array((0..12).map(message).collect());
     let (shown, cut) = text(&messages);
@@ -116,7 +116,7 @@ fn what_does_not_fit_into_json_text_is_left_out_and_the_text_stays_json() {
 }
 
 #[test]
-fn a_value_nested_a_hundred_thousand_deep_is_walked_and_dropped() {
+fn a_value_nested_a_hundred_thousand_levels_deep_is_flattened_and_dropped() {
     let mut attributes = Vec::new();
     let value = Json::Object(Map::from_iter([("in".to_owned(), nested(100_000))]));
     assert_eq!(flatten("p.", &value, &mut attributes), 1);
@@ -126,7 +126,7 @@ fn a_value_nested_a_hundred_thousand_deep_is_walked_and_dropped() {
     crate::util::json_depth::drop_iteratively(value);
 }
 
-/// Any JSON, now and then deeper, longer or larger than the bounds.
+/// Generates JSON that sometimes exceeds the limits on depth, length or size.
 fn any_json() -> impl Strategy<Value = Json> {
     let scalar = prop_oneof![
         Just(Json::Null),
@@ -147,7 +147,7 @@ fn any_json() -> impl Strategy<Value = Json> {
     btree_map("[a-z.é]{0,4}", inner, 0..6).prop_map(|map| Json::Object(map.into_iter().collect()))
 }
 
-/// All values of a table with their names and depths, by the definition.
+/// Collects all values of a table with their names and depths.
 fn all<'a>(name: &str, value: &'a Json, depth: usize, found: &mut Vec<(String, &'a Json, usize)>) {
     match value {
         Json::Null => {}
@@ -169,7 +169,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn every_value_within_the_bounds_is_there_once_and_every_other_is_counted(table in any_json()) {
+    fn every_value_within_the_limits_appears_once_and_others_are_counted(table in any_json()) {
         let mut attributes = Vec::new();
         let cut = flatten("p.", &table, &mut attributes);
         let mut values = Vec::new();
@@ -192,10 +192,10 @@ proptest! {
     }
 
     #[test]
-    fn json_text_is_json_and_within_the_bounds(value in any_json()) {
+    fn json_text_is_valid_and_within_the_limits(value in any_json()) {
         let mut cut = 0;
         let mut budget = MAX_JSON_BYTES;
-        let pruned = prune(&value, MAX_DEPTH, &mut budget, &mut cut).expect("room for the table itself");
+        let pruned = prune(&value, MAX_DEPTH, &mut budget, &mut cut).expect("a budget for the table itself");
         prop_assert!(serde_json::from_str::<Json>(&pruned.to_string()).is_ok());
         prop_assert!(pruned == value || cut > 0 || values_in(&pruned) == values_in(&value));
         prop_assert!(values_in(&pruned) + cut >= values_in(&value));

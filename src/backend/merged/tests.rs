@@ -3,9 +3,9 @@ use serde_json::json;
 
 use super::*;
 
-/// What a receiver may do that we do not know.
+/// A possible behaviour of the receiver, which is not documented.
 #[derive(Clone, Copy, Debug)]
-struct Rules {
+struct ReceiverRules {
     tables: Nested,
     lists: Nested,
     null: Null,
@@ -24,7 +24,7 @@ enum Null {
     Deletes,
 }
 
-impl Rules {
+impl ReceiverRules {
     fn all() -> impl Iterator<Item = Self> {
         let nested = [Nested::Replaced, Nested::Merged];
         let with_null = move |null| {
@@ -39,7 +39,7 @@ impl Rules {
 
     fn apply(self, state: &mut Map<String, Value>, delta: &Map<String, Value>) {
         for (name, value) in delta {
-            if !MERGED.contains(&&**name) {
+            if !MERGED_PARTS.contains(&&**name) {
                 let replaced = Self {
                     tables: Nested::Replaced,
                     ..self
@@ -106,9 +106,9 @@ fn table() -> impl Strategy<Value = Value> {
     prop::collection::btree_map("[a-d]", value(), 0..3).prop_map(Value::from_iter)
 }
 
-/// What a session may be told, or what the receiver may have of it.
+/// Generates an enrichment, or the receiver's state of a session.
 fn delta() -> impl Strategy<Value = Map<String, Value>> {
-    let merged = prop::collection::btree_map(prop::sample::select(&MERGED[..3]), table(), 0..3);
+    let merged = prop::collection::btree_map(prop::sample::select(&MERGED_PARTS[..3]), table(), 0..3);
     let duration = prop::option::weighted(0.3, (0..9).prop_map(Value::from));
     let outputs = prop::option::weighted(0.3, table());
     (merged, duration, outputs).prop_map(|(merged, duration, outputs)| {
@@ -119,39 +119,39 @@ fn delta() -> impl Strategy<Value = Map<String, Value>> {
     })
 }
 
-fn written(merged: &Merged<'_>) -> Map<String, Value> {
+fn body(merged: &MergedEnrichment<'_>) -> Map<String, Value> {
     match serde_json::to_value(merged).expect("it is JSON") {
         Value::Object(body) => body,
         other => panic!("{other}"),
     }
 }
 
-fn together(deltas: &[Value]) -> (usize, Value) {
-    let merged = Merged::of(deltas.iter().map(|delta| delta.as_object().expect("a table")));
-    (merged.count(), written(&merged).into())
+fn merge(deltas: &[Value]) -> (usize, Value) {
+    let merged = MergedEnrichment::of(deltas.iter().map(|delta| delta.as_object().expect("a table")));
+    (merged.count(), body(&merged).into())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
-    fn whatever_the_receiver_has_and_does_it_ends_up_with_the_same(
+    fn merged_and_separate_requests_lead_to_the_same_state(
         state in delta(),
         deltas in prop::collection::vec(delta(), 1..6),
     ) {
-        let merged = Merged::of(&deltas);
+        let merged = MergedEnrichment::of(&deltas);
         prop_assert!(merged.count() > 0);
-        for rules in Rules::all() {
-            let (mut by_one, mut by_all) = (state.clone(), state.clone());
-            deltas[..merged.count()].iter().for_each(|delta| rules.apply(&mut by_one, delta));
-            rules.apply(&mut by_all, &written(&merged));
-            prop_assert_eq!(&by_one, &by_all, "{:?}", rules);
+        for rules in ReceiverRules::all() {
+            let (mut separate, mut merged_state) = (state.clone(), state.clone());
+            deltas[..merged.count()].iter().for_each(|delta| rules.apply(&mut separate, delta));
+            rules.apply(&mut merged_state, &body(&merged));
+            prop_assert_eq!(&separate, &merged_state, "{:?}", rules);
         }
     }
 }
 
 #[test]
-fn what_does_not_meet_is_told_together() {
-    let (count, body) = together(&[
+fn enrichments_of_different_keys_are_merged() {
+    let (count, body) = merge(&[
         json!({"event_id": "s", "metadata": {"a": 1, "t": {"x": 1}, "n": null}}),
         json!({"event_id": "s", "metadata": {"b": [2]}, "feedback": {"a": 3}}),
         json!({"event_id": "s", "config": {"t": {"y": 2}}}),
@@ -167,8 +167,8 @@ fn what_does_not_meet_is_told_together() {
 }
 
 #[test]
-fn the_later_wins_where_it_is_plain_and_always_for_outputs_and_duration() {
-    let (count, body) = together(&[
+fn later_scalars_win_and_outputs_and_duration_are_replaced() {
+    let (count, body) = merge(&[
         json!({"metrics": {"a": 1, "b": {"x": 1}}, "outputs": {"one": 1}, "duration": 1.0}),
         json!({"metrics": {"a": 2, "b": "text"}, "outputs": {"two": {}}, "duration": 2.0}),
     ]);
@@ -180,10 +180,10 @@ fn the_later_wins_where_it_is_plain_and_always_for_outputs_and_duration() {
 }
 
 #[test]
-fn what_could_be_seen_is_told_apart() {
+fn enrichments_with_observable_order_are_not_merged() {
     for (earlier, later) in [
         (json!({"x": 1}), json!({"y": 2})),
-        // The receiver may have a table there: the first would have ended it.
+        // The receiver may hold a table there, which the first enrichment would have replaced.
         (json!(1), json!({"y": 2})),
         (json!([1]), json!([2])),
         (json!("text"), json!([2])),
@@ -191,29 +191,29 @@ fn what_could_be_seen_is_told_apart() {
         (json!(1), json!(null)),
     ] {
         let deltas = [earlier, later].map(|value| json!({"metadata": {"a": value, "b": 1}}));
-        let (count, body) = together(&deltas);
+        let (count, body) = merge(&deltas);
         assert_eq!((count, body), (1, deltas[0].clone()));
     }
 }
 
 #[test]
-fn a_request_is_bounded_in_number_and_in_bytes() {
+fn a_merged_request_is_bounded_in_count_and_bytes() {
     let many: Vec<Value> = (0..100).map(|n| json!({"metadata": {"last": n}})).collect();
-    assert_eq!(together(&many).0, Merged::MAX_COUNT);
+    assert_eq!(merge(&many).0, MergedEnrichment::MAX_COUNT);
     let large: Vec<Value> = (0..9)
         .map(|n| json!({"metadata": {format!("{n}"): "x".repeat(100_000)}}))
         .collect();
-    assert_eq!(together(&large).0, 2);
+    assert_eq!(merge(&large).0, 2);
     let huge = json!({"metadata": {"a": "x".repeat(2 * MAX_BYTES)}});
     assert_eq!(
-        together(&[huge, json!({"metadata": {"b": 1}})]).0,
+        merge(&[huge, json!({"metadata": {"b": 1}})]).0,
         1,
-        "a first one always"
+        "the first enrichment is always taken"
     );
 }
 
 #[test]
-fn the_estimate_is_about_right() {
+fn the_size_estimate_is_close() {
     let body = json!({"metadata": {"a": ["text", true, null, {"deep": ["x".repeat(1000)]}]}, "event_id": "s"});
     let exact = body.to_string().len();
     let estimate = bytes_of(&body);

@@ -1,6 +1,6 @@
 //! The ordered events of one session: each request goes out when the one before it has its outcome.
 //!
-//! A start goes by itself. An enrichment takes those behind it along that can be told in the same request unseen ([`Merged`]). Each stays
+//! A start goes by itself. An enrichment takes those behind it along that can be told in the same request unseen ([`MergedEnrichment`]). Each stays
 //! an event of its own: it is counted and settled by itself, and where the request is refused, sent by itself.
 
 #[cfg(test)]
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::deliver::{OnFault, Sending, deliver, run_request};
 use super::outcome::Outcome;
-use crate::backend::Merged;
+use crate::backend::MergedEnrichment;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::encode::body;
 use crate::export::error::ExportError;
@@ -122,7 +122,7 @@ impl SessionQueue {
     /// The events of the next request.
     fn next(&self) -> Option<Vec<Waiting>> {
         let mut events = self.take_row()?;
-        let count = Merged::of(enrichments(&events)).count().max(1);
+        let count = MergedEnrichment::of(enrichments(&events)).count().max(1);
         let rest = events.split_off(count);
         if !rest.is_empty() {
             // To where they were: nothing else takes from the front.
@@ -139,7 +139,7 @@ impl SessionQueue {
             *state = State::default();
             return None;
         }
-        let row = state.waiting.iter().take(Merged::MAX_COUNT);
+        let row = state.waiting.iter().take(MergedEnrichment::MAX_COUNT);
         let count = row
             .take_while(|waiting| matches!(waiting.event, SessionEvent::Enrich(_)))
             .count()
@@ -173,7 +173,11 @@ impl SessionQueue {
             .expect("events are for backends with sessions");
         let (method, url, encoded) = match events.first().map(|first| &first.event) {
             Some(SessionEvent::Start(body)) => (Method::POST, &urls.start, body::json(body)?),
-            _ => (Method::PUT, &urls.events, body::json(&Merged::of(enrichments(events)))?),
+            _ => (
+                Method::PUT,
+                &urls.events,
+                body::json(&MergedEnrichment::of(enrichments(events)))?,
+            ),
         };
         Ok(Call {
             by: By::Http(method),

@@ -53,7 +53,7 @@ impl Inner {
     }
 
     pub(crate) fn destination(&self, binding: &ResolvedBinding) -> Result<Arc<Destination>, LookupError> {
-        let destination = self.destinations.of(binding)?;
+        let destination = self.destinations.get_or_create(binding)?;
         if cfg!(not(feature = "tls")) && destination.traces_url.starts_with("https:") {
             return Err(DestinationError::NoTls(destination.traces_url.clone()).into());
         }

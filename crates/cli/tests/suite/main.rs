@@ -345,8 +345,8 @@ fn check_warns_of_tenants_that_meet_in_one_project_and_exits_well() {
     assert!(output.status.success(), "{stdout}");
     for (one, other) in [("a", "b"), ("b", "a")] {
         let warning = format!(
-            "warning: tenant:{one}: its spans land in the same project as those of tenant:{other} (\"default\"): give each a `project` of its own, because no key of \
-             this backend chooses one\n"
+            "warning: tenant:{one}: its spans land in the same project as those of tenant:{other} (\"default\"): give each its own `project`, because keys \
+             do not select the project on this backend\n"
         );
         assert!(stdout.contains(&warning), "{stdout}");
     }

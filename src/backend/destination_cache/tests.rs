@@ -29,25 +29,28 @@ fn resolved(tenants: &[(&str, Binding)], slug: &str) -> ResolvedBinding {
 }
 
 #[test]
-fn tenants_whose_bindings_say_the_same_have_one_destination_and_it_knows_neither() {
+fn tenants_with_equal_bindings_share_a_destination_that_names_neither() {
     let tenants = [("*", binding())];
     let (one, other) = (resolved(&tenants, "acme"), resolved(&tenants, "globex"));
     assert!(one.api_key != other.api_key);
-    let destinations = Destinations::new(Protocol::HttpProtobuf);
-    let shared = destinations.of(&one).expect("a destination");
-    assert!(Arc::ptr_eq(&shared, &destinations.of(&other).expect("a destination")));
+    let destinations = DestinationCache::new(Protocol::HttpProtobuf);
+    let shared = destinations.get_or_create(&one).expect("a destination");
+    assert!(Arc::ptr_eq(
+        &shared,
+        &destinations.get_or_create(&other).expect("a destination")
+    ));
     let shown = format!("{shared:?}");
     assert!(!shown.contains("acme") && !shown.contains("globex"), "{shown}");
     for binding in [one, other] {
         let resource = shared.resource(&binding.selector);
-        let whose = resource.get(&"tracer_registry.selector".into());
-        assert_eq!(whose, Some(binding.selector.to_string().into()));
+        let selector = resource.get(&"tracer_registry.selector".into());
+        assert_eq!(selector, Some(binding.selector.to_string().into()));
         assert_eq!(resource.get(&"service.name".into()), Some("shop".into()));
     }
 }
 
 #[test]
-fn bindings_that_differ_in_anything_have_destinations_of_their_own() {
+fn bindings_that_differ_have_separate_destinations() {
     let changes: [fn(Binding) -> Binding; 12] = [
         |binding| binding.backend(BackendName::Langsmith).project("p"),
         |binding| binding.endpoint("http://localhost:1"),
@@ -67,16 +70,16 @@ fn bindings_that_differ_in_anything_have_destinations_of_their_own() {
         },
         |binding| binding.weight(7),
     ];
-    let destinations = Destinations::new(Protocol::HttpProtobuf);
+    let destinations = DestinationCache::new(Protocol::HttpProtobuf);
     let mut made = vec![
         destinations
-            .of(&resolved(&[("a", binding())], "a"))
+            .get_or_create(&resolved(&[("a", binding())], "a"))
             .expect("a destination"),
     ];
     for change in changes {
         made.push(
             destinations
-                .of(&resolved(&[("a", change(binding()))], "a"))
+                .get_or_create(&resolved(&[("a", change(binding()))], "a"))
                 .expect("a destination"),
         );
     }
@@ -85,5 +88,5 @@ fn bindings_that_differ_in_anything_have_destinations_of_their_own() {
         .enumerate()
         .any(|(at, one)| made[..at].iter().any(|before| Arc::ptr_eq(one, before)));
     assert!(!shared);
-    assert_eq!(destinations.recent.lock().len(), KEPT, "and no more of them are kept");
+    assert_eq!(destinations.recent.lock().len(), MAX_RECENT);
 }
