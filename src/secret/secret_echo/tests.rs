@@ -213,7 +213,7 @@ fn spell(text: &str, spelling: Spelling, mut coin: impl FnMut() -> bool) -> Stri
             Spelling::Url => whole(joined(c.to_string().bytes().map(|byte| format!("%{byte:02X}")))),
             Spelling::HtmlDecimal => whole(format!("&#{};", u32::from(c))),
             Spelling::HtmlHex => whole(format!("&#x{:x};", u32::from(c))),
-            Spelling::HtmlNames => names
+            Spelling::HtmlNames => entities
                 .iter()
                 .find(|entity| entity.0 == c)
                 .map_or(c.to_string(), |entity| whole(entity.1.to_owned())),
