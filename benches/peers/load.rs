@@ -13,8 +13,8 @@ use crate::row::number;
 
 /// Interval at which the load thread wakes up.
 const TICK: Duration = Duration::from_millis(1);
-/// Maximum backlog that a delayed thread catches up at once, limited to a quarter of all queues. The
-/// rest is skipped, so that a pause of the machine does not overflow queues.
+/// Maximum backlog that a delayed thread catches up at once, limited to a quarter of all queues.
+/// The rest is skipped, so that a pause of the machine does not overflow queues.
 const CAUGHT_UP: Duration = Duration::from_millis(50);
 /// Duration of the unmeasured load before a measurement.
 const WARM_UP: Duration = Duration::from_millis(400);

@@ -72,8 +72,8 @@ pub struct ScopeGuard {
     // Dropped first, so that `FAILED` decreases only after detaching. `None` if the thread is
     // ending.
     attached: Option<ContextGuard>,
-    failed: Option<Failed>,
-    on_its_thread: PhantomData<*const ()>,
+    failed: Option<FailedAttachment>,
+    not_send: PhantomData<*const ()>,
 }
 
 impl Drop for ScopeGuard {
@@ -86,16 +86,16 @@ impl Drop for ScopeGuard {
 }
 
 /// Counts one failed attachment.
-struct Failed(PhantomData<*const ()>);
+struct FailedAttachment(PhantomData<*const ()>);
 
-impl Failed {
+impl FailedAttachment {
     fn begin() -> Self {
         FAILED.set(FAILED.get() + 1);
         Self(PhantomData)
     }
 }
 
-impl Drop for Failed {
+impl Drop for FailedAttachment {
     fn drop(&mut self) {
         FAILED.set(FAILED.get() - 1);
     }
@@ -108,7 +108,7 @@ pub(crate) fn attach(cx: &Context) -> ScopeGuard {
         return ScopeGuard {
             attached: None,
             failed: None,
-            on_its_thread: PhantomData,
+            not_send: PhantomData,
         };
     }
     let attached = cx.clone().attach();
@@ -116,13 +116,13 @@ pub(crate) fn attach(cx: &Context) -> ScopeGuard {
     ScopeGuard {
         attached: Some(attached),
         failed: (!holds).then(|| fail(cx)),
-        on_its_thread: PhantomData,
+        not_send: PhantomData,
     }
 }
 
 #[cold]
-fn fail(cx: &Context) -> Failed {
-    let failed = Failed::begin();
+fn fail(cx: &Context) -> FailedAttachment {
+    let failed = FailedAttachment::begin();
     // If the new scope names no registry, the scope that stays current does.
     let is_first = note(cx).or_else(|| with_current(note));
     if is_first == Some(true) {

@@ -13,7 +13,7 @@ use crate::util::fork::ForkLock;
 
 /// Maximum number of projects remembered. When it is exceeded all are forgotten, and a warning may
 /// repeat.
-const REMEMBERED: usize = 10_000;
+const MAX_PROJECTS: usize = 10_000;
 
 /// The first selector of each project, and whether a shared use was reported.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl SharedProjects {
     /// once per project.
     pub(crate) fn note(&self, project: ProjectId, selector: &Selector) -> Option<Selector> {
         let mut projects = self.0.lock();
-        if projects.len() == REMEMBERED && !projects.contains_key(&project) {
+        if projects.len() == MAX_PROJECTS && !projects.contains_key(&project) {
             projects.clear();
         }
         match projects.entry(project) {
@@ -96,10 +96,10 @@ mod tests {
     fn the_number_of_remembered_projects_is_limited() {
         let projects = SharedProjects::default();
         let fingerprinter = Fingerprinter::new();
-        for number in 0..=2 * REMEMBERED {
+        for number in 0..=2 * MAX_PROJECTS {
             let project = ProjectId::of_key(fingerprinter.fingerprint(&number.to_le_bytes()));
             projects.note(project, &selector("tenant:a"));
-            assert!(projects.0.lock().len() <= REMEMBERED);
+            assert!(projects.0.lock().len() <= MAX_PROJECTS);
         }
     }
 }

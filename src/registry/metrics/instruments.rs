@@ -67,7 +67,7 @@ pub(super) const INSTRUMENTS: [Instrument; 12] = instruments! {
         |of| plain(of.spans.snapshot().in_flight);
     "otel.sdk.exporter.span.exported" "{span}" Counter Exporter
         "Spans accepted by the receiver, or dropped after they were queued"
-        |of| settled(&of.spans, |reason| !is_at_the_door(reason));
+        |of| settled(&of.spans, |reason| !is_refused_at_entry(reason));
     "tracer_registry.session_event.queue.size" "{event}" UpDownCounter None
         "Session starts and enrichments waiting for a request"
         |of| plain(of.events.queued());
@@ -87,7 +87,7 @@ pub(super) const INSTRUMENTS: [Instrument; 12] = instruments! {
 
 /// Returns the spans that left the queue, and those refused at entry.
 fn passed(of: &Numbers) -> Vec<Point> {
-    let refused = dropped(&of.spans, is_at_the_door);
+    let refused = dropped(&of.spans, is_refused_at_entry);
     let spans = of.spans.snapshot();
     let passed = spans.accepted - spans.queued - sum(&refused);
     [plain(passed), refused].concat()
@@ -121,7 +121,7 @@ fn sum(points: &[Point]) -> u64 {
 }
 
 /// Whether a span dropped for this reason never entered the queue.
-fn is_at_the_door(reason: DropReason) -> bool {
+fn is_refused_at_entry(reason: DropReason) -> bool {
     matches!(
         reason,
         DropReason::QueueFull

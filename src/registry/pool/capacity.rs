@@ -21,9 +21,9 @@ use crate::util::fork::{ForkLock, wait_timeout};
 /// gone.
 const MAX_WAIT: Duration = Duration::from_millis(250);
 
-/// A sweep for capacity frees up to a sixteenth of the pool in advance, so that not every new
-/// tracer waits for a sweep.
-const ADVANCE_FRACTION: usize = 16;
+/// A sweep for capacity frees more than one slot per this many, so that not every new tracer waits
+/// for a sweep.
+const SLOTS_PER_ADVANCE: usize = 16;
 
 /// The capacity of one pool. Its atomics are relaxed: they order no other memory.
 pub(super) struct Capacity {
@@ -110,7 +110,7 @@ impl Capacity {
             let left = MAX_WAIT.saturating_sub(since.elapsed());
             if sweeps.ended >= wanted || left.is_zero() {
                 sweeps.waiting -= 1;
-                return self.may_have_room(&sweeps) && !left.is_zero();
+                return self.may_have_capacity(&sweeps) && !left.is_zero();
             }
             sweeps = wait_timeout(&self.swept, sweeps, left).0;
         }
@@ -127,12 +127,12 @@ impl Capacity {
         let mut sweeps = self.sweeps.lock();
         sweeps.waiting -= 1;
         // Concurrent sweeps may have freed slots, and other look-ups may have taken them.
-        freed > 0 || self.may_have_room(&sweeps)
+        freed > 0 || self.may_have_capacity(&sweeps)
     }
 
     /// Whether a retry may succeed: the last sweep freed a slot or needed none, or the pool is
     /// below its limit. Other look-ups may have taken the free slots since.
-    fn may_have_room(&self, sweeps: &Sweeps) -> bool {
+    fn may_have_capacity(&self, sweeps: &Sweeps) -> bool {
         !sweeps.freed_nothing || self.tracers() < self.max
     }
 
@@ -149,7 +149,7 @@ impl Capacity {
         let above = usize::from(std::mem::take(&mut sweeps.is_above));
         let wanted = match sweeps.waiting + above {
             0 => 0,
-            waiting => waiting.max(1 + self.max / ADVANCE_FRACTION),
+            waiting => waiting.max(1 + self.max / SLOTS_PER_ADVANCE),
         };
         drop(sweeps);
         (self.tracers() + wanted).saturating_sub(self.max)
@@ -256,7 +256,7 @@ mod tests {
             capacity.begin_sweep();
             capacity.end_sweep(1, 0);
             let is_full = capacity.tracers() == 16;
-            assert_eq!(capacity.may_have_room(&capacity.sweeps.lock()), !is_full);
+            assert_eq!(capacity.may_have_capacity(&capacity.sweeps.lock()), !is_full);
         }
     }
 }

@@ -170,7 +170,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
     }
 
     /// Calls `show` for each ready tracer.
-    pub(super) fn each(&self, mut show: impl FnMut(&K, &T, &Used)) {
+    pub(super) fn for_each(&self, mut show: impl FnMut(&K, &T, &Used)) {
         for slot in &self.slots {
             if let Slot::Ready { tracer, used } = slot.value() {
                 show(slot.key(), tracer, used);

@@ -63,9 +63,9 @@ impl Pool {
             }
         };
         for slots in &self.single {
-            slots.each(|_, tracer, used| note(tracer, used));
+            slots.for_each(|_, tracer, used| note(tracer, used));
         }
-        self.combined.each(|_, tracer, used| note(tracer, used));
+        self.combined.for_each(|_, tracer, used| note(tracer, used));
         unused
     }
 

@@ -46,24 +46,25 @@ fn of(max_tracers: usize, idle_timeout: IdleTimeout) -> TracerRegistry {
     })
 }
 
-fn ask(registry: &TracerRegistry, names: &[&str]) {
+fn look_up(registry: &TracerRegistry, names: &[&str]) {
     for name in names {
         registry.tenant(name).expect("there is room");
     }
 }
 
 /// Names in the pool. Does not count as a use of them.
-fn kept(registry: &TracerRegistry) -> Vec<String> {
+fn pooled(registry: &TracerRegistry) -> Vec<String> {
     let mut names = Vec::new();
     let pool = &registry.0.state.pool;
-    pool.single[SelectorKind::Tenant as usize].each(|name, _, _| names.push(name.to_string()));
-    pool.combined.each(|selector, _, _| names.push(selector.to_string()));
+    pool.single[SelectorKind::Tenant as usize].for_each(|name, _, _| names.push(name.to_string()));
+    pool.combined
+        .for_each(|selector, _, _| names.push(selector.to_string()));
     names.sort_unstable();
     names
 }
 
 /// Drops the unsent data: the endpoint refuses it and there are no retries.
-fn settle(registry: &TracerRegistry) -> Report {
+fn flush(registry: &TracerRegistry) -> Report {
     registry.force_flush(Duration::from_secs(60))
 }
 
@@ -77,20 +78,20 @@ fn a_tracer_is_evicted_once_it_is_unused_for_the_idle_timeout() {
         Duration::from_secs(60),
         "at least once a minute"
     );
-    ask(&registry, &["a", "b", "held"]);
+    look_up(&registry, &["a", "b", "held"]);
     drop(registry.get(Selector::tenant("a").feature("f")));
     let held = registry.tenant("held").expect("in the pool");
     sweep(100);
-    ask(&registry, &["b"]);
+    look_up(&registry, &["b"]);
     sweep(1000);
     assert_eq!(sweep(1699), 0);
-    assert_eq!(kept(&registry).len(), 4);
+    assert_eq!(pooled(&registry).len(), 4);
     assert_eq!(sweep(1700), 2);
-    assert_eq!(kept(&registry), ["b", "held"]);
+    assert_eq!(pooled(&registry), ["b", "held"]);
     assert_eq!(sweep(2599), 0, "used at some time before second 1000");
     assert_eq!(sweep(2600), 1);
     assert_eq!(sweep(9000), 0);
-    assert_eq!(kept(&registry), ["held"]);
+    assert_eq!(pooled(&registry), ["held"]);
     // In use until after this sweep; the next one sees it idle.
     drop(held);
     assert_eq!(sweep(10_600), 0);
@@ -103,28 +104,28 @@ fn a_tracer_is_evicted_once_it_is_unused_for_the_idle_timeout() {
 #[test]
 fn without_an_idle_timeout_a_tracer_stays_until_its_slot_is_needed() {
     let registry = of(2, IdleTimeout::Never);
-    ask(&registry, &["a", "b"]);
+    look_up(&registry, &["a", "b"]);
     assert_eq!(registry.0.state.pool.sweep(HOURS), 0);
     assert_eq!(registry.0.state.pool.sweep(HOURS * 1000), 0);
-    ask(&registry, &["c"]);
-    assert_eq!(kept(&registry), ["b", "c"]);
+    look_up(&registry, &["c"]);
+    assert_eq!(pooled(&registry), ["b", "c"]);
 }
 
 #[test]
 fn the_least_recently_used_tracer_is_evicted() {
     let registry = of(3, IdleTimeout::Never);
-    ask(&registry, &["a", "b", "c", "a", "d"]);
-    assert_eq!(kept(&registry), ["a", "c", "d"]);
+    look_up(&registry, &["a", "b", "c", "a", "d"]);
+    assert_eq!(pooled(&registry), ["a", "c", "d"]);
     // Creating a tracer advances the clock, and so does a sweep.
-    ask(&registry, &["c", "e"]);
-    assert_eq!(kept(&registry), ["c", "d", "e"]);
+    look_up(&registry, &["c", "e"]);
+    assert_eq!(pooled(&registry), ["c", "d", "e"]);
     registry.0.state.pool.sweep(HOURS);
-    ask(&registry, &["d"]);
+    look_up(&registry, &["d"]);
     registry.0.state.pool.sweep(HOURS);
-    ask(&registry, &["c", "f"]);
-    assert_eq!(kept(&registry), ["c", "d", "f"]);
+    look_up(&registry, &["c", "f"]);
+    assert_eq!(pooled(&registry), ["c", "d", "f"]);
     drop(registry.get(Selector::tenant("d").feature("f")));
-    assert_eq!(kept(&registry), ["c", "f", "feature:f,tenant:d"]);
+    assert_eq!(pooled(&registry), ["c", "f", "feature:f,tenant:d"]);
     let status = registry.status().pool;
     assert_eq!((status.tracers, status.max_tracers, status.evicted), (3, 3, 4));
     assert_eq!((status.rejected, status.grown), (0, 0));
@@ -135,13 +136,13 @@ fn a_sweep_for_capacity_evicts_a_sixteenth_of_the_pool() {
     let registry = of(32, IdleTimeout::Never);
     let names: Vec<String> = (0..32).map(|n| format!("t{n:02}")).collect();
     for name in &names {
-        ask(&registry, &[name]);
+        look_up(&registry, &[name]);
     }
     assert_eq!(registry.status().pool.evicted, 0, "the limit is not exceeded");
-    ask(&registry, &["new"]);
+    look_up(&registry, &["new"]);
     assert_eq!(registry.status().pool.evicted, 3);
-    assert_eq!(kept(&registry)[..2], ["new".to_owned(), "t03".to_owned()]);
-    ask(&registry, &["newer", "newest"]);
+    assert_eq!(pooled(&registry)[..2], ["new".to_owned(), "t03".to_owned()]);
+    look_up(&registry, &["newer", "newest"]);
     assert_eq!(registry.status().pool.evicted, 3, "no further sweep was needed");
 }
 
@@ -161,13 +162,13 @@ fn is_not_evicted<T>(kind: &str, begin: impl Fn(&TracerRegistry) -> T, end: impl
         error.to_string(),
         "the pool has no room for tenant:other: pool.max_tracers is 1, and no tracer is idle"
     );
-    assert_eq!(kept(&registry), ["a"], "{kind}");
+    assert_eq!(pooled(&registry), ["a"], "{kind}");
     assert_eq!(registry.status().pool.rejected, 1, "{kind}");
     end(&registry, used);
     // Unsent data is sent once a slot is needed, and is soon settled.
-    drop(settle(&registry));
+    drop(flush(&registry));
     registry.tenant("other").expect(kind);
-    assert_eq!(kept(&registry), ["other"], "{kind}");
+    assert_eq!(pooled(&registry), ["other"], "{kind}");
 }
 
 #[test]
@@ -225,7 +226,7 @@ fn unsent_data_keeps_its_tracer_and_is_sent_early_if_a_slot_is_needed() {
     // The first look-up that finds the pool full sends the data. The endpoint refuses it, so it is
     // dropped and the tracer becomes idle.
     until(|| registry.tenant("b").is_ok());
-    assert_eq!(kept(&registry), ["b"]);
+    assert_eq!(pooled(&registry), ["b"]);
     let status = registry.status();
     let a = status
         .tracer(&"tenant:a".parse().expect("a selector"))
@@ -250,7 +251,7 @@ fn a_pool_that_may_grow_exceeds_its_limit_and_shrinks_again() {
     drop(held);
     assert_eq!(registry.0.state.pool.sweep(HOURS), 2);
     assert_eq!(registry.status().pool.tracers, 2);
-    ask(&registry, &["e"]);
+    look_up(&registry, &["e"]);
     // One above the limit until the next sweep.
     assert_eq!(registry.status().pool.grown, 3);
     until(|| registry.status().pool.tracers <= 2);

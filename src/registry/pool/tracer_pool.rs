@@ -119,9 +119,9 @@ impl Pool {
     pub(crate) fn tracers(&self) -> Vec<TracerHandle> {
         let mut tracers = Vec::with_capacity(self.len());
         for slots in &self.single {
-            slots.each(|_, tracer, _| tracers.push(tracer.clone()));
+            slots.for_each(|_, tracer, _| tracers.push(tracer.clone()));
         }
-        self.combined.each(|_, tracer, _| tracers.push(tracer.clone()));
+        self.combined.for_each(|_, tracer, _| tracers.push(tracer.clone()));
         tracers
     }
 
@@ -150,7 +150,7 @@ impl Pool {
 
     /// Sweeps or waits for a sweep. Returns whether a retry may succeed. `since` is when the
     /// look-up first found the pool full.
-    fn make_room(&self, since: Instant) -> bool {
+    fn wait_for_capacity(&self, since: Instant) -> bool {
         match self.mode {
             ExportMode::Background => self.capacity.wait_for_sweep(since),
             // No other thread sweeps before the next flush, and a look-up must not wait for a
@@ -182,7 +182,7 @@ impl Pool {
                 Claim::Found(tracer) => return Ok(tracer),
                 Claim::Wait(theirs) => return theirs.wait(),
                 Claim::Make(mine) => break mine,
-                Claim::Full if self.make_room(*since.get_or_insert_with(Instant::now)) => {}
+                Claim::Full if self.wait_for_capacity(*since.get_or_insert_with(Instant::now)) => {}
                 Claim::Full => {
                     self.capacity.note_rejected(selector);
                     return Err(LookupError::PoolFull {
@@ -192,7 +192,7 @@ impl Pool {
                 }
             }
         };
-        let mut finish = Finish {
+        let mut finish = FinishGuard {
             pool: self,
             slots,
             key,
@@ -210,7 +210,7 @@ impl Pool {
 }
 
 /// Puts the result into the slot and wakes the waiters, even if building panicked.
-struct Finish<'a, K: Eq + Hash + Clone> {
+struct FinishGuard<'a, K: Eq + Hash + Clone> {
     pool: &'a Pool,
     slots: &'a Slots<K, TracerHandle>,
     key: &'a K,
@@ -218,7 +218,7 @@ struct Finish<'a, K: Eq + Hash + Clone> {
     result: Result<TracerHandle, LookupError>,
 }
 
-impl<K: Eq + Hash + Clone> Drop for Finish<'_, K> {
+impl<K: Eq + Hash + Clone> Drop for FinishGuard<'_, K> {
     fn drop(&mut self) {
         let now = self.pool.clock.advance();
         let freed = self.slots.finish(self.key, &self.build, self.result.clone(), now);

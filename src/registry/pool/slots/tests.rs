@@ -95,7 +95,7 @@ impl Actor {
             Self::Evict { left, found } => match found.take() {
                 None => {
                     let mut seen = Vec::new();
-                    model.slots.each(|key, _, used| seen.push((*key, used.get())));
+                    model.slots.for_each(|key, _, used| seen.push((*key, used.get())));
                     *found = Some(seen);
                 }
                 Some(seen) => {
@@ -180,7 +180,7 @@ impl Model {
             "reserved capacity differs from the number of slots"
         );
         assert!(self.reserved.get() <= self.max);
-        self.slots.each(|_, tracer, _| {
+        self.slots.for_each(|_, tracer, _| {
             assert!(
                 !tracer.is_evicted.load(Ordering::Relaxed),
                 "an evicted tracer is in a slot"
@@ -206,7 +206,8 @@ impl Model {
     }
 }
 
-/// Runs the actors in one order. `order` holds the actor chosen at each step; missing steps choose the first one and are appended.
+/// Runs the actors in one order. `order` holds the actor chosen at each step; missing steps choose
+/// the first one and are appended.
 fn run(actors: &mut [Actor], max: usize, order: &mut Vec<(usize, usize)>) -> Model {
     let mut model = Model {
         slots: Slots::default(),
@@ -234,7 +235,8 @@ fn run(actors: &mut [Actor], max: usize, order: &mut Vec<(usize, usize)>) -> Mod
     model
 }
 
-/// Runs the actors in every order. Returns the number of orders, and the most tracers built and look-ups refused in one.
+/// Runs the actors in every order. Returns the number of orders, and the most tracers built and
+/// look-ups refused in one.
 fn explore(actors: impl Fn() -> Vec<Actor>, max: usize) -> (usize, usize, usize) {
     let mut order = Vec::new();
     let (mut orders, mut built, mut refused) = (0, 0, 0);

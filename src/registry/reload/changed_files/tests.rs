@@ -48,15 +48,15 @@ impl Watched {
     /// check.
     fn write(&mut self, name: &str, text: &str, after: Duration) -> Option<Duration> {
         fs::write(self.folder.path().join(name), text).expect("written");
-        self.look(&[name], after)
+        self.check(&[name], after)
     }
 
     fn remove(&mut self, name: &str, after: Duration) -> Option<Duration> {
         fs::remove_file(self.folder.path().join(name)).expect("removed");
-        self.look(&[name], after)
+        self.check(&[name], after)
     }
 
-    fn look(&mut self, changed: &[&str], after: Duration) -> Option<Duration> {
+    fn check(&mut self, changed: &[&str], after: Duration) -> Option<Duration> {
         self.now += after;
         let changed: BTreeSet<_> = changed.iter().map(|name| self.folder.path().join(name)).collect();
         self.registry.0.state.files_changed(&changed, self.now)
@@ -156,12 +156,12 @@ fn a_removed_table_or_setting_is_applied_after_two_seconds() {
             Some(SETTLED),
             "{piece}"
         );
-        assert_eq!(watched.look(&["default.toml"], ALMOST), Some(MOMENT), "{piece}");
+        assert_eq!(watched.check(&["default.toml"], ALMOST), Some(MOMENT), "{piece}");
         assert_eq!(watched.registry.config(), running, "{piece}");
         assert!(watched.waits());
         let reloads = watched.registry.status().configuration.reloads;
         assert_eq!(reloads, 0, "nothing is applied yet");
-        assert_eq!(watched.look(&["default.toml"], MOMENT), None, "{piece}");
+        assert_eq!(watched.check(&["default.toml"], MOMENT), None, "{piece}");
         assert_ne!(watched.registry.config(), running, "{piece}");
         assert!(!watched.waits());
         assert_eq!(watched.registry.status().configuration.reloads, 1);
@@ -178,7 +178,7 @@ fn a_removed_layer_waits_and_an_added_one_does_not() {
     assert_eq!(watched.write("local.toml", "", MOMENT), Some(SETTLED));
     assert_eq!(watched.remove("local.toml", ALMOST), Some(MOMENT));
     assert_eq!(watched.source("tenant:acme").as_deref(), Some("local"));
-    assert_eq!(watched.look(&["local.toml"], MOMENT), None);
+    assert_eq!(watched.check(&["local.toml"], MOMENT), None);
     assert_eq!(watched.source("tenant:acme").as_deref(), Some("eu"));
 }
 
@@ -196,11 +196,11 @@ fn a_changing_file_keeps_waiting_and_other_changes_do_not_wait() {
     // start time.
     let newer = "api_key = { provider = \"s\", name = \"new\" }\n";
     fs::write(watched.folder.path().join("t/hooli.toml"), newer).expect("written");
-    let again = watched.look(&["default.toml", "t/hooli.toml"], SETTLED / 2);
+    let again = watched.check(&["default.toml", "t/hooli.toml"], SETTLED / 2);
     assert_eq!(again, Some(SETTLED / 2));
     assert!(!watched.get("tenant:hooli").expect("has a file").same_tracer(&hooli));
     assert!(watched.get("tenant:globex").is_ok());
-    assert_eq!(watched.look(&["default.toml"], SETTLED / 2), None);
+    assert_eq!(watched.check(&["default.toml"], SETTLED / 2), None);
     assert!(watched.get("tenant:globex").expect_err("gone").is_unknown());
 }
 
@@ -219,7 +219,7 @@ fn an_explicit_reload_never_waits() {
     assert!(!watched.waits());
     assert!(watched.get("tenant:globex").expect_err("gone").is_unknown());
     // The scheduled check has nothing left to do.
-    assert_eq!(watched.look(&["default.toml"], SETTLED), None);
+    assert_eq!(watched.check(&["default.toml"], SETTLED), None);
     assert!(!watched.waits());
 }
 
@@ -258,9 +258,9 @@ fn an_emptied_truncated_or_removed_tenant_file_keeps_its_tracer_for_two_seconds(
             assert_eq!(again, Some(SETTLED), "{less:?}");
             assert!(watched.waits());
             // Even if everything is read again in the meantime.
-            assert_eq!(watched.look(&["t/acme.toml", "default.toml"], ALMOST), Some(MOMENT));
+            assert_eq!(watched.check(&["t/acme.toml", "default.toml"], ALMOST), Some(MOMENT));
             assert!(watched.get("tenant:acme").expect("kept").same_tracer(&acme));
-            assert_eq!(watched.look(&["t/acme.toml"], MOMENT), None);
+            assert_eq!(watched.check(&["t/acme.toml"], MOMENT), None);
             assert!(!watched.waits());
             match watched.get("tenant:acme") {
                 Ok(newer) => assert!(!newer.same_tracer(&acme), "{less:?}"),
