@@ -1,7 +1,8 @@
-//! What a span costs in a scope, and what a scope costs: against the stock SDK, in the same run.
+//! Cost of a span in a scope, and of a scope, compared with the stock SDK in the same run.
 //!
-//! `cargo bench --bench spans --features tracing` prints the ratios of the medians at the end. Both sides drop their spans at the end: the peer's processor does
-//! nothing, and the tracers belong to a registry that was shut down, so theirs count a span and let it go.
+//! `cargo bench --bench spans --features tracing` prints the ratios of the medians at the end. Both
+//! sides drop their spans at the end. The peer's processor does nothing; this crate's registry is
+//! shut down, so its tracers count and drop each span.
 #![expect(clippy::print_stdout, reason = "a benchmark shows what it measured")]
 
 #[cfg(feature = "macros")]
@@ -174,8 +175,8 @@ fn scopes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A span of the `tracing` crate, made, entered and closed in a request's scope: the layer against `tracing-opentelemetry` on a stock
-/// provider, told to add what ours adds.
+/// A span of the `tracing` crate, created, entered and closed in a request's scope. Compares the
+/// layer with `tracing-opentelemetry` on a stock provider, configured to add the same attributes.
 #[cfg(feature = "tracing")]
 fn layers(criterion: &mut Criterion) {
     use tracing_subscriber::layer::SubscriberExt;
@@ -199,13 +200,13 @@ fn layers(criterion: &mut Criterion) {
         a.in_span("request", |_| {
             group.bench_function("ours", |bencher| bencher.iter(work))
         });
-        // In no scope, and there is no default.
+        // Outside any scope and without a default tracer.
         group.bench_function("ours, unrouted", |bencher| bencher.iter(work));
     });
     group.finish();
 }
 
-/// A tracer of its own per request, from the look-up to the drop.
+/// A dedicated tracer, from look-up to drop.
 fn dedicated(criterion: &mut Criterion) {
     let registry = TracerRegistry::builder()
         .secret_source("fixed", |_: &str| Ok("a key".into()))
@@ -253,11 +254,11 @@ fn main() {
     }
 }
 
-/// The median that criterion has just written, in nanoseconds.
+/// Returns the median that criterion has just written, in nanoseconds.
 fn median(group: &str, function: &str) -> Option<f64> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "where cargo puts things is no configuration of ours"
+        reason = "cargo's target directory, not configuration of this crate"
     )]
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let file = target.join("criterion").join(group).join(function);
