@@ -330,7 +330,7 @@ fn a_full_pool_is_logged_when_look_ups_fail_and_when_they_succeed_again() {
     assert_lines(
         "free capacity",
         || drop(world.tenant("b")),
-        &[&["INFO ", "has room again", "count=4 "]],
+        &[&["INFO ", "has free slots again", "count=4 "]],
     );
     let _held = world.tenant("c");
     assert_lines(
