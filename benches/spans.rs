@@ -5,6 +5,8 @@
 //! shut down, so its tracers count and drop each span.
 #![expect(clippy::print_stdout, reason = "a benchmark shows what it measured")]
 
+#[path = "spans/fixture.rs"]
+mod fixture;
 #[cfg(feature = "macros")]
 #[path = "spans/traced.rs"]
 mod traced;
@@ -12,91 +14,12 @@ mod traced;
 use std::fs;
 use std::hint::black_box;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use criterion::Criterion;
-use opentelemetry::trace::{FutureExt as _, Span as _, TraceContextExt, Tracer, TracerProvider};
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanLimits, SpanProcessor};
-use tracer_registry::config::Binding;
-use tracer_registry::{KeySource, Scope, TracerHandle, TracerRegistry};
-
-/// Drops every span.
-#[derive(Debug)]
-struct Drops;
-
-impl SpanProcessor for Drops {
-    fn on_start(&self, _span: &mut Span, _cx: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
-        drop(black_box(span));
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-fn stock() -> SdkTracerProvider {
-    SdkTracerProvider::builder()
-        .with_resource(Resource::builder_empty().build())
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
-        .with_span_limits(SpanLimits::default())
-        .with_span_processor(Drops)
-        .build()
-}
-
-/// Two tracers of a registry that was shut down: whatever they are given is counted, and dropped.
-fn ours() -> (TracerHandle, TracerHandle) {
-    let (_, a, b) = ours_with_registry();
-    (a, b)
-}
-
-fn ours_with_registry() -> (TracerRegistry, TracerHandle, TracerHandle) {
-    let binding = || {
-        Binding::new()
-            .endpoint("http://127.0.0.1:9")
-            .api_key(KeySource::provider("fixed", "key"))
-    };
-    let registry = TracerRegistry::builder()
-        .secret_source("fixed", |_: &str| Ok("a key".into()))
-        .tenant("a", binding())
-        .tenant("b", binding())
-        .build()
-        .expect("a valid configuration");
-    let (a, b) = (registry.tenant("a"), registry.tenant("b"));
-    assert!(registry.shutdown(Duration::ZERO).is_complete());
-    (registry, a.expect("configured"), b.expect("configured"))
-}
-
-fn attributes() -> Vec<KeyValue> {
-    vec![
-        KeyValue::new("gen_ai.operation.name", "chat"),
-        KeyValue::new("gen_ai.request.model", "a-model"),
-        KeyValue::new("gen_ai.usage.input_tokens", 120),
-        KeyValue::new("retry", false),
-    ]
-}
-
-/// Starts and ends a span with four attributes.
-fn span<T: Tracer>(tracer: &T) {
-    let builder = tracer.span_builder("answer").with_attributes(attributes());
-    builder.start(tracer).end();
-}
-
-/// The same with the attribute of a session, as a program without sessions would set it.
-fn span_of_session(tracer: &SdkTracer, session: &str) {
-    let mut all = Vec::with_capacity(8);
-    all.push(KeyValue::new("honeyhive.session_id", session.to_owned()));
-    all.extend(attributes());
-    tracer.span_builder("answer").with_attributes(all).start(tracer).end();
-}
+use fixture::{builder, ours, span, span_of_session, stock};
+use opentelemetry::Context;
+use opentelemetry::trace::{FutureExt as _, TraceContextExt, Tracer, TracerProvider};
+use tracer_registry::Scope;
 
 fn spans(criterion: &mut Criterion) {
     let provider = stock();
@@ -189,7 +112,7 @@ fn layers(criterion: &mut Criterion) {
     let peer = provider.tracer("bench");
     let theirs = tracing_opentelemetry::layer().with_tracer(peer.clone());
     let theirs = theirs.with_threads(false).with_tracked_inactivity(false);
-    let (registry, a, _) = ours_with_registry();
+    let (registry, a, _) = fixture::ours_with_registry();
 
     let mut group = criterion.benchmark_group("span of the tracing crate");
     tracing::subscriber::with_default(tracing_subscriber::registry().with(theirs), || {
@@ -208,12 +131,7 @@ fn layers(criterion: &mut Criterion) {
 
 /// A dedicated tracer, from look-up to drop.
 fn dedicated(criterion: &mut Criterion) {
-    let registry = TracerRegistry::builder()
-        .secret_source("fixed", |_: &str| Ok("a key".into()))
-        .defaults(Binding::new().endpoint("http://127.0.0.1:9"))
-        .tenant("a", Binding::new().api_key(KeySource::provider("fixed", "key")))
-        .build()
-        .expect("a valid configuration");
+    let registry = builder().build().expect("a valid configuration");
     let tenant = tracer_registry::Selector::try_from(tracer_registry::Selector::tenant("a")).expect("a name");
     criterion.bench_function("dedicated tracer, made and dropped", |bencher| {
         bencher.iter(|| registry.dedicated(&tenant).expect("configured"));

@@ -1,0 +1,252 @@
+//! What is counted.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use futures_util::FutureExt as _;
+use opentelemetry::Context;
+use opentelemetry::trace::{FutureExt as _, TraceContextExt as _, Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData, SpanExporter};
+use tracer_registry::config::{Export, Pool};
+use tracer_registry::trace;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use crate::fixture::{builder, ours, ours_with_registry, span, span_of_session, stock};
+use crate::{TIMES, measure};
+
+/// One piece of work.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// The functions whose instructions are counted, with what they call.
+    pub(crate) counted: &'static str,
+    /// By how much the count is divided.
+    pub(crate) times: u32,
+    pub(crate) run: fn(),
+}
+
+const fn scenario(name: &'static str, run: fn()) -> Scenario {
+    Scenario {
+        name,
+        counted: "instructions::counted*",
+        times: TIMES,
+        run,
+    }
+}
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("look-up", look_up),
+    scenario("look-up, peer", look_up_in_map),
+    scenario("making a tracer", make),
+    scenario("making a tracer, peer", make_provider),
+    scenario("span in a scope", || {
+        let (a, _) = ours();
+        let tracer = a.tracer("bench");
+        a.in_span("request", |_| measure(|| span(&tracer)));
+    }),
+    scenario("span in a scope, peer", || {
+        let tracer = stock().tracer("bench");
+        let _under = Context::new().with_span(tracer.start("request")).attach();
+        measure(|| span(&tracer));
+    }),
+    scenario("span in a session", || {
+        let (a, _) = ours();
+        let tracer = a.tracer("bench");
+        let session = a.session("bench").start();
+        let _in_session = session.enter();
+        a.in_span("request", |_| measure(|| span(&tracer)));
+    }),
+    scenario("span in a session, peer", || {
+        let tracer = stock().tracer("bench");
+        let (a, _) = ours();
+        let session = a.session("bench").start();
+        let _under = Context::new().with_span(tracer.start("request")).attach();
+        measure(|| span_of_session(&tracer, session.id()));
+    }),
+    scenario("span in a closure", || {
+        let (a, _) = ours();
+        a.in_span("request", |_| {
+            measure(|| drop(black_box(a.in_span("answer", |span| span.span_context().is_valid()))))
+        });
+    }),
+    scenario("span in a closure, peer", closure_of_stock),
+    scenario("closure past another tracer", || {
+        let (a, b) = ours();
+        a.in_span("request", |_| {
+            b.in_span("between", |_| {
+                measure(|| drop(black_box(a.in_span("answer", |span| span.span_context().is_valid()))))
+            });
+        });
+    }),
+    scenario("closure past another tracer, peer", closure_of_stock),
+    scenario("future in a scope", || {
+        let (a, _) = ours();
+        let session = a.session("bench").start();
+        measure(|| drop(session.scope(async { black_box(1) }).now_or_never()));
+    }),
+    scenario("future in a scope, peer", || {
+        let cx = Context::new().with_value(1_u64);
+        measure(|| drop(async { black_box(1) }.with_context(cx.clone()).now_or_never()));
+    }),
+    scenario("#[trace]", || {
+        let (a, _) = ours();
+        a.in_span("request", |_| measure(|| traced(black_box(1))));
+    }),
+    scenario("#[trace], peer", || {
+        let (a, _) = ours();
+        a.in_span("request", |_| {
+            measure(|| a.in_span("traced", |_| drop(black_box(1_u64))))
+        });
+    }),
+    scenario("span of the tracing crate", || {
+        let (registry, a, _) = ours_with_registry();
+        let subscriber = tracing_subscriber::registry().with(registry.tracing_layer());
+        tracing::subscriber::with_default(subscriber, || a.in_span("request", |_| measure(tracing_span)));
+    }),
+    scenario("span of the tracing crate, peer", || {
+        let tracer = stock().tracer("bench");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer.clone());
+        let layer = layer.with_threads(false).with_tracked_inactivity(false);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let _under = Context::new().with_span(tracer.start("request")).attach();
+            measure(tracing_span);
+        });
+    }),
+    scenario("enqueue", enqueue),
+    scenario("enqueue, peer", enqueue_in_stock),
+    Scenario {
+        name: "encode a span",
+        counted: "tracer_registry::export::encode::body::spans*",
+        times: 512,
+        run: encode,
+    },
+];
+
+const NAMES: usize = 1_000;
+
+fn look_up() {
+    let registry = builder().build().expect("a valid configuration");
+    let names: Vec<String> = (0..NAMES).map(|at| format!("tenant-{at}")).collect();
+    let handles: Vec<_> = names
+        .iter()
+        .map(|name| registry.tenant(name).expect("any tenant"))
+        .collect();
+    let mut asked = names.iter().cycle();
+    measure(|| drop(black_box(registry.tenant(black_box(asked.next().expect("endless"))))));
+    drop(handles);
+}
+
+fn look_up_in_map() {
+    let map: DashMap<String, Arc<u64>> = DashMap::new();
+    let names: Vec<String> = (0..NAMES).map(|at| format!("tenant-{at}")).collect();
+    for name in &names {
+        map.insert(name.clone(), Arc::default());
+    }
+    let mut asked = names.iter().cycle();
+    measure(|| {
+        let name = asked.next().expect("endless");
+        drop(black_box(
+            map.get(black_box(name.as_str())).map(|found| Arc::clone(found.value())),
+        ));
+    });
+}
+
+fn make() {
+    let registry = builder()
+        .pool(Pool {
+            max_tracers: Some(usize::MAX),
+            ..Pool::default()
+        })
+        .build()
+        .expect("a valid configuration");
+    let mut names = (0..NAMES).map(|at| format!("tenant-{at}"));
+    measure(|| drop(black_box(registry.tenant(&names.next().expect("enough")))));
+}
+
+fn make_provider() {
+    let mut made = Vec::with_capacity(NAMES);
+    let provider = || {
+        SdkTracerProvider::builder()
+            .with_resource(opentelemetry_sdk::Resource::builder_empty().build())
+            .with_sampler(opentelemetry_sdk::trace::Sampler::ParentBased(Box::new(
+                opentelemetry_sdk::trace::Sampler::AlwaysOn,
+            )))
+            .with_span_limits(opentelemetry_sdk::trace::SpanLimits::default())
+    };
+    measure(|| made.push(provider().build().tracer("peers")));
+}
+
+fn closure_of_stock() {
+    let tracer = stock().tracer("bench");
+    let _under = Context::new().with_span(tracer.start("request")).attach();
+    measure(|| {
+        drop(black_box(
+            tracer.in_span("answer", |cx| cx.span().span_context().is_valid()),
+        ))
+    });
+}
+
+#[trace]
+#[inline(never)]
+fn traced(number: u64) {
+    black_box(number);
+}
+
+fn tracing_span() {
+    let span = tracing::info_span!("answer", model = "a-model", tokens = 120, retry = false);
+    drop(black_box(span.entered()));
+}
+
+/// A queue and a batch that hold all spans, so that nothing is sent while it is counted.
+const QUEUE: usize = 4_096;
+
+fn enqueue() {
+    let registry = builder().export(export()).build().expect("a valid configuration");
+    let tracer = registry.tenant("a").expect("any tenant").tracer("bench");
+    measure(|| span(&tracer));
+    std::process::exit(0);
+}
+
+fn export() -> Export {
+    Export {
+        scheduled_delay: Some(Duration::from_secs(3600)),
+        max_export_batch_size: Some(QUEUE),
+        max_queue_size: Some(QUEUE),
+        ..Export::default()
+    }
+}
+
+/// Sends nothing.
+#[derive(Debug)]
+struct Nowhere;
+
+impl SpanExporter for Nowhere {
+    async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+fn enqueue_in_stock() {
+    let config = BatchConfigBuilder::default()
+        .with_max_queue_size(QUEUE)
+        .with_max_export_batch_size(QUEUE)
+        .with_scheduled_delay(Duration::from_secs(3600))
+        .build();
+    let provider = SdkTracerProvider::builder()
+        .with_resource(opentelemetry_sdk::Resource::builder_empty().build())
+        .with_span_processor(BatchSpanProcessor::builder(Nowhere).with_batch_config(config).build())
+        .build();
+    let tracer = provider.tracer("bench");
+    measure(|| span(&tracer));
+}
+
+fn encode() {
+    let registry = builder().export(export()).build().expect("a valid configuration");
+    let tracer = registry.tenant("a").expect("any tenant").tracer("bench");
+    for _ in 0..512 {
+        span(&tracer);
+    }
+    drop(registry.shutdown(Duration::from_secs(1)));
+}
