@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stale_scopes::{StaleScopeStatus, StaleScopes};
 use super::trace_origin::TraceKey;
+use crate::selector::Selector;
 
 /// The key of trace ids, and counters of data that was kept from crossing between tracers or
 /// leaving the process. One per registry.
@@ -16,7 +17,7 @@ pub(crate) struct Boundary {
     unattached: AtomicU64,
     foreign_parents: AtomicU64,
     foreign_links: AtomicU64,
-    pub(super) stale: StaleScopes,
+    stale: StaleScopes,
 }
 
 /// Data dropped from outgoing requests, parents and links.
@@ -55,6 +56,11 @@ impl Boundary {
 
     pub(crate) fn note_foreign_links(&self, links: usize) {
         self.foreign_links.fetch_add(links as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a span that starts in the scope of a request that ended more than 60 s ago.
+    pub(crate) fn note_stale(&self, selector: &Selector, span: &str) {
+        self.stale.note(selector, span);
     }
 
     pub(crate) fn stale_scope_spans(&self) -> StaleScopeStatus {

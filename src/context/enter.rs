@@ -7,6 +7,7 @@ use opentelemetry::Context;
 use opentelemetry::baggage::{Baggage, BaggageExt};
 use opentelemetry::trace::{Span, SpanContext, TraceContextExt};
 
+use super::inherited::ScopedContext;
 use super::scope::{
     ContextScope, Owner, ScopeEntry, SessionScope, is_foreign, is_hidden_of, own_active, own_context, own_scope,
 };
@@ -15,57 +16,120 @@ use super::{Identity, Root};
 /// Maximum number of hidden contexts that a scope keeps. Beyond that the oldest are forgotten.
 const MAX_HIDDEN: usize = 32;
 
-/// Returns the context of a scope of `owner`, entered from `from`.
+/// A context that a tracer entered.
+///
+/// Puts the scope into the context last, together with the span if there is one, because
+/// OpenTelemetry copies all values of a context to add one.
+pub(crate) struct Entered<'cx> {
+    base: Cow<'cx, Context>,
+    /// `None` if `base` has it.
+    scope: Option<ContextScope>,
+}
+
+/// Enters the scope of a tracer from a context.
 ///
 /// Inside a scope of the same tracer, keeps the context and replaces the session if one is given.
 /// Inside another tracer's scope or under another tracer's span, hides that whole context,
 /// including its span and baggage, and continues this tracer's innermost context, if any.
-pub(crate) fn enter(owner: &Owner, session: Option<SessionScope>, from: &Context) -> Context {
-    let identity = &*owner.identity;
-    let own = own_scope(identity, from);
-    let in_other_scope = own.is_none() && from.get::<ContextScope>().is_some();
-    let entered = if in_other_scope || is_foreign(identity, from) {
-        enter_over(owner, session, own, from)
+pub(crate) fn enter<'cx>(
+    identity: &Identity,
+    owner: impl FnOnce() -> Owner,
+    session: Option<SessionScope>,
+    from: &'cx Context,
+) -> Entered<'cx> {
+    let scope = from.get::<ContextScope>();
+    let own = scope.filter(|scope| scope.is_of(identity));
+    let in_other_scope = own.is_none() && scope.is_some();
+    let mut entered = if in_other_scope || is_foreign(identity, from) {
+        enter_over(owner(), session, own, from)
     } else {
-        let active = own_active(identity, from);
         match own {
-            Some(own)
-                if session.is_none()
-                    && !own.entry.is_by_default
-                    && !own.is_over()
-                    && (active.is_none() || active == own.span) =>
-            {
-                return from.clone();
+            Some(own) if session.is_none() && !own.entry.is_by_default && !own.is_over() && own.remembers_active(from) => {
+                return Entered {
+                    base: Cow::Borrowed(from),
+                    scope: None,
+                };
             }
-            Some(own) => {
-                let is_by_default = own.entry.is_by_default;
-                let from = if is_by_default {
+            Some(own) => Entered {
+                base: if own.entry.is_by_default {
                     without_baggage(from)
                 } else {
                     Cow::Borrowed(from)
-                };
-                from.with_value(ContextScope {
+                },
+                scope: Some(ContextScope {
                     entry: own.entered(session),
-                    span: active.or_else(|| own.span.clone()),
+                    span: own_active(identity, from).or_else(|| own.span.clone()),
                     root: own.open_root(),
-                })
-            }
-            None => without_baggage(from).with_value(ContextScope {
-                entry: Arc::new(ScopeEntry {
-                    owner: owner.clone(),
-                    session,
-                    hidden: None,
-                    is_by_default: false,
                 }),
-                span: active,
-                root: None,
-            }),
+            },
+            None => Entered {
+                base: without_baggage(from),
+                scope: Some(ContextScope {
+                    entry: Arc::new(ScopeEntry {
+                        owner: owner(),
+                        session,
+                        hidden: None,
+                        is_by_default: false,
+                    }),
+                    span: own_active(identity, from),
+                    root: None,
+                }),
+            },
         }
     };
-    if from.is_telemetry_suppressed() {
-        entered.with_telemetry_suppressed()
-    } else {
-        entered
+    if from.is_telemetry_suppressed() && !entered.base.is_telemetry_suppressed() {
+        entered.base = Cow::Owned(entered.base.with_telemetry_suppressed());
+    }
+    entered
+}
+
+impl Entered<'_> {
+    /// Returns the context to start a span of the tracer in.
+    pub(crate) fn for_span(&self) -> ScopedContext<'_> {
+        match &self.scope {
+            Some(scope) => ScopedContext::new(&self.base, scope),
+            None => ScopedContext::from(&*self.base),
+        }
+    }
+
+    /// Replaces the session of the scope.
+    pub(crate) fn set_session(&mut self, session: SessionScope) {
+        if let Some(scope) = self.for_span().scope {
+            self.scope = Some(ContextScope {
+                entry: scope.entered(Some(session)),
+                ..scope.clone()
+            });
+        }
+    }
+
+    pub(crate) fn into_context(self) -> Context {
+        match self.scope {
+            Some(scope) => self.base.with_value(scope),
+            None => self.base.into_owned(),
+        }
+    }
+
+    /// Returns a context with a span of the tracer current in its scope. Also returns the scope's
+    /// new root if the span is the first one there.
+    pub(crate) fn with_span(self, span: impl Span + Send + Sync + 'static) -> (Context, Option<Arc<Root>>) {
+        let Some(scope) = self.scope.as_ref().or_else(|| self.base.get::<ContextScope>()) else {
+            return (self.base.with_span(span), None);
+        };
+        let root: Option<Arc<Root>> = scope.root.is_none().then(Arc::default);
+        let context = span.span_context();
+        if !context.is_valid() {
+            return (self.into_context().with_span(span), root);
+        }
+        let remembered = Some(context.clone());
+        let scope = match self.scope {
+            Some(scope) => ContextScope {
+                span: remembered,
+                root: root.clone().or(scope.root),
+                ..scope
+            },
+            None => scope.remembering(remembered, root.as_ref()),
+        };
+        (self.base.with_value(scope).with_span(span), root)
     }
 }
 
@@ -77,20 +141,6 @@ fn without_baggage(cx: &Context) -> Cow<'_, Context> {
     } else {
         Cow::Owned(cx.with_baggage(Baggage::new()))
     }
-}
-
-/// Returns a context with a span of the tracer current in its scope. Also returns the scope's new
-/// root if the span is the first one there.
-pub(crate) fn with_own_span(
-    entered: &Context,
-    span: impl Span + Send + Sync + 'static,
-) -> (Context, Option<Arc<Root>>) {
-    let is_first = entered.get::<ContextScope>().is_some_and(|scope| scope.root.is_none());
-    let root: Option<Arc<Root>> = is_first.then(Arc::default);
-    (
-        with_remembered_span(entered, span.span_context(), root.as_ref()).with_span(span),
-        root,
-    )
 }
 
 /// Replaces the root of a span's context, for everything created in it.
@@ -107,30 +157,11 @@ pub(crate) fn with_root(cx: &Context, root: &Arc<Root>) -> Context {
 
 /// Returns a context with a remote span current in the scope of a tracer that trusts it.
 pub(crate) fn with_trusted_span(entered: &Context, span: SpanContext) -> Context {
-    with_remembered_span(entered, &span, None).with_remote_span_context(span)
-}
-
-/// Returns a context whose scope remembers a span of its tracer, with `root` as its root if given.
-fn with_remembered_span(entered: &Context, span: &SpanContext, root: Option<&Arc<Root>>) -> Context {
     match entered.get::<ContextScope>() {
-        Some(scope) if span.is_valid() => entered.with_value(ContextScope {
-            entry: Arc::clone(&scope.entry),
-            span: Some(span.clone()),
-            root: root.or(scope.root.as_ref()).cloned(),
-        }),
+        Some(scope) if span.is_valid() => entered.with_value(scope.remembering(Some(span.clone()), None)),
         _ => entered.clone(),
     }
-}
-
-/// Replaces the session in the scope of a context.
-pub(crate) fn with_session(entered: &Context, session: SessionScope) -> Context {
-    match entered.get::<ContextScope>() {
-        Some(scope) => entered.with_value(ContextScope {
-            entry: scope.entered(Some(session)),
-            ..scope.clone()
-        }),
-        None => entered.clone(),
-    }
+    .with_remote_span_context(span)
 }
 
 /// Replaces the baggage of a context. Copies the scope value, because attachments are compared by
@@ -145,8 +176,13 @@ pub(crate) fn with_baggage(entered: &Context, baggage: Baggage) -> Context {
 
 /// Enters over another tracer's context: its scope, or its span made current manually inside or
 /// outside the own scope.
-fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&ContextScope>, from: &Context) -> Context {
-    let identity = &*owner.identity;
+fn enter_over(
+    owner: Owner,
+    session: Option<SessionScope>,
+    own: Option<&ContextScope>,
+    from: &Context,
+) -> Entered<'static> {
+    let identity = &*Arc::clone(&owner.identity);
     let outer = own_context(identity, from);
     let before = outer.and_then(|outer| own_scope(identity, outer));
     // The own span made current manually in another tracer's scope. Only its id is taken from
@@ -161,7 +197,7 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Context
     let in_outer = outer.and_then(|outer| own_active(identity, outer));
     let scope = ContextScope {
         entry: Arc::new(ScopeEntry {
-            owner: owner.clone(),
+            owner,
             session: session.or_else(|| before?.entry.session.clone()),
             hidden: hide(identity, from),
             is_by_default: false,
@@ -171,13 +207,20 @@ fn enter_over(owner: &Owner, session: Option<SessionScope>, own: Option<&Context
     };
     if own.is_some() {
         // The own scope, under a span of another tracer.
-        return with_span_of(from, scope);
+        return Entered {
+            base: Cow::Owned(with_span_of(from, &scope)),
+            scope: Some(scope),
+        };
     }
     // Continue the own outer context, with its span and baggage, if there is one.
-    let entered = outer.cloned().unwrap_or_default().with_value(scope);
-    match manual {
-        Some(span) => entered.with_remote_span_context(span),
-        None => entered,
+    let base = outer.cloned().unwrap_or_default();
+    let base = match manual {
+        Some(span) => base.with_remote_span_context(span),
+        None => base,
+    };
+    Entered {
+        base: Cow::Owned(base),
+        scope: Some(scope),
     }
 }
 
@@ -205,7 +248,7 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
             ..other.clone()
         };
         hidden.push(if is_foreign(other.identity(), from) {
-            with_span_of(from, scope)
+            with_span_of(from, &scope).with_value(scope)
         } else {
             from.with_value(scope)
         });
@@ -220,17 +263,16 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
     (!hidden.is_empty()).then(|| hidden.into())
 }
 
-/// Replaces the scope of a context, and the active span by the span that the scope remembers.
-fn with_span_of(cx: &Context, scope: ContextScope) -> Context {
+/// Replaces the active span of a context by the span that a scope remembers.
+fn with_span_of(cx: &Context, scope: &ContextScope) -> Context {
     if let Some(span) = scope.span.clone() {
-        return cx.with_value(scope).with_remote_span_context(span);
+        return cx.with_remote_span_context(span);
     }
     // A span cannot be removed from a context, so build a new one.
-    let bare = Context::new().with_value(scope);
     if cx.baggage().is_empty() {
-        bare
+        Context::new()
     } else {
-        bare.with_baggage(copied(cx.baggage()))
+        Context::new().with_baggage(copied(cx.baggage()))
     }
 }
 
@@ -264,15 +306,13 @@ pub(crate) fn without_parent(cx: &Context) -> Context {
         hidden: (!hidden.is_empty()).then_some(hidden),
         ..ScopeEntry::clone(&scope.entry)
     };
-    with_span_of(
-        cx,
-        ContextScope {
-            entry: Arc::new(entry),
-            span: None,
-            // Gets a new root, unless the scope has ended.
-            root: scope.root.clone().filter(|root| root.is_scope_over()),
-        },
-    )
+    let scope = ContextScope {
+        entry: Arc::new(entry),
+        span: None,
+        // Gets a new root, unless the scope has ended.
+        root: scope.root.clone().filter(|root| root.is_scope_over()),
+    };
+    with_span_of(cx, &scope).with_value(scope)
 }
 
 /// Copies the baggage.

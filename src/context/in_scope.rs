@@ -13,7 +13,7 @@ pin_project! {
     /// A future or stream that is polled and dropped in a context. OpenTelemetry's `WithContext`
     /// only polls in it and drops in the caller's scope.
     pub(crate) struct InScope<T> {
-        // Always `Some` until the drop.
+        // `None` once it is ready: it is dropped while its context is attached.
         #[pin]
         work: Option<T>,
         cx: Context,
@@ -22,8 +22,10 @@ pin_project! {
     impl<T> PinnedDrop for InScope<T> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _entered = attach(this.cx);
-            this.work.set(None);
+            if this.work.is_some() {
+                let _entered = attach(this.cx);
+                this.work.set(None);
+            }
         }
     }
 }
@@ -44,9 +46,14 @@ impl<F: Future> Future for InScope<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
+        let mut this = self.project();
         let _entered = attach(this.cx);
-        this.work.as_pin_mut().expect("present until the drop").poll(task)
+        let work = this.work.as_mut().as_pin_mut().expect("a future that is ready is not polled again");
+        let polled = work.poll(task);
+        if polled.is_ready() {
+            this.work.set(None);
+        }
+        polled
     }
 }
 
@@ -56,7 +63,10 @@ impl<S: Stream> Stream for InScope<S> {
     fn poll_next(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
         let _entered = attach(this.cx);
-        this.work.as_pin_mut().expect("present until the drop").poll_next(task)
+        this.work
+            .as_pin_mut()
+            .expect("a stream is dropped with this")
+            .poll_next(task)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

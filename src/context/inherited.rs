@@ -8,43 +8,75 @@ use opentelemetry::trace::TraceContextExt;
 
 use super::identity::Identity;
 use super::scope::{ContextScope, SessionScope, entered_scope, own_context};
-use crate::selector::Selector;
 
-/// Returns the context to start a span of `identity` in. Its active span is the parent. Empty for a
-/// new trace.
-///
-/// Never contains an invalid span: the sampler treats that as an unsampled parent.
-pub(crate) fn parent<'cx>(identity: &Identity, cx: &'cx Context, trust_remote: bool) -> Cow<'cx, Context> {
-    let scope = cx.get::<ContextScope>();
-    // A remote span in another tracer's scope was received by that tracer. A tracer trusts only
-    // remote spans it received itself.
-    let trust_active = trust_remote && scope.is_none_or(|scope| scope.is_of(identity));
-    if identity.may_continue(cx, trust_active) {
-        return Cow::Borrowed(cx);
-    }
-    let Some(scope) = scope else {
-        return Cow::Owned(Context::new());
-    };
-    if scope.is_of(identity)
-        && let Some(span) = &scope.span
-    {
-        return Cow::Owned(Context::new().with_remote_span_context(span.clone()));
-    }
-    match scope.hidden(identity) {
-        Some(hidden) if identity.may_continue(hidden, trust_remote) => Cow::Borrowed(hidden),
-        _ => Cow::Owned(Context::new()),
+/// A context with its scope, which is looked up once.
+#[derive(Clone, Copy)]
+pub(crate) struct ScopedContext<'cx> {
+    cx: &'cx Context,
+    pub(super) scope: Option<&'cx ContextScope>,
+}
+
+impl<'cx> From<&'cx Context> for ScopedContext<'cx> {
+    fn from(cx: &'cx Context) -> Self {
+        Self { cx, scope: cx.get() }
     }
 }
 
-/// Returns the session of a span that `identity` starts in a context: the session of its innermost
-/// scope, if any.
-pub(crate) fn session<'cx>(identity: &Identity, cx: &'cx Context) -> Option<&'cx SessionScope> {
-    let scope = cx.get::<ContextScope>()?;
-    if scope.is_of(identity) {
-        return scope.entry.session.as_ref();
+impl<'cx> ScopedContext<'cx> {
+    /// Uses `scope` in place of the scope in the context.
+    pub(super) fn new(cx: &'cx Context, scope: &'cx ContextScope) -> Self {
+        Self { cx, scope: Some(scope) }
     }
-    let outer = scope.outer(identity)?.get::<ContextScope>()?;
-    outer.entry.session.as_ref()
+
+    pub(crate) fn context(self) -> &'cx Context {
+        self.cx
+    }
+
+    /// Returns the context to start a span of `identity` in. Its active span is the parent. Empty
+    /// for a new trace.
+    ///
+    /// Never contains an invalid span: the sampler treats that as an unsampled parent.
+    pub(crate) fn parent(self, identity: &Identity, trust_remote: bool) -> Cow<'cx, Context> {
+        // A remote span in another tracer's scope was received by that tracer. A tracer trusts only
+        // remote spans it received itself.
+        let trust_active = trust_remote && self.scope.is_none_or(|scope| scope.is_of(identity));
+        if identity.may_continue(self.cx, trust_active) {
+            return Cow::Borrowed(self.cx);
+        }
+        let Some(scope) = self.scope else {
+            return Cow::Owned(Context::new());
+        };
+        if scope.is_of(identity)
+            && let Some(span) = &scope.span
+        {
+            return Cow::Owned(Context::new().with_remote_span_context(span.clone()));
+        }
+        match scope.hidden(identity) {
+            Some(hidden) if identity.may_continue(hidden, trust_remote) => Cow::Borrowed(hidden),
+            _ => Cow::Owned(Context::new()),
+        }
+    }
+
+    /// Returns the session of a span that `identity` starts here: the session of its innermost
+    /// scope, if any.
+    pub(crate) fn session(self, identity: &Identity) -> Option<&'cx SessionScope> {
+        self.innermost(identity)?.entry.session.as_ref()
+    }
+
+    /// Whether this is the scope of a request that ended more than 60 s ago.
+    pub(crate) fn is_stale(self, identity: &Identity) -> bool {
+        let root = self.innermost(identity).and_then(|own| own.root.as_ref());
+        root.is_some_and(|root| root.is_stale())
+    }
+
+    /// Returns the innermost scope of a tracer: this one, or one that it hides.
+    fn innermost(self, identity: &Identity) -> Option<&'cx ContextScope> {
+        let scope = self.scope?;
+        if scope.is_of(identity) {
+            return Some(scope);
+        }
+        scope.outer(identity)?.get()
+    }
 }
 
 /// Returns the baggage set in the tracer's innermost scope. Excludes baggage set outside any scope.
@@ -61,12 +93,4 @@ pub(crate) fn with_open_span(identity: &Identity, cx: &Context) -> Option<Contex
     active
         .or_else(|| cx.get::<ContextScope>()?.hidden(identity).filter(open))
         .cloned()
-}
-
-/// Counts a span started in the scope of a request that ended more than 60 s ago.
-pub(crate) fn note_if_stale(identity: &Identity, cx: &Context, selector: &Selector, name: &str) {
-    let root = own_context(identity, cx).and_then(|own| own.get::<ContextScope>()?.root.as_ref());
-    if root.is_some_and(|root| root.is_stale()) {
-        identity.boundary().stale.note(selector, name);
-    }
 }

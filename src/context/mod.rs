@@ -38,10 +38,10 @@ pub use boundary::PropagationStatus;
 pub(crate) use enter::with_root;
 #[cfg(feature = "tracing")]
 pub(crate) use enter::{by_default, without_parent};
-pub(crate) use enter::{enter, with_baggage, with_own_span, with_session, with_trusted_span};
+pub(crate) use enter::{Entered, enter, with_baggage, with_trusted_span};
 pub(crate) use identity::{Identity, SpanIds};
 pub(crate) use in_scope::InScope;
-pub(crate) use inherited::{baggage, note_if_stale, parent, session, with_open_span};
+pub(crate) use inherited::{ScopedContext, baggage, with_open_span};
 #[cfg(any(feature = "macros", feature = "tower"))]
 pub(crate) use scope::untraced;
 pub(crate) use scope::{Owner, SessionScope, SessionStamp, is_over, is_untraced, scope_of};

@@ -175,6 +175,23 @@ impl ContextScope {
         std::ptr::eq(self.identity(), identity)
     }
 
+    /// Returns whether the scope remembers the local span that is active in a context. Also true if
+    /// no local span is active.
+    pub(super) fn remembers_active(&self, cx: &Context) -> bool {
+        let active = cx.span();
+        let active = active.span_context();
+        !active.is_valid() || active.is_remote() || self.span.as_ref() == Some(active)
+    }
+
+    /// Returns the scope with another innermost span, and with another root if one is given.
+    pub(super) fn remembering(&self, span: Option<SpanContext>, root: Option<&Arc<Root>>) -> Self {
+        Self {
+            entry: Arc::clone(&self.entry),
+            span,
+            root: root.or(self.root.as_ref()).cloned(),
+        }
+    }
+
     /// Whether the scope ended with its request.
     pub(super) fn is_over(&self) -> bool {
         self.root.as_ref().is_some_and(|root| root.is_scope_over())

@@ -16,7 +16,9 @@ use super::default_session::DefaultSession;
 use super::freshness::Freshness;
 use crate::backend::Destination;
 use crate::config::{Digest, ResolvedBinding, Shape};
-use crate::context::{self, Identity, InScope, Owner, ScopeGuard, SessionScope, SessionStamp, SpanIds};
+use crate::context::{
+    self, Entered, Identity, InScope, Owner, ScopeGuard, ScopedContext, SessionScope, SessionStamp, SpanIds,
+};
 use crate::export::{Lane, LaneProcessor, TracerReport};
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
@@ -186,7 +188,11 @@ impl TracerHandle {
     }
 
     pub(crate) fn scope_context(&self, session: Option<SessionScope>, from: &Context) -> Context {
-        context::enter(&self.owner(), session, from)
+        self.enter_from(session, from).into_context()
+    }
+
+    pub(super) fn enter_from<'cx>(&self, session: Option<SessionScope>, from: &'cx Context) -> Entered<'cx> {
+        context::enter(&self.0.identity, || self.owner(), session, from)
     }
 
     /// Returns the tracer of a scope's owner.
@@ -218,7 +224,7 @@ impl TracerHandle {
     /// from its trace.
     pub(crate) fn session_id(&self, cx: &Context) -> Option<String> {
         let mut builder = SpanBuilder::default();
-        self.stamp_session(&mut builder, cx);
+        self.stamp_session(&mut builder, cx.into());
         let id = builder.attributes?.into_iter().next()?;
         Some(id.value.as_str().into_owned())
     }
@@ -287,7 +293,7 @@ impl TracerHandle {
     /// Returns the span context for outgoing requests: the parent that a span started now would
     /// have.
     pub(crate) fn outgoing_span(&self, cx: &Context) -> Option<SpanContext> {
-        let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
+        let parent = ScopedContext::from(cx).parent(&self.0.identity, self.0.trust_remote_parent);
         parent.has_active_span().then(|| parent.span().span_context().clone())
     }
 }

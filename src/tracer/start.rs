@@ -7,7 +7,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
 use super::handle::TracerHandle;
-use crate::context::{self, Identity, Root};
+use crate::context::{self, Identity, Root, ScopedContext};
 use crate::session::state::SessionState;
 use crate::span::{ActiveSpan, RegistrySpan};
 use crate::util::wall_time::Moment;
@@ -53,13 +53,14 @@ impl TracerHandle {
 
     /// Starts a span and creates the context in which it is current.
     pub(super) fn open_in(&self, sdk: &SdkTracer, builder: SpanBuilder, from: &Context, began: Moment) -> OpenSpan {
-        let mut entered = self.scope_context(None, &context::usable(from));
+        let from = context::usable(from);
+        let mut entered = self.enter_from(None, &from);
         let mut session = None;
-        let span = self.start(sdk, builder, &entered, began, &mut session);
+        let span = self.start(sdk, builder, entered.for_span(), began, &mut session);
         if let Some(session) = session {
-            entered = context::with_session(&entered, session.scope());
+            entered.set_session(session.scope());
         }
-        let (cx, root) = context::with_own_span(&entered, span);
+        let (cx, root) = entered.with_span(span);
         OpenSpan {
             span: ActiveSpan::new(cx, Arc::clone(self.lane())),
             root,
@@ -68,7 +69,7 @@ impl TracerHandle {
 
     /// Starts a span in a context.
     pub(super) fn start_in(&self, sdk: &SdkTracer, builder: SpanBuilder, cx: &Context) -> RegistrySpan {
-        self.start(sdk, builder, &context::usable(cx), Moment::now(), &mut None)
+        self.start(sdk, builder, ScopedContext::from(&*context::usable(cx)), Moment::now(), &mut None)
     }
 
     /// Starts a span in the current context.
@@ -86,12 +87,12 @@ impl TracerHandle {
         &self,
         sdk: &SdkTracer,
         mut builder: SpanBuilder,
-        cx: &Context,
+        cx: ScopedContext<'_>,
         began: Moment,
         session: &mut Option<Arc<SessionState>>,
     ) -> RegistrySpan {
-        if cx.is_telemetry_suppressed() {
-            return RegistrySpan::new(sdk.build_with_context(builder, cx), began);
+        if cx.context().is_telemetry_suppressed() {
+            return RegistrySpan::new(sdk.build_with_context(builder, cx.context()), began);
         }
         builder.start_time.get_or_insert(began.wall());
         let span = RegistrySpan::new(self.start_with_parent(sdk, builder, cx, session), began);
@@ -105,12 +106,15 @@ impl TracerHandle {
         &self,
         sdk: &SdkTracer,
         mut builder: SpanBuilder,
-        cx: &Context,
+        cx: ScopedContext<'_>,
         session: &mut Option<Arc<SessionState>>,
     ) -> SdkSpan {
         let has_session = self.stamp_session(&mut builder, cx);
-        context::note_if_stale(&self.0.identity, cx, self.selector(), &builder.name);
-        let parent = context::parent(&self.0.identity, cx, self.0.trust_remote_parent);
+        let identity = &*self.0.identity;
+        if cx.is_stale(identity) {
+            identity.boundary().note_stale(self.selector(), &builder.name);
+        }
+        let parent = cx.parent(identity, self.0.trust_remote_parent);
         if !self.lane().destination.session_per_trace {
             return sdk.build_with_context(builder, &parent);
         }
@@ -121,7 +125,7 @@ impl TracerHandle {
         let is_session = if is_first {
             !has_session
         } else {
-            self.0.identity.marked(parent_span.span_id())
+            identity.marked(parent_span.span_id())
         };
         if !is_session {
             return sdk.build_with_context(builder, &parent);
@@ -140,8 +144,8 @@ impl TracerHandle {
 
     /// Puts the session's attributes first: those of the scope, otherwise of the tracer's default.
     /// Returns whether there are any.
-    pub(super) fn stamp_session(&self, builder: &mut SpanBuilder, cx: &Context) -> bool {
-        let stamped = context::session(&self.0.identity, cx).and_then(|session| session.stamp.carried());
+    pub(super) fn stamp_session(&self, builder: &mut SpanBuilder, cx: ScopedContext<'_>) -> bool {
+        let stamped = cx.session(&self.0.identity).and_then(|session| session.stamp.carried());
         if let Some(attributes) = stamped {
             prepend(builder, attributes);
             return true;

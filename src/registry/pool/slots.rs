@@ -28,13 +28,16 @@ use std::sync::{Arc, OnceLock};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use dashmap::try_result::TryResult;
+use foldhash::fast::RandomState;
 
 use crate::registry::error::LookupError;
 use crate::util::fork::ForkGuard;
 
 /// Tracers of type `T` by a key. A `T` is a handle: clones are the same tracer.
 pub(super) struct Slots<K, T> {
-    slots: DashMap<K, Slot<T>>,
+    /// The hasher has random keys. `SipHash` would take a third of a look-up; to make names collide
+    /// here, a client must guess the keys without ever seeing a hash.
+    slots: DashMap<K, Slot<T>, RandomState>,
     fork: ForkGuard,
 }
 
@@ -182,7 +185,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Slots<K, T> {
 impl<K: Eq + Hash, T> Default for Slots<K, T> {
     fn default() -> Self {
         Self {
-            slots: DashMap::new(),
+            slots: DashMap::default(),
             fork: ForkGuard::default(),
         }
     }
