@@ -1,6 +1,7 @@
 //! What is counted.
 
 use std::hint::black_box;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use opentelemetry::trace::{FutureExt as _, TraceContextExt as _, Tracer as _, Tr
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData, SpanExporter};
 use tracer_registry::config::{Export, Pool};
-use tracer_registry::trace;
+use tracer_registry::{TracerHandle, trace};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::fixture::{builder, ours, ours_with_registry, span, span_of_session, stock};
+use crate::fixture::{builder, builder_to, ours, ours_with_registry, span, span_of_session, stock};
 use crate::{TIMES, measure};
 
 /// One piece of work.
@@ -67,28 +68,22 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     }),
     scenario("span in a closure", || {
         let (a, _) = ours();
-        a.in_span("request", |_| {
-            measure(|| drop(black_box(a.in_span("answer", |span| span.span_context().is_valid()))))
-        });
+        a.in_span("request", |_| measure(|| closure(&a)));
     }),
     scenario("span in a closure, peer", closure_of_stock),
     scenario("closure past another tracer", || {
         let (a, b) = ours();
-        a.in_span("request", |_| {
-            b.in_span("between", |_| {
-                measure(|| drop(black_box(a.in_span("answer", |span| span.span_context().is_valid()))))
-            });
-        });
+        a.in_span("request", |_| b.in_span("between", |_| measure(|| closure(&a))));
     }),
     scenario("closure past another tracer, peer", closure_of_stock),
     scenario("future in a scope", || {
         let (a, _) = ours();
         let session = a.session("bench").start();
-        measure(|| drop(session.scope(async { black_box(1) }).now_or_never()));
+        measure(|| _ = session.scope(async { black_box(1) }).now_or_never());
     }),
     scenario("future in a scope, peer", || {
         let cx = Context::new().with_value(1_u64);
-        measure(|| drop(async { black_box(1) }.with_context(cx.clone()).now_or_never()));
+        measure(|| _ = async { black_box(1) }.with_context(cx.clone()).now_or_never());
     }),
     scenario("#[trace]", || {
         let (a, _) = ours();
@@ -96,9 +91,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     }),
     scenario("#[trace], peer", || {
         let (a, _) = ours();
-        a.in_span("request", |_| {
-            measure(|| a.in_span("traced", |_| drop(black_box(1_u64))))
-        });
+        a.in_span("request", |_| measure(|| _ = a.in_span("traced", |_| black_box(1_u64))));
     }),
     scenario("span of the tracing crate", || {
         let (registry, a, _) = ours_with_registry();
@@ -118,7 +111,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("enqueue, peer", enqueue_in_stock),
     Scenario {
         name: "encode a span",
-        counted: "tracer_registry::export::encode::body::spans*",
+        counted: "*export::encode::otlp::request*",
         times: 512,
         run: encode,
     },
@@ -178,13 +171,15 @@ fn make_provider() {
     measure(|| made.push(provider().build().tracer("peers")));
 }
 
+fn closure(tracer: &TracerHandle) {
+    black_box(tracer.in_span("answer", |span| black_box(span.context()).span().is_recording()));
+}
+
 fn closure_of_stock() {
     let tracer = stock().tracer("bench");
     let _under = Context::new().with_span(tracer.start("request")).attach();
     measure(|| {
-        drop(black_box(
-            tracer.in_span("answer", |cx| cx.span().span_context().is_valid()),
-        ))
+        black_box(tracer.in_span("answer", |cx| black_box(&cx).span().is_recording()));
     });
 }
 
@@ -243,7 +238,13 @@ fn enqueue_in_stock() {
 }
 
 fn encode() {
-    let registry = builder().export(export()).build().expect("a valid configuration");
+    // Accepts connections and never answers.
+    let receiver = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", receiver.local_addr().expect("it is bound"));
+    let registry = builder_to(&endpoint)
+        .export(export())
+        .build()
+        .expect("a valid configuration");
     let tracer = registry.tenant("a").expect("any tenant").tracer("bench");
     for _ in 0..512 {
         span(&tracer);

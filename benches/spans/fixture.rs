@@ -53,14 +53,19 @@ pub(crate) fn ours_with_registry() -> (TracerRegistry, TracerHandle, TracerHandl
     (registry, a.expect("configured"), b.expect("configured"))
 }
 
-/// Every tenant has the same key, from a source that has it in memory, and an endpoint that refuses connections.
+/// A registry in which every tenant has the same key, from memory, and an endpoint that refuses
+/// connections.
 pub(crate) fn builder() -> RegistryBuilder {
+    builder_to("http://127.0.0.1:9")
+}
+
+pub(crate) fn builder_to(endpoint: &str) -> RegistryBuilder {
     TracerRegistry::builder()
         .secret_source("fixed", |_: &str| Ok("a key".into()))
         .tenant(
             "*",
             Binding::new()
-                .endpoint("http://127.0.0.1:9")
+                .endpoint(endpoint)
                 .api_key(KeySource::provider("fixed", "key")),
         )
 }

@@ -111,8 +111,20 @@ pub(crate) fn attach(cx: &Context) -> ScopeGuard {
             not_send: PhantomData,
         };
     }
+    attach_checked(cx, is_same)
+}
+
+/// As [`attach`], for a context whose span is active in no other context that may be current.
+pub(crate) fn attach_new_span(cx: &Context) -> ScopeGuard {
+    if !has_stack() {
+        return attach(cx);
+    }
+    attach_checked(cx, has_same_span)
+}
+
+fn attach_checked(cx: &Context, is_attached: impl FnOnce(&Context, &Context) -> bool) -> ScopeGuard {
     let attached = cx.clone().attach();
-    let holds = with_current(|now| is_same(now, cx));
+    let holds = with_current(|now| is_attached(now, cx));
     ScopeGuard {
         attached: Some(attached),
         failed: (!holds).then(|| fail(cx)),
@@ -148,8 +160,12 @@ fn is_same(one: &Context, other: &Context) -> bool {
         (None, None) => is_untraced(one) == is_untraced(other),
         _ => false,
     };
-    // Without an active span, both have the same invalid one.
-    same_scope && std::ptr::eq(one.span().span_context(), other.span().span_context()) && one.is_telemetry_suppressed() == other.is_telemetry_suppressed()
+    same_scope && has_same_span(one, other) && one.is_telemetry_suppressed() == other.is_telemetry_suppressed()
+}
+
+/// Contexts without an active span have the same invalid one.
+fn has_same_span(one: &Context, other: &Context) -> bool {
+    std::ptr::eq(one.span().span_context(), other.span().span_context())
 }
 
 /// Returns the current context of the thread. It has no scope if an attachment failed, and is

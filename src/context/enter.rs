@@ -44,7 +44,9 @@ pub(crate) fn enter<'cx>(
         enter_over(owner(), session, own, from)
     } else {
         match own {
-            Some(own) if session.is_none() && !own.entry.is_by_default && !own.is_over() && own.remembers_active(from) => {
+            Some(own)
+                if session.is_none() && !own.entry.is_by_default && !own.is_over() && own.remembers_active(from) =>
+            {
                 return Entered {
                     base: Cow::Borrowed(from),
                     scope: None,

@@ -8,10 +8,10 @@ use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use rand::rngs::OsRng;
-use rand::{Rng, TryRngCore};
+use rand::{RngCore, TryRngCore};
 
 use super::boundary::Boundary;
-use super::trace_origin::{Tag, random_half};
+use super::trace_origin::{Tag, halves, random_half};
 use crate::selector::Selector;
 
 /// XOR difference between the check of a marked id and that of an unmarked one.
@@ -44,13 +44,15 @@ pub(crate) struct SpanIds(pub(crate) Arc<Identity>);
 impl Identity {
     pub(crate) fn new(selector: &Selector, boundary: &Arc<Boundary>) -> Arc<Self> {
         // From the operating system: random state in memory is shared with forked children.
-        let mut random = OsRng.unwrap_err();
+        let mut random = [0; 32];
+        OsRng.unwrap_err().fill_bytes(&mut random);
+        let word = |at: usize| u64::from_ne_bytes(random[8 * at..][..8].try_into().expect("eight bytes"));
         Arc::new(Self {
-            key: random.random(),
+            key: [word(0), word(1)],
             // Random start: ids of two processes in one trace rarely collide.
-            next: AtomicU32::new(random.random()),
+            next: AtomicU32::new(halves(word(2)).1),
             traces: RandomIdGenerator::default(),
-            mix: random.random(),
+            mix: word(3),
             tag: boundary.traces.tag(&selector.to_string()),
             boundary: Arc::clone(boundary),
         })

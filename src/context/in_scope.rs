@@ -48,7 +48,11 @@ impl<F: Future> Future for InScope<F> {
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         let _entered = attach(this.cx);
-        let work = this.work.as_mut().as_pin_mut().expect("a future that is ready is not polled again");
+        let work = this
+            .work
+            .as_mut()
+            .as_pin_mut()
+            .expect("a future that is ready is not polled again");
         let polled = work.poll(task);
         if polled.is_ready() {
             this.work.set(None);

@@ -31,14 +31,16 @@ mod trace_origin;
 pub use attach::ScopeGuard;
 #[cfg(feature = "tracing")]
 pub(crate) use attach::has_failed;
-pub(crate) use attach::{attach, current, current_or, is_ending, suppress, suppress_on_this_thread, usable};
+pub(crate) use attach::{
+    attach, attach_new_span, current, current_or, is_ending, suppress, suppress_on_this_thread, usable,
+};
 pub(crate) use boundary::Boundary;
 pub use boundary::PropagationStatus;
 #[cfg(feature = "tower")]
 pub(crate) use enter::with_root;
+pub(crate) use enter::{Entered, enter, with_baggage, with_trusted_span};
 #[cfg(feature = "tracing")]
 pub(crate) use enter::{by_default, without_parent};
-pub(crate) use enter::{Entered, enter, with_baggage, with_trusted_span};
 pub(crate) use identity::{Identity, SpanIds};
 pub(crate) use in_scope::InScope;
 pub(crate) use inherited::{ScopedContext, baggage, with_open_span};

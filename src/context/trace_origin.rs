@@ -63,7 +63,7 @@ impl TraceKey {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "splits into halves")]
-fn halves(whole: u64) -> (u32, u32) {
+pub(super) fn halves(whole: u64) -> (u32, u32) {
     ((whole >> 32) as u32, whole as u32)
 }
 

@@ -140,7 +140,7 @@ impl TracerHandle {
     /// Runs a closure in a new span that is current on this thread while it runs.
     pub fn in_span<T>(&self, name: impl Into<Cow<'static, str>>, f: impl FnOnce(ActiveSpan) -> T) -> T {
         let open = self.open(SpanBuilder::from_name(name), &context::current());
-        let _entered = context::attach(open.span.context());
+        let _entered = context::attach_new_span(open.span.context());
         f(open.span.clone())
     }
 

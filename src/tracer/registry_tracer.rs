@@ -61,7 +61,7 @@ impl Tracer for RegistryTracer {
     {
         let open = self.open(builder, parent_cx);
         let cx = open.span.context().clone();
-        let _entered = context::attach(&cx);
+        let _entered = context::attach_new_span(&cx);
         f(cx)
     }
 }

@@ -68,11 +68,19 @@ impl TracerHandle {
     }
 
     /// Starts a span in a context.
+    #[inline]
     pub(super) fn start_in(&self, sdk: &SdkTracer, builder: SpanBuilder, cx: &Context) -> RegistrySpan {
-        self.start(sdk, builder, ScopedContext::from(&*context::usable(cx)), Moment::now(), &mut None)
+        self.start(
+            sdk,
+            builder,
+            ScopedContext::from(&*context::usable(cx)),
+            Moment::now(),
+            &mut None,
+        )
     }
 
     /// Starts a span in the current context.
+    #[inline]
     pub(super) fn start_here(&self, sdk: &SdkTracer, builder: SpanBuilder) -> RegistrySpan {
         let cx = context::current();
         if context::is_ending(&cx) {
@@ -83,6 +91,7 @@ impl TracerHandle {
 
     /// The only call path into the SDK; counts started spans. If each trace is a session, sets
     /// `session` to the session that the span begins.
+    #[inline]
     fn start(
         &self,
         sdk: &SdkTracer,
@@ -102,6 +111,7 @@ impl TracerHandle {
     }
 
     /// Chooses parent and session.
+    #[inline]
     fn start_with_parent(
         &self,
         sdk: &SdkTracer,

@@ -7,9 +7,12 @@
 //! for a thread. Reading the process id is a system call, so `ForkLock` reads it only if the lock
 //! is taken.
 
-use std::process;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
+use std::{hint, process};
+
+/// Number of retries on a held lock before the process id is compared.
+const SPINS: u32 = 50;
 
 /// Id of the process that created a value.
 #[derive(Clone, Copy, Debug)]
@@ -58,13 +61,31 @@ impl<T> ForkLock<T> {
 
     /// Locks, and waits while another thread holds the lock. Returns `None` in a forked child if
     /// the lock is taken, because it may never be released.
+    #[inline]
     pub(crate) fn lock_unless_forked(&self) -> Option<MutexGuard<'_, T>> {
+        self.try_lock().or_else(|| self.wait_unless_forked())
+    }
+
+    #[inline]
+    fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.value.try_lock() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) if self.created_in.is_forked_child() => None,
-            Err(TryLockError::WouldBlock) => Some(self.lock()),
+            Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// Retries first: most locks are held for a few instructions, and reading the process id is a
+    /// system call.
+    #[cold]
+    fn wait_unless_forked(&self) -> Option<MutexGuard<'_, T>> {
+        for _ in 0..SPINS {
+            hint::spin_loop();
+            if let Some(guard) = self.try_lock() {
+                return Some(guard);
+            }
+        }
+        (!self.created_in.is_forked_child()).then(|| self.lock())
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the configuration says for one selector, everything filled in.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -73,8 +75,8 @@ impl ResolvedBinding {
     /// Returns equal digests for equal bindings of this process. Both halves hash all of the binding, so two bindings of one
     /// selector do not share 128 bits by chance.
     pub(crate) fn digest(&self) -> Digest {
-        let hashes = BuildHasherDefault::<DefaultHasher>::new();
-        Digest([0_u8, 1].map(|half| hashes.hash_one((half, self))))
+        let hasher = |half| SeedableRandomState::with_seed(half, SharedSeed::global_random());
+        Digest([0, 1].map(|half| hasher(half).hash_one(self)))
     }
 }
 

@@ -71,17 +71,18 @@ impl Lane {
 
     /// Queues an ended span. Never blocks. A span that does not fit is dropped and counted. In a
     /// forked child, spans are discarded without being counted.
-    #[inline]
-    pub(crate) fn push(self: &Arc<Self>, mut span: SpanData) {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would move the span's 352 bytes once more")]
+    pub(crate) fn push(self: &Arc<Self>, span: SpanData) {
         let settings = &self.shared.settings;
         let mut bytes = byte_size(&span);
         // After a fork, a lock held by another thread is never released.
         let Some(mut state) = self.state.lock_unless_forked() else {
             return;
         };
-        if let Some(cut) = state.take_cut(span.span_context.span_id()) {
-            span.attributes.extend(cut_values(CUT_VALUES, cut));
-            bytes = byte_size(&span);
+        let cut = state.take_cut(span.span_context.span_id());
+        if cut.is_some() {
+            bytes += size_of::<KeyValue>() + CUT_VALUES.len();
         }
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
             state.ledger.refuse(DropReason::AfterShutdown);
@@ -95,7 +96,11 @@ impl Lane {
             self.log_refused(RequestKind::Spans, reason);
             return;
         }
-        state.reserve_slot(bytes, &self.shared.chunks).push(span);
+        let chunk = state.reserve_slot(bytes, &self.shared.chunks);
+        chunk.push(span);
+        if let (Some(cut), Some(span)) = (cut, chunk.last_mut()) {
+            span.attributes.extend(cut_values(CUT_VALUES, cut));
+        }
         self.note_queued(&mut state);
         let event = if state.spans.len() >= settings.full_batch() {
             state.make_full_batch_ready(settings.full_batch())
