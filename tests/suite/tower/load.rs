@@ -4,7 +4,7 @@ use crate::examples::command;
 
 #[test]
 fn two_hundred_requests_at_once_of_fifty_tenants_leak_lose_and_leave_open_nothing() {
-    let output = command("tower_load", "collector,tower").arg("1500").output();
+    let output = command("tower_load", "tower").arg("1500").output();
     let output = output.expect("the example can be started");
     let shown = String::from_utf8_lossy(&output.stdout);
     assert!(
