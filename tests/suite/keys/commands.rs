@@ -364,10 +364,7 @@ fn a_missing_command_or_one_without_a_key_is_an_error() {
         &SecretErrorKind::NotStarted(std::io::ErrorKind::InvalidInput.into())
     );
     assert_eq!(read(&["true"]).kind(), &SecretErrorKind::Empty);
-    assert_eq!(
-        read(&["printf", "a\\nb"]).kind(),
-        &SecretErrorKind::ControlCharacter(1)
-    );
+    assert_eq!(read(&["printf", "a\\nb"]).kind(), &SecretErrorKind::ControlCharacter(1));
     let literal = KeyCommand::new(["printf", "%s", "$HOME;id"]).timeout(NEVER);
     assert!(
         is_key(&KeySource::Exec(literal), "$HOME;id"),
